@@ -1,0 +1,1 @@
+"""What is shipped: the wheel, its names, its pins, and a tree fit to publish."""
