@@ -1,0 +1,189 @@
+"""Event <-> bytes: names, schema numbers, upcasting, and the digest of an envelope.
+
+Rule: what cannot be understood wholly is refused (`UnknownEvent`), never skipped and never guessed [LOG-5]. The bytes
+that are digested are the bytes that are stored. Knows no store and no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.errors import LogDamaged, UnknownEvent
+from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
+
+# The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one.
+SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+# (type, schema) -> the body in the next schema's shape.
+UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """An event as the log holds it. [LOG-1]
+
+    position   its place in the log, from 1 without gaps; 0 until it is stored
+    stream     category and id, as in `task/01K…`
+    version    its place in the stream, from 1 without gaps
+    at_ms      the store's clock when it was decided; order is the position's alone
+    body       JSON text; `digest` is over it and every other field but the position
+    """
+
+    position: int
+    stream: str
+    version: int
+    at_ms: int
+    type: str
+    schema: int
+    actor: str | None
+    cause: str | None
+    request: str | None
+    data_key: str | None
+    body: str
+    digest: bytes
+
+    @property
+    def name(self) -> str:
+        """How other events and people refer to this one: `task/01K…@7`."""
+        return f"{self.stream}@{self.version}"
+
+
+class Recorded(Envelope, frozen=True):
+    """An envelope with its typed event."""
+
+    event: Recordable
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+_TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+
+
+def seal(
+    stream: str,
+    version: int,
+    at_ms: int,
+    event: Recordable,
+    actor: str | None = None,
+    cause: str | None = None,
+    request: str | None = None,
+) -> Envelope:
+    """The envelope of a new event, without a position yet."""
+    name = NAMES[type(event)]
+    body = _encode(event)
+    schema = SCHEMAS[name]
+    return Envelope(
+        0,
+        stream,
+        version,
+        at_ms,
+        name,
+        schema,
+        actor,
+        cause,
+        request,
+        None,
+        body.decode(),
+        digest(stream, version, at_ms, name, schema, actor, cause, request, None, body),
+    )
+
+
+def digest(
+    stream: str,
+    version: int,
+    at_ms: int,
+    type: str,
+    schema: int,
+    actor: str | None,
+    cause: str | None,
+    request: str | None,
+    data_key: str | None,
+    body: bytes,
+) -> bytes:
+    """SHA-256 over everything of an envelope but position and digest, as `specs/digest.md` lays down. [LOG-4]
+
+    Each field is written as its length in decimal, a colon, its UTF-8 bytes and a comma; an absent one as `-,`.
+    """
+    category, _, id = stream.partition("/")
+    fields = (category, id, str(version), str(at_ms), type, str(schema), actor, cause, request, data_key)
+    # Where all is ASCII characters are bytes; nothing here may cost more than the hash itself.
+    head = "".join(["-," if field is None else f"{len(field)}:{field}," for field in fields])
+    if not head.isascii():
+        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in fields])
+    return sha256(b"15:sagalog-event-1,%b%d:%b," % (head.encode(), len(body), body)).digest()
+
+
+def digest_of(envelope: Envelope) -> bytes:
+    """The digest that the envelope's own fields give; differs from `envelope.digest` where something was changed."""
+    return digest(
+        envelope.stream,
+        envelope.version,
+        envelope.at_ms,
+        envelope.type,
+        envelope.schema,
+        envelope.actor,
+        envelope.cause,
+        envelope.request,
+        envelope.data_key,
+        envelope.body.encode(),
+    )
+
+
+def decode(
+    envelope: Envelope,
+    schemas: Mapping[str, int] = SCHEMAS,
+    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> Recordable:
+    """The typed event of an envelope, brought to the present shape.
+
+    Raises:
+        UnknownEvent: unknown type or field, or a newer schema than this version knows. [LOG-5]
+        LogDamaged: the body is no JSON at all.
+    """
+    known = schemas.get(envelope.type)
+    if known is None:
+        raise _unknown(envelope, "its type is unknown")
+    try:
+        if envelope.schema == known:
+            return _DECODERS[envelope.type].decode(envelope.body)
+        return _upcast(envelope, known, upcasters)
+    except msgspec.ValidationError as error:
+        raise _unknown(envelope, f"its body does not fit: {error}") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise LogDamaged(
+            f"the body of {envelope.name} is no JSON: {error}; compare the file with a backup",
+            stream=envelope.stream,
+            version=envelope.version,
+            type=envelope.type,
+        ) from error
+
+
+def recorded(envelope: Envelope) -> Recorded:
+    """The envelope together with its typed event; raises as `decode`."""
+    return Recorded(**msgspec.structs.asdict(envelope), event=decode(envelope))
+
+
+def _upcast(envelope: Envelope, known: int, upcasters: Mapping[tuple[str, int], Upcaster]) -> Recordable:
+    if not 1 <= envelope.schema < known:
+        raise _unknown(envelope, f"its schema is {envelope.schema} and this version knows up to {known}")
+    body = msgspec.json.decode(envelope.body)
+    if not isinstance(body, dict):
+        raise _unknown(envelope, "its body is no object")
+    for schema in range(envelope.schema, known):
+        body = upcasters[envelope.type, schema](body)
+    return msgspec.convert(body, _TYPES[envelope.type])
+
+
+def _unknown(envelope: Envelope, why: str) -> UnknownEvent:
+    return UnknownEvent(
+        f"cannot read {envelope.name} of type {envelope.type!r}, schema {envelope.schema}: {why}; "
+        "a newer sagalog may have written it: upgrade this one",
+        stream=envelope.stream,
+        version=envelope.version,
+        type=envelope.type,
+        schema=envelope.schema,
+    )

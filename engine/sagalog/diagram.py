@@ -1,0 +1,89 @@
+"""The table of the lifecycle as a machine of `transitions`, and drawn as diagrams: `python -m sagalog.diagram FOLDER`.
+
+Rule: everything here is made from `TASK_MOVES` and says nothing of its own [LIFE-1]; a test compares what is drawn with
+the table. `transitions` is imported inside the function that needs it: what runs tasks uses the compiled table and must
+not pay for the import. Knows no task, no store and no clock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sagalog.kernel.lifecycle import TASK_MOVES, UNBORN, Move
+from sagalog.kernel.values import LIVE, TERMINAL, State
+
+if TYPE_CHECKING:
+    from transitions import EventData, Machine
+
+_HEADER: Final = "%% Drawn from the table of the lifecycle by `python -m sagalog.diagram docs/diagrams`; do not edit."
+
+
+def task_machine(initial: str = UNBORN) -> Machine:
+    """A machine that is its own model and moves as the table of a task says.
+
+    `machine.trigger(event, to=state)` moves it and gives whether it moved: False if `to`, the state that the event
+    says, is none that the table allows. Where one event has one destination, `to` may be left out.
+
+    Raises:
+        transitions.MachineError: from `trigger`, where the table has no cell for the event.
+    """
+    from transitions import Machine
+
+    return Machine(
+        model="self",
+        states=[UNBORN, *(str(state) for state in State)],
+        initial=initial,
+        transitions=[{**move, "conditions": _says(move["dest"])} for move in TASK_MOVES],
+        auto_transitions=False,
+        send_event=True,
+    )
+
+
+def task_diagram() -> str:
+    """The life of a task as a Mermaid state diagram, ending in a line break."""
+    everywhere = _everywhere(TASK_MOVES)
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for move in TASK_MOVES:
+        if move["trigger"] not in everywhere:
+            arrows.setdefault((move["source"], move["dest"]), []).append(move["trigger"])
+    lines = [_HEADER, "stateDiagram-v2", "    direction LR"]
+    for (source, dest), events in arrows.items():
+        lines.append(f"    {'[*]' if source == UNBORN else source} --> {dest} : {', '.join(events)}")
+    lines += [f"    {state} --> [*]" for state in State if state in TERMINAL]
+    if everywhere:
+        first, *_ = (state for state in State if state in LIVE)
+        lines.append(f"    note left of {first} : In every state, the ended ones too: {', '.join(everywhere)}.")
+    return "\n".join(lines) + "\n"
+
+
+def write_diagrams(folder: Path) -> list[Path]:
+    """Write every diagram into `folder`, made if it is not there; give what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "task.mmd"
+    path.write_text(task_diagram(), encoding="utf-8")
+    return [path]
+
+
+def _says(dest: str) -> Callable[[EventData], bool]:
+    """Whether the event that is taken says that the task is then `dest`, or leaves it to the table."""
+
+    def says(data: EventData) -> bool:
+        to: Any = data.kwargs.get("to")
+        return to is None or str(to) == dest
+
+    return says
+
+
+def _everywhere(moves: Iterable[Move]) -> list[str]:
+    """The events that every state takes and none is left by: one line says more than an arrow at each."""
+    loops: dict[str, set[str]] = {}
+    for move in moves:
+        loops.setdefault(move["trigger"], set()).add(move["source"] if move["source"] == move["dest"] else "")
+    return [event for event, states in loops.items() if states == {str(state) for state in State}]
+
+
+if __name__ == "__main__":
+    write_diagrams(Path(sys.argv[1]))

@@ -1,0 +1,41 @@
+"""Every bound of the engine, each with its unit. [BOUND-1]
+
+Rule: past a bound a write is refused, naming the bound; texts of errors, reasons and notes are cut instead; what ends a
+lease or a task always fits. Nothing here depends on anything.
+"""
+
+from typing import Final
+
+# What a caller may give. 1 MiB keeps a commit's WAL small; larger things belong beside the store.
+PAYLOAD_BYTES_MAX: Final = 1_048_576
+NESTING_MAX: Final = 64
+ID_CHARACTERS_MAX: Final = 200
+NAME_CHARACTERS_MAX: Final = 200
+TEXT_CHARACTERS_MAX: Final = 8_192
+TAGS_MAX: Final = 32
+PROGRESS_BYTES_MAX: Final = 8_192
+COMPENSATION_BYTES_MAX: Final = 65_536
+
+# Integers that every store and every reader of JSON keeps exactly.
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+TIME_MS_MAX: Final = 2**53 - 1
+PRIORITY_MIN: Final = -(2**31)
+PRIORITY_MAX: Final = 2**31 - 1
+BUDGET_MAX: Final = 1_000_000
+
+# What one task may hold.
+COMPENSATIONS_MAX: Final = 256
+# Heartbeats do not count. A task at the bound is not leased any more; what settles and ends it fits in the reserve.
+STREAM_EVENTS_MAX: Final = 10_000
+STREAM_EVENTS_RESERVE: Final = 600
+
+# What one call may do.
+BATCH_COMMANDS_MAX: Final = 10_000
+CLAIM_LIMIT_MAX: Final = 1_000
+QUEUES_MAX: Final = 64
+# [UPKEEP-2] What a claim does for others before its own work: enough to keep up, too little to be felt.
+UPKEEP_LIMIT: Final = 64
+
+# The low half of a fence counts the leases of a task, the high half is the store's epoch. [FENCE-1]
+FENCE_EPOCH: Final = 2**32

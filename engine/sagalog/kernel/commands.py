@@ -1,0 +1,171 @@
+"""What somebody asks for, in the imperative: one frozen struct a command.
+
+Rule: a command carries what the caller gave, already checked at the door, and what clock and chance drew for it; it may
+be refused. Knows nothing of the task it will meet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sagalog.kernel.values import Budget, Compensation, Failure, Policy, Purpose, Seen
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the commands: each is addressed to one task, by id."""
+
+    task: str
+
+
+class Create(Command, frozen=True, kw_only=True):
+    """Bring a task into being."""
+
+    kind: str
+    queue: str
+    priority: int
+    run_at_ms: int | None
+    policy: Policy
+    payload: Any = None
+    compensations: tuple[Compensation, ...] = ()
+    waiver: str | None = None
+    tags: dict[str, str] | None = None
+    affinity: str | None = None
+    key: str | None = None
+    parent: str | None = None
+    predecessor: str | None = None
+    correlation_id: str | None = None
+    trace: str | None = None
+
+
+class Acquire(Command, frozen=True, kw_only=True):
+    """Lease this task. `kinds` are the compensation kinds the caller knows, for undoing; None: every kind."""
+
+    owner: str
+    ttl_ms: int | None
+    purpose: Purpose = "work"
+    kinds: frozenset[str] | None = None
+
+
+class Held(Command, frozen=True, kw_only=True):
+    """Base of what the holder of a lease asks: carries the lease's fence. [FENCE-2]"""
+
+    fence: int
+
+
+class Beat(Held, frozen=True, kw_only=True):
+    """Renew the lease. `ttl_ms` None keeps the lease's own."""
+
+    ttl_ms: int | None = None
+    progress: Any = None
+
+
+class Register(Held, frozen=True, kw_only=True):
+    """Record an undo before its effect."""
+
+    compensation: Compensation
+
+
+class Release(Held, frozen=True, kw_only=True):
+    """Give the lease back."""
+
+    reason: str | None = None
+    run_at_ms: int | None = None
+
+
+class TryAgain(Held, frozen=True, kw_only=True):
+    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Chance for the backoff."""
+
+    error: Failure
+    budget: Budget
+    jitter: float
+    run_at_ms: int | None = None
+
+
+class Complete(Held, frozen=True, kw_only=True):
+    """The work is done."""
+
+    result: Any = None
+
+
+class Fail(Held, frozen=True, kw_only=True):
+    """The work is over without success; `compensations` are registered in the same commit."""
+
+    error: Failure
+    compensations: tuple[Compensation, ...] = ()
+    waiver: str | None = None
+
+
+class FinishCompensation(Held, frozen=True, kw_only=True):
+    """An undo was carried out."""
+
+    compensation: str
+
+
+class FailCompensation(Held, frozen=True, kw_only=True):
+    """An undo failed; try again, later."""
+
+    compensation: str
+    error: Failure
+    jitter: float
+    run_at_ms: int | None = None
+
+
+class Cancel(Command, frozen=True, kw_only=True):
+    """Call the task off; `now` does not wait for the owner of a lease."""
+
+    reason: str | None = None
+    now: bool = False
+
+
+class Quarantine(Command, frozen=True, kw_only=True):
+    """Take the task out of circulation until a human has looked."""
+
+    reason: str
+    code: str = "operator"
+
+
+class Note(Command, frozen=True, kw_only=True):
+    """Leave a remark; after the end it may settle compensations that are still owed."""
+
+    text: str
+    settles: tuple[str, ...] = ()
+
+
+class Waive(Command, frozen=True, kw_only=True):
+    """Settle an owed compensation by word."""
+
+    compensation: str
+    reason: str
+
+
+class Tend(Command, frozen=True, kw_only=True):
+    """Do what is due on the task: end a lease that is over, quarantine what cannot go on. [UPKEEP-1]
+
+    `seen` is what the caller's monotonic clock saw of the lease; `unknown_kinds` are compensation kinds that nobody
+    knows; `overdue` also looks at undos that nobody came for.
+    """
+
+    seen: Seen | None = None
+    unknown_kinds: frozenset[str] = frozenset()
+    overdue: bool = False
+
+
+AnyCommand = (
+    Create
+    | Acquire
+    | Beat
+    | Register
+    | Release
+    | TryAgain
+    | Complete
+    | Fail
+    | FinishCompensation
+    | FailCompensation
+    | Cancel
+    | Quarantine
+    | Note
+    | Waive
+    | Tend
+)

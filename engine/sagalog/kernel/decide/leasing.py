@@ -1,0 +1,155 @@
+"""create, acquire, heartbeat, release: how a task comes into being and changes hands.
+
+Rule: at most one lease that no event has ended [LEASE-1]; fences rise with every lease and are never reset [FENCE-1].
+A lease that is over is ended by `tend` first; nothing here ends another's lease.
+"""
+
+from __future__ import annotations
+
+from sagalog.errors import Blocked, LeaseHeld
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Repeat,
+    cancelled_after,
+    cut,
+    ended_by,
+    existing,
+    held,
+    in_place,
+    is_spent,
+    lost,
+    policy_of,
+    quarantined,
+    require_compensations_fit,
+    require_room,
+    spent_event,
+)
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import LeaseRecord, State
+
+
+def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) -> Decision:
+    """A new task, or a repeat where the id is on record. [REPEAT-2]"""
+    if task is not None and task.state is not None:
+        return Repeat(1)
+    require_compensations_fit(command.task, len(command.compensations))
+    return (
+        e.Created(
+            kind=command.kind,
+            queue=command.queue,
+            priority=command.priority,
+            run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
+            policy=command.policy,
+            payload=command.payload,
+            compensations=command.compensations,
+            waiver=cut(command.waiver),
+            tags=command.tags,
+            affinity=command.affinity,
+            key=command.key,
+            parent=command.parent,
+            predecessor=command.predecessor,
+            correlation_id=command.correlation_id,
+            trace=command.trace,
+        ),
+    )
+
+
+def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
+    """A lease, if nobody holds one, not even the same owner. [LEASE-1] [UNDO-1]"""
+    task = existing(task, command.task)
+    if task.lease is not None:
+        raise _lease_held(task, task.lease)
+    in_place(task, "leased", "lease")
+    _require_purpose(task, command)
+    require_room(task, "lease")
+    return (
+        e.Leased(
+            owner=command.owner,
+            fence=epoch * FENCE_EPOCH + task.leases + 1,
+            attempt=task.attempt,
+            purpose=command.purpose,
+            ttl_ms=command.ttl_ms,
+            expires_ms=None if command.ttl_ms is None else now_ms + command.ttl_ms,
+        ),
+    )
+
+
+def beat(task: TaskFold | None, command: c.Beat, now_ms: int, epoch: int) -> Decision:
+    """A renewed lease; nothing where it would move nothing forward. Only heartbeats ask the clock. [LEASE-3]"""
+    task = existing(task, command.task)
+    lease = held(task, command.fence, epoch)
+    if lease is None or lease.is_over(now_ms, epoch):
+        raise lost(task, command.fence, "renew the lease of")
+    ttl_ms = lease.ttl_ms if command.ttl_ms is None else command.ttl_ms
+    expires_ms = None if ttl_ms is None else now_ms + ttl_ms
+    if now_ms >= lease.renewed_ms and not _later(expires_ms, lease.expires_ms):
+        if command.progress is None:
+            return ()
+        ttl_ms, expires_ms = lease.ttl_ms, lease.expires_ms
+    return (e.Heartbeat(fence=command.fence, ttl_ms=ttl_ms, expires_ms=expires_ms, progress=command.progress),)
+
+
+def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) -> Decision:
+    """The lease given back: burns no attempt, has a budget of its own. [ATTEMPT-2]"""
+    task = existing(task, command.task)
+    lease = held(task, command.fence, epoch)
+    if lease is None:
+        if repeat := ended_by(task, command.fence, "release"):
+            return repeat
+        raise lost(task, command.fence, "release")
+    run_at_ms = now_ms if command.run_at_ms is None else command.run_at_ms
+    given_back = e.Released(fence=command.fence, run_at_ms=run_at_ms, reason=cut(command.reason))
+    maximum = policy_of(task).releases_max
+    if lease.purpose == "undo":
+        if is_spent(task.undo_releases + 1, maximum):
+            return (quarantined(task, "undo_releases_spent", command.reason, None, command.fence, "release"),)
+        return (given_back,)
+    if task.cancel_version:
+        return (given_back, *cancelled_after(task))
+    if is_spent(task.releases + 1, maximum):
+        return (spent_event(task, "releases_spent", None, command.fence, "release"),)
+    return (given_back,)
+
+
+def _later(expires_ms: int | None, than_ms: int | None) -> bool:
+    """Whether the first expiry is later than the second; None is without end."""
+    if than_ms is None:
+        return False
+    return expires_ms is None or expires_ms > than_ms
+
+
+def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
+    until = "without end" if lease.expires_ms is None else f"until {lease.expires_ms} ms"
+    return LeaseHeld(
+        f"cannot lease task {task.id!r}: {lease.owner!r} holds it under fence {lease.fence} {until}; "
+        "wait for its end or claim another",
+        task=task.id,
+        owner=lease.owner,
+        fence=lease.fence,
+        expires_ms=lease.expires_ms,
+    )
+
+
+def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
+    """[UNDO-1] Undoing is leased as such, and only by who knows every kind that is owed."""
+    undoing = task.state is State.COMPENSATING
+    if undoing != (command.purpose == "undo"):
+        needed = "undo" if undoing else "work"
+        raise Blocked(
+            f"cannot lease task {task.id!r} for {command.purpose!r}: it is {task.state}; ask with purpose={needed!r}",
+            task=task.id,
+            state=str(task.state),
+        )
+    if undoing and command.kinds is not None:
+        unknown = sorted({task.compensations[id].kind for id in task.owed()} - command.kinds)
+        if unknown:
+            raise Blocked(
+                f"cannot lease task {task.id!r} for undoing: it owes compensations of the kinds {unknown}, which the "
+                "caller does not name",
+                task=task.id,
+                state=str(task.state),
+                kinds=unknown,
+            )

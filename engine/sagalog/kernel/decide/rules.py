@@ -1,0 +1,177 @@
+"""What several commands ask of a task: that it exists, lives, is held by this fence; and how forward work ends.
+
+Rule: every refusal names the task, what was expected, what was found, and what to do next. Holds no command of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sagalog.errors import LeaseLost, NotFound, OverBound, TerminalTask, WrongState
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import (
+    COMPENSATIONS_MAX,
+    STREAM_EVENTS_MAX,
+    STREAM_EVENTS_RESERVE,
+    TEXT_CHARACTERS_MAX,
+)
+from sagalog.kernel.lifecycle import allows
+from sagalog.kernel.state import TaskFold, epoch_of
+from sagalog.kernel.values import Failure, LeaseRecord, Policy, State
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The identity is on record: the answer is the event at `version`, if the contents agree. [REPEAT-1]"""
+
+    version: int
+
+
+Events = tuple[e.Recordable, ...]
+Decision = Events | Repeat
+
+
+def existing(task: TaskFold | None, id: str) -> TaskFold:
+    """The task, or NotFound."""
+    if task is None or task.state is None:
+        raise NotFound(f"there is no task {id!r}; create it first, or check the id and the store", task=id)
+    return task
+
+
+def in_place(task: TaskFold, event: str, verb: str) -> TaskFold:
+    """The task, if the table of the lifecycle has a place for `event` in its state. [LIFE-1] [TERM-1]"""
+    state = task.state or ""
+    if allows(state, event):
+        return task
+    if task.is_terminal:
+        raise TerminalTask(
+            f"cannot {verb} task {task.id!r}: it has ended as {state}, and only notes are accepted after the end; "
+            "create a new task instead",
+            task=task.id,
+            state=str(state),
+        )
+    raise WrongState(
+        f"cannot {verb} task {task.id!r}: it is {state}, which has no place for {event!r}",
+        task=task.id,
+        state=str(state),
+    )
+
+
+def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
+    """The lease with this fence, if no event has ended it and it is of the store's epoch. [FENCE-2]
+
+    The clock has no say: work that is done is not refused while nobody has taken over.
+    """
+    lease = task.lease
+    if lease is not None and lease.fence == fence and epoch_of(fence) == epoch:
+        return lease
+    return None
+
+
+def ended_by(task: TaskFold, fence: int, verb: str) -> Repeat | None:
+    """A repeat, if `verb` under this very fence was what ended the last lease. [REPEAT-5]"""
+    ended = task.ended
+    if task.lease is None and ended is not None and ended.fence == fence and ended.verb == verb:
+        return Repeat(ended.version)
+    return None
+
+
+def lost(task: TaskFold, fence: int, verb: str) -> LeaseLost:
+    """The refusal of a late holder. [FENCE-2]"""
+    if task.lease is not None and task.lease.fence != fence:
+        now = f"it is held by {task.lease.owner!r} under fence {task.lease.fence}"
+    else:
+        now = f"that lease has ended (newest fence {task.fence}) and the task is {task.state}"
+    return LeaseLost(
+        f"cannot {verb} task {task.id!r} under fence {fence}: {now}; stop working on it and claim anew",
+        task=task.id,
+        fence=fence,
+        current=task.fence,
+        state=str(task.state),
+    )
+
+
+def policy_of(task: TaskFold) -> Policy:
+    """The policy that `created` recorded."""
+    assert task.policy is not None
+    return task.policy
+
+
+def is_spent(count: int, maximum: int | None) -> bool:
+    """[ATTEMPT-2] A budget of n is spent by the n-th; None is without end."""
+    return maximum is not None and count >= maximum
+
+
+def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
+    """Exponential with full jitter and a cap, within the policy's bounds; what is drawn gets recorded. [ATTEMPT-4]"""
+    ceiling_ms = min(policy.delay_max_ms, policy.delay_min_ms << min(tries, 40))
+    floor_ms = min(policy.delay_min_ms, ceiling_ms)
+    return floor_ms + int(jitter * (ceiling_ms - floor_ms + 1))
+
+
+def cut(text: str | None) -> str | None:
+    """[BOUND-3] Texts of errors, reasons and notes are cut at the bound rather than refused."""
+    if text is None or len(text) <= TEXT_CHARACTERS_MAX:
+        return text
+    return text[: TEXT_CHARACTERS_MAX - 1] + "…"
+
+
+def cut_failure(error: Failure) -> Failure:
+    """The failure with its message cut at the bound. [BOUND-3]"""
+    message = cut(error.message) or ""
+    return error if message is error.message else Failure(error.code, message, error.details)
+
+
+def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
+    """[BOUND-2] Refuse what neither ends nor settles anything when the stream is at its bound."""
+    maximum = STREAM_EVENTS_MAX if task.is_terminal else STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+    if task.length + count > maximum:
+        raise OverBound(
+            f"cannot {verb} task {task.id!r}: its stream has {task.length} events and the bound is {maximum} "
+            "(heartbeats not counted); end the task and go on in a new one",
+            task=task.id,
+            bound="stream_events",
+            maximum=maximum,
+        )
+
+
+def require_compensations_fit(id: str, count: int) -> None:
+    """[BOUND-2] Refuse more compensations than the reserve of a stream has room to settle."""
+    if count > COMPENSATIONS_MAX:
+        raise OverBound(
+            f"task {id!r} would have {count} compensations and the bound is {COMPENSATIONS_MAX}; one compensation may "
+            "undo several effects",
+            task=id,
+            bound="compensations",
+            maximum=COMPENSATIONS_MAX,
+        )
+
+
+def cancelled_after(task: TaskFold) -> Events:
+    """[CANCEL-2] What follows the end of a lease whose owner had been asked to stop."""
+    return (e.Cancelled(to=State.COMPENSATING if task.owed() else State.CANCELLED),)
+
+
+def spent_event(
+    task: TaskFold, code: str, error: Failure | None = None, fence: int | None = None, verb: str | None = None
+) -> e.Failed | e.Quarantined:
+    """The event by which the engine ends the forward work over a spent budget. [ATTEMPT-3] [COMP-3]"""
+    if policy_of(task).spent == "quarantine":
+        return quarantined(task, code, None, error, fence, verb)
+    if task.leases > 0 and not task.compensations and not task.has_waiver:
+        reason = f"{code}: the task was leased and has neither a compensation nor a waiver on record"
+        return quarantined(task, "compensation_required", reason, error, fence, verb)
+    to = State.COMPENSATING if task.owed() else State.FAILED
+    return e.Failed(to=to, code=code, error=error, fence=fence, verb=verb)
+
+
+def quarantined(
+    task: TaskFold,
+    code: str,
+    reason: str | None,
+    error: Failure | None = None,
+    fence: int | None = None,
+    verb: str | None = None,
+) -> e.Quarantined:
+    """The quarantine of a task, naming what it still owes. [COMP-6]"""
+    return e.Quarantined(code=code, reason=cut(reason), error=error, owed=tuple(task.owed()), fence=fence, verb=verb)

@@ -1,0 +1,120 @@
+"""compensation_done, compensation_failed, waive: how what is owed gets settled.
+
+Rule: in reverse order of registration [COMP-5]; when nothing is owed any more, `compensated` follows in the same
+commit.
+"""
+
+from __future__ import annotations
+
+from sagalog.errors import AlreadySettled, CompensationOrder, NotFound
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Events,
+    Repeat,
+    backoff_ms,
+    cut,
+    cut_failure,
+    ended_by,
+    existing,
+    held,
+    in_place,
+    is_spent,
+    lost,
+    policy_of,
+    quarantined,
+)
+from sagalog.kernel.state import CompensationRecord, TaskFold
+from sagalog.kernel.values import State
+
+
+def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, now_ms: int, epoch: int) -> Decision:
+    """The last owed undo was carried out. [COMP-5] [REPEAT-3]"""
+    task = existing(task, command.task)
+    known = task.compensations.get(command.compensation)
+    if known is not None and known.status == "done" and known.done_fence == command.fence:
+        return Repeat(known.settled)
+    if held(task, command.fence, epoch) is None:
+        raise lost(task, command.fence, "settle a compensation of")
+    in_place(task, "compensation_done", "settle a compensation of")
+    record = _record(task, command.compensation)
+    _require_last(task, command.compensation, record)
+    done = e.CompensationDone(id=command.compensation, fence=command.fence)
+    return (done, *_compensated_after(task, command.compensation))
+
+
+def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms: int, epoch: int) -> Decision:
+    """An undo failed: it is tried again later, until its budget is spent. [UNDO-3]"""
+    task = existing(task, command.task)
+    if held(task, command.fence, epoch) is None:
+        if repeat := ended_by(task, command.fence, "compensation_failed"):
+            return repeat
+        raise lost(task, command.fence, "fail a compensation of")
+    in_place(task, "compensation_failed", "fail a compensation of")
+    record = _record(task, command.compensation)
+    _require_last(task, command.compensation, record)
+    error = cut_failure(command.error)
+    policy = policy_of(task)
+    if is_spent(task.undo_failures + 1, policy.undo_attempts_max):
+        reason = f"compensation {command.compensation!r} of kind {record.kind!r} failed {task.undo_failures + 1} times"
+        spent = quarantined(task, "undo_attempts_spent", reason, error, command.fence, "compensation_failed")
+        return (spent,)
+    run_at_ms = command.run_at_ms
+    if run_at_ms is None:
+        run_at_ms = now_ms + backoff_ms(policy, task.undo_failures, command.jitter)
+    return (e.CompensationFailed(id=command.compensation, fence=command.fence, error=error, run_at_ms=run_at_ms),)
+
+
+def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> Decision:
+    """An undo settled by word, in any order, so that one impossible undo cannot block those before it. [COMP-4]"""
+    task = existing(task, command.task)
+    record = _record(task, command.compensation)
+    if record.status == "waived":
+        return Repeat(record.settled)
+    in_place(task, "compensation_waived", "waive a compensation of")
+    if record.status not in ("owed", "planned"):
+        raise _settled(task, command.compensation, record)
+    waived = e.CompensationWaived(id=command.compensation, reason=cut(command.reason) or "")
+    return (waived, *_compensated_after(task, command.compensation))
+
+
+def _record(task: TaskFold, id: str) -> CompensationRecord:
+    record = task.compensations.get(id)
+    if record is None:
+        known = sorted(task.compensations) or "none"
+        raise NotFound(
+            f"task {task.id!r} has no compensation {id!r}; on record: {known}", task=task.id, compensation=id
+        )
+    return record
+
+
+def _require_last(task: TaskFold, id: str, record: CompensationRecord) -> None:
+    """[COMP-5] Reverse order: only the last one that is owed may be settled by doing it."""
+    if record.status != "owed":
+        raise _settled(task, id, record)
+    last = task.owed()[-1]
+    if id != last:
+        raise CompensationOrder(
+            f"cannot settle compensation {id!r} of task {task.id!r} yet: {last!r} was registered after it and is "
+            "undone first",
+            task=task.id,
+            compensation=id,
+            expected=last,
+        )
+
+
+def _settled(task: TaskFold, id: str, record: CompensationRecord) -> AlreadySettled:
+    return AlreadySettled(
+        f"compensation {id!r} of task {task.id!r} is settled already: {record.status}",
+        task=task.id,
+        compensation=id,
+        status=record.status,
+    )
+
+
+def _compensated_after(task: TaskFold, settled: str) -> Events:
+    """`compensated`, where this settles the last one owed by a compensating task."""
+    if task.state is not State.COMPENSATING or task.owed() != [settled]:
+        return ()
+    return (e.Compensated(outcome=task.outcome or "failed"),)

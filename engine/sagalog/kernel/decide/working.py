@@ -1,0 +1,133 @@
+"""register, retry, complete, fail: what the holder of a lease for forward work may say.
+
+Rule: every one carries the lease's fence [FENCE-2]; a task that was leased does not fail with nothing to undo it by,
+unless somebody said why that is right [COMP-2].
+"""
+
+from __future__ import annotations
+
+from sagalog.errors import CompensationRequired
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Repeat,
+    backoff_ms,
+    cancelled_after,
+    cut,
+    cut_failure,
+    ended_by,
+    existing,
+    held,
+    in_place,
+    is_spent,
+    lost,
+    policy_of,
+    require_compensations_fit,
+    require_room,
+    spent_event,
+)
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Compensation, State
+
+
+def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
+    """An undo on record before its effect; the same id again is a repeat. [COMP-1] [REPEAT-3]"""
+    task = existing(task, command.task)
+    record = task.compensations.get(command.compensation.id or "")
+    if held(task, command.fence, epoch) is None:
+        if record is not None and record.fence == command.fence and record.index < 0:
+            return Repeat(record.version)
+        raise lost(task, command.fence, "register a compensation for")
+    in_place(task, "compensation_registered", "register a compensation for")
+    if record is not None:
+        return Repeat(record.version)
+    require_room(task, "register a compensation for")
+    require_compensations_fit(task.id, len(task.compensations) + 1)
+    return (_registered(command.compensation, command.fence),)
+
+
+def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: int) -> Decision:
+    """Another attempt, later; or, where that spends the budget, the end of the forward work. [ATTEMPT-3]"""
+    task = existing(task, command.task)
+    if held(task, command.fence, epoch) is None:
+        if repeat := ended_by(task, command.fence, "retry"):
+            return repeat
+        raise lost(task, command.fence, "retry")
+    in_place(task, "retried", "retry")
+    error = cut_failure(command.error)
+    run_at_ms = command.run_at_ms
+    if run_at_ms is None:
+        tries = task.transients if command.budget == "transient" else task.failures
+        run_at_ms = now_ms + backoff_ms(policy_of(task), tries, command.jitter)
+    retried = e.Retried(fence=command.fence, error=error, budget=command.budget, run_at_ms=run_at_ms)
+    if task.cancel_version:
+        return (retried, *cancelled_after(task))
+    if code := _spent_code(task, command, now_ms):
+        return (spent_event(task, code, error, command.fence, "retry"),)
+    return (retried,)
+
+
+def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int) -> Decision:
+    """The work is done; what was registered is then never undone. A requested cancel loses. [CANCEL-2]"""
+    task = existing(task, command.task)
+    if held(task, command.fence, epoch) is None:
+        if repeat := ended_by(task, command.fence, "complete"):
+            return repeat
+        raise lost(task, command.fence, "complete")
+    in_place(task, "completed", "complete")
+    return (e.Completed(fence=command.fence, result=command.result),)
+
+
+def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:
+    """The forward work is over; what is owed comes next. [COMP-2]"""
+    task = existing(task, command.task)
+    if held(task, command.fence, epoch) is None:
+        if repeat := ended_by(task, command.fence, "fail"):
+            return repeat
+        raise lost(task, command.fence, "fail")
+    in_place(task, "failed", "fail")
+    # One already on record, or named twice here, is the same one: its content was compared before. [REPEAT-3]
+    brought = {one.id: one for one in command.compensations if one.id not in task.compensations}.values()
+    require_compensations_fit(task.id, len(task.compensations) + len(brought))
+    if not (brought or task.compensations or task.has_waiver or command.waiver is not None):
+        raise CompensationRequired(
+            f"cannot fail task {task.id!r}: it was leased and has no compensation on record; register one, give "
+            "compensations=, or say why none is needed with waive_compensation=",
+            task=task.id,
+        )
+    return (
+        *(_registered(one, command.fence) for one in brought),
+        e.Failed(
+            to=State.COMPENSATING if brought or task.owed() else State.FAILED,
+            code="failed",
+            error=cut_failure(command.error),
+            waiver=cut(command.waiver),
+            compensations=tuple(one.id or "" for one in brought),
+            fence=command.fence,
+            verb="fail",
+        ),
+    )
+
+
+def _spent_code(task: TaskFold, command: c.TryAgain, now_ms: int) -> str | None:
+    """The code of the budget that this retry spends, if it does. [ATTEMPT-2]"""
+    policy = policy_of(task)
+    if command.budget == "attempt":
+        return "attempts_spent" if is_spent(task.failures + 1, policy.attempts_max) else None
+    if command.budget == "transient":
+        return "transients_spent" if is_spent(task.transients + 1, policy.transient_max) else None
+    since_ms = now_ms if task.quota_since_ms is None else task.quota_since_ms
+    # A bound of 0 means that no quota wait is allowed at all.
+    return "quota_wait_spent" if is_spent(now_ms - since_ms, policy.quota_wait_max_ms) else None
+
+
+def _registered(compensation: Compensation, fence: int) -> e.CompensationRegistered:
+    assert compensation.id is not None
+    return e.CompensationRegistered(
+        id=compensation.id,
+        kind=compensation.kind,
+        fence=fence,
+        params=compensation.params,
+        reason=cut(compensation.reason),
+    )

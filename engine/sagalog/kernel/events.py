@@ -1,0 +1,255 @@
+"""What happened, in past tense: one frozen struct an event, one tagged union.
+
+Rule: an event says what was decided, so that nobody decides it again [RECORD-1]; it is never changed. Fields that may
+be absent are None or empty, and an absent field means the same for ever; anything with a real default is written out.
+Knows nothing of states: which event may follow in which state stands in `lifecycle`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+import msgspec
+
+from sagalog.kernel.values import (
+    Budget,
+    Compensation,
+    ExpiryCause,
+    Failure,
+    Outcome,
+    Policy,
+    Purpose,
+    Seen,
+    State,
+)
+
+
+class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
+    """Base of the events: frozen, tagged by name, unknown fields refused, absent fields left out."""
+
+
+class Created(Recordable, frozen=True, tag="created"):
+    """A task exists: what is to be done (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
+
+    `to` is pending, or compensating for a successor that only undoes. `compensations` are planned: owed from the first
+    lease on. `waiver` stands for a missing compensation. `parent`, `predecessor` name tasks; `trace` is a W3C
+    traceparent; `affinity` is a hint for claims, `key` groups tasks that share a cap.
+    """
+
+    kind: str
+    queue: str
+    priority: int
+    run_at_ms: int
+    policy: Policy
+    payload: Any = None
+    to: State = State.PENDING
+    compensations: tuple[Compensation, ...] = ()
+    waiver: str | None = None
+    tags: dict[str, str] | None = None
+    affinity: str | None = None
+    key: str | None = None
+    parent: str | None = None
+    predecessor: str | None = None
+    correlation_id: str | None = None
+    trace: str | None = None
+
+
+class Leased(Recordable, frozen=True, tag="leased"):
+    """`owner` holds the task until `expires_ms` (None: without end), under a fence that rises with every lease."""
+
+    owner: str
+    fence: int
+    attempt: int
+    purpose: Purpose
+    ttl_ms: int | None = None
+    expires_ms: int | None = None
+    probe: bool = False
+
+
+class Heartbeat(Recordable, frozen=True, tag="heartbeat"):
+    """The lease was renewed; `progress` is a small note of the worker."""
+
+    fence: int
+    ttl_ms: int | None = None
+    expires_ms: int | None = None
+    progress: Any = None
+
+
+class Released(Recordable, frozen=True, tag="released"):
+    """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt."""
+
+    fence: int
+    run_at_ms: int
+    reason: str | None = None
+
+
+class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
+    """The lease was over: by the clock, by a newer epoch, or unseen on a monotonic clock (`seen` tells what was)."""
+
+    fence: int
+    why: ExpiryCause
+    seen: Seen | None = None
+
+
+class CompensationRegistered(Recordable, frozen=True, tag="compensation_registered"):
+    """An undo is owed, recorded before the effect it would reverse."""
+
+    id: str
+    kind: str
+    fence: int
+    params: Any = None
+    reason: str | None = None
+
+
+class CompensationWaived(Recordable, frozen=True, tag="compensation_waived"):
+    """Somebody settled an undo by word."""
+
+    id: str
+    reason: str
+
+
+class Retried(Recordable, frozen=True, tag="retried"):
+    """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
+
+    fence: int
+    error: Failure
+    budget: Budget
+    run_at_ms: int
+
+
+class Failed(Recordable, frozen=True, tag="failed"):
+    """The forward work is over without success. `to` is compensating where something is owed, else failed.
+
+    `code` says why: the worker said so ("failed") or a budget was spent. `compensations` are the ids registered in the
+    same commit. `fence` and `verb` tell which lease it ended and what that worker had asked.
+    """
+
+    to: State
+    code: str
+    error: Failure | None = None
+    waiver: str | None = None
+    compensations: tuple[str, ...] = ()
+    fence: int | None = None
+    verb: str | None = None
+
+
+class CancelRequested(Recordable, frozen=True, tag="cancel_requested"):
+    """The owner is asked to stop; whatever ends its lease without an end of its own is followed by `cancelled`."""
+
+    reason: str | None = None
+
+
+class Cancelled(Recordable, frozen=True, tag="cancelled"):
+    """The task was called off. `to` is compensating where something is owed, else cancelled."""
+
+    to: State
+    reason: str | None = None
+    fence: int | None = None
+    verb: str | None = None
+
+
+class CompensationDone(Recordable, frozen=True, tag="compensation_done"):
+    """An undo was carried out."""
+
+    id: str
+    fence: int
+
+
+class CompensationFailed(Recordable, frozen=True, tag="compensation_failed"):
+    """An undo failed and is due again at `run_at_ms`; ends the lease."""
+
+    id: str
+    fence: int
+    error: Failure
+    run_at_ms: int
+
+
+class Compensated(Recordable, frozen=True, tag="compensated"):
+    """All that was owed is settled; `outcome` says what the forward work had come to."""
+
+    outcome: Outcome
+
+
+class Completed(Recordable, frozen=True, tag="completed"):
+    """The work is done."""
+
+    fence: int
+    result: Any = None
+
+
+class Quarantined(Recordable, frozen=True, tag="quarantined"):
+    """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed."""
+
+    code: str
+    reason: str | None = None
+    error: Failure | None = None
+    owed: tuple[str, ...] = ()
+    fence: int | None = None
+    verb: str | None = None
+
+
+class Noted(Recordable, frozen=True, tag="noted"):
+    """Somebody's remark. After the end it may settle what is still owed. The only event after the end."""
+
+    text: str
+    settles: tuple[str, ...] = ()
+
+
+class Founded(Recordable, frozen=True, tag="founded"):
+    """The store exists: its id and the format of its log."""
+
+    id: str
+    format: int
+
+
+TaskEvent = (
+    Created
+    | Leased
+    | Heartbeat
+    | Released
+    | LeaseExpired
+    | CompensationRegistered
+    | CompensationWaived
+    | Retried
+    | Failed
+    | CancelRequested
+    | Cancelled
+    | CompensationDone
+    | CompensationFailed
+    | Compensated
+    | Completed
+    | Quarantined
+    | Noted
+)
+StoreEvent = Founded
+Event = TaskEvent | StoreEvent
+
+TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
+STORE_EVENTS: Final[tuple[type[Recordable], ...]] = (Founded,)
+
+
+def name_of(kind: type[Recordable]) -> str:
+    """The name of an event's type, as the envelope and the table of the lifecycle write it."""
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+NAMES: Final[dict[type[Recordable], str]] = {kind: name_of(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+
+# The fields on which the kernel decides nothing: where a data key is named, they are what is encrypted.
+FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
+    Created: ("payload", "compensations.params", "compensations.reason", "waiver"),
+    Heartbeat: ("progress",),
+    Released: ("reason",),
+    CompensationRegistered: ("params", "reason"),
+    CompensationWaived: ("reason",),
+    Retried: ("error.message", "error.details"),
+    Failed: ("error.message", "error.details", "waiver"),
+    CancelRequested: ("reason",),
+    Cancelled: ("reason",),
+    CompensationFailed: ("error.message", "error.details"),
+    Completed: ("result",),
+    Quarantined: ("reason", "error.message", "error.details"),
+    Noted: ("text",),
+}

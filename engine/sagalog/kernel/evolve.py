@@ -1,0 +1,311 @@
+"""Event -> state: how each event changes the fold of its stream.
+
+Rule: `evolve` checks the table of the lifecycle and the lease, then takes what the event says; it decides nothing. What
+the table forbids is a damaged log and is refused, never folded. [RECORD-1] Knows nothing of commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import copy
+from typing import Any, Final
+
+from sagalog.errors import LogDamaged
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
+from sagalog.kernel.state import CompensationRecord, EndedLease, StoreFold, TaskFold
+from sagalog.kernel.values import LeaseRecord, State
+
+_SETTLED: Final = frozenset({State.FAILED, State.CANCELLED, State.COMPENSATED})
+
+
+def evolve(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> TaskFold:
+    """The fold after one more event of the task's stream; `task` itself stays as it is.
+
+    Order is the version's: `at_ms` is kept as it was recorded and may be earlier than the one before. [TIME-2]
+
+    Raises:
+        LogDamaged: a version out of turn, a move that the table forbids, or a fence that is not the lease's.
+    """
+    after = copy(task)
+    _take(after, event, version, at_ms)
+    return after
+
+
+def fold(id: str, events: Iterable[tuple[e.Recordable, int, int]]) -> TaskFold:
+    """`evolve` over a whole stream of (event, version, at_ms), from nothing.
+
+    Raises:
+        LogDamaged: as `evolve`.
+    """
+    task = TaskFold(id)
+    for event, version, at_ms in events:
+        _take(task, event, version, at_ms)
+    return task
+
+
+def evolve_store(store: StoreFold | None, event: e.Recordable, version: int) -> StoreFold:
+    """The fold of the store's own stream after one more event.
+
+    Raises:
+        LogDamaged: a version out of turn or a move that the table forbids.
+    """
+    state = UNBORN if store is None else "founded"
+    expected = 1 if store is None else store.version + 1
+    if (state, e.NAMES[type(event)]) not in STORE_AFTER or version != expected or not isinstance(event, e.Founded):
+        raise LogDamaged(
+            f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
+            stream="store",
+            version=version,
+            type=e.NAMES[type(event)],
+        )
+    return StoreFold(id=event.id, version=version, format=event.format, epoch=0)
+
+
+def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None:
+    """Change `task` in place; containers inside are replaced, never changed, since older folds share them."""
+    if type(event) not in _CHANGES:
+        raise _damaged(task, e.NAMES[type(event)], version, "it is no event of a task")
+    name, change = _CHANGES[type(event)]
+    if version != task.version + 1:
+        raise _damaged(task, name, version, f"version {task.version + 1} was expected")
+    dests = TASK_AFTER.get((task.state or UNBORN, name))
+    if dests is None:
+        raise _damaged(task, name, version, f"the task is {task.state or UNBORN}")
+    if len(dests) == 1:
+        dest = dests[0]
+    else:
+        dest = event.to  # type: ignore[attr-defined]  # [RECORD-1] rows with two destinations have events with `to`
+        if dest not in dests:
+            raise _damaged(task, name, version, f"it says that the task is then {dest}")
+    change(task, event, version, at_ms)
+    task.version = version
+    task.state = dest  # type: ignore[assignment]  # the table of tasks holds members of State only
+    if name != "heartbeat":
+        task.length += 1
+    task.updated_ms = at_ms
+    if dest in _SETTLED and task.owed():
+        # [COMP-6] Only quarantine may keep what is owed, and names it.
+        raise _damaged(task, name, version, f"{task.owed()} are still owed")
+
+
+def _damaged(task: TaskFold, name: str, version: int, why: str) -> LogDamaged:
+    return LogDamaged(
+        f"the log of task {task.id!r} is damaged: {name!r} at version {version} cannot stand there, {why}; "
+        "stop, keep the file, and compare it with a backup",
+        stream=f"task/{task.id}",
+        version=version,
+        type=name,
+    )
+
+
+def _require_lease(task: TaskFold, event: Any, version: int) -> LeaseRecord:
+    """The lease that the event's fence names. [FENCE-2]"""
+    lease = task.lease
+    if lease is None or lease.fence != event.fence:
+        held = "no lease" if lease is None else f"the lease of fence {lease.fence}"
+        raise _damaged(task, e.NAMES[type(event)], version, f"it carries fence {event.fence} and the task has {held}")
+    return lease
+
+
+def _end_lease(task: TaskFold, fence: int, verb: str, version: int) -> None:
+    task.ended = EndedLease(fence, verb, version)
+    task.lease = None
+
+
+def _end_lease_if_named(task: TaskFold, event: Any, version: int) -> None:
+    """End the lease that `event.fence` names; an event without a fence must meet a task without a lease."""
+    if event.fence is None:
+        if task.lease is not None:
+            raise _damaged(task, e.NAMES[type(event)], version, "it names no fence and the task is leased")
+        return
+    _require_lease(task, event, version)
+    _end_lease(task, event.fence, event.verb or "", version)
+
+
+def _settle(task: TaskFold, id: str, status: Any, done_fence: int, name: str, version: int) -> None:
+    record = task.compensations.get(id)
+    if record is None or record.status not in ("owed", "planned"):
+        raise _damaged(task, name, version, f"compensation {id!r} is {record.status if record else 'not on record'}")
+    settled = CompensationRecord(record.kind, record.version, record.index, status, record.fence, version, done_fence)
+    task.compensations = {**task.compensations, id: settled}
+
+
+def _owe_planned(task: TaskFold) -> None:
+    """[COMP-1] What was planned is owed from the first lease on."""
+    task.compensations = {
+        id: CompensationRecord(r.kind, r.version, r.index, "owed", r.fence) if r.status == "planned" else r
+        for id, r in task.compensations.items()
+    }
+
+
+def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
+    task.kind, task.queue, task.priority = event.kind, event.queue, event.priority
+    task.affinity, task.key, task.tags, task.run_at_ms = event.affinity, event.key, event.tags, event.run_at_ms
+    task.policy, task.has_waiver = event.policy, event.waiver is not None
+    status: Any = "owed" if event.to is State.COMPENSATING else "planned"
+    task.compensations = {
+        compensation.id or "": CompensationRecord(compensation.kind, version, index, status)
+        for index, compensation in enumerate(event.compensations)
+    }
+    if event.to is State.COMPENSATING:
+        task.outcome = "failed"
+    task.created_ms = at_ms
+
+
+def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
+    if task.lease is not None:
+        raise _damaged(task, "leased", version, f"the lease of fence {task.lease.fence} has not ended")
+    if event.fence % FENCE_EPOCH != task.leases + 1 or event.fence <= task.fence:
+        raise _damaged(task, "leased", version, f"fence {event.fence} is not next after {task.leases} leases")
+    if event.purpose != ("undo" if task.state is State.COMPENSATING else "work"):
+        raise _damaged(task, "leased", version, f"its purpose is {event.purpose}")
+    if task.leases == 0 and task.compensations:
+        _owe_planned(task)
+    task.leases += 1
+    task.lease = LeaseRecord(
+        event.owner, event.fence, event.attempt, event.purpose, event.ttl_ms, event.expires_ms, at_ms, event.probe
+    )
+
+
+def _heartbeat(task: TaskFold, event: e.Heartbeat, version: int, at_ms: int) -> None:
+    lease = _require_lease(task, event, version)
+    task.lease = LeaseRecord(
+        lease.owner, lease.fence, lease.attempt, lease.purpose, event.ttl_ms, event.expires_ms, at_ms, lease.probe
+    )
+    if event.progress is not None:
+        task.progress_version = version
+
+
+def _released(task: TaskFold, event: e.Released, version: int, at_ms: int) -> None:
+    lease = _require_lease(task, event, version)
+    if lease.purpose == "undo":
+        task.undo_releases += 1
+    else:
+        task.releases += 1
+    task.run_at_ms = event.run_at_ms
+    _end_lease(task, event.fence, "release", version)
+
+
+def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: int) -> None:
+    lease = _require_lease(task, event, version)
+    if lease.purpose == "undo":
+        task.undo_expiries += 1
+    else:
+        task.expiries += 1
+    task.run_at_ms = at_ms
+    _end_lease(task, event.fence, "expire", version)
+
+
+def _compensation_registered(task: TaskFold, event: e.CompensationRegistered, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    if event.id in task.compensations:
+        raise _damaged(task, "compensation_registered", version, f"{event.id!r} is on record already")
+    record = CompensationRecord(event.kind, version, -1, "owed", event.fence)
+    task.compensations = {**task.compensations, event.id: record}
+
+
+def _compensation_waived(task: TaskFold, event: e.CompensationWaived, version: int, at_ms: int) -> None:
+    _settle(task, event.id, "waived", 0, "compensation_waived", version)
+
+
+def _retried(task: TaskFold, event: e.Retried, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    if event.budget == "attempt":
+        task.failures += 1
+    elif event.budget == "transient":
+        task.transients += 1
+    if event.budget != "quota":
+        task.quota_since_ms = None
+    elif task.quota_since_ms is None:
+        task.quota_since_ms = at_ms
+    task.run_at_ms = event.run_at_ms
+    task.error_version = version
+    _end_lease(task, event.fence, "retry", version)
+
+
+def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
+    _end_lease_if_named(task, event, version)
+    task.outcome, task.code, task.run_at_ms = "failed", event.code, at_ms
+    if event.waiver is not None:
+        task.has_waiver = True
+    if event.error is not None:
+        task.error_version = version
+
+
+def _cancel_requested(task: TaskFold, event: e.CancelRequested, version: int, at_ms: int) -> None:
+    task.cancel_version = version
+    task.reason_version = version
+
+
+def _cancelled(task: TaskFold, event: e.Cancelled, version: int, at_ms: int) -> None:
+    _end_lease_if_named(task, event, version)
+    task.outcome, task.run_at_ms = "cancelled", at_ms
+    if event.reason is not None:
+        task.reason_version = version
+
+
+def _compensation_done(task: TaskFold, event: e.CompensationDone, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    owed = task.owed()
+    if not owed or owed[-1] != event.id:
+        raise _damaged(task, "compensation_done", version, f"{event.id!r} is not the last that is owed")
+    _settle(task, event.id, "done", event.fence, "compensation_done", version)
+
+
+def _compensation_failed(task: TaskFold, event: e.CompensationFailed, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    task.undo_failures += 1
+    task.run_at_ms = event.run_at_ms
+    task.error_version = version
+    _end_lease(task, event.fence, "compensation_failed", version)
+
+
+def _compensated(task: TaskFold, event: e.Compensated, version: int, at_ms: int) -> None:
+    if task.lease is not None:
+        _end_lease(task, task.lease.fence, "compensation_done", version)
+
+
+def _completed(task: TaskFold, event: e.Completed, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    _end_lease(task, event.fence, "complete", version)
+    task.result_version = version
+
+
+def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int) -> None:
+    _end_lease_if_named(task, event, version)
+    task.code = event.code
+    if event.reason is not None:
+        task.reason_version = version
+    if event.error is not None:
+        task.error_version = version
+
+
+def _noted(task: TaskFold, event: e.Noted, version: int, at_ms: int) -> None:
+    for id in event.settles:
+        _settle(task, id, "noted", 0, "noted", version)
+
+
+_CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int, int], None]]]] = {
+    kind: (e.NAMES[kind], change)
+    for kind, change in (
+        (e.Created, _created),
+        (e.Leased, _leased),
+        (e.Heartbeat, _heartbeat),
+        (e.Released, _released),
+        (e.LeaseExpired, _lease_expired),
+        (e.CompensationRegistered, _compensation_registered),
+        (e.CompensationWaived, _compensation_waived),
+        (e.Retried, _retried),
+        (e.Failed, _failed),
+        (e.CancelRequested, _cancel_requested),
+        (e.Cancelled, _cancelled),
+        (e.CompensationDone, _compensation_done),
+        (e.CompensationFailed, _compensation_failed),
+        (e.Compensated, _compensated),
+        (e.Completed, _completed),
+        (e.Quarantined, _quarantined),
+        (e.Noted, _noted),
+    )
+}

@@ -1,0 +1,122 @@
+"""What a stream folds into: the little that decisions need, never the bodies.
+
+Rule: only `evolve` makes or changes a fold; everybody else treats it as a value. What can be large (payload, result,
+errors, params of compensations) stays in its event, and the fold keeps the version where it stands.
+Folds are saved beside the log and may be thrown away: `FOLD_FORMAT` numbers their shape.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
+
+# Raised with any change of the shapes below: an older one is folded afresh, a newer one refuses the task.
+FOLD_FORMAT: Final = 1
+
+Settlement = Literal["planned", "owed", "done", "waived", "noted"]
+
+
+class CompensationRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Where one undo stands: the event that holds it, and how it was settled.
+
+    `version` and `index` find its params: in `created` by index, or in its own `compensation_registered` (index -1).
+    `fence` is that of the lease which registered it, 0 for a planned one; `settled` the version that settled it, 0
+    while open; `done_fence` the fence of the lease that did it, 0 if none has. Repeats are recognised by them.
+    """
+
+    kind: str
+    version: int
+    index: int
+    status: Settlement
+    fence: int = 0
+    settled: int = 0
+    done_fence: int = 0
+
+
+class EndedLease(msgspec.Struct, frozen=True, array_like=True):
+    """The last lease that ended: by which verb, in which event. What a repeated ending is recognised by. [REPEAT-5]"""
+
+    fence: int
+    verb: str
+    version: int
+
+
+class TaskFold(msgspec.Struct, array_like=True):
+    """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`."""
+
+    id: str
+    version: int = 0
+    state: State | None = None
+    kind: str = ""
+    queue: str = ""
+    priority: int = 0
+    affinity: str | None = None
+    key: str | None = None
+    tags: dict[str, str] | None = None
+    run_at_ms: int = 0
+    policy: Policy | None = None
+    has_waiver: bool = False
+    compensations: dict[str, CompensationRecord] = {}
+    lease: LeaseRecord | None = None
+    leases: int = 0
+    ended: EndedLease | None = None
+    # Budgets of the forward work, then of undoing. [ATTEMPT-2]
+    failures: int = 0
+    transients: int = 0
+    expiries: int = 0
+    releases: int = 0
+    quota_since_ms: int | None = None
+    undo_failures: int = 0
+    undo_expiries: int = 0
+    undo_releases: int = 0
+    cancel_version: int = 0
+    outcome: Outcome | None = None
+    code: str | None = None
+    # Versions of the events that hold what a reader wants to see; 0 is none.
+    progress_version: int = 0
+    result_version: int = 0
+    error_version: int = 0
+    reason_version: int = 0
+    # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
+    length: int = 0
+    created_ms: int = 0
+    updated_ms: int = 0
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether only notes may follow. [TERM-1]"""
+        return self.state in TERMINAL
+
+    @property
+    def attempt(self) -> int:
+        """1 + recorded failures of what the task is at: its forward work or its undoing. [ATTEMPT-1]"""
+        return 1 + (self.undo_failures if self.state is State.COMPENSATING else self.failures)
+
+    @property
+    def fence(self) -> int:
+        """The fence of the newest lease; 0 before the first."""
+        if self.lease is not None:
+            return self.lease.fence
+        return self.ended.fence if self.ended is not None else 0
+
+    def owed(self) -> list[str]:
+        """Ids of the compensations that are owed, in order of registration. [COMP-1]"""
+        return [id for id, record in self.compensations.items() if record.status == "owed"]
+
+
+class StoreFold(msgspec.Struct, frozen=True, array_like=True):
+    """The store's own stream, folded."""
+
+    id: str
+    version: int
+    format: int
+    epoch: int
+
+
+def epoch_of(fence: int) -> int:
+    """The store's epoch in which a fence was given out. [FENCE-1]"""
+    return fence // FENCE_EPOCH

@@ -1,0 +1,142 @@
+"""Frozen values that commands, events and folds share.
+
+Rule: values only, compared by content; no behaviour that depends on a task's state. Knows nothing of events.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from sagalog.kernel.bounds import FENCE_EPOCH
+
+Purpose = Literal["work", "undo"]
+Budget = Literal["attempt", "transient", "quota"]
+Spent = Literal["fail", "quarantine"]
+Outcome = Literal["failed", "cancelled"]
+ExpiryCause = Literal["clock", "epoch", "unseen"]
+
+
+class State(StrEnum):
+    """Where a task stands; equal to its lower-case name."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    COMPENSATED = "compensated"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+
+
+LIVE: Final = frozenset({State.PENDING, State.RUNNING, State.COMPENSATING})
+TERMINAL: Final = frozenset(State) - LIVE
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the values: frozen, compared by content, unknown fields refused."""
+
+
+class Compensation(Value, frozen=True, omit_defaults=True):
+    """An undo as data: which handler (`kind`), with what (`params`, JSON), and why it would be needed.
+
+    `id` names it within its task; left out, it is derived from kind and params, so that a later attempt's same undo is
+    the same one. Whoever means one undo twice names both. [REPEAT-3]
+    """
+
+    kind: str
+    params: Any = None
+    reason: str | None = None
+    id: str | None = None
+
+
+class Failure(Value, frozen=True, omit_defaults=True):
+    """What went wrong: a slug for programs, a sentence for people, details as JSON."""
+
+    code: str
+    message: str
+    details: Any = None
+
+
+class Policy(Value, frozen=True):
+    """The whole resolved policy of a task, as `created` records it; no field has a default. [RECORD-2]
+
+    Budgets count as in [ATTEMPT-2]: a budget of n is spent by the n-th; None is without end.
+    """
+
+    attempts_max: int | None
+    transient_max: int | None
+    expiries_max: int | None
+    releases_max: int | None
+    quota_wait_max_ms: int | None
+    delay_min_ms: int
+    delay_max_ms: int
+    spent: Spent
+    undo_attempts_max: int | None
+    undo_wait_ms: int | None
+
+
+class Retry(Value, frozen=True):
+    """What a caller says of retries; what is left out takes these defaults, and the log records the whole `Policy`.
+
+    attempts_max        real failures (`retry` with budget "attempt"); 1: no second try
+    transient_max       failures of the surroundings: overload, connection, rate limits
+    expiries_max        leases that ended because their worker was gone; also while undoing
+    releases_max        leases given back; None: without end; also while undoing
+    quota_wait_max_ms   how long a run of "quota" retries may last
+    delay_min_ms, delay_max_ms   exponential backoff with full jitter between these
+    spent               what a spent budget does: "fail" (then compensate) or "quarantine"
+    undo_attempts_max   failures of compensations before the task is quarantined
+    undo_wait_ms        how long a due undo may wait for a worker before `recover` quarantines the task; None: for ever
+    """
+
+    attempts_max: int | None = 3
+    transient_max: int | None = 20
+    expiries_max: int | None = 3
+    releases_max: int | None = None
+    quota_wait_max_ms: int | None = 86_400_000
+    delay_min_ms: int = 1_000
+    delay_max_ms: int = 300_000
+    spent: Spent = "fail"
+    undo_attempts_max: int | None = 5
+    undo_wait_ms: int | None = None
+
+    def resolve(self) -> Policy:
+        """The policy that this gives, with no default left out."""
+        return Policy(**msgspec.structs.asdict(self))
+
+
+class LeaseRecord(Value, frozen=True):
+    """A lease as the log knows it: plain data, no verbs.
+
+    fence        epoch * 2**32 + n, n the number of leases of the task so far
+    attempt      1 + recorded failures of this purpose
+    ttl_ms, expires_ms   None: without end
+    renewed_ms   when it was acquired or last renewed, by the store's clock
+    """
+
+    owner: str
+    fence: int
+    attempt: int
+    purpose: Purpose
+    ttl_ms: int | None
+    expires_ms: int | None
+    renewed_ms: int
+    probe: bool = False
+
+    def is_over(self, now_ms: int, epoch: int) -> bool:
+        """[LEASE-2] Over from `now_ms >= expires_ms` on, and in every later epoch."""
+        if self.fence // FENCE_EPOCH < epoch:
+            return True
+        return self.expires_ms is not None and now_ms >= self.expires_ms
+
+
+class Seen(Value, frozen=True):
+    """What an observer saw on its own monotonic clock: this lease, renewed at that time, unchanged for so long."""
+
+    fence: int
+    renewed_ms: int
+    unchanged_ms: int

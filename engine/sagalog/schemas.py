@@ -1,0 +1,44 @@
+"""The JSON Schema of every event's body, generated from the structs: `python -m sagalog.schemas specs/events`.
+
+Rule: the files in `specs/events/` are what this writes, one an event, named after its type and schema number; a test
+compares them. Nothing else of the engine uses this.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sagalog.codec import SCHEMAS
+from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
+
+
+def schema_files() -> dict[str, str]:
+    """File name -> content, for every event."""
+    return {f"{NAMES[kind]}.{SCHEMAS[NAMES[kind]]}.json": _schema(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+
+
+def _schema(kind: type[Recordable]) -> str:
+    schema: dict[str, Any] = msgspec.json.schema(kind)
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": NAMES[kind], **schema}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(folder: str) -> None:
+    """Write all files into `folder`, and remove those of events that are no more."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = schema_files()
+    for old in target.glob("*.json"):
+        if old.name not in files:
+            old.unlink()
+    for name, content in files.items():
+        (target / name).write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,130 @@
+"""Short ways to make the commands of one task, `t`, with only what a test is about spelled out.
+
+Rule: defaults only; nothing here decides or checks. Fences are those of epoch 0, where the n-th lease has fence n.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.values import Budget, Compensation, Failure, Policy, Purpose, Retry, Seen
+
+TTL_MS = 100
+ERROR = Failure("broken", "it broke")
+UNDO = Compensation("remove", {"path": "wt"}, "left over", "u1")
+LATER_UNDO = Compensation("close", None, None, "u2")
+
+
+def policy(**changed: Any) -> Policy:
+    """The default policy without backoff drawn over a span: the delay is 10 ms, unless changed."""
+    plain = msgspec.structs.replace(Retry(), delay_min_ms=10, delay_max_ms=10)
+    return msgspec.structs.replace(plain, **changed).resolve()
+
+
+def create(
+    *compensations: Compensation, run_at_ms: int | None = 0, waiver: str | None = None, **changed: Any
+) -> c.Create:
+    """Create the task; further names are fields of its policy."""
+    return c.Create(
+        task="t",
+        kind="build",
+        queue="q",
+        priority=0,
+        run_at_ms=run_at_ms,
+        policy=policy(**changed),
+        compensations=compensations,
+        waiver=waiver,
+    )
+
+
+def acquire(
+    owner: str = "ann", ttl_ms: int | None = TTL_MS, purpose: Purpose = "work", kinds: frozenset[str] | None = None
+) -> c.Acquire:
+    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds)
+
+
+def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.Acquire:
+    return acquire(owner, purpose="undo", kinds=kinds)
+
+
+def leased(fence: int = 1, owner: str = "ann", attempt: int = 1, at_ms: int = 0, purpose: Purpose = "work") -> e.Leased:
+    """The event that `acquire` leads to at `at_ms`."""
+    return e.Leased(owner, fence, attempt, purpose, TTL_MS, at_ms + TTL_MS)
+
+
+def beat(fence: int = 1, ttl_ms: int | None = None, progress: Any = None) -> c.Beat:
+    return c.Beat(task="t", fence=fence, ttl_ms=ttl_ms, progress=progress)
+
+
+def release(fence: int = 1, reason: str | None = None, run_at_ms: int | None = None) -> c.Release:
+    return c.Release(task="t", fence=fence, reason=reason, run_at_ms=run_at_ms)
+
+
+def register(compensation: Compensation = UNDO, fence: int = 1) -> c.Register:
+    return c.Register(task="t", fence=fence, compensation=compensation)
+
+
+def registered(compensation: Compensation = UNDO, fence: int = 1) -> e.CompensationRegistered:
+    """The event that `register` leads to."""
+    assert compensation.id is not None
+    return e.CompensationRegistered(compensation.id, compensation.kind, fence, compensation.params, compensation.reason)
+
+
+def try_again(
+    fence: int = 1,
+    budget: Budget = "attempt",
+    run_at_ms: int | None = None,
+    jitter: float = 0.0,
+    error: Failure = ERROR,
+) -> c.TryAgain:
+    return c.TryAgain(task="t", fence=fence, error=error, budget=budget, jitter=jitter, run_at_ms=run_at_ms)
+
+
+def complete(fence: int = 1, result: Any = None) -> c.Complete:
+    return c.Complete(task="t", fence=fence, result=result)
+
+
+def fail(*compensations: Compensation, fence: int = 1, waiver: str | None = None, error: Failure = ERROR) -> c.Fail:
+    return c.Fail(task="t", fence=fence, error=error, compensations=compensations, waiver=waiver)
+
+
+def finish(compensation: str = "u1", fence: int = 2) -> c.FinishCompensation:
+    return c.FinishCompensation(task="t", fence=fence, compensation=compensation)
+
+
+def fail_undo(
+    compensation: str = "u1", fence: int = 2, run_at_ms: int | None = None, jitter: float = 0.0, error: Failure = ERROR
+) -> c.FailCompensation:
+    return c.FailCompensation(
+        task="t", fence=fence, compensation=compensation, error=error, jitter=jitter, run_at_ms=run_at_ms
+    )
+
+
+def cancel(reason: str | None = None, now: bool = False) -> c.Cancel:
+    return c.Cancel(task="t", reason=reason, now=now)
+
+
+def quarantine(reason: str = "odd", code: str = "operator") -> c.Quarantine:
+    return c.Quarantine(task="t", reason=reason, code=code)
+
+
+def note(text: str = "seen", settles: tuple[str, ...] = ()) -> c.Note:
+    return c.Note(task="t", text=text, settles=settles)
+
+
+def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:
+    return c.Waive(task="t", compensation=compensation, reason=reason)
+
+
+def tend(seen: Seen | None = None, unknown_kinds: frozenset[str] = frozenset(), overdue: bool = False) -> c.Tend:
+    return c.Tend(task="t", seen=seen, unknown_kinds=unknown_kinds, overdue=overdue)
+
+
+def in_epoch(epoch: int, n: int) -> int:
+    """The fence of the task's n-th lease, taken in `epoch`. [FENCE-1]"""
+    return epoch * FENCE_EPOCH + n

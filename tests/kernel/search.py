@@ -1,0 +1,321 @@
+"""A breadth-first search over the real `decide` and `evolve`: everything that can happen to one small task.
+
+Rule: every action is offered in every state, sensible or not, and a refusal is an answer; a `Witness` sees every event.
+States are made canonical (times relative to now, no versions, no fence numbers, nothing that the future cannot depend
+on), so that the space is finite and is searched to its end. Workers are alike to the kernel, so who holds the lease is
+left out too; what a second worker or a late one would be told is asked in every state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from sagalog.errors import Conflict, LeaseHeld, LeaseLost, LogDamaged, Rejected
+from sagalog.kernel import commands as c
+from sagalog.kernel import decide as kernel
+from sagalog.kernel import evolve as folding
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.decide import Repeat
+from sagalog.kernel.events import NAMES, Heartbeat, Leased, LeaseExpired
+from sagalog.kernel.lifecycle import UNBORN
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Compensation, Seen, State
+from tests.kernel import making as make
+from tests.kernel.witness import Finding, Witness
+
+TTL_MS: Final = 2
+Who = Literal["worker", "beat", "upkeep", "time", "operator"]
+Key = tuple[object, ...]
+
+
+class World(NamedTuple):
+    """One task, the clocks, and what was seen. `idle_ms` is how long nobody renewed its lease, by a steady clock."""
+
+    task: TaskFold
+    witness: Witness
+    now_ms: int = 10
+    epoch: int = 0
+    idle_ms: int = 0
+    stepped_back: bool = False
+
+
+class Edge(NamedTuple):
+    """An action that led from one canonical state to another."""
+
+    source: int
+    who: Who
+    action: str
+    dest: int
+
+
+@dataclass
+class Searched:
+    """What a search has found: its states (by number, with how each was reached), all edges, and broken promises."""
+
+    states: list[World] = field(default_factory=list)
+    reached_by: list[Edge | None] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    findings: dict[str, str] = field(default_factory=dict)
+    rows: set[tuple[str, str, str]] = field(default_factory=set)
+    refusals: int = 0
+
+    def path(self, number: int) -> str:
+        """The actions that led to a state."""
+        steps: list[str] = []
+        edge = self.reached_by[number]
+        while edge is not None:
+            steps.append(edge.action)
+            edge = self.reached_by[edge.source]
+        return " -> ".join(reversed(steps)) or "the beginning"
+
+    def add(self, name: str, number: int, seen: object) -> None:
+        """Keep the first finding of a name: breadth-first, it has the shortest path."""
+        self.findings.setdefault(name, f"after {self.path(number)}: {seen}")
+
+
+def search(create: c.Create, hazards: bool = False, until_found: bool = False, states_max: int = 100_000) -> Searched:
+    """Search all that can happen to a task so created; `hazards`: also one step back of the clock and one restore.
+
+    `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
+    finding `endless`.
+    """
+    result = Searched()
+    numbers: dict[Key, int] = {}
+    waiting: deque[int] = deque()
+
+    def reach(world: World, edge: Edge | None) -> int:
+        key = canonical(world)
+        if key not in numbers:
+            numbers[key] = len(numbers)
+            result.states.append(world)
+            result.reached_by.append(edge and edge._replace(dest=numbers[key]))
+            waiting.append(numbers[key])
+        return numbers[key]
+
+    empty = World(TaskFold("t"), Witness(create.policy))
+    reach(_append(result, empty, kernel.decide(None, create, empty.now_ms, 0)), None)
+    while waiting and not (until_found and result.findings):
+        number = waiting.popleft()
+        if len(numbers) > states_max:
+            result.add("endless", number, f"more than {states_max} states")
+            break
+        _check_late_holders(result, number)
+        for who, action, after in _steps(result, number, hazards):
+            edge = Edge(number, who, action, -1)
+            result.edges.append(edge._replace(dest=reach(after, edge)))
+    return result
+
+
+def canonical(world: World) -> Key:
+    """What the future of a world depends on, and nothing else."""
+    task, now_ms = world.task, world.now_ms
+    statuses = tuple((id, record.status) for id, record in task.compensations.items())
+    if task.is_terminal:
+        return (task.state, task.code, task.outcome, statuses)
+    lease = task.lease
+    held = lease and (
+        lease.fence // FENCE_EPOCH,
+        None if lease.expires_ms is None else max(lease.expires_ms - now_ms, 0),
+        max(lease.renewed_ms - now_ms, 0),
+        world.idle_ms if lease.renewed_ms > now_ms else 0,
+    )
+    common = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
+    if task.state is State.COMPENSATING:
+        return (*common, task.outcome, task.undo_failures, task.undo_expiries, task.undo_releases)
+    quota_ms = None if task.quota_since_ms is None else min(now_ms - task.quota_since_ms, 2)
+    counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
+    return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver)
+
+
+def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, str, World]]:
+    """Every action that leads on from a state: who takes it, what it is, and where it leads."""
+    world = result.states[number]
+    for who, name, command in _commands(world):
+        try:
+            after = _append(result, world, kernel.decide(world.task, command, world.now_ms, world.epoch))
+        except Finding as finding:
+            result.add(finding.name, number, finding.seen)
+        except LogDamaged as damage:
+            result.add("log_damaged", number, damage)
+        except (Rejected, Conflict):
+            result.refusals += 1
+        else:
+            if after is not world:
+                yield who, name, after
+    if world.task.is_terminal:
+        return
+    yield (
+        "time",
+        "a millisecond passes",
+        world._replace(now_ms=world.now_ms + 1, idle_ms=min(world.idle_ms + 1, TTL_MS)),
+    )
+    if hazards and not world.stepped_back:
+        yield "operator", "the clock steps back", world._replace(now_ms=world.now_ms - 3, stepped_back=True)
+    if hazards and world.epoch == 0:
+        yield "operator", "the store is restored", world._replace(epoch=1)
+
+
+def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
+    """Every command, told by the newest fence: what is refused costs little."""
+    task, fence = world.task, world.task.fence
+    due = task.run_at_ms <= world.now_ms
+    if due:
+        yield "worker", "lease", make.acquire(ttl_ms=TTL_MS)
+        yield "worker", "lease the undo", make.acquire(ttl_ms=TTL_MS, purpose="undo")
+    yield "beat", "renew", make.beat(fence)
+    for name, held in _held_commands(fence):
+        yield "worker", name, held
+    yield "upkeep", "tend", make.tend()
+    yield "upkeep", "tend what is overdue", make.tend(overdue=True)
+    if task.lease is not None:
+        seen = Seen(fence, task.lease.renewed_ms, world.idle_ms)
+        yield "upkeep", "tend what was seen", make.tend(seen)
+    yield "operator", "tend unknown kinds", make.tend(unknown_kinds=frozenset({"remove"}))
+    yield "operator", "cancel", make.cancel()
+    yield "operator", "cancel now", make.cancel(now=True)
+    yield "operator", "quarantine", make.quarantine()
+    yield "operator", "note", make.note()
+    for id in ("u1", "u2"):
+        yield "operator", f"waive {id}", make.waive(id)
+        yield "operator", f"settle {id} by a note", make.note("by hand", (id,))
+
+
+def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
+    return [
+        ("release", make.release(fence)),
+        ("retry", make.try_again(fence)),
+        ("retry a transient", make.try_again(fence, "transient")),
+        ("retry for quota", make.try_again(fence, "quota")),
+        ("complete", make.complete(fence)),
+        ("fail", make.fail(fence=fence)),
+        ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),
+        ("fail with an undo", make.fail(make.LATER_UNDO, fence=fence)),
+        ("register u2", make.register(make.LATER_UNDO, fence)),
+        ("undo u1", make.finish("u1", fence)),
+        ("undo u2", make.finish("u2", fence)),
+        ("fail the undo of u1", make.fail_undo("u1", fence)),
+        ("fail the undo of u2", make.fail_undo("u2", fence)),
+    ]
+
+
+def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
+    """The world after a decision; the same object where nothing was written.
+
+    Raises:
+        Finding: what was written breaks a promise.
+    """
+    if isinstance(decision, Repeat) or not decision:
+        return world
+    task, witness, idle_ms = world.task, world.witness, world.idle_ms
+    for event in decision:
+        witness = witness.see(event)
+        source = task.state or UNBORN
+        task = folding.evolve(task, event, task.version + 1, world.now_ms)
+        result.rows.add((source, NAMES[type(event)], str(task.state)))
+        if isinstance(event, LeaseExpired) and event.why != "epoch" and idle_ms < TTL_MS:
+            raise Finding("live_lease_taken", (event, f"unrenewed for {idle_ms} ms"))
+        if isinstance(event, Leased) and event.fence // FENCE_EPOCH != world.epoch:
+            raise Finding("fence_of_another_epoch", (event, world.epoch))
+    _check_agreement(task, witness)
+    if witness.undoing and not witness.ended and not witness.owed:
+        raise Finding("undoing_of_nothing", decision)
+    begun = task.lease is not None and (world.task.lease is None or isinstance(decision[0], Heartbeat))
+    return world._replace(task=task, witness=witness, idle_ms=0 if begun else idle_ms)
+
+
+def _check_agreement(task: TaskFold, witness: Witness) -> None:
+    """The fold knows of leases and debts what the log says."""
+    if (None if task.lease is None else task.lease.fence) != witness.open:
+        raise Finding("fold_disagrees", (task.lease, witness.open))
+    if tuple(task.owed()) != witness.owed or task.is_terminal != witness.ended:
+        raise Finding("fold_disagrees", (task.owed(), witness.owed, task.state))
+
+
+def _check_late_holders(result: Searched, number: int) -> None:
+    """[FENCE-2] [LEASE-1] No other fence writes anything, and no second worker gets a lease."""
+    world = result.states[number]
+    task, current = world.task, world.witness.open
+    live = current is not None and current // FENCE_EPOCH == world.epoch
+    # The lease before, and the same number in another epoch; or the newest, where it has ended or is of an old epoch.
+    for fence in (task.fence - 1, task.fence ^ FENCE_EPOCH) if live else (task.fence,):
+        for name, held in [("renew", make.beat(fence)), *_held_commands(fence)]:
+            try:
+                decision = kernel.decide(task, held, world.now_ms, world.epoch)
+            except LeaseLost:
+                continue
+            except Rejected as refusal:
+                result.add("late_holder_misled", number, (name, fence, refusal))
+                continue
+            if not isinstance(decision, Repeat):
+                result.add("stale_fence_accepted", number, (name, fence, decision))
+    if current is None:
+        return
+    for command in (make.acquire("bob"), make.acquire("bob", purpose="undo")):
+        try:
+            decision = kernel.decide(task, command, world.now_ms, world.epoch)
+        except LeaseHeld:
+            continue
+        except Rejected as refusal:
+            result.add("second_worker_misled", number, refusal)
+        else:
+            result.add("two_leases", number, decision)
+
+
+# --- what the whole graph must show ----------------------------------------------------------------------------------
+
+
+def check_ways_out(result: Searched) -> None:
+    """[LIFE-2] Workers and upkeep can end every task, and upkeep alone every lease that has an end."""
+    ended = {number for number, world in enumerate(result.states) if world.task.is_terminal}
+    _expect_ways(result, "dead_end", ended, {"worker", "upkeep", "time"})
+    unleased = {number for number, world in enumerate(result.states) if world.task.lease is None}
+    _expect_ways(result, "immortal_lease", unleased, {"upkeep", "time"})
+
+
+def _expect_ways(result: Searched, name: str, goal: set[int], by: set[Who]) -> None:
+    """Every state has a way to the goal by actions of these."""
+    sources: dict[int, list[int]] = {}
+    for edge in result.edges:
+        if edge.who in by:
+            sources.setdefault(edge.dest, []).append(edge.source)
+    reaches, waiting = set(goal), list(goal)
+    while waiting:
+        for source in sources.get(waiting.pop(), ()):
+            if source not in reaches:
+                reaches.add(source)
+                waiting.append(source)
+    for number in range(len(result.states)):
+        if number not in reaches:
+            result.add(name, number, result.states[number].task)
+
+
+def check_rounds(result: Searched) -> None:
+    """[LIFE-2] Whatever workers and upkeep do, heartbeats aside, never leads back to where they were."""
+    onward: dict[int, list[int]] = {}
+    waiting_for = [0] * len(result.states)
+    for edge in result.edges:
+        # Waiting where nothing changes by it is no round; any other step that changes nothing is one.
+        if edge.who in ("worker", "upkeep") or (edge.who == "time" and edge.source != edge.dest):
+            onward.setdefault(edge.source, []).append(edge.dest)
+            waiting_for[edge.dest] += 1
+    free = [number for number, count in enumerate(waiting_for) if count == 0]
+    passed = 0
+    while free:
+        passed += 1
+        for dest in onward.get(free.pop(), ()):
+            waiting_for[dest] -= 1
+            if waiting_for[dest] == 0:
+                free.append(dest)
+    if passed < len(result.states):
+        number = next(number for number, count in enumerate(waiting_for) if count > 0)
+        result.add("endless_round", number, result.states[number].task)
+
+
+def small(*compensations: Compensation, waiver: str | None = None, **changed: Any) -> c.Create:
+    """A task with budgets of two and delays of one millisecond; further names are fields of its policy."""
+    budgets = dict.fromkeys(("attempts_max", "transient_max", "expiries_max", "releases_max", "undo_attempts_max"), 2)
+    delays = {"quota_wait_max_ms": 2, "delay_min_ms": 1, "delay_max_ms": 1}
+    return make.create(*compensations, run_at_ms=None, waiver=waiver, **{**budgets, **delays, **changed})

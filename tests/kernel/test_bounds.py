@@ -1,0 +1,201 @@
+"""What the kernel itself bounds: the length of a stream, the number of compensations, the length of texts."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from sagalog.errors import OverBound
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import (
+    COMPENSATIONS_MAX,
+    STREAM_EVENTS_MAX,
+    STREAM_EVENTS_RESERVE,
+    TEXT_CHARACTERS_MAX,
+)
+from sagalog.kernel.decide import Repeat, decide, next_lease_fits
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Compensation, Failure, State
+from sagalog.testing import Scenario, given
+from tests.kernel.making import (
+    LATER_UNDO,
+    UNDO,
+    acquire,
+    acquire_undo,
+    beat,
+    cancel,
+    complete,
+    create,
+    fail,
+    finish,
+    note,
+    quarantine,
+    register,
+    release,
+    tend,
+    try_again,
+    waive,
+)
+
+OPEN = STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+MANY = tuple(Compensation("remove", index, id=f"c{index}") for index in range(COMPENSATIONS_MAX))
+
+
+def grown(story: Scenario, length: int) -> Scenario:
+    """The same task as if its stream had `length` events, heartbeats not counted."""
+    assert story.task is not None
+    return Scenario(msgspec.structs.replace(story.task, length=length), story.id, story.now_ms, story.epoch)
+
+
+def test_a_task_is_leased_as_long_as_the_lease_fits_before_the_reserve() -> None:
+    """[BOUND-2]"""
+    grown(given(create()), OPEN - 1).when(acquire()).then(e.Leased("ann", 1, 1, "work", 100, 100))
+    grown(given(create()), OPEN).when(acquire()).then_refused(OverBound, bound="stream_events", maximum=OPEN)
+
+
+@pytest.mark.parametrize(
+    ("story", "owed"),
+    [(given(create(UNDO)), ()), (given(create(UNDO), acquire(), fail()), ("u1",))],
+    ids=["pending", "compensating"],
+)
+def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(story: Scenario, owed: tuple[str, ...]) -> None:
+    """[BOUND-2] [LIFE-2]"""
+    grown(story, OPEN - 1).when(tend()).then_nothing()
+    reason = f"its stream has {OPEN} events and there is no room for another lease"
+    grown(story, OPEN).when(tend()).then(e.Quarantined("bound", reason, owed=owed))
+
+
+def test_stores_are_told_the_same_about_the_next_lease() -> None:
+    """[BOUND-2]"""
+    for length, fits in ((OPEN - 1, True), (OPEN, False)):
+        task = grown(given(create()), length).task
+        assert task is not None
+        assert next_lease_fits(task) is fits
+
+
+def test_what_neither_ends_nor_settles_is_refused_in_the_reserve() -> None:
+    """[BOUND-1] [BOUND-2]"""
+    full = grown(given(create(), acquire()), OPEN)
+    full.when(register()).then_refused(OverBound, bound="stream_events")
+    full.when(note()).then_refused(OverBound, bound="stream_events")
+
+
+def test_heartbeats_do_not_count() -> None:
+    """[BOUND-2]"""
+    held = given(create(), acquire())
+    assert held.task is not None
+    beaten = held.given(beat(progress=1), beat(progress=2))
+    assert beaten.task is not None
+    assert (beaten.task.length, beaten.task.version) == (held.task.length, held.task.version + 2)
+    grown(held, STREAM_EVENTS_MAX).when(beat(progress=1)).then(e.Heartbeat(1, 100, 100, 1))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [complete(), fail(LATER_UNDO), release(), try_again(), cancel(), cancel(now=True), quarantine(), waive()],
+    ids=lambda command: type(command).__name__,
+)
+def test_what_ends_or_settles_fits_in_the_reserve(command: c.Command) -> None:
+    """[BOUND-2]"""
+    full = grown(given(create(UNDO), acquire()), OPEN)
+    assert full.task is not None
+    decision = decide(full.task, command, 0, 0)
+    assert not isinstance(decision, Repeat)
+    assert decision
+
+
+def test_the_reserve_is_enough_for_the_longest_way_to_the_end() -> None:
+    """[BOUND-2] Leased on the last free place, asked to stop, failing with as many compensations as there may be."""
+    story = grown(given(create()), OPEN - 1).given(acquire(), cancel(), fail(*MANY))
+    story = story.given(quarantine())
+    worst = grown(given(create(*MANY)), OPEN - 1).given(acquire(), fail())
+    for one in MANY:
+        worst = worst.given(waive(one.id or ""))
+    for ended in (story, worst):
+        assert ended.task is not None
+        assert ended.task.is_terminal
+        assert ended.task.length < STREAM_EVENTS_MAX
+
+
+def test_an_undo_leased_on_the_last_free_place_can_do_all_that_is_owed() -> None:
+    """[BOUND-2]"""
+    story = grown(given(create(*MANY), acquire(), fail()), OPEN - 1).given(acquire_undo())
+    for one in reversed(MANY):
+        story = story.given(finish(one.id or ""))
+    assert story.task is not None
+    assert story.task.state is State.COMPENSATED
+    assert story.task.length < STREAM_EVENTS_MAX
+
+
+def test_notes_after_the_end_may_use_the_reserve_and_what_settles_always_fits() -> None:
+    """[BOUND-2] [BOUND-1]"""
+    left = given(create(UNDO), acquire(), quarantine())
+    grown(left, STREAM_EVENTS_MAX - 1).when(note("seen")).then(e.Noted("seen"))
+    full = grown(left, STREAM_EVENTS_MAX)
+    full.when(note("seen")).then_refused(OverBound, bound="stream_events", maximum=STREAM_EVENTS_MAX)
+    full.when(note("by hand", ("u1",))).then(e.Noted("by hand", ("u1",)))
+
+
+def test_a_task_holds_so_many_compensations_and_no_more() -> None:
+    """[BOUND-1] However they come: planned, registered, or brought by its failure."""
+    given().when(create(*MANY, UNDO)).then_refused(OverBound, bound="compensations", maximum=COMPENSATIONS_MAX)
+    full = given(create(*MANY), acquire())
+    full.when(register()).then_refused(OverBound, bound="compensations", maximum=COMPENSATIONS_MAX)
+    full.when(fail(UNDO)).then_refused(OverBound, bound="compensations", maximum=COMPENSATIONS_MAX)
+    full.when(register(MANY[3])).then_repeat(1)
+    full.when(fail(MANY[3])).then(
+        e.Failed(State.COMPENSATING, "failed", Failure("broken", "it broke"), fence=1, verb="fail")
+    )
+
+
+# --- texts -----------------------------------------------------------------------------------------------------------
+
+LONG = "x" * (TEXT_CHARACTERS_MAX + 1)
+CUT = "x" * (TEXT_CHARACTERS_MAX - 1) + "…"
+HELD = given(create(UNDO), acquire())
+UNDOING = HELD.given(fail(), acquire_undo())
+
+
+@pytest.mark.parametrize(
+    ("story", "command", "field"),
+    [
+        (given(), create(waiver=LONG), "waiver"),
+        (HELD, release(reason=LONG), "reason"),
+        (HELD, fail(waiver=LONG), "waiver"),
+        (HELD, fail(error=Failure("x", LONG)), "error"),
+        (HELD, register(Compensation("close", None, LONG, "u2")), "reason"),
+        (HELD, try_again(error=Failure("x", LONG, [1])), "error"),
+        (HELD, cancel(LONG), "reason"),
+        (HELD, cancel(LONG, now=True), "reason"),
+        (HELD, quarantine(LONG), "reason"),
+        (HELD, note(LONG), "text"),
+        (HELD, waive(reason=LONG), "reason"),
+        (
+            UNDOING,
+            c.FailCompensation(task="t", fence=2, compensation="u1", error=Failure("x", LONG), jitter=0),
+            "error",
+        ),
+    ],
+)
+def test_a_text_past_its_bound_is_cut_and_shows_that_it_was(story: Scenario, command: c.Command, field: str) -> None:
+    """[BOUND-3]"""
+    decision = decide(story.task, command, 0, 0)
+    assert not isinstance(decision, Repeat)
+    value = getattr(decision[0], field)
+    assert (value.message if isinstance(value, Failure) else value) == CUT
+    task = story.task or TaskFold("t")
+    evolve(task, decision[0], task.version + 1, 0)
+
+
+def test_a_text_at_its_bound_is_kept() -> None:
+    """[BOUND-3]"""
+    given(create()).when(note(LONG[1:])).then(e.Noted(LONG[1:]))
+
+
+def test_cutting_a_message_keeps_the_code_and_the_details() -> None:
+    """[BOUND-3]"""
+    HELD.when(try_again(error=Failure("x", LONG, {"status": 500}))).then(
+        e.Retried(1, Failure("x", CUT, {"status": 500}), "attempt", 10)
+    )

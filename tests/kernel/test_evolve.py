@@ -1,0 +1,334 @@
+"""Folding a sound log: what each event adds, all of it and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from sagalog.kernel import events as e
+from sagalog.kernel.evolve import evolve, fold
+from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
+from sagalog.kernel.values import Budget, Compensation, LeaseRecord, State
+from sagalog.testing import Scenario, given
+from tests.kernel.making import (
+    ERROR,
+    LATER_UNDO,
+    UNDO,
+    acquire,
+    acquire_undo,
+    beat,
+    cancel,
+    complete,
+    create,
+    fail,
+    finish,
+    leased,
+    policy,
+    quarantine,
+    register,
+    registered,
+    release,
+    tend,
+    try_again,
+)
+
+CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
+PENDING = given(CREATED, now_ms=10)
+RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", 100, 110))
+OWING = RUNNING.given(e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"))
+UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", 100, 110))
+LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "quarantine"))
+
+
+def folded(story: Scenario) -> TaskFold:
+    assert story.task is not None
+    return story.task
+
+
+def compensations(**changed: CompensationRecord) -> dict[str, CompensationRecord]:
+    """The two planned ones, owed, unless changed."""
+    owed = {"u1": CompensationRecord("remove", 1, 0, "owed"), "u2": CompensationRecord("close", 1, 1, "owed")}
+    return {**owed, **changed}
+
+
+def _retried() -> dict[str, Any]:
+    return {
+        "state": State.PENDING,
+        "lease": None,
+        "ended": EndedLease(1, "retry", 3),
+        "run_at_ms": 95,
+        "error_version": 3,
+    }
+
+
+# Each event on a task that has a place for it, and what it changes in the fold besides version, length and time.
+CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
+    "leased first": (
+        PENDING,
+        e.Leased("ann", 1, 1, "work", 100, 120, True),
+        {
+            "state": State.RUNNING,
+            "leases": 1,
+            "lease": LeaseRecord("ann", 1, 1, "work", 100, 120, 20, True),
+            "compensations": compensations(),
+        },
+    ),
+    "leased to undo": (
+        OWING,
+        e.Leased("bob", 2, 4, "undo"),
+        {"leases": 2, "lease": LeaseRecord("bob", 2, 4, "undo", None, None, 20)},
+    ),
+    "renewed": (
+        RUNNING,
+        e.Heartbeat(1, 50, 70),
+        {"lease": LeaseRecord("ann", 1, 1, "work", 50, 70, 20), "length": 2},
+    ),
+    "renewed with progress": (
+        RUNNING,
+        e.Heartbeat(1, None, None, {"n": 1}),
+        {"lease": LeaseRecord("ann", 1, 1, "work", None, None, 20), "length": 2, "progress_version": 3},
+    ),
+    "released": (
+        RUNNING,
+        e.Released(1, 90, "tired"),
+        {"state": State.PENDING, "lease": None, "ended": EndedLease(1, "release", 3), "releases": 1, "run_at_ms": 90},
+    ),
+    "released while undoing": (
+        UNDOING,
+        e.Released(2, 90),
+        {"lease": None, "ended": EndedLease(2, "release", 5), "undo_releases": 1, "run_at_ms": 90},
+    ),
+    "expired": (
+        RUNNING,
+        e.LeaseExpired(1, "clock"),
+        {"state": State.PENDING, "lease": None, "ended": EndedLease(1, "expire", 3), "expiries": 1, "run_at_ms": 20},
+    ),
+    "expired while undoing": (
+        UNDOING,
+        e.LeaseExpired(2, "epoch"),
+        {"lease": None, "ended": EndedLease(2, "expire", 5), "undo_expiries": 1, "run_at_ms": 20},
+    ),
+    "a compensation registered": (
+        RUNNING,
+        e.CompensationRegistered("u3", "x", 1),
+        {"compensations": compensations(u3=CompensationRecord("x", 3, -1, "owed", 1))},
+    ),
+    "a compensation waived": (
+        UNDOING,
+        e.CompensationWaived("u1", "gone"),
+        {"compensations": compensations(u1=CompensationRecord("remove", 1, 0, "waived", 0, 5))},
+    ),
+    "a compensation done": (
+        UNDOING,
+        e.CompensationDone("u2", 2),
+        {"compensations": compensations(u2=CompensationRecord("close", 1, 1, "done", 0, 5, 2))},
+    ),
+    "a compensation failed": (
+        UNDOING,
+        e.CompensationFailed("u2", 2, ERROR, 95),
+        {
+            "lease": None,
+            "ended": EndedLease(2, "compensation_failed", 5),
+            "undo_failures": 1,
+            "run_at_ms": 95,
+            "error_version": 5,
+        },
+    ),
+    "retried": (
+        RUNNING,
+        e.Retried(1, ERROR, "attempt", 95),
+        {**_retried(), "failures": 1},
+    ),
+    "retried, transient": (
+        RUNNING,
+        e.Retried(1, ERROR, "transient", 95),
+        {**_retried(), "transients": 1},
+    ),
+    "retried for quota": (
+        RUNNING,
+        e.Retried(1, ERROR, "quota", 95),
+        {**_retried(), "quota_since_ms": 20},
+    ),
+    "failed, owing": (
+        RUNNING,
+        e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"),
+        {
+            "state": State.COMPENSATING,
+            "lease": None,
+            "ended": EndedLease(1, "fail", 3),
+            "outcome": "failed",
+            "code": "failed",
+            "run_at_ms": 20,
+            "error_version": 3,
+        },
+    ),
+    "failed with a waiver and no error": (
+        given(e.Created("build", "q", 0, 0, policy()), now_ms=10),
+        e.Failed(State.FAILED, "expiries_spent", None, "harmless"),
+        {"state": State.FAILED, "outcome": "failed", "code": "expiries_spent", "run_at_ms": 20, "has_waiver": True},
+    ),
+    "asked to stop": (RUNNING, e.CancelRequested(), {"cancel_version": 3, "reason_version": 3}),
+    "cancelled while pending": (
+        PENDING,
+        e.Cancelled(State.CANCELLED, "too late"),
+        {"state": State.CANCELLED, "outcome": "cancelled", "run_at_ms": 20, "reason_version": 2},
+    ),
+    "cancelled without a reason": (
+        RUNNING,
+        e.Cancelled(State.COMPENSATING, None, 1, "cancel"),
+        {
+            "state": State.COMPENSATING,
+            "lease": None,
+            "ended": EndedLease(1, "cancel", 3),
+            "outcome": "cancelled",
+            "run_at_ms": 20,
+        },
+    ),
+    "completed": (
+        RUNNING,
+        e.Completed(1, {"pr": 42}),
+        {"state": State.COMPLETED, "lease": None, "ended": EndedLease(1, "complete", 3), "result_version": 3},
+    ),
+    "quarantined": (
+        RUNNING,
+        e.Quarantined("attempts_spent", None, ERROR, ("u1", "u2"), 1, "retry"),
+        {
+            "state": State.QUARANTINED,
+            "lease": None,
+            "ended": EndedLease(1, "retry", 3),
+            "code": "attempts_spent",
+            "error_version": 3,
+        },
+    ),
+    "quarantined by hand": (
+        PENDING,
+        e.Quarantined("operator", "odd"),
+        {"state": State.QUARANTINED, "code": "operator", "reason_version": 2},
+    ),
+    "noted": (RUNNING, e.Noted("seen"), {}),
+    "noted, settling": (
+        LEFT,
+        e.Noted("by hand", ("u2",)),
+        {"compensations": compensations(u2=CompensationRecord("close", 1, 1, "noted", 0, 6))},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_event_changes_what_it_says_and_nothing_else(name: str) -> None:
+    """[RECORD-1] [RECORD-3]"""
+    story, event, changes = CHANGES[name]
+    before = folded(story)
+    expected = {"version": before.version + 1, "length": before.length + 1, "updated_ms": 20, **changes}
+    assert evolve(before, event, before.version + 1, 20) == msgspec.structs.replace(before, **expected)
+
+
+def test_a_creation_begins_the_fold() -> None:
+    """[RECORD-1] [COMP-1]"""
+    created = e.Created(
+        "build",
+        "q",
+        -3,
+        70,
+        policy(),
+        compensations=(UNDO,),
+        waiver="harmless",
+        tags={"team": "red"},
+        affinity="host",
+        key="repo",
+    )
+    assert evolve(TaskFold("t"), created, 1, 10) == TaskFold(
+        "t",
+        version=1,
+        state=State.PENDING,
+        kind="build",
+        queue="q",
+        priority=-3,
+        affinity="host",
+        key="repo",
+        tags={"team": "red"},
+        run_at_ms=70,
+        policy=policy(),
+        has_waiver=True,
+        compensations={"u1": CompensationRecord("remove", 1, 0, "planned")},
+        length=1,
+        created_ms=10,
+        updated_ms=10,
+    )
+
+
+def test_a_run_of_quota_retries_begins_with_the_first_and_ends_with_another_retry() -> None:
+    """[ATTEMPT-2]"""
+    story = given(create(UNDO, quota_wait_max_ms=None, transient_max=None))
+    run: list[tuple[Budget, int | None]] = [("quota", 10), ("quota", 10), ("transient", None), ("quota", 40)]
+    for n, (budget, since_ms) in enumerate(run, start=1):
+        story = story.given(acquire(), try_again(n, budget), now_ms=n * 10)
+        assert folded(story).quota_since_ms == since_ms
+
+
+def test_a_fold_keeps_where_things_are_and_not_the_things() -> None:
+    """[RECORD-1]"""
+    story = given(create(UNDO), acquire(), now_ms=5).given(beat(progress={"n": 1}), register(LATER_UNDO), now_ms=7)
+    task = folded(story.given(complete(result={"large": "x" * 999}), now_ms=9))
+    assert (task.progress_version, task.result_version, task.created_ms, task.updated_ms) == (3, 5, 5, 9)
+    planned, brought = task.compensations["u1"], task.compensations["u2"]
+    assert (planned.version, planned.index, planned.fence) == (1, 0, 0)
+    assert (brought.version, brought.index, brought.fence) == (4, -1, 1)
+    assert "large" not in msgspec.json.encode(task).decode()
+
+
+def test_the_last_ended_lease_is_remembered_by_the_verb_that_was_asked() -> None:
+    """[REPEAT-5]"""
+    held = given(create(UNDO, attempts_max=1), acquire())
+    endings = {
+        "release": held.given(release()),
+        "expire": held.given(tend(), now_ms=100),
+        "fail": held.given(fail()),
+        "cancel": held.given(cancel(now=True)),
+        "quarantine": held.given(quarantine()),
+        "complete": held.given(complete()),
+        "retry": held.given(e.Failed(State.COMPENSATING, "attempts_spent", ERROR, fence=1, verb="retry")),
+    }
+    for verb, story in endings.items():
+        assert folded(story).ended == EndedLease(1, verb, 3)
+        assert folded(story).lease is None
+
+
+def test_a_heartbeat_renews_the_lease_and_changes_nothing_else_of_it() -> None:
+    """[LEASE-3]"""
+    task = folded(
+        given(CREATED).given(e.Leased("ann", 1, 1, "work", 100, 100, True), e.Heartbeat(1, 50, 90), now_ms=40)
+    )
+    assert task.lease == LeaseRecord("ann", 1, 1, "work", 50, 90, 40, True)
+
+
+def test_a_recorded_time_may_be_earlier_than_the_one_before() -> None:
+    """[TIME-2]"""
+    story = given(now_ms=1_000).given(create(), acquire()).given(complete(), now_ms=400)
+    assert (folded(story).created_ms, folded(story).updated_ms) == (1_000, 400)
+
+
+def test_a_successor_that_only_undoes_begins_compensating_and_owes_all_it_was_given() -> None:
+    """[COMP-1] [RECORD-1]"""
+    successor = given(e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, compensations=(UNDO,)))
+    assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "failed")
+    successor.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
+
+
+def test_folding_at_once_is_folding_step_by_step() -> None:
+    """[RECORD-3]"""
+    events: list[e.Recordable] = [CREATED, leased(), registered(Compensation("x", id="u3")), e.CancelRequested()]
+    task = TaskFold("t")
+    for version, event in enumerate(events, start=1):
+        task = evolve(task, event, version, version * 10)
+    assert fold("t", [(event, n, n * 10) for n, event in enumerate(events, start=1)]) == task
+
+
+def test_older_folds_stay_as_they_were() -> None:
+    """[RECORD-3] They share what has not changed, and nothing that has."""
+    first = folded(RUNNING)
+    before = msgspec.json.encode(first)
+    evolve(evolve(first, registered(Compensation("x", id="u3")), 3, 1), e.CompensationWaived("u1", "gone"), 4, 2)
+    assert msgspec.json.encode(first) == before

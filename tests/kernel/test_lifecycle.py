@@ -1,0 +1,178 @@
+"""The table of the lifecycle: every pair of state and event, through `evolve` and through the drawn machine."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from transitions import Machine, MachineError
+
+from sagalog.diagram import task_machine
+from sagalog.errors import LogDamaged
+from sagalog.kernel import events as e
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
+from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
+from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State
+from tests.kernel.making import ERROR, policy
+
+STATES = (UNBORN, *(str(state) for state in State))
+EVENTS = {e.NAMES[kind]: kind for kind in e.TASK_EVENTS}
+FENCE = 3
+
+
+def event_named(name: str, state: str, to: State | None) -> e.Recordable:
+    """An event of that name that says `to`, and fits all that `evolve` looks at beside the table."""
+    fence = FENCE if _is_leased(name, state) else None
+    samples: dict[str, e.Recordable] = {
+        "created": e.Created("build", "q", 0, 0, policy(), to=to or State.PENDING),
+        "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),
+        "heartbeat": e.Heartbeat(FENCE),
+        "released": e.Released(FENCE, 0),
+        "lease_expired": e.LeaseExpired(FENCE, "clock"),
+        "compensation_registered": e.CompensationRegistered("u2", "close", FENCE),
+        "compensation_waived": e.CompensationWaived("u1", "gone"),
+        "retried": e.Retried(FENCE, ERROR, "attempt", 0),
+        "failed": e.Failed(to or State.FAILED, "failed", fence=fence),
+        "cancel_requested": e.CancelRequested(),
+        "cancelled": e.Cancelled(to or State.CANCELLED, fence=fence),
+        "compensation_done": e.CompensationDone("u1", FENCE),
+        "compensation_failed": e.CompensationFailed("u1", FENCE, ERROR, 0),
+        "compensated": e.Compensated("failed"),
+        "completed": e.Completed(FENCE),
+        "quarantined": e.Quarantined("operator", fence=fence),
+        "noted": e.Noted("seen"),
+    }
+    return samples[name]
+
+
+def task_in(state: str, name: str, to: State | None) -> TaskFold:
+    """A task in that state on which the event would be sound, as far as the data goes."""
+    owes = to not in (State.FAILED, State.CANCELLED) and name != "compensated" and state not in TERMINAL
+    leased = _is_leased(name, state)
+    return TaskFold(
+        "t",
+        version=7,
+        state=None if state == UNBORN else State(state),
+        policy=policy(),
+        compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
+        lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,
+        leases=FENCE,
+        ended=None if leased else EndedLease(FENCE, "release", 6),
+    )
+
+
+def _is_leased(name: str, state: str) -> bool:
+    return state in (State.RUNNING, State.COMPENSATING) and name != "leased"
+
+
+PAIRS = [
+    (state, name, to)
+    for state in STATES
+    for name, kind in EVENTS.items()
+    for to in (State if "to" in kind.__struct_fields__ else (None,))
+]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    return task_machine()
+
+
+def by_machine(machine: Machine, state: str, name: str, to: State | None) -> str | None:
+    """The state after the event as `transitions` sees it; None: refused."""
+    machine.set_state(state)
+    try:
+        moved = machine.trigger(name, to=to)
+    except MachineError:
+        return None
+    return str(machine.state) if moved else None
+
+
+def by_evolve(state: str, name: str, to: State | None) -> str | None:
+    """The same through `evolve`; a refusal says where the log is damaged."""
+    try:
+        after = evolve(task_in(state, name, to), event_named(name, state, to), 8, 5)
+    except LogDamaged as damage:
+        return None if damage.fields == {"stream": "task/t", "version": 8, "type": name} else str(damage)
+    return str(after.state)
+
+
+def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machine(machine: Machine) -> None:
+    """[LIFE-1] [RECORD-1] A forbidden pair is a damaged log."""
+    allowed = 0
+    for state, name, to in PAIRS:
+        expected = by_machine(machine, state, name, to)
+        assert by_evolve(state, name, to) == expected, (state, name, to)
+        allowed += expected is not None
+    assert len(PAIRS) == 9 * (14 + 3 * 8)
+    assert allowed == len(TASK_MOVES)
+
+
+def test_no_pair_changes_the_fold_that_it_is_tried_on() -> None:
+    """[RECORD-3]"""
+    for state, name, to in PAIRS:
+        task = task_in(state, name, to)
+        with contextlib.suppress(LogDamaged):
+            evolve(task, event_named(name, state, to), 8, 5)
+        assert task == task_in(state, name, to), (state, name, to)
+
+
+def test_every_state_has_a_row_also_the_ended_ones() -> None:
+    """[LIFE-1] [TERM-1]"""
+    assert {move["source"] for move in TASK_MOVES} == set(STATES)
+    for state in TERMINAL:
+        assert {name for name in EVENTS if allows(state, name)} == {"noted"}
+
+
+def test_nothing_leads_out_of_an_ended_state() -> None:
+    """[TERM-1]"""
+    assert [move for move in TASK_MOVES if move["source"] in TERMINAL and move["source"] != move["dest"]] == []
+
+
+def test_every_event_has_a_place_and_every_place_an_event() -> None:
+    """[LIFE-1]"""
+    assert {move["trigger"] for move in TASK_MOVES} == set(EVENTS)
+    assert {move["trigger"] for move in STORE_MOVES} == {e.NAMES[kind] for kind in e.STORE_EVENTS}
+
+
+def test_every_state_is_reached_and_from_every_live_one_an_end_is() -> None:
+    """[LIFE-1] [LIFE-2]"""
+    assert _reached_from(UNBORN) == set(STATES) - {UNBORN}
+    for state in LIVE:
+        assert _reached_from(state) & TERMINAL
+
+
+def _reached_from(state: str) -> set[str]:
+    reached: set[str] = set()
+    waiting = [state]
+    while waiting:
+        source = waiting.pop()
+        dests = {move["dest"] for move in TASK_MOVES if move["source"] == source} - reached
+        reached |= dests
+        waiting += dests
+    return reached
+
+
+def test_an_event_says_where_it_leads_exactly_if_the_table_leaves_it_open() -> None:
+    """[RECORD-1]"""
+    open_ones = {name for (_, name), dests in TASK_AFTER.items() if len(dests) > 1}
+    assert open_ones == {name for name, kind in EVENTS.items() if "to" in kind.__struct_fields__}
+
+
+def test_no_row_stands_twice() -> None:
+    """[LIFE-1]"""
+    rows = [(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES]
+    assert len(rows) == len(set(rows))
+
+
+def test_live_and_ended_states_are_all_there_is() -> None:
+    """[TERM-1]"""
+    assert LIVE | TERMINAL == set(State)
+    assert not LIVE & TERMINAL
+    assert [str(state) for state in State] == [state.name.lower() for state in State]
+
+
+def test_a_store_is_founded_once() -> None:
+    """[LIFE-1]"""
+    assert dict(STORE_AFTER) == {(UNBORN, "founded"): (FOUNDED,)}

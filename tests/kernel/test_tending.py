@@ -1,0 +1,190 @@
+"""tend: what is due on a task, whoever comes by."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagalog.kernel import events as e
+from sagalog.kernel.values import Seen, State
+from sagalog.testing import Scenario, given
+from tests.kernel.making import (
+    LATER_UNDO,
+    TTL_MS,
+    UNDO,
+    acquire,
+    acquire_undo,
+    beat,
+    cancel,
+    complete,
+    create,
+    fail,
+    in_epoch,
+    leased,
+    quarantine,
+    release,
+    tend,
+)
+
+HELD = given(create(UNDO), acquire())
+OWING = HELD.given(fail())
+
+
+@pytest.mark.parametrize(
+    "story",
+    [given(create(UNDO)), HELD, OWING, HELD.given(complete()), HELD.given(quarantine())],
+    ids=lambda story: story.task.state.value,
+)
+def test_where_nothing_is_due_nothing_is_written(story: Scenario) -> None:
+    """[UPKEEP-1]"""
+    story.when(tend()).then_nothing()
+
+
+def test_a_lease_is_over_at_its_expiry_and_not_before() -> None:
+    """[LEASE-2] [LEASE-4]"""
+    HELD.when(tend(), now_ms=TTL_MS - 1).then_nothing()
+    freed = HELD.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"))
+    assert freed.task is not None
+    assert (freed.task.state, freed.task.run_at_ms, freed.task.attempt) == (State.PENDING, TTL_MS, 1)
+
+
+def test_tending_twice_is_tending_once() -> None:
+    """[UPKEEP-1]"""
+    HELD.given(tend(), now_ms=TTL_MS).when(tend()).then_nothing()
+
+
+def test_a_lease_of_an_older_epoch_is_over_whatever_the_clock_says() -> None:
+    """[LEASE-2] [LEASE-4]"""
+    HELD.when(tend(), now_ms=0, epoch=1).then(e.LeaseExpired(1, "epoch"))
+    HELD.when(tend(), now_ms=10 * TTL_MS, epoch=1).then(e.LeaseExpired(1, "epoch"))
+
+
+def test_a_lease_of_this_epoch_is_not_over_by_it() -> None:
+    """[LEASE-2]"""
+    story = given(create(UNDO)).at(epoch=2).when(acquire()).then(leased(in_epoch(2, 1)))
+    story.when(tend()).then_nothing()
+
+
+def test_what_the_end_of_a_lease_makes_due_is_done_in_the_same_commit() -> None:
+    """[UPKEEP-1] Else tending again would still find something."""
+    left = given(create(UNDO, expiries_max=1), acquire()).at(now_ms=TTL_MS)
+    nobody = tend(unknown_kinds=frozenset({"remove"}))
+    left.when(nobody).then(
+        e.LeaseExpired(1, "clock"),
+        e.Failed(State.COMPENSATING, "expiries_spent"),
+        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1",)),
+    ).when(nobody).then_nothing()
+
+
+# --- unseen ----------------------------------------------------------------------------------------------------------
+
+# The lease was taken at 1000 and the clock has stepped back behind that.
+AHEAD = given().given(create(UNDO), acquire(), now_ms=1_000)
+
+
+def test_a_clock_that_stepped_back_makes_no_lease_immortal() -> None:
+    """[TIME-3] [LEASE-4]"""
+    seen = Seen(1, 1_000, TTL_MS)
+    AHEAD.when(tend(), now_ms=200).then_nothing()
+    AHEAD.when(tend(seen), now_ms=200).then(e.LeaseExpired(1, "unseen", seen))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [Seen(1, 1_000, TTL_MS - 1), Seen(1, 999, TTL_MS), Seen(2, 1_000, TTL_MS)],
+    ids=["not for the whole ttl", "another renewal", "another lease"],
+)
+def test_an_observer_is_not_believed_unless_it_saw_this_renewal_for_the_whole_ttl(seen: Seen) -> None:
+    """[TIME-3]"""
+    AHEAD.when(tend(seen), now_ms=200).then_nothing()
+
+
+def test_an_observer_is_not_asked_where_the_clock_can_tell() -> None:
+    """[TIME-3] [LEASE-4]"""
+    AHEAD.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=1_000).then_nothing()
+    AHEAD.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=1_100).then(e.LeaseExpired(1, "clock"))
+
+
+def test_an_observer_ends_no_lease_without_end() -> None:
+    """[TIME-3] [LEASE-2]"""
+    endless = given().given(create(UNDO), acquire(ttl_ms=None), now_ms=1_000)
+    endless.when(tend(Seen(1, 1_000, 10**9)), now_ms=200).then_nothing()
+
+
+def test_a_renewal_after_the_step_back_starts_the_observers_wait_anew() -> None:
+    """[TIME-3]"""
+    renewed = AHEAD.given(beat(), now_ms=500)
+    renewed.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=400).then_nothing()
+    renewed.when(tend(Seen(1, 500, TTL_MS)), now_ms=400).then(e.LeaseExpired(1, "unseen", Seen(1, 500, TTL_MS)))
+
+
+# --- what an expiry brings -------------------------------------------------------------------------------------------
+
+
+def test_lost_workers_have_a_budget() -> None:
+    """[ATTEMPT-2] [ATTEMPT-3]"""
+    story = given(create(UNDO, expiries_max=2), acquire()).given(tend(), acquire(), now_ms=TTL_MS)
+    owing = story.when(tend(), now_ms=2 * TTL_MS).then(
+        e.LeaseExpired(2, "clock"), e.Failed(State.COMPENSATING, "expiries_spent")
+    )
+    assert owing.task is not None
+    assert owing.task.run_at_ms == 2 * TTL_MS
+
+
+def test_lost_workers_of_a_task_with_nothing_to_undo_it_by_lead_to_quarantine() -> None:
+    """[COMP-3]"""
+    held = given(create(expiries_max=1), acquire())
+    reason = "expiries_spent: the task was leased and has neither a compensation nor a waiver on record"
+    held.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), e.Quarantined("compensation_required", reason))
+
+
+def test_lost_workers_quarantine_where_the_policy_says_so() -> None:
+    """[ATTEMPT-3] [COMP-6]"""
+    held = given(create(UNDO, expiries_max=1, spent="quarantine"), acquire())
+    held.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), e.Quarantined("expiries_spent", owed=("u1",)))
+
+
+def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for() -> None:
+    """[CANCEL-2] [UNDO-3] The cancel was of the forward work."""
+    story = given(create(UNDO), acquire(), cancel(), fail(), acquire_undo("ann"))
+    freed = story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(2, "clock"))
+    freed.when(acquire_undo("bob")).then(leased(3, "bob", at_ms=TTL_MS, purpose="undo"))
+
+
+# --- undos that nobody can do, or comes for --------------------------------------------------------------------------
+
+
+def test_an_undo_of_a_kind_that_nobody_knows_is_quarantined_and_none_is_run() -> None:
+    """[UNDO-2]"""
+    owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
+    owing.when(tend(unknown_kinds=frozenset({"close", "build"}))).then(
+        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+    )
+    owing.when(tend(unknown_kinds=frozenset({"build"}))).then_nothing()
+
+
+def test_who_holds_an_undo_is_not_disturbed() -> None:
+    """[UNDO-2]"""
+    held = given(create(UNDO, undo_wait_ms=1), acquire(), fail(), acquire_undo())
+    held.when(tend(unknown_kinds=frozenset({"remove"}), overdue=True), now_ms=TTL_MS - 1).then_nothing()
+
+
+def test_only_undoing_asks_who_knows_the_kinds() -> None:
+    """[UNDO-2]"""
+    HELD.when(tend(unknown_kinds=frozenset({"remove"}))).then_nothing()
+    HELD.given(release()).when(tend(unknown_kinds=frozenset({"remove"}))).then_nothing()
+    given(create(UNDO)).when(tend(unknown_kinds=frozenset({"remove"}))).then_nothing()
+
+
+def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() -> None:
+    """[UNDO-2]"""
+    owing = given(create(UNDO, undo_wait_ms=500), acquire(), now_ms=0).given(fail(), now_ms=50)
+    owing.when(tend(overdue=True), now_ms=549).then_nothing()
+    owing.when(tend(), now_ms=550).then_nothing()
+    owing.when(tend(overdue=True), now_ms=550).then(
+        e.Quarantined("undo_wait", "its undo has been due for 500 ms", owed=("u1",))
+    )
+
+
+def test_an_undo_waits_for_ever_unless_the_policy_says_otherwise() -> None:
+    """[UNDO-2]"""
+    OWING.when(tend(overdue=True), now_ms=10**12).then_nothing()

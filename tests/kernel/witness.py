@@ -1,0 +1,151 @@
+"""An independent witness of one task's log: what the rules promise, said of events alone.
+
+Rule: reads events and nothing else, never a fold, and shares no code with `decide` and `evolve`; so it can testify
+against both. What breaks a rule raises `Finding`, named by what would have gone wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sagalog.kernel import events as e
+from sagalog.kernel.values import Policy, State
+
+_ENDS_IN: Final[dict[type[e.Recordable], State]] = {
+    e.Completed: State.COMPLETED,
+    e.Compensated: State.COMPENSATED,
+    e.Quarantined: State.QUARANTINED,
+}
+_ENDS_LEASE: Final = (e.Released, e.LeaseExpired, e.Retried, e.CompensationFailed, e.Completed)
+
+
+class Finding(Exception):
+    """A promise that was broken: its `name`, and what was seen."""
+
+    def __init__(self, name: str, seen: object) -> None:
+        super().__init__(f"{name}: {seen}")
+        self.name = name
+        self.seen = seen
+
+
+def _expect(kept: bool, name: str, seen: object) -> None:
+    if not kept:
+        raise Finding(name, seen)
+
+
+class Witness(NamedTuple):
+    """What was seen so far. `open` is the fence of the lease that no event has ended, `top` the highest fence."""
+
+    policy: Policy
+    open: int | None = None
+    top: int = 0
+    undoing: bool = False
+    asked_to_stop: bool = False
+    ended: bool = False
+    planned: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
+    recorded: frozenset[str] = frozenset()
+    waiver: bool = False
+    spent: tuple[str, ...] = ()
+
+    def see(self, event: e.Recordable) -> Witness:
+        """The witness after one more event.
+
+        Raises:
+            Finding: the event breaks a promise.
+        """
+        _expect(not self.ended or isinstance(event, e.Noted), "after_the_end", event)
+        seen = self._see_fence(event)._see_counts(event)
+        match event:
+            case e.Created():
+                ids = tuple(one.id or "" for one in event.compensations)
+                seen = seen._replace(planned=ids, recorded=frozenset(ids), waiver=event.waiver is not None)
+            case e.Leased():
+                seen = seen._see_lease(event)
+            case e.CompensationRegistered(id=id):
+                seen = seen._replace(owed=(*seen.owed, id), recorded=seen.recorded | {id})
+            case e.CompensationWaived(id=id):
+                seen = seen._settled(id)
+            case e.CompensationDone(id=id):
+                _expect(id in seen.owed and seen.undoing, "undone_without_owing", event)
+                _expect(id == seen.owed[-1], "undone_out_of_order", event)
+                seen = seen._settled(id)
+            case e.CancelRequested():
+                seen = seen._replace(asked_to_stop=True)
+            case e.Noted(settles=settles):
+                for id in settles:
+                    seen = seen._settled(id)
+            case _:
+                seen = seen._see_end(event)
+        return seen
+
+    def _see_fence(self, event: e.Recordable) -> Witness:
+        """[FENCE-2] A fence in an event is that of the open lease; what ends the lease closes it."""
+        if isinstance(event, e.Leased):
+            return self
+        fence = getattr(event, "fence", None)
+        _expect(fence is None or fence == self.open, "stale_fence_accepted", event)
+        ending = isinstance(event, _ENDS_LEASE) or getattr(event, "verb", None) is not None
+        return self._replace(open=None) if ending else self
+
+    def _see_lease(self, event: e.Leased) -> Witness:
+        """[LEASE-1] [FENCE-1] [CANCEL-2] [COMP-1]"""
+        _expect(self.open is None, "two_leases", event)
+        _expect(event.fence > self.top, "fence_does_not_rise", event)
+        _expect(self.undoing == (event.purpose == "undo"), "wrong_purpose", event)
+        _expect(self.undoing or not self.asked_to_stop, "work_after_cancel", event)
+        maximum = self.policy.expiries_max
+        within = maximum is None or self.spent.count(self._of_purpose("expired")) < maximum
+        _expect(within, "budget_overrun", event)
+        begun = self._replace(open=event.fence, top=event.fence)
+        return begun if self.top else begun._replace(planned=(), owed=self.planned)
+
+    def _see_end(self, event: e.Recordable) -> Witness:
+        """[COMP-2] [COMP-3] [COMP-6] How the forward work or the whole task ends."""
+        dest = _ENDS_IN.get(type(event)) or getattr(event, "to", None)
+        if dest is None:
+            return self
+        if isinstance(event, e.Failed):
+            waiver = self.waiver or event.waiver is not None
+            _expect(not self.top or bool(self.recorded) or waiver, "failed_with_nothing_to_undo_by", event)
+        if isinstance(event, e.Quarantined):
+            _expect(event.owed == self.owed, "owed_not_named", (event, self.owed))
+        if dest is State.COMPENSATING:
+            _expect(self.owed != (), "nothing_to_undo", event)
+            return self._replace(undoing=True)
+        settled = dest in (State.COMPLETED, State.QUARANTINED) or self.owed == ()
+        _expect(settled, "left_behind", (event, self.owed))
+        # `compensated` has no fence of its own: it ends whatever lease the undoing was done under.
+        left = None if isinstance(event, e.Compensated) else self.open
+        _expect(left is None, "lease_outlives_task", event)
+        return self._replace(ended=True, open=None)
+
+    def _see_counts(self, event: e.Recordable) -> Witness:
+        """[ATTEMPT-2] [UNDO-3] A budget of n is spent by the n-th, which then is another event or has one behind it."""
+        policy = self.policy
+        spends: dict[type[e.Recordable], tuple[str, int | None]] = {
+            e.CompensationFailed: ("undo", policy.undo_attempts_max),
+            e.Released: (self._of_purpose("released"), policy.releases_max),
+            # Counted here, judged at the next lease: an expiry is recorded also where it spends the budget.
+            e.LeaseExpired: (self._of_purpose("expired"), None),
+        }
+        name: str
+        if isinstance(event, e.Retried):
+            maxima = {"attempt": policy.attempts_max, "transient": policy.transient_max, "quota": None}
+            name, maximum = event.budget, maxima[event.budget]
+        elif type(event) in spends:
+            name, maximum = spends[type(event)]
+        else:
+            return self
+        spent = (*self.spent, name)
+        stopping = self.asked_to_stop and not self.undoing
+        _expect(stopping or maximum is None or spent.count(name) < maximum, "budget_overrun", event)
+        return self._replace(spent=spent)
+
+    def _of_purpose(self, name: str) -> str:
+        return f"undo {name}" if self.undoing else name
+
+    def _settled(self, id: str) -> Witness:
+        return self._replace(
+            planned=tuple(one for one in self.planned if one != id), owed=tuple(one for one in self.owed if one != id)
+        )
