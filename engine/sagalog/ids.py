@@ -1,0 +1,87 @@
+"""Ids of tasks, in the text form of ULIDs: 48 bits of milliseconds, then 80 of chance, in 26 characters.
+
+Rule: the ids of one generator differ, and sort in the order in which they were made, whatever the clock does
+and however many threads ask; a fork never repeats those of its parent. Between generators chance keeps apart.
+This file reads no clock and draws no chance itself: time is an argument, chance a function.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Final
+
+_TIME_MS_MAX: Final = 2**48 - 1
+_CHANCE_BITS: Final = 80
+_CHANCE_BYTES: Final = _CHANCE_BITS // 8
+_NUMBER_MAX: Final = 2**128 - 1
+
+# Crockford's base 32 has no I, L, O or U and sorts like the numbers. Spelled by pairs, ten bits at a time.
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+
+
+class Ulids:
+    """A generator of ULIDs for any number of threads.
+
+    Args:
+        token_bytes: gives so many bytes of chance, to any thread that wants an id. They alone tell a fork
+            from its parent, so a seeded source gives both the same ids.
+    """
+
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        self._token_bytes = token_bytes
+        self._start_anew()
+        _generators.add(self)
+
+    def _start_anew(self) -> None:
+        # The old lock may be held for ever, by a thread of the parent that does not exist in the child.
+        self._lock = threading.Lock()
+        # Counting on from the parent's last id would give what the parent, or another child, gives next.
+        self._last = -1
+
+    def next(self, now_ms: int) -> str:
+        """Return a new id, greater than all before; 26 characters of Crockford's base 32, in upper case.
+
+        Where the clock stands still or steps back the last id is counted on, past its millisecond if need be.
+        A time outside the 48 bits of a ULID (before 1970, after the year 10889) counts as the nearest inside.
+
+        Raises:
+            OverflowError: the last of all ULIDs was given; no clock and no chance ever come to this.
+        """
+        time_ms = min(max(now_ms, 0), _TIME_MS_MAX)
+        fresh = time_ms << _CHANCE_BITS | int.from_bytes(self._token_bytes(_CHANCE_BYTES), "big")
+        with self._lock:
+            following = self._last + 1
+            number = fresh if fresh > following else following
+            if number > _NUMBER_MAX:
+                raise OverflowError("the last ULID has been given; starting over would repeat the first")
+            self._last = number
+        return _spell(number)
+
+
+def _spell(number: int) -> str:
+    # Written out: a loop takes twice as long.
+    pairs = _PAIRS
+    return (
+        f"{pairs[number >> 120]}{pairs[number >> 110 & 1023]}{pairs[number >> 100 & 1023]}"
+        f"{pairs[number >> 90 & 1023]}{pairs[number >> 80 & 1023]}{pairs[number >> 70 & 1023]}"
+        f"{pairs[number >> 60 & 1023]}{pairs[number >> 50 & 1023]}{pairs[number >> 40 & 1023]}"
+        f"{pairs[number >> 30 & 1023]}{pairs[number >> 20 & 1023]}{pairs[number >> 10 & 1023]}"
+        f"{pairs[number & 1023]}"
+    )
+
+
+# One hook for all generators: a hook cannot be taken back, and must not keep alive what nobody uses any more.
+_generators: Final[weakref.WeakSet[Ulids]] = weakref.WeakSet()
+
+
+def _start_all_anew() -> None:
+    for generator in _generators:
+        generator._start_anew()
+
+
+if hasattr(os, "register_at_fork"):  # absent where nothing can fork
+    os.register_at_fork(after_in_child=_start_all_anew)

@@ -1,0 +1,348 @@
+"""The reference store: the shortest code that keeps every promise of the port, in this process's memory.
+
+Rule: what it answers is right by definition; random runs compare every other store with it. So it looks at all live
+tasks for a claim where another store has an index, and nothing in it is clever. Keeps nothing beyond the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from sagalog import failpoints
+from sagalog.codec import Envelope
+from sagalog.errors import Closed, SagalogError, VersionConflict
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Unit
+from sagalog.projection import columns, decode_fold, encode_fold, gate, refold
+
+
+def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
+    """A new, empty store; nothing can be opened twice, so `create=False` finds nothing.
+
+    Raises:
+        ValueError: the URL is not `memory:`, or asks for an existing store.
+    """
+    if url not in ("memory:", "memory://"):
+        raise ValueError(f"a memory store has no name: use 'memory:' instead of {url!r}")
+    if not create:
+        raise ValueError("a memory store is always new: create=False cannot be kept")
+    return MemoryStore(clock)
+
+
+class MemoryStore:
+    """A log in a list and a fold per task in a dictionary, behind one lock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = threading.Condition(threading.RLock())
+        self._commits = 0
+        self._closed = False
+        self.log: list[Envelope] = []
+        self.stream_of: dict[str, list[Envelope]] = {}
+        self.folds: dict[str, TaskFold] = {}
+        self.gates: dict[str, str | None] = {}
+        self.order: dict[str, int] = {}
+        self.store_fold: StoreFold | None = None
+
+    def commit(self, units: Sequence[Unit]) -> list[Any]:
+        """As the port says; a unit appends once its function has returned, so a refusal has nothing to undo."""
+        with self._changed:
+            self._require_open()
+            failpoints.reach("commit.before_begin")
+            now_ms = self._clock.now_ms()
+            length = len(self.log)
+            answers: list[Any] = []
+            try:
+                for unit in units:
+                    answers.append(self._answer(unit, now_ms))
+            except BaseException:
+                self._take_back(length)
+                raise
+            if len(self.log) > length:
+                self._commits += 1
+                self._changed.notify_all()
+            failpoints.reach("commit.after_commit")
+            return answers
+
+    def _answer(self, unit: Unit, now_ms: int) -> Any:
+        try:
+            return self._run(unit, now_ms).answer
+        except SagalogError as refusal:
+            return refusal
+
+    def _take_back(self, length: int) -> None:
+        """Undo what the units before an exception appended: the log is cut, and the rest follows from it."""
+        del self.log[length:]
+        self.stream_of = {}
+        for envelope in self.log:
+            self.stream_of.setdefault(envelope.stream, []).append(envelope)
+        if not self.log:
+            self.store_fold = None
+        self._refold()
+
+    def _run(self, unit: Unit, now_ms: int) -> Decided:
+        decided = unit.decide(MemoryView(self, unit, now_ms))
+        for append in decided.appends:
+            actual = len(self.stream_of.get(append.stream, ()))
+            if actual != append.expected:
+                raise VersionConflict(
+                    f"{append.stream} stands at version {actual}, not {append.expected}: load it again",
+                    stream=append.stream,
+                    expected=append.expected,
+                    actual=actual,
+                )
+        for append in decided.appends:
+            self._append(append, now_ms)
+        return decided
+
+    def _append(self, append: Append, now_ms: int) -> None:
+        stream = self.stream_of.setdefault(append.stream, [])
+        for envelope in append.envelopes:
+            stored = msgspec.structs.replace(envelope, position=len(self.log) + 1)
+            self.log.append(stored)
+            stream.append(stored)
+        if isinstance(append.fold, StoreFold):
+            self.store_fold = append.fold
+            return
+        # Saved as text and read back, so that nobody shares a container with the store.
+        task = decode_fold(encode_fold(append.fold))
+        self.order.setdefault(task.id, len(self.order) + 1)
+        self.folds[task.id] = task
+        self.gates[task.id] = gate(task, now_ms)
+
+    @contextmanager
+    def read(self) -> Iterator[MemorySnapshot]:
+        """A snapshot that is consistent by holding the lock for the block."""
+        with self._changed:
+            self._require_open()
+            yield MemorySnapshot(self)
+
+    def rebuild(self) -> int:
+        """Fold every task afresh."""
+        with self._changed:
+            self._require_open()
+            return self._refold()
+
+    def _refold(self) -> int:
+        now_ms = self._clock.now_ms()
+        kept, self.folds, self.gates, self.order = self.folds, {}, {}, {}
+        for stream, envelopes in self.stream_of.items():
+            category, _, id = stream.partition("/")
+            if category != "task":
+                continue
+            self.order[id] = len(self.order) + 1
+            try:
+                self.folds[id] = refold(id, envelopes)
+                self.gates[id] = gate(self.folds[id], now_ms)
+            except SagalogError:
+                # What was known of it last is still counted; nothing else looks at it.
+                self.gates[id] = "unreadable"
+                if id in kept:
+                    self.folds[id] = kept[id]
+        return len(self.order)
+
+    def readable(self) -> list[TaskFold]:
+        """The folds that may be used, in order of creation. [LOG-5]"""
+        return [task for id, task in self.folds.items() if self.gates[id] != "unreadable"]
+
+    def changes(self) -> int:
+        """How many commits there were."""
+        with self._changed:
+            return self._commits
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Sleep until a commit comes or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._commits != since, timeout_ms / 1_000)
+
+    def close(self) -> None:
+        """Forget that it is open; what it held can still be looked at by a debugger, not by the engine."""
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Closed("this memory store was closed; open a new one")
+
+
+class MemoryView:
+    """What a unit sees of the store."""
+
+    def __init__(self, store: MemoryStore, unit: Unit, now_ms: int) -> None:
+        self._store = store
+        self._unit = unit
+        self.now_ms = now_ms
+        self.store = store.store_fold
+        self.epoch = 0 if store.store_fold is None else store.store_fold.epoch
+        self.let_in = 0
+        self.due: Sequence[TaskFold] = () if unit.due is None else self._look_for_due(unit.due)
+
+    @property
+    def claimed(self) -> Sequence[TaskFold]:
+        """Every ready task, sorted, cut to the limit."""
+        claim = self._unit.claim
+        assert claim is not None
+        store = self._store
+        wanted = "undo" if claim.purpose == "undo" else "ready"
+        ready = [
+            task
+            for id, task in store.folds.items()
+            if store.gates[id] == wanted and task.queue in claim.queues and _fits(task, claim)
+        ]
+        ready.sort(key=lambda task: (_affinity_rank(task, claim), task.priority, store.order[task.id]))
+        return ready[: claim.limit]
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold, if the gate does not say that it cannot be read."""
+        return MemorySnapshot(self._store).task(id)
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """By place in the stream's list."""
+        return self._store.stream_of[f"task/{id}"][version - 1]
+
+    def requested(self, request: str) -> Sequence[Envelope]:
+        """By looking through the whole log."""
+        return [envelope for envelope in self._store.log if envelope.request == request]
+
+    def _look_for_due(self, due: Due) -> list[TaskFold]:
+        store = self._store
+        mine = [task for task in store.readable() if due.queues is None or task.queue in due.queues]
+        later = [task for task in mine if store.gates[task.id] == "later" and task.run_at_ms <= self.now_ms]
+        later.sort(key=lambda task: (task.run_at_ms, store.order[task.id]))
+        for task in later[: due.limit]:
+            store.gates[task.id] = gate(task, self.now_ms)
+            self.let_in += 1
+        return _over(mine, self.now_ms)[: due.limit]
+
+
+class MemorySnapshot:
+    """The port's snapshot over plain lists."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold, folded afresh where it is said to be unreadable: then that raises and says why."""
+        if self._store.gates.get(id) == "unreadable":
+            return refold(id, self._store.stream_of[f"task/{id}"])
+        return self._store.folds.get(id)
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """By place in the stream's list."""
+        return self._store.stream_of[f"task/{id}"][version - 1]
+
+    def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
+        """A slice of the stream's list."""
+        return self._store.stream_of.get(stream, [])[after:][:limit]
+
+    def events(self, after: int, limit: int) -> list[Envelope]:
+        """A slice of the log."""
+        return self._store.log[after : after + limit]
+
+    def find(self, query: Query) -> list[Listed]:
+        """Every task that matches, in order of creation."""
+        store = self._store
+        listed = [Listed(store.order[task.id], task) for task in store.readable()]
+        listed = [row for row in listed if row.order > query.after and _matches(row.fold, query)]
+        return listed[: query.limit]
+
+    def unreadable(self) -> list[str]:
+        """By gate."""
+        return [id for id, gate in self._store.gates.items() if gate == "unreadable"]
+
+    def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
+        """By counting."""
+        counted: dict[str, dict[str, int]] = {}
+        for task in self._store.folds.values():
+            if queue is None or task.queue == queue:
+                states = counted.setdefault(task.queue, {})
+                states[str(task.state)] = states.get(str(task.state), 0) + 1
+        return counted
+
+    def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """By looking at every lease."""
+        return _over(self._store.readable(), now_ms)[:limit]
+
+    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+        """By looking at every lease."""
+        return [
+            task
+            for task in self._store.readable()
+            if task.lease is not None
+            and task.lease.expires_ms is not None
+            and task.lease.renewed_ms > now_ms
+            and (queues is None or task.queue in queues)
+        ]
+
+    def undoing(self) -> list[str]:
+        """By looking at every task."""
+        return [task.id for task in self._store.readable() if task.state == "compensating" and task.lease is None]
+
+    def store(self) -> StoreFold | None:
+        """As the last commit left it."""
+        return self._store.store_fold
+
+    def head(self) -> tuple[int, int]:
+        """The length of the log, and the position of its last event."""
+        log = self._store.log
+        return len(log), log[-1].position if log else 0
+
+    def streams(self, after: int, limit: int) -> list[StreamHead]:
+        """Streams in order of their first event."""
+        heads = [
+            StreamHead(number, name, len(envelopes))
+            for number, (name, envelopes) in enumerate(self._store.stream_of.items(), start=1)
+        ]
+        return heads[after : after + limit]
+
+    def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
+        """The fold and its columns."""
+        task = self._store.folds.get(stream.partition("/")[2])
+        return None if task is None else (task, columns(task))
+
+    def check(self) -> list[str]:
+        """Memory has no pages that could be damaged."""
+        return []
+
+
+def _fits(task: TaskFold, claim: Claim) -> bool:
+    if claim.kinds is None:
+        return True
+    if claim.purpose == "work":
+        return task.kind in claim.kinds
+    # [UNDO-1] Whoever undoes must know every kind that is owed.
+    return all(task.compensations[id].kind in claim.kinds for id in task.owed())
+
+
+def _affinity_rank(task: TaskFold, claim: Claim) -> int:
+    if claim.purpose == "work" and task.affinity in claim.affinities:
+        return claim.affinities.index(task.affinity)
+    return len(claim.affinities)
+
+
+def _over(tasks: list[TaskFold], now_ms: int) -> list[TaskFold]:
+    """Tasks whose lease is over by the clock, oldest expiry first."""
+    over = [
+        (task.lease.expires_ms, index, task)
+        for index, task in enumerate(tasks)
+        if task.lease is not None and task.lease.expires_ms is not None and now_ms >= task.lease.expires_ms
+    ]
+    over.sort(key=lambda row: row[:2])
+    return [task for _, _, task in over]
+
+
+def _matches(task: TaskFold, query: Query) -> bool:
+    tags = task.tags or {}
+    return (
+        (query.queue is None or task.queue == query.queue)
+        and (query.kind is None or task.kind == query.kind)
+        and (query.state is None or task.state == query.state)
+        and all(tags.get(name) == value for name, value in query.tags)
+    )
+
+
+__all__ = ["MemorySnapshot", "MemoryStore", "MemoryView", "open_store"]

@@ -1,0 +1,298 @@
+"""What the engine needs from outside: time, chance, and a store.
+
+Rule: methods are operations of the domain and state their promise and their errors; small enough that `memory` stays
+short. Nothing here knows a database. Polling is always right; being woken only makes it sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.errors import SagalogError
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.values import Purpose
+
+
+class Clock(Protocol):
+    """Time in ints of milliseconds. [TIME-1]"""
+
+    def now_ms(self) -> int:
+        """Wall clock since 1970-01-01 UTC; may step."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """A clock that never steps back; only differences within one process mean anything."""
+        ...
+
+
+class Chance(Protocol):
+    """Where ids and jitter come from."""
+
+    def token_bytes(self, count: int) -> bytes:
+        """`count` random bytes that no other process draws."""
+        ...
+
+    def fraction(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Which tasks a claim would take: `limit` of the ready ones, affinities asked for first, then priority, then age.
+
+    kinds   for work: task kinds; for undo: the compensation kinds the claimer knows, all that a task owes must be among
+            them [UNDO-1]; None: every kind
+    """
+
+    queues: tuple[str, ...]
+    purpose: Purpose
+    limit: int
+    kinds: frozenset[str] | None = None
+    affinities: tuple[str, ...] = ()
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Upkeep to look for in some queues (None: all): leases that are over, and tasks whose time has come. [UPKEEP-2]"""
+
+    queues: tuple[str, ...] | None
+    limit: int
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Events to append to one stream that stands at version `expected`, and the fold after them. [LOG-2]"""
+
+    stream: str
+    expected: int
+    envelopes: tuple[Envelope, ...]
+    fold: TaskFold | StoreFold
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What a unit came to: what to append, and the answer to hand back once that is committed."""
+
+    appends: tuple[Append, ...]
+    answer: Any
+
+
+class View(Protocol):
+    """What a unit's function sees: a consistent state that is locked until the commit."""
+
+    @property
+    def now_ms(self) -> int:
+        """The store's clock, read once, after the write lock was taken. [TIME-1]"""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The store's epoch. [FENCE-1]"""
+        ...
+
+    @property
+    def store(self) -> StoreFold | None:
+        """The store's own stream, folded; None before it was founded."""
+        ...
+
+    @property
+    def claimed(self) -> Sequence[TaskFold]:
+        """The tasks that the unit's `claim` selects, in its order."""
+        ...
+
+    @property
+    def due(self) -> Sequence[TaskFold]:
+        """Tasks of the unit's `due` whose lease is over, oldest expiry first; those whose time has come are let in."""
+        ...
+
+    @property
+    def let_in(self) -> int:
+        """How many tasks the unit's `due` let in; fewer than its limit: there are no more. [UPKEEP-2]"""
+        ...
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task that the unit named in `tasks`; None if there is no such stream.
+
+        Raises:
+            UnknownEvent, LogDamaged: the stream cannot be folded.
+        """
+        ...
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        ...
+
+    def requested(self, request: str) -> Sequence[Envelope]:
+        """All events that carry this request, in order of position. [REPEAT-4]"""
+        ...
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """One thing to write: what it reads, and a pure function of that. Stands or falls alone within its commit.
+
+    tasks    ids of the tasks it may write, and so locks
+    claim    tasks to select for leasing
+    due      upkeep to look for
+    decide   from what was read to what is appended; raises a refusal; may be run again
+    """
+
+    decide: Callable[[View], Decided]
+    tasks: tuple[str, ...] = ()
+    claim: Claim | None = None
+    due: Due | None = None
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which tasks to list, in order of creation; None: no restriction. All `tags` given must match."""
+
+    queue: str | None = None
+    kind: str | None = None
+    state: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    after: int = 0
+    limit: int | None = None
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One row of a listing: `order` grows with creation and is where the next page goes on."""
+
+    order: int
+    fold: TaskFold
+
+
+class StreamHead(msgspec.Struct, frozen=True):
+    """One stream of the log, for audits: its number inside this store, its name, its newest version."""
+
+    number: int
+    stream: str
+    version: int
+
+
+class Snapshot(Protocol):
+    """A consistent view for reading; blocks no writer. Raises as `View.task` where a stream cannot be folded."""
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task, or None."""
+        ...
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        ...
+
+    def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
+        """Events of one stream with versions beyond `after`."""
+        ...
+
+    def events(self, after: int, limit: int) -> list[Envelope]:
+        """Events of the whole log with positions beyond `after`."""
+        ...
+
+    def find(self, query: Query) -> list[Listed]:
+        """Tasks in order of creation. A task that cannot be folded is left out; `unreadable` names it."""
+        ...
+
+    def unreadable(self) -> list[str]:
+        """Ids of tasks whose gate is `unreadable`. [LOG-5]"""
+        ...
+
+    def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
+        """Queue -> state -> number of tasks."""
+        ...
+
+    def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Live tasks whose lease is over by the clock and was not ended yet."""
+        ...
+
+    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+        """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
+        ...
+
+    def undoing(self) -> list[str]:
+        """Ids of the compensating tasks that nobody holds."""
+        ...
+
+    def store(self) -> StoreFold | None:
+        """The store's own stream, folded."""
+        ...
+
+    def head(self) -> tuple[int, int]:
+        """How many events there are, and the newest position."""
+        ...
+
+    def streams(self, after: int, limit: int) -> list[StreamHead]:
+        """Streams by number beyond `after`."""
+        ...
+
+    def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
+        """A task's projection as it is saved: its fold and its searched columns; None if there is none.
+
+        The fold is None where its format is not this version's. `gate` is left out: it depends on the time.
+        """
+        ...
+
+    def check(self) -> list[str]:
+        """What the store's own integrity check finds wrong; empty if nothing."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps the log and the projections, and moves them together or not at all."""
+
+    def commit(self, units: Sequence[Unit]) -> list[Any]:
+        """Run the units in order in one transaction, all durable when this returns.
+
+        Returns:
+            For each unit its answer, or the SagalogError by which it was refused; a refusal undoes nothing else.
+
+        Raises:
+            Unavailable: nothing of any unit was written; wait and repeat.
+            Unknown: it may have been written; repeat with the same identities.
+            Corrupt: the file is damaged or of a newer format; nothing was written.
+        """
+        ...
+
+    def read(self) -> AbstractContextManager[Snapshot]:
+        """A snapshot, to be used within the block.
+
+        Raises:
+            Unavailable, Corrupt: as `commit`.
+        """
+        ...
+
+    def rebuild(self) -> int:
+        """Throw away every projection and fold it afresh from the log; the number of tasks.
+
+        Raises:
+            Unavailable, Corrupt: as `commit`. A stream that cannot be folded gets the gate `unreadable`.
+        """
+        ...
+
+    def changes(self) -> int:
+        """A number that differs once anybody has committed since."""
+        ...
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Return when `changes()` differs from `since`, or when the time is over."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; a second time does nothing."""
+        ...
+
+
+class OpenStore(Protocol):
+    """What an entry point of the group `sagalog.stores` names."""
+
+    def __call__(self, url: str, *, create: bool, clock: Clock, durability: str) -> Store:
+        """Open the store that `url` names; an absent one is made if `create`.
+
+        Raises:
+            Unavailable, Corrupt: it cannot be opened, or is not a store this version can write.
+            ValueError: the URL or the durability is not of this store's form.
+        """
+        ...
+
+
+Refusal = SagalogError

@@ -1,0 +1,86 @@
+"""Fold -> what a store saves and searches by.
+
+Rule: everything here can be thrown away and computed again from the log. A gate depends on the time and is no part of
+what is compared in an audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from sagalog.codec import Envelope, decode
+from sagalog.kernel.evolve import evolve_store, fold
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.values import State
+
+# ready: may be claimed for work; undo: for undoing; later: when its time has come; unreadable: not by this version.
+Gate = Literal["ready", "undo", "later", "unreadable"]
+
+_encode_fold: Final = msgspec.json.Encoder().encode
+_decode_fold: Final = msgspec.json.Decoder(TaskFold).decode
+
+
+def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
+    """A task's fold from its whole stream.
+
+    Raises:
+        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands.
+    """
+    return fold(id, ((decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
+
+
+def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
+    """The store's fold from its own stream; raises as `refold`."""
+    store: StoreFold | None = None
+    for envelope in envelopes:
+        store = evolve_store(store, decode(envelope), envelope.version)
+    return store
+
+
+def encode_fold(task: TaskFold) -> str:
+    """The text that is saved; `FOLD_FORMAT` is saved beside it."""
+    return _encode_fold(task).decode()
+
+
+def decode_fold(text: str) -> TaskFold:
+    """The fold of a saved text of this version's format.
+
+    Raises:
+        msgspec.DecodeError: it is no such text.
+    """
+    return _decode_fold(text)
+
+
+def gate(task: TaskFold, now_ms: int) -> Gate | None:
+    """Where the task waits to be claimed; None while it is leased and after its end."""
+    if task.lease is not None or task.is_terminal:
+        return None
+    if task.run_at_ms > now_ms:
+        return "later"
+    return "undo" if task.state is State.COMPENSATING else "ready"
+
+
+def owed_kinds(task: TaskFold) -> str | None:
+    """The compensation kinds a compensating task owes, sorted, as a JSON list: what an undo claim must know all of."""
+    if task.state is not State.COMPENSATING:
+        return None
+    return _encode_fold(sorted({task.compensations[id].kind for id in task.owed()})).decode()
+
+
+def columns(task: TaskFold) -> dict[str, object]:
+    """The searched columns of a task, without its gate and its tags."""
+    lease = task.lease
+    return {
+        "queue": task.queue,
+        "kind": task.kind,
+        "state": str(task.state),
+        "owed": owed_kinds(task),
+        "priority": task.priority,
+        "affinity": task.affinity,
+        "run_at_ms": task.run_at_ms,
+        "expires_ms": None if lease is None else lease.expires_ms,
+        "renewed_ms": None if lease is None else lease.renewed_ms,
+    }

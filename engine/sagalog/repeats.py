@@ -1,0 +1,147 @@
+"""Repeats: what a command that is on record already is compared in.
+
+Rule: compared is what the command gives, not what it left to defaults, clock or chance [REPEAT-6]; the same content
+gets
+the first answer, any other is a conflict. Knows commands and events, and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.door import canonical
+from sagalog.errors import AlreadyExists, Conflict
+from sagalog.forms import given_of
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.state import TaskFold
+
+_UNSHOWN: Final = frozenset({"payload", "params", "result", "compensations", "error"})
+
+# The events in which a command with a request leaves its mark.
+YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
+    c.Create: frozenset({"created"}),
+    c.Cancel: frozenset({"cancel_requested", "cancelled"}),
+    c.Quarantine: frozenset({"quarantined"}),
+    c.Note: frozenset({"noted"}),
+    c.Waive: frozenset({"compensation_waived"}),
+}
+
+
+def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
+    """Compare what the command gives with the event on record. [REPEAT-6]
+
+    Raises:
+        AlreadyExists: another creation. Conflict: anything else of other content.
+    """
+    given, found = _CONTENTS[type(command)](command, event, task)
+    differs = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
+    if not differs:
+        return
+    shown = "; ".join(_difference(name, given[name], found.get(name)) for name in differs)
+    if isinstance(command, c.Create):
+        raise AlreadyExists(
+            f"task {task.id!r} exists with other content ({shown}); choose another id, or repeat it as it was",
+            task=task.id,
+            differs=differs,
+        )
+    raise Conflict(
+        f"task {task.id!r}: the same {e.NAMES[type(event)]!r} is on record with other content ({shown})",
+        task=task.id,
+        differs=differs,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON values, whatever is still sealed in bytes opened."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _difference(name: str, given: Any, found: Any) -> str:
+    """What differs, in words; what may hold a secret of somebody else is named and not shown."""
+    if name in _UNSHOWN:
+        return f"another {name}"
+    return f"{name}: {_short(given)} given, {_short(found)} on record"
+
+
+def _short(value: Any) -> str:
+    text = repr(_plain(value))
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+Contents = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Contents:
+    names = {"kind", "payload"} | given_of(command)
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name) for name in names}
+
+
+def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Contents:
+    one = command.compensation
+    if isinstance(event, e.Created):
+        event = event.compensations[task.compensations[one.id or ""].index]
+    return {"kind": one.kind, "params": one.params}, {"kind": event.kind, "params": event.params}
+
+
+def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"reason": command.reason}
+    if isinstance(event, e.Released) and command.run_at_ms is not None:
+        given["run_at_ms"] = command.run_at_ms
+    # A release that spent its budget was recorded as the end of the task, which keeps no reason of the worker.
+    found = {"reason": event.reason} if isinstance(event, e.Released) else {"reason": command.reason}
+    return given, {**found, "run_at_ms": getattr(event, "run_at_ms", None)}
+
+
+def _retried_contents(command: c.TryAgain, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"error": command.error}
+    if isinstance(event, e.Retried):
+        given["budget"] = command.budget
+        if command.run_at_ms is not None:
+            given["run_at_ms"] = command.run_at_ms
+    names = ("error", "budget", "run_at_ms")
+    return given, {name: getattr(event, name, None) for name in names}
+
+
+def _failed_contents(command: c.Fail, event: Any, _: TaskFold) -> Contents:
+    return {"error": command.error, "waiver": command.waiver}, {"error": event.error, "waiver": event.waiver}
+
+
+def _undo_failed_contents(command: c.FailCompensation, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"error": command.error}
+    if isinstance(event, e.CompensationFailed):
+        given["id"] = command.compensation
+        if command.run_at_ms is not None:
+            given["run_at_ms"] = command.run_at_ms
+    return given, {name: getattr(event, name, None) for name in ("error", "id", "run_at_ms")}
+
+
+def _fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]:
+    """Compare single fields: (of the command, of the event)."""
+
+    def contents(command: Any, event: Any, _: TaskFold) -> Contents:
+        return (
+            {mine: getattr(command, mine) for mine, _theirs in pairs},
+            {mine: getattr(event, theirs, None) for mine, theirs in pairs},
+        )
+
+    return contents
+
+
+_CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Contents]]] = {
+    c.Create: _created_contents,
+    c.Register: _registered_contents,
+    c.Release: _released_contents,
+    c.TryAgain: _retried_contents,
+    c.Complete: _fields(("result", "result")),
+    c.Fail: _failed_contents,
+    c.FinishCompensation: _fields(("compensation", "id")),
+    c.FailCompensation: _undo_failed_contents,
+    c.Cancel: _fields(("reason", "reason")),
+    c.Quarantine: _fields(("reason", "reason")),
+    c.Note: _fields(("text", "text"), ("settles", "settles")),
+    c.Waive: _fields(("compensation", "id"), ("reason", "reason")),
+}

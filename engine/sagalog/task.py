@@ -1,0 +1,295 @@
+"""What callers see: `Task` and `Lease`, frozen values compared by content.
+
+Rule: a Task is a photograph, never changed by what happens later; a Lease carries a fence and verbs, and an older
+copy of
+it works as well as the newest, since verbs use the fence only. [FENCE-2] Knows nothing of stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from sagalog import forms
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.state import CompensationRecord, TaskFold
+from sagalog.kernel.values import (
+    Budget,
+    Compensation,
+    Failure,
+    LeaseRecord,
+    Outcome,
+    Policy,
+    Purpose,
+    State,
+)
+
+
+class TaskCompensation(msgspec.Struct, frozen=True):
+    """One undo of a task and where it stands: planned, owed, done, waived or noted."""
+
+    id: str
+    kind: str
+    params: Any
+    reason: str | None
+    status: str
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task as it was when it was read.
+
+    state          equal to its lower-case name, as in `task.state == "running"`
+    version        number of its events; `attempt` 1 + recorded failures; `leases` how often it was leased
+    fence          of its newest lease; 0 before the first
+    compensations  in order of registration
+    code           why it failed or was quarantined, as a slug; `reason` the sentence somebody gave
+    outcome        what the forward work had come to, once it is over without success
+    """
+
+    id: str
+    kind: str
+    queue: str
+    state: State
+    version: int
+    payload: Any
+    priority: int
+    run_at_ms: int
+    attempt: int
+    leases: int
+    fence: int
+    lease: LeaseRecord | None
+    compensations: tuple[TaskCompensation, ...]
+    policy: Policy
+    result: Any
+    error: Failure | None
+    code: str | None
+    reason: str | None
+    outcome: Outcome | None
+    progress: Any
+    cancel_requested: bool
+    tags: dict[str, str]
+    affinity: str | None
+    key: str | None
+    parent: str | None
+    predecessor: str | None
+    correlation_id: str | None
+    trace: str | None
+    created_ms: int
+    updated_ms: int
+
+    @property
+    def owed(self) -> tuple[TaskCompensation, ...]:
+        """The compensations that are owed, in the order in which they are to be undone. [COMP-5]"""
+        return tuple(one for one in reversed(self.compensations) if one.status == "owed")
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended for good. [TERM-1]"""
+        return self.state not in (State.PENDING, State.RUNNING, State.COMPENSATING)
+
+
+Read = Callable[[int], e.Recordable]
+
+
+def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
+    """The Task of a fold; `read` gives the event of a version.
+
+    `known` is an earlier picture of the same task: what can never change since is taken from it, so that the end of a
+    lease does not read a payload of a megabyte again.
+    """
+    if known is None:
+        created = read(1)
+        assert isinstance(created, e.Created)
+        payload, tags = created.payload, created.tags or {}
+        parent, predecessor = created.parent, created.predecessor
+        correlation_id, trace = created.correlation_id, created.trace
+    else:
+        payload, tags = known.payload, known.tags
+        parent, predecessor = known.parent, known.predecessor
+        correlation_id, trace = known.correlation_id, known.trace
+    assert task.state is not None
+    assert task.policy is not None
+    # By position: every call ends here, and naming thirty arguments costs more than all that they hold.
+    return Task(
+        task.id,
+        task.kind,
+        task.queue,
+        task.state,
+        task.version,
+        payload,
+        task.priority,
+        task.run_at_ms,
+        task.attempt,
+        task.leases,
+        task.fence,
+        task.lease,
+        _compensations(task, read, known) if task.compensations else (),
+        task.policy,
+        _field(task.result_version, read, "result") if task.result_version else None,
+        _field(task.error_version, read, "error") if task.error_version else None,
+        task.code,
+        _field(task.reason_version, read, "reason") if task.reason_version else None,
+        task.outcome,
+        _field(task.progress_version, read, "progress") if task.progress_version else None,
+        task.cancel_version > 0,
+        tags,
+        task.affinity,
+        task.key,
+        parent,
+        predecessor,
+        correlation_id,
+        trace,
+        task.created_ms,
+        task.updated_ms,
+    )
+
+
+def _field(version: int, read: Read, name: str) -> Any:
+    return getattr(read(version), name)
+
+
+def _compensations(task: TaskFold, read: Read, known: Task | None) -> tuple[TaskCompensation, ...]:
+    seen = {} if known is None else {one.id: one for one in known.compensations}
+    return tuple(_compensation(id, record, read, seen.get(id)) for id, record in task.compensations.items())
+
+
+def _compensation(id: str, record: CompensationRecord, read: Read, seen: TaskCompensation | None) -> TaskCompensation:
+    if seen is not None:
+        return TaskCompensation(id, seen.kind, seen.params, seen.reason, record.status)
+    event = read(record.version)
+    source = event.compensations[record.index] if isinstance(event, e.Created) else event
+    assert isinstance(source, Compensation | e.CompensationRegistered)
+    return TaskCompensation(id, record.kind, source.params, source.reason, record.status)
+
+
+class Desk(Protocol):
+    """Where a lease's verbs are taken to: the engine, as far as a lease knows it."""
+
+    def settle(self, command: c.Held, lease: Lease) -> Task:
+        """Carry out a command of the lease's holder; raises as the verbs say."""
+        ...
+
+    def jitter(self) -> float:
+        """A number in [0, 1) for a backoff."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a task until `expires_ms`, with the verbs of its holder.
+
+    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once somebody else has the
+    task or
+    an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
+    answer, and with other content `Conflict`. [REPEAT-5] Any verb may raise `Unavailable` (nothing was written),
+    `Unknown` (repeat it) or `Corrupt`.
+    """
+
+    task: Task
+    _desk: Desk = field(compare=False, repr=False)
+
+    @property
+    def record(self) -> LeaseRecord:
+        """The plain data of the lease."""
+        assert self.task.lease is not None
+        return self.task.lease
+
+    @property
+    def owner(self) -> str:
+        """Who holds it."""
+        return self.record.owner
+
+    @property
+    def fence(self) -> int:
+        """The number that makes a late holder harmless; may be handed to outside systems that compare it."""
+        return self.record.fence
+
+    @property
+    def attempt(self) -> int:
+        """1 + recorded failures."""
+        return self.record.attempt
+
+    @property
+    def purpose(self) -> Purpose:
+        """`work` or `undo`."""
+        return self.record.purpose
+
+    @property
+    def ttl_ms(self) -> int | None:
+        """How long a renewal lasts; None: without end."""
+        return self.record.ttl_ms
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When the lease is over, by the store's clock; None: never."""
+        return self.record.expires_ms
+
+    def heartbeat(self, ttl_ms: int | None = None, progress: Any = None) -> Lease:
+        """Renew the lease for `ttl_ms` (None: as before), perhaps with a small note of progress. [LEASE-3]
+
+        Raises:
+            LeaseLost: also when the lease is over by the clock, even if nobody has taken over.
+        """
+        command = forms.beat(self.task.id, self.fence, ttl_ms, progress)
+        return Lease(self._desk.settle(command, self), self._desk)
+
+    def register(self, compensation: Compensation) -> Lease:
+        """Put an undo on record, **before** its effect. The same id again changes nothing. [COMP-1] [REPEAT-3]
+
+        Raises:
+            Conflict: the id is on record with other content.
+            OverBound: too many compensations.
+        """
+        task = self._desk.settle(forms.register(self.task.id, self.fence, compensation), self)
+        # A repeat may come after the lease has ended. Whoever holds the task then, this worker does not.
+        return Lease(task, self._desk) if task.lease is not None and task.lease.fence == self.fence else self
+
+    def release(self, reason: str | None = None, run_at_ms: int | None = None) -> Task:
+        """Give the lease back; the task is due again now or at `run_at_ms`. Burns no attempt. [ATTEMPT-2]"""
+        return self._desk.settle(forms.release(self.task.id, self.fence, reason, run_at_ms), self)
+
+    def retry(self, error: str | Failure, run_at_ms: int | None = None, budget: Budget = "attempt") -> Task:
+        """Try again after a backoff or at `run_at_ms`; or end, where that spends the budget. [ATTEMPT-3]"""
+        command = forms.try_again(self.task.id, self.fence, error, run_at_ms, budget, self._desk.jitter())
+        return self._desk.settle(command, self)
+
+    def complete(self, result: Any = None) -> Task:
+        """The work is done."""
+        return self._desk.settle(forms.complete(self.task.id, self.fence, result), self)
+
+    def fail(
+        self,
+        reason: str | Failure,
+        compensations: Iterable[Compensation] = (),
+        waive_compensation: str | None = None,
+    ) -> Task:
+        """The work is over without success: the task then compensates what it owes, or is failed if it owes nothing.
+
+        Raises:
+            CompensationRequired: no compensation is on record and `waive_compensation` says no reason. [COMP-2]
+        """
+        command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation)
+        return self._desk.settle(command, self)
+
+    def compensation_done(self, id: str) -> Lease | Task:
+        """An undo was carried out: the last one that is owed. [COMP-5]
+
+        Returns:
+            The lease, while something is still owed; else the task, which has ended.
+
+        Raises:
+            CompensationOrder, AlreadySettled, NotFound: it is not its turn, or there is no such thing to settle.
+        """
+        task = self._desk.settle(forms.finish_compensation(self.task.id, self.fence, id), self)
+        return task if task.lease is None or task.lease.fence != self.fence else Lease(task, self._desk)
+
+    def compensation_failed(self, id: str, error: str | Failure, run_at_ms: int | None = None) -> Task:
+        """An undo failed: it is due again after a backoff or at `run_at_ms`; or the task is quarantined. [UNDO-3]"""
+        jitter = self._desk.jitter()
+        return self._desk.settle(
+            forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter), self
+        )

@@ -1,0 +1,54 @@
+"""What every store must keep, as plain classes: subclass, say how a store is opened, and run them.
+
+    class TestMine(StoreContract):
+        def open_store(self, clock): return MyStore(self.path, clock)
+
+Rule: plain classes with plain asserts, for any test runner that collects methods named `test_…`; no test runner is
+imported, time passes only through a ManualClock, and nothing sleeps. What a store cannot show is skipped with
+`unittest.SkipTest`. Each topic is a class of its own, so that a new store can be grown a topic at a time.
+"""
+
+from sagalog.testing.contract.appending import AppendingContract
+from sagalog.testing.contract.base import Contract
+from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.claims import ClaimContract
+from sagalog.testing.contract.handles import HandleContract
+from sagalog.testing.contract.leases import LeaseContract
+from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.repeats import RepeatContract
+from sagalog.testing.contract.snapshots import SnapshotContract
+from sagalog.testing.contract.undoing import UndoContract
+from sagalog.testing.contract.unreadable import UnreadableContract
+from sagalog.testing.contract.upkeep import UpkeepContract
+
+__all__ = [
+    "AppendingContract",
+    "BatchContract",
+    "ClaimContract",
+    "Contract",
+    "HandleContract",
+    "LeaseContract",
+    "ProjectionContract",
+    "RepeatContract",
+    "SnapshotContract",
+    "StoreContract",
+    "UndoContract",
+    "UnreadableContract",
+    "UpkeepContract",
+]
+
+
+class StoreContract(
+    AppendingContract,
+    LeaseContract,
+    ClaimContract,
+    UndoContract,
+    UpkeepContract,
+    RepeatContract,
+    BatchContract,
+    ProjectionContract,
+    UnreadableContract,
+    SnapshotContract,
+    HandleContract,
+):
+    """All topics together."""

@@ -1,0 +1,198 @@
+"""Appending: places without gaps, compare-and-set on versions, units that stand or fall alone. [LOG-1] [LOG-2]
+
+Rule: below the engine's calls where it must be: a unit is what a store runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from sagalog import units
+from sagalog.codec import digest_of, seal
+from sagalog.errors import NotFound, Rejected, SagalogError, VersionConflict
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
+from sagalog.ports import Append, Decided, Unit, View
+from sagalog.task import Task
+from sagalog.testing.contract.base import START_MS, Contract
+from sagalog.units import Step
+
+
+def noting(task: str, text: str, expected: int | None = None) -> Callable[[View], Append]:
+    """From a view to an append of one note, decided on the version it shows or on a given one."""
+
+    def append(view: View) -> Append:
+        fold = view.task(task)
+        assert fold is not None
+        fold = msgspec.structs.replace(fold, version=fold.version if expected is None else expected)
+        event = e.Noted(text=text)
+        envelope = seal(f"task/{task}", fold.version + 1, view.now_ms, event)
+        return Append(f"task/{task}", fold.version, (envelope,), evolve(fold, event, fold.version + 1, view.now_ms))
+
+    return append
+
+
+def unit(*appends: Callable[[View], Append], tasks: tuple[str, ...] = ("a", "b")) -> Unit:
+    """A unit that appends what these give."""
+    return Unit(lambda view: Decided(tuple(append(view) for append in appends), "done"), tasks=tasks)
+
+
+class AppendingContract(Contract):
+    """Positions, versions, times and answers."""
+
+    def test_positions_and_versions_have_no_gaps(self) -> None:
+        self.create("a", "b")
+        self.engine.note("a", "first")
+        self.engine.note("b", "second")
+        self.engine.note("a", "third")
+        log = self.log()
+        assert [one.position for one in log] == list(range(1, 7))
+        assert [one.name for one in log[1:]] == ["task/a@1", "task/b@1", "task/a@2", "task/b@2", "task/a@3"]
+
+    def test_an_event_is_given_back_as_it_was_sealed(self) -> None:
+        text = "ünï \U0001f600 \\u0000 \"quoted\""
+        payload = {"t": text + "\u2028\n", "n": -(2**63), "f": 0.1}
+        self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", request="r")
+        stored = self.log()[-1]
+        assert (stored.stream, stored.version, stored.at_ms) == (f"task/{text}", 1, START_MS)
+        assert (stored.actor, stored.cause, stored.request, stored.data_key) == ("me", "x/y@1", "r", None)
+        assert digest_of(stored) == stored.digest
+        assert self.get(text).payload == payload
+
+    def test_all_events_of_a_commit_have_the_time_that_the_clock_showed(self) -> None:
+        self.engine.create_many([{"kind": "build", "id": "a"}, {"kind": "build", "id": "b"}])
+        self.clock.step(-5_000)
+        self.engine.note("a", "the clock was set back")
+        assert [one.at_ms for one in self.log()[1:]] == [START_MS, START_MS, START_MS - 5_000]
+
+    def test_an_append_to_a_version_that_has_passed_is_refused(self) -> None:
+        self.create("a", "b")
+        self.engine.note("a", "somebody was first")
+        before = self.log()
+        [answer] = self.store.commit([unit(noting("a", "late", expected=1))])
+        assert isinstance(answer, VersionConflict)
+        assert (answer.stream, answer.expected, answer.actual) == ("task/a", 1, 2)
+        assert self.log() == before
+
+    def test_an_append_that_would_leave_a_gap_is_refused(self) -> None:
+        self.create("a", "b")
+        before = self.log()
+        [answer] = self.store.commit([unit(noting("a", "early", expected=5))])
+        assert isinstance(answer, VersionConflict)
+        assert self.log() == before
+
+    def test_a_stream_cannot_be_begun_twice(self) -> None:
+        self.create("a", "b")
+        created = self.log()[-1]
+        fold = TaskFold("a", version=0)
+        begin = Append("task/a", 0, (msgspec.structs.replace(created, stream="task/a", position=0),), fold)
+        before = self.log()
+        [answer] = self.store.commit([Unit(lambda view: Decided((begin,), None), tasks=("a",))])
+        assert isinstance(answer, VersionConflict)
+        assert self.log() == before
+
+    def test_a_unit_with_one_late_append_appends_nothing(self) -> None:
+        self.create("a", "b")
+        before = self.log()
+        [answer] = self.store.commit([unit(noting("b", "in time"), noting("a", "late", expected=0))])
+        assert isinstance(answer, VersionConflict)
+        assert self.log() == before
+        assert self.get("b").version == 1
+        self.sound()
+
+    def test_units_stand_or_fall_alone(self) -> None:
+        self.create("a", "b")
+        refusal = Rejected("not this one")
+
+        def refuse(view: View) -> Decided:
+            raise refusal
+
+        answers = self.store.commit([unit(noting("a", "one")), Unit(refuse), unit(noting("b", "three"))])
+        assert answers == ["done", refusal, "done"]
+        assert self.types("a") == ["created", "noted"]
+        assert self.types("b") == ["created", "noted"]
+        self.sound()
+
+    def test_a_unit_sees_what_the_units_before_it_did(self) -> None:
+        self.create("a", "b")
+        answers = self.store.commit([unit(noting("a", str(number))) for number in range(3)])
+        assert answers == ["done"] * 3
+        assert [one.version for one in self.log() if one.stream == "task/a"] == [1, 2, 3, 4]
+
+    def test_a_unit_sees_the_store_and_one_time_for_the_whole_commit(self) -> None:
+        self.create("a")
+        clock = self.clock
+        seen: list[tuple[int, int, str]] = []
+
+        def look(view: View) -> Decided:
+            assert view.store is not None
+            seen.append((view.now_ms, view.epoch, view.store.id))
+            clock.advance(10)
+            return Decided((), None)
+
+        self.store.commit([Unit(look), Unit(look)])
+        assert seen == [(START_MS, 0, self.engine.store_id)] * 2
+
+    def test_a_unit_reads_events_by_version_and_by_request(self) -> None:
+        self.engine.create("build", id="a", request="r")
+        self.engine.note("a", "later", request="other")
+        found: list[list[str]] = []
+
+        def look(view: View) -> Decided:
+            found.append([one.name for one in view.requested("r")])
+            found.append([one.name for one in view.requested("nobody's")])
+            found.append([view.recorded("a", 2).type])
+            assert view.task("there is none") is None
+            return Decided((), None)
+
+        self.store.commit([Unit(look, tasks=("a", "there is none"))])
+        assert found == [["task/a@1"], [], ["noted"]]
+
+    def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
+        self.create("a")
+        step = Step(c.Note(task="a", text="once"), request="r")
+        first, second = self.store.commit([units.writing((step,)), units.writing((step,))])
+        assert first == second
+        assert self.types("a") == ["created", "noted"]
+
+    def test_an_empty_commit_gives_nothing_and_writes_nothing(self) -> None:
+        self.create("a")
+        assert self.writes_nothing(self.store.commit, []) == []
+
+    def test_an_exception_that_is_no_refusal_takes_the_whole_commit_back(self) -> None:
+        self.create("a", "b")
+        before = self.log()
+
+        def divide(view: View) -> Decided:
+            raise ZeroDivisionError
+
+        try:
+            answers = self.store.commit([unit(noting("a", "one")), Unit(divide), unit(noting("b", "three"))])
+        except (ZeroDivisionError, SagalogError):
+            pass
+        else:
+            raise AssertionError(f"expected the exception, found the answers {answers!r}")
+        assert self.log() == before
+        assert self.get("a").version == 1
+        self.engine.note("a", "the store goes on")
+        assert self.log()[-1].name == "task/a@2"
+        self.sound()
+
+    def test_a_refused_command_writes_nothing(self) -> None:
+        self.create("a")
+        refusal = self.refused(NotFound, self.engine.cancel, "nobody")
+        assert refusal.task == "nobody"
+
+    def test_what_a_caller_gets_and_gives_is_not_shared_with_the_store(self) -> None:
+        payload = {"list": [1]}
+        task = self.engine.create("build", payload, id="a")
+        payload["list"].append(2)
+        task.payload["list"].append(3)
+        assert isinstance(task, Task)
+        assert self.get("a").payload == {"list": [1]}
+        self.sound()
+

@@ -1,0 +1,172 @@
+"""Projections: folds of the log that can be thrown away, and an audit that finds each change behind the store's back.
+
+Rule: a planted change is found by the name of its stream, and its version where it is one event. [LOG-4] [RECORD-3]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+import msgspec
+
+from sagalog.audit import Fault
+from sagalog.codec import Envelope, digest_of, seal
+from sagalog.kernel import events as e
+from sagalog.kernel.values import Compensation
+from sagalog.testing.contract.base import TTL_MS, Contract, ids
+
+REMOVE = Compensation("remove", id="remove")
+
+
+def resealed(envelope: Envelope, **changed: object) -> Envelope:
+    """The event with other fields and a digest that fits them: what a forger without a checkpoint can do."""
+    event = msgspec.structs.replace(envelope, **changed)
+    return msgspec.structs.replace(event, digest=digest_of(event))
+
+
+# One change of every field of an envelope that the digest covers.
+CHANGES: dict[str, Callable[[Envelope], dict[str, object]]] = {
+    "at_ms": lambda one: {"at_ms": one.at_ms + 1},
+    "type": lambda one: {"type": "noted"},
+    "schema": lambda one: {"schema": one.schema + 1},
+    "actor": lambda one: {"actor": "somebody else"},
+    "cause": lambda one: {"cause": "task/x@1"},
+    "request": lambda one: {"request": "another"},
+    "data_key": lambda one: {"data_key": "a key"},
+    "body": lambda one: {"body": one.body.replace("half", "done")},
+    "digest": lambda one: {"digest": sha256(one.digest).digest()},
+}
+
+
+class ProjectionContract(Contract):
+    """`rebuild` and `verify`."""
+
+    def live(self) -> None:
+        """A store with tasks in every state."""
+        self.create("pending", tags={"team": "red"}, affinity="red", priority=-3)
+        self.create("later", run_at_ms=self.clock.now_ms() + 10 * TTL_MS)
+        self.create("done", "running", "undoing", "undone", "cancelled", "odd", compensations=[REMOVE])
+        self.acquire("done").complete({"n": 1})
+        self.acquire("running").heartbeat(progress="half")
+        for id in ("undoing", "undone"):
+            self.acquire(id).fail("no way on")
+        self.acquire("undone", purpose="undo").compensation_done("remove")
+        self.engine.cancel("cancelled", "called off")
+        self.acquire("odd")
+        self.engine.quarantine("odd", "odd")
+
+    def faults(self) -> list[tuple[str, str | None, int | None]]:
+        """What an audit finds."""
+        return [(fault.code, fault.stream, fault.version) for fault in self.engine.verify().faults]
+
+    def event(self, task: str, version: int) -> Envelope:
+        """One event of a task."""
+        with self.store.read() as snapshot:
+            return snapshot.history(f"task/{task}")[version - 1]
+
+    def test_a_sound_store_has_no_faults_and_says_what_it_counted(self) -> None:
+        self.live()
+        report = self.engine.verify()
+        assert (report.ok, report.faults) == (True, ())
+        assert (report.tasks, report.events) == (8, len(self.log()))
+
+    def test_rebuilding_changes_nothing_that_anybody_sees(self) -> None:
+        self.live()
+        before, tasks, counts = self.log(), self.engine.find(), self.engine.counts()
+        report = self.engine.rebuild()
+        assert (report.tasks, report.unreadable) == (8, ())
+        assert (self.log(), self.engine.find(), self.engine.counts()) == (before, tasks, counts)
+        assert self.engine.find(tags={"team": "red"}) == [self.get("pending")]
+        self.sound()
+
+    def test_claims_go_on_after_rebuilding(self) -> None:
+        self.live()
+        self.create("second")
+        self.engine.rebuild()
+        assert ids(self.claim(limit=10, affinity="red")) == ["pending", "second"]
+        assert ids(self.claim(limit=10, purpose="undo", kinds=["remove"])) == ["undoing"]
+        self.clock.advance(10 * TTL_MS)
+        assert "later" in ids(self.claim(limit=10))
+
+    def test_each_changed_field_of_an_event_is_found(self) -> None:
+        self.live()
+        old = self.event("running", 3)
+        for name, change in CHANGES.items():
+            planted = msgspec.structs.replace(old, **change(old))
+            assert planted != old, name
+            self.change_event(old, planted)
+            assert ("digest", "task/running", 3) in self.faults(), name
+            self.change_event(planted, old)
+        assert self.faults() == []
+
+    def test_an_event_that_was_swapped_with_another_stream_is_found(self) -> None:
+        self.live()
+        mine, other = self.event("done", 1), self.event("running", 1)
+        self.change_event(mine, msgspec.structs.replace(mine, body=other.body, digest=other.digest))
+        assert ("digest", "task/done", 1) in self.faults()
+
+    def test_an_event_that_was_taken_out_is_found(self) -> None:
+        self.live()
+        self.change_event(self.event("running", 2), None)
+        found = self.faults()
+        assert ("gap", "task/running", 3) in found
+        assert "positions" in {code for code, _, _ in found}
+
+    def test_a_last_event_that_was_taken_out_is_found(self) -> None:
+        self.live()
+        self.change_event(self.event("running", 3), None)
+        assert ("projection", "task/running", None) in self.faults()
+
+    def test_a_forged_event_that_the_table_forbids_is_found(self) -> None:
+        self.live()
+        old = self.event("running", 3)
+        forged = seal(old.stream, 3, old.at_ms, e.Compensated("failed"), old.actor)
+        self.change_event(old, msgspec.structs.replace(forged, position=old.position))
+        assert ("damaged", "task/running", 3) in self.faults()
+
+    def test_a_forged_event_that_fits_is_found_by_the_projection(self) -> None:
+        self.live()
+        old = self.event("running", 3)
+        self.change_event(old, resealed(old, at_ms=old.at_ms + 1))
+        assert self.faults() == [("projection", "task/running", None)]
+
+    def test_a_changed_column_is_found_and_mended_by_rebuilding(self) -> None:
+        self.live()
+        for name, value in (("queue", "other"), ("state", "completed"), ("priority", 7), ("affinity", "blue")):
+            self.change_projection("pending", {name: value})
+            assert self.faults() == [("projection", "task/pending", None)], name
+            self.engine.rebuild()
+            assert self.faults() == [], name
+        self.sound()
+
+    def test_a_changed_fold_is_found_and_mended_by_rebuilding(self) -> None:
+        self.live()
+        with self.store.read() as snapshot:
+            fold = snapshot.task("pending")
+        assert fold is not None
+        self.change_projection("pending", {}, msgspec.structs.replace(fold, failures=2))
+        assert self.faults() == [("projection", "task/pending", None)]
+        self.engine.rebuild()
+        assert self.faults() == []
+
+    def test_a_projection_that_was_thrown_away_is_found_and_mended_by_rebuilding(self) -> None:
+        self.live()
+        self.change_projection("pending", None)
+        assert self.faults() == [("projection", "task/pending", None)]
+        self.engine.rebuild()
+        assert self.faults() == []
+        assert ids(self.claim()) == ["pending"]
+
+    def test_a_fault_does_not_stop_the_audit_of_the_rest(self) -> None:
+        self.live()
+        for task, version in (("pending", 1), ("odd", 3)):
+            old = self.event(task, version)
+            self.change_event(old, msgspec.structs.replace(old, at_ms=old.at_ms + 1))
+        report = self.engine.verify()
+        assert [(fault.code, fault.stream) for fault in report.faults] == [
+            ("digest", "task/pending"),
+            ("digest", "task/odd"),
+        ]
+        assert all(isinstance(fault, Fault) and fault.text for fault in report.faults)
+        assert report.events == len(self.log())

@@ -1,0 +1,118 @@
+"""Reading: consistent snapshots, listings in order of creation, counts, pages of the log.
+
+Rule: a snapshot shows one moment, whatever is written meanwhile; it never shows half a commit.
+"""
+
+from __future__ import annotations
+
+from sagalog.codec import Envelope
+from sagalog.kernel.values import Compensation
+from sagalog.ports import Query
+from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
+
+
+class SnapshotContract(Contract):
+    """What a snapshot gives."""
+
+    def test_a_listing_is_in_order_of_creation_and_fits_everything_asked(self) -> None:
+        self.create("d", queue="left", tags={"team": "red", "size": "s"})
+        self.create("a", queue="right", kind="test", tags={"team": "red"})
+        self.create("c", queue="left", tags={"team": "blue"})
+        self.create("b", queue="left", tags={"team": "red", "size": "m"})
+        self.acquire("d").complete()
+        find = self.engine.find
+        assert [task.id for task in find()] == ["d", "a", "c", "b"]
+        assert [task.id for task in find(queue="left")] == ["d", "c", "b"]
+        assert [task.id for task in find(kind="test")] == ["a"]
+        assert [task.id for task in find(state="pending", queue="left")] == ["c", "b"]
+        assert [task.id for task in find(tags={"team": "red"})] == ["d", "a", "b"]
+        assert [task.id for task in find(tags={"team": "red", "size": "m"})] == ["b"]
+        assert [task.id for task in find(tags={"team": "red"}, state="completed")] == ["d"]
+        assert [task.id for task in find(limit=2)] == ["d", "a"]
+        assert find(queue="nowhere") == []
+        assert find(tags={"team": "Red"}) == []
+
+    def test_a_listing_can_be_read_in_pages(self) -> None:
+        self.create("c", "a", "b")
+        with self.store.read() as snapshot:
+            first = snapshot.find(Query(limit=2))
+            rest = snapshot.find(Query(after=first[-1].order))
+        assert [row.fold.id for row in [*first, *rest]] == ["c", "a", "b"]
+
+    def test_counts_are_by_queue_and_state(self) -> None:
+        assert self.engine.counts() == {}
+        self.create("a", "b", queue="left")
+        self.create("c", queue="right", compensations=[Compensation("remove")])
+        self.acquire("a")
+        self.acquire("c").fail("no way on")
+        assert self.engine.counts() == {"left": {"pending": 1, "running": 1}, "right": {"compensating": 1}}
+        assert self.engine.counts("left") == {"left": {"pending": 1, "running": 1}}
+        assert self.engine.counts("nowhere") == {}
+
+    def test_the_log_is_read_in_pages(self) -> None:
+        self.create("a", "b", "c", "d")
+        with self.store.read() as snapshot:
+            pages = [snapshot.events(after, 2) for after in (0, 2, 4, 5)]
+            assert [[one.position for one in page] for page in pages] == [[1, 2], [3, 4], [5], []]
+            assert snapshot.head() == (5, 5)
+
+    def test_a_history_is_read_from_a_version_on(self) -> None:
+        self.create("a")
+        for number in range(4):
+            self.engine.note("a", str(number))
+        with self.store.read() as snapshot:
+            assert [one.version for one in snapshot.history("task/a", 2)] == [3, 4, 5]
+            assert [one.version for one in snapshot.history("task/a", 1, 2)] == [2, 3]
+            assert snapshot.recorded("a", 4).version == 4
+            assert snapshot.history("task/nobody") == []
+
+    def test_streams_are_listed_with_their_newest_version(self) -> None:
+        self.create("a", "b")
+        self.engine.note("a", "seen")
+        with self.store.read() as snapshot:
+            heads = snapshot.streams(0, 10)
+            page = snapshot.streams(heads[0].number, 1)
+        assert [(head.stream, head.version) for head in heads] == [
+            (f"store/{self.engine.store_id}", 1), ("task/a", 2), ("task/b", 1),
+        ]  # fmt: skip
+        assert page == heads[1:2]
+
+    def test_leases_that_are_over_and_leases_from_the_future_are_found(self) -> None:
+        self.create("a", "b", "c", queue="left")
+        self.acquire("a")
+        self.acquire("b", ttl_ms=None)
+        with self.store.read() as snapshot:
+            assert snapshot.over(START_MS + TTL_MS - 1) == []
+            assert [task.id for task in snapshot.over(START_MS + TTL_MS)] == ["a"]
+            assert snapshot.behind(START_MS) == []
+            assert [task.id for task in snapshot.behind(START_MS - 1)] == ["a"]
+            assert [task.id for task in snapshot.behind(START_MS - 1, ("left",))] == ["a"]
+            assert snapshot.behind(START_MS - 1, ("right",)) == []
+
+    def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
+        self.create("a", "b", compensations=[Compensation("remove")])
+        for id in ("a", "b"):
+            self.acquire(id).fail("no way on")
+        self.acquire("b", purpose="undo")
+        with self.store.read() as snapshot:
+            assert snapshot.undoing() == ["a"]
+
+    def test_what_is_not_there_is_none(self) -> None:
+        self.create("a")
+        assert self.engine.get("nobody") is None
+        with self.store.read() as snapshot:
+            assert snapshot.task("nobody") is None
+            assert snapshot.saved("task/nobody") is None
+            assert snapshot.unreadable() == []
+            assert snapshot.check() == []
+
+    def test_a_new_store_holds_its_founding_and_nothing_else(self) -> None:
+        founded: list[Envelope] = []
+        assert self.engine.store_id
+        founded = self.log()
+        assert [(one.type, one.stream) for one in founded] == [("founded", f"store/{self.engine.store_id}")]
+        with self.store.read() as snapshot:
+            fold = snapshot.store()
+        assert fold is not None
+        assert (fold.id, fold.version, fold.epoch) == (self.engine.store_id, 1, 0)
+        self.sound()

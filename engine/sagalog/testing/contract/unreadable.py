@@ -1,0 +1,136 @@
+"""Events that this version cannot read stop their own task and no other. [LOG-5]
+
+Rule: nothing unreadable is skipped, guessed at or written over; with a version that can read it, everything is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.errors import UnknownEvent
+from sagalog.kernel.values import Compensation
+from sagalog.testing.contract.base import TTL_MS, Contract, ids
+from sagalog.testing.contract.projections import resealed
+
+PLANTED: dict[str, Callable[[Envelope], Envelope]] = {
+    "type": lambda one: resealed(one, type="renewed_twice"),
+    "field": lambda one: resealed(one, body=one.body[:-1] + ',"colour":"red"}'),
+    "schema": lambda one: resealed(one, schema=one.schema + 1),
+}
+
+
+class UnreadableContract(Contract):
+    """A task with an event of a newer version, among others."""
+
+    def plant(self, task: str, change: Callable[[Envelope], Envelope]) -> tuple[Envelope, Envelope]:
+        """Make a task's last event unreadable, as a newer version would leave it; what stood there and what does."""
+        with self.store.read() as snapshot:
+            old = snapshot.history(f"task/{task}")[-1]
+        new = change(old)
+        self.change_event(old, new)
+        assert self.engine.rebuild().unreadable == (task,)
+        return old, new
+
+    def test_each_unknown_thing_is_refused_by_name(self) -> None:
+        self.create("new", "old")
+        for name, change in PLANTED.items():
+            old, new = self.plant("new", change)
+            refusal = self.refused(UnknownEvent, self.engine.get, "new")
+            assert (refusal.stream, refusal.version, refusal.type) == ("task/new", 1, new.type), name
+            report = self.engine.verify()
+            assert [(fault.code, fault.stream, fault.version) for fault in report.faults] == [
+                ("unreadable", "task/new", 1)
+            ], name
+            self.change_event(new, old)
+            assert self.engine.rebuild().unreadable == ()
+
+    def test_an_unreadable_task_is_neither_read_nor_written(self) -> None:
+        self.create("new", "old")
+        lease = self.acquire("new")
+        self.plant("new", PLANTED["field"])
+        engine = self.engine
+        calls: list[Callable[[], object]] = [
+            lambda: engine.get("new"),
+            lambda: engine.history("new"),
+            lambda: engine.create("build", id="new"),
+            lambda: self.acquire("new"),
+            lambda: engine.cancel("new"),
+            lambda: engine.quarantine("new", "odd"),
+            lambda: engine.note("new", "seen"),
+            lambda: engine.waive("new", "x", "gone"),
+            lambda: engine.wait("new", 0),
+            lease.heartbeat,
+            lease.complete,
+            lambda: lease.fail("no way on"),
+            lambda: lease.retry("it broke"),
+            lease.release,
+        ]
+        for call in calls:
+            self.refused(UnknownEvent, call)
+
+    def test_every_other_task_goes_on(self) -> None:
+        self.create("new", priority=-1)
+        self.create("old")
+        self.plant("new", PLANTED["type"])
+        assert [task.id for task in self.engine.find()] == ["old"]
+        [lease] = self.claim(limit=10)
+        assert lease.task.id == "old"
+        lease.complete()
+        self.create("newest")
+        assert ids(self.claim(limit=10)) == ["newest"]
+        assert [fault.stream for fault in self.engine.verify().faults] == ["task/new"]
+
+    def test_upkeep_passes_an_unreadable_task_by(self) -> None:
+        self.create("new", "old", "undo", compensations=[Compensation("remove")])
+        for id in ("new", "old"):
+            self.acquire(id)
+        self.acquire("undo").fail("no way on")
+        self.plant("new", PLANTED["schema"])
+        self.clock.advance(TTL_MS)
+        assert [task.id for task in self.engine.stale()] == ["old"]
+        assert [one.task for one in self.engine.recover(unknown_kinds=["remove"])] == ["old", "undo"]
+        assert self.writes_nothing(self.engine.recover, unknown_kinds=["remove"]) == []
+        assert ids(self.claim(limit=10)) == ["old"]
+        assert self.types("new") == ["created", "leased"]
+
+    def test_an_unreadable_undo_is_passed_by(self) -> None:
+        self.create("new", "old", compensations=[Compensation("remove")])
+        for id in ("new", "old"):
+            self.acquire(id).fail("no way on")
+        self.plant("new", PLANTED["schema"])
+        assert [one.task for one in self.engine.recover(unknown_kinds=["remove"])] == ["old"]
+        assert self.claim(limit=10, purpose="undo") == []
+
+    def test_a_lease_behind_a_clock_that_was_set_back_is_passed_by_if_unreadable(self) -> None:
+        self.create("new")
+        self.acquire("new")
+        self.plant("new", PLANTED["schema"])
+        self.clock.step(-3_600_000)
+        for _ in range(3):
+            assert self.writes_nothing(self.engine.recover) == []
+            assert self.writes_nothing(self.claim) == []
+            self.clock.advance(TTL_MS)
+
+    def test_a_task_can_be_read_again_once_its_events_can(self) -> None:
+        self.create("new", "old")
+        task = self.get("new")
+        old, new = self.plant("new", PLANTED["schema"])
+        self.change_event(new, msgspec.structs.replace(old))
+        assert self.engine.rebuild().unreadable == ()
+        assert self.get("new") == task
+        assert ids(self.claim(limit=10)) == ["new", "old"]
+        self.sound()
+
+    def test_a_batch_with_an_unreadable_task_writes_nothing(self) -> None:
+        self.create("new", "old")
+        self.plant("new", PLANTED["field"])
+
+        def run() -> None:
+            with self.engine.batch() as batch:
+                batch.note("old", "seen")
+                batch.note("new", "seen")
+
+        assert self.refused(UnknownEvent, run).command == 1

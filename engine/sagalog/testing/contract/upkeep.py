@@ -1,0 +1,152 @@
+"""Upkeep: what is due is found in the state, by whoever comes by, and doing it twice is doing it once. [UPKEEP-1]
+
+Rule: `recover` leaves nothing that was due when it began; a claim does a bounded share.
+"""
+
+from __future__ import annotations
+
+from sagalog.kernel.bounds import UPKEEP_LIMIT
+from sagalog.kernel.values import Compensation, Retry
+from sagalog.testing.contract.base import TTL_MS, Contract, ids
+
+REMOVE = Compensation("remove", id="remove")
+WAIVED = "it has no effects"
+
+
+class UpkeepContract(Contract):
+    """`recover`, `stale`, and the upkeep of a claim."""
+
+    def test_recover_ends_every_lease_that_is_over_and_says_what_it_did(self) -> None:
+        self.create("a", "b", "c")
+        for id in ("b", "a"):
+            self.acquire(id)
+            self.clock.advance(1)
+        self.acquire("c", ttl_ms=TTL_MS * 10)
+        self.clock.advance(TTL_MS)
+        assert {task.id for task in self.engine.stale()} == {"a", "b"}
+        done = self.engine.recover()
+        assert [(one.task, one.events, one.state) for one in done] == [
+            ("b", ("lease_expired",), "pending"),
+            ("a", ("lease_expired",), "pending"),
+        ]
+        assert self.engine.stale() == []
+        assert self.writes_nothing(self.engine.recover) == []
+
+    def test_recover_goes_beyond_what_one_claim_does(self) -> None:
+        names = [f"{number:03}" for number in range(2 * UPKEEP_LIMIT + 5)]
+        self.engine.create_many({"kind": "build", "id": id} for id in names)
+        assert len(self.claim(limit=1_000)) == len(names)
+        self.clock.advance(TTL_MS)
+        assert [one.task for one in self.engine.recover()] == names
+        assert ids(self.claim(limit=1_000)) == names
+
+    def test_recover_lets_in_everything_that_has_come_due(self) -> None:
+        names = [f"{number:03}" for number in range(2 * UPKEEP_LIMIT + 5)]
+        due_ms = self.clock.now_ms() + 10
+        self.engine.create_many({"kind": "build", "id": id, "run_at_ms": due_ms} for id in names)
+        self.clock.advance(10)
+        self.engine.recover()
+        assert ids(self.claim(limit=1_000)) == names
+
+    def test_recover_keeps_to_its_limit(self) -> None:
+        self.create("a", "b", "c")
+        self.claim(limit=3)
+        self.clock.advance(TTL_MS)
+        assert len(self.engine.recover(limit=2)) == 2
+        assert len(self.engine.stale()) == 1
+        assert len(self.engine.recover(limit=2)) == 1
+
+    def test_a_claim_does_at_most_its_share(self) -> None:
+        names = [f"{number:03}" for number in range(UPKEEP_LIMIT + 5)]
+        self.engine.create_many({"kind": "build", "id": id} for id in names)
+        self.claim(limit=1_000)
+        self.clock.advance(TTL_MS)
+        assert len(self.claim(limit=1_000, owner="bob")) == UPKEEP_LIMIT
+        assert len(self.engine.stale()) == 5
+
+    def test_leases_that_are_over_longest_end_first(self) -> None:
+        names = [f"{number:03}" for number in range(UPKEEP_LIMIT + 1)]
+        self.engine.create_many({"kind": "build", "id": id} for id in names)
+        for id in reversed(names):
+            self.acquire(id)
+            self.clock.advance(1)
+        self.clock.advance(TTL_MS)
+        self.claim(owner="bob", limit=1_000)
+        assert [task.id for task in self.engine.stale()] == [names[0]]
+
+    def test_a_budget_of_expiries_is_spent_by_the_last_one(self) -> None:
+        self.create("a", "b", retry=Retry(expiries_max=2), waive_compensation=WAIVED)
+        self.create("c", retry=Retry(expiries_max=1))
+        for _ in range(2):
+            for id in ("a", "b"):
+                self.acquire(id)
+            self.clock.advance(TTL_MS)
+            self.engine.recover()
+        self.acquire("c")
+        self.clock.advance(TTL_MS)
+        self.engine.recover()
+        assert (self.get("a").state, self.get("a").code) == ("failed", "expiries_spent")
+        assert (self.get("c").state, self.get("c").code) == ("quarantined", "compensation_required")
+        self.sound()
+
+    def test_a_requested_cancel_comes_with_the_end_of_the_lease(self) -> None:
+        self.create("a", retry=Retry(expiries_max=1), compensations=[REMOVE])
+        self.acquire("a")
+        self.engine.cancel("a", "called off")
+        self.clock.advance(TTL_MS)
+        [done] = self.engine.recover()
+        assert (done.events, done.state) == (("lease_expired", "cancelled"), "compensating")
+
+    def test_recover_quarantines_what_nobody_knows_how_to_undo(self) -> None:
+        for id, kind in (("a", "remove"), ("b", "close"), ("held", "close")):
+            self.create(id, compensations=[Compensation(kind)])
+            self.acquire(id).fail("no way on")
+        self.acquire("held", purpose="undo")
+        [done] = self.engine.recover(unknown_kinds=["close", "unheard of"])
+        assert (done.task, done.events, done.state) == ("b", ("quarantined",), "quarantined")
+        assert self.get("b").code == "unknown_compensation"
+        assert self.get("held").state == "compensating"
+
+    def test_what_a_lease_that_is_over_leaves_is_looked_at_in_the_same_call(self) -> None:
+        self.create("a", compensations=[REMOVE])
+        self.acquire("a").fail("no way on")
+        self.acquire("a", purpose="undo")
+        self.clock.advance(TTL_MS)
+        events = [name for one in self.engine.recover(unknown_kinds=["remove"]) for name in one.events]
+        assert events == ["lease_expired", "quarantined"]
+        assert self.writes_nothing(self.engine.recover, unknown_kinds=["remove"]) == []
+
+    def test_an_undo_that_nobody_came_for_is_quarantined_by_recover_only_and_only_if_the_policy_says(self) -> None:
+        self.create("bound", compensations=[REMOVE], retry=Retry(undo_wait_ms=100))
+        self.create("free", compensations=[REMOVE])
+        for id in ("bound", "free"):
+            self.acquire(id).fail("no way on")
+        self.clock.advance(99)
+        assert self.engine.recover() == []
+        self.clock.advance(1)
+        assert self.writes_nothing(self.claim, limit=10) == []
+        [done] = self.engine.recover()
+        assert (done.task, self.get("bound").code, self.get("free").state) == ("bound", "undo_wait", "compensating")
+
+    def test_recover_sees_through_a_clock_that_was_set_back(self) -> None:
+        self.create("a")
+        self.acquire("a")
+        self.clock.step(-3_600_000)
+        assert self.engine.recover() == []
+        self.clock.advance(TTL_MS)
+        [done] = self.engine.recover()
+        assert (done.task, done.events) == ("a", ("lease_expired",))
+
+    def test_a_lease_that_is_renewed_behind_a_clock_that_was_set_back_is_not_unseen(self) -> None:
+        self.create("a")
+        lease = self.acquire("a")
+        self.clock.step(-3_600_000)
+        self.engine.recover()
+        self.clock.advance(TTL_MS // 2)
+        lease.heartbeat()
+        self.clock.advance(TTL_MS // 2)
+        assert self.engine.recover() == []
+        self.clock.advance(TTL_MS // 2)
+        [done] = self.engine.recover()
+        assert self.engine.history("a")[-1].event.why == "clock"  # type: ignore[attr-defined]
+        assert done.state == "pending"

@@ -1,0 +1,273 @@
+"""Commands -> units of a commit: load, decide, evolve, seal, all within what the store has locked.
+
+Rule: a unit's function is pure in what its view shows and may be run again. A repeat is recognised here and its content
+compared with the one event that is on record. [REPEAT-1] [REPEAT-6] Knows the ports and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from sagalog.codec import Envelope, decode, seal
+from sagalog.errors import Conflict, SagalogError
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import Repeat, decide, next_lease_fits
+from sagalog.kernel.evolve import evolve, evolve_store
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Compensation
+from sagalog.ports import Append, Claim, Decided, Due, Unit, View
+from sagalog.repeats import YIELDS, compare
+from sagalog.task import Task, picture
+
+STORE_FORMAT: Final = 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One command with who asks (`actor`), because of which event (`cause`), under which identity (`request`).
+
+    `known` is an earlier picture of the task, if the caller has one.
+    """
+
+    command: c.Command
+    actor: str | None = None
+    cause: str | None = None
+    request: str | None = None
+    known: Task | None = None
+
+
+class Tended(msgspec.Struct, frozen=True):
+    """What upkeep did to one task: the names of the events it wrote, and the state it left."""
+
+    task: str
+    events: tuple[str, ...]
+    state: str
+
+
+def writing(steps: Sequence[Step], together: bool = False) -> Unit:
+    """A unit that carries out all steps in order, or none of them; answers a list of Tasks.
+
+    Steps that were given `together` are named: a refusal says which it was by the field `command`, its index from 0.
+    """
+
+    def run(view: View) -> Decided:
+        desk = _Desk(view)
+        tasks = _all_or_none(desk, steps) if together else [desk.carry_out(step) for step in steps]
+        return Decided(desk.appends(), tasks)
+
+    return Unit(run, tasks=tuple(dict.fromkeys(step.command.task for step in steps)))
+
+
+def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
+    """A unit that leases what `claim` selects; answers the Tasks as they were leased."""
+
+    def run(view: View) -> Decided:
+        desk = _Desk(view)
+        if request is not None and (repeated := desk.claimed_before(request)) is not None:
+            return Decided((), repeated)
+        leased = []
+        for task in view.claimed:
+            if not next_lease_fits(task):
+                # [BOUND-2] It would be refused at the head of every claim for ever.
+                desk.tend(c.Tend(task=task.id), task)
+                continue
+            command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
+            # Its request was looked at above: the leases of one claim all carry it.
+            leased.append(desk.decide(Step(command, actor=owner, request=request), task))
+        return Decided(desk.appends(), leased)
+
+    return Unit(run, claim=claim)
+
+
+def upkeep(due: Due) -> Unit:
+    """A unit that ends the leases which are over in some queues; answers what it did. [UPKEEP-1]"""
+
+    def run(view: View) -> Decided:
+        desk = _Desk(view)
+        tended = [desk.tend(c.Tend(task=task.id), task) for task in view.due]
+        return Decided(desk.appends(), [one for one in tended if one is not None])
+
+    return Unit(run, due=due)
+
+
+def letting_in(due: Due) -> Unit:
+    """A unit that only lets in tasks whose time has come; answers how many. [UPKEEP-2]"""
+
+    def run(view: View) -> Decided:
+        return Decided((), view.let_in)
+
+    return Unit(run, due=due)
+
+
+def tending(commands: Sequence[c.Tend]) -> Unit:
+    """A unit that does what is due on the given tasks, leaving out those that cannot be read; answers what it did."""
+
+    def run(view: View) -> Decided:
+        desk = _Desk(view)
+        tended = []
+        for command in commands:
+            try:
+                tended.append(desk.tend(command, None))
+            except SagalogError:
+                # [LOG-5] One damaged task never stops the others.
+                continue
+        return Decided(desk.appends(), [one for one in tended if one is not None])
+
+    return Unit(run, tasks=tuple(command.task for command in commands))
+
+
+def founding(id: str) -> Unit:
+    """A unit that founds the store, unless it is founded already; answers its StoreFold."""
+
+    def run(view: View) -> Decided:
+        if view.store is not None:
+            return Decided((), view.store)
+        event = e.Founded(id=id, format=STORE_FORMAT)
+        stream = f"store/{id}"
+        fold = evolve_store(None, event, 1)
+        envelope = seal(stream, 1, view.now_ms, event)
+        return Decided((Append(stream, 0, (envelope,), fold),), fold)
+
+    return Unit(run)
+
+
+def _all_or_none(desk: _Desk, steps: Sequence[Step]) -> list[Task]:
+    tasks = []
+    for index, step in enumerate(steps):
+        try:
+            tasks.append(desk.carry_out(step))
+        except SagalogError as refusal:
+            fields = {**refusal.fields, "command": index}
+            raise type(refusal)(f"command {index} of {len(steps)}: {refusal.message}", **fields) from refusal
+    return tasks
+
+
+class _Desk:
+    """The work of one unit: folds as they stand after each step, and what is to be appended."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._folds: dict[str, TaskFold] = {}
+        self._expected: dict[str, int] = {}
+        self._envelopes: dict[str, list[Envelope]] = {}
+
+    def appends(self) -> tuple[Append, ...]:
+        """Everything to append, a stream at a time, in the order in which the streams were first written."""
+        return tuple(
+            Append(f"task/{id}", self._expected[id], tuple(envelopes), self._folds[id])
+            for id, envelopes in self._envelopes.items()
+        )
+
+    def carry_out(self, step: Step, loaded: TaskFold | None = None) -> Task:
+        """Decide one command and take its events; the task afterwards. `loaded` is its fold, if the view gave it."""
+        if step.request is not None:
+            earlier = self._requested(step.request)
+            if earlier:
+                return self._answer_again(step, earlier)
+        return self.decide(step, loaded)
+
+    def decide(self, step: Step, loaded: TaskFold | None = None) -> Task:
+        """As `carry_out`, for a step whose request, if any, is known to be new."""
+        command = step.command
+        task = self._folds.get(command.task) or loaded or self._view.task(command.task)
+        if isinstance(command, c.Fail) and task is not None:
+            self._compare_registered(task, command.compensations)
+        decision = decide(task, command, self._view.now_ms, self._view.epoch)
+        if isinstance(decision, Repeat):
+            assert task is not None
+            compare(command, self._read(task.id, decision.version), task)
+        elif decision:
+            task = self._take(task or TaskFold(command.task), decision, step)
+        assert task is not None
+        return self._picture(task, step.known)
+
+    def tend(self, command: c.Tend, loaded: TaskFold | None) -> Tended | None:
+        """Do what is due on one task; None if nothing was."""
+        task = self._folds.get(command.task) or loaded or self._view.task(command.task)
+        decision = decide(task, command, self._view.now_ms, self._view.epoch)
+        if isinstance(decision, Repeat) or not decision:
+            return None
+        assert task is not None
+        after = self._take(task, decision, Step(command))
+        return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+
+    def claimed_before(self, request: str) -> list[Task] | None:
+        """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4]"""
+        earlier = self._requested(request)
+        if not earlier:
+            return None
+        living = []
+        for envelope in earlier:
+            if envelope.type != "leased":
+                raise _request_taken(request, envelope)
+            event = decode(envelope)
+            assert isinstance(event, e.Leased)
+            task = self._view.task(_id_of(envelope))
+            if task is not None and task.lease is not None and task.lease.fence == event.fence:
+                living.append(self._picture(task, None))
+        return living
+
+    def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
+        now_ms, stream = self._view.now_ms, f"task/{task.id}"
+        if task.id not in self._envelopes:
+            self._expected[task.id] = task.version
+            self._envelopes[task.id] = []
+        envelopes = self._envelopes[task.id]
+        for event in events:
+            version = task.version + 1
+            envelopes.append(seal(stream, version, now_ms, event, step.actor, step.cause, step.request))
+            task = evolve(task, event, version, now_ms)
+        self._folds[task.id] = task
+        return task
+
+    def _picture(self, task: TaskFold, known: Task | None) -> Task:
+        return picture(task, lambda version: self._read(task.id, version), known)
+
+    def _read(self, id: str, version: int) -> e.Recordable:
+        """An event on record, or one that this unit is about to append: always from its bytes, as it will be stored."""
+        if id in self._envelopes and version > self._expected[id]:
+            return decode(self._envelopes[id][version - self._expected[id] - 1])
+        return decode(self._view.recorded(id, version))
+
+    def _requested(self, request: str) -> list[Envelope]:
+        mine = [one for envelopes in self._envelopes.values() for one in envelopes if one.request == request]
+        return [*self._view.requested(request), *mine]
+
+    def _answer_again(self, step: Step, earlier: list[Envelope]) -> Task:
+        """[REPEAT-4] The request is on record: the same command gets the task as it is now, any other is a conflict."""
+        command, first = step.command, earlier[0]
+        id = _id_of(first)
+        if first.type not in YIELDS.get(type(command), ()):
+            raise _request_taken(step.request or "", first)
+        # A creation under an id that was drawn anew is still the same creation: its request says so.
+        if id != command.task and not isinstance(command, c.Create):
+            raise _request_taken(step.request or "", first)
+        task = self._folds.get(id) or self._view.task(id)
+        assert task is not None
+        compare(command, decode(first), task)
+        return self._picture(task, None)
+
+    def _compare_registered(self, task: TaskFold, brought: Iterable[Compensation]) -> None:
+        """[REPEAT-3] A compensation that is on record under the same id must be the same one."""
+        for one in brought:
+            record = task.compensations.get(one.id or "")
+            if record is not None:
+                command = c.Register(task=task.id, fence=0, compensation=one)
+                compare(command, self._read(task.id, record.version), task)
+
+
+def _id_of(envelope: Envelope) -> str:
+    return envelope.stream.partition("/")[2]
+
+
+def _request_taken(request: str, envelope: Envelope) -> Conflict:
+    return Conflict(
+        f"request {request!r} is on record for something else ({envelope.type} in {envelope.name}): "
+        "give every command a request of its own",
+        request=request,
+        stream=envelope.stream,
+        version=envelope.version,
+    )

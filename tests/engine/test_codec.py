@@ -1,0 +1,162 @@
+"""The codec: what is written can be read, what is not understood is refused, and the digest is what specs say. [LOG-4] [LOG-5]"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, recorded, seal
+from sagalog.errors import LogDamaged, UnknownEvent
+from sagalog.kernel import events as e
+from sagalog.kernel.values import Failure, Retry, State
+from sagalog.schemas import schema_files
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+EXAMPLES: list[e.Recordable] = [
+    e.Created(kind="build", queue="agents", priority=3, run_at_ms=5, policy=Retry().resolve(), payload={"a": [1, 2.5, None]}),
+    e.Leased(owner="w", fence=1, attempt=1, purpose="work", ttl_ms=10, expires_ms=20),
+    e.Heartbeat(fence=1, progress={"done": 3}),
+    e.Released(fence=1, run_at_ms=7, reason="shutting down"),
+    e.LeaseExpired(fence=1, why="clock"),
+    e.CompensationRegistered(id="c", kind="undo", fence=1, params=[1]),
+    e.CompensationWaived(id="c", reason="gone already"),
+    e.Retried(fence=1, error=Failure("timeout", "no answer"), budget="transient", run_at_ms=9),
+    e.Failed(to=State.COMPENSATING, code="failed", fence=1, verb="fail", compensations=("c",)),
+    e.CancelRequested(reason="not needed"),
+    e.Cancelled(to=State.CANCELLED),
+    e.CompensationDone(id="c", fence=2),
+    e.CompensationFailed(id="c", fence=2, error=Failure("x", "y", {"z": 1}), run_at_ms=4),
+    e.Compensated(outcome="failed"),
+    e.Completed(fence=1, result="ok"),
+    e.Quarantined(code="operator", reason="odd", owed=("c",)),
+    e.Noted(text="looked at it", settles=("c",)),
+    e.Founded(id="s", format=0),
+]
+
+
+def test_every_event_has_an_example_here() -> None:
+    assert set(e.TASK_EVENTS) | set(e.STORE_EVENTS) == {type(event) for event in EXAMPLES}
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: e.NAMES[type(event)])
+def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
+    envelope = seal("task/a", 1, 1_000, event, "me", "task/b@2", "request-1")
+
+    assert event == decode(envelope)
+    assert event == recorded(envelope).event
+    assert envelope.digest == digest_of(envelope)
+    assert "task/a@1" == envelope.name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stream", "task/b"),
+        ("stream", "tas/ka"),
+        ("version", 2),
+        ("at_ms", 1_001),
+        ("type", "leased"),
+        ("schema", 2),
+        ("actor", None),
+        ("actor", "you"),
+        ("cause", "task/b@3"),
+        ("request", None),
+        ("data_key", "key-1"),
+        ("body", '{"type":"completed","fence":2}'),
+    ],
+)
+def test_a_change_of_any_field_but_the_position_changes_the_digest(field: str, value: object) -> None:
+    """[LOG-4]"""
+    envelope = seal("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "request-1")
+
+    changed = msgspec.structs.replace(envelope, **{field: value})
+
+    assert envelope.digest != digest_of(changed)
+
+
+def test_every_field_but_position_and_digest_is_under_the_digest() -> None:
+    """[LOG-4] A field that is added later fails here until it is digested."""
+    assert {"position", "digest"} == set(Envelope.__struct_fields__) - {
+        "stream", "version", "at_ms", "type", "schema", "actor", "cause", "request", "data_key", "body",
+    }  # fmt: skip
+
+
+def test_the_position_is_not_under_the_digest_so_that_an_export_keeps_it() -> None:
+    envelope = seal("task/a", 1, 1_000, e.Completed(fence=1))
+
+    assert envelope.digest == digest_of(msgspec.structs.replace(envelope, position=9))
+
+
+def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
+    """[LOG-4] The worked example of specs/digest.md."""
+    body = '{"type":"completed","fence":1,"result":"é"}'
+    preimage = (
+        "15:sagalog-event-1,4:task,1:a,1:3,4:1000,9:completed,1:1,"
+        "8:worker-1,-,-,-,"
+        f"{len(body.encode())}:{body},"
+    ).encode()
+
+    envelope = seal("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")
+
+    assert body == envelope.body
+    assert hashlib.sha256(preimage).digest() == envelope.digest
+    text = (SPECS / "digest.md").read_text(encoding="utf-8")
+    assert preimage.decode() in text
+    assert envelope.digest.hex() in text
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"type": "invented"}, "type is unknown"),
+        ({"schema": 2}, "schema is 2"),
+        ({"schema": 0}, "schema is 0"),
+        ({"body": '{"type":"completed","fence":1,"invented":1}'}, "invented"),
+        ({"body": '{"type":"completed"}'}, "fence"),
+        ({"body": '{"type":"leased","fence":1}'}, "leased"),
+        ({"body": '{"type":"completed","fence":"1"}'}, "fence"),
+        ({"body": "[1]"}, "array"),
+    ],
+)
+def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, object], why: str) -> None:
+    """[LOG-5]"""
+    envelope = msgspec.structs.replace(seal("task/a", 3, 1_000, e.Completed(fence=1)), **change)
+
+    with pytest.raises(UnknownEvent, match=why) as caught:
+        decode(envelope)
+
+    assert ("task/a", 3, envelope.type) == (caught.value.stream, caught.value.version, caught.value.type)
+
+
+@pytest.mark.parametrize("body", ["", "{", '{"type":"completed","fence":', '{"type":"completed","fence":1,"result":' + "[" * 100_000])
+def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
+    envelope = msgspec.structs.replace(seal("task/a", 3, 1_000, e.Completed(fence=1)), body=body)
+
+    with pytest.raises(LogDamaged, match="task/a@3"):
+        decode(envelope)
+
+
+def test_an_old_shape_is_brought_to_the_present_one_step_by_step() -> None:
+    """A made-up past: schema 1 called the result `value`, schema 2 counted fences from 0."""
+    schemas = {**SCHEMAS, "completed": 3}
+    upcasters = {
+        ("completed", 1): lambda body: {**{k: v for k, v in body.items() if k != "value"}, "result": body["value"]},
+        ("completed", 2): lambda body: {**body, "fence": body["fence"] + 1},
+    }
+    sealed = seal("task/a", 3, 1_000, e.Completed(fence=1))
+    first = msgspec.structs.replace(sealed, schema=1, body='{"type":"completed","fence":0,"value":7}')
+    second = msgspec.structs.replace(sealed, schema=2, body='{"type":"completed","fence":0,"result":7}')
+
+    assert e.Completed(fence=1, result=7) == decode(first, schemas, upcasters)
+    assert e.Completed(fence=1, result=7) == decode(second, schemas, upcasters)
+
+
+def test_the_schemas_in_specs_are_those_of_the_events() -> None:
+    """`python -m sagalog.schemas specs/events` writes them anew."""
+    written = {path.name: path.read_text(encoding="utf-8") for path in (SPECS / "events").glob("*.json")}
+
+    assert schema_files() == written

@@ -1,0 +1,174 @@
+"""The history checker names each planted violation, and passes the same history unbroken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from sagalog import Compensation, Engine, Failure, Recorded
+from sagalog.codec import recorded, seal
+from sagalog.kernel import events as e
+from sagalog.kernel.values import State
+from sagalog.testing import ManualClock
+from sagalog.testing.history import PROPERTIES, check, explain
+from tests.conftest import OpenEngine
+
+Log = list[Recorded]
+
+
+@pytest.fixture
+def lived(engine: Engine, clock: ManualClock) -> Log:
+    """One of everything that the properties speak of, as an engine writes it."""
+    undos = [Compensation("remove", id="first"), Compensation("close", id="second")]
+    engine.create("build", id="undone", compensations=undos)
+    lease = engine.claim("default", owner="ann", ttl_ms=1_000)[0]
+    clock.advance(500)
+    lease.heartbeat().register(Compensation("drop", id="third"))
+    clock.advance(1_000)
+    engine.recover()
+    again = engine.acquire("undone", owner="bob", ttl_ms=1_000)
+    again.fail("no way on")
+    undo = engine.acquire("undone", owner="bob", ttl_ms=1_000, purpose="undo")
+    for id in ("third", "second", "first"):
+        undo.compensation_done(id)
+    engine.create("build", id="looked at", compensations=undos)
+    engine.acquire("looked at", owner="ann", ttl_ms=None)
+    engine.quarantine("looked at", "odd")
+    engine.note("looked at", "done by hand", settles=["first", "second"])
+    return engine.events()
+
+
+def again(log: Log, event: e.Recordable, version: int, stream: str = "task/undone", at_ms: int | None = None) -> Log:
+    """The log with another event in the place of the one at this version."""
+    return [
+        msgspec.structs.replace(
+            recorded(seal(stream, version, one.at_ms if at_ms is None else at_ms, event)), position=one.position
+        )
+        if (one.stream, one.version) == (stream, version)
+        else one
+        for one in log
+    ]
+
+
+def added(log: Log, event: e.Recordable, stream: str = "task/undone") -> Log:
+    """The log with one more event, in a place of its own."""
+    version = 1 + max(one.version for one in log if one.stream == stream)
+    envelope = recorded(seal(stream, version, log[-1].at_ms, event))
+    return [*log, msgspec.structs.replace(envelope, position=len(log) + 1)]
+
+
+def without(log: Log, *versions: int, stream: str = "task/undone") -> Log:
+    """The log without some events, with places as if they had never been."""
+    kept = [one for one in log if one.stream != stream or one.version not in versions]
+    newest: dict[str, int] = {}
+    placed: Log = []
+    for position, one in enumerate(kept, start=1):
+        newest[one.stream] = newest.get(one.stream, 0) + 1
+        placed.append(msgspec.structs.replace(one, position=position, version=newest[one.stream]))
+    return placed
+
+
+def version_of(log: Log, kind: type[e.Recordable], stream: str = "task/undone", nth: int = 0) -> int:
+    return [one.version for one in log if one.stream == stream and isinstance(one.event, kind)][nth]
+
+
+def lease_of(log: Log, nth: int) -> e.Leased:
+    event = log[0].event
+    for one in log:
+        if one.stream == "task/undone" and isinstance(one.event, e.Leased):
+            event = one.event
+            nth -= 1
+            if nth < 0:
+                break
+    assert isinstance(event, e.Leased)
+    return event
+
+
+def with_fence(log: Log, fence: int, nth: int) -> Log:
+    leased = msgspec.structs.replace(lease_of(log, nth), fence=fence)
+    return again(log, leased, version_of(log, e.Leased, nth=nth))
+
+
+PLANTED: dict[str, list[Callable[[Log], Log]]] = {
+    "dense": [
+        lambda log: [*log[:-1], msgspec.structs.replace(log[-1], position=len(log) + 1)],
+        lambda log: [*log[:-1], msgspec.structs.replace(log[-1], version=log[-1].version + 1)],
+        lambda log: [log[0], *log[:-1]],
+    ],
+    "fenced": [
+        lambda log: with_fence(log, fence=1, nth=1),
+        lambda log: with_fence(log, fence=5, nth=1),
+        lambda log: again(log, e.Failed(State.COMPENSATING, "failed", fence=1), version_of(log, e.Failed)),
+        lambda log: again(log, e.CompensationDone("third", fence=9), version_of(log, e.CompensationDone)),
+    ],
+    "one_lease": [
+        lambda log: without(log, version_of(log, e.LeaseExpired)),
+        lambda log: again(log, e.LeaseExpired(1, "clock"), version_of(log, e.LeaseExpired), at_ms=log[0].at_ms),
+        lambda log: again(log, e.Retried(1, Failure("a", "b"), "attempt", 0), version_of(log, e.Heartbeat)),
+        lambda log: again(
+            log,
+            e.Quarantined("operator", owed=("first", "second")),
+            version_of(log, e.Quarantined, "task/looked at"),
+            "task/looked at",
+        ),
+    ],
+    "terminal": [
+        lambda log: added(log, e.CancelRequested()),
+        lambda log: added(log, e.Heartbeat(3), "task/looked at"),
+    ],
+    "settled": [
+        lambda log: without(log, version_of(log, e.CompensationDone)),
+        lambda log: added(log, e.Noted("twice", settles=("third",))),
+        lambda log: added(log, e.CompensationRegistered("second", "close", 3)),
+        lambda log: again(log, e.Quarantined("operator", fence=1), 3, "task/looked at"),
+    ],
+    "in_reverse": [
+        lambda log: again(
+            again(log, e.CompensationDone("second", 3), version_of(log, e.CompensationDone)),
+            e.CompensationDone("third", 3),
+            version_of(log, e.CompensationDone, nth=1),
+        ),
+        lambda log: again(log, e.CompensationDone("unheard of", 3), version_of(log, e.CompensationDone)),
+    ],
+}
+
+
+def test_a_log_that_an_engine_wrote_breaks_no_property(lived: Log) -> None:
+    assert explain(check(lived)) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name, plants in PLANTED.items() for number in range(len(plants))]
+)
+def test_each_property_names_its_planted_violation(lived: Log, name: str, number: int) -> None:
+    broken = PLANTED[name][number](lived)
+    assert broken != lived
+    assert check(lived, [name]) == []
+    found = check(broken)
+    assert name in {violation.property for violation in found}, explain(found)
+
+
+def test_every_property_has_a_planted_violation_that_no_other_one_sees(lived: Log) -> None:
+    seen_alone = {
+        name
+        for name, plants in PLANTED.items()
+        for plant in plants
+        if {violation.property for violation in check(plant(lived))} == {name}
+    }
+    assert seen_alone == set(PROPERTIES)
+
+
+def test_a_violation_names_its_event(lived: Log) -> None:
+    broken = added(lived, e.CancelRequested())
+    [violation] = check(broken)
+    assert violation.event == broken[-1].name
+    assert violation.event in explain([violation])
+
+
+def test_a_task_that_was_called_off_before_it_began_owes_nothing(open_engine: OpenEngine) -> None:
+    engine = open_engine()
+    engine.create("build", id="t", compensations=[Compensation("remove")])
+    engine.cancel("t", "no longer wanted")
+    assert check(engine.events()) == []
