@@ -1,0 +1,107 @@
+"""A new file: made completely under another name, then renamed, so that nobody ever sees half of it.
+
+Its one rule: what appears under the store's path is whole, on the disk, and mode 0600 whatever the umask. Callers hold
+the ticket. It must not know what the tables mean.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Final
+
+import apsw
+
+from sagalog.errors import Corrupt, SagalogError
+from sagalog.failpoints import reach
+from sagalog_sqlite import migrate
+from sagalog_sqlite.connecting import APPLICATION_ID
+from sagalog_sqlite.failures import told, told_by_system
+
+PAGE_SIZE: Final = 2048
+
+_SIDE_FILES: Final = ("", "-wal", "-shm", "-journal")
+
+
+def create(path: str, now_ms: int) -> None:
+    """Make the store's file at `path`, where there is none.
+
+    Raises:
+        Unavailable: the system or SQLite does not let us.
+        Corrupt: there is a WAL without its file: it may hold acknowledged commits, and would be read into the new one.
+    """
+    _refuse_orphaned_wal(path)
+    clear_leftovers(path)
+    unfinished = path + ".new"
+    try:
+        _make_empty(unfinished)
+        reach("create.after_file")
+        _fill(unfinished, now_ms)
+        reach("create.after_schema")
+        _sync(unfinished)
+        reach("create.before_rename")
+        os.rename(unfinished, path)
+        reach("create.after_rename")
+        _sync(os.path.dirname(path))
+    except BaseException as error:
+        with suppress(SagalogError):
+            clear_leftovers(path)
+        if isinstance(error, OSError):
+            raise told_by_system(error, path) from error
+        if isinstance(error, apsw.Error):
+            raise told(error, path) from error
+        raise
+
+
+def clear_leftovers(path: str) -> None:
+    """Remove what a creator left that was killed half-way; raises Unavailable."""
+    for side in _SIDE_FILES:
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}.new{side}")
+        except OSError as error:
+            raise told_by_system(error, path) from error
+
+
+def has_leftovers(path: str) -> bool:
+    """Whether a creator was killed half-way here, or is at work at this moment."""
+    return any(os.path.lexists(f"{path}.new{side}") for side in _SIDE_FILES)
+
+
+def _refuse_orphaned_wal(path: str) -> None:
+    wal = path + "-wal"
+    if os.path.exists(wal) and os.path.getsize(wal) > 0:
+        raise Corrupt(
+            f"there is {wal} without {path}: it may hold commits of a store that was removed or renamed; "
+            "bring the file back, or move the -wal away",
+            path=path,
+        )
+
+
+def _make_empty(path: str) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _fill(path: str, now_ms: int) -> None:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE)
+    try:
+        connection.pragma("page_size", PAGE_SIZE)
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("journal_mode", "wal")
+        migrate.apply(connection, migrate.known(), now_ms)
+    finally:
+        # The last one out moves the WAL into the file and removes it.
+        connection.close()
+
+
+def _sync(path: str) -> None:
+    """Sync a file or a folder ourselves: SQLite tells nobody when a folder's sync fails."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+"""What the driver and the system report -> what a caller can act on.
+
+Its one rule: an error of the driver never leaves this package as it came; it is told as one of `sagalog.errors`, with
+what to do next in the text and the driver's own error kept as the cause. It must not know what was being written.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import apsw
+
+from sagalog.errors import Closed, Corrupt, SagalogError, Unavailable, Unknown
+
+_DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError)
+# The file is sound, but is not what its migrations say: somebody has changed its tables.
+_FOREIGN: Final = (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError)
+
+_ADVICE: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
+    (apsw.FullError, "the disk is full; make room, then repeat the call"),
+    (apsw.BusyError, "another program keeps it locked; wait for that program, or stop it, then repeat the call"),
+    (apsw.ReadOnlyError, "it cannot be written; see to the rights of the file, its folder and its -wal and -shm"),
+    (apsw.PermissionsError, "the rights do not allow it; see to the owner and mode of the file and its folder"),
+    (apsw.CantOpenError, "it cannot be opened; see to the folder, its rights and the limit of open files"),
+    (apsw.NoMemError, "there is not enough memory; repeat the call when there is"),
+    (apsw.IOError, "reading or writing failed; see to the disk and its log, then repeat the call"),
+    (apsw.ProtocolError, "the locks of the file are contended or do not work; is it on a local disk?"),
+    (apsw.InterruptError, "the call was interrupted; repeat it"),
+)
+
+
+def told(error: apsw.Error, path: str) -> SagalogError:
+    """The error to raise where nothing was written; raise it `from` the driver's."""
+    if isinstance(error, _DAMAGED):
+        return Corrupt(
+            f"{path} is damaged or no SQLite file ({name_of(error)}: {error}); stop, keep the file with its -wal, "
+            "and restore a backup",
+            path=path,
+        )
+    if isinstance(error, _FOREIGN):
+        return Corrupt(
+            f"the tables of {path} are not what this version of sagalog made ({name_of(error)}: {error}); "
+            "find out who changed them, or restore a backup",
+            path=path,
+        )
+    if isinstance(error, apsw.ConnectionClosedError):
+        return Closed(f"the store {path} was closed; open it again", path=path)
+    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "see to the cause, then repeat the call")
+    return Unavailable(f"{path}: {advice} ({name_of(error)}: {error})", path=path)
+
+
+def told_of_commit(error: apsw.Error, path: str) -> SagalogError:
+    """As `told`, for a COMMIT that failed: nothing was written only where SQLite promises it.
+
+    With a full disk and with a lock not got the transaction is rolled back. After any other failure its frames may
+    stand in the WAL, to be found or not by whoever recovers it.
+    """
+    if isinstance(error, (apsw.FullError, apsw.BusyError, *_DAMAGED)):
+        return told(error, path)
+    return Unknown(
+        f"{path}: the commit failed half-way ({name_of(error)}: {error}) and may have been written; "
+        "see to the disk, then repeat the call with the same identity",
+        path=path,
+    )
+
+
+def told_by_system(error: OSError, path: str) -> Unavailable:
+    """An error of the operating system on the way to the file."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    where = error.filename or path
+    return Unavailable(f"cannot open {path}: {reason} ({where}); mend that, then open it again", path=path)
+
+
+def name_of(error: apsw.Error) -> str:
+    """SQLite's own name of an error, the most exact one."""
+    codes = (apsw.mapping_extended_result_codes, apsw.mapping_result_codes)
+    numbers = (getattr(error, "extendedresult", None), getattr(error, "result", None))
+    for mapping, number in zip(codes, numbers, strict=True):
+        if number in mapping:
+            return str(mapping[number])
+    return type(error).__name__

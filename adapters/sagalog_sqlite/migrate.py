@@ -1,0 +1,86 @@
+"""Migrations: numbered SQL files, each applied once, in one transaction, and recorded in the file itself.
+
+Its one rule: a file is at one number or at the next, never between; a number this version does not know is
+refused. It must not know what the tables mean. Callers hold the ticket.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+import apsw
+
+from sagalog.errors import SchemaMismatch
+from sagalog.failpoints import reach
+
+_FOLDER: Final = os.path.join(os.path.dirname(__file__), "migrations")
+
+
+class Migration(NamedTuple):
+    """One step: its number, its name, and the file that holds its statements."""
+
+    number: int
+    name: str
+    path: str
+
+
+@cache
+def known() -> tuple[Migration, ...]:
+    """All migrations of this version, in order."""
+    found = []
+    for file in sorted(os.listdir(_FOLDER)):
+        number, _, rest = file.partition("_")
+        if file.endswith(".sql"):
+            found.append(Migration(int(number), rest.removesuffix(".sql"), os.path.join(_FOLDER, file)))
+    return tuple(found)
+
+
+def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
+    """What is still to be applied to an existing file.
+
+    Raises:
+        SchemaMismatch: a newer version has been here.
+    """
+    applied = connection.execute("SELECT max(number) FROM migrations").get
+    newest = known()[-1].number
+    if applied is None or applied > newest:
+        raise SchemaMismatch(
+            f"{path} was migrated to {applied} and this version of sagalog knows up to {newest}: upgrade sagalog",
+            found=applied,
+            supported=newest,
+            path=path,
+        )
+    return [migration for migration in known() if migration.number > applied]
+
+
+def apply(connection: apsw.Connection, migrations: Sequence[Migration], now_ms: int) -> None:
+    """Apply them in order, each with its record in a transaction of its own."""
+    for migration in migrations:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(migration):
+                connection.execute(statement)
+                reach("migrate.after_statement")
+            connection.execute(
+                "INSERT INTO migrations(number, name, at_ms) VALUES (?, ?, ?)",
+                (migration.number, migration.name, now_ms),
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(migration: Migration) -> Iterator[str]:
+    """The file's statements one by one; SQLite itself says where one ends, since triggers hold semicolons."""
+    statement = ""
+    with open(migration.path, encoding="utf-8") as lines:
+        for line in lines:
+            statement += line
+            if apsw.complete(statement):
+                yield statement
+                statement = ""

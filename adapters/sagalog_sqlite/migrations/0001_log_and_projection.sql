@@ -1,0 +1,92 @@
+-- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), and what was applied (migrations).
+-- The log is the truth. Whatever stands in tasks, tags and store can be thrown away and folded again.
+
+CREATE TABLE migrations(
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+-- One row: which format of the log may write here, and the store's own stream, folded (id is null until founded).
+CREATE TABLE store(
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    format INTEGER NOT NULL,
+    id TEXT,
+    version INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+INSERT INTO store(one, format) VALUES (1, 0);
+
+-- Numbers stand for streams inside this file only; they grow with creation, so they are also the order of age.
+CREATE TABLE streams(
+    number INTEGER PRIMARY KEY,
+    category TEXT NOT NULL,
+    id TEXT NOT NULL,
+    UNIQUE (category, id)
+) STRICT;
+
+-- Nothing is ever deleted, so the next free position is always one more than the last: no gaps.
+CREATE TABLE events(
+    position INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams(number),
+    version INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    schema INTEGER NOT NULL,
+    actor TEXT,
+    cause TEXT,
+    request TEXT,
+    data_key TEXT,
+    body TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    UNIQUE (stream, version)
+) STRICT;
+
+CREATE INDEX requested ON events(request) WHERE request IS NOT NULL;
+
+CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never changed'); END;
+
+CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never deleted'); END;
+
+CREATE TRIGGER streams_are_not_changed BEFORE UPDATE ON streams
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never renamed'); END;
+
+CREATE TRIGGER streams_are_not_deleted BEFORE DELETE ON streams
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never deleted'); END;
+
+-- A task that was never folded (it cannot be read) has a gate and nothing else.
+CREATE TABLE tasks(
+    stream INTEGER PRIMARY KEY,
+    queue TEXT,
+    kind TEXT,
+    state TEXT,
+    gate TEXT,
+    owed TEXT,
+    priority INTEGER,
+    affinity TEXT,
+    run_at_ms INTEGER,
+    expires_ms INTEGER,
+    renewed_ms INTEGER,
+    format INTEGER,
+    version INTEGER,
+    fold TEXT
+) STRICT;
+
+-- The stream's number is the last key of each index, so equal priorities come in order of age.
+CREATE INDEX ready ON tasks(queue, kind, priority) WHERE gate = 'ready';
+CREATE INDEX ready_affinity ON tasks(queue, affinity, kind, priority) WHERE gate = 'ready' AND affinity IS NOT NULL;
+CREATE INDEX undo ON tasks(queue, owed, priority) WHERE gate = 'undo';
+CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
+CREATE INDEX leased ON tasks(queue, expires_ms, renewed_ms) WHERE expires_ms IS NOT NULL;
+CREATE INDEX states ON tasks(state, queue);
+CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
+
+CREATE TABLE tags(
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    PRIMARY KEY (name, value, stream)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,152 @@
+"""A URL -> an open store: paths, the file's creation, and everything that is looked at before the first write.
+
+Its one rule: what is not certainly a store that this version can write is refused with a reason, and nothing about it
+is changed. An absent file is made; an empty one is no new store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+
+from sagalog.errors import Corrupt, Unavailable
+from sagalog.ports import Clock
+from sagalog_sqlite import creation, migrate
+from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version
+from sagalog_sqlite.failures import told, told_by_system
+from sagalog_sqlite.store import SqliteStore
+from sagalog_sqlite.ticket import Ticket, TurnTimeout
+
+_SCHEME: Final = "sqlite:///"
+
+
+def open_store(
+    url: str, *, create: bool, clock: Clock, durability: str, turn_timeout_ms: int = BUSY_TIMEOUT_MS
+) -> SqliteStore:
+    """Open the store that `url` names; an absent file is made if `create`.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`; what follows is the path as it is, nothing is escaped.
+        create: make an absent file, mode 0600.
+        clock: time for everything in the store.
+        durability: "full" (an acknowledged commit survives power loss) or "normal" (it may not; nothing is damaged).
+        turn_timeout_ms: how long a write waits for its turn, and for a program that locks the file otherwise.
+
+    Raises:
+        ValueError: the URL or the durability has another form.
+        Unavailable: the file is absent and not to be made, or cannot be opened for writing.
+        Corrupt: it is empty, foreign, damaged or of a newer version.
+    """
+    path = path_of(url)
+    if durability not in SYNCHRONOUS:
+        raise ValueError(f"durability is 'full' or 'normal', not {durability!r}")
+    require_safe_sqlite(sqlite_version())
+    _look_at(path, create)
+    try:
+        ticket = Ticket(path)
+    except OSError as error:
+        raise told_by_system(error, path) from error
+    try:
+        _bring_up(path, ticket, clock, durability, turn_timeout_ms)
+        return SqliteStore(path, ticket, clock, durability, turn_timeout_ms)
+    except BaseException:
+        ticket.close()
+        raise
+
+
+def path_of(url: str) -> str:
+    """The file that a URL names, with links resolved: its lock files and its WAL lie beside the real one.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    name = url.removeprefix(_SCHEME)
+    if name == url or not name or name.endswith("/") or set(name) & set("?#\0") or name == ":memory:":
+        raise ValueError(f"{url!r} names no SQLite file: use 'sqlite:///relative.db' or 'sqlite:////absolute.db'")
+    return os.path.realpath(name)
+
+
+def _look_at(path: str, create: bool) -> None:
+    """Refuse what can be told from outside. The file itself is not opened: closing it would drop SQLite's locks."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        raise Unavailable(f"cannot open {path}: it is a folder, name a file", path=path)
+    if not os.path.isdir(folder):
+        raise Unavailable(f"cannot open {path}: there is no folder {folder}; make it first", path=path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Unavailable(f"cannot open {path}: the folder {folder} cannot be written; see to its rights", path=path)
+    if os.path.exists(path):
+        _look_at_file(path)
+    elif not create:
+        raise Unavailable(f"there is no store at {path}; check the path, or open it with create=True", path=path)
+
+
+def _look_at_file(path: str) -> None:
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise Unavailable(f"cannot open {path}: it cannot be read and written; see to its rights", path=path)
+    if not os.path.isfile(path):
+        raise Unavailable(f"cannot open {path}: it is no regular file", path=path)
+    if os.path.getsize(path) == 0:
+        raise Corrupt(
+            f"{path} is empty, and an empty file is not a new store: somebody has cut or touched it; "
+            "restore a backup, or remove it to have a new one made",
+            path=path,
+        )
+
+
+def _bring_up(path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
+    """Have a whole file of this version's tables; the turn is taken only where there is something to do."""
+    if os.path.exists(path) and not creation.has_leftovers(path) and not _pending(path, durability, turn_timeout_ms):
+        return
+    try:
+        ticket.acquire(turn_timeout_ms)
+        if os.path.exists(path):
+            # Another process may have done it all while we waited.
+            creation.clear_leftovers(path)
+            _look_at_file(path)
+            _migrate(path, durability, turn_timeout_ms, clock.now_ms())
+        else:
+            creation.create(path, clock.now_ms())
+    except TurnTimeout as error:
+        raise Unavailable(
+            f"{path}: no turn to make or migrate it within {error.waited_ms} ms (holder: process {error.holder_pid}); "
+            "see what that process is doing, then open it again",
+            path=path,
+            holder_pid=error.holder_pid,
+        ) from error
+    except OSError as error:
+        raise told_by_system(error, path) from error
+    finally:
+        ticket.release()
+
+
+def _pending(path: str, durability: str, turn_timeout_ms: int) -> Sequence[migrate.Migration]:
+    connection = connect(path, durability, turn_timeout_ms, writing=False)
+    try:
+        _refuse_cut(connection, path)
+        return migrate.pending(connection, path)
+    except apsw.Error as error:
+        raise told(error, path) from error
+    finally:
+        connection.close()
+
+
+def _refuse_cut(connection: apsw.Connection, path: str) -> None:
+    """Refuse a file that ends within a page while there is no WAL that would mend it: SQLite reads zeros there."""
+    wal = path + "-wal"
+    mended = os.path.exists(wal) and os.path.getsize(wal) > 0
+    if not mended and os.path.getsize(path) % int(connection.pragma("page_size")):
+        raise Corrupt(f"{path} ends within a page: it was cut; stop, keep it, and restore a backup", path=path)
+
+
+def _migrate(path: str, durability: str, turn_timeout_ms: int, now_ms: int) -> None:
+    connection = connect(path, durability, turn_timeout_ms, writing=True)
+    try:
+        migrate.apply(connection, migrate.pending(connection, path), now_ms)
+    except apsw.Error as error:
+        raise told(error, path) from error
+    finally:
+        connection.close()

@@ -1,0 +1,96 @@
+"""Fold every projection afresh from the log, some streams at a time.
+
+Its one rule: each slice is folded within a transaction of its own, so whoever comes between two finds every task either
+as it was or as the log gives it. It must not know how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sagalog.projection import gate as gate_of
+from sagalog.projection import refold, refold_store
+from sagalog_sqlite import rows
+from sagalog_sqlite.rows import Execute
+from sagalog_sqlite.view import UPDATE_STORE, Transaction
+
+# Streams, or tags, a transaction: short enough for other writers not to feel it.
+SLICE: Final = 100
+
+_NEWEST: Final = "SELECT coalesce(max(number), 0) FROM streams"
+_NEXT: Final = "SELECT number, category, id FROM streams WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
+_FORGET: Final = "DELETE FROM tasks WHERE stream > ?"
+_TAGS: Final = (
+    "SELECT g.name, g.value, g.stream, s.id FROM tags g LEFT JOIN streams s ON s.number = g.stream "
+    "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
+)
+_FORGET_TAG: Final = "DELETE FROM tags WHERE name = ? AND value = ? AND stream = ?"
+
+Tag = tuple[str, str, int]
+FIRST_TAG: Final[Tag] = ("", "", 0)
+
+
+def begin(transaction: Transaction) -> int:
+    """Remove what belongs to no stream; the newest stream's number: what comes after it is folded as it comes."""
+    transaction.wrote = True
+    newest = 0
+    for (newest,) in transaction.execute(_NEWEST):
+        transaction.execute(_FORGET, (newest,))
+    return newest
+
+
+def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[int, int]:
+    """Fold the next streams beyond `after`, up to `newest`: how many tasks, and the last stream's number."""
+    execute = transaction.execute
+    transaction.wrote = True
+    tasks, last = 0, newest
+    for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
+        if category == rows.TASK:
+            _rebuild_task(execute, number, id, transaction.now_ms)
+            tasks += 1
+        elif category == "store":
+            _rebuild_store(execute, number)
+        last = number
+    return tasks, last
+
+
+def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
+    """Remove, of the next tags beyond `after`, those that their task does not carry; the last one (None: no more).
+
+    A task's own tags are all there before: `rebuild_streams` puts them in.
+    """
+    execute = transaction.execute
+    transaction.wrote = True
+    last = None
+    for name, value, number, id in list(execute(_TAGS, (*after, SLICE))):
+        last = (name, value, number)
+        if not _carries(execute, id, name, value):
+            execute(_FORGET_TAG, last)
+    return last
+
+
+def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
+    try:
+        task = refold(id, rows.history(execute, number))
+    except rows.UNFOLDABLE:
+        execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
+        return
+    rows.save(execute, number, task, gate_of(task, now_ms), None)
+    rows.tag(execute, number, task)
+
+
+def _rebuild_store(execute: Execute, number: int) -> None:
+    store = refold_store(rows.history(execute, number))
+    if store is not None:
+        execute(UPDATE_STORE, (store.id, store.version, store.epoch))
+
+
+def _carries(execute: Execute, id: str | None, name: str, value: str) -> bool:
+    if id is None:
+        return False
+    try:
+        for row in execute(rows.TASK_BY_ID, (id,)):
+            return (rows.load(execute, row).fold.tags or {}).get(name) == value
+    except rows.UNFOLDABLE:
+        return True
+    return False

@@ -1,0 +1,194 @@
+"""Rows -> envelopes and folds, and folds -> rows: the one place that knows which column holds what.
+
+Its one rule: the log wins. A saved fold is used only where its format is this version's and it stands at the stream's
+newest version; anything else is folded afresh from the events [RECORD-3]. It must not know transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
+from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
+from sagalog.projection import columns, decode_fold, encode_fold, refold
+
+# The format of the log that this version writes; another one may be read by nobody and written by nobody here.
+FORMAT: Final = 0
+
+TASK: Final = "task"
+UNREADABLE: Final = "unreadable"
+# What a stream that cannot be folded raises; the driver's own Corrupt is none of them. [LOG-5]
+UNFOLDABLE: Final = (UnknownEvent, LogDamaged, SchemaMismatch)
+
+# A statement and its values -> rows.
+Execute = Callable[..., Iterable[Any]]
+
+ENVELOPES: Final = (
+    "SELECT e.position, s.category || '/' || s.id, e.version, e.at_ms, e.type, e.schema, e.actor, e.cause, "
+    "e.request, e.data_key, e.body, e.digest FROM events e JOIN streams s ON s.number = e.stream "
+)
+OF_STREAM: Final = ENVELOPES + "WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?"
+OF_VERSION: Final = ENVELOPES + "WHERE e.stream = ? AND e.version = ?"
+OF_NAME: Final = ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version = ?"
+OF_REQUEST: Final = ENVELOPES + "WHERE e.request = ? ORDER BY e.position"
+OF_LOG: Final = ENVELOPES + "WHERE e.position > ? ORDER BY e.position LIMIT ?"
+
+STREAM: Final = "SELECT number FROM streams WHERE category = ? AND id = ?"
+STANDING: Final = (
+    "SELECT number, (SELECT max(version) FROM events WHERE stream = number) FROM streams WHERE category = ? AND id = ?"
+)
+
+_TASKS: Final = (
+    "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
+    "t.queue, t.kind, t.priority, t.affinity, t.state, t.owed, t.run_at_ms, t.gate, t.expires_ms, t.renewed_ms "
+    "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
+)
+TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
+TASK_BY_NUMBER: Final = _TASKS + "WHERE s.category = 'task' AND s.number = ?"
+
+# The order in which a row's columns are compared: what hardly ever changes, what moves, what a renewal changes.
+_FIXED: Final = ("queue", "kind", "priority", "affinity")
+_MOVING: Final = ("state", "owed", "run_at_ms")
+_LEASE: Final = ("expires_ms", "renewed_ms")
+_fixed: Final = itemgetter(*_FIXED)
+_moving: Final = itemgetter(*_MOVING)
+_lease: Final = itemgetter(*_LEASE)
+
+_INSERT: Final = (
+    "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, state, owed, run_at_ms, gate, "
+    "expires_ms, renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
+# Only indexes over columns that are set are written, and a commit costs by the pages it writes.
+MOVE_TASK: Final = (
+    "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, gate = ?, "
+    "expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+)
+RENEW_TASK: Final = (
+    "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+)
+REFOLD_TASK: Final = "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE stream = ?"
+DELETE_TASK: Final = "DELETE FROM tasks WHERE stream = ?"
+# It keeps the columns that it had, the last that is known; but it must not be found due again and again.
+PUT_ASIDE: Final = (
+    "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
+    "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, expires_ms = NULL, renewed_ms = NULL"
+)
+INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
+
+STORE: Final = "SELECT format, id, version, epoch FROM store"
+
+
+class Loaded:
+    """A task as a transaction has it: its stream's number, its fold, and its saved columns (None: it has no row)."""
+
+    __slots__ = ("fold", "number", "row")
+
+    def __init__(self, number: int, fold: TaskFold, row: tuple[Any, ...] | None) -> None:
+        self.number = number
+        self.fold = fold
+        self.row = row
+
+    @property
+    def gate(self) -> str | None:
+        """The gate as it is saved."""
+        return None if self.row is None else self.row[7]
+
+
+def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
+    """Events of one stream with versions beyond `after`."""
+    return [Envelope(*row) for row in execute(OF_STREAM, (number, after, -1 if limit is None else limit))]
+
+
+def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
+    """The task of a row of `TASK_BY_ID` or `TASK_BY_NUMBER`.
+
+    Raises:
+        UnknownEvent, LogDamaged: its events cannot be folded.
+        SchemaMismatch: its fold was saved by a newer version.
+    """
+    number, id, newest, format, version, text = row[:6]
+    saved = None if format is None and row[13] is None else row[6:]
+    if format is not None and format > FOLD_FORMAT:
+        raise SchemaMismatch(
+            f"task {id!r} was saved in format {format} and this version knows up to {FOLD_FORMAT}: upgrade sagalog",
+            task=id,
+            found=format,
+            supported=FOLD_FORMAT,
+        )
+    if format == FOLD_FORMAT and version == newest and text is not None and row[13] != UNREADABLE:
+        try:
+            return Loaded(number, decode_fold(text), saved)
+        except msgspec.DecodeError:
+            pass
+    return Loaded(number, refold(id, history(execute, number)), saved)
+
+
+def save(
+    execute: Execute, number: int, task: TaskFold, gate: str | None, before: tuple[Any, ...] | None
+) -> tuple[Any, ...]:
+    """Save a fold with its columns, touching no more indexes than have changed; the columns as they are now.
+
+    `before` is what they were; None where there is no row.
+    """
+    found = columns(task)
+    fixed, lease = _fixed(found), _lease(found)
+    moving = (*_moving(found), gate)
+    head = (FOLD_FORMAT, task.version, encode_fold(task))
+    row: tuple[Any, ...] = fixed + moving + lease
+    if before is None or before[:4] != fixed:
+        execute(REPLACE_TASK, (number, *head, *row))
+    elif before[4:8] != moving:
+        execute(MOVE_TASK, (*head, *moving, *lease, number))
+    elif before[8:] != lease:
+        execute(RENEW_TASK, (*head, *lease, number))
+    else:
+        execute(REFOLD_TASK, (*head, number))
+    return row
+
+
+def tag(execute: Execute, number: int, task: TaskFold) -> None:
+    """Make a task findable by its tags, which never change."""
+    for name, value in (task.tags or {}).items():
+        execute(INSERT_TAG, (name, value, number))
+
+
+def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
+    """The store's own fold from a row of `STORE`; None before it was founded."""
+    format, id, version, epoch = row
+    return None if id is None else StoreFold(id, version, format, epoch)
+
+
+def store_row(execute: Execute) -> tuple[Any, ...]:
+    """The one row that says which format may write.
+
+    Raises:
+        SchemaMismatch: not this version's.
+        Corrupt: there is no such row.
+    """
+    for row in execute(STORE):
+        if row[0] != FORMAT:
+            raise SchemaMismatch(
+                f"the store's log has format {row[0]} and this version of sagalog writes format {FORMAT}: "
+                "use the version that made it, or export and import it",
+                found=row[0],
+                supported=FORMAT,
+            )
+        found: tuple[Any, ...] = row
+        return found
+    raise Corrupt("the store's own row is gone: somebody has changed the file; restore a backup")
+
+
+def absent_event(id: str, version: int) -> LogDamaged:
+    """The error for an event that must be there and is not."""
+    return LogDamaged(
+        f"task/{id}@{version} is not in the log: stop, keep the file, and compare it with a backup",
+        stream=f"task/{id}",
+        version=version,
+        type=None,
+    )

@@ -1,0 +1,142 @@
+"""Which tasks a claim takes and which upkeep is due: seeks into indexes, whatever the number of tasks.
+
+Its one rule: every statement here finds its rows through an index and in that index's order; a test asks the planner.
+A claim costs queues x kinds x (1 + affinities) seeks. It must not know folds or transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from sagalog.ports import Claim
+from sagalog_sqlite.rows import Execute
+
+
+def _distinct(column: str, condition: str) -> str:
+    """Every value of an index's next column by one seek each, however many rows have it."""
+    first = f"SELECT min({column}) FROM tasks WHERE {condition}"  # noqa: S608  # constants of this file
+    return (
+        f"WITH RECURSIVE found(value) AS ({first} UNION ALL "  # noqa: S608
+        f"SELECT ({first} AND {column} > found.value) FROM found WHERE found.value IS NOT NULL) "
+        "SELECT value FROM found WHERE value IS NOT NULL"
+    )
+
+
+READY_KINDS: Final = _distinct("kind", "gate = 'ready' AND queue = ?1")
+OWED: Final = _distinct("owed", "gate = 'undo' AND queue = ?1")
+QUEUES_LEASED: Final = _distinct("queue", "expires_ms IS NOT NULL")
+QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
+
+READY: Final = (
+    "SELECT priority, stream FROM tasks WHERE gate = 'ready' AND queue = ?1 AND kind = ?2 "
+    "ORDER BY priority, stream LIMIT ?3"
+)
+READY_AFFINITY: Final = (
+    "SELECT priority, stream FROM tasks WHERE gate = 'ready' AND affinity IS NOT NULL AND queue = ?1 AND affinity = ?4 "
+    "AND kind = ?2 ORDER BY priority, stream LIMIT ?3"
+)
+UNDO: Final = (
+    "SELECT priority, stream FROM tasks WHERE gate = 'undo' AND queue = ?1 AND owed = ?2 "
+    "ORDER BY priority, stream LIMIT ?3"
+)
+
+# One statement says that nothing is due, which is nearly always so.
+FIRST_DUE: Final = (
+    "SELECT (SELECT min(expires_ms) FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1), "
+    "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1)"
+)
+OVER: Final = (
+    "SELECT expires_ms, stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 "
+    "AND expires_ms <= ?2 ORDER BY expires_ms, renewed_ms, stream LIMIT ?3"
+)
+LATER: Final = (
+    "SELECT run_at_ms, stream FROM tasks WHERE gate = 'later' AND queue = ?1 AND run_at_ms <= ?2 "
+    "ORDER BY run_at_ms, stream LIMIT ?3"
+)
+BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
+
+# What a claim and its upkeep ask; a test has the planner explain each.
+STATEMENTS: Final = (
+    READY_KINDS, OWED, QUEUES_LEASED, QUEUES_LATER, READY, READY_AFFINITY, UNDO, FIRST_DUE, OVER, LATER,
+)  # fmt: skip
+
+Ordered = tuple[int, int]
+
+
+def candidates(execute: Execute, claim: Claim, limit: int) -> list[int]:
+    """Numbers of the first `limit` streams that the claim would take, in its order."""
+    if claim.purpose == "undo":
+        return [number for _, number in _first(_undoable(execute, claim, limit), limit)]
+    ready = {queue: _kinds(execute, queue, claim.kinds) for queue in claim.queues}
+    chosen: dict[int, None] = {}
+    for affinity in claim.affinities:
+        if len(chosen) >= limit:
+            break
+        for _, number in _first(_ready(execute, ready, limit, affinity), limit):
+            chosen.setdefault(number)
+    if len(chosen) < limit:
+        for _, number in _first(_ready(execute, ready, limit), limit):
+            chosen.setdefault(number)
+    return list(chosen)[:limit]
+
+
+def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    """Numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
+    return _due(execute, OVER, queues, now_ms, limit)
+
+
+def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    """Numbers of up to `limit` streams whose time has come, oldest due time first."""
+    return _due(execute, LATER, queues, now_ms, limit)
+
+
+def behind(execute: Execute, queues: Iterable[str], now_ms: int) -> list[int]:
+    """Numbers of the streams whose lease was last renewed at a time that lies ahead."""
+    return sorted(number for queue in queues for (number,) in execute(BEHIND, (queue, now_ms)))
+
+
+def queues_leased(execute: Execute) -> list[str]:
+    """Queues with a lease that has an end."""
+    return [queue for (queue,) in execute(QUEUES_LEASED)]
+
+
+def queues_later(execute: Execute) -> list[str]:
+    """Queues with a task that waits for its time."""
+    return [queue for (queue,) in execute(QUEUES_LATER)]
+
+
+def _kinds(execute: Execute, queue: str, given: frozenset[str] | None) -> Iterable[str]:
+    if given is not None:
+        return given
+    return [kind for (kind,) in execute(READY_KINDS, (queue,))]
+
+
+def _ready(
+    execute: Execute, ready: dict[str, Iterable[str]], limit: int, affinity: str | None = None
+) -> Iterator[Ordered]:
+    for queue, kinds in ready.items():
+        for kind in kinds:
+            if affinity is None:
+                yield from execute(READY, (queue, kind, limit))
+            else:
+                yield from execute(READY_AFFINITY, (queue, kind, limit, affinity))
+
+
+def _undoable(execute: Execute, claim: Claim, limit: int) -> Iterator[Ordered]:
+    for queue in dict.fromkeys(claim.queues):
+        for (owed,) in list(execute(OWED, (queue,))):
+            # [UNDO-1] Whoever undoes must know every kind that is owed.
+            if claim.kinds is None or claim.kinds.issuperset(msgspec.json.decode(owed)):
+                yield from execute(UNDO, (queue, owed, limit))
+
+
+def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    found = (row for queue in queues for row in execute(statement, (queue, now_ms, limit)))
+    return [number for _, number in _first(found, limit)]
+
+
+def _first(found: Iterator[Ordered], limit: int) -> list[Ordered]:
+    return sorted(found)[: None if limit < 0 else limit]

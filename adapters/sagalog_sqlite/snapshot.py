@@ -1,0 +1,240 @@
+"""A consistent view for reading: the port's snapshot over one read transaction.
+
+Its one rule: it blocks no writer and lives shortly, since the WAL cannot be reused while somebody reads an old state;
+past its age it refuses. It must not know where its connection comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.errors import Corrupt, Unavailable
+from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
+from sagalog.kernel.values import State
+from sagalog.ports import Listed, Query, StreamHead
+from sagalog.projection import decode_fold
+from sagalog_sqlite import rows, selection
+from sagalog_sqlite.failures import told
+
+# A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
+AGE_MAX_MS: Final = 300_000
+
+_PAGE: Final = 500
+
+_STATES: Final = tuple(str(state) for state in State)
+_COLUMNS: Final = (
+    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "expires_ms", "renewed_ms",
+)  # fmt: skip
+
+HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
+SAVED: Final = (
+    f"SELECT t.format, t.fold, {', '.join('t.' + column for column in _COLUMNS)} "  # noqa: S608
+    "FROM streams s JOIN tasks t ON t.stream = s.number WHERE s.category = ? AND s.id = ?"
+)
+STREAMS: Final = (
+    "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
+    "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
+)
+HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
+UNREADABLE: Final = (
+    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream WHERE t.gate = 'unreadable' ORDER BY t.stream"
+)
+COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
+COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
+UNDOING: Final = (
+    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream "
+    "WHERE t.state = 'compensating' AND t.renewed_ms IS NULL ORDER BY t.stream"
+)
+
+_QUEUES_OF_STATE: Final = (
+    "WITH RECURSIVE found(value) AS (SELECT min(queue) FROM tasks WHERE state = ?1 UNION ALL "
+    "SELECT (SELECT min(queue) FROM tasks WHERE state = ?1 AND queue > found.value) FROM found "
+    "WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
+)
+_READABLE: Final = "(t.gate IS NULL OR t.gate <> 'unreadable')"
+_MATCHING: Final = (
+    f"AND {_READABLE} AND (?1 IS NULL OR t.queue = ?1) "
+    "AND (?2 IS NULL OR t.kind = ?2) AND (?3 IS NULL OR t.state = ?3) "
+)
+BY_AGE: Final = f"SELECT t.stream FROM tasks t WHERE t.stream > ?4 {_MATCHING} ORDER BY t.stream LIMIT ?5"  # noqa: S608
+BY_STATE: Final = (
+    "SELECT t.stream FROM tasks t WHERE t.state = ?3 AND t.queue = ?1 AND t.stream > ?4 "  # noqa: S608
+    f"AND {_READABLE} AND (?2 IS NULL OR t.kind = ?2) ORDER BY t.stream LIMIT ?5"
+)
+BY_TAG: Final = (
+    "SELECT t.stream FROM tags g CROSS JOIN tasks t ON t.stream = g.stream "  # noqa: S608
+    f"WHERE g.name = ?6 AND g.value = ?7 AND g.stream > ?4 {_MATCHING} ORDER BY g.stream LIMIT ?5"
+)
+
+Rows = list[tuple[Any, ...]]
+
+
+class SqliteSnapshot:
+    """The port's snapshot. For one thread, within the block that gave it."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: str,
+        require_open: Callable[[], None],
+        monotonic_ms: Callable[[], int],
+    ) -> None:
+        self._connection = connection
+        self._require_open = require_open
+        self._path = path
+        self._monotonic_ms = monotonic_ms
+        self._until_ms = monotonic_ms() + AGE_MAX_MS
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task, or None."""
+        for row in self._rows(rows.TASK_BY_ID, (id,)):
+            return rows.load(self._rows, row).fold
+        return None
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        for row in self._rows(rows.OF_NAME, (rows.TASK, id, version)):
+            return Envelope(*row)
+        raise rows.absent_event(id, version)
+
+    def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
+        """Events of one stream with versions beyond `after`."""
+        category, _, id = stream.partition("/")
+        found = self._rows(HISTORY, (category, id, after, _all_if_none(limit)))
+        return [Envelope(*row) for row in found]
+
+    def events(self, after: int, limit: int) -> list[Envelope]:
+        """Events of the whole log with positions beyond `after`."""
+        return [Envelope(*row) for row in self._rows(rows.OF_LOG, (after, limit))]
+
+    def find(self, query: Query) -> list[Listed]:
+        """Tasks in order of creation, a page of rows at a time until there are enough that can be folded."""
+        found: list[Listed] = []
+        after = query.after
+        while query.limit is None or len(found) < query.limit:
+            page = _PAGE if query.limit is None else min(_PAGE, query.limit - len(found))
+            numbers = self._find_numbers(query, after, page)
+            found += self._listed(numbers, query)
+            if len(numbers) < page:
+                break
+            after = numbers[-1]
+        return found
+
+    def unreadable(self) -> list[str]:
+        """Ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
+        return [id for (id,) in self._rows(UNREADABLE)]
+
+    def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
+        """Queue -> state -> number of tasks."""
+        if queue is None:
+            found = self._rows(COUNTS)
+        else:
+            found = [(queue, state, self._rows(COUNT, (state, queue))[0][0]) for state in _STATES]
+        counted: dict[str, dict[str, int]] = {}
+        for name, state, number in found:
+            if number:
+                counted.setdefault(name, {})[state] = number
+        return counted
+
+    def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Live tasks whose lease is over by the clock and was not ended yet, oldest expiry first."""
+        queues = selection.queues_leased(self._rows)
+        return self._folds(selection.over(self._rows, queues, now_ms, _all_if_none(limit)))
+
+    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+        """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
+        wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
+        return self._folds(selection.behind(self._rows, wanted, now_ms))
+
+    def undoing(self) -> list[str]:
+        """Ids of the compensating tasks that nobody holds, in order of creation."""
+        return [id for (id,) in self._rows(UNDOING)]
+
+    def store(self) -> StoreFold | None:
+        """The store's own stream, folded."""
+        return rows.store_fold(rows.store_row(self._rows))
+
+    def head(self) -> tuple[int, int]:
+        """How many events there are (counted), and the newest position."""
+        ((count, newest),) = self._rows(HEAD)
+        return count, newest or 0
+
+    def streams(self, after: int, limit: int) -> list[StreamHead]:
+        """Streams by number beyond `after`."""
+        return [StreamHead(number, name, version or 0) for number, name, version in self._rows(STREAMS, (after, limit))]
+
+    def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
+        """A task's projection as it is saved; None if there is none."""
+        category, _, id = stream.partition("/")
+        for format, text, *values in self._rows(SAVED, (category, id)):
+            return _fold_or_none(format, text), dict(zip(_COLUMNS, values, strict=True))
+        return None
+
+    def check(self) -> list[str]:
+        """What SQLite's integrity check finds wrong, be it that it cannot go on."""
+        try:
+            return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+        except Corrupt as error:
+            return [error.message]
+
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Rows:
+        self._require_open()
+        if self._monotonic_ms() > self._until_ms:
+            raise Unavailable(
+                f"this snapshot is older than {AGE_MAX_MS} ms and holds up the WAL: read in pages, each from a new one",
+                path=self._path,
+            )
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except apsw.Error as error:
+            raise told(error, self._path) from error
+
+    def _find_numbers(self, query: Query, after: int, limit: int) -> list[int]:
+        """The next streams that match by their columns, and by the first tag."""
+        values = (query.queue, query.kind, query.state, after, limit)
+        if query.tags:
+            return [number for (number,) in self._rows(BY_TAG, (*values, *query.tags[0]))]
+        if query.state is None and query.queue is None:
+            return [number for (number,) in self._rows(BY_AGE, values)]
+        numbers: list[int] = []
+        for state in _STATES if query.state is None else (query.state,):
+            queues = self._rows(_QUEUES_OF_STATE, (state,)) if query.queue is None else [(query.queue,)]
+            for (queue,) in queues:
+                numbers += [n for (n,) in self._rows(BY_STATE, (queue, query.kind, state, after, limit))]
+        return sorted(numbers)[:limit]
+
+    def _listed(self, numbers: Iterable[int], query: Query) -> Iterator[Listed]:
+        for number in numbers:
+            fold = self._fold(number)
+            if fold is not None and all((fold.tags or {}).get(name) == value for name, value in query.tags):
+                yield Listed(number, fold)
+
+    def _folds(self, numbers: Sequence[int]) -> list[TaskFold]:
+        return [fold for fold in map(self._fold, numbers) if fold is not None]
+
+    def _fold(self, number: int) -> TaskFold | None:
+        """The fold of a stream; None if it cannot be read. [LOG-5]"""
+        try:
+            for row in self._rows(rows.TASK_BY_NUMBER, (number,)):
+                return rows.load(self._rows, row).fold
+        except rows.UNFOLDABLE:
+            return None
+        return None
+
+
+def _all_if_none(limit: int | None) -> int:
+    return -1 if limit is None else limit
+
+
+def _fold_or_none(format: int | None, text: str | None) -> TaskFold | None:
+    if format != FOLD_FORMAT or text is None:
+        return None
+    try:
+        return decode_fold(text)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,301 @@
+"""One write transaction: what its units see, and how what they append is written.
+
+Its one rule: everything is read within the transaction that holds the write lock, and is written only after a unit's
+function has returned; so a refusal has nothing to undo, and later units see what earlier ones wrote. It must not know
+turns, files or how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+
+from sagalog.codec import Envelope
+from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
+from sagalog.failpoints import reach
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.ports import Append, Claim, Due, Unit
+from sagalog.projection import gate as gate_of
+from sagalog_sqlite import rows, selection
+from sagalog_sqlite.rows import FORMAT, Loaded
+
+INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
+INSERT_EVENT: Final = (
+    "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, request, data_key, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?"
+
+
+class Transaction:
+    """The state of one write transaction. `wrote` tells whether there is anything to commit."""
+
+    def __init__(self, connection: apsw.Connection, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.wrote = False
+        self._connection = connection
+        self.execute = connection.execute
+        self.store = rows.store_fold(rows.store_row(self.execute))
+        # What was loaded or written, by task id; None: there is no such stream.
+        self._loaded: dict[str, Loaded | None] = {}
+
+    def answer(self, unit: Unit) -> Any:
+        """Run one unit: its answer, or the SagalogError by which it was refused."""
+        try:
+            decided = unit.decide(UnitView(self, unit))
+            numbers = self._standing(decided.appends)
+        except SagalogError as refusal:
+            return refusal
+        for append in decided.appends:
+            self.wrote = True
+            self._append(append, numbers)
+        return decided.answer
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def load(self, id: str) -> Loaded | None:
+        """A task by id; None if there is no such stream. Raises as `View.task`."""
+        if id in self._loaded:
+            return self._loaded[id]
+        row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+        loaded = None if row is None else rows.load(self.execute, row)
+        self._loaded[id] = loaded
+        return loaded
+
+    def claim(self, claim: Claim) -> list[TaskFold]:
+        """The tasks that a claim selects; one that cannot be read is put aside and the next one taken. [LOG-5]"""
+        while True:
+            found = [self._at_gate(number) for number in selection.candidates(self.execute, claim, claim.limit)]
+            readable = [task for task in found if task is not None]
+            if len(readable) == len(found):
+                return readable
+
+    def due(self, due: Due) -> tuple[list[TaskFold], int]:
+        """Let in the tasks whose time has come, and give those whose lease is over, at most `limit` of each.
+
+        Returns:
+            The tasks whose lease is over, and how many were let in.
+        """
+        leased, later = self._queues_due(due)
+        numbers = selection.due_later(self.execute, later, self.now_ms, due.limit) if later else []
+        for number in numbers:
+            self._let_in(number)
+        if not leased:
+            return [], len(numbers)
+        found = [self._over(number) for number in selection.over(self.execute, leased, self.now_ms, due.limit)]
+        return [task for task in found if task is not None], len(numbers)
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        loaded = self._loaded.get(id)
+        if loaded is None:
+            row = self.execute(rows.OF_NAME, (rows.TASK, id, version)).fetchone()
+        else:
+            row = self.execute(rows.OF_VERSION, (loaded.number, version)).fetchone()
+        if row is None:
+            raise rows.absent_event(id, version)
+        return Envelope(*row)
+
+    def requested(self, request: str) -> list[Envelope]:
+        """All events that carry a request. [REPEAT-4]"""
+        return [Envelope(*row) for row in self.execute(rows.OF_REQUEST, (request,))]
+
+    def _by_number(self, number: int) -> Loaded | None:
+        """A task by its stream's number; None, and put aside, if it cannot be read. [LOG-5]"""
+        row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
+        if row is None:
+            # A projection of nothing: the log wins.
+            self._write(rows.DELETE_TASK, (number,))
+            return None
+        id = row[1]
+        loaded = self._loaded.get(id)
+        if loaded is None:
+            try:
+                loaded = self._loaded[id] = rows.load(self.execute, row)
+            except rows.UNFOLDABLE:
+                self._write(rows.PUT_ASIDE, (number,))
+                return None
+        return loaded
+
+    def _at_gate(self, number: int) -> TaskFold | None:
+        """A claim's candidate; None where its gate was not what the log gives, and has been put right."""
+        loaded = self._by_number(number)
+        if loaded is None:
+            return None
+        # A gate that was opened stays open where the clock has stepped back since.
+        gate = gate_of(loaded.fold, max(self.now_ms, loaded.fold.run_at_ms))
+        if gate == loaded.gate:
+            return loaded.fold
+        self._save(loaded, loaded.fold)
+        return None
+
+    def _over(self, number: int) -> TaskFold | None:
+        """A task whose lease is over; None where that was not what the log gives, and has been put right."""
+        loaded = self._by_number(number)
+        if loaded is None:
+            return None
+        lease = loaded.fold.lease
+        if lease is not None and lease.expires_ms is not None and lease.expires_ms <= self.now_ms:
+            return loaded.fold
+        self._save(loaded, loaded.fold)
+        return None
+
+    def _queues_due(self, due: Due) -> tuple[list[str], list[str]]:
+        """Queues where a lease is over, and queues where a task's time has come."""
+        if due.queues is None:
+            return selection.queues_leased(self.execute), selection.queues_later(self.execute)
+        leased, later = [], []
+        for queue in dict.fromkeys(due.queues):
+            first = self.execute(selection.FIRST_DUE, (queue,)).fetchone()
+            assert first is not None
+            expires_ms, run_at_ms = first
+            if expires_ms is not None and expires_ms <= self.now_ms:
+                leased.append(queue)
+            if run_at_ms is not None and run_at_ms <= self.now_ms:
+                later.append(queue)
+        return leased, later
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def _standing(self, appends: Sequence[Append]) -> dict[str, int]:
+        """The number of each stream to append to (0: a new one), once all were found where they are expected. [LOG-2]
+
+        Raises:
+            VersionConflict: a stream has moved on.
+            SchemaMismatch: the store is founded in another format than this one writes.
+        """
+        numbers: dict[str, int] = {}
+        versions: dict[str, int] = {}
+        for append in appends:
+            stream = append.stream
+            if stream not in numbers:
+                numbers[stream], versions[stream] = self._stands_at(stream)
+            if versions[stream] != append.expected:
+                raise VersionConflict(
+                    f"{stream} stands at version {versions[stream]}, not {append.expected}: load it again",
+                    stream=stream,
+                    expected=append.expected,
+                    actual=versions[stream],
+                )
+            versions[stream] += len(append.envelopes)
+            if type(append.fold) is StoreFold and append.fold.format != FORMAT:
+                raise SchemaMismatch(
+                    f"a store of format {append.fold.format} was to be founded in a file of format {FORMAT}",
+                    found=append.fold.format,
+                    supported=FORMAT,
+                )
+        return numbers
+
+    def _stands_at(self, stream: str) -> tuple[int, int]:
+        category, _, id = stream.partition("/")
+        if category == rows.TASK and id in self._loaded:
+            loaded = self._loaded[id]
+            return (0, 0) if loaded is None else (loaded.number, loaded.fold.version)
+        row = self.execute(rows.STANDING, (category, id)).fetchone()
+        return (0, 0) if row is None else (row[0], row[1] or 0)
+
+    def _append(self, append: Append, numbers: dict[str, int]) -> None:
+        execute = self.execute
+        number = numbers[append.stream]
+        if number == 0:
+            category, _, id = append.stream.partition("/")
+            execute(INSERT_STREAM, (category, id))
+            number = numbers[append.stream] = self._connection.last_insert_rowid()
+        version = append.expected
+        for one in append.envelopes:
+            version += 1
+            if one.version != version:
+                raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
+            execute(
+                INSERT_EVENT,
+                (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.request, one.data_key,
+                 one.body, one.digest),
+            )  # fmt: skip
+        reach("commit.after_events")
+        fold = append.fold
+        if isinstance(fold, StoreFold):
+            execute(UPDATE_STORE, (fold.id, fold.version, fold.epoch))
+            self.store = fold
+        else:
+            self._save_appended(append, number, fold)
+        reach("commit.after_fold")
+
+    def _save_appended(self, append: Append, number: int, fold: TaskFold) -> None:
+        loaded = self._loaded.get(fold.id)
+        if append.expected == 0:
+            loaded = self._loaded[fold.id] = Loaded(number, fold, None)
+            if fold.tags:
+                rows.tag(self.execute, number, fold)
+        elif loaded is None:
+            # Decided without having been loaded: the row is written whole, whatever it was.
+            loaded = self._loaded[fold.id] = Loaded(number, fold, None)
+        self._save(loaded, fold)
+
+    def _save(self, loaded: Loaded, fold: TaskFold) -> None:
+        self.wrote = True
+        loaded.row = rows.save(self.execute, loaded.number, fold, gate_of(fold, self.now_ms), loaded.row)
+        loaded.fold = fold
+
+    def _let_in(self, number: int) -> None:
+        """[UPKEEP-2] Open the gate of a task whose time has come."""
+        loaded = self._by_number(number)
+        if loaded is not None:
+            self._save(loaded, loaded.fold)
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self.wrote = True
+        self.execute(statement, values)
+
+
+class UnitView:
+    """The port's view: what one unit sees of the transaction. Selections are made when they are first asked for."""
+
+    __slots__ = ("_claimed", "_due", "_transaction", "_unit", "epoch", "now_ms", "store")
+
+    def __init__(self, transaction: Transaction, unit: Unit) -> None:
+        self._transaction = transaction
+        self._unit = unit
+        self._claimed: list[TaskFold] | None = None
+        self._due: tuple[list[TaskFold], int] | None = None
+        self.now_ms = transaction.now_ms
+        self.store = transaction.store
+        self.epoch = 0 if transaction.store is None else transaction.store.epoch
+
+    @property
+    def claimed(self) -> Sequence[TaskFold]:
+        """The tasks that the unit's `claim` selects, in its order."""
+        if self._claimed is None:
+            assert self._unit.claim is not None
+            self._claimed = self._transaction.claim(self._unit.claim)
+        return self._claimed
+
+    @property
+    def due(self) -> Sequence[TaskFold]:
+        """Tasks of the unit's `due` whose lease is over, oldest expiry first; those whose time has come are let in."""
+        return self._look_for_due()[0]
+
+    @property
+    def let_in(self) -> int:
+        """How many tasks the unit's `due` let in."""
+        return self._look_for_due()[1]
+
+    def _look_for_due(self) -> tuple[list[TaskFold], int]:
+        if self._due is None:
+            assert self._unit.due is not None
+            self._due = self._transaction.due(self._unit.due)
+        return self._due
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task; None if there is no such stream."""
+        loaded = self._transaction.load(id)
+        return None if loaded is None else loaded.fold
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        return self._transaction.recorded(id, version)
+
+    def requested(self, request: str) -> Sequence[Envelope]:
+        """All events that carry this request, in order of position."""
+        return self._transaction.requested(request)

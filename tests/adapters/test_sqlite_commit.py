@@ -1,0 +1,344 @@
+"""Commits: whole or nothing, and no transaction and no turn left behind on any way out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sagalog import failpoints
+from sagalog.codec import seal
+from sagalog.errors import Closed, Conflict, Unavailable, VersionConflict
+from sagalog.kernel import events as e
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.ports import Append, Decided, Unit, View
+from sagalog.testing import ManualClock
+from sagalog_sqlite.store import SqliteStore
+from tests.adapters.sqlite_making import (
+    START_MS,
+    appended,
+    claiming,
+    created,
+    leased,
+    open_at,
+    owing,
+    raw,
+    seeing,
+    undo,
+    versions,
+    work,
+    writing,
+)
+from tests.adapters.sqlite_processes import hear, run, start
+
+COMMIT_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("commit."))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = open_at(path)
+    yield store
+    store.close()
+
+
+def failing(error: BaseException) -> Unit:
+    def decide(view: View) -> Decided:
+        raise error
+
+    return Unit(decide)
+
+
+def free(store: SqliteStore) -> bool:
+    """Whether somebody else can write at once: no turn is kept, no transaction is open."""
+    other = open_at(Path(store.path), turn_timeout_ms=50)
+    try:
+        return other.commit([]) == []
+    finally:
+        other.close()
+
+
+# --- units ----------------------------------------------------------------------------------------------------------
+
+
+def test_positions_and_versions_have_no_gaps_whatever_was_refused(store: SqliteStore) -> None:
+    refusal = Conflict("no")
+    answers = store.commit([writing("a", created(), leased()), failing(refusal), writing("b", created())])
+    assert answers == [2, refusal, 1]
+    with pytest.raises(ZeroDivisionError):
+        store.commit([writing("c", created()), failing(ZeroDivisionError())])
+    store.commit([writing("b", leased())])
+    with store.read() as snapshot:
+        events = snapshot.events(0, 10)
+        assert [(one.position, one.name) for one in events] == [
+            (1, "task/a@1"),
+            (2, "task/a@2"),
+            (3, "task/b@1"),
+            (4, "task/b@2"),
+        ]
+        assert snapshot.head() == (4, 4)
+
+
+def test_a_unit_sees_what_the_units_before_it_have_written(store: SqliteStore) -> None:
+    def look(view: View) -> tuple[int, int, int]:
+        task = view.task("a")
+        assert task is not None
+        return task.version, view.recorded("a", 2).version, len(view.requested("r"))
+
+    answers = store.commit(
+        [writing("a", created(), leased(), request="r"), seeing(look), claiming(work()), writing("b", created())]
+    )
+    assert answers == [2, (2, 2, 2), [], 1]
+    assert store.commit([claiming(work()), claiming(work())]) == [["b"], []]
+
+
+def test_an_append_to_a_stream_that_has_moved_on_is_refused_and_writes_nothing(store: SqliteStore) -> None:
+    store.commit([writing("a", created())])
+    task = TaskFold("a")
+    stale = Unit(lambda view: Decided((appended(task, [created()], view.now_ms),), None))
+
+    def half_stale(view: View) -> Decided:
+        good = appended(TaskFold("b"), [created()], view.now_ms)
+        return Decided((good, appended(task, [created()], view.now_ms)), None)
+
+    answers = store.commit([stale, Unit(half_stale)])
+    assert [(type(one), one.stream, one.expected, one.actual) for one in answers] == [
+        (VersionConflict, "task/a", 0, 1)
+    ] * 2
+    assert versions(store) == {"a": 1}
+
+
+def test_two_appends_to_one_stream_in_one_unit_follow_one_another(store: SqliteStore) -> None:
+    def decide(view: View) -> Decided:
+        first = appended(TaskFold("a"), [created()], view.now_ms)
+        assert isinstance(first.fold, TaskFold)
+        return Decided((first, appended(first.fold, [leased()], view.now_ms)), None)
+
+    assert store.commit([Unit(decide)]) == [None]
+    assert versions(store) == {"a": 2}
+
+
+def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
+    event = created()
+    gap = Append("task/a", 0, (seal("task/a", 2, START_MS, event),), TaskFold("a", 2))
+    with pytest.raises(ValueError, match="task/a@2"):
+        store.commit([Unit(lambda _: Decided((gap,), None))])
+    assert versions(store) == {}
+    assert free(store)
+
+
+def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteStore) -> None:
+    envelope = seal("store/s", 1, START_MS, e.Founded("s", 9))
+    [answer] = store.commit(
+        [Unit(lambda _: Decided((Append("store/s", 0, (envelope,), StoreFold("s", 1, 9, 0)),), None))]
+    )
+    assert answer.code == "schema_mismatch"
+    assert store.commit([]) == []
+
+
+def test_the_clock_is_read_once_a_commit_and_after_the_lock(path: Path) -> None:
+    class Counting(ManualClock):
+        reads = 0
+
+        def now_ms(self) -> int:
+            assert other.in_transaction is False
+            with pytest.raises(apsw.BusyError):
+                other.execute("BEGIN IMMEDIATE")
+            self.reads += 1
+            return START_MS + self.reads
+
+    open_at(path).close()
+    other, clock = raw(path), Counting()
+    store = open_at(path, clock)
+    seen = store.commit([seeing(lambda view: view.now_ms)] * 3)
+    assert seen == [START_MS + 1] * 3
+    store.close()
+
+
+# --- ways out -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", COMMIT_POINTS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_exception_at_any_point_leaves_whole_commits_and_a_free_turn(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, point: str, error: type[BaseException]
+) -> None:
+    def strike() -> None:
+        raise error
+
+    monkeypatch.setitem(failpoints.armed, point, strike)
+    with pytest.raises(error):
+        store.commit([writing("a", created(), leased()), writing("b", created(), leased())])
+    monkeypatch.delitem(failpoints.armed, point)
+    written = point == "commit.after_commit"
+    assert versions(store) == ({"a": 2, "b": 2} if written else {})
+    assert free(store)
+    assert store.commit([writing("c", created())]) == [1]
+
+
+def test_a_rollback_that_was_interrupted_is_made_up_for(store: SqliteStore) -> None:
+    writer = store._writer
+    assert writer is not None
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO streams(category, id) VALUES ('task', 'ghost')")
+    store.commit([writing("a", created())])
+    assert versions(store) == {"a": 1}
+
+
+@pytest.mark.parametrize("point", COMMIT_POINTS)
+def test_a_process_killed_at_any_point_leaves_whole_commits_and_all_that_it_acknowledged(
+    path: Path, point: str
+) -> None:
+    reached_a_commit = 2 if point in ("commit.after_events", "commit.after_fold") else 1
+    status, acknowledged = run(path, "committing", "t", 9, failpoint=f"{point}:{3 * reached_a_commit}")
+    assert status == -signal.SIGKILL
+    assert acknowledged == ["t0", "t1"]
+    store = open_at(path)
+    found = versions(store)
+    assert set(found.values()) == {3}
+    assert set(found) == ({"t0", "t1", "t2"} if point == "commit.after_commit" else {"t0", "t1"})
+    with store.read() as snapshot:
+        assert snapshot.check() == []
+        assert snapshot.counts(None) == {"q": {"completed": len(found)}}
+    assert store.commit([writing("next", created())]) == [1]
+    store.close()
+
+
+# --- the log is append-only -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET body = '{}' WHERE position = 1",
+        "UPDATE events SET position = 9",
+        "DELETE FROM events",
+        "INSERT OR REPLACE INTO events(position, stream, version, at_ms, type, schema, body, digest) "
+        "SELECT 1, stream, 7, at_ms, type, schema, body, digest FROM events",
+        "UPDATE streams SET id = 'b'",
+        "DELETE FROM streams",
+    ],
+)
+def test_the_log_refuses_every_change(store: SqliteStore, statement: str) -> None:
+    store.commit([writing("a", created())])
+    connection = store._writer
+    assert connection is not None
+    with pytest.raises(apsw.ConstraintError, match="append-only"):
+        connection.execute(statement)
+    assert versions(store) == {"a": 1}
+
+
+def test_nothing_is_ever_written_in_a_transaction_that_began_by_reading(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[str] = []
+    begun: dict[apsw.Connection, str] = {}
+
+    def trace(cursor: apsw.Cursor, statement: str, _: object) -> bool:
+        if statement.startswith("BEGIN"):
+            begun[cursor.connection] = statement
+        elif not cursor.is_readonly and not statement.startswith(("PRAGMA", "pragma", "COMMIT", "ROLLBACK")):
+            writes.append(begun.get(cursor.connection, "") if cursor.connection.in_transaction else "")
+        return True
+
+    def traced(connection: apsw.Connection) -> None:
+        connection.exec_trace = trace
+
+    monkeypatch.setattr(apsw, "connection_hooks", [traced])
+    store = open_at(path)
+    store.commit([writing("a", created(tags={"x": "y"}), leased()), writing("u", *owing("x"))])
+    store.commit([claiming(undo())])
+    with store.read() as snapshot:
+        assert snapshot.task("a") is not None
+    store.rebuild()
+    store.close()
+    assert len(writes) > 30
+    assert set(writes) == {"BEGIN IMMEDIATE"}
+
+
+# --- turns ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_keeps_the_file_locked_is_waited_for_and_then_named_unavailable(path: Path) -> None:
+    store = open_at(path, turn_timeout_ms=50)
+    store.commit([writing("a", created())])
+    other = start(path, "holding")
+    assert hear(other) == "held"
+    with pytest.raises(Unavailable, match="another program keeps it locked") as caught:
+        store.commit([writing("b", created())])
+    assert isinstance(caught.value.__cause__, apsw.BusyError)
+    assert versions(store) == {"a": 1}
+    other.communicate("\n", timeout=60)
+    assert store.commit([writing("b", created())]) == [1]
+    store.close()
+
+
+def test_who_has_the_turn_for_too_long_is_named(path: Path) -> None:
+    slow, quick = open_at(path), open_at(path, turn_timeout_ms=50)
+    caught: list[BaseException] = []
+
+    def decide(view: View) -> Decided:
+        try:
+            quick.commit([writing("b", created())])
+        except Unavailable as error:
+            caught.append(error)
+        return Decided((), "slow")
+
+    assert slow.commit([Unit(decide)]) == ["slow"]
+    assert "no turn to write within" in str(caught[0])
+    assert quick.commit([writing("b", created())]) == [1]
+    slow.close()
+    quick.close()
+
+
+def test_threads_share_a_store(store: SqliteStore) -> None:
+    def write(name: str) -> Callable[[], None]:
+        def run() -> None:
+            for number in range(25):
+                assert store.commit([writing(f"{name}{number}", created())]) == [1]
+
+        return run
+
+    threads = [threading.Thread(target=write(name)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(versions(store)) == 100
+
+
+# --- closing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_store_refuses_everything_and_can_be_closed_again(path: Path) -> None:
+    store = open_at(path)
+    with store.read() as snapshot:
+        store.close()
+        with pytest.raises(Closed):
+            snapshot.head()
+    store.close()
+    for use in (lambda: store.commit([]), store.rebuild, store.changes, lambda: store.wait_change(0, 1)):
+        with pytest.raises(Closed, match="open it again"):
+            use()
+    with pytest.raises(Closed), store.read():
+        pass
+
+
+def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
+    store = open_at(path)
+    store.commit([writing("a", created())])
+    store.close()
+    assert not path.with_name("store.db-wal").exists()
+    copy = path.with_name("copy.db")
+    copy.write_bytes(path.read_bytes())
+    again = open_at(copy)
+    assert versions(again) == {"a": 1}
+    again.close()

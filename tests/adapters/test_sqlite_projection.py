@@ -1,0 +1,430 @@
+"""The projection: what is saved beside the log, that the log always wins, and that what cannot be read stops nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from sagalog.codec import seal
+from sagalog.errors import SchemaMismatch, UnknownEvent
+from sagalog.kernel import events as e
+from sagalog.kernel.state import FOLD_FORMAT
+from sagalog.ports import Due, Query
+from sagalog.projection import columns
+from sagalog.testing import ManualClock
+from sagalog_sqlite import rebuilding
+from sagalog_sqlite.store import SqliteStore
+from tests.adapters.sqlite_making import (
+    START_MS,
+    TTL_MS,
+    claiming,
+    created,
+    founding,
+    leased,
+    open_at,
+    owing,
+    raw,
+    seeing,
+    tending,
+    undo,
+    work,
+    writing,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START_MS)
+
+
+@pytest.fixture
+def store(path: Path, clock: ManualClock) -> Iterator[SqliteStore]:
+    store = open_at(path, clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def behind(store: SqliteStore, path: Path) -> Iterator[apsw.Connection]:
+    """A connection that changes the file behind the store's back."""
+    connection = raw(path)
+    connection.set_busy_timeout(1_000)
+    yield connection
+    connection.close()
+
+
+def change(connection: apsw.Connection, id: str, **values: Any) -> None:
+    """Change columns of one task's row."""
+    for name, value in values.items():
+        connection.execute(
+            f"UPDATE tasks SET {name} = ? WHERE stream = (SELECT number FROM streams WHERE id = ?)",  # noqa: S608
+            (value, id),
+        )
+
+
+def plant(connection: apsw.Connection, id: str) -> None:
+    """Append an event of a newer version to a task's stream, as that version's log would hold it."""
+    number, version = connection.execute(
+        "SELECT stream, max(version) + 1 FROM events WHERE stream = (SELECT number FROM streams WHERE id = ?)", (id,)
+    ).get
+    one = seal(f"task/{id}", version, START_MS, e.Noted("later"))
+    connection.execute(
+        "INSERT INTO events(stream, version, at_ms, type, schema, body, digest) VALUES (?, ?, ?, 'praised', 1, ?, ?)",
+        (number, version, START_MS, one.body, one.digest),
+    )
+
+
+def row(store: SqliteStore, id: str) -> dict[str, Any]:
+    """A task's row as it is in the file."""
+    assert store._writer is not None
+    cursor = store._writer.execute(
+        "SELECT t.* FROM tasks t JOIN streams s ON s.number = t.stream WHERE s.id = ?", (id,)
+    )
+    names = [description[0] for description in cursor.description]
+    return dict(zip(names, next(cursor), strict=True))
+
+
+def steps_of(store: SqliteStore, *units: Any) -> list[str]:
+    """The statements that a commit of these units runs."""
+    statements: list[str] = []
+
+    def trace(_: apsw.Cursor, statement: str, __: object) -> bool:
+        statements.append(statement)
+        return True
+
+    assert store._writer is not None
+    store._writer.exec_trace = trace
+    store.commit(units)
+    store._writer.exec_trace = None
+    return statements
+
+
+# --- what is saved --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (created(priority=3, affinity="red", tags={"x": "y"}),),
+        (created(run_at_ms=START_MS + 5),),
+        (created(), leased()),
+        (created(), leased(ttl_ms=None)),
+        (created(), leased(), e.Heartbeat(1, TTL_MS, START_MS + 5_000, "half")),
+        (created(), leased(), e.Completed(1, {"n": 1})),
+        owing("x", "y"),
+        (*owing("x"), leased(2, "undo")),
+        (*owing("x"), e.CompensationWaived("undo-x", "gone"), e.Compensated("failed")),
+    ],
+)
+def test_a_row_says_what_its_fold_says_however_it_came_there(store: SqliteStore, events: tuple[Any, ...]) -> None:
+    store.commit([writing("at-once", *events)])
+    for event in events:
+        store.commit([writing("by-and-by", event)])
+    rows = []
+    for id in ("at-once", "by-and-by"):
+        with store.read() as snapshot:
+            fold, saved = snapshot.saved(f"task/{id}") or (None, {})
+            assert fold == snapshot.task(id)
+            assert fold is not None
+            assert saved == columns(fold)
+        rows.append({name: value for name, value in row(store, id).items() if name not in ("stream", "fold")})
+    assert rows[0] == rows[1]
+    store.rebuild()
+    assert {name: value for name, value in row(store, "at-once").items() if name not in ("stream", "fold")} == rows[0]
+
+
+def test_a_write_touches_no_more_columns_than_have_changed(store: SqliteStore) -> None:
+    store.commit([writing("t", created(), leased())])
+    renewal = steps_of(store, writing("t", e.Heartbeat(1, TTL_MS, START_MS + 5_000)))
+    assert [one for one in renewal if one.startswith("UPDATE")] == [
+        "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+    ]
+    note = steps_of(store, writing("t", e.Noted("seen")))
+    assert [one for one in note if one.startswith("UPDATE")] == [
+        "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE stream = ?"
+    ]
+
+
+# --- the log wins ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": 1},
+        {"version": 99},
+        {"format": FOLD_FORMAT - 1},
+        {"fold": "no json"},
+        {"fold": "[1,2,3]"},
+        {"fold": None},
+    ],
+)
+def test_a_saved_fold_that_cannot_be_trusted_is_folded_afresh(
+    store: SqliteStore, behind: apsw.Connection, damage: dict[str, Any]
+) -> None:
+    store.commit([writing("t", created(priority=7), e.Noted("one"))])
+    change(behind, "t", **damage)
+    with store.read() as snapshot:
+        fold = snapshot.task("t")
+    assert fold is not None
+    assert (fold.version, fold.priority) == (2, 7)
+    assert store.commit([seeing(lambda view: view.task("t")), claiming(work())]) == [fold, ["t"]]
+    assert (row(store, "t")["version"], row(store, "t")["format"]) == (3, FOLD_FORMAT)
+
+
+def test_a_task_without_a_row_is_read_and_written_from_the_log(store: SqliteStore, behind: apsw.Connection) -> None:
+    store.commit([writing("t", created())])
+    before = row(store, "t")
+    behind.execute("DELETE FROM tasks")
+    assert store.commit([claiming(work())]) == [[]]
+    assert store.commit([writing("t", e.Noted("seen"))]) == [2]
+    assert {**row(store, "t"), "version": 1, "fold": ""} == {**before, "fold": ""}
+    assert store.commit([claiming(work())]) == [["t"]]
+
+
+def test_a_row_without_a_stream_is_removed_by_the_claim_that_meets_it(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit([writing("t", created())])
+    behind.execute("INSERT INTO tasks(stream, queue, kind, gate, priority) VALUES (99, 'q', 'build', 'ready', -5)")
+    assert store.commit([claiming(work())]) == [["t"]]
+    assert behind.execute("SELECT count(*) FROM tasks").get == 1
+
+
+@pytest.mark.parametrize(
+    ("events", "gate"),
+    [
+        ((created(), leased()), "ready"),
+        ((created(), leased(), e.Completed(1)), "ready"),
+        (owing("x"), "ready"),
+    ],
+)
+def test_a_gate_that_is_not_what_the_log_gives_is_put_right_by_the_claim_that_meets_it(
+    store: SqliteStore, behind: apsw.Connection, events: tuple[Any, ...], gate: str
+) -> None:
+    store.commit([writing("wrong", *events), writing("right", created(priority=9))])
+    before = row(store, "wrong")
+    change(behind, "wrong", gate=gate)
+    assert store.commit([claiming(work())]) == [["right"]]
+    assert row(store, "wrong") == before
+
+
+def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_meets_it(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit([writing("wrong", created(), leased(ttl_ms=TTL_MS * 9)), writing("right", created(), leased())])
+    before = row(store, "wrong")
+    change(behind, "wrong", expires_ms=START_MS - 1)
+    clock = store._clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(TTL_MS)
+    assert store.commit([tending(Due(("q",), 64))]) == [["right"]]
+    assert row(store, "wrong") == before
+
+
+def test_a_gate_that_was_opened_stays_open_when_the_clock_steps_back(store: SqliteStore, clock: ManualClock) -> None:
+    store.commit([writing("t", created(run_at_ms=START_MS + 100))])
+    assert store.commit([tending(Due(None, 64)), claiming(work())]) == [[], []]
+    clock.advance(100)
+    assert store.commit([tending(Due(None, 64))]) == [[]]
+    clock.step(-3_600_000)
+    assert store.commit([claiming(work())]) == [["t"]]
+
+
+# --- what cannot be read --------------------------------------------------------------------------------------------
+
+
+def test_a_claim_puts_aside_what_it_cannot_read_and_takes_the_next(store: SqliteStore, behind: apsw.Connection) -> None:
+    """[LOG-5] No event is written for it, and it is not met again."""
+    store.commit([writing(id, created()) for id in "abcd"])
+    for id in "ac":
+        plant(behind, id)
+    assert store.commit([claiming(work(limit=2))]) == [["b", "d"]]
+    with store.read() as snapshot:
+        assert snapshot.unreadable() == ["a", "c"]
+        assert [one.fold.id for one in snapshot.find(Query())] == ["b", "d"]
+        with pytest.raises(UnknownEvent):
+            snapshot.task("a")
+        assert snapshot.head() == (8, 8)
+    again = steps_of(store, claiming(work()))
+    assert not [one for one in again if one.startswith(("UPDATE", "INSERT"))]
+
+
+def test_upkeep_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
+    store: SqliteStore, behind: apsw.Connection, clock: ManualClock
+) -> None:
+    store.commit([writing(id, created(), leased()) for id in "ab"])
+    store.commit([writing("later", created(run_at_ms=START_MS + 1)), writing("u", *owing("x"))])
+    for id in ("a", "later", "u"):
+        plant(behind, id)
+    clock.advance(TTL_MS)
+    assert store.commit([tending(Due(None, 64)), claiming(undo())]) == [["b"], []]
+    with store.read() as snapshot:
+        assert snapshot.unreadable() == ["a", "later", "u"]
+        assert [fold.id for fold in snapshot.over(clock.now_ms())] == ["b"]
+    assert store.commit([tending(Due(("q",), 1))]) == [["b"]]
+
+
+def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit([writing("new", created()), writing("old", created())])
+    change(behind, "new", format=FOLD_FORMAT + 1)
+    with store.read() as snapshot, pytest.raises(SchemaMismatch, match="'new'"):
+        snapshot.task("new")
+    [refusal, claimed] = store.commit([writing("new", e.Noted("seen")), claiming(work())])
+    assert (refusal.code, refusal.task, claimed) == ("schema_mismatch", "new", ["old"])
+
+
+def test_what_was_put_aside_comes_back_by_rebuilding_once_it_can_be_read(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit([writing("t", created())])
+    plant(behind, "t")
+    assert store.commit([claiming(work())]) == [[]]
+    assert store.rebuild() == 1
+    with store.read() as snapshot:
+        assert snapshot.unreadable() == ["t"]
+    behind.execute("DROP TRIGGER events_are_not_changed")
+    behind.execute("UPDATE events SET type = 'noted' WHERE type = 'praised'")
+    assert store.rebuild() == 1
+    assert store.commit([claiming(work())]) == [["t"]]
+
+
+# --- rebuilding -----------------------------------------------------------------------------------------------------
+
+
+def test_rebuilding_gives_the_same_rows_and_tags_and_removes_what_has_no_stream(
+    store: SqliteStore, behind: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "SLICE", 3)
+    store.commit([founding()])
+    for number in range(10):
+        store.commit([writing(f"t{number}", created(tags={"n": str(number), "all": "yes"}), leased())])
+    store.commit([writing("u", *owing("x"))])
+
+    def everything() -> list[Any]:
+        return [
+            behind.execute(statement).fetchall()
+            for statement in (
+                "SELECT * FROM tasks ORDER BY stream",
+                "SELECT * FROM tags ORDER BY name, value, stream",
+                "SELECT * FROM store",
+            )
+        ]
+
+    before = everything()
+    behind.execute("UPDATE tasks SET queue = 'other', priority = 5, fold = '[]' WHERE stream % 2")
+    behind.execute("DELETE FROM tasks WHERE stream % 3 = 0")
+    behind.execute("INSERT INTO tasks(stream, queue, gate) VALUES (77, 'q', 'ready')")
+    behind.execute("DELETE FROM tags WHERE stream % 2")
+    behind.execute("INSERT INTO tags VALUES ('all', 'no', 2), ('all', 'yes', 99), ('zzz', 'zzz', 3)")
+    behind.execute("UPDATE store SET id = 'x', version = 8, epoch = 3")
+    assert store.rebuild() == 11
+    assert everything() == before
+
+
+def test_rebuilding_lets_others_write_between_its_slices(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "SLICE", 2)
+    store.commit([writing(f"t{number}", created(tags={"n": str(number)})) for number in range(5)])
+    other = open_at(path)
+    turns = 0
+    release = store._ticket.release
+
+    def release_and_write() -> None:
+        nonlocal turns
+        release()
+        other.commit(
+            [writing("t0", e.Noted("seen")), writing("t4", e.Noted("seen")), writing(f"new{turns}", created())]
+        )
+        turns += 1
+
+    monkeypatch.setattr(store._ticket, "release", release_and_write)
+    assert store.rebuild() == 5
+    monkeypatch.undo()
+    assert turns > 4
+    with store.read() as snapshot:
+        listed = snapshot.find(Query())
+        assert len(listed) == 5 + turns
+        for one in listed:
+            fold, saved = snapshot.saved(f"task/{one.fold.id}") or (None, {})
+            assert (fold, saved) == (one.fold, columns(one.fold))
+            assert len(snapshot.history(f"task/{one.fold.id}")) == one.fold.version
+    other.close()
+
+
+# --- claims beyond the contract -------------------------------------------------------------------------------------
+
+
+def test_a_claim_orders_over_queues_and_kinds_by_affinity_then_priority_then_age(store: SqliteStore) -> None:
+    tasks = [
+        ("a", {"queue": "left", "kind": "x", "priority": 1}),
+        ("b", {"queue": "right", "kind": "y", "priority": 0}),
+        ("c", {"queue": "left", "kind": "z", "priority": 0}),
+        ("d", {"queue": "right", "kind": "x", "priority": 5, "affinity": "red"}),
+        ("e", {"queue": "left", "kind": "y", "priority": 7, "affinity": "blue"}),
+        ("f", {"queue": "other", "kind": "x", "priority": -9}),
+        ("g", {"queue": "left", "kind": "x", "priority": -1, "affinity": "red"}),
+    ]
+    store.commit([writing(id, created(**fields)) for id, fields in tasks])  # type: ignore[arg-type]
+
+    def order(**how: Any) -> list[str]:
+        claim = work("left", "right", "left", limit=how.pop("limit", 10), **how)
+        [answer] = store.commit([seeing(lambda view: [task.id for task in view.claimed], claim=claim)])
+        assert isinstance(answer, list)
+        return answer
+
+    assert order() == ["g", "b", "c", "a", "d", "e"]
+    assert order(affinities=("blue", "red")) == ["e", "g", "d", "b", "c", "a"]
+    assert order(affinities=("blue", "red"), limit=2) == ["e", "g"]
+    assert order(kinds=frozenset({"x"})) == ["g", "a", "d"]
+    assert order(kinds=frozenset({"x"}), affinities=("red", "none"), limit=2) == ["g", "d"]
+    assert order(limit=1) == ["g"]
+
+
+def test_an_undo_claim_takes_only_what_it_knows_all_of(store: SqliteStore) -> None:
+    store.commit([writing("xy", *owing("x", "y")), writing("x", *owing("x")), writing("z", *owing("z"))])
+
+    def order(kinds: frozenset[str] | None, limit: int = 10) -> Any:
+        claim = undo("q", "q", limit=limit, kinds=kinds)
+        return store.commit([seeing(lambda view: [task.id for task in view.claimed], claim=claim)])[0]
+
+    assert order(None) == ["xy", "x", "z"]
+    assert order(frozenset({"x"})) == ["x"]
+    assert order(frozenset({"x", "y"})) == ["xy", "x"]
+    assert order(frozenset({"y"})) == []
+    assert order(None, 2) == ["xy", "x"]
+
+
+def test_upkeep_is_bounded_and_oldest_first(store: SqliteStore, clock: ManualClock) -> None:
+    store.commit([writing(f"late{n}", created(queue="ab"[n % 2], run_at_ms=START_MS + 10 - n)) for n in range(6)])
+    store.commit([writing(f"lease{n}", created(queue="ab"[n % 2]), leased(ttl_ms=100 - n)) for n in range(6)])
+    clock.advance(100)
+    for due, over in (
+        (Due(("a",), 2), ["lease4", "lease2"]),
+        (Due(None, 4), ["lease5", "lease4", "lease3", "lease2"]),
+    ):
+        assert store.commit([tending(due)]) == [over]
+    # Six in all: two of queue a, then four more.
+    claim = work("a", "b", limit=10)
+    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6
+
+
+def test_tags_are_found_by_the_first_and_checked_by_the_log(store: SqliteStore, behind: apsw.Connection) -> None:
+    store.commit([writing("t", created(tags={"a": "1", "b": "2"})), writing("s", created(tags={"a": "1"}))])
+    behind.execute("INSERT INTO tags VALUES ('a', '9', 1), ('b', '2', 2)")
+    with store.read() as snapshot:
+        assert [one.fold.id for one in snapshot.find(Query(tags=(("a", "1"), ("b", "2"))))] == ["t"]
+        assert snapshot.find(Query(tags=(("a", "9"),))) == []
+        assert [one.fold.id for one in snapshot.find(Query(tags=(("b", "2"),)))] == ["t"]

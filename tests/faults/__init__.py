@@ -1,0 +1,1 @@
+"""Real processes and real files: killed, paused, out of disk, out of power."""

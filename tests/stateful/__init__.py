@@ -1,0 +1,1 @@
+"""Random machines: every store against the memory store, with equal answers and equal states."""

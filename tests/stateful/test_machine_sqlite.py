@@ -1,0 +1,49 @@
+"""SQLite against the memory oracle, in random runs with jumping clocks, reopening and crashes in the middle of commits."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from sagalog import Engine
+from sagalog.ports import Chance, Clock
+from sagalog.testing.machine import prove, store_machine
+from sagalog.testing.pairs import Open
+
+CRASH_POINTS = (
+    "commit.before_begin",
+    "commit.after_begin",
+    "commit.after_events",
+    "commit.after_fold",
+    "commit.before_commit",
+    "commit.after_commit",
+)
+
+
+@contextmanager
+def new_place() -> Iterator[Open]:
+    # In memory where there is such a file system: what is proved here does not depend on the disk.
+    shared_memory = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
+    folder = tempfile.mkdtemp(dir=shared_memory if shared_memory.is_dir() else None)
+
+    def open_(clock: Clock, chance: Chance) -> Engine:
+        return sagalog.open(f"sqlite:///{folder}/log.db", clock=clock, chance=chance, durability="normal")
+
+    yield open_
+    shutil.rmtree(folder)
+
+
+def test_sqlite_answers_as_the_oracle_does_whatever_happens() -> None:
+    prove(store_machine(new_place, CRASH_POINTS))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_sqlite_answers_as_the_oracle_does_in_a_long_campaign() -> None:
+    prove(store_machine(new_place, CRASH_POINTS), max_examples=2_000, stateful_step_count=80)
