@@ -1,0 +1,189 @@
+"""`create`: one task from the command line, or many from JSON lines, all or none.
+
+Rule: the names are those of `Engine.create`, on the command line with hyphens. What is refused is named by its option
+or by its line, and then nothing was written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import click
+import msgspec
+
+from sagalog import Compensation, Engine, InvalidValue, OverBound, Retry, SagalogError, Task, Unknown
+from sagalog.kernel.bounds import BATCH_COMMANDS_MAX
+from sagalog_cli import arguments, shapes
+from sagalog_cli.screen import show_line
+from sagalog_cli.session import Session, StoreCommand, actor_option, advised, pass_session, request_option
+
+UNSET: Final = msgspec.UNSET
+
+# Which of several the engine says in its own words; people count lines.
+_COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
+
+
+class NewTask(msgspec.Struct, forbid_unknown_fields=True):
+    """One line of `--many`: the arguments of `Engine.create` by name, times in milliseconds."""
+
+    kind: str
+    payload: Any = None
+    id: str | None = None
+    queue: str | msgspec.UnsetType = UNSET
+    priority: int | msgspec.UnsetType = UNSET
+    affinity: str | None = None
+    key: str | None = None
+    run_at_ms: int | None = None
+    retry: Retry | None = None
+    compensations: list[Compensation] | msgspec.UnsetType = UNSET
+    waive_compensation: str | None = None
+    tags: dict[str, str] | None = None
+    correlation_id: str | None = None
+    parent: str | None = None
+    trace: str | None = None
+    actor: str | None = None
+    cause: str | None = None
+    request: str | None = None
+
+
+@click.command("create", cls=StoreCommand, short_help="Create a task, or many from JSON lines.")
+@click.argument("kind", required=False)
+@click.argument("payload", callback=arguments.payload, required=False)
+@click.option("--many", is_flag=True, help="Read JSON lines from standard input, each an object of create's arguments.")
+@click.option("--id", help="The task's id; a ULID is drawn if left out.")
+@click.option("--queue", help="Where it waits.  [default: default]")
+@click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
+@click.option("--affinity", help="A hint that claims may ask for.")
+@click.option("--key", help="Groups tasks that share a cap.")
+@click.option(
+    "--run-at",
+    "run_at_ms",
+    metavar="TIME",
+    callback=arguments.instant,
+    help="Not due before: milliseconds, ISO 8601, or +10m from now.",
+)
+@click.option(
+    "--retry",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=arguments.retry,
+    help="A budget or delay, as in attempts_max=5; none is without end. Repeatable.",
+)
+@click.option(
+    "--compensation",
+    "compensations",
+    metavar="KIND[=JSON]",
+    multiple=True,
+    callback=arguments.compensations,
+    help="A planned undo, with params as JSON, or a JSON object with kind, params, reason, id. Repeatable.",
+)
+@click.option("--waive-compensation", metavar="REASON", help="Why this task may fail without any compensation.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", callback=arguments.tags, help="Repeatable.")
+@click.option("--correlation-id", help="What it belongs together with.")
+@click.option("--parent", metavar="ID", help="The task that it belongs to.")
+@click.option("--trace", help="A W3C traceparent.")
+@click.option("--cause", metavar="EVENT", help="The event because of which it is created, as in task/ID@7.")
+@actor_option
+@request_option
+@pass_session
+def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
+    """Create a task of KIND and print its id; PAYLOAD is JSON, `-` reads it from standard input.
+
+    The same --id or --request again, with the same content, gives the task that exists.
+
+    With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}; all are created
+    in one commit, or none.
+    """
+    wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {})}
+    if many:
+        if wanted:
+            raise click.UsageError(f"--many takes everything from the lines: leave out {_spelled(wanted)}")
+        tasks = _create_lines(session, actor)
+    else:
+        if "kind" not in wanted:
+            raise click.UsageError("Missing argument 'KIND': what is the task to do? (--many reads tasks from lines)")
+        tasks = [_create_one(session, actor, wanted)]
+
+    def show_ids() -> None:
+        for task in tasks:
+            show_line(task.id)
+
+    session.answer_each(lambda: map(shapes.task, tasks), show_ids)
+
+
+def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
+    given = wanted.pop("payload", None)
+    if given is arguments.STDIN:
+        given = arguments.Payload(arguments.read_json())
+    payload = None if given is None else given.value
+    with _store(session, actor) as engine:
+        try:
+            return engine.create(payload=payload, **wanted)
+        except Unknown as error:
+            raise advised(error, "repeat the command with that --id, or with the same --request") from error
+
+
+def _store(session: Session, actor: str) -> Engine:
+    """The engine; a store that had to be made is mentioned, since it may be a typo."""
+    engine, made = session.open_or_make(actor)
+    if made:
+        session.note("made", f"there was no store: made one at {session.url}")
+    return engine
+
+
+def _create_lines(session: Session, actor: str) -> list[Task]:
+    numbers: list[int] = []
+    specs: list[dict[str, Any]] = []
+    for number, line in arguments.read_lines():
+        if len(specs) == BATCH_COMMANDS_MAX:
+            raise OverBound(
+                f"line {number}: one commit holds at most {BATCH_COMMANDS_MAX:,} tasks; split the lines "
+                f"(as with `split -l {BATCH_COMMANDS_MAX}`) and create each part by itself",
+                bound="batch_commands",
+                maximum=BATCH_COMMANDS_MAX,
+                line=number,
+            )
+        numbers.append(number)
+        specs.append(_spec(number, line))
+    if not specs:
+        session.note("empty", "standard input held no line: nothing to create")
+        return []
+    with _store(session, actor) as engine:
+        try:
+            return engine.create_many(specs)
+        except SagalogError as error:
+            raise _by_line(error, numbers) from error
+
+
+def _spec(number: int, line: bytes) -> dict[str, Any]:
+    """The arguments that a line gives; what it leaves out is left out."""
+    place = f"line {number}"
+    try:
+        given = msgspec.convert(arguments.decode(line), NewTask)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
+    named = {name: getattr(given, name) for name in NewTask.__struct_fields__}
+    return {name: value for name, value in named.items() if value is not UNSET}
+
+
+def _by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
+    """The same refusal, naming the line instead of the index."""
+    if isinstance(error, Unknown):
+        return advised(error, "repeating is safe for lines with an id or request; look with `sagalog list` first")
+    index = error.fields.get("command")
+    if not isinstance(index, int):
+        return error
+    fields = {name: value for name, value in error.fields.items() if name != "command"}
+    reason = _COUNTED.sub("", error.message)
+    return type(error)(f"line {numbers[index]}: {reason}", **fields, line=numbers[index])
+
+
+def _spelled(wanted: dict[str, Any]) -> str:
+    """The arguments as they stand on the command line."""
+    params = click.get_current_context().command.params
+    return ", ".join(
+        max(param.opts, key=len) if isinstance(param, click.Option) else str(param.name).upper()
+        for param in params
+        if param.name in wanted
+    )

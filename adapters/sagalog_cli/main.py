@@ -1,0 +1,198 @@
+"""The command `sagalog`: which commands there are, and the one place where an error becomes a message and a status.
+
+Rule: a command is imported when it is called, so none pays for another, and one that is missing or slow to import hurts
+nobody else. Whatever is raised ends here as one sentence on standard error; a traceback is for defects, and asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+import click
+
+from sagalog import SagalogError
+from sagalog_cli import render
+from sagalog_cli.session import OutputFailed, Session, options
+
+
+class Place(NamedTuple):
+    """Where a command is found, and what the list of commands says of it."""
+
+    module: str
+    name: str
+    short_help: str
+
+
+# In the order in which one meets them; the list of commands is shown without importing any.
+COMMANDS: Final[dict[str, Place]] = {
+    "init": Place("sagalog_cli.writing", "init", "Make a new store."),
+    "create": Place("sagalog_cli.creating", "create", "Create a task, or many from JSON lines."),
+    "list": Place("sagalog_cli.reading", "list_tasks", "List tasks."),
+    "show": Place("sagalog_cli.reading", "show", "Show everything about a task."),
+    "history": Place("sagalog_cli.reading", "history", "Show a task's events as a timeline."),
+    "stats": Place("sagalog_cli.reading", "stats", "Count tasks and events."),
+    "stale": Place("sagalog_cli.reading", "stale", "List tasks whose lease is over."),
+    "recover": Place("sagalog_cli.writing", "recover", "Do all upkeep that is due."),
+    "cancel": Place("sagalog_cli.writing", "cancel", "Call a task off."),
+    "quarantine": Place("sagalog_cli.writing", "quarantine", "Take a task out of circulation."),
+    "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
+    "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
+    "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
+    "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
+    "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),
+}
+
+
+class Sagalog(click.Group):
+    """The group of all commands."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """The names of the commands that are installed."""
+        return [name for name in COMMANDS if _is_installed(name)]
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """The command, imported now; None if there is none."""
+        if name not in COMMANDS or not _is_installed(name):
+            return None
+        place = COMMANDS[name]
+        command = getattr(import_module(place.module), place.name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in click, which knows no similar names of commands that were not imported."""
+        if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            similar = get_close_matches(args[0], self.list_commands(context), n=1)
+            advice = f"; did you mean {similar[0]!r}?" if similar else ""
+            raise click.UsageError(f"No such command {args[0]!r}{advice}", context)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].short_help) for name in self.list_commands(context)])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run one command and end the process with its status; without `standalone_mode` give the status instead."""
+        words = sys.argv[1:] if args is None else list(args)
+        _spare_encodings()
+        try:
+            status = self._run(words, prog_name or "sagalog", complete_var, extra)
+        except KeyboardInterrupt:
+            # Once more, while the message of the first was on its way.
+            status = render.EXIT_STATUS["interrupted"]
+        _dismiss(sys.stdout, sys.stderr)
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+    def _run(self, words: list[str], prog_name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
+        # Read off the words, since what is wrong may come before `--json` is parsed.
+        as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
+        try:
+            if os.environ.get("_SAGALOG_COMPLETE"):
+                super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+            # Not `main` of click: it would end the process by itself where the reader of a pipe has gone.
+            with self.make_context(prog_name, words, **extra) as context:
+                self.invoke(context)
+            return render.EXIT_STATUS["ok"]
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except BrokenPipeError:
+            return render.EXIT_STATUS["pipe_closed"]
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can tell anybody
+            status, code, message, fields = _told(error)
+            # Where nobody reads standard error, the status still says it.
+            with suppress(OSError):
+                render.tell(code, message, fields, as_json)
+                if code == "bug" and os.environ.get("SAGALOG_TRACEBACK"):
+                    import traceback
+
+                    traceback.print_exception(error)
+            return status
+
+
+def _is_installed(name: str) -> bool:
+    return find_spec(COMMANDS[name].module) is not None
+
+
+def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
+    """An error as (status, code, sentence, fields)."""
+    if isinstance(error, SagalogError):
+        return render.exit_status(error), error.code, error.message, error.fields
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return _own("interrupted", "interrupted; whatever was answered is kept")
+    if isinstance(error, click.ClickException):
+        return _own("usage", error.format_message(), _help(error))
+    if isinstance(error, OutputFailed):
+        return _own("output", str(error))
+    if isinstance(error, OSError):
+        return _own("unavailable", f"the system refused: {error}")
+    hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
+    return _own("bug", f"{type(error).__name__}: {error}", {"hint": hint})
+
+
+def _own(code: str, message: str, fields: dict[str, object] | None = None) -> tuple[int, str, str, dict[str, object]]:
+    return render.EXIT_STATUS[code], code, message, fields or {}
+
+
+def _help(error: click.ClickException) -> dict[str, object]:
+    context = getattr(error, "ctx", None)
+    return {} if context is None else {"hint": f"{context.command_path} --help says how"}
+
+
+def _spare_encodings() -> None:
+    """A terminal that cannot spell a character gets it escaped, and no answer fails over it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _dismiss(*streams: Any) -> None:
+    """Let what a stream did not take go nowhere: the interpreter would try once more at its end, and complain."""
+    for stream in streams:
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
+@click.command(
+    "sagalog",
+    cls=Sagalog,
+    no_args_is_help=False,
+    params=options(of_group=True),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="The exit status says what to do next: 0 done, 2 wrong usage, 3 and 4 change the request, 5 look again, "
+    "6 wait and repeat, 7 repeat with the same identity, 8 call a human.",
+)
+@click.version_option(package_name="sagalog", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Look after a store of sagalog tasks: create them, watch them, settle what went wrong, audit the log.
+
+    --db and --json may stand before or behind the command. --db takes a URL (sqlite:///relative.db, sqlite:////absolute.db)
+    or the plain path of an SQLite file.
+    """
+    context.ensure_object(Session)

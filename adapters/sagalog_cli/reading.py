@@ -1,0 +1,144 @@
+"""Commands that read: `list`, `show`, `history`, `stale`, `stats`.
+
+Rule: they write nothing, and an empty answer is an answer: status 0, nothing on standard output, a note beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from sagalog import Engine, LogDamaged, NotFound, State, UnknownEvent
+from sagalog_cli import arguments, render, shapes
+from sagalog_cli.screen import show_line, show_table
+from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
+from sagalog_cli.timeline import timeline
+
+LISTED: Final = 50
+
+
+@click.command("list", cls=StoreCommand, short_help="List tasks.")
+@click.option("--queue", metavar="NAME", help="Only of this queue.")
+@click.option("--kind", metavar="NAME", help="Only of this kind.")
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=arguments.tags,
+    help="Only with this tag. Repeatable: all must fit.",
+)
+@click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="At most so many.")
+@click.option("--all", "everything", is_flag=True, help="However many there are.")
+@pass_session
+def list_tasks(
+    session: Session,
+    queue: str | None,
+    kind: str | None,
+    state: str | None,
+    tags: dict[str, str],
+    limit: int,
+    everything: bool,
+) -> None:
+    """List tasks in order of creation, those that fit everything given."""
+    with session.open() as engine:
+        # One more than is shown tells whether there are more.
+        found = engine.find(queue=queue, kind=kind, state=state, tags=tags, limit=None if everything else limit + 1)
+    shown = found if everything else found[:limit]
+    session.answer_each(lambda: map(shapes.task, shown), lambda: show_table(render.tasks(shown, now_ms())))
+    if len(found) > len(shown):
+        session.note("more", f"the first {limit} are shown and there are more: --limit {limit * 10} or --all")
+    if not found:
+        session.note("empty", "no task fits")
+
+
+@click.command("show", cls=StoreCommand, short_help="Show everything about a task.")
+@click.argument("id")
+@click.option("--full", is_flag=True, help="Clip nothing.")
+@pass_session
+def show(session: Session, id: str, full: bool) -> None:
+    """Show everything about a task as it is now."""
+    with session.open() as engine:
+        task = engine.get(id)
+    if task is None:
+        raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
+
+    def show_details() -> None:
+        show_table(render.details(task, now_ms(), full))
+        if task.compensations:
+            show_line("")
+            show_table(render.compensations(task.compensations, full))
+
+    session.answer(lambda: shapes.task(task), show_details)
+
+
+@click.command("history", cls=StoreCommand, short_help="Show a task's events as a timeline.")
+@click.argument("id")
+@click.option("--full", is_flag=True, help="With the whole body of each event.")
+@pass_session
+def history(session: Session, id: str, full: bool) -> None:
+    """Show every event of a task in order: its place, when it came, who caused it, what it says.
+
+    SINCE is the distance from the first event; due times and expiries are told as distances from their own event.
+    """
+    with session.open() as engine:
+        events = engine.history(id)
+    session.answer_each(
+        lambda: (shapes.recorded(one, full) for one in events), lambda: show_table(timeline(events, full))
+    )
+
+
+@click.command("stale", cls=StoreCommand, short_help="List tasks whose lease is over.")
+@pass_session
+def stale(session: Session) -> None:
+    """List tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
+    with session.open() as engine:
+        found = engine.stale()
+    session.answer_each(lambda: map(shapes.task, found), lambda: show_table(render.stale(found, now_ms())))
+    if not found:
+        session.note("empty", "no lease is over")
+
+
+@click.command("stats", cls=StoreCommand, short_help="Count tasks and events.")
+@click.option("--queue", metavar="NAME", help="Only the tasks of this queue.")
+@pass_session
+def stats(session: Session, queue: str | None) -> None:
+    """Count tasks by queue and state, and the events of the whole log."""
+    with session.open() as engine:
+        said = shapes.stats(engine.store_id, newest_position(engine), engine.counts(queue))
+
+    def show_counts() -> None:
+        show_line(f"store {said['store_id']}: {said['tasks']:,} tasks, {said['events']:,} events")
+        if said["queues"]:
+            show_line("")
+            show_table(render.counts(said["queues"]))
+
+    session.answer(lambda: said, show_counts)
+
+
+def newest_position(engine: Engine) -> int:
+    """The newest position of the log, which is how many events it holds: there are no gaps. [LOG-1]
+
+    Found by doubling and halving, some forty looks at one event each.
+    """
+    beyond = 1
+    while _has_event_beyond(engine, beyond):
+        beyond *= 2
+    below = 0
+    while below < beyond:
+        middle = (below + beyond) // 2
+        if _has_event_beyond(engine, middle):
+            below = middle + 1
+        else:
+            beyond = middle
+    return below
+
+
+def _has_event_beyond(engine: Engine, position: int) -> bool:
+    try:
+        return bool(engine.events(after=position, limit=1))
+    except (UnknownEvent, LogDamaged):
+        # It cannot be read, so it is there.
+        return True

@@ -1,0 +1,219 @@
+"""Tasks, faults and errors as people read them, and the one table from an error's code to an exit status.
+
+Rule: no other line of the command line names an exit status or lays out a task. Data is handed to `screen`, which makes
+it safe to show. Knows no store; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+
+from sagalog import Fault, LeaseRecord, SagalogError, Task, TaskCompensation, Tended
+from sagalog_cli import shapes
+from sagalog_cli.screen import Cell, Table, printable
+from sagalog_cli.times import distance, instant
+
+# The code of an error -> the status the process ends with. A code that is not here has the status of its branch, which
+# is its nearest base class that is here: what to do next is what the status says.
+EXIT_STATUS: Final[Mapping[str, int]] = {
+    "ok": 0,
+    "bug": 1,  # nobody foresaw it: report it
+    "usage": 2,  # the command line itself is wrong; the number is click's, and that of most tools
+    "rejected": 3,  # change the request
+    "not_found": 4,  # a rejection that scripts often treat apart
+    "conflict": 5,  # somebody was first: look again
+    "unavailable": 6,  # nothing was written: wait and repeat
+    "unknown": 7,  # it may have been written: repeat with the same identity
+    "corrupt": 8,  # stop and call a human
+    "output": 9,  # it is done, but the answer could not be written
+    "interrupted": 130,  # 128 + SIGINT, as shells have it
+    "pipe_closed": 141,  # 128 + SIGPIPE: the reader of the answer has gone
+}
+
+_COLOURS: Final = {
+    "pending": "cyan",
+    "running": "blue",
+    "compensating": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "compensated": "magenta",
+    "cancelled": "bright_black",
+    "quarantined": "bright_red",
+}
+SHOWN_CHARACTERS_MAX: Final = 1_000
+
+
+def exit_status(error: SagalogError) -> int:
+    """The status for an error: that of its own code, else that of its branch."""
+    codes = (base.code for base in type(error).__mro__ if issubclass(base, SagalogError))
+    return next((EXIT_STATUS[code] for code in codes if code in EXIT_STATUS), EXIT_STATUS["bug"])
+
+
+def tell(code: str, message: str, fields: Mapping[str, object], as_json: bool) -> None:
+    """Write an error to standard error: one sentence and perhaps a hint, or one JSON object."""
+    if as_json:
+        click.echo(shapes.encode(shapes.failure(code, message, fields)), err=True)
+        return
+    click.echo(f"error: {printable(message)}", err=True)
+    if "hint" in fields:
+        click.echo(f"hint: {printable(str(fields['hint']))}", err=True)
+
+
+def state(of: str) -> Cell:
+    """A state in its colour."""
+    return Cell(str(of), _COLOURS.get(of, ""))
+
+
+def tasks(listed: Sequence[Task], now_ms: int) -> Table:
+    """One row a task."""
+    head = ("ID", "STATE", "KIND", "QUEUE", "UPDATED", "OWNER")
+    rows = [
+        (
+            task.id,
+            state(task.state),
+            task.kind,
+            task.queue,
+            _ago(task.updated_ms, now_ms),
+            task.lease.owner if task.lease else "",
+        )
+        for task in listed
+    ]
+    return Table(head, rows)
+
+
+def stale(listed: Sequence[Task], now_ms: int) -> Table:
+    """One row a task whose lease is over: who held it, and since when it is over."""
+    head = ("ID", "STATE", "KIND", "QUEUE", "FENCE", "EXPIRED", "OWNER")
+    rows = [
+        (
+            task.id,
+            state(task.state),
+            task.kind,
+            task.queue,
+            str(task.lease.fence),
+            _ago(task.lease.expires_ms, now_ms),
+            task.lease.owner,
+        )
+        for task in listed
+        if task.lease is not None and task.lease.expires_ms is not None
+    ]
+    return Table(head, rows)
+
+
+def tended(listed: Sequence[Tended]) -> Table:
+    """One row a task that upkeep has touched."""
+    rows = [(one.task, ", ".join(one.events), state(one.state)) for one in listed]
+    return Table(("ID", "EVENTS", "STATE"), rows)
+
+
+def faults(found: Sequence[Fault]) -> Table:
+    """One row a fault, with the name of the event where it is one."""
+    rows = [(Cell(one.code, "red"), _place(one), one.text) for one in found]
+    return Table(("FAULT", "WHERE", "WHAT"), rows)
+
+
+def counts(queues: Mapping[str, Mapping[str, int]]) -> Table:
+    """One row a queue, one column a state that occurs."""
+    states = [name for name in _COLOURS if any(name in found for found in queues.values())]
+    rows = [(queue, *(str(found.get(name, 0)) for name in states)) for queue, found in sorted(queues.items())]
+    return Table(("QUEUE", *(name.upper() for name in states)), rows)
+
+
+def outcome(task: Task) -> str:
+    """One sentence about a task after an operator's write."""
+    said = f"{task.id} is {task.state}"
+    if task.cancel_requested and task.state == "running":
+        said += "; its owner is asked to stop"
+    if task.owed:
+        said += f"; owed: {', '.join(one.id for one in task.owed)}"
+    return said
+
+
+def details(task: Task, now_ms: int, full: bool) -> Table:
+    """Everything about a task, one line a field; fields that say nothing are left out."""
+    rows: list[tuple[str, Cell | str | None]] = [
+        ("task", task.id),
+        ("kind", task.kind),
+        ("queue", task.queue),
+        ("state", state(task.state)),
+        ("outcome", task.outcome),
+        ("code", task.code),
+        ("reason", task.reason),
+        ("error", None if task.error is None else _clipped(f"{task.error.code}: {task.error.message}", full)),
+        ("details", None if task.error is None else _json(task.error.details, full)),
+        ("lease", None if task.lease is None else _lease(task.lease, now_ms)),
+        ("cancel", "asked for" if task.cancel_requested else None),
+        ("due", f"{instant(task.run_at_ms)} ({distance(task.run_at_ms, now_ms)})" if task.state == "pending" else None),
+        ("attempt", str(task.attempt)),
+        ("leases", f"{task.leases}, newest fence {task.fence}"),
+        ("priority", str(task.priority)),
+        ("affinity", task.affinity),
+        ("key", task.key),
+        ("parent", task.parent),
+        ("predecessor", task.predecessor),
+        ("correlation", task.correlation_id),
+        ("trace", task.trace),
+        ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),
+        (
+            "policy",
+            " ".join(f"{name}={_setting(value)}" for name, value in msgspec.structs.asdict(task.policy).items()),
+        ),
+        ("progress", _json(task.progress, full)),
+        ("payload", _json(task.payload, full)),
+        ("result", _json(task.result, full)),
+        ("version", str(task.version)),
+        ("created", instant(task.created_ms)),
+        ("updated", instant(task.updated_ms)),
+    ]
+    return Table((), [(name, value) for name, value in rows if value is not None])
+
+
+def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
+    """One row a compensation, in order of registration; they are undone from the last to the first."""
+    rows = [
+        (
+            one.id,
+            one.kind,
+            Cell(one.status, "yellow" if one.status == "owed" else ""),
+            _json(one.params, full) or "",
+            one.reason or "",
+        )
+        for one in listed
+    ]
+    return Table(("COMPENSATION", "KIND", "STATUS", "PARAMS", "REASON"), rows)
+
+
+def _ago(time_ms: int, now_ms: int) -> Cell:
+    """A time for a listing: exact in a pipe, and how long ago on a terminal."""
+    return Cell(instant(time_ms), short=distance(time_ms, now_ms))
+
+
+def _lease(lease: LeaseRecord, now_ms: int) -> str:
+    until = "without end" if lease.expires_ms is None else f"until {instant(lease.expires_ms)}"
+    left = "" if lease.expires_ms is None else f" ({distance(lease.expires_ms, now_ms)})"
+    return f"{lease.owner} for {lease.purpose}, fence {lease.fence}, {until}{left}"
+
+
+def _place(fault: Fault) -> str:
+    if fault.stream is None:
+        return "store"
+    return fault.stream if fault.version is None else f"{fault.stream}@{fault.version}"
+
+
+def _setting(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _json(value: Any, full: bool) -> str | None:
+    return None if value is None else _clipped(shapes.encode(value), full)
+
+
+def _clipped(text: str, full: bool) -> str:
+    """The whole text, or its beginning and how much more there is."""
+    if full or len(text) <= SHOWN_CHARACTERS_MAX:
+        return text
+    return f"{text[:SHOWN_CHARACTERS_MAX]}… ({len(text) - SHOWN_CHARACTERS_MAX:,} characters more: --full)"

@@ -1,0 +1,124 @@
+"""Text for people: tables and lines, coloured on a terminal, plain and stable in a pipe.
+
+Rule: whatever is shown passes `printable` here, so nothing that was stored or typed can steer a terminal, reorder a
+line or forge one; markup in data is data. rich is imported only where a terminal is written to. Knows no task and no
+event.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import click
+
+_GAP: Final = "  "
+# A cell that says nothing still stands there, so that a script that counts columns counts right.
+_NOTHING: Final = "-"
+# A column narrower than this cannot be read; then it stands on a line of its own.
+_READABLE: Final = 30
+_INDENT: Final = 4
+
+
+class Cell(NamedTuple):
+    """A text; the colour a terminal may give it, in the words of rich; and a shorter text for a terminal, if any."""
+
+    text: str
+    style: str = ""
+    short: str = ""
+
+
+class Table(NamedTuple):
+    """Rows of cells under a head; an empty head is not shown."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+
+
+def printable(text: str) -> str:
+    r"""The text with every character that is not to be seen (a control, a direction mark) as `\x1b` or `\u202e`.
+
+    Line breaks too: one value is one line. Spaces of every kind stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or unicodedata.category(one) == "Zs" else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    known = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
+    if known is not None:
+        return known
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def show_table(table: Table) -> None:
+    """Write a table to standard output; nothing at all if it has no rows."""
+    if not table.rows:
+        return
+    if sys.stdout is not None and sys.stdout.isatty():
+        _show_on_terminal(table)
+    else:
+        click.echo("\n".join(_plain(table)))
+
+
+def show_line(text: str) -> None:
+    """Write one line to standard output."""
+    click.echo(printable(text))
+
+
+def _cell(given: Cell | str) -> Cell:
+    cell = Cell(given) if isinstance(given, str) else given
+    return cell._replace(text=printable(cell.text) or _NOTHING, short=printable(cell.short))
+
+
+def _plain(table: Table) -> list[str]:
+    rows = [[_cell(one).text for one in row] for row in table.rows]
+    if table.head:
+        rows.insert(0, list(table.head))
+    widths = [max(_width(text) for text in column) for column in zip(*rows, strict=True)]
+    # The last column stands as long as it is: nothing follows that would have to be aligned.
+    widths[-1] = 0
+    return [
+        _GAP.join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)) for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """How many columns a text takes: two for a wide character, none for one that sits on another."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
+    )
+
+
+def _show_on_terminal(table: Table) -> None:
+    """All columns as wide as they are, so that ids and times can be copied; the last folds, or hangs below its row."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    rows = [[Text(cell.short or cell.text, cell.style) for cell in map(_cell, row)] for row in table.rows]
+    if table.head:
+        rows.insert(0, [Text(name, "bold") for name in table.head])
+    widths = [max(text.cell_len for text in column) for column in zip(*rows, strict=True)]
+    indent = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    hangs = console.width - indent < min(widths[-1], _READABLE)
+    margin = _INDENT if hangs else indent
+    for row in rows:
+        line = Text()
+        for text, width in zip(row[:-1], widths, strict=False):
+            line.append_text(text).append(" " * (width - text.cell_len) + _GAP)
+        folded = row[-1].wrap(console, max(console.width - margin, _READABLE), overflow="fold")
+        if hangs:
+            line.rstrip()
+        for index, part in enumerate(folded if not hangs or row[-1].plain != _NOTHING else ()):
+            part.rstrip()
+            line.append("\n" + " " * margin if hangs or index else "").append_text(part)
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,193 @@
+"""What every command needs: which store, in which form to answer, and the two options that say so.
+
+Rule: a command answers through the Session alone, so that `--json` holds everywhere, standard output carries answers
+only, and remarks go to standard error. Knows how a store is opened and nothing of what is done with it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+import sagalog
+from sagalog import Engine, SagalogError, Unavailable
+from sagalog.system import SystemClock
+from sagalog_cli import shapes
+from sagalog_cli.screen import printable
+
+DEFAULT_URL: Final = "sqlite:///sagalog.db"
+
+# One letter before the colon is no scheme: it may be a drive, or a file called `a:b`.
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")
+
+
+class OutputFailed(Exception):
+    """The answer could not be written; what was asked for is done."""
+
+
+@dataclass
+class Session:
+    """One run of the command: the store's URL, and whether answers are JSON."""
+
+    url: str = DEFAULT_URL
+    as_json: bool = False
+
+    def open(self, actor: str | None = None) -> Engine:
+        """The engine on the store that the user named, which is never made: a typo makes no file.
+
+        Raises:
+            click.UsageError: no URL of a store, or one that would keep nothing.
+            Unavailable, Corrupt: as `sagalog.open`, with advice in the words of the command line.
+        """
+        try:
+            return self._open(False, actor)
+        except Unavailable as error:
+            if not _may_be_absent(error):
+                raise
+            raise advised(error, "`sagalog init` makes a new store; --db or SAGALOG_DB names another") from error
+
+    def open_or_make(self, actor: str | None = None) -> tuple[Engine, bool]:
+        """As `open`, but an absent store is made; the engine, and whether it was."""
+        try:
+            return self._open(False, actor), False
+        except Unavailable as error:
+            if not _may_be_absent(error):
+                raise
+        return self._open(True, actor), True
+
+    def _open(self, create: bool, actor: str | None) -> Engine:
+        if self.url.startswith("memory:"):
+            raise click.UsageError(f"--db: {self.url} would end with this command and keep nothing; name a file")
+        try:
+            return sagalog.open(self.url, create=create, actor=actor)
+        except ValueError as error:
+            raise click.UsageError(f"--db: {error}") from error
+
+    def answer(self, document: Callable[[], Any], show: Callable[[], None]) -> None:
+        """Give the whole answer: `document` in JSON, or `show` it to a person."""
+        self.answer_each(lambda: [document()], show)
+
+    def answer_each(self, documents: Callable[[], Iterable[Any]], show: Callable[[], None]) -> None:
+        """Give a listing: a line of JSON for each of `documents`, or `show` all to a person.
+
+        Raises:
+            OutputFailed: standard output cannot be written to. BrokenPipeError: its reader has gone.
+        """
+        if sys.stdout is None:
+            raise OutputFailed("the answer could not be written: standard output is closed")
+        try:
+            if self.as_json:
+                # JSON is UTF-8, whatever the terminal's encoding.
+                sys.stdout.buffer.writelines(shapes.encode(document).encode() + b"\n" for document in documents())
+            else:
+                show()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputFailed(f"the answer could not be written: {error}") from error
+
+    def note(self, code: str, message: str) -> None:
+        """Leave a remark on standard error."""
+        remark = shapes.encode(shapes.note(code, message)) if self.as_json else f"note: {printable(message)}"
+        with suppress(OSError):
+            click.echo(remark, err=True)
+
+
+def _may_be_absent(error: Unavailable) -> bool:
+    """Whether making the store could help: a store says which file it means, if it is one."""
+    path = error.fields.get("path")
+    return not isinstance(path, str) or (not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)))
+
+
+def now_ms() -> int:
+    """The time of this machine, for telling how long ago something was."""
+    return SystemClock().now_ms()
+
+
+def advised(error: SagalogError, advice: str) -> SagalogError:
+    """The same error with a hint for whoever sits at the command line."""
+    return type(error)(error.message, **{**error.fields, "hint": advice})
+
+
+def as_url(text: str) -> str:
+    """The URL of a store; a bare path is one of SQLite."""
+    return text if _SCHEME.match(text) else f"sqlite:///{text}"
+
+
+def _choose_store(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not value:
+        raise click.BadParameter("expected a URL or a path, found nothing")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(f"expected UTF-8, found {value!r}") from error
+    context.ensure_object(Session).url = as_url(value)
+
+
+def _choose_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).as_json = True
+
+
+def options(of_group: bool = False) -> list[click.Parameter]:
+    """`--db` and `--json`, before the command's name or behind it; the later one wins."""
+    return [
+        click.Option(
+            ["--db"],
+            metavar="URL",
+            # Only the group asks the environment, else it would win over what stands on the line.
+            envvar="SAGALOG_DB" if of_group else None,
+            expose_value=False,
+            callback=_choose_store,
+            help=f"The store: a URL, or the path of an SQLite file.  [default: {DEFAULT_URL}]",
+            show_envvar=of_group,
+        ),
+        click.Option(
+            ["--json"], is_flag=True, expose_value=False, callback=_choose_json, help="Answer in lines of JSON."
+        ),
+    ]
+
+
+class StoreCommand(click.Command):
+    """A command that also takes the options of the group, behind its own name."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params += options()
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def _user() -> str:
+    """Who runs the command, as the operating system has it: what is written by hand should say by whose."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+# How many of a listing: more than any store holds, and far from where integers end.
+LIMIT: Final = click.IntRange(1, 1_000_000_000)
+
+actor_option = click.option(
+    "--actor",
+    metavar="NAME",
+    envvar="SAGALOG_ACTOR",
+    default=_user,
+    show_default="the user who runs the command",
+    show_envvar=True,
+    help="Who asks, for the record.",
+)
+request_option = click.option("--request", metavar="NAME", help="An identity: repeated, it writes nothing twice.")

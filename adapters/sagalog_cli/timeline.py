@@ -1,0 +1,84 @@
+"""A task's history as a timeline: one row an event, told by its own fields.
+
+Rule: an event of any type is told without a line of code of its own, so that none is ever left out; what is large or
+said elsewhere is clipped, and `--full` shows it. Knows the shape of envelopes, not what the events mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sagalog import Failure, Recorded
+from sagalog_cli import shapes
+from sagalog_cli.screen import Cell, Table
+from sagalog_cli.times import duration, instant, offset
+
+_CLIPPED_CHARACTERS: Final = 80
+# The whole policy stands in every `created`; `show` and `--full` have it.
+_LEFT_OUT: Final = frozenset({"policy"})
+_COLOURS: Final = {
+    "completed": "green",
+    "compensated": "magenta",
+    "failed": "red",
+    "quarantined": "bright_red",
+    "lease_expired": "yellow",
+    "retried": "yellow",
+    "compensation_failed": "yellow",
+}
+
+
+def timeline(history: Sequence[Recorded], full: bool) -> Table:
+    """Position, version, time, distance from the first event, type, actor, details; with `full` the whole body."""
+    head = ("POS", "VER", "AT", "SINCE", "EVENT", "ACTOR", "DETAILS")
+    first_ms = history[0].at_ms if history else 0
+    rows = [
+        (
+            str(one.position),
+            str(one.version),
+            instant(one.at_ms),
+            offset(one.at_ms - first_ms),
+            Cell(one.type, _COLOURS.get(one.type, "")),
+            one.actor or "",
+            one.body if full else _details(one),
+        )
+        for one in history
+    ]
+    return Table((*head[:-1], "BODY") if full else head, rows)
+
+
+def _details(one: Recorded) -> str:
+    pieces = [
+        f"{_name(field)}={_told(field, value, one.at_ms)}"
+        for field, value in msgspec.structs.asdict(one.event).items()
+        if field not in _LEFT_OUT and value is not None and value != () and value is not False
+    ]
+    named = [f"{name}={value}" for name, value in (("request", one.request), ("cause", one.cause)) if value is not None]
+    return " ".join((*pieces, *named))
+
+
+def _name(field: str) -> str:
+    """Times are shown as such, so their unit goes."""
+    return field.removesuffix("_ms")
+
+
+def _told(field: str, value: Any, at_ms: int) -> str:
+    if field in ("expires_ms", "run_at_ms"):
+        # What was decided for later reads best from where the event stands.
+        return "now" if value == at_ms else offset(value - at_ms)
+    if field.endswith("_ms") and isinstance(value, int):
+        return duration(value) if field == "ttl_ms" else instant(value)
+    if isinstance(value, Failure):
+        return _clipped(f"{value.code}: {value.message}")
+    if isinstance(value, tuple):
+        return ",".join(getattr(one, "id", None) or str(one) for one in value)
+    if isinstance(value, str):
+        return _clipped(value)
+    return _clipped(shapes.encode(value), quoted=False)
+
+
+def _clipped(text: str, quoted: bool = True) -> str:
+    short = text if len(text) <= _CLIPPED_CHARACTERS else text[: _CLIPPED_CHARACTERS - 1] + "…"
+    return f'"{short}"' if quoted and (not short or " " in short) else short

@@ -1,0 +1,77 @@
+"""Times and durations: what a person types -> milliseconds -> what a person reads.
+
+Rule: inside there are whole milliseconds only [TIME-1]; text is always UTC and says so. Reads no clock: now is an
+argument.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+# Sixteen digits hold every time that the engine takes, and Python refuses to read some thousands.
+_DURATION: Final = re.compile(r"([0-9]{1,16})(ms|s|m|h|d|w)")
+_DURATIONS: Final = re.compile(rf"\+(?:{_DURATION.pattern})+")
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,16}")
+
+
+def parse_instant(text: str, now_ms: int) -> int:
+    """The milliseconds since 1970 of `1795301730740`, `2026-11-21T22:55:30Z` or `+1h30m` (from now).
+
+    Raises:
+        ValueError: none of these forms, or a date and time without a zone.
+    """
+    if _MILLISECONDS.fullmatch(text):
+        return int(text)
+    if _DURATIONS.fullmatch(text):
+        return now_ms + sum(int(count) * _UNITS_MS[unit] for count, unit in _DURATION.findall(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time; give milliseconds since 1970, ISO 8601 like 2026-11-21T22:55:30Z, or +10m "
+            f"(units: {', '.join(_UNITS_MS)})"
+        ) from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone; put Z behind a time in UTC, or an offset like +02:00")
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def instant(time_ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds, as in `2026-11-21T22:55:30.740Z`; plain milliseconds after the year 9999."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=time_ms)
+    except OverflowError:
+        return f"{time_ms} ms"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def duration(span_ms: int) -> str:
+    """A length of time in its two largest units, as in `950ms`, `1.204s`, `2m03s`, `3h04m`, `5d06h`."""
+    if span_ms < 0:
+        return "-" + duration(-span_ms)
+    if span_ms < 1_000:
+        return f"{span_ms}ms"
+    if span_ms < 60_000:
+        return f"{span_ms // 1_000}.{span_ms % 1_000:03}s"
+    for large, small in (("m", "s"), ("h", "m")):
+        many, rest = divmod(span_ms, _UNITS_MS[large])
+        if many < (60 if large == "m" else 24):
+            return f"{many}{large}{rest // _UNITS_MS[small]:02}{small}"
+    many, rest = divmod(span_ms, _UNITS_MS["d"])
+    return f"{many}d{rest // _UNITS_MS['h']:02}h"
+
+
+def offset(span_ms: int) -> str:
+    """A distance from a point in time, as in `+1.204s`; with a minus where the clock had stepped back."""
+    return duration(span_ms) if span_ms < 0 else f"+{duration(span_ms)}"
+
+
+def distance(time_ms: int, now_ms: int) -> str:
+    """How far off a time is, as in `in 4m10s` or `12.000s ago`."""
+    if time_ms > now_ms:
+        return f"in {duration(time_ms - now_ms)}"
+    return f"{duration(now_ms - time_ms)} ago"

@@ -1,0 +1,108 @@
+"""Commands that write, but for `create`: `init`, what operators do to a task, and upkeep.
+
+Rule: an operator's write names who asked, takes a `--request` as its identity, and answers with the task as it is now.
+"""
+
+from __future__ import annotations
+
+import click
+
+from sagalog import Task
+from sagalog_cli import render, shapes
+from sagalog_cli.screen import show_line, show_table
+from sagalog_cli.session import LIMIT, Session, StoreCommand, actor_option, pass_session, request_option
+
+
+@click.command("init", cls=StoreCommand, short_help="Make a new store.")
+@pass_session
+def init(session: Session) -> None:
+    """Make a new store; one that exists is opened, looked at and left as it is."""
+    engine, made = session.open_or_make()
+    with engine:
+        session.answer(
+            lambda: shapes.founded(engine, session.url, made),
+            lambda: show_line(f"{'made' if made else 'found'} store {engine.store_id} at {session.url}"),
+        )
+
+
+@click.command("cancel", cls=StoreCommand, short_help="Call a task off.")
+@click.argument("id")
+@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option("--now", is_flag=True, help="End its lease too, instead of asking its owner to stop.")
+@actor_option
+@request_option
+@pass_session
+def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str, request: str | None) -> None:
+    """Call a task off: at once where nobody holds it, else its owner is asked to stop.
+
+    What the task owes is compensated first. Asking again changes nothing.
+    """
+    with session.open(actor=actor) as engine:
+        _answer(session, engine.cancel(id, reason, now, request=request))
+
+
+@click.command("quarantine", cls=StoreCommand, short_help="Take a task out of circulation.")
+@click.argument("id")
+@click.option("--reason", metavar="TEXT", required=True, help="What a human has to look at.")
+@actor_option
+@request_option
+@pass_session
+def quarantine(session: Session, id: str, reason: str, actor: str, request: str | None) -> None:
+    """Take a task out of circulation until a human has looked; it ends here, and what it owes is named."""
+    with session.open(actor=actor) as engine:
+        _answer(session, engine.quarantine(id, reason, request=request))
+
+
+@click.command("note", cls=StoreCommand, short_help="Leave a remark on a task.")
+@click.argument("id")
+@click.argument("text")
+@click.option("--settles", multiple=True, metavar="COMPENSATION", help="Settled by hand, after the end. Repeatable.")
+@actor_option
+@request_option
+@pass_session
+def note(session: Session, id: str, text: str, settles: tuple[str, ...], actor: str, request: str | None) -> None:
+    """Leave a remark on a task, in any state.
+
+    After its end the remark may also settle compensations that are still owed.
+    """
+    with session.open(actor=actor) as engine:
+        _answer(session, engine.note(id, text, settles, request=request))
+
+
+@click.command("waive", cls=StoreCommand, short_help="Settle one owed compensation by word.")
+@click.argument("id")
+@click.argument("compensation")
+@click.option("--reason", metavar="TEXT", required=True, help="Why it need not be undone.")
+@actor_option
+@request_option
+@pass_session
+def waive(session: Session, id: str, compensation: str, reason: str, actor: str, request: str | None) -> None:
+    """Settle one owed COMPENSATION of a live task by word; `show` lists their ids."""
+    with session.open(actor=actor) as engine:
+        _answer(session, engine.waive(id, compensation, reason, request=request))
+
+
+@click.command("recover", cls=StoreCommand, short_help="Do all upkeep that is due.")
+@click.option("--limit", type=LIMIT, metavar="N", help="At most so many tasks.")
+@click.option(
+    "--unknown-kind",
+    "unknown_kinds",
+    multiple=True,
+    metavar="KIND",
+    help="A compensation kind that nobody can carry out: who owes one is quarantined. Repeatable.",
+)
+@pass_session
+def recover(session: Session, limit: int | None, unknown_kinds: tuple[str, ...]) -> None:
+    """Do all upkeep that is due: end leases that are over, let in what has become due, quarantine overdue undos.
+
+    One line for each task that was touched. Doing it again changes nothing more.
+    """
+    with session.open() as engine:
+        done = engine.recover(limit, unknown_kinds)
+    session.answer_each(lambda: map(shapes.tended, done), lambda: show_table(render.tended(done)))
+    if not done:
+        session.note("empty", "nothing was due")
+
+
+def _answer(session: Session, task: Task) -> None:
+    session.answer(lambda: shapes.task(task), lambda: show_line(render.outcome(task)))

@@ -1,0 +1,84 @@
+"""Events folded per second: typed ones, stored ones, and a whole store in an audit.
+
+Rule: the streams are those of whole lives, not of one kind of event, and are made before the time is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sagalog import Engine
+from sagalog.codec import Envelope, decode
+from sagalog.kernel.events import Recordable
+from sagalog.kernel.evolve import fold
+from sagalog.memory import MemoryStore
+from sagalog.projection import refold
+from sagalog.system import SystemClock
+from tests.bench import lives, stores
+from tests.bench.plan import Plan
+from tests.bench.report import Figure, Goal
+from tests.bench.rounds import interleave, spread
+
+_GOAL: Final = Goal(">=", 300_000)
+
+Typed = tuple[str, list[tuple[Recordable, int, int]]]
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Three ways in one run; the first has the goal."""
+    tasks, audited = (16, 8) if plan.tiny else (800, plan.count(1_200))
+    streams = _streams(tasks)
+    typed = [_typed(envelopes) for envelopes in streams]
+    events = sum(len(envelopes) for envelopes in streams)
+    times = max(1, plan.count(300_000) // events)
+    with stores.open_engine(plan.folder / "audited.db", "normal") as engine:
+        lives.lead(engine, audited)
+        sides = {
+            "fold": lambda: events * times / _fold(typed, times),
+            "decode": lambda: events / _decode_and_fold(streams),
+            "verify": lambda: _verify(engine),
+        }
+        rates = interleave(sides, plan.rounds)
+    kind = f"streams of {events / tasks:.1f} events"
+    yield Figure(f"fold typed events, {kind}", spread(rates["fold"]), "events/s", _GOAL)
+    yield Figure(f"decode stored bodies and fold, {kind}", spread(rates["decode"]), "events/s")
+    yield Figure(f"verify a store of {audited:,} tasks: digests and all", spread(rates["verify"]), "events/s")
+
+
+def _streams(tasks: int) -> list[list[Envelope]]:
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    engine = Engine(store, clock=clock)
+    ids = lives.lead(engine, tasks)
+    with store.read() as snapshot:
+        return [snapshot.history(f"task/{id}") for id in ids]
+
+
+def _typed(envelopes: Sequence[Envelope]) -> Typed:
+    id = envelopes[0].stream.partition("/")[2]
+    return id, [(decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes]
+
+
+def _fold(typed: Sequence[Typed], times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        for id, events in typed:
+            fold(id, events)
+    return time.perf_counter() - started
+
+
+def _decode_and_fold(streams: Sequence[Sequence[Envelope]]) -> float:
+    started = time.perf_counter()
+    for envelopes in streams:
+        refold(envelopes[0].stream.partition("/")[2], envelopes)
+    return time.perf_counter() - started
+
+
+def _verify(engine: Engine) -> float:
+    started = time.perf_counter()
+    report = engine.verify()
+    took = time.perf_counter() - started
+    assert report.ok, report.faults
+    return report.events / took

@@ -1,0 +1,81 @@
+"""Lifecycles per second of one caller, beside raw SQLite that writes the same rows in the same three commits.
+
+Rule: both sides of a round write as many rows and as many bytes to every table, and it is checked each round; each side
+has a fresh file a round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sagalog_sqlite.checkpoints import PAGES
+from tests.bench import raw, stores
+from tests.bench.plan import Plan
+from tests.bench.report import Figure, Goal
+from tests.bench.rounds import ratios, spread, take_turns
+from tests.bench.tape import Tape, record
+
+# About what one caller gets, for choosing how many make a round; and what share of raw SQLite is the goal.
+_A_SECOND: Final = {"full": 900, "normal": 2_400}
+_OF_RAW: Final = {"full": 0.6, "normal": 0.4}
+# Lifecycles of one turn: some milliseconds.
+_TURN: Final = 25
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """At full and at normal durability: sagalog, raw, and the one as a share of the other."""
+    turns = {durability: max(1, plan.count(a_second) // _TURN) for durability, a_second in _A_SECOND.items()}
+    tape = record(plan.folder / "tape.db", _TURN * max(turns.values()))
+    for durability in _A_SECOND:
+        contest = Contest(plan.folder, tape, durability)
+        taken = take_turns({"sagalog": contest.sagalog, "raw": contest.raw}, plan.rounds, turns[durability])
+        lifecycles = _TURN * turns[durability]
+        rates = {side: [lifecycles / seconds for seconds in rounds] for side, rounds in taken.items()}
+        label = f"lifecycles, durability {durability}"
+        yield Figure(f"{label}: sagalog", spread(rates["sagalog"]), "/s")
+        yield Figure(f"{label}: raw SQLite, the same rows", spread(rates["raw"]), "/s")
+        share = spread(ratios(rates["sagalog"], rates["raw"]))
+        yield Figure(f"{label}: sagalog of raw", share, "x", Goal(">=", _OF_RAW[durability]))
+
+
+class Contest:
+    """Two sides at one durability; what one wrote in a round is compared with what the other wrote."""
+
+    def __init__(self, folder: Path, tape: Tape, durability: str) -> None:
+        self._folder = folder
+        self._tape = tape
+        self._durability = durability
+        self._weight: dict[str, tuple[int, int]] | None = None
+
+    @contextmanager
+    def sagalog(self) -> Iterator[Callable[[], None]]:
+        """Lifecycles through the public calls."""
+        path = self._folder / f"{self._durability}-sagalog.db"
+        with stores.open_engine(path, self._durability) as engine:
+            yield partial(stores.live, engine, _TURN)
+        self._compare(path)
+        stores.remove(path)
+
+    @contextmanager
+    def raw(self) -> Iterator[Callable[[], None]]:
+        """The same by the raw writer."""
+        path = self._folder / f"{self._durability}-raw.db"
+        with raw.opened(path, self._tape, self._durability, PAGES) as writer:
+            yield partial(writer.live, _TURN)
+        last = self._tape.lifecycles[3 * writer.lifecycles - 2].claimed
+        assert last is not None
+        assert stores.rows_of(path, last) == stores.rows_of(self._tape.path, last), f"stream {last} differs"
+        self._compare(path)
+        stores.remove(path)
+
+    def _compare(self, path: Path) -> None:
+        """Both sides must have written equal weights, in every round."""
+        weight = stores.weigh(path)
+        if self._weight is None:
+            self._weight = weight
+        elif weight != self._weight:
+            raise AssertionError(f"one side wrote {weight}, the other {self._weight}")

@@ -1,0 +1,72 @@
+"""Measuring in rounds: sides take turns within one run, and what counts is the median.
+
+Rule: figures are compared only where they come from the same run, in alternating order, so that whatever slows the
+machine for a while slows every side of it. Knows nothing of what is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+
+# What gives a figure when it is called; and what opens something that does a little work each time it is called.
+Side = Callable[[], float]
+Worker = Callable[[], AbstractContextManager[Callable[[], object]]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What some rounds gave: their median, and the lowest and highest of them as the noise."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """The spread of at least one value."""
+    ordered = sorted(values)
+    return Spread(statistics.median(ordered), ordered[0], ordered[-1])
+
+
+def interleave(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
+    """Measure every side once a round, every other round in reverse order; side -> one figure a round."""
+    measured: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        names = list(sides)
+        for name in reversed(names) if number % 2 else names:
+            # A side shall not pay for the garbage of the one before it.
+            gc.collect()
+            measured[name].append(sides[name]())
+    return measured
+
+
+def take_turns(workers: Mapping[str, Worker], rounds: int, turns: int) -> dict[str, list[float]]:
+    """Have every worker do `turns` pieces of work a round, piece by piece in turns; worker -> seconds of each round.
+
+    A round opens all of them afresh and closes them at its end; neither counts. Pieces of some milliseconds let every
+    worker feel the same gusts of a machine or a disk that others use too.
+    """
+    measured: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        with ExitStack() as stack:
+            pieces = [(name, stack.enter_context(opened())) for name, opened in workers.items()]
+            gc.collect()
+            seconds = dict.fromkeys(workers, 0.0)
+            for turn in range(turns):
+                for name, piece in reversed(pieces) if turn % 2 else pieces:
+                    started = time.perf_counter()
+                    piece()
+                    seconds[name] += time.perf_counter() - started
+        for name, taken in seconds.items():
+            measured[name].append(taken)
+    return measured
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Round by round, one side over the other: a slow moment of the machine is in both and cancels out."""
+    return [one / other for one, other in zip(above, below, strict=True)]

@@ -1,0 +1,72 @@
+"""The suite `schema`: raw lifecycles under other page sizes and checkpoint thresholds, on the store's own schema.
+
+Rule: everything but the two is as in the store, and all variants take turns in one run. It measures what SQLite gives,
+so that these two choices of the store rest on figures that can be had again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from sagalog_sqlite.checkpoints import PAGES
+from sagalog_sqlite.creation import PAGE_SIZE
+from tests.bench import raw, stores
+from tests.bench.plan import Plan
+from tests.bench.report import Figure
+from tests.bench.rounds import ratios, spread, take_turns
+from tests.bench.tape import Tape, record
+
+SUMMARY: Final = "raw lifecycles under other page sizes and checkpoint thresholds"
+
+_PAGE_SIZES: Final = (1024, 2048, 4096, 8192)
+_THRESHOLDS: Final = (250, 1000, 4000)
+_A_SECOND: Final = {"full": 1_500, "normal": 5_000}
+# Lifecycles of one turn: some milliseconds.
+_TURN: Final = 25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """For how long."""
+    parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is shown (5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="about how long a variant takes in a round (0.5)")
+
+
+def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the others are compared with."""
+    return {"durability": "full and normal", "compared with": f"page {PAGE_SIZE}, checkpoint at {PAGES} pages"}
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    """Every pair of page size and threshold, at full and at normal durability, and its share of the store's own."""
+    plan = Plan(folder, 1, 0.02, tiny=True) if arguments.tiny else Plan(folder, arguments.rounds, arguments.seconds)
+    own = (PAGE_SIZE, PAGES)
+    variants = [own, *(one for one in product(_PAGE_SIZES, _THRESHOLDS) if one != own)]
+    turns = {durability: max(1, plan.count(a_second) // _TURN) for durability, a_second in _A_SECOND.items()}
+    tape = record(folder / "tape.db", _TURN * max(turns.values()))
+    for durability in _A_SECOND:
+        workers = {
+            f"{durability}, page {page:>4}, checkpoint at {pages:>4} pages": partial(
+                _opened, folder, tape, durability, page, pages
+            )
+            for page, pages in variants
+        }
+        taken = take_turns(workers, plan.rounds, turns[durability])
+        compared = taken[next(iter(workers))]
+        for name, rounds in taken.items():
+            share = spread(ratios(compared, rounds)).median
+            rates = spread(_TURN * turns[durability] / seconds for seconds in rounds)
+            yield Figure(f"{name}: {share:.2f}", rates, "/s")
+
+
+@contextmanager
+def _opened(folder: Path, tape: Tape, durability: str, page_size: int, pages: int) -> Iterator[Callable[[], None]]:
+    path = folder / f"{durability}-{page_size}-{pages}.db"
+    with raw.opened(path, tape, durability, pages, page_size) as writer:
+        yield partial(writer.live, _TURN)
+    stores.remove(path)

@@ -1,0 +1,58 @@
+"""What tests of several folders share: a clock that stands still, and engines over every store that is always there.
+
+Rule: a test that takes `open_engine` or `engine` runs once on each store, with time and chance of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from sagalog import Engine
+from sagalog.testing import ManualClock, SeededChance
+
+START_MS = 1_700_000_000_000
+
+OpenEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time for the test, standing still in the year 2023."""
+    return ManualClock(START_MS)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new store of each kind is made; that of SQLite can be opened several times."""
+    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'log.db'}"
+
+
+@pytest.fixture
+def open_engine(store_url: str, clock: ManualClock) -> Iterator[OpenEngine]:
+    """Open the store, as often as the test likes, with any argument of `sagalog.open`; all are closed afterwards."""
+    opened: list[Engine] = []
+
+    def open_(**arguments: object) -> Engine:
+        arguments = {"clock": clock, "chance": SeededChance(len(opened)), "durability": "normal", **arguments}
+        opened.append(sagalog.open(store_url, **arguments))  # type: ignore[arg-type]  # whatever the test gives
+        return opened[-1]
+
+    yield open_
+    for engine in opened:
+        engine.close()
+
+
+@pytest.fixture
+def engine(open_engine: OpenEngine) -> Engine:
+    """One engine over a new store of each kind."""
+    return open_engine()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Where a new SQLite store is made, for what only a store that outlives its process can show."""
+    return f"sqlite:///{tmp_path / 'log.db'}"
