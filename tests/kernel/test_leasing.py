@@ -269,8 +269,10 @@ def test_giving_back_has_no_budget_unless_the_policy_sets_one() -> None:
 def test_the_last_release_of_the_budget_ends_the_forward_work() -> None:
     """[ATTEMPT-2] [ATTEMPT-3]"""
     story = given(create(UNDO, releases_max=2), acquire()).when(release(1)).then(e.Released(1, 0)).given(acquire())
-    owing = story.when(release(2)).then(e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release"))
-    owing.when(release(2)).then_repeat(5)
+    tired = Failure("released", "tired")
+    ended = e.Failed(State.COMPENSATING, "releases_spent", tired, fence=2, verb="release")
+    story.when(release(2, "tired")).then(ended).when(release(2, "tired")).then_repeat(5)
+    story.when(release(2)).then(e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release"))
 
 
 def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_spent() -> None:
@@ -278,7 +280,7 @@ def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_s
     story = given(create(UNDO, releases_max=2), acquire(), fail(), acquire_undo())
     story = story.when(release(2, run_at_ms=40)).then(e.Released(2, 40)).given(acquire_undo())
     spent = story.when(release(3, "tired")).then(
-        e.Quarantined("undo_releases_spent", "tired", None, ("u1",), 3, "release")
+        e.Quarantined("undo_releases_spent", None, Failure("released", "tired"), ("u1",), 3, "release")
     )
     spent.when(release(3)).then_repeat(7)
 

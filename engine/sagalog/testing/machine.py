@@ -1,7 +1,7 @@
 """Random runs: workers race over one store, time jumps, the store dies, and the memory store says what is right.
 
     Machine = store_machine(new_place, crash_points=("commit.after_events", "commit.after_commit"))
-    prove(Machine, max_examples=60, stateful_step_count=40)
+    prove(Machine)
 
 Rule: a rule draws a command and hands it to the pair; it knows nothing of what should come of it. Interleavings are
 written as rules, one step of one worker at a time, without threads. A failing run is shrunk, and hypothesis prints how
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from sagalog.batch import Batch
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.task import Lease
 from sagalog.testing.pairs import Call, NewPlace, Pair, Side, Statistics
@@ -32,79 +31,14 @@ try:
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
 
-TTL_MS: Final = 100
-JUMPS: Final = (-3_600_000, -TTL_MS, -1, 3_600_000)
-UNDOS: Final = (
-    Compensation("remove", {"n": 1}, "left over", "one"),
-    Compensation("close", None, None, "two"),
-    Compensation("remove", {"n": 3}),
-)
-_SHORT: Final = {"delay_min_ms": 10, "delay_max_ms": 200}
-RETRIES: Final = (
-    None,
-    Retry(attempts_max=2, **_SHORT),
-    Retry(attempts_max=1, spent="quarantine"),
-    Retry(transient_max=1, quota_wait_max_ms=0, **_SHORT),
-    Retry(expiries_max=1, releases_max=1),
-    Retry(expiries_max=None, quota_wait_max_ms=TTL_MS, **_SHORT),
-    Retry(undo_attempts_max=1, undo_wait_ms=TTL_MS),
-)
-
-queues = st.sampled_from([["left"], ["right"], ["left", "right"]])
-owners = st.sampled_from(["ann", "bob", "eve"])
-ttls = st.sampled_from([TTL_MS, 5 * TTL_MS, None])
-requests = st.sampled_from([None] * 8 + ["r1", "r2", "r3", "r4"])
-delays = st.sampled_from([None, None, 0, TTL_MS])
-undos = st.lists(st.sampled_from(UNDOS), unique_by=lambda one: one.id, max_size=2)
-kinds = st.sampled_from([None, None, ["build"], ["build", "test"]])
-undo_kinds = st.sampled_from([None, None, ["remove"], ["remove", "close"]])
-values = st.sampled_from([None, {"n": 1}, "text", [1, 2.5, None]])
-texts = st.sampled_from(["one reason", "another reason"])
-budgets = st.sampled_from(["attempt", "attempt", "transient", "quota"])
-picks = st.integers(0, 9)
-creations = st.fixed_dictionaries(
-    {"kind": st.sampled_from(["build", "test"]), "queue": st.sampled_from(["left", "right"])},
-    optional={
-        "payload": values,
-        "priority": st.integers(-1, 1),
-        "affinity": st.sampled_from(["red", "blue"]),
-        "retry": st.sampled_from(RETRIES),
-        "compensations": undos,
-        "waive_compensation": st.just("it has no effects"),
-        "tags": st.just({"team": "red"}),
-        "request": requests,
-    },
-)
+def holds_work(machine: Any) -> bool:
+    """Whether somebody holds a lease for forward work."""
+    return bool(machine.pair.living("work"))
 
 
-# What a batch of the runs is made of: (batch, a task's id, some lease or None).
-BATCHED: Final[dict[str, Callable[[Batch, str, Lease | None], object]]] = {
-    "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
-    "note": lambda batch, id, _: batch.note(id, "seen"),
-    "cancel": lambda batch, id, _: batch.cancel(id),
-    "heartbeat": lambda batch, _, lease: lease and batch.heartbeat(lease, progress="half"),
-    "register": lambda batch, _, lease: lease and batch.register(lease, UNDOS[1]),
-    "complete": lambda batch, _, lease: lease and batch.complete(lease, "together"),
-    "release": lambda batch, _, lease: lease and batch.release(lease),
-    "fail": lambda batch, _, lease: lease and batch.fail(lease, "no way on", UNDOS),
-}
-
-# Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
-VERBS: Final = (
-    "acquire", "acquire_undo", "batch", "cancel", "claim", "claim_undo", "compensation_done", "compensation_failed",
-    "complete", "create", "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "note",
-    "quarantine", "rebuild", "recover", "register", "release", "repeat", "retry attempt", "retry quota",
-    "retry transient", "wait", "waive",
-)  # fmt: skip
-REFUSALS: Final = (
-    "already_exists", "already_settled", "blocked", "compensation_order", "compensation_required", "conflict",
-    "lease_held", "lease_lost", "not_found", "terminal_task", "wrong_state",
-)  # fmt: skip
-
-
-def has_leases(machine: Any) -> bool:
-    """Whether a worker has ever got a lease; late ones may write too."""
-    return bool(machine.pair.oracle.leases)
+def holds_undo(machine: Any) -> bool:
+    """Whether somebody holds a lease for undoing."""
+    return bool(machine.pair.living("undo"))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -145,12 +79,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.sound = True
         return succeeded
 
-    def with_lease(self, verb: str, pick: int, use: Callable[[Lease], Any], purpose: str | None = None) -> None:
-        """A verb of a lease: mostly one that lives, else any older copy."""
-        places = self.pair.living(purpose) if pick < 8 else []
-        places = places or list(reversed(range(len(self.pair.oracle.leases))))
-        if places:
-            place = places[pick % len(places)]
+    def with_lease(self, verb: str, pick: int, use: Callable[[Lease], Any], purpose: str) -> None:
+        """A verb of a lease that lives."""
+        living = self.pair.living(purpose)
+        if living:
+            place = living[pick % len(living)]
             self.run(verb, lambda side: use(side.leases[place]))
 
     def task(self, pick: int, *states: str) -> str:
@@ -168,11 +101,19 @@ class StoreMachine(RuleBasedStateMachine):
         """What a task owes."""
         return self.pair.memory.folds[id].owed() if id in self.pair.memory.folds else []
 
+    def undo_of(self, id: str, pick: int) -> str:
+        """The id of a task's compensation: the last that is owed, or any, settled ones too, or one of nobody."""
+        fold = self.pair.memory.folds.get(id)
+        known = [] if fold is None else list(fold.compensations)
+        owed = self.owed_of(id)
+        if owed and pick < 6:
+            return owed[-1]
+        return known[pick % len(known)] if known and pick < 9 else "unheard of"
+
     def turn(self, pick: int) -> str:
-        """The id of some compensation, mostly the one whose turn it is under the lease that `with_lease` will use."""
+        """The id of a compensation of the task whose lease `with_lease` will use."""
         living = self.pair.living("undo")
-        owed = self.owed_of(self.pair.oracle.leases[living[pick % len(living)]].task.id)
-        return owed[-1] if owed and pick < 7 else ("one", "two", "unheard of")[pick % 3]
+        return self.undo_of(self.pair.oracle.leases[living[pick % len(living)]].task.id, pick)
 
     # --- what callers do --------------------------------------------------------------------------------------
 
@@ -201,50 +142,42 @@ class StoreMachine(RuleBasedStateMachine):
         self.run("create_many", lambda side: side.engine.create_many(specs))
 
     @rule(
-        queues=queues, owner=owners, ttl_ms=ttls, limit=st.integers(1, 3), kinds=kinds, request=requests,
-        affinity=st.sampled_from([None, "red", ["blue", "red"]]),
+        undo=st.booleans(), queues=queues, owner=owners, ttl_ms=ttls, limit=st.integers(1, 3), kinds=kinds,
+        undo_kinds=undo_kinds, request=requests, affinity=st.sampled_from([None, "red", ["blue", "red"]]),
     )  # fmt: skip
-    def claim(self, **given: Any) -> None:
-        """Claim forward work."""
-        self.run("claim", lambda side: side.engine.claim(**given))
+    def claim(self, undo: bool, kinds: list[str] | None, undo_kinds: list[str] | None, **given: Any) -> None:
+        """Claim forward work, or undoing."""
+        if undo:
+            self.run("claim_undo", lambda side: side.engine.claim(purpose="undo", kinds=undo_kinds, **given))
+        else:
+            self.run("claim", lambda side: side.engine.claim(kinds=kinds, **given))
 
-    @rule(queues=queues, owner=owners, ttl_ms=ttls, limit=st.integers(1, 3), kinds=undo_kinds, request=requests)
-    def claim_undo(self, **given: Any) -> None:
-        """Claim undoing."""
-        self.run("claim_undo", lambda side: side.engine.claim(purpose="undo", **given))
+    @rule(pick=picks, undo=st.booleans(), owner=owners, ttl_ms=ttls, kinds=undo_kinds)
+    def acquire(self, pick: int, undo: bool, owner: str, ttl_ms: int | None, kinds: list[str] | None) -> None:
+        """Lease one task, for work or for undoing."""
+        id = self.task(pick, "compensating" if undo else "pending")
+        given: dict[str, Any] = {"purpose": "undo", "kinds": kinds} if undo else {}
+        verb = "acquire_undo" if undo else "acquire"
+        self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 
-    @rule(pick=picks, owner=owners, ttl_ms=ttls)
-    def acquire(self, pick: int, owner: str, ttl_ms: int | None) -> None:
-        """Lease one task for work."""
-        id = self.task(pick, "pending")
-        self.run("acquire", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms))
-
-    @rule(pick=picks, owner=owners, kinds=undo_kinds)
-    def acquire_undo(self, pick: int, owner: str, kinds: list[str] | None) -> None:
-        """Lease one task for undoing."""
-        id = self.task(pick, "compensating")
-        self.run(
-            "acquire_undo",
-            lambda side: side.engine.acquire(id, owner=owner, ttl_ms=TTL_MS, purpose="undo", kinds=kinds),
-        )
-
-    @rule(owner=owners, undos=undos, retry=st.sampled_from(RETRIES))
-    def fall_into_undoing(self, owner: str, undos: list[Compensation], retry: Retry | None) -> None:
+    @rule(owner=owners, undos=undos, retry=st.sampled_from(RETRIES), held=st.booleans())
+    def fall_into_undoing(self, owner: str, undos: list[Compensation], retry: Retry | None, held: bool) -> None:
         """The long way to a lease for undoing, in one rule, so that runs get there often."""
         id = self.new_id()
         first = UNDOS[:1]
         self.run("create", lambda side: side.engine.create("build", id=id, compensations=first, retry=retry))
         if self.run("acquire", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=TTL_MS)):
-            self.with_lease("fail", 0, lambda lease: lease.fail("no way on", undos))
-        self.run("acquire_undo", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=TTL_MS, purpose="undo"))
+            self.with_lease("fail", 0, lambda lease: lease.fail("no way on", undos), "work")
+        if held:
+            self.run("acquire_undo", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=TTL_MS, purpose="undo"))
 
     # --- what holders of leases do ----------------------------------------------------------------------------
 
-    @precondition(has_leases)
-    @rule(pick=picks, ttl_ms=st.none() | ttls, progress=st.none() | values)
-    def heartbeat(self, pick: int, ttl_ms: int | None, progress: Any) -> None:
+    @rule(pick=picks, ttl_ms=st.none() | ttls, progress=st.none() | values, undo=st.booleans())
+    def heartbeat(self, pick: int, ttl_ms: int | None, progress: Any, undo: bool) -> None:
         """Renew one lease."""
-        self.with_lease("heartbeat", pick, lambda lease: lease.heartbeat(ttl_ms, progress))
+        purpose = "undo" if undo else "work"
+        self.with_lease("heartbeat", pick, lambda lease: lease.heartbeat(ttl_ms, progress), purpose)
 
     @rule(places=st.lists(picks, max_size=4), ttl_ms=ttls)
     def heartbeat_many(self, places: list[int], ttl_ms: int | None) -> None:
@@ -256,54 +189,55 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.run("heartbeat_many", renew)
 
-    @precondition(has_leases)
+    @precondition(holds_work)
     @rule(pick=picks, undo=st.sampled_from(UNDOS))
     def register(self, pick: int, undo: Compensation) -> None:
         """Put an undo on record."""
         self.with_lease("register", pick, lambda lease: lease.register(undo), "work")
 
-    @precondition(has_leases)
-    @rule(pick=picks, reason=st.none() | texts, delay=delays)
-    def release(self, pick: int, reason: str | None, delay: int | None) -> None:
-        """Give a lease back."""
-        run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
-        self.with_lease("release", pick, lambda lease: lease.release(reason, run_at_ms))
+    @precondition(holds_work)
+    @rule(pick=picks, quick=st.booleans(), value=values, text=texts, delay=delays)
+    def give_up_or_be_done(self, pick: int, quick: bool, value: Any, text: str, delay: int | None) -> None:
+        """Complete, or give the lease back."""
+        if quick:
+            run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
+            purpose = "undo" if pick > 6 else "work"
+            self.with_lease("release", pick, lambda lease: lease.release(text, run_at_ms), purpose)
+        else:
+            self.with_lease("complete", pick, lambda lease: lease.complete(value), "work")
 
-    @precondition(has_leases)
+    @precondition(holds_work)
     @rule(pick=picks, error=texts, budget=budgets, delay=delays)
     def retry(self, pick: int, error: str, budget: Any, delay: int | None) -> None:
         """Fail for now."""
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
         self.with_lease(f"retry {budget}", pick, lambda lease: lease.retry(error, run_at_ms, budget), "work")
 
-    @precondition(has_leases)
-    @rule(pick=picks, result=values)
-    def complete(self, pick: int, result: Any) -> None:
-        """Be done."""
-        self.with_lease("complete", pick, lambda lease: lease.complete(result), "work")
-
-    @precondition(has_leases)
+    @precondition(holds_work)
     @rule(pick=picks, reason=texts, undos=undos, waiver=st.none() | texts)
     def fail(self, pick: int, reason: str, undos: list[Compensation], waiver: str | None) -> None:
         """Fail for good."""
         self.with_lease("fail", pick, lambda lease: lease.fail(reason, undos, waiver), "work")
 
-    @precondition(lambda self: self.pair.living("undo"))
-    @rule(pick=picks)
-    def compensation_done(self, pick: int) -> None:
-        """An undo is done, mostly the one whose turn it is."""
-        id = self.turn(pick)
-        self.with_lease("compensation_done", pick, lambda lease: lease.compensation_done(id), "undo")
-
-    @precondition(lambda self: self.pair.living("undo"))
-    @rule(pick=picks, error=texts, delay=delays)
-    def compensation_failed(self, pick: int, error: str, delay: int | None) -> None:
-        """An undo failed."""
+    @precondition(holds_undo)
+    @rule(pick=picks, done=st.booleans(), error=texts, delay=delays)
+    def undo(self, pick: int, done: bool, error: str, delay: int | None) -> None:
+        """An undo is done, or failed; mostly the one whose turn it is."""
         id = self.turn(pick)
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
-        self.with_lease(
-            "compensation_failed", pick, lambda lease: lease.compensation_failed(id, error, run_at_ms), "undo"
-        )
+        if done:
+            self.with_lease("compensation_done", pick, lambda lease: lease.compensation_done(id), "undo")
+        else:
+            self.with_lease(
+                "compensation_failed", pick, lambda lease: lease.compensation_failed(id, error, run_at_ms), "undo"
+            )
+
+    @precondition(lambda self: self.pair.oracle.leases)
+    @rule(pick=st.integers(0, 99), verb=st.sampled_from(sorted(LATE)))
+    def late(self, pick: int, verb: str) -> None:
+        """Some copy of a lease, mostly one that has ended long ago, is used once more."""
+        place = pick % len(self.pair.oracle.leases)
+        self.run(f"late {verb}", lambda side: LATE[verb](side.leases[place]))
 
     # --- what operators do ------------------------------------------------------------------------------------
 
@@ -319,20 +253,17 @@ class StoreMachine(RuleBasedStateMachine):
         id = self.task(pick, "running", "compensating")
         self.run("quarantine", lambda side: side.engine.quarantine(id, reason, request=request))
 
-    @rule(pick=picks, text=texts, settles=st.booleans(), request=requests)
-    def note(self, pick: int, text: str, settles: bool, request: str | None) -> None:
-        """Leave a remark, which may settle something."""
-        id = self.task(pick, *(["quarantined"] if settles else []))
-        owed = self.owed_of(id) if settles else []
-        self.run("note", lambda side: side.engine.note(id, text, owed, request=request))
-
-    @rule(pick=picks, reason=texts, request=requests)
-    def waive(self, pick: int, reason: str, request: str | None) -> None:
-        """Settle an undo by word."""
-        id = self.task(pick, "compensating", "running")
-        owed = [*self.owed_of(id), "one", "unheard of"]
-        undo = owed[pick % len(owed)]
-        self.run("waive", lambda side: side.engine.waive(id, undo, reason, request=request))
+    @rule(pick=picks, text=texts, verb=st.sampled_from(["note", "settle", "waive"]), request=requests)
+    def say(self, pick: int, text: str, verb: str, request: str | None) -> None:
+        """Leave a remark, settle by a remark what a quarantine left, or settle by word what is owed."""
+        if verb == "waive":
+            id = self.task(pick, "compensating", "running")
+            undo = self.undo_of(id, pick)
+            self.run("waive", lambda side: side.engine.waive(id, undo, text, request=request))
+        else:
+            id = self.task(pick, *(["quarantined"] if verb == "settle" else []))
+            owed = self.owed_of(id) if verb == "settle" else []
+            self.run("note", lambda side: side.engine.note(id, text, owed, request=request))
 
     @rule(limit=st.none() | st.integers(1, 2), unknown=st.sampled_from([(), (), ("close",)]))
     def recover(self, limit: int | None, unknown: tuple[str, ...]) -> None:
@@ -415,7 +346,7 @@ def store_machine(new_place: NewPlace, crash_points: tuple[str, ...] = ()) -> ty
     return type("StoreMachine", (StoreMachine,), members)
 
 
-def prove(machine: type[StoreMachine], max_examples: int = 60, stateful_step_count: int = 40) -> None:
+def prove(machine: type[StoreMachine], max_examples: int = 120, stateful_step_count: int = 50) -> None:
     """Run a machine, and see that the whole run met every verb, every refusal and every crash point.
 
     Raises:

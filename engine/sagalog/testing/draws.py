@@ -1,0 +1,96 @@
+"""What the random runs draw: few names and few values, so that commands meet one another.
+
+Rule: values only; the rules that use them stand in `machine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from sagalog.batch import Batch
+from sagalog.kernel.values import Compensation, Retry
+from sagalog.task import Lease
+
+TTL_MS: Final = 100
+JUMPS: Final = (-3_600_000, -TTL_MS, -1, 3_600_000)
+UNDOS: Final = (
+    Compensation("remove", {"n": 1}, "left over", "one"),
+    Compensation("close", None, None, "two"),
+    Compensation("remove", {"n": 3}),
+)
+_SHORT: Final = {"delay_min_ms": 10, "delay_max_ms": 200}
+RETRIES: Final = (
+    None,
+    Retry(attempts_max=2, **_SHORT),
+    Retry(attempts_max=1, spent="quarantine"),
+    Retry(transient_max=1, quota_wait_max_ms=0, **_SHORT),
+    Retry(expiries_max=1, releases_max=1),
+    Retry(expiries_max=None, quota_wait_max_ms=TTL_MS, **_SHORT),
+    Retry(undo_attempts_max=1, undo_wait_ms=TTL_MS),
+)
+
+queues = st.sampled_from([["left"], ["right"], ["left", "right"]])
+owners = st.sampled_from(["ann", "bob", "eve"])
+ttls = st.sampled_from([TTL_MS, 5 * TTL_MS, None])
+requests = st.sampled_from([None] * 8 + ["r1", "r2", "r3", "r4"])
+delays = st.sampled_from([None, None, 0, TTL_MS])
+undos = st.lists(st.sampled_from(UNDOS), unique_by=lambda one: one.id, max_size=2)
+kinds = st.sampled_from([None, None, ["build"], ["build", "test"]])
+undo_kinds = st.sampled_from([None, None, ["remove"], ["remove", "close"]])
+values = st.sampled_from([None, {"n": 1}, "text", [1, 2.5, None]])
+texts = st.sampled_from(["one reason", "another reason"])
+budgets = st.sampled_from(["attempt", "transient", "quota"])
+picks = st.integers(0, 9)
+creations = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["build", "test"]), "queue": st.sampled_from(["left", "right"])},
+    optional={
+        "payload": values,
+        "priority": st.integers(-1, 1),
+        "affinity": st.sampled_from(["red", "blue"]),
+        "retry": st.sampled_from(RETRIES),
+        "compensations": undos,
+        "waive_compensation": st.just("it has no effects"),
+        "tags": st.just({"team": "red"}),
+        "request": requests,
+    },
+)
+
+
+# What a batch of the runs is made of: (batch, a task's id, some lease or None).
+BATCHED: Final[dict[str, Callable[[Batch, str, Lease | None], object]]] = {
+    "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
+    "note": lambda batch, id, _: batch.note(id, "seen"),
+    "cancel": lambda batch, id, _: batch.cancel(id),
+    "heartbeat": lambda batch, _, lease: lease and batch.heartbeat(lease, progress="half"),
+    "register": lambda batch, _, lease: lease and batch.register(lease, UNDOS[1]),
+    "complete": lambda batch, _, lease: lease and batch.complete(lease, "together"),
+    "release": lambda batch, _, lease: lease and batch.release(lease),
+    "fail": lambda batch, _, lease: lease and batch.fail(lease, "no way on", UNDOS),
+}
+
+# What a worker says who has not noticed that it lost its lease.
+LATE: Final[dict[str, Callable[[Lease], object]]] = {
+    "heartbeat": lambda lease: lease.heartbeat(progress="late"),
+    "register": lambda lease: lease.register(UNDOS[0]),
+    "release": lambda lease: lease.release("late"),
+    "retry": lambda lease: lease.retry("late"),
+    "complete": lambda lease: lease.complete("late"),
+    "fail": lambda lease: lease.fail("late", UNDOS),
+    "compensation_done": lambda lease: lease.compensation_done("one"),
+    "compensation_failed": lambda lease: lease.compensation_failed("one", "late"),
+}
+
+# Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
+VERBS: Final = (
+    "acquire", "acquire_undo", "batch", "cancel", "claim", "claim_undo", "compensation_done", "compensation_failed",
+    "complete", "create", "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "note",
+    "quarantine", "rebuild", "recover", "register", "release", "repeat", "retry attempt", "retry quota",
+    "retry transient", "wait", "waive",
+)  # fmt: skip
+REFUSALS: Final = (
+    "already_exists", "already_settled", "blocked", "compensation_order", "compensation_required", "conflict",
+    "lease_held", "lease_lost", "not_found", "terminal_task", "wrong_state",
+)  # fmt: skip
