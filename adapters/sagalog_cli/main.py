@@ -112,6 +112,9 @@ class Sagalog(click.Group):
             # Not `main` of click: it would end the process by itself where the reader of a pipe has gone.
             with self.make_context(prog_name, words, **extra) as context:
                 self.invoke(context)
+            if sys.stdout is not None:
+                # Now, while a failure can still be told.
+                sys.stdout.flush()
             return render.EXIT_STATUS["ok"]
         except click.exceptions.Exit as end:
             return end.exit_code

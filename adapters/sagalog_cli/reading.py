@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from sagalog import Engine, LogDamaged, NotFound, State, UnknownEvent
+from sagalog import NotFound, State
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.screen import show_line, show_table
 from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
@@ -107,7 +107,7 @@ def stale(session: Session) -> None:
 def stats(session: Session, queue: str | None) -> None:
     """Count tasks by queue and state, and the events of the whole log."""
     with session.open() as engine:
-        said = shapes.stats(engine.store_id, newest_position(engine), engine.counts(queue))
+        said = shapes.stats(engine.store_id, engine.newest_position(), engine.counts(queue))
 
     def show_counts() -> None:
         show_line(f"store {said['store_id']}: {said['tasks']:,} tasks, {said['events']:,} events")
@@ -117,28 +117,3 @@ def stats(session: Session, queue: str | None) -> None:
 
     session.answer(lambda: said, show_counts)
 
-
-def newest_position(engine: Engine) -> int:
-    """The newest position of the log, which is how many events it holds: there are no gaps. [LOG-1]
-
-    Found by doubling and halving, some forty looks at one event each.
-    """
-    beyond = 1
-    while _has_event_beyond(engine, beyond):
-        beyond *= 2
-    below = 0
-    while below < beyond:
-        middle = (below + beyond) // 2
-        if _has_event_beyond(engine, middle):
-            below = middle + 1
-        else:
-            beyond = middle
-    return below
-
-
-def _has_event_beyond(engine: Engine, position: int) -> bool:
-    try:
-        return bool(engine.events(after=position, limit=1))
-    except (UnknownEvent, LogDamaged):
-        # It cannot be read, so it is there.
-        return True

@@ -66,7 +66,7 @@ class Batch:
     ) -> str:
         """Record a creation with the arguments of `Engine.create`; its id, so that later commands can name it."""
         task = self._draw_id() if id is None else id
-        self._add(forms.create(kind, payload, id=task, **arguments), actor, request, cause)
+        self._add(forms.create(kind, payload, id=task, **arguments), actor, request, cause, drawn=id is None)
         return task
 
     def cancel(
@@ -136,13 +136,21 @@ class Batch:
         jitter = self._desk.jitter()
         self._hold(lease, forms.fail_compensation(lease.task.id, lease.fence, id, error, run_at_ms, jitter))
 
-    def _add(self, command: c.Command, actor: str | None, request: str | None, cause: str | None = None) -> None:
+    def _add(
+        self,
+        command: c.Command,
+        actor: str | None,
+        request: str | None,
+        cause: str | None = None,
+        drawn: bool = False,
+    ) -> None:
         self._append(
             Step(
                 command,
                 forms.optional_name(actor, "actor") or self._actor,
                 forms.optional_name(cause, "cause"),
                 forms.optional_name(request, "request"),
+                drawn=drawn,
             )
         )
 

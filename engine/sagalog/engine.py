@@ -137,7 +137,7 @@ class Engine:
             trace=trace,
         )
         try:
-            return self._write(command, actor, request, cause)
+            return self._write(command, actor, request, cause, drawn=id is None)
         except Unknown as error:
             if id is not None or request is not None:
                 raise
@@ -378,6 +378,11 @@ class Engine:
         with self._store.read() as snapshot:
             return [recorded(envelope) for envelope in snapshot.events(after, limit)]
 
+    def newest_position(self) -> int:
+        """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""
+        with self._store.read() as snapshot:
+            return snapshot.head()[1]
+
     def wait(self, id: str, timeout_ms: int) -> Task:
         """The task once it is terminal.
 
@@ -421,13 +426,19 @@ class Engine:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _write(
-        self, command: c.Command, actor: str | None, request: str | None, cause: str | None = None
+        self,
+        command: c.Command,
+        actor: str | None,
+        request: str | None,
+        cause: str | None = None,
+        drawn: bool = False,
     ) -> Task:
         step = Step(
             command,
             forms.optional_name(actor, "actor") or self._actor,
             forms.optional_name(cause, "cause"),
             forms.optional_name(request, "request"),
+            drawn=drawn,
         )
         return self._carry_out((step,))[0]
 

@@ -107,8 +107,24 @@ def _retried_contents(command: c.TryAgain, event: Any, _: TaskFold) -> Contents:
     return given, {name: getattr(event, name, None) for name in names}
 
 
-def _failed_contents(command: c.Fail, event: Any, _: TaskFold) -> Contents:
-    return {"error": command.error, "waiver": command.waiver}, {"error": event.error, "waiver": event.waiver}
+def _failed_contents(command: c.Fail, event: Any, task: TaskFold) -> Contents:
+    # Those on record are compared one by one; here it counts that none is new.
+    brought = [one.id for one in command.compensations]
+    on_record = [id for id in brought if id in task.compensations]
+    return (
+        {"error": command.error, "waiver": command.waiver, "compensations": brought},
+        {"error": event.error, "waiver": event.waiver, "compensations": on_record},
+    )
+
+
+def _cancelled_contents(command: c.Cancel, event: Any, _: TaskFold) -> Contents:
+    now = command.now
+    if isinstance(event, e.CancelRequested):
+        now = False
+    elif event.fence is not None:
+        # Nobody had to be asked where nobody held the task; here a lease was ended.
+        now = True
+    return {"reason": command.reason, "now": command.now}, {"reason": event.reason, "now": now}
 
 
 def _undo_failed_contents(command: c.FailCompensation, event: Any, _: TaskFold) -> Contents:
@@ -141,7 +157,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.Fail: _failed_contents,
     c.FinishCompensation: _fields(("compensation", "id")),
     c.FailCompensation: _undo_failed_contents,
-    c.Cancel: _fields(("reason", "reason")),
+    c.Cancel: _cancelled_contents,
     c.Quarantine: _fields(("reason", "reason")),
     c.Note: _fields(("text", "text"), ("settles", "settles")),
     c.Waive: _fields(("compensation", "id"), ("reason", "reason")),

@@ -29,7 +29,8 @@ STORE_FORMAT: Final = 0
 class Step(msgspec.Struct, frozen=True):
     """One command with who asks (`actor`), because of which event (`cause`), under which identity (`request`).
 
-    `known` is an earlier picture of the task, if the caller has one.
+    `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
+    caller's.
     """
 
     command: c.Command
@@ -37,6 +38,7 @@ class Step(msgspec.Struct, frozen=True):
     cause: str | None = None
     request: str | None = None
     known: Task | None = None
+    drawn: bool = False
 
 
 class Tended(msgspec.Struct, frozen=True):
@@ -243,7 +245,7 @@ class _Desk:
         if first.type not in YIELDS.get(type(command), ()):
             raise _request_taken(step.request or "", first)
         # A creation under an id that was drawn anew is still the same creation: its request says so.
-        if id != command.task and not isinstance(command, c.Create):
+        if id != command.task and not step.drawn:
             raise _request_taken(step.request or "", first)
         task = self._folds.get(id) or self._view.task(id)
         assert task is not None

@@ -60,9 +60,10 @@ def call(*words: str, given: str | bytes = b"", env: dict[str, str] | None = Non
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """What a real process of the command needs to find us."""
+    """What a real process of the command needs to find us; its output is buffered, as it is for users."""
     path = os.pathsep.join([str(ROOT / "engine"), str(ROOT / "adapters")])
-    return {**os.environ, "PYTHONPATH": path, "SAGALOG_ACTOR": "ann", **changes}
+    ours = {"PYTHONPATH": path, "SAGALOG_ACTOR": "ann", "PYTHONUNBUFFERED": ""}
+    return {**os.environ, **ours, **changes}
 
 
 def start(*words: str | bytes, **settings: Any) -> subprocess.Popen[bytes]:

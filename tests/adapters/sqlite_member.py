@@ -143,9 +143,23 @@ def forking(path: Path) -> None:
     store.close()
 
 
+def orphaning(path: Path) -> None:
+    """Fork in the middle of a commit and die; the child stays until it is told."""
+    store = open_here(path)
+
+    def decide(_: View) -> Decided:
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
+        say("alone")
+        input()
+        os._exit(0)
+
+    store.commit([writing("lost", created()), Unit(decide)])
+
+
 def main() -> None:
     path, command, *words = sys.argv[1:]
-    commands = (opening, committing, filling, outgrowing, as_nobody, masked, holding, forking)
+    commands = (opening, committing, filling, outgrowing, as_nobody, masked, holding, forking, orphaning)
     {one.__name__: one for one in commands}[command](Path(path), *words)
 
 

@@ -13,6 +13,7 @@ import termios
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sagalog import errors, failpoints
@@ -190,7 +191,7 @@ def test_an_error_of_another_package_has_the_status_of_its_branch() -> None:
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(28, "No space left on device"), 6, "unavailable"),
         (BrokenPipeError(), 141, None),
-        (ZeroDivisionError("by zero\x1b[31m"), 1, "bug"),
+        (ZeroDivisionError("by zero\x1b[31m\x07\u202e\nerror: forged"), 1, "bug"),
         (RecursionError("too deep"), 1, "bug"),
     ],
 )
@@ -203,7 +204,8 @@ def test_whatever_else_is_raised_has_a_status_and_no_traceback(
 
     assert (status, "") == (answer.status, answer.out)
     assert "Traceback" not in answer.err
-    assert "\x1b" not in answer.err
+    assert all(line.isprintable() for line in answer.err.split("\n"))
+    assert "\nerror: " not in answer.err
     if code is None:
         assert answer.err == ""
     elif flags:
@@ -267,6 +269,28 @@ def test_an_interrupted_commit_leaves_nothing_and_holds_up_nobody(path: Path) ->
     assert (130, "") == (first.status, first.out)
     assert (0, "") == (second.status, second.out)
     assert 0 == call("create", "k", "--id", "t", "--db", url_of(path)).status
+
+
+def test_a_creation_of_unknown_outcome_names_the_id_to_repeat_it_with(path: Path) -> None:
+    """[REPEAT-2]"""
+    with past(path):
+        pass
+
+    def fail() -> None:
+        raise apsw.IOError("the disk has gone")
+
+    failpoints.armed["commit.after_commit"] = fail
+    try:
+        first = call("create", "k", "--db", url_of(path), "--json")
+    finally:
+        del failpoints.armed["commit.after_commit"]
+    id = first.error["identity"]["id"]
+    second = call("create", "k", "--id", id, "--db", url_of(path))
+
+    assert (7, "unknown", "") == (first.status, first.error["code"], first.out)
+    assert "--id" in first.error["hint"]
+    assert (0, f"{id}\n") == (second.status, second.out)
+    assert [id] == [task["id"] for task in call("list", "--db", url_of(path), "--json").documents]
 
 
 # --- one command never hurts another --------------------------------------------------------------------------------
@@ -374,6 +398,7 @@ def test_closed_streams_are_no_defect(path: Path) -> None:
     assert (0, "") == shell("2>&-", "list")
     assert (4, "") == shell(">&- 2>&- <&-", "show", "nobody")
     assert (4, "") == shell("2>/dev/full", "show", "nobody")
+    assert (0, "") == shell("2>/dev/full", "list", "--queue", "nobody")
     assert 2 == shell("<&-", "create", "--many")[0]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagalog import Failure
@@ -164,6 +164,7 @@ def test_a_terminal_that_cannot_spell_a_character_gets_it_escaped(tmp_path: Path
     assert ("日本", "größe") == (machine.documents[0]["id"], machine.documents[0]["kind"])
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_printable_text_is_printable_and_says_which_characters_there_were(text: str) -> None:
     shown = printable(text)
@@ -184,6 +185,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_is_one_printable_line_that_means_the_same(value: Any) -> None:
     try:
@@ -262,6 +264,7 @@ def test_what_is_no_point_in_time_is_refused(text: str) -> None:
         parse_instant(text, now_ms=0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 253_402_300_799_999), st.integers())
 def test_a_time_that_is_written_is_read_as_the_same(time_ms: int, now_ms: int) -> None:
     """[TIME-1]"""

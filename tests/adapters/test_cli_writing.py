@@ -426,6 +426,7 @@ def test_what_operators_may_not_do_is_refused_with_the_status_of_its_branch(
 
 
 def test_a_request_that_is_repeated_writes_nothing_twice(db: str, path: Path) -> None:
+    """[REPEAT-4]"""
     with past(path) as engine:
         engine.create("build", id="t")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import apsw
 import pytest
@@ -342,3 +345,57 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
     again = open_at(copy)
     assert versions(again) == {"a": 1}
     again.close()
+
+
+# --- interrupts -----------------------------------------------------------------------------------------------------
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at the n-th line that this package runs in this thread; counts lines if n is 0."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.lines = 0
+
+    def __enter__(self) -> Interrupt:
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
+        return self._line if "sagalog_sqlite" in frame.f_code.co_filename else None
+
+    def _line(self, frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._line
+
+
+def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits_and_a_free_turn(
+    store: SqliteStore, path: Path
+) -> None:
+    def units(name: str) -> list[Unit]:
+        return [writing(f"{name}a", created(), leased()), claiming(work()), writing(f"{name}b", created())]
+
+    with Interrupt(0) as counting:
+        store.commit(units("counted"))
+    assert counting.lines > 100
+    other = open_at(path, turn_timeout_ms=2_000)
+    for at in range(1, counting.lines + 1):
+        try:
+            with Interrupt(at):
+                store.commit(units(f"n{at}"))
+        except KeyboardInterrupt:
+            pass
+        assert other.commit([]) == [], f"line {at} kept the turn"
+        found = {id for id in versions(other) if id.startswith(f"n{at}")}
+        assert found in (set(), {f"n{at}a", f"n{at}b"}), f"line {at}"
+    assert store.commit(units("after"))[0] == 2
+    with store.read() as snapshot:
+        assert snapshot.check() == []
+    other.close()

@@ -39,14 +39,15 @@ def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
     store.close()
 
 
+@pytest.mark.parametrize("error", [apsw.IOError, apsw.NoMemError])
 def test_a_sync_that_fails_at_commit_is_told_as_unknown_and_repeating_settles_it(
-    store: SqliteStore, files: FaultyFiles
+    store: SqliteStore, files: FaultyFiles, error: type[apsw.Error]
 ) -> None:
     before = store._writer
-    files.strike = failing("sync", "-wal", apsw.IOError)
+    files.strike = failing("sync", "-wal", error)
     with pytest.raises(Unknown, match="same identity") as caught:
         store.commit([writing("new", created())])
-    assert isinstance(caught.value.__cause__, apsw.IOError)
+    assert isinstance(caught.value.__cause__, error)
     files.strike = None
     # What was written and not synced may be there or not; both are told the same way.
     [seen] = store.commit([seeing(lambda view: view.task("new"))])

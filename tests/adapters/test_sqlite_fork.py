@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from sagalog.errors import Closed
-from sagalog.ports import Decided, Unit, View
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import created, open_at, versions, writing
-from tests.adapters.sqlite_processes import run
+from tests.adapters.sqlite_processes import hear, run, start
 
 
 @pytest.fixture
@@ -89,21 +88,12 @@ def test_a_child_opens_the_store_for_itself_and_both_write(store: SqliteStore, p
     assert versions(store) == {"old": 1, "child": 1, "parent": 1}
 
 
-def test_the_turn_stays_the_parents_when_a_child_outlives_the_fork(store: SqliteStore, path: Path) -> None:
-    reading, writing_end = os.pipe()
-
-    def decide(_: View) -> Decided:
-        child = os.fork()
-        if child == 0:
-            os.close(writing_end)
-            os.read(reading, 1)  # until the parent lets go
-            os._exit(0)
-        return Decided((), child)
-
-    [child] = store.commit([Unit(decide)])
-    other = open_at(path, turn_timeout_ms=200)
-    assert other.commit([writing("other", created())]) == [1]
-    other.close()
-    os.close(writing_end)
-    os.close(reading)
-    assert os.waitpid(child, 0)[1] == 0
+def test_a_child_that_outlives_its_parent_keeps_no_turn(path: Path) -> None:
+    parent = start(path, "orphaning")
+    assert hear(parent) == "alone"
+    assert parent.wait(10) == -signal.SIGKILL
+    store = open_at(path, turn_timeout_ms=2_000)
+    assert store.commit([writing("t", created())]) == [1]
+    assert versions(store) == {"t": 1}
+    store.close()
+    parent.communicate("\n", timeout=10)

@@ -121,6 +121,7 @@ def test_every_connection_has_the_settings_that_keep_commits(path: Path, durabil
             }
             assert {name: connection.pragma(name) for name in wanted} == wanted
             assert connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, -1) == 1
+            assert connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
         assert sorted(int(connection.pragma("query_only")) for connection in connections) == [0, 1, 1]
     store.close()
 

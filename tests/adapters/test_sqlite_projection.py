@@ -285,6 +285,18 @@ def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
     assert (refusal.code, refusal.task, claimed) == ("schema_mismatch", "new", ["old"])
 
 
+def test_a_task_that_was_put_aside_is_not_read_from_what_was_saved_of_it(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit([writing("t", created(), e.Noted("seen"))])
+    behind.execute("DROP TRIGGER events_are_not_changed")
+    behind.execute("UPDATE events SET type = 'praised' WHERE version = 2")
+    store.rebuild()
+    with store.read() as snapshot, pytest.raises(UnknownEvent):
+        snapshot.task("t")
+    assert store.commit([writing("t", e.Noted("again"))])[0].code == "unknown_event"
+
+
 def test_what_was_put_aside_comes_back_by_rebuilding_once_it_can_be_read(
     store: SqliteStore, behind: apsw.Connection
 ) -> None:

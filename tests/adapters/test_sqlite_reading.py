@@ -12,6 +12,8 @@ import pytest
 from sagalog.errors import Closed, LogDamaged, Unavailable
 from sagalog.ports import Query
 from sagalog.testing import ManualClock
+from sagalog_sqlite import reading
+from sagalog_sqlite import snapshot as listing
 from sagalog_sqlite.reading import IDLE_MAX
 from sagalog_sqlite.snapshot import AGE_MAX_MS
 from sagalog_sqlite.store import SqliteStore
@@ -106,7 +108,10 @@ def test_an_event_that_is_not_there_is_a_damaged_log(store: SqliteStore) -> None
 # --- listings -------------------------------------------------------------------------------------------------------
 
 
-def test_a_listing_goes_on_where_its_last_page_ended_whatever_it_asks_for(store: SqliteStore) -> None:
+def test_a_listing_goes_on_where_its_last_page_ended_whatever_it_asks_for(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_PAGE", 4)
     units = []
     for number in range(30):
         fields = {"queue": "ab"[number % 2], "kind": "xyz"[number % 3], "tags": {"n": str(number % 5), "all": "yes"}}
@@ -165,7 +170,10 @@ def test_the_number_of_changes_differs_after_a_commit_of_anybody_and_only_then(s
     other.close()
 
 
-def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(store: SqliteStore) -> None:
+def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "POLL_S", 20)
     since, woken = store.changes(), threading.Event()
 
     def wait() -> None:

@@ -99,6 +99,17 @@ def test_a_long_wal_is_begun_anew_when_nobody_reads_it(
     assert len(versions(store)) == 51
 
 
+def test_a_wal_that_another_process_has_begun_anew_is_bounded_as_before(store: SqliteStore, path: Path) -> None:
+    with store.read() as snapshot:
+        snapshot.head()
+        write(store, "a", 3_500)
+    other = open_at(path)
+    other.commit([writing("other", created())])
+    write(store, "b", 3_000)
+    assert store.checkpoints.wal_pages < 1_500
+    other.close()
+
+
 def test_nothing_but_our_own_checkpoints_moves_the_wal(store: SqliteStore, path: Path) -> None:
     size = path.stat().st_size
     for number in range(100):

@@ -1,4 +1,4 @@
-"""SQLite against the memory oracle, in random runs with jumping clocks, reopening and crashes in the middle of commits."""
+"""SQLite against the memory oracle: random runs with jumping clocks, reopening, and crashes in the middle of commits."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ def test_sqlite_answers_as_the_oracle_does_whatever_happens() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_sqlite_answers_as_the_oracle_does_in_a_long_campaign() -> None:
-    prove(store_machine(new_place, CRASH_POINTS), max_examples=2_000, stateful_step_count=80)
+    prove(store_machine(new_place, CRASH_POINTS), max_examples=5_000, stateful_step_count=80)

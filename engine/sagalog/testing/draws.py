@@ -6,7 +6,7 @@ Rule: values only; the rules that use them stand in `machine`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from hypothesis import strategies as st
 
@@ -15,20 +15,20 @@ from sagalog.kernel.values import Compensation, Retry
 from sagalog.task import Lease
 
 TTL_MS: Final = 100
+WAITS: Final = (1, TTL_MS // 2, TTL_MS, 10 * TTL_MS)
 JUMPS: Final = (-3_600_000, -TTL_MS, -1, 3_600_000)
 UNDOS: Final = (
     Compensation("remove", {"n": 1}, "left over", "one"),
     Compensation("close", None, None, "two"),
     Compensation("remove", {"n": 3}),
 )
-_SHORT: Final = {"delay_min_ms": 10, "delay_max_ms": 200}
 RETRIES: Final = (
     None,
-    Retry(attempts_max=2, **_SHORT),
+    Retry(attempts_max=2, delay_min_ms=10, delay_max_ms=200),
     Retry(attempts_max=1, spent="quarantine"),
-    Retry(transient_max=1, quota_wait_max_ms=0, **_SHORT),
+    Retry(transient_max=1, quota_wait_max_ms=0, delay_min_ms=0, delay_max_ms=0),
     Retry(expiries_max=1, releases_max=1),
-    Retry(expiries_max=None, quota_wait_max_ms=TTL_MS, **_SHORT),
+    Retry(expiries_max=None, quota_wait_max_ms=TTL_MS, delay_min_ms=10, delay_max_ms=200),
     Retry(undo_attempts_max=1, undo_wait_ms=TTL_MS),
 )
 
@@ -59,16 +59,16 @@ creations = st.fixed_dictionaries(
 )
 
 
-# What a batch of the runs is made of: (batch, a task's id, some lease or None).
-BATCHED: Final[dict[str, Callable[[Batch, str, Lease | None], object]]] = {
+# What a batch of the runs is made of: (batch, a task's id, a lease).
+BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
     "note": lambda batch, id, _: batch.note(id, "seen"),
     "cancel": lambda batch, id, _: batch.cancel(id),
-    "heartbeat": lambda batch, _, lease: lease and batch.heartbeat(lease, progress="half"),
-    "register": lambda batch, _, lease: lease and batch.register(lease, UNDOS[1]),
-    "complete": lambda batch, _, lease: lease and batch.complete(lease, "together"),
-    "release": lambda batch, _, lease: lease and batch.release(lease),
-    "fail": lambda batch, _, lease: lease and batch.fail(lease, "no way on", UNDOS),
+    "heartbeat": lambda batch, _, lease: batch.heartbeat(lease, progress="half"),
+    "register": lambda batch, _, lease: batch.register(lease, UNDOS[1]),
+    "complete": lambda batch, _, lease: batch.complete(lease, "together"),
+    "release": lambda batch, _, lease: batch.release(lease),
+    "fail": lambda batch, _, lease: batch.fail(lease, "no way on", UNDOS),
 }
 
 # What a worker says who has not noticed that it lost its lease.
@@ -91,6 +91,6 @@ VERBS: Final = (
     "retry transient", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
-    "already_exists", "already_settled", "blocked", "compensation_order", "compensation_required", "conflict",
+    "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",
     "lease_held", "lease_lost", "not_found", "terminal_task", "wrong_state",
 )  # fmt: skip

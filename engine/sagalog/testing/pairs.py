@@ -43,10 +43,12 @@ class Statistics:
         self.succeeded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
-    def require(self, verbs: Iterable[str], refusals: Iterable[str] = ()) -> None:
-        """Raise AssertionError if one was never met: then the runs have proved nothing about it."""
-        never = sorted({*verbs} - {*self.succeeded}) + sorted({*refusals} - {*self.refused})
-        assert not never, f"in the whole run these were never met: {never}; {self.succeeded}; {self.refused}"
+    def never(self, verbs: Iterable[str], refusals: Iterable[str]) -> list[str]:
+        """Which of these verbs and refusals were never met: the runs have proved nothing about them."""
+        return sorted({*verbs} - {*self.succeeded}) + sorted({*refusals} - {*self.refused})
+
+    def __str__(self) -> str:
+        return f"succeeded: {dict(self.succeeded)}; refused: {dict(self.refused)}"
 
 
 class Side:
@@ -81,8 +83,8 @@ class Pair:
     def run(self, verb: str, call: Call, crashes: bool = True) -> bool:
         """Carry a command out on both sides and compare what came of it; whether it succeeded.
 
-        If `crash` is set to a failpoint and a number, the store dies when one command gets there for the n-th time; then
-        it is reopened, and the command must be there wholly or not at all.
+        If `crash` is set to a failpoint and a number, the store dies when one command gets there for the n-th time;
+        then it is reopened, and the command must be there wholly or not at all.
         """
         crash = self.crash if crashes else None
         events = len(self.real_log())

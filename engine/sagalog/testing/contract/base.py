@@ -45,7 +45,7 @@ class Contract:
         raise SkipTest("this store gives no way to change its log behind its back")
 
     def change_projection(self, task: str, columns: Mapping[str, object] | None, fold: TaskFold | None = None) -> None:
-        """Change searched columns, or the saved fold, of a task behind the store's back; None for columns removes all."""
+        """Change searched columns, or the saved fold, of a task behind the store's back; columns None: remove all."""
         raise SkipTest("this store gives no way to change its projections behind its back")
 
     @cached_property
