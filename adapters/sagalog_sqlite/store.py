@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -40,7 +41,7 @@ class SqliteStore:
     """The port's store on one SQLite file. Safe to share between threads; in a forked child it refuses everything.
 
     path, durability    as it was opened
-    checkpoints         how the last checkpoint went, for whoever looks after the store's health
+    checkpoints         the policy that keeps the WAL short, and what it has seen
     """
 
     def __init__(self, path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
@@ -51,6 +52,7 @@ class SqliteStore:
         self._clock = clock
         self._turn_timeout_ms = turn_timeout_ms
         self._refusal: str | None = None
+        self._turn_of: int | None = None  # the thread that has the turn
         # Every connection that is open, so that a fork can keep the child from ever closing one.
         self._connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self._writer: apsw.Connection | None = self._connect(writing=True)
@@ -82,13 +84,19 @@ class SqliteStore:
 
     def _write(self, work: Callable[[Transaction], T]) -> T:
         """One turn: one transaction around `work`, and a checkpoint if it is time."""
+        self._refuse_within_a_unit()
         try:
             connection = self._take_turn()
+            self._turn_of = threading.get_ident()
             result, wrote = self._transact(connection, work)
             if wrote:
                 self.checkpoints.after_commit(connection, self._turn_timeout_ms)
         finally:
-            self._ticket.release()
+            # Twice, for an interrupt may strike at the door of the first; the second finds nothing left to do.
+            try:
+                self._end_turn()
+            finally:
+                self._end_turn()
         if wrote:
             self._changes.announce()
         return result
@@ -131,12 +139,20 @@ class SqliteStore:
             self._require_open()
             raise
         self._require_open()
+        if self._writer is not None and self._writer.in_transaction:
+            # Whatever has left it open, nobody waits for its commit any more.
+            self._roll_back(self._writer)
         if self._writer is None:
             self._writer = self._connect(writing=True)
-        elif self._writer.in_transaction:
-            # An interrupt struck in the middle of a rollback.
-            self._roll_back(self._writer)
         return self._writer
+
+    def _end_turn(self) -> None:
+        """Give the turn back, whatever was reached; nothing if this thread does not have it."""
+        if self._turn_of == threading.get_ident():
+            if self._writer is not None and self._writer.in_transaction:
+                self._roll_back(self._writer)
+            self._turn_of = None
+        self._ticket.release()
 
     def _failure(self, connection: apsw.Connection, error: apsw.Error, committing: bool) -> SagalogError:
         """End the transaction that `error` has ended or left open; what to tell the caller."""
@@ -191,12 +207,18 @@ class SqliteStore:
         self._changes.wait(since, timeout_ms)
         self._require_open()
 
+    @property
+    def checkpoint_error(self) -> SagalogError | None:
+        """What the last checkpoint met, for whoever looks after the store's health; None if it went well."""
+        return self.checkpoints.error
+
     # --- its own life ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Checkpoint and give everything back; a second time does nothing. What cannot be done then is left undone."""
         if self._refusal is not None:
             return
+        self._refuse_within_a_unit()
         self._refusal = f"the store {self.path} was closed; open it again"
         self._changes.close()
         self._readers.close()
@@ -245,6 +267,10 @@ class SqliteStore:
                 connection.close()
                 raise
         return connection
+
+    def _refuse_within_a_unit(self) -> None:
+        if self._turn_of == threading.get_ident():
+            raise RuntimeError("a unit's function only reads its view: it may not touch the store that runs it")
 
     def _require_open(self) -> None:
         if self._refusal is not None:

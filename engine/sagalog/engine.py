@@ -152,9 +152,16 @@ class Engine:
             The first refusal, with the index of its spec in the field `command`.
         """
         batch = self.batch()
-        with batch:
-            for index, spec in enumerate(specs):
-                _create_in(batch, index, spec)
+        ids: list[str] = []
+        try:
+            with batch:
+                for index, spec in enumerate(specs):
+                    ids.append(_create_in(batch, index, spec))
+        except Unknown as error:
+            raise Unknown(
+                f"{error.message}; repeat the creations, each with its id of `identity`",
+                **{**error.fields, "identity": {"ids": ids}},
+            ) from error
         return [result for result in batch.results if isinstance(result, Task)]
 
     def batch(self) -> Batch:
@@ -507,10 +514,10 @@ def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
     return picture(task, lambda version: decode(snapshot.recorded(task.id, version)))
 
 
-def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:
+def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> str:
     """Record one spec of `create_many`; a refusal at the door says which spec it was."""
     try:
-        batch.create(**spec)
+        return batch.create(**spec)
     except SagalogError as refusal:
         fields = {**refusal.fields, "command": index}
         raise type(refusal)(f"specs[{index}]: {refusal.message}", **fields) from refusal

@@ -156,7 +156,8 @@ class Closed(Unavailable):
 class Unknown(SagalogError):
     """The commit may or may not have been written: repeat the call with the same identity.
 
-    Fields: `identity`, a mapping of the arguments to repeat with where the engine drew them (`id` of a creation).
+    Fields: `identity`, a mapping of the arguments to repeat with where the engine drew them (`id` of a creation,
+    `ids` of many, in their order).
     """
 
     code = "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import signal
 import sys
 import threading
@@ -15,11 +16,12 @@ import pytest
 
 from sagalog import failpoints
 from sagalog.codec import seal
-from sagalog.errors import Closed, Conflict, Unavailable, VersionConflict
+from sagalog.errors import Closed, Conflict, SchemaMismatch, Unavailable, VersionConflict
 from sagalog.kernel import events as e
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Decided, Unit, View
 from sagalog.testing import ManualClock
+from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import (
     START_MS,
@@ -145,6 +147,16 @@ def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteS
     )
     assert answer.code == "schema_mismatch"
     assert store.commit([]) == []
+
+
+def test_a_format_that_somebody_raised_meanwhile_stops_every_write(store: SqliteStore, path: Path) -> None:
+    store.commit([writing("a", created())])
+    other = raw(path)
+    other.execute("UPDATE store SET format = 1")
+    with pytest.raises(SchemaMismatch, match="format 1"):
+        store.commit([writing("b", created())])
+    other.execute("UPDATE store SET format = 0")
+    assert store.commit([writing("b", created())]) == [1]
 
 
 def test_the_clock_is_read_once_a_commit_and_after_the_lock(path: Path) -> None:
@@ -302,6 +314,27 @@ def test_who_has_the_turn_for_too_long_is_named(path: Path) -> None:
     quick.close()
 
 
+def test_a_unit_that_writes_to_its_own_store_is_refused_and_keeps_its_turn(store: SqliteStore) -> None:
+    def decide(_: View) -> Decided:
+        with pytest.raises(RuntimeError, match="may not touch"):
+            store.commit([writing("inner", created())])
+        with pytest.raises(RuntimeError, match="may not touch"):
+            store.close()
+        assert not free(store)
+        return Decided((), "outer")
+
+    def free(store: SqliteStore) -> bool:
+        other = LockFiles(store.path)
+        try:
+            return other.try_turn()
+        finally:
+            other.close()
+
+    assert store.commit([Unit(decide), writing("a", created())]) == ["outer", 1]
+    assert free(store)
+    assert versions(store) == {"a": 1}
+
+
 def test_threads_share_a_store(store: SqliteStore) -> None:
     def write(name: str) -> Callable[[], None]:
         def run() -> None:
@@ -350,8 +383,14 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
 # --- interrupts -----------------------------------------------------------------------------------------------------
 
 
+_TICKET = ("ticket.py", "lock_files.py")
+
+
 class Interrupt:
-    """Raises KeyboardInterrupt at the n-th line that this package runs in this thread; counts lines if n is 0."""
+    """Raises KeyboardInterrupt at the n-th line of the store in this thread; counts lines if n is 0.
+
+    The ticket is left out: it has tests of its own, and a trace strikes where a signal cannot, at the end of a `with`.
+    """
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -365,10 +404,12 @@ class Interrupt:
         sys.settrace(None)
 
     def _call(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
-        return self._line if "sagalog_sqlite" in frame.f_code.co_filename else None
+        file = Path(frame.f_code.co_filename)
+        return self._line if file.parent.name == "sagalog_sqlite" and file.name not in _TICKET else None
 
     def _line(self, frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-        if event == "line":
+        # A signal is looked at where something is called, so never at the word `try` itself.
+        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() != "try:":
             self.lines += 1
             if self.lines == self.at:
                 sys.settrace(None)
@@ -382,9 +423,11 @@ def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits_and_a_free_tu
     def units(name: str) -> list[Unit]:
         return [writing(f"{name}a", created(), leased()), claiming(work()), writing(f"{name}b", created())]
 
+    store.commit([writing("ready", created())])  # each commit takes one and leaves one, so all run the same lines
+    store.commit(units("first"))
     with Interrupt(0) as counting:
         store.commit(units("counted"))
-    assert counting.lines > 100
+    assert counting.lines > 200
     other = open_at(path, turn_timeout_ms=2_000)
     for at in range(1, counting.lines + 1):
         try:

@@ -104,16 +104,16 @@ def test_a_checkpoint_that_fails_does_not_fail_the_commit_and_is_kept_for_health
     files.strike = failing("write", "store.db", apsw.FullError)
     for number in range(300):
         store.commit([writing(f"t{number}", created(payload="x" * 20_000))])
-        if store.checkpoints.error is not None:
+        if store.checkpoint_error is not None:
             break
-    error = store.checkpoints.error
+    error = store.checkpoint_error
     assert isinstance(error, Unavailable)
     assert "the disk is full" in str(error)
     assert len(versions(store)) == number + 2
     files.strike = None
     for more in range(300):
         store.commit([writing(f"more{more}", created(payload="x" * 20_000))])
-    assert store.checkpoints.error is None
+    assert store.checkpoint_error is None
 
 
 def test_every_write_of_a_first_open_may_fail_and_the_next_open_succeeds(path: Path, files: FaultyFiles) -> None:

@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from sagalog.errors import Corrupt, SchemaMismatch, Unavailable
+from sagalog.ports import OpenStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite import open_store
 from sagalog_sqlite.connecting import require_safe_sqlite
@@ -291,6 +292,7 @@ def test_a_file_that_cannot_be_written_is_refused_by_name(nobodys: Path, mode: i
 
 
 def test_the_entry_point_takes_what_the_port_says(path: Path) -> None:
-    store = open_store(url_of(path), create=True, clock=ManualClock(1), durability="full")
+    opener: OpenStore = open_store
+    store = opener(url_of(path), create=True, clock=ManualClock(1), durability="full")
     assert store.commit([]) == []
     store.close()

@@ -59,8 +59,10 @@ class Writer:
         self.lifecycles = 0
 
     def live(self, lifecycles: int) -> None:
-        """Write the next so many lifecycles."""
+        """Write the next so many lifecycles; raises ValueError where the tape has no more."""
         after = self.lifecycles + lifecycles
+        if 3 * after > len(self._tape.lifecycles):
+            raise ValueError(f"the tape holds {len(self._tape.lifecycles) // 3} lifecycles and {after} are asked for")
         replay(self._connection, self._tape.lifecycles[3 * self.lifecycles : 3 * after])
         self.lifecycles = after
 

@@ -7,7 +7,6 @@ the table forbids is a damaged log and is refused, never folded. [RECORD-1] Know
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy
 from typing import Any, Final
 
 from sagalog.errors import LogDamaged
@@ -28,7 +27,8 @@ def evolve(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> Tas
     Raises:
         LogDamaged: a version out of turn, a move that the table forbids, or a fence that is not the lease's.
     """
-    after = copy(task)
+    # Half the cost of `copy.copy`, which looks this method up anew each time.
+    after: TaskFold = task.__copy__()  # type: ignore[attr-defined]
     _take(after, event, version, at_ms)
     return after
 

@@ -1,0 +1,174 @@
+"""Batches: what may stand in one, what it gives, and how its first refusal names its command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sagalog import (
+    Batch,
+    CompensationRequired,
+    Conflict,
+    Engine,
+    InvalidValue,
+    Lease,
+    LeaseLost,
+    NotFound,
+    OverBound,
+    Rejected,
+    Task,
+)
+from sagalog.kernel import bounds
+from sagalog.testing import ManualClock
+from tests.conftest import OpenEngine
+from tests.engine.checking import CLOSE, REMOVE, get, leased, log_of, refused, types, undoing
+
+# Every command of a batch, the state it needs, and the event it leaves.
+COMMANDS: dict[str, tuple[Callable[[Batch, Lease], object], str]] = {
+    "create": (lambda batch, _: batch.create("build", id="new"), "created"),
+    "cancel": (lambda batch, _: batch.cancel("t", "called off"), "cancel_requested"),
+    "quarantine": (lambda batch, _: batch.quarantine("t", "odd"), "quarantined"),
+    "note": (lambda batch, _: batch.note("t", "seen"), "noted"),
+    "waive": (lambda batch, _: batch.waive("t", "remove", "gone"), "compensation_waived"),
+    "heartbeat": (lambda batch, lease: batch.heartbeat(lease, 5_000, "half"), "heartbeat"),
+    "register": (lambda batch, lease: batch.register(lease, CLOSE), "compensation_registered"),
+    "release": (lambda batch, lease: batch.release(lease, "why"), "released"),
+    "retry": (lambda batch, lease: batch.retry(lease, "x", budget="transient"), "retried"),
+    "complete": (lambda batch, lease: batch.complete(lease, 42), "completed"),
+    "fail": (lambda batch, lease: batch.fail(lease, "x"), "failed"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_does_in_a_batch_what_it_does_alone(engine: Engine, clock: ManualClock, name: str) -> None:
+    command, event = COMMANDS[name]
+    lease = leased(engine, compensations=[REMOVE])
+    clock.advance(1)
+    before = log_of(engine)
+    with engine.batch() as batch:
+        command(batch, lease)
+        assert log_of(engine) == before
+    assert [one.type for one in log_of(engine)[len(before) :]] == [event]
+    [result] = batch.results
+    assert isinstance(result, Lease if name in ("heartbeat", "register") else Task)
+    task = result.task if isinstance(result, Lease) else result
+    assert task == get(engine, task.id)
+
+
+def test_undoing_goes_in_batches_too(engine: Engine) -> None:
+    lease = undoing(engine)
+    with engine.batch() as batch:
+        batch.compensation_done(lease, "remove")
+        batch.compensation_failed(lease, "close", "x", 0)
+    assert [type(result) for result in batch.results] == [Lease, Task]
+    assert types(engine, "t")[-2:] == ["compensation_done", "compensation_failed"]
+
+
+def test_results_stand_in_the_order_of_the_commands(engine: Engine) -> None:
+    with engine.batch() as batch:
+        ids = [batch.create("build", {"n": number}) for number in range(5)]
+        batch.cancel(ids[0])
+    tasks = [result for result in batch.results if isinstance(result, Task)]
+    assert [task.id for task in tasks] == [*ids, ids[0]]
+    assert [task.state for task in tasks] == ["pending"] * 5 + ["cancelled"]
+
+
+def test_a_lease_that_a_batch_ends_is_given_back_as_a_task(engine: Engine) -> None:
+    lease = leased(engine)
+    with engine.batch() as batch:
+        batch.register(lease, REMOVE)
+        batch.release(lease)
+    assert [type(result) for result in batch.results] == [Lease, Task]
+    assert isinstance(batch.results[1], Task)
+    assert batch.results[1].state == "pending"
+
+
+REFUSED: dict[str, tuple[Callable[[Batch, Lease], object], type[Any]]] = {
+    "no task": (lambda batch, _: batch.cancel("nobody"), NotFound),
+    "nothing to undo it by": (lambda batch, lease: batch.fail(lease, "x"), CompensationRequired),
+    "ended twice": (lambda batch, lease: (batch.complete(lease), batch.complete(lease, 1)), Conflict),
+    "ended otherwise": (lambda batch, lease: (batch.complete(lease), batch.release(lease)), LeaseLost),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_leaves_nothing_of_the_batch_and_names_its_command(engine: Engine, name: str) -> None:
+    command, error = REFUSED[name]
+    lease = leased(engine)
+
+    def run() -> None:
+        with engine.batch() as batch:
+            batch.create("build", id="new")
+            batch.note("t", "seen")
+            command(batch, lease)
+
+    refusal = refused(engine, error, run)
+    assert refusal.command == (3 if name.startswith("ended") else 2)
+    assert f"command {refusal.command} of" in str(refusal)
+    assert engine.get("new") is None
+
+
+def test_an_argument_that_offends_is_refused_inside_the_block(engine: Engine) -> None:
+    lease = leased(engine)
+
+    def run() -> None:
+        with engine.batch() as batch:
+            batch.note("t", "seen")
+            batch.complete(lease, {1, 2})
+
+    assert refused(engine, InvalidValue, run).path == "result"
+
+
+def test_a_batch_that_has_ended_takes_no_more(engine: Engine) -> None:
+    with engine.batch() as batch:
+        batch.create("build", id="t")
+    refused(engine, Rejected, batch.note, "t", "too late")
+    failed = engine.batch()
+    with pytest.raises(KeyError), failed:
+        raise KeyError
+    refused(engine, Rejected, failed.note, "t", "too late")
+
+
+def test_a_batch_has_a_bound(engine: Engine) -> None:
+    def run() -> None:
+        with engine.batch() as batch:
+            while True:
+                batch.note("t", "seen")
+
+    engine.create("build", id="t")
+    refusal = refused(engine, OverBound, run)
+    assert (refusal.bound, refusal.maximum) == ("batch_commands", bounds.BATCH_COMMANDS_MAX)
+
+
+def test_what_is_changed_after_it_was_given_is_not_carried_along(engine: Engine) -> None:
+    payload = {"n": 1}
+    with engine.batch() as batch:
+        batch.create("build", payload, id="t")
+        payload["n"] = 2
+    assert get(engine).payload == {"n": 1}
+
+
+def test_the_actor_of_a_batch_is_who_is_named_or_the_engines(open_engine: OpenEngine) -> None:
+    engine = open_engine(actor="the house")
+    lease = leased(engine)
+    with engine.batch() as batch:
+        batch.note("t", "seen")
+        batch.note("t", "seen", actor="me", request="r")
+        batch.complete(lease)
+    assert [one.actor for one in engine.history("t")[2:]] == ["the house", "me", "ann"]
+    assert engine.history("t")[3].request == "r"
+
+
+def test_requests_in_a_batch_make_its_commands_repeatable(engine: Engine) -> None:
+    def run() -> Batch:
+        with engine.batch() as batch:
+            batch.create("build", {"n": 1}, request="first")
+            batch.create("build", {"n": 2}, request="second")
+        return batch
+
+    first = run()
+    before = log_of(engine)
+    assert run().results == first.results
+    assert log_of(engine) == before

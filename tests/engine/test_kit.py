@@ -1,0 +1,184 @@
+"""The test kit itself: its clock, its chance, and that the random runs see what they are there to see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from sagalog import Engine, NotFound, failpoints
+from sagalog.memory import MemoryStore, MemoryView
+from sagalog.ports import Chance, Clock
+from sagalog.system import SystemClock
+from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing.pairs import Crash, Pair, Statistics, plain
+from tests.engine.checking import REMOVE
+
+
+def test_a_manual_clock_stands_still_until_it_is_moved() -> None:
+    clock = ManualClock(1_000)
+    assert (clock.now_ms(), clock.monotonic_ms()) == (1_000, 0)
+    clock.advance(5)
+    assert (clock.now_ms(), clock.monotonic_ms()) == (1_005, 5)
+    clock.step(-1_005)
+    assert (clock.now_ms(), clock.monotonic_ms()) == (0, 5)
+    assert repr(clock) == "ManualClock(now_ms=0, monotonic_ms=5)"
+
+
+def test_time_does_not_pass_backwards() -> None:
+    clock = ManualClock(1_000)
+    with pytest.raises(ValueError, match="step"):
+        clock.advance(-1)
+    assert (clock.now_ms(), clock.monotonic_ms()) == (1_000, 0)
+
+
+def test_the_machines_clock_and_the_manual_one_are_of_one_shape() -> None:
+    system: Clock = SystemClock()
+    manual: Clock = ManualClock()
+    assert {type(clock.now_ms()) for clock in (system, manual)} == {int}
+    assert {type(clock.monotonic_ms()) for clock in (system, manual)} == {int}
+
+
+def test_the_same_seed_gives_the_same_chance() -> None:
+    first, second, third = SeededChance(1), SeededChance(1), SeededChance(2)
+    drawn = [(chance.token_bytes(10), chance.fraction(), chance.token_bytes(3)) for chance in (first, second, third)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(0 <= fraction < 1 for _, fraction, _ in drawn)
+    assert [len(drawn[0][0]), len(drawn[0][2])] == [10, 3]
+
+
+def test_the_kit_needs_no_pytest_and_the_machine_names_the_extra_that_it_needs() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['hypothesis'] = None\n"
+        "import sagalog.testing, sagalog.testing.contract, sagalog.testing.history, sagalog.testing.pairs\n"
+        "assert 'pytest' not in sys.modules and '_pytest' not in sys.modules\n"
+        "try:\n"
+        "    import sagalog.testing.machine\n"
+        "except ImportError as error:\n"
+        "    assert 'sagalog[dev]' in str(error), error\n"
+        "else:\n"
+        "    raise AssertionError('it was imported')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------
+
+
+class Kept(MemoryStore):
+    """A memory store that outlives its handle, as one in a file does; tests plant their mistakes in it."""
+
+    def close(self) -> None:
+        """Reopening finds the same store."""
+
+
+@contextmanager
+def paired() -> Iterator[Pair]:
+    stores: list[Kept] = []
+
+    def open_(clock: Clock, chance: Chance) -> Engine:
+        stores[:] = stores or [Kept(clock)]
+        return Engine(stores[0], clock=clock, chance=chance)
+
+    yield Pair(open_, Statistics())
+
+
+def test_a_pair_that_agrees_counts_what_succeeded_and_what_was_refused() -> None:
+    with paired() as pair:
+        assert pair.run("create", lambda side: side.engine.create("build", id="t"))
+        assert pair.run("acquire", lambda side: side.engine.acquire("t", owner="ann", ttl_ms=100))
+        assert not pair.run("acquire", lambda side: side.engine.acquire("t", owner="bob", ttl_ms=100))
+        assert pair.living() == [0]
+        assert pair.run("complete", lambda side: side.leases[0].complete(1))
+        assert pair.living() == []
+        pair.compare()
+        pair.audit()
+        assert pair.statistics.succeeded == {"create": 1, "acquire": 1, "complete": 1}
+        assert pair.statistics.refused == {"lease_held": 1}
+        assert pair.statistics.never(["create", "fail"], ["lease_held", "lease_lost"]) == ["fail", "lease_lost"]
+
+
+def test_an_answer_of_nothing_is_no_success() -> None:
+    with paired() as pair:
+        assert pair.run("claim", lambda side: side.engine.claim("q", owner="ann", ttl_ms=1))
+        assert pair.statistics.succeeded == {}
+
+
+@pytest.mark.parametrize("point", failpoints.NAMES[:1] + failpoints.NAMES[5:6])
+def test_after_a_crash_a_command_is_there_wholly_or_not_at_all(point: str) -> None:
+    with paired() as pair:
+        pair.crash = (point, 1)
+        assert not pair.run("create", lambda side: side.engine.create("build", id="t", compensations=[REMOVE]))
+        assert pair.crash is None
+        there = point == "commit.after_commit"
+        assert [len(side.engine.find()) for side in (pair.real, pair.oracle)] == [int(there)] * 2
+        pair.compare()
+        assert pair.statistics.succeeded == {f"crash at {point}": 1}
+        assert not failpoints.armed
+
+
+def test_a_crash_that_the_store_survives_without_a_trace_of_its_commit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with paired() as pair:
+        commit = Kept.commit
+
+        def lose(self: Kept, units: Any) -> Any:
+            try:
+                return commit(self, units)
+            except Crash:
+                self._take_back(1)
+                raise
+
+        monkeypatch.setattr(Kept, "commit", lose)
+        pair.crash = ("commit.after_commit", 1)
+        pair.run("create", lambda side: side.engine.create("build", id="t"))
+        with pytest.raises(AssertionError, match="the logs differ"):
+            pair.compare()
+
+
+def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with paired() as pair:
+        append = Kept._append
+        pair.run("create", lambda side: side.engine.create("build", id="t"))
+
+        def half(self: Kept, one: Any, now_ms: int) -> None:
+            append(self, one, now_ms)
+            raise Crash
+
+        monkeypatch.setattr(Kept, "_append", half)
+        monkeypatch.setattr(Kept, "_take_back", lambda self, length: None)
+        pair.crash = ("commit.before_commit", 1)
+
+        def two(side: Any) -> Any:
+            with side.engine.batch() as batch:
+                batch.note("t", "one")
+                batch.create("build", id="u")
+
+        pair.run("batch", two)
+        with pytest.raises(AssertionError, match="the logs differ"):
+            pair.compare()
+
+
+def test_a_store_that_answers_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with paired() as pair:
+        claimed = MemoryView.claimed.fget  # type: ignore[attr-defined]
+        monkeypatch.setattr(
+            MemoryView,
+            "claimed",
+            property(lambda view: claimed(view)[:: -1 if isinstance(view._store, Kept) else 1]),
+        )
+        for id in ("a", "b"):
+            pair.run("create", lambda side, id=id: side.engine.create("build", id=id))  # type: ignore[misc]
+        with pytest.raises(AssertionError, match="claim: the store says"):
+            pair.run("claim", lambda side: side.engine.claim("default", owner="ann", ttl_ms=1, limit=2))
+
+
+def test_refusals_are_compared_with_all_they_carry() -> None:
+    assert plain(NotFound("x", task="a")) == plain(NotFound("x", task="a"))
+    assert plain(NotFound("x", task="a")) != plain(NotFound("x", task="b"))
+    assert plain(NotFound("x", task="a")) != plain(NotFound("y", task="a"))
+    assert plain(TimeoutError("x")) == ("TimeoutError", "x")
