@@ -20,6 +20,9 @@ from sagalog_sqlite.failures import told, told_by_system
 
 PAGE_SIZE: Final = 2048
 
+# The name of a file that is being made: nobody else's, so that what a killed maker left may be removed.
+UNFINISHED: Final = ".sagalog-new"
+
 _SIDE_FILES: Final = ("", "-wal", "-shm", "-journal")
 
 
@@ -32,7 +35,7 @@ def create(path: str, now_ms: int) -> None:
     """
     _refuse_orphaned_wal(path)
     clear_leftovers(path)
-    unfinished = path + ".new"
+    unfinished = path + UNFINISHED
     try:
         _make_empty(unfinished)
         reach("create.after_file")
@@ -58,14 +61,9 @@ def clear_leftovers(path: str) -> None:
     for side in _SIDE_FILES:
         try:
             with suppress(FileNotFoundError):
-                os.unlink(f"{path}.new{side}")
+                os.unlink(f"{path}{UNFINISHED}{side}")
         except OSError as error:
             raise told_by_system(error, path) from error
-
-
-def has_leftovers(path: str) -> bool:
-    """Whether a creator was killed half-way here, or is at work at this moment."""
-    return any(os.path.lexists(f"{path}.new{side}") for side in _SIDE_FILES)
 
 
 def _refuse_orphaned_wal(path: str) -> None:

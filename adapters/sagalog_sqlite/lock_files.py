@@ -105,6 +105,11 @@ class LockFiles:
             if os.pread(descriptor, _SIGNATURE_BYTES, 0) != self._signature:
                 os.pwrite(descriptor, self._signature, 0)
 
+    def __del__(self) -> None:
+        # A store that was dropped and never closed must not keep its descriptors, nor a lock, for ever.
+        with contextlib.suppress(AttributeError, OSError):
+            self.close()
+
     def close(self) -> None:
         """Close both; what they had locked is free. Nothing happens the second time."""
         # The numbers are forgotten first: a closed one may be given to another file at any moment.

@@ -21,6 +21,8 @@ from sagalog_sqlite.store import SqliteStore
 from sagalog_sqlite.ticket import Ticket, TurnTimeout
 
 _SCHEME: Final = "sqlite:///"
+# What stands beside a store under its name with these endings is not anybody else's to use.
+_TAKEN: Final = ("-wal", "-shm", "-journal", ".turn", ".next", creation.UNFINISHED)
 
 
 def open_store(
@@ -45,12 +47,15 @@ def open_store(
         raise ValueError(f"durability is 'full' or 'normal', not {durability!r}")
     require_safe_sqlite(sqlite_version())
     _look_at(path, create)
+    # Looked at before anything is laid beside it: it may be no store at all.
+    ready = os.path.exists(path) and not _pending(path, durability, turn_timeout_ms)
     try:
         ticket = Ticket(path)
     except OSError as error:
         raise told_by_system(error, path) from error
     try:
-        _bring_up(path, ticket, clock, durability, turn_timeout_ms)
+        if not ready:
+            _bring_up(path, ticket, clock, durability, turn_timeout_ms)
         return SqliteStore(path, ticket, clock, durability, turn_timeout_ms)
     except BaseException:
         ticket.close()
@@ -66,6 +71,12 @@ def path_of(url: str) -> str:
     name = url.removeprefix(_SCHEME)
     if name == url or not name or name.endswith("/") or set(name) & set("?#\0") or name == ":memory:":
         raise ValueError(f"{url!r} names no SQLite file: use 'sqlite:///relative.db' or 'sqlite:////absolute.db'")
+    if name.endswith(_TAKEN):
+        raise ValueError(f"{url!r} names a file beside a store: SQLite or sagalog writes there, choose another ending")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{url!r} names no file that SQLite can open: it is not valid Unicode") from error
     return os.path.realpath(name)
 
 
@@ -81,7 +92,7 @@ def _look_at(path: str, create: bool) -> None:
     if os.path.exists(path):
         _look_at_file(path)
     elif not create:
-        raise Unavailable(f"there is no store at {path}; check the path, or open it with create=True", path=path)
+        raise Unavailable(f"there is no store at {path}; check the path, or have it made (create=True, `sagalog init`)", path=path)
 
 
 def _look_at_file(path: str) -> None:
@@ -98,14 +109,11 @@ def _look_at_file(path: str) -> None:
 
 
 def _bring_up(path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
-    """Have a whole file of this version's tables; the turn is taken only where there is something to do."""
-    if os.path.exists(path) and not creation.has_leftovers(path) and not _pending(path, durability, turn_timeout_ms):
-        return
+    """Make the file, or bring it to this version's tables, in a turn of our own."""
     try:
         ticket.acquire(turn_timeout_ms)
         if os.path.exists(path):
             # Another process may have done it all while we waited.
-            creation.clear_leftovers(path)
             _look_at_file(path)
             _migrate(path, durability, turn_timeout_ms, clock.now_ms())
         else:

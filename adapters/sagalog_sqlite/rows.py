@@ -38,7 +38,6 @@ OF_NAME: Final = ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version = 
 OF_REQUEST: Final = ENVELOPES + "WHERE e.request = ? ORDER BY e.position"
 OF_LOG: Final = ENVELOPES + "WHERE e.position > ? ORDER BY e.position LIMIT ?"
 
-STREAM: Final = "SELECT number FROM streams WHERE category = ? AND id = ?"
 STANDING: Final = (
     "SELECT number, (SELECT max(version) FROM events WHERE stream = number) FROM streams WHERE category = ? AND id = ?"
 )

@@ -28,7 +28,7 @@ _PAGE: Final = 500
 
 _STATES: Final = tuple(str(state) for state in State)
 _COLUMNS: Final = (
-    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "expires_ms", "renewed_ms",
+    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "expires_ms", "renewed_ms", "gate",
 )  # fmt: skip
 
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
@@ -36,6 +36,11 @@ SAVED: Final = (
     f"SELECT t.format, t.fold, {', '.join('t.' + column for column in _COLUMNS)} "  # noqa: S608
     "FROM streams s JOIN tasks t ON t.stream = s.number WHERE s.category = ? AND s.id = ?"
 )
+TAGS: Final = (
+    "SELECT g.name, g.value FROM tags g JOIN streams s ON s.number = g.stream WHERE s.category = ? AND s.id = ?"
+)
+STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+STRAY_TAGS: Final = "SELECT name, stream FROM tags WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 STREAMS: Final = (
     "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
@@ -172,8 +177,15 @@ class SqliteSnapshot:
         """A task's projection as it is saved; None if there is none."""
         category, _, id = stream.partition("/")
         for format, text, *values in self._rows(SAVED, (category, id)):
-            return _fold_or_none(format, text), dict(zip(_COLUMNS, values, strict=True))
+            columns: dict[str, object] = dict(zip(_COLUMNS, values, strict=True))
+            columns["tags"] = dict(self._rows(TAGS, (category, id)))
+            return _fold_or_none(format, text), columns
         return None
+
+    def strays(self) -> list[str]:
+        """Rows of tasks and tags that belong to no stream."""
+        found = [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
+        return found + [f"the tag {name!r} of {number} has no stream" for name, number in self._rows(STRAY_TAGS)]
 
     def check(self) -> list[str]:
         """What SQLite's integrity check finds wrong, be it that it cannot go on."""

@@ -51,6 +51,8 @@ class Transaction:
         for append in decided.appends:
             self.wrote = True
             self._append(append, numbers)
+        for id in decided.unreadable:
+            self._put_aside(id)
         return decided.answer
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -235,7 +237,8 @@ class Transaction:
 
     def _save(self, loaded: Loaded, fold: TaskFold) -> None:
         self.wrote = True
-        loaded.row = rows.save(self.execute, loaded.number, fold, gate_of(fold, self.now_ms), loaded.row)
+        opened_ms = loaded.fold.run_at_ms if loaded.gate in ("ready", "undo") else None
+        loaded.row = rows.save(self.execute, loaded.number, fold, gate_of(fold, self.now_ms, opened_ms), loaded.row)
         loaded.fold = fold
 
     def _let_in(self, number: int) -> None:
@@ -243,6 +246,12 @@ class Transaction:
         loaded = self._by_number(number)
         if loaded is not None:
             self._save(loaded, loaded.fold)
+
+    def _put_aside(self, id: str) -> None:
+        """[LOG-5] No claim selects the task any more, until it can be read again and is rebuilt."""
+        loaded = self._loaded.pop(id, None)
+        if loaded is not None:
+            self._write(rows.PUT_ASIDE, (loaded.number,))
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         self.wrote = True

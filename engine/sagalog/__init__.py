@@ -30,7 +30,7 @@ from sagalog.errors import (
     WrongState,
 )
 from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Retry, State
-from sagalog.opening import open
+from sagalog.opening import open as open
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Tended
 
@@ -76,5 +76,4 @@ __all__ = [
     "VerifyReport",
     "VersionConflict",
     "WrongState",
-    "open",
 ]

@@ -16,7 +16,7 @@ from sagalog.errors import SagalogError
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.ports import Snapshot, Store, StreamHead
-from sagalog.projection import columns, refold_store
+from sagalog.projection import columns, gates_at_any_time, refold_store
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
@@ -62,6 +62,7 @@ def verify(store: Store) -> VerifyReport:
         if count != newest:
             text = f"the log has {count} events and its newest position is {newest}"
             faults.append(Fault("positions", None, None, text))
+        faults += [Fault("projection", None, None, f"{text}: rebuild it") for text in snapshot.strays()]
         if snapshot.store() is None:
             faults.append(Fault("unfounded", None, None, "the log has no founding event"))
     events = tasks = after = 0
@@ -90,6 +91,10 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
     faults = [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
     if faults:
         return faults, len(envelopes)
+    if not envelopes:
+        return [Fault("damaged", head.stream, None, "the stream has no events")], 0
+    if not head.stream.startswith(("store/", "task/")):
+        return [Fault("damaged", head.stream, None, "this version knows no such category of streams")], len(envelopes)
     if head.stream.startswith("store/"):
         return _verify_store(snapshot, head.stream, envelopes), len(envelopes)
     task = TaskFold(head.stream.partition("/")[2])
@@ -124,7 +129,7 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
 
 
 def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[Fault]:
-    """[RECORD-3] What is saved must be what the log gives; the gate depends on the time and is left out."""
+    """[RECORD-3] What is saved must be what the log gives; of a gate, which depends on the time, that it fits at some."""
     saved = snapshot.saved(stream)
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
@@ -133,6 +138,10 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
     expected = columns(task)
     differs = sorted(name for name in expected if found.get(name) != expected[name])
+    if found.get("gate") not in gates_at_any_time(task):
+        differs.append("gate")
+    if found.get("tags") != (task.tags or {}):
+        differs.append("tags")
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
     return []

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from sagalog import forms
-from sagalog.errors import OverBound, Rejected
+from sagalog.errors import InvalidValue, OverBound, Rejected, Unknown
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure
@@ -35,19 +35,28 @@ class Batch:
         self._desk = desk
         self._actor = actor
         self._steps: list[Step] = []
-        self._done = False
+        self._is_open = False
+        self._is_done = False
         self.results: list[Lease | Task] = []
 
     def __enter__(self) -> Batch:
+        if self._is_open or self._is_done:
+            raise Rejected("a batch is carried out once; open a new one with engine.batch()")
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done = True
+        self._is_open, self._is_done = False, True
         if kind is not None or not self._steps:
             return
-        tasks = self._carry_out(self._steps)
+        try:
+            tasks = self._carry_out(self._steps)
+        except Unknown as unknown:
+            ids = [step.command.task for step in self._steps if isinstance(step.command, c.Create)]
+            text = f"{unknown.message}; repeat the creations with the ids in the field `identity`"
+            raise Unknown(text, **{**unknown.fields, "identity": {"ids": ids}}) from unknown
         self.results = [self._result(step, task) for step, task in zip(self._steps, tasks, strict=True)]
 
     def __len__(self) -> int:
@@ -94,26 +103,26 @@ class Batch:
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
         """Record a renewal."""
-        self._hold(lease, forms.beat(lease.task.id, lease.fence, ttl_ms, progress))
+        self._hold(lease, forms.beat, ttl_ms, progress)
 
     def register(self, lease: Lease, compensation: Compensation) -> None:
         """Record a compensation."""
-        self._hold(lease, forms.register(lease.task.id, lease.fence, compensation))
+        self._hold(lease, forms.register, compensation)
 
     def release(self, lease: Lease, reason: str | None = None, run_at_ms: int | None = None) -> None:
         """Record a release."""
-        self._hold(lease, forms.release(lease.task.id, lease.fence, reason, run_at_ms))
+        self._hold(lease, forms.release, reason, run_at_ms)
 
     def retry(
         self, lease: Lease, error: str | Failure, run_at_ms: int | None = None, budget: Budget = "attempt"
     ) -> None:
         """Record a retry."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.try_again(lease.task.id, lease.fence, error, run_at_ms, budget, jitter))
+        self._hold(lease, forms.try_again, error, run_at_ms, budget, jitter)
 
     def complete(self, lease: Lease, result: Any = None) -> None:
         """Record a completion."""
-        self._hold(lease, forms.complete(lease.task.id, lease.fence, result))
+        self._hold(lease, forms.complete, result)
 
     def fail(
         self,
@@ -123,18 +132,18 @@ class Batch:
         waive_compensation: str | None = None,
     ) -> None:
         """Record a failure."""
-        self._hold(lease, forms.fail(lease.task.id, lease.fence, reason, compensations, waive_compensation))
+        self._hold(lease, forms.fail, reason, compensations, waive_compensation)
 
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""
-        self._hold(lease, forms.finish_compensation(lease.task.id, lease.fence, id))
+        self._hold(lease, forms.finish_compensation, id)
 
     def compensation_failed(
         self, lease: Lease, id: str, error: str | Failure, run_at_ms: int | None = None
     ) -> None:
         """Record an undo that failed."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.fail_compensation(lease.task.id, lease.fence, id, error, run_at_ms, jitter))
+        self._hold(lease, forms.fail_compensation, id, error, run_at_ms, jitter)
 
     def _add(
         self,
@@ -154,12 +163,14 @@ class Batch:
             )
         )
 
-    def _hold(self, lease: Lease, command: c.Held) -> None:
-        self._append(Step(command, lease.owner, known=lease.task))
+    def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any) -> None:
+        if not isinstance(lease, Lease):
+            raise InvalidValue(f"lease: expected a Lease, found {type(lease).__name__}", path="lease")
+        self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task))
 
     def _append(self, step: Step) -> None:
-        if self._done:
-            raise Rejected("this batch has ended; open a new one with engine.batch()")
+        if not self._is_open:
+            raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
         if len(self._steps) >= bounds.BATCH_COMMANDS_MAX:
             raise OverBound(
                 f"a batch holds at most {bounds.BATCH_COMMANDS_MAX} commands; use several",

@@ -175,7 +175,7 @@ def _refuse_keys(container: dict[Any, Any], steps: list[str | int]) -> None:
     for key in container:
         if type(key) is not str:
             place = _spell(steps)
-            found = f"{_shown(key)} ({_type_name(key)})"
+            found = f"{shown(key)} ({_type_name(key)})"
             raise InvalidValue(f"{place} has the key {found}; give keys of type str", path=place)
         fault = _fault_of_text(key)
         if fault is not None:
@@ -355,14 +355,14 @@ def _refuse(name: str, expected: str, value: object) -> NoReturn:
     kind = _type_name(value)
     if type(value) is str:
         kind += f" of {len(value):,} characters"
-    raise InvalidValue(f"{name}: expected {expected}, found {_shown(value)} ({kind})", path=name)
+    raise InvalidValue(f"{name}: expected {expected}, found {shown(value)} ({kind})", path=name)
 
 
 def _type_name(value: object) -> str:
     return cut_text(type(value).__qualname__, _SHOWN_CHARACTERS_MAX)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """What was found, in at most 80 printable characters; never raises, whatever it is."""
     if type(value) is int and value.bit_length() > 256:  # Python refuses to spell out the very long ones
         return f"an int of {value.bit_length():,} bits"

@@ -10,6 +10,7 @@ points of the group `sagalog.stores`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from sagalog import audit, forms, units
 from sagalog.batch import Batch
 from sagalog.codec import Recorded, decode, recorded
 from sagalog.door import check_id, check_integer, check_milliseconds, check_name, check_tags
-from sagalog.errors import InvalidValue, LeaseLost, NotFound, SagalogError, Unknown
+from sagalog.errors import Corrupt, InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
@@ -36,10 +37,10 @@ _WAIT_SLICE_MS: Final = 50
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What became of many heartbeats: the leases renewed, and for each that was lost the refusal."""
+    """What became of many heartbeats: the leases renewed, and for each other one the refusal, `LeaseLost` mostly."""
 
     renewed: tuple[Lease, ...]
-    lost: tuple[LeaseLost, ...]
+    lost: tuple[SagalogError, ...]
 
 
 class Engine:
@@ -152,16 +153,9 @@ class Engine:
             The first refusal, with the index of its spec in the field `command`.
         """
         batch = self.batch()
-        ids: list[str] = []
-        try:
-            with batch:
-                for index, spec in enumerate(specs):
-                    ids.append(_create_in(batch, index, spec))
-        except Unknown as error:
-            raise Unknown(
-                f"{error.message}; repeat the creations, each with its id of `identity`",
-                **{**error.fields, "identity": {"ids": ids}},
-            ) from error
+        with batch:
+            for index, spec in enumerate(forms.listed(specs, "specs")):
+                _create_in(batch, index, spec)
         return [result for result in batch.results if isinstance(result, Task)]
 
     def batch(self) -> Batch:
@@ -245,14 +239,17 @@ class Engine:
             units.upkeep(Due(claim.queues, bounds.UPKEEP_LIMIT)),
             units.claiming(claim, owner, ttl_ms, request),
         )
-        tasks = _answer(self._store.commit(writes)[1])
-        if not tasks and self._end_unseen(claim.queues):
-            tasks = _answer(self._store.commit(writes)[1])
-        return [Lease(task, self) for task in tasks]
+        claimed = _answer(self._store.commit(writes)[1])
+        while not claimed.tasks and (claimed.again or self._end_unseen(claim.queues)):
+            claimed = _answer(self._store.commit(writes)[1])
+        return [Lease(task, self) for task in claimed.tasks]
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = list(leases)
+        held = list(forms.listed(leases, "leases"))
+        for one in held:
+            if not isinstance(one, Lease):
+                raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")
         forms.ttl(ttl_ms)
         if not held:
             return Renewal((), ())
@@ -261,12 +258,12 @@ class Engine:
             for one in held
         ]
         renewed: list[Lease] = []
-        lost: list[LeaseLost] = []
+        lost: list[SagalogError] = []
         for answer in self._store.commit(writes):
-            if isinstance(answer, LeaseLost):
+            if isinstance(answer, SagalogError):
                 lost.append(answer)
             else:
-                renewed.append(Lease(_answer(answer)[0], self))
+                renewed.append(Lease(answer[0], self))
         return Renewal(tuple(renewed), tuple(lost))
 
     # --- what operators do --------------------------------------------------------------------------------------
@@ -356,7 +353,7 @@ class Engine:
             limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
         )
         with self._store.read() as snapshot:
-            return [_picture(snapshot, listed.fold) for listed in snapshot.find(query)]
+            return _pictures(snapshot, [listed.fold for listed in snapshot.find(query)])
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """How many tasks there are: queue -> state -> number."""
@@ -367,7 +364,7 @@ class Engine:
         """Tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
-            return [_picture(snapshot, task) for task in snapshot.over(now_ms)]
+            return _pictures(snapshot, snapshot.over(now_ms))
 
     def history(self, id: str) -> list[Recorded]:
         """Every event of a task, in order; raises NotFound, UnknownEvent."""
@@ -514,12 +511,25 @@ def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
     return picture(task, lambda version: decode(snapshot.recorded(task.id, version)))
 
 
-def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> str:
+def _pictures(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:
+    """The Tasks of a listing, without those whose events cannot be read. [LOG-5]"""
+    pictures = []
+    for task in tasks:
+        with suppress(Corrupt):
+            pictures.append(_picture(snapshot, task))
+    return pictures
+
+
+def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:
     """Record one spec of `create_many`; a refusal at the door says which spec it was."""
+    path = f"specs[{index}]"
+    if not isinstance(spec, Mapping):
+        raise InvalidValue(f"{path}: expected a mapping of create's arguments", path=path, command=index)
     try:
-        return batch.create(**spec)
+        batch.create(**spec)
     except SagalogError as refusal:
         fields = {**refusal.fields, "command": index}
-        raise type(refusal)(f"specs[{index}]: {refusal.message}", **fields) from refusal
+        raise type(refusal)(f"{path}: {refusal.message}", **fields) from refusal
     except TypeError as error:
-        raise TypeError(f"specs[{index}]: {error}; a spec holds the arguments of Engine.create") from error
+        text = f"{path}: {error}; a spec holds the arguments of Engine.create"
+        raise InvalidValue(text, path=path, command=index) from error

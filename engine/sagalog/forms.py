@@ -20,6 +20,7 @@ from sagalog.door import (
     check_text,
     compensation_id,
     cut_text,
+    shown,
 )
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
@@ -173,7 +174,7 @@ def fail_compensation(
 def cancel(task: str, reason: str | None, now: bool) -> c.Cancel:
     """The command behind `Engine.cancel`; raises InvalidValue."""
     if type(now) is not bool:
-        raise InvalidValue(f"now: expected True or False, found {now!r}", path="now")
+        raise InvalidValue(f"now: expected True or False, found {shown(now)}", path="now")
     return c.Cancel(task=check_id(task, "id"), reason=_text(reason, "reason"), now=now)
 
 
@@ -184,7 +185,7 @@ def quarantine(task: str, reason: str) -> c.Quarantine:
 
 def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
     """The command behind `Engine.note`; raises InvalidValue."""
-    settled = tuple(check_name(id, "settles") for id in _listed(settles, "settles"))
+    settled = tuple(check_name(id, "settles") for id in listed(settles, "settles"))
     if len(set(settled)) != len(settled):
         raise InvalidValue(f"settles: expected each compensation once, found {list(settled)}", path="settles")
     return c.Note(task=check_id(task, "id"), text=_said(text, "text"), settles=settled)
@@ -226,12 +227,12 @@ def _cleaned(text: str, name: str) -> str:
 
 def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
     """A set of names; None stays None and means every one."""
-    return None if given is None else frozenset(check_name(one, name) for one in _listed(given, name))
+    return None if given is None else frozenset(check_name(one, name) for one in listed(given, name))
 
 
 def listing(given: str | Sequence[str], name: str, maximum: int) -> tuple[str, ...]:
     """One name or several, in the order given, each once."""
-    several = (given,) if isinstance(given, str) else tuple(_listed(given, name))
+    several = (given,) if isinstance(given, str) else tuple(listed(given, name))
     if not 1 <= len(several) <= maximum:
         raise InvalidValue(f"{name}: expected 1 to {maximum} names, found {len(several)}", path=name)
     return tuple(dict.fromkeys(check_name(one, name) for one in several))
@@ -241,15 +242,15 @@ def one_of(value: T, name: str, literal: object) -> T:
     """A word of a closed set."""
     words = get_args(literal)
     if value not in words:
-        raise InvalidValue(f"{name}: expected one of {', '.join(map(repr, words))}, found {value!r}", path=name)
+        raise InvalidValue(f"{name}: expected one of {', '.join(map(repr, words))}, found {shown(value)}", path=name)
     return value
 
 
 def _compensations(given: Iterable[Compensation]) -> tuple[Compensation, ...]:
-    if not given:
+    if type(given) is tuple and not given:
         return ()
     checked = tuple(
-        _compensation(one, f"compensations[{index}]") for index, one in enumerate(_listed(given, "compensations"))
+        _compensation(one, f"compensations[{index}]") for index, one in enumerate(listed(given, "compensations"))
     )
     ids = [one.id for one in checked]
     if len(checked) > bounds.COMPENSATIONS_MAX:
@@ -291,10 +292,10 @@ def _retry(retry: Retry) -> Retry:
     return retry
 
 
-def _listed(given: Iterable[Any], name: str) -> Iterable[Any]:
+def listed(given: Iterable[Any], name: str) -> Iterable[Any]:
     """Several values; a lone str would be taken apart into its letters, so it is refused."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidValue(f"{name}: expected a list, found {given!r}", path=name)
+        raise InvalidValue(f"{name}: expected a list, found {shown(given)}", path=name)
     return given
 
 

@@ -98,6 +98,8 @@ class MemoryStore:
                 )
         for append in decided.appends:
             self._append(append, now_ms)
+        for id in decided.unreadable:
+            self.gates[id] = "unreadable"
         return decided
 
     def _append(self, append: Append, now_ms: int) -> None:
@@ -112,8 +114,9 @@ class MemoryStore:
         # Saved as text and read back, so that nobody shares a container with the store.
         task = decode_fold(encode_fold(append.fold))
         self.order.setdefault(task.id, len(self.order) + 1)
+        opened_ms = self.folds[task.id].run_at_ms if self.gates.get(task.id) in ("ready", "undo") else None
         self.folds[task.id] = task
-        self.gates[task.id] = gate(task, now_ms)
+        self.gates[task.id] = gate(task, now_ms, opened_ms)
 
     @contextmanager
     def read(self) -> Iterator[MemorySnapshot]:
@@ -302,7 +305,13 @@ class MemorySnapshot:
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
         """The fold and its columns."""
         task = self._store.folds.get(stream.partition("/")[2])
-        return None if task is None else (task, columns(task))
+        if task is None:
+            return None
+        return task, {**columns(task), "gate": self._store.gates[task.id], "tags": task.tags or {}}
+
+    def strays(self) -> list[str]:
+        """Here a projection is never without its stream."""
+        return []
 
     def check(self) -> list[str]:
         """Memory has no pages that could be damaged."""

@@ -8,17 +8,23 @@ Forgetting everything costs no more than another wait.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from typing import Final
 
 from sagalog.kernel.commands import Tend
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Seen
+
+# Far more than ever run at once; past it a worker that only claims starts over instead of growing.
+_REMEMBERED_MAX: Final = 100_000
 
 
 class Observer:
     """What one process has seen of such leases: task -> (fence, renewed_ms, monotonic time of the first look)."""
 
     def __init__(self) -> None:
+        self._guard = threading.Lock()
         self._first: dict[str, tuple[int, int, int]] = {}
 
     def look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Tend]:
@@ -26,6 +32,12 @@ class Observer:
 
         With `everywhere` these are all there are, and the others are forgotten.
         """
+        with self._guard:
+            return self._look(behind, monotonic_ms, everywhere)
+
+    def _look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Tend]:
+        if len(self._first) > _REMEMBERED_MAX:
+            self._first.clear()
         commands = []
         for task in behind:
             lease = task.lease

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from sagalog.door import shown
 from sagalog.engine import Engine
 from sagalog.ports import Chance, Clock, OpenStore
 from sagalog.system import SystemClock
@@ -37,6 +38,10 @@ def open(
         Corrupt: damaged, empty, foreign, or of a newer format.
         ValueError: the scheme is unknown; the text names the known ones.
     """
+    if not isinstance(url, str):
+        raise ValueError(f"a store is named by a URL such as 'sqlite:///agents.db', not by a {type(url).__name__}")
+    if durability not in ("full", "normal"):
+        raise ValueError(f"durability: expected 'full' or 'normal', found {shown(durability)}")
     scheme = url.partition(":")[0]
     found = {point.name: point for point in entry_points(group="sagalog.stores")}
     if scheme not in found:

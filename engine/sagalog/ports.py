@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import msgspec
 
 from sagalog.codec import Envelope
-from sagalog.errors import SagalogError
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import Purpose
 
@@ -73,10 +72,14 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What a unit came to: what to append, and the answer to hand back once that is committed."""
+    """What a unit came to: what to append, and the answer to hand back once that is committed.
+
+    `unreadable` are ids of tasks whose events could not be read: no claim is to select them any more. [LOG-5]
+    """
 
     appends: tuple[Append, ...]
     answer: Any
+    unreadable: tuple[str, ...] = ()
 
 
 class View(Protocol):
@@ -226,10 +229,14 @@ class Snapshot(Protocol):
         ...
 
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
-        """A task's projection as it is saved: its fold and its searched columns; None if there is none.
+        """A task's projection as it is saved: its fold, and its searched columns with `gate` and `tags`; None if none.
 
-        The fold is None where its format is not this version's. `gate` is left out: it depends on the time.
+        The fold is None where its format is not this version's.
         """
+        ...
+
+    def strays(self) -> list[str]:
+        """Projections of nothing, each in words: rows whose stream or whose task's tag is not in the log."""
         ...
 
     def check(self) -> list[str]:
@@ -293,6 +300,3 @@ class OpenStore(Protocol):
             ValueError: the URL or the durability is not of this store's form.
         """
         ...
-
-
-Refusal = SagalogError

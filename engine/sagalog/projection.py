@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.codec import Envelope, decode
+from sagalog.errors import LogDamaged
 from sagalog.kernel.evolve import evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import State
@@ -27,9 +28,17 @@ def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
     """A task's fold from its whole stream.
 
     Raises:
-        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands.
+        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands; or there is none at all.
     """
-    return fold(id, ((decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
+    task = fold(id, ((decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
+    if task.version == 0:
+        raise LogDamaged(
+            f"the stream task/{id} has no events: somebody has changed the file; restore a backup",
+            stream=f"task/{id}",
+            version=0,
+            type=None,
+        )
+    return task
 
 
 def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
@@ -54,13 +63,21 @@ def decode_fold(text: str) -> TaskFold:
     return _decode_fold(text)
 
 
-def gate(task: TaskFold, now_ms: int) -> Gate | None:
-    """Where the task waits to be claimed; None while it is leased and after its end."""
+def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | None:
+    """Where the task waits to be claimed; None while it is leased and after its end.
+
+    `opened_ms` is the due time for which its gate is open already: a clock that has stepped back since does not close it.
+    """
     if task.lease is not None or task.is_terminal:
         return None
-    if task.run_at_ms > now_ms:
+    if task.run_at_ms > now_ms and task.run_at_ms != opened_ms:
         return "later"
     return "undo" if task.state is State.COMPENSATING else "ready"
+
+
+def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
+    """The gates at which such a task may stand, whatever the time is."""
+    return (gate(task, task.run_at_ms), gate(task, task.run_at_ms - 1))
 
 
 def owed_kinds(task: TaskFold) -> str | None:

@@ -46,7 +46,9 @@ class Task(msgspec.Struct, frozen=True):
     version        number of its events; `attempt` 1 + recorded failures; `leases` how often it was leased
     fence          of its newest lease; 0 before the first
     compensations  in order of registration
-    code           why it failed or was quarantined, as a slug; `reason` the sentence somebody gave
+    code           why it failed or was quarantined, as a slug; `reason` the sentence of who cancelled or quarantined it
+    error          of the last failure, while the task has not completed
+    payload        plain JSON; treat it as read-only, other pictures of the task may share it
     outcome        what the forward work had come to, once it is over without success
     """
 
@@ -80,6 +82,9 @@ class Task(msgspec.Struct, frozen=True):
     trace: str | None
     created_ms: int
     updated_ms: int
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
 
     @property
     def owed(self) -> tuple[TaskCompensation, ...]:
@@ -191,6 +196,9 @@ class Lease:
 
     task: Task
     _desk: Desk = field(compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash((self.task.id, self.fence))
 
     @property
     def record(self) -> LeaseRecord:

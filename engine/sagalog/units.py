@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sagalog.codec import Envelope, decode, seal
-from sagalog.errors import Conflict, SagalogError
+from sagalog.errors import Conflict, Corrupt, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Repeat, decide, next_lease_fits
@@ -63,23 +63,37 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
     return Unit(run, tasks=tuple(dict.fromkeys(step.command.task for step in steps)))
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim leased; `again` if it put tasks aside that stood before others, so that another look may find more."""
+
+    tasks: list[Task]
+    again: bool = False
+
+
 def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
-    """A unit that leases what `claim` selects; answers the Tasks as they were leased."""
+    """A unit that leases what `claim` selects; answers `Claimed`, the Tasks as they were leased."""
 
     def run(view: View) -> Decided:
         desk = _Desk(view)
-        if request is not None and (repeated := desk.claimed_before(request)) is not None:
-            return Decided((), repeated)
-        leased = []
+        if request is not None and (repeated := desk.claimed_before(request, claim, owner, ttl_ms)) is not None:
+            return Decided((), Claimed(repeated))
+        leased: list[Task] = []
+        unreadable: list[str] = []
+        full = 0
         for task in view.claimed:
             if not next_lease_fits(task):
                 # [BOUND-2] It would be refused at the head of every claim for ever.
                 desk.tend(c.Tend(task=task.id), task)
+                full += 1
                 continue
             command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
-            # Its request was looked at above: the leases of one claim all carry it.
-            leased.append(desk.decide(Step(command, actor=owner, request=request), task))
-        return Decided(desk.appends(), leased)
+            try:
+                leased.append(desk.decide(Step(command, actor=owner, request=request), task))
+            except Corrupt:
+                # [LOG-5] One damaged task never stops the others.
+                desk.forget(task.id)
+                unreadable.append(task.id)
+        return Decided(desk.appends(), Claimed(leased, bool(full or unreadable)), tuple(unreadable))
 
     return Unit(run, claim=claim)
 
@@ -175,9 +189,9 @@ class _Desk:
         """As `carry_out`, for a step whose request, if any, is known to be new."""
         command = step.command
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
+        decision = decide(task, command, self._view.now_ms, self._view.epoch)
         if isinstance(command, c.Fail) and task is not None:
             self._compare_registered(task, command.compensations)
-        decision = decide(task, command, self._view.now_ms, self._view.epoch)
         if isinstance(decision, Repeat):
             assert task is not None
             compare(command, self._read(task.id, decision.version), task)
@@ -196,21 +210,30 @@ class _Desk:
         after = self._take(task, decision, Step(command))
         return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
-    def claimed_before(self, request: str) -> list[Task] | None:
-        """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4]"""
+    def claimed_before(self, request: str, claim: Claim, owner: str, ttl_ms: int | None) -> list[Task] | None:
+        """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4] [REPEAT-6]"""
         earlier = self._requested(request)
         if not earlier:
             return None
         living = []
         for envelope in earlier:
-            if envelope.type != "leased":
-                raise _request_taken(request, envelope)
             event = decode(envelope)
-            assert isinstance(event, e.Leased)
             task = self._view.task(_id_of(envelope))
-            if task is not None and task.lease is not None and task.lease.fence == event.fence:
+            if (
+                not isinstance(event, e.Leased)
+                or task is None
+                or (event.owner, event.purpose, event.ttl_ms) != (owner, claim.purpose, ttl_ms)
+                or task.queue not in claim.queues
+            ):
+                raise _request_taken(request, envelope)
+            if task.lease is not None and task.lease.fence == event.fence:
                 living.append(self._picture(task, None))
         return living
+
+    def forget(self, id: str) -> None:
+        """Take back what was decided for one task."""
+        for kept in (self._folds, self._expected, self._envelopes):
+            kept.pop(id, None)
 
     def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
         now_ms, stream = self._view.now_ms, f"task/{task.id}"

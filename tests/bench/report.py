@@ -115,4 +115,4 @@ def _number(value: float) -> str:
     """Three figures that matter, and no more digits than a reader can use."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"

@@ -204,9 +204,10 @@ def test_more_compensations_than_a_task_may_hold_are_refused_by_name(engine: Eng
     assert refused(engine, OverBound, lease.fail, "no way on", [many[0]]).bound == "compensations"
 
 
-def test_a_wrong_argument_name_in_a_spec_is_a_mistake_of_the_program(engine: Engine) -> None:
-    with pytest.raises(TypeError, match=r"specs\[0\]"):
-        engine.create_many([{"kind": "build", "colour": "red"}])
+def test_a_wrong_argument_name_in_a_spec_is_refused_by_name(engine: Engine) -> None:
+    refusal = refused(engine, InvalidValue, engine.create_many, [{"kind": "a"}, {"kind": "build", "colour": "red"}])
+    assert refusal.path == "specs[1]"
+    assert "colour" in str(refusal)
 
 
 def test_texts_are_cut_at_their_bound_and_errors_of_any_text_are_taken(engine: Engine) -> None:

@@ -85,11 +85,21 @@ def test_a_lease_that_a_batch_ends_is_given_back_as_a_task(engine: Engine) -> No
     assert batch.results[1].state == "pending"
 
 
+def _end_twice(batch: Batch, lease: Lease) -> None:
+    batch.complete(lease)
+    batch.complete(lease, 1)
+
+
+def _end_otherwise(batch: Batch, lease: Lease) -> None:
+    batch.complete(lease)
+    batch.release(lease)
+
+
 REFUSED: dict[str, tuple[Callable[[Batch, Lease], object], type[Any]]] = {
     "no task": (lambda batch, _: batch.cancel("nobody"), NotFound),
     "nothing to undo it by": (lambda batch, lease: batch.fail(lease, "x"), CompensationRequired),
-    "ended twice": (lambda batch, lease: (batch.complete(lease), batch.complete(lease, 1)), Conflict),
-    "ended otherwise": (lambda batch, lease: (batch.complete(lease), batch.release(lease)), LeaseLost),
+    "ended twice": (_end_twice, Conflict),
+    "ended otherwise": (_end_otherwise, LeaseLost),
 }
 
 

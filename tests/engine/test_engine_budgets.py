@@ -51,8 +51,9 @@ def test_only_real_failures_count_as_attempts(engine: Engine, clock: ManualClock
 
 def test_budgets_that_are_left_open_are_never_spent(engine: Engine, clock: ManualClock) -> None:
     engine.create("build", id="t", retry=Retry(None, None, None, None, None, 0, 0))
-    for budget in ("attempt", "transient", "quota") * 8:
-        assert again(engine).retry("x", 0, budget).state == "pending"  # type: ignore[arg-type]
+    budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
+    for budget in budgets * 8:
+        assert again(engine).retry("x", 0, budget).state == "pending"
         again(engine).release()
         again(engine)
         clock.advance(TTL_MS)

@@ -135,13 +135,17 @@ def test_an_ending_is_repeated_with_the_same_answer_and_refused_with_other_conte
 
 
 @pytest.mark.parametrize("name", ["release", "retry", "fail"])
-def test_an_ending_is_no_repeat_once_the_task_was_leased_again(engine: Engine, name: str) -> None:
-    first, _ = ENDINGS[name]
+def test_an_ending_may_be_repeated_until_the_next_lease_has_ended(engine: Engine, name: str) -> None:
+    first, other = ENDINGS[name]
     lease = leased(engine)
     first(lease)
     purpose: Any = "undo" if get(engine).state == "compensating" else "work"
-    engine.acquire("t", owner="bob", ttl_ms=TTL_MS, purpose=purpose)
+    holder = engine.acquire("t", owner="bob", ttl_ms=TTL_MS, purpose=purpose)
+    assert unchanged(engine, first, lease).lease == holder.record
+    refused(engine, Conflict, other, lease)
+    holder.release()
     refused(engine, LeaseLost, first, lease)
+    refused(engine, LeaseLost, other, lease)
 
 
 def test_a_repeat_of_a_late_holder_never_gives_it_the_lease_of_another(engine: Engine) -> None:
@@ -185,9 +189,10 @@ def test_an_undo_is_said_twice_under_its_own_lease_only(engine: Engine) -> None:
     unchanged(engine, first.compensation_failed, "close", "x", 0)
     refused(engine, Conflict, first.compensation_failed, "close", "y", 0)
     second = engine.acquire("t", owner="bob", ttl_ms=TTL_MS, purpose="undo")
-    refused(engine, LeaseLost, first.compensation_failed, "close", "x", 0)
+    refused(engine, LeaseLost, first.compensation_done, "close")
     assert second.compensation_done("close").state == "compensated"  # type: ignore[union-attr]
     unchanged(engine, second.compensation_done, "close")
+    refused(engine, LeaseLost, first.compensation_failed, "close", "x", 0)
 
 
 def test_failing_brings_its_compensations_in_the_same_commit(engine: Engine) -> None:

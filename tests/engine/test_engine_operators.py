@@ -1,4 +1,4 @@
-"""What people do to tasks: cancel, quarantine, waive, note, in every state. [CANCEL-1] to [CANCEL-3], [COMP-4], [COMP-6]"""
+"""What people do to tasks: cancel, quarantine, waive, note, in every state. [CANCEL-1] [CANCEL-3] [COMP-4] [COMP-6]"""
 
 from __future__ import annotations
 

@@ -56,15 +56,30 @@ def test_a_task_is_leased_as_long_as_the_lease_fits_before_the_reserve() -> None
 
 
 @pytest.mark.parametrize(
-    ("story", "owed"),
-    [(given(create(UNDO)), ()), (given(create(UNDO), acquire(), fail()), ("u1",))],
+    ("story", "bound", "owed"),
+    [
+        (given(create(UNDO)), OPEN, ()),
+        (given(create(UNDO), acquire(), fail()), STREAM_EVENTS_MAX - 3, ("u1",)),
+    ],
     ids=["pending", "compensating"],
 )
-def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(story: Scenario, owed: tuple[str, ...]) -> None:
-    """[BOUND-2] [LIFE-2]"""
-    grown(story, OPEN - 1).when(tend()).then_nothing()
-    reason = f"its stream has {OPEN} events and there is no room for another lease"
-    grown(story, OPEN).when(tend()).then(e.Quarantined("bound", reason, owed=owed))
+def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(
+    story: Scenario, bound: int, owed: tuple[str, ...]
+) -> None:
+    """[BOUND-2] [LIFE-2] Undoing has the reserve that forward work left to it."""
+    grown(story, bound - 1).when(tend()).then_nothing()
+    reason = f"its stream has {bound} events and there is no room for another lease"
+    grown(story, bound).when(tend()).then(e.Quarantined("bound", reason, owed=owed))
+
+
+def test_the_last_undo_that_fits_can_settle_everything_and_end_the_task() -> None:
+    """[BOUND-2]"""
+    story = grown(given(create(UNDO), acquire(), fail()), STREAM_EVENTS_MAX - 4).given(acquire_undo())
+    ended = story.given(finish(fence=2)).task
+
+    assert ended is not None
+    assert ended.state == "compensated"
+    assert ended.length <= STREAM_EVENTS_MAX
 
 
 def test_stores_are_told_the_same_about_the_next_lease() -> None:

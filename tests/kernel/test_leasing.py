@@ -247,11 +247,12 @@ def test_a_task_given_back_is_pending_and_due_at_once_or_when_the_worker_says() 
     held.when(release(run_at_ms=900), now_ms=30).then(e.Released(1, 900))
 
 
-def test_giving_back_twice_is_a_repeat_until_the_task_is_leased_again() -> None:
+def test_giving_back_twice_is_a_repeat_until_the_next_lease_ends() -> None:
     """[REPEAT-5]"""
     freed = given(create(), acquire(), release())
     freed.when(release()).then_repeat(3)
-    freed.given(acquire()).when(release(1)).then_refused(LeaseLost, fence=1, current=2)
+    freed.given(acquire()).when(release(1)).then_repeat(3)
+    freed.given(acquire(), release(2)).when(release(1)).then_refused(LeaseLost, fence=1, current=2)
 
 
 def test_giving_back_after_another_ending_is_too_late() -> None:

@@ -77,12 +77,12 @@ def test_cancelling_a_task_that_is_being_undone_writes_nothing(now: bool) -> Non
     COMPENSATING.given(acquire_undo()).when(cancel(now=now)).then_nothing()
 
 
-def test_cancelling_a_task_that_was_cancelled_writes_nothing_whatever_came_after() -> None:
+def test_cancelling_a_task_that_was_cancelled_writes_nothing() -> None:
     """[CANCEL-3]"""
     CANCELLED.when(cancel()).then_nothing()
     undoing = RUNNING.given(cancel(now=True), acquire_undo())
     undoing.given(finish(fence=2)).when(cancel()).then_nothing()
-    undoing.given(quarantine()).when(cancel()).then_nothing()
+    undoing.given(quarantine()).when(cancel()).then_refused(TerminalTask, state="quarantined")
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -108,9 +108,9 @@ def test_a_quarantine_names_what_is_owed_and_ends_the_lease() -> None:
     COMPENSATING.when(quarantine()).then(e.Quarantined("operator", "odd", None, ("u1",)))
 
 
-def test_quarantining_again_under_the_same_code_writes_nothing() -> None:
-    """[CANCEL-3]"""
-    QUARANTINED.when(quarantine("other words")).then_nothing()
+def test_quarantining_again_under_the_same_code_is_a_repeat() -> None:
+    """[CANCEL-3] Its words are compared by whoever can read them. [REPEAT-6]"""
+    QUARANTINED.when(quarantine()).then_repeat(QUARANTINED.task.version)  # type: ignore[union-attr]
     QUARANTINED.when(quarantine(code="audit")).then_refused(TerminalTask, state="quarantined")
 
 

@@ -109,11 +109,12 @@ def test_the_delay_of_an_undo_doubles_with_its_own_failures() -> None:
         story = held.when(fail_undo(fence=n, jitter=0.999)).then(e.CompensationFailed("u1", n, ERROR, ceiling_ms))
 
 
-def test_saying_twice_that_an_undo_failed_is_a_repeat_until_it_is_leased_again() -> None:
+def test_saying_twice_that_an_undo_failed_is_a_repeat_until_the_next_lease_ends() -> None:
     """[REPEAT-5]"""
     story = UNDOING_TWO.given(fail_undo("u2"))
     story.when(fail_undo("u2")).then_repeat(6)
-    story.given(acquire_undo()).when(fail_undo("u2")).then_refused(LeaseLost)
+    story.given(acquire_undo()).when(fail_undo("u2")).then_repeat(6)
+    story.given(acquire_undo(), fail_undo("u2", fence=3)).when(fail_undo("u2")).then_refused(LeaseLost)
 
 
 def test_a_spent_budget_of_undoing_quarantines_whatever_the_policy_says_of_spent_ones() -> None:

@@ -131,12 +131,13 @@ def test_failures_of_the_surroundings_have_a_delay_and_a_budget_of_their_own() -
     spent.then(e.Failed(State.COMPENSATING, "transients_spent", ERROR, fence=2, verb="retry"))
 
 
-def test_a_retry_is_a_repeat_until_the_task_is_leased_again() -> None:
+def test_a_retry_is_a_repeat_until_the_next_lease_ends() -> None:
     """[REPEAT-5]"""
     story = given(create(), acquire(), try_again())
     story.when(try_again()).then_repeat(3)
     story.when(release()).then_refused(LeaseLost)
-    story.given(acquire()).when(try_again(1)).then_refused(LeaseLost)
+    story.given(acquire()).when(try_again(1)).then_repeat(3)
+    story.given(acquire(), try_again(2)).when(try_again(1)).then_refused(LeaseLost)
 
 
 def test_a_retry_that_spends_the_budget_is_a_repeat_too() -> None:
@@ -301,7 +302,8 @@ def test_failing_twice_is_a_repeat() -> None:
     """[REPEAT-5]"""
     story = given(create(), acquire(), fail(UNDO))
     story.when(fail(UNDO)).then_repeat(4)
-    story.given(acquire_undo()).when(fail(UNDO)).then_refused(LeaseLost)
+    story.given(acquire_undo()).when(fail(UNDO)).then_repeat(4)
+    story.given(acquire_undo(), release(2)).when(fail(UNDO)).then_refused(LeaseLost)
 
 
 def test_a_worker_that_was_asked_to_stop_may_still_fail() -> None:

@@ -1,4 +1,4 @@
-"""SQLite against the memory oracle: random runs with jumping clocks, reopening, and crashes in the middle of commits."""
+"""SQLite against the memory oracle: random runs with jumping clocks, reopening, and crashes amid commits."""
 
 from __future__ import annotations
 

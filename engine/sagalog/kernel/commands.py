@@ -150,22 +150,3 @@ class Tend(Command, frozen=True, kw_only=True):
     seen: Seen | None = None
     unknown_kinds: frozenset[str] = frozenset()
     overdue: bool = False
-
-
-AnyCommand = (
-    Create
-    | Acquire
-    | Beat
-    | Register
-    | Release
-    | TryAgain
-    | Complete
-    | Fail
-    | FinishCompensation
-    | FailCompensation
-    | Cancel
-    | Quarantine
-    | Note
-    | Waive
-    | Tend
-)

@@ -228,6 +228,7 @@ def _retried(task: TaskFold, event: e.Retried, version: int, at_ms: int) -> None
 def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.outcome, task.code, task.run_at_ms = "failed", event.code, at_ms
+    task.reason_version = 0
     if event.waiver is not None:
         task.has_waiver = True
     if event.error is not None:
@@ -271,6 +272,8 @@ def _completed(task: TaskFold, event: e.Completed, version: int, at_ms: int) -> 
     _require_lease(task, event, version)
     _end_lease(task, event.fence, "complete", version)
     task.result_version = version
+    # What went wrong on the way, or was asked for too late, is history now and not what the task came to.
+    task.error_version = task.reason_version = 0
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int) -> None:

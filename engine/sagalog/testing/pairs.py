@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final
 
 from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine, Renewal
-from sagalog.errors import SagalogError
+from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
+from sagalog.kernel.values import Purpose
 from sagalog.memory import MemoryStore
 from sagalog.ports import Chance, Clock
 from sagalog.task import Lease
@@ -27,6 +29,9 @@ Open = Callable[[Clock, Chance], Engine]
 NewPlace = Callable[[], AbstractContextManager[Open]]
 
 START_MS: Final = 1_700_000_000_000
+# Longer than any delay and any lease that the runs draw.
+LONG_MS: Final = 10_000_000
+PURPOSES: Final[tuple[Purpose, ...]] = ("work", "undo")
 AFTER_COMMIT: Final = "commit.after_commit"
 # Answers that show nothing of what a verb does.
 NOTHING: Final[tuple[Any, ...]] = (None, [], Renewal((), ()))
@@ -96,6 +101,7 @@ class Pair:
             return False
         expected = _carry_out(call, self.oracle, None)
         assert plain(found) == plain(expected), f"{verb}: the store says {found!r} and the oracle {expected!r}"
+        assert not isinstance(found, Corrupt | Unavailable | Unknown), f"{verb}: the store says {found!r}"
         if isinstance(found, Exception):
             self.statistics.refused[getattr(found, "code", "timeout")] += 1
             return False
@@ -118,6 +124,16 @@ class Pair:
         for name in ("find", "counts", "stale"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {found!r} and the oracle {expected!r}"
+
+    def drain(self, queues: list[str]) -> None:
+        """Claim all there is, now and when everything has come due: the order and the time of each must be the same."""
+        self.crash = None
+        for wait_ms in (0, LONG_MS):
+            self.clock.advance(wait_ms)
+            for purpose in PURPOSES:
+                given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "purpose": purpose}
+                self.run("drain", partial(_claim, queues, given))
+        self.compare()
 
     def audit(self) -> None:
         """Both are sound, and the history breaks no property."""
@@ -162,6 +178,10 @@ class Pair:
 
     def _open_oracle(self) -> Engine:
         return Engine(self.memory, clock=self.clock, chance=SeededChance(self._openings))
+
+
+def _claim(queues: list[str], given: dict[str, Any], side: Side) -> list[Lease]:
+    return side.engine.claim(queues, **given)
 
 
 def plain(value: Any) -> Any:

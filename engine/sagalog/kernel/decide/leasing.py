@@ -6,7 +6,7 @@ A lease that is over is ended by `tend` first; nothing here ends another's lease
 
 from __future__ import annotations
 
-from sagalog.errors import Blocked, LeaseHeld
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
@@ -81,8 +81,17 @@ def beat(task: TaskFold | None, command: c.Beat, now_ms: int, epoch: int) -> Dec
     """A renewed lease; nothing where it would move nothing forward. Only heartbeats ask the clock. [LEASE-3]"""
     task = existing(task, command.task)
     lease = held(task, command.fence, epoch)
-    if lease is None or lease.is_over(now_ms, epoch):
+    if lease is None:
         raise lost(task, command.fence, "renew the lease of")
+    if lease.is_over(now_ms, epoch):
+        raise LeaseLost(
+            f"cannot renew the lease of task {task.id!r} under fence {command.fence}: it is over since "
+            f"{lease.expires_ms} ms and anybody may take the task; finish what is nearly done, or stop working on it",
+            task=task.id,
+            fence=command.fence,
+            current=task.fence,
+            state=str(task.state),
+        )
     ttl_ms = lease.ttl_ms if command.ttl_ms is None else command.ttl_ms
     expires_ms = None if ttl_ms is None else now_ms + ttl_ms
     if now_ms >= lease.renewed_ms and not _later(expires_ms, lease.expires_ms):
@@ -139,7 +148,7 @@ def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
 
 
 def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
-    """[UNDO-1] Undoing is leased as such, and only by who knows every kind that is owed."""
+    """[UNDO-1] Undoing is leased as such, and only by who knows every kind that is owed; work by who knows its kind."""
     undoing = task.state is State.COMPENSATING
     if undoing != (command.purpose == "undo"):
         needed = "undo" if undoing else "work"
@@ -147,6 +156,13 @@ def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
             f"cannot lease task {task.id!r} for {command.purpose!r}: it is {task.state}; ask with purpose={needed!r}",
             task=task.id,
             state=str(task.state),
+        )
+    if not undoing and command.kinds is not None and task.kind not in command.kinds:
+        raise Blocked(
+            f"cannot lease task {task.id!r}: it is of kind {task.kind!r}, which the caller does not name",
+            task=task.id,
+            state=str(task.state),
+            kinds=[task.kind],
         )
     if undoing and command.kinds is not None:
         unknown = sorted({task.compensations[id].kind for id in task.owed()} - command.kinds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sagalog.errors import NotFound, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide.rules import Decision, cut, existing, in_place, quarantined, require_room
+from sagalog.kernel.decide.rules import Decision, Repeat, cut, existing, in_place, quarantined, require_room
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State
 
@@ -16,7 +16,8 @@ from sagalog.kernel.values import State
 def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) -> Decision:
     """Pending: at once. Running: asked for, or with `now` at once. Compensating: nothing more to do. [CANCEL-1]"""
     task = existing(task, command.task)
-    if task.state is State.COMPENSATING or (task.is_terminal and task.outcome == "cancelled"):
+    called_off = task.state is State.COMPENSATED and task.outcome == "cancelled"
+    if task.state in (State.COMPENSATING, State.CANCELLED) or called_off:
         return ()
     in_place(task, "cancelled", "cancel")
     lease = task.lease
@@ -36,7 +37,7 @@ def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch:
     """Out of circulation, whoever holds it; what it owes is named and left for a human. [COMP-6]"""
     task = existing(task, command.task)
     if task.state is State.QUARANTINED and task.code == command.code:
-        return ()
+        return Repeat(task.reason_version)
     in_place(task, "quarantined", "quarantine")
     lease = task.lease
     fence, verb = (None, None) if lease is None else (lease.fence, "quarantine")

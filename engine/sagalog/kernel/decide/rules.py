@@ -71,7 +71,7 @@ def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
 def ended_by(task: TaskFold, fence: int, verb: str) -> Repeat | None:
     """A repeat, if `verb` under this very fence was what ended the last lease. [REPEAT-5]"""
     ended = task.ended
-    if task.lease is None and ended is not None and ended.fence == fence and ended.verb == verb:
+    if ended is not None and ended.fence == fence and ended.verb == verb:
         return Repeat(ended.version)
     return None
 
@@ -122,9 +122,21 @@ def cut_failure(error: Failure) -> Failure:
     return error if message is error.message else Failure(error.code, message, error.details)
 
 
+def stream_bound(task: TaskFold) -> int:
+    """How long the stream may become by what neither ends nor settles anything. [BOUND-2]
+
+    Forward work leaves a reserve for undoing; undoing leaves room for what settles each compensation and ends the task.
+    """
+    if task.is_terminal:
+        return STREAM_EVENTS_MAX
+    if task.state is State.COMPENSATING:
+        return STREAM_EVENTS_MAX - len(task.owed()) - 2
+    return STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+
+
 def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
     """[BOUND-2] Refuse what neither ends nor settles anything when the stream is at its bound."""
-    maximum = STREAM_EVENTS_MAX if task.is_terminal else STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+    maximum = stream_bound(task)
     if task.length + count > maximum:
         raise OverBound(
             f"cannot {verb} task {task.id!r}: its stream has {task.length} events and the bound is {maximum} "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import STREAM_EVENTS_MAX, STREAM_EVENTS_RESERVE
 from sagalog.kernel.decide.rules import (
     Decision,
     Events,
@@ -18,6 +17,7 @@ from sagalog.kernel.decide.rules import (
     policy_of,
     quarantined,
     spent_event,
+    stream_bound,
 )
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, epoch_of
@@ -37,7 +37,7 @@ def tend(task: TaskFold | None, command: c.Tend, now_ms: int, epoch: int) -> Dec
 
 def next_lease_fits(task: TaskFold) -> bool:
     """Whether the stream has room for one more lease and what ends it. [BOUND-2]"""
-    return task.length + 1 <= STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+    return task.length + 1 <= stream_bound(task)
 
 
 def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:

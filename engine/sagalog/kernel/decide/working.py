@@ -6,7 +6,7 @@ unless somebody said why that is right [COMP-2].
 
 from __future__ import annotations
 
-from sagalog.errors import CompensationRequired
+from sagalog.errors import AlreadySettled, CompensationRequired
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import (
@@ -41,6 +41,7 @@ def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int
         raise lost(task, command.fence, "register a compensation for")
     in_place(task, "compensation_registered", "register a compensation for")
     if record is not None:
+        _require_unsettled(task, command.compensation, command.fence)
         return Repeat(record.version)
     require_room(task, "register a compensation for")
     require_compensations_fit(task.id, len(task.compensations) + 1)
@@ -87,7 +88,9 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
             return repeat
         raise lost(task, command.fence, "fail")
     in_place(task, "failed", "fail")
-    # One already on record, or named twice here, is the same one: its content was compared before. [REPEAT-3]
+    # One already on record, or named twice here, is the same one; whoever calls this compares its content. [REPEAT-3]
+    for one in command.compensations:
+        _require_unsettled(task, one, command.fence)
     brought = {one.id: one for one in command.compensations if one.id not in task.compensations}.values()
     require_compensations_fit(task.id, len(task.compensations) + len(brought))
     if not (brought or task.compensations or task.has_waiver or command.waiver is not None):
@@ -107,6 +110,20 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
             fence=command.fence,
             verb="fail",
         ),
+    )
+
+
+def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:
+    """Refuse to take an undo that was settled under an earlier lease for the one that this effect needs. [COMP-1]"""
+    record = task.compensations.get(compensation.id or "")
+    if record is None or record.status in ("owed", "planned") or record.fence == fence:
+        return
+    raise AlreadySettled(
+        f"compensation {compensation.id!r} of task {task.id!r} is settled already: {record.status}; what this attempt "
+        "did needs an undo of its own: give it an id of its own",
+        task=task.id,
+        compensation=compensation.id,
+        status=record.status,
     )
 
 
