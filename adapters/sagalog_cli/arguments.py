@@ -6,7 +6,9 @@ word of the command line is wrong usage; one in standard input is an `InvalidVal
 
 from __future__ import annotations
 
+import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -14,6 +16,7 @@ import click
 import msgspec
 
 from sagalog import Compensation, InvalidValue, Retry
+from sagalog.door import shown
 from sagalog_cli.session import now_ms
 from sagalog_cli.times import parse_instant
 
@@ -89,16 +92,31 @@ def decode(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, saying why.
+        ValueError: it is none, or gives a key twice in one object, saying which.
     """
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
+        _refuse_twice(text)
     except UnicodeError as error:
         raise ValueError("this is no UTF-8, which JSON has to be") from error
     except RecursionError as error:
         raise ValueError("this JSON is nested too deep") from error
     except msgspec.MsgspecError as error:
         raise ValueError(f"this is no JSON: {error}") from error
+    return value
+
+
+def _refuse_twice(text: str | bytes) -> None:
+    """Refuse an object with one key twice: readers of JSON differ in which of the values they take."""
+    written = text if isinstance(text, str) else text.decode()
+    # Only keys are looked at, so no number is read a second time.
+    json.loads(written, object_pairs_hook=_keys_once, parse_int=str, parse_float=str)
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shown(key)} stands {times} times in one object: give it once")
 
 
 def read_json() -> Any:

@@ -116,4 +116,3 @@ def stats(session: Session, queue: str | None) -> None:
             show_table(render.counts(said["queues"]))
 
     session.answer(lambda: said, show_counts)
-

@@ -92,7 +92,8 @@ def _look_at(path: str, create: bool) -> None:
     if os.path.exists(path):
         _look_at_file(path)
     elif not create:
-        raise Unavailable(f"there is no store at {path}; check the path, or have it made (create=True, `sagalog init`)", path=path)
+        text = f"there is no store at {path}; check the path, or have it made (create=True, `sagalog init`)"
+        raise Unavailable(text, path=path)
 
 
 def _look_at_file(path: str) -> None:

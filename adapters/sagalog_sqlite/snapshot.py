@@ -39,8 +39,9 @@ SAVED: Final = (
 TAGS: Final = (
     "SELECT g.name, g.value FROM tags g JOIN streams s ON s.number = g.stream WHERE s.category = ? AND s.id = ?"
 )
-STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
-STRAY_TAGS: Final = "SELECT name, stream FROM tags WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+_STRAY: Final = "WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+STRAY_TASKS: Final = f"SELECT stream FROM tasks {_STRAY}"
+STRAY_TAGS: Final = f"SELECT name, stream FROM tags {_STRAY}"
 STREAMS: Final = (
     "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"

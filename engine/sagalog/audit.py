@@ -129,7 +129,7 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
 
 
 def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[Fault]:
-    """[RECORD-3] What is saved must be what the log gives; of a gate, which depends on the time, that it fits at some."""
+    """[RECORD-3] What is saved must be what the log gives; a gate, which depends on the time, must fit at some."""
     saved = snapshot.saved(stream)
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]

@@ -79,7 +79,12 @@ class Batch:
         return task
 
     def cancel(
-        self, id: str, reason: str | None = None, now: bool = False, *, actor: str | None = None,
+        self,
+        id: str,
+        reason: str | None = None,
+        now: bool = False,
+        *,
+        actor: str | None = None,
         request: str | None = None,
     ) -> None:
         """Record a cancel."""
@@ -138,9 +143,7 @@ class Batch:
         """Record an undo that was carried out."""
         self._hold(lease, forms.finish_compensation, id)
 
-    def compensation_failed(
-        self, lease: Lease, id: str, error: str | Failure, run_at_ms: int | None = None
-    ) -> None:
+    def compensation_failed(self, lease: Lease, id: str, error: str | Failure, run_at_ms: int | None = None) -> None:
         """Record an undo that failed."""
         jitter = self._desk.jitter()
         self._hold(lease, forms.fail_compensation, id, error, run_at_ms, jitter)

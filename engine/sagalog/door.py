@@ -18,12 +18,14 @@ import msgspec
 
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import (
+    COMPENSATION_BYTES_MAX,
     ID_CHARACTERS_MAX,
     INTEGER_MAX,
     INTEGER_MIN,
     NAME_CHARACTERS_MAX,
     NESTING_MAX,
     PAYLOAD_BYTES_MAX,
+    PROGRESS_BYTES_MAX,
     TAGS_MAX,
     TIME_MS_MAX,
 )
@@ -35,6 +37,13 @@ _encode_in_order: Final = msgspec.json.Encoder(order="deterministic").encode
 _DIGEST_CHARACTERS: Final = 16
 _ELLIPSIS: Final = "…"
 _SHOWN_CHARACTERS_MAX: Final = 80
+
+# The bounds on a JSON value, as refusals name them.
+_BYTES: Final = {
+    PAYLOAD_BYTES_MAX: "payload_bytes",
+    PROGRESS_BYTES_MAX: "progress_bytes",
+    COMPENSATION_BYTES_MAX: "compensation_bytes",
+}
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
@@ -57,7 +66,7 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
         afterwards is stored; None for None.
 
     Raises:
-        InvalidValue: its field `path` is the path of an offending value.
+        InvalidValue: its field `path` is the path of an offending value; what is too large has `bound` and `maximum`.
     """
     if value is None:
         return None
@@ -168,6 +177,8 @@ def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
         f"{path} takes {size} bytes as JSON, and at most {bytes_max:,} are kept; "
         "store what is large elsewhere and give its name",
         path=path,
+        bound=_BYTES.get(bytes_max, "bytes"),
+        maximum=bytes_max,
     )
 
 

@@ -19,7 +19,7 @@ import msgspec
 from sagalog import audit, forms, units
 from sagalog.batch import Batch
 from sagalog.codec import Recorded, decode, recorded
-from sagalog.door import check_id, check_integer, check_milliseconds, check_name, check_tags
+from sagalog.door import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds
@@ -269,7 +269,12 @@ class Engine:
     # --- what operators do --------------------------------------------------------------------------------------
 
     def cancel(
-        self, id: str, reason: str | None = None, now: bool = False, *, actor: str | None = None,
+        self,
+        id: str,
+        reason: str | None = None,
+        now: bool = False,
+        *,
+        actor: str | None = None,
         request: str | None = None,
     ) -> Task:
         """Call a task off: at once where nobody holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
@@ -344,7 +349,7 @@ class Engine:
     ) -> list[Task]:
         """Tasks in order of creation that fit everything given; those that cannot be read are left out."""
         if state is not None and state not in _STATES:
-            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {state!r}", path="state")
+            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
         query = Query(
             queue=forms.optional_name(queue, "queue"),
             kind=forms.optional_name(kind, "kind"),

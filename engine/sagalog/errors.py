@@ -52,7 +52,10 @@ class Rejected(SagalogError):
 
 
 class InvalidValue(Rejected):
-    """A value that cannot be stored alike everywhere, or an argument out of its range. Field: `path`."""
+    """A value that cannot be stored alike everywhere, or an argument out of its range.
+
+    Fields: `path`; and where JSON is too large, `bound` and `maximum` (in bytes).
+    """
 
     code = "invalid_value"
 

@@ -62,6 +62,19 @@ class Ulids:
         return _spell(number)
 
 
+def drawn_ms(id: str) -> int | None:
+    """When an id was drawn, in milliseconds since 1970, by its ULID; None for a caller's own id."""
+    # Imported here: nobody who only makes ids pays for reading them.
+    from ulid import ULID
+
+    try:
+        ulid = ULID.from_str(id)
+    except ValueError:
+        return None
+    # What is spelled in another way was not drawn here: a lower-case id, or one beyond 128 bits.
+    return ulid.milliseconds if str(ulid) == id else None
+
+
 def _spell(number: int) -> str:
     # Written out: a loop takes twice as long.
     pairs = _PAIRS

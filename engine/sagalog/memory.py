@@ -56,10 +56,8 @@ class MemoryStore:
             failpoints.reach("commit.before_begin")
             now_ms = self._clock.now_ms()
             length = len(self.log)
-            answers: list[Any] = []
             try:
-                for unit in units:
-                    answers.append(self._answer(unit, now_ms))
+                answers = [self._answer(unit, now_ms) for unit in units]
             except BaseException:
                 self._take_back(length)
                 raise

@@ -66,7 +66,7 @@ def decode_fold(text: str) -> TaskFold:
 def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | None:
     """Where the task waits to be claimed; None while it is leased and after its end.
 
-    `opened_ms` is the due time for which its gate is open already: a clock that has stepped back since does not close it.
+    `opened_ms` is the due time for which its gate is open already: a clock that steps back does not close it.
     """
     if task.lease is not None or task.is_terminal:
         return None

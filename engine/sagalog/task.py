@@ -298,6 +298,4 @@ class Lease:
     def compensation_failed(self, id: str, error: str | Failure, run_at_ms: int | None = None) -> Task:
         """An undo failed: it is due again after a backoff or at `run_at_ms`; or the task is quarantined. [UNDO-3]"""
         jitter = self._desk.jitter()
-        return self._desk.settle(
-            forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter), self
-        )
+        return self._desk.settle(forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter), self)

@@ -64,7 +64,7 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """What a claim leased; `again` if it put tasks aside that stood before others, so that another look may find more."""
+    """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them."""
 
     tasks: list[Task]
     again: bool = False

@@ -243,6 +243,7 @@ def test_a_process_killed_at_any_point_leaves_whole_commits_and_all_that_it_ackn
     ],
 )
 def test_the_log_refuses_every_change(store: SqliteStore, statement: str) -> None:
+    """[LOG-3]"""
     store.commit([writing("a", created())])
     connection = store._writer
     assert connection is not None

@@ -7,7 +7,7 @@ read other than the head of the ready index. So what it is faster by is what sag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -38,14 +38,21 @@ def make(path: Path, page_size: int = PAGE_SIZE) -> None:
 
 @contextmanager
 def opened(
-    path: Path, tape: Tape, durability: str, checkpoint_pages: int, page_size: int = PAGE_SIZE
+    path: Path,
+    tape: Tape,
+    durability: str,
+    checkpoint_pages: int,
+    page_size: int = PAGE_SIZE,
+    without: Sequence[str] = (),
 ) -> Iterator[Writer]:
-    """A writer on a new file, which is left as it is at the end."""
+    """A writer on a new file, which is left as it is at the end; `without` names indexes that it does not get."""
     make(path, page_size)
     with closing(connect(str(path), durability, BUSY_TIMEOUT_MS, writing=True)) as connection:
         connection.wal_autocheckpoint(checkpoint_pages)
         if (found := connection.pragma("page_size")) != page_size:
             raise AssertionError(f"asked for pages of {page_size} bytes, got {found}")
+        for index in without:
+            connection.execute(f'DROP INDEX "{index}"')
         replay(connection, tape.founding)
         yield Writer(connection, tape)
 

@@ -1,6 +1,6 @@
-"""The suite `schema`: raw lifecycles under other page sizes and checkpoint thresholds, on the store's own schema.
+"""The suite `schema`: raw lifecycles under other page sizes, checkpoint thresholds and indexes of the store's schema.
 
-Rule: everything but the two is as in the store, all variants take turns in one run, and each has filled its WAL once
+Rule: everything else is as in the store, all variants take turns in one run, and each has filled its WAL once
 before. It measures what SQLite gives, so that two choices of the store rest on figures that can be had again.
 """
 
@@ -22,10 +22,12 @@ from tests.bench.report import Figure
 from tests.bench.rounds import ratios, spread, take_turns
 from tests.bench.tape import Tape, record
 
-SUMMARY: Final = "raw lifecycles under other page sizes and checkpoint thresholds"
+SUMMARY: Final = "raw lifecycles under other page sizes, checkpoint thresholds and indexes"
 
 _PAGE_SIZES: Final = (1024, 2048, 4096, 8192)
 _THRESHOLDS: Final = (250, 1000, 4000)
+# What an index costs a lifecycle that never stands in it, and one that always does.
+_WITHOUT: Final = (("ready_affinity", "undo", "later"), ("states",))
 _A_SECOND: Final = {"full": 1_500, "normal": 5_000}
 # Lifecycles of one turn: some milliseconds.
 _TURN: Final = 25
@@ -49,14 +51,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
     plan = Plan(folder, 1, 0.02, tiny=True) if arguments.tiny else Plan(folder, arguments.rounds, arguments.seconds)
     own = (PAGE_SIZE, PAGES)
     variants = [own, *(one for one in product(_PAGE_SIZES, _THRESHOLDS) if one != own)]
+    none: tuple[str, ...] = ()
+    shapes = [(_named(page, pages), page, pages, none) for page, pages in variants]
+    shapes += [(f"without {' and '.join(without)}", *own, without) for without in _WITHOUT]
     turns = {durability: max(1, plan.count(a_second) // _TURN) for durability, a_second in _A_SECOND.items()}
     tape = record(folder / "tape.db", _TURN * max(turns.values()) + _WARMING)
     for durability in _A_SECOND:
         workers = {
-            f"{durability}, page {page:>4}, checkpoint at {pages:>4} pages": partial(
-                _opened, plan, tape, durability, page, pages
-            )
-            for page, pages in variants
+            f"{durability}, {name}": partial(_opened, plan, tape, durability, page, pages, without)
+            for name, page, pages, without in shapes
         }
         taken = take_turns(workers, plan.rounds, turns[durability])
         compared = taken[next(iter(workers))]
@@ -66,11 +69,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
             yield Figure(f"{name}: {share:.2f}", rates, "/s")
 
 
+def _named(page_size: int, pages: int) -> str:
+    return f"page {page_size:>4}, checkpoint at {pages:>4} pages"
+
+
 @contextmanager
-def _opened(plan: Plan, tape: Tape, durability: str, page_size: int, pages: int) -> Iterator[Callable[[], None]]:
-    path = plan.folder / f"{durability}-{page_size}-{pages}.db"
+def _opened(
+    plan: Plan, tape: Tape, durability: str, page_size: int, pages: int, without: tuple[str, ...]
+) -> Iterator[Callable[[], None]]:
+    path = plan.folder / f"{durability}-{page_size}-{pages}-{'-'.join(without)}.db"
     log = path.with_name(f"{path.name}-wal")
-    with raw.opened(path, tape, durability, pages, page_size) as writer:
+    with raw.opened(path, tape, durability, pages, page_size, without) as writer:
         # A store that has run for a while overwrites its WAL; while it still grows, each sync takes twice the time.
         while not plan.tiny and log.stat().st_size < pages * page_size:
             writer.live(_TURN)

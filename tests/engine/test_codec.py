@@ -17,7 +17,9 @@ from sagalog.schemas import schema_files
 SPECS = Path(__file__).parents[2] / "specs"
 
 EXAMPLES: list[e.Recordable] = [
-    e.Created(kind="build", queue="agents", priority=3, run_at_ms=5, policy=Retry().resolve(), payload={"a": [1, 2.5, None]}),
+    e.Created(
+        kind="build", queue="agents", priority=3, run_at_ms=5, policy=Retry().resolve(), payload={"a": [1, 2.5, None]}
+    ),
     e.Leased(owner="w", fence=1, attempt=1, purpose="work", ttl_ms=10, expires_ms=20),
     e.Heartbeat(fence=1, progress={"done": 3}),
     e.Released(fence=1, run_at_ms=7, reason="shutting down"),
@@ -95,9 +97,7 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
     """[LOG-4] The worked example of specs/digest.md."""
     body = '{"type":"completed","fence":1,"result":"é"}'
     preimage = (
-        "15:sagalog-event-1,4:task,1:a,1:3,4:1000,9:completed,1:1,"
-        "8:worker-1,-,-,-,"
-        f"{len(body.encode())}:{body},"
+        f"15:sagalog-event-1,4:task,1:a,1:3,4:1000,9:completed,1:1,8:worker-1,-,-,-,{len(body.encode())}:{body},"
     ).encode()
 
     envelope = seal("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")
@@ -132,7 +132,9 @@ def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, 
     assert ("task/a", 3, envelope.type) == (caught.value.stream, caught.value.version, caught.value.type)
 
 
-@pytest.mark.parametrize("body", ["", "{", '{"type":"completed","fence":', '{"type":"completed","fence":1,"result":' + "[" * 100_000])
+@pytest.mark.parametrize(
+    "body", ["", "{", '{"type":"completed","fence":', '{"type":"completed","fence":1,"result":' + "[" * 100_000]
+)
 def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
     envelope = msgspec.structs.replace(seal("task/a", 3, 1_000, e.Completed(fence=1)), body=body)
 

@@ -37,9 +37,7 @@ def source_packages() -> set[Path]:
 def run_isolated(shipped: Shipped, program: str) -> object:
     """Run `program` with the wheel first on the path and the root not on it; give the JSON it prints."""
     prepared = f"import sys; sys.path.insert(0, {str(shipped.installed)!r})\n{program}"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", prepared], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-I", "-c", prepared], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -45,6 +45,7 @@ CREATE TABLE events(
 
 CREATE INDEX requested ON events(request) WHERE request IS NOT NULL;
 
+-- [LOG-3] Whoever opens the file, nothing of the log is changed or taken away.
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never changed'); END;
 

@@ -14,7 +14,8 @@ import msgspec
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
 
-# Raised with any change of the shapes below: an older one is folded afresh, a newer one refuses the task.
+# Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
+# be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
 FOLD_FORMAT: Final = 1
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted"]

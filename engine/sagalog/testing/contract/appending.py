@@ -54,7 +54,7 @@ class AppendingContract(Contract):
         assert [one.name for one in log[1:]] == ["task/a@1", "task/b@1", "task/a@2", "task/b@2", "task/a@3"]
 
     def test_an_event_is_given_back_as_it_was_sealed(self) -> None:
-        text = "ünï \U0001f600 \\u0000 \"quoted\""
+        text = 'ünï \U0001f600 \\u0000 "quoted"'
         payload = {"t": text + "\u2028\n", "n": -(2**63), "f": 0.1}
         self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", request="r")
         stored = self.log()[-1]
@@ -195,4 +195,3 @@ class AppendingContract(Contract):
         assert isinstance(task, Task)
         assert self.get("a").payload == {"list": [1]}
         self.sound()
-

@@ -110,9 +110,7 @@ class Contract:
         assert found is not None, f"there is no task {task!r}"
         return found
 
-    def refused(
-        self, kind: type[Error], call: Callable[P, object], /, *arguments: P.args, **named: P.kwargs
-    ) -> Error:
+    def refused(self, kind: type[Error], call: Callable[P, object], /, *arguments: P.args, **named: P.kwargs) -> Error:
         """The refusal of a call: of exactly this class, and the log is afterwards what it was before."""
         before = self.log()
         try:
