@@ -110,7 +110,7 @@ def _refuse_twice(text: str | bytes) -> None:
     """Refuse an object with one key twice: readers of JSON differ in which of the values they take."""
     written = text if isinstance(text, str) else text.decode()
     # Only keys are looked at, so no number is read a second time.
-    json.loads(written, object_pairs_hook=_keys_once, parse_int=str, parse_float=str)
+    json.loads(written, object_pairs_hook=_keys_once, parse_int=str, parse_float=str, strict=False)
 
 
 def _keys_once(pairs: list[tuple[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from sagalog import Fault, LeaseRecord, SagalogError, Task, TaskCompensation, Tended
+from sagalog.ids import drawn_ms
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table, printable
 from sagalog_cli.times import distance, instant
@@ -135,6 +136,7 @@ def outcome(task: Task) -> str:
 
 def details(task: Task, now_ms: int, full: bool) -> Table:
     """Everything about a task, one line a field; fields that say nothing are left out."""
+    drawn = drawn_ms(task.id)
     rows: list[tuple[str, Cell | str | None]] = [
         ("task", task.id),
         ("kind", task.kind),
@@ -166,6 +168,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("payload", _json(task.payload, full)),
         ("result", _json(task.result, full)),
         ("version", str(task.version)),
+        ("drawn", None if drawn is None else instant(drawn)),
         ("created", instant(task.created_ms)),
         ("updated", instant(task.updated_ms)),
     ]

@@ -1,0 +1,80 @@
+"""The number that tells one shape of saved folds from another is raised whenever a shape changes. [LOG-5]
+
+Rule: the fingerprint is over names and types of all that a fold is made of and from; it is pinned beside the number, so
+that neither changes alone. An older version must not take a fold for its own that was made from what it cannot read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import msgspec
+
+from sagalog.codec import SCHEMAS
+from sagalog.kernel import events as e
+from sagalog.kernel import state
+from sagalog.kernel.values import LeaseRecord, Policy
+
+SAVED: tuple[type[msgspec.Struct], ...] = (
+    state.TaskFold,
+    state.CompensationRecord,
+    state.EndedLease,
+    LeaseRecord,
+    Policy,
+)
+PINNED = (1, "@@")
+
+
+def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
+    """The fields of a struct in their order, as the sources write them."""
+    bases = reversed(kind.__mro__)
+    declared = {name: text for base in bases for name, text in vars(base).get("__annotations__", {}).items()}
+    return [f"{name}: {declared[name]}" if types else name for name in kind.__struct_fields__]
+
+
+def fingerprint(
+    schemas: dict[str, int],
+    events: Iterable[type[msgspec.Struct]] = (*e.TASK_EVENTS, *e.STORE_EVENTS),
+    saved: Iterable[type[msgspec.Struct]] = SAVED,
+) -> str:
+    """SHA-256 over the schemas, the events' fields with their types, and the fields of what is saved."""
+    written = {
+        "schemas": schemas,
+        "events": {e.name_of(kind): shape(kind) for kind in events},  # type: ignore[arg-type]  # each is a Recordable
+        "saved": {kind.__name__: shape(kind, types=False) for kind in saved},
+    }
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+def test_a_change_of_events_or_folds_raises_the_format_of_folds() -> None:
+    found = (state.FOLD_FORMAT, fingerprint(dict(SCHEMAS)))
+
+    assert found == PINNED, (
+        "events or folds have another shape than was pinned: raise FOLD_FORMAT in kernel/state.py by one, so that no older "
+        f"version takes such a fold for its own, and pin anew here: PINNED = {found}"
+    )
+
+
+def test_the_fingerprint_tells_a_new_schema_event_field_or_type_from_the_old() -> None:
+    class Started(e.Recordable, frozen=True, tag="started"):
+        kind: str
+
+    class Longer(e.Recordable, frozen=True, tag="started"):
+        kind: str
+        why: str | None = None
+
+    class Other(e.Recordable, frozen=True, tag="started"):
+        kind: int
+
+    schemas = dict(SCHEMAS)
+    found = {
+        fingerprint(schemas),
+        fingerprint({**schemas, "created": 2}),
+        fingerprint({**schemas, "started": 1}),
+        fingerprint(schemas, saved=SAVED[:-1]),
+        *(fingerprint(schemas, events=[kind]) for kind in (Started, Longer, Other)),
+    }
+
+    assert len(found) == 7
