@@ -152,6 +152,21 @@ def test_upkeep_goes_on_with_the_others(engine: Engine, clock: ManualClock, log:
 
 
 @pytest.mark.parametrize("how", SPOILED)
+def test_a_heartbeat_of_many_names_it_and_renews_the_others(
+    engine: Engine, clock: ManualClock, log: Log, how: str
+) -> None:
+    for id in ("a", "b", "c"):
+        engine.create("build", id=id)
+    held = claim(engine)
+    log.spoil("b", how)
+    assert engine.rebuild().unreadable == ("b",)
+    clock.advance(1)
+    renewal = engine.heartbeat(held)
+    assert ids(list(renewal.renewed)) == ["a", "c"]
+    assert [(type(error), error.fields["stream"]) for error in renewal.lost] == [(SPOILED[how][1], "task/b")]
+
+
+@pytest.mark.parametrize("how", SPOILED)
 def test_once_it_is_mended_and_rebuilt_it_is_claimed_again(engine: Engine, log: Log, how: str) -> None:
     for id in ("a", "b"):
         engine.create("build", {"id": id}, id=id)

@@ -123,6 +123,7 @@ ANSWERS: dict[type[c.Command], tuple[type[e.Recordable], ...]] = {
     c.Fail: (e.Failed,),
     c.FinishCompensation: (e.CompensationDone,),
     c.FailCompensation: (e.CompensationFailed, e.Quarantined),
+    c.Quarantine: (e.Quarantined,),
     c.Waive: (e.CompensationWaived,),
 }
 

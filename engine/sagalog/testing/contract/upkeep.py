@@ -5,6 +5,9 @@ Rule: `recover` leaves nothing that was due when it began; a claim does a bounde
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from sagalog.errors import Blocked, Conflict, SagalogError
 from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -150,3 +153,23 @@ class UpkeepContract(Contract):
         [done] = self.engine.recover()
         assert self.engine.history("a")[-1].event.why == "clock"  # type: ignore[attr-defined]
         assert done.state == "pending"
+
+    def test_what_upkeep_did_stays_though_the_call_that_did_it_is_refused(self) -> None:
+        self.create("a", retry=Retry(expiries_max=1), compensations=[REMOVE])
+        self.create("b")
+        self.acquire("a")
+        self.engine.note("b", "seen", request="r")
+        self.clock.advance(TTL_MS)
+        self.refused_after(["lease_expired", "failed"], Blocked, lambda: self.acquire("a"))
+        self.acquire("b")
+        self.clock.advance(TTL_MS)
+        self.refused_after(["lease_expired"], Conflict, lambda: self.claim(request="r"))
+
+    def refused_after(self, types: list[str], kind: type[SagalogError], call: Callable[[], object]) -> None:
+        """A call is refused, and exactly these events were written before."""
+        before = self.log()
+        try:
+            call()
+        except SagalogError as refusal:
+            assert type(refusal) is kind, refusal
+        assert [one.type for one in self.log()[len(before) :]] == types

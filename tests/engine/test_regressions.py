@@ -1,0 +1,270 @@
+"""What once went wrong between commands, and must not again: repeats, settled undos, late holders, pictures.
+
+Rule: each test is one case that somebody met; the topics themselves have files of their own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from typing import Any
+
+import pytest
+
+import sagalog
+from sagalog import (
+    AlreadySettled,
+    Compensation,
+    Conflict,
+    Engine,
+    LeaseLost,
+    NotFound,
+    Retry,
+    TerminalTask,
+)
+from sagalog.kernel.bounds import STREAM_EVENTS_RESERVE
+from sagalog.kernel.decide import rules
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import LeaseRecord, State
+from sagalog.observer import Observer
+from sagalog.testing import ManualClock, SeededChance
+from tests.conftest import OpenEngine
+from tests.engine.checking import CLOSE, REMOVE, TTL_MS, get, leased, refused, unchanged, undoing
+
+OTHER = Compensation("remove", {"n": 2}, None, "remove")
+SOON = Retry(delay_min_ms=0, delay_max_ms=0)
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed", [{"owner": "bob"}, {"purpose": "undo"}, {"ttl_ms": TTL_MS + 1}, {"ttl_ms": None}, {"queues": "other"}]
+)
+def test_a_repeated_claim_must_be_the_same_claim(engine: Engine, changed: dict[str, Any]) -> None:
+    """[REPEAT-4] [REPEAT-6] Another worker with the same request must not be handed somebody else's leases."""
+    for id in ("a", "b", "c"):
+        engine.create("build", id=id)
+    given: dict[str, Any] = {"queues": "default", "owner": "ann", "ttl_ms": TTL_MS, "request": "r"}
+    leases = engine.claim(**given)
+    assert refused(engine, Conflict, engine.claim, **{**given, **changed}).request == "r"
+    assert unchanged(engine, engine.claim, **given) == leases
+
+
+def test_a_claim_with_the_request_of_another_command_leases_nothing(engine: Engine) -> None:
+    engine.create("build", id="t", request="r")
+    refused(engine, Conflict, engine.claim, "default", owner="ann", ttl_ms=TTL_MS, request="r")
+
+
+def test_a_claim_that_quarantines_the_first_at_its_bound_leases_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[BOUND-2] A worker that claims one task at a time must not come back with none while there are others."""
+    monkeypatch.setattr(rules, "STREAM_EVENTS_MAX", STREAM_EVENTS_RESERVE + 2)
+    for id in ("full", "next"):
+        engine.create("build", id=id)
+    engine.note("full", "one too many")
+    [lease] = engine.claim("default", owner="ann", ttl_ms=TTL_MS, limit=1)
+    assert lease.task.id == "next"
+    assert (get(engine, "full").state, get(engine, "full").code) == ("quarantined", "bound")
+
+
+@pytest.mark.parametrize("touch", ["note", "waive"])
+def test_a_gate_that_was_open_stays_open_when_the_clock_steps_back(
+    engine: Engine, clock: ManualClock, touch: str
+) -> None:
+    engine.create("build", id="t", run_at_ms=clock.now_ms() + 1_000, compensations=[REMOVE, CLOSE])
+    engine.create("other", id="u")
+    clock.advance(1_000)
+    # Lets it in, and leaves it.
+    assert len(engine.claim("default", owner="ann", ttl_ms=TTL_MS, kinds=["other"])) == 1
+    clock.step(-3_600_000)
+    if touch == "note":
+        engine.note("t", "still there")
+    else:
+        engine.waive("t", "remove", "nothing to remove")
+    assert [lease.task.id for lease in engine.claim("default", owner="ann", ttl_ms=TTL_MS)] == ["t"]
+
+
+def test_a_gate_for_undoing_stays_open_too(engine: Engine, clock: ManualClock) -> None:
+    leased(engine, compensations=[CLOSE, REMOVE]).fail("no way on")
+    clock.step(-3_600_000)
+    engine.waive("t", "remove", "nothing to remove")
+    assert [lease.task.id for lease in engine.claim("default", owner="ann", ttl_ms=TTL_MS, purpose="undo")] == ["t"]
+
+
+# --- compensations --------------------------------------------------------------------------------------------------
+
+
+def test_an_undo_waived_under_an_earlier_lease_stands_for_no_later_effect(engine: Engine) -> None:
+    """[COMP-1] Else the second effect would count as undone, and nobody would undo it."""
+    lease = leased(engine, retry=SOON)
+    lease.register(REMOVE)
+    engine.waive("t", "remove", "it was never made")
+    lease.retry("once more")
+    again = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
+    refusal = refused(engine, AlreadySettled, again.register, REMOVE)
+    assert (refusal.compensation, refusal.status) == ("remove", "waived")
+    refused(engine, AlreadySettled, again.fail, "no way on", [REMOVE])
+    refused(engine, AlreadySettled, again.fail, "no way on", [CLOSE, REMOVE])
+    task = again.register(Compensation("remove", {"n": 1}, None, "remove-2")).task
+    assert [one.id for one in task.owed] == ["remove-2"]
+
+
+def test_a_planned_undo_that_was_waived_before_the_first_lease_stands_for_no_effect(engine: Engine) -> None:
+    engine.create("build", id="t", compensations=[REMOVE])
+    engine.waive("t", "remove", "not this time")
+    lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
+    refused(engine, AlreadySettled, lease.register, REMOVE)
+    refused(engine, AlreadySettled, lease.fail, "no way on", [REMOVE])
+
+
+def test_an_undo_waived_under_the_same_lease_is_a_repeat(engine: Engine) -> None:
+    lease = leased(engine)
+    lease.register(REMOVE)
+    engine.waive("t", "remove", "it was never made")
+    unchanged(engine, lease.register, REMOVE)
+    assert lease.fail("no way on", [REMOVE]).state == "failed"
+
+
+def test_a_late_holder_hears_first_that_its_lease_is_lost(engine: Engine, clock: ManualClock) -> None:
+    """[FENCE-2] Before anything is compared: what it brings no longer matters."""
+    late = leased(engine)
+    late.register(REMOVE)
+    clock.advance(TTL_MS)
+    engine.recover()
+    assert refused(engine, LeaseLost, late.fail, "no way on", [OTHER]).current == late.fence
+    engine.acquire("t", owner="bob", ttl_ms=TTL_MS)
+    refused(engine, LeaseLost, late.fail, "no way on", [OTHER])
+    refused(engine, LeaseLost, late.register, CLOSE)
+
+
+def test_who_holds_the_lease_hears_that_the_content_differs(engine: Engine) -> None:
+    lease = leased(engine).register(REMOVE)
+    refused(engine, Conflict, lease.fail, "no way on", [OTHER])
+
+
+# --- heartbeats and observers ---------------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_of_many_renews_the_good_and_names_the_bad(
+    engine: Engine, open_engine: OpenEngine, clock: ManualClock
+) -> None:
+    with sagalog.open("memory:", clock=clock, chance=SeededChance(9)) as elsewhere:
+        stray = leased(elsewhere, "stray")
+    first, ended, last = (leased(engine, id) for id in ("first", "ended", "last"))
+    ended.complete()
+    clock.advance(1)
+    renewal = engine.heartbeat([first, stray, ended, last])
+    assert [lease.task.id for lease in renewal.renewed] == ["first", "last"]
+    assert [type(error) for error in renewal.lost] == [NotFound, LeaseLost]
+    assert [error.task for error in renewal.lost] == ["stray", "ended"]
+    assert [lease.expires_ms for lease in renewal.renewed] == [clock.now_ms() + TTL_MS] * 2
+
+
+def fold(number: int, now_ms: int) -> TaskFold:
+    lease = LeaseRecord("ann", number, 1, "work", 10, now_ms + 10, now_ms)
+    return TaskFold(f"t{number}", 1, State.RUNNING, lease=lease)
+
+
+def test_two_threads_look_through_one_observer() -> None:
+    """[TIME-3] One forgets what is gone while the other adds what it sees."""
+    observer = Observer()
+    behind = [fold(number, 0) for number in range(1, 200)]
+    failures: list[BaseException] = []
+
+    def look(offset: int) -> None:
+        try:
+            for turn in range(150):
+                observer.look(behind[(turn + offset) % 50 :], turn, everywhere=turn % 2 == offset % 2)
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    observer.look(behind, 1_000, everywhere=True)
+    assert [command.task for command in observer.look(behind, 1_010, everywhere=True)] == [one.id for one in behind]
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_task_shows_nothing_of_what_went_wrong_on_the_way(engine: Engine) -> None:
+    lease = leased(engine, retry=SOON)
+    assert lease.retry("it broke").error is not None
+    lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
+    assert engine.cancel("t", "not needed").reason == "not needed"
+    assert (lease.complete(42).error, get(engine).error, get(engine).reason) == (None, None, None)
+
+
+def test_a_failed_task_does_not_show_the_reason_of_a_cancel_that_came_to_nothing(engine: Engine) -> None:
+    lease = leased(engine)
+    engine.cancel("t", "not needed")
+    task = lease.fail("no way on", waive_compensation="nothing was done")
+    assert (task.state, task.reason) == ("failed", None)
+    assert task.error is not None
+    assert get(engine) == task
+
+
+def test_tasks_and_leases_can_be_kept_in_sets(engine: Engine) -> None:
+    lease = leased(engine, payload={"a": [1]}, tags={"team": "x"}, compensations=[REMOVE])
+    same = engine.heartbeat([lease]).renewed[0]
+    assert (lease, lease.task) == (same, get(engine))
+    assert (hash(lease), hash(lease.task)) == (hash(same), hash(get(engine)))
+    later = engine.note("t", "seen")
+    assert len({lease, same, leased(engine, "u")}) == 2
+    assert len({lease.task, get(engine), later}) == 2
+
+
+# --- operators ------------------------------------------------------------------------------------------------------
+
+
+def test_quarantining_again_is_a_repeat_in_the_same_words_only(engine: Engine) -> None:
+    lease = leased(engine)
+    engine.quarantine("t", "odd")
+    assert unchanged(engine, engine.quarantine, "t", "odd").reason == "odd"
+    assert refused(engine, Conflict, engine.quarantine, "t", "quite odd").differs == ["reason"]
+    refused(engine, LeaseLost, lease.complete)
+
+
+@pytest.mark.parametrize("end", ["at once", "undone by half"])
+def test_a_quarantined_task_is_not_cancelled_by_what_came_before(engine: Engine, end: str) -> None:
+    """[CANCEL-3] Whoever cancels must not believe that it is out of the way."""
+    if end == "at once":
+        leased(engine)
+        engine.cancel("t", "asked for")
+    else:
+        leased(engine, compensations=[REMOVE])
+        assert engine.cancel("t", now=True).outcome == "cancelled"
+    engine.quarantine("t", "odd")
+    assert refused(engine, TerminalTask, engine.cancel, "t").state == "quarantined"
+
+
+def test_a_task_that_was_cancelled_and_undone_may_be_cancelled_again(engine: Engine) -> None:
+    leased(engine, compensations=[REMOVE])
+    engine.cancel("t", now=True)
+    engine.acquire("t", owner="ann", ttl_ms=TTL_MS, purpose="undo").compensation_done("remove")
+    assert unchanged(engine, engine.cancel, "t").state == "compensated"
+
+
+def test_a_task_that_failed_and_was_undone_was_not_cancelled(engine: Engine) -> None:
+    undo = undoing(engine, compensations=[REMOVE])
+    undo.compensation_done("remove")
+    refused(engine, TerminalTask, engine.cancel, "t")
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_importing_all_names_does_not_hide_the_builtin_open() -> None:
+    names: dict[str, Any] = {}
+    exec("from sagalog import *", names)  # noqa: S102  as a script would
+    assert "open" not in names
+    assert {"Engine", "Task", "Lease", "Compensation"} <= set(names)
+    assert callable(sagalog.open)
+    assert sagalog.open is not builtins.open
