@@ -19,7 +19,11 @@ SLICE: Final = 100
 
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM streams"
 _NEXT: Final = "SELECT number, category, id FROM streams WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
-_FORGET: Final = "DELETE FROM tasks WHERE stream > ?"
+_FORGET: Final = "DELETE FROM tasks WHERE stream < 1 OR stream > ?"
+_FORGET_AMONG: Final = (
+    "DELETE FROM tasks WHERE stream > ?1 AND stream <= ?2 "
+    "AND stream NOT IN (SELECT number FROM streams WHERE number > ?1 AND number <= ?2 AND category = 'task')"
+)
 _TAGS: Final = (
     "SELECT g.name, g.value, g.stream, s.id FROM tags g LEFT JOIN streams s ON s.number = g.stream "
     "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
@@ -31,7 +35,7 @@ FIRST_TAG: Final[Tag] = ("", "", 0)
 
 
 def begin(transaction: Transaction) -> int:
-    """Remove what belongs to no stream; the newest stream's number: what comes after it is folded as it comes."""
+    """Remove what lies beyond all streams; the newest one's number: what comes after it is folded as it comes."""
     transaction.wrote = True
     newest = 0
     for (newest,) in transaction.execute(_NEWEST):
@@ -40,7 +44,11 @@ def begin(transaction: Transaction) -> int:
 
 
 def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[int, int]:
-    """Fold the next streams beyond `after`, up to `newest`: how many tasks, and the last stream's number."""
+    """Fold the next streams beyond `after`, up to `newest`, and remove rows among them that are no task's.
+
+    Returns:
+        How many tasks there were, and the last stream's number.
+    """
     execute = transaction.execute
     transaction.wrote = True
     tasks, last = 0, newest
@@ -51,6 +59,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
         elif category == "store":
             _rebuild_store(execute, number)
         last = number
+    execute(_FORGET_AMONG, (after, last))
     return tasks, last
 
 

@@ -179,7 +179,9 @@ class SqliteSnapshot:
         category, _, id = stream.partition("/")
         for format, text, *values in self._rows(SAVED, (category, id)):
             columns: dict[str, object] = dict(zip(_COLUMNS, values, strict=True))
-            columns["tags"] = dict(self._rows(TAGS, (category, id)))
+            tags = self._rows(TAGS, (category, id))
+            # A name that stands twice is no task's: then the rows themselves, which equal no mapping.
+            columns["tags"] = dict(tags) if len(dict(tags)) == len(tags) else tags
             return _fold_or_none(format, text), columns
         return None
 

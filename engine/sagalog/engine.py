@@ -10,30 +10,26 @@ points of the group `sagalog.stores`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from sagalog import audit, forms, units
 from sagalog.batch import Batch
-from sagalog.codec import Recorded, decode, recorded
-from sagalog.door import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
-from sagalog.errors import Corrupt, InvalidValue, NotFound, SagalogError, Unknown
+from sagalog.door import check_integer, check_name
+from sagalog.errors import InvalidValue, SagalogError, Unknown
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import Compensation, Purpose, Retry, State
+from sagalog.kernel.state import StoreFold
+from sagalog.kernel.values import Compensation, Purpose, Retry
 from sagalog.observer import Observer
-from sagalog.ports import Chance, Claim, Clock, Due, Query, Snapshot, Store
+from sagalog.ports import Chance, Claim, Clock, Due, Store
+from sagalog.reading import Reading
 from sagalog.system import SystemChance, SystemClock
-from sagalog.task import Lease, Task, picture
+from sagalog.task import Lease, Task
 from sagalog.units import Step, Tended
-
-# How long `wait` sleeps at most before it looks again, whatever it was told of changes.
-_WAIT_SLICE_MS: Final = 50
 
 
 class Renewal(msgspec.Struct, frozen=True):
@@ -43,7 +39,7 @@ class Renewal(msgspec.Struct, frozen=True):
     lost: tuple[SagalogError, ...]
 
 
-class Engine:
+class Engine(Reading):
     """A store of tasks, with every call on them; a context manager, safe to share between threads.
 
     Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (somebody was first),
@@ -329,89 +325,6 @@ class Engine:
         self._let_in(limit)
         return tended
 
-    # --- reading ------------------------------------------------------------------------------------------------
-
-    def get(self, id: str) -> Task | None:
-        """The task as it is now, or None."""
-        check_id(id, "id")
-        with self._store.read() as snapshot:
-            task = snapshot.task(id)
-            return None if task is None else _picture(snapshot, task)
-
-    def find(
-        self,
-        *,
-        queue: str | None = None,
-        kind: str | None = None,
-        state: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        limit: int | None = None,
-    ) -> list[Task]:
-        """Tasks in order of creation that fit everything given; those that cannot be read are left out."""
-        if state is not None and state not in _STATES:
-            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
-        query = Query(
-            queue=forms.optional_name(queue, "queue"),
-            kind=forms.optional_name(kind, "kind"),
-            state=None if state is None else str(state),
-            tags=() if tags is None else tuple(check_tags(tags).items()),
-            limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
-        )
-        with self._store.read() as snapshot:
-            return _pictures(snapshot, [listed.fold for listed in snapshot.find(query)])
-
-    def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
-        """How many tasks there are: queue -> state -> number."""
-        with self._store.read() as snapshot:
-            return snapshot.counts(forms.optional_name(queue, "queue"))
-
-    def stale(self) -> list[Task]:
-        """Tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
-        now_ms = self._clock.now_ms()
-        with self._store.read() as snapshot:
-            return _pictures(snapshot, snapshot.over(now_ms))
-
-    def history(self, id: str) -> list[Recorded]:
-        """Every event of a task, in order; raises NotFound, UnknownEvent."""
-        check_id(id, "id")
-        with self._store.read() as snapshot:
-            envelopes = snapshot.history(f"task/{id}")
-        if not envelopes:
-            raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-        return [recorded(envelope) for envelope in envelopes]
-
-    def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
-        """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""
-        check_integer(after, "after", 0, bounds.INTEGER_MAX)
-        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
-        with self._store.read() as snapshot:
-            return [recorded(envelope) for envelope in snapshot.events(after, limit)]
-
-    def newest_position(self) -> int:
-        """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""
-        with self._store.read() as snapshot:
-            return snapshot.head()[1]
-
-    def wait(self, id: str, timeout_ms: int) -> Task:
-        """The task once it is terminal.
-
-        Raises:
-            NotFound; TimeoutError: it has not ended in time.
-        """
-        check_milliseconds(timeout_ms, "timeout_ms")
-        started_ms = self._clock.monotonic_ms()
-        while True:
-            changes = self._store.changes()
-            task = self.get(id)
-            if task is None:
-                raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-            if task.is_terminal:
-                return task
-            left_ms = timeout_ms - (self._clock.monotonic_ms() - started_ms)
-            if left_ms <= 0:
-                raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
-            self._store.wait_change(changes, min(left_ms, _WAIT_SLICE_MS))
-
     # --- auditing -----------------------------------------------------------------------------------------------
 
     def rebuild(self) -> audit.RebuildReport:
@@ -502,27 +415,11 @@ class Engine:
         return self._observer.look(behind, monotonic_ms, everywhere=queues is None)
 
 
-_STATES: Final = tuple(str(state) for state in State)
-
-
 def _answer(answer: Any) -> Any:
     """What a unit answered, or its refusal raised."""
     if isinstance(answer, SagalogError):
         raise answer
     return answer
-
-
-def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
-    return picture(task, lambda version: decode(snapshot.recorded(task.id, version)))
-
-
-def _pictures(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:
-    """The Tasks of a listing, without those whose events cannot be read. [LOG-5]"""
-    pictures = []
-    for task in tasks:
-        with suppress(Corrupt):
-            pictures.append(_picture(snapshot, task))
-    return pictures
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:

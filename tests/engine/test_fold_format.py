@@ -55,8 +55,8 @@ def test_a_change_of_events_or_folds_raises_the_format_of_folds() -> None:
     found = (state.FOLD_FORMAT, fingerprint(dict(SCHEMAS)))
 
     assert found == PINNED, (
-        "events or folds have another shape than was pinned: raise FOLD_FORMAT in kernel/state.py by one, so that no older "
-        f"version takes such a fold for its own, and pin anew here: PINNED = {found}"
+        "events or folds have another shape than was pinned: raise FOLD_FORMAT in kernel/state.py by one, so that no "
+        f"older version takes such a fold for its own, and pin anew here: PINNED = {found}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What once went wrong with batches, and must not again: a block that was used twice, ids that were lost with an answer.
+"""What once went wrong with batches, and must not again: a block used twice, ids lost with an answer.
 
 Rule: each test is one case that somebody met; batches themselves are in `test_engine_batch`.
 """

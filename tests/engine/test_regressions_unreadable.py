@@ -1,6 +1,6 @@
-"""An event that turns unreadable behind an open store's back, with no rebuild in between, stops its own task only. [LOG-5]
+"""An event that turns unreadable behind an open store's back, without a rebuild, stops its own task only. [LOG-5]
 
-Rule: nothing tells the engine; it meets the event in the middle of a call, as after a restore or beside a newer version.
+Rule: nothing tells the engine; it meets the event in the middle of a call, as beside a newer version.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def new_place() -> Iterator[Open]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.timeout(600)  # seconds: a failing run is shrunk first
 def test_sqlite_answers_as_the_oracle_does_whatever_happens() -> None:
     prove(store_machine(new_place, CRASH_POINTS))
 

@@ -16,7 +16,7 @@ from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.pairs import NewPlace, Side, Statistics
 
 try:
-    from hypothesis import HealthCheck, settings
+    from hypothesis import HealthCheck, Phase, settings
     from hypothesis import strategies as st
     from hypothesis.stateful import (
         initialize,
@@ -310,6 +310,8 @@ def prove(
         # Rounds that repeat one another, as they do where a CI server makes Hypothesis predictable, would meet no more.
         derandomize=False,
         print_blob=True,
+        # All but explaining, which takes longer than everything else and names lines of the stores at best.
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
     verbs = [*draws.VERBS, *(f"crash at {point}" for point in machine.crash_points)]
