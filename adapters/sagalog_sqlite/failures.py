@@ -34,8 +34,8 @@ def told(error: apsw.Error, path: str) -> SagalogError:
     """The error to raise where nothing was written; raise it `from` the driver's."""
     if isinstance(error, apsw.NotADBError):
         return Corrupt(
-            f"{path} is no SQLite file ({name_of(error)}: {error}): is the path right? If it was a store, stop, keep the "
-            "file with its -wal, and restore a backup",
+            f"{path} is no SQLite file ({name_of(error)}: {error}): is the path right? If it was a store, stop, "
+            "keep the file with its -wal, and restore a backup",
             path=path,
         )
     if isinstance(error, _DAMAGED):

@@ -19,6 +19,7 @@ It must not know what is written or what a transaction is: standard library only
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 
 from sagalog_sqlite.lock_files import LockFiles
 
@@ -109,6 +110,11 @@ class Ticket:
         """
         self._closed = True
         self._close_if_empty()
+
+    def __del__(self) -> None:
+        # Dropped and never closed: an usher that once had to be sent would keep its thread and the files for ever.
+        with suppress(AttributeError, OSError):
+            self.close()
 
     def _refuse_unless_open(self) -> None:
         if self._abandoned:
@@ -213,7 +219,8 @@ class _Usher:
     def __init__(self, files: LockFiles) -> None:
         self.under_way = False
         self._files = files
-        self._guard = threading.Lock()
+        # Entered twice where the garbage collector closes a dropped ticket in the usher's own thread.
+        self._guard = threading.RLock()
         self._bell = _locked()
         self._thread: threading.Thread | None = None
         self._call: _Call | None = None

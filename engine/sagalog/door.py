@@ -18,7 +18,7 @@ import msgspec
 
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import (
-    COMPENSATION_BYTES_MAX,
+    DETAILS_BYTES_MAX,
     ID_CHARACTERS_MAX,
     INTEGER_MAX,
     INTEGER_MIN,
@@ -42,7 +42,7 @@ _SHOWN_CHARACTERS_MAX: Final = 80
 _BYTES: Final = {
     PAYLOAD_BYTES_MAX: "payload_bytes",
     PROGRESS_BYTES_MAX: "progress_bytes",
-    COMPENSATION_BYTES_MAX: "compensation_bytes",
+    DETAILS_BYTES_MAX: "details_bytes",
 }
 
 

@@ -213,7 +213,7 @@ def failure(error: str | Failure, name: str) -> Failure:
     """
     if isinstance(error, Failure):
         check_name(error.code, f"{name}.code")
-        details = check_json(error.details, f"{name}.details", bounds.COMPENSATION_BYTES_MAX)
+        details = check_json(error.details, f"{name}.details", bounds.DETAILS_BYTES_MAX)
         return Failure(error.code, _cleaned(error.message, f"{name}.message"), details)
     return Failure("error", _cleaned(error, name))
 
@@ -272,7 +272,7 @@ def _compensation(given: Compensation, path: str) -> Compensation:
     if not isinstance(given, Compensation):
         raise InvalidValue(f"{path}: expected a Compensation, found {type(given).__name__}", path=path)
     check_name(given.kind, f"{path}.kind")
-    params = check_json(given.params, f"{path}.params", bounds.COMPENSATION_BYTES_MAX)
+    params = check_json(given.params, f"{path}.params", bounds.DETAILS_BYTES_MAX)
     id = compensation_id(given.kind, given.params) if given.id is None else check_name(given.id, f"{path}.id")
     return Compensation(given.kind, params, _text(given.reason, f"{path}.reason"), id)
 

@@ -79,12 +79,12 @@ def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) 
             return Decided((), Claimed(repeated))
         leased: list[Task] = []
         unreadable: list[str] = []
-        full = 0
+        put_aside = False
         for task in view.claimed:
             if not next_lease_fits(task):
                 # [BOUND-2] It would be refused at the head of every claim for ever.
                 desk.tend(c.Tend(task=task.id), task)
-                full += 1
+                put_aside = True
                 continue
             command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
             try:
@@ -93,7 +93,8 @@ def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) 
                 # [LOG-5] One damaged task never stops the others.
                 desk.forget(task.id)
                 unreadable.append(task.id)
-        return Decided(desk.appends(), Claimed(leased, bool(full or unreadable)), tuple(unreadable))
+                put_aside = True
+        return Decided(desk.appends(), Claimed(leased, put_aside), tuple(unreadable))
 
     return Unit(run, claim=claim)
 

@@ -5,6 +5,7 @@ waits for which lock is read from the kernel's table, so these tests need Linux.
 """
 
 import errno
+import gc
 import os
 import signal
 import stat
@@ -548,3 +549,19 @@ def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
     assert "turn" == other.ask("acquire", 5_000)
     eventually(lambda: descriptors(path) == 0)
     eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_ticket_that_was_dropped_gives_its_files_back_even_after_it_had_to_wait(path: str, ticket: Ticket) -> None:
+    ticket.acquire(0)
+    own = descriptors(path)
+    dropped = Ticket(path)
+    with pytest.raises(TurnTimeout):
+        dropped.acquire(20)
+    assert own + 2 == descriptors(path)
+
+    del dropped
+    gc.collect()
+    ticket.release()
+
+    # Its usher still stands in the queue and can leave it only when its turn comes.
+    eventually(lambda: descriptors(path) == own)

@@ -1,4 +1,4 @@
-"""The codec: what is written can be read, what is not understood is refused, the digest is what specs say. [LOG-4] [LOG-5]"""
+"""The codec: what was written is read, what is unknown is refused, the digest is that of specs. [LOG-4] [LOG-5]"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -162,33 +163,43 @@ def test_a_heartbeat_of_many_renews_the_good_and_names_the_bad(
     assert [lease.expires_ms for lease in renewal.renewed] == [clock.now_ms() + TTL_MS] * 2
 
 
-def fold(number: int, now_ms: int) -> TaskFold:
-    lease = LeaseRecord("ann", number, 1, "work", 10, now_ms + 10, now_ms)
-    return TaskFold(f"t{number}", 1, State.RUNNING, lease=lease)
+def fold(id: str, now_ms: int) -> TaskFold:
+    return TaskFold(id, 1, State.RUNNING, lease=LeaseRecord("ann", 1, 1, "work", 10, now_ms + 10, now_ms))
 
 
-def test_two_threads_look_through_one_observer() -> None:
-    """[TIME-3] One forgets what is gone while the other adds what it sees."""
+class Slow(list[TaskFold]):
+    """A listing in the middle of which another thread comes."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def __iter__(self) -> Iterator[TaskFold]:
+        for task in super().__iter__():
+            if self.meanwhile is not None:
+                come, self.meanwhile = self.meanwhile, None
+                come()
+            yield task
+
+
+def test_threads_look_through_one_observer_one_after_another() -> None:
+    """[TIME-3] Else one forgets what the other has just seen, or trips over it."""
     observer = Observer()
-    behind = [fold(number, 0) for number in range(1, 200)]
-    failures: list[BaseException] = []
+    done: list[list[str]] = []
+    another = threading.Thread(
+        target=lambda: done.append([command.task for command in observer.look([fold("b", 0)], 5, everywhere=False)])
+    )
 
-    def look(offset: int) -> None:
-        try:
-            for turn in range(150):
-                observer.look(behind[(turn + offset) % 50 :], turn, everywhere=turn % 2 == offset % 2)
-        except BaseException as failure:
-            failures.append(failure)
-            raise
+    def come() -> None:
+        another.start()
+        another.join(0.1)
+        assert done == [], "the other thread did not wait"
 
-    threads = [threading.Thread(target=look, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
-    observer.look(behind, 1_000, everywhere=True)
-    assert [command.task for command in observer.look(behind, 1_010, everywhere=True)] == [one.id for one in behind]
+    listing = Slow([fold("a", 0)])
+    listing.meanwhile = come
+    assert observer.look(listing, 0, everywhere=True) == []
+    another.join(60)
+    assert done == [[]]
+    seen = observer.look([fold("a", 0), fold("b", 0)], 15, everywhere=True)
+    assert [(command.task, command.seen and command.seen.unchanged_ms) for command in seen] == [("a", 15), ("b", 10)]
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -32,9 +32,7 @@ URLS: list[Any] = [Path("log.db"), None, 5, b"memory:", "", "memory", "\ud800", 
 
 
 @pytest.mark.parametrize("url", URLS, ids=ascii)
-def test_what_is_no_url_is_refused_as_a_value_error(
-    url: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_url_is_refused_as_a_value_error(url: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"\w") as caught:
         sagalog.open(url)
@@ -137,7 +135,9 @@ def test_any_empty_listing_is_no_compensations(engine: Engine, given: Any) -> No
 
 TOO_LARGE: dict[str, tuple[Callable[[Engine], object], str, int]] = {
     "payload": (
-        lambda engine: engine.create("build", "x" * bounds.PAYLOAD_BYTES_MAX), "payload_bytes", bounds.PAYLOAD_BYTES_MAX
+        lambda engine: engine.create("build", "x" * bounds.PAYLOAD_BYTES_MAX),
+        "payload_bytes",
+        bounds.PAYLOAD_BYTES_MAX,
     ),
     "result": (
         lambda engine: leased(engine, "r").complete(["x" * bounds.PAYLOAD_BYTES_MAX]),
@@ -150,11 +150,9 @@ TOO_LARGE: dict[str, tuple[Callable[[Engine], object], str, int]] = {
         bounds.PROGRESS_BYTES_MAX,
     ),
     "compensations[0].params": (
-        lambda engine: engine.create(
-            "build", compensations=[Compensation("remove", "x" * bounds.COMPENSATION_BYTES_MAX)]
-        ),
-        "compensation_bytes",
-        bounds.COMPENSATION_BYTES_MAX,
+        lambda engine: engine.create("build", compensations=[Compensation("remove", "x" * bounds.DETAILS_BYTES_MAX)]),
+        "details_bytes",
+        bounds.DETAILS_BYTES_MAX,
     ),
 }
 

@@ -123,9 +123,7 @@ def test_an_undo_claim_puts_it_aside_too(engine: Engine, log: Log) -> None:
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_reading_it_names_it_and_listings_leave_it_out(
-    engine: Engine, clock: ManualClock, log: Log, how: str
-) -> None:
+def test_reading_it_names_it_and_listings_leave_it_out(engine: Engine, clock: ManualClock, log: Log, how: str) -> None:
     for id in ("a", "b"):
         engine.create("build", id=id)
     assert ids(claim(engine)) == ["a", "b"]

@@ -14,7 +14,7 @@ NAME_CHARACTERS_MAX: Final = 200
 TEXT_CHARACTERS_MAX: Final = 8_192
 TAGS_MAX: Final = 32
 PROGRESS_BYTES_MAX: Final = 8_192
-COMPENSATION_BYTES_MAX: Final = 65_536
+DETAILS_BYTES_MAX: Final = 65_536
 
 # Integers that every store and every reader of JSON keeps exactly.
 INTEGER_MIN: Final = -(2**63)
