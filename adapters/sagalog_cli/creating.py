@@ -7,7 +7,8 @@ or by its line, and then nothing was written.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -19,6 +20,8 @@ from sagalog_cli.screen import show_line
 from sagalog_cli.session import Session, StoreCommand, actor_option, advised, pass_session, request_option
 
 UNSET: Final = msgspec.UNSET
+
+T = TypeVar("T")
 
 # Which of several the engine says in its own words; people count lines.
 _COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
@@ -117,19 +120,23 @@ def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
     if given is arguments.STDIN:
         given = arguments.Payload(arguments.read_json())
     payload = None if given is None else given.value
-    with _store(session, actor) as engine:
+
+    def work(engine: Engine) -> Task:
         try:
             return engine.create(payload=payload, **wanted)
         except Unknown as error:
             raise advised(error, "repeat the command with that --id, or with the same --request") from error
 
+    return _carry_out(session, actor, work)
 
-def _store(session: Session, actor: str) -> Engine:
-    """The engine; a store that had to be made is mentioned, since it may be a typo."""
-    engine, made = session.open_or_make(actor)
+
+def _carry_out(session: Session, actor: str, work: Callable[[Engine], T]) -> T:
+    """Do the work on the store; one that had to be made for it is mentioned, since it may be a typo."""
+    engine, made = session.open_or_make(actor, work)
     if made:
         session.note("made", f"there was no store: made one at {session.url}")
-    return engine
+    with engine:
+        return work(engine)
 
 
 def _create_lines(session: Session, actor: str) -> list[Task]:
@@ -149,11 +156,14 @@ def _create_lines(session: Session, actor: str) -> list[Task]:
     if not specs:
         session.note("empty", "standard input held no line: nothing to create")
         return []
-    with _store(session, actor) as engine:
+
+    def work(engine: Engine) -> list[Task]:
         try:
             return engine.create_many(specs)
         except SagalogError as error:
             raise _by_line(error, numbers) from error
+
+    return _carry_out(session, actor, work)
 
 
 def _spec(number: int, line: bytes) -> dict[str, Any]:

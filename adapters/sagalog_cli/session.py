@@ -54,13 +54,22 @@ class Session:
                 raise
             raise advised(error, "`sagalog init` makes a new store; --db or SAGALOG_DB names another") from error
 
-    def open_or_make(self, actor: str | None = None) -> tuple[Engine, bool]:
-        """As `open`, but an absent store is made; the engine, and whether it was."""
+    def open_or_make(
+        self, actor: str | None = None, rehearsal: Callable[[Engine], object] | None = None
+    ) -> tuple[Engine, bool]:
+        """As `open`, but an absent store is made; the engine, and whether it was.
+
+        It is made only once the `rehearsal` has gone through on an empty one in memory, so that what is refused leaves
+        no file behind.
+        """
         try:
             return self._open(False, actor), False
         except Unavailable as error:
             if not _may_be_absent(error):
                 raise
+        if rehearsal is not None:
+            with sagalog.open("memory:") as stage:
+                rehearsal(stage)
         return self._open(True, actor), True
 
     def _open(self, create: bool, actor: str | None) -> Engine:

@@ -38,6 +38,19 @@ def known() -> tuple[Migration, ...]:
     return tuple(found)
 
 
+@cache
+def names() -> frozenset[str]:
+    """What a file of this version's schema holds: every table, index and trigger, by name."""
+    connection = apsw.Connection(":memory:")
+    try:
+        for migration in known():
+            for statement in _statements(migration):
+                connection.execute(statement)
+        return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
+    finally:
+        connection.close()
+
+
 def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
     """What is still to be applied to an existing file.
 

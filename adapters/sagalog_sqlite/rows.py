@@ -128,6 +128,12 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
     return Loaded(number, refold(id, history(execute, number)), saved)
 
 
+def says(task: TaskFold, gate: str | None) -> tuple[Any, ...]:
+    """What the searched columns of a task's row hold, in the order in which `save` compares them."""
+    found = columns(task)
+    return (*_fixed(found), *_moving(found), gate, *_lease(found))
+
+
 def save(
     execute: Execute, number: int, task: TaskFold, gate: str | None, before: tuple[Any, ...] | None
 ) -> tuple[Any, ...]:
@@ -135,17 +141,14 @@ def save(
 
     `before` is what they were; None where there is no row.
     """
-    found = columns(task)
-    fixed, lease = _fixed(found), _lease(found)
-    moving = (*_moving(found), gate)
+    row = says(task, gate)
     head = (FOLD_FORMAT, task.version, encode_fold(task))
-    row: tuple[Any, ...] = fixed + moving + lease
-    if before is None or before[:4] != fixed:
+    if before is None or before[:4] != row[:4]:
         execute(REPLACE_TASK, (number, *head, *row))
-    elif before[4:8] != moving:
-        execute(MOVE_TASK, (*head, *moving, *lease, number))
-    elif before[8:] != lease:
-        execute(RENEW_TASK, (*head, *lease, number))
+    elif before[4:8] != row[4:8]:
+        execute(MOVE_TASK, (*head, *row[4:], number))
+    elif before[8:] != row[8:]:
+        execute(RENEW_TASK, (*head, *row[8:], number))
     else:
         execute(REFOLD_TASK, (*head, number))
     return row

@@ -18,7 +18,7 @@ from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Listed, Query, StreamHead
 from sagalog.projection import decode_fold
-from sagalog_sqlite import rows, selection
+from sagalog_sqlite import migrate, rows, selection
 from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
@@ -39,6 +39,8 @@ SAVED: Final = (
 TAGS: Final = (
     "SELECT g.name, g.value FROM tags g JOIN streams s ON s.number = g.stream WHERE s.category = ? AND s.id = ?"
 )
+LOST_EVENTS: Final = "SELECT position FROM events WHERE stream NOT IN (SELECT number FROM streams)"
+SCHEMA: Final = "SELECT name FROM sqlite_schema"
 _STRAY: Final = "WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 STRAY_TASKS: Final = f"SELECT stream FROM tasks {_STRAY}"  # noqa: S608  # constants of this file
 STRAY_TAGS: Final = f"SELECT name, stream FROM tags {_STRAY}"  # noqa: S608  # constants of this file
@@ -191,11 +193,16 @@ class SqliteSnapshot:
         return found + [f"the tag {name!r} of {number} has no stream" for name, number in self._rows(STRAY_TAGS)]
 
     def check(self) -> list[str]:
-        """What SQLite's integrity check finds wrong, be it that it cannot go on."""
+        """What SQLite's integrity check finds wrong, events of no stream, and what is gone from the schema."""
         try:
-            return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+            found = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+            found += [f"the event at position {position} is of no stream" for (position,) in self._rows(LOST_EVENTS)]
+            present = {name for (name,) in self._rows(SCHEMA)}
         except Corrupt as error:
             return [error.message]
+        return found + [
+            f"{name} is gone from the schema: the file was changed" for name in sorted(migrate.names() - present)
+        ]
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Rows:
         self._require_open()

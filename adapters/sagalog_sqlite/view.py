@@ -122,13 +122,13 @@ class Transaction:
         return loaded
 
     def _at_gate(self, number: int) -> TaskFold | None:
-        """A claim's candidate; None where its gate was not what the log gives, and has been put right."""
+        """A claim's candidate; None where its row was not what the log gives, and has been put right."""
         loaded = self._by_number(number)
         if loaded is None:
             return None
         # A gate that was opened stays open where the clock has stepped back since.
         gate = gate_of(loaded.fold, max(self.now_ms, loaded.fold.run_at_ms))
-        if gate == loaded.gate:
+        if rows.says(loaded.fold, gate) == loaded.row:
             return loaded.fold
         self._save(loaded, loaded.fold)
         return None

@@ -1,8 +1,7 @@
 """Verify: every event of the log against its digest, its place and the table; every projection against the log.
 
-Rule: reads only, a bounded slice at a time, so that no writer waits and no reader holds the log open for long. A
-fault is
-named by stream and version and does not stop the rest.
+Rule: reads only, a bounded slice at a time, so that no writer waits and no reader holds the log open for long. A fault
+is named by stream and version and does not stop the rest.
 """
 
 from __future__ import annotations

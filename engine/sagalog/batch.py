@@ -1,8 +1,7 @@
 """A batch: commands recorded in a `with` block and carried out as one unit when it ends, all or none.
 
-Rule: nothing of the caller's code runs inside the transaction; a block that raises writes nothing. The verbs are
-those of
-`Engine` and `Lease`, with the lease as first argument where one is needed.
+Rule: nothing of the caller's code runs inside the transaction; a block that raises writes nothing. The verbs are those
+of `Engine` and `Lease`, with the lease as first argument where one is needed.
 """
 
 from __future__ import annotations
@@ -73,7 +72,10 @@ class Batch:
         request: str | None = None,
         **arguments: Any,
     ) -> str:
-        """Record a creation with the arguments of `Engine.create`; its id, so that later commands can name it."""
+        """Record a creation with the arguments of `Engine.create`; its id, so that later commands can name it.
+
+        A batch that shall be repeatable gives ids of its own: a drawn one is another each time.
+        """
         task = self._draw_id() if id is None else id
         self._add(forms.create(kind, payload, id=task, **arguments), actor, request, cause, drawn=id is None)
         return task

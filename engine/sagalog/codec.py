@@ -63,7 +63,7 @@ _DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_E
 _TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
 
-def seal(
+def enclose(
     stream: str,
     version: int,
     at_ms: int,
@@ -141,12 +141,14 @@ def decode(
     """The typed event of an envelope, brought to the present shape.
 
     Raises:
-        UnknownEvent: unknown type or field, or a newer schema than this version knows. [LOG-5]
+        UnknownEvent: unknown type or field, a newer schema than this version knows, or encrypted fields. [LOG-5]
         LogDamaged: the body is no JSON at all.
     """
     known = schemas.get(envelope.type)
     if known is None:
         raise _unknown(envelope, "its type is unknown")
+    if envelope.data_key is not None:
+        raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
         if envelope.schema == known:
             return _DECODERS[envelope.type].decode(envelope.body)

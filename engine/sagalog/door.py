@@ -1,9 +1,9 @@
 """The door: whatever a caller gives is checked here, before any state is read.
 
-Rule: what passes is stored, given back and compared alike by every store and every reader of JSON; anything
-else is `InvalidValue`, which names the argument or the path, what was found, and what to give instead. Types
-are exact: a subclass (an `IntEnum`, a `defaultdict`) would come out of the log as something else.
-This file looks at values only: it knows no task, no state, no store, no clock.
+Rule: what passes is stored, given back and compared alike by every store and every reader of JSON; anything else is
+`InvalidValue`, which names the argument or the path, what was found, and what to give instead. Types are exact: a
+subclass (an `IntEnum`, a `defaultdict`) would come out of the log as something else. This file looks at values only: it
+knows no task, no state, no store, no clock.
 """
 
 from __future__ import annotations

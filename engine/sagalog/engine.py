@@ -1,10 +1,8 @@
 """The object that users embed: every public call, from arguments to answers.
 
-Rule: a call checks its arguments (`forms`), makes units (`units`), hands them to the store, and turns what comes
-back into
-Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name: stores are found by the
-entry
-points of the group `sagalog.stores`.
+Rule: a call checks its arguments (`forms`), makes units (`units`), hands them to the store, and turns what comes back
+into Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name: stores are found by
+the entry points of the group `sagalog.stores`.
 """
 
 from __future__ import annotations
@@ -43,10 +41,8 @@ class Engine(Reading):
     """A store of tasks, with every call on them; a context manager, safe to share between threads.
 
     Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (somebody was first),
-    `Unavailable`
-    (nothing was written: repeat), `Unknown` (repeat with the same identity), `Corrupt` (call a human). Any call may
-    raise
-    the last three, which the methods below do not repeat.
+    `Unavailable` (nothing was written: repeat), `Unknown` (repeat with the same identity), `Corrupt` (call a human).
+    Any call may raise the last three, which the methods below do not repeat.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """What callers give -> commands: one function a call, so that every way in passes the same door.
 
 Rule: everything is checked before any state is read, and a refusal names the argument. What was drawn by clock or
-chance
-is an argument here too. Knows no state and no store.
+chance is an argument here too. Knows no state and no store.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def create(
     check_id(id, "id")
     check_name(queue, "queue")
     check_integer(priority, "priority", bounds.PRIORITY_MIN, bounds.PRIORITY_MAX)
-    sealed = check_json(payload, "payload")
+    encoded = check_json(payload, "payload")
     if run_at_ms is not None:
         check_milliseconds(run_at_ms, "run_at_ms")
     planned = _compensations(compensations)
@@ -70,7 +69,7 @@ def create(
         priority=priority,
         run_at_ms=run_at_ms,
         policy=_DEFAULT_POLICY if retry is None else _retry(retry).resolve(),
-        payload=sealed,
+        payload=encoded,
         compensations=planned,
         waiver=_text(waive_compensation, "waive_compensation"),
         tags=None if tags is None else check_tags(tags) or None,
@@ -102,8 +101,8 @@ def acquire(task: str, owner: str, ttl_ms: int | None, purpose: Purpose, kinds: 
 
 def beat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Beat:
     """The command behind `Lease.heartbeat`; raises InvalidValue."""
-    sealed = check_json(progress, "progress", bounds.PROGRESS_BYTES_MAX)
-    return c.Beat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=sealed)
+    encoded = check_json(progress, "progress", bounds.PROGRESS_BYTES_MAX)
+    return c.Beat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=encoded)
 
 
 def register(task: str, fence: int, compensation: Compensation) -> c.Register:

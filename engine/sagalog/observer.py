@@ -1,9 +1,8 @@
 """The observer: since when this process has seen a lease unchanged, by a clock that never steps back.
 
 Rule: it is asked only about leases whose last renewal lies in the future of the wall clock, which then cannot say when
-they are over [TIME-3]. What it saw is a claim of this process: the kernel compares it with the lease, and the log
-keeps it.
-Forgetting everything costs no more than another wait.
+they are over [TIME-3]. What it saw is a claim of this process: the kernel compares it with the lease, and the log keeps
+it. Forgetting everything costs no more than another wait.
 """
 
 from __future__ import annotations

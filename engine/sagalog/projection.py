@@ -1,7 +1,7 @@
 """Fold -> what a store saves and searches by.
 
-Rule: everything here can be thrown away and computed again from the log. A gate depends on the time and is no part of
-what is compared in an audit.
+Rule: everything here can be thrown away and computed again from the log. A gate depends on the time and is checked for
+fitting the task at some time, not for being the one of now.
 """
 
 from __future__ import annotations

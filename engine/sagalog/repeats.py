@@ -1,8 +1,7 @@
 """Repeats: what a command that is on record already is compared in.
 
 Rule: compared is what the command gives, not what it left to defaults, clock or chance [REPEAT-6]; the same content
-gets
-the first answer, any other is a conflict. Knows commands and events, and no store.
+gets the first answer, any other is a conflict. Knows commands and events, and no store.
 """
 
 from __future__ import annotations
@@ -56,14 +55,14 @@ def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Plain JSON values, whatever is still sealed in bytes opened."""
+    """Plain JSON values, whatever is kept as encoded bytes decoded."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _difference(name: str, given: Any, found: Any) -> str:
     """What differs, in words; what may hold a secret of somebody else is named and not shown."""
     if name in _UNSHOWN:
-        return f"another {name}"
+        return f"{name} differ" if name.endswith("s") else f"{name} differs"
     return f"{name}: {_short(given)} given, {_short(found)} on record"
 
 

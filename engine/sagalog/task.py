@@ -1,8 +1,7 @@
 """What callers see: `Task` and `Lease`, frozen values compared by content.
 
-Rule: a Task is a photograph, never changed by what happens later; a Lease carries a fence and verbs, and an older
-copy of
-it works as well as the newest, since verbs use the fence only. [FENCE-2] Knows nothing of stores.
+Rule: a Task is a photograph, never changed by what happens later; a Lease carries a fence and verbs, and an older copy
+of it works as well as the newest, since verbs use the fence only. [FENCE-2] Knows nothing of stores.
 """
 
 from __future__ import annotations
@@ -187,9 +186,8 @@ class Desk(Protocol):
 class Lease:
     """The right to work on a task until `expires_ms`, with the verbs of its holder.
 
-    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once somebody else has the
-    task or
-    an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
+    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once somebody else has the task
+    or an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
     answer, and with other content `Conflict`. [REPEAT-5] Any verb may raise `Unavailable` (nothing was written),
     `Unknown` (repeat it) or `Corrupt`.
     """

@@ -1,4 +1,4 @@
-"""Commands -> units of a commit: load, decide, evolve, seal, all within what the store has locked.
+"""Commands -> units of a commit: load, decide, evolve, enclose, all within what the store has locked.
 
 Rule: a unit's function is pure in what its view shows and may be run again. A repeat is recognised here and its content
 compared with the one event that is on record. [REPEAT-1] [REPEAT-6] Knows the ports and no store.
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from sagalog.codec import Envelope, decode, seal
+from sagalog.codec import Envelope, decode, enclose
 from sagalog.errors import Conflict, Corrupt, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -145,7 +145,7 @@ def founding(id: str) -> Unit:
         event = e.Founded(id=id, format=STORE_FORMAT)
         stream = f"store/{id}"
         fold = evolve_store(None, event, 1)
-        envelope = seal(stream, 1, view.now_ms, event)
+        envelope = enclose(stream, 1, view.now_ms, event)
         return Decided((Append(stream, 0, (envelope,), fold),), fold)
 
     return Unit(run)
@@ -216,19 +216,19 @@ class _Desk:
         earlier = self._requested(request)
         if not earlier:
             return None
+        if len(earlier) > claim.limit:
+            raise _request_taken(request, earlier[0])
         living = []
         for envelope in earlier:
-            event = decode(envelope)
-            task = self._view.task(_id_of(envelope))
-            if (
-                not isinstance(event, e.Leased)
-                or task is None
-                or (event.owner, event.purpose, event.ttl_ms) != (owner, claim.purpose, ttl_ms)
-                or task.queue not in claim.queues
-            ):
-                raise _request_taken(request, envelope)
-            if task.lease is not None and task.lease.fence == event.fence:
-                living.append(self._picture(task, None))
+            try:
+                event, task = decode(envelope), self._view.task(_id_of(envelope))
+                if not isinstance(event, e.Leased) or task is None or not _gives(claim, owner, ttl_ms, event, task):
+                    raise _request_taken(request, envelope)
+                if task.lease is not None and task.lease.fence == event.fence:
+                    living.append(self._picture(task, None))
+            except Corrupt:
+                # [LOG-5] One damaged task does not keep the others from their holder.
+                continue
         return living
 
     def forget(self, id: str) -> None:
@@ -244,7 +244,7 @@ class _Desk:
         envelopes = self._envelopes[task.id]
         for event in events:
             version = task.version + 1
-            envelopes.append(seal(stream, version, now_ms, event, step.actor, step.cause, step.request))
+            envelopes.append(enclose(stream, version, now_ms, event, step.actor, step.cause, step.request))
             task = evolve(task, event, version, now_ms)
         self._folds[task.id] = task
         return task
@@ -287,6 +287,14 @@ class _Desk:
 
 def _id_of(envelope: Envelope) -> str:
     return envelope.stream.partition("/")[2]
+
+
+def _gives(claim: Claim, owner: str, ttl_ms: int | None, event: e.Leased, task: TaskFold) -> bool:
+    """Whether such a claim could have come to this lease. [REPEAT-6] [UNDO-1]"""
+    if (event.owner, event.purpose, event.ttl_ms) != (owner, claim.purpose, ttl_ms) or task.queue not in claim.queues:
+        return False
+    kinds = {task.kind} if claim.purpose == "work" else {task.compensations[id].kind for id in task.owed()}
+    return claim.kinds is None or kinds <= claim.kinds
 
 
 def _request_taken(request: str, envelope: Envelope) -> Conflict:

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from sagalog.codec import seal
+from sagalog.codec import enclose
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
@@ -77,7 +77,7 @@ def appended(task: TaskFold, events: Sequence[e.Recordable], at_ms: int, request
     stream, expected = f"task/{task.id}", task.version
     envelopes = []
     for version, event in enumerate(events, start=expected + 1):
-        envelopes.append(seal(stream, version, at_ms, event, request=request))
+        envelopes.append(enclose(stream, version, at_ms, event, request=request))
         task = evolve(task, event, version, at_ms)
     return Append(stream, expected, tuple(envelopes), task)
 
@@ -117,7 +117,7 @@ def founding(id: str = "s") -> Unit:
     def decide(view: View) -> Decided:
         event = e.Founded(id, 0)
         fold = evolve_store(view.store, event, 1)
-        return Decided((Append(f"store/{id}", 0, (seal(f"store/{id}", 1, view.now_ms, event),), fold),), fold)
+        return Decided((Append(f"store/{id}", 0, (enclose(f"store/{id}", 1, view.now_ms, event),), fold),), fold)
 
     return Unit(decide)
 

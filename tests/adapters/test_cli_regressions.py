@@ -115,3 +115,22 @@ def test_listing_does_not_pay_for_reading_ids(tmp_path: Path) -> None:
     words = ["list", "--db", url_of(tmp_path / "store.db")]
     listed = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, check=False)
     assert (listed.returncode, listed.stdout.count(b"build")) == (40, 2)
+
+
+# --- refusals leave nothing -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "typed"),
+    [
+        (("build", "--queue", "q" * 300), ""),
+        (("build", "[9223372036854775808]"), ""),
+        (("--many",), '{"kind":"build"}\n{"kind":"build","priority":99999999999}\n'),
+    ],
+)
+def test_a_creation_that_is_refused_leaves_no_store_behind(
+    tmp_path: Path, arguments_: tuple[str, ...], typed: str
+) -> None:
+    answer = call("create", *arguments_, "--db", url_of(tmp_path / "new.db"), given=typed)
+    assert answer.status == 3
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from sagalog import failpoints
-from sagalog.codec import seal
+from sagalog.codec import enclose
 from sagalog.errors import Closed, Conflict, SchemaMismatch, Unavailable, VersionConflict
 from sagalog.kernel import events as e
 from sagalog.kernel.state import StoreFold, TaskFold
@@ -133,7 +133,7 @@ def test_two_appends_to_one_stream_in_one_unit_follow_one_another(store: SqliteS
 
 def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
     event = created()
-    gap = Append("task/a", 0, (seal("task/a", 2, START_MS, event),), TaskFold("a", 2))
+    gap = Append("task/a", 0, (enclose("task/a", 2, START_MS, event),), TaskFold("a", 2))
     with pytest.raises(ValueError, match="task/a@2"):
         store.commit([Unit(lambda _: Decided((gap,), None))])
     assert versions(store) == {}
@@ -141,7 +141,7 @@ def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
 
 
 def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteStore) -> None:
-    envelope = seal("store/s", 1, START_MS, e.Founded("s", 9))
+    envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9))
     [answer] = store.commit(
         [Unit(lambda _: Decided((Append("store/s", 0, (envelope,), StoreFold("s", 1, 9, 0)),), None))]
     )

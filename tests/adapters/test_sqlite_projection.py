@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
-from sagalog.codec import seal
+from sagalog.codec import enclose
 from sagalog.errors import SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.state import FOLD_FORMAT
@@ -76,7 +76,7 @@ def plant(connection: apsw.Connection, id: str) -> None:
     number, version = connection.execute(
         "SELECT stream, max(version) + 1 FROM events WHERE stream = (SELECT number FROM streams WHERE id = ?)", (id,)
     ).get
-    one = seal(f"task/{id}", version, START_MS, e.Noted("later"))
+    one = enclose(f"task/{id}", version, START_MS, e.Noted("later"))
     connection.execute(
         "INSERT INTO events(stream, version, at_ms, type, schema, body, digest) VALUES (?, ?, ?, 'praised', 1, ?, ?)",
         (number, version, START_MS, one.body, one.digest),

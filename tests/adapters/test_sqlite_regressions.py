@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Corrupt, Engine, Lease
-from sagalog.codec import seal
+from sagalog.codec import enclose
 from sagalog.kernel.events import Founded
 from sagalog.testing import ManualClock
 from sagalog_sqlite.failures import told
@@ -198,7 +200,7 @@ def test_a_stream_without_events_is_a_fault_and_no_task(engine: Engine, path: Pa
 
 
 def test_a_stream_of_an_unknown_category_is_a_fault(engine: Engine, path: Path) -> None:
-    event = seal("rumour/r", 1, START_MS, Founded("r", 0))
+    event = enclose("rumour/r", 1, START_MS, Founded("r", 0))
     tamper(
         path,
         ("INSERT INTO streams(category, id) VALUES ('rumour', 'r')", []),
@@ -241,3 +243,43 @@ def test_an_engine_that_is_dropped_gives_its_lock_files_back(path: Path) -> None
     assert [one for one in open_files() if one.startswith(str(path))] == []
     with sagalog.open(url_of(path), durability="normal") as engine:
         assert engine.counts() == {"default": {"pending": 3}}
+
+
+# --- what a changed file may not do ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("kind", "other"), ("queue", "other"), ("priority", -5), ("affinity", "far"), ("owed", "[]")]
+)
+def test_a_wrong_column_is_put_right_by_the_claim_that_meets_it(
+    engine: Engine, path: Path, column: str, value: object
+) -> None:
+    """[RECORD-3] The log says what a task is, not the row that it is searched by."""
+    tamper(path, (f"UPDATE tasks SET {column} = ? WHERE stream = 2", [value]))  # noqa: S608
+    assert not engine.verify().ok
+    taken = engine.claim(["default", "other"], owner="bob", ttl_ms=1_000, limit=5)
+    assert [lease.task.id for lease in taken] == ["free", "tagged"]
+    assert engine.claim("other", owner="bob", ttl_ms=1_000) == []
+    assert engine.verify().ok
+
+
+def run_elsewhere(path: Path, script: str) -> None:
+    """Run SQL in a process of its own, as it stands: what it drops stays dropped."""
+    program = "import apsw, sys; apsw.Connection(sys.argv[1]).execute(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, str(path), script], check=True)
+
+
+def test_an_event_that_lost_its_stream_is_a_fault(engine: Engine, path: Path) -> None:
+    """[LOG-1]"""
+    run_elsewhere(path, "DROP TRIGGER streams_are_not_deleted; DELETE FROM streams WHERE id = 'free'")
+    run_elsewhere(path, "DELETE FROM tasks WHERE stream = 2")
+    texts = [fault.text for fault in engine.verify().faults]
+    assert any("is of no stream" in text for text in texts)
+    assert any("streams_are_not_deleted is gone" in text for text in texts)
+
+
+def test_a_trigger_or_an_index_that_is_gone_is_a_fault(engine: Engine, path: Path) -> None:
+    """[LOG-3]"""
+    run_elsewhere(path, "DROP TRIGGER events_are_not_changed; DROP INDEX ready")
+    texts = [fault.text for fault in engine.verify().faults]
+    assert [text.partition(" is gone")[0] for text in texts] == ["events_are_not_changed", "ready"]

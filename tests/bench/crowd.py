@@ -85,11 +85,11 @@ class _Model:
     def event(self, number: int, position: int) -> tuple[Any, ...]:
         """The row of `events`, with the digest that its new name gives."""
         of = self._event
-        sealed = digest(
+        digested = digest(
             f"task/{_id(number)}", of["version"], of["at_ms"], of["type"], of["schema"], of["actor"], of["cause"],
             of["request"], of["data_key"], self._body,
         )  # fmt: skip
-        return tuple({**of, "position": position, "stream": number, "digest": sealed}.values())
+        return tuple({**of, "position": position, "stream": number, "digest": digested}.values())
 
     def task(self, number: int) -> tuple[Any, ...]:
         """The row of `tasks`; nothing but the id in its fold is its own."""

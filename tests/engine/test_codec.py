@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, recorded, seal
+from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Failure, Retry, State
@@ -46,7 +46,7 @@ def test_every_event_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: e.NAMES[type(event)])
 def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
-    envelope = seal("task/a", 1, 1_000, event, "me", "task/b@2", "request-1")
+    envelope = enclose("task/a", 1, 1_000, event, "me", "task/b@2", "request-1")
 
     assert event == decode(envelope)
     assert event == recorded(envelope).event
@@ -73,7 +73,7 @@ def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
 )
 def test_a_change_of_any_field_but_the_position_changes_the_digest(field: str, value: object) -> None:
     """[LOG-4]"""
-    envelope = seal("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "request-1")
+    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "request-1")
 
     changed = msgspec.structs.replace(envelope, **{field: value})
 
@@ -88,7 +88,7 @@ def test_every_field_but_position_and_digest_is_under_the_digest() -> None:
 
 
 def test_the_position_is_not_under_the_digest_so_that_an_export_keeps_it() -> None:
-    envelope = seal("task/a", 1, 1_000, e.Completed(fence=1))
+    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1))
 
     assert envelope.digest == digest_of(msgspec.structs.replace(envelope, position=9))
 
@@ -100,7 +100,7 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
         f"15:sagalog-event-1,4:task,1:a,1:3,4:1000,9:completed,1:1,8:worker-1,-,-,-,{len(body.encode())}:{body},"
     ).encode()
 
-    envelope = seal("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")
+    envelope = enclose("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")
 
     assert body == envelope.body
     assert hashlib.sha256(preimage).digest() == envelope.digest
@@ -113,6 +113,7 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
     ("change", "why"),
     [
         ({"type": "invented"}, "type is unknown"),
+        ({"data_key": "key-1"}, "encrypted"),
         ({"schema": 2}, "schema is 2"),
         ({"schema": 0}, "schema is 0"),
         ({"body": '{"type":"completed","fence":1,"invented":1}'}, "invented"),
@@ -124,7 +125,7 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
 )
 def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, object], why: str) -> None:
     """[LOG-5]"""
-    envelope = msgspec.structs.replace(seal("task/a", 3, 1_000, e.Completed(fence=1)), **change)
+    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1)), **change)
 
     with pytest.raises(UnknownEvent, match=why) as caught:
         decode(envelope)
@@ -136,7 +137,7 @@ def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, 
     "body", ["", "{", '{"type":"completed","fence":', '{"type":"completed","fence":1,"result":' + "[" * 100_000]
 )
 def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
-    envelope = msgspec.structs.replace(seal("task/a", 3, 1_000, e.Completed(fence=1)), body=body)
+    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1)), body=body)
 
     with pytest.raises(LogDamaged, match="task/a@3"):
         decode(envelope)
@@ -149,9 +150,9 @@ def test_an_old_shape_is_brought_to_the_present_one_step_by_step() -> None:
         ("completed", 1): lambda body: {**{k: v for k, v in body.items() if k != "value"}, "result": body["value"]},
         ("completed", 2): lambda body: {**body, "fence": body["fence"] + 1},
     }
-    sealed = seal("task/a", 3, 1_000, e.Completed(fence=1))
-    first = msgspec.structs.replace(sealed, schema=1, body='{"type":"completed","fence":0,"value":7}')
-    second = msgspec.structs.replace(sealed, schema=2, body='{"type":"completed","fence":0,"result":7}')
+    enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1))
+    first = msgspec.structs.replace(enclosed, schema=1, body='{"type":"completed","fence":0,"value":7}')
+    second = msgspec.structs.replace(enclosed, schema=2, body='{"type":"completed","fence":0,"result":7}')
 
     assert e.Completed(fence=1, result=7) == decode(first, schemas, upcasters)
     assert e.Completed(fence=1, result=7) == decode(second, schemas, upcasters)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sagalog import Compensation, Engine, Failure, Recorded
-from sagalog.codec import recorded, seal
+from sagalog.codec import enclose, recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.values import State
 from sagalog.testing import ManualClock
@@ -44,7 +44,7 @@ def again(log: Log, event: e.Recordable, version: int, stream: str = "task/undon
     """The log with another event in the place of the one at this version."""
     return [
         msgspec.structs.replace(
-            recorded(seal(stream, version, one.at_ms if at_ms is None else at_ms, event)), position=one.position
+            recorded(enclose(stream, version, one.at_ms if at_ms is None else at_ms, event)), position=one.position
         )
         if (one.stream, one.version) == (stream, version)
         else one
@@ -55,7 +55,7 @@ def again(log: Log, event: e.Recordable, version: int, stream: str = "task/undon
 def added(log: Log, event: e.Recordable, stream: str = "task/undone") -> Log:
     """The log with one more event, in a place of its own."""
     version = 1 + max(one.version for one in log if one.stream == stream)
-    envelope = recorded(seal(stream, version, log[-1].at_ms, event))
+    envelope = recorded(enclose(stream, version, log[-1].at_ms, event))
     return [*log, msgspec.structs.replace(envelope, position=len(log) + 1)]
 
 

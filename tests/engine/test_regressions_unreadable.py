@@ -96,6 +96,17 @@ def test_a_claim_puts_it_aside_and_leases_the_others(
     assert ids(claim(engine)) == ["c"] * (2 - len(leases))
 
 
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_repeated_claim_gives_what_can_still_be_read(engine: Engine, log: Log, how: str) -> None:
+    """[LOG-5] [REPEAT-4]"""
+    for id in ("a", "b"):
+        engine.create("build", id=id)
+    first, second = claim(engine, request="r")
+    log.spoil("a", how)
+    assert first.task.id == "a"
+    assert claim(engine, request="r") == [second]
+
+
 def test_all_that_stand_first_are_put_aside_in_one_call(engine: Engine, log: Log) -> None:
     for id in ("a", "b", "c", "d"):
         engine.create("build", id=id)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from sagalog import units
-from sagalog.codec import digest_of, seal
+from sagalog.codec import digest_of, enclose
 from sagalog.errors import NotFound, Rejected, SagalogError, VersionConflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -30,7 +30,7 @@ def noting(task: str, text: str, expected: int | None = None) -> Callable[[View]
         assert fold is not None
         fold = msgspec.structs.replace(fold, version=fold.version if expected is None else expected)
         event = e.Noted(text=text)
-        envelope = seal(f"task/{task}", fold.version + 1, view.now_ms, event)
+        envelope = enclose(f"task/{task}", fold.version + 1, view.now_ms, event)
         return Append(f"task/{task}", fold.version, (envelope,), evolve(fold, event, fold.version + 1, view.now_ms))
 
     return append
@@ -53,7 +53,7 @@ class AppendingContract(Contract):
         assert [one.position for one in log] == list(range(1, 7))
         assert [one.name for one in log[1:]] == ["task/a@1", "task/b@1", "task/a@2", "task/b@2", "task/a@3"]
 
-    def test_an_event_is_given_back_as_it_was_sealed(self) -> None:
+    def test_an_event_is_given_back_as_it_was_enclosed(self) -> None:
         text = 'ünï \U0001f600 \\u0000 "quoted"'
         payload = {"t": text + "\u2028\n", "n": -(2**63), "f": 0.1}
         self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", request="r")

@@ -11,7 +11,7 @@ from hashlib import sha256
 import msgspec
 
 from sagalog.audit import Fault
-from sagalog.codec import Envelope, digest_of, seal
+from sagalog.codec import Envelope, digest_of, enclose
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -19,7 +19,7 @@ from sagalog.testing.contract.base import TTL_MS, Contract, ids
 REMOVE = Compensation("remove", id="remove")
 
 
-def resealed(envelope: Envelope, **changed: object) -> Envelope:
+def rewritten(envelope: Envelope, **changed: object) -> Envelope:
     """The event with other fields and a digest that fits them: what a forger without a checkpoint can do."""
     event = msgspec.structs.replace(envelope, **changed)
     return msgspec.structs.replace(event, digest=digest_of(event))
@@ -121,14 +121,14 @@ class ProjectionContract(Contract):
     def test_a_forged_event_that_the_table_forbids_is_found(self) -> None:
         self.live()
         old = self.event("running", 3)
-        forged = seal(old.stream, 3, old.at_ms, e.Compensated("failed"), old.actor)
+        forged = enclose(old.stream, 3, old.at_ms, e.Compensated("failed"), old.actor)
         self.change_event(old, msgspec.structs.replace(forged, position=old.position))
         assert ("damaged", "task/running", 3) in self.faults()
 
     def test_a_forged_event_that_fits_is_found_by_the_projection(self) -> None:
         self.live()
         old = self.event("running", 3)
-        self.change_event(old, resealed(old, at_ms=old.at_ms + 1))
+        self.change_event(old, rewritten(old, at_ms=old.at_ms + 1))
         assert self.faults() == [("projection", "task/running", None)]
 
     def test_a_changed_column_is_found_and_mended_by_rebuilding(self) -> None:

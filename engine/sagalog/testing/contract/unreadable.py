@@ -13,12 +13,12 @@ from sagalog.codec import Envelope
 from sagalog.errors import UnknownEvent
 from sagalog.kernel.values import Compensation
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
-from sagalog.testing.contract.projections import resealed
+from sagalog.testing.contract.projections import rewritten
 
 PLANTED: dict[str, Callable[[Envelope], Envelope]] = {
-    "type": lambda one: resealed(one, type="renewed_twice"),
-    "field": lambda one: resealed(one, body=one.body[:-1] + ',"colour":"red"}'),
-    "schema": lambda one: resealed(one, schema=one.schema + 1),
+    "type": lambda one: rewritten(one, type="renewed_twice"),
+    "field": lambda one: rewritten(one, body=one.body[:-1] + ',"colour":"red"}'),
+    "schema": lambda one: rewritten(one, schema=one.schema + 1),
 }
 
 
