@@ -92,11 +92,12 @@ class SqliteStore:
             if wrote:
                 self.checkpoints.after_commit(connection, self._turn_timeout_ms)
         finally:
-            # Twice, for an interrupt may strike at the door of the first; the second finds nothing left to do.
             try:
                 self._end_turn()
-            finally:
+            except BaseException:
+                # An interrupt may strike at its door; a second time it does what is left, if anything.
                 self._end_turn()
+                raise
         if wrote:
             self._changes.announce()
         return result

@@ -23,7 +23,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it. [LOG-1]
 
     position   its place in the log, from 1 without gaps; 0 until it is stored
@@ -59,6 +59,7 @@ class Recorded(Envelope, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_ABSENT: Final = (None, None, None)
 _DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 _TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
@@ -109,11 +110,17 @@ def digest(
     Each field is written as its length in decimal, a colon, its UTF-8 bytes and a comma; an absent one as `-,`.
     """
     category, _, id = stream.partition("/")
-    fields = (category, id, str(version), str(at_ms), type, str(schema), actor, cause, request, data_key)
+    named = (category, id, str(version), str(at_ms), type, str(schema), actor)
+    others = (cause, request, data_key)
     # Where all is ASCII characters are bytes; nothing here may cost more than the hash itself.
-    head = "".join(["-," if field is None else f"{len(field)}:{field}," for field in fields])
+    head = "".join(["-," if field is None else f"{len(field)}:{field}," for field in named])
+    head += (
+        "-,-,-,"
+        if others == _ABSENT
+        else "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
+    )
     if not head.isascii():
-        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in fields])
+        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in (*named, *others)])
     return sha256(b"15:sagalog-event-1,%b%d:%b," % (head.encode(), len(body), body)).digest()
 
 

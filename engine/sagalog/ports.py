@@ -62,7 +62,7 @@ class Due(msgspec.Struct, frozen=True):
     limit: int
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Events to append to one stream that stands at version `expected`, and the fold after them. [LOG-2]"""
 
     stream: str
@@ -71,7 +71,7 @@ class Append(msgspec.Struct, frozen=True):
     fold: TaskFold | StoreFold
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """What a unit came to: what to append, and the answer to hand back once that is committed.
 
     `unreadable` are ids of tasks whose events could not be read: no claim is to select them any more. [LOG-5]

@@ -28,7 +28,7 @@ from sagalog.kernel.values import (
 )
 
 
-class TaskCompensation(msgspec.Struct, frozen=True):
+class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
     """One undo of a task and where it stands: planned, owed, done, waived or noted."""
 
     id: str
@@ -38,7 +38,7 @@ class TaskCompensation(msgspec.Struct, frozen=True):
     status: str
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """A task as it was when it was read.
 
     state          equal to its lower-case name, as in `task.state == "running"`

@@ -25,8 +25,11 @@ from sagalog.task import Task, picture
 
 STORE_FORMAT: Final = 0
 
+# What nearly every look for upkeep comes to.
+_NOTHING_DUE: Final = Decided((), ())
 
-class Step(msgspec.Struct, frozen=True):
+
+class Step(msgspec.Struct, frozen=True, gc=False):
     """One command with who asks (`actor`), because of which event (`cause`), under which identity (`request`).
 
     `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
@@ -103,6 +106,8 @@ def upkeep(due: Due) -> Unit:
     """A unit that ends the leases which are over in some queues; answers what it did. [UPKEEP-1]"""
 
     def run(view: View) -> Decided:
+        if not view.due:
+            return _NOTHING_DUE
         desk = _Desk(view)
         tended = [desk.tend(c.Tend(task=task.id), task) for task in view.due]
         return Decided(desk.appends(), [one for one in tended if one is not None])

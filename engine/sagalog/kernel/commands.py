@@ -13,7 +13,7 @@ import msgspec
 from sagalog.kernel.values import Budget, Compensation, Failure, Policy, Purpose, Seen
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of the commands: each is addressed to one task, by id."""
 
     task: str

@@ -24,7 +24,9 @@ from sagalog.kernel.values import (
 )
 
 
-class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
+class Recordable(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", gc=False
+):
     """Base of the events: frozen, tagged by name, unknown fields refused, absent fields left out."""
 
 

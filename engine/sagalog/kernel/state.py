@@ -21,7 +21,7 @@ FOLD_FORMAT: Final = 1
 Settlement = Literal["planned", "owed", "done", "waived", "noted"]
 
 
-class CompensationRecord(msgspec.Struct, frozen=True, array_like=True):
+class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where one undo stands: the event that holds it, and how it was settled.
 
     `version` and `index` find its params: in `created` by index, or in its own `compensation_registered` (index -1).
@@ -38,7 +38,7 @@ class CompensationRecord(msgspec.Struct, frozen=True, array_like=True):
     done_fence: int = 0
 
 
-class EndedLease(msgspec.Struct, frozen=True, array_like=True):
+class EndedLease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last lease that ended: by which verb, in which event. What a repeated ending is recognised by. [REPEAT-5]"""
 
     fence: int
@@ -46,7 +46,7 @@ class EndedLease(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
-class TaskFold(msgspec.Struct, array_like=True):
+class TaskFold(msgspec.Struct, array_like=True, gc=False):
     """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`."""
 
     id: str
@@ -109,7 +109,7 @@ class TaskFold(msgspec.Struct, array_like=True):
         return [id for id, record in self.compensations.items() if record.status == "owed"]
 
 
-class StoreFold(msgspec.Struct, frozen=True, array_like=True):
+class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The store's own stream, folded."""
 
     id: str

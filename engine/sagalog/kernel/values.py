@@ -36,8 +36,11 @@ LIVE: Final = frozenset({State.PENDING, State.RUNNING, State.COMPENSATING})
 TERMINAL: Final = frozenset(State) - LIVE
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the values: frozen, compared by content, unknown fields refused."""
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Base of the values: frozen, compared by content, unknown fields refused.
+
+    Here and in what else a call makes by the dozen the garbage collector is told not to look: there are no cycles.
+    """
 
 
 class Compensation(Value, frozen=True, omit_defaults=True):
