@@ -76,6 +76,19 @@ def ended_by(task: TaskFold, fence: int, verb: str) -> Repeat | None:
     return None
 
 
+def repeat_unless_held(task: TaskFold, fence: int, epoch: int, verb: str, asked: str | None = None) -> Repeat | None:
+    """None, if this fence holds the task; a repeat, if `verb` under it was what ended the last lease.
+
+    Raises:
+        LeaseLost: neither; `asked` says in words what was asked, where the verb does not. [FENCE-2] [REPEAT-5]
+    """
+    if held(task, fence, epoch) is not None:
+        return None
+    if repeat := ended_by(task, fence, verb):
+        return repeat
+    raise lost(task, fence, asked or verb)
+
+
 def lost(task: TaskFold, fence: int, verb: str) -> LeaseLost:
     """The refusal of a late holder. [FENCE-2]"""
     if task.lease is not None and task.lease.fence != fence:

@@ -16,7 +16,6 @@ from sagalog.kernel.decide.rules import (
     backoff_ms,
     cut,
     cut_failure,
-    ended_by,
     existing,
     held,
     in_place,
@@ -24,6 +23,7 @@ from sagalog.kernel.decide.rules import (
     lost,
     policy_of,
     quarantined,
+    repeat_unless_held,
 )
 from sagalog.kernel.state import CompensationRecord, TaskFold
 from sagalog.kernel.values import State
@@ -47,10 +47,8 @@ def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, no
 def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms: int, epoch: int) -> Decision:
     """An undo failed: it is tried again later, until its budget is spent. [UNDO-3]"""
     task = existing(task, command.task)
-    if held(task, command.fence, epoch) is None:
-        if repeat := ended_by(task, command.fence, "compensation_failed"):
-            return repeat
-        raise lost(task, command.fence, "fail a compensation of")
+    if repeat := repeat_unless_held(task, command.fence, epoch, "compensation_failed", "fail a compensation of"):
+        return repeat
     in_place(task, "compensation_failed", "fail a compensation of")
     record = _record(task, command.compensation)
     _require_last(task, command.compensation, record)

@@ -16,13 +16,13 @@ from sagalog.kernel.decide.rules import (
     cancelled_after,
     cut,
     cut_failure,
-    ended_by,
     existing,
     held,
     in_place,
     is_spent,
     lost,
     policy_of,
+    repeat_unless_held,
     require_compensations_fit,
     require_room,
     spent_event,
@@ -51,10 +51,8 @@ def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int
 def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: int) -> Decision:
     """Another attempt, later; or, where that spends the budget, the end of the forward work. [ATTEMPT-3]"""
     task = existing(task, command.task)
-    if held(task, command.fence, epoch) is None:
-        if repeat := ended_by(task, command.fence, "retry"):
-            return repeat
-        raise lost(task, command.fence, "retry")
+    if repeat := repeat_unless_held(task, command.fence, epoch, "retry"):
+        return repeat
     in_place(task, "retried", "retry")
     error = cut_failure(command.error)
     run_at_ms = command.run_at_ms
@@ -72,10 +70,8 @@ def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: in
 def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int) -> Decision:
     """The work is done; what was registered is then never undone. A requested cancel loses. [CANCEL-2]"""
     task = existing(task, command.task)
-    if held(task, command.fence, epoch) is None:
-        if repeat := ended_by(task, command.fence, "complete"):
-            return repeat
-        raise lost(task, command.fence, "complete")
+    if repeat := repeat_unless_held(task, command.fence, epoch, "complete"):
+        return repeat
     in_place(task, "completed", "complete")
     return (e.Completed(fence=command.fence, result=command.result),)
 
@@ -83,10 +79,8 @@ def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int
 def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:
     """The forward work is over; what is owed comes next. [COMP-2]"""
     task = existing(task, command.task)
-    if held(task, command.fence, epoch) is None:
-        if repeat := ended_by(task, command.fence, "fail"):
-            return repeat
-        raise lost(task, command.fence, "fail")
+    if repeat := repeat_unless_held(task, command.fence, epoch, "fail"):
+        return repeat
     in_place(task, "failed", "fail")
     # One already on record, or named twice here, is the same one; whoever calls this compares its content. [REPEAT-3]
     for one in command.compensations:
