@@ -1,8 +1,7 @@
 """The object that users embed: every public call, from arguments to answers.
 
 Rule: a call checks its arguments (`forms`), makes units (`units`), hands them to the store, and turns what comes back
-into Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name: stores are found by
-the entry points of the group `sagalog.stores`.
+into Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-# Every point there is, in the order in which a commit passes them; a test checks that each is reached.
+# Every point there is, in the order in which a commit passes them; a test compares them with the code.
 NAMES: Final = (
     "commit.before_begin",
     "commit.after_begin",

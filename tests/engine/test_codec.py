@@ -11,7 +11,7 @@ import pytest
 from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Failure, Retry, State
+from sagalog.kernel.values import Compensation, Failure, Retry, State
 from sagalog.schemas import schema_files
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -163,3 +163,25 @@ def test_the_schemas_in_specs_are_those_of_the_events() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in (SPECS / "events").glob("*.json")}
 
     assert schema_files() == written
+
+
+def paths(kind: type) -> set[str]:
+    """The fields of a struct, and as `field.inner` those of the structs that stand in them."""
+    found = set()
+    for field in msgspec.structs.fields(kind):
+        found.add(field.name)
+        for inner in (Compensation, Failure):
+            if inner.__name__ in str(field.type):
+                found |= {f"{field.name}.{one.name}" for one in msgspec.structs.fields(inner)}
+    return found
+
+
+# What people and handlers put in, in their own words or shapes; the kernel decides on none of it.
+FREE = {"payload", "params", "result", "progress", "text", "reason", "waiver", "message", "details"}
+
+
+@pytest.mark.parametrize("kind", [*e.TASK_EVENTS, *e.STORE_EVENTS], ids=lambda kind: e.NAMES[kind])
+def test_the_free_fields_of_an_event_are_marked_and_no_others(kind: type[e.Recordable]) -> None:
+    free = {path for path in paths(kind) if path.rpartition(".")[2] in FREE}
+
+    assert free == set(e.FREE_FIELDS.get(kind, ()))
