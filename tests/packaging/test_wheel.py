@@ -11,18 +11,12 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 
-from tests.packaging.shipped import Shipped, build
+from tests.packaging.shipped import Shipped
 from tests.packaging.tree import ROOT, kept_files
 
 DEFAULT_DEPENDENCIES = {"apsw", "click", "msgspec", "python-ulid", "rich", "transitions"}
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
-    return build(tmp_path_factory.mktemp("shipped"))
 
 
 def source_packages() -> set[Path]:

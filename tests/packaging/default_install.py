@@ -1,0 +1,89 @@
+"""The default install, made of what lies in the environment: the wheel, and what it needs without any extra.
+
+Rule: nothing else can be imported. The folder holds a link to each file of those distributions, and a program that
+runs there sees the standard library and the folder, whatever else is installed beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.packaging.shipped import Shipped
+
+_IMPORT = """
+import importlib, json
+try:
+    importlib.import_module({name!r})
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+else:
+    print("null")
+"""
+
+
+def closure(requirements: Iterable[str]) -> dict[str, Distribution]:
+    """Give the installed distributions that the requirements lead to, by normalised name; no extra is asked for.
+
+    An extra that a requirement itself asks for (`rich[jupyter]`) leads on.
+    """
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    waiting = [(Requirement(line), "") for line in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        found[name] = distribution(name)
+        for asked in ("", *requirement.extras):
+            if (name, asked) not in seen:
+                seen.add((name, asked))
+                waiting += [(Requirement(line), asked) for line in found[name].requires or ()]
+    return found
+
+
+def install(shipped: Shipped, folder: Path) -> Path:
+    """Lay out the wheel and the closure of what it needs in `folder`, and give it back."""
+    for entry in shipped.installed.iterdir():
+        (folder / entry.name).symlink_to(entry)
+    for each in closure(shipped.metadata().get_all("Requires-Dist", [])).values():
+        _link(each, folder)
+    return folder
+
+
+def _link(installed: Distribution, folder: Path) -> None:
+    """Link file by file: packages, lone modules and C extensions alike, and of a shared folder only its own."""
+    files = installed.files
+    assert files, f"{installed.name} does not say which files are its own"
+    for file in files:
+        # Commands lie outside, and what is compiled is made anew.
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue
+        link = folder / file
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(Path(str(installed.locate_file(file))).resolve())
+
+
+def run(folder: Path, program: str) -> Any:
+    """Run `program` on the standard library and the folder alone; give the JSON it prints."""
+    prepared = f"import sys; sys.path.append({str(folder)!r})\n{program}"
+    # -I: no folder of the caller, no variables; -S: no folder of installed packages.
+    isolated = [sys.executable, "-I", "-S", "-c", prepared]
+    done = subprocess.run(isolated, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def failure_of(folder: Path, module: str) -> tuple[str, str] | None:
+    """Import the module in a process of its own; the error's class and text, or None where it imports."""
+    told = run(folder, _IMPORT.format(name=module))
+    return None if told is None else (told[0], told[1])
