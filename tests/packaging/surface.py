@@ -12,7 +12,7 @@ from dataclasses import dataclass
 _HEAD = ["part", "what it is", "stability", "extra"]
 _NONE = "—"
 _MODULE = re.compile(r"`(sagalog\w*(?:\.\w+)*)`")
-_EXTRA = re.compile(r"`(\w+)`")
+_EXTRA = re.compile(r"`([\w-]+)`")
 
 
 @dataclass(frozen=True)
