@@ -83,6 +83,14 @@ def candidates(execute: Execute, claim: Claim, limit: int) -> list[int]:
     return list(chosen)[:limit]
 
 
+def claimable_ms(execute: Execute, claim: Claim) -> int | None:
+    """0 where a claim finds a task at an open gate, else when the next in its queues is due or over; None: never."""
+    if candidates(execute, claim, 1):
+        return 0
+    times = [time for queue in claim.queues for row in execute(FIRST_DUE, (queue,)) for time in row]
+    return min((time for time in times if time is not None), default=None)
+
+
 def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
     """Numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
     return _due(execute, OVER, queues, now_ms, limit)

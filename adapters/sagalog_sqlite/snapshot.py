@@ -16,7 +16,7 @@ from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
-from sagalog.ports import Listed, Query, StreamHead
+from sagalog.ports import Claim, Listed, Query, StreamHead
 from sagalog.projection import decode_fold
 from sagalog_sqlite import migrate, rows, selection
 from sagalog_sqlite.failures import told
@@ -158,6 +158,10 @@ class SqliteSnapshot:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
         wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
         return self._folds(selection.behind(self._rows, wanted, now_ms))
+
+    def claimable_ms(self, claim: Claim) -> int | None:
+        """When such a claim may find something: 0 is now, None not before somebody commits."""
+        return selection.claimable_ms(self._rows, claim)
 
     def undoing(self) -> list[str]:
         """Ids of the compensating tasks that nobody holds, in order of creation."""

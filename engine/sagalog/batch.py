@@ -1,4 +1,4 @@
-"""A batch: commands recorded in a `with` block and carried out as one unit when it ends, all or none.
+"""A batch: commands recorded in a `with` block and carried out in one commit when it ends, all or none or each alone.
 
 Rule: nothing of the caller's code runs inside the transaction; a block that raises writes nothing. The verbs are those
 of `Engine` and `Lease`, with the lease as first argument where one is needed.
@@ -6,37 +6,48 @@ of `Engine` and `Lease`, with the lease as first argument where one is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from sagalog import forms
-from sagalog.errors import InvalidValue, OverBound, Rejected, Unknown
+from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
+from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure
+from sagalog.kernel.values import Budget, Compensation, Failure, Purpose
 from sagalog.task import Desk, Lease, Task
 from sagalog.units import Step
 
+# What a batch records: a command, or a claim.
+Entry = Step | Asked
+Result = Lease | Task | list[Lease] | SagalogError
+
 
 class Batch:
-    """Commands to be carried out together. `results` holds, after the block, a Lease or Task for each, in order."""
+    """Commands to be carried out in one commit.
+
+    `results` holds, after the block, what became of each, in order: a Lease or a Task; for a claim the list of its
+    leases; and, where each stands by itself (`together=False`), perhaps the SagalogError that refused it.
+    """
 
     def __init__(
         self,
-        carry_out: Callable[[list[Step]], list[Task]],
+        carry_out: Callable[[list[Entry]], list[Any]],
         draw_id: Callable[[], str],
         desk: Desk,
         actor: str | None,
+        together: bool = True,
     ) -> None:
         self._carry_out = carry_out
+        self._together = together
         self._draw_id = draw_id
         self._desk = desk
         self._actor = actor
-        self._steps: list[Step] = []
+        self._entries: list[Entry] = []
         self._is_open = False
         self._is_done = False
-        self.results: list[Lease | Task] = []
+        self.results: list[Result] = []
 
     def __enter__(self) -> Batch:
         if self._is_open or self._is_done:
@@ -48,18 +59,19 @@ class Batch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_open, self._is_done = False, True
-        if kind is not None or not self._steps:
+        if kind is not None or not self._entries:
             return
         try:
-            tasks = self._carry_out(self._steps)
+            answers = self._carry_out(self._entries)
         except Unknown as unknown:
-            ids = [step.command.task for step in self._steps if isinstance(step.command, c.Create)]
+            steps = [entry for entry in self._entries if isinstance(entry, Step)]
+            ids = [step.command.task for step in steps if isinstance(step.command, c.Create)]
             text = f"{unknown.message}; repeat the creations with the ids in the field `identity`"
             raise Unknown(text, **{**unknown.fields, "identity": {"ids": ids}}) from unknown
-        self.results = [self._result(step, task) for step, task in zip(self._steps, tasks, strict=True)]
+        self.results = [self._result(entry, answer) for entry, answer in zip(self._entries, answers, strict=True)]
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self._entries)
 
     def create(
         self,
@@ -107,6 +119,31 @@ class Batch:
     ) -> None:
         """Record a waiver of one compensation."""
         self._add(forms.waive(id, compensation, reason), actor, request)
+
+    def retry_as_new(self, id: str, *, actor: str | None = None, request: str | None = None) -> None:
+        """Record a retry of an ended task as a new one; its result is the successor."""
+        self._add(forms.retry_as_new(id, self._draw_id()), actor, request)
+
+    def claim(
+        self,
+        queues: str | Sequence[str],
+        *,
+        owner: str,
+        ttl_ms: int | None,
+        limit: int = 1,
+        kinds: Iterable[str] | None = None,
+        affinity: str | Sequence[str] | None = None,
+        purpose: Purpose = "work",
+        request: str | None = None,
+    ) -> None:
+        """Record a claim with the arguments of `Engine.claim`; it finds what earlier commands of the batch made ready.
+
+        Raises:
+            Rejected: in a batch that is carried out together, which a claim could only follow and not be part of.
+        """
+        if self._together:
+            raise Rejected("a claim is never part of all or none: use engine.batch(together=False)")
+        self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request))
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
         """Record a renewal."""
@@ -173,19 +210,24 @@ class Batch:
             raise InvalidValue(f"lease: expected a Lease, found {type(lease).__name__}", path="lease")
         self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task))
 
-    def _append(self, step: Step) -> None:
+    def _append(self, entry: Entry) -> None:
         if not self._is_open:
             raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
-        if len(self._steps) >= bounds.BATCH_COMMANDS_MAX:
+        if len(self._entries) >= bounds.BATCH_COMMANDS_MAX:
             raise OverBound(
                 f"a batch holds at most {bounds.BATCH_COMMANDS_MAX} commands; use several",
                 bound="batch_commands",
                 maximum=bounds.BATCH_COMMANDS_MAX,
             )
-        self._steps.append(step)
+        self._entries.append(entry)
 
-    def _result(self, step: Step, task: Task) -> Lease | Task:
+    def _result(self, entry: Entry, answer: Any) -> Result:
         """A lease that lives on is handed back as such."""
-        command = step.command
+        if isinstance(answer, SagalogError):
+            return answer
+        if isinstance(entry, Asked):
+            return [Lease(task, self._desk) for task in answer]
+        command, task = entry.command, answer
+        assert isinstance(task, Task)
         lives = isinstance(command, c.Held) and task.lease is not None and task.lease.fence == command.fence
         return Lease(task, self._desk) if lives else task

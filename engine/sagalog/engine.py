@@ -6,24 +6,25 @@ into Tasks, Leases or an error. It decides nothing about tasks itself and knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from sagalog import audit, forms, units
-from sagalog.batch import Batch
-from sagalog.door import check_integer, check_name
-from sagalog.errors import InvalidValue, SagalogError, Unknown
+from sagalog.batch import Batch, Entry
+from sagalog.door import check_id, check_integer, check_milliseconds, shown
+from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
+from sagalog.forms import Asked
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation, Purpose, Retry
 from sagalog.observer import Observer
-from sagalog.ports import Chance, Claim, Clock, Due, Store
-from sagalog.reading import Reading
+from sagalog.ports import Chance, Clock, Due, Store, Unit
+from sagalog.reading import WAIT_SLICE_MS, Reading, leased_as
 from sagalog.system import SystemChance, SystemClock
 from sagalog.task import Lease, Task
 from sagalog.units import Step, Tended
@@ -149,13 +150,22 @@ class Engine(Reading):
                 _create_in(batch, index, spec)
         return [result for result in batch.results if isinstance(result, Task)]
 
-    def batch(self) -> Batch:
-        """Commands that are carried out as one unit when the `with` block ends without an exception."""
+    def batch(self, *, together: bool = True) -> Batch:
+        """Commands that are carried out in one commit when the `with` block ends without an exception.
+
+        Args:
+            together: True: all or none, as one unit, and the first refusal is raised. False: each command stands or
+                falls by itself, in the order given, and `results` holds its refusal in the place of its answer; such a
+                batch may also claim, so that what is done is settled and what comes next is leased in one commit.
+        """
+        if type(together) is not bool:
+            raise InvalidValue(f"together: expected True or False, found {shown(together)}", path="together")
         return Batch(
-            lambda steps: self._carry_out(steps, together=True),
+            self._carry_out_together if together else self._carry_out_apart,
             lambda: self._ids.next(self._clock.now_ms()),
             self,
             self._actor,
+            together,
         )
 
     # --- leasing ------------------------------------------------------------------------------------------------
@@ -189,6 +199,27 @@ class Engine(Reading):
         del tended  # [UPKEEP-2] What it did stands in the log, whatever became of the acquisition.
         return Lease(_answer(answer)[0], self)
 
+    def resume(self, task_id: str, fence: int) -> Lease:
+        """Take up a lease again by its fence, as another process of the same holder does, such as a shell script.
+
+        The lease is given as it was when it was acquired, whatever has become of it: its verbs answer a repeat with
+        what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
+
+        Raises:
+            NotFound: there is no such task, or it was never leased under this fence.
+        """
+        check_id(task_id, "task_id")
+        check_integer(fence, "fence", 1, bounds.INTEGER_MAX)
+        with self._store.read() as snapshot:
+            task = leased_as(snapshot, task_id, fence)
+        if task is None:
+            raise NotFound(
+                f"task {task_id!r} was never leased under fence {fence}; check both, or claim anew",
+                task=task_id,
+                fence=fence,
+            )
+        return Lease(task, self)
+
     def claim(
         self,
         queues: str | Sequence[str],
@@ -200,6 +231,7 @@ class Engine(Reading):
         affinity: str | Sequence[str] | None = None,
         purpose: Purpose = "work",
         request: str | None = None,
+        wait_ms: int = 0,
     ) -> list[Lease]:
         """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
 
@@ -212,28 +244,15 @@ class Engine(Reading):
             affinity: hints to be served first, in this order.
             purpose: "work" or "undo".
             request: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
+            wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
+                the time at which something becomes due. Waiting takes no turn and writes nothing.
         """
-        known = forms.names(kinds, "kinds")
-        claim = Claim(
-            queues=forms.listing(queues, "queues", bounds.QUEUES_MAX),
-            purpose=forms.one_of(purpose, "purpose", Purpose),
-            limit=check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX),
-            kinds=known,
-            affinities=() if affinity is None else forms.listing(affinity, "affinity", bounds.QUEUES_MAX),
-        )
-        check_name(owner, "owner")
-        forms.ttl(ttl_ms)
-        forms.optional_name(request, "request")
-        if known is not None and not known:
+        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request)
+        check_milliseconds(wait_ms, "wait_ms")
+        if asked.claim.kinds is not None and not asked.claim.kinds:
             return []
-        writes = (
-            units.upkeep(Due(claim.queues, bounds.UPKEEP_LIMIT)),
-            units.claiming(claim, owner, ttl_ms, request),
-        )
-        claimed = _answer(self._store.commit(writes)[1])
-        while not claimed.tasks and (claimed.again or self._end_unseen(claim.queues)):
-            claimed = _answer(self._store.commit(writes)[1])
-        return [Lease(task, self) for task in claimed.tasks]
+        leases = self._claim(asked)
+        return leases if leases or not wait_ms else self._claim_later(asked, wait_ms)
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
@@ -299,6 +318,21 @@ class Engine(Reading):
         """
         return self._write(forms.waive(id, compensation, reason), actor, request)
 
+    def retry_as_new(self, id: str, *, actor: str | None = None, request: str | None = None) -> Task:
+        """A successor takes the place of a task that has ended, with the same work and fresh budgets. [TERM-2]
+
+        What the ended task still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating
+        where only the undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
+
+        Returns:
+            The successor; its `predecessor` names the ended task.
+
+        Raises:
+            NotFound. WrongState: it has not ended, or it has completed.
+        """
+        command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()))
+        return self._write(command, actor, request)
+
     def recover(self, limit: int | None = None, unknown_kinds: Iterable[str] = ()) -> list[Tended]:
         """Do all upkeep that is due in every queue, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
@@ -359,9 +393,45 @@ class Engine(Reading):
         )
         return self._carry_out((step,))[0]
 
-    def _carry_out(self, steps: Sequence[Step], together: bool = False) -> list[Task]:
-        tasks: list[Task] = _answer(self._store.commit((units.writing(steps, together),))[0])
+    def _carry_out(self, steps: Sequence[Step]) -> list[Task]:
+        tasks: list[Task] = _answer(self._store.commit((units.writing(steps),))[0])
         return tasks
+
+    def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
+        steps = [entry for entry in entries if isinstance(entry, Step)]
+        tasks: list[Any] = _answer(self._store.commit((units.writing(steps, together=True),))[0])
+        return tasks
+
+    def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
+        """One commit, a unit for each entry: its Task, the tasks that it claimed, or its refusal."""
+        writes = [unit for entry in entries for unit in _units_of(entry)]
+        answers = iter(self._store.commit(writes))
+        return [_answer_of(entry, answers) for entry in entries]
+
+    def _claim(self, asked: Asked) -> list[Lease]:
+        """What is there to be leased now."""
+        writes = _units_of(asked)
+        claimed = _answer(self._store.commit(writes)[1])
+        while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
+            claimed = _answer(self._store.commit(writes)[1])
+        return [Lease(task, self) for task in claimed.tasks]
+
+    def _claim_later(self, asked: Asked, wait_ms: int) -> list[Lease]:
+        """Wait until there may be something to lease, and lease it; none when the time is over."""
+        started_ms = self._clock.monotonic_ms()
+        while True:
+            changes = self._store.changes()
+            with self._store.read() as snapshot:
+                due_ms = snapshot.claimable_ms(asked.claim)
+            in_ms = None if due_ms is None else due_ms - self._clock.now_ms()
+            if in_ms is not None and in_ms <= 0 and (leases := self._claim(asked)):
+                return leases
+            left_ms = wait_ms - (self._clock.monotonic_ms() - started_ms)
+            if left_ms <= 0:
+                return []
+            # A clock may jump, and a manual one does not wait: look again before long in any case.
+            soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
+            self._store.wait_change(changes, min(left_ms, soon_ms))
 
     def _found(self) -> StoreFold:
         """The store's own fold; an absent founding event is written by whoever opens it first."""
@@ -408,6 +478,26 @@ class Engine(Reading):
         with self._store.read() as snapshot:
             behind = snapshot.behind(now_ms, queues)
         return self._observer.look(behind, monotonic_ms, everywhere=queues is None)
+
+
+def _units_of(entry: Entry) -> tuple[Unit, ...]:
+    """A command is a unit of its own; a claim has the upkeep of its queues before it."""
+    if isinstance(entry, Step):
+        return (units.writing((entry,)),)
+    return (
+        units.upkeep(Due(entry.claim.queues, bounds.UPKEEP_LIMIT)),
+        units.claiming(entry.claim, entry.owner, entry.ttl_ms, entry.request),
+    )
+
+
+def _answer_of(entry: Entry, answers: Iterator[Any]) -> Any:
+    """The answer of one entry out of those of all units; what upkeep did is nobody's answer."""
+    if isinstance(entry, Step):
+        answer = next(answers)
+        return answer if isinstance(answer, SagalogError) else answer[0]
+    next(answers)
+    claimed = next(answers)
+    return claimed if isinstance(claimed, SagalogError) else claimed.tasks
 
 
 def _answer(answer: Any) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
+import msgspec
+
 from sagalog.door import (
     check_id,
     check_integer,
@@ -24,7 +26,8 @@ from sagalog.door import (
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Retry, Spent
+from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Retry, Spent, State
+from sagalog.ports import Claim
 
 T = TypeVar("T")
 
@@ -83,7 +86,14 @@ def create(
 
 def given_of(command: c.Create) -> set[str]:
     """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
-    left_out = {"queue": "default", "priority": 0, "policy": _DEFAULT_POLICY, "compensations": ()}
+    left_out: dict[str, object] = {
+        "queue": "default",
+        "priority": 0,
+        "policy": _DEFAULT_POLICY,
+        "compensations": (),
+        "to": State.PENDING,
+        "inherited": (),
+    }
     names = set(command.__struct_fields__) - {"task"}
     return {name for name in names if getattr(command, name) != left_out.get(name)}
 
@@ -97,6 +107,36 @@ def acquire(task: str, owner: str, ttl_ms: int | None, purpose: Purpose, kinds: 
         purpose=one_of(purpose, "purpose", Purpose),
         kinds=names(kinds, "kinds"),
     )
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A claim as it was asked for: what it selects, for whom, for how long, under which identity."""
+
+    claim: Claim
+    owner: str
+    ttl_ms: int | None
+    request: str | None
+
+
+def claim(
+    queues: str | Sequence[str],
+    owner: str,
+    ttl_ms: int | None,
+    limit: int,
+    kinds: Iterable[str] | None,
+    affinity: str | Sequence[str] | None,
+    purpose: Purpose,
+    request: str | None,
+) -> Asked:
+    """What stands behind `Engine.claim`; raises InvalidValue."""
+    selected = Claim(
+        queues=listing(queues, "queues", bounds.QUEUES_MAX),
+        purpose=one_of(purpose, "purpose", Purpose),
+        limit=check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX),
+        kinds=names(kinds, "kinds"),
+        affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
+    )
+    return Asked(selected, check_name(owner, "owner"), ttl(ttl_ms), optional_name(request, "request"))
 
 
 def beat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Beat:
@@ -188,6 +228,11 @@ def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
     if len(set(settled)) != len(settled):
         raise InvalidValue(f"settles: expected each compensation once, found {list(settled)}", path="settles")
     return c.Note(task=check_id(task, "id"), text=_said(text, "text"), settles=settled)
+
+
+def retry_as_new(task: str, successor: str) -> c.RetryAsNew:
+    """The command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue."""
+    return c.RetryAsNew(task=check_id(task, "id"), successor=successor)
 
 
 def waive(task: str, compensation: str, reason: str) -> c.Waive:

@@ -147,6 +147,15 @@ class MemoryStore:
                     self.folds[id] = kept[id]
         return len(self.order)
 
+    def standing_for(self, claim: Claim) -> list[TaskFold]:
+        """The tasks that stand at the gate of a claim and fit it, in no order."""
+        wanted = "undo" if claim.purpose == "undo" else "ready"
+        return [
+            task
+            for id, task in self.folds.items()
+            if self.gates[id] == wanted and task.queue in claim.queues and _fits(task, claim)
+        ]
+
     def readable(self) -> list[TaskFold]:
         """The folds that may be used, in order of creation. [LOG-5]"""
         return [task for id, task in self.folds.items() if self.gates[id] != "unreadable"]
@@ -188,12 +197,7 @@ class MemoryView:
         claim = self._unit.claim
         assert claim is not None
         store = self._store
-        wanted = "undo" if claim.purpose == "undo" else "ready"
-        ready = [
-            task
-            for id, task in store.folds.items()
-            if store.gates[id] == wanted and task.queue in claim.queues and _fits(task, claim)
-        ]
+        ready = store.standing_for(claim)
         ready.sort(key=lambda task: (_affinity_rank(task, claim), task.priority, store.order[task.id]))
         return ready[: claim.limit]
 
@@ -278,6 +282,15 @@ class MemorySnapshot:
             and task.lease.renewed_ms > now_ms
             and (queues is None or task.queue in queues)
         ]
+
+    def claimable_ms(self, claim: Claim) -> int | None:
+        """By looking at every task."""
+        if self._store.standing_for(claim):
+            return 0
+        mine = [task for task in self._store.readable() if task.queue in claim.queues]
+        later = [task.run_at_ms for task in mine if self._store.gates[task.id] == "later"]
+        over = [task.lease.expires_ms for task in mine if task.lease is not None and task.lease.expires_ms is not None]
+        return min((*later, *over), default=None)
 
     def undoing(self) -> list[str]:
         """By looking at every task."""

@@ -212,6 +212,14 @@ class Snapshot(Protocol):
         """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
         ...
 
+    def claimable_ms(self, claim: Claim) -> int | None:
+        """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
+
+        0 where something stands at an open gate; else the earliest time at which a task of its queues becomes due or
+        a lease there is over, perhaps of another kind than is claimed.
+        """
+        ...
+
     def undoing(self) -> list[str]:
         """Ids of the compensating tasks that nobody holds."""
         ...

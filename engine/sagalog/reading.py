@@ -15,13 +15,15 @@ from sagalog.codec import Recorded, decode, recorded
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
+from sagalog.kernel.events import Leased
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Clock, Query, Snapshot, Store
+from sagalog.projection import refold
 from sagalog.task import Task, picture
 
-# How long `wait` sleeps at most before it looks again, whatever it was told of changes.
-_WAIT_SLICE_MS: Final = 50
+# How long whoever waits sleeps at most before it looks again, whatever it was told of changes.
+WAIT_SLICE_MS: Final = 50
 _STATES: Final = tuple(str(state) for state in State)
 
 
@@ -30,6 +32,10 @@ class Reading:
 
     _store: Store
     _clock: Clock
+
+    def now_ms(self) -> int:
+        """The time by this engine's clock, for due times that are told as a distance from now."""
+        return self._clock.now_ms()
 
     def get(self, id: str) -> Task | None:
         """The task as it is now, or None."""
@@ -110,7 +116,18 @@ class Reading:
             left_ms = timeout_ms - (self._clock.monotonic_ms() - started_ms)
             if left_ms <= 0:
                 raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
-            self._store.wait_change(changes, min(left_ms, _WAIT_SLICE_MS))
+            self._store.wait_change(changes, min(left_ms, WAIT_SLICE_MS))
+
+
+def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:
+    """The task as it was when it was leased under this fence; None if it never was."""
+    envelopes = snapshot.history(f"task/{id}")
+    for number, envelope in enumerate(envelopes, start=1):
+        if envelope.type == "leased":
+            leased = decode(envelope)
+            if isinstance(leased, Leased) and leased.fence == fence:
+                return _picture(snapshot, refold(id, envelopes[:number]))
+    return None
 
 
 def _picture(snapshot: Snapshot, task: TaskFold) -> Task:

@@ -26,6 +26,7 @@ YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
     c.Cancel: frozenset({"cancel_requested", "cancelled"}),
     c.Quarantine: frozenset({"quarantined"}),
     c.Note: frozenset({"noted"}),
+    c.RetryAsNew: frozenset({"noted"}),
     c.Waive: frozenset({"compensation_waived"}),
 }
 
@@ -82,7 +83,7 @@ def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Conte
 def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Contents:
     one = command.compensation
     if isinstance(event, e.Created):
-        event = event.compensations[task.compensations[one.id or ""].index]
+        event = event.compensation(task.compensations[one.id or ""].index)
     return {"kind": one.kind, "params": one.params}, {"kind": event.kind, "params": event.params}
 
 
@@ -135,6 +136,16 @@ def _undo_failed_contents(command: c.FailCompensation, event: Any, _: TaskFold) 
     return given, {name: getattr(event, name, None) for name in ("error", "id", "run_at_ms")}
 
 
+def _noted_contents(command: c.Note, event: e.Noted, _: TaskFold) -> Contents:
+    given = {"text": command.text, "settles": command.settles, "successor": None}
+    return given, {"text": event.text, "settles": event.settles, "successor": event.successor}
+
+
+def _succeeded_contents(_: c.RetryAsNew, event: e.Noted, __: TaskFold) -> Contents:
+    # Which successor was drawn is chance; that there is one is what was asked.
+    return {"retried": True}, {"retried": event.successor is not None}
+
+
 def _fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]:
     """Compare single fields: (of the command, of the event)."""
 
@@ -158,6 +169,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.FailCompensation: _undo_failed_contents,
     c.Cancel: _cancelled_contents,
     c.Quarantine: _fields(("reason", "reason")),
-    c.Note: _fields(("text", "text"), ("settles", "settles")),
+    c.Note: _noted_contents,
+    c.RetryAsNew: _succeeded_contents,
     c.Waive: _fields(("compensation", "id"), ("reason", "reason")),
 }

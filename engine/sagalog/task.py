@@ -49,6 +49,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     error          of the last failure, while the task has not completed
     payload        plain JSON; treat it as read-only, other pictures of the task may share it
     outcome        what the forward work had come to, once it is over without success
+    successor      the task that has taken its place, by `retry_as_new`; that one names it as its `predecessor`
     """
 
     id: str
@@ -77,6 +78,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     key: str | None
     parent: str | None
     predecessor: str | None
+    successor: str | None
     correlation_id: str | None
     trace: str | None
     created_ms: int
@@ -145,6 +147,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.key,
         parent,
         predecessor,
+        _field(task.successor_version, read, "successor") if task.successor_version else None,
         correlation_id,
         trace,
         task.created_ms,
@@ -165,7 +168,7 @@ def _compensation(id: str, record: CompensationRecord, read: Read, seen: TaskCom
     if seen is not None:
         return TaskCompensation(id, seen.kind, seen.params, seen.reason, record.status)
     event = read(record.version)
-    source = event.compensations[record.index] if isinstance(event, e.Created) else event
+    source = event.compensation(record.index) if isinstance(event, e.Created) else event
     assert isinstance(source, Compensation | e.CompensationRegistered)
     return TaskCompensation(id, record.kind, source.params, source.reason, record.status)
 

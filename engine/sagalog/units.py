@@ -15,7 +15,7 @@ from sagalog.codec import Envelope, decode, enclose
 from sagalog.errors import Conflict, Corrupt, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide import Repeat, decide, next_lease_fits
+from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation
@@ -63,7 +63,12 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
         tasks = _all_or_none(desk, steps) if together else [desk.carry_out(step) for step in steps]
         return Decided(desk.appends(), tasks)
 
-    return Unit(run, tasks=tuple(dict.fromkeys(step.command.task for step in steps)))
+    return Unit(run, tasks=tuple(dict.fromkeys(id for step in steps for id in _written_by(step.command))))
+
+
+def _written_by(command: c.Command) -> tuple[str, ...]:
+    """The tasks that a command may write."""
+    return (command.task, command.successor) if isinstance(command, c.RetryAsNew) else (command.task,)
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -198,6 +203,8 @@ class _Desk:
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
         if isinstance(command, c.Fail) and task is not None:
             self._compare_registered(task, command.compensations)
+        if isinstance(command, c.RetryAsNew) and task is not None:
+            return self._succeed(task, decision, step, command.successor)
         if isinstance(decision, Repeat):
             assert task is not None
             compare(command, self._read(task.id, decision.version), task)
@@ -205,6 +212,34 @@ class _Desk:
             task = self._take(task or TaskFold(command.task), decision, step)
         assert task is not None
         return self._picture(task, step.known)
+
+    def _succeed(self, task: TaskFold, decision: Decision, step: Step, successor: str) -> Task:
+        """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
+        if isinstance(decision, Repeat):
+            return self._successor_at(task, decision.version)
+        created = self._read(task.id, 1)
+        assert isinstance(created, e.Created)
+        owed = tuple(self._compensation(task, id) for id in task.owed())
+        version = self._take(task, decision, step).version
+        create = succeed(task, created, owed, successor)
+        return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.request))
+
+    def _successor_at(self, task: TaskFold, version: int) -> Task:
+        """The successor that a note names, as it is now. [REPEAT-7]"""
+        noted = self._read(task.id, version)
+        assert isinstance(noted, e.Noted)
+        id = noted.successor or ""
+        successor = self._folds.get(id) or self._view.task(id)
+        assert successor is not None
+        return self._picture(successor, None)
+
+    def _compensation(self, task: TaskFold, id: str) -> Compensation:
+        """A compensation of a task as it stands in the log."""
+        record = task.compensations[id]
+        event = self._read(task.id, record.version)
+        source = event.compensation(record.index) if isinstance(event, e.Created) else event
+        assert isinstance(source, Compensation | e.CompensationRegistered)
+        return Compensation(record.kind, source.params, source.reason, id)
 
     def tend(self, command: c.Tend, loaded: TaskFold | None) -> Tended | None:
         """Do what is due on one task; None if nothing was."""
@@ -279,6 +314,8 @@ class _Desk:
         task = self._folds.get(id) or self._view.task(id)
         assert task is not None
         compare(command, decode(first), task)
+        if isinstance(command, c.RetryAsNew):
+            return self._successor_at(task, first.version)
         return self._picture(task, None)
 
     def _compare_registered(self, task: TaskFold, brought: Iterable[Compensation]) -> None:

@@ -27,7 +27,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (1, "c0d70515331a140756e896e9aea74596dc5efdc08299e47a773b6731bab125ee")
+PINNED = (2, "b032c6e71550c292e269cbdd1deac7fe41bc26c604884941005215d3dc4d75d1")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -37,6 +37,10 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     engine.acquire("looked at", owner="ann", ttl_ms=None)
     engine.quarantine("looked at", "odd")
     engine.note("looked at", "done by hand", settles=["first", "second"])
+    engine.create("build", id="left", compensations=undos)
+    engine.acquire("left", owner="ann", ttl_ms=None)
+    engine.quarantine("left", "odd")
+    engine.retry_as_new("left")
     return engine.events()
 
 
@@ -91,6 +95,19 @@ def with_fence(log: Log, fence: int, nth: int) -> Log:
     return again(log, leased, version_of(log, e.Leased, nth=nth))
 
 
+def heir_of(log: Log) -> str:
+    """The id of the one successor in the log."""
+    [id] = [one.event.successor for one in log if isinstance(one.event, e.Noted) and one.event.successor]
+    return id
+
+
+def heir(log: Log, **changed: object) -> Log:
+    """The log with another creation of the successor."""
+    stream = f"task/{heir_of(log)}"
+    [created] = [one.event for one in log if one.stream == stream]
+    return again(log, msgspec.structs.replace(created, **changed), 1, stream)
+
+
 PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "dense": [
         lambda log: [*log[:-1], msgspec.structs.replace(log[-1], position=len(log) + 1)],
@@ -131,6 +148,13 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
             version_of(log, e.CompensationDone, nth=1),
         ),
         lambda log: again(log, e.CompensationDone("unheard of", 3), version_of(log, e.CompensationDone)),
+    ],
+    "handed_over": [
+        lambda log: again(log, e.Noted("odd", ("first", "second"), "nobody"), 4, "task/left"),
+        lambda log: again(log, e.Noted("odd", ("first", "second")), 4, "task/left"),
+        lambda log: heir(log, predecessor="undone"),
+        lambda log: heir(log, inherited=()),
+        lambda log: added(log, e.Noted("once more", (), heir_of(log)), "task/left"),
     ],
 }
 

@@ -117,6 +117,10 @@ def note(text: str = "seen", settles: tuple[str, ...] = ()) -> c.Note:
     return c.Note(task="t", text=text, settles=settles)
 
 
+def retry_as_new(successor: str = "t2") -> c.RetryAsNew:
+    return c.RetryAsNew(task="t", successor=successor)
+
+
 def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:
     return c.Waive(task="t", compensation=compensation, reason=reason)
 

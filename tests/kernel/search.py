@@ -114,7 +114,7 @@ def canonical(world: World) -> Key:
     task, now_ms = world.task, world.now_ms
     statuses = tuple((id, record.status) for id, record in task.compensations.items())
     if task.is_terminal:
-        return (task.state, task.code, task.outcome, statuses)
+        return (task.state, task.code, task.outcome, statuses, task.successor_version > 0)
     lease = task.lease
     held = lease and (
         lease.fence // FENCE_EPOCH,
@@ -178,6 +178,7 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     yield "operator", "cancel now", make.cancel(now=True)
     yield "operator", "quarantine", make.quarantine()
     yield "operator", "note", make.note()
+    yield "operator", "retry as new", make.retry_as_new()
     for id in ("u1", "u2"):
         yield "operator", f"waive {id}", make.waive(id)
         yield "operator", f"settle {id} by a note", make.note("by hand", (id,))

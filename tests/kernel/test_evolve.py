@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
@@ -310,11 +311,49 @@ def test_a_recorded_time_may_be_earlier_than_the_one_before() -> None:
     assert (folded(story).created_ms, folded(story).updated_ms) == (1_000, 400)
 
 
-def test_a_successor_that_only_undoes_begins_compensating_and_owes_all_it_was_given() -> None:
-    """[COMP-1] [RECORD-1]"""
-    successor = given(e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, compensations=(UNDO,)))
-    assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "failed")
-    successor.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
+def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inherits_and_no_more() -> None:
+    """[COMP-7] [RECORD-1]"""
+    planned = (Compensation("close", id="u0"), UNDO)
+    event = e.Created(
+        "build", "q", 0, 0, policy(), planned, State.COMPENSATING, planned, inherited=(UNDO,), outcome="cancelled"
+    )
+    successor = given(event)
+    assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "cancelled")
+    assert list(folded(successor).compensations) == ["u1"]
+    successor.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("cancelled"))
+
+
+def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_place_among_what_is_planned() -> None:
+    """[COMP-7]"""
+    planned = (Compensation("close", id="u0"), UNDO)
+    event = e.Created("build", "q", 0, 0, policy(), compensations=planned, inherited=(UNDO, LATER_UNDO))
+    assert folded(given(event)).owed() == ["u1", "u2"]
+    assert folded(given(event).given(acquire())).owed() == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, compensations=(UNDO,), outcome="failed"),
+        e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, inherited=(UNDO,)),
+    ],
+    ids=["inherits nothing", "says no outcome"],
+)
+def test_a_creation_that_could_not_be_undone_is_a_damaged_log(damage: e.Created) -> None:
+    """[COMP-7]"""
+    with pytest.raises(LogDamaged):
+        folded(given(damage))
+
+
+def test_a_second_successor_or_one_of_a_living_task_is_a_damaged_log() -> None:
+    """[REPEAT-7] [TERM-2]"""
+    named = e.Noted("retried as t2", successor="t2")
+    ended = given(create(), quarantine())
+    folded(ended.given(named))
+    with pytest.raises(LogDamaged):
+        folded(ended.given(named, named))
+    with pytest.raises(LogDamaged):
+        folded(given(create(), named))
 
 
 def test_folding_at_once_is_folding_step_by_step() -> None:

@@ -14,7 +14,7 @@ from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
 from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
 from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State
-from tests.kernel.making import ERROR, policy
+from tests.kernel.making import ERROR, UNDO, policy
 
 STATES = (UNBORN, *(str(state) for state in State))
 EVENTS = {e.NAMES[kind]: kind for kind in e.TASK_EVENTS}
@@ -25,7 +25,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
     """An event of that name that says `to`, and fits all that `evolve` looks at beside the table."""
     fence = FENCE if _is_leased(name, state) else None
     samples: dict[str, e.Recordable] = {
-        "created": e.Created("build", "q", 0, 0, policy(), to=to or State.PENDING),
+        "created": e.Created("build", "q", 0, 0, policy(), to=to or State.PENDING, inherited=(UNDO,), outcome="failed"),
         "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),
         "heartbeat": e.Heartbeat(FENCE),
         "released": e.Released(FENCE, 0),

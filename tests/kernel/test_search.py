@@ -17,11 +17,12 @@ from sagalog.kernel.decide import leasing, operating, rules, tending, undoing, w
 from sagalog.kernel.lifecycle import TASK_MOVES
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import LeaseRecord, Seen, State
-from tests.kernel.making import UNDO
+from tests.kernel.making import LATER_UNDO, UNDO
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
-# What no command of this kernel leads to yet, though the table has a place for it: a successor that only undoes.
-UNTRODDEN = {("unborn", "created", "compensating")}
+# Successors: one that works and owes from its first moment, one that only undoes. [COMP-7]
+HEIR = msgspec.structs.replace(small(UNDO), inherited=(LATER_UNDO,))
+UNDOER = msgspec.structs.replace(small(UNDO), to=State.COMPENSATING, inherited=(UNDO, LATER_UNDO), outcome="failed")
 
 
 def searched(create: c.Create, hazards: bool = False, until_found: bool = False) -> Searched:
@@ -40,11 +41,16 @@ def searched(create: c.Create, hazards: bool = False, until_found: bool = False)
         (small(spent="quarantine"), 1_500),
         (small(waiver="harmless"), 1_500),
         (small(UNDO, undo_wait_ms=2), 4_000),
+        (HEIR, 2_000),
+        (UNDOER, 100),
     ],
-    ids=["planned undo", "nothing planned", "quarantines", "waived", "undos that wait"],
+    ids=["planned undo", "nothing planned", "quarantines", "waived", "undos that wait", "heir", "only undoes"],
 )
 def test_nothing_that_can_happen_breaks_a_promise(create: c.Create, states_min: int) -> None:
-    """[LIFE-2] [LEASE-1] [FENCE-1] [FENCE-2] [COMP-1] [COMP-5] [COMP-6] [CANCEL-2] [ATTEMPT-2] [UNDO-3] [TERM-1]"""
+    """[LIFE-2] [LEASE-1] [FENCE-1] [FENCE-2] [COMP-1] [COMP-5] [COMP-6] [CANCEL-2] [ATTEMPT-2] [UNDO-3] [TERM-1]
+
+    [COMP-7]
+    """
     result = searched(create)
     assert result.findings == {}
     assert len(result.states) > states_min
@@ -68,9 +74,9 @@ def test_nor_do_these_hazards_with_every_budget_open() -> None:
 
 def test_the_search_treads_every_row_of_the_table_that_commands_lead_to() -> None:
     """[LIFE-1]"""
-    trodden = search(small(UNDO)).rows | search(small()).rows
+    trodden = search(small(UNDO)).rows | search(small()).rows | search(UNDOER).rows
     table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES}
-    assert trodden == table - UNTRODDEN
+    assert trodden == table
 
 
 # --- teeth -----------------------------------------------------------------------------------------------------------

@@ -58,8 +58,7 @@ class Witness(NamedTuple):
         seen = self._see_fence(event)._see_counts(event)
         match event:
             case e.Created():
-                ids = tuple(one.id or "" for one in event.compensations)
-                seen = seen._replace(planned=ids, recorded=frozenset(ids), waiver=event.waiver is not None)
+                seen = seen._see_creation(event)
             case e.Leased():
                 seen = seen._see_lease(event)
             case e.CompensationRegistered(id=id):
@@ -88,6 +87,17 @@ class Witness(NamedTuple):
         ending = isinstance(event, _ENDS_LEASE) or getattr(event, "verb", None) is not None
         return self._replace(open=None) if ending else self
 
+    def _see_creation(self, event: e.Created) -> Witness:
+        """[COMP-1] [COMP-7] Planned ones are owed later, inherited ones at once; who only undoes plans nothing."""
+        undoing = event.to is State.COMPENSATING
+        owed = tuple(one.id or "" for one in event.inherited)
+        _expect(not undoing or owed != (), "nothing_to_undo", event)
+        planned = () if undoing else tuple(one.id or "" for one in event.compensations if one.id not in owed)
+        recorded = frozenset((*planned, *owed))
+        return self._replace(
+            undoing=undoing, planned=planned, owed=owed, recorded=recorded, waiver=event.waiver is not None
+        )
+
     def _see_lease(self, event: e.Leased) -> Witness:
         """[LEASE-1] [FENCE-1] [CANCEL-2] [COMP-1]"""
         _expect(self.open is None, "two_leases", event)
@@ -98,7 +108,7 @@ class Witness(NamedTuple):
         within = maximum is None or self.spent.count(self._of_purpose("expired")) < maximum
         _expect(within, "budget_overrun", event)
         begun = self._replace(open=event.fence, top=event.fence)
-        return begun if self.top else begun._replace(planned=(), owed=self.planned)
+        return begun if self.top else begun._replace(planned=(), owed=(*self.planned, *self.owed))
 
     def _see_end(self, event: e.Recordable) -> Witness:
         """[COMP-2] [COMP-3] [COMP-6] How the forward work or the whole task ends."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sagalog.kernel.values import Budget, Compensation, Failure, Policy, Purpose, Seen
+from sagalog.kernel.values import Budget, Compensation, Failure, Outcome, Policy, Purpose, Seen, State
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -20,7 +20,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being."""
+    """Bring a task into being. `to`, `inherited` and `outcome` are those of a successor."""
 
     kind: str
     queue: str
@@ -37,6 +37,9 @@ class Create(Command, frozen=True, kw_only=True):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
+    to: State = State.PENDING
+    inherited: tuple[Compensation, ...] = ()
+    outcome: Outcome | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -131,6 +134,12 @@ class Note(Command, frozen=True, kw_only=True):
 
     text: str
     settles: tuple[str, ...] = ()
+
+
+class RetryAsNew(Command, frozen=True, kw_only=True):
+    """Let a task named `successor` take the place of one that has ended."""
+
+    successor: str
 
 
 class Waive(Command, frozen=True, kw_only=True):

@@ -33,9 +33,10 @@ class Recordable(
 class Created(Recordable, frozen=True, tag="created"):
     """A task exists: what is to be done (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
 
-    `to` is pending, or compensating for a successor that only undoes. `compensations` are planned: owed from the first
-    lease on. `waiver` stands for a missing compensation. `parent`, `predecessor` name tasks; `trace` is a W3C
-    traceparent; `affinity` is a hint for claims, `key` groups tasks that share a cap.
+    `compensations` are planned: owed from the first lease on. `waiver` stands for a missing compensation. `parent`,
+    `predecessor` name tasks; `trace` is a W3C traceparent; `affinity` is a hint for claims, `key` groups tasks that
+    share a cap. Of a successor: `inherited` are the undos that its predecessor still owed, owed at once; `to` is
+    compensating where it only undoes, and `outcome` then says what the predecessor's forward work had come to.
     """
 
     kind: str
@@ -54,6 +55,13 @@ class Created(Recordable, frozen=True, tag="created"):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
+    inherited: tuple[Compensation, ...] = ()
+    outcome: Outcome | None = None
+
+    def compensation(self, index: int) -> Compensation:
+        """The one that a fold knows by `index`: the planned ones first, then those inherited."""
+        planned = len(self.compensations)
+        return self.compensations[index] if index < planned else self.inherited[index - planned]
 
 
 class Leased(Recordable, frozen=True, tag="leased"):
@@ -191,10 +199,14 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
 
 
 class Noted(Recordable, frozen=True, tag="noted"):
-    """Somebody's remark. After the end it may settle what is still owed. The only event after the end."""
+    """Somebody's remark, the only event after the end. There it may settle what is still owed.
+
+    `successor` names the task that takes the place of this one, and then owes what is settled here.
+    """
 
     text: str
     settles: tuple[str, ...] = ()
+    successor: str | None = None
 
 
 class Founded(Recordable, frozen=True, tag="founded"):
@@ -241,7 +253,14 @@ NAMES: Final[dict[type[Recordable], str]] = {kind: name_of(kind) for kind in (*T
 
 # The fields on which the kernel decides nothing: where a data key is named, they are what is encrypted.
 FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
-    Created: ("payload", "compensations.params", "compensations.reason", "waiver"),
+    Created: (
+        "payload",
+        "compensations.params",
+        "compensations.reason",
+        "waiver",
+        "inherited.params",
+        "inherited.reason",
+    ),
     Heartbeat: ("progress",),
     Released: ("reason",),
     CompensationRegistered: ("params", "reason"),

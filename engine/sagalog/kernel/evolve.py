@@ -144,14 +144,22 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
     task.kind, task.queue, task.priority = event.kind, event.queue, event.priority
     task.affinity, task.key, task.tags, task.run_at_ms = event.affinity, event.key, event.tags, event.run_at_ms
     task.policy, task.has_waiver = event.policy, event.waiver is not None
-    status: Any = "owed" if event.to is State.COMPENSATING else "planned"
-    task.compensations = {
-        compensation.id or "": CompensationRecord(compensation.kind, version, index, status)
-        for index, compensation in enumerate(event.compensations)
-    }
+    if event.compensations or event.inherited:
+        task.compensations = _of_created(event, version)
     if event.to is State.COMPENSATING:
-        task.outcome = "failed"
+        if event.outcome is None or not event.inherited:
+            raise _damaged(task, "created", version, "it is to be undone and says no outcome, or inherits nothing")
+        task.outcome = event.outcome
     task.created_ms = at_ms
+
+
+def _of_created(event: e.Created, version: int) -> dict[str, CompensationRecord]:
+    """[COMP-7] What is inherited is owed at once; what a successor plans that only undoes is for its own successors."""
+    planned = () if event.to is State.COMPENSATING else event.compensations
+    records = {one.id or "": CompensationRecord(one.kind, version, at, "planned") for at, one in enumerate(planned)}
+    for at, one in enumerate(event.inherited, start=len(event.compensations)):
+        records[one.id or ""] = CompensationRecord(one.kind, version, at, "owed")
+    return records
 
 
 def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
@@ -288,6 +296,10 @@ def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int)
 def _noted(task: TaskFold, event: e.Noted, version: int, at_ms: int) -> None:
     for id in event.settles:
         _settle(task, id, "noted", 0, "noted", version)
+    if event.successor is not None:
+        if not task.is_terminal or task.successor_version:
+            raise _damaged(task, "noted", version, "it names a successor of a task that has none, or has one already")
+        task.successor_version = version
 
 
 _CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int, int], None]]]] = {

@@ -16,7 +16,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 1
+FOLD_FORMAT: Final = 2
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted"]
 
@@ -24,9 +24,11 @@ Settlement = Literal["planned", "owed", "done", "waived", "noted"]
 class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where one undo stands: the event that holds it, and how it was settled.
 
-    `version` and `index` find its params: in `created` by index, or in its own `compensation_registered` (index -1).
-    `fence` is that of the lease which registered it, 0 for a planned one; `settled` the version that settled it, 0
-    while open; `done_fence` the fence of the lease that did it, 0 if none has. Repeats are recognised by them.
+    `version` and `index` find its params: in `created` by index (the planned ones, then those inherited), or in its own
+    `compensation_registered` (index -1).
+    `fence` is that of the lease which registered it, 0 for a planned or inherited one; `settled` the version that
+    settled it, 0 while open; `done_fence` the fence of the lease that did it, 0 if none has. Repeats are recognised by
+    them.
     """
 
     kind: str
@@ -82,6 +84,7 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     result_version: int = 0
     error_version: int = 0
     reason_version: int = 0
+    successor_version: int = 0
     # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
     length: int = 0
     created_ms: int = 0

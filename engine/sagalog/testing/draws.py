@@ -88,7 +88,7 @@ VERBS: Final = (
     "acquire", "acquire_undo", "batch", "cancel", "claim", "claim_undo", "compensation_done", "compensation_failed",
     "complete", "create", "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "note",
     "quarantine", "rebuild", "recover", "register", "release", "repeat", "retry attempt", "retry quota",
-    "retry transient", "wait", "waive",
+    "retry as new", "retry transient", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -116,37 +116,64 @@ def _terminal(log: Sequence[Recorded]) -> Found:
 def _settled(log: Sequence[Recorded]) -> Found:
     """[COMP-6] Nothing is owed in `failed`, `cancelled` or `compensated`; each is registered and settled once."""
     for stream in _tasks(log):
-        open_: list[str] = []
-        planned: list[str] = []
-        known: set[str] = set()
+        books = _Books()
         for event in stream:
             now = event.event
-            if isinstance(now, e.CompensationRegistered) and now.id in known:
+            if isinstance(now, e.CompensationRegistered) and now.id in books.standing:
                 yield event, f"compensation {now.id!r} is on record already"
-            _owe(now, open_, planned)
-            known.update(open_, planned)
+            books.owe(now)
             for id in _settles(now):
-                if id not in open_ and id not in planned:
+                if not books.settle(id):
                     yield event, f"compensation {id!r} is not open: never registered, or settled before"
-                open_, planned = [one for one in open_ if one != id], [one for one in planned if one != id]
-            if _ends_task(now) and not isinstance(now, e.Quarantined | e.Completed) and open_:
-                yield event, f"{open_} are still owed"
-            if isinstance(now, e.Quarantined) and list(now.owed) != open_:
-                yield event, f"it names {list(now.owed)} as owed, and owed are {open_}"
+            owed = books.owed()
+            if _ends_task(now) and not isinstance(now, e.Quarantined | e.Completed) and owed:
+                yield event, f"{owed} are still owed"
+            if isinstance(now, e.Quarantined) and list(now.owed) != owed:
+                yield event, f"it names {list(now.owed)} as owed, and owed are {owed}"
 
 
 def _in_reverse(log: Sequence[Recorded]) -> Found:
     """[COMP-5] What is undone is the last that is owed: nothing before its turn, nothing that never began."""
     for stream in _tasks(log):
-        open_: list[str] = []
-        planned: list[str] = []
+        books = _Books()
         for event in stream:
             now = event.event
-            _owe(now, open_, planned)
-            if isinstance(now, e.CompensationDone) and now.id not in open_[-1:]:
-                yield event, f"{now.id!r} was undone and the last that is owed is {open_[-1:] or 'none'}"
-            gone = _settles(now)
-            open_, planned = [one for one in open_ if one not in gone], [one for one in planned if one not in gone]
+            books.owe(now)
+            last = books.owed()[-1:]
+            if isinstance(now, e.CompensationDone) and now.id not in last:
+                yield event, f"{now.id!r} was undone and the last that is owed is {last or 'none'}"
+            for id in _settles(now):
+                books.settle(id)
+
+
+def _handed_over(log: Sequence[Recorded]) -> Found:
+    """[TERM-2] [COMP-7] A successor owes at once what the note that names it hands over; a task has one at most."""
+    created = {event.stream: event for event in log if isinstance(event.event, e.Created)}
+    named: dict[str, Recorded] = {}
+    for stream in _tasks(log):
+        succeeded = False
+        for event in stream:
+            now = event.event
+            if not isinstance(now, e.Noted) or now.successor is None:
+                continue
+            if succeeded:
+                yield event, "it names a second successor"
+            succeeded = True
+            name = f"task/{now.successor}"
+            named[name] = event
+            heir = created.get(name)
+            if heir is None:
+                yield event, f"its successor {now.successor!r} was never created"
+                continue
+            taken = heir.event
+            assert isinstance(taken, e.Created)
+            if f"task/{taken.predecessor}" != event.stream:
+                yield heir, f"{event.stream} names it as successor and it names {taken.predecessor!r}"
+            if tuple(one.id for one in taken.inherited) != now.settles:
+                yield heir, f"it inherits {[one.id for one in taken.inherited]}, handed over was {list(now.settles)}"
+    for name, heir in created.items():
+        if heir.event.inherited and name not in named:  # type: ignore[attr-defined]  # of Created only
+            yield heir, "it inherits what nobody has handed over"
 
 
 PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
@@ -156,6 +183,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "terminal": _terminal,
     "settled": _settled,
     "in_reverse": _in_reverse,
+    "handed_over": _handed_over,
 }
 
 
@@ -167,15 +195,34 @@ def _tasks(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
     return streams.values()
 
 
-def _owe(event: e.Recordable, open_: list[str], planned: list[str]) -> None:
-    """Keep the books of what is owed, in order of registration; planned ones are owed from the first lease on."""
-    if isinstance(event, e.Created):
-        owed_at_once = event.to is State.COMPENSATING
-        (open_ if owed_at_once else planned).extend(one.id or "" for one in event.compensations)
-    elif isinstance(event, e.Leased):
-        open_[:0], planned[:] = planned, []
-    elif isinstance(event, e.CompensationRegistered):
-        open_.append(event.id)
+class _Books:
+    """What of one task is planned, owed and settled, in order of registration."""
+
+    def __init__(self) -> None:
+        self.standing: dict[str, str] = {}
+
+    def owe(self, event: e.Recordable) -> None:
+        """Enter what an event brings. Planned ones are owed from the first lease on, inherited ones at once."""
+        if isinstance(event, e.Created):
+            # What a successor plans that only undoes is for its own successors.
+            planned = () if event.to is State.COMPENSATING else event.compensations
+            self.standing = {one.id or "": "planned" for one in planned}
+            self.standing.update((one.id or "", "owed") for one in event.inherited)
+        elif isinstance(event, e.Leased):
+            self.standing = {id: "owed" if stands == "planned" else stands for id, stands in self.standing.items()}
+        elif isinstance(event, e.CompensationRegistered):
+            self.standing.setdefault(event.id, "owed")
+
+    def settle(self, id: str) -> bool:
+        """Enter that one is settled; whether it was open."""
+        was_open = self.standing.get(id) in ("planned", "owed")
+        if was_open:
+            self.standing[id] = "settled"
+        return was_open
+
+    def owed(self) -> list[str]:
+        """What is owed."""
+        return [id for id, stands in self.standing.items() if stands == "owed"]
 
 
 def _settles(event: e.Recordable) -> tuple[str, ...]:

@@ -214,6 +214,13 @@ class StoreMachine(Run):
             owed = self.owed_of(id) if verb == "settle" else []
             self.run("note", lambda side: side.engine.note(id, text, owed, request=request))
 
+    @rule(pick=draws.picks, quarantined=st.booleans(), request=draws.requests)
+    def retry_as_new(self, pick: int, quarantined: bool, request: str | None) -> None:
+        """Retry an ended task as a new one, mostly one that was quarantined with debts."""
+        states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
+        id = self.task(pick, *states)
+        self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request))
+
     @rule(limit=st.none() | st.integers(1, 2), unknown=st.sampled_from([(), (), ("close",)]))
     def recover(self, limit: int | None, unknown: tuple[str, ...]) -> None:
         """All upkeep."""

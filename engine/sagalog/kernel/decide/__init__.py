@@ -14,6 +14,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel.decide.leasing import acquire, beat, create, release
 from sagalog.kernel.decide.operating import cancel, note, quarantine
 from sagalog.kernel.decide.rules import Decision, Repeat
+from sagalog.kernel.decide.succeeding import retry_as_new, succeed
 from sagalog.kernel.decide.tending import next_lease_fits, tend
 from sagalog.kernel.decide.undoing import fail_compensation, finish_compensation, waive
 from sagalog.kernel.decide.working import complete, fail, register, try_again
@@ -36,6 +37,8 @@ __all__ = [
     "quarantine",
     "register",
     "release",
+    "retry_as_new",
+    "succeed",
     "tend",
     "try_again",
     "waive",
@@ -55,6 +58,7 @@ _DECIDERS: Final[dict[type[c.Command], Callable[[TaskFold | None, Any, int, int]
     c.Cancel: cancel,
     c.Quarantine: quarantine,
     c.Note: note,
+    c.RetryAsNew: retry_as_new,
     c.Waive: waive,
     c.Tend: tend,
 }

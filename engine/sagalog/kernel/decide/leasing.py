@@ -35,7 +35,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
     """A new task, or a repeat where the id is on record. [REPEAT-2]"""
     if task is not None and task.state is not None:
         return Repeat(1)
-    require_compensations_fit(command.task, len(command.compensations))
+    ids = {one.id for one in (*command.compensations, *command.inherited)}
+    require_compensations_fit(command.task, len(ids))
     return (
         e.Created(
             kind=command.kind,
@@ -53,6 +54,9 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             predecessor=command.predecessor,
             correlation_id=command.correlation_id,
             trace=command.trace,
+            to=command.to,
+            inherited=command.inherited,
+            outcome=command.outcome,
         ),
     )
 

@@ -17,6 +17,7 @@ from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.projections import ProjectionContract
 from sagalog.testing.contract.repeats import RepeatContract
 from sagalog.testing.contract.snapshots import SnapshotContract
+from sagalog.testing.contract.succeeding import SuccessorContract
 from sagalog.testing.contract.undoing import UndoContract
 from sagalog.testing.contract.unreadable import UnreadableContract
 from sagalog.testing.contract.upkeep import UpkeepContract
@@ -32,6 +33,7 @@ __all__ = [
     "RepeatContract",
     "SnapshotContract",
     "StoreContract",
+    "SuccessorContract",
     "UndoContract",
     "UnreadableContract",
     "UpkeepContract",
@@ -43,6 +45,7 @@ class StoreContract(
     LeaseContract,
     ClaimContract,
     UndoContract,
+    SuccessorContract,
     UpkeepContract,
     RepeatContract,
     BatchContract,

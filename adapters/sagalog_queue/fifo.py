@@ -1,0 +1,309 @@
+"""First in, first out: items are tasks of one kind, a pop is a lease, an ack completes, a nack releases.
+
+Rule: whatever holds of leases holds of items: nobody has one that somebody else has, an item whose holder died comes
+back when its visibility is over, and a late holder's ack is refused. It must not know how a store works.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+import sagalog
+from sagalog import Engine, InvalidValue, Lease, NotFound, Retry, SagalogError, Task
+from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.ports import Clock
+
+KIND: Final = "item"
+NAME: Final = "items"
+VISIBILITY_MS: Final = 60_000
+RETURNS_MAX: Final = 5
+
+_WAIVER: Final = "an item of a queue owes no undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item that was popped.
+
+    id         of the task behind it, as `push` gave it
+    payload    JSON, as it was pushed
+    attempts   how often it was popped, this time included
+    lease      the right to work on it; `lease.fence` tells the outside world which pop is the late one
+    """
+
+    id: str
+    payload: Any
+    attempts: int
+    lease: Lease = field(compare=False, repr=False)
+
+
+class Queue:
+    """A queue in a store; safe to share between threads, and its store between processes. A context manager.
+
+    Every call may raise `Unavailable` (nothing was written: repeat), `Unknown` (repeat it) or `Corrupt`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str = NAME,
+        visibility_ms: int | None = VISIBILITY_MS,
+        returns_max: int | None = RETURNS_MAX,
+    ) -> None:
+        """A queue on an engine that its owner closes.
+
+        Args:
+            engine: where its items live, perhaps among other tasks.
+            name: the engine's queue; no other tasks should wait in it.
+            visibility_ms: how long a popped item is its holder's without a heartbeat; None: until it is acked or
+                nacked, even if its holder has died.
+            returns_max: an item that is nacked, or not acked in time, so many times is quarantined; None: never.
+        """
+        self.engine = engine
+        self.name = name
+        self._visibility_ms = visibility_ms
+        self._retry = Retry(
+            attempts_max=None,
+            transient_max=None,
+            expiries_max=returns_max,
+            releases_max=returns_max,
+            spent="quarantine",
+        )
+        self._owns_engine = False
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the store that `open_queue` opened; what is held stays held. A second time does nothing."""
+        if self._owns_engine:
+            self.engine.close()
+
+    # --- items in -----------------------------------------------------------------------------------------------
+
+    def push(self, payload: Any, *, id: str | None = None) -> str:
+        """Add an item at the end; its id. The same id again with the same payload adds nothing.
+
+        Raises:
+            InvalidValue: the payload is no JSON of at most 1 MiB. AlreadyExists: the id has another payload.
+        """
+        return self.engine.create(KIND, payload, id=id, **self._arguments()).id
+
+    def push_many(self, payloads: Iterable[Any]) -> list[str]:
+        """Add items in their order in one commit, all or none; their ids."""
+        arguments = self._arguments()
+        return [
+            task.id
+            for task in self.engine.create_many({"kind": KIND, "payload": one, **arguments} for one in _many(payloads))
+        ]
+
+    # --- items out ----------------------------------------------------------------------------------------------
+
+    def pop(self, owner: str, timeout_ms: int = 1_000, *, ack: Item | None = None) -> Item | None:
+        """The oldest item that nobody holds, for `owner` alone; None if none comes within the time.
+
+        Args:
+            owner: who will hold it, for the record.
+            timeout_ms: how long to wait; a push of this or another process ends the wait at once. 0: only look.
+            ack: an item in hand that is done: it is acknowledged and the next one popped in one commit.
+
+        Raises:
+            LeaseLost: the item to be acknowledged is not ours any more; then nothing is popped.
+        """
+        if ack is None:
+            return self._pop(owner, timeout_ms)
+        if self._may_be_over(ack):
+            self.ack(ack)
+            return self._pop(owner, timeout_ms)
+        with self.engine.batch(together=False) as batch:
+            batch.complete(self._lease(ack))
+            batch.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND])
+        acked, leases = batch.results
+        assert isinstance(leases, list)
+        if isinstance(acked, SagalogError):
+            for lease in leases:
+                # Its turn comes again: the caller hears of the lost one before it begins another.
+                lease.release("the item before it was lost")
+            raise acked
+        return _item(leases[0]) if leases else self._pop(owner, timeout_ms)
+
+    def consume(self, owner: str, timeout_ms: int | None = None) -> Iterator[Item]:
+        """Items one after another; each is acknowledged when the next is asked for, in the commit that pops that one.
+
+        Ends when none has come for `timeout_ms`; None: never. Whoever leaves the loop earlier, by `break` or an
+        exception, gives the item in hand back to the head of the queue, unless it was acknowledged before.
+
+        Raises:
+            LeaseLost: the item in hand was not ours any more when the next was asked for.
+        """
+        wait_ms = TIME_MS_MAX if timeout_ms is None else timeout_ms
+        item = self.pop(owner, wait_ms)
+        while item is not None:
+            try:
+                yield item
+            except GeneratorExit:
+                with suppress(SagalogError):
+                    self.nack(item, reason="its consumer has left")
+                raise
+            item = self.pop(owner, wait_ms, ack=item)
+
+    def ack(self, item: Item | str) -> bool:
+        """The item is done; it stays in the history. Whether there is such an item: an unknown one is harmless.
+
+        Raises:
+            LeaseLost: it came back after its visibility was over, and may be somebody else's now.
+            InvalidValue: an id instead of the item: what was popped is what can be acknowledged.
+        """
+        lease = self._lease_of(item)
+        if lease is None:
+            return False
+        with suppress(NotFound):
+            lease.complete()
+            return True
+        return False
+
+    def nack(self, item: Item | str, requeue: bool = True, *, reason: str | None = None, delay_ms: int = 0) -> bool:
+        """The item is not done. Whether there is such an item: an unknown one is harmless.
+
+        Args:
+            item: what was popped.
+            requeue: True: back to the head of the queue, since items come in the order in which they were pushed; or
+                to quarantine, if it has come back too often. False: it ends as `failed`, its history kept.
+            reason: why, for the record.
+            delay_ms: how long before it may be popped again; those behind it go first meanwhile.
+
+        Raises:
+            LeaseLost, InvalidValue: as `ack`.
+        """
+        lease = self._lease_of(item)
+        if lease is None:
+            return False
+        with suppress(NotFound):
+            if requeue:
+                lease.release(reason, self.engine.now_ms() + delay_ms if delay_ms else None)
+            else:
+                lease.fail(reason or "dropped")
+            return True
+        return False
+
+    def heartbeat(self, item: Item, visibility_ms: int | None = None) -> Item:
+        """Hold the item for longer, from now on, while its work takes time; the item with its renewed lease.
+
+        Raises:
+            LeaseLost: it is not ours any more; stop working on it.
+        """
+        return _item(self._lease(item).heartbeat(visibility_ms))
+
+    # --- what is there ------------------------------------------------------------------------------------------
+
+    def depth(self) -> int:
+        """How many items wait: for somebody who pops them, for their delay, or to be let in after a holder's death."""
+        return self._count("pending") + self._over()
+
+    def in_flight(self) -> int:
+        """How many items are held."""
+        return self._count("running") - self._over()
+
+    def quarantined(self, limit: int | None = None) -> list[Task]:
+        """Items that came back too often and were not pushed again, oldest first; `reason` and `error` tell why."""
+        found = [task for task in self.engine.find(queue=self.name, state="quarantined") if task.successor is None]
+        return found[:limit]
+
+    def push_again(self, id: str) -> str:
+        """Add an item that was quarantined or dropped at the end, with its returns counted from 0; its new id.
+
+        A second time gives the same id. The old item stays as it is and names the new one.
+
+        Raises:
+            NotFound. WrongState: it has not ended, or was acknowledged.
+        """
+        return self.engine.retry_as_new(id).id
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"queue": self.name, "retry": self._retry, "waive_compensation": _WAIVER}
+
+    def _pop(self, owner: str, timeout_ms: int) -> Item | None:
+        leases = self.engine.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND], wait_ms=timeout_ms)
+        return _item(leases[0]) if leases else None
+
+    def _lease(self, item: Item) -> Lease:
+        """The lease of an item, which may have been popped through another handle on the same store."""
+        if not isinstance(item, Item):
+            raise InvalidValue(f"item: expected the Item that pop gave, found {type(item).__name__}", path="item")
+        return Lease(item.lease.task, self.engine)
+
+    def _lease_of(self, item: Item | str) -> Lease | None:
+        """The lease of an item; None for an id that nobody knows."""
+        if not isinstance(item, str):
+            return self._lease(item)
+        if self.engine.get(item) is None:
+            return None
+        raise InvalidValue(
+            f"item: expected the Item that pop gave, found the id {item!r}: acknowledging needs its lease", path="item"
+        )
+
+    def _may_be_over(self, item: Item) -> bool:
+        expires_ms = item.lease.expires_ms
+        return expires_ms is not None and self.engine.now_ms() >= expires_ms
+
+    def _count(self, state: str) -> int:
+        return self.engine.counts(self.name).get(self.name, {}).get(state, 0)
+
+    def _over(self) -> int:
+        """Items whose holder let their visibility pass, and which nobody has let in yet."""
+        return sum(task.queue == self.name for task in self.engine.stale())
+
+
+def open_queue(
+    url: str,
+    *,
+    visibility_ms: int | None = VISIBILITY_MS,
+    name: str = NAME,
+    returns_max: int | None = RETURNS_MAX,
+    durability: str = "full",
+    clock: Clock | None = None,
+) -> Queue:
+    """Open the store that `url` names, made if it is absent, with a queue in it; `close` gives it back.
+
+    Args:
+        url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or of any other store that is installed.
+        visibility_ms, name, returns_max: as `Queue` has them.
+        durability, clock: as `sagalog.open` has them.
+
+    Raises:
+        ValueError: there is no store for such a URL; the text names those that there are.
+        Unavailable, Corrupt: as `sagalog.open`.
+    """
+    engine = sagalog.open(url, durability=durability, clock=clock)
+    queue = Queue(engine, name=name, visibility_ms=visibility_ms, returns_max=returns_max)
+    queue._owns_engine = True
+    return queue
+
+
+def default_owner() -> str:
+    """A name for whoever pops: this host's, and six digits that differ each time."""
+    return f"{socket.gethostname()}-{secrets.token_hex(3)}"
+
+
+def _item(lease: Lease) -> Item:
+    return Item(lease.task.id, lease.task.payload, lease.task.leases, lease)
+
+
+def _many(payloads: Iterable[Any]) -> Iterable[Any]:
+    if isinstance(payloads, str | bytes | dict) or not isinstance(payloads, Iterable):
+        raise InvalidValue(f"payloads: expected a list, found {type(payloads).__name__}", path="payloads")
+    return payloads
