@@ -28,6 +28,9 @@ _FRAME_BYTES = PAGE_SIZE + 24
 ROWS = {
     "core": ("durability full: sagalog of raw", "durability normal: sagalog of raw", "claim, all kinds: large of small",
              "fold typed events", "decode stored bodies", "verify a store", "WAL of a heartbeat, 1 MB of 100 bytes"),
+    "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
+              "backlog: huey", "backlog: sagalog, push and consume: of the fastest",
+              "backlog: sagalog, push, pop and ack: of the fastest"),
     "race": ("lifecycles, all processes", "leased while another lease stood", "errors that reached a caller",
              "farthest share", "longest call"),
     "schema": ("full, page 1024, checkpoint at  250 pages", "normal, page 8192, checkpoint at 4000 pages"),
