@@ -142,7 +142,7 @@ def test_one_consumer_gets_all_items_in_their_order_although_another_process_pus
     consumer = start("only", "wait")
     consumer.process.kill()
     with open_queue(url, durability="normal") as queue:
-        ids = []
+        ids: list[str] = []
         pushing = threading.Thread(target=lambda: ids.extend(queue.push(number) for number in range(300)))
         pushing.start()
         seen = [item.payload for item in queue.consume("only", timeout_ms=2_000)]
