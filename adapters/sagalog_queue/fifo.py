@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import sagalog
 from sagalog import Engine, InvalidValue, Lease, NotFound, Retry, SagalogError, Task
-from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.door import check_integer, check_name
+from sagalog.kernel.bounds import BUDGET_MAX, TIME_MS_MAX
 from sagalog.ports import Clock
 
 KIND: Final = "item"
@@ -65,7 +66,11 @@ class Queue:
             visibility_ms: how long a popped item is its holder's without a heartbeat; None: until it is acked or
                 nacked, even if its holder has died.
             returns_max: an item that is nacked, or not acked in time, so many times is quarantined; None: never.
+
+        Raises:
+            InvalidValue: naming the setting.
         """
+        _check(name, visibility_ms, returns_max)
         self.engine = engine
         self.name = name
         self._visibility_ms = visibility_ms
@@ -286,8 +291,10 @@ def open_queue(
 
     Raises:
         ValueError: there is no store for such a URL; the text names those that there are.
+        InvalidValue: a setting is none; the store was not touched.
         Unavailable, Corrupt: as `sagalog.open`.
     """
+    _check(name, visibility_ms, returns_max)
     engine = sagalog.open(url, durability=durability, clock=clock)
     queue = Queue(engine, name=name, visibility_ms=visibility_ms, returns_max=returns_max)
     queue._owns_engine = True
@@ -297,6 +304,14 @@ def open_queue(
 def default_owner() -> str:
     """A name for whoever pops: this host's, and six digits that differ each time."""
     return f"{socket.gethostname()}-{secrets.token_hex(3)}"
+
+
+def _check(name: object, visibility_ms: object, returns_max: object) -> None:
+    check_name(name, "name")
+    if visibility_ms is not None:
+        check_integer(visibility_ms, "visibility_ms", 1, TIME_MS_MAX // 2)
+    if returns_max is not None:
+        check_integer(returns_max, "returns_max", 1, BUDGET_MAX)
 
 
 def _item(lease: Lease) -> Item:

@@ -3,7 +3,7 @@
 from sagalog.audit import Fault, RebuildReport, VerifyReport
 from sagalog.batch import Batch
 from sagalog.codec import Envelope, Recorded
-from sagalog.engine import Engine, Renewal
+from sagalog.engine import Engine
 from sagalog.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -30,6 +30,7 @@ from sagalog.errors import (
     WrongState,
 )
 from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Retry, State
+from sagalog.leasing import Renewal
 from sagalog.opening import open as open
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Tended

@@ -10,34 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
 from sagalog import audit, forms, units
 from sagalog.batch import Batch, Entry
-from sagalog.door import check_id, check_integer, check_milliseconds, shown
-from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
-from sagalog.forms import Asked
+from sagalog.door import shown
+from sagalog.errors import InvalidValue, SagalogError, Unknown
 from sagalog.ids import Ulids
-from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
-from sagalog.kernel.values import Compensation, Purpose, Retry
+from sagalog.kernel.values import Compensation, Retry
+from sagalog.leasing import Leasing, claim_units
 from sagalog.observer import Observer
-from sagalog.ports import Chance, Clock, Due, Store, Unit
-from sagalog.reading import WAIT_SLICE_MS, Reading, leased_as
+from sagalog.ports import Chance, Clock, Store, Unit
 from sagalog.system import SystemChance, SystemClock
 from sagalog.task import Lease, Task
-from sagalog.units import Step, Tended
+from sagalog.units import Step
+from sagalog.upkeep import answered
 
 
-class Renewal(msgspec.Struct, frozen=True):
-    """What became of many heartbeats: the leases renewed, and for each other one the refusal, `LeaseLost` mostly."""
-
-    renewed: tuple[Lease, ...]
-    lost: tuple[SagalogError, ...]
-
-
-class Engine(Reading):
+class Engine(Leasing):
     """A store of tasks, with every call on them; a context manager, safe to share between threads.
 
     Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (somebody was first),
@@ -168,114 +158,6 @@ class Engine(Reading):
             together,
         )
 
-    # --- leasing ------------------------------------------------------------------------------------------------
-
-    def acquire(
-        self,
-        task_id: str,
-        *,
-        owner: str,
-        ttl_ms: int | None,
-        purpose: Purpose = "work",
-        kinds: Iterable[str] | None = None,
-    ) -> Lease:
-        """Lease this task, whatever its order and due time. [LEASE-1]
-
-        Args:
-            task_id: which.
-            owner: who will hold it.
-            ttl_ms: how long without a heartbeat; None: without end.
-            purpose: "work", or "undo" for a compensating task.
-            kinds: for undoing, the compensation kinds the caller knows; None: every kind.
-
-        Raises:
-            LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
-            Blocked: it is not there for this purpose, or owes kinds the caller does not know.
-        """
-        command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds)
-        tended, answer = self._store.commit(
-            (units.tending((c.Tend(task=task_id),)), units.writing((Step(command, actor=owner),)))
-        )
-        del tended  # [UPKEEP-2] What it did stands in the log, whatever became of the acquisition.
-        return Lease(_answer(answer)[0], self)
-
-    def resume(self, task_id: str, fence: int) -> Lease:
-        """Take up a lease again by its fence, as another process of the same holder does, such as a shell script.
-
-        The lease is given as it was when it was acquired, whatever has become of it: its verbs answer a repeat with
-        what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
-
-        Raises:
-            NotFound: there is no such task, or it was never leased under this fence.
-        """
-        check_id(task_id, "task_id")
-        check_integer(fence, "fence", 1, bounds.INTEGER_MAX)
-        with self._store.read() as snapshot:
-            task = leased_as(snapshot, task_id, fence)
-        if task is None:
-            raise NotFound(
-                f"task {task_id!r} was never leased under fence {fence}; check both, or claim anew",
-                task=task_id,
-                fence=fence,
-            )
-        return Lease(task, self)
-
-    def claim(
-        self,
-        queues: str | Sequence[str],
-        *,
-        owner: str,
-        ttl_ms: int | None,
-        limit: int = 1,
-        kinds: Iterable[str] | None = None,
-        affinity: str | Sequence[str] | None = None,
-        purpose: Purpose = "work",
-        request: str | None = None,
-        wait_ms: int = 0,
-    ) -> list[Lease]:
-        """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
-
-        Args:
-            queues: one name or several.
-            owner: who will hold them.
-            ttl_ms: how long without a heartbeat; None: without end.
-            limit: at most so many.
-            kinds: only these; for "undo" the compensation kinds that the caller knows, all that a task owes [UNDO-1].
-            affinity: hints to be served first, in this order.
-            purpose: "work" or "undo".
-            request: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
-            wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
-                the time at which something becomes due. Waiting takes no turn and writes nothing.
-        """
-        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request)
-        check_milliseconds(wait_ms, "wait_ms")
-        if asked.claim.kinds is not None and not asked.claim.kinds:
-            return []
-        leases = self._claim(asked)
-        return leases if leases or not wait_ms else self._claim_later(asked, wait_ms)
-
-    def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
-        """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = list(forms.listed(leases, "leases"))
-        for one in held:
-            if not isinstance(one, Lease):
-                raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")
-        forms.ttl(ttl_ms)
-        if not held:
-            return Renewal((), ())
-        writes = [
-            units.writing((Step(forms.beat(one.task.id, one.fence, ttl_ms, None), one.owner, known=one.task),))
-            for one in held
-        ]
-        renewed: list[Lease] = []
-        lost: list[SagalogError] = []
-        for answer in self._store.commit(writes):
-            if isinstance(answer, SagalogError):
-                lost.append(answer)
-            else:
-                renewed.append(Lease(answer[0], self))
-        return Renewal(tuple(renewed), tuple(lost))
-
     # --- what operators do --------------------------------------------------------------------------------------
 
     def cancel(
@@ -333,27 +215,6 @@ class Engine(Reading):
         command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()))
         return self._write(command, actor, request)
 
-    def recover(self, limit: int | None = None, unknown_kinds: Iterable[str] = ()) -> list[Tended]:
-        """Do all upkeep that is due in every queue, on at most `limit` tasks; what happened to each. [UPKEEP-1]
-
-        Ends leases that are over, lets in what has become due, and quarantines what owes compensations of
-        `unknown_kinds` (kinds that nobody knows) or has waited for its undo longer than its policy allows. [UNDO-2]
-        A task that cannot be read never stops the others. Doing it again changes nothing more.
-        """
-        unknown = forms.names(unknown_kinds, "unknown_kinds") or frozenset()
-        if limit is not None:
-            check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
-        now_ms = self._clock.now_ms()
-        with self._store.read() as snapshot:
-            over = [c.Tend(task=task.id) for task in snapshot.over(now_ms, limit)]
-        tended = self._tend([*over, *self._unseen(None)], limit)
-        # Read after those leases have ended, so that what they leave is looked at in this call too.
-        with self._store.read() as snapshot:
-            undoing = [c.Tend(task=id, unknown_kinds=unknown, overdue=True) for id in snapshot.undoing()]
-        tended += self._tend(undoing, None if limit is None else limit - len(tended))
-        self._let_in(limit)
-        return tended
-
     # --- auditing -----------------------------------------------------------------------------------------------
 
     def rebuild(self) -> audit.RebuildReport:
@@ -394,12 +255,12 @@ class Engine(Reading):
         return self._carry_out((step,))[0]
 
     def _carry_out(self, steps: Sequence[Step]) -> list[Task]:
-        tasks: list[Task] = _answer(self._store.commit((units.writing(steps),))[0])
+        tasks: list[Task] = answered(self._store.commit((units.writing(steps),))[0])
         return tasks
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
         steps = [entry for entry in entries if isinstance(entry, Step)]
-        tasks: list[Any] = _answer(self._store.commit((units.writing(steps, together=True),))[0])
+        tasks: list[Any] = answered(self._store.commit((units.writing(steps, together=True),))[0])
         return tasks
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
@@ -408,86 +269,20 @@ class Engine(Reading):
         answers = iter(self._store.commit(writes))
         return [_answer_of(entry, answers) for entry in entries]
 
-    def _claim(self, asked: Asked) -> list[Lease]:
-        """What is there to be leased now."""
-        writes = _units_of(asked)
-        claimed = _answer(self._store.commit(writes)[1])
-        while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
-            claimed = _answer(self._store.commit(writes)[1])
-        return [Lease(task, self) for task in claimed.tasks]
-
-    def _claim_later(self, asked: Asked, wait_ms: int) -> list[Lease]:
-        """Wait until there may be something to lease, and lease it; none when the time is over."""
-        started_ms = self._clock.monotonic_ms()
-        while True:
-            changes = self._store.changes()
-            with self._store.read() as snapshot:
-                due_ms = snapshot.claimable_ms(asked.claim)
-            in_ms = None if due_ms is None else due_ms - self._clock.now_ms()
-            if in_ms is not None and in_ms <= 0 and (leases := self._claim(asked)):
-                return leases
-            left_ms = wait_ms - (self._clock.monotonic_ms() - started_ms)
-            if left_ms <= 0:
-                return []
-            # A clock may jump, and a manual one does not wait: look again before long in any case.
-            soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
-            self._store.wait_change(changes, min(left_ms, soon_ms))
-
     def _found(self) -> StoreFold:
         """The store's own fold; an absent founding event is written by whoever opens it first."""
         with self._store.read() as snapshot:
             fold = snapshot.store()
         if fold is None:
             id = self._ids.next(self._clock.now_ms())
-            fold = _answer(self._store.commit((units.founding(id),))[0])
+            fold = answered(self._store.commit((units.founding(id),))[0])
         assert isinstance(fold, StoreFold)
         return fold
 
-    def _tend(self, commands: Sequence[c.Tend], limit: int | None) -> list[Tended]:
-        """Do what is due on each task, one unit a task, until `limit` of them had something due."""
-        tended: list[Tended] = []
-        done = 0
-        while done < len(commands) and (limit is None or len(tended) < limit):
-            count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(tended))
-            some = commands[done : done + count]
-            for answer in self._store.commit([units.tending((command,)) for command in some]):
-                tended += _answer(answer)
-            done += count
-        return tended
-
-    def _let_in(self, limit: int | None) -> None:
-        """Let in everything whose time has come, a bounded share a commit, or `limit` tasks."""
-        share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
-        let_in = 0
-        while limit is None or let_in < limit:
-            more: int = _answer(self._store.commit((units.letting_in(Due(None, share)),))[0])
-            let_in += more
-            if more < share:
-                return
-
-    def _end_unseen(self, queues: tuple[str, ...]) -> bool:
-        """End leases that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
-        commands = self._unseen(queues)
-        if not commands:
-            return False
-        return bool(_answer(self._store.commit((units.tending(commands),))[0]))
-
-    def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Tend]:
-        """What the monotonic clock can say of leases whose renewal lies in the future."""
-        now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
-        with self._store.read() as snapshot:
-            behind = snapshot.behind(now_ms, queues)
-        return self._observer.look(behind, monotonic_ms, everywhere=queues is None)
-
 
 def _units_of(entry: Entry) -> tuple[Unit, ...]:
-    """A command is a unit of its own; a claim has the upkeep of its queues before it."""
-    if isinstance(entry, Step):
-        return (units.writing((entry,)),)
-    return (
-        units.upkeep(Due(entry.claim.queues, bounds.UPKEEP_LIMIT)),
-        units.claiming(entry.claim, entry.owner, entry.ttl_ms, entry.request),
-    )
+    """A command is a unit of its own."""
+    return (units.writing((entry,)),) if isinstance(entry, Step) else claim_units(entry)
 
 
 def _answer_of(entry: Entry, answers: Iterator[Any]) -> Any:
@@ -498,13 +293,6 @@ def _answer_of(entry: Entry, answers: Iterator[Any]) -> Any:
     next(answers)
     claimed = next(answers)
     return claimed if isinstance(claimed, SagalogError) else claimed.tasks
-
-
-def _answer(answer: Any) -> Any:
-    """What a unit answered, or its refusal raised."""
-    if isinstance(answer, SagalogError):
-        raise answer
-    return answer
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:

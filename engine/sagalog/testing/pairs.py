@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from sagalog import failpoints
 from sagalog.codec import Recorded
-from sagalog.engine import Engine, Renewal
+from sagalog.engine import Engine
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
+from sagalog.leasing import Renewal
 from sagalog.memory import MemoryStore
 from sagalog.ports import Chance, Clock
 from sagalog.task import Lease

@@ -21,6 +21,7 @@ from sagalog.testing.contract.succeeding import SuccessorContract
 from sagalog.testing.contract.undoing import UndoContract
 from sagalog.testing.contract.unreadable import UnreadableContract
 from sagalog.testing.contract.upkeep import UpkeepContract
+from sagalog.testing.contract.waiting import WaitContract
 
 __all__ = [
     "AppendingContract",
@@ -37,6 +38,7 @@ __all__ = [
     "UndoContract",
     "UnreadableContract",
     "UpkeepContract",
+    "WaitContract",
 ]
 
 
@@ -44,6 +46,7 @@ class StoreContract(
     AppendingContract,
     LeaseContract,
     ClaimContract,
+    WaitContract,
     UndoContract,
     SuccessorContract,
     UpkeepContract,

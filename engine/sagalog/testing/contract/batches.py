@@ -1,16 +1,16 @@
-"""Batches: commands that are carried out together, all or none.
+"""Batches: commands that are carried out in one commit, all or none or each by itself.
 
-Rule: a refusal of one leaves no trace of the others.
+Rule: of those that stand together a refusal leaves no trace; of the others it is one answer among several.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-from sagalog.errors import AlreadyExists, LeaseLost, NotFound
+from sagalog.errors import AlreadyExists, LeaseLost, NotFound, Rejected
 from sagalog.kernel.values import Compensation
 from sagalog.task import Lease, Task
-from sagalog.testing.contract.base import Contract
+from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 
 class BatchContract(Contract):
@@ -125,3 +125,64 @@ class BatchContract(Contract):
         tasks = self.engine.create_many({"kind": "build", "queue": "many"} for _ in range(2_000))
         assert len({task.id for task in tasks}) == 2_000
         assert self.engine.counts("many") == {"many": {"pending": 2_000}}
+
+    def test_each_command_of_a_batch_that_is_not_together_stands_by_itself(self) -> None:
+        self.create("a", "b")
+        lost = self.acquire("a")
+        self.engine.quarantine("a", "odd")
+        held = self.acquire("b")
+        with self.engine.batch(together=False) as batch:
+            batch.complete(lost)
+            batch.complete(held, "done")
+            batch.waive("b", "nothing of the kind", "gone")
+            batch.create("build", id="c")
+        refused, done, not_found, created = batch.results
+        assert type(refused) is LeaseLost
+        assert isinstance(done, Task)
+        assert (done.state, done.result) == ("completed", "done")
+        assert type(not_found) is NotFound
+        assert created == self.get("c")
+        self.sound()
+
+    def test_a_batch_that_is_not_together_may_settle_and_claim_in_one_commit(self) -> None:
+        self.create("a", "b", "c")
+        [lease] = self.claim()
+        changes = self.store.changes()
+        with self.engine.batch(together=False) as batch:
+            batch.complete(lease)
+            batch.create("build", id="d", priority=-1)
+            batch.claim("default", owner="ann", ttl_ms=TTL_MS, limit=2)
+            batch.claim("default", owner="bob", ttl_ms=TTL_MS)
+            batch.claim("empty", owner="bob", ttl_ms=TTL_MS)
+        done, _, first, second, none = batch.results
+        assert isinstance(done, Task)
+        assert done.state == "completed"
+        assert isinstance(first, list)
+        assert isinstance(second, list)
+        # What an earlier command of the batch made ready is found by a later one.
+        assert (ids(first), ids(second), none) == (["d", "b"], ["c"], [])
+        assert first[0].heartbeat().owner == "ann"
+        assert self.store.changes() != changes
+
+    def test_a_claim_of_a_batch_is_repeated_by_its_request(self) -> None:
+        self.create("a", "b")
+
+        def ask() -> object:
+            with self.engine.batch(together=False) as batch:
+                batch.claim("default", owner="ann", ttl_ms=TTL_MS, request="r")
+            return batch.results
+
+        answer = ask()
+        assert self.writes_nothing(ask) == answer
+
+    def test_a_claim_is_no_part_of_all_or_none(self) -> None:
+        self.create("a")
+        try:
+            with self.engine.batch() as batch:
+                batch.cancel("a")
+                batch.claim("default", owner="ann", ttl_ms=TTL_MS)
+        except Rejected as refusal:
+            assert "together=False" in refusal.message
+        else:
+            raise AssertionError("a claim was taken into a batch that is carried out together")
+        assert self.get("a").state == "pending"

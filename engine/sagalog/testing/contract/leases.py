@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sagalog.errors import Blocked, LeaseHeld, LeaseLost, NotFound, TerminalTask
+from sagalog.errors import Blocked, InvalidValue, LeaseHeld, LeaseLost, NotFound, TerminalTask
 from sagalog.kernel.values import Compensation, LeaseRecord
 from sagalog.task import Lease
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
@@ -202,3 +202,27 @@ class LeaseContract(Contract):
             self.refused(LeaseLost, verb)
         holder.complete()
         self.sound()
+
+    def test_a_lease_is_resumed_by_its_fence_as_it_was_when_it_was_acquired(self) -> None:
+        self.create("a")
+        lease = self.acquire("a")
+        self.clock.advance(10)
+        lease.heartbeat(progress={"n": 1})
+        assert self.writes_nothing(self.engine.resume, "a", lease.fence) == lease
+        done = self.engine.resume("a", lease.fence).complete("done")
+        # After its end too: a repeat gets its answer.
+        assert self.writes_nothing(self.engine.resume("a", lease.fence).complete, "done") == done
+
+    def test_a_resumed_lease_is_as_late_as_it_is(self) -> None:
+        self.create("a")
+        late = self.acquire("a")
+        self.clock.advance(TTL_MS)
+        self.claim(owner="bob")
+        self.refused(LeaseLost, self.engine.resume("a", late.fence).complete)
+
+    def test_a_lease_that_never_was_cannot_be_resumed(self) -> None:
+        self.create("a")
+        lease = self.acquire("a")
+        self.refused(NotFound, self.engine.resume, "a", lease.fence + 1)
+        self.refused(NotFound, self.engine.resume, "nobody", 1)
+        self.refused(InvalidValue, self.engine.resume, "a", 0)

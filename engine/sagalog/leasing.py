@@ -1,0 +1,175 @@
+"""Leasing: acquire, resume, claim and renew, now or once there is something to lease.
+
+Rule: a claim does the upkeep of its queues first [UPKEEP-2]; one that waits takes no turn and writes nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from sagalog import forms, units
+from sagalog.door import check_id, check_integer, check_milliseconds
+from sagalog.errors import InvalidValue, NotFound, SagalogError
+from sagalog.forms import Asked
+from sagalog.kernel import bounds
+from sagalog.kernel import commands as c
+from sagalog.kernel.values import Purpose
+from sagalog.ports import Due, Unit
+from sagalog.reading import WAIT_SLICE_MS, leased_as
+from sagalog.task import Desk, Lease
+from sagalog.units import Step
+from sagalog.upkeep import Upkeep, answered
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What became of many heartbeats: the leases renewed, and for each other one the refusal, `LeaseLost` mostly."""
+
+    renewed: tuple[Lease, ...]
+    lost: tuple[SagalogError, ...]
+
+
+class Leasing(Upkeep, Desk):
+    """How somebody comes to hold tasks, and keeps them."""
+
+    def acquire(
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        ttl_ms: int | None,
+        purpose: Purpose = "work",
+        kinds: Iterable[str] | None = None,
+    ) -> Lease:
+        """Lease this task, whatever its order and due time. [LEASE-1]
+
+        Args:
+            task_id: which.
+            owner: who will hold it.
+            ttl_ms: how long without a heartbeat; None: without end.
+            purpose: "work", or "undo" for a compensating task.
+            kinds: for undoing, the compensation kinds the caller knows; None: every kind.
+
+        Raises:
+            LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
+            Blocked: it is not there for this purpose, or owes kinds the caller does not know.
+        """
+        command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds)
+        tended, answer = self._store.commit(
+            (units.tending((c.Tend(task=task_id),)), units.writing((Step(command, actor=owner),)))
+        )
+        del tended  # [UPKEEP-2] What it did stands in the log, whatever became of the acquisition.
+        return Lease(answered(answer)[0], self)
+
+    def resume(self, task_id: str, fence: int) -> Lease:
+        """Take up a lease again by its fence, as another process of the same holder does, such as a shell script.
+
+        The lease is given as it was when it was acquired, whatever has become of it: its verbs answer a repeat with
+        what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
+
+        Raises:
+            NotFound: there is no such task, or it was never leased under this fence.
+        """
+        check_id(task_id, "task_id")
+        check_integer(fence, "fence", 1, bounds.INTEGER_MAX)
+        with self._store.read() as snapshot:
+            task = leased_as(snapshot, task_id, fence)
+        if task is None:
+            raise NotFound(
+                f"task {task_id!r} was never leased under fence {fence}; check both, or claim anew",
+                task=task_id,
+                fence=fence,
+            )
+        return Lease(task, self)
+
+    def claim(
+        self,
+        queues: str | Sequence[str],
+        *,
+        owner: str,
+        ttl_ms: int | None,
+        limit: int = 1,
+        kinds: Iterable[str] | None = None,
+        affinity: str | Sequence[str] | None = None,
+        purpose: Purpose = "work",
+        request: str | None = None,
+        wait_ms: int = 0,
+    ) -> list[Lease]:
+        """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
+
+        Args:
+            queues: one name or several.
+            owner: who will hold them.
+            ttl_ms: how long without a heartbeat; None: without end.
+            limit: at most so many.
+            kinds: only these; for "undo" the compensation kinds that the caller knows, all that a task owes [UNDO-1].
+            affinity: hints to be served first, in this order.
+            purpose: "work" or "undo".
+            request: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
+            wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
+                the time at which something becomes due. Waiting takes no turn and writes nothing.
+        """
+        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request)
+        check_milliseconds(wait_ms, "wait_ms")
+        if asked.claim.kinds is not None and not asked.claim.kinds:
+            return []
+        leases = self._claim(asked)
+        return leases if leases or not wait_ms else self._claim_later(asked, wait_ms)
+
+    def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
+        """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
+        held = list(forms.listed(leases, "leases"))
+        for one in held:
+            if not isinstance(one, Lease):
+                raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")
+        forms.ttl(ttl_ms)
+        if not held:
+            return Renewal((), ())
+        writes = [
+            units.writing((Step(forms.beat(one.task.id, one.fence, ttl_ms, None), one.owner, known=one.task),))
+            for one in held
+        ]
+        renewed: list[Lease] = []
+        lost: list[SagalogError] = []
+        for answer in self._store.commit(writes):
+            if isinstance(answer, SagalogError):
+                lost.append(answer)
+            else:
+                renewed.append(Lease(answer[0], self))
+        return Renewal(tuple(renewed), tuple(lost))
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _claim(self, asked: Asked) -> list[Lease]:
+        """What is there to be leased now."""
+        writes = claim_units(asked)
+        claimed = answered(self._store.commit(writes)[1])
+        while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
+            claimed = answered(self._store.commit(writes)[1])
+        return [Lease(task, self) for task in claimed.tasks]
+
+    def _claim_later(self, asked: Asked, wait_ms: int) -> list[Lease]:
+        """Wait until there may be something to lease, and lease it; none when the time is over."""
+        started_ms = self._clock.monotonic_ms()
+        while True:
+            changes = self._store.changes()
+            with self._store.read() as snapshot:
+                due_ms = snapshot.claimable_ms(asked.claim)
+            in_ms = None if due_ms is None else due_ms - self._clock.now_ms()
+            if in_ms is not None and in_ms <= 0 and (leases := self._claim(asked)):
+                return leases
+            left_ms = wait_ms - (self._clock.monotonic_ms() - started_ms)
+            if left_ms <= 0:
+                return []
+            # A clock may jump, and a manual one does not wait: look again before long in any case.
+            soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
+            self._store.wait_change(changes, min(left_ms, soon_ms))
+
+
+def claim_units(asked: Asked) -> tuple[Unit, Unit]:
+    """The units of a claim: the upkeep of its queues, whose answer is nobody's, and the claim itself. [UPKEEP-2]"""
+    return (
+        units.upkeep(Due(asked.claim.queues, bounds.UPKEEP_LIMIT)),
+        units.claiming(asked.claim, asked.owner, asked.ttl_ms, asked.request),
+    )

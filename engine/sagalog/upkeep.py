@@ -1,0 +1,91 @@
+"""Upkeep: what is due whoever comes by, done a bounded share a commit. [UPKEEP-1]
+
+Rule: what is due is read from the state and the time; a task that cannot be read never stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sagalog import forms, units
+from sagalog.door import check_integer
+from sagalog.errors import SagalogError
+from sagalog.kernel import bounds
+from sagalog.kernel import commands as c
+from sagalog.observer import Observer
+from sagalog.ports import Due
+from sagalog.reading import Reading
+from sagalog.units import Tended
+
+
+class Upkeep(Reading):
+    """`recover`, and what a claim does of it."""
+
+    _observer: Observer
+
+    def recover(self, limit: int | None = None, unknown_kinds: Iterable[str] = ()) -> list[Tended]:
+        """Do all upkeep that is due in every queue, on at most `limit` tasks; what happened to each. [UPKEEP-1]
+
+        Ends leases that are over, lets in what has become due, and quarantines what owes compensations of
+        `unknown_kinds` (kinds that nobody knows) or has waited for its undo longer than its policy allows. [UNDO-2]
+        A task that cannot be read never stops the others. Doing it again changes nothing more.
+        """
+        unknown = forms.names(unknown_kinds, "unknown_kinds") or frozenset()
+        if limit is not None:
+            check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
+        now_ms = self._clock.now_ms()
+        with self._store.read() as snapshot:
+            over = [c.Tend(task=task.id) for task in snapshot.over(now_ms, limit)]
+        tended = self._tend([*over, *self._unseen(None)], limit)
+        # Read after those leases have ended, so that what they leave is looked at in this call too.
+        with self._store.read() as snapshot:
+            undoing = [c.Tend(task=id, unknown_kinds=unknown, overdue=True) for id in snapshot.undoing()]
+        tended += self._tend(undoing, None if limit is None else limit - len(tended))
+        self._let_in(limit)
+        return tended
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _tend(self, commands: Sequence[c.Tend], limit: int | None) -> list[Tended]:
+        """Do what is due on each task, one unit a task, until `limit` of them had something due."""
+        tended: list[Tended] = []
+        done = 0
+        while done < len(commands) and (limit is None or len(tended) < limit):
+            count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(tended))
+            some = commands[done : done + count]
+            for answer in self._store.commit([units.tending((command,)) for command in some]):
+                tended += answered(answer)
+            done += count
+        return tended
+
+    def _let_in(self, limit: int | None) -> None:
+        """Let in everything whose time has come, a bounded share a commit, or `limit` tasks."""
+        share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
+        let_in = 0
+        while limit is None or let_in < limit:
+            more: int = answered(self._store.commit((units.letting_in(Due(None, share)),))[0])
+            let_in += more
+            if more < share:
+                return
+
+    def _end_unseen(self, queues: tuple[str, ...]) -> bool:
+        """End leases that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
+        commands = self._unseen(queues)
+        if not commands:
+            return False
+        return bool(answered(self._store.commit((units.tending(commands),))[0]))
+
+    def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Tend]:
+        """What the monotonic clock can say of leases whose renewal lies in the future."""
+        now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
+        with self._store.read() as snapshot:
+            behind = snapshot.behind(now_ms, queues)
+        return self._observer.look(behind, monotonic_ms, everywhere=queues is None)
+
+
+def answered(answer: Any) -> Any:
+    """What a unit answered, or its refusal raised."""
+    if isinstance(answer, SagalogError):
+        raise answer
+    return answer
