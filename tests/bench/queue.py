@@ -14,11 +14,11 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.bench import queue_ours, queue_peers, stores
+from tests.bench import queue_ours, queue_peers, queue_wake, stores
 from tests.bench.report import Figure, Goal
 from tests.bench.rounds import ratios, spread, take_turns
 
-SUMMARY: Final = "push, pop and acknowledge, beside litequeue, persist-queue and huey"
+SUMMARY: Final = "push, pop and acknowledge, beside litequeue, persist-queue and huey; wake an idle pop"
 
 # What one turn does: some tens of milliseconds.
 _STEPS: Final = 50
@@ -81,6 +81,7 @@ SHAPES: Final[Mapping[str, Shape]] = {"steady": _steady, "backlog": _backlog}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How much of it."""
     parser.add_argument("--items", type=int, default=2_000, help="items of one side in one round (2000)")
+    parser.add_argument("--wakes", type=int, default=200, help="items pushed to an idle consumer (200)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is shown (5)")
 
 
@@ -91,8 +92,9 @@ def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """For each shape the items a second of every side, and ours beside the fastest that acknowledges."""
+    """For each shape the items a second of every side, ours beside the fastest that acknowledges; then the wake-up."""
     items, rounds = _size(arguments)
+    yield from queue_wake.measure(folder / "wake.db", 3 if arguments.tiny else arguments.wakes)
     for label, shape in SHAPES.items():
         workers = {
             name: partial(working, opener, folder / f"{label}-{number}.db", shape, items)

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sagalog_queue import Queue, open_queue
-
 from sagalog import Engine
+from sagalog_queue import Queue, open_queue
 from sagalog_sqlite.store import SqliteStore
 from tests.bench import stores
 
