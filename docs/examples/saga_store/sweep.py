@@ -31,7 +31,7 @@ def sweep(store: SagaStore, handlers: Mapping[str, Handler], owner: str, ttl_ms:
     swept: dict[str, Swept] = {}
     for saga in store.stale():
         _give_up(store, saga, owner, ttl_ms)
-    owing = [task for task in store.engine.find(queue=QUEUE, state="compensating")]
+    owing = store.engine.find(queue=QUEUE, state="compensating")
     unknown = {one.kind for task in owing for one in task.owed} - set(handlers)
     for tended in store.engine.recover(unknown_kinds=unknown):
         swept[tended.task] = Swept(tended.task, tended.state)
