@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "cancel": Place("sagalog_cli.writing", "cancel", "Call a task off."),
     "quarantine": Place("sagalog_cli.writing", "quarantine", "Take a task out of circulation."),
     "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
+    "retry": Place("sagalog_cli.writing", "retry", "Let a successor take the place of an ended task."),
     "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
     "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
