@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
     "retry": Place("sagalog_cli.writing", "retry", "Let a successor take the place of an ended task."),
     "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
+    "queue": Place("sagalog_cli.queueing", "queue", "A queue for shells: push, pop, ack, work."),
     "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),
