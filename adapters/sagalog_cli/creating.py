@@ -18,6 +18,7 @@ from sagalog_cli.session import Session, StoreCommand, actor_option, advised, pa
 
 UNSET: Final = msgspec.UNSET
 
+
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     """One line of `--many`: the arguments of `Engine.create` by name, times in milliseconds."""
 

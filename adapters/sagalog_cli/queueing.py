@@ -138,9 +138,7 @@ def _push_one(queue: Queue, payload: Any, id: str | None) -> str:
         raise advised(error, "repeat the command with that --id") from error
 
 
-def _push_lines(
-    session: Session, actor: str, of: Callable[[Engine], Queue], read: Callable[[bytes], Any]
-) -> list[str]:
+def _push_lines(session: Session, actor: str, of: Callable[[Engine], Queue], read: Callable[[bytes], Any]) -> list[str]:
     numbers, payloads = arguments.read_batch(read)
     if not payloads:
         session.note("empty", "standard input held no line: nothing to push")
@@ -236,9 +234,7 @@ def nack(
     )
 
 
-def _settle(
-    session: Session, id: str, fence: int, name: str | None, verb: Callable[[Queue, Item], bool]
-) -> None:
+def _settle(session: Session, id: str, fence: int, name: str | None, verb: Callable[[Queue, Item], bool]) -> None:
     """Carry out a holder's verb and answer with the task behind the item as it is then."""
     task: Task | None = None
     with session.open() as engine:
