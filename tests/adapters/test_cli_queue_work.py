@@ -187,15 +187,17 @@ def test_options_of_the_command_are_its_own(path: Path) -> None:
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_lease_is_renewed_for_as_long_as_its_command_runs(path: Path) -> None:
+def test_a_lease_is_renewed_for_as_long_as_its_command_runs(path: Path, tmp_path: Path, begin: Start) -> None:
     [id] = push(path, "1")
+    script = f"echo $$ >{tmp_path}/pid; while ! test -e {tmp_path}/go; do sleep 0.05; done"
+    worker = begin("--once", "--visibility", "900ms", "--", "sh", "-c", script)
+    pid_in(tmp_path / "pid")
 
-    answer = work(path, "--once", "--visibility", "600ms", "--", "sleep", "1.5")
+    assert call("queue", "pop", "--timeout", "2s", "--db", url_of(path)).status == 4
+    (tmp_path / "go").touch()
 
-    assert (answer.status, answer.err, state(path, id)) == (0, "", "completed")
-    types = [one["type"] for one in call("history", id, "--json", "--db", url_of(path)).documents]
-    assert types.count("leased") == 1
-    assert types.count("lease_expired") == 0
+    assert worker.communicate(timeout=60) == (b"", b"")
+    assert (worker.returncode, state(path, id)) == (0, "completed")
 
 
 def test_the_item_of_a_worker_that_was_killed_comes_back_after_its_visibility(
