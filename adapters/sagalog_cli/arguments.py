@@ -7,21 +7,30 @@ word of the command line is wrong usage; one in standard input is an `InvalidVal
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
 
-from sagalog import Compensation, InvalidValue, Retry
+from sagalog import Compensation, InvalidValue, OverBound, Retry, SagalogError, Unknown
 from sagalog.door import shown
-from sagalog_cli.session import now_ms
-from sagalog_cli.times import parse_instant
+from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BUDGET_MAX, TIME_MS_MAX
+from sagalog_cli.session import advised, now_ms
+from sagalog_cli.times import parse_duration, parse_instant
 
 # More than every bound of one creation together; without an end a line without a line break would fill the memory.
 LINE_BYTES_MAX: Final = 64 * 1_048_576
+
+
+# Which of several the engine says in its own words; people count lines.
+_COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
+
+
+T = TypeVar("T")
 
 
 class Payload(NamedTuple):
@@ -54,6 +63,38 @@ def instant(_: click.Context, param: click.Parameter, given: str | None) -> int 
         return parse_instant(given, now_ms())
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
+
+
+def duration(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
+    """A length of time as milliseconds."""
+    return None if given is None else _length(param, given, 0)
+
+
+def visibility(_: click.Context, param: click.Parameter, given: str) -> int | None:
+    """How long an item is its holder's: a length of time of at least a millisecond, or `none` for without end."""
+    return None if given == "none" else _length(param, given, 1)
+
+
+def _length(param: click.Parameter, given: str, minimum_ms: int) -> int:
+    try:
+        length_ms = parse_duration(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from error
+    # What the engine takes for the length of a lease; added to any time of today it is still a time.
+    if not minimum_ms <= length_ms <= TIME_MS_MAX // 2:
+        raise click.BadParameter(f"{given!r} is too {'long' if length_ms else 'short'}", param=param)
+    return length_ms
+
+
+def returns_max(_: click.Context, param: click.Parameter, given: str) -> int | None:
+    """A number of returns that the engine takes as a budget, or `none` for without end."""
+    if given == "none":
+        return None
+    try:
+        number: int = click.IntRange(1, BUDGET_MAX)(given, param)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message} Or give none: without end.", param=param) from error
+    return number
 
 
 def compensations(_: click.Context, param: click.Parameter, given: Sequence[str]) -> list[Compensation]:
@@ -148,6 +189,68 @@ def read_lines() -> Iterator[tuple[int, bytes]]:
             raise InvalidValue(f"line {number}: more than {LINE_BYTES_MAX:,} bytes", path=f"line {number}", line=number)
         if line.strip():
             yield number, line
+
+
+def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
+    """What `read` makes of each line, for one commit, with the numbers of the lines.
+
+    Raises:
+        InvalidValue: `read` raised a ValueError; the line is named. OverBound: more lines than one commit holds.
+    """
+    numbers: list[int] = []
+    values: list[T] = []
+    for number, line in read_lines():
+        if len(values) == BATCH_COMMANDS_MAX:
+            raise OverBound(
+                f"line {number}: one commit holds at most {BATCH_COMMANDS_MAX:,} tasks; split the lines "
+                f"(as with `split -l {BATCH_COMMANDS_MAX}`) and create each part by itself",
+                bound="batch_commands",
+                maximum=BATCH_COMMANDS_MAX,
+                line=number,
+            )
+        numbers.append(number)
+        try:
+            values.append(read(line))
+        except (ValueError, msgspec.ValidationError) as error:
+            place = f"line {number}"
+            raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
+    return numbers, values
+
+
+def by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
+    """The same refusal, naming the line instead of the index."""
+    if isinstance(error, Unknown):
+        return advised(error, "repeating is safe for lines with an id or request; look with `sagalog list` first")
+    index = error.fields.get("command")
+    if not isinstance(index, int):
+        return error
+    fields = {name: value for name, value in error.fields.items() if name != "command"}
+    reason = _COUNTED.sub("", error.message)
+    return type(error)(f"line {numbers[index]}: {reason}", **fields, line=numbers[index])
+
+
+def read_text() -> str:
+    """Standard input as one text, without the line break at its end.
+
+    Raises:
+        InvalidValue: it has no end, or is no UTF-8.
+    """
+    text = _stdin().read(LINE_BYTES_MAX + 1)
+    if len(text) > LINE_BYTES_MAX:
+        raise InvalidValue(f"standard input: more than {LINE_BYTES_MAX:,} bytes", path="payload")
+    try:
+        return as_text(text)
+    except ValueError as error:
+        raise InvalidValue(f"standard input: {error}", path="payload") from error
+
+
+def as_text(line: bytes) -> str:
+    """The text of a line, without the line break at its end; raises ValueError where it is no UTF-8."""
+    try:
+        text = line.decode()
+    except UnicodeError as error:
+        raise ValueError("this is no UTF-8, which text has to be") from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _stdin() -> BinaryIO:

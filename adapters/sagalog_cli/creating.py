@@ -6,25 +6,17 @@ or by its line, and then nothing was written.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 import msgspec
 
-from sagalog import Compensation, Engine, InvalidValue, OverBound, Retry, SagalogError, Task, Unknown
-from sagalog.kernel.bounds import BATCH_COMMANDS_MAX
+from sagalog import Compensation, Engine, Retry, SagalogError, Task, Unknown
 from sagalog_cli import arguments, shapes
 from sagalog_cli.screen import show_line
 from sagalog_cli.session import Session, StoreCommand, actor_option, advised, pass_session, request_option
 
 UNSET: Final = msgspec.UNSET
-
-T = TypeVar("T")
-
-# Which of several the engine says in its own words; people count lines.
-_COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
 
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,32 +119,11 @@ def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
         except Unknown as error:
             raise advised(error, "repeat the command with that --id, or with the same --request") from error
 
-    return _carry_out(session, actor, work)
-
-
-def _carry_out(session: Session, actor: str, work: Callable[[Engine], T]) -> T:
-    """Do the work on the store; one that had to be made for it is mentioned, since it may be a typo."""
-    engine, made = session.open_or_make(actor, work)
-    if made:
-        session.note("made", f"there was no store: made one at {session.url}")
-    with engine:
-        return work(engine)
+    return session.carry_out(actor, work)
 
 
 def _create_lines(session: Session, actor: str) -> list[Task]:
-    numbers: list[int] = []
-    specs: list[dict[str, Any]] = []
-    for number, line in arguments.read_lines():
-        if len(specs) == BATCH_COMMANDS_MAX:
-            raise OverBound(
-                f"line {number}: one commit holds at most {BATCH_COMMANDS_MAX:,} tasks; split the lines "
-                f"(as with `split -l {BATCH_COMMANDS_MAX}`) and create each part by itself",
-                bound="batch_commands",
-                maximum=BATCH_COMMANDS_MAX,
-                line=number,
-            )
-        numbers.append(number)
-        specs.append(_spec(number, line))
+    numbers, specs = arguments.read_batch(_spec)
     if not specs:
         session.note("empty", "standard input held no line: nothing to create")
         return []
@@ -161,32 +132,16 @@ def _create_lines(session: Session, actor: str) -> list[Task]:
         try:
             return engine.create_many(specs)
         except SagalogError as error:
-            raise _by_line(error, numbers) from error
+            raise arguments.by_line(error, numbers) from error
 
-    return _carry_out(session, actor, work)
+    return session.carry_out(actor, work)
 
 
-def _spec(number: int, line: bytes) -> dict[str, Any]:
+def _spec(line: bytes) -> dict[str, Any]:
     """The arguments that a line gives; what it leaves out is left out."""
-    place = f"line {number}"
-    try:
-        given = msgspec.convert(arguments.decode(line), NewTask)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
+    given = msgspec.convert(arguments.decode(line), NewTask)
     named = {name: getattr(given, name) for name in NewTask.__struct_fields__}
     return {name: value for name, value in named.items() if value is not UNSET}
-
-
-def _by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
-    """The same refusal, naming the line instead of the index."""
-    if isinstance(error, Unknown):
-        return advised(error, "repeating is safe for lines with an id or request; look with `sagalog list` first")
-    index = error.fields.get("command")
-    if not isinstance(index, int):
-        return error
-    fields = {name: value for name, value in error.fields.items() if name != "command"}
-    reason = _COUNTED.sub("", error.message)
-    return type(error)(f"line {numbers[index]}: {reason}", **fields, line=numbers[index])
 
 
 def _spelled(wanted: dict[str, Any]) -> str:

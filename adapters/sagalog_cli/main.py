@@ -1,7 +1,7 @@
 """The command `sagalog`: which commands there are, and the one place where an error becomes a message and a status.
 
-Rule: a command is imported when it is called, so none pays for another, and one that is missing or slow to import hurts
-nobody else. Whatever is raised ends here as one sentence on standard error; a traceback is for defects, and asked for.
+Rule: a command is imported when it is called (`grouping`). Whatever is raised ends here as one sentence on standard
+error; a traceback is for defects, and asked for.
 """
 
 from __future__ import annotations
@@ -10,24 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from sagalog import SagalogError
 from sagalog_cli import render
+from sagalog_cli.grouping import Commands
+from sagalog_cli.grouping import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
-
-
-class Place(NamedTuple):
-    """Where a command is found, and what the list of commands says of it."""
-
-    module: str
-    name: str
-    short_help: str
-
 
 # In the order in which one meets them; the list of commands is shown without importing any.
 COMMANDS: Final[dict[str, Place]] = {
@@ -42,45 +33,17 @@ COMMANDS: Final[dict[str, Place]] = {
     "cancel": Place("sagalog_cli.writing", "cancel", "Call a task off."),
     "quarantine": Place("sagalog_cli.writing", "quarantine", "Take a task out of circulation."),
     "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
+    "retry": Place("sagalog_cli.writing", "retry", "Let a successor take the place of an ended task."),
     "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
+    "queue": Place("sagalog_cli.queueing", "queue", "A queue for shells: push, pop, ack, work."),
     "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),
 }
 
 
-class Sagalog(click.Group):
+class Sagalog(Commands):
     """The group of all commands."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        """The names of the commands that are installed."""
-        return [name for name in COMMANDS if _is_installed(name)]
-
-    def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        """The command, imported now; None if there is none."""
-        if name not in COMMANDS or not _is_installed(name):
-            return None
-        place = COMMANDS[name]
-        command = getattr(import_module(place.module), place.name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, which knows no similar names of commands that were not imported."""
-        if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            similar = get_close_matches(args[0], self.list_commands(context), n=1)
-            advice = f"; did you mean {similar[0]!r}?" if similar else ""
-            raise click.UsageError(f"No such command {args[0]!r}{advice}", context)
-        return super().resolve_command(context, args)
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].short_help) for name in self.list_commands(context)])
 
     def main(
         self,
@@ -132,10 +95,6 @@ class Sagalog(click.Group):
             return status
 
 
-def _is_installed(name: str) -> bool:
-    return find_spec(COMMANDS[name].module) is not None
-
-
 def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
     """An error as (status, code, sentence, fields)."""
     if isinstance(error, SagalogError):
@@ -184,6 +143,7 @@ def _dismiss(*streams: Any) -> None:
 @click.command(
     "sagalog",
     cls=Sagalog,
+    places=COMMANDS,
     no_args_is_help=False,
     params=options(of_group=True),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},

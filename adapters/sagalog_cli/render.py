@@ -157,6 +157,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("key", task.key),
         ("parent", task.parent),
         ("predecessor", task.predecessor),
+        ("successor", task.successor),
         ("correlation", task.correlation_id),
         ("trace", task.trace),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -24,6 +24,8 @@ from sagalog_cli import shapes
 from sagalog_cli.screen import printable
 
 DEFAULT_URL: Final = "sqlite:///sagalog.db"
+
+T = TypeVar("T")
 
 # One letter before the colon is no scheme: it may be a drive, or a file called `a:b`.
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")
@@ -71,6 +73,14 @@ class Session:
             with sagalog.open("memory:") as stage:
                 rehearsal(stage)
         return self._open(True, actor), True
+
+    def carry_out(self, actor: str | None, work: Callable[[Engine], T]) -> T:
+        """Do the work on the store; one that had to be made for it is mentioned, since it may be a typo."""
+        engine, made = self.open_or_make(actor, work)
+        if made:
+            self.note("made", f"there was no store: made one at {self.url}")
+        with engine:
+            return work(engine)
 
     def _open(self, create: bool, actor: str | None) -> Engine:
         if self.url.startswith("memory:"):

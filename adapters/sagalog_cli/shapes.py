@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sagalog import Engine, RebuildReport, Recorded, Task, Tended, VerifyReport
 from sagalog_cli.screen import printable
+
+if TYPE_CHECKING:
+    from sagalog_queue import Item  # a listing need not pay for the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
 _BEYOND_ASCII: Final = re.compile(r"[^\n\x20-\x7e]")
@@ -70,6 +73,29 @@ def recorded(of: Recorded, full: bool) -> dict[str, Any]:
         "event": msgspec.to_builtins(of.event),
     }
     return {**shape, "body": of.body} if full else shape
+
+
+def item(of: Item) -> dict[str, Any]:
+    """What a pop gives, and what an ack needs: `id` and `fence`."""
+    lease = of.lease
+    return {
+        "id": of.id,
+        "payload": of.payload,
+        "attempts": of.attempts,
+        "owner": lease.owner,
+        "fence": lease.fence,
+        "expires_ms": lease.expires_ms,
+    }
+
+
+def pushed(id: str) -> dict[str, Any]:
+    """What `queue push` says of each item."""
+    return {"id": id}
+
+
+def depth(queue: str, depth: int, in_flight: int, quarantined: int) -> dict[str, Any]:
+    """What `queue depth` says, and `queue watch` beside the time: how many items wait, are held, are in quarantine."""
+    return {"queue": queue, "depth": depth, "in_flight": in_flight, "quarantined": quarantined}
 
 
 def tended(of: Tended) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 # Sixteen digits hold every time that the engine takes, and Python refuses to read some thousands.
 _DURATION: Final = re.compile(r"([0-9]{1,16})(ms|s|m|h|d|w)")
-_DURATIONS: Final = re.compile(rf"\+(?:{_DURATION.pattern})+")
+_DURATIONS: Final = re.compile(rf"(?:{_DURATION.pattern})+")
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,16}")
 
 
@@ -26,8 +26,8 @@ def parse_instant(text: str, now_ms: int) -> int:
     """
     if _MILLISECONDS.fullmatch(text):
         return int(text)
-    if _DURATIONS.fullmatch(text):
-        return now_ms + sum(int(count) * _UNITS_MS[unit] for count, unit in _DURATION.findall(text))
+    if text.startswith("+") and _DURATIONS.fullmatch(text, 1):
+        return now_ms + _summed_ms(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -38,6 +38,23 @@ def parse_instant(text: str, now_ms: int) -> int:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no zone; put Z behind a time in UTC, or an offset like +02:00")
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def parse_duration(text: str) -> int:
+    """The milliseconds of `500ms`, `2s` or `1h30m`; `0` needs no unit.
+
+    Raises:
+        ValueError: none of these forms.
+    """
+    if text == "0":
+        return 0
+    if _DURATIONS.fullmatch(text):
+        return _summed_ms(text)
+    raise ValueError(f"{text!r} is no length of time; give one like 500ms, 2s or 1h30m (units: {', '.join(_UNITS_MS)})")
+
+
+def _summed_ms(text: str) -> int:
+    return sum(int(count) * _UNITS_MS[unit] for count, unit in _DURATION.findall(text))
 
 
 def instant(time_ms: int) -> str:

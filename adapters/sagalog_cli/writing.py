@@ -1,6 +1,7 @@
 """Commands that write, but for `create`: `init`, what operators do to a task, and upkeep.
 
-Rule: an operator's write names who asked, takes a `--request` as its identity, and answers with the task as it is now.
+Rule: an operator's write names who asked, takes a `--request` as its identity, and answers with the task as it is now;
+`retry` with the one that takes its place.
 """
 
 from __future__ import annotations
@@ -51,6 +52,21 @@ def quarantine(session: Session, id: str, reason: str, actor: str, request: str 
     """Take a task out of circulation until a human has looked; it ends here, and what it owes is named."""
     with session.open(actor=actor) as engine:
         _answer(session, engine.quarantine(id, reason, request=request))
+
+
+@click.command("retry", cls=StoreCommand, short_help="Let a successor take the place of an ended task.")
+@click.argument("id")
+@actor_option
+@request_option
+@pass_session
+def retry(session: Session, id: str, actor: str, request: str | None) -> None:
+    """Let a successor take the place of a task that has ended without success; prints the successor's id.
+
+    It has the same work and fresh budgets, and takes over what is still owed. Asking again gives the same successor.
+    """
+    with session.open(actor=actor) as engine:
+        successor = engine.retry_as_new(id, request=request)
+    session.answer(lambda: shapes.task(successor), lambda: show_line(successor.id))
 
 
 @click.command("note", cls=StoreCommand, short_help="Leave a remark on a task.")

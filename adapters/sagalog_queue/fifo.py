@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import sagalog
-from sagalog import Engine, InvalidValue, Lease, NotFound, Retry, SagalogError, Task
+from sagalog import Engine, InvalidValue, Lease, LeaseLost, NotFound, Retry, SagalogError, Task
 from sagalog.door import check_integer, check_name
 from sagalog.kernel.bounds import BUDGET_MAX, TIME_MS_MAX
 from sagalog.ports import Clock
@@ -210,6 +210,29 @@ class Queue:
             LeaseLost: it is not ours any more; stop working on it.
         """
         return _item(self._lease(item).heartbeat(visibility_ms))
+
+    def resume(self, id: str, fence: int) -> Item | None:
+        """An item that was popped before, taken up by its id and fence as another process of its holder does.
+
+        It is given as it was popped, whatever has become of it; `ack`, `nack` and `heartbeat` say what has. None where
+        there is no such item, in whichever queue of the store.
+
+        Raises:
+            LeaseLost: it was never popped under this fence.
+        """
+        task = self.engine.get(id)
+        if task is None or task.kind != KIND:
+            return None
+        try:
+            return _item(self.engine.resume(id, fence))
+        except NotFound as error:
+            raise LeaseLost(
+                f"item {id!r} was never popped under fence {fence} (newest fence {task.fence}) and is {task.state}",
+                task=id,
+                fence=fence,
+                current=task.fence,
+                state=str(task.state),
+            ) from error
 
     # --- what is there ------------------------------------------------------------------------------------------
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
 
+from sagalog_cli.grouping import Commands
 from sagalog_cli.main import COMMANDS, main
 from sagalog_cli.render import EXIT_STATUS, exit_status
-from tests.adapters.cli_calls import ROOT
+from tests.adapters.cli_calls import ROOT, call, environment
 from tests.adapters.cli_misbehaving import subclasses
 
 TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -18,9 +23,22 @@ ROW = re.compile(r"^\| (\d+) \| ([^|]+) \|", re.MULTILINE)
 
 
 def command_of(name: str) -> click.Command:
-    command = main.get_command(click.Context(main), name)
+    command: click.Command | None = main
+    for word in name.split():
+        assert isinstance(command, Commands), name
+        command = command.get_command(click.Context(command), word)
     assert command is not None, name
     return command
+
+
+def names_below(name: str) -> list[str]:
+    """A command, and where it is a group, those in it: `queue`, `queue push`, …"""
+    command = command_of(name)
+    below = list(command.places) if isinstance(command, Commands) else []
+    return [name, *(each for one in below for each in names_below(f"{name} {one}"))]
+
+
+NAMES = [each for name in COMMANDS for each in names_below(name)]
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -30,10 +48,10 @@ def options_of(command: click.Command) -> set[str]:
 def test_every_command_has_a_section_and_no_section_is_of_a_command_that_is_not() -> None:
     of_commands = {title for title in SECTIONS if title.islower()}
 
-    assert set(COMMANDS) == of_commands
+    assert set(NAMES) == of_commands
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_option_of_a_command_is_documented_and_every_documented_one_exists(name: str) -> None:
     shared = SECTIONS["Options of every command"]
     common = set(re.findall(r"--[a-z-]+", shared))
@@ -42,7 +60,7 @@ def test_every_option_of_a_command_is_documented_and_every_documented_one_exists
 
     assert options - common <= written, sorted(options - common - written)
     # What another command takes may be mentioned: `note --settles` in the section of `quarantine`.
-    everywhere = {word for other in COMMANDS for word in options_of(command_of(other))} | common
+    everywhere = {word for other in NAMES for word in options_of(command_of(other))} | common
     assert written <= everywhere, sorted(written - everywhere)
 
 
@@ -65,9 +83,36 @@ def test_the_table_of_statuses_holds_every_code_with_the_status_that_it_has() ->
     assert written == {**EXIT_STATUS, **raised}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_and_option_says_what_it_does(name: str) -> None:
     command = command_of(name)
 
     assert command.help
     assert [param.name for param in command.params if isinstance(param, click.Option) and not param.help] == []
+
+
+def test_the_list_of_a_group_says_of_each_command_what_the_command_says() -> None:
+    for name in NAMES:
+        group, _, last = name.rpartition(" ")
+        if group:
+            commands = command_of(group)
+            assert isinstance(commands, Commands)
+            assert commands.places[last].short_help
+            assert last == command_of(name).name
+
+
+def test_the_script_of_the_reference_pops_works_and_acknowledges(tmp_path: Path) -> None:
+    [script] = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    (tmp_path / "script").write_text(script, encoding="utf-8")
+    (tmp_path / "sagalog").write_text(f'#!/bin/sh\nexec {sys.executable} -m sagalog_cli "$@"\n')
+    (tmp_path / "sagalog").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    done = subprocess.run(
+        ["bash", "script"], cwd=tmp_path, env=environment(PATH=path), capture_output=True, text=True, timeout=60
+    )
+
+    built = [line for line in done.stdout.splitlines() if line.startswith("building")]
+    assert built == [f"building {number}, attempt 1" for number in (1, 2, 3)], done.stderr
+    states = [task["state"] for task in call("list", "--db", str(tmp_path / "sagalog.db"), "--json").documents]
+    assert states == ["completed"] * 3

@@ -1,0 +1,255 @@
+"""`queue work`: a command is run for each item, and how it ends is what becomes of the item.
+
+Rule: an item is acknowledged only after its command has ended well, and a command whose item was lost is ended before
+anything else is begun. One item at a time: who wants more starts more workers.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, ParamSpec, TypeVar
+
+import click
+
+from sagalog import LeaseLost, Unavailable, Unknown
+from sagalog_cli import arguments, shapes
+from sagalog_cli.queueing import delay_option, owner_option, queue_option, visibility_option
+from sagalog_cli.running import Command, Signals, ended_by
+from sagalog_cli.session import Session, StoreCommand, pass_session
+from sagalog_queue import Item, Queue, default_owner
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+# How soon a worker that waits for an item sees that it is to stop.
+_POP_MS: Final = 500
+_PAUSES_S: Final = (0.1, 1, 5)
+# What is wrong with the word, and would be so for every item; anything else may be the machine's state of the moment.
+_NO_COMMAND: Final = frozenset(
+    getattr(errno, name)
+    for name in ("ENOENT", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "ENOEXEC", "ELOOP", "ENAMETOOLONG", "E2BIG")
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a worker works."""
+
+    words: tuple[str, ...]
+    owner: str
+    visibility_ms: int | None
+    grace_ms: int
+    delay_ms: int
+    once: bool
+    until_empty: bool
+    text: bool
+
+
+@click.command("work", cls=StoreCommand, context_settings={"allow_interspersed_args": False})
+@click.argument("words", metavar="COMMAND [ARGS]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--once", is_flag=True, help="End after one item.")
+@click.option("--until-empty", is_flag=True, help="End once nothing waits.")
+@click.option("--text", is_flag=True, help="A payload that is a string goes in as its text, instead of as JSON.")
+@delay_option
+@click.option(
+    "--grace",
+    "grace_ms",
+    metavar="DURATION",
+    default="5s",
+    show_default=True,
+    callback=arguments.duration,
+    help="How long a command that is to end has, between SIGTERM and SIGKILL.",
+)
+@owner_option
+@visibility_option
+@queue_option
+@pass_session
+def work(
+    session: Session,
+    words: tuple[str, ...],
+    once: bool,
+    until_empty: bool,
+    text: bool,
+    delay_ms: int,
+    grace_ms: int,
+    owner: str | None,
+    visibility_ms: int | None,
+    name: str,
+) -> None:
+    """Run COMMAND for each item, with the payload as JSON on its standard input.
+
+    Exit status 0 acknowledges the item; anything else gives it back. The item is held for as long as COMMAND runs.
+
+    SIGTERM or Ctrl-C let the running command end first; a second one ends it, and gives the item back.
+    """
+    owner = default_owner() if owner is None else owner
+    plan = Plan(words, owner, visibility_ms, grace_ms, delay_ms, once, until_empty, text)
+    with session.open() as engine, Signals() as signals:
+        Worker(session, Queue(engine, name=name, visibility_ms=visibility_ms), signals, plan).run()
+    if signals.stops and signals.stops[0] == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+class Worker:
+    """The loop: pop, run, acknowledge or give back."""
+
+    def __init__(self, session: Session, queue: Queue, signals: Signals, plan: Plan) -> None:
+        self._session = session
+        self._queue = queue
+        self._signals = signals
+        self._plan = plan
+        # The item whose command has ended well; it is acknowledged with the next pop, or at the end.
+        self._done: Item | None = None
+
+    def run(self) -> None:
+        """Work until the plan or a signal says that it is enough."""
+        while (item := self._next()) is not None:
+            self._serve(item)
+            if self._plan.once:
+                break
+        if self._done is not None:
+            self._settle(self._done, self._queue.ack)
+
+    def _next(self) -> Item | None:
+        """The next item, popped in the commit that acknowledges the one that is done; None: no more is to be popped."""
+        timeout_ms = 0 if self._plan.until_empty else _POP_MS
+        while not self._signals.stops:
+            try:
+                item = _insist(self._queue.pop, self._plan.owner, timeout_ms, ack=self._done)
+            except LeaseLost as lost:
+                self._remark_late(lost)
+                self._done = None
+                continue
+            self._done, timeout_ms = None, _POP_MS
+            if item is not None and self._signals.stops:
+                self._give_back(item, "its worker was told to stop", 0)
+                return None
+            if item is not None or (self._plan.until_empty and not self._queue.depth()):
+                return item
+        return None
+
+    def _serve(self, item: Item) -> None:
+        """Run the command for an item; one that is not done is settled at once."""
+        try:
+            command = Command(self._plan.words, self._input(item), _variables(item))
+        except OSError as error:
+            said = f"{self._plan.words[0]!r} cannot be started: {error.strerror}"
+            self._settle(item, lambda held: self._queue.nack(held, reason=said))
+            if error.errno in _NO_COMMAND:
+                raise click.UsageError(f"COMMAND: {said}; item {item.id} was given back") from error
+            raise
+        turn = Turn(self._queue, item, command, self._signals, self._plan)
+        status = turn.attend()
+        if turn.is_lost:
+            self._session.note("lost", f"item {item.id} was lost, and its command ended")
+        elif turn.is_stopped:
+            self._give_back(turn.item, "its worker was stopped", 0)
+        elif status:
+            self._give_back(turn.item, ended_by(status), self._plan.delay_ms)
+        else:
+            self._done = turn.item
+
+    def _input(self, item: Item) -> bytes:
+        if self._plan.text and isinstance(item.payload, str):
+            return f"{item.payload}\n".encode()
+        return f"{shapes.encode(item.payload)}\n".encode()
+
+    def _give_back(self, item: Item, reason: str, delay_ms: int) -> None:
+        if self._settle(item, lambda held: self._queue.nack(held, reason=reason, delay_ms=delay_ms)):
+            task = self._queue.engine.get(item.id)
+            state = "gone" if task is None else task.state
+            self._session.note("given_back", f"item {item.id}: {reason}; it is {state}")
+
+    def _settle(self, item: Item, verb: Callable[[Item], bool]) -> bool:
+        try:
+            return _insist(verb, item)
+        except LeaseLost as lost:
+            self._remark_late(lost)
+            return False
+
+    def _remark_late(self, lost: LeaseLost) -> None:
+        self._session.note("lost", f"{lost.message}; what its command did may be done twice")
+
+
+class Turn:
+    """One item and the command that works on it, until the command has ended."""
+
+    def __init__(self, queue: Queue, item: Item, command: Command, signals: Signals, plan: Plan) -> None:
+        self.item = item
+        self.is_lost = False
+        self.is_stopped = False
+        self._queue = queue
+        self._command = command
+        self._signals = signals
+        self._grace_s = plan.grace_ms / 1_000
+        self._visibility_s = None if plan.visibility_ms is None else plan.visibility_ms / 1_000
+        self._renewed(time.monotonic())
+
+    def attend(self) -> int:
+        """Hold the item until its command has ended; the command's exit status."""
+        try:
+            while (status := self._command.look()) is None:
+                self._heed_signals()
+                self._renew()
+                until_beat_s = self._beat_at - time.monotonic() if self._beat_at and not self.is_lost else 60
+                self._signals.wait(min(until_beat_s, self._command.pause_s()))
+        except BaseException:
+            # Nobody is going to look after it any more.
+            self._command.kill()
+            raise
+        return status
+
+    def _heed_signals(self) -> None:
+        stops = len(self._signals.stops)
+        if stops >= 2 and not self._command.ends:
+            self.is_stopped = True
+            self._command.end(self._grace_s)
+        elif stops >= 3 and self.is_stopped:
+            self._command.kill()
+
+    def _renew(self) -> None:
+        """Renew the lease if it is time; where it is lost, or may be, the command has to end."""
+        now = time.monotonic()
+        if self.is_lost or self._beat_at is None or now < self._beat_at:
+            return
+        try:
+            self.item = self._queue.heartbeat(self.item)
+            self._renewed(now)
+        except LeaseLost:
+            self._lose()
+        except (Unavailable, Unknown):
+            # The next beat comes before the lease is over; once it may be over, somebody else may have the item.
+            self._beat_at += (self._visibility_s or 0) / 3
+            if time.monotonic() >= self._over_at:
+                self._lose()
+
+    def _renewed(self, now: float) -> None:
+        self._beat_at = None if self._visibility_s is None else now + self._visibility_s / 3
+        self._over_at = now + (self._visibility_s or 0)
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        if not self._command.ends:
+            self._command.end(self._grace_s)
+
+
+def _variables(item: Item) -> dict[str, str]:
+    return {
+        "SAGALOG_ITEM_ID": item.id,
+        "SAGALOG_ITEM_ATTEMPTS": str(item.attempts),
+        "SAGALOG_ITEM_FENCE": str(item.lease.fence),
+    }
+
+
+def _insist(call: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+    """Repeat a call that wrote nothing or whose outcome is unknown: what a command has done should be put on record."""
+    for pause_s in _PAUSES_S:
+        try:
+            return call(*args, **kwargs)
+        except (Unavailable, Unknown):
+            time.sleep(pause_s)
+    return call(*args, **kwargs)
