@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from sagalog import Engine, InvalidValue, NotFound, SagalogError, Task, Unknown
+from sagalog.door import check_name
 from sagalog.kernel.bounds import INTEGER_MAX
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.grouping import Commands, Place
@@ -32,7 +33,15 @@ COMMANDS: Final[dict[str, Place]] = {
     "work": Place("sagalog_cli.queue_work", "work", "Run a command for each item."),
 }
 
-queue_option = click.option("--queue", "name", metavar="NAME", default=NAME, show_default=True, help="Which queue.")
+queue_option = click.option(
+    "--queue",
+    "name",
+    metavar="NAME",
+    default=NAME,
+    show_default=True,
+    callback=lambda _context, _option, value: check_name(value, "--queue"),
+    help="Which queue.",
+)
 owner_option = click.option(
     "--owner", metavar="NAME", help="Who holds what is popped, for the record.  [default: drawn from the host's name]"
 )

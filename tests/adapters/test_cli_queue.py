@@ -149,10 +149,10 @@ def test_wrong_usage_names_what_is_wrong(path: Path, words: tuple[str, ...], nam
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("push", "1", "--queue", ""), "queue"),
+        (("push", "1", "--queue", ""), "--queue"),
         (("push", "1", "--id", ""), "id"),
         (("pop", "--owner", ""), "owner"),
-        (("depth", "--queue", "a\nb"), "queue"),
+        (("depth", "--queue", "a\nb"), "--queue"),
     ],
 )
 def test_a_value_that_the_engine_refuses_is_named(path: Path, words: tuple[str, ...], named: str) -> None:
