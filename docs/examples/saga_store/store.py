@@ -1,36 +1,49 @@
-"""The store: every call that the hand-written one had, each a few lines on sagalog's public calls.
+"""The task saga store: the calls of the hand-written one, each written with calls of sagalog.
 
-Rule: what a holder does is told by the saga in its hand, whose fence says which lease it means; a late one is refused
-by the engine, and no rule of a task's life stands here. Errors are the engine's own.
+Rule: decides nothing about tasks itself. What a call refuses, sagalog refuses, and its own errors come through.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from types import TracebackType
 
 import sagalog
-from saga_store.values import SagaCompensation, TaskSaga, TaskState, saga_of
-from sagalog import Conflict, Engine, Lease, NotFound, Rejected, Retry, Task, TerminalTask
-from sagalog.ports import Clock
+from saga_store.showing import dispatched_request, reason_request, saga_of, state_of, undo_of
+from saga_store.values import Clock, Compensation, Status, TaskSaga, TaskState
 
 KIND = "implement-issue"
-QUEUE = "sagas"
-TTL_MS = 60_000
+
+# Leases that run out have a budget for the work and one for its undoing: a sweep may die without costing a saga.
+POLICY = sagalog.Retry(expiries_max=3, undo_attempts_max=3, delay_min_ms=1_000, delay_max_ms=60_000)
+
+TASK_ID_CHARACTERS_MAX = 120
+_MARK_TTL_MS = 60_000
+
+
+def open_store(url: str, *, clock: Clock, queue: str = "sagas", durability: str = "full") -> SagaStore:
+    """Open the store that `url` names (`memory:`, `sqlite:///sagas.db`), with time from `clock` alone."""
+    return SagaStore(sagalog.open(url, clock=clock, durability=durability), queue)
 
 
 class SagaStore:
-    """Sagas in a sagalog store of their own; a context manager, safe to share between threads and processes."""
+    """Sagas in one queue of one engine; a context manager that closes the engine."""
 
-    def __init__(self, engine: Engine, retry: Retry | None = None) -> None:
+    def __init__(self, engine: sagalog.Engine, queue: str = "sagas") -> None:
         self.engine = engine
-        self._retry = retry
+        self.queue = queue
 
     def __enter__(self) -> SagaStore:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
         self.engine.close()
 
     # --- planning -----------------------------------------------------------------------------------------------
@@ -43,193 +56,182 @@ class SagaStore:
         issue: int,
         branch: str,
         worktree: str,
-        compensations: Iterable[SagaCompensation] = (),
+        compensations: Iterable[Compensation] = (),
     ) -> TaskSaga:
-        """Plan a saga. The same again adds nothing.
+        """Plan a saga. The very same creation again gives the saga that exists, as it is now.
+
+        The request makes saga ids unique: it is looked up and recorded in the transaction that creates, so it holds
+        for any number of processes. A look for the tag first would leave room for another process in between.
 
         Raises:
-            AlreadyExists: `task_id` is taken by another saga. Conflict: `saga_id` is.
+            AlreadyExists: the task id is taken. Conflict: the saga id is taken. InvalidValue: an id is too long.
         """
+        if len(task_id) > TASK_ID_CHARACTERS_MAX:
+            # Checked here, since identities of later remarks are made from it.
+            raise sagalog.InvalidValue(f"task_id: at most {TASK_ID_CHARACTERS_MAX} characters", path="task_id")
         task = self.engine.create(
             KIND,
             {"saga_id": saga_id, "issue": issue, "branch": branch, "worktree": worktree},
             id=task_id,
-            queue=QUEUE,
-            retry=self._retry,
-            compensations=[one.as_compensation() for one in compensations],
-            tags={"issue": str(issue), "saga": saga_id},
-            # An identity across the whole store: of two processes that plan one saga, one is told of the other.
-            request=f"saga/{saga_id}",
+            queue=self.queue,
+            retry=POLICY,
+            compensations=[undo_of(one) for one in compensations],
+            tags={"saga_id": saga_id, "issue": str(issue)},
+            request=f"{self.queue}/saga/{saga_id}",
         )
-        return saga_of(task)
+        return self.show(task)
+
+    def dispatch(self, task_id: str) -> TaskSaga:
+        """Remark that a planned saga was handed to a dispatcher; again changes nothing.
+
+        Raises:
+            NotFound. TerminalTask, WrongState: it is past that.
+        """
+        task = self.existing(task_id)
+        if task.state != "pending":
+            refusal = sagalog.TerminalTask if task.is_terminal else sagalog.WrongState
+            text = f"cannot dispatch task {task_id!r}: it is {task.state}"
+            raise refusal(text, task=task_id, state=str(task.state))
+        return self.show(self.engine.note(task_id, "dispatched", request=dispatched_request(task)))
+
+    def retry(self, task_id: str) -> TaskSaga:
+        """A successor for a saga that has ended without success: same saga id, new task id, what is owed handed over.
+
+        Raises:
+            NotFound. WrongState: it has not ended, or it has completed.
+        """
+        return self.show(self.engine.retry_as_new(task_id))
+
+    # --- working ------------------------------------------------------------------------------------------------
+
+    def acquire_lease(self, task_id: str, owner_id: str, *, ttl_ms: int) -> TaskSaga:
+        """Lease a saga for work.
+
+        Raises:
+            InvalidValue: the lease would end before it begins. NotFound; TerminalTask. LeaseHeld: even by this owner.
+            Blocked: it is compensating.
+        """
+        return self.show(self.engine.acquire(task_id, owner=owner_id, ttl_ms=ttl_ms, kinds=(KIND,)).task)
+
+    def heartbeat(self, saga: TaskSaga, *, ttl_ms: int) -> TaskSaga:
+        """Renew the lease that the saga carries; nothing is written where that would not move its end forward.
+
+        Raises:
+            LeaseLost: it is over, or somebody else's.
+        """
+        return self.show(self.lease(saga).heartbeat(ttl_ms).task)
+
+    def append_compensation(self, saga: TaskSaga, compensation: Compensation) -> TaskSaga:
+        """Put an undo on record before its effect; the same one again changes nothing. Raises LeaseLost."""
+        return self.show(self.lease(saga).register(undo_of(compensation)).task)
+
+    # --- marks: under the fence that the saga carries ------------------------------------------------------------
+
+    def mark_completed(self, saga: TaskSaga, reason: str | None = None) -> TaskSaga:
+        """The work is done. Raises LeaseLost; the same mark again gets its first answer."""
+        return self.show(self.lease(saga).complete(reason))
+
+    def mark_failed(self, saga: TaskSaga, reason: str, compensation: Compensation | None = None) -> TaskSaga:
+        """The work is over without success: the saga compensates what it owes.
+
+        Raises:
+            CompensationRequired: nothing is on record and nothing is given. LeaseLost.
+        """
+        brought = () if compensation is None else (undo_of(compensation),)
+        return self.show(self.lease(saga).fail(reason, brought))
+
+    def mark_compensated(self, saga: TaskSaga, reason: str | None = None) -> TaskSaga:
+        """The caller has undone everything itself: while it ran, or after it failed.
+
+        Raises:
+            CompensationRequired: nothing is on record. LeaseLost; LeaseHeld: somebody is undoing it; TerminalTask.
+        """
+        if saga.state is TaskState.RUNNING:
+            lease = self.lease(saga)
+            with self.engine.batch() as batch:
+                batch.fail(lease, reason or "undone by its holder")
+                for undo in self.existing(saga.task_id).owed:
+                    batch.waive(saga.task_id, undo.id, reason or "undone by its holder")
+        else:
+            lease = self.engine.acquire(saga.task_id, owner="mark_compensated", ttl_ms=_MARK_TTL_MS, purpose="undo")
+            with self.engine.batch() as batch:
+                for undo in lease.task.owed:
+                    batch.compensation_done(lease, undo.id)
+                if reason is not None:
+                    batch.note(saga.task_id, reason, request=reason_request(lease.task))
+        return self.show(self.existing(saga.task_id))
+
+    def mark_quarantined(self, saga: TaskSaga, reason: str) -> TaskSaga:
+        """Out of circulation until a human has looked.
+
+        Raises:
+            LeaseLost: somebody has leased it since. TerminalTask; Conflict: it is quarantined for another reason.
+        """
+        if saga.state is TaskState.RUNNING:
+            return self.show(self.quarantine_held(self.lease(saga), reason))
+        found = self.existing(saga.task_id)
+        if found.fence != saga.fence:
+            text = f"task {saga.task_id!r} was leased since fence {saga.fence}; load it again"
+            raise sagalog.LeaseLost(
+                text, task=saga.task_id, fence=saga.fence, current=found.fence, state=str(found.state)
+            )
+        return self.show(self.engine.quarantine(saga.task_id, reason))
+
+    # --- reading ------------------------------------------------------------------------------------------------
 
     def get(self, task_id: str) -> TaskSaga | None:
         """The saga as it is now, or None."""
         task = self.engine.get(task_id)
-        return None if task is None else saga_of(task)
+        return None if task is None or task.queue != self.queue else self.show(task)
 
-    # --- holding ------------------------------------------------------------------------------------------------
+    def find(self, *, saga_id: str | None = None, issue: int | None = None) -> list[TaskSaga]:
+        """The sagas with this id (the first task and its retries) or of this issue, in order of insertion."""
+        tags = {} if saga_id is None else {"saga_id": saga_id}
+        if issue is not None:
+            tags["issue"] = str(issue)
+        return [self.show(task) for task in self.engine.find(queue=self.queue, tags=tags)]
 
-    def acquire(self, task_id: str, owner: str, ttl_ms: int = TTL_MS) -> TaskSaga:
-        """Lease a saga for its work; raises NotFound, TerminalTask, LeaseHeld, Blocked (it is compensating)."""
-        return saga_of(self.engine.acquire(task_id, owner=owner, ttl_ms=ttl_ms).task)
+    def list_in_flight(self) -> list[TaskSaga]:
+        """Everything that has not ended, in order of insertion."""
+        # One call for all states: one for each would be several snapshots, and a saga could slip between them.
+        return [self.show(task) for task in self.engine.find(queue=self.queue) if not task.is_terminal]
 
-    def acquire_undo(
-        self, task_id: str, owner: str, ttl_ms: int = TTL_MS, kinds: Iterable[str] | None = None
-    ) -> TaskSaga:
-        """Lease a compensating saga to undo it; raises as `acquire`, and Blocked where it owes other kinds."""
-        return saga_of(self.engine.acquire(task_id, owner=owner, ttl_ms=ttl_ms, purpose="undo", kinds=kinds).task)
+    def list_stale(self) -> list[TaskSaga]:
+        """Everything that has not ended and whose lease is over by the store's clock."""
+        return [self.show(task) for task in self.engine.stale() if task.queue == self.queue]
 
-    def heartbeat(self, saga: TaskSaga, ttl_ms: int | None = None) -> TaskSaga:
-        """Hold it for longer, from now on; raises LeaseLost, also where its time is over and nobody has taken it."""
-        return saga_of(self._lease(saga).heartbeat(ttl_ms).task)
-
-    def register(self, saga: TaskSaga, compensation: SagaCompensation) -> TaskSaga:
-        """Append an undo, before its effect; the same again changes nothing."""
-        return saga_of(self._lease(saga).register(compensation.as_compensation()).task)
-
-    # --- ending -------------------------------------------------------------------------------------------------
-
-    def mark_completed(self, saga: TaskSaga, reason: str | None = None) -> TaskSaga:
-        """The work is done."""
-        return saga_of(self._lease(saga).complete(None if reason is None else {"reason": reason}))
-
-    def mark_failed(self, saga: TaskSaga, reason: str, compensation: SagaCompensation | None = None) -> TaskSaga:
-        """The work is over without success: compensating until what is owed is undone.
-
-        Raises:
-            CompensationRequired: there is nothing to undo it by.
-        """
-        brought = [] if compensation is None else [compensation.as_compensation()]
-        return saga_of(self._lease(saga).fail(reason, brought))
-
-    def mark_compensated(self, saga: TaskSaga, reason: str | None = None) -> TaskSaga:
-        """All that is owed has been undone by the saga's holder, who acquired it for that; one commit for all.
-
-        Raises:
-            LeaseLost: it was not acquired for undoing, or is not ours any more.
-        """
-        lease = self._lease(saga)
-        with self.engine.batch() as batch:
-            for one in self._task(saga.task_id).owed:
-                batch.compensation_done(lease, one.id)
-            if reason is not None:
-                batch.note(saga.task_id, reason)
-        return saga_of(self._task(saga.task_id))
-
-    def mark_quarantined(self, task_id: str, reason: str) -> TaskSaga:
-        """A human must look, whoever holds it."""
-        return saga_of(self.engine.quarantine(task_id, reason))
-
-    def retry(self, task_id: str) -> TaskSaga:
-        """Plan an ended saga once more, as a new task which owes what the old one still owed."""
-        return saga_of(self.engine.retry_as_new(task_id))
-
-    # --- looking ------------------------------------------------------------------------------------------------
-
-    def in_flight(self) -> list[TaskSaga]:
-        """Sagas that have not ended, in the order in which they were planned."""
-        return [saga for saga in map(saga_of, self.engine.find(queue=QUEUE)) if saga.is_in_flight]
-
-    def stale(self) -> list[TaskSaga]:
-        """Sagas whose lease is over, by the store's clock, and was not ended yet."""
-        return [saga_of(task) for task in self.engine.stale() if task.queue == QUEUE]
-
-    def status(self) -> dict[str, int]:
-        """How many sagas there are in each state, `stale` ones apart among them."""
-        counts: Counter[str] = Counter()
-        for state, number in self.engine.counts(QUEUE).get(QUEUE, {}).items():
-            counts[TaskState.PLANNED if state == "pending" else state] += number
-        return {**counts, "stale": len(self.stale())}
-
-    # --- for those who migrate ----------------------------------------------------------------------------------
-
-    def put(self, saga: TaskSaga) -> TaskSaga:
-        """Write a whole saga back, as the hand-written store did: what differs is said in verbs, under its fence.
-
-        Raises:
-            LeaseLost, Conflict: the copy is stale. TerminalTask: it has ended, and more than a reason is to be added.
-            CompensationRequired: failed, and nothing to undo it by. Rejected: a change that no verb makes.
-        """
-        task = self.engine.get(saga.task_id)
-        if task is None:
-            return self._plan(saga)
-        now = saga_of(task)
-        if task.is_terminal:
-            return self._add_reason(now, saga)
-        if _lease_of(saga) != _lease_of(now):
-            raise Conflict(
-                f"task {saga.task_id!r}: this copy of the saga is stale, its lease is another; load it again"
-            )
-        if _identity_of(saga) != _identity_of(now):
-            raise Rejected(f"task {saga.task_id!r}: saga, issue, branch and worktree stay what they were planned as")
-        kept = len(now.compensations)
-        if saga.compensations[:kept] != now.compensations:
-            raise Rejected(f"task {saga.task_id!r}: compensations are only ever appended; waive one to drop it")
-        for one in saga.compensations[kept:]:
-            now = self.register(saga, one)
-        return now if saga.state is now.state else self._end(saga)
-
-    def _plan(self, saga: TaskSaga) -> TaskSaga:
-        if saga.state is not TaskState.PLANNED:
-            raise Rejected(f"task {saga.task_id!r}: a saga begins as planned, not as {saga.state}")
-        return self.create(
-            task_id=saga.task_id,
-            saga_id=saga.saga_id,
-            issue=saga.issue,
-            branch=saga.branch,
-            worktree=saga.worktree,
-            compensations=saga.compensations,
+    def status(self) -> Status:
+        """How many sagas are in which state, and which are in flight or stale."""
+        tasks = self.engine.find(queue=self.queue)
+        return Status(
+            dict(Counter(state_of(self.engine, task) for task in tasks)),
+            tuple(task.id for task in tasks if not task.is_terminal),
+            tuple(saga.task_id for saga in self.list_stale()),
         )
 
-    def _add_reason(self, now: TaskSaga, saga: TaskSaga) -> TaskSaga:
-        if now.terminal_reason != saga.terminal_reason and saga.terminal_reason is not None:
-            if _without_reason(now) == _without_reason(saga):
-                return saga_of(self.engine.note(saga.task_id, saga.terminal_reason))
-        elif now == saga:
-            return now
-        raise TerminalTask(
-            f"task {saga.task_id!r} has ended as {now.state}: only a reason may be added", task=now.task_id
-        )
+    # --- what writing back and the sweep need --------------------------------------------------------------------
 
-    def _end(self, saga: TaskSaga) -> TaskSaga:
-        reason = saga.terminal_reason
-        if saga.state is TaskState.COMPLETED:
-            return self.mark_completed(saga, reason)
-        if saga.state is TaskState.FAILED:
-            return self.mark_failed(saga, reason or "failed")
-        if saga.state is TaskState.COMPENSATED:
-            return self.mark_compensated(saga, reason)
-        if saga.state is TaskState.QUARANTINED:
-            return self.mark_quarantined(saga.task_id, reason or "quarantined")
-        raise Rejected(f"task {saga.task_id!r}: nobody writes a saga {saga.state}; acquire or cancel it")
+    def show(self, task: sagalog.Task) -> TaskSaga:
+        """A task of sagalog as a saga."""
+        return saga_of(self.engine, task)
 
-    # --- inside -------------------------------------------------------------------------------------------------
-
-    def _lease(self, saga: TaskSaga) -> Lease:
-        if saga.fence == 0:
-            raise Conflict(f"task {saga.task_id!r}: nobody has acquired this saga; acquire it first", task=saga.task_id)
-        return self.engine.resume(saga.task_id, saga.fence)
-
-    def _task(self, task_id: str) -> Task:
+    def existing(self, task_id: str) -> sagalog.Task:
+        """The task; raises NotFound."""
         task = self.engine.get(task_id)
         if task is None:
-            raise NotFound(f"there is no saga {task_id!r}; check the id and the store", task=task_id)
+            raise sagalog.NotFound(f"there is no task {task_id!r}", task=task_id)
         return task
 
+    def lease(self, saga: TaskSaga) -> sagalog.Lease:
+        """The lease that a saga carries; raises NotFound."""
+        if saga.fence == 0:
+            text = f"task {saga.task_id!r} carries no lease: acquire one and use the saga that it gives"
+            raise sagalog.NotFound(text, task=saga.task_id, fence=0)
+        return self.engine.resume(saga.task_id, saga.fence)
 
-def open_store(url: str, *, clock: Clock | None = None, retry: Retry | None = None) -> SagaStore:
-    """Open the store at a URL of sagalog's; every time in it is that of `clock`, so none is ever read elsewhere."""
-    return SagaStore(sagalog.open(url, clock=clock), retry)
-
-
-def _lease_of(saga: TaskSaga) -> tuple[Any, ...]:
-    return saga.fence, saga.lease_owner, saga.lease_expires_ms
-
-
-def _identity_of(saga: TaskSaga) -> tuple[Any, ...]:
-    return saga.saga_id, saga.issue, saga.branch, saga.worktree
-
-
-def _without_reason(saga: TaskSaga) -> tuple[Any, ...]:
-    return saga.state, saga.compensations, *_lease_of(saga), *_identity_of(saga)
+    def quarantine_held(self, lease: sagalog.Lease, reason: str) -> sagalog.Task:
+        """Quarantine under a fence: the lease has no such verb, so it is given back in the same commit. LeaseLost."""
+        with self.engine.batch() as batch:
+            batch.release(lease, reason)
+            batch.quarantine(lease.task.id, reason)
+        return self.existing(lease.task.id)

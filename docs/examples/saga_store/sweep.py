@@ -1,7 +1,7 @@
-"""The recovery sweep: sagas whose worker is gone are failed, and what is owed is undone or put before a human.
+"""The recovery sweep: dead agents are failed, what is owed is undone, what nobody can undo is quarantined.
 
-Rule: half an undo is none: a saga that owes a kind which nobody knows is quarantined and nothing of it is run. One bad
-saga never stops the sweep, and sweeping again changes nothing more.
+Rule: everything is read from the store and the time, so a sweep that dies loses nothing and one that has nothing to do
+writes nothing. One bad saga never stops the others.
 """
 
 from __future__ import annotations
@@ -9,69 +9,112 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from saga_store.store import QUEUE, TTL_MS, SagaStore
-from saga_store.values import SagaCompensation, TaskSaga, compensation_of, saga_of
-from sagalog import CompensationRequired, Lease, SagalogError, Task
+import sagalog
+from saga_store.showing import compensation_of
+from saga_store.store import SagaStore
+from saga_store.values import Compensation, TaskSaga, TaskState
 
-# Carries one undo out. What it raises puts the saga off to a later sweep, and at last before a human.
-Handler = Callable[[TaskSaga, SagaCompensation], object]
+Handler = Callable[[TaskSaga, Compensation], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep did to one saga: the state it left, and what went wrong, if anything did."""
+    """What a sweep did to one saga.
+
+    lease_ended   its lease was over, and the sweep ended it
+    undone        what was undone, in that order
+    problem       what went wrong, if something did
+    state         where that left the saga
+    """
 
     task_id: str
-    state: str
-    error: str | None = None
+    lease_ended: bool
+    undone: tuple[Compensation, ...]
+    problem: str | None
+    state: TaskState
 
 
-def sweep(store: SagaStore, handlers: Mapping[str, Handler], owner: str, ttl_ms: int = TTL_MS) -> list[Swept]:
-    """Recover all there is to recover, and say what became of each saga, in the order in which it was dealt with."""
-    swept: dict[str, Swept] = {}
-    for saga in store.stale():
-        _give_up(store, saga, owner, ttl_ms)
-    owing = store.engine.find(queue=QUEUE, state="compensating")
-    unknown = {one.kind for task in owing for one in task.owed} - set(handlers)
-    for tended in store.engine.recover(unknown_kinds=unknown):
-        swept[tended.task] = Swept(tended.task, tended.state)
-    while leases := store.engine.claim(QUEUE, owner=owner, ttl_ms=ttl_ms, purpose="undo", kinds=set(handlers)):
-        error = _undo(leases[0], handlers)
-        swept[leases[0].task.id] = Swept(leases[0].task.id, _state_of(store, leases[0].task), error)
-    return list(swept.values())
+def sweep(
+    store: SagaStore, handlers: Mapping[str, Handler], *, owner: str = "sweep", ttl_ms: int = 60_000
+) -> tuple[Swept, ...]:
+    """Sweep once; what happened to each saga to which something happened, in order of insertion.
+
+    Args:
+        store: whose sagas.
+        handlers: compensation kind -> what undoes it; may run twice, and shall then do nothing more.
+        owner: who is on record for the undoing.
+        ttl_ms: how long a single undo may take.
+    """
+    stale = [saga.task_id for saga in store.list_stale() if saga.state is TaskState.RUNNING]
+    dead = [task_id for task_id in stale if _give_up(store, task_id, owner, ttl_ms)]
+    # Upkeep knows no queues, so what it did elsewhere is left out below.
+    tended = {one.task: "lease_expired" in one.events for one in store.engine.recover()}
+    tended.update(dict.fromkeys(dead, True))
+    swept = []
+    for task in store.engine.find(queue=store.queue):
+        undone: list[Compensation] = []
+        problem = None
+        if task.state == "compensating":
+            problem = _undo_one(store, task, handlers, owner, ttl_ms, undone)
+        if task.id in tended or undone or problem is not None:
+            saga = store.show(store.existing(task.id))
+            swept.append(Swept(task.id, tended.get(task.id, False), tuple(undone), problem, saga.state))
+    return tuple(swept)
 
 
-def _give_up(store: SagaStore, saga: TaskSaga, owner: str, ttl_ms: int) -> None:
-    """Take over a saga whose worker is gone, only to say that it has failed."""
+def _give_up(store: SagaStore, task_id: str, owner: str, ttl_ms: int) -> bool:
+    """Take a saga over whose agent is gone, only to say that it has failed; whether that was done."""
     try:
-        lease = store.engine.acquire(saga.task_id, owner=owner, ttl_ms=ttl_ms)
+        lease = store.engine.acquire(task_id, owner=owner, ttl_ms=ttl_ms)
         try:
-            lease.fail("its worker is gone")
-        except CompensationRequired:
-            store.engine.quarantine(saga.task_id, "its worker is gone, and there is nothing to undo its work by")
-    except SagalogError:
-        # It was being undone, or somebody else was faster. What is still due is done by `recover`.
-        return
+            lease.fail("its agent is gone")
+        except sagalog.CompensationRequired:
+            store.quarantine_held(lease, "its agent is gone and has recorded nothing to undo it by")
+    except (sagalog.Rejected, sagalog.Conflict, sagalog.Corrupt):
+        # Somebody was first. What is still due on it is upkeep.
+        return False
+    return True
 
 
-def _undo(lease: Lease, handlers: Mapping[str, Handler]) -> str | None:
-    """Undo all that a saga owes, last things first; what went wrong, if anything did."""
-    saga = saga_of(lease.task)
+def _undo_one(
+    store: SagaStore,
+    task: sagalog.Task,
+    handlers: Mapping[str, Handler],
+    owner: str,
+    ttl_ms: int,
+    undone: list[Compensation],
+) -> str | None:
+    """Undo what one saga owes, adding to `undone`; what went wrong, if something did."""
+    unknown = sorted({undo.kind for undo in task.owed} - set(handlers))
+    if task.lease is not None or (not unknown and task.run_at_ms > store.engine.now_ms()):
+        return None
     try:
-        for one in lease.task.owed:
-            try:
-                handlers[one.kind](saga, compensation_of(one))
-            except Exception as error:  # noqa: BLE001  a handler may raise anything, and no other saga shall suffer
-                text = f"{type(error).__name__}: {error}"
-                lease.compensation_failed(one.id, text)
-                return text
-            lease.compensation_done(one.id)
-    except SagalogError as lost:
-        # Another sweep has it by now; what was done is recorded as far as it was ours.
-        return str(lost)
+        lease = store.engine.acquire(task.id, owner=owner, ttl_ms=ttl_ms, purpose="undo")
+        if unknown:
+            problem = f"nobody knows the compensation kinds {unknown}"
+            store.quarantine_held(lease, problem)
+            return problem
+        return _undo(store, lease, handlers, undone)
+    except (sagalog.Rejected, sagalog.Conflict, sagalog.Corrupt) as error:
+        # Another sweep was first, or this saga cannot be read: the others go on.
+        return str(error)
+
+
+def _undo(
+    store: SagaStore, lease: sagalog.Lease, handlers: Mapping[str, Handler], undone: list[Compensation]
+) -> str | None:
+    for undo in lease.task.owed:
+        lease = lease.heartbeat()
+        compensation = compensation_of(undo)
+        try:
+            handlers[undo.kind](store.show(lease.task), compensation)
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is a failure of its saga, not of the sweep
+            lease.compensation_failed(undo.id, sagalog.Failure("handler_raised", f"{type(error).__name__}: {error}"))
+            return f"{undo.kind}: {error}"
+        except BaseException:
+            # Somebody stops the sweep: the lease would run out, and that would count as a death.
+            lease.release("the sweep was stopped")
+            raise
+        lease.compensation_done(undo.id)
+        undone.append(compensation)
     return None
-
-
-def _state_of(store: SagaStore, task: Task) -> str:
-    now = store.get(task.id)
-    return str(now.state if now is not None else task.state)

@@ -1,52 +1,54 @@
-"""What callers of the store see: a saga and its undos, frozen values.
+"""The values of the task saga store: states, compensations, sagas.
 
-Rule: a TaskSaga is a photograph of a sagalog task; nothing here is stored, and nothing here decides.
+Rule: frozen values only, compared by content. Knows no store and no engine.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-from sagalog import Compensation, Task, TaskCompensation
+from typing import Protocol
 
 
 class TaskState(StrEnum):
-    """Where a saga stands. `planned` is sagalog's `pending`; `compensating` did not exist in the hand-written store."""
+    """Where a saga stands.
+
+    `compensating` is the one state that the hand-written store did not have: failed, and not undone yet.
+    `failed` is left for what failed and owes nothing, because somebody settled it by word.
+    """
 
     PLANNED = "planned"
+    DISPATCHED = "dispatched"
     RUNNING = "running"
     COMPENSATING = "compensating"
     COMPLETED = "completed"
     FAILED = "failed"
     COMPENSATED = "compensated"
-    CANCELLED = "cancelled"
     QUARANTINED = "quarantined"
 
-
-IN_FLIGHT = frozenset({TaskState.PLANNED, TaskState.RUNNING, TaskState.COMPENSATING})
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a saga in this state has ended for good."""
+        return self in (TaskState.COMPLETED, TaskState.FAILED, TaskState.COMPENSATED, TaskState.QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True)
-class SagaCompensation:
-    """An undo: which kind, of what, and why it would be needed."""
+class Compensation:
+    """An undo as data: which handler, on what, and why. The same kind and target is the same undo."""
 
     kind: str
     target: str
     reason: str | None = None
 
-    def as_compensation(self) -> Compensation:
-        """As sagalog has it. The id is derived from kind and target, so the same undo is there once."""
-        return Compensation(self.kind, {"target": self.target}, self.reason)
-
 
 @dataclass(frozen=True, slots=True)
 class TaskSaga:
-    """One saga as it was when it was read.
+    """A saga as it was when it was read; times in milliseconds.
 
-    fence                of its newest lease; 0 before the first. What a holder may do, it may do by this number
-    lease_expires_ms     None: nobody holds it, or without end
-    terminal_reason      why it ended, in words, if anybody said so
+    compensations   all that were ever planned or appended, in that order, undone or not
+    fence           of its newest lease, 0 before the first; whoever hands the value back writes under it
+    lease_owner, lease_expires_at, last_heartbeat_at   None while nobody holds it
+    terminal_reason also given while it is compensating: why it failed
     """
 
     task_id: str
@@ -55,46 +57,30 @@ class TaskSaga:
     issue: int
     branch: str
     worktree: str
-    compensations: tuple[SagaCompensation, ...] = ()
-    lease_owner: str | None = None
-    lease_expires_ms: int | None = None
-    last_heartbeat_ms: int | None = None
-    terminal_reason: str | None = None
+    compensations: tuple[Compensation, ...] = ()
     fence: int = 0
-
-    @property
-    def is_in_flight(self) -> bool:
-        """Whether it has not ended."""
-        return self.state in IN_FLIGHT
-
-
-def saga_of(task: Task) -> TaskSaga:
-    """The saga of a task that this store created."""
-    lease, payload = task.lease, task.payload
-    return TaskSaga(
-        task_id=task.id,
-        saga_id=payload["saga_id"],
-        state=TaskState.PLANNED if task.state == "pending" else TaskState(str(task.state)),
-        issue=payload["issue"],
-        branch=payload["branch"],
-        worktree=payload["worktree"],
-        compensations=tuple(compensation_of(one) for one in task.compensations),
-        lease_owner=None if lease is None else lease.owner,
-        lease_expires_ms=None if lease is None else lease.expires_ms,
-        last_heartbeat_ms=None if lease is None else lease.renewed_ms,
-        terminal_reason=_reason_of(task) if task.is_terminal else None,
-        fence=task.fence,
-    )
+    lease_owner: str | None = None
+    lease_expires_at: int | None = None
+    last_heartbeat_at: int | None = None
+    terminal_reason: str | None = None
 
 
-def compensation_of(one: TaskCompensation) -> SagaCompensation:
-    """The undo as this store has it."""
-    return SagaCompensation(one.kind, one.params["target"], one.reason)
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How many sagas are in which state, and the task ids of those in flight and of those whose lease is over."""
+
+    counts: dict[TaskState, int]
+    in_flight: tuple[str, ...]
+    stale: tuple[str, ...]
 
 
-def _reason_of(task: Task) -> str | None:
-    if task.result is not None:
-        return str(task.result["reason"])
-    if task.reason is not None:
-        return task.reason
-    return None if task.error is None else task.error.message
+class Clock(Protocol):
+    """Time in whole milliseconds, as `sagalog.open` takes it."""
+
+    def now_ms(self) -> int:
+        """Wall clock since 1970-01-01 UTC."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """A clock that never steps back."""
+        ...

@@ -1,1 +1,1 @@
-"""The behaviours of the hand-written store, each a test that names it, and what it lacked."""
+"""The behaviours of the task saga store, each on memory and on a real file."""
