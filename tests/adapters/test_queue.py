@@ -108,6 +108,8 @@ def test_queues_of_other_names_in_one_store_are_apart(queue: Queue) -> None:
 def test_a_task_of_another_kind_is_never_taken_for_an_item(queue: Queue) -> None:
     queue.engine.create("build", queue=queue.name)
     assert queue.pop("ann", 0) is None
+    queue.push("x")
+    assert queue.pop("ann", 0, ack=pop(queue)) is None
 
 
 # --- ack and nack ----------------------------------------------------------------------------------------------------
@@ -251,6 +253,7 @@ def test_the_item_in_hand_is_acknowledged_by_the_pop_of_the_next_in_one_commit(q
     assert following.id == second
     done, leased = queue.engine.events(before)
     assert (done.type, done.stream, leased.type) == ("completed", f"task/{first}", "leased")
+    assert (following.lease.ttl_ms, following.lease.owner) == (VISIBILITY_MS, "ann")
     assert queue.pop("ann", 0, ack=following) is None
     assert states(queue) == {"completed": 2}
 
@@ -267,6 +270,9 @@ def test_who_has_lost_the_item_in_hand_is_told_and_holds_no_other(queue: Queue, 
     with pytest.raises(LeaseLost) as refusal:
         queue.pop("ann", 0, ack=item)
     assert refusal.value.task == first
+    # Only a loss that nobody could foresee costs the next item a return.
+    seen = [event.type for event in queue.engine.history(second)]
+    assert seen == (["created", "leased", "released"] if how == "somebody took it" else ["created"])
     assert pop(queue).id == second
 
 
@@ -277,6 +283,27 @@ def test_a_loop_acknowledges_each_item_when_it_asks_for_the_next(queue: Queue) -
         seen.append(item.payload)
         assert (queue.in_flight(), states(queue).get("completed", 0)) == (1, len(seen) - 1)
     assert (seen, states(queue)) == ([1, 2, 3], {"completed": 3})
+
+
+def test_a_loop_without_end_waits_for_what_is_pushed_later(queue: Queue) -> None:
+    seen: list[Any] = []
+
+    def consume() -> None:
+        for item in queue.consume("ann"):
+            seen.append(item.payload)
+            if item.payload == "last":
+                queue.ack(item)
+                return
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    queue.push("first")
+    while states(queue).get("completed") is None:
+        # The first is acknowledged before the loop waits for the next.
+        threading.Event().wait(0.01)
+    queue.push("last")
+    consumer.join(30)
+    assert (seen, states(queue)) == (["first", "last"], {"completed": 2})
 
 
 def test_who_leaves_the_loop_gives_the_item_in_hand_back(queue: Queue) -> None:
@@ -369,6 +396,14 @@ def test_depth_and_in_flight_tell_what_waits_and_what_is_held(queue: Queue) -> N
     assert (queue.depth(), queue.in_flight()) == (2, 1)
     queue.ack(item)
     assert (queue.depth(), queue.in_flight()) == (2, 0)
+
+
+def test_what_is_over_in_another_queue_is_not_counted(queue: Queue, clock: ManualClock) -> None:
+    other = Queue(queue.engine, name="other", visibility_ms=VISIBILITY_MS)
+    other.push("x")
+    pop(other)
+    clock.advance(VISIBILITY_MS)
+    assert (queue.depth(), queue.in_flight(), other.depth(), other.in_flight()) == (0, 0, 1, 0)
 
 
 def test_what_was_pushed_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:

@@ -26,7 +26,22 @@ from tests.kernel.making import (
     retry_as_new,
 )
 
-CREATED = e.Created("build", "q", 3, 0, policy(), {"n": 1}, compensations=(UNDO,), tags={"team": "red"}, key="k")
+CREATED = e.Created(
+    "build",
+    "q",
+    3,
+    0,
+    policy(),
+    {"n": 1},
+    compensations=(UNDO,),
+    waiver="read only",
+    tags={"team": "red"},
+    affinity="gpu",
+    key="k",
+    parent="p",
+    correlation_id="c",
+    trace="00-1",
+)
 RUNNING = given(CREATED, acquire())
 LEFT = RUNNING.given(register(LATER_UNDO), quarantine())
 UNDOING = RUNNING.given(register(LATER_UNDO), fail(), acquire_undo())
@@ -86,6 +101,8 @@ def test_a_successor_is_the_same_work_due_now() -> None:
     event = created(ENDED["compensated"])
     assert (event.kind, event.queue, event.priority, event.payload) == ("build", "q", 3, {"n": 1})
     assert (event.policy, event.compensations, event.tags, event.key) == (policy(), (UNDO,), {"team": "red"}, "k")
+    assert (event.waiver, event.affinity, event.parent) == ("read only", "gpu", "p")
+    assert (event.correlation_id, event.trace) == ("c", "00-1")
     assert (event.predecessor, event.run_at_ms, event.to, event.inherited) == ("t", 50, State.PENDING, ())
 
 
@@ -108,6 +125,13 @@ def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.outcome) == (State.COMPENSATING, ["u1"], "failed")
     heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
+
+
+def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
+    """[COMP-7] [COMP-6]"""
+    stuck = RUNNING.given(cancel(now=True), acquire_undo(), quarantine())
+    heir = successor_of(stuck, UNDO)
+    heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("cancelled"))
 
 
 def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_first() -> None:

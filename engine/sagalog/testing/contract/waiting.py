@@ -56,6 +56,7 @@ class WaitContract(Contract):
         self.create("a", run_at_ms=self.clock.now_ms() + 700)
         self.create("b", run_at_ms=self.clock.now_ms() + 400)
         assert self.claimable_in_ms() == 400
+        assert self.claimable_in_ms("empty", "default") == 400
 
     def test_what_is_leased_can_be_claimed_when_its_lease_is_over_unless_that_has_no_end(self) -> None:
         self.create("a")
@@ -63,7 +64,7 @@ class WaitContract(Contract):
         assert self.claimable_in_ms() is None
         self.create("b")
         self.acquire("b")
-        assert self.claimable_in_ms() == TTL_MS
+        assert self.claimable_in_ms() == self.claimable_in_ms("empty", "default") == TTL_MS
 
     def test_what_owes_can_be_claimed_for_undoing_by_who_knows_its_kinds(self) -> None:
         self.create("a", compensations=[Compensation("remove")])
