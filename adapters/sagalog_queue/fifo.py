@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sagalog
 from sagalog import Engine, InvalidValue, Lease, LeaseLost, NotFound, Retry, SagalogError, Task
-from sagalog.door import check_integer, check_name
+from sagalog.door import check_integer, check_milliseconds, check_name, shown
 from sagalog.kernel.bounds import BUDGET_MAX, TIME_MS_MAX
 from sagalog.ports import Clock
 
@@ -99,7 +99,7 @@ class Queue:
     # --- items in -----------------------------------------------------------------------------------------------
 
     def push(self, payload: Any, *, id: str | None = None) -> str:
-        """Add an item at the end; its id. The same id again with the same payload adds nothing.
+        """Add an item at the end; its id. The same id again, with the same payload and settings, adds nothing.
 
         Raises:
             InvalidValue: the payload is no JSON of at most 1 MiB. AlreadyExists: the id has another payload.
@@ -127,28 +127,25 @@ class Queue:
         Raises:
             LeaseLost: the item to be acknowledged is not ours any more; then nothing is popped.
         """
+        check_milliseconds(timeout_ms, "timeout_ms")
         if ack is None:
             return self._pop(owner, timeout_ms)
-        if self._may_be_over(ack):
-            self.ack(ack)
+        try:
+            with self.engine.batch() as batch:
+                batch.complete(self._lease(ack))
+                batch.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND])
+        except NotFound:
+            # Nobody knows the item: no harm is done.
             return self._pop(owner, timeout_ms)
-        with self.engine.batch(together=False) as batch:
-            batch.complete(self._lease(ack))
-            batch.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND])
-        acked, leases = batch.results
+        leases = batch.results[1]
         assert isinstance(leases, list)
-        if isinstance(acked, SagalogError):
-            for lease in leases:
-                # Its turn comes again: the caller hears of the lost one before it begins another.
-                lease.release("the item before it was lost")
-            raise acked
         return _item(leases[0]) if leases else self._pop(owner, timeout_ms)
 
     def consume(self, owner: str, timeout_ms: int | None = None) -> Iterator[Item]:
         """Items one after another; each is acknowledged when the next is asked for, in the commit that pops that one.
 
         Ends when none has come for `timeout_ms`; None: never. Whoever leaves the loop earlier, by `break` or an
-        exception, gives the item in hand back to the head of the queue, unless it was acknowledged before.
+        exception, hands the item in hand back to the head of the queue, unless it was acknowledged before.
 
         Raises:
             LeaseLost: the item in hand was not ours any more when the next was asked for.
@@ -160,7 +157,7 @@ class Queue:
                 yield item
             except GeneratorExit:
                 with suppress(SagalogError):
-                    self.nack(item, reason="its consumer has left")
+                    self.hand_back(item, "its consumer has left")
                 raise
             item = self.pop(owner, wait_ms, ack=item)
 
@@ -192,6 +189,9 @@ class Queue:
         Raises:
             LeaseLost, InvalidValue: as `ack`.
         """
+        if type(requeue) is not bool:
+            raise InvalidValue(f"requeue: expected True or False, found {shown(requeue)}", path="requeue")
+        check_milliseconds(delay_ms, "delay_ms")
         lease = self._lease_of(item)
         if lease is None:
             return False
@@ -200,6 +200,17 @@ class Queue:
                 lease.release(reason, self.engine.now_ms() + delay_ms if delay_ms else None)
             else:
                 lease.fail(reason or "dropped")
+            return True
+        return False
+
+    def hand_back(self, item: Item, reason: str) -> bool:
+        """Back to the head of the queue, through no fault of the item's, so that it counts as no return.
+
+        For who is told to stop before it is done. Whether there is such an item; raises as `ack`.
+        """
+        with suppress(NotFound):
+            # A failure of the surroundings; of those items have no budget.
+            self._lease(item).retry(reason, run_at_ms=self.engine.now_ms(), budget="transient")
             return True
         return False
 
@@ -246,8 +257,10 @@ class Queue:
 
     def quarantined(self, limit: int | None = None) -> list[Task]:
         """Items that came back too often and were not pushed again, oldest first; `reason` and `error` tell why."""
-        found = [task for task in self.engine.find(queue=self.name, state="quarantined") if task.successor is None]
-        return found[:limit]
+        if limit is not None:
+            check_integer(limit, "limit", 0, TIME_MS_MAX)
+        ended = self.engine.find(queue=self.name, kind=KIND, state="quarantined")
+        return [task for task in ended if task.successor is None][:limit]
 
     def push_again(self, id: str) -> str:
         """Add an item that was quarantined or dropped at the end, with its returns counted from 0; its new id.
@@ -283,10 +296,6 @@ class Queue:
         raise InvalidValue(
             f"item: expected the Item that pop gave, found the id {item!r}: acknowledging needs its lease", path="item"
         )
-
-    def _may_be_over(self, item: Item) -> bool:
-        expires_ms = item.lease.expires_ms
-        return expires_ms is not None and self.engine.now_ms() >= expires_ms
 
     def _count(self, state: str) -> int:
         return self.engine.counts(self.name).get(self.name, {}).get(state, 0)

@@ -136,13 +136,11 @@ class Batch:
         purpose: Purpose = "work",
         request: str | None = None,
     ) -> None:
-        """Record a claim with the arguments of `Engine.claim`; it finds what earlier commands of the batch made ready.
+        """Record a claim with the arguments of `Engine.claim`.
 
-        Raises:
-            Rejected: in a batch that is carried out together, which a claim could only follow and not be part of.
+        In a batch that is carried out together it comes last: it leases nothing if a command before it is refused, and
+        nothing that the batch itself has written. In any other it finds what earlier commands made ready.
         """
-        if self._together:
-            raise Rejected("a claim is never part of all or none: use engine.batch(together=False)")
         self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request))
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
@@ -213,6 +211,8 @@ class Batch:
     def _append(self, entry: Entry) -> None:
         if not self._is_open:
             raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
+        if self._together and self._entries and isinstance(self._entries[-1], Asked):
+            raise Rejected("the claim of a batch that is carried out together comes last; or use batch(together=False)")
         if len(self._entries) >= bounds.BATCH_COMMANDS_MAX:
             raise OverBound(
                 f"a batch holds at most {bounds.BATCH_COMMANDS_MAX} commands; use several",

@@ -144,9 +144,10 @@ class Engine(Leasing):
         """Commands that are carried out in one commit when the `with` block ends without an exception.
 
         Args:
-            together: True: all or none, as one unit, and the first refusal is raised. False: each command stands or
-                falls by itself, in the order given, and `results` holds its refusal in the place of its answer; such a
-                batch may also claim, so that what is done is settled and what comes next is leased in one commit.
+            together: True: all or none, as one unit, and the first refusal is raised; a claim may come last, of what
+                the batch itself has not written. False: each command stands or falls by itself, in the order given,
+                and `results` holds its refusal in the place of its answer. So what is done is settled and what comes
+                next is leased in one commit.
         """
         if type(together) is not bool:
             raise InvalidValue(f"together: expected True or False, found {shown(together)}", path="together")
@@ -260,8 +261,14 @@ class Engine(Leasing):
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
         steps = [entry for entry in entries if isinstance(entry, Step)]
-        tasks: list[Any] = answered(self._store.commit((units.writing(steps, together=True),))[0])
-        return tasks
+        asked = entries[-1]
+        if isinstance(asked, Step):
+            done: list[Any] = answered(self._store.commit((units.writing(steps, together=True),))[0])
+            return done
+        upkeep, _ = claim_units(asked)
+        settling = units.settling(steps, asked.claim, asked.owner, asked.ttl_ms, asked.request)
+        tasks, claimed = answered(self._store.commit((upkeep, settling))[1])
+        return [*tasks, claimed.tasks]
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
         """One commit, a unit for each entry: its Task, the tasks that it claimed, or its refusal."""

@@ -157,7 +157,8 @@ class Leasing(Upkeep, Desk):
             with self._store.read() as snapshot:
                 due_ms = snapshot.claimable_ms(asked.claim)
             in_ms = None if due_ms is None else due_ms - self._clock.now_ms()
-            if in_ms is not None and in_ms <= 0 and (leases := self._claim(asked)):
+            is_due = (in_ms is not None and in_ms <= 0) or self._end_unseen(asked.claim.queues)
+            if is_due and (leases := self._claim(asked)):
                 return leases
             left_ms = wait_ms - (self._clock.monotonic_ms() - started_ms)
             if left_ms <= 0:

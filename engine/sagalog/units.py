@@ -63,12 +63,14 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
         tasks = _all_or_none(desk, steps) if together else [desk.carry_out(step) for step in steps]
         return Decided(desk.appends(), tasks)
 
-    return Unit(run, tasks=tuple(dict.fromkeys(id for step in steps for id in _written_by(step.command))))
+    return Unit(run, tasks=_written_by(steps))
 
 
-def _written_by(command: c.Command) -> tuple[str, ...]:
-    """The tasks that a command may write."""
-    return (command.task, command.successor) if isinstance(command, c.RetryAsNew) else (command.task,)
+def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The tasks that these may write."""
+    ids = [step.command.task for step in steps]
+    ids += [step.command.successor for step in steps if isinstance(step.command, c.RetryAsNew)]
+    return tuple(dict.fromkeys(ids))
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -83,28 +85,25 @@ def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) 
 
     def run(view: View) -> Decided:
         desk = _Desk(view)
-        if request is not None and (repeated := desk.claimed_before(request, claim, owner, ttl_ms)) is not None:
-            return Decided((), Claimed(repeated))
-        leased: list[Task] = []
-        unreadable: list[str] = []
-        put_aside = False
-        for task in view.claimed:
-            if not next_lease_fits(task):
-                # [BOUND-2] It would be refused at the head of every claim for ever.
-                desk.tend(c.Tend(task=task.id), task)
-                put_aside = True
-                continue
-            command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
-            try:
-                leased.append(desk.decide(Step(command, actor=owner, request=request), task))
-            except Corrupt:
-                # [LOG-5] One damaged task never stops the others.
-                desk.forget(task.id)
-                unreadable.append(task.id)
-                put_aside = True
-        return Decided(desk.appends(), Claimed(leased, put_aside), tuple(unreadable))
+        claimed, unreadable = desk.claim(claim, owner, ttl_ms, request)
+        return Decided(desk.appends(), claimed, unreadable)
 
     return Unit(run, claim=claim)
+
+
+def settling(steps: Sequence[Step], claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
+    """A unit that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
+
+    The claim selects from what was there before the steps, and takes nothing that they have written.
+    """
+
+    def run(view: View) -> Decided:
+        desk = _Desk(view)
+        tasks = _all_or_none(desk, steps)
+        claimed, unreadable = desk.claim(claim, owner, ttl_ms, request)
+        return Decided(desk.appends(), (tasks, claimed), unreadable)
+
+    return Unit(run, tasks=_written_by(steps), claim=claim)
 
 
 def upkeep(due: Due) -> Unit:
@@ -250,6 +249,33 @@ class _Desk:
         assert task is not None
         after = self._take(task, decision, Step(command))
         return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+
+    def claim(
+        self, claim: Claim, owner: str, ttl_ms: int | None, request: str | None
+    ) -> tuple[Claimed, tuple[str, ...]]:
+        """Lease what the view's claim selects; what it came to, and the ids of tasks that cannot be read."""
+        if request is not None and (repeated := self.claimed_before(request, claim, owner, ttl_ms)) is not None:
+            return Claimed(repeated), ()
+        leased: list[Task] = []
+        unreadable: list[str] = []
+        put_aside = False
+        for task in self._view.claimed:
+            if task.id in self._folds:
+                continue
+            if not next_lease_fits(task):
+                # [BOUND-2] It would be refused at the head of every claim for ever.
+                self.tend(c.Tend(task=task.id), task)
+                put_aside = True
+                continue
+            command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
+            try:
+                leased.append(self.decide(Step(command, actor=owner, request=request), task))
+            except Corrupt:
+                # [LOG-5] One damaged task never stops the others.
+                self.forget(task.id)
+                unreadable.append(task.id)
+                put_aside = True
+        return Claimed(leased, put_aside), tuple(unreadable)
 
     def claimed_before(self, request: str, claim: Claim, owner: str, ttl_ms: int | None) -> list[Task] | None:
         """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4] [REPEAT-6]"""

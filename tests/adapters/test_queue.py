@@ -270,10 +270,20 @@ def test_who_has_lost_the_item_in_hand_is_told_and_holds_no_other(queue: Queue, 
     with pytest.raises(LeaseLost) as refusal:
         queue.pop("ann", 0, ack=item)
     assert refusal.value.task == first
-    # Only a loss that nobody could foresee costs the next item a return.
-    seen = [event.type for event in queue.engine.history(second)]
-    assert seen == (["created", "leased", "released"] if how == "somebody took it" else ["created"])
+    assert [event.type for event in queue.engine.history(second)] == ["created"]
     assert pop(queue).id == second
+
+
+def test_an_unknown_item_in_hand_is_harmless(queue: Queue) -> None:
+    id = queue.push(1)
+    with open_queue("memory:") as elsewhere:
+        elsewhere.push("x")
+        unknown = pop(elsewhere)
+    item = queue.pop("ann", 0, ack=unknown)
+    assert item is not None
+    assert (item.id, item.attempts) == (id, 1)
+    with pytest.raises(InvalidValue, match="item"):
+        queue.pop("ann", 0, ack=id)  # type: ignore[arg-type]
 
 
 def test_a_loop_acknowledges_each_item_when_it_asks_for_the_next(queue: Queue) -> None:
@@ -318,6 +328,16 @@ def test_who_leaves_the_loop_gives_the_item_in_hand_back(queue: Queue) -> None:
         work()
     # What the exception's traceback has kept alive is gone by now.
     assert (pop(queue).payload, states(queue)["completed"]) == (2, 1)
+
+
+def test_however_often_a_consumer_leaves_the_item_in_hand_is_no_poison(open_: OpenQueue) -> None:
+    queue = open_(returns_max=2)
+    id = queue.push("x")
+    for _ in range(5):
+        for item in queue.consume("ann", 0):
+            assert item.id == id
+            break
+    assert (pop(queue).attempts, queue.quarantined()) == (6, [])
 
 
 def test_who_acknowledges_and_then_leaves_gives_nothing_back(queue: Queue) -> None:
@@ -385,6 +405,32 @@ def test_what_was_dropped_may_be_pushed_again_and_what_waits_or_is_done_may_not(
         queue.push_again(waiting)
     with pytest.raises(NotFound):
         queue.push_again("nobody")
+
+
+@pytest.mark.parametrize(
+    "given", [{"delay_ms": -1}, {"delay_ms": 1.5}, {"delay_ms": "5"}, {"delay_ms": None}, {"requeue": None}]
+)
+def test_a_nack_that_says_nonsense_is_refused_by_name_and_the_item_stays_held(
+    queue: Queue, given: dict[str, Any]
+) -> None:
+    queue.push("x")
+    with pytest.raises(InvalidValue) as refusal:
+        queue.nack(pop(queue), **given)
+    assert (refusal.value.path, queue.in_flight()) == (next(iter(given)), 1)
+
+
+@pytest.mark.parametrize("timeout_ms", [-1, 1.5, None, True])
+def test_a_pop_that_is_to_wait_for_nonsense_is_refused_by_name(queue: Queue, timeout_ms: Any) -> None:
+    with pytest.raises(InvalidValue, match="timeout_ms"):
+        queue.pop("ann", timeout_ms)
+
+
+def test_only_items_are_listed_as_quarantined(queue: Queue) -> None:
+    queue.engine.create("build", id="foreign", queue=queue.name)
+    queue.engine.quarantine("foreign", "odd")
+    assert queue.quarantined() == []
+    with pytest.raises(InvalidValue, match="limit"):
+        queue.quarantined(-1)
 
 
 # --- stores ----------------------------------------------------------------------------------------------------------

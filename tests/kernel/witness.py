@@ -108,7 +108,7 @@ class Witness(NamedTuple):
         within = maximum is None or self.spent.count(self._of_purpose("expired")) < maximum
         _expect(within, "budget_overrun", event)
         begun = self._replace(open=event.fence, top=event.fence)
-        return begun if self.top else begun._replace(planned=(), owed=(*self.planned, *self.owed))
+        return begun if self.undoing else begun._replace(planned=(), owed=(*self.planned, *self.owed))
 
     def _see_end(self, event: e.Recordable) -> Witness:
         """[COMP-2] [COMP-3] [COMP-6] How the forward work or the whole task ends."""

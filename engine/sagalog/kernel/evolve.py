@@ -133,7 +133,7 @@ def _settle(task: TaskFold, id: str, status: Any, done_fence: int, name: str, ve
 
 
 def _owe_planned(task: TaskFold) -> None:
-    """[COMP-1] What was planned is owed from the first lease on."""
+    """[COMP-1] What was planned is owed from the first lease for work on; where no work begins it never is."""
     task.compensations = {
         id: CompensationRecord(r.kind, r.version, r.index, "owed", r.fence) if r.status == "planned" else r
         for id, r in task.compensations.items()
@@ -169,7 +169,7 @@ def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
         raise _damaged(task, "leased", version, f"fence {event.fence} is not next after {task.leases} leases")
     if event.purpose != ("undo" if task.state is State.COMPENSATING else "work"):
         raise _damaged(task, "leased", version, f"its purpose is {event.purpose}")
-    if task.leases == 0 and task.compensations:
+    if task.leases == 0 and task.compensations and event.purpose == "work":
         _owe_planned(task)
     task.leases += 1
     task.lease = LeaseRecord(

@@ -202,13 +202,13 @@ class _Books:
         self.standing: dict[str, str] = {}
 
     def owe(self, event: e.Recordable) -> None:
-        """Enter what an event brings. Planned ones are owed from the first lease on, inherited ones at once."""
+        """Enter what an event brings. Planned ones are owed once work begins, inherited ones at once."""
         if isinstance(event, e.Created):
             # What a successor plans that only undoes is for its own successors.
             planned = () if event.to is State.COMPENSATING else event.compensations
             self.standing = {one.id or "": "planned" for one in planned}
             self.standing.update((one.id or "", "owed") for one in event.inherited)
-        elif isinstance(event, e.Leased):
+        elif isinstance(event, e.Leased) and event.purpose == "work":
             self.standing = {id: "owed" if stands == "planned" else stands for id, stands in self.standing.items()}
         elif isinstance(event, e.CompensationRegistered):
             self.standing.setdefault(event.id, "owed")

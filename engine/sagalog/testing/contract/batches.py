@@ -175,14 +175,43 @@ class BatchContract(Contract):
         answer = ask()
         assert self.writes_nothing(ask) == answer
 
-    def test_a_claim_is_no_part_of_all_or_none(self) -> None:
-        self.create("a")
-        try:
-            with self.engine.batch() as batch:
-                batch.cancel("a")
+    def test_a_batch_that_is_carried_out_together_may_end_with_a_claim(self) -> None:
+        self.create("a", "b", "c")
+        [lease] = self.claim()
+        with self.engine.batch() as batch:
+            batch.complete(lease)
+            batch.cancel("b")
+            batch.claim("default", owner="ann", ttl_ms=TTL_MS, limit=2)
+        done, cancelled, leases = batch.results
+        assert isinstance(done, Task)
+        assert isinstance(cancelled, Task)
+        assert isinstance(leases, list)
+        # Of what stood there before, and nothing that the batch itself has written.
+        assert (done.state, cancelled.state, ids(leases)) == ("completed", "cancelled", ["c"])
+        assert leases[0].heartbeat().owner == "ann"
+        self.sound()
+
+    def test_where_a_command_is_refused_the_claim_behind_it_leases_nothing(self) -> None:
+        self.create("a", "b")
+        [lease] = self.claim()
+        self.engine.quarantine("a", "odd")
+        batch = self.engine.batch()
+
+        def settle_and_claim() -> None:
+            with batch:
+                batch.complete(lease)
                 batch.claim("default", owner="ann", ttl_ms=TTL_MS)
-        except Rejected as refusal:
-            assert "together=False" in refusal.message
-        else:
-            raise AssertionError("a claim was taken into a batch that is carried out together")
-        assert self.get("a").state == "pending"
+
+        assert self.refused(LeaseLost, settle_and_claim).fields["command"] == 0
+        assert self.types("b") == ["created"]
+
+    def test_nothing_follows_the_claim_of_a_batch_that_is_carried_out_together(self) -> None:
+        self.create("a")
+        batch = self.engine.batch()
+
+        def claim_and_cancel() -> None:
+            with batch:
+                batch.claim("default", owner="ann", ttl_ms=TTL_MS)
+                batch.cancel("a")
+
+        assert "comes last" in self.refused(Rejected, claim_and_cancel).message

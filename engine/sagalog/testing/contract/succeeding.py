@@ -92,6 +92,18 @@ class SuccessorContract(Contract):
         assert self.engine.cancel(heir.id).state == "compensating"
         assert ids(self.claim(purpose="undo")) == [heir.id]
 
+    def test_what_a_successor_only_planned_is_never_undone_if_its_work_never_began(self) -> None:
+        self.left("a")
+        self.engine.note("a", "removed by hand", settles=["remove"])
+        heir = self.engine.retry_as_new("a")
+        assert [(one.id, one.status) for one in heir.compensations] == [("remove", "planned"), ("close", "owed")]
+        self.engine.cancel(heir.id)
+        (undo,) = self.claim(purpose="undo", kinds=["close"])
+        assert [one.id for one in undo.task.owed] == ["close"]
+        undo.compensation_done("close")
+        assert self.get(heir.id).state == "compensated"
+        self.sound()
+
     def test_where_only_the_undo_was_left_it_is_all_the_successor_does(self) -> None:
         self.create("a", compensations=[REMOVE], retry=Retry(undo_attempts_max=1))
         self.acquire("a").fail("no way on")

@@ -101,6 +101,17 @@ class WaitContract(Contract):
         self.clock.advance(10)
         assert ids(found()) == ["a"]
 
+    def test_a_claim_that_waits_takes_over_from_the_dead_though_the_clock_has_stepped_back(self) -> None:
+        """[TIME-3]"""
+        self.create("a")
+        self.acquire("a", owner="bob")
+        self.clock.step(-_LONG_MS)
+        assert self.claim(owner="eve") == []
+        found = self.waiting(owner="eve")
+        self.clock.advance(TTL_MS)
+        [lease] = found()
+        assert (lease.owner, self.types("a")[2]) == ("eve", "lease_expired")
+
     def test_of_two_that_wait_one_gets_what_there_is(self) -> None:
         first, second = self.waiting(), self.waiting()
         self.create("a")
