@@ -126,7 +126,7 @@ class Worker:
                 continue
             self._done, timeout_ms = None, _POP_MS
             if item is not None and self._signals.stops:
-                self._give_back(item, "its worker was told to stop", 0)
+                self._hand_back(item, "its worker was told to stop")
                 return None
             if item is not None or (self._plan.until_empty and not self._queue.depth()):
                 return item
@@ -138,7 +138,8 @@ class Worker:
             command = Command(self._plan.words, self._input(item), _variables(item))
         except OSError as error:
             said = f"{self._plan.words[0]!r} cannot be started: {error.strerror}"
-            self._settle(item, lambda held: self._queue.nack(held, reason=said))
+            # Not the item's fault: a word mistyped shall quarantine nothing.
+            self._settle(item, lambda held: self._queue.hand_back(held, said))
             if error.errno in _NO_COMMAND:
                 raise click.UsageError(f"COMMAND: {said}; item {item.id} was given back") from error
             raise
@@ -147,9 +148,9 @@ class Worker:
         if turn.is_lost:
             self._session.note("lost", f"item {item.id} was lost, and its command ended")
         elif turn.is_stopped:
-            self._give_back(turn.item, "its worker was stopped", 0)
+            self._hand_back(turn.item, "its worker was stopped")
         elif status:
-            self._give_back(turn.item, ended_by(status), self._plan.delay_ms)
+            self._give_back(turn.item, ended_by(status))
         else:
             self._done = turn.item
 
@@ -158,11 +159,20 @@ class Worker:
             return f"{item.payload}\n".encode()
         return f"{shapes.encode(item.payload)}\n".encode()
 
-    def _give_back(self, item: Item, reason: str, delay_ms: int) -> None:
-        if self._settle(item, lambda held: self._queue.nack(held, reason=reason, delay_ms=delay_ms)):
-            task = self._queue.engine.get(item.id)
-            state = "gone" if task is None else task.state
-            self._session.note("given_back", f"item {item.id}: {reason}; it is {state}")
+    def _give_back(self, item: Item, reason: str) -> None:
+        """Its command failed: that counts as a return."""
+        if self._settle(item, lambda held: self._queue.nack(held, reason=reason, delay_ms=self._plan.delay_ms)):
+            self._remark_return(item, reason)
+
+    def _hand_back(self, item: Item, reason: str) -> None:
+        """Its worker stops, through no fault of the item's."""
+        if self._settle(item, lambda held: self._queue.hand_back(held, reason)):
+            self._remark_return(item, reason)
+
+    def _remark_return(self, item: Item, reason: str) -> None:
+        task = self._queue.engine.get(item.id)
+        state = "gone" if task is None else task.state
+        self._session.note("given_back", f"item {item.id}: {reason}; it is {state}")
 
     def _settle(self, item: Item, verb: Callable[[Item], bool]) -> bool:
         try:

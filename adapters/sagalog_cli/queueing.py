@@ -194,7 +194,7 @@ def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int
         except BaseException:
             # Nobody knows that they hold it.
             with suppress(SagalogError):
-                queue.nack(item, reason="whoever popped it did not get it")
+                queue.hand_back(item, "whoever popped it did not get it")
             raise
 
 

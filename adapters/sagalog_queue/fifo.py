@@ -35,19 +35,23 @@ class Item:
     id         of the task behind it, as `push` gave it
     payload    JSON, as it was pushed
     attempts   how often it was popped, this time included
+    store_id   of the store that it was popped from; to any other it is unknown
     lease      the right to work on it; `lease.fence` tells the outside world which pop is the late one
     """
 
     id: str
-    payload: Any
+    payload: Any = field(compare=False)
     attempts: int
+    store_id: str = field(repr=False)
     lease: Lease = field(compare=False, repr=False)
 
 
 class Queue:
     """A queue in a store; safe to share between threads, and its store between processes. A context manager.
 
-    Every call may raise `Unavailable` (nothing was written: repeat), `Unknown` (repeat it) or `Corrupt`.
+    Every call may raise `Unavailable` (nothing was written: repeat it), `Corrupt`, or `Unknown` (it may have been
+    written). Then `ack`, `nack` without a delay and a `push` under an id are repeated as they are; the error of one
+    without an id names that to repeat it with. What a `pop` may have popped comes back when its visibility is over.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Queue:
             name: the engine's queue; no other tasks should wait in it.
             visibility_ms: how long a popped item is its holder's without a heartbeat; None: until it is acked or
                 nacked, even if its holder has died.
-            returns_max: an item that is nacked, or not acked in time, so many times is quarantined; None: never.
+            returns_max: an item that was nacked so many times, or so many times not acked in time, is quarantined;
+                each of the two is counted by itself. None: never.
 
         Raises:
             InvalidValue: naming the setting.
@@ -139,16 +144,18 @@ class Queue:
             return self._pop(owner, timeout_ms)
         leases = batch.results[1]
         assert isinstance(leases, list)
-        return _item(leases[0]) if leases else self._pop(owner, timeout_ms)
+        return self._item(leases[0]) if leases else self._pop(owner, timeout_ms)
 
     def consume(self, owner: str, timeout_ms: int | None = None) -> Iterator[Item]:
         """Items one after another; each is acknowledged when the next is asked for, in the commit that pops that one.
 
         Ends when none has come for `timeout_ms`; None: never. Whoever leaves the loop earlier, by `break` or an
-        exception, hands the item in hand back to the head of the queue, unless it was acknowledged before.
+        exception, hands the item in hand back to the head of the queue, unless it was acknowledged before. (Python
+        tells an iterator that it was left when nobody names it any more; who has given it a name calls its `close`.)
 
         Raises:
-            LeaseLost: the item in hand was not ours any more when the next was asked for.
+            LeaseLost: the item in hand was not ours any more when the next was asked for. As after `Unavailable` and
+                `Unknown` the loop is over then: begin another, and acknowledge what is done yourself.
         """
         wait_ms = TIME_MS_MAX if timeout_ms is None else timeout_ms
         item = self.pop(owner, wait_ms)
@@ -220,7 +227,7 @@ class Queue:
         Raises:
             LeaseLost: it is not ours any more; stop working on it.
         """
-        return _item(self._lease(item).heartbeat(visibility_ms))
+        return self._item(self._lease(item).heartbeat(visibility_ms))
 
     def resume(self, id: str, fence: int) -> Item | None:
         """An item that was popped before, taken up by its id and fence as another process of its holder does.
@@ -235,7 +242,7 @@ class Queue:
         if task is None or task.kind != KIND:
             return None
         try:
-            return _item(self.engine.resume(id, fence))
+            return self._item(self.engine.resume(id, fence))
         except NotFound as error:
             raise LeaseLost(
                 f"item {id!r} was never popped under fence {fence} (newest fence {task.fence}) and is {task.state}",
@@ -268,8 +275,11 @@ class Queue:
         A second time gives the same id. The old item stays as it is and names the new one.
 
         Raises:
-            NotFound. WrongState: it has not ended, or was acknowledged.
+            NotFound: there is no such item. WrongState: it has not ended, or was acknowledged.
         """
+        task = self.engine.get(id)
+        if task is not None and task.kind != KIND:
+            raise NotFound(f"there is no item {id!r}: that is a task of kind {task.kind!r}", task=id)
         return self.engine.retry_as_new(id).id
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -279,23 +289,31 @@ class Queue:
 
     def _pop(self, owner: str, timeout_ms: int) -> Item | None:
         leases = self.engine.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND], wait_ms=timeout_ms)
-        return _item(leases[0]) if leases else None
+        return self._item(leases[0]) if leases else None
 
     def _lease(self, item: Item) -> Lease:
         """The lease of an item, which may have been popped through another handle on the same store."""
         if not isinstance(item, Item):
             raise InvalidValue(f"item: expected the Item that pop gave, found {type(item).__name__}", path="item")
+        if item.store_id != self.engine.store_id:
+            # Ids are unique in a store only: here it may be somebody else's.
+            raise NotFound(f"item {item.id!r} was popped from another store; give it back there", task=item.id)
         return Lease(item.lease.task, self.engine)
 
     def _lease_of(self, item: Item | str) -> Lease | None:
         """The lease of an item; None for an id that nobody knows."""
         if not isinstance(item, str):
-            return self._lease(item)
+            with suppress(NotFound):
+                return self._lease(item)
+            return None
         if self.engine.get(item) is None:
             return None
         raise InvalidValue(
             f"item: expected the Item that pop gave, found the id {item!r}: acknowledging needs its lease", path="item"
         )
+
+    def _item(self, lease: Lease) -> Item:
+        return Item(lease.task.id, lease.task.payload, lease.task.leases, self.engine.store_id, lease)
 
     def _count(self, state: str) -> int:
         return self.engine.counts(self.name).get(self.name, {}).get(state, 0)
@@ -344,10 +362,6 @@ def _check(name: object, visibility_ms: object, returns_max: object) -> None:
         check_integer(visibility_ms, "visibility_ms", 1, TIME_MS_MAX // 2)
     if returns_max is not None:
         check_integer(returns_max, "returns_max", 1, BUDGET_MAX)
-
-
-def _item(lease: Lease) -> Item:
-    return Item(lease.task.id, lease.task.payload, lease.task.leases, lease)
 
 
 def _many(payloads: Iterable[Any]) -> Iterable[Any]:

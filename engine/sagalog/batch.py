@@ -140,6 +140,7 @@ class Batch:
 
         In a batch that is carried out together it comes last: it leases nothing if a command before it is refused, and
         nothing that the batch itself has written. In any other it finds what earlier commands made ready.
+        It looks once: where it has to put a task aside, another claim may find what stands behind that.
         """
         self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request))
 

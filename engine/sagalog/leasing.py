@@ -114,8 +114,10 @@ class Leasing(Upkeep, Desk):
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:
             return []
-        leases = self._claim(asked)
-        return leases if leases or not wait_ms else self._claim_later(asked, wait_ms)
+        claimed = self._claim(asked)
+        if claimed.tasks or claimed.repeated or not wait_ms:
+            return [Lease(task, self) for task in claimed.tasks]
+        return self._claim_later(asked, wait_ms)
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
@@ -141,13 +143,13 @@ class Leasing(Upkeep, Desk):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _claim(self, asked: Asked) -> list[Lease]:
+    def _claim(self, asked: Asked) -> units.Claimed:
         """What is there to be leased now."""
         writes = claim_units(asked)
-        claimed = answered(self._store.commit(writes)[1])
+        claimed: units.Claimed = answered(self._store.commit(writes)[1])
         while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
             claimed = answered(self._store.commit(writes)[1])
-        return [Lease(task, self) for task in claimed.tasks]
+        return claimed
 
     def _claim_later(self, asked: Asked, wait_ms: int) -> list[Lease]:
         """Wait until there may be something to lease, and lease it; none when the time is over."""
@@ -158,8 +160,8 @@ class Leasing(Upkeep, Desk):
                 due_ms = snapshot.claimable_ms(asked.claim)
             in_ms = None if due_ms is None else due_ms - self._clock.now_ms()
             is_due = (in_ms is not None and in_ms <= 0) or self._end_unseen(asked.claim.queues)
-            if is_due and (leases := self._claim(asked)):
-                return leases
+            if is_due and (tasks := self._claim(asked).tasks):
+                return [Lease(task, self) for task in tasks]
             left_ms = wait_ms - (self._clock.monotonic_ms() - started_ms)
             if left_ms <= 0:
                 return []

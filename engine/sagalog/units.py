@@ -74,10 +74,14 @@ def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them."""
+    """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them.
+
+    `repeated` if its request is on record, so that it never leases anything new.
+    """
 
     tasks: list[Task]
     again: bool = False
+    repeated: bool = False
 
 
 def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
@@ -255,7 +259,7 @@ class _Desk:
     ) -> tuple[Claimed, tuple[str, ...]]:
         """Lease what the view's claim selects; what it came to, and the ids of tasks that cannot be read."""
         if request is not None and (repeated := self.claimed_before(request, claim, owner, ttl_ms)) is not None:
-            return Claimed(repeated), ()
+            return Claimed(repeated, repeated=True), ()
         leased: list[Task] = []
         unreadable: list[str] = []
         put_aside = False

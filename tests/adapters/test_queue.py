@@ -171,6 +171,25 @@ def test_unknown_items_are_harmless(queue: Queue) -> None:
     assert queue.engine.newest_position() == 1
 
 
+def test_an_item_of_another_store_says_nothing_of_one_of_the_same_id(queue: Queue) -> None:
+    queue.push("x", id="job")
+    with open_queue("memory:") as elsewhere:
+        elsewhere.push("x", id="job")
+        foreign = pop(elsewhere)
+    pop(queue)
+    assert (queue.ack(foreign), queue.nack(foreign), queue.hand_back(foreign, "x")) == (False, False, False)
+    assert queue.pop("ann", 0, ack=foreign) is None
+    with pytest.raises(NotFound):
+        queue.heartbeat(foreign)
+    assert queue.in_flight() == 1
+
+
+def test_items_can_be_kept_in_sets_whatever_their_payload(queue: Queue) -> None:
+    queue.push({"n": 1})
+    item = pop(queue)
+    assert {item, item} == {item}
+
+
 def test_an_id_does_not_acknowledge_what_somebody_holds(queue: Queue) -> None:
     id = queue.push("x")
     pop(queue)
@@ -403,8 +422,11 @@ def test_what_was_dropped_may_be_pushed_again_and_what_waits_or_is_done_may_not(
     queue.ack(pop(queue))
     with pytest.raises(WrongState):
         queue.push_again(waiting)
-    with pytest.raises(NotFound):
-        queue.push_again("nobody")
+    queue.engine.create("build", id="foreign", queue=queue.name)
+    queue.engine.quarantine("foreign", "odd")
+    for id in ("nobody", "foreign"):
+        with pytest.raises(NotFound):
+            queue.push_again(id)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,21 @@ class WaitContract(Contract):
         assert self.claimable_in_ms(purpose="undo", kinds=frozenset({"close"})) is None
         assert self.claimable_in_ms() is None
 
+    def test_of_several_times_the_earliest_counts_whatever_it_is_of(self) -> None:
+        self.create("a", queue="left", run_at_ms=self.clock.now_ms() + TTL_MS + 100)
+        self.create("b", queue="left")
+        self.acquire("b")
+        self.create("c", queue="right", run_at_ms=self.clock.now_ms() + 300)
+        assert self.claimable_in_ms("left") == TTL_MS
+        assert self.claimable_in_ms("left", "right") == self.claimable_in_ms("right", "left") == 300
+
+    def test_a_claim_of_no_kinds_and_a_repeated_one_have_nothing_to_wait_for(self) -> None:
+        self.create("a", "b")
+        [lease] = self.claim(request="r")
+        lease.complete()
+        assert self.writes_nothing(self.claim, kinds=[], wait_ms=_LONG_MS) == []
+        assert self.writes_nothing(self.claim, request="r", wait_ms=_LONG_MS) == []
+
     def test_a_claim_that_may_not_wait_comes_back_empty(self) -> None:
         self.create("a", queue="other")
         assert self.writes_nothing(self.claim, wait_ms=0) == []
