@@ -87,8 +87,8 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 VERBS: Final = (
     "acquire", "acquire_undo", "batch", "cancel", "claim", "claim_undo", "compensation_done", "compensation_failed",
     "complete", "create", "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "note",
-    "quarantine", "rebuild", "recover", "register", "release", "repeat", "retry attempt", "retry quota",
-    "retry as new", "retry transient", "wait", "waive",
+    "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt", "retry quota",
+    "retry as new", "retry transient", "settle and claim", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.testing.pairs import NewPlace, Side, Statistics
+from sagalog.testing.pairs import NewPlace, Side, Statistics, plain
 
 try:
     from hypothesis import HealthCheck, Phase, settings
@@ -240,6 +240,37 @@ class StoreMachine(Run):
             return batch.results
 
         self.run("batch", run)
+
+    @precondition(lambda self: self.pair.oracle.leases)
+    @rule(
+        commands=st.lists(st.tuples(st.sampled_from(sorted(draws.BATCHED)), draws.picks), max_size=3),
+        together=st.booleans(),
+        queues=draws.queues,
+        owner=draws.owners,
+        limit=st.integers(1, 3),
+    )
+    def settle_and_claim(self, commands: list[tuple[str, int]], together: bool, **given: Any) -> None:
+        """Several commands and a claim in one commit, all or none or each by itself."""
+        new, living = self.new_id(), self.pair.living() or [len(self.pair.oracle.leases) - 1]
+        ids = [new if name == "create" else self.task(pick) for name, pick in commands]
+
+        def run(side: Side) -> Any:
+            with side.engine.batch(together=together) as batch:
+                for (name, pick), id in zip(commands, ids, strict=True):
+                    draws.BATCHED[name](batch, id, side.leases[living[pick % len(living)]])
+                batch.claim(ttl_ms=draws.TTL_MS, **given)
+            return [
+                one for result in batch.results for one in (result if isinstance(result, list) else [plain(result)])
+            ]
+
+        self.run("settle and claim", run)
+
+    @precondition(lambda self: self.pair.oracle.leases)
+    @rule(pick=st.integers(0, 99))
+    def resume(self, pick: int) -> None:
+        """Another process takes up a lease by its fence, as it was when it was acquired."""
+        lease = self.pair.oracle.leases[pick % len(self.pair.oracle.leases)]
+        self.run("resume", lambda side: side.engine.resume(lease.task.id, lease.fence), crashes=False)
 
     # --- what is read -----------------------------------------------------------------------------------------
 
