@@ -91,7 +91,7 @@ class Engine(Leasing):
             queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: shares a cap.
             run_at_ms: not due before this time.
             retry: budgets and delays; the log records the whole policy.
-            compensations: planned undos, owed from the first lease on.
+            compensations: planned undos, owed from the first lease for work on.
             waive_compensation: why this task may fail without any.
             tags: names and values to find it by.
             correlation_id, parent, trace: where it belongs; a task's id, a W3C traceparent.

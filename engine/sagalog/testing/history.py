@@ -149,6 +149,7 @@ def _in_reverse(log: Sequence[Recorded]) -> Found:
 def _handed_over(log: Sequence[Recorded]) -> Found:
     """[TERM-2] [COMP-7] A successor owes at once what the note that names it hands over; a task has one at most."""
     created = {event.stream: event for event in log if isinstance(event.event, e.Created)}
+    inheriting = {event.stream for event in log if isinstance(event.event, e.Created) and event.event.inherited}
     named: dict[str, Recorded] = {}
     for stream in _tasks(log):
         succeeded = False
@@ -172,7 +173,7 @@ def _handed_over(log: Sequence[Recorded]) -> Found:
             if tuple(one.id for one in taken.inherited) != now.settles:
                 yield heir, f"it inherits {[one.id for one in taken.inherited]}, handed over was {list(now.settles)}"
     for name, heir in created.items():
-        if heir.event.inherited and name not in named:  # type: ignore[attr-defined]  # of Created only
+        if name in inheriting and name not in named:
             yield heir, "it inherits what nobody has handed over"
 
 
