@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagalog.projection import gate as gate_of
-from sagalog.projection import refold, refold_store
+from sagalog.projection import gate_afresh, refold, refold_store
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.view import UPDATE_STORE, Transaction
@@ -24,6 +23,7 @@ _FORGET_AMONG: Final = (
     "DELETE FROM tasks WHERE stream > ?1 AND stream <= ?2 "
     "AND stream NOT IN (SELECT number FROM streams WHERE number > ?1 AND number <= ?2 AND category = 'task')"
 )
+_FORGET_AWAITED: Final = "DELETE FROM awaited"
 _TAGS: Final = (
     "SELECT g.name, g.value, g.stream, s.id FROM tags g LEFT JOIN streams s ON s.number = g.stream "
     "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
@@ -37,6 +37,7 @@ FIRST_TAG: Final[Tag] = ("", "", 0)
 def begin(transaction: Transaction) -> int:
     """Remove what lies beyond all streams; the newest one's number: what comes after it is folded as it comes."""
     transaction.wrote = True
+    transaction.execute(_FORGET_AWAITED)
     newest = 0
     for (newest,) in transaction.execute(_NEWEST):
         transaction.execute(_FORGET, (newest,))
@@ -84,7 +85,8 @@ def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
     except rows.UNFOLDABLE:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
-    rows.save(execute, number, task, gate_of(task, now_ms), None)
+    rows.save(execute, number, task, gate_afresh(task, now_ms), None)
+    rows.await_tasks(execute, number, None, task)
     rows.tag(execute, number, task)
 
 

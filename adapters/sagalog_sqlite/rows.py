@@ -78,6 +78,15 @@ PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, expires_ms = NULL, renewed_ms = NULL"
 )
+INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
+DELETE_AWAITED: Final = "DELETE FROM awaited WHERE task = ? AND stream = ?"
+# [WAIT-3] Whoever waits for this task has to be looked at.
+WAKE: Final = (
+    "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
+)
+LOOKED_AT: Final = "UPDATE tasks SET gate = 'waiting' WHERE stream = ? AND gate = 'waking'"
+INSERT_BLOB: Final = "INSERT OR IGNORE INTO blobs(digest, data) VALUES (?, ?)"
+BLOB: Final = "SELECT data FROM blobs WHERE digest = ?"
 INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
 
 STORE: Final = "SELECT format, id, version, epoch FROM store"
@@ -97,6 +106,11 @@ class Loaded:
     def gate(self) -> str | None:
         """The gate as it is saved."""
         return None if self.row is None else self.row[7]
+
+    def stands_at(self, gate: str) -> None:
+        """Take note that its row was given another gate."""
+        assert self.row is not None
+        self.row = (*self.row[:7], gate, *self.row[8:])
 
 
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
@@ -158,6 +172,17 @@ def tag(execute: Execute, number: int, task: TaskFold) -> None:
     """Make a task findable by its tags, which never change."""
     for name, value in (task.tags or {}).items():
         execute(INSERT_TAG, (name, value, number))
+
+
+def await_tasks(execute: Execute, number: int, before: TaskFold | None, after: TaskFold) -> None:
+    """Keep who waits for whom in step with a fold that has changed."""
+    ended = () if before is None or before.waiting is None else before.waiting.after
+    begun = () if after.waiting is None else after.waiting.after
+    if ended != begun:
+        for id in ended:
+            execute(DELETE_AWAITED, (id, number))
+        for id in begun:
+            execute(INSERT_AWAITED, (id, number))
 
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:

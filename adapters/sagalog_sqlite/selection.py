@@ -29,6 +29,8 @@ READY_KINDS: Final = _distinct("kind", "gate = 'ready' AND queue = ?1")
 OWED: Final = _distinct("owed", "gate = 'undo' AND queue = ?1")
 QUEUES_LEASED: Final = _distinct("queue", "expires_ms IS NOT NULL")
 QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
+QUEUES_WAITING: Final = _distinct("queue", "gate = 'waiting' AND run_at_ms IS NOT NULL")
+QUEUES_WAKING: Final = _distinct("queue", "gate = 'waking'")
 
 READY: Final = (
     "SELECT priority, stream FROM tasks WHERE gate = 'ready' AND queue = ?1 AND kind = ?2 "
@@ -46,7 +48,9 @@ UNDO: Final = (
 # One statement says that nothing is due, which is nearly always so.
 FIRST_DUE: Final = (
     "SELECT (SELECT min(expires_ms) FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1), "
-    "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1)"
+    "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1), "
+    "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1), "
+    "(SELECT 0 FROM tasks WHERE gate = 'waking' AND queue = ?1)"
 )
 OVER: Final = (
     "SELECT expires_ms, stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 "
@@ -56,11 +60,17 @@ LATER: Final = (
     "SELECT run_at_ms, stream FROM tasks WHERE gate = 'later' AND queue = ?1 AND run_at_ms <= ?2 "
     "ORDER BY run_at_ms, stream LIMIT ?3"
 )
+WAKING: Final = "SELECT 0, stream FROM tasks WHERE gate = 'waking' AND queue = ?1 ORDER BY stream LIMIT ?2"
+WAITED: Final = (
+    "SELECT run_at_ms, stream FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1 "
+    "AND run_at_ms <= ?2 ORDER BY run_at_ms, stream LIMIT ?3"
+)
 BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
 # What a claim and its upkeep ask; a test has the planner explain each.
 STATEMENTS: Final = (
     READY_KINDS, OWED, QUEUES_LEASED, QUEUES_LATER, READY, READY_AFFINITY, UNDO, FIRST_DUE, OVER, LATER,
+    QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
 )  # fmt: skip
 
 Ordered = tuple[int, int]
@@ -94,6 +104,20 @@ def claimable_ms(execute: Execute, claim: Claim) -> int | None:
 def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
     """Numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
     return _due(execute, OVER, queues, now_ms, limit)
+
+
+def waits_over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    """Numbers of up to `limit` streams whose wait may be over: first where a task has ended, then by time; -1: all."""
+    queues = list(queues)
+    waking = _first((row for queue in queues for row in execute(WAKING, (queue, limit))), limit)
+    left = limit if limit < 0 else limit - len(waking)
+    return [number for _, number in waking] + (_due(execute, WAITED, queues, now_ms, left) if left else [])
+
+
+def queues_waited(execute: Execute) -> list[str]:
+    """Queues with a wait that time ends, or for which a task has ended."""
+    found = (queue for statement in (QUEUES_WAITING, QUEUES_WAKING) for (queue,) in execute(statement))
+    return list(dict.fromkeys(found))
 
 
 def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

@@ -55,7 +55,7 @@ UNREADABLE: Final = (
 COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
 COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
 UNDOING: Final = (
-    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream "
+    "SELECT s.id, t.queue FROM tasks t JOIN streams s ON s.number = t.stream "
     "WHERE t.state = 'compensating' AND t.renewed_ms IS NULL ORDER BY t.stream"
 )
 
@@ -110,6 +110,12 @@ class SqliteSnapshot:
             return Envelope(*row)
         raise rows.absent_event(id, version)
 
+    def blob(self, digest: str) -> bytes | None:
+        """The bytes that are kept under a digest."""
+        for (data,) in self._rows(rows.BLOB, (digest,)):
+            return bytes(data)
+        return None
+
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
         """Events of one stream with versions beyond `after`."""
         category, _, id = stream.partition("/")
@@ -154,6 +160,11 @@ class SqliteSnapshot:
         queues = selection.queues_leased(self._rows)
         return self._folds(selection.over(self._rows, queues, now_ms, _all_if_none(limit)))
 
+    def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Tasks whose wait may be over."""
+        queues = selection.queues_waited(self._rows)
+        return self._folds(selection.waits_over(self._rows, queues, now_ms, _all_if_none(limit)))
+
     def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
         wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
@@ -163,9 +174,9 @@ class SqliteSnapshot:
         """When such a claim may find something: 0 is now, None not before somebody commits."""
         return selection.claimable_ms(self._rows, claim)
 
-    def undoing(self) -> list[str]:
+    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
         """Ids of the compensating tasks that nobody holds, in order of creation."""
-        return [id for (id,) in self._rows(UNDOING)]
+        return [id for id, queue in self._rows(UNDOING) if queues is None or queue in queues]
 
     def store(self) -> StoreFold | None:
         """The store's own stream, folded."""

@@ -48,6 +48,8 @@ class Transaction:
             numbers = self._standing(decided.appends)
         except SagalogError as refusal:
             return refusal
+        for blob in decided.blobs:
+            self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
         for append in decided.appends:
             self.wrote = True
             self._append(append, numbers)
@@ -75,18 +77,21 @@ class Transaction:
                 return readable
 
     def due(self, due: Due) -> tuple[list[TaskFold], int]:
-        """Let in the tasks whose time has come, and give those whose lease is over, at most `limit` of each.
+        """Let in the tasks whose time has come, and give those whose lease or wait is over, at most `limit` of each.
 
         Returns:
-            The tasks whose lease is over, and how many were let in.
+            The tasks whose lease is over, then those whose wait may be, and how many were let in.
         """
-        leased, later = self._queues_due(due)
+        leased, later, waited = self._queues_due(due)
         numbers = selection.due_later(self.execute, later, self.now_ms, due.limit) if later else []
         for number in numbers:
             self._let_in(number)
-        if not leased:
-            return [], len(numbers)
-        found = [self._over(number) for number in selection.over(self.execute, leased, self.now_ms, due.limit)]
+        found: list[TaskFold | None] = []
+        if leased:
+            found += [self._over(number) for number in selection.over(self.execute, leased, self.now_ms, due.limit)]
+        if waited:
+            over = selection.waits_over(self.execute, waited, self.now_ms, due.limit)
+            found += [self._waited(number) for number in over]
         return [task for task in found if task is not None], len(numbers)
 
     def recorded(self, id: str, version: int) -> Envelope:
@@ -144,20 +149,42 @@ class Transaction:
         self._save(loaded, loaded.fold)
         return None
 
-    def _queues_due(self, due: Due) -> tuple[list[str], list[str]]:
-        """Queues where a lease is over, and queues where a task's time has come."""
+    def _waited(self, number: int) -> TaskFold | None:
+        """A task whose wait may be over; None where its row was not what the log gives, and has been put right.
+
+        It is looked at now, and again only when another task that it waits for has ended.
+        """
+        loaded = self._by_number(number)
+        if loaded is None:
+            return None
+        if loaded.fold.waiting is None:
+            self._save(loaded, loaded.fold)
+            return None
+        if loaded.gate == "waking":
+            self._save(loaded, loaded.fold)
+        return loaded.fold
+
+    def _queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
+        """Queues where a lease is over, where a task's time has come, and where a wait may be over."""
+        execute = self.execute
         if due.queues is None:
-            return selection.queues_leased(self.execute), selection.queues_later(self.execute)
-        leased, later = [], []
+            return (
+                selection.queues_leased(execute),
+                selection.queues_later(execute),
+                selection.queues_waited(execute),
+            )
+        leased, later, waited = [], [], []
         for queue in dict.fromkeys(due.queues):
-            first = self.execute(selection.FIRST_DUE, (queue,)).fetchone()
+            first = execute(selection.FIRST_DUE, (queue,)).fetchone()
             assert first is not None
-            expires_ms, run_at_ms = first
+            expires_ms, run_at_ms, until_ms, waking = first
+            if waking is not None or (until_ms is not None and until_ms <= self.now_ms):
+                waited.append(queue)
             if expires_ms is not None and expires_ms <= self.now_ms:
                 leased.append(queue)
             if run_at_ms is not None and run_at_ms <= self.now_ms:
                 later.append(queue)
-        return leased, later
+        return leased, later, waited
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -233,7 +260,21 @@ class Transaction:
         elif loaded is None:
             # Decided without having been loaded: the row is written whole, whatever it was.
             loaded = self._loaded[fold.id] = Loaded(number, fold, None)
+        if fold.waiting is not None or loaded.fold.waiting is not None:
+            before = None if append.expected == 0 else loaded.fold
+            rows.await_tasks(self.execute, number, before, fold)
         self._save(loaded, fold)
+        if fold.is_terminal:
+            self._wake(fold.id)
+
+    def _wake(self, ended: str) -> None:
+        """[WAIT-3] Have the next upkeep look at those who wait for a task that has ended."""
+        self.execute(rows.WAKE, (ended,))
+        if self._connection.changes():
+            for one in self._loaded.values():
+                waiting = None if one is None or one.gate != "waiting" else one.fold.waiting
+                if one is not None and waiting is not None and ended in waiting.after:
+                    one.stands_at("waking")
 
     def _save(self, loaded: Loaded, fold: TaskFold) -> None:
         self.wrote = True

@@ -27,17 +27,20 @@ from sagalog.errors import (
     Unknown,
     UnknownEvent,
     VersionConflict,
+    WaitOver,
     WrongState,
 )
-from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Retry, State
+from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
-from sagalog.task import Lease, Task, TaskCompensation
+from sagalog.reading import Artifact, WaitOutcome
+from sagalog.task import Lease, Task, TaskCompensation, TaskWait
 from sagalog.units import Tended
 
 __all__ = [
     "AlreadyExists",
     "AlreadySettled",
+    "Artifact",
     "Batch",
     "Blocked",
     "Closed",
@@ -50,6 +53,7 @@ __all__ = [
     "Envelope",
     "Failure",
     "Fault",
+    "Input",
     "InvalidValue",
     "Lease",
     "LeaseHeld",
@@ -69,6 +73,7 @@ __all__ = [
     "State",
     "Task",
     "TaskCompensation",
+    "TaskWait",
     "Tended",
     "TerminalTask",
     "Unavailable",
@@ -76,5 +81,7 @@ __all__ = [
     "UnknownEvent",
     "VerifyReport",
     "VersionConflict",
+    "WaitOutcome",
+    "WaitOver",
     "WrongState",
 ]

@@ -6,12 +6,14 @@ is named by stream and version and does not stop the rest.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
 
 from sagalog.codec import Envelope, decode, digest_of
 from sagalog.errors import SagalogError
+from sagalog.kernel.events import ArtifactPut, Created, Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.ports import Snapshot, Store, StreamHead
@@ -20,7 +22,7 @@ from sagalog.projection import columns, gates_at_any_time, refold_store
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
 
-FaultCode = Literal["digest", "gap", "unreadable", "damaged", "projection", "positions", "file", "unfounded"]
+FaultCode = Literal["blob", "digest", "gap", "unreadable", "damaged", "projection", "positions", "file", "unfounded"]
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -99,11 +101,27 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
     task = TaskFold(head.stream.partition("/")[2])
     for envelope in envelopes:
         try:
-            task = evolve(task, decode(envelope), envelope.version, envelope.at_ms)
+            event = decode(envelope)
+            task = evolve(task, event, envelope.version, envelope.at_ms)
+            faults += _verify_blobs(snapshot, envelope, event)
         except SagalogError as error:
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
             return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
-    return _verify_projection(snapshot, head.stream, task), len(envelopes)
+    return [*faults, *_verify_projection(snapshot, head.stream, task)], len(envelopes)
+
+
+def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+    """[BLOB-1] The bytes that an event names are there, and are those."""
+    digests = [one.digest for one in event.inputs] if isinstance(event, Created) else []
+    digests += [event.digest] if isinstance(event, ArtifactPut) else []
+    faults = []
+    for digest in digests:
+        data = snapshot.blob(digest)
+        if data is None or sha256(data).hexdigest() != digest:
+            found = "gone" if data is None else "changed"
+            text = f"the bytes that it names by {digest} are {found}"
+            faults.append(Fault("blob", envelope.stream, envelope.version, text))
+    return faults
 
 
 def _verify_envelope(place: int, envelope: Envelope) -> list[Fault]:

@@ -6,7 +6,8 @@ of `Engine` and `Lease`, with the lease as first argument where one is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -16,19 +17,21 @@ from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Purpose
+from sagalog.ports import Blob
 from sagalog.task import Desk, Lease, Task
 from sagalog.units import Step
 
-# What a batch records: a command, or a claim.
-Entry = Step | Asked
-Result = Lease | Task | list[Lease] | SagalogError
+# What a batch records: a command, a claim, or commands that stand or fall together.
+Entry = Step | Asked | list[Step]
+Result = Lease | Task | list[Lease] | tuple[Lease | Task, ...] | SagalogError
 
 
 class Batch:
     """Commands to be carried out in one commit.
 
     `results` holds, after the block, what became of each, in order: a Lease or a Task; for a claim the list of its
-    leases; and, where each stands by itself (`together=False`), perhaps the SagalogError that refused it.
+    leases; and, where each stands by itself (`together=False`), perhaps the SagalogError that refused it. There several
+    may stand together, `with batch.group():`, and their place holds a tuple of results or the one refusal.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Batch:
         self._entries: list[Entry] = []
         self._is_open = False
         self._is_done = False
+        self._group: list[Step] | None = None
         self.results: list[Result] = []
 
     def __enter__(self) -> Batch:
@@ -64,7 +68,7 @@ class Batch:
         try:
             answers = self._carry_out(self._entries)
         except Unknown as unknown:
-            steps = [entry for entry in self._entries if isinstance(entry, Step)]
+            steps = [step for entry in self._entries for step in steps_of(entry)]
             ids = [step.command.task for step in steps if isinstance(step.command, c.Create)]
             text = f"{unknown.message}; repeat the creations with the ids in the field `identity`"
             raise Unknown(text, **{**unknown.fields, "identity": {"ids": ids}}) from unknown
@@ -72,6 +76,19 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """What is recorded within stands or falls together, in a batch whose commands else stand by themselves."""
+        if self._group is not None:
+            raise Rejected("a group holds no other group")
+        self._group = []
+        try:
+            yield
+        finally:
+            group, self._group = self._group, None
+        if group:
+            self._append(group)
 
     def create(
         self,
@@ -82,6 +99,7 @@ class Batch:
         actor: str | None = None,
         cause: str | None = None,
         request: str | None = None,
+        inputs: Mapping[str, bytes] | None = None,
         **arguments: Any,
     ) -> str:
         """Record a creation with the arguments of `Engine.create`; its id, so that later commands can name it.
@@ -89,7 +107,9 @@ class Batch:
         A batch that shall be repeatable gives ids of its own: a drawn one is another each time.
         """
         task = self._draw_id() if id is None else id
-        self._add(forms.create(kind, payload, id=task, **arguments), actor, request, cause, drawn=id is None)
+        named, blobs = forms.taken_in(inputs)
+        command = forms.create(kind, payload, id=task, inputs=named, **arguments)
+        self._add(command, actor, request, cause, drawn=id is None, blobs=blobs)
         return task
 
     def cancel(
@@ -107,6 +127,12 @@ class Batch:
     def quarantine(self, id: str, reason: str, *, actor: str | None = None, request: str | None = None) -> None:
         """Record a quarantine."""
         self._add(forms.quarantine(id, reason), actor, request)
+
+    def signal(
+        self, id: str, name: str, data: Any = None, *, actor: str | None = None, request: str | None = None
+    ) -> None:
+        """Record a signal."""
+        self._add(forms.signal(id, name, data), actor, request)
 
     def note(
         self, id: str, text: str, settles: Iterable[str] = (), *, actor: str | None = None, request: str | None = None
@@ -152,16 +178,41 @@ class Batch:
         """Record a compensation."""
         self._hold(lease, forms.register, compensation)
 
+    def step(self, lease: Lease, name: str, result: Any = None) -> None:
+        """Record the result of a step."""
+        self._hold(lease, forms.complete_step, name, result)
+
+    def put_artifact(self, lease: Lease, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        """Record an artifact."""
+        blob = forms.blob(data, "data")
+        self._hold(lease, forms.put_artifact, name, blob, media_type, blobs=(blob,))
+
+    def park(
+        self,
+        lease: Lease,
+        name: str,
+        signal: str | None = None,
+        after: str | Sequence[str] = (),
+        until_ms: int | None = None,
+    ) -> None:
+        """Record a wait."""
+        self._hold(lease, forms.park, name, signal, after, until_ms)
+
     def release(self, lease: Lease, reason: str | None = None, run_at_ms: int | None = None) -> None:
         """Record a release."""
         self._hold(lease, forms.release, reason, run_at_ms)
 
     def retry(
-        self, lease: Lease, error: str | Failure, run_at_ms: int | None = None, budget: Budget = "attempt"
+        self,
+        lease: Lease,
+        error: str | Failure,
+        run_at_ms: int | None = None,
+        budget: Budget = "attempt",
+        retry_after_ms: int | None = None,
     ) -> None:
         """Record a retry."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.try_again, error, run_at_ms, budget, jitter)
+        self._hold(lease, forms.try_again, error, run_at_ms, budget, jitter, retry_after_ms)
 
     def complete(self, lease: Lease, result: Any = None) -> None:
         """Record a completion."""
@@ -177,14 +228,25 @@ class Batch:
         """Record a failure."""
         self._hold(lease, forms.fail, reason, compensations, waive_compensation)
 
+    def give_up(self, lease: Lease, reason: str | Failure) -> None:
+        """Record that a human must look."""
+        self._hold(lease, forms.give_up, reason)
+
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""
         self._hold(lease, forms.finish_compensation, id)
 
-    def compensation_failed(self, lease: Lease, id: str, error: str | Failure, run_at_ms: int | None = None) -> None:
+    def compensation_failed(
+        self,
+        lease: Lease,
+        id: str,
+        error: str | Failure,
+        run_at_ms: int | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
         """Record an undo that failed."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.fail_compensation, id, error, run_at_ms, jitter)
+        self._hold(lease, forms.fail_compensation, id, error, run_at_ms, jitter, retry_after_ms)
 
     def _add(
         self,
@@ -193,6 +255,7 @@ class Batch:
         request: str | None,
         cause: str | None = None,
         drawn: bool = False,
+        blobs: tuple[Blob, ...] = (),
     ) -> None:
         self._append(
             Step(
@@ -201,13 +264,14 @@ class Batch:
                 forms.optional_name(cause, "cause"),
                 forms.optional_name(request, "request"),
                 drawn=drawn,
+                blobs=blobs,
             )
         )
 
-    def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any) -> None:
+    def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any, blobs: tuple[Blob, ...] = ()) -> None:
         if not isinstance(lease, Lease):
             raise InvalidValue(f"lease: expected a Lease, found {type(lease).__name__}", path="lease")
-        self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task))
+        self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task, blobs=blobs))
 
     def _append(self, entry: Entry) -> None:
         if not self._is_open:
@@ -220,7 +284,12 @@ class Batch:
                 bound="batch_commands",
                 maximum=bounds.BATCH_COMMANDS_MAX,
             )
-        self._entries.append(entry)
+        if self._group is None:
+            self._entries.append(entry)
+        elif isinstance(entry, Step):
+            self._group.append(entry)
+        else:
+            raise Rejected("a claim stands by itself: record it outside the group")
 
     def _result(self, entry: Entry, answer: Any) -> Result:
         """A lease that lives on is handed back as such."""
@@ -228,7 +297,19 @@ class Batch:
             return answer
         if isinstance(entry, Asked):
             return [Lease(task, self._desk) for task in answer]
+        if isinstance(entry, list):
+            return tuple(self._lease_or_task(step, task) for step, task in zip(entry, answer, strict=True))
+        return self._lease_or_task(entry, answer)
+
+    def _lease_or_task(self, entry: Step, answer: Any) -> Lease | Task:
         command, task = entry.command, answer
         assert isinstance(task, Task)
         lives = isinstance(command, c.Held) and task.lease is not None and task.lease.fence == command.fence
         return Lease(task, self._desk) if lives else task
+
+
+def steps_of(entry: Entry) -> list[Step]:
+    """The commands of an entry; a claim is none."""
+    if isinstance(entry, list):
+        return entry
+    return [entry] if isinstance(entry, Step) else []

@@ -403,6 +403,14 @@ def canonical(value: object) -> bytes:
     return _encode_in_order(value)
 
 
+def child_id(parent: str, name: str) -> str:
+    """The id of the child that a task creates under a name, the same at every attempt. [STEP-2]"""
+    id = f"{parent}/{name}"
+    if len(id) <= ID_CHARACTERS_MAX:
+        return id
+    return f"{id[:100]}…{hashlib.sha256(id.encode()).hexdigest()}"
+
+
 def compensation_id(kind: str, params: object) -> str:
     """Return the id of a compensation that was given none: the same undo has the same, for ever. [REPEAT-3]
 

@@ -11,16 +11,17 @@ from types import TracebackType
 from typing import Any
 
 from sagalog import audit, forms, units
-from sagalog.batch import Batch, Entry
+from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import shown
 from sagalog.errors import InvalidValue, SagalogError, Unknown
+from sagalog.forms import Asked
 from sagalog.ids import Ulids
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.leasing import Leasing, claim_units
 from sagalog.observer import Observer
-from sagalog.ports import Chance, Clock, Store, Unit
+from sagalog.ports import Blob, Chance, Clock, Store, Unit
 from sagalog.system import SystemChance, SystemClock
 from sagalog.task import Lease, Task
 from sagalog.units import Step
@@ -72,6 +73,7 @@ class Engine(Leasing):
         key: str | None = None,
         run_at_ms: int | None = None,
         retry: Retry | None = None,
+        inputs: Mapping[str, bytes] | None = None,
         compensations: Iterable[Compensation] = (),
         waive_compensation: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -91,6 +93,7 @@ class Engine(Leasing):
             queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: shares a cap.
             run_at_ms: not due before this time.
             retry: budgets and delays; the log records the whole policy.
+            inputs: bytes by name, each up to 16 MiB, kept beside the log; `input` reads them. [BLOB-1]
             compensations: planned undos, owed from the first lease for work on.
             waive_compensation: why this task may fail without any.
             tags: names and values to find it by.
@@ -102,6 +105,7 @@ class Engine(Leasing):
             Conflict: the request is on record for something else.
         """
         drawn = self._ids.next(self._clock.now_ms()) if id is None else id
+        named, blobs = forms.taken_in(inputs)
         command = forms.create(
             kind,
             payload,
@@ -112,6 +116,7 @@ class Engine(Leasing):
             key=key,
             run_at_ms=run_at_ms,
             retry=retry,
+            inputs=named,
             compensations=compensations,
             waive_compensation=waive_compensation,
             tags=tags,
@@ -120,7 +125,7 @@ class Engine(Leasing):
             trace=trace,
         )
         try:
-            return self._write(command, actor, request, cause, drawn=id is None)
+            return self._write(command, actor, request, cause, drawn=id is None, blobs=blobs)
         except Unknown as error:
             if id is not None or request is not None:
                 raise
@@ -181,6 +186,18 @@ class Engine(Leasing):
         """Take a task out of circulation until a human has looked; raises NotFound, TerminalTask."""
         return self._write(forms.quarantine(id, reason), actor, request)
 
+    def signal(
+        self, id: str, name: str, data: Any = None, *, actor: str | None = None, request: str | None = None
+    ) -> Task:
+        """Tell a task something: a wait for a signal of this name takes it, now or whenever it begins. [WAIT-2]
+
+        Each signal is taken once, the oldest first; without `request` a repeated call sends another one.
+
+        Raises:
+            NotFound; TerminalTask; WrongState: it is compensating. OverBound: too many that no wait has taken.
+        """
+        return self._write(forms.signal(id, name, data), actor, request)
+
     def note(
         self, id: str, text: str, settles: Iterable[str] = (), *, actor: str | None = None, request: str | None = None
     ) -> Task:
@@ -228,9 +245,9 @@ class Engine(Leasing):
 
     # --- what leases and batches need ---------------------------------------------------------------------------
 
-    def settle(self, command: c.Held, lease: Lease) -> Task:
+    def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
         """Carry out a command of a lease's holder; the verbs of `Lease` are what users call."""
-        return self._carry_out((Step(command, lease.owner, known=lease.task),))[0]
+        return self._carry_out((Step(command, lease.owner, known=lease.task, blobs=blobs),))[0]
 
     def jitter(self) -> float:
         """A number in [0, 1) for a backoff."""
@@ -245,6 +262,7 @@ class Engine(Leasing):
         request: str | None,
         cause: str | None = None,
         drawn: bool = False,
+        blobs: tuple[Blob, ...] = (),
     ) -> Task:
         step = Step(
             command,
@@ -252,6 +270,7 @@ class Engine(Leasing):
             forms.optional_name(cause, "cause"),
             forms.optional_name(request, "request"),
             drawn=drawn,
+            blobs=blobs,
         )
         return self._carry_out((step,))[0]
 
@@ -260,9 +279,9 @@ class Engine(Leasing):
         return tasks
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
-        steps = [entry for entry in entries if isinstance(entry, Step)]
+        steps = [step for entry in entries for step in steps_of(entry)]
         asked = entries[-1]
-        if isinstance(asked, Step):
+        if not isinstance(asked, Asked):
             done: list[Any] = answered(self._store.commit((units.writing(steps, together=True),))[0])
             return done
         upkeep, _ = claim_units(asked)
@@ -288,15 +307,17 @@ class Engine(Leasing):
 
 
 def _units_of(entry: Entry) -> tuple[Unit, ...]:
-    """A command is a unit of its own."""
-    return (units.writing((entry,)),) if isinstance(entry, Step) else claim_units(entry)
+    """A command is a unit of its own, and so is a group."""
+    if isinstance(entry, Asked):
+        return claim_units(entry)
+    return (units.writing(steps_of(entry)),)
 
 
 def _answer_of(entry: Entry, answers: Iterator[Any]) -> Any:
     """The answer of one entry out of those of all units; what upkeep did is nobody's answer."""
-    if isinstance(entry, Step):
+    if not isinstance(entry, Asked):
         answer = next(answers)
-        return answer if isinstance(answer, SagalogError) else answer[0]
+        return answer[0] if isinstance(entry, Step) and not isinstance(answer, SagalogError) else answer
     next(answers)
     claimed = next(answers)
     return claimed if isinstance(claimed, SagalogError) else claimed.tasks

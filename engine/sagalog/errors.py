@@ -84,6 +84,12 @@ class WrongState(Rejected):
     code = "wrong_state"
 
 
+class WaitOver(Rejected):
+    """The wait of this name is over and does not begin again. [WAIT-1] Fields: `task`, `wait`."""
+
+    code = "wait_over"
+
+
 class CompensationRequired(Rejected):
     """A task that was leased may not fail without a compensation on record or a waiver. [COMP-2] Field: `task`."""
 
@@ -97,7 +103,7 @@ class CompensationOrder(Rejected):
 
 
 class Blocked(Rejected):
-    """The task cannot be leased for this purpose or with these kinds. Fields: `task`, `state`."""
+    """The task cannot be leased for this purpose or with these kinds, or waits. Fields: `task`, `state`."""
 
     code = "blocked"
 

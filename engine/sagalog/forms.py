@@ -7,6 +7,7 @@ chance is an argument here too. Knows no state and no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, TypeVar, get_args
 
 import msgspec
@@ -26,8 +27,8 @@ from sagalog.door import (
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Retry, Spent, State
-from sagalog.ports import Claim
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Spent, State
+from sagalog.ports import Blob, Claim
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ def create(
     key: str | None = None,
     run_at_ms: int | None = None,
     retry: Retry | None = None,
+    inputs: tuple[Input, ...] = (),
     compensations: Iterable[Compensation] = (),
     waive_compensation: str | None = None,
     tags: Mapping[str, str] | None = None,
@@ -52,7 +54,7 @@ def create(
     parent: str | None = None,
     trace: str | None = None,
 ) -> c.Create:
-    """The command behind `Engine.create`; `id` is the caller's or was drawn.
+    """The command behind `Engine.create`; `id` is the caller's or was drawn, `inputs` are those of `taken_in`.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -73,6 +75,7 @@ def create(
         run_at_ms=run_at_ms,
         policy=_DEFAULT_POLICY if retry is None else _retry(retry).resolve(),
         payload=encoded,
+        inputs=inputs,
         compensations=planned,
         waiver=_text(waive_compensation, "waive_compensation"),
         tags=None if tags is None else check_tags(tags) or None,
@@ -84,6 +87,37 @@ def create(
     )
 
 
+def taken_in(inputs: Mapping[str, bytes] | None) -> tuple[tuple[Input, ...], tuple[Blob, ...]]:
+    """A creation's inputs: how the command names them, and their bytes; raises InvalidValue, OverBound."""
+    if not inputs:
+        return (), ()
+    if not isinstance(inputs, Mapping):
+        raise InvalidValue(f"inputs: expected a mapping of names to bytes, found {shown(inputs)}", path="inputs")
+    if len(inputs) > bounds.INPUTS_MAX:
+        raise OverBound(
+            f"inputs: at most {bounds.INPUTS_MAX}, found {len(inputs)}; pack several into one",
+            bound="inputs",
+            maximum=bounds.INPUTS_MAX,
+        )
+    blobs = [blob(data, f"inputs.{check_name(name, 'inputs')}") for name, data in inputs.items()]
+    named = zip(inputs, blobs, strict=True)
+    return tuple(Input(name, one.digest, len(one.data)) for name, one in named), tuple(blobs)
+
+
+def blob(data: bytes, name: str) -> Blob:
+    """Bytes with their digest; raises InvalidValue, OverBound."""
+    if not isinstance(data, bytes):
+        raise InvalidValue(f"{name}: expected bytes, found {shown(data)}", path=name)
+    if len(data) > bounds.BLOB_BYTES_MAX:
+        raise OverBound(
+            f"{name}: {len(data)} bytes, and the bound is {bounds.BLOB_BYTES_MAX}; keep it beside the store and name "
+            "its place",
+            bound="blob_bytes",
+            maximum=bounds.BLOB_BYTES_MAX,
+        )
+    return Blob(sha256(data).hexdigest(), data)
+
+
 def given_of(command: c.Create) -> set[str]:
     """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
     left_out: dict[str, object] = {
@@ -91,6 +125,7 @@ def given_of(command: c.Create) -> set[str]:
         "priority": 0,
         "policy": _DEFAULT_POLICY,
         "compensations": (),
+        "inputs": (),
         "to": State.PENDING,
         "inherited": (),
     }
@@ -150,13 +185,61 @@ def register(task: str, fence: int, compensation: Compensation) -> c.Register:
     return c.Register(task=task, fence=fence, compensation=_compensation(compensation, "compensation"))
 
 
+def complete_step(task: str, fence: int, name: str, result: object) -> c.CompleteStep:
+    """The command behind `Lease.step`; raises InvalidValue."""
+    return c.CompleteStep(task=task, fence=fence, name=check_name(name, "name"), result=check_json(result, "result"))
+
+
+def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str) -> c.PutArtifact:
+    """The command behind `Lease.put_artifact`; raises InvalidValue."""
+    return c.PutArtifact(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        digest=given.digest,
+        size_bytes=len(given.data),
+        media_type=check_name(media_type, "media_type"),
+    )
+
+
+def park(
+    task: str, fence: int, name: str, signal: str | None, after: str | Sequence[str], until_ms: int | None
+) -> c.Park:
+    """The command behind `Lease.park`; raises InvalidValue, OverBound."""
+    ids = (after,) if isinstance(after, str) else tuple(listed(after, "after"))
+    if len(ids) > bounds.AFTER_MAX:
+        raise OverBound(
+            f"after: at most {bounds.AFTER_MAX} tasks, found {len(ids)}; let a task of its own wait for some of them",
+            bound="after",
+            maximum=bounds.AFTER_MAX,
+        )
+    if signal is not None and ids:
+        raise InvalidValue("signal: a wait is for a signal or for tasks, not for both; wait twice", path="signal")
+    if signal is None and not ids and until_ms is None:
+        raise InvalidValue("park: expected a signal, tasks or a time to wait for, found none of them", path="signal")
+    return c.Park(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        signal=optional_name(signal, "signal"),
+        after=tuple(dict.fromkeys(check_id(id, "after") for id in ids)),
+        until_ms=None if until_ms is None else check_milliseconds(until_ms, "until_ms"),
+    )
+
+
 def release(task: str, fence: int, reason: str | None, run_at_ms: int | None) -> c.Release:
     """The command behind `Lease.release`; raises InvalidValue."""
     return c.Release(task=task, fence=fence, reason=_text(reason, "reason"), run_at_ms=_time(run_at_ms))
 
 
 def try_again(
-    task: str, fence: int, error: str | Failure, run_at_ms: int | None, budget: Budget, jitter: float
+    task: str,
+    fence: int,
+    error: str | Failure,
+    run_at_ms: int | None,
+    budget: Budget,
+    jitter: float,
+    retry_after_ms: int | None = None,
 ) -> c.TryAgain:
     """The command behind `Lease.retry`; raises InvalidValue."""
     return c.TryAgain(
@@ -166,6 +249,7 @@ def try_again(
         budget=one_of(budget, "budget", Budget),
         jitter=jitter,
         run_at_ms=_time(run_at_ms),
+        retry_after_ms=_duration(retry_after_ms),
     )
 
 
@@ -197,7 +281,13 @@ def finish_compensation(task: str, fence: int, compensation: str) -> c.FinishCom
 
 
 def fail_compensation(
-    task: str, fence: int, compensation: str, error: str | Failure, run_at_ms: int | None, jitter: float
+    task: str,
+    fence: int,
+    compensation: str,
+    error: str | Failure,
+    run_at_ms: int | None,
+    jitter: float,
+    retry_after_ms: int | None = None,
 ) -> c.FailCompensation:
     """The command behind `Lease.compensation_failed`; raises InvalidValue."""
     return c.FailCompensation(
@@ -207,7 +297,18 @@ def fail_compensation(
         error=failure(error, "error"),
         jitter=jitter,
         run_at_ms=_time(run_at_ms),
+        retry_after_ms=_duration(retry_after_ms),
     )
+
+
+def give_up(task: str, fence: int, reason: str | Failure) -> c.GiveUp:
+    """The command behind `Lease.give_up`; raises InvalidValue."""
+    return c.GiveUp(task=task, fence=fence, error=failure(reason, "reason"))
+
+
+def signal(task: str, name: str, data: object) -> c.Signal:
+    """The command behind `Engine.signal`; raises InvalidValue."""
+    return c.Signal(task=check_id(task, "id"), name=check_name(name, "name"), data=check_json(data, "data"))
 
 
 def cancel(task: str, reason: str | None, now: bool) -> c.Cancel:
@@ -362,3 +463,7 @@ def optional_name(given: str | None, name: str) -> str | None:
 
 def _time(run_at_ms: int | None) -> int | None:
     return None if run_at_ms is None else check_milliseconds(run_at_ms, "run_at_ms")
+
+
+def _duration(retry_after_ms: int | None) -> int | None:
+    return None if retry_after_ms is None else check_milliseconds(retry_after_ms, "retry_after_ms")

@@ -18,7 +18,7 @@ from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Unit
-from sagalog.projection import columns, decode_fold, encode_fold, gate, refold
+from sagalog.projection import columns, decode_fold, encode_fold, gate, gate_afresh, refold
 
 
 def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
@@ -47,6 +47,7 @@ class MemoryStore:
         self.folds: dict[str, TaskFold] = {}
         self.gates: dict[str, str | None] = {}
         self.order: dict[str, int] = {}
+        self.blobs: dict[str, bytes] = {}
         self.store_fold: StoreFold | None = None
 
     def commit(self, units: Sequence[Unit]) -> list[Any]:
@@ -94,6 +95,8 @@ class MemoryStore:
                     expected=append.expected,
                     actual=actual,
                 )
+        for blob in decided.blobs:
+            self.blobs.setdefault(blob.digest, blob.data)
         for append in decided.appends:
             self._append(append, now_ms)
         for id in decided.unreadable:
@@ -115,6 +118,14 @@ class MemoryStore:
         opened_ms = self.folds[task.id].run_at_ms if self.gates.get(task.id) in ("ready", "undo") else None
         self.folds[task.id] = task
         self.gates[task.id] = gate(task, now_ms, opened_ms)
+        if task.is_terminal:
+            self._wake(task.id)
+
+    def _wake(self, ended: str) -> None:
+        """[WAIT-3] Whoever waits for a task that has ended is looked at by the next upkeep."""
+        for id, task in self.folds.items():
+            if self.gates[id] == "waiting" and task.waiting is not None and ended in task.waiting.after:
+                self.gates[id] = "waking"
 
     @contextmanager
     def read(self) -> Iterator[MemorySnapshot]:
@@ -139,7 +150,7 @@ class MemoryStore:
             self.order[id] = len(self.order) + 1
             try:
                 self.folds[id] = refold(id, envelopes)
-                self.gates[id] = gate(self.folds[id], now_ms)
+                self.gates[id] = gate_afresh(self.folds[id], now_ms)
             except SagalogError:
                 # What was known of it last is still counted; nothing else looks at it.
                 self.gates[id] = "unreadable"
@@ -221,7 +232,10 @@ class MemoryView:
         for task in later[: due.limit]:
             store.gates[task.id] = gate(task, self.now_ms)
             self.let_in += 1
-        return _over(mine, self.now_ms)[: due.limit]
+        waits = _waits_over(store, mine, self.now_ms)[: due.limit]
+        for task in waits:
+            store.gates[task.id] = "waiting"
+        return [*_over(mine, self.now_ms)[: due.limit], *waits]
 
 
 class MemorySnapshot:
@@ -239,6 +253,10 @@ class MemorySnapshot:
     def recorded(self, id: str, version: int) -> Envelope:
         """By place in the stream's list."""
         return self._store.stream_of[f"task/{id}"][version - 1]
+
+    def blob(self, digest: str) -> bytes | None:
+        """By digest."""
+        return self._store.blobs.get(digest)
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
         """A slice of the stream's list."""
@@ -272,6 +290,10 @@ class MemorySnapshot:
         """By looking at every lease."""
         return _over(self._store.readable(), now_ms)[:limit]
 
+    def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """By looking at every wait."""
+        return _waits_over(self._store, self._store.readable(), now_ms)[:limit]
+
     def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
         """By looking at every lease."""
         return [
@@ -288,13 +310,20 @@ class MemorySnapshot:
         if self._store.standing_for(claim):
             return 0
         mine = [task for task in self._store.readable() if task.queue in claim.queues]
+        if any(self._store.gates[task.id] == "waking" for task in mine):
+            return 0
         later = [task.run_at_ms for task in mine if self._store.gates[task.id] == "later"]
         over = [task.lease.expires_ms for task in mine if task.lease is not None and task.lease.expires_ms is not None]
-        return min((*later, *over), default=None)
+        waits = [task.waiting.until_ms for task in mine if task.waiting is not None]
+        return min((*later, *over, *(time for time in waits if time is not None)), default=None)
 
-    def undoing(self) -> list[str]:
+    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
         """By looking at every task."""
-        return [task.id for task in self._store.readable() if task.state == "compensating" and task.lease is None]
+        return [
+            task.id
+            for task in self._store.readable()
+            if task.state == "compensating" and task.lease is None and (queues is None or task.queue in queues)
+        ]
 
     def store(self) -> StoreFold | None:
         """As the last commit left it."""
@@ -353,6 +382,19 @@ def _over(tasks: list[TaskFold], now_ms: int) -> list[TaskFold]:
     ]
     over.sort(key=lambda row: row[:2])
     return [task for _, _, task in over]
+
+
+def _waits_over(store: MemoryStore, tasks: list[TaskFold], now_ms: int) -> list[TaskFold]:
+    """Tasks whose wait may be over, in the order of `View.due`."""
+    waking = [task for task in tasks if store.gates[task.id] == "waking"]
+    timed = [
+        (task.waiting.until_ms, store.order[task.id], task)
+        for task in tasks
+        if task.waiting is not None and task.waiting.until_ms is not None and task.waiting.until_ms <= now_ms
+    ]
+    timed.sort(key=lambda row: row[:2])
+    waking.sort(key=lambda task: store.order[task.id])
+    return [*waking, *(task for _, _, task in timed if store.gates[task.id] != "waking")]
 
 
 def _matches(task: TaskFold, query: Query) -> bool:

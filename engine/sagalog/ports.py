@@ -62,6 +62,13 @@ class Due(msgspec.Struct, frozen=True):
     limit: int
 
 
+class Blob(msgspec.Struct, frozen=True, gc=False):
+    """Bytes beside the log, under their SHA-256 in hex, by which events name them. [BLOB-1]"""
+
+    digest: str
+    data: bytes
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Events to append to one stream that stands at version `expected`, and the fold after them. [LOG-2]"""
 
@@ -75,11 +82,13 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     """What a unit came to: what to append, and the answer to hand back once that is committed.
 
     `unreadable` are ids of tasks whose events could not be read: no claim is to select them any more. [LOG-5]
+    `blobs` are the bytes that the appended events name; one that is kept already is not written again. [BLOB-1]
     """
 
     appends: tuple[Append, ...]
     answer: Any
     unreadable: tuple[str, ...] = ()
+    blobs: tuple[Blob, ...] = ()
 
 
 class View(Protocol):
@@ -107,7 +116,12 @@ class View(Protocol):
 
     @property
     def due(self) -> Sequence[TaskFold]:
-        """Tasks of the unit's `due` whose lease is over, oldest expiry first; those whose time has come are let in."""
+        """Tasks of the unit's `due` that need a decision; those that are merely due by now are let in.
+
+        First those whose lease is over, oldest expiry first; then those whose wait may be over because a task that it
+        names has ended, in order of creation; then those whose wait has lasted until its time, oldest time first. At
+        most the limit of each.
+        """
         ...
 
     @property
@@ -116,7 +130,7 @@ class View(Protocol):
         ...
 
     def task(self, id: str) -> TaskFold | None:
-        """The fold of a task that the unit named in `tasks`; None if there is no such stream.
+        """The fold of a task that the unit named in `tasks`, or of another of which only an end matters; None: absent.
 
         Raises:
             UnknownEvent, LogDamaged: the stream cannot be folded.
@@ -184,6 +198,10 @@ class Snapshot(Protocol):
         """One event of a task's stream."""
         ...
 
+    def blob(self, digest: str) -> bytes | None:
+        """The bytes that are kept under a digest, as they are found; None if there are none. [BLOB-1]"""
+        ...
+
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
         """Events of one stream with versions beyond `after`."""
         ...
@@ -215,13 +233,17 @@ class Snapshot(Protocol):
     def claimable_ms(self, claim: Claim) -> int | None:
         """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
 
-        0 where something stands at an open gate; else the earliest time at which a task of its queues becomes due or
-        a lease there is over, perhaps of another kind than is claimed.
+        0 where something stands at an open gate, or a wait may be over; else the earliest time at which a task of its
+        queues becomes due or a lease or wait there is over, perhaps of another kind than is claimed.
         """
         ...
 
-    def undoing(self) -> list[str]:
-        """Ids of the compensating tasks that nobody holds."""
+    def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Tasks whose wait may be over, as `View.due` gives them."""
+        ...
+
+    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
+        """Ids of the compensating tasks that nobody holds, in order of creation."""
         ...
 
     def store(self) -> StoreFold | None:

@@ -17,8 +17,9 @@ from sagalog.kernel.evolve import evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import State
 
-# ready: may be claimed for work; undo: for undoing; later: when its time has come; unreadable: not by this version.
-Gate = Literal["ready", "undo", "later", "unreadable"]
+# ready: may be claimed for work; undo: for undoing; later: when its time has come; waiting: once its wait is over;
+# waking: a task that it waits for has ended, so upkeep has to look; unreadable: not by this version.
+Gate = Literal["ready", "undo", "later", "waiting", "waking", "unreadable"]
 
 _encode_fold: Final = msgspec.json.Encoder().encode
 _decode_fold: Final = msgspec.json.Decoder(TaskFold).decode
@@ -70,14 +71,30 @@ def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | No
     """
     if task.lease is not None or task.is_terminal:
         return None
+    if task.waiting is not None:
+        return "waiting"
     if task.run_at_ms > now_ms and task.run_at_ms != opened_ms:
         return "later"
     return "undo" if task.state is State.COMPENSATING else "ready"
 
 
+def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:
+    """As `gate`, where nobody knows which ends were seen before: a wait for tasks has to be looked at. [WAIT-3]"""
+    if task.waiting is not None and task.waiting.after:
+        return "waking"
+    return gate(task, now_ms)
+
+
 def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
     """The gates at which such a task may stand, whatever the time is."""
+    if task.waiting is not None:
+        return ("waiting", "waking") if task.waiting.after else ("waiting",)
     return (gate(task, task.run_at_ms), gate(task, task.run_at_ms - 1))
+
+
+def due_ms(task: TaskFold) -> int | None:
+    """When upkeep has to look at a task that nobody holds: at its due time, or at the end of its wait; None: never."""
+    return task.run_at_ms if task.waiting is None else task.waiting.until_ms
 
 
 def owed_kinds(task: TaskFold) -> str | None:
@@ -97,7 +114,7 @@ def columns(task: TaskFold) -> dict[str, object]:
         "owed": owed_kinds(task),
         "priority": task.priority,
         "affinity": task.affinity,
-        "run_at_ms": task.run_at_ms,
+        "run_at_ms": due_ms(task),
         "expires_ms": None if lease is None else lease.expires_ms,
         "renewed_ms": None if lease is None else lease.renewed_ms,
     }

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
 
 from sagalog import forms
 from sagalog.codec import Recorded, decode, recorded
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
-from sagalog.kernel.events import Leased
+from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, StepCompleted, Unblocked
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import State, WaitEnd
 from sagalog.ports import Clock, Query, Snapshot, Store
 from sagalog.projection import refold
 from sagalog.task import Task, picture
@@ -25,6 +28,24 @@ from sagalog.task import Task, picture
 # How long whoever waits sleeps at most before it looks again, whatever it was told of changes.
 WAIT_SLICE_MS: Final = 50
 _STATES: Final = tuple(str(state) for state in State)
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """Something that a task has made: its bytes, and the fence of the lease that put it."""
+
+    name: str
+    data: bytes
+    media_type: str
+    digest: str
+    fence: int
+
+
+class WaitOutcome(msgspec.Struct, frozen=True):
+    """What a wait came to: ended by a signal (with its `data`), by the end of its tasks, or by time."""
+
+    name: str
+    by: WaitEnd
+    data: Any = None
 
 
 class Reading:
@@ -93,6 +114,61 @@ class Reading:
         with self._store.read() as snapshot:
             return [recorded(envelope) for envelope in snapshot.events(after, limit)]
 
+    def input(self, id: str, name: str) -> bytes:
+        """The bytes that the task was given under a name; raises NotFound, Corrupt."""
+        with self._store.read() as snapshot:
+            created = decode(snapshot.recorded(id, 1)) if _existing(snapshot, id) else None
+            given = {one.name: one for one in created.inputs} if isinstance(created, Created) else {}
+            if name not in given:
+                raise NotFound(
+                    f"task {id!r} has no input {shown(name)}; it has: {sorted(given) or 'none'}", task=id, input=name
+                )
+            return _bytes(snapshot, given[name].digest, f"the input {name!r} of task {id!r}")
+
+    def artifact(self, id: str, name: str) -> Artifact:
+        """The newest artifact of a name; raises NotFound, Corrupt. [BLOB-1]"""
+        with self._store.read() as snapshot:
+            known = _existing(snapshot, id).artifacts
+            if name not in known:
+                raise NotFound(
+                    f"task {id!r} has no artifact {shown(name)}; it has: {sorted(known) or 'none'}",
+                    task=id,
+                    artifact=name,
+                )
+            event = decode(snapshot.recorded(id, known[name].version))
+            assert isinstance(event, ArtifactPut)
+            data = _bytes(snapshot, event.digest, f"the artifact {name!r} of task {id!r}")
+            return Artifact(name, data, event.media_type, event.digest, event.fence)
+
+    def step_result(self, id: str, name: str) -> Any:
+        """The recorded result of a step; raises NotFound. [STEP-1]"""
+        with self._store.read() as snapshot:
+            known = _existing(snapshot, id).steps
+            if name not in known:
+                raise NotFound(
+                    f"task {id!r} has no step {shown(name)} on record; it has: {list(known) or 'none'}",
+                    task=id,
+                    step=name,
+                )
+            event = decode(snapshot.recorded(id, known[name].version))
+            assert isinstance(event, StepCompleted)
+            return event.result
+
+    def wait_end(self, id: str, name: str) -> WaitOutcome | None:
+        """What a wait came to; None while it is not over, or never was begun. [WAIT-1]"""
+        with self._store.read() as snapshot:
+            task = _existing(snapshot, id)
+            if name not in task.waits:
+                return None
+            unblocked = decode(snapshot.recorded(id, task.waits[name]))
+            assert isinstance(unblocked, Unblocked)
+            data = None
+            if unblocked.signal_version is not None:
+                signalled = decode(snapshot.recorded(id, unblocked.signal_version))
+                assert isinstance(signalled, Signalled)
+                data = signalled.data
+            return WaitOutcome(name, unblocked.by, data)
+
     def newest_position(self) -> int:
         """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""
         with self._store.read() as snapshot:
@@ -117,6 +193,23 @@ class Reading:
             if left_ms <= 0:
                 raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
             self._store.wait_change(changes, min(left_ms, WAIT_SLICE_MS))
+
+
+def _existing(snapshot: Snapshot, id: str) -> TaskFold:
+    check_id(id, "id")
+    task = snapshot.task(id)
+    if task is None:
+        raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
+    return task
+
+
+def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:
+    """The bytes of a digest, compared with it. [BLOB-1]"""
+    data = snapshot.blob(digest)
+    if data is None or sha256(data).hexdigest() != digest:
+        found = "gone" if data is None else "changed"
+        raise Corrupt(f"{what} is {found}: stop, keep the file, and compare it with a backup", digest=digest)
+    return data
 
 
 def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:

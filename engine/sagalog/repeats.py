@@ -18,13 +18,14 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import TaskFold
 
-_UNSHOWN: Final = frozenset({"payload", "params", "result", "compensations", "error"})
+_UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "data", "compensations", "error"})
 
 # The events in which a command with a request leaves its mark.
 YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
     c.Create: frozenset({"created"}),
     c.Cancel: frozenset({"cancel_requested", "cancelled"}),
     c.Quarantine: frozenset({"quarantined"}),
+    c.Signal: frozenset({"signalled"}),
     c.Note: frozenset({"noted"}),
     c.RetryAsNew: frozenset({"noted"}),
     c.Waive: frozenset({"compensation_waived"}),
@@ -97,6 +98,12 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
     return given, {"reason": reason, "run_at_ms": getattr(event, "run_at_ms", None)}
 
 
+def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:
+    # Until when a wait lasts is computed from the clock of whoever parks, so a repeat may name another time.
+    names = ("name", "signal", "after")
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name, None) for name in names}
+
+
 def _retried_contents(command: c.TryAgain, event: Any, _: TaskFold) -> Contents:
     given: dict[str, Any] = {"error": command.error}
     if isinstance(event, e.Retried):
@@ -161,14 +168,19 @@ def _fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]
 _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Contents]]] = {
     c.Create: _created_contents,
     c.Register: _registered_contents,
+    c.CompleteStep: _fields(("result", "result")),
+    c.PutArtifact: _fields(("digest", "digest"), ("media_type", "media_type")),
+    c.Park: _parked_contents,
     c.Release: _released_contents,
     c.TryAgain: _retried_contents,
     c.Complete: _fields(("result", "result")),
     c.Fail: _failed_contents,
+    c.GiveUp: _fields(("error", "error")),
     c.FinishCompensation: _fields(("compensation", "id")),
     c.FailCompensation: _undo_failed_contents,
     c.Cancel: _cancelled_contents,
     c.Quarantine: _fields(("reason", "reason")),
+    c.Signal: _fields(("name", "name"), ("data", "data")),
     c.Note: _noted_contents,
     c.RetryAsNew: _succeeded_contents,
     c.Waive: _fields(("compensation", "id"), ("reason", "reason")),

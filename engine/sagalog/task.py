@@ -6,7 +6,7 @@ of it works as well as the newest, since verbs use the fence only. [FENCE-2] Kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,17 +15,19 @@ import msgspec
 from sagalog import forms
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.state import CompensationRecord, TaskFold
+from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
 from sagalog.kernel.values import (
     Budget,
     Compensation,
     Failure,
+    Input,
     LeaseRecord,
     Outcome,
     Policy,
     Purpose,
     State,
 )
+from sagalog.ports import Blob
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +38,15 @@ class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
     params: Any
     reason: str | None
     status: str
+
+
+class TaskWait(msgspec.Struct, frozen=True, gc=False):
+    """What a parked task waits for: the signal `signal`, or the end of the tasks `after`; at most until `until_ms`."""
+
+    name: str
+    signal: str | None
+    after: tuple[str, ...]
+    until_ms: int | None
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +61,11 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     payload        plain JSON; treat it as read-only, other pictures of the task may share it
     outcome        what the forward work had come to, once it is over without success
     successor      the task that has taken its place, by `retry_as_new`; that one names it as its `predecessor`
+    inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
+    steps          names of the steps on record, in order; `Engine.step_result` reads one
+    artifacts      names of what it has made; `Engine.artifact` reads one
+    waits          names of the waits that are over; `waiting` the one that it is parked for, if any
+    signals        names of the signals that no wait has taken yet, oldest first
     """
 
     id: str
@@ -81,6 +97,12 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     successor: str | None
     correlation_id: str | None
     trace: str | None
+    inputs: tuple[Input, ...]
+    steps: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    waits: tuple[str, ...]
+    waiting: TaskWait | None
+    signals: tuple[str, ...]
     created_ms: int
     updated_ms: int
 
@@ -112,11 +134,11 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         assert isinstance(created, e.Created)
         payload, tags = created.payload, created.tags or {}
         parent, predecessor = created.parent, created.predecessor
-        correlation_id, trace = created.correlation_id, created.trace
+        correlation_id, trace, inputs = created.correlation_id, created.trace, created.inputs
     else:
         payload, tags = known.payload, known.tags
         parent, predecessor = known.parent, known.predecessor
-        correlation_id, trace = known.correlation_id, known.trace
+        correlation_id, trace, inputs = known.correlation_id, known.trace, known.inputs
     assert task.state is not None
     assert task.policy is not None
     # By position: every call ends here, and naming thirty arguments costs more than all that they hold.
@@ -150,9 +172,19 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         _field(task.successor_version, read, "successor") if task.successor_version else None,
         correlation_id,
         trace,
+        inputs,
+        tuple(task.steps) if task.steps else (),
+        tuple(task.artifacts) if task.artifacts else (),
+        tuple(task.waits) if task.waits else (),
+        None if task.waiting is None else _wait(task.waiting),
+        tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,
         task.updated_ms,
     )
+
+
+def _wait(waiting: Waiting) -> TaskWait:
+    return TaskWait(waiting.name, waiting.signal, waiting.after, waiting.until_ms)
 
 
 def _field(version: int, read: Read, name: str) -> Any:
@@ -176,8 +208,8 @@ def _compensation(id: str, record: CompensationRecord, read: Read, seen: TaskCom
 class Desk(Protocol):
     """Where a lease's verbs are taken to: the engine, as far as a lease knows it."""
 
-    def settle(self, command: c.Held, lease: Lease) -> Task:
-        """Carry out a command of the lease's holder; raises as the verbs say."""
+    def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
+        """Carry out a command of the lease's holder, with the bytes that it names; raises as the verbs say."""
         ...
 
     def jitter(self) -> float:
@@ -254,16 +286,66 @@ class Lease:
             OverBound: too many compensations.
         """
         task = self._desk.settle(forms.register(self.task.id, self.fence, compensation), self)
-        # A repeat may come after the lease has ended. Whoever holds the task then, this worker does not.
-        return Lease(task, self._desk) if task.lease is not None and task.lease.fence == self.fence else self
+        return self._now(task)
+
+    def step(self, name: str, result: Any = None) -> Lease:
+        """Put the result of a named step on record, once for this attempt and all later ones. [STEP-1]
+
+        Raises:
+            Conflict: the step is on record with another result.
+            OverBound: too many steps.
+        """
+        return self._now(self._desk.settle(forms.complete_step(self.task.id, self.fence, name, result), self))
+
+    def put_artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> Lease:
+        """Keep something that the work has made, byte for byte; a later lease may put another under the name. [BLOB-1]
+
+        Raises:
+            Conflict: this lease has put another under this name.
+            OverBound: larger than 16 MiB, or too many.
+        """
+        blob = forms.blob(data, "data")
+        command = forms.put_artifact(self.task.id, self.fence, name, blob, media_type)
+        return self._now(self._desk.settle(command, self, (blob,)))
+
+    def park(
+        self,
+        name: str,
+        signal: str | None = None,
+        after: str | Sequence[str] = (),
+        until_ms: int | None = None,
+    ) -> Task:
+        """Give the lease back until something is there, which may be so at once. Burns no attempt. [WAIT-1]
+
+        Args:
+            name: the wait's own, once per task: what it came to is on record for all later attempts.
+            signal: the name of a signal to wait for; or
+            after: ids of tasks to wait for, until all have ended.
+            until_ms: when the wait is over in any case; alone, a sleep.
+
+        Raises:
+            WaitOver: the task has waited under this name already.
+            NotFound, Rejected: a task of `after` does not exist, or waits for this one.
+        """
+        return self._desk.settle(forms.park(self.task.id, self.fence, name, signal, after, until_ms), self)
 
     def release(self, reason: str | None = None, run_at_ms: int | None = None) -> Task:
         """Give the lease back; the task is due again now or at `run_at_ms`. Burns no attempt. [ATTEMPT-2]"""
         return self._desk.settle(forms.release(self.task.id, self.fence, reason, run_at_ms), self)
 
-    def retry(self, error: str | Failure, run_at_ms: int | None = None, budget: Budget = "attempt") -> Task:
-        """Try again after a backoff or at `run_at_ms`; or end, where that spends the budget. [ATTEMPT-3]"""
-        command = forms.try_again(self.task.id, self.fence, error, run_at_ms, budget, self._desk.jitter())
+    def retry(
+        self,
+        error: str | Failure,
+        run_at_ms: int | None = None,
+        budget: Budget = "attempt",
+        retry_after_ms: int | None = None,
+    ) -> Task:
+        """Try again, or end where that spends the budget. [ATTEMPT-3]
+
+        Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` from now. [ATTEMPT-4]
+        """
+        jitter = self._desk.jitter()
+        command = forms.try_again(self.task.id, self.fence, error, run_at_ms, budget, jitter, retry_after_ms)
         return self._desk.settle(command, self)
 
     def complete(self, result: Any = None) -> Task:
@@ -284,6 +366,10 @@ class Lease:
         command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation)
         return self._desk.settle(command, self)
 
+    def give_up(self, reason: str | Failure) -> Task:
+        """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]"""
+        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason), self)
+
     def compensation_done(self, id: str) -> Lease | Task:
         """An undo was carried out: the last one that is owed. [COMP-5]
 
@@ -296,7 +382,17 @@ class Lease:
         task = self._desk.settle(forms.finish_compensation(self.task.id, self.fence, id), self)
         return task if task.lease is None or task.lease.fence != self.fence else Lease(task, self._desk)
 
-    def compensation_failed(self, id: str, error: str | Failure, run_at_ms: int | None = None) -> Task:
-        """An undo failed: it is due again after a backoff or at `run_at_ms`; or the task is quarantined. [UNDO-3]"""
+    def compensation_failed(
+        self, id: str, error: str | Failure, run_at_ms: int | None = None, retry_after_ms: int | None = None
+    ) -> Task:
+        """An undo failed: it is due again, as for `retry`; or the task is quarantined. [UNDO-3]"""
         jitter = self._desk.jitter()
-        return self._desk.settle(forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter), self)
+        command = forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter, retry_after_ms)
+        return self._desk.settle(command, self)
+
+    def _now(self, task: Task) -> Lease:
+        """The lease with its task as it is now.
+
+        A repeat may come after the lease has ended; whoever holds the task then, this worker does not.
+        """
+        return Lease(task, self._desk) if task.lease is not None and task.lease.fence == self.fence else self

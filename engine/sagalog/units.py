@@ -12,14 +12,14 @@ from typing import Final
 import msgspec
 
 from sagalog.codec import Envelope, decode, enclose
-from sagalog.errors import Conflict, Corrupt, SagalogError
+from sagalog.errors import Conflict, Corrupt, NotFound, Rejected, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation
-from sagalog.ports import Append, Claim, Decided, Due, Unit, View
+from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
 from sagalog.task import Task, picture
 
@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """One command with who asks (`actor`), because of which event (`cause`), under which identity (`request`).
 
     `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
-    caller's.
+    caller's. `blobs` are the bytes that the command names.
     """
 
     command: c.Command
@@ -42,6 +42,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     request: str | None = None
     known: Task | None = None
     drawn: bool = False
+    blobs: tuple[Blob, ...] = ()
 
 
 class Tended(msgspec.Struct, frozen=True):
@@ -61,14 +62,15 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
     def run(view: View) -> Decided:
         desk = _Desk(view)
         tasks = _all_or_none(desk, steps) if together else [desk.carry_out(step) for step in steps]
-        return Decided(desk.appends(), tasks)
+        return desk.decided(tasks)
 
     return Unit(run, tasks=_written_by(steps))
 
 
 def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
-    """The tasks that these may write."""
+    """The tasks that these may write, or whose end must not come unseen."""
     ids = [step.command.task for step in steps]
+    ids += [id for step in steps if isinstance(step.command, c.Park) for id in step.command.after]
     ids += [step.command.successor for step in steps if isinstance(step.command, c.RetryAsNew)]
     return tuple(dict.fromkeys(ids))
 
@@ -105,13 +107,13 @@ def settling(steps: Sequence[Step], claim: Claim, owner: str, ttl_ms: int | None
         desk = _Desk(view)
         tasks = _all_or_none(desk, steps)
         claimed, unreadable = desk.claim(claim, owner, ttl_ms, request)
-        return Decided(desk.appends(), (tasks, claimed), unreadable)
+        return desk.decided((tasks, claimed), unreadable)
 
     return Unit(run, tasks=_written_by(steps), claim=claim)
 
 
 def upkeep(due: Due) -> Unit:
-    """A unit that ends the leases which are over in some queues; answers what it did. [UPKEEP-1]"""
+    """A unit that ends the leases and waits which are over in some queues; answers what it did. [UPKEEP-1]"""
 
     def run(view: View) -> Decided:
         if not view.due:
@@ -183,6 +185,11 @@ class _Desk:
         self._folds: dict[str, TaskFold] = {}
         self._expected: dict[str, int] = {}
         self._envelopes: dict[str, list[Envelope]] = {}
+        self._blobs: tuple[Blob, ...] = ()
+
+    def decided(self, answer: object, unreadable: tuple[str, ...] = ()) -> Decided:
+        """What the unit comes to."""
+        return Decided(self.appends(), answer, unreadable, self._blobs)
 
     def appends(self) -> tuple[Append, ...]:
         """Everything to append, a stream at a time, in the order in which the streams were first written."""
@@ -203,6 +210,8 @@ class _Desk:
         """As `carry_out`, for a step whose request, if any, is known to be new."""
         command = step.command
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
+        if isinstance(command, c.Park) and command.after:
+            command = self._with_ended(command)
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
         if isinstance(command, c.Fail) and task is not None:
             self._compare_registered(task, command.compensations)
@@ -213,8 +222,44 @@ class _Desk:
             compare(command, self._read(task.id, decision.version), task)
         elif decision:
             task = self._take(task or TaskFold(command.task), decision, step)
+            self._blobs += step.blobs
         assert task is not None
         return self._picture(task, step.known)
+
+    def _with_ended(self, command: c.Park) -> c.Park:
+        """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves."""
+        for id in command.after:
+            if self._peek(id) is None:
+                raise NotFound(
+                    f"task {command.task!r} cannot wait for {id!r}: there is no such task; create it first", task=id
+                )
+        self._refuse_circle(command)
+        return msgspec.structs.replace(command, ended=self._ended(command.after))
+
+    def _refuse_circle(self, command: c.Park) -> None:
+        """[WAIT-4] Tasks that wait for one another would wait for ever."""
+        seen: set[str] = set()
+        ahead = list(command.after)
+        while ahead:
+            id = ahead.pop()
+            other = None if id in seen else self._peek(id)
+            seen.add(id)
+            if other is None or other.waiting is None or not other.waiting.after:
+                continue
+            if command.task in other.waiting.after:
+                raise Rejected(
+                    f"task {command.task!r} cannot wait for {id!r}, which waits for it: neither would ever go on",
+                    task=command.task,
+                    wait=command.name,
+                )
+            ahead += other.waiting.after
+
+    def _ended(self, ids: Iterable[str]) -> frozenset[str]:
+        """Which of these tasks have ended. An end is for ever, so it needs no lock. [TERM-1]"""
+        return frozenset(id for id in ids if (other := self._peek(id)) is not None and other.is_terminal)
+
+    def _peek(self, id: str) -> TaskFold | None:
+        return self._folds.get(id) or self._view.task(id)
 
     def _succeed(self, task: TaskFold, decision: Decision, step: Step, successor: str) -> Task:
         """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
@@ -232,7 +277,7 @@ class _Desk:
         noted = self._read(task.id, version)
         assert isinstance(noted, e.Noted)
         id = noted.successor or ""
-        successor = self._folds.get(id) or self._view.task(id)
+        successor = self._peek(id)
         assert successor is not None
         return self._picture(successor, None)
 
@@ -247,6 +292,8 @@ class _Desk:
     def tend(self, command: c.Tend, loaded: TaskFold | None) -> Tended | None:
         """Do what is due on one task; None if nothing was."""
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
+        if task is not None and task.waiting is not None and task.waiting.after:
+            command = msgspec.structs.replace(command, ended=self._ended(task.waiting.after))
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
         if isinstance(decision, Repeat) or not decision:
             return None
@@ -341,7 +388,7 @@ class _Desk:
         # A creation under an id that was drawn anew is still the same creation: its request says so.
         if id != command.task and not step.drawn:
             raise _request_taken(step.request or "", first)
-        task = self._folds.get(id) or self._view.task(id)
+        task = self._peek(id)
         assert task is not None
         compare(command, decode(first), task)
         if isinstance(command, c.RetryAsNew):

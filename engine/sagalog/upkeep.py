@@ -24,25 +24,44 @@ class Upkeep(Reading):
 
     _observer: Observer
 
-    def recover(self, limit: int | None = None, unknown_kinds: Iterable[str] = ()) -> list[Tended]:
-        """Do all upkeep that is due in every queue, on at most `limit` tasks; what happened to each. [UPKEEP-1]
+    def recover(
+        self,
+        limit: int | None = None,
+        unknown_kinds: Iterable[str] = (),
+        *,
+        queues: str | Sequence[str] | None = None,
+        known_kinds: Iterable[str] | None = None,
+    ) -> list[Tended]:
+        """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
-        Ends leases that are over, lets in what has become due, and quarantines what owes compensations of
-        `unknown_kinds` (kinds that nobody knows) or has waited for its undo longer than its policy allows. [UNDO-2]
+        Ends leases and waits that are over, lets in what has become due, and quarantines what owes compensations that
+        nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
         A task that cannot be read never stops the others. Doing it again changes nothing more.
+
+        Args:
+            limit: at most so many tasks.
+            unknown_kinds: compensation kinds that nobody knows; or
+            known_kinds: those that somebody knows, so that all others are unknown to everybody.
+            queues: only in these; None: in every one.
         """
         unknown = forms.names(unknown_kinds, "unknown_kinds") or frozenset()
+        known = forms.names(known_kinds, "known_kinds")
+        where = None if queues is None else forms.listing(queues, "queues", bounds.QUEUES_MAX)
         if limit is not None:
             check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
-            over = [c.Tend(task=task.id) for task in snapshot.over(now_ms, limit)]
-        tended = self._tend([*over, *self._unseen(None)], limit)
+            over = [*snapshot.over(now_ms, limit), *snapshot.waits_over(now_ms, limit)]
+        due = [c.Tend(task=task.id) for task in over if where is None or task.queue in where]
+        tended = self._tend([*due, *self._unseen(where)], limit)
         # Read after those leases have ended, so that what they leave is looked at in this call too.
         with self._store.read() as snapshot:
-            undoing = [c.Tend(task=id, unknown_kinds=unknown, overdue=True) for id in snapshot.undoing()]
+            undoing = [
+                c.Tend(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
+                for id in snapshot.undoing(where)
+            ]
         tended += self._tend(undoing, None if limit is None else limit - len(tended))
-        self._let_in(limit)
+        self._let_in(limit, where)
         return tended
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -59,12 +78,12 @@ class Upkeep(Reading):
             done += count
         return tended
 
-    def _let_in(self, limit: int | None) -> None:
+    def _let_in(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
         """Let in everything whose time has come, a bounded share a commit, or `limit` tasks."""
         share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
         let_in = 0
         while limit is None or let_in < limit:
-            more: int = answered(self._store.commit((units.letting_in(Due(None, share)),))[0])
+            more: int = answered(self._store.commit((units.letting_in(Due(queues, share)),))[0])
             let_in += more
             if more < share:
                 return

@@ -173,7 +173,7 @@ def test_a_damaged_page_stops_its_reader_and_names_the_file(path: Path) -> None:
     store.commit([writing(f"t{number}", created(payload="x" * 2_000)) for number in range(50)])
     store.close()
     content = bytearray(path.read_bytes())
-    for page in range(12, len(content) // PAGE_SIZE):
+    for page in range(30, len(content) // PAGE_SIZE):
         content[page * PAGE_SIZE : page * PAGE_SIZE + 60] = b"\xff" * 60
     path.write_bytes(content)
     damaged = open_at(path)

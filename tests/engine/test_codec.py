@@ -24,6 +24,11 @@ EXAMPLES: list[e.Recordable] = [
     e.Heartbeat(fence=1, progress={"done": 3}),
     e.Released(fence=1, run_at_ms=7, reason="shutting down"),
     e.LeaseExpired(fence=1, why="clock"),
+    e.StepCompleted(name="checkout", fence=1, result={"path": "wt"}),
+    e.ArtifactPut(name="log", fence=1, digest="ab" * 32, size_bytes=3, media_type="text/plain"),
+    e.Parked(fence=1, name="approval", signal="approved", until_ms=9),
+    e.Signalled(name="approved", data={"by": "ann"}),
+    e.Unblocked(wait="approval", by="signal", signal_version=4),
     e.CompensationRegistered(id="c", kind="undo", fence=1, params=[1]),
     e.CompensationWaived(id="c", reason="gone already"),
     e.Retried(fence=1, error=Failure("timeout", "no answer"), budget="transient", run_at_ms=9),
@@ -177,7 +182,7 @@ def paths(kind: type) -> set[str]:
 
 
 # What people and handlers put in, in their own words or shapes; the kernel decides on none of it.
-FREE = {"payload", "params", "result", "progress", "text", "reason", "waiver", "message", "details"}
+FREE = {"payload", "params", "result", "data", "progress", "text", "reason", "waiver", "message", "details"}
 
 
 @pytest.mark.parametrize("kind", [*e.TASK_EVENTS, *e.STORE_EVENTS], ids=lambda kind: e.NAMES[kind])

@@ -16,18 +16,21 @@ import msgspec
 from sagalog.codec import SCHEMAS
 from sagalog.kernel import events as e
 from sagalog.kernel import state
-from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Seen
+from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Seen
 
 # What stands inside events.
-VALUES: tuple[type[msgspec.Struct], ...] = (Compensation, Failure, Seen)
+VALUES: tuple[type[msgspec.Struct], ...] = (Compensation, Failure, Input, Seen)
 SAVED: tuple[type[msgspec.Struct], ...] = (
     state.TaskFold,
     state.CompensationRecord,
     state.EndedLease,
+    state.Recording,
+    state.KeptSignal,
+    state.Waiting,
     LeaseRecord,
     Policy,
 )
-PINNED = (2, "b032c6e71550c292e269cbdd1deac7fe41bc26c604884941005215d3dc4d75d1")
+PINNED = (3, "a8be51f805d7f5afda03a0127af8b960b26b68ab7e5efc04d7f7543ec186f2db")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from sagalog import Engine
+from sagalog.door import child_id
 from sagalog.ids import Ulids, drawn_ms
 from sagalog.testing import ManualClock
 
@@ -49,3 +50,11 @@ def test_whoever_only_draws_ids_does_not_pay_for_reading_them() -> None:
     )
     path = os.pathsep.join(sys.path)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
+
+
+def test_a_child_is_named_by_its_parent_and_its_name_whatever_their_length() -> None:
+    """[STEP-2]"""
+    parent, longest = "01K00000000000000000000000", "n" * 200
+    assert child_id(parent, "tests") == f"{parent}/tests"
+    assert len(child_id(parent, longest)) <= 200
+    assert child_id(parent, longest) != child_id(parent, longest[:-1] + "m")

@@ -85,6 +85,33 @@ def try_again(
     return c.TryAgain(task="t", fence=fence, error=error, budget=budget, jitter=jitter, run_at_ms=run_at_ms)
 
 
+def complete_step(name: str = "s1", fence: int = 1, result: Any = None) -> c.CompleteStep:
+    return c.CompleteStep(task="t", fence=fence, name=name, result=result)
+
+
+def put_artifact(name: str = "log", fence: int = 1, digest: str = "ab" * 32) -> c.PutArtifact:
+    return c.PutArtifact(task="t", fence=fence, name=name, digest=digest, size_bytes=3, media_type="text/plain")
+
+
+def park(
+    name: str = "w",
+    fence: int = 1,
+    signal: str | None = None,
+    after: tuple[str, ...] = (),
+    until_ms: int | None = None,
+    ended: frozenset[str] = frozenset(),
+) -> c.Park:
+    return c.Park(task="t", fence=fence, name=name, signal=signal, after=after, until_ms=until_ms, ended=ended)
+
+
+def signal(name: str = "go", data: Any = None) -> c.Signal:
+    return c.Signal(task="t", name=name, data=data)
+
+
+def give_up(fence: int = 1, error: Failure = ERROR) -> c.GiveUp:
+    return c.GiveUp(task="t", fence=fence, error=error)
+
+
 def complete(fence: int = 1, result: Any = None) -> c.Complete:
     return c.Complete(task="t", fence=fence, result=result)
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from sagalog.errors import Conflict, LeaseHeld, LeaseLost, LogDamaged, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import decide as kernel
@@ -40,6 +42,8 @@ class World(NamedTuple):
     epoch: int = 0
     idle_ms: int = 0
     stepped_back: bool = False
+    also: frozenset[str] = frozenset()
+    other_ended: bool = False
 
 
 class Edge(NamedTuple):
@@ -76,8 +80,17 @@ class Searched:
         self.findings.setdefault(name, f"after {self.path(number)}: {seen}")
 
 
-def search(create: c.Create, hazards: bool = False, until_found: bool = False, states_max: int = 100_000) -> Searched:
+def search(
+    create: c.Create,
+    hazards: bool = False,
+    until_found: bool = False,
+    states_max: int = 100_000,
+    also: frozenset[str] = frozenset(),
+) -> Searched:
     """Search all that can happen to a task so created; `hazards`: also one step back of the clock and one restore.
+
+    `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" (for a
+    signal, which somebody sends), "child" (for another task, which ends) and "pause".
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -95,7 +108,7 @@ def search(create: c.Create, hazards: bool = False, until_found: bool = False, s
             waiting.append(numbers[key])
         return numbers[key]
 
-    empty = World(TaskFold("t"), Witness(create.policy))
+    empty = World(TaskFold("t"), Witness(create.policy), also=also)
     reach(_append(result, empty, kernel.decide(None, create, empty.now_ms, 0)), None)
     while waiting and not (until_found and result.findings):
         number = waiting.popleft()
@@ -122,10 +135,19 @@ def canonical(world: World) -> Key:
         max(lease.renewed_ms - now_ms, 0),
         world.idle_ms if lease.renewed_ms > now_ms else 0,
     )
-    common = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
+    common: Key = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
+    common = (
+        *common,
+        world.other_ended,
+        tuple((name, one.fence == task.fence) for name, one in task.artifacts.items()),
+    )
     if task.state is State.COMPENSATING:
         return (*common, task.outcome, task.undo_failures, task.undo_expiries, task.undo_releases)
     quota_ms = None if task.quota_since_ms is None else min(now_ms - task.quota_since_ms, 2)
+    waiting = task.waiting
+    until_ms = None if waiting is None or waiting.until_ms is None else max(waiting.until_ms - now_ms, 0)
+    wait = (waiting and waiting.name, until_ms, frozenset(task.waits), len(task.signals))
+    common = (*common, wait, len(task.steps))
     counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
     return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver)
 
@@ -152,6 +174,8 @@ def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, 
         "a millisecond passes",
         world._replace(now_ms=world.now_ms + 1, idle_ms=min(world.idle_ms + 1, TTL_MS)),
     )
+    if "child" in world.also and not world.other_ended:
+        yield "worker", "the other task ends", world._replace(other_ended=True)
     if hazards and not world.stepped_back:
         yield "operator", "the clock steps back", world._replace(now_ms=world.now_ms - 3, stepped_back=True)
     if hazards and world.epoch == 0:
@@ -168,7 +192,13 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     yield "beat", "renew", make.beat(fence)
     for name, held in _held_commands(fence):
         yield "worker", name, held
-    yield "upkeep", "tend", make.tend()
+    ended = frozenset({"other"}) if world.other_ended else frozenset()
+    for name, held in _recording_commands(fence, ended, world.now_ms).items():
+        if name in world.also:
+            yield "worker", name, held
+    if "approval" in world.also and len(task.signals) < 2:
+        yield "worker", "signal", make.signal()
+    yield "upkeep", "tend", msgspec.structs.replace(make.tend(), ended=ended)
     yield "upkeep", "tend what is overdue", make.tend(overdue=True)
     if task.lease is not None:
         seen = Seen(fence, task.lease.renewed_ms, world.idle_ms)
@@ -191,6 +221,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
         ("retry a transient", make.try_again(fence, "transient")),
         ("retry for quota", make.try_again(fence, "quota")),
         ("complete", make.complete(fence)),
+        ("give up", make.give_up(fence)),
         ("fail", make.fail(fence=fence)),
         ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),
         ("fail with an undo", make.fail(make.LATER_UNDO, fence=fence)),
@@ -200,6 +231,16 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
         ("fail the undo of u1", make.fail_undo("u1", fence)),
         ("fail the undo of u2", make.fail_undo("u2", fence)),
     ]
+
+
+def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[str, c.Held]:
+    return {
+        "step": make.complete_step("s1", fence),
+        "artifact": make.put_artifact("log", fence),
+        "approval": make.park("approval", fence, signal="go"),
+        "child": make.park("child", fence, after=("other",), ended=ended),
+        "pause": make.park("pause", fence, until_ms=now_ms + 1),
+    }
 
 
 def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
@@ -242,7 +283,8 @@ def _check_late_holders(result: Searched, number: int) -> None:
     live = current is not None and current // FENCE_EPOCH == world.epoch
     # The lease before, and the same number in another epoch; or the newest, where it has ended or is of an old epoch.
     for fence in (task.fence - 1, task.fence ^ FENCE_EPOCH) if live else (task.fence,):
-        for name, held in [("renew", make.beat(fence)), *_held_commands(fence)]:
+        recording = _recording_commands(fence, frozenset(), world.now_ms)
+        for name, held in [("renew", make.beat(fence)), *_held_commands(fence), *recording.items()]:
             try:
                 decision = kernel.decide(task, held, world.now_ms, world.epoch)
             except LeaseLost:

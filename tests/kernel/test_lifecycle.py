@@ -12,7 +12,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
-from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
+from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold, Waiting
 from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State
 from tests.kernel.making import ERROR, UNDO, policy
 
@@ -30,6 +30,11 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "heartbeat": e.Heartbeat(FENCE),
         "released": e.Released(FENCE, 0),
         "lease_expired": e.LeaseExpired(FENCE, "clock"),
+        "step_completed": e.StepCompleted("checkout", FENCE),
+        "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
+        "parked": e.Parked(FENCE, "approval", signal="approved"),
+        "signalled": e.Signalled("approved"),
+        "unblocked": e.Unblocked("approval", "time"),
         "compensation_registered": e.CompensationRegistered("u2", "close", FENCE),
         "compensation_waived": e.CompensationWaived("u1", "gone"),
         "retried": e.Retried(FENCE, ERROR, "attempt", 0),
@@ -58,6 +63,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
         lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,
         leases=FENCE,
+        waiting=Waiting("approval", 6, "approved", (), 5) if name == "unblocked" else None,
         ended=None if leased else EndedLease(FENCE, "release", 6),
     )
 
@@ -105,7 +111,7 @@ def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machi
         expected = by_machine(machine, state, name, to)
         assert by_evolve(state, name, to) == expected, (state, name, to)
         allowed += expected is not None
-    assert len(PAIRS) == 9 * (14 + 3 * 8)
+    assert len(PAIRS) == 9 * (19 + 3 * 8)
     assert allowed == len(TASK_MOVES)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -25,8 +25,18 @@ HEIR = msgspec.structs.replace(small(UNDO), inherited=(LATER_UNDO,))
 UNDOER = msgspec.structs.replace(small(UNDO), to=State.COMPENSATING, inherited=(UNDO, LATER_UNDO), outcome="failed")
 
 
-def searched(create: c.Create, hazards: bool = False, until_found: bool = False) -> Searched:
-    result = search(create, hazards, until_found)
+# Budgets of one keep the space of a task that also waits small.
+ONE: dict[str, Any] = {
+    "attempts_max": 1,
+    "transient_max": 1,
+    "expiries_max": 2,
+    "releases_max": 1,
+    "undo_attempts_max": 1,
+}
+
+
+def searched(create: c.Create, hazards: bool = False, until_found: bool = False, also: Iterable[str] = ()) -> Searched:
+    result = search(create, hazards, until_found, also=frozenset(also))
     if not (until_found and result.findings):
         check_ways_out(result)
         check_rounds(result)
@@ -64,6 +74,24 @@ def test_nor_does_a_clock_that_steps_back_or_a_store_that_is_restored() -> None:
     assert len(result.states) > 15_000
 
 
+@pytest.mark.parametrize(
+    "also", [("step", "artifact"), ("approval",), ("child",), ("pause", "step")], ids=lambda also: "+".join(also)
+)
+def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
+    """[WAIT-1] [WAIT-2] [WAIT-3] [STEP-1] [CANCEL-2] [LIFE-2]"""
+    result = searched(small(UNDO, **ONE), also=also)
+    assert result.findings == {}
+    assert len(result.states) > 1_000
+
+
+@pytest.mark.slow
+def test_nor_does_one_that_does_all_of_that() -> None:
+    """[WAIT-1] [WAIT-2] [WAIT-3] [STEP-1]"""
+    result = searched(small(**ONE), also=("step", "approval", "child", "pause"))
+    assert result.findings == {}
+    assert len(result.states) > 10_000
+
+
 @pytest.mark.slow
 def test_nor_do_these_hazards_with_every_budget_open() -> None:
     """[LEASE-2] [LEASE-4] [TIME-3] [FENCE-1] [ATTEMPT-2]"""
@@ -74,7 +102,9 @@ def test_nor_do_these_hazards_with_every_budget_open() -> None:
 
 def test_the_search_treads_every_row_of_the_table_that_commands_lead_to() -> None:
     """[LIFE-1]"""
-    trodden = search(small(UNDO)).rows | search(small()).rows | search(UNDOER).rows
+    waiting = search(small(**ONE), also=frozenset({"step", "artifact", "approval"})).rows
+    undoing = search(small(UNDO)).rows | search(UNDOER, also=frozenset({"artifact"})).rows
+    trodden = undoing | search(small()).rows | waiting
     table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES}
     assert trodden == table
 

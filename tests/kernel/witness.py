@@ -16,7 +16,7 @@ _ENDS_IN: Final[dict[type[e.Recordable], State]] = {
     e.Compensated: State.COMPENSATED,
     e.Quarantined: State.QUARANTINED,
 }
-_ENDS_LEASE: Final = (e.Released, e.LeaseExpired, e.Retried, e.CompensationFailed, e.Completed)
+_ENDS_LEASE: Final = (e.Released, e.Parked, e.LeaseExpired, e.Retried, e.CompensationFailed, e.Completed)
 
 
 class Finding(Exception):
@@ -47,6 +47,10 @@ class Witness(NamedTuple):
     recorded: frozenset[str] = frozenset()
     waiver: bool = False
     spent: tuple[str, ...] = ()
+    steps: frozenset[str] = frozenset()
+    waited: frozenset[str] = frozenset()
+    waits_for: tuple[str, str | None] | None = None
+    signals: tuple[str, ...] = ()
 
     def see(self, event: e.Recordable) -> Witness:
         """The witness after one more event.
@@ -69,6 +73,11 @@ class Witness(NamedTuple):
                 _expect(id in seen.owed and seen.undoing, "undone_without_owing", event)
                 _expect(id == seen.owed[-1], "undone_out_of_order", event)
                 seen = seen._settled(id)
+            case e.StepCompleted(name=name):
+                _expect(name not in seen.steps, "step_twice", event)
+                seen = seen._replace(steps=seen.steps | {name})
+            case e.Parked() | e.Signalled() | e.Unblocked():
+                seen = seen._see_wait(event)
             case e.CancelRequested():
                 seen = seen._replace(asked_to_stop=True)
             case e.Noted(settles=settles):
@@ -101,6 +110,7 @@ class Witness(NamedTuple):
     def _see_lease(self, event: e.Leased) -> Witness:
         """[LEASE-1] [FENCE-1] [CANCEL-2] [COMP-1]"""
         _expect(self.open is None, "two_leases", event)
+        _expect(self.waits_for is None or self.undoing, "leased_while_waiting", event)
         _expect(event.fence > self.top, "fence_does_not_rise", event)
         _expect(self.undoing == (event.purpose == "undo"), "wrong_purpose", event)
         _expect(self.undoing or not self.asked_to_stop, "work_after_cancel", event)
@@ -109,6 +119,22 @@ class Witness(NamedTuple):
         _expect(within, "budget_overrun", event)
         begun = self._replace(open=event.fence, top=event.fence)
         return begun if self.undoing else begun._replace(planned=(), owed=(*self.planned, *self.owed))
+
+    def _see_wait(self, event: e.Parked | e.Signalled | e.Unblocked) -> Witness:
+        """[WAIT-1] [WAIT-2] One wait at a time and each once; a signal is kept until one takes it."""
+        if isinstance(event, e.Signalled):
+            _expect(not self.undoing, "signal_after_the_work", event)
+            return self._replace(signals=(*self.signals, event.name))
+        if isinstance(event, e.Parked):
+            _expect(self.waits_for is None and event.name not in self.waited, "waits_twice", event)
+            return self._replace(waits_for=(event.name, event.signal), waited=self.waited | {event.name})
+        _expect(self.waits_for is not None and self.waits_for[0] == event.wait, "wait_ended_twice", event)
+        assert self.waits_for is not None
+        signals = list(self.signals)
+        if event.by == "signal":
+            _expect(self.waits_for[1] in signals, "signal_taken_twice", event)
+            signals.remove(self.waits_for[1] or "")
+        return self._replace(waits_for=None, signals=tuple(signals))
 
     def _see_end(self, event: e.Recordable) -> Witness:
         """[COMP-2] [COMP-3] [COMP-6] How the forward work or the whole task ends."""

@@ -85,6 +85,30 @@ CREATE INDEX leased ON tasks(queue, expires_ms, renewed_ms) WHERE expires_ms IS 
 CREATE INDEX states ON tasks(state, queue);
 CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 
+-- The second half of the gates: a wait that time ends, and tasks for whom another has ended since they were looked at.
+CREATE INDEX waiting ON tasks(queue, run_at_ms) WHERE gate = 'waiting' AND run_at_ms IS NOT NULL;
+CREATE INDEX waking ON tasks(queue) WHERE gate = 'waking';
+
+-- Who waits for whom: the streams whose wait names a task that has not ended.
+CREATE TABLE awaited(
+    task TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    PRIMARY KEY (task, stream)
+) STRICT, WITHOUT ROWID;
+
+-- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed or taken away.
+CREATE TABLE blobs(
+    number INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    data BLOB NOT NULL
+) STRICT;
+
+CREATE TRIGGER blobs_are_not_changed BEFORE UPDATE ON blobs
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never changed'); END;
+
+CREATE TRIGGER blobs_are_not_deleted BEFORE DELETE ON blobs
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never deleted'); END;
+
 CREATE TABLE tags(
     name TEXT NOT NULL,
     value TEXT NOT NULL,

@@ -15,6 +15,8 @@ TEXT_CHARACTERS_MAX: Final = 8_192
 TAGS_MAX: Final = 32
 PROGRESS_BYTES_MAX: Final = 8_192
 DETAILS_BYTES_MAX: Final = 65_536
+# Blobs go through the WAL like everything else; what is larger belongs beside the store.
+BLOB_BYTES_MAX: Final = 16_777_216
 
 # Integers that every store and every reader of JSON keeps exactly.
 INTEGER_MIN: Final = -(2**63)
@@ -26,6 +28,13 @@ BUDGET_MAX: Final = 1_000_000
 
 # What one task may hold.
 COMPENSATIONS_MAX: Final = 256
+# A fold holds them all by name and is saved with every write: a thousand steps cost some 20 kB each time.
+STEPS_MAX: Final = 1_000
+WAITS_MAX: Final = 256
+SIGNALS_MAX: Final = 256
+AFTER_MAX: Final = 256
+ARTIFACTS_MAX: Final = 256
+INPUTS_MAX: Final = 64
 # Heartbeats do not count. A task at the bound is not leased any more; what settles and ends it fits in the reserve.
 STREAM_EVENTS_MAX: Final = 10_000
 STREAM_EVENTS_RESERVE: Final = 600

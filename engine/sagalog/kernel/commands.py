@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sagalog.kernel.values import Budget, Compensation, Failure, Outcome, Policy, Purpose, Seen, State
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Outcome, Policy, Purpose, Seen, State
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,6 +28,7 @@ class Create(Command, frozen=True, kw_only=True):
     run_at_ms: int | None
     policy: Policy
     payload: Any = None
+    inputs: tuple[Input, ...] = ()
     compensations: tuple[Compensation, ...] = ()
     waiver: str | None = None
     tags: dict[str, str] | None = None
@@ -70,6 +71,35 @@ class Register(Held, frozen=True, kw_only=True):
     compensation: Compensation
 
 
+class CompleteStep(Held, frozen=True, kw_only=True):
+    """Record the result of a named step, so that no later attempt runs it again."""
+
+    name: str
+    result: Any = None
+
+
+class PutArtifact(Held, frozen=True, kw_only=True):
+    """Record something that the work has made; the bytes of `digest` are stored beside the log."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    media_type: str
+
+
+class Park(Held, frozen=True, kw_only=True):
+    """Give the lease back until a signal comes, tasks have ended, or a time has come.
+
+    `ended` are those of `after` that have ended already; whoever reads the other tasks fills it in.
+    """
+
+    name: str
+    signal: str | None = None
+    after: tuple[str, ...] = ()
+    until_ms: int | None = None
+    ended: frozenset[str] = frozenset()
+
+
 class Release(Held, frozen=True, kw_only=True):
     """Give the lease back."""
 
@@ -78,12 +108,16 @@ class Release(Held, frozen=True, kw_only=True):
 
 
 class TryAgain(Held, frozen=True, kw_only=True):
-    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Chance for the backoff."""
+    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Chance for the backoff.
+
+    `run_at_ms` takes the place of the backoff; `retry_after_ms` only makes a shorter one longer.
+    """
 
     error: Failure
     budget: Budget
     jitter: float
     run_at_ms: int | None = None
+    retry_after_ms: int | None = None
 
 
 class Complete(Held, frozen=True, kw_only=True):
@@ -100,6 +134,12 @@ class Fail(Held, frozen=True, kw_only=True):
     waiver: str | None = None
 
 
+class GiveUp(Held, frozen=True, kw_only=True):
+    """The holder says that a human must look."""
+
+    error: Failure
+
+
 class FinishCompensation(Held, frozen=True, kw_only=True):
     """An undo was carried out."""
 
@@ -113,6 +153,7 @@ class FailCompensation(Held, frozen=True, kw_only=True):
     error: Failure
     jitter: float
     run_at_ms: int | None = None
+    retry_after_ms: int | None = None
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -127,6 +168,13 @@ class Quarantine(Command, frozen=True, kw_only=True):
 
     reason: str
     code: str = "operator"
+
+
+class Signal(Command, frozen=True, kw_only=True):
+    """Tell a task something that it waits for, or will."""
+
+    name: str
+    data: Any = None
 
 
 class Note(Command, frozen=True, kw_only=True):
@@ -150,12 +198,15 @@ class Waive(Command, frozen=True, kw_only=True):
 
 
 class Tend(Command, frozen=True, kw_only=True):
-    """Do what is due on the task: end a lease that is over, quarantine what cannot go on. [UPKEEP-1]
+    """Do what is due on the task: end a lease or a wait that is over, quarantine what cannot go on. [UPKEEP-1]
 
     `seen` is what the caller's monotonic clock saw of the lease; `unknown_kinds` are compensation kinds that nobody
-    knows; `overdue` also looks at undos that nobody came for.
+    knows, and where `known_kinds` is given all others are; `overdue` also looks at undos that nobody came for; `ended`
+    are those tasks that this one waits for and that have ended: whoever reads the other tasks fills it in.
     """
 
     seen: Seen | None = None
     unknown_kinds: frozenset[str] = frozenset()
+    known_kinds: frozenset[str] | None = None
+    ended: frozenset[str] = frozenset()
     overdue: bool = False

@@ -16,11 +16,13 @@ from sagalog.kernel.values import (
     Compensation,
     ExpiryCause,
     Failure,
+    Input,
     Outcome,
     Policy,
     Purpose,
     Seen,
     State,
+    WaitEnd,
 )
 
 
@@ -37,6 +39,7 @@ class Created(Recordable, frozen=True, tag="created"):
     `predecessor` name tasks; `trace` is a W3C traceparent; `affinity` is a hint for claims, `key` groups tasks that
     share a cap. Of a successor: `inherited` are the undos that its predecessor still owed, owed at once; `to` is
     compensating where it only undoes, and `outcome` then says what the predecessor's forward work had come to.
+    `inputs` name bytes that stand beside the log.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Created(Recordable, frozen=True, tag="created"):
     trace: str | None = None
     inherited: tuple[Compensation, ...] = ()
     outcome: Outcome | None = None
+    inputs: tuple[Input, ...] = ()
 
     def compensation(self, index: int) -> Compensation:
         """The one that a fold knows by `index`: the planned ones first, then those inherited."""
@@ -101,6 +105,14 @@ class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
     seen: Seen | None = None
 
 
+class StepCompleted(Recordable, frozen=True, tag="step_completed"):
+    """A named step was carried out, once for all attempts; `result` is what later ones get instead of running it."""
+
+    name: str
+    fence: int
+    result: Any = None
+
+
 class CompensationRegistered(Recordable, frozen=True, tag="compensation_registered"):
     """An undo is owed, recorded before the effect it would reverse."""
 
@@ -118,6 +130,19 @@ class CompensationWaived(Recordable, frozen=True, tag="compensation_waived"):
     reason: str
 
 
+class ArtifactPut(Recordable, frozen=True, tag="artifact_put"):
+    """The work has made something: bytes that stand beside the log, named by their SHA-256 in hex.
+
+    The newest of a name is the one that is read.
+    """
+
+    name: str
+    fence: int
+    digest: str
+    size_bytes: int
+    media_type: str
+
+
 class Retried(Recordable, frozen=True, tag="retried"):
     """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
 
@@ -125,6 +150,34 @@ class Retried(Recordable, frozen=True, tag="retried"):
     error: Failure
     budget: Budget
     run_at_ms: int
+
+
+class Parked(Recordable, frozen=True, tag="parked"):
+    """The lease was given back for a wait: for the signal `signal`, for the tasks `after`, at most until `until_ms`.
+
+    `name` is the wait's, once per task.
+    """
+
+    fence: int
+    name: str
+    signal: str | None = None
+    after: tuple[str, ...] = ()
+    until_ms: int | None = None
+
+
+class Signalled(Recordable, frozen=True, tag="signalled"):
+    """Somebody told the task something; kept until a wait for a signal of this name takes it."""
+
+    name: str
+    data: Any = None
+
+
+class Unblocked(Recordable, frozen=True, tag="unblocked"):
+    """The wait `wait` is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time."""
+
+    wait: str
+    by: WaitEnd
+    signal_version: int | None = None
 
 
 class Failed(Recordable, frozen=True, tag="failed"):
@@ -222,9 +275,14 @@ TaskEvent = (
     | Heartbeat
     | Released
     | LeaseExpired
+    | StepCompleted
     | CompensationRegistered
     | CompensationWaived
+    | ArtifactPut
     | Retried
+    | Parked
+    | Signalled
+    | Unblocked
     | Failed
     | CancelRequested
     | Cancelled
@@ -263,6 +321,8 @@ FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
     ),
     Heartbeat: ("progress",),
     Released: ("reason",),
+    StepCompleted: ("result",),
+    Signalled: ("data",),
     CompensationRegistered: ("params", "reason"),
     CompensationWaived: ("reason",),
     Retried: ("error.message", "error.details"),

@@ -13,7 +13,15 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
-from sagalog.kernel.state import CompensationRecord, EndedLease, StoreFold, TaskFold
+from sagalog.kernel.state import (
+    CompensationRecord,
+    EndedLease,
+    KeptSignal,
+    Recording,
+    StoreFold,
+    TaskFold,
+    Waiting,
+)
 from sagalog.kernel.values import LeaseRecord, State
 
 _SETTLED: Final = frozenset({State.FAILED, State.CANCELLED, State.COMPENSATED})
@@ -85,6 +93,8 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
     if name != "heartbeat":
         task.length += 1
     task.updated_ms = at_ms
+    if task.waiting is not None and dest is not State.PENDING:
+        task.waiting = None
     if dest in _SETTLED and task.owed():
         # [COMP-6] Only quarantine may keep what is owed, and names it.
         raise _damaged(task, name, version, f"{task.owed()} are still owed")
@@ -169,6 +179,8 @@ def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
         raise _damaged(task, "leased", version, f"fence {event.fence} is not next after {task.leases} leases")
     if event.purpose != ("undo" if task.state is State.COMPENSATING else "work"):
         raise _damaged(task, "leased", version, f"its purpose is {event.purpose}")
+    if task.waiting is not None:
+        raise _damaged(task, "leased", version, f"its wait {task.waiting.name!r} is not over")
     if task.leases == 0 and task.compensations and event.purpose == "work":
         _owe_planned(task)
     task.leases += 1
@@ -204,6 +216,47 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: i
         task.expiries += 1
     task.run_at_ms = at_ms
     _end_lease(task, event.fence, "expire", version)
+
+
+def _step_completed(task: TaskFold, event: e.StepCompleted, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    if event.name in task.steps:
+        raise _damaged(task, "step_completed", version, f"the step {event.name!r} is on record already")
+    task.steps = {**task.steps, event.name: Recording(version, event.fence)}
+
+
+def _artifact_put(task: TaskFold, event: e.ArtifactPut, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    task.artifacts = {**task.artifacts, event.name: Recording(version, event.fence)}
+
+
+def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    if event.name in task.waits:
+        raise _damaged(task, "parked", version, f"the wait {event.name!r} is over already")
+    task.waiting = Waiting(event.name, version, event.signal, event.after, event.until_ms)
+    task.run_at_ms = at_ms
+    _end_lease(task, event.fence, "park", version)
+
+
+def _signalled(task: TaskFold, event: e.Signalled, version: int, at_ms: int) -> None:
+    task.signals = (*task.signals, KeptSignal(event.name, version))
+
+
+def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> None:
+    waiting = task.waiting
+    if waiting is None or waiting.name != event.wait:
+        stands = "it waits for nothing" if waiting is None else f"it waits under the name {waiting.name!r}"
+        raise _damaged(task, "unblocked", version, stands)
+    if event.by == "signal":
+        # [WAIT-2] The oldest of its name, which nobody else can take any more.
+        kept = next((one for one in task.signals if one.name == waiting.signal), None)
+        if kept is None or kept.version != event.signal_version:
+            raise _damaged(task, "unblocked", version, f"the signal at version {event.signal_version} is not the next")
+        task.signals = tuple(one for one in task.signals if one is not kept)
+    task.waits = {**task.waits, waiting.name: version}
+    task.waiting = None
+    task.run_at_ms = at_ms
 
 
 def _compensation_registered(task: TaskFold, event: e.CompensationRegistered, version: int, at_ms: int) -> None:
@@ -310,9 +363,14 @@ _CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int
         (e.Heartbeat, _heartbeat),
         (e.Released, _released),
         (e.LeaseExpired, _lease_expired),
+        (e.StepCompleted, _step_completed),
         (e.CompensationRegistered, _compensation_registered),
         (e.CompensationWaived, _compensation_waived),
+        (e.ArtifactPut, _artifact_put),
         (e.Retried, _retried),
+        (e.Parked, _parked),
+        (e.Signalled, _signalled),
+        (e.Unblocked, _unblocked),
         (e.Failed, _failed),
         (e.CancelRequested, _cancel_requested),
         (e.Cancelled, _cancelled),

@@ -16,7 +16,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 2
+FOLD_FORMAT: Final = 3
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted"]
 
@@ -48,6 +48,30 @@ class EndedLease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: int
 
 
+class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where something that a holder recorded under a name stands: its event, and the fence of that lease."""
+
+    version: int
+    fence: int
+
+
+class KeptSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A signal that no wait has taken yet."""
+
+    name: str
+    version: int
+
+
+class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The wait that the task is parked for. [WAIT-1]"""
+
+    name: str
+    version: int
+    signal: str | None
+    after: tuple[str, ...]
+    until_ms: int | None
+
+
 class TaskFold(msgspec.Struct, array_like=True, gc=False):
     """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`."""
 
@@ -64,6 +88,12 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     policy: Policy | None = None
     has_waiver: bool = False
     compensations: dict[str, CompensationRecord] = {}
+    # By name: steps and artifacts that were recorded, and of waits that are over the version that says so.
+    steps: dict[str, Recording] = {}
+    artifacts: dict[str, Recording] = {}
+    waits: dict[str, int] = {}
+    waiting: Waiting | None = None
+    signals: tuple[KeptSignal, ...] = ()
     lease: LeaseRecord | None = None
     leases: int = 0
     ended: EndedLease | None = None

@@ -17,6 +17,7 @@ Budget = Literal["attempt", "transient", "quota"]
 Spent = Literal["fail", "quarantine"]
 Outcome = Literal["failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
+WaitEnd = Literal["signal", "tasks", "time"]
 
 
 class State(StrEnum):
@@ -54,6 +55,14 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     params: Any = None
     reason: str | None = None
     id: str | None = None
+
+
+class Input(Value, frozen=True):
+    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log."""
+
+    name: str
+    digest: str
+    size_bytes: int
 
 
 class Failure(Value, frozen=True, omit_defaults=True):

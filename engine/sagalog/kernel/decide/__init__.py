@@ -13,11 +13,13 @@ from typing import Any, Final
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide.leasing import acquire, beat, create, release
 from sagalog.kernel.decide.operating import cancel, note, quarantine
+from sagalog.kernel.decide.recording import complete_step, put_artifact
 from sagalog.kernel.decide.rules import Decision, Repeat
 from sagalog.kernel.decide.succeeding import retry_as_new, succeed
 from sagalog.kernel.decide.tending import next_lease_fits, tend
 from sagalog.kernel.decide.undoing import fail_compensation, finish_compensation, waive
-from sagalog.kernel.decide.working import complete, fail, register, try_again
+from sagalog.kernel.decide.waiting import park, signal
+from sagalog.kernel.decide.working import complete, fail, give_up, register, try_again
 from sagalog.kernel.state import TaskFold
 
 __all__ = [
@@ -27,17 +29,22 @@ __all__ = [
     "beat",
     "cancel",
     "complete",
+    "complete_step",
     "create",
     "decide",
     "fail",
     "fail_compensation",
     "finish_compensation",
+    "give_up",
     "next_lease_fits",
     "note",
+    "park",
+    "put_artifact",
     "quarantine",
     "register",
     "release",
     "retry_as_new",
+    "signal",
     "succeed",
     "tend",
     "try_again",
@@ -49,14 +56,19 @@ _DECIDERS: Final[dict[type[c.Command], Callable[[TaskFold | None, Any, int, int]
     c.Acquire: acquire,
     c.Beat: beat,
     c.Register: register,
+    c.CompleteStep: complete_step,
+    c.PutArtifact: put_artifact,
+    c.Park: park,
     c.Release: release,
     c.TryAgain: try_again,
     c.Complete: complete,
     c.Fail: fail,
+    c.GiveUp: give_up,
     c.FinishCompensation: finish_compensation,
     c.FailCompensation: fail_compensation,
     c.Cancel: cancel,
     c.Quarantine: quarantine,
+    c.Signal: signal,
     c.Note: note,
     c.RetryAsNew: retry_as_new,
     c.Waive: waive,

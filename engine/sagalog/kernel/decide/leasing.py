@@ -27,7 +27,7 @@ from sagalog.kernel.decide.rules import (
     require_room,
     spent_event,
 )
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import Failure, LeaseRecord, State
 
 
@@ -45,6 +45,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
             policy=command.policy,
             payload=command.payload,
+            inputs=command.inputs,
             compensations=command.compensations,
             waiver=cut(command.waiver),
             tags=command.tags,
@@ -67,6 +68,8 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     if task.lease is not None:
         raise _lease_held(task, task.lease)
     in_place(task, "leased", "lease")
+    if task.waiting is not None:
+        raise _waits(task, task.waiting)
     _require_purpose(task, command)
     require_room(task, "lease")
     return (
@@ -148,6 +151,23 @@ def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
         owner=lease.owner,
         fence=lease.fence,
         expires_ms=lease.expires_ms,
+    )
+
+
+def _waits(task: TaskFold, waiting: Waiting) -> Blocked:
+    """[WAIT-1] Nobody works on a task that waits."""
+    if waiting.signal is not None:
+        what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
+    elif waiting.after:
+        what, advice = f"{len(waiting.after)} tasks", "see to those tasks, or cancel this one"
+    else:
+        what, advice = "a time", "wait for that, or cancel it"
+    until = "" if waiting.until_ms is None else f" until {waiting.until_ms} ms"
+    return Blocked(
+        f"cannot lease task {task.id!r}: under the name {waiting.name!r} it waits for {what}{until}; {advice}",
+        task=task.id,
+        state=str(task.state),
+        wait=waiting.name,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sagalog.errors import LeaseLost, NotFound, OverBound, TerminalTask, WrongState
+from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import (
     COMPENSATIONS_MAX,
@@ -120,6 +121,13 @@ def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
     ceiling_ms = min(policy.delay_max_ms, policy.delay_min_ms << min(tries, 40))
     floor_ms = min(policy.delay_min_ms, ceiling_ms)
     return floor_ms + int(jitter * (ceiling_ms - floor_ms + 1))
+
+
+def next_try_ms(policy: Policy, tries: int, command: c.TryAgain | c.FailCompensation, now_ms: int) -> int:
+    """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for."""
+    if command.run_at_ms is not None:
+        return command.run_at_ms
+    return now_ms + max(backoff_ms(policy, tries, command.jitter), command.retry_after_ms or 0)
 
 
 def cut(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""tend: what is due on a task whoever comes by: a lease that is over, an undo that nobody can do. [UPKEEP-1]
+"""tend: what is due on a task whoever comes by: the end of a lease or a wait, an undo that nobody can do. [UPKEEP-1]
 
 Rule: everything is read from the state and the time, never from a message, so losing a process loses nothing. Tending a
 task on which nothing is due gives no events. What cannot go on is quarantined, so no task is stuck for ever. [LIFE-2]
@@ -19,6 +19,7 @@ from sagalog.kernel.decide.rules import (
     spent_event,
     stream_bound,
 )
+from sagalog.kernel.decide.waiting import end_of_wait
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, epoch_of
 from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
@@ -46,6 +47,8 @@ def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:
         return ()
     if task.lease is not None:
         return _expire(task, task.lease, command.seen, now_ms, epoch)
+    if task.waiting is not None:
+        return end_of_wait(task, command.ended, now_ms)
     if not next_lease_fits(task):
         reason = f"its stream has {task.length} events and there is no room for another lease"
         return (quarantined(task, "bound", reason),)
@@ -88,7 +91,10 @@ def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Exp
 
 def _give_up_undo(task: TaskFold, command: c.Tend, now_ms: int) -> Events:
     """[UNDO-2] Quarantine what nobody knows how to undo, or what nobody came for in the policy's time."""
-    unknown = sorted({task.compensations[id].kind for id in task.owed()} & command.unknown_kinds)
+    owed = {task.compensations[id].kind for id in task.owed()}
+    unknown = sorted(owed & command.unknown_kinds)
+    if command.known_kinds is not None:
+        unknown = sorted(owed - command.known_kinds)
     if unknown:
         return (quarantined(task, "unknown_compensation", f"nobody knows the compensation kinds {unknown}"),)
     wait_ms = policy_of(task).undo_wait_ms

@@ -13,7 +13,6 @@ from sagalog.kernel.decide.rules import (
     Decision,
     Events,
     Repeat,
-    backoff_ms,
     cut,
     cut_failure,
     existing,
@@ -21,6 +20,7 @@ from sagalog.kernel.decide.rules import (
     in_place,
     is_spent,
     lost,
+    next_try_ms,
     policy_of,
     quarantined,
     repeat_unless_held,
@@ -58,9 +58,7 @@ def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms
         reason = f"compensation {command.compensation!r} of kind {record.kind!r} failed {task.undo_failures + 1} times"
         spent = quarantined(task, "undo_attempts_spent", reason, error, command.fence, "compensation_failed")
         return (spent,)
-    run_at_ms = command.run_at_ms
-    if run_at_ms is None:
-        run_at_ms = now_ms + backoff_ms(policy, task.undo_failures, command.jitter)
+    run_at_ms = next_try_ms(policy, task.undo_failures, command, now_ms)
     return (e.CompensationFailed(id=command.compensation, fence=command.fence, error=error, run_at_ms=run_at_ms),)
 
 

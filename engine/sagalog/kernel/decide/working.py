@@ -1,4 +1,4 @@
-"""register, retry, complete, fail: what the holder of a lease for forward work may say.
+"""register, retry, complete, fail, give_up: what the holder of a lease for forward work may say.
 
 Rule: every one carries the lease's fence [FENCE-2]; a task that was leased does not fail with nothing to undo it by,
 unless somebody said why that is right [COMP-2].
@@ -12,7 +12,6 @@ from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import (
     Decision,
     Repeat,
-    backoff_ms,
     cancelled_after,
     cut,
     cut_failure,
@@ -21,7 +20,9 @@ from sagalog.kernel.decide.rules import (
     in_place,
     is_spent,
     lost,
+    next_try_ms,
     policy_of,
+    quarantined,
     repeat_unless_held,
     require_compensations_fit,
     require_room,
@@ -55,10 +56,8 @@ def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: in
         return repeat
     in_place(task, "retried", "retry")
     error = cut_failure(command.error)
-    run_at_ms = command.run_at_ms
-    if run_at_ms is None:
-        tries = task.transients if command.budget == "transient" else task.failures
-        run_at_ms = now_ms + backoff_ms(policy_of(task), tries, command.jitter)
+    tries = task.transients if command.budget == "transient" else task.failures
+    run_at_ms = next_try_ms(policy_of(task), tries, command, now_ms)
     retried = e.Retried(fence=command.fence, error=error, budget=command.budget, run_at_ms=run_at_ms)
     if task.cancel_version:
         return (retried, *cancelled_after(task))
@@ -105,6 +104,16 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
             verb="fail",
         ),
     )
+
+
+def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -> Decision:
+    """A human must look, says the holder, at work or at an undo; what is owed is named and left. [COMP-6]"""
+    task = existing(task, command.task)
+    if repeat := repeat_unless_held(task, command.fence, epoch, "give_up", "give up on"):
+        return repeat
+    in_place(task, "quarantined", "give up on")
+    error = cut_failure(command.error)
+    return (quarantined(task, error.code, error.message, error, command.fence, "give_up"),)
 
 
 def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:

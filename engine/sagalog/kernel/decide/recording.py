@@ -1,0 +1,64 @@
+"""complete_step, put_artifact: what the holder of a lease puts on record about its work.
+
+Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
+[REPEAT-3]. What they hold is no matter here: whoever calls compares the content of a repeat.
+"""
+
+from __future__ import annotations
+
+from sagalog.errors import OverBound
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import ARTIFACTS_MAX, STEPS_MAX
+from sagalog.kernel.decide.rules import Decision, Repeat, existing, held, in_place, lost, require_room
+from sagalog.kernel.state import TaskFold
+
+
+def complete_step(task: TaskFold | None, command: c.CompleteStep, now_ms: int, epoch: int) -> Decision:
+    """The result of a step, for this attempt and all later ones. [STEP-1] [REPEAT-3]"""
+    task = existing(task, command.task)
+    known = task.steps.get(command.name)
+    if held(task, command.fence, epoch) is None:
+        if known is not None and known.fence == command.fence:
+            return Repeat(known.version)
+        raise lost(task, command.fence, "record a step of")
+    in_place(task, "step_completed", "record a step of")
+    if known is not None:
+        return Repeat(known.version)
+    require_room(task, "record a step of")
+    _require_place(task, "steps", len(task.steps), STEPS_MAX, "one step may do several things")
+    return (e.StepCompleted(name=command.name, fence=command.fence, result=command.result),)
+
+
+def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epoch: int) -> Decision:
+    """What the work has made, by the digest of its bytes; under another lease the same name takes its place."""
+    task = existing(task, command.task)
+    known = task.artifacts.get(command.name)
+    if known is not None and known.fence == command.fence:
+        return Repeat(known.version)
+    if held(task, command.fence, epoch) is None:
+        raise lost(task, command.fence, "put an artifact of")
+    in_place(task, "artifact_put", "put an artifact of")
+    require_room(task, "put an artifact of")
+    if known is None:
+        _require_place(task, "artifacts", len(task.artifacts), ARTIFACTS_MAX, "pack several into one")
+    return (
+        e.ArtifactPut(
+            name=command.name,
+            fence=command.fence,
+            digest=command.digest,
+            size_bytes=command.size_bytes,
+            media_type=command.media_type,
+        ),
+    )
+
+
+def _require_place(task: TaskFold, bound: str, count: int, maximum: int, advice: str) -> None:
+    """[BOUND-1] A fold that holds them all stays small."""
+    if count >= maximum:
+        raise OverBound(
+            f"task {task.id!r} has {count} {bound} and the bound is {maximum}; {advice}",
+            task=task.id,
+            bound=bound,
+            maximum=maximum,
+        )

@@ -1,0 +1,94 @@
+"""park, signal, and the end of a wait.
+
+Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait ends by one
+`unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks, by whoever
+has read them; nothing here reads another task.
+"""
+
+from __future__ import annotations
+
+from sagalog.errors import OverBound, Rejected, WaitOver
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import SIGNALS_MAX, WAITS_MAX
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Events,
+    cancelled_after,
+    existing,
+    in_place,
+    repeat_unless_held,
+    require_room,
+)
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
+
+
+def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
+    """The lease given back for a wait, which may be over at once. Burns no attempt. [WAIT-1] [WAIT-3]"""
+    task = existing(task, command.task)
+    if repeat := repeat_unless_held(task, command.fence, epoch, "park"):
+        return repeat
+    in_place(task, "parked", "park")
+    if command.name in task.waits:
+        raise WaitOver(
+            f"cannot park task {task.id!r}: its wait {command.name!r} is over; its answer is on record, so go on with "
+            "that, or wait under another name",
+            task=task.id,
+            wait=command.name,
+        )
+    if command.task in command.after:
+        raise Rejected(f"task {task.id!r} cannot wait for its own end: name other tasks", task=task.id)
+    if len(task.waits) >= WAITS_MAX:
+        raise OverBound(
+            f"task {task.id!r} has had {len(task.waits)} waits and the bound is {WAITS_MAX}; go on in a new task",
+            task=task.id,
+            bound="waits",
+            maximum=WAITS_MAX,
+        )
+    parked = e.Parked(
+        fence=command.fence,
+        name=command.name,
+        signal=command.signal,
+        after=command.after,
+        until_ms=command.until_ms,
+    )
+    if task.cancel_version:
+        return (parked, *cancelled_after(task))
+    return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
+
+
+def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) -> Decision:
+    """A signal, kept; a wait of its name that stands takes it in the same commit. [WAIT-2]"""
+    task = existing(task, command.task)
+    in_place(task, "signalled", "signal")
+    require_room(task, "signal")
+    if len(task.signals) >= SIGNALS_MAX:
+        raise OverBound(
+            f"task {task.id!r} keeps {len(task.signals)} signals that no wait has taken and the bound is "
+            f"{SIGNALS_MAX}; is this the right task?",
+            task=task.id,
+            bound="signals",
+            maximum=SIGNALS_MAX,
+        )
+    signalled = e.Signalled(name=command.name, data=command.data)
+    return (signalled, *end_of_wait(evolve(task, signalled, task.version + 1, now_ms), frozenset(), now_ms))
+
+
+def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int) -> Events:
+    """`unblocked`, if what the task waits for is there; `ended` are tasks that have ended. [WAIT-3]
+
+    It always fits: a task waits for one thing at a time. [BOUND-2]
+    """
+    waiting = task.waiting
+    if waiting is None:
+        return ()
+    if waiting.signal is not None:
+        kept = next((one for one in task.signals if one.name == waiting.signal), None)
+        if kept is not None:
+            return (e.Unblocked(wait=waiting.name, by="signal", signal_version=kept.version),)
+    if waiting.after and ended.issuperset(waiting.after):
+        return (e.Unblocked(wait=waiting.name, by="tasks"),)
+    if waiting.until_ms is not None and now_ms >= waiting.until_ms:
+        return (e.Unblocked(wait=waiting.name, by="time"),)
+    return ()
