@@ -1,4 +1,9 @@
-"""sagalog: an embeddable, event-sourced saga state-machine engine. This file holds the public names, nothing else."""
+"""sagalog: an embeddable, event-sourced saga state-machine engine. This file holds the public names, nothing else.
+
+`Worker` is imported when it is first asked for: who only embeds the engine does not pay for threads and event loops.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from sagalog.audit import Fault, RebuildReport, VerifyReport
 from sagalog.batch import Batch
@@ -33,9 +38,13 @@ from sagalog.errors import (
 from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
+from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
 from sagalog.reading import Artifact, WaitOutcome
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
 from sagalog.units import Tended
+
+if TYPE_CHECKING:
+    from sagalog.worker import Worker
 
 __all__ = [
     "AlreadyExists",
@@ -51,9 +60,11 @@ __all__ = [
     "Corrupt",
     "Engine",
     "Envelope",
+    "Failed",
     "Failure",
     "Fault",
     "Input",
+    "Interrupted",
     "InvalidValue",
     "Lease",
     "LeaseHeld",
@@ -61,8 +72,12 @@ __all__ = [
     "LeaseRecord",
     "LogDamaged",
     "NotFound",
+    "Outcome",
     "OverBound",
+    "Park",
+    "Permanent",
     "Policy",
+    "Quarantine",
     "RebuildReport",
     "Recorded",
     "Rejected",
@@ -71,11 +86,13 @@ __all__ = [
     "SagalogError",
     "SchemaMismatch",
     "State",
+    "StepMismatch",
     "Task",
     "TaskCompensation",
     "TaskWait",
     "Tended",
     "TerminalTask",
+    "Transient",
     "Unavailable",
     "Unknown",
     "UnknownEvent",
@@ -83,5 +100,14 @@ __all__ = [
     "VersionConflict",
     "WaitOutcome",
     "WaitOver",
+    "Worker",
     "WrongState",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Worker":
+        from sagalog.worker import Worker
+
+        return Worker
+    raise AttributeError(f"module 'sagalog' has no attribute {name!r}")

@@ -112,6 +112,10 @@ class Batch:
         self._add(command, actor, request, cause, drawn=id is None, blobs=blobs)
         return task
 
+    def carry(self, step: Step) -> None:
+        """Record a command that was made, and checked, before."""
+        self._append(step)
+
     def cancel(
         self,
         id: str,

@@ -55,6 +55,15 @@ class Engine(Leasing):
     ) -> None:
         self.close()
 
+    @property
+    def clock(self) -> Clock:
+        """Its clock; whoever works on it measures by that too."""
+        return self._clock
+
+    def draw_id(self) -> str:
+        """A new ULID, as tasks get."""
+        return self._ids.next(self._clock.now_ms())
+
     def close(self) -> None:
         """Give the store back; leases live on until they are over. A second time does nothing."""
         self._store.close()

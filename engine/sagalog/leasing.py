@@ -119,6 +119,15 @@ class Leasing(Upkeep, Desk):
             return [Lease(task, self) for task in claimed.tasks]
         return self._claim_later(asked, wait_ms)
 
+    def claimable_ms(self, asked: Iterable[Asked]) -> int | None:
+        """When one of these claims may find something; 0: now, None: not before somebody commits.
+
+        Perhaps it finds nothing then: a time or the end of a lease or wait was near, of another kind than is claimed.
+        """
+        with self._store.read() as snapshot:
+            times = [snapshot.claimable_ms(one.claim) for one in asked]
+        return min((time for time in times if time is not None), default=None)
+
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
         held = list(forms.listed(leases, "leases"))

@@ -6,7 +6,7 @@ left out of listings and raises where it is asked for by id. [LOG-5]
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
@@ -168,6 +168,25 @@ class Reading:
                 assert isinstance(signalled, Signalled)
                 data = signalled.data
             return WaitOutcome(name, unblocked.by, data)
+
+    def asked_to_stop(self, ids: Iterable[str]) -> set[str]:
+        """Which of these running tasks somebody has asked to stop; those that cannot be read are left out."""
+        found = set()
+        with self._store.read() as snapshot:
+            for id in ids:
+                with suppress(Corrupt):
+                    task = snapshot.task(id)
+                    if task is not None and task.cancel_version and not task.is_terminal:
+                        found.add(id)
+        return found
+
+    def changes(self) -> int:
+        """A number that differs once anybody has committed since, in this process or another."""
+        return self._store.changes()
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Return when `changes()` differs from `since`, or when the time is over."""
+        self._store.wait_change(since, timeout_ms)
 
     def newest_position(self) -> int:
         """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""

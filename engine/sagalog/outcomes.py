@@ -1,0 +1,148 @@
+"""How a handler says what became of its work: by returning, or by raising one of these.
+
+    returns           the task completes with that as its result
+    Transient         the surroundings failed: try again later, on a budget of its own
+    Failed            the attempt failed: try again later, as any other exception means too
+    Permanent         the work cannot be done: the task fails, and what it owes is undone
+    Quarantine        a human must look
+    Park              go on when something is there
+    Interrupted       no outcome: the lease is lost, the task is cancelled, or the worker shuts down
+
+Rule: values only; what is written for each stands in `handling`. `Park` and `Interrupted` are no `Exception`, so that a
+handler's own `except Exception` does not take them for failures.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sagalog.kernel.values import Budget, Compensation, Failure
+
+# What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
+_TRACEBACK_CHARACTERS_MAX: Final = 8_000
+_MESSAGE_CHARACTERS_MAX: Final = 4_000
+
+
+class Outcome(Exception):
+    """Base of what a handler may raise to say what became of its work.
+
+    message    a sentence for people
+    code       a slug for programs
+    details    JSON, up to 64 KiB
+    """
+
+    code = "failed"
+
+    def __init__(self, message: str = "", *, code: str | None = None, details: Any = None) -> None:
+        super().__init__(message)
+        self.message = message or type(self).__name__
+        self.code = code or self.code
+        self.details = details
+
+    def failure(self) -> Failure:
+        """As the log takes it."""
+        return Failure(self.code, self.message, self.details)
+
+
+class Failed(Outcome):
+    """The attempt failed: burns one of `attempts_max`."""
+
+
+class Transient(Outcome):
+    """The surroundings failed, not the work: overload, a rate limit, a connection. Burns one of `transient_max`.
+
+    retry_after_ms   not before this much later, as a server has said; the backoff counts where it is longer
+    budget           "transient", or "quota" where a quota has to come back: those waits are bounded by their time alone
+    """
+
+    code = "transient"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retry_after_ms: int | None = None,
+        budget: Budget = "transient",
+        details: Any = None,
+    ) -> None:
+        super().__init__(message, code=code, details=details)
+        self.retry_after_ms = retry_after_ms
+        self.budget = budget
+
+
+class Permanent(Outcome):
+    """The work cannot be done: no further attempt. The task compensates what it owes.
+
+    compensations        undos of what this attempt did, if they are not on record yet
+    waive_compensation   why there is nothing to undo; without that and without any undo on record a human must look
+    """
+
+    code = "permanent"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        compensations: Sequence[Compensation] = (),
+        waive_compensation: str | None = None,
+        details: Any = None,
+    ) -> None:
+        super().__init__(message, code=code, details=details)
+        self.compensations = tuple(compensations)
+        self.waive_compensation = waive_compensation
+
+
+class Quarantine(Outcome):
+    """A human must look; what the task owes stays owed."""
+
+    code = "handler"
+
+
+class StepMismatch(Quarantine):
+    """The handler's code and the task's history disagree, so going on would do something twice or not at all."""
+
+    code = "step_mismatch"
+
+
+class Park(BaseException):
+    """Go on when something is there: no thread and no lease is held meanwhile, and no attempt is burnt.
+
+    name                the wait's own, once per task
+    signal              the name of a signal; or
+    after               ids of tasks, until all have ended; or neither:
+    until_ms            when the wait is over in any case, by the store's clock
+    """
+
+    def __init__(
+        self, name: str, *, signal: str | None = None, after: Sequence[str] = (), until_ms: int | None = None
+    ) -> None:
+        super().__init__(name)
+        self.name = name
+        self.signal = signal
+        self.after = tuple(after)
+        self.until_ms = until_ms
+
+
+class Interrupted(BaseException):
+    """The handler was to end, and did: its lease is lost, its task is cancelled, or the worker shuts down.
+
+    Its task is given back, which burns no attempt.
+    """
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Any exception as the log takes it: the name of its class as code, its text, and the end of its traceback."""
+    try:
+        message = str(error)
+    except Exception as another:  # noqa: BLE001  a text is made by foreign code
+        message = f"(its text could not be made: {type(another).__name__})"
+    kept = message if len(message) <= _MESSAGE_CHARACTERS_MAX else message[: _MESSAGE_CHARACTERS_MAX - 1] + "…"
+    text = "".join(traceback.format_tb(error.__traceback__))
+    if len(text) > _TRACEBACK_CHARACTERS_MAX:
+        text = "…" + text[-_TRACEBACK_CHARACTERS_MAX:]
+    printable = text.encode("utf-8", "replace").decode()
+    return Failure(type(error).__name__, kept or type(error).__name__, {"traceback": printable})

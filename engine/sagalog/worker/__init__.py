@@ -1,0 +1,18 @@
+"""Workers: handlers by kind, run with leases, heartbeats, durable steps and undos. This file holds the public names.
+
+    running         `Worker`: what users register handlers with, and its threads
+    shift           one turn: settle, renew and claim, in one commit
+    crew            who runs handlers: threads, an event loop
+    handling        from a handler's end to what is written
+    context         what a handler may do; `async_context`, the same for coroutines
+    stopping        whether a handler is to end, and why
+
+Rule: everything that matters is in the log; a worker that is killed loses nothing but its leases.
+"""
+
+from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
+from sagalog.worker.context import Context, UndoContext, WorkContext
+from sagalog.worker.running import Worker
+from sagalog.worker.shift import Tally
+
+__all__ = ["AsyncContext", "AsyncWorkContext", "Context", "Tally", "UndoContext", "WorkContext", "Worker"]

@@ -1,0 +1,129 @@
+"""The context as coroutines use it: the same calls, awaited where they write or read.
+
+Rule: no second implementation; each call is the plain one, taken off the event loop. A test compares the names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from sagalog.kernel.values import Compensation
+from sagalog.task import Task
+from sagalog.worker.context import Context, UndoContext, WorkContext
+
+OffLoop = Callable[..., Awaitable[Any]]
+
+
+class AsyncContext:
+    """What every coroutine handler may do; the plain values of the context are attributes here too."""
+
+    def __init__(self, context: Context, off_loop: OffLoop) -> None:
+        self._context = context
+        self._off_loop = off_loop
+        self.task: Task = context.task
+        self.fence: int = context.fence
+        self.attempt: int = context.attempt
+
+    @property
+    def owner(self) -> str:
+        """Who holds the lease."""
+        return self._context.owner
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is, or may be, somebody else's."""
+        return self._context.lost
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task is to be called off."""
+        return self._context.cancelled
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker shuts down."""
+        return self._context.stopping
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the worker's deadline for shutting down has come."""
+        return self._context.interrupted
+
+    @property
+    def compensation(self) -> str:
+        """Of an undo: the id of the compensation."""
+        assert isinstance(self._context, UndoContext)
+        return self._context.compensation
+
+    @property
+    def idempotency_key(self) -> str:
+        """Of an undo: the same at every attempt to carry it out."""
+        assert isinstance(self._context, UndoContext)
+        return self._context.idempotency_key
+
+    def go_on(self) -> None:
+        """Nothing, unless the handler is to end; raises Interrupted."""
+        self._context.go_on()
+
+    def progress(self, value: Any) -> None:
+        """Say how far it is; the worker writes it."""
+        self._context.progress(value)
+
+    async def artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        """As `Context.artifact`."""
+        await self._off_loop(self._context.artifact, name, data, media_type)
+
+
+class AsyncWorkContext(AsyncContext):
+    """What the coroutine handler of a task may do."""
+
+    def __init__(self, context: WorkContext, off_loop: OffLoop) -> None:
+        super().__init__(context, off_loop)
+        self._work = context
+
+    @property
+    def payload(self) -> Any:
+        """What the task was created with."""
+        return self._work.payload
+
+    async def input(self, name: str) -> bytes:
+        """As `WorkContext.input`."""
+        found: bytes = await self._off_loop(self._work.input, name)
+        return found
+
+    async def step(
+        self, name: str, run: Callable[..., Any], *arguments: Any, compensation: Compensation | None = None
+    ) -> Any:
+        """As `WorkContext.step`; `run` may be a coroutine function, and several steps may run at the same time."""
+        found = await self._off_loop(self._work.begin_step, name, compensation)
+        if found is not None:
+            return found.result
+        result = run(*arguments)
+        if inspect.isawaitable(result):
+            result = await result
+        await self._off_loop(self._work.finish_step, name, result)
+        return result
+
+    async def sleep(self, name: str, duration_ms: int) -> None:
+        """As `WorkContext.sleep`."""
+        self._work.sleep(name, duration_ms)
+
+    async def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
+        """As `WorkContext.wait_signal`."""
+        return await self._off_loop(lambda: self._work.wait_signal(signal, name=name, timeout_ms=timeout_ms))
+
+    async def wait_tasks(
+        self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
+    ) -> list[Task]:
+        """As `WorkContext.wait_tasks`."""
+        found: list[Task] = await self._off_loop(lambda: self._work.wait_tasks(tasks, name=name, timeout_ms=timeout_ms))
+        return found
+
+    async def spawn(
+        self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
+    ) -> str:
+        """As `WorkContext.spawn`."""
+        id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
+        return id

@@ -1,0 +1,378 @@
+"""What a handler may do: durable steps, waits, children, artifacts, progress.
+
+Rule: every write carries the fence of the handler's lease, and is repeated while the store is away, until the lease may
+be over [FENCE-2]; what is on record is not done again [STEP-1]. A handler that is to end is told so at its next call.
+Knows one lease; nothing of queues, threads and other handlers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from sagalog import forms
+from sagalog.batch import Batch
+from sagalog.door import canonical, child_id
+from sagalog.engine import Engine
+from sagalog.errors import Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
+from sagalog.kernel.values import Compensation
+from sagalog.outcomes import Interrupted, Park, StepMismatch
+from sagalog.reading import WaitOutcome
+from sagalog.task import Lease, Task
+from sagalog.units import Step
+from sagalog.worker.stopping import Stopping
+
+T = TypeVar("T")
+
+# How long a write that the store could not take waits before it is repeated, the last one for ever.
+_PAUSES_MS: Final = (20, 50, 100, 250, 500, 1_000)
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """The recorded result of a step."""
+
+    result: Any
+
+
+class Context:
+    """What every handler may do. Safe to share between threads.
+
+    task      the task as it was leased
+    fence     the number that makes a late holder harmless; outside systems may compare it
+    attempt   1 + recorded failures
+    """
+
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._stopping = stopping
+        self._progress: Any = None
+        self._writing: Any = None
+        self._guard = threading.Lock()
+        self.task: Task = lease.task
+        self.fence: int = lease.fence
+        self.attempt: int = lease.attempt
+
+    @property
+    def owner(self) -> str:
+        """Who holds the lease: this worker."""
+        return self._lease.owner
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is, or may be, somebody else's: nothing that is done now may count."""
+        return self._stopping.reason == "lost"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task is to be called off."""
+        return self._stopping.reason == "cancelled"
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker shuts down; the handler may finish until the worker's deadline."""
+        return self._stopping.announced
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the worker's deadline for shutting down has come."""
+        return self._stopping.reason == "shutdown"
+
+    def go_on(self) -> None:
+        """Nothing, unless the handler is to end; every other call here asks so first.
+
+        Raises:
+            Interrupted: the lease is lost, the task is cancelled, or the worker's deadline has come.
+        """
+        if self._stopping.reason is not None:
+            raise Interrupted(self._stopping.reason)
+
+    def wait_stop(self, timeout_ms: int) -> bool:
+        """Sleep, no longer than until the handler is to end; whether it is to end."""
+        return self._stopping.wait(timeout_ms)
+
+    def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within the block `callback` is called, once and from another thread, as soon as the handler is to end."""
+        return self._stopping.calls(callback)
+
+    def progress(self, value: Any) -> None:
+        """Say how far it is, in up to 8 KiB of JSON: the worker writes the newest with its next renewal. [LEASE-3]"""
+        self.go_on()
+        self._progress = value
+
+    def artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        """Keep something that the work has made, byte for byte; another attempt may put another. [BLOB-1]
+
+        Raises:
+            InvalidValue, OverBound. StepMismatch: this attempt has put other bytes under this name.
+        """
+        self.go_on()
+        self._record(lambda batch: batch.put_artifact(self._lease, name, data, media_type), f"the artifact {name!r}")
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def newest_progress(self) -> Any:
+        """What the handler has told of its progress and is not written yet; None: nothing."""
+        self._writing = self._progress
+        return self._writing
+
+    def forget_progress(self) -> None:
+        """What `newest_progress` gave is written; what came since is not."""
+        if self._progress is self._writing:
+            self._progress = None
+
+    def _record(self, record: Callable[[Batch], None], what: str) -> Lease | Task:
+        """Write something under the lease, with what has to come before it, in one commit."""
+
+        def write() -> Lease | Task:
+            with self._engine.batch() as batch:
+                self._record_before(batch)
+                record(batch)
+            result = batch.results[-1]
+            assert isinstance(result, Lease | Task)
+            return result
+
+        try:
+            return self._persist(write)
+        except Conflict as conflict:
+            if isinstance(conflict, LeaseLost):
+                self._lose()
+            raise StepMismatch(f"{what}: {conflict.message}") from conflict
+
+    def _record_before(self, batch: Batch) -> None:
+        """Nothing comes before what a handler records, unless it has begun something else."""
+
+    def _persist(self, write: Callable[[], T]) -> T:
+        """Repeat a write that can be repeated until the store has taken it, or the handler is to end."""
+        tries = 0
+        while True:
+            try:
+                return write()
+            except (Unavailable, Unknown):
+                if self._stopping.wait(_PAUSES_MS[min(tries, len(_PAUSES_MS) - 1)]):
+                    self.go_on()
+                tries += 1
+
+    def _lose(self) -> NoReturn:
+        self._stopping.tell("lost")
+        raise Interrupted("lost")
+
+
+class WorkContext(Context):
+    """What a handler of a task may do."""
+
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+        super().__init__(engine, lease, stopping)
+        # What was on record when the attempt began, in order, less what the handler has asked for since.
+        self._unmet = list(lease.task.steps)
+        self._ordered = True
+        self._asked: set[str] = set()
+        self._children: dict[str, Step | None] = {}
+
+    def allow_any_order(self) -> None:
+        """Steps may come in another order than is on record: coroutines may run several at a time."""
+        self._ordered = False
+
+    @property
+    def payload(self) -> Any:
+        """What the task was created with."""
+        return self.task.payload
+
+    def input(self, name: str) -> bytes:
+        """The bytes that the task was given under a name; raises NotFound, Corrupt. [BLOB-1]"""
+        return self._engine.input(self.task.id, name)
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    def step(self, name: str, run: Callable[..., T], *arguments: Any, compensation: Compensation | None = None) -> T:
+        """Do something once, however many attempts there are: `run(*arguments)`, whose result is put on record.
+
+        Where the result is on record already it is given back and nothing is run. Its undo is put on record before,
+        and only where the step has not been done. [STEP-1] [COMP-1]
+
+        Args:
+            name: the step's own, once per attempt.
+            run: what to do. It is run again if the worker dies before the result is on record, so what it does should
+                bear that; `fence` and the step's name tell one effect from another.
+            compensation: how to undo it.
+
+        Returns:
+            What `run` returned, as JSON gives it back.
+
+        Raises:
+            StepMismatch: the name is used twice, or what is on record comes in another order.
+            InvalidValue, OverBound: the result is no JSON, or too large. Interrupted.
+        """
+        found = self.begin_step(name, compensation)
+        result = run(*arguments) if found is None else found.result
+        if found is None:
+            self.finish_step(name, result)
+        kept: T = result
+        return kept
+
+    def begin_step(self, name: str, compensation: Compensation | None) -> StepResult | None:
+        """The first half of `step`: what is on record, or the undo put there. For whoever runs the step otherwise."""
+        self.go_on()
+        with self._guard:
+            if name in self._asked:
+                raise StepMismatch(f"step {name!r} is asked for twice: give every step a name of its own")
+            self._asked.add(name)
+            is_known = name in self._unmet
+            if self._ordered and self._unmet and self._unmet[0] != name:
+                raise StepMismatch(
+                    f"step {name!r} comes now, where the history has {self._unmet[0]!r}: the code is not the one that "
+                    "began this task; finish it with that version, or give new work to new tasks"
+                )
+            if is_known:
+                self._unmet.remove(name)
+        if is_known:
+            return StepResult(self._engine.step_result(self.task.id, name))
+        if compensation is not None:
+            self._record(lambda batch: batch.register(self._lease, compensation), f"the undo of step {name!r}")
+            # Writing has taken time; the effect must not begin under a lease that may be gone.
+            self.go_on()
+        return None
+
+    def finish_step(self, name: str, result: Any) -> None:
+        """The second half of `step`: the result put on record."""
+        self._record(lambda batch: batch.step(self._lease, name, result), f"step {name!r}")
+
+    # --- waits --------------------------------------------------------------------------------------------------
+
+    def sleep(self, name: str, duration_ms: int) -> None:
+        """Go on after this time; no thread and no lease is held meanwhile, and no restart makes it longer. [WAIT-1]"""
+        self.go_on()
+        if name not in self.task.waits:
+            raise Park(name, until_ms=self._engine.now_ms() + duration_ms)
+
+    def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
+        """Go on when a signal of this name has come, perhaps long ago; its data. [WAIT-2]
+
+        Args:
+            signal: the signal's name.
+            name: the wait's own, where a task waits for the same signal more than once; else the signal's.
+            timeout_ms: how long to wait at most.
+
+        Raises:
+            TimeoutError: none has come in time. Interrupted.
+        """
+        outcome = self._wait(name or signal, signal, (), timeout_ms)
+        if outcome.by == "time":
+            raise TimeoutError(f"no signal {signal!r} has come within {timeout_ms} ms")
+        return outcome.data
+
+    def wait_tasks(
+        self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
+    ) -> list[Task]:
+        """Go on when all these tasks have ended, whatever they came to. [WAIT-3]
+
+        Args:
+            tasks: their ids; left out, the children that this attempt has asked for.
+            name: the wait's own, where a task waits for tasks more than once.
+            timeout_ms: how long to wait at most.
+
+        Returns:
+            The tasks as they are now, in the order given.
+
+        Raises:
+            TimeoutError: not all have ended in time. NotFound. Interrupted.
+            StepMismatch: under this name it has waited for other tasks.
+        """
+        ids = list(self._children if tasks is None else dict.fromkeys(tasks))
+        if not ids:
+            return []
+        outcome = self._wait(name, None, ids, timeout_ms)
+        found = [task for id in ids if (task := self._engine.get(id)) is not None]
+        if outcome.by == "time":
+            raise TimeoutError(f"not all of {len(ids)} tasks have ended within {timeout_ms} ms")
+        if len(found) < len(ids) or not all(task.is_terminal for task in found):
+            raise StepMismatch(f"the wait {name!r} is over and was for other tasks: give each wait a name of its own")
+        return found
+
+    def spawn(
+        self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
+    ) -> str:
+        """Create a child task, once per name however many attempts there are; its id. [STEP-2]
+
+        It is created in one commit with what this handler writes next: a step, a wait, its end.
+
+        Args:
+            name: the child's own within its parent.
+            kind, payload, inputs, arguments: as of `Engine.create`.
+
+        Raises:
+            StepMismatch: the child exists with another kind or payload. InvalidValue. Interrupted.
+        """
+        self.go_on()
+        id = child_id(self.task.id, name)
+        if {"id", "parent"} & set(arguments):
+            raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
+        existing = self._engine.get(id) if self.task.leases > 1 else None
+        if existing is not None:
+            if existing.kind != kind or canonical(existing.payload) != canonical(payload):
+                raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
+            self._children[id] = None
+            return id
+        # Checked and encoded now, while the caller can see which child it was, and written later.
+        named, blobs = forms.taken_in(inputs)
+        command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
+        cause = f"task/{self.task.id}@{self.task.version}"
+        with self._guard:
+            self._children[id] = Step(command, self.owner, cause, blobs=blobs)
+        return id
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def record_children(self, batch: Batch) -> None:
+        """Record the children that are not there yet; whoever writes for this handler calls it first. [STEP-2]"""
+        for step in list(self._children.values()):
+            if step is not None:
+                batch.carry(step)
+
+    def _record_before(self, batch: Batch) -> None:
+        self.record_children(batch)
+
+    def _record(self, record: Callable[[Batch], None], what: str) -> Lease | Task:
+        with self._guard:
+            begun = [id for id, step in self._children.items() if step is not None]
+        result = super()._record(record, what)
+        for id in begun:
+            self._children[id] = None
+        return result
+
+    def _wait(self, name: str, signal: str | None, after: Sequence[str], timeout_ms: int | None) -> WaitOutcome:
+        self.go_on()
+        if name in self.task.waits:
+            outcome = self._engine.wait_end(self.task.id, name)
+            assert outcome is not None
+            return outcome
+        until_ms = None if timeout_ms is None else self._engine.now_ms() + timeout_ms
+        raise Park(name, signal=signal, after=after, until_ms=until_ms)
+
+
+class UndoContext(Context):
+    """What the handler of a compensation may do.
+
+    compensation      id of the one it is to carry out
+    idempotency_key   the same at every attempt to carry it out, and of no other: for outside systems that ask for one
+    """
+
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+        super().__init__(engine, lease, stopping)
+        self.compensation = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """Task and compensation."""
+        return f"{self.task.id}/{self.compensation}"
+
+    def done(self, id: str) -> Lease | Task:
+        """Put on record that one was carried out; the worker calls it between two. [COMP-5]"""
+        try:
+            return self._persist(lambda: self._lease.compensation_done(id))
+        except LeaseLost:
+            self._lose()

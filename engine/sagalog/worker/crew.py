@@ -1,0 +1,250 @@
+"""Who runs handlers: threads for plain functions, an event loop for coroutines.
+
+Rule: a job that was begun comes back to the inbox exactly once, whatever its handler does; a handler that never ends
+costs its thread and nothing else. Threads are daemons, so that none keeps a process from ending. Knows no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
+
+from sagalog.task import Lease
+from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
+from sagalog.worker.context import UndoContext, WorkContext
+from sagalog.worker.handling import Handler, Settlement, Undoing, is_coroutine_function, work, work_async
+from sagalog.worker.stopping import Stopping
+
+# Threads that write for coroutines: what they write at one time goes into one commit.
+_WRITERS: Final = 16
+
+
+class Job:
+    """One lease at work: its handler, and what is known of it here.
+
+    lease        as it was last renewed
+    sent_ms      when the last renewal that was accepted was sent, by a clock that never steps back
+    settlement   what its end means; None before its end, and where it is settled already
+    tries        how often a settlement was refused; told_ms: since when it is waited for to end
+    """
+
+    def __init__(self, lease: Lease, context: WorkContext | UndoContext, stopping: Stopping, sent_ms: int) -> None:
+        self.lease = lease
+        self.context = context
+        self.stopping = stopping
+        self.sent_ms = sent_ms
+        self.settlement: Settlement | None = None
+        self.undoing: Undoing | None = None
+        self.handler: Handler | None = None
+        self.is_coroutine = False
+        self.begun = False
+        self.ended = False
+        # Given up on: the worker has settled its lease, and what its handler comes to is nobody's.
+        self.abandoned = False
+        self.told_ms = 0
+        self.tries = 0
+
+    @property
+    def undo_at(self) -> str | None:
+        """Of an undoing: the compensation in hand."""
+        return None if self.undoing is None else self.undoing.at
+
+    def run(self) -> None:
+        """Run the handler in this thread, to its end."""
+        if isinstance(self.context, WorkContext):
+            assert self.handler is not None
+            self.settlement = work(self.context, self.lease, self.handler)
+        else:
+            assert self.undoing is not None
+            self.settlement = self.undoing.run()
+
+    async def run_async(self, off_loop: Callable[..., Awaitable[Any]]) -> None:
+        """Run the handler on this event loop, to its end."""
+        if isinstance(self.context, WorkContext):
+            assert self.handler is not None
+            asking: AsyncContext = AsyncWorkContext(self.context, off_loop)
+            self.settlement = await work_async(self.context, asking, self.lease, self.handler)
+        else:
+            assert self.undoing is not None
+            self.settlement = await self.undoing.run_async(AsyncContext(self.context, off_loop), off_loop)
+
+
+class Inbox:
+    """What has happened since the worker looked last: jobs that have ended, or something that it should look at."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+
+    def put(self, ended: Job | None = None) -> None:
+        """Wake the worker: with a job that has ended, or just so."""
+        self._queue.put(ended)
+
+    def take(self, timeout_s: float) -> list[Job]:
+        """The jobs that have ended; waits for something to happen, no longer than so."""
+        ended: list[Job] = []
+        try:
+            first = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+            while True:
+                if first is not None:
+                    ended.append(first)
+                first = self._queue.get_nowait()
+        except Empty:
+            return ended
+
+
+class Crew(Protocol):
+    """Runs jobs, so many at a time, and gives each back by the inbox."""
+
+    def begin(self, job: Job) -> None:
+        """Run it, now or when somebody is free."""
+        ...
+
+    def take_back(self) -> list[Job]:
+        """Jobs that nobody has begun; they are nobody's then."""
+        ...
+
+    def replace(self, job: Job) -> None:
+        """The job's handler does not end: let somebody else do what it keeps from being done."""
+        ...
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        ...
+
+
+class ThreadCrew:
+    """Plain functions in threads of its own, coroutines on an event loop: its own, or one that is given."""
+
+    def __init__(self, size: int, inbox: Inbox, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._size = size
+        self._inbox = inbox
+        self._loop = loop
+        self._owns_loop = False
+        self._writers: ThreadPoolExecutor | None = None
+        self._guard = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: set[Job] = set()
+        self._threads = 0
+        self._idle = 0
+        self._closed = False
+
+    def begin(self, job: Job) -> None:
+        """Run it when fewer than `size` are running."""
+        with self._guard:
+            self._waiting.append(job)
+            self._hand_out()
+
+    def take_back(self) -> list[Job]:
+        """Jobs that nobody has begun."""
+        with self._guard:
+            taken = list(self._waiting)
+            self._waiting.clear()
+        return taken
+
+    def replace(self, job: Job) -> None:
+        """Count it no more among those that run."""
+        with self._guard:
+            if job in self._running:
+                self._running.discard(job)
+                self._hand_out()
+
+    def close(self) -> None:
+        """Let the threads end as they come back, and the event loop that it made."""
+        with self._guard:
+            self._closed = True
+            self._guard.notify_all()
+        if self._owns_loop and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._writers is not None:
+            self._writers.shutdown(wait=False)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        """Begin what may be begun; the guard is held."""
+        while self._waiting and len(self._running) < self._size:
+            if self._waiting[0].is_coroutine:
+                job = self._waiting.popleft()
+                self._running.add(job)
+                job.begun = True
+                self._schedule(job)
+            elif self._idle:
+                # Somebody will take it when it wakes; count it as taken now, so that no other begins in its place.
+                self._guard.notify()
+                return
+            else:
+                self._threads += 1
+                threading.Thread(target=self._serve, name=f"sagalog-handler-{self._threads}", daemon=True).start()
+                return
+
+    def _serve(self) -> None:
+        """The life of a thread: one plain job after another."""
+        while True:
+            with self._guard:
+                self._idle += 1
+                while not self._closed and not self._may_take():
+                    self._guard.wait()
+                self._idle -= 1
+                if self._closed:
+                    return
+                job = self._waiting.popleft()
+                self._running.add(job)
+                job.begun = True
+                if self._waiting:
+                    self._hand_out()
+            # Each handler finds the variables of a context of its own, as with asyncio.
+            contextvars.Context().run(job.run)
+            with self._guard:
+                replaced = job not in self._running
+                self._running.discard(job)
+            self._inbox.put(job)
+            if replaced:
+                return
+
+    def _may_take(self) -> bool:
+        return bool(self._waiting) and len(self._running) < self._size and not self._waiting[0].is_coroutine
+
+    def _schedule(self, job: Job) -> None:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._owns_loop = True
+            threading.Thread(target=self._loop.run_forever, name="sagalog-event-loop", daemon=True).start()
+        if self._writers is None:
+            self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="sagalog-writer")
+        loop = self._loop
+        loop.call_soon_threadsafe(lambda: self._start(job, loop))
+
+    def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        task = loop.create_task(self._run_async(job, loop))
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        job.stopping.add(stop)
+        task.add_done_callback(lambda _: job.stopping.remove(stop))
+        task.add_done_callback(lambda _: self._came_back(job))
+
+    def _run_async(self, job: Job, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, None]:
+        def off_loop(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+            return loop.run_in_executor(self._writers, lambda: function(*arguments))
+
+        return job.run_async(off_loop)
+
+    def _came_back(self, job: Job) -> None:
+        with self._guard:
+            self._running.discard(job)
+            self._hand_out()
+        self._inbox.put(job)
+
+
+def is_async(job: Job, handlers: Mapping[str, Handler]) -> bool:
+    """Whether a job is run on an event loop: so are undoings of which any handler is a coroutine function."""
+    if job.handler is not None:
+        return is_coroutine_function(job.handler)
+    return any(is_coroutine_function(handlers[one.kind]) for one in job.lease.task.owed)

@@ -1,0 +1,284 @@
+"""A worker: handlers by kind, and the threads in which they run until it is told to stop.
+
+Rule: what it knows stands in the code that made it, what it has done stands in the log; killed at any line, it loses
+nothing [UPKEEP-1]. This file waits and stops; what is done in a turn stands in `shift`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+from sagalog import forms
+from sagalog.door import check_integer, check_name
+from sagalog.engine import Engine
+from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
+from sagalog.kernel import bounds
+from sagalog.worker.crew import Inbox, ThreadCrew
+from sagalog.worker.handling import Handler
+from sagalog.worker.shift import Plan, Shift, Tally
+
+H = TypeVar("H", bound=Handler)
+
+_log: Final = logging.getLogger("sagalog.worker")
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# How long a wait lasts at most, since a clock may jump; and how long a store that is away is left alone.
+_SLICE_MS: Final = 1_000
+_AWAY_MS: Final = (50, 100, 250, 500, 1_000)
+_INTERRUPT_MS: Final = 2_000
+
+
+class Worker:
+    """Runs tasks and their undos on an engine: register handlers, then `run`.
+
+    A handler of a task is called as `handler(context, payload)` and a handler of a compensation as
+    `handler(context, params)`: plain functions in threads, `async def` on an event loop. What it returns completes the
+    task; `sagalog.outcomes` says what else it may do.
+
+    Args:
+        queues: one name or several.
+        name: who it is, in the log and in what people read; an end is added that no other worker has.
+        concurrency: how many handlers run at a time.
+        claim_ahead: how many more tasks it holds, so that none waits for a commit; 0 leaves them to other workers.
+        ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
+        grace_ms: how long handlers may go on once the worker is told to stop.
+        quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
+            of its undos is run [UNDO-2]; False leaves it to workers that know the kind.
+
+    Raises:
+        InvalidValue: naming the argument.
+    """
+
+    def __init__(
+        self,
+        queues: str | Sequence[str] = "default",
+        *,
+        name: str | None = None,
+        concurrency: int = 4,
+        claim_ahead: int = 0,
+        ttl_ms: int = 30_000,
+        grace_ms: int = 30_000,
+        quarantine_unknown: bool = True,
+    ) -> None:
+        self.queues = forms.listing(queues, "queues", bounds.QUEUES_MAX)
+        self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
+        self.concurrency = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
+        self.claim_ahead = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
+        self.ttl_ms = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
+        self.grace_ms = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
+        self.quarantine_unknown = quarantine_unknown
+        self.tally = Tally()
+        self._handlers: dict[str, Handler] = {}
+        self._compensations: dict[str, Handler] = {}
+        self._stops = 0
+        self._inbox: Inbox | None = None
+
+    # --- handlers -------------------------------------------------------------------------------------------------
+
+    def task(self, kind: str) -> Callable[[H], H]:
+        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one."""
+        return self._registering(self._handlers, kind, "task")
+
+    def compensation(self, kind: str) -> Callable[[H], H]:
+        """Decorate the handler of compensations of this kind; raises InvalidValue where there is one.
+
+        It may be called again for the same compensation, so it finds undone what an earlier call has undone.
+        """
+        return self._registering(self._compensations, kind, "compensation")
+
+    def _registering(self, handlers: dict[str, Handler], kind: str, what: str) -> Callable[[H], H]:
+        check_name(kind, "kind")
+
+        def register(handler: H) -> H:
+            if not callable(handler):
+                raise InvalidValue(f"{what} {kind!r}: expected a function, found {type(handler).__name__}", path="kind")
+            if kind in handlers:
+                raise InvalidValue(f"{what} {kind!r} has a handler already: {handlers[kind]!r}", path="kind")
+            handlers[kind] = handler
+            return handler
+
+        return register
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> Tally:
+        """Work until it is told to stop.
+
+        SIGTERM or SIGINT, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back at once
+        what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back the rest.
+        None of that burns an attempt. A second signal stops it at once.
+
+        Args:
+            engine: where the tasks are.
+            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
+            signals: take SIGTERM and SIGINT, where this is the main thread.
+
+        Returns:
+            What it has done, in numbers.
+
+        Raises:
+            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+        """
+        return self._run(engine, None, until_idle, signals)
+
+    def stop(self) -> None:
+        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler."""
+        self._stops += 1
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.put()
+
+    def _run(self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool) -> Tally:
+        if not self._handlers and not self._compensations:
+            raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
+        if self._inbox is not None:
+            raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
+        inbox = self._inbox = Inbox()
+        crew = ThreadCrew(self.concurrency, inbox, loop)
+        shift = Shift(engine, self._plan(), f"{self.name}-{engine.draw_id()[-8:]}", crew, engine.clock)
+        self.tally = shift.tally
+        try:
+            with self._signals(signals), _watching(shift), _waking(engine, inbox):
+                self._work(shift, inbox, until_idle)
+                self._finish(shift, inbox)
+        finally:
+            crew.close()
+            self._inbox, self._stops = None, 0
+        return shift.tally
+
+    def _plan(self) -> Plan:
+        return Plan(
+            self.queues,
+            dict(self._handlers),
+            dict(self._compensations),
+            self.concurrency,
+            self.claim_ahead,
+            self.ttl_ms,
+            self.quarantine_unknown,
+        )
+
+    def _work(self, shift: Shift, inbox: Inbox, until_idle: bool) -> None:
+        """Turn after turn, until it is told to stop."""
+        away = 0
+        while not self._stops:
+            try:
+                shift.look()
+                while shift.turn() and not self._stops:
+                    shift.take(inbox.take(0))
+                shift.replace_stuck()
+                away = 0
+                if until_idle and shift.is_idle:
+                    return
+                wait_ms = min(shift.wait_ms(), _SLICE_MS)
+            except (Unavailable, Unknown) as error:
+                if isinstance(error, Closed):
+                    _log.error("the store was closed under the worker: %s", error)
+                    return
+                wait_ms = _AWAY_MS[min(away, len(_AWAY_MS) - 1)]
+                away += 1
+                _log.warning("the store is away, again in %d ms: %s", wait_ms, error)
+                if isinstance(error, Unknown):
+                    with suppress(SagalogError):
+                        shift.find_own()
+            shift.take(inbox.take(wait_ms / 1_000))
+
+    def _finish(self, shift: Shift, inbox: Inbox) -> None:
+        """Let handlers finish until the deadline, tell them to end, and give back the rest."""
+        clock_ms = shift.monotonic_ms
+        shift.announce_stop()
+        until_ms = clock_ms() + self.grace_ms
+        self._drain(shift, inbox, until_ms, stops=2)
+        if shift.held:
+            shift.interrupt()
+            self._drain(shift, inbox, clock_ms() + min(_INTERRUPT_MS, self.ttl_ms), stops=2)
+        shift.give_back()
+        self._drain(shift, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
+
+    def _drain(self, shift: Shift, inbox: Inbox, until_ms: int, stops: int) -> None:
+        """Settle what comes back until nothing is held, the time is over, or somebody is in more of a hurry."""
+        while shift.held and self._stops < stops:
+            left_ms = until_ms - shift.monotonic_ms()
+            try:
+                shift.turn()
+                wait_ms = min(shift.wait_ms(), left_ms, 50)
+            except (Unavailable, Unknown) as error:
+                _log.warning("the store is away while the worker stops: %s", error)
+                if isinstance(error, Closed):
+                    return
+                wait_ms = 50
+            if left_ms <= 0:
+                return
+            if shift.held:
+                shift.take(inbox.take(max(0, wait_ms) / 1_000))
+
+    @contextmanager
+    def _signals(self, wanted: bool) -> Iterator[None]:
+        """Within the block SIGTERM and SIGINT stop the worker, where this is the main thread."""
+        if not wanted or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        before: dict[int, Any] = {}
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[int(number)] = signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for kept, handler in before.items():
+                signal.signal(kept, handler)
+
+
+@contextmanager
+def _watching(shift: Shift) -> Iterator[None]:
+    """Within the block a thread tells handlers in time whose lease may be over, also while a commit hangs."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(shift.watch() / 1_000):
+            pass
+
+    thread = threading.Thread(target=watch, name="sagalog-watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1)
+
+
+@contextmanager
+def _waking(engine: Engine, inbox: Inbox) -> Iterator[None]:
+    """Within the block whatever anybody commits wakes the worker."""
+    over = threading.Event()
+
+    def wake() -> None:
+        since = None
+        while not over.is_set():
+            try:
+                now = engine.changes()
+                if now != since:
+                    since = now
+                    inbox.put()
+                engine.wait_change(since, _SLICE_MS)
+            except SagalogError:
+                over.wait(_AWAY_MS[0] / 1_000)
+
+    thread = threading.Thread(target=wake, name="sagalog-wake-up", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -1,0 +1,66 @@
+"""Whether a handler is to end, and why: told by the worker from any thread, looked at and waited for by the handler.
+
+Rule: told once and for good; a lost lease outweighs every other reason. Knows no store and no task.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Reason = Literal["cancelled", "shutdown", "lost"]
+
+
+class Stopping:
+    """The state of one handler's stop. Safe to share between threads.
+
+    announced   the worker shuts down, and the handler has until its deadline
+    reason      why the handler is to end now; None: it goes on
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._told = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self.announced = False
+        self.reason: Reason | None = None
+
+    def tell(self, reason: Reason) -> None:
+        """The handler is to end: whoever waits wakes up, and every callback is called, each once."""
+        with self._guard:
+            if self.reason is None or reason == "lost":
+                self.reason = reason
+            callbacks, self._callbacks = self._callbacks, []
+            self._told.set()
+        for callback in callbacks:
+            callback()
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Sleep until the handler is to end, or the time is over; whether it is to end."""
+        return self._told.wait(timeout_ms / 1_000)
+
+    @contextmanager
+    def calls(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Within the block `callback` is called once, if the handler is to end; at once if it is to end already."""
+        self.add(callback)
+        try:
+            yield
+        finally:
+            self.remove(callback)
+
+    def add(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once, when the handler is to end; at once if it is."""
+        with self._guard:
+            told = self.reason is not None
+            if not told:
+                self._callbacks.append(callback)
+        if told:
+            callback()
+
+    def remove(self, callback: Callable[[], None]) -> None:
+        """Have it called no more, if it was not."""
+        with self._guard:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
