@@ -248,7 +248,7 @@ _HELD: Final = (
     e.CompensationFailed,
     e.Completed,
 )
-_ENDINGS: Final = (e.Released, e.LeaseExpired, e.Retried, e.CompensationFailed, e.Compensated, e.Completed)
+_ENDINGS: Final = (e.Released, e.LeaseExpired, e.Parked, e.Retried, e.CompensationFailed, e.Compensated, e.Completed)
 
 
 def _needs_lease(event: e.Recordable) -> bool:

@@ -79,17 +79,21 @@ class Context:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the worker's deadline for shutting down has come."""
-        return self._stopping.reason == "shutdown"
+        """Whether the handler's time limit, or the worker's deadline for shutting down, has come."""
+        return self._stopping.reason in ("shutdown", "time_limit")
 
     def go_on(self) -> None:
         """Nothing, unless the handler is to end; every other call here asks so first.
 
         Raises:
-            Interrupted: the lease is lost, the task is cancelled, or the worker's deadline has come.
+            Interrupted: the lease is lost, the task is cancelled, or the handler's or the worker's time is over.
         """
-        if self._stopping.reason is not None:
-            raise Interrupted(self._stopping.reason)
+        if (interruption := self.interruption()) is not None:
+            raise interruption
+
+    def interruption(self) -> Interrupted | None:
+        """What `go_on` would raise."""
+        return None if self._stopping.reason is None else Interrupted(self._stopping.reason)
 
     def wait_stop(self, timeout_ms: int) -> bool:
         """Sleep, no longer than until the handler is to end; whether it is to end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -31,6 +32,7 @@ class Job:
     lease        as it was last renewed
     sent_ms      when the last renewal that was accepted was sent, by a clock that never steps back
     settlement   what its end means; None before its end, and where it is settled already
+    begun_ms     when its handler was first seen to run; time_limit_ms: how long it may
     tries        how often a settlement was refused; told_ms: since when it is waited for to end
     """
 
@@ -42,12 +44,14 @@ class Job:
         self.settlement: Settlement | None = None
         self.undoing: Undoing | None = None
         self.handler: Handler | None = None
+        self.time_limit_ms: int | None = None
+        self.begun_ms = 0
         self.is_coroutine = False
         self.begun = False
         self.ended = False
         # Given up on: the worker has settled its lease, and what its handler comes to is nobody's.
         self.abandoned = False
-        self.told_ms = 0
+        self.told_ms: int | None = None
         self.tries = 0
 
     @property
@@ -133,6 +137,7 @@ class ThreadCrew:
         self._threads = 0
         self._idle = 0
         self._closed = False
+        self._process = os.getpid()
 
     def begin(self, job: Job) -> None:
         """Run it when fewer than `size` are running."""
@@ -200,6 +205,9 @@ class ThreadCrew:
                     self._hand_out()
             # Each handler finds the variables of a context of its own, as with asyncio.
             contextvars.Context().run(job.run)
+            if os.getpid() != self._process:
+                # The handler has forked, and this is the copy: the job, the store and the worker are the parent's.
+                os._exit(os.EX_SOFTWARE)
             with self._guard:
                 replaced = job not in self._running
                 self._running.discard(job)

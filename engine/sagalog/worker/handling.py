@@ -40,6 +40,8 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
 
 def _settle_error(batch: Batch, lease: Lease, error: BaseException) -> None:
     match error:
+        case Interrupted() if str(error) == "time_limit":
+            batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
         case Interrupted():
             batch.release(lease, f"interrupted: {error}")
         case Park():
@@ -61,6 +63,8 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException) -> Settlemen
 
     def settle(batch: Batch) -> None:
         match error:
+            case Interrupted() if str(error) == "time_limit" and id:
+                batch.compensation_failed(lease, id, Failure("time_limit", "it was told to end at its time limit"))
             case Interrupted():
                 batch.release(lease, f"interrupted: {error}")
             case Permanent() | Quarantine():
@@ -107,8 +111,7 @@ async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: H
     try:
         result = await handler(asking, context.payload)
     except asyncio.CancelledError as error:
-        stopped = context.lost or context.cancelled or context.interrupted
-        return settlement_of(context, lease, None, Interrupted("cancelled") if stopped else error)
+        return settlement_of(context, lease, None, context.interruption() or error)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
         return settlement_of(context, lease, None, error)
     return settlement_of(context, lease, result, None)
@@ -149,8 +152,7 @@ class Undoing:
                     await off_loop(handler, self.context, one.params)
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
-            stopped = self.context.lost or self.context.interrupted
-            return undo_settlement_of(self._lease, self.at, Interrupted("cancelled") if stopped else error)
+            return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
             return undo_settlement_of(self._lease, self.at, error)
         return None

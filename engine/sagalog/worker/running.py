@@ -79,13 +79,22 @@ class Worker:
         self.tally = Tally()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
+        self._time_limits_ms: dict[str, int] = {}
         self._stops = 0
         self._inbox: Inbox | None = None
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
-    def task(self, kind: str) -> Callable[[H], H]:
-        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one."""
+    def task(self, kind: str, *, time_limit_ms: int | None = None) -> Callable[[H], H]:
+        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
+
+        Args:
+            kind: of the tasks.
+            time_limit_ms: how long one call may take. Then it is told to end, which a coroutine is at its next await
+                and a function at its next call of the context; the attempt has failed, also where it does not end.
+        """
+        if time_limit_ms is not None:
+            self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
         return self._registering(self._handlers, kind, "task")
 
     def compensation(self, kind: str) -> Callable[[H], H]:
@@ -164,6 +173,7 @@ class Worker:
             self.claim_ahead,
             self.ttl_ms,
             self.quarantine_unknown,
+            dict(self._time_limits_ms),
         )
 
     def _work(self, shift: Shift, inbox: Inbox, until_idle: bool) -> None:
@@ -174,7 +184,7 @@ class Worker:
                 shift.look()
                 while shift.turn() and not self._stops:
                     shift.take(inbox.take(0))
-                shift.replace_stuck()
+                shift.end_overdue()
                 away = 0
                 if until_idle and shift.is_idle:
                     return

@@ -17,7 +17,7 @@ from sagalog.batch import Batch, Result
 from sagalog.engine import Engine
 from sagalog.errors import Conflict, LeaseLost, Rejected, SagalogError
 from sagalog.forms import Asked
-from sagalog.kernel.values import Purpose
+from sagalog.kernel.values import Failure, Purpose
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
 from sagalog.worker.context import UndoContext, WorkContext
@@ -45,6 +45,7 @@ class Plan:
     claim_ahead: int
     ttl_ms: int
     quarantine_unknown: bool
+    time_limits_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -123,6 +124,7 @@ class Shift:
             return 0
         now_ms = self._clock.monotonic_ms()
         times = [job.sent_ms + self._renew_ms - now_ms for job in self._jobs]
+        times += [job.time_limit_ms for job in self._jobs if job.time_limit_ms is not None]
         if self.room > 0 and self._asked:
             due = self._engine.claimable_ms(self._asked.values())
             if due is not None:
@@ -292,6 +294,7 @@ class Shift:
             context = UndoContext(self._engine, lease, stopping)
         job = Job(lease, context, stopping, sent_ms)
         job.handler = handler
+        job.time_limit_ms = self._plan.time_limits_ms.get(lease.task.kind) if handler is not None else None
         if isinstance(context, UndoContext):
             job.undoing = Undoing(context, lease, dict(self._plan.compensations))
         job.is_coroutine = is_async(job, self._plan.compensations)
@@ -322,16 +325,27 @@ class Shift:
                 job.stopping.tell("lost")
         return left_ms
 
-    def replace_stuck(self) -> None:
-        """Let others work in the place of handlers that were told to end and do not."""
+    def end_overdue(self) -> None:
+        """Tell handlers whose time is over, and let others work in the place of those that were told and do not end.
+
+        A lease that is lost is nobody's to settle; one whose handler has used up its time is settled without it.
+        """
         now_ms = self._clock.monotonic_ms()
         for job in tuple(self._jobs):
-            if job.ended or not job.begun or job.stopping.reason != "lost":
+            if job.ended or not job.begun:
                 continue
-            job.told_ms = job.told_ms or now_ms
+            job.begun_ms = job.begun_ms or now_ms
+            if job.time_limit_ms is not None and now_ms - job.begun_ms >= job.time_limit_ms:
+                job.stopping.tell_once("time_limit")
+            if job.stopping.reason not in ("lost", "time_limit"):
+                continue
+            job.told_ms = now_ms if job.told_ms is None else job.told_ms
             if now_ms - job.told_ms >= _PATIENCE_MS:
                 _log.error("the handler of task %s does not end: its place is given to others", job.lease.task.id)
-                self._abandon(job)
+                if job.stopping.reason == "lost":
+                    self._abandon(job)
+                else:
+                    self._settle_without(job, _timing_out(job))
 
     def announce_stop(self) -> None:
         """Claim nothing more, give back what nobody has begun, and let handlers know that the worker shuts down."""
@@ -351,11 +365,7 @@ class Shift:
         """Give back what is still held, whatever its handlers do."""
         for job in tuple(self._jobs):
             if not job.ended:
-                settlement = _giving_back(job, "the worker shut down and its handler did not end")
-                self._abandon(job)
-                job.settlement, job.ended = settlement, True
-                self._jobs.append(job)
-                self._ended.append(job)
+                self._settle_without(job, _giving_back(job, "the worker shut down and its handler did not end"))
 
     def find_own(self) -> None:
         """After a commit whose outcome nobody knows: begin what it has leased to this worker. [REPEAT-1]"""
@@ -365,6 +375,14 @@ class Shift:
                 lease = task.lease
                 if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
                     self.begin(self._engine.resume(task.id, lease.fence), self._clock.monotonic_ms())
+
+    def _settle_without(self, job: Job, settlement: Settlement) -> None:
+        """Settle the lease of a job whose handler does not end."""
+        self._abandon(job)
+        standing_in = Job(job.lease, job.context, job.stopping, job.sent_ms)
+        standing_in.undoing, standing_in.settlement, standing_in.ended = job.undoing, settlement, True
+        self._jobs.append(standing_in)
+        self._ended.append(standing_in)
 
     def _abandon(self, job: Job) -> None:
         job.abandoned = True
@@ -402,6 +420,11 @@ def _record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> No
         _log.error("the progress of task %s cannot be stored: %s", job.lease.task.id, refusal)
         job.context.forget_progress()
         batch.heartbeat(job.lease, ttl_ms)
+
+
+def _timing_out(job: Job) -> Settlement:
+    failure = Failure("time_limit", f"its handler did not end within {job.time_limit_ms} ms, nor when it was told to")
+    return lambda batch: batch.retry(job.lease, failure)
 
 
 def _giving_back(job: Job, reason: str) -> Settlement:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Reason = Literal["cancelled", "shutdown", "lost"]
+Reason = Literal["cancelled", "time_limit", "shutdown", "lost"]
 
 
 class Stopping:
@@ -36,6 +36,11 @@ class Stopping:
             self._told.set()
         for callback in callbacks:
             callback()
+
+    def tell_once(self, reason: Reason) -> None:
+        """As `tell`, unless there is a reason already."""
+        if self.reason is None:
+            self.tell(reason)
 
     def wait(self, timeout_ms: int) -> bool:
         """Sleep until the handler is to end, or the time is over; whether it is to end."""
