@@ -222,7 +222,7 @@ class ThreadCrew:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._owns_loop = True
-            threading.Thread(target=self._loop.run_forever, name="sagalog-event-loop", daemon=True).start()
+            threading.Thread(target=_serve_loop, args=(self._loop,), name="sagalog-event-loop", daemon=True).start()
         if self._writers is None:
             self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="sagalog-writer")
         loop = self._loop
@@ -249,6 +249,15 @@ class ThreadCrew:
             self._running.discard(job)
             self._hand_out()
         self._inbox.put(job)
+
+
+def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """The life of the thread of an event loop, from its first job until it is stopped."""
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 def is_async(job: Job, handlers: Mapping[str, Handler]) -> bool:

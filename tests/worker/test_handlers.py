@@ -1,0 +1,531 @@
+"""What handlers do to a worker: they raise, hang, fork, exit, ignore what they are told; the log shows what came of it.
+
+Rule: real workers with threads where threads matter; else turn by turn on a manual clock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sagalog
+from sagalog import Compensation, Failed, Park, Permanent, Quarantine, Retry, Transient
+from sagalog.testing import ManualClock, SeededChance
+from sagalog.worker import UndoContext, WorkContext
+from sagalog.worker.shift import Plan
+from tests.worker.crew_of import at_work, ended, story, until
+from tests.worker.inline import InlineWorker
+
+WAIVED = "it has no effects"
+ONCE = Retry(attempts_max=1, transient_max=1, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_000)
+
+
+@pytest.fixture
+def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
+    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
+    with sagalog.open(f"sqlite:///{tmp_path}/store.db") as engine:
+        yield engine
+
+
+def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **plan: Any) -> InlineWorker:
+    """A worker whose one handler is this."""
+    compensations = {} if undo is None else {"undo": undo}
+    plan = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100, "quarantine_unknown": True, **plan}
+    return InlineWorker(engine, Plan(("default",), {"do": handler}, compensations, **plan), "w", clock)
+
+
+def raises(error: BaseException) -> Any:
+    def handler(_context: WorkContext, _payload: Any) -> None:
+        raise error
+
+    return handler
+
+
+def run(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **create: Any) -> sagalog.Task:
+    """What becomes of a task whose handler is this, until the worker finds nothing more to do now."""
+    task = engine.create("do", **{"retry": ONCE, "waive_compensation": WAIVED, **create})
+    worker_of(engine, clock, handler, undo).until_idle()
+    after = engine.get(task.id)
+    assert after is not None
+    return after
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code", "types"),
+    [
+        (ValueError("no"), "failed", "attempts_spent", ["failed"]),
+        (Failed("no", code="odd"), "failed", "attempts_spent", ["failed"]),
+        (Transient("busy"), "failed", "transients_spent", ["failed"]),
+        (Permanent("no"), "failed", "failed", ["failed"]),
+        (Quarantine("look", code="strange"), "quarantined", "strange", ["quarantined"]),
+        (Transient("later", budget="quota", retry_after_ms=50), "pending", None, ["retried"]),
+        (Park("w", signal="go"), "pending", None, ["parked"]),
+        (SystemExit(3), "failed", "attempts_spent", ["failed"]),
+        (KeyboardInterrupt(), "failed", "attempts_spent", ["failed"]),
+        (GeneratorExit(), "failed", "attempts_spent", ["failed"]),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, BaseException) else None,
+)
+def test_what_a_handler_raises_chooses_what_becomes_of_its_task(
+    error: BaseException, state: str, code: str | None, types: list[str], engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[ATTEMPT-2] [ATTEMPT-3] [WAIT-1]"""
+    task = run(engine, clock, raises(error))
+
+    assert (task.state, task.code) == (state, code)
+    assert story(engine, task.id) == ["created", "leased", *types]
+
+
+def test_a_retry_after_that_is_longer_than_the_backoff_counts_and_stands_in_the_event(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[ATTEMPT-4]"""
+    retry = Retry(transient_max=5, delay_min_ms=10, delay_max_ms=10)
+    longer = run(engine, clock, raises(Transient("busy", retry_after_ms=70)), retry=retry)
+    shorter = run(engine, clock, raises(Transient("busy", retry_after_ms=3)), retry=retry)
+
+    assert longer.run_at_ms == clock.now_ms() + 70
+    assert shorter.run_at_ms == clock.now_ms() + 10
+
+
+def test_a_permanent_failure_with_nothing_to_undo_and_no_waiver_is_a_humans_matter(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[COMP-2]"""
+    task = run(engine, clock, raises(Permanent("no")), waive_compensation=None)
+    assert (task.state, task.code) == ("quarantined", "compensation_required")
+
+    waived = run(engine, clock, raises(Permanent("no", waive_compensation="read only")), waive_compensation=None)
+    assert waived.state == "failed"
+
+
+@pytest.mark.parametrize(
+    "result", [object(), {1: 2}, float("nan"), "x" * 2_000_000, b"bytes"], ids=lambda r: type(r).__name__
+)
+def test_a_result_that_cannot_be_stored_is_the_handlers_failure(
+    result: Any, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    task = run(engine, clock, lambda _context, _payload: result)
+
+    assert (task.state, task.code) == ("failed", "attempts_spent")
+    assert task.error is not None
+    assert task.error.code in ("invalid_value", "over_bound")
+
+
+def test_a_traceback_of_megabytes_leaves_a_small_event_that_says_where_it_broke(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[BOUND-3]"""
+
+    def breaks() -> None:
+        raise ValueError("\udc80 and " + "é\x00" * 2_000_000)
+
+    # A frame of code whose file has a name of a megabyte, as generated code may have.
+    long = compile("breaks()", "x" * 1_000_000, "exec")
+    task = run(engine, clock, lambda _context, _payload: exec(long, {"breaks": breaks}))  # noqa: S102
+
+    assert task.error is not None
+    assert task.error.code == "ValueError"
+    assert len(task.error.message) < 5_000
+    assert "raise ValueError" in task.error.details["traceback"]
+    assert max(len(one.body) for one in engine.history(task.id)) < 70_000
+
+
+def test_an_exception_whose_text_cannot_be_made_is_recorded_all_the_same(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("never")
+
+    task = run(engine, clock, raises(Mute()))
+    assert task.error is not None
+    assert task.error.code == "Mute"
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_on_record_gives_its_result_and_is_not_run_again(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[STEP-1] [COMP-1]"""
+    ran: list[str] = []
+
+    def noted(name: str, result: Any) -> Any:
+        ran.append(name)
+        return result
+
+    def handler(context: WorkContext, _payload: Any) -> Any:
+        undo = Compensation("undo", {"n": 1})
+        first = context.step("first", lambda: noted("first", {"n": 1}), compensation=undo)
+        if context.attempt == 1:
+            raise Failed("after the first")
+        return [first, context.step("second", lambda: noted("second", 2))]
+
+    task = engine.create("do", retry=Retry(delay_min_ms=0, delay_max_ms=0))
+    worker_of(engine, clock, handler, lambda _context, _params: None).until_idle()
+
+    assert ran == ["first", "second"]
+    assert engine.get(task.id).result == [{"n": 1}, 2]  # type: ignore[union-attr]
+    assert story(engine, task.id).count("compensation_registered") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda context: context.step("a", lambda: 1), lambda context: context.step("b", lambda: 1)),
+        (
+            lambda context: (context.step("a", lambda: 1), context.step("b", lambda: 1)),
+            lambda context: context.step("b", lambda: 1),
+        ),
+        (lambda _context: None, lambda context: (context.step("a", lambda: 1), context.step("a", lambda: 2))),
+        (
+            lambda context: (context.spawn("kid", "do", 1), context.step("a", lambda: 1)),
+            lambda context: context.spawn("kid", "do", 2),
+        ),
+        (
+            lambda context: context.step("a", lambda: 1, compensation=Compensation("undo", 1, id="u")) and 1 / 0,
+            lambda context: (
+                context.step("a", lambda: 1),
+                context.step("b", lambda: 1, compensation=Compensation("undo", 2, id="u")),
+            ),
+        ),
+    ],
+    ids=["another step", "another order", "a name twice", "another child", "another undo of that id"],
+)
+def test_code_that_disagrees_with_the_history_stops_before_it_does_anything(
+    first: Any, second: Any, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[STEP-1] [STEP-2] [REPEAT-3]"""
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        if context.task.parent is not None:
+            return
+        (first if context.task.leases == 1 else second)(context)
+        if context.task.leases == 1:
+            raise Failed("once more")
+
+    task = engine.create("do", retry=Retry(delay_min_ms=0, delay_max_ms=0))
+    worker_of(engine, clock, handler, lambda _context, _params: None).until_idle()
+
+    after = engine.get(task.id)
+    assert after is not None
+    assert (after.state, after.code) == ("quarantined", "step_mismatch")
+
+
+def test_children_are_created_once_with_what_follows_and_waited_for(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[STEP-2] [WAIT-3]"""
+
+    def handler(context: WorkContext, payload: Any) -> Any:
+        if context.task.parent is not None:
+            return payload * 2
+        before = len(engine.find())
+        for number in range(3):
+            context.spawn(f"kid{number}", "do", number, waive_compensation=WAIVED)
+        assert context.task.leases > 1 or len(engine.find()) == before
+        return [task.result for task in context.wait_tasks()]
+
+    task = run(engine, clock, handler)
+
+    assert (task.state, task.result) == ("completed", [0, 2, 4])
+    assert [other.parent for other in engine.find()] == [None, task.id, task.id, task.id]
+    positions = {one.type: one.position for one in engine.history(task.id)}
+    assert [one.position for one in engine.events() if one.type == "created"][1:] == [
+        positions["parked"] - 3,
+        positions["parked"] - 2,
+        positions["parked"] - 1,
+    ]
+
+
+def test_a_signal_that_came_before_its_wait_is_there_when_the_wait_begins(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WAIT-2]"""
+    task = engine.create("do")
+    engine.signal(task.id, "go", {"by": "ann"})
+    worker_of(engine, clock, lambda context, _payload: context.wait_signal("go")).until_idle()
+
+    assert engine.get(task.id).result == {"by": "ann"}  # type: ignore[union-attr]
+    assert story(engine, task.id) == ["created", "signalled", "leased", "parked", "unblocked", "leased", "completed"]
+
+
+# --- undoing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_compensation_that_always_fails_ends_in_quarantine_with_what_is_owed(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[UNDO-3] [COMP-6]"""
+    keys: list[str] = []
+
+    def undo(context: UndoContext, _params: Any) -> None:
+        keys.append(context.idempotency_key)
+        raise OSError("still there")
+
+    undos = [Compensation("undo", {"path": "wt"}, id="u")]
+    task = engine.create("do", compensations=undos, retry=ONCE)
+    worker = worker_of(engine, clock, raises(Permanent("no")), undo)
+    for _ in range(3):
+        worker.until_idle()
+        clock.advance(10)
+
+    after = engine.get(task.id)
+    assert after is not None
+    assert (after.state, after.code) == ("quarantined", "undo_attempts_spent")
+    assert [(one.kind, one.params) for one in after.owed] == [("undo", {"path": "wt"})]
+    assert "'u' of kind 'undo' failed 2 times" in str(after.reason)
+    assert keys == [f"{task.id}/u"] * 2
+
+
+def test_what_owes_an_unknown_kind_is_quarantined_and_none_of_its_undos_is_run(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[UNDO-1] [UNDO-2]"""
+    ran: list[str] = []
+    undos = [Compensation("unheard-of"), Compensation("undo")]
+    task = engine.create("do", compensations=undos)
+    left = engine.create("do", compensations=undos, queue="other")
+    engine.acquire(left.id, owner="x", ttl_ms=10).fail("no")
+    worker = worker_of(engine, clock, raises(Permanent("no")), lambda _context, _params: ran.append("undo"))
+    worker.until_idle()
+    clock.advance(1_000)
+    worker.until_idle()
+
+    after = engine.get(task.id)
+    assert after is not None
+    assert (after.state, after.code, ran) == ("quarantined", "unknown_compensation", [])
+    assert engine.get(left.id).state == "compensating"  # type: ignore[union-attr]
+
+
+def test_a_worker_in_a_fleet_leaves_unknown_kinds_to_those_that_know_them(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[UNDO-1]"""
+    task = engine.create("do", compensations=[Compensation("unheard-of")])
+    worker = worker_of(engine, clock, raises(Permanent("no")), lambda *_: None, quarantine_unknown=False)
+    worker.until_idle()
+    clock.advance(1_000)
+    worker.until_idle()
+    assert engine.get(task.id).state == "compensating"  # type: ignore[union-attr]
+
+
+# --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_leases_are_renewed_in_one_commit_with_what_else_is_due(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[LEASE-3]"""
+    for id in ("a", "b", "c"):
+        engine.create("do", id=id)
+    worker = worker_of(engine, clock, lambda context, _payload: context.task.id, concurrency=3)
+    worker.turn()
+    clock.advance(40)
+    worker.run_job()
+    engine.create("do", id="d")
+    commits = worker.shift.tally.commits
+    worker.turn()
+
+    assert worker.shift.tally.commits == commits + 1
+    newest = [one.type for one in engine.events()][-4:]
+    assert sorted(newest) == ["completed", "heartbeat", "heartbeat", "leased"]
+
+
+def test_a_handler_is_told_before_its_lease_can_end_and_nothing_is_written_late(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[FENCE-2]"""
+    told: list[bool] = []
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        clock.advance(85)
+        worker.shift.watch()
+        told.append(context.lost)
+        clock.advance(20)
+        engine.claim("default", owner="other", ttl_ms=1_000)
+        context.step("late", lambda: told.append(True))
+
+    task = engine.create("do")
+    worker = worker_of(engine, clock, handler)
+    worker.until_idle()
+
+    assert told == [True]
+    assert story(engine, task.id) == ["created", "leased", "lease_expired", "leased"]
+
+
+def test_two_workers_of_one_name_do_not_take_each_other_for_themselves(real: sagalog.Engine) -> None:
+    """[LEASE-1]"""
+    together = threading.Barrier(2, timeout=20)
+
+    def handler(context: WorkContext, _payload: Any) -> str:
+        together.wait()
+        return context.owner
+
+    workers = []
+    for _ in range(2):
+        worker = sagalog.Worker(name="twin", concurrency=1)
+        worker.task("do")(handler)
+        workers.append(worker)
+    tasks = [real.create("do") for _ in range(2)]
+    with at_work(workers[0], real), at_work(workers[1], real):
+        owners = {ended(real, task.id).result for task in tasks}
+
+    assert len(owners) == 2
+    assert all(owner.startswith("twin-") for owner in owners)
+
+
+# --- handlers that do not end ------------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_takes_too_long_has_failed_and_its_place_is_given_to_others(real: sagalog.Engine) -> None:
+    """[ATTEMPT-3]"""
+    worker = sagalog.Worker(concurrency=1, ttl_ms=1_000, grace_ms=0)
+    release = threading.Event()
+
+    @worker.task("hang", time_limit_ms=30)
+    def hang(_context: WorkContext, _payload: Any) -> None:
+        release.wait(20)
+
+    @worker.task("obey", time_limit_ms=30)
+    def obey(context: WorkContext, _payload: Any) -> None:
+        context.wait_stop(20_000)
+        context.go_on()
+
+    @worker.task("quick")
+    def quick(_context: WorkContext, payload: Any) -> Any:
+        return payload
+
+    hung, told, other = (
+        real.create(kind, retry=ONCE, waive_compensation=WAIVED).id for kind in ("hang", "obey", "quick")
+    )
+    with at_work(worker, real):
+        assert ended(real, other).state == "completed"
+        for id in (hung, told):
+            task = ended(real, id)
+            assert task.error is not None
+            assert (task.state, task.error.code) == ("failed", "time_limit")
+        release.set()
+    assert story(real, hung)[-1] == "failed"
+
+
+def test_a_handler_that_ignores_a_cancel_completes_and_so_does_its_task(real: sagalog.Engine) -> None:
+    """[CANCEL-2]"""
+    worker = sagalog.Worker()
+    begun, go_on = threading.Event(), threading.Event()
+
+    @worker.task("deaf")
+    def deaf(_context: WorkContext, _payload: Any) -> str:
+        begun.set()
+        go_on.wait(20)
+        return "done"
+
+    id = real.create("deaf").id
+    with at_work(worker, real):
+        assert begun.wait(20)
+        real.cancel(id, "not needed")
+        go_on.set()
+        assert ended(real, id).result == "done"
+    assert story(real, id)[-2:] == ["cancel_requested", "completed"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_copy_of_a_handler_that_forks_ends_and_writes_nothing(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker()
+    children: list[int] = []
+
+    @worker.task("fork")
+    def fork(_context: WorkContext, _payload: Any) -> str:
+        child = os.fork()
+        if child:
+            children.append(child)
+            return "parent"
+        return "child"
+
+    id = real.create("fork").id
+    with at_work(worker, real):
+        assert ended(real, id).result == "parent"
+    _, status = os.waitpid(children[0], 0)
+    assert os.waitstatus_to_exitcode(status) == os.EX_SOFTWARE
+    assert story(real, id) == ["created", "leased", "completed"]
+
+
+def test_coroutines_and_functions_work_side_by_side(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=3)
+
+    @worker.task("plain")
+    def plain(context: WorkContext, payload: int) -> int:
+        return context.step("add", lambda: payload + 1)
+
+    @worker.task("coroutine")
+    async def coroutine(context: Any, payload: int) -> int:
+        async def add() -> int:
+            return payload + 1
+
+        await context.sleep("nap", 1)
+        added: int = await context.step("add", add)
+        return added
+
+    ids = [real.create(kind, number).id for number in range(6) for kind in ("plain", "coroutine")]
+    with at_work(worker, real):
+        assert [ended(real, id).result for id in ids] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_a_worker_that_shuts_down_gives_back_what_it_has_not_begun(real: sagalog.Engine) -> None:
+    """[ATTEMPT-1]"""
+    worker = sagalog.Worker(concurrency=1, claim_ahead=3, grace_ms=20_000)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @worker.task("slow")
+    def slow(context: WorkContext, _payload: Any) -> bool:
+        begun.set()
+        go_on.wait(20)
+        return context.stopping
+
+    ids = [real.create("slow").id for _ in range(4)]
+    thread = threading.Thread(target=worker.run, args=(real,))
+    thread.start()
+    assert begun.wait(20)
+    until(real, ids[3], lambda task: task.lease is not None)
+    worker.stop()
+    for id in ids[1:]:
+        until(real, id, lambda task: task.lease is None)
+    go_on.set()
+    thread.join(20)
+
+    assert ended(real, ids[0]).result is True
+    assert [story(real, id)[-1] for id in ids[1:]] == ["released"] * 3
+
+
+def test_a_worker_without_handlers_and_one_that_runs_already_say_so(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker()
+    with pytest.raises(sagalog.Rejected, match="no handler"):
+        worker.run(real)
+
+    @worker.task("do")
+    def do(_context: WorkContext, _payload: Any) -> None: ...
+
+    with pytest.raises(sagalog.InvalidValue, match="has a handler already"):
+        worker.task("do")(do)
+    id = real.create("do").id
+    with at_work(worker, real):
+        ended(real, id)
+        with pytest.raises(sagalog.Rejected, match="runs already"):
+            worker.run(real)
+    assert worker.run(real, until_idle=True).claimed == 0
