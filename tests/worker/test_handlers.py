@@ -391,7 +391,7 @@ def test_two_workers_of_one_name_do_not_take_each_other_for_themselves(real: sag
     assert all(owner.startswith("twin-") for owner in owners)
 
 
-# --- handlers that do not end ------------------------------------------------------------------------------------------
+# --- handlers that do not end -----------------------------------------------------------------------------------------
 
 
 def test_a_handler_that_takes_too_long_has_failed_and_its_place_is_given_to_others(real: sagalog.Engine) -> None:
