@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from sagalog.task import Lease
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
 from sagalog.worker.context import UndoContext, WorkContext
-from sagalog.worker.handling import Handler, Settlement, Undoing, is_coroutine_function, work, work_async
+from sagalog.worker.handling import Handler, Settlement, Undoing, work, work_async
 from sagalog.worker.stopping import Stopping
 
 # Threads that write for coroutines: what they write at one time goes into one commit.
@@ -258,10 +258,3 @@ def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
-
-
-def is_async(job: Job, handlers: Mapping[str, Handler]) -> bool:
-    """Whether a job is run on an event loop: so are undoings of which any handler is a coroutine function."""
-    if job.handler is not None:
-        return is_coroutine_function(job.handler)
-    return any(is_coroutine_function(handlers[one.kind]) for one in job.lease.task.owed)

@@ -21,8 +21,8 @@ from sagalog.kernel.values import Failure, Purpose
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
 from sagalog.worker.context import UndoContext, WorkContext
-from sagalog.worker.crew import Crew, Job, is_async
-from sagalog.worker.handling import Handler, Settlement, Undoing, second_settlement
+from sagalog.worker.crew import Crew, Job
+from sagalog.worker.handling import Handler, Settlement, Undoing, is_coroutine_function, second_settlement
 from sagalog.worker.stopping import Stopping
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -86,6 +86,8 @@ class Shift:
             self._asked["undo"] = self._ask("undo", owner, plan.compensations)
         if plan.handlers:
             self._asked["work"] = self._ask("work", owner, plan.handlers)
+        self._coroutines = _coroutines_of(plan.handlers)
+        self._undo_coroutines = _coroutines_of(plan.compensations)
         self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
         self.tally = Tally()
         self.owner = owner
@@ -297,7 +299,7 @@ class Shift:
         job.time_limit_ms = self._plan.time_limits_ms.get(lease.task.kind) if handler is not None else None
         if isinstance(context, UndoContext):
             job.undoing = Undoing(context, lease, dict(self._plan.compensations))
-        job.is_coroutine = is_async(job, self._plan.compensations)
+        job.is_coroutine = self._is_coroutine(lease)
         if isinstance(context, WorkContext) and job.is_coroutine:
             context.allow_any_order()
         self.tally.claimed += 1
@@ -305,6 +307,12 @@ class Shift:
         if lease.task.cancel_requested and lease.purpose == "work":
             stopping.tell("cancelled")
         self._crew.begin(job)
+
+    def _is_coroutine(self, lease: Lease) -> bool:
+        """Whether it is run on an event loop: so are undoings of which any handler is a coroutine function."""
+        if lease.purpose == "work":
+            return lease.task.kind in self._coroutines
+        return any(one.kind in self._undo_coroutines for one in lease.task.owed)
 
     # --- stopping -------------------------------------------------------------------------------------------------
 
@@ -420,6 +428,10 @@ def _record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> No
         _log.error("the progress of task %s cannot be stored: %s", job.lease.task.id, refusal)
         job.context.forget_progress()
         batch.heartbeat(job.lease, ttl_ms)
+
+
+def _coroutines_of(handlers: Mapping[str, Handler]) -> frozenset[str]:
+    return frozenset(kind for kind, handler in handlers.items() if is_coroutine_function(handler))
 
 
 def _timing_out(job: Job) -> Settlement:

@@ -22,7 +22,8 @@ class Stopping:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._told = threading.Event()
+        # Most handlers end without ever waiting for this, and there is one of these for each.
+        self._told: threading.Event | None = None
         self._callbacks: list[Callable[[], None]] = []
         self.announced = False
         self.reason: Reason | None = None
@@ -33,7 +34,8 @@ class Stopping:
             if self.reason is None or reason == "lost":
                 self.reason = reason
             callbacks, self._callbacks = self._callbacks, []
-            self._told.set()
+            if self._told is not None:
+                self._told.set()
         for callback in callbacks:
             callback()
 
@@ -44,6 +46,11 @@ class Stopping:
 
     def wait(self, timeout_ms: int) -> bool:
         """Sleep until the handler is to end, or the time is over; whether it is to end."""
+        with self._guard:
+            if self.reason is not None:
+                return True
+            if self._told is None:
+                self._told = threading.Event()
         return self._told.wait(timeout_ms / 1_000)
 
     @contextmanager
