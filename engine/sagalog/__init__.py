@@ -32,6 +32,7 @@ from sagalog.errors import (
 from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Retry, State
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
+from sagalog.outcomes import Failed, Permanent, Quarantine, Transient
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Tended
 
@@ -48,6 +49,7 @@ __all__ = [
     "Corrupt",
     "Engine",
     "Envelope",
+    "Failed",
     "Failure",
     "Fault",
     "InvalidValue",
@@ -58,7 +60,9 @@ __all__ = [
     "LogDamaged",
     "NotFound",
     "OverBound",
+    "Permanent",
     "Policy",
+    "Quarantine",
     "RebuildReport",
     "Recorded",
     "Rejected",
@@ -71,6 +75,7 @@ __all__ = [
     "TaskCompensation",
     "Tended",
     "TerminalTask",
+    "Transient",
     "Unavailable",
     "Unknown",
     "UnknownEvent",
