@@ -37,6 +37,7 @@ class Attempt:
         self.reports: list[Any] = []
         self._callbacks: list[Callable[[], None]] = []
         self._is_stopped = False
+        self.stopped_s = 0.0
 
     def progress(self, value: Any) -> None:
         self.reports.append(value)
@@ -58,6 +59,7 @@ class Attempt:
         self.lost = lost
         self.cancelled = not lost
         self._is_stopped = True
+        self.stopped_s = time.monotonic()
         for callback in self._callbacks:
             callback()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from sagalog import Failed, Permanent
-from sagalog_command import Command, run
+from sagalog_command import Command, run, watching
 from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
 
 IGNORES_TERM = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -115,6 +117,51 @@ def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_nobody(att
     assert (0, "ok") == (result["exit_status"], result["class"])
     assert time.monotonic() - begun_s < 10
     assert not is_running(child_of(attempt))
+
+
+def test_what_a_command_leaves_behind_has_its_grace_and_its_last_words_are_kept(attempt: Attempt) -> None:
+    program = """
+import os, signal, sys, time
+ready, told = os.pipe()
+if os.fork() == 0:
+    def leave(*_):
+        time.sleep(0.3)
+        os.write(1, b"goodbye")
+        os._exit(0)
+    signal.signal(signal.SIGTERM, leave)
+    os.write(told, b"1")
+    time.sleep(600)
+os.read(ready, 1)
+os._exit(0)
+"""
+    go(attempt, python(program))
+
+    assert b"goodbye" == attempt.artifacts["stdout"]
+
+
+def test_what_is_still_in_a_pipe_when_the_command_has_ended_is_read(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_CHUNK_BYTES", 7)
+
+    result = go(attempt, python("import os; os.write(1, b'x' * 5000); os.write(2, b'y' * 5000)"))
+
+    assert (5_000, 5_000) == (result["stdout_bytes"], result["stderr_bytes"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+def test_the_dead_whom_nobody_collects_are_not_waited_for(attempt: Attempt) -> None:
+    # As in a container whose first process collects nobody: here this one adopts the orphan, and lets it lie.
+    adopt = 36
+    library = ctypes.CDLL(None)
+    assert library.prctl(adopt, 1, 0, 0, 0) == 0
+    try:
+        begun_s = time.monotonic()
+        go(attempt, python(LEAVES_CHILD, "obey", "0.3", "0"))
+        assert time.monotonic() - begun_s < 4
+    finally:
+        library.prctl(adopt, 0, 0, 0, 0)
+    os.waitpid(child_of(attempt), 0)
 
 
 def test_the_end_of_a_command_is_its_own_whatever_it_leaves_behind(attempt: Attempt) -> None:
