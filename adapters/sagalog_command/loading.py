@@ -29,7 +29,7 @@ from sagalog_command.rules import (
     TextTest,
 )
 
-_FORMS: Final = ("epoch", "clock", "seconds", "milliseconds", "retry_after")
+_FORMS: Final = ("epoch", "clock", "date", "seconds", "milliseconds", "retry_after")
 _CONDITIONS: Final = ("exits", "signals", "over_time", "frames", "text")
 
 

@@ -40,6 +40,7 @@ def read_reset(form: str, value: Any, now_ms: int, zone: tzinfo, longest_ms: int
     readers = {
         "epoch": lambda: _epoch(value, now_ms),
         "clock": lambda: _clock(value, now_ms, zone),
+        "date": lambda: _ms(_in_utc(datetime.fromisoformat(value))) - now_ms if isinstance(value, str) else None,
         "seconds": lambda: _number(value, 1_000),
         "milliseconds": lambda: _number(value, 1),
         "retry_after": lambda: _retry_after(value, now_ms),
@@ -76,8 +77,7 @@ def _retry_after(value: Any, now_ms: int) -> int | None:
         date = parsedate_to_datetime(value)
     except (TypeError, IndexError):  # what older versions of Python raise for no date at all
         return None
-    # A date without a zone is one in UTC: asctime has none to give.
-    return _ms(date if date.tzinfo is not None else date.replace(tzinfo=UTC)) - now_ms
+    return _ms(_in_utc(date)) - now_ms
 
 
 def _clock(value: Any, now_ms: int, zone: tzinfo) -> int | None:
@@ -110,6 +110,11 @@ def _moments(found: re.Match[str], now: datetime, hour: int, minute: int) -> Ite
     for year in [int(found["year"])] if found["year"] else [now.year, now.year + 1]:
         moment = datetime(year, month, day, hour, minute, tzinfo=now.tzinfo)
         yield moment, not found["year"] and _ms(moment) < _ms(now - _DATE_PASSED)
+
+
+def _in_utc(date: datetime) -> datetime:
+    # A date without a zone is one in UTC: that of asctime has none to give.
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 def _ms(moment: datetime) -> int:

@@ -108,6 +108,13 @@ def test_a_command_that_ignores_the_wish_to_end_is_killed_after_its_grace(attemp
     assert 1.8 <= time.monotonic() - begun_s < 10
 
 
+def test_a_command_that_is_halted_is_killed_when_its_time_is_over(attempt: Attempt) -> None:
+    with pytest.raises(Failed) as failed:
+        go(attempt, python("import os; os.kill(os.getpid(), 19)", time_limit_ms=500, grace_ms=100))
+
+    assert ("time_limit", -9) == (failed.value.code, failed.value.details["exit_status"])
+
+
 @pytest.mark.parametrize("manner", ["obey", "ignore"])
 def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_nobody(attempt: Attempt, manner: str) -> None:
     begun_s = time.monotonic()

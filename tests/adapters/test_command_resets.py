@@ -91,6 +91,18 @@ def test_retry_after_takes_each_form_of_a_date(date: str) -> None:
     assert HOUR_MS == wait_ms("retry_after", date, hours_ahead=5)
 
 
+@pytest.mark.parametrize(
+    "date", ["2026-01-15T13:00:00Z", "2026-01-15T14:00:00.000+01:00", "2026-01-15 13:00:00", "20260115T130000Z"]
+)
+def test_a_date_of_iso_8601_is_read(date: str) -> None:
+    assert HOUR_MS == wait_ms("date", date, hours_ahead=5)
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "", 5, None, "2026-13-01T00:00:00Z"])
+def test_what_is_no_date_says_nothing(value: Any) -> None:
+    assert wait_ms("date", value) is None
+
+
 def test_retry_after_takes_seconds() -> None:
     assert 9_000_000 == wait_ms("retry_after", "9000")
     assert 120_000 == wait_ms("retry_after", 120)
@@ -113,7 +125,7 @@ def test_a_wait_that_is_no_number_says_nothing(value: Any) -> None:
 
 
 @given(
-    form=st.sampled_from(["epoch", "clock", "seconds", "milliseconds", "retry_after"]),
+    form=st.sampled_from(["epoch", "clock", "date", "seconds", "milliseconds", "retry_after"]),
     value=st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.from_regex(r"[A-Z][a-z]{2} \d+ at \d+[ap]m")),
 )
 def test_whatever_a_program_prints_gives_a_wait_within_bounds_or_none(form: str, value: Any) -> None:
