@@ -111,7 +111,16 @@ def test_every_entry_point_leads_to_something_that_can_be_called(shipped: Shippe
 
 
 def test_what_is_installed_is_imported_and_generic_names_are_not(shipped: Shipped) -> None:
-    names = ["sagalog", "sagalog_sqlite", "sagalog_queue", "sagalog_cli", "engine", "adapters", "tests"]
+    names = [
+        "sagalog",
+        "sagalog_sqlite",
+        "sagalog_queue",
+        "sagalog_command",
+        "sagalog_cli",
+        "engine",
+        "adapters",
+        "tests",
+    ]
 
     found = run_isolated(
         shipped,
@@ -124,6 +133,7 @@ def test_what_is_installed_is_imported_and_generic_names_are_not(shipped: Shippe
         "sagalog": str(shipped.installed / "sagalog" / "__init__.py"),
         "sagalog_sqlite": str(shipped.installed / "sagalog_sqlite" / "__init__.py"),
         "sagalog_queue": str(shipped.installed / "sagalog_queue" / "__init__.py"),
+        "sagalog_command": str(shipped.installed / "sagalog_command" / "__init__.py"),
         "sagalog_cli": str(shipped.installed / "sagalog_cli" / "__init__.py"),
         "engine": None,
         "adapters": None,

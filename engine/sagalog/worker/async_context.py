@@ -52,6 +52,11 @@ class AsyncContext:
         return self._context.interrupted
 
     @property
+    def timed_out(self) -> bool:
+        """Whether it is to end because its time limit has come."""
+        return self._context.timed_out
+
+    @property
     def compensation(self) -> str:
         """Of an undo: the id of the compensation."""
         assert isinstance(self._context, UndoContext)

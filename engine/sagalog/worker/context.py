@@ -82,6 +82,11 @@ class Context:
         """Whether the handler's time limit, or the worker's deadline for shutting down, has come."""
         return self._stopping.reason in ("shutdown", "time_limit")
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether it is to end because its time limit has come."""
+        return self._stopping.reason == "time_limit"
+
     def go_on(self) -> None:
         """Nothing, unless the handler is to end; every other call here asks so first.
 

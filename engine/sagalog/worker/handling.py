@@ -27,11 +27,14 @@ Handler = Callable[..., Any]
 
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement:
     """What a handler's return or exception means for the lease of a task's work."""
+    timed_out = context.timed_out
 
     def settle(batch: Batch) -> None:
         context.record_children(batch)
         if error is None:
             batch.complete(lease, result)
+        elif isinstance(error, Interrupted) and timed_out:
+            batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
         else:
             _settle_error(batch, lease, error)
 
@@ -40,8 +43,6 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
 
 def _settle_error(batch: Batch, lease: Lease, error: BaseException) -> None:
     match error:
-        case Interrupted() if str(error) == "time_limit":
-            batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
         case Interrupted():
             batch.release(lease, f"interrupted: {error}")
         case Park():
@@ -63,8 +64,6 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException) -> Settlemen
 
     def settle(batch: Batch) -> None:
         match error:
-            case Interrupted() if str(error) == "time_limit" and id:
-                batch.compensation_failed(lease, id, Failure("time_limit", "it was told to end at its time limit"))
             case Interrupted():
                 batch.release(lease, f"interrupted: {error}")
             case Permanent() | Quarantine():

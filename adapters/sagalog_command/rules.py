@@ -1,0 +1,157 @@
+"""How the end of a command is understood, as data: ordered rules, of which the first that holds says what it was.
+
+Rule: these are values that say nothing by themselves; `classifying` reads them, `loading` makes them. A rule looks at
+how a process ended, at fields of the lines of JSON that it printed, or at its last words, in that order of trust.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+
+class Class(StrEnum):
+    """What the end of a command means; `unknown` counts as an attempt."""
+
+    OK = "ok"
+    RATE_LIMIT = "transient.rate_limit"
+    OVERLOADED = "transient.overloaded"
+    NETWORK = "transient.network"
+    QUOTA = "transient.quota"
+    AUTH = "permanent.auth"
+    INVALID = "permanent.invalid"
+    CONFIG = "permanent.config"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+
+
+# A rule of this class leaves the choice to the status of HTTP that it finds.
+BY_STATUS: Final = "http"
+
+STATUSES: Final[Mapping[int, Class]] = {
+    400: Class.INVALID,
+    401: Class.AUTH,
+    403: Class.AUTH,
+    404: Class.CONFIG,
+    408: Class.NETWORK,
+    413: Class.INVALID,
+    422: Class.INVALID,
+    425: Class.NETWORK,
+    429: Class.RATE_LIMIT,
+    **dict.fromkeys(range(500, 600), Class.OVERLOADED),
+}
+
+# No limit that is known lasts longer than a week.
+RESET_MS_MAX: Final = 8 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A condition on one value: one of some scalars, or a text in which a pattern is found, or not there at all.
+
+    What is null counts as not there.
+    """
+
+    __test__ = False  # no class of tests, whatever its name says
+
+    one_of: tuple[Any, ...] = ()
+    matches: re.Pattern[str] | None = None
+    is_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTest:
+    """A condition on the last line of JSON that `select` picks; paths are keys and numbers with dots between them.
+
+    It holds if there is such a line and all of `where` hold for it; with `is_not`, if not.
+    """
+
+    select: Mapping[str, Test]
+    where: Mapping[str, Test] = field(default_factory=dict)
+    is_not: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextTest:
+    """A condition on the last words of one stream: a pattern is found in them."""
+
+    stream: Literal["stdout", "stderr"]
+    matches: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Where a rule finds from when on trying again makes sense.
+
+    form   `epoch` (s or ms since 1970), `clock` (a time of day, with or without date and zone), `date` (as ISO 8601
+           has it), `seconds` or `milliseconds` from now, or `retry_after` (seconds or a date, as HTTP has it)
+    path   in the line of JSON that the rule's first condition on one picks; without it, in the group `reset` of the
+           pattern that was found, or in all that was found
+    """
+
+    form: Literal["epoch", "clock", "date", "seconds", "milliseconds", "retry_after"]
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: if all its conditions hold, the end is of its class.
+
+    exits, signals   the process ended with one of these statuses, or by one of these signals (a shell's 128 + n, too);
+                     neither holds for one that was ended because its time was over
+    is_over_time     whether it was
+    frames, text     see there; the first of `frames` that is no `is_not` is the subject, which paths begin at
+    status           path to the status of HTTP, for the class `http`; without it, the group `status` of a pattern
+    message          path to the sentence for people
+    """
+
+    name: str
+    class_: Class | Literal["http"]
+    exits: tuple[int, ...] = ()
+    signals: tuple[signal.Signals, ...] = ()
+    is_over_time: bool | None = None
+    frames: tuple[FrameTest, ...] = ()
+    text: TextTest | None = None
+    status: str | None = None
+    message: str | None = None
+    reset: Reset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value for the result: `path` in the last line of JSON that `select` picks."""
+
+    select: Mapping[str, Test]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """The rules for one kind of command, in order, and the fields that its result has.
+
+    statuses      what a status of HTTP means; one that is not named decides nothing
+    quarantines   classes at whose end a human must look, instead of failing the task
+    reset_ms_max  the longest wait that is believed
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    statuses: Mapping[int, Class] = field(default_factory=lambda: STATUSES)
+    quarantines: frozenset[Class] = frozenset()
+    reset_ms_max: int = RESET_MS_MAX
+
+    def selections(self) -> tuple[Mapping[str, Test], ...]:
+        """Give what picks the lines of JSON that matter, each once."""
+        found: list[Mapping[str, Test]] = []
+        for select in (
+            *(test.select for rule in self.rules for test in rule.frames),
+            *(each.select for each in self.fields.values()),
+        ):
+            if select not in found:
+                found.append(select)
+        return tuple(found)

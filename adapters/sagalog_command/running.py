@@ -1,0 +1,149 @@
+"""A command is run for a task: what it prints is kept, what its end means becomes the outcome.
+
+Rule: whatever a command does, and whatever happens to the worker's right to run it, this ends, and nothing of the
+command's process group is left. What is not known to have failed is no failure: what was stopped has no outcome.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from sagalog import Interrupted, InvalidValue, Permanent, Transient
+from sagalog.system import SystemClock
+from sagalog_command.classifying import Ended, classify
+from sagalog_command.command import Command
+from sagalog_command.context import Context
+from sagalog_command.redacting import Redactor
+from sagalog_command.rules import Classifier
+from sagalog_command.settling import Spent, settle
+from sagalog_command.shipped import EXIT_STATUS
+from sagalog_command.watching import Stop, Watched
+
+# What is wrong with the command itself, on this worker; anything else may be the machine's state of the moment.
+_NO_COMMAND: Final = frozenset(
+    getattr(errno, name)
+    for name in ("ENOENT", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "ENOEXEC", "ELOOP", "ENAMETOOLONG")
+)
+
+
+def handler(classifier: Classifier = EXIT_STATUS) -> Callable[[Context, Any], dict[str, Any]]:
+    """Give a handler for a worker: the payload of a task is its command, and its end is what the classifier says.
+
+    The payload is JSON as `Command.from_payload` reads it; one that is no command fails for good, with the code
+    `invalid` and the path of what is wrong.
+    """
+
+    def handle(ctx: Context, payload: Any) -> dict[str, Any]:
+        try:
+            command = Command.from_payload(payload)
+        except InvalidValue as error:
+            raise Permanent(error.message, code="invalid", details={"path": error.path}) from error
+        return run(ctx, command, classifier)
+
+    return handle
+
+
+def run(
+    ctx: Context,
+    command: Command,
+    classifier: Classifier = EXIT_STATUS,
+    *,
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run a command to its end and give the result, small JSON; what it printed is kept as artifacts.
+
+    The result holds `exit_status`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
+    `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
+    named `stdout` and `stderr`; an empty stream leaves none, and nothing is kept when the lease is lost.
+
+    The command finds `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its variables.
+
+    Args:
+        ctx: the worker's side.
+        command: what to run.
+        classifier: what its end means.
+        variables: those of the worker, from which the command's are taken; by default `os.environ`.
+
+    Raises:
+        Interrupted: it was stopped because the lease is lost, the task was cancelled or the worker shuts down, or
+            somebody else asked it to end: there is no outcome, the task is to be released.
+        Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
+            A command that was ended because its time was over has the code `time_limit`, if no rule says more.
+            One that cannot be found or started is `Permanent` (code `config`), one for which the machine had nothing
+            left `Transient` (code `resources`).
+    """
+    worker = os.environ if variables is None else variables
+    try:
+        given = {**command.variables(worker), **_identity(ctx)}
+    except InvalidValue as error:
+        raise Permanent(error.message, code="config", details={"path": error.path}) from error
+    redactor = Redactor(command.secret_values(worker))
+    clock = SystemClock()
+    begun_ms = clock.monotonic_ms()
+    with Stop() as stop, ctx.on_stop(stop.set):
+        if stop.is_set:
+            raise Interrupted("stopped before it began")
+        try:
+            watched = Watched(command, given, lambda: Redactor(command.secret_values(worker)), classifier)
+        except OSError as error:
+            raise _not_started(error, redactor) from error
+        with watched:
+            watched.follow(stop, ctx.progress)
+    if not ctx.lost:
+        for name, kept in (("stdout", watched.stdout), ("stderr", watched.stderr)):
+            if kept.bytes_seen:
+                data = kept.read()
+                ctx.artifact(name, data, media_type=_media_type(data))
+    spent = Spent(clock.monotonic_ms() - begun_ms, watched.stdout, watched.stderr)
+    if watched.was_stopped or ctx.lost:
+        raise Interrupted(f"stopped after {spent.duration_ms} ms")
+    ended = Ended(
+        status=watched.status,
+        frames=watched.frames(),
+        stdout_tail=watched.stdout.tail(),
+        stderr_tail=watched.stderr.tail(),
+        is_over_time=watched.is_over_time,
+        zone=_zone(given),
+    )
+    return settle(classify(classifier, ended, clock.now_ms()), ended, spent, classifier)
+
+
+def _identity(ctx: Context) -> dict[str, str]:
+    return {
+        "SAGALOG_TASK_ID": ctx.task.id,
+        "SAGALOG_TASK_ATTEMPT": str(ctx.attempt),
+        "SAGALOG_TASK_FENCE": str(ctx.fence),
+    }
+
+
+def _not_started(error: OSError, redactor: Redactor) -> Permanent | Transient:
+    place = f": {error.filename}" if isinstance(error.filename, str) else ""
+    message = redactor.whole(f"it cannot be started: {error.strerror or 'unknown error'}{place}")
+    if error.errno in _NO_COMMAND:
+        return Permanent(message, code="config")
+    if error.errno == errno.E2BIG:
+        return Permanent(message, code="invalid")
+    return Transient(message, code="resources")
+
+
+def _zone(variables: Mapping[str, str]) -> tzinfo:
+    """Give the zone in which the command tells the time."""
+    try:
+        return ZoneInfo(variables["TZ"].removeprefix(":"))
+    except (KeyError, ValueError, OSError):
+        zone = datetime.now().astimezone().tzinfo
+        assert zone is not None
+        return zone
+
+
+def _media_type(data: bytes) -> str:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return "text/plain; charset=utf-8"

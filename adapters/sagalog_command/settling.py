@@ -1,0 +1,95 @@
+"""From what an end means to the outcome of the task: a result, or one of the exceptions that a worker knows.
+
+Rule: whatever a command printed, what is made of it here is small and sound JSON. Knows no process.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sagalog import Failed, Interrupted, InvalidValue, Permanent, Quarantine, Transient
+from sagalog.door import check_json
+from sagalog_command.classifying import Ended, Verdict
+from sagalog_command.output import Kept
+from sagalog_command.rules import Class, Classifier
+
+_MESSAGE_CHARACTERS_MAX: Final = 1_000
+_TEXT_CHARACTERS_MAX: Final = 4_096
+_FIELDS_BYTES_MAX: Final = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run took, and what it printed."""
+
+    duration_ms: int
+    stdout: Kept
+    stderr: Kept
+
+
+def settle(verdict: Verdict, ended: Ended, spent: Spent, classifier: Classifier) -> dict[str, Any]:
+    """Give the result if all went well.
+
+    Raises:
+        Interrupted, Transient, Permanent, Failed, Quarantine: if not.
+    """
+    facts = _facts(verdict, ended, spent)
+    class_ = verdict.class_
+    if class_ is Class.OK:
+        return facts
+    message = _sound(verdict.message[:_MESSAGE_CHARACTERS_MAX]) or str(class_)
+    if class_ in classifier.quarantines:
+        raise Quarantine(message, code=_code(class_, ended), details=facts)
+    if class_ is Class.INTERRUPTED:
+        raise Interrupted(message)
+    if class_.startswith("transient."):
+        raise Transient(
+            message,
+            code=_code(class_, ended),
+            retry_after_ms=verdict.retry_after_ms,
+            budget="quota" if class_ is Class.QUOTA else "transient",
+            details=facts,
+        )
+    if class_.startswith("permanent."):
+        raise Permanent(message, code=_code(class_, ended), details=facts)
+    raise Failed(message, code=_code(class_, ended), details=facts)
+
+
+def _code(class_: Class, ended: Ended) -> str:
+    if class_ is not Class.UNKNOWN:
+        return class_.rpartition(".")[2]
+    if ended.is_over_time:
+        return "time_limit"
+    return "exit" if ended.status >= 0 else "signal"
+
+
+def _facts(verdict: Verdict, ended: Ended, spent: Spent) -> dict[str, Any]:
+    return {
+        "class": str(verdict.class_),
+        "rule": verdict.rule,
+        "exit_status": ended.status,
+        "duration_ms": spent.duration_ms,
+        "stdout_bytes": spent.stdout.bytes_seen,
+        "stderr_bytes": spent.stderr.bytes_seen,
+        "stdout_truncated": spent.stdout.is_cut,
+        "stderr_truncated": spent.stderr.is_cut,
+        "fields": _fields(verdict),
+    }
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    """Give the fields that are small and that every store keeps; a long text is cut, anything else is left out."""
+    fields: dict[str, Any] = {}
+    for name, value in verdict.fields.items():
+        if isinstance(value, str):
+            value = _sound(value if len(value) <= _TEXT_CHARACTERS_MAX else f"{value[: _TEXT_CHARACTERS_MAX - 1]}…")
+        with suppress(InvalidValue):
+            check_json({"fields": {**fields, name: value}}, "result", _FIELDS_BYTES_MAX)
+            fields[name] = value
+    return fields
+
+
+def _sound(text: str) -> str:
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
