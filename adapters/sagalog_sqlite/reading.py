@@ -1,4 +1,4 @@
-"""Connections for reading, and the news that somebody has committed.
+"""Connections for reading.
 
 Its one rule: a connection is used by one thread at a time and holds no transaction while it waits in the pool. Nothing
 here writes. It must not know what a snapshot is asked.
@@ -6,8 +6,6 @@ here writes. It must not know what a snapshot is asked.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -17,9 +15,6 @@ import apsw
 from sagalog_sqlite.failures import told
 
 IDLE_MAX: Final = 4
-
-# How soon another process's commit is seen; a commit of this process wakes at once.
-POLL_S: Final = 0.005
 
 Connect = Callable[[], apsw.Connection]
 
@@ -68,70 +63,6 @@ class Readers:
         self._closed = True
         while self._idle:
             _close(self._idle.pop())
-
-
-class Changes:
-    """A number that differs once anybody has committed since, and a way to sleep until it does.
-
-    Waiting is done in real time, whatever the store's clock says: it is the machine that waits.
-    """
-
-    def __init__(self, connect: Connect, path: str) -> None:
-        self._connect = connect
-        self._path = path
-        self._condition = threading.Condition()
-        self._watcher: apsw.Connection | None = None
-        self._watchers = 0
-        self._waiting = 0
-        self._closed = False
-
-    def number(self) -> int:
-        """The number as it is now.
-
-        Raises:
-            Unavailable, Corrupt: it cannot be read.
-        """
-        with self._condition:
-            if self._watcher is None:
-                self._watcher = self._connect()
-                self._watchers += 1
-            try:
-                version = int(self._watcher.execute("PRAGMA data_version").get)
-            except apsw.Error as error:
-                _close(self._watcher)
-                self._watcher = None
-                raise told(error, self._path) from error
-            # A version says nothing to another connection than the one that gave it.
-            return self._watchers << 32 | version
-
-    def announce(self) -> None:
-        """Wake whoever waits in this process."""
-        if self._waiting:
-            with self._condition:
-                self._condition.notify_all()
-
-    def wait(self, since: int, timeout_ms: int) -> None:
-        """Return when the number differs from `since`, when the time is over, or when this is closed."""
-        until = time.monotonic() + timeout_ms / 1_000
-        with self._condition:
-            self._waiting += 1
-            try:
-                while not self._closed and self.number() == since:
-                    left = until - time.monotonic()
-                    if left <= 0:
-                        return
-                    self._condition.wait(min(left, POLL_S))
-            finally:
-                self._waiting -= 1
-
-    def close(self) -> None:
-        """Wake whoever waits and close the connection."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-            if self._watcher is not None:
-                _close(self._watcher)
-                self._watcher = None
 
 
 def _close(connection: apsw.Connection) -> None:

@@ -22,10 +22,11 @@ from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.failpoints import reach
 from sagalog.ports import Clock, Unit
 from sagalog_sqlite import rebuilding
+from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connecting import connect
 from sagalog_sqlite.failures import told, told_of_commit
-from sagalog_sqlite.reading import Changes, Readers
+from sagalog_sqlite.reading import Readers
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
 from sagalog_sqlite.ticket import Ticket, TurnTimeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 from sagalog.errors import Closed, LogDamaged, Unavailable
 from sagalog.ports import Query
 from sagalog.testing import ManualClock
-from sagalog_sqlite import reading
 from sagalog_sqlite import snapshot as listing
+from sagalog_sqlite import watching
 from sagalog_sqlite.reading import IDLE_MAX
 from sagalog_sqlite.snapshot import AGE_MAX_MS
 from sagalog_sqlite.store import SqliteStore
@@ -173,7 +174,9 @@ def test_the_number_of_changes_differs_after_a_commit_of_anybody_and_only_then(s
 def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "POLL_S", 20)
+    # Nobody tells it of writes, and it polls hardly ever: only its own process can wake it.
+    monkeypatch.setattr(watching, "watch", lambda _path: -1)
+    monkeypatch.setattr(watching, "POLL_S", 20)
     since, woken = store.changes(), threading.Event()
 
     def wait() -> None:
@@ -188,7 +191,12 @@ def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(
     thread.join()
 
 
-def test_a_thread_that_waits_sees_a_commit_of_another_process(store: SqliteStore, path: Path) -> None:
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the system", "polling"])
+def test_a_thread_that_waits_sees_a_commit_of_another_process(
+    is_told: bool, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_told:
+        monkeypatch.setattr(watching, "watch", lambda _path: -1)
     since, began = store.changes(), time.monotonic()
     thread = threading.Thread(target=store.wait_change, args=(since, 20_000))
     thread.start()
@@ -207,6 +215,25 @@ def test_waiting_ends_with_its_time_and_at_once_where_something_has_changed(stor
     began = time.monotonic()
     store.wait_change(since, 20_000)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of writes")
+def test_a_waiter_sleeps_until_somebody_writes_and_shortly_once_the_file_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    waiter = watching.Waiter(str(file))
+    told = [waiter.is_told]
+    assert not waiter.wait(0.01)
+    file.write_text("something")
+    assert waiter.wait(5)
+    assert not waiter.wait(0.01)
+    file.unlink()
+    assert waiter.wait(5)
+    told.append(waiter.is_told)
+    assert told == [True, False]
+    waiter.wake()
+    assert waiter.wait(5)
+    waiter.close()
 
 
 def test_closing_wakes_who_waits(path: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -156,8 +157,8 @@ class Worker:
         shift = Shift(engine, self._plan(), f"{self.name}-{engine.draw_id()[-8:]}", crew, engine.clock)
         self.tally = shift.tally
         try:
-            with self._signals(signals), _watching(shift), _waking(engine, inbox):
-                self._work(shift, inbox, until_idle)
+            with self._signals(signals), _watching(shift), _Waker(engine, inbox) as waker:
+                self._work(shift, inbox, waker, until_idle)
                 self._finish(shift, inbox)
         finally:
             crew.close()
@@ -176,11 +177,12 @@ class Worker:
             dict(self._time_limits_ms),
         )
 
-    def _work(self, shift: Shift, inbox: Inbox, until_idle: bool) -> None:
+    def _work(self, shift: Shift, inbox: Inbox, waker: _Waker, until_idle: bool) -> None:
         """Turn after turn, until it is told to stop."""
         away = 0
         while not self._stops:
             try:
+                waker.look()
                 shift.look()
                 while shift.turn() and not self._stops:
                     shift.take(inbox.take(0))
@@ -199,6 +201,8 @@ class Worker:
                 if isinstance(error, Unknown):
                     with suppress(SagalogError):
                         shift.find_own()
+            if wait_ms:
+                waker.arm()
             shift.take(inbox.take(wait_ms / 1_000))
 
     def _finish(self, shift: Shift, inbox: Inbox) -> None:
@@ -269,26 +273,44 @@ def _watching(shift: Shift) -> Iterator[None]:
         thread.join(1)
 
 
-@contextmanager
-def _waking(engine: Engine, inbox: Inbox) -> Iterator[None]:
-    """Within the block whatever anybody commits wakes the worker."""
-    over = threading.Event()
+class _Waker:
+    """A thread that puts a note into the inbox when somebody has committed; only while the worker waits for that."""
 
-    def wake() -> None:
-        since = None
-        while not over.is_set():
+    def __init__(self, engine: Engine, inbox: Inbox) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._armed = threading.Event()
+        self._is_over = False
+        self._seen: int | None = None
+
+    def __enter__(self) -> _Waker:
+        threading.Thread(target=self._wake, name="sagalog-wake-up", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._armed.set()
+
+    def look(self) -> None:
+        """Take note of what is committed by now: what comes later is news."""
+        self._seen = self._engine.changes()
+
+    def arm(self) -> None:
+        """Tell of what has been committed since `look`."""
+        self._armed.set()
+
+    def _wake(self) -> None:
+        while not self._is_over:
+            self._armed.wait()
             try:
-                now = engine.changes()
-                if now != since:
-                    since = now
-                    inbox.put()
-                engine.wait_change(since, _SLICE_MS)
+                seen = self._seen
+                if seen is not None and not self._is_over:
+                    self._engine.wait_change(seen, _SLICE_MS)
+                    if self._engine.changes() != seen:
+                        self._armed.clear()
+                        self._inbox.put()
             except SagalogError:
-                over.wait(_AWAY_MS[0] / 1_000)
-
-    thread = threading.Thread(target=wake, name="sagalog-wake-up", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
+                # The worker meets it too, and says so; whatever it is, it is not asked for all the time.
+                self._armed.clear()
+                self._inbox.put()
+                time.sleep(_AWAY_MS[0] / 1_000)

@@ -1,0 +1,133 @@
+"""The news that somebody has committed, in this process or in another.
+
+Its one rule: what is asked is the file, by its data version; being told that somebody writes only says when to ask. A
+writer is seen before its commit is visible, so whoever was told asks again for a little while. It must not know what
+was committed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import apsw
+
+from sagalog_sqlite.failures import told
+from sagalog_sqlite.watching import Waiter
+
+Connect = Callable[[], apsw.Connection]
+
+# When a write is heard of, its commit is asked for after these pauses: a sync takes from a tenth of a millisecond on.
+_PAUSES_S: Final = (0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064)
+
+
+class Changes:
+    """A number that differs once anybody has committed since, and a way to sleep until it does.
+
+    Waiting is done in real time, whatever the store's clock says: it is the machine that waits.
+    """
+
+    def __init__(self, connect: Connect, path: str) -> None:
+        self._connect = connect
+        self._path = path
+        self._guard = threading.Lock()
+        self._asker: apsw.Connection | None = None
+        self._askers = 0
+        self._waiting: list[Waiter] = []
+        self._idle: list[Waiter] = []
+        self._closed = False
+
+    def number(self) -> int:
+        """The number as it is now.
+
+        Raises:
+            Unavailable, Corrupt: it cannot be read.
+        """
+        with self._guard:
+            if self._asker is None:
+                self._asker = self._connect()
+                self._askers += 1
+            try:
+                version = int(self._asker.execute("PRAGMA data_version").get)
+            except apsw.Error as error:
+                _close(self._asker)
+                self._asker = None
+                raise told(error, self._path) from error
+            # A version says nothing to another connection than the one that gave it.
+            return self._askers << 32 | version
+
+    def announce(self) -> None:
+        """Wake whoever waits in this process."""
+        if self._waiting:
+            with self._guard:
+                for waiter in self._waiting:
+                    waiter.wake()
+
+    def wait(self, since: int, timeout_ms: int) -> None:
+        """Return when the number differs from `since`, when the time is over, or when this is closed."""
+        until_s = time.monotonic() + timeout_ms / 1_000
+        if self._differs(since):
+            return
+        waiter = self._begin()
+        try:
+            # Once more: somebody may have committed before there was anybody to tell.
+            while not self._differs(since):
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    return
+                if waiter.wait(left_s) and waiter.is_told and self._comes(since):
+                    return
+        finally:
+            self._end(waiter)
+
+    def close(self) -> None:
+        """Wake whoever waits and close the connection."""
+        with self._guard:
+            self._closed = True
+            for waiter in self._waiting:
+                waiter.wake()
+            idle, self._idle = self._idle, []
+            if self._asker is not None:
+                _close(self._asker)
+                self._asker = None
+        for waiter in idle:
+            waiter.close()
+
+    def _differs(self, since: int) -> bool:
+        return self._closed or self.number() != since
+
+    def _comes(self, since: int) -> bool:
+        """Whether a commit becomes visible that somebody is writing now."""
+        for pause_s in _PAUSES_S:
+            if self._differs(since):
+                return True
+            time.sleep(pause_s)
+        return False
+
+    def _begin(self) -> Waiter:
+        with self._guard:
+            waiter = self._idle.pop() if self._idle else None
+        if waiter is None or not waiter.is_told:
+            if waiter is not None:
+                waiter.close()
+            waiter = Waiter(f"{self._path}-wal")
+        with self._guard:
+            self._waiting.append(waiter)
+        return waiter
+
+    def _end(self, waiter: Waiter) -> None:
+        with self._guard:
+            self._waiting.remove(waiter)
+            if not self._closed:
+                self._idle.append(waiter)
+                return
+        waiter.close()
+
+
+def _close(connection: apsw.Connection) -> None:
+    # There is nothing in it to lose, and nobody could do anything about it.
+    with suppress(apsw.Error):
+        connection.close()
