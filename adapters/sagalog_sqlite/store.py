@@ -1,8 +1,8 @@
 """The store: turns, transactions, and what becomes of a commit that fails.
 
-Its one rule: a commit is whole or nothing, and its caller is told which, or that nobody can know. On every way out the
-transaction is ended and the turn given back. What units see and write stands in `view`; where files come from, in
-`opening`.
+Its one rule: a commit is whole or nothing, and its callers are told which, or that nobody can know. On every way out
+the transaction is ended and the turn given back. What units see and write stands in `view`; which calls share a
+transaction, in `grouping`; where files come from, in `opening`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connecting import connect
 from sagalog_sqlite.failures import told, told_of_commit
+from sagalog_sqlite.grouping import Call, Group, Line
 from sagalog_sqlite.reading import Readers
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
@@ -52,6 +54,7 @@ class SqliteStore:
         self._ticket = ticket
         self._clock = clock
         self._turn_timeout_ms = turn_timeout_ms
+        self._line = Line(turn_timeout_ms)
         self._refusal: str | None = None
         self._turn_of: int | None = None  # the thread that has the turn
         # Every connection that is open, so that a fork can keep the child from ever closing one.
@@ -64,12 +67,26 @@ class SqliteStore:
     # --- writing --------------------------------------------------------------------------------------------------
 
     def commit(self, units: Sequence[Unit]) -> list[Any]:
-        """Run the units in order in one transaction. Returns and raises as the port says."""
+        """Run the units in order in one transaction. Returns and raises as the port says.
 
-        def answer(transaction: Transaction) -> list[Any]:
-            return [transaction.answer(unit) for unit in units]
-
-        return self._write(answer)
+        Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
+        """
+        self._refuse_within_a_unit()
+        self._require_open()
+        call = Call(units)
+        try:
+            if self._line.come(call):
+                self._lead(call)
+        except TurnTimeout as error:
+            raise self._no_turn(error, call.began) from error
+        finally:
+            try:
+                self._line.leave(call)
+            except BaseException:
+                # As with the turn: a second time does what is left.
+                self._line.leave(call)
+                raise
+        return call.result()
 
     def rebuild(self) -> int:
         """Fold every projection afresh from the log; the number of tasks. Raises as the port says."""
@@ -83,13 +100,40 @@ class SqliteStore:
             tag = self._write(partial(rebuilding.sweep_tags, after=tag))
         return tasks
 
-    def _write(self, work: Callable[[Transaction], T]) -> T:
-        """One turn: one transaction around `work`, and a checkpoint if it is time."""
-        self._refuse_within_a_unit()
+    def _lead(self, call: Call) -> None:
+        """Commit the call and those that wait behind it.
+
+        Where the function of one of those has failed, that one is told, and the others are run again without it: first
+        this call by itself, so that it waits for one failure of others at most, then they, led by one of them.
+        """
+        group = Group(call, self.path)
         try:
-            connection = self._take_turn()
+            self._write(group.run, group, self._line.take)
+            return
+        except BaseException as error:
+            if not group.failed_by_another(error):
+                raise
+        self._line.end(group)
+        group = Group(call, self.path)
+        self._write(group.run, group, self._line.take_alone)
+
+    def _write(
+        self, work: Callable[[Transaction], T], group: Group | None = None, take: Callable[[Group], None] | None = None
+    ) -> T:
+        """One turn: one transaction around `work`, and a checkpoint if it is time.
+
+        A group is filled by `take` once the turn has come, so that nobody waits who could be in it, and before the
+        clock is read, so that time never runs backwards for a caller.
+        """
+        self._refuse_within_a_unit()
+        if group is None:
+            group = Group(Call(()), self.path)
+        try:
+            connection = self._take_turn(group.leader.began)
             self._turn_of = threading.get_ident()
-            result, wrote = self._transact(connection, work)
+            if take is not None:
+                take(group)
+            result, wrote = self._transact(connection, work, group)
             if wrote:
                 self.checkpoints.after_commit(connection, self._turn_timeout_ms)
         finally:
@@ -103,7 +147,7 @@ class SqliteStore:
             self._changes.announce()
         return result
 
-    def _transact(self, connection: apsw.Connection, work: Callable[[Transaction], T]) -> tuple[T, bool]:
+    def _transact(self, connection: apsw.Connection, work: Callable[[Transaction], T], group: Group) -> tuple[T, bool]:
         committing = False
         try:
             reach("commit.before_begin")
@@ -113,28 +157,26 @@ class SqliteStore:
             result = work(transaction)
             reach("commit.before_commit")
             committing = transaction.wrote
+            group.written = None if committing else False
             connection.execute("COMMIT")
+            group.written = True
             reach("commit.after_commit")
         except apsw.Error as error:
             raise self._failure(connection, error, committing) from error
         except BaseException:
-            self._roll_back(connection)
+            if self._roll_back(connection):
+                group.written = False
             raise
         return result, transaction.wrote
 
-    def _take_turn(self) -> apsw.Connection:
-        """The turn, and the connection for writing, outside a transaction."""
+    def _take_turn(self, began: float) -> apsw.Connection:
+        """The turn, and the connection for writing, outside a transaction; `began` is when its caller came."""
         self._require_open()
+        waited_ms = round((time.monotonic() - began) * 1000)
         try:
-            self._ticket.acquire(self._turn_timeout_ms)
+            self._ticket.acquire(max(0, self._turn_timeout_ms - waited_ms))
         except TurnTimeout as error:
-            holder = "unknown" if error.holder_pid is None else error.holder_pid
-            raise Unavailable(
-                f"{self.path}: no turn to write within {error.waited_ms} ms (holder: process {holder}); "
-                "see what that process is doing, then repeat the call",
-                path=self.path,
-                holder_pid=error.holder_pid,
-            ) from error
+            raise self._no_turn(error, began) from error
         except OSError as error:
             raise Unavailable(f"{self.path}: its lock files fail ({error}); mend that", path=self.path) from error
         except RuntimeError:
@@ -147,6 +189,16 @@ class SqliteStore:
         if self._writer is None:
             self._writer = self._connect(writing=True)
         return self._writer
+
+    def _no_turn(self, error: TurnTimeout, began: float) -> Unavailable:
+        holder = "unknown" if error.holder_pid is None else error.holder_pid
+        waited_ms = round((time.monotonic() - began) * 1000)
+        return Unavailable(
+            f"{self.path}: no turn to write within {waited_ms} ms (holder: process {holder}); "
+            "see what that process is doing, then repeat the call",
+            path=self.path,
+            holder_pid=error.holder_pid,
+        )
 
     def _end_turn(self) -> None:
         """Give the turn back, whatever was reached; nothing if this thread does not have it."""
@@ -169,14 +221,17 @@ class SqliteStore:
             self._drop_writer()
         return failure
 
-    def _roll_back(self, connection: apsw.Connection) -> None:
+    def _roll_back(self, connection: apsw.Connection) -> bool:
+        """Undo what is open; whether there was anything, so that it was certainly not committed."""
         if connection not in self._connections:
-            return  # A child on its way out of its parent's transaction.
+            return False  # A child on its way out of its parent's transaction.
         try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            if not connection.in_transaction:
+                return False
+            connection.execute("ROLLBACK")
         except apsw.Error:
             self._drop_writer()
+        return True
 
     def _drop_writer(self) -> None:
         """Close the connection for writing; the next turn opens another, with all guards."""
@@ -243,6 +298,7 @@ class SqliteStore:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         self._connections.clear()
         self._writer = None
+        self._line.abandon()
         self._ticket.abandon()
 
     def _empty_wal(self) -> None:

@@ -1,4 +1,4 @@
-"""The suite `core`: what one caller gets from one SQLite file, against the goals of the core.
+"""The suite `core`: what one process gets from one SQLite file, against the goals of the core.
 
 Rule: this file only chooses; each part measures one thing in a module of its own.
 """
@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.bench import core_claim, core_fold, core_heartbeat, core_lifecycle
+from tests.bench import core_claim, core_fold, core_heartbeat, core_lifecycle, core_threads
 from tests.bench.plan import Plan
 from tests.bench.report import Figure
 
-SUMMARY: Final = "lifecycles beside raw SQLite, claims among a million tasks, folds, heartbeats"
+SUMMARY: Final = "lifecycles beside raw SQLite and of many threads, claims among a million tasks, folds, heartbeats"
 
 PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "lifecycle": core_lifecycle.measure,
+    "threads": core_threads.measure,
     "claim": core_claim.measure,
     "fold": core_fold.measure,
     "heartbeat": core_heartbeat.measure,

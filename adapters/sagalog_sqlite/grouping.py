@@ -1,0 +1,234 @@
+"""The line of calls: what arrives while a commit runs is taken together into the next one.
+
+Its one rule: the front of the line leads and everybody behind it is parked; whoever goes (answered, refused, timed out,
+interrupted) makes the next one the front and wakes it. So no thread beside the callers is needed, and a caller that is
+alone waits for nobody. Calls stay in the line until their fate is settled: what is run again needs no moving.
+
+Each step below may be cut short by an interrupt and then be done once more from its beginning; nothing is lost or
+answered twice by that. It must not know files, turns or how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+import apsw
+
+from sagalog.errors import SagalogError, Unavailable, Unknown
+from sagalog.ports import Unit
+from sagalog_sqlite.ticket import TurnTimeout
+from sagalog_sqlite.view import Transaction
+
+# What one turn may take, so that other processes are not kept waiting. A call with more units goes alone.
+CALLS_MAX: Final = 64
+UNITS_MAX: Final = 1_000
+
+
+class Call:
+    """What one caller wants written: its units, and in which group they are run.
+
+    began      when it came, on the monotonic clock, in seconds
+    settled    its group has ended and it has left the line: `result` tells what became of it
+    gone       nobody waits for it any more
+    """
+
+    __slots__ = ("answers", "began", "gone", "group", "parked", "settled", "thread", "units")
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.units = units
+        self.began = time.monotonic()
+        self.thread = threading.get_ident()
+        self.answers: list[Any] = []
+        self.group: Group | None = None
+        self.parked: threading.Lock | None = None
+        self.settled = False
+        self.gone = False
+
+    def result(self) -> list[Any]:
+        """The answers of its units, once its group has ended; raises what became of the group instead."""
+        assert self.group is not None
+        return self.group.result_of(self)
+
+    def wake(self) -> None:
+        """Let its thread go on, if it is parked; called under the line's guard, so once more does nothing."""
+        if self.parked is not None and self.parked.locked():
+            self.parked.release()
+
+
+class Group:
+    """The calls that share one transaction, the leader's first, and what became of them.
+
+    written    whether the transaction was committed; None: nobody can know
+    error      what ended the group, where it has failed as a whole
+    culprit    the call whose own function raised `fault`, which is no refusal; the others have no part in that
+    """
+
+    def __init__(self, leader: Call, path: str) -> None:
+        self.leader = leader
+        self.calls: tuple[Call, ...] = (leader,)
+        self.written: bool | None = False
+        self.error: BaseException | None = None
+        self.culprit: Call | None = None
+        self.fault: Exception | None = None
+        self._path = path
+
+    def run(self, transaction: Transaction) -> None:
+        """Run every call's units, in order of arrival."""
+        for call in self.calls:
+            try:
+                call.answers = [transaction.answer(unit) for unit in call.units]
+            except apsw.Error:
+                raise
+            except Exception as error:
+                # Not an interrupt, which is meant for the thread that it strikes: the leader.
+                self.fault, self.culprit = error, call
+                raise
+
+    def failed_by_another(self, error: BaseException) -> bool:
+        """Whether `error` is the fault of a call that only followed; keeps it as what ended the group."""
+        if error is self.fault:
+            return self.culprit is not self.leader
+        self.error = error
+        return False
+
+    def is_to_run_again(self, call: Call) -> bool:
+        """Whether the group's end is no fault of this call's and has decided nothing about it."""
+        return self.culprit is not None and self.culprit is not call
+
+    def result_of(self, call: Call) -> list[Any]:
+        """A call's answers; else raises an error of its own, made here and so in the call's own thread."""
+        if self.written:
+            return call.answers
+        if self.fault is not None and self.culprit is call:
+            raise self.fault
+        if isinstance(self.error, SagalogError):
+            raise type(self.error)(self.error.message, **self.error.fields) from self.error.__cause__
+        if self.written is None:
+            raise Unknown(
+                f"{self._path}: the thread that committed for this one was interrupted and the commit may have been "
+                "written; repeat the call with the same identity",
+                path=self._path,
+            )
+        raise Unavailable(
+            f"{self._path}: the thread that wrote for this one was interrupted and nothing was written; "
+            "repeat the call",
+            path=self._path,
+        )
+
+
+class Line:
+    """The calls of one store's threads, in order of arrival; those of the group that is run are at its head."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        self._timeout_s = timeout_ms / 1000
+        # An RLock, for what a signal's handler calls while its own thread is in here.
+        self._guard = threading.RLock()
+        self._calls: deque[Call] = deque()
+        self._taken: Group | None = None
+
+    def come(self, call: Call) -> bool:
+        """Stand in line: True once the call is at the front and leads, False once it was answered by another.
+
+        Raises TurnTimeout if it was not taken into a group in time; RuntimeError if this thread is in the line already.
+        Whatever is raised, the caller has to `leave`.
+        """
+        with self._guard:
+            if not self._calls:
+                self._calls.append(call)
+                return True
+            if any(one.thread == call.thread and not one.gone for one in self._calls):
+                raise RuntimeError("this thread has the turn, or waits for it, already")
+            call.parked = threading.Lock()
+            call.parked.acquire()
+            self._calls.append(call)
+        left_s = call.began + self._timeout_s - time.monotonic()
+        if not call.parked.acquire(timeout=max(0.0, left_s)) and self._is_taken_at_last(call):
+            call.parked.acquire()
+        return not call.settled
+
+    def take(self, group: Group) -> None:
+        """Fill a leader's group with those behind it, as many as fit into one turn."""
+        units = len(group.leader.units)
+        calls = []
+        with self._guard:
+            for call in islice(self._calls, CALLS_MAX):
+                if call is not group.leader:
+                    units += len(call.units)
+                    if units > UNITS_MAX:
+                        break
+                calls.append(call)
+            self._form(group, tuple(calls))
+
+    def take_alone(self, group: Group) -> None:
+        """Let a leader's group be its own call and no other."""
+        with self._guard:
+            self._form(group, (group.leader,))
+
+    def end(self, group: Group) -> None:
+        """Answer those that followed in a group; what is to run again, or leads, stays where it stands."""
+        with self._guard:
+            for call in group.calls:
+                if call is group.leader:
+                    continue
+                if not group.is_to_run_again(call):
+                    call.settled = True
+                    call.wake()
+                if call.settled or call.gone:
+                    self._remove(call)
+            self._taken = None
+
+    def leave(self, call: Call) -> None:
+        """Go, from wherever the call stands: from the front, end its group first, then the next one leads.
+
+        Units that were not taken into a group are withdrawn and will not be written.
+        """
+        if call.settled:
+            return
+        with self._guard:
+            call.gone = True
+            group = self._taken
+            if group is not None and group.leader is call:
+                self.end(group)
+            if not self._is_taken(call):
+                self._remove(call)
+            if self._calls:
+                # Where it leads already, that does nothing.
+                self._calls[0].wake()
+
+    def abandon(self) -> None:
+        """In a forked child: forget the parent's threads. Who had the guard at the moment of the fork is not here."""
+        self._guard = threading.RLock()
+        self._calls = deque()
+        self._taken = None
+
+    def _form(self, group: Group, calls: tuple[Call, ...]) -> None:
+        for call in calls:
+            call.group = group
+        group.calls = calls
+        self._taken = group
+
+    def _is_taken(self, call: Call) -> bool:
+        return self._taken is not None and call.group is self._taken
+
+    def _is_taken_at_last(self, call: Call) -> bool:
+        """At the deadline: whether the call is in the group that is run, so that its answer comes.
+
+        Raises TurnTimeout if it still waits for a turn: this process has it.
+        """
+        with self._guard:
+            if call.settled or self._calls[0] is call:
+                return False
+            if self._is_taken(call):
+                return True
+            self._remove(call)
+        raise TurnTimeout(round((time.monotonic() - call.began) * 1000), os.getpid())
+
+    def _remove(self, call: Call) -> None:
+        if call in self._calls:
+            self._calls.remove(call)

@@ -1,0 +1,65 @@
+"""A process whose threads commit in groups is killed: what was acknowledged to any of them is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+
+import sagalog
+
+THREADS = 8
+
+
+def acknowledged_by(url: str, failpoint: str | None, lines_min: int) -> list[str]:
+    """What a committer says before it is killed: by its failpoint, or by us after so many lines."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("SAGALOG_FAILPOINT", None)
+    if failpoint is not None:
+        environment["SAGALOG_FAILPOINT"] = failpoint
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.committer", url, str(THREADS)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(lines_min)]
+    finally:
+        if failpoint is None:
+            process.kill()
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    return "".join([*lines, rest]).splitlines()
+
+
+@pytest.mark.parametrize(
+    "failpoint",
+    [None, "commit.after_begin:200", "commit.after_events:800", "commit.before_commit:200", "commit.after_commit:200"],
+)
+def test_a_process_killed_while_its_threads_commit_keeps_all_that_was_acknowledged(
+    sqlite_url: str, failpoint: str | None
+) -> None:
+    acknowledged = acknowledged_by(sqlite_url, failpoint, lines_min=400 if failpoint is None else 1)
+
+    with sagalog.open(sqlite_url) as engine:
+        found = {task.id for task in engine.find()}
+        assert engine.verify().ok
+        after = engine.create("build", id="after")
+    assert after.state == "pending"
+    assert len(acknowledged) >= 100
+    assert [id for id in acknowledged if id not in found] == []
+    # Beyond that each thread has at most the one that it was not told of.
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for id in found:
+        name, number = id.split("-")
+        numbers[name].append(int(number))
+    told = defaultdict(int, {name: sum(id.startswith(f"{name}-") for id in acknowledged) for name in numbers})
+    for name, its in numbers.items():
+        assert sorted(its) == list(range(len(its)))
+        assert len(its) - told[name] in (0, 1)
