@@ -37,6 +37,7 @@ FIRST_TAG: Final[Tag] = ("", "", 0)
 def begin(transaction: Transaction) -> int:
     """Remove what lies beyond all streams; the newest one's number: what comes after it is folded as it comes."""
     transaction.wrote = True
+    transaction.forget()
     transaction.execute(_FORGET_AWAITED)
     newest = 0
     for (newest,) in transaction.execute(_NEWEST):
@@ -52,6 +53,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
     """
     execute = transaction.execute
     transaction.wrote = True
+    transaction.forget()
     tasks, last = 0, newest
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
@@ -71,6 +73,7 @@ def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
     """
     execute = transaction.execute
     transaction.wrote = True
+    transaction.forget()
     last = None
     for name, value, number, id in list(execute(_TAGS, (*after, SLICE))):
         last = (name, value, number)

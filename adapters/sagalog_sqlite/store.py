@@ -28,6 +28,7 @@ from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connecting import connect
 from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.grouping import Call, Group, Line
+from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.reading import Readers
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
@@ -55,6 +56,7 @@ class SqliteStore:
         self._clock = clock
         self._turn_timeout_ms = turn_timeout_ms
         self._line = Line(turn_timeout_ms)
+        self._kept = Kept()
         self._refusal: str | None = None
         self._turn_of: int | None = None  # the thread that has the turn
         # Every connection that is open, so that a fork can keep the child from ever closing one.
@@ -153,17 +155,20 @@ class SqliteStore:
             reach("commit.before_begin")
             connection.execute("BEGIN IMMEDIATE")
             reach("commit.after_begin")
-            transaction = Transaction(connection, self._clock.now_ms())
+            transaction = Transaction(connection, self._clock.now_ms(), self._kept)
             result = work(transaction)
             reach("commit.before_commit")
             committing = transaction.wrote
             group.written = None if committing else False
             connection.execute("COMMIT")
             group.written = True
+            transaction.keep()
             reach("commit.after_commit")
         except apsw.Error as error:
+            self._kept.forget()
             raise self._failure(connection, error, committing) from error
         except BaseException:
+            self._kept.forget()
             if self._roll_back(connection):
                 group.written = False
             raise
@@ -235,6 +240,7 @@ class SqliteStore:
 
     def _drop_writer(self) -> None:
         """Close the connection for writing; the next turn opens another, with all guards."""
+        self._kept.forget()
         connection, self._writer = self._writer, None
         if connection is not None:
             with suppress(apsw.Error):

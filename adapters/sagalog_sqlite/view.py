@@ -19,6 +19,7 @@ from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Due, Unit
 from sagalog.projection import gate as gate_of
 from sagalog_sqlite import rows, selection
+from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import FORMAT, Loaded
 
 INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
@@ -32,7 +33,7 @@ UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?"
 class Transaction:
     """The state of one write transaction. `wrote` tells whether there is anything to commit."""
 
-    def __init__(self, connection: apsw.Connection, now_ms: int) -> None:
+    def __init__(self, connection: apsw.Connection, now_ms: int, kept: Kept) -> None:
         self.now_ms = now_ms
         self.wrote = False
         self._connection = connection
@@ -40,6 +41,16 @@ class Transaction:
         self.store = rows.store_fold(rows.store_row(self.execute))
         # What was loaded or written, by task id; None: there is no such stream.
         self._loaded: dict[str, Loaded | None] = {}
+        self._kept = kept
+        kept.begin(self.execute)
+
+    def keep(self) -> None:
+        """It is committed: what it has loaded and written stands so, until somebody else commits."""
+        self._kept.keep(self._loaded.values())
+
+    def forget(self) -> None:
+        """Rows are written that it does not load: nothing that is kept may be believed any more."""
+        self._kept.forget()
 
     def answer(self, unit: Unit) -> Any:
         """Run one unit: its answer, or the SagalogError by which it was refused."""
@@ -63,8 +74,10 @@ class Transaction:
         """A task by id; None if there is no such stream. Raises as `View.task`."""
         if id in self._loaded:
             return self._loaded[id]
-        row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
-        loaded = None if row is None else rows.load(self.execute, row)
+        loaded = self._kept.get(id)
+        if loaded is None:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            loaded = None if row is None else rows.load(self.execute, row)
         self._loaded[id] = loaded
         return loaded
 
@@ -111,6 +124,10 @@ class Transaction:
 
     def _by_number(self, number: int) -> Loaded | None:
         """A task by its stream's number; None, and put aside, if it cannot be read. [LOG-5]"""
+        kept = self._kept.numbered(number)
+        if kept is not None:
+            self._loaded[kept.fold.id] = kept
+            return kept
         row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
         if row is None:
             # A projection of nothing: the log wins.
@@ -271,7 +288,7 @@ class Transaction:
         """[WAIT-3] Have the next upkeep look at those who wait for a task that has ended."""
         self.execute(rows.WAKE, (ended,))
         if self._connection.changes():
-            for one in self._loaded.values():
+            for one in (*self._loaded.values(), *self._kept):
                 waiting = None if one is None or one.gate != "waiting" else one.fold.waiting
                 if one is not None and waiting is not None and ended in waiting.after:
                     one.stands_at("waking")
@@ -291,6 +308,7 @@ class Transaction:
     def _put_aside(self, id: str) -> None:
         """[LOG-5] No claim selects the task any more, until it can be read again and is rebuilt."""
         loaded = self._loaded.pop(id, None)
+        self._kept.drop(id)
         if loaded is not None:
             self._write(rows.PUT_ASIDE, (loaded.number,))
 

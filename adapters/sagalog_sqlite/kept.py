@@ -1,0 +1,72 @@
+"""Tasks as the last transaction of this process left them, for the next one.
+
+Its one rule: what is kept is used only while nobody else has committed, which the file's data version says within the
+write transaction; after a transaction that failed nothing is. So a task that one worker creates, claims and completes
+is read and folded once. It must not know what units do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from sagalog_sqlite.rows import Execute, Loaded
+
+# Some megabytes: tasks that are being worked on, not all there are. One with a long story is read anew each time.
+TASKS_MAX: Final = 2_048
+LENGTH_MAX: Final = 64
+
+_VERSION: Final = "PRAGMA data_version"
+
+
+class Kept:
+    """Loaded tasks by id and by their stream's number. Used by whoever has the turn, and by nobody else."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Loaded] = {}
+        self._ids: dict[int, str] = {}
+        self._version = -1
+
+    def __iter__(self) -> Iterator[Loaded]:
+        return iter(self._tasks.values())
+
+    def begin(self, execute: Execute) -> None:
+        """Within a new transaction: forget everything if another connection has committed since the last one."""
+        for (version,) in execute(_VERSION):
+            if version != self._version:
+                self.forget()
+                self._version = version
+
+    def get(self, id: str) -> Loaded | None:
+        """A task by id, if it is kept."""
+        return self._tasks.get(id)
+
+    def numbered(self, number: int) -> Loaded | None:
+        """A task by the number of its stream, if it is kept."""
+        id = self._ids.get(number)
+        return None if id is None else self._tasks[id]
+
+    def keep(self, loaded: Iterable[Loaded | None]) -> None:
+        """After a commit: keep what may be asked for again soon."""
+        for one in loaded:
+            if one is None:
+                continue
+            fold = one.fold
+            if fold.is_terminal or fold.length > LENGTH_MAX:
+                self.drop(fold.id)
+            else:
+                self._tasks[fold.id] = one
+                self._ids[one.number] = fold.id
+        if len(self._tasks) > TASKS_MAX:
+            self.forget()
+
+    def drop(self, id: str) -> None:
+        """Keep one task no more."""
+        one = self._tasks.pop(id, None)
+        if one is not None:
+            del self._ids[one.number]
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._tasks.clear()
+        self._ids.clear()
