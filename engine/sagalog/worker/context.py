@@ -152,6 +152,11 @@ class Context:
                 self._lose()
             raise StepMismatch(f"{what}: {conflict.message}") from conflict
 
+    @property
+    def begins_something(self) -> bool:
+        """Whether something has to be recorded before anything else that this handler writes."""
+        return False
+
     def _record_before(self, batch: Batch) -> None:
         """Nothing comes before what a handler records, unless it has begun something else."""
 
@@ -341,6 +346,11 @@ class WorkContext(Context):
         for step in list(self._children.values()):
             if step is not None:
                 batch.carry(step)
+
+    @property
+    def begins_something(self) -> bool:
+        """Whether a child waits to be created."""
+        return any(step is not None for step in self._children.values())
 
     def _record_before(self, batch: Batch) -> None:
         self.record_children(batch)

@@ -77,8 +77,9 @@ class Shift:
         self._plan = plan
         self._crew = crew
         self._clock = clock
-        self._jobs: list[Job] = []
-        self._ended: list[Job] = []
+        # In order, and a thousand of them are taken out one by one.
+        self._jobs: dict[Job, None] = {}
+        self._ended: dict[Job, None] = {}
         # Whether a claim may find something, by purpose; wrong at most until somebody commits or a time comes.
         self._more: dict[Purpose, bool] = {}
         self._asked: dict[Purpose, Asked] = {}
@@ -163,9 +164,9 @@ class Shift:
             job.ended = True
             if job.settlement is None:
                 # What it did is on record already.
-                self._jobs.remove(job)
+                del self._jobs[job]
             else:
-                self._ended.append(job)
+                self._ended[job] = None
 
     def turn(self) -> bool:
         """Settle, renew and claim what is due, in one commit; whether there was anything.
@@ -238,8 +239,8 @@ class Shift:
     def _take_settled(self, job: Job, answer: Result) -> None:
         if isinstance(answer, SagalogError) and self._settles_otherwise(job, answer):
             return
-        self._ended.remove(job)
-        self._jobs.remove(job)
+        del self._ended[job]
+        del self._jobs[job]
         self.tally.settled += not isinstance(answer, SagalogError)
         if any(isinstance(one, Task) and one.state == "compensating" for one in _several(answer)):
             self._more["undo"] = "undo" in self._asked
@@ -303,7 +304,7 @@ class Shift:
         if isinstance(context, WorkContext) and job.is_coroutine:
             context.allow_any_order()
         self.tally.claimed += 1
-        self._jobs.append(job)
+        self._jobs[job] = None
         if lease.task.cancel_requested and lease.purpose == "work":
             stopping.tell("cancelled")
         self._crew.begin(job)
@@ -389,12 +390,12 @@ class Shift:
         self._abandon(job)
         standing_in = Job(job.lease, job.context, job.stopping, job.sent_ms)
         standing_in.undoing, standing_in.settlement, standing_in.ended = job.undoing, settlement, True
-        self._jobs.append(standing_in)
-        self._ended.append(standing_in)
+        self._jobs[standing_in] = None
+        self._ended[standing_in] = None
 
     def _abandon(self, job: Job) -> None:
         job.abandoned = True
-        self._jobs.remove(job)
+        del self._jobs[job]
         self._crew.replace(job)
 
     def _look_for_cancels(self) -> None:
@@ -407,17 +408,16 @@ class Shift:
 
 def _recorded(batch: Batch, job: Job, settlement: Settlement) -> Settlement:
     """Record a settlement; where it says what cannot be said, another, which is what it then is."""
-    length = len(batch)
     try:
-        with batch.group():
+        if not job.context.begins_something:
             settlement(batch)
+        else:
+            with batch.group():
+                settlement(batch)
     except SagalogError as refusal:
-        if len(batch) > length:
-            raise
         _log.error("what a handler said of task %s cannot be stored: %s", job.lease.task.id, refusal)
         settlement = second_settlement(job.lease, job.undo_at, refusal)
-        with batch.group():
-            settlement(batch)
+        settlement(batch)
     return settlement
 
 
