@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import sagalog
-from sagalog import Compensation, Failed, Park, Permanent, Quarantine, Retry, Transient
+from sagalog import Compensation, Failed, Park, Permanent, Quarantine, Retry, Transient, failpoints
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.shift import Plan
@@ -529,3 +529,115 @@ def test_a_worker_without_handlers_and_one_that_runs_already_say_so(real: sagalo
         with pytest.raises(sagalog.Rejected, match="runs already"):
             worker.run(real)
     assert worker.run(real, until_idle=True).claimed == 0
+
+
+def test_a_worker_that_ends_when_idle_has_seen_what_its_last_work_let_in(real: sagalog.Engine) -> None:
+    """[WAIT-3]"""
+    worker = sagalog.Worker(concurrency=2)
+
+    @worker.task("parent")
+    def parent(context: WorkContext, _payload: Any) -> Any:
+        context.spawn("kid", "child", 1)
+        return [task.result for task in context.wait_tasks()]
+
+    @worker.task("child")
+    def child(_context: WorkContext, payload: Any) -> Any:
+        return payload + 1
+
+    ids = [real.create("parent").id for _ in range(5)]
+    worker.run(real, until_idle=True)
+    assert [real.get(id).result for id in ids] == [[2]] * 5  # type: ignore[union-attr]
+
+
+def test_a_task_that_is_cancelled_before_it_is_begun_is_not_begun(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[CANCEL-2]"""
+    began: list[str] = []
+    task = engine.create("do")
+    worker = worker_of(engine, clock, lambda context, _payload: began.append(context.task.id))
+    worker.turn()
+    engine.cancel(task.id, "not needed")
+    clock.advance(40)
+    worker.turn()
+    worker.until_idle()
+    assert (began, engine.get(task.id).state) == ([], "cancelled")  # type: ignore[union-attr]
+
+
+def test_a_store_that_is_away_for_a_while_costs_neither_a_lease_nor_a_step(real: sagalog.Engine) -> None:
+    """[LEASE-3] [STEP-1]"""
+    worker = sagalog.Worker(ttl_ms=1_200)
+    begun, away = threading.Event(), threading.Event()
+    failures: list[int] = []
+
+    @worker.task("do")
+    def do(context: WorkContext, _payload: Any) -> Any:
+        begun.set()
+        away.wait(20)
+        context.progress({"at": "the step"})
+        return context.step("write", lambda: "written")
+
+    def fail() -> None:
+        failures.append(1)
+        raise sagalog.Unavailable("the disk is full")
+
+    id = real.create("do").id
+    with at_work(worker, real):
+        assert begun.wait(20)
+        failpoints.armed["commit.before_begin"] = fail
+        try:
+            while not failures:
+                real.wait_change(real.changes(), 5)
+            away.set()
+            while len(failures) < 6:
+                real.wait_change(real.changes(), 5)
+        finally:
+            del failpoints.armed["commit.before_begin"]
+        assert ended(real, id).result == "written"
+    assert [one for one in story(real, id) if one != "heartbeat"] == [
+        "created",
+        "leased",
+        "step_completed",
+        "completed",
+    ]
+
+
+def test_what_was_leased_in_a_commit_of_unknown_outcome_is_found_and_worked_on(real: sagalog.Engine) -> None:
+    """[REPEAT-1]"""
+    worker = sagalog.Worker()
+    worker.task("do")(lambda _context, _payload: "done")
+    id = real.create("do").id
+    unknown: list[int] = []
+
+    def lose_the_answer() -> None:
+        if any(one.type == "leased" for one in real.history(id)) and not unknown:
+            unknown.append(1)
+            raise sagalog.Unknown("the commit may have been written")
+
+    failpoints.armed["commit.after_commit"] = lose_the_answer
+    try:
+        with at_work(worker, real):
+            assert ended(real, id).result == "done"
+    finally:
+        del failpoints.armed["commit.after_commit"]
+    assert unknown
+    assert story(real, id) == ["created", "leased", "completed"]
+
+
+def test_the_newest_progress_is_written_with_a_renewal(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[LEASE-3]"""
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        context.progress({"done": 1})
+        context.progress({"done": 2})
+        clock.advance(40)
+        worker.shift.turn()
+        seen = engine.get(context.task.id)
+        assert seen is not None
+        assert seen.progress == {"done": 2}
+        context.progress(object())
+        clock.advance(40)
+        worker.shift.turn()
+
+    task = engine.create("do")
+    worker = worker_of(engine, clock, handler)
+    worker.until_idle()
+    assert engine.get(task.id).state == "completed"  # type: ignore[union-attr]

@@ -99,6 +99,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: SagalogError) -> Se
 def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement:
     """Run the handler of a task in this thread, to its end."""
     try:
+        context.go_on()
         result = handler(context, context.payload)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
         return settlement_of(context, lease, None, error)
@@ -108,6 +109,7 @@ def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement:
 async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: Handler) -> Settlement:
     """Run the handler of a task on this event loop; `asking` is the context as coroutines use it."""
     try:
+        context.go_on()
         result = await handler(asking, context.payload)
     except asyncio.CancelledError as error:
         return settlement_of(context, lease, None, context.interruption() or error)

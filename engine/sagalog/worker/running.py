@@ -188,7 +188,7 @@ class Worker:
                     shift.take(inbox.take(0))
                 shift.end_overdue()
                 away = 0
-                if until_idle and shift.is_idle:
+                if until_idle and _has_nothing_left(shift):
                     return
                 wait_ms = min(shift.wait_ms(), _SLICE_MS)
             except (Unavailable, Unknown) as error:
@@ -253,6 +253,14 @@ class Worker:
         finally:
             for kept, handler in before.items():
                 signal.signal(kept, handler)
+
+
+def _has_nothing_left(shift: Shift) -> bool:
+    """Whether it is idle, also after another look: what was settled last may have let in something else."""
+    if not shift.is_idle:
+        return False
+    shift.look()
+    return shift.is_idle
 
 
 @contextmanager

@@ -30,6 +30,8 @@ _log: Final = logging.getLogger("sagalog.worker")
 # How often what a worker holds is looked at for a cancel, and upkeep is done, where somebody has committed since.
 _LOOK_MS: Final = 500
 _UPKEEP_MS: Final = 1_000
+# How soon it is looked again where something seemed to be there and nothing was found.
+_NOTHING_FOUND_MS: Final = 5
 # How long a handler that was told to end is waited for before its thread is replaced.
 _PATIENCE_MS: Final = 1_000
 
@@ -131,7 +133,8 @@ class Shift:
         if self.room > 0 and self._asked:
             due = self._engine.claimable_ms(self._asked.values())
             if due is not None:
-                times.append(due - self._engine.now_ms())
+                # What seems to be there and was not found is not asked for all the time.
+                times.append(max(_NOTHING_FOUND_MS, due - self._engine.now_ms()))
         return max(0, min(times, default=_UPKEEP_MS))
 
     @property
@@ -165,6 +168,7 @@ class Shift:
             if job.settlement is None:
                 # What it did is on record already.
                 del self._jobs[job]
+                self.tally.settled += 1
             else:
                 self._ended[job] = None
 
@@ -196,10 +200,12 @@ class Shift:
             turn.settled.append(job)
 
     def _record_renewals(self, batch: Batch, turn: _Turn, sent_ms: int) -> None:
+        living = [job for job in self._jobs if not job.ended and job.stopping.reason != "lost"]
         due_ms = sent_ms - self._renew_ms
-        for job in self._jobs:
-            if job.ended or job.stopping.reason == "lost":
-                continue
+        if any(job.sent_ms <= due_ms for job in living):
+            # One commit for all: those that would soon be due themselves come along.
+            due_ms = sent_ms - self._renew_ms // 2
+        for job in living:
             progress = job.context.newest_progress()
             if job.sent_ms <= due_ms or (progress is not None and job.sent_ms <= sent_ms - _UPKEEP_MS):
                 _record_renewal(batch, job, self._plan.ttl_ms, progress)
