@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import click
@@ -115,6 +116,17 @@ def _compensation(text: str) -> Compensation:
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """`name=value`, each name once."""
     return dict(_pairs(given, param))
+
+
+def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, bytes]:
+    """`name=file`, each name once: the bytes of the file."""
+    found = {}
+    for name, place in _pairs(given, param):
+        try:
+            found[name] = Path(place).read_bytes()
+        except OSError as error:
+            raise click.BadParameter(f"cannot read {place!r}: {error.strerror}", param=param) from error
+    return found
 
 
 def retry(_: click.Context, param: click.Parameter, given: Sequence[str]) -> Retry | None:

@@ -20,7 +20,7 @@ UNSET: Final = msgspec.UNSET
 
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
-    """One line of `--many`: the arguments of `Engine.create` by name, times in milliseconds."""
+    """One line of `--many`: the arguments of `Engine.create` by name, times in milliseconds, bytes as base64."""
 
     kind: str
     payload: Any = None
@@ -31,6 +31,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
     run_at_ms: int | None = None
     retry: Retry | None = None
+    inputs: dict[str, bytes] | None = None
     compensations: list[Compensation] | msgspec.UnsetType = UNSET
     waive_compensation: str | None = None
     tags: dict[str, str] | None = None
@@ -64,6 +65,14 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     metavar="NAME=VALUE",
     callback=arguments.retry,
     help="A budget or delay, as in attempts_max=5; none is without end. Repeatable.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="NAME=FILE",
+    multiple=True,
+    callback=arguments.inputs,
+    help="The bytes of a file, kept with the task under NAME. Repeatable.",
 )
 @click.option(
     "--compensation",

@@ -1,0 +1,55 @@
+"""`artifact` and `input`: the bytes that a task has made, or was given, byte for byte on standard output.
+
+Rule: with `--json` they stand as base64 in one object; else nothing is added to them and nothing left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sagalog_cli.session import Session, StoreCommand, pass_session
+
+
+@click.command("artifact", cls=StoreCommand, short_help="Print the bytes that a task has made.")
+@click.argument("id")
+@click.argument("name")
+@pass_session
+def artifact(session: Session, id: str, name: str) -> None:
+    """Print the newest artifact of a task under NAME, byte for byte; `sagalog show` names them."""
+    with session.open() as engine:
+        found = engine.artifact(id, name)
+    _give(
+        session,
+        found.data,
+        lambda: {
+            "name": found.name,
+            "media_type": found.media_type,
+            "digest": found.digest,
+            "fence": found.fence,
+            "data": found.data,
+        },
+    )
+
+
+@click.command("input", cls=StoreCommand, short_help="Print bytes that a task was given.")
+@click.argument("id")
+@click.argument("name")
+@pass_session
+def task_input(session: Session, id: str, name: str) -> None:
+    """Print the input that a task was created with under NAME, byte for byte; `sagalog show` names them."""
+    with session.open() as engine:
+        data = engine.input(id, name)
+    _give(session, data, lambda: {"name": name, "data": data})
+
+
+def _give(session: Session, data: bytes, document: Callable[[], Any]) -> None:
+    session.answer(document, lambda: None if sys.stdout is None else _write(data))
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
