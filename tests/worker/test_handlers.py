@@ -87,7 +87,7 @@ def run(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = No
 def test_what_a_handler_raises_chooses_what_becomes_of_its_task(
     error: BaseException, state: str, code: str | None, types: list[str], engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[ATTEMPT-2] [ATTEMPT-3] [WAIT-1]"""
+    """[ATTEMPT-2] [ATTEMPT-3] [WAIT-1] [WORKER-1]"""
     task = run(engine, clock, raises(error))
 
     assert (task.state, task.code) == (state, code)
@@ -215,7 +215,7 @@ def test_a_step_that_is_on_record_gives_its_result_and_is_not_run_again(
 def test_code_that_disagrees_with_the_history_stops_before_it_does_anything(
     first: Any, second: Any, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[STEP-1] [STEP-2] [REPEAT-3]"""
+    """[STEP-1] [STEP-2] [REPEAT-3] [WORKER-4]"""
 
     def handler(context: WorkContext, _payload: Any) -> None:
         if context.task.parent is not None:
@@ -351,7 +351,7 @@ def test_all_leases_are_renewed_in_one_commit_with_what_else_is_due(engine: saga
 def test_a_handler_is_told_before_its_lease_can_end_and_nothing_is_written_late(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[FENCE-2]"""
+    """[FENCE-2] [WORKER-2]"""
     told: list[bool] = []
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -488,7 +488,7 @@ def test_coroutines_and_functions_work_side_by_side(real: sagalog.Engine) -> Non
 
 
 def test_a_worker_that_shuts_down_gives_back_what_it_has_not_begun(real: sagalog.Engine) -> None:
-    """[ATTEMPT-1]"""
+    """[ATTEMPT-1] [WORKER-3]"""
     worker = sagalog.Worker(concurrency=1, claim_ahead=3, grace_ms=20_000)
     begun, go_on = threading.Event(), threading.Event()
 

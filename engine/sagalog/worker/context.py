@@ -206,7 +206,7 @@ class WorkContext(Context):
         """Do something once, however many attempts there are: `run(*arguments)`, whose result is put on record.
 
         Where the result is on record already it is given back and nothing is run. Its undo is put on record before,
-        and only where the step has not been done. [STEP-1] [COMP-1]
+        and only where the step has not been done. [STEP-1] [COMP-1] [WORKER-4]
 
         Args:
             name: the step's own, once per attempt.

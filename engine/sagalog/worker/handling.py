@@ -1,6 +1,6 @@
 """From a lease to a settlement: run the handler, and say what is to be written for how it ended.
 
-Rule: a handler may do what it likes and the lease is settled in some way all the same [ATTEMPT-3] [COMP-2]. What is
+Rule: a handler may do what it likes and the lease is settled in some way all the same [WORKER-1]. What is
 written last is only said here; whoever runs many handlers writes it with whatever else it has to write. Knows no queue
 and no thread.
 """

@@ -125,7 +125,7 @@ class Worker:
 
         SIGTERM or SIGINT, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back at once
         what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back the rest.
-        None of that burns an attempt. A second signal stops it at once.
+        None of that burns an attempt [WORKER-3]. A second signal stops it at once.
 
         Args:
             engine: where the tasks are.
