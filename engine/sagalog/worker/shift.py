@@ -326,7 +326,7 @@ class Shift:
     def watch(self) -> int:
         """Tell every handler whose lease may be over that it is lost; how long none will be, in milliseconds.
 
-        Measured from the sending of the last renewal that was accepted, so before the store's clock can say so. [WORKER-2]
+        [WORKER-2] Measured from the sending of the last renewal that was accepted, so before the store's clock says so.
         """
         now_ms = self._clock.monotonic_ms()
         margin_ms = min(self._plan.ttl_ms // 5, 2_000)
