@@ -32,6 +32,7 @@ from sagalog.errors import (
 from sagalog.kernel.values import Compensation, Failure, LeaseRecord, Policy, Retry, State
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
+from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Tended
 
@@ -67,6 +68,7 @@ __all__ = [
     "SagalogError",
     "SchemaMismatch",
     "State",
+    "Subscription",
     "Task",
     "TaskCompensation",
     "Tended",
