@@ -18,7 +18,7 @@ from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Claim, Listed, Query, StreamHead
 from sagalog.projection import decode_fold
-from sagalog_sqlite import migrate, rows, selection
+from sagalog_sqlite import migrate, rows, selection, subscriptions
 from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
@@ -218,6 +218,14 @@ class SqliteSnapshot:
         return found + [
             f"{name} is gone from the schema: the file was changed" for name in sorted(migrate.names() - present)
         ]
+
+    def checkpoint(self, name: str) -> int | None:
+        """The position up to which the subscription of this name has read; None if there is none."""
+        return subscriptions.checkpoint(self._rows, name)
+
+    def checkpoints(self) -> dict[str, int]:
+        """Every subscription's checkpoint, by name."""
+        return dict(self._rows(subscriptions.ALL))
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Rows:
         self._require_open()

@@ -22,7 +22,7 @@ import apsw
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.failpoints import reach
 from sagalog.ports import Clock, Unit
-from sagalog_sqlite import rebuilding
+from sagalog_sqlite import rebuilding, subscriptions
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connecting import connect
@@ -89,6 +89,10 @@ class SqliteStore:
                 self._line.leave(call)
                 raise
         return call.result()
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """Move a subscription's checkpoint, if it stands where it is expected. Returns and raises as the port says."""
+        return self._write(partial(subscriptions.save, name=name, expected=expected, position=position))
 
     def rebuild(self) -> int:
         """Fold every projection afresh from the log; the number of tasks. Raises as the port says."""

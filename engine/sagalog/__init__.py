@@ -40,6 +40,7 @@ from sagalog.leasing import Renewal
 from sagalog.opening import open as open
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
 from sagalog.reading import Artifact, WaitOutcome
+from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
 from sagalog.units import Tended
 
@@ -87,6 +88,7 @@ __all__ = [
     "SchemaMismatch",
     "State",
     "StepMismatch",
+    "Subscription",
     "Task",
     "TaskCompensation",
     "TaskWait",

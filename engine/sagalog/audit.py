@@ -22,7 +22,9 @@ from sagalog.projection import columns, gates_at_any_time, refold_store
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
 
-FaultCode = Literal["blob", "digest", "gap", "unreadable", "damaged", "projection", "positions", "file", "unfounded"]
+FaultCode = Literal[
+    "blob", "digest", "gap", "unreadable", "damaged", "projection", "positions", "file", "unfounded", "checkpoint"
+]
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -66,6 +68,13 @@ def verify(store: Store) -> VerifyReport:
         faults += [Fault("projection", None, None, f"{text}: rebuild it") for text in snapshot.strays()]
         if snapshot.store() is None:
             faults.append(Fault("unfounded", None, None, "the log has no founding event"))
+        faults += [
+            Fault(
+                "checkpoint", None, None, f"the subscription {name!r} stands at {position} and the log ends at {newest}"
+            )
+            for name, position in snapshot.checkpoints().items()
+            if not 0 <= position <= newest  # [SUBSCRIBE-5]
+        ]
     events = tasks = after = 0
     while True:
         with store.read() as snapshot:

@@ -22,6 +22,7 @@ from sagalog.kernel.values import Compensation, Retry
 from sagalog.leasing import Leasing, claim_units
 from sagalog.observer import Observer
 from sagalog.ports import Blob, Chance, Clock, Store, Unit
+from sagalog.subscription import Subscription, subscribe
 from sagalog.system import SystemChance, SystemClock
 from sagalog.task import Lease, Task
 from sagalog.units import Step
@@ -241,6 +242,22 @@ class Engine(Leasing):
         """
         command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()))
         return self._write(command, actor, request)
+
+    # --- reading on ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, name: str | None, after: int | None = None) -> Subscription:
+        """Read on in the log where the subscription of this name has stopped. [SUBSCRIBE-1]
+
+        Args:
+            name: under which its checkpoint is kept; one reader at a time. None: none is kept.
+            after: the position behind which a new name begins; None: at the beginning of the log; `newest_position()`:
+                with what comes next. A name that has a checkpoint goes on there, whatever is given here. A new name is
+                put on record at once, so that nothing is missed if its reader dies before it saves.
+
+        Raises:
+            InvalidValue: `after` lies beyond the log.
+        """
+        return subscribe(self._store, self._clock, name, after)
 
     # --- auditing -----------------------------------------------------------------------------------------------
 

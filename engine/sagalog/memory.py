@@ -49,6 +49,7 @@ class MemoryStore:
         self.order: dict[str, int] = {}
         self.blobs: dict[str, bytes] = {}
         self.store_fold: StoreFold | None = None
+        self.checkpoints: dict[str, int] = {}
 
     def commit(self, units: Sequence[Unit]) -> list[Any]:
         """As the port says; a unit appends once its function has returned, so a refusal has nothing to undo."""
@@ -179,11 +180,23 @@ class MemoryStore:
     def wait_change(self, since: int, timeout_ms: int) -> None:
         """Sleep until a commit comes or the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._commits != since, timeout_ms / 1_000)
+            self._changed.wait_for(lambda: self._closed or self._commits != since, timeout_ms / 1_000)
+            self._require_open()
 
     def close(self) -> None:
         """Forget that it is open; what it held can still be looked at by a debugger, not by the engine."""
-        self._closed = True
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """Compare and set under the lock. [SUBSCRIBE-3]"""
+        with self._changed:
+            self._require_open()
+            if self.checkpoints.get(name) != expected:
+                return False
+            self.checkpoints[name] = position
+            return True
 
     def _require_open(self) -> None:
         if self._closed:
@@ -356,6 +369,14 @@ class MemorySnapshot:
     def check(self) -> list[str]:
         """Memory has no pages that could be damaged."""
         return []
+
+    def checkpoint(self, name: str) -> int | None:
+        """By name."""
+        return self._store.checkpoints.get(name)
+
+    def checkpoints(self) -> dict[str, int]:
+        """All of them."""
+        return dict(self._store.checkpoints)
 
 
 def _fits(task: TaskFold, claim: Claim) -> bool:

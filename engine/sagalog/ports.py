@@ -273,6 +273,14 @@ class Snapshot(Protocol):
         """What the store's own integrity check finds wrong; empty if nothing."""
         ...
 
+    def checkpoint(self, name: str) -> int | None:
+        """The position up to which the subscription of this name has read; None: no such name is on record."""
+        ...
+
+    def checkpoints(self) -> dict[str, int]:
+        """Every subscription's checkpoint, by name."""
+        ...
+
 
 class Store(Protocol):
     """Keeps the log and the projections, and moves them together or not at all."""
@@ -303,6 +311,17 @@ class Store(Protocol):
 
         Raises:
             Unavailable, Corrupt: as `commit`. A stream that cannot be folded gets the gate `unreadable`.
+        """
+        ...
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """Move the checkpoint of a subscription from `expected` (None: none yet) to `position`, durably. [SUBSCRIBE-3]
+
+        Returns:
+            Whether it was moved; False: it stands elsewhere, and nothing was written.
+
+        Raises:
+            Unavailable, Unknown, Corrupt: as `commit`.
         """
         ...
 

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from sagalog.ports import Due
-from sagalog_sqlite import rows, selection, snapshot
+from sagalog_sqlite import rows, selection, snapshot, subscriptions
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import claiming, created, leased, open_at, owing, tending, undo, work, writing
 
@@ -33,6 +33,7 @@ SEEKING = {
     "by state": snapshot.BY_STATE,
     "by tag": snapshot.BY_TAG,
     "by age": snapshot.BY_AGE,
+    "checkpoint": subscriptions.OF_NAME,
 }
 
 

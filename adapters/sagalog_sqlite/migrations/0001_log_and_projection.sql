@@ -1,4 +1,5 @@
--- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), and what was applied (migrations).
+-- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), how far its readers are
+-- (checkpoints), and what was applied (migrations).
 -- The log is the truth. Whatever stands in tasks, tags and store can be thrown away and folded again.
 
 CREATE TABLE migrations(
@@ -114,4 +115,10 @@ CREATE TABLE tags(
     value TEXT NOT NULL,
     stream INTEGER NOT NULL,
     PRIMARY KEY (name, value, stream)
+) STRICT, WITHOUT ROWID;
+
+-- [SUBSCRIBE-5] Up to which position the subscription of a name has read: no event tells it, so no fold gives it back.
+CREATE TABLE checkpoints(
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -17,6 +17,7 @@ from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.projections import ProjectionContract
 from sagalog.testing.contract.repeats import RepeatContract
 from sagalog.testing.contract.snapshots import SnapshotContract
+from sagalog.testing.contract.subscribing import SubscribeContract
 from sagalog.testing.contract.succeeding import SuccessorContract
 from sagalog.testing.contract.undoing import UndoContract
 from sagalog.testing.contract.unreadable import UnreadableContract
@@ -34,6 +35,7 @@ __all__ = [
     "RepeatContract",
     "SnapshotContract",
     "StoreContract",
+    "SubscribeContract",
     "SuccessorContract",
     "UndoContract",
     "UnreadableContract",
@@ -55,6 +57,7 @@ class StoreContract(
     ProjectionContract,
     UnreadableContract,
     SnapshotContract,
+    SubscribeContract,
     HandleContract,
 ):
     """All topics together."""
