@@ -236,7 +236,7 @@ class Line:
                 self._calls[0].wake()
 
     def abandon(self) -> None:
-        """In a forked child: forget the parent's threads. Who had the guard at the moment of the fork is not here."""
+        """In a forked child: forget the parent's threads; one of them may have had the guard, and none is here."""
         self._guard = threading.RLock()
         self._calls = deque()
         self._taken = None
@@ -254,6 +254,7 @@ class Line:
                 return False
             if self._is_taken(call):
                 return True
+            # Here and not when it leaves: in between it could still be taken, and written.
             self._remove(call)
         raise TurnTimeout(call.waited_ms(), os.getpid())
 
