@@ -52,8 +52,16 @@ class Call:
 
     def result(self) -> list[Any]:
         """The answers of its units, once its group has ended; raises what became of the group instead."""
-        assert self.group is not None
-        return self.group.result_of(self)
+        # The two refer to each other: left so, every commit would be work for the garbage collector.
+        group, self.group = self.group, None
+        assert group is not None
+        if group.written:
+            return self.answers
+        raise group.error_for(self)
+
+    def waited_ms(self) -> int:
+        """How long it has been here."""
+        return round((time.monotonic() - self.began) * 1000)
 
     def wake(self) -> None:
         """Let its thread go on, if it is parked; called under the line's guard, so once more does nothing."""
@@ -68,6 +76,8 @@ class Group:
     error      what ended the group, where it has failed as a whole
     culprit    the call whose own function raised `fault`, which is no refusal; the others have no part in that
     """
+
+    __slots__ = ("_path", "calls", "culprit", "error", "fault", "leader", "written")
 
     def __init__(self, leader: Call, path: str) -> None:
         self.leader = leader
@@ -101,21 +111,21 @@ class Group:
         """Whether the group's end is no fault of this call's and has decided nothing about it."""
         return self.culprit is not None and self.culprit is not call
 
-    def result_of(self, call: Call) -> list[Any]:
-        """A call's answers; else raises an error of its own, made here and so in the call's own thread."""
-        if self.written:
-            return call.answers
+    def error_for(self, call: Call) -> BaseException:
+        """What to raise in a call's thread if nothing was committed: an error of its own, never one for several."""
         if self.fault is not None and self.culprit is call:
-            raise self.fault
+            return self.fault
         if isinstance(self.error, SagalogError):
-            raise type(self.error)(self.error.message, **self.error.fields) from self.error.__cause__
+            own = type(self.error)(self.error.message, **self.error.fields)
+            own.__cause__ = self.error.__cause__
+            return own
         if self.written is None:
-            raise Unknown(
+            return Unknown(
                 f"{self._path}: the thread that committed for this one was interrupted and the commit may have been "
                 "written; repeat the call with the same identity",
                 path=self._path,
             )
-        raise Unavailable(
+        return Unavailable(
             f"{self._path}: the thread that wrote for this one was interrupted and nothing was written; "
             "repeat the call",
             path=self._path,
@@ -123,7 +133,10 @@ class Group:
 
 
 class Line:
-    """The calls of one store's threads, in order of arrival; those of the group that is run are at its head."""
+    """The calls of one store's threads, in order of arrival; those of the group that is run are at its head.
+
+    `company` is how many stood in line when the last group ended.
+    """
 
     def __init__(self, timeout_ms: int) -> None:
         self._timeout_s = timeout_ms / 1000
@@ -131,6 +144,7 @@ class Line:
         self._guard = threading.RLock()
         self._calls: deque[Call] = deque()
         self._taken: Group | None = None
+        self.company = 1
 
     def come(self, call: Call) -> bool:
         """Stand in line: True once the call is at the front and leads, False once it was answered by another.
@@ -152,8 +166,22 @@ class Line:
             call.parked.acquire()
         return not call.settled
 
+    def gather(self) -> None:
+        """Let those whom the last group has answered come back first, as long as each look finds one more.
+
+        They want to run now in any case; while a transaction runs, they would take turns with each of its statements.
+        Who was alone last time need not look.
+        """
+        seen = 0
+        while seen < len(self._calls) < self.company:
+            seen = len(self._calls)
+            time.sleep(0)
+
     def take(self, group: Group) -> None:
         """Fill a leader's group with those behind it, as many as fit into one turn."""
+        if len(self._calls) == 1:
+            group.leader.group = self._taken = group
+            return
         units = len(group.leader.units)
         calls = []
         with self._guard:
@@ -162,17 +190,19 @@ class Line:
                     units += len(call.units)
                     if units > UNITS_MAX:
                         break
+                call.group = group
                 calls.append(call)
-            self._form(group, tuple(calls))
+            group.calls = tuple(calls)
+            self._taken = group
 
     def take_alone(self, group: Group) -> None:
         """Let a leader's group be its own call and no other."""
-        with self._guard:
-            self._form(group, (group.leader,))
+        group.leader.group = self._taken = group
 
     def end(self, group: Group) -> None:
         """Answer those that followed in a group; what is to run again, or leads, stays where it stands."""
         with self._guard:
+            self.company = len(self._calls)
             for call in group.calls:
                 if call is group.leader:
                     continue
@@ -191,6 +221,10 @@ class Line:
         if call.settled:
             return
         with self._guard:
+            if len(self._calls) == 1 and self._calls[0] is call:
+                self._taken, self.company = None, 1
+                self._calls.clear()
+                return
             call.gone = True
             group = self._taken
             if group is not None and group.leader is call:
@@ -202,16 +236,10 @@ class Line:
                 self._calls[0].wake()
 
     def abandon(self) -> None:
-        """In a forked child: forget the parent's threads. Who had the guard at the moment of the fork is not here."""
+        """In a forked child: forget the parent's threads; one of them may have had the guard, and none is here."""
         self._guard = threading.RLock()
         self._calls = deque()
         self._taken = None
-
-    def _form(self, group: Group, calls: tuple[Call, ...]) -> None:
-        for call in calls:
-            call.group = group
-        group.calls = calls
-        self._taken = group
 
     def _is_taken(self, call: Call) -> bool:
         return self._taken is not None and call.group is self._taken
@@ -226,8 +254,9 @@ class Line:
                 return False
             if self._is_taken(call):
                 return True
+            # Here and not when it leaves: in between it could still be taken, and written.
             self._remove(call)
-        raise TurnTimeout(round((time.monotonic() - call.began) * 1000), os.getpid())
+        raise TurnTimeout(call.waited_ms(), os.getpid())
 
     def _remove(self, call: Call) -> None:
         if call in self._calls:

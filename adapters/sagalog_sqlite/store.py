@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,13 +73,12 @@ class SqliteStore:
         Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
         """
         self._refuse_within_a_unit()
-        self._require_open()
         call = Call(units)
         try:
             if self._line.come(call):
                 self._lead(call)
         except TurnTimeout as error:
-            raise self._no_turn(error, call.began) from error
+            raise self._no_turn(error, call) from error
         finally:
             try:
                 self._line.leave(call)
@@ -114,6 +112,8 @@ class SqliteStore:
         """
         group = Group(call, self.path)
         try:
+            if self._line.company > 1:
+                self._line.gather()
             self._write(group.run, group, self._line.take)
             return
         except BaseException as error:
@@ -131,12 +131,12 @@ class SqliteStore:
         A group is filled by `take` once the turn has come, so that nobody waits who could be in it, and before the
         clock is read, so that time never runs backwards for a caller.
         """
-        self._refuse_within_a_unit()
         if group is None:
+            self._refuse_within_a_unit()
             group = Group(Call(()), self.path)
         try:
-            connection = self._take_turn(group.leader.began)
-            self._turn_of = threading.get_ident()
+            connection = self._take_turn(group.leader)
+            self._turn_of = group.leader.thread
             if take is not None:
                 take(group)
             result, wrote = self._transact(connection, work, group)
@@ -178,14 +178,16 @@ class SqliteStore:
             raise
         return result, transaction.wrote
 
-    def _take_turn(self, began: float) -> apsw.Connection:
-        """The turn, and the connection for writing, outside a transaction; `began` is when its caller came."""
+    def _take_turn(self, call: Call) -> apsw.Connection:
+        """The turn, and the connection for writing, outside a transaction; what the call has waited counts as well."""
         self._require_open()
-        waited_ms = round((time.monotonic() - began) * 1000)
+        left_ms = self._turn_timeout_ms
+        if call.parked is not None:
+            left_ms = max(0, left_ms - call.waited_ms())
         try:
-            self._ticket.acquire(max(0, self._turn_timeout_ms - waited_ms))
+            self._ticket.acquire(left_ms)
         except TurnTimeout as error:
-            raise self._no_turn(error, began) from error
+            raise self._no_turn(error, call) from error
         except OSError as error:
             raise Unavailable(f"{self.path}: its lock files fail ({error}); mend that", path=self.path) from error
         except RuntimeError:
@@ -199,11 +201,10 @@ class SqliteStore:
             self._writer = self._connect(writing=True)
         return self._writer
 
-    def _no_turn(self, error: TurnTimeout, began: float) -> Unavailable:
+    def _no_turn(self, error: TurnTimeout, call: Call) -> Unavailable:
         holder = "unknown" if error.holder_pid is None else error.holder_pid
-        waited_ms = round((time.monotonic() - began) * 1000)
         return Unavailable(
-            f"{self.path}: no turn to write within {waited_ms} ms (holder: process {holder}); "
+            f"{self.path}: no turn to write within {call.waited_ms()} ms (holder: process {holder}); "
             "see what that process is doing, then repeat the call",
             path=self.path,
             holder_pid=error.holder_pid,

@@ -255,6 +255,20 @@ def test_when_another_process_has_the_turn_for_too_long_everybody_is_told_and_no
         one.close()
 
 
+def test_who_comes_to_lead_late_waits_for_its_turn_only_what_is_left_of_its_own_time(path: Path) -> None:
+    other, store = open_at(path), open_at(path, turn_timeout_ms=400)
+    with held_up(other):
+        [first] = call(store, [writing("first", created())])
+        until(lambda: store._line._calls[0].waited_ms() > 150)
+        [second] = call(store, [writing("second", created())])
+        second_call = store._line._calls[1]
+        assert isinstance(first.ends().error, Unavailable)
+        assert isinstance(second.ends().error, Unavailable)
+        assert 400 <= second_call.waited_ms() < 600
+    for one in (store, other):
+        one.close()
+
+
 def test_who_waits_while_the_store_is_closed_is_told_so_and_not_written(path: Path) -> None:
     store = open_at(path)
     with held_up(store) as go_on:

@@ -206,6 +206,33 @@ def test_an_interrupt_that_comes_with_the_commit_itself_is_told_as_unknown(
     assert faulty.commit([writing("next", created())]) == [1]
 
 
+def test_an_interrupt_at_the_door_of_the_commit_is_told_as_not_written(store: SqliteStore) -> None:
+    """The transaction was still open, and so was rolled back."""
+    assert store._writer is not None
+    writer = store._writer
+
+    def trace(_: apsw.Cursor, statement: str, __: object) -> bool:
+        if statement == "COMMIT":
+            writer.exec_trace = None
+            raise KeyboardInterrupt
+        return True
+
+    def arm() -> None:
+        writer.exec_trace = trace
+
+    with held_up(store) as go_on:
+        leader, *followers = call(store, *group(store, *NAMES))
+        failpoints.armed["commit.before_begin"] = arm
+        try:
+            go_on()
+            assert isinstance(leader.ends().error, KeyboardInterrupt)
+            assert [type(error) for error in errors_of(followers)] == [Unavailable] * 3
+        finally:
+            del failpoints.armed["commit.before_begin"]
+    assert versions(store) == {}
+    assert store.commit([writing("next", created())]) == [1]
+
+
 # --- interrupts at any line -----------------------------------------------------------------------------------------
 
 
