@@ -641,3 +641,48 @@ def test_the_newest_progress_is_written_with_a_renewal(engine: sagalog.Engine, c
     worker = worker_of(engine, clock, handler)
     worker.until_idle()
     assert engine.get(task.id).state == "completed"  # type: ignore[union-attr]
+
+
+def test_a_clock_that_jumps_forward_costs_a_lease_and_no_step(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[LEASE-2] [FENCE-2] [WORKER-2]"""
+    jumps = [3_600_000]
+    told: list[bool] = []
+
+    def handler(context: WorkContext, _payload: Any) -> list[int]:
+        first = context.step("first", lambda: context.task.leases)
+        if jumps:
+            clock.step(jumps.pop())
+            clock.advance(40)
+            worker.shift.turn()
+            told.append(context.lost)
+        return [first, context.step("second", lambda: context.task.leases)]
+
+    task = engine.create("do")
+    worker = worker_of(engine, clock, handler)
+    worker.until_idle()
+
+    after = engine.get(task.id)
+    assert after is not None
+    assert (told, after.state, after.result, after.attempt) == ([True], "completed", [1, 2], 1)
+    assert story(engine, task.id) == [
+        *("created", "leased", "step_completed", "lease_expired", "leased", "step_completed", "completed")
+    ]
+
+
+def test_a_clock_that_jumps_back_costs_nothing(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[TIME-3] [LEASE-3]"""
+
+    def handler(context: WorkContext, _payload: Any) -> str:
+        clock.step(-3_600_000)
+        for _ in range(4):
+            clock.advance(40)
+            worker.shift.turn()
+        return context.step("only", lambda: "done")
+
+    task = engine.create("do")
+    worker = worker_of(engine, clock, handler)
+    worker.until_idle()
+
+    assert engine.get(task.id).result == "done"  # type: ignore[union-attr]
+    told = [one for one in story(engine, task.id) if one != "heartbeat"]
+    assert told == ["created", "leased", "step_completed", "completed"]
