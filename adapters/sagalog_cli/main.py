@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "list": Place("sagalog_cli.reading", "list_tasks", "List tasks."),
     "show": Place("sagalog_cli.reading", "show", "Show everything about a task."),
     "history": Place("sagalog_cli.reading", "history", "Show a task's events as a timeline."),
+    "tail": Place("sagalog_cli.tailing", "tail", "Follow the events of all tasks as they come."),
     "stats": Place("sagalog_cli.reading", "stats", "Count tasks and events."),
     "stale": Place("sagalog_cli.reading", "stale", "List tasks whose lease is over."),
     "recover": Place("sagalog_cli.writing", "recover", "Do all upkeep that is due."),
