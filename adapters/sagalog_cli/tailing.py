@@ -17,7 +17,6 @@ from typing import Final
 import click
 
 from sagalog import Corrupt, Engine, Recorded, Subscription
-from sagalog.kernel.bounds import INTEGER_MAX
 from sagalog.kernel.events import NAMES, Created
 from sagalog_cli import shapes
 from sagalog_cli.screen import show_table
@@ -39,7 +38,7 @@ Fits = Callable[[Recorded], bool]
 @click.command("tail", cls=StoreCommand, short_help="Follow the events of all tasks as they come.")
 @click.option(
     "--after",
-    type=click.IntRange(0, INTEGER_MAX),
+    type=click.IntRange(0),
     metavar="POSITION",
     help="Begin behind this position.  [default: with the last 10]",
 )
