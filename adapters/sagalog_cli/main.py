@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "history": Place("sagalog_cli.reading", "history", "Show a task's events as a timeline."),
     "artifact": Place("sagalog_cli.blobs", "artifact", "Print the bytes that a task has made."),
     "input": Place("sagalog_cli.blobs", "task_input", "Print bytes that a task was given."),
+    "tail": Place("sagalog_cli.tailing", "tail", "Follow the events of all tasks as they come."),
     "stats": Place("sagalog_cli.reading", "stats", "Count tasks and events."),
     "stale": Place("sagalog_cli.reading", "stale", "List tasks whose lease is over."),
     "recover": Place("sagalog_cli.writing", "recover", "Do all upkeep that is due."),

@@ -1,4 +1,4 @@
-"""A task's history as a timeline: one row an event, told by its own fields.
+"""Events as rows, a task's history as a timeline or those of many tasks: one row an event, told by its own fields.
 
 Rule: an event of any type is told without a line of code of its own, so that none is ever left out; what is large or
 said elsewhere is clipped, and `--full` shows it. Knows the shape of envelopes, not what the events mean.
@@ -19,6 +19,11 @@ from sagalog_cli.times import duration, instant, offset
 _CLIPPED_CHARACTERS: Final = 80
 # The whole policy stands in every `created`; `show` and `--full` have it.
 _LEFT_OUT: Final = frozenset({"policy"})
+# What most events need, so that lines which come one by one stand below each other: a ULID, the longest type.
+_POSITION_WIDTH: Final = 6
+_NAME_WIDTH: Final = 34
+_TYPE_WIDTH: Final = 23
+_ACTOR_WIDTH: Final = 10
 _COLOURS: Final = {
     "completed": "green",
     "compensated": "magenta",
@@ -47,6 +52,22 @@ def timeline(history: Sequence[Recorded], full: bool) -> Table:
         for one in history
     ]
     return Table((*head[:-1], "BODY") if full else head, rows)
+
+
+def followed(events: Sequence[Recorded]) -> Table:
+    """Events of any tasks as they come: position, time, name, type, actor, details; as wide in each call, no head."""
+    rows = [
+        (
+            f"{one.position:<{_POSITION_WIDTH}}",
+            instant(one.at_ms),
+            f"{one.name:<{_NAME_WIDTH}}",
+            Cell(f"{one.type:<{_TYPE_WIDTH}}", _COLOURS.get(one.type, "")),
+            f"{one.actor or '-':<{_ACTOR_WIDTH}}",
+            _details(one),
+        )
+        for one in events
+    ]
+    return Table((), rows)
 
 
 def _details(one: Recorded) -> str:

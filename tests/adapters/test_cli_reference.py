@@ -42,7 +42,8 @@ NAMES = [each for name in COMMANDS for each in names_below(name)]
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {word for param in command.params if isinstance(param, click.Option) for word in param.opts}
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {word for option in options for word in (*option.opts, *option.secondary_opts)}
 
 
 def test_every_command_has_a_section_and_no_section_is_of_a_command_that_is_not() -> None:

@@ -231,6 +231,20 @@ class SubscribeContract(Contract):
         self.store.close()
         assert found() == []
 
+    def test_who_sleeps_until_a_change_is_told_when_its_handle_is_closed(self) -> None:
+        self.create("a")
+        store, seen, told = self.store, self.store.changes(), threading.Event()
+
+        def sleep() -> None:
+            try:
+                store.wait_change(seen, _LONG_MS)
+            except Closed:
+                told.set()
+
+        threading.Thread(target=sleep, daemon=True).start()
+        store.close()
+        assert told.wait(_PATIENCE_S)
+
     # --- handles ----------------------------------------------------------------------------------------------------
 
     def test_a_checkpoint_outlives_the_handle_that_saved_it(self) -> None:
