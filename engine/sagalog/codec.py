@@ -59,7 +59,6 @@ class Recorded(Envelope, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_ABSENT: Final = (None, None, None)
 _DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 _TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
@@ -110,17 +109,17 @@ def digest(
     Each field is written as its length in decimal, a colon, its UTF-8 bytes and a comma; an absent one as `-,`.
     """
     category, _, id = stream.partition("/")
-    named = (category, id, str(version), str(at_ms), type, str(schema), actor)
-    others = (cause, request, data_key)
+    versions, times, schemas = str(version), str(at_ms), str(schema)
     # Where all is ASCII characters are bytes; nothing here may cost more than the hash itself.
-    head = "".join(["-," if field is None else f"{len(field)}:{field}," for field in named])
-    head += (
-        "-,-,-,"
-        if others == _ABSENT
-        else "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
+    head = (
+        f"{len(category)}:{category},{len(id)}:{id},{len(versions)}:{versions},{len(times)}:{times},"
+        f"{len(type)}:{type},{len(schemas)}:{schemas},"
     )
+    others = (actor, cause, request, data_key)
+    head += "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
     if not head.isascii():
-        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in (*named, *others)])
+        named = (category, id, versions, times, type, schemas, *others)
+        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in named])
     return sha256(b"15:sagalog-event-1,%b%d:%b," % (head.encode(), len(body), body)).digest()
 
 

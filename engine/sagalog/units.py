@@ -70,6 +70,8 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
 def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
     """The tasks that these may write, or whose end must not come unseen."""
     ids = [step.command.task for step in steps]
+    if len(ids) == 1 and not isinstance(steps[0].command, c.Park | c.RetryAsNew):
+        return (ids[0],)
     ids += [id for step in steps if isinstance(step.command, c.Park) for id in step.command.after]
     ids += [step.command.successor for step in steps if isinstance(step.command, c.RetryAsNew)]
     return tuple(dict.fromkeys(ids))
