@@ -38,6 +38,8 @@ COMMANDS: Final[dict[str, Place]] = {
     "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
     "retry": Place("sagalog_cli.writing", "retry", "Let a successor take the place of an ended task."),
     "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
+    "signal": Place("sagalog_cli.writing", "signal", "Tell a task something that it waits for."),
+    "worker": Place("sagalog_cli.working", "worker", "Run the handlers of a module."),
     "queue": Place("sagalog_cli.queueing", "queue", "A queue for shells: push, pop, ack, work."),
     "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),

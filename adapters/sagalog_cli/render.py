@@ -7,7 +7,7 @@ it safe to show. Knows no store; decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -17,6 +17,9 @@ from sagalog.ids import drawn_ms
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table, printable
 from sagalog_cli.times import distance, instant
+
+if TYPE_CHECKING:
+    from sagalog.worker import Tally  # a listing need not pay for workers
 
 # The code of an error -> the status the process ends with. A code that is not here has the status of its branch, which
 # is its nearest base class that is here: what to do next is what the status says.
@@ -132,6 +135,12 @@ def outcome(task: Task) -> str:
     if task.owed:
         said += f"; owed: {', '.join(one.id for one in task.owed)}"
     return said
+
+
+def tally(of: Tally) -> str:
+    """One sentence about what a worker has done."""
+    said = [f"{of.claimed} claimed", f"{of.settled} settled", f"{of.refused} refused", f"{of.lost} lost"]
+    return f"leases: {', '.join(said)}, {of.renewed} renewals; {of.commits} commits"
 
 
 def details(task: Task, now_ms: int, full: bool) -> Table:

@@ -16,7 +16,8 @@ from sagalog import Engine, RebuildReport, Recorded, Task, Tended, VerifyReport
 from sagalog_cli.screen import printable
 
 if TYPE_CHECKING:
-    from sagalog_queue import Item  # a listing need not pay for the queue
+    from sagalog.worker import Tally  # a listing need not pay for workers
+    from sagalog_queue import Item  # nor for the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
 _BEYOND_ASCII: Final = re.compile(r"[^\n\x20-\x7e]")
@@ -96,6 +97,12 @@ def pushed(id: str) -> dict[str, Any]:
 def depth(queue: str, depth: int, in_flight: int, quarantined: int) -> dict[str, Any]:
     """What `queue depth` says, and `queue watch` beside the time: how many items wait, are held, are in quarantine."""
     return {"queue": queue, "depth": depth, "in_flight": in_flight, "quarantined": quarantined}
+
+
+def tally(of: Tally) -> dict[str, Any]:
+    """Every field of `Tally`: what `worker` says at its end."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return shape
 
 
 def tended(of: Tended) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from sagalog import Task
-from sagalog_cli import render, shapes
+from sagalog_cli import arguments, render, shapes
 from sagalog_cli.screen import show_line, show_table
 from sagalog_cli.session import LIMIT, Session, StoreCommand, actor_option, pass_session, request_option
 
@@ -96,6 +96,26 @@ def waive(session: Session, id: str, compensation: str, reason: str, actor: str,
     """Settle one owed COMPENSATION of a live task by word; `show` lists their ids."""
     with session.open(actor=actor) as engine:
         _answer(session, engine.waive(id, compensation, reason, request=request))
+
+
+@click.command("signal", cls=StoreCommand, short_help="Tell a task something that it waits for.")
+@click.argument("id")
+@click.argument("name")
+@click.argument("data", callback=arguments.payload, required=False)
+@actor_option
+@request_option
+@pass_session
+def signal(
+    session: Session, id: str, name: str, data: arguments.Payload | None, actor: str, request: str | None
+) -> None:
+    """Tell a task something: a wait for the signal NAME takes it, now or whenever it begins.
+
+    DATA is JSON that the task gets with it; `-` reads it from standard input. Each signal is taken once: without
+    --request the same command again sends another one.
+    """
+    given = arguments.Payload(arguments.read_json()) if data is arguments.STDIN else data
+    with session.open(actor=actor) as engine:
+        _answer(session, engine.signal(id, name, None if given is None else given.value, request=request))
 
 
 @click.command("recover", cls=StoreCommand, short_help="Do all upkeep that is due.")
