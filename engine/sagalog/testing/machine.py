@@ -37,7 +37,10 @@ def holds_undo(machine: Any) -> bool:
 
 
 class StoreMachine(RecordingRun):
-    """The rules, beside those of recording and waiting. `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs."""
+    """The rules, beside those of recording and waiting.
+
+    `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
+    """
 
     # --- what callers do --------------------------------------------------------------------------------------
 
