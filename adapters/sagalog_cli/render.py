@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from sagalog import Fault, LeaseRecord, SagalogError, Task, TaskCompensation, Tended
+from sagalog import Fault, LeaseRecord, SagalogError, Task, TaskCompensation, TaskWait, Tended
 from sagalog.ids import drawn_ms
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table, printable
@@ -158,7 +158,8 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("details", None if task.error is None else _json(task.error.details, full)),
         ("lease", None if task.lease is None else _lease(task.lease, now_ms)),
         ("cancel", "asked for" if task.cancel_requested else None),
-        ("due", f"{instant(task.run_at_ms)} ({distance(task.run_at_ms, now_ms)})" if task.state == "pending" else None),
+        ("due", _due(task, now_ms)),
+        ("waiting", None if task.waiting is None else _wait(task.waiting, now_ms)),
         ("attempt", str(task.attempt)),
         ("leases", f"{task.leases}, newest fence {task.fence}"),
         ("priority", str(task.priority)),
@@ -174,6 +175,11 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
             "policy",
             " ".join(f"{name}={_setting(value)}" for name, value in msgspec.structs.asdict(task.policy).items()),
         ),
+        ("inputs", ", ".join(f"{one.name} ({one.size_bytes:,} bytes)" for one in task.inputs) or None),
+        ("steps", _names(task.steps, full)),
+        ("artifacts", _names(task.artifacts, full)),
+        ("waits", _names(task.waits, full)),
+        ("signals", _names(task.signals, full)),
         ("progress", _json(task.progress, full)),
         ("payload", _json(task.payload, full)),
         ("result", _json(task.result, full)),
@@ -209,6 +215,24 @@ def _lease(lease: LeaseRecord, now_ms: int) -> str:
     until = "without end" if lease.expires_ms is None else f"until {instant(lease.expires_ms)}"
     left = "" if lease.expires_ms is None else f" ({distance(lease.expires_ms, now_ms)})"
     return f"{lease.owner} for {lease.purpose}, fence {lease.fence}, {until}{left}"
+
+
+def _due(task: Task, now_ms: int) -> str | None:
+    """Since or until when a pending task can be leased; one that waits is not due at a time."""
+    if task.state != "pending" or task.waiting is not None:
+        return None
+    return f"{instant(task.run_at_ms)} ({distance(task.run_at_ms, now_ms)})"
+
+
+def _wait(wait: TaskWait, now_ms: int) -> str:
+    what = f" for the signal {wait.signal}" if wait.signal is not None else ""
+    what += f" for {', '.join(wait.after)}" if wait.after else ""
+    until = "" if wait.until_ms is None else f" until {instant(wait.until_ms)} ({distance(wait.until_ms, now_ms)})"
+    return f"{wait.name}:{what}{until}"
+
+
+def _names(names: Sequence[str], full: bool) -> str | None:
+    return _clipped(", ".join(names), full) if names else None
 
 
 def _place(fault: Fault) -> str:

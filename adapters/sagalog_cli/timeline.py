@@ -30,6 +30,8 @@ _COLOURS: Final = {
     "failed": "red",
     "quarantined": "bright_red",
     "lease_expired": "yellow",
+    "parked": "cyan",
+    "unblocked": "cyan",
     "retried": "yellow",
     "compensation_failed": "yellow",
 }
@@ -94,10 +96,15 @@ def _told(field: str, value: Any, at_ms: int) -> str:
     if isinstance(value, Failure):
         return _clipped(f"{value.code}: {value.message}")
     if isinstance(value, tuple):
-        return ",".join(getattr(one, "id", None) or str(one) for one in value)
+        return _clipped(",".join(_named(one) for one in value), quoted=False)
     if isinstance(value, str):
         return _clipped(value)
     return _clipped(shapes.encode(value), quoted=False)
+
+
+def _named(one: Any) -> str:
+    """A compensation by its id, an input by its name, and whatever is a name by itself."""
+    return getattr(one, "id", None) or getattr(one, "name", None) or str(one)
 
 
 def _clipped(text: str, quoted: bool = True) -> str:

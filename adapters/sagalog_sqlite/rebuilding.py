@@ -23,7 +23,11 @@ _FORGET_AMONG: Final = (
     "DELETE FROM tasks WHERE stream > ?1 AND stream <= ?2 "
     "AND stream NOT IN (SELECT number FROM streams WHERE number > ?1 AND number <= ?2 AND category = 'task')"
 )
-_FORGET_AWAITED: Final = "DELETE FROM awaited"
+# What a waiting task awaits stays known until its stream is folded: a rebuild may be cut short at any slice.
+_FORGET_AWAITED: Final = (
+    "DELETE FROM awaited WHERE NOT EXISTS "
+    "(SELECT 1 FROM tasks t WHERE t.stream = awaited.stream AND t.gate IN ('waiting', 'waking'))"
+)
 _TAGS: Final = (
     "SELECT g.name, g.value, g.stream, s.id FROM tags g LEFT JOIN streams s ON s.number = g.stream "
     "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"

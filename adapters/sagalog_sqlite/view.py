@@ -18,6 +18,7 @@ from sagalog.failpoints import reach
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Due, Unit
 from sagalog.projection import gate as gate_of
+from sagalog.projection import gate_next
 from sagalog_sqlite import rows, selection
 from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import FORMAT, Loaded
@@ -64,6 +65,10 @@ class Transaction:
         for append in decided.appends:
             self.wrote = True
             self._append(append, numbers)
+        # Once all is there: who began to wait in this very unit is told too.
+        for append in decided.appends:
+            if isinstance(append.fold, TaskFold) and append.fold.is_terminal:
+                self._wake(append.fold.id)
         for id in decided.unreadable:
             self._put_aside(id)
         return decided.answer
@@ -89,23 +94,22 @@ class Transaction:
             if len(readable) == len(found):
                 return readable
 
-    def due(self, due: Due) -> tuple[list[TaskFold], int]:
-        """Let in the tasks whose time has come, and give those whose lease or wait is over, at most `limit` of each.
-
-        Returns:
-            The tasks whose lease is over, then those whose wait may be, and how many were let in.
-        """
-        leased, later, waited = self._queues_due(due)
+    def let_in(self, due: Due, later: list[str]) -> int:
+        """Let in the tasks of these queues whose time has come, at most `limit`; how many. [UPKEEP-2]"""
         numbers = selection.due_later(self.execute, later, self.now_ms, due.limit) if later else []
         for number in numbers:
             self._let_in(number)
+        return len(numbers)
+
+    def over(self, due: Due, leased: list[str], waited: list[str]) -> list[TaskFold]:
+        """The tasks of these queues whose lease is over, then those whose wait may be, at most `limit` of each."""
         found: list[TaskFold | None] = []
         if leased:
             found += [self._over(number) for number in selection.over(self.execute, leased, self.now_ms, due.limit)]
         if waited:
             over = selection.waits_over(self.execute, waited, self.now_ms, due.limit)
             found += [self._waited(number) for number in over]
-        return [task for task in found if task is not None], len(numbers)
+        return [task for task in found if task is not None]
 
     def recorded(self, id: str, version: int) -> Envelope:
         """One event of a task's stream."""
@@ -174,14 +178,17 @@ class Transaction:
         loaded = self._by_number(number)
         if loaded is None:
             return None
-        if loaded.fold.waiting is None:
+        waiting = loaded.fold.waiting
+        if loaded.gate == "waking" and waiting is not None and waiting.after:
+            self._write(rows.LOOKED_AT, (number,))
+            loaded.stands_at("waiting")
+            return loaded.fold
+        if waiting is None or waiting.until_ms is None or waiting.until_ms > self.now_ms:
             self._save(loaded, loaded.fold)
             return None
-        if loaded.gate == "waking":
-            self._save(loaded, loaded.fold)
         return loaded.fold
 
-    def _queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
+    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
         """Queues where a lease is over, where a task's time has come, and where a wait may be over."""
         execute = self.execute
         if due.queues is None:
@@ -270,19 +277,15 @@ class Transaction:
 
     def _save_appended(self, append: Append, number: int, fold: TaskFold) -> None:
         loaded = self._loaded.get(fold.id)
-        if append.expected == 0:
+        before = None if append.expected == 0 or loaded is None else loaded.fold
+        if append.expected == 0 and fold.tags:
+            rows.tag(self.execute, number, fold)
+        if append.expected == 0 or loaded is None:
+            # New, or decided without having been loaded: the row is written whole, whatever it was.
             loaded = self._loaded[fold.id] = Loaded(number, fold, None)
-            if fold.tags:
-                rows.tag(self.execute, number, fold)
-        elif loaded is None:
-            # Decided without having been loaded: the row is written whole, whatever it was.
-            loaded = self._loaded[fold.id] = Loaded(number, fold, None)
-        if fold.waiting is not None or loaded.fold.waiting is not None:
-            before = None if append.expected == 0 else loaded.fold
+        if fold.waiting is not None or (before is not None and before.waiting is not None):
             rows.await_tasks(self.execute, number, before, fold)
         self._save(loaded, fold)
-        if fold.is_terminal:
-            self._wake(fold.id)
 
     def _wake(self, ended: str) -> None:
         """[WAIT-3] Have the next upkeep look at those who wait for a task that has ended."""
@@ -295,8 +298,8 @@ class Transaction:
 
     def _save(self, loaded: Loaded, fold: TaskFold) -> None:
         self.wrote = True
-        opened_ms = loaded.fold.run_at_ms if loaded.gate in ("ready", "undo") else None
-        loaded.row = rows.save(self.execute, loaded.number, fold, gate_of(fold, self.now_ms, opened_ms), loaded.row)
+        gate = gate_next(fold, self.now_ms, loaded.gate, loaded.fold.run_at_ms)
+        loaded.row = rows.save(self.execute, loaded.number, fold, gate, loaded.row)
         loaded.fold = fold
 
     def _let_in(self, number: int) -> None:
@@ -320,13 +323,15 @@ class Transaction:
 class UnitView:
     """The port's view: what one unit sees of the transaction. Selections are made when they are first asked for."""
 
-    __slots__ = ("_claimed", "_due", "_transaction", "_unit", "epoch", "now_ms", "store")
+    __slots__ = ("_claimed", "_let_in", "_over", "_queues", "_transaction", "_unit", "epoch", "now_ms", "store")
 
     def __init__(self, transaction: Transaction, unit: Unit) -> None:
         self._transaction = transaction
         self._unit = unit
         self._claimed: list[TaskFold] | None = None
-        self._due: tuple[list[TaskFold], int] | None = None
+        self._queues: tuple[list[str], list[str], list[str]] | None = None
+        self._let_in: int | None = None
+        self._over: list[TaskFold] | None = None
         self.now_ms = transaction.now_ms
         self.store = transaction.store
         self.epoch = 0 if transaction.store is None else transaction.store.epoch
@@ -341,19 +346,29 @@ class UnitView:
 
     @property
     def due(self) -> Sequence[TaskFold]:
-        """Tasks of the unit's `due` whose lease is over, oldest expiry first; those whose time has come are let in."""
-        return self._look_for_due()[0]
+        """Tasks of the unit's `due` whose lease or wait is over, in the port's order; what is merely due is let in.
+
+        A wait is looked at by this, so a unit that only lets in leaves it for whoever looks.
+        """
+        if self._over is None:
+            due, (leased, _, waited) = self._look_for_due()
+            self._over = self._transaction.over(due, leased, waited)
+        return self._over
 
     @property
     def let_in(self) -> int:
         """How many tasks the unit's `due` let in."""
-        return self._look_for_due()[1]
+        self._look_for_due()
+        assert self._let_in is not None
+        return self._let_in
 
-    def _look_for_due(self) -> tuple[list[TaskFold], int]:
-        if self._due is None:
-            assert self._unit.due is not None
-            self._due = self._transaction.due(self._unit.due)
-        return self._due
+    def _look_for_due(self) -> tuple[Due, tuple[list[str], list[str], list[str]]]:
+        due = self._unit.due
+        assert due is not None
+        if self._queues is None:
+            self._queues = self._transaction.queues_due(due)
+            self._let_in = self._transaction.let_in(due, self._queues[1])
+        return due, self._queues
 
     def task(self, id: str) -> TaskFold | None:
         """The fold of a task; None if there is no such stream."""

@@ -18,7 +18,7 @@ from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Unit
-from sagalog.projection import columns, decode_fold, encode_fold, gate, gate_afresh, refold
+from sagalog.projection import columns, decode_fold, encode_fold, gate, gate_afresh, gate_next, refold
 
 
 def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
@@ -100,6 +100,10 @@ class MemoryStore:
             self.blobs.setdefault(blob.digest, blob.data)
         for append in decided.appends:
             self._append(append, now_ms)
+        # Once all is there: who began to wait in this very unit is told too.
+        for append in decided.appends:
+            if isinstance(append.fold, TaskFold) and append.fold.is_terminal:
+                self._wake(append.fold.id)
         for id in decided.unreadable:
             self.gates[id] = "unreadable"
         return decided
@@ -116,11 +120,9 @@ class MemoryStore:
         # Saved as text and read back, so that nobody shares a container with the store.
         task = decode_fold(encode_fold(append.fold))
         self.order.setdefault(task.id, len(self.order) + 1)
-        opened_ms = self.folds[task.id].run_at_ms if self.gates.get(task.id) in ("ready", "undo") else None
+        due_before_ms = self.folds[task.id].run_at_ms if task.id in self.folds else 0
         self.folds[task.id] = task
-        self.gates[task.id] = gate(task, now_ms, opened_ms)
-        if task.is_terminal:
-            self._wake(task.id)
+        self.gates[task.id] = gate_next(task, now_ms, self.gates.get(task.id), due_before_ms)
 
     def _wake(self, ended: str) -> None:
         """[WAIT-3] Whoever waits for a task that has ended is looked at by the next upkeep."""
@@ -213,7 +215,8 @@ class MemoryView:
         self.store = store.store_fold
         self.epoch = 0 if store.store_fold is None else store.store_fold.epoch
         self.let_in = 0
-        self.due: Sequence[TaskFold] = () if unit.due is None else self._look_for_due(unit.due)
+        if unit.due is not None:
+            self._let_in(unit.due)
 
     @property
     def claimed(self) -> Sequence[TaskFold]:
@@ -237,18 +240,27 @@ class MemoryView:
         """By looking through the whole log."""
         return [envelope for envelope in self._store.log if envelope.request == request]
 
-    def _look_for_due(self, due: Due) -> list[TaskFold]:
-        store = self._store
-        mine = [task for task in store.readable() if due.queues is None or task.queue in due.queues]
-        later = [task for task in mine if store.gates[task.id] == "later" and task.run_at_ms <= self.now_ms]
-        later.sort(key=lambda task: (task.run_at_ms, store.order[task.id]))
-        for task in later[: due.limit]:
-            store.gates[task.id] = gate(task, self.now_ms)
-            self.let_in += 1
+    @property
+    def due(self) -> Sequence[TaskFold]:
+        """Leases that are over, then waits that may be; the latter are looked at by this, and not again for nothing."""
+        due, store = self._unit.due, self._store
+        assert due is not None
+        mine = self._among(due)
         waits = _waits_over(store, mine, self.now_ms)[: due.limit]
         for task in waits:
             store.gates[task.id] = "waiting"
         return [*_over(mine, self.now_ms)[: due.limit], *waits]
+
+    def _among(self, due: Due) -> list[TaskFold]:
+        return [task for task in self._store.readable() if due.queues is None or task.queue in due.queues]
+
+    def _let_in(self, due: Due) -> None:
+        store = self._store
+        later = [task for task in self._among(due) if store.gates[task.id] == "later" and task.run_at_ms <= self.now_ms]
+        later.sort(key=lambda task: (task.run_at_ms, store.order[task.id]))
+        for task in later[: due.limit]:
+            store.gates[task.id] = gate(task, self.now_ms)
+            self.let_in += 1
 
 
 class MemorySnapshot:

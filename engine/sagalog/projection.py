@@ -78,6 +78,13 @@ def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | No
     return "undo" if task.state is State.COMPENSATING else "ready"
 
 
+def gate_next(task: TaskFold, now_ms: int, stood: str | None, due_before_ms: int) -> Gate | None:
+    """The gate after a write to a task that stood at `stood`: what was opened stays so, as does a look that is due."""
+    if stood == "waking" and task.waiting is not None and task.waiting.after:
+        return "waking"
+    return gate(task, now_ms, due_before_ms if stood in ("ready", "undo") else None)
+
+
 def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:
     """As `gate`, where nobody knows which ends were seen before: a wait for tasks has to be looked at. [WAIT-3]"""
     if task.waiting is not None and task.waiting.after:

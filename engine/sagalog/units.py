@@ -118,10 +118,11 @@ def upkeep(due: Due) -> Unit:
     """A unit that ends the leases and waits which are over in some queues; answers what it did. [UPKEEP-1]"""
 
     def run(view: View) -> Decided:
-        if not view.due:
+        due = view.due
+        if not due:
             return _NOTHING_DUE
         desk = _Desk(view)
-        tended = [desk.tend(c.Tend(task=task.id), task) for task in view.due]
+        tended = [desk.tend(c.Tend(task=task.id), task) for task in due]
         return Decided(desk.appends(), [one for one in tended if one is not None])
 
     return Unit(run, due=due)
@@ -257,8 +258,18 @@ class _Desk:
             ahead += other.waiting.after
 
     def _ended(self, ids: Iterable[str]) -> frozenset[str]:
-        """Which of these tasks have ended. An end is for ever, so it needs no lock. [TERM-1]"""
-        return frozenset(id for id in ids if (other := self._peek(id)) is not None and other.is_terminal)
+        """Which of these tasks have ended, as far as can be read. An end is for ever, so it needs no lock. [TERM-1]
+
+        One that cannot be read holds up whoever waits for it, and never the upkeep of others. [LOG-5]
+        """
+        return frozenset(id for id in ids if self._has_ended(id))
+
+    def _has_ended(self, id: str) -> bool:
+        try:
+            other = self._peek(id)
+        except Corrupt:
+            return False
+        return other is not None and other.is_terminal
 
     def _peek(self, id: str) -> TaskFold | None:
         return self._folds.get(id) or self._view.task(id)

@@ -51,7 +51,8 @@ class Upkeep(Reading):
             check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
-            over = [*snapshot.over(now_ms, limit), *snapshot.waits_over(now_ms, limit)]
+            # Only what is over in these queues counts against the limit, and a wait that is looked at may go on.
+            over = [*snapshot.over(now_ms, limit if where is None else None), *snapshot.waits_over(now_ms)]
         due = [c.Tend(task=task.id) for task in over if where is None or task.queue in where]
         tended = self._tend([*due, *self._unseen(where)], limit)
         # Read after those leases have ended, so that what they leave is looked at in this call too.

@@ -22,7 +22,7 @@ from sagalog import Failure
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table, printable, show_table
 from sagalog_cli.times import distance, duration, instant, offset, parse_instant
-from tests.adapters.cli_calls import call, environment, leased, past, run
+from tests.adapters.cli_calls import PAST_MS, TTL_MS, call, environment, leased, past, run
 
 # Steers a terminal, reorders a line, forges one, breaks a table, or is markup.
 HOSTILE = (
@@ -72,6 +72,9 @@ def hostile(tmp_path: Path) -> Path:
         engine.note(name, STORABLE, actor=name)
         engine.waive(name, name, STORABLE)
         leased(engine, "held", queue=name).heartbeat(progress=STORABLE)
+        waiter = leased(engine, "waits", inputs={name: b"bytes"})
+        engine.signal("waits", name, STORABLE)
+        waiter.step(name, STORABLE).put_artifact(name, b"bytes", name).park(name, signal=name)
     return path
 
 
@@ -83,6 +86,8 @@ SHOWING = [
     ["history", "[bold]x[/bold]"],
     ["history", "[bold]x[/bold]", "--full"],
     ["history", "held"],
+    ["show", "waits", "--full"],
+    ["history", "waits"],
     ["stale"],
     ["stats"],
     ["recover"],
@@ -233,6 +238,78 @@ def test_a_narrow_terminal_hangs_the_details_below_their_event(hostile: Path) ->
     assert below[0] == "    DETAILS"
     assert below[1].startswith("    kind=build queue=[bold]x[/bold] ")
     assert max(len(line) for line in map(uncoloured, narrow)) <= 70
+
+
+# --- what was recorded, and what is waited for -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> str:
+    """A store in which the task `t` has recorded all there is and waits, and `plain` has done nothing of that."""
+    path = tmp_path / "recorded.db"
+    with past(path) as engine:
+        engine.create("build", id="plain")
+        engine.create("build", id="t", inputs={"spec": b"bytes", "more": b"x" * 1_234})
+        engine.signal("t", "approved", {"by": "ann"})
+        lease = engine.acquire("t", owner="worker-1", ttl_ms=TTL_MS)
+        lease.step("checkout", {"path": "wt"}).step("build").put_artifact("log", b"said", "text/plain")
+        lease.park("approval", signal="approved")
+        engine.signal("t", "noise")
+        lease = engine.acquire("t", owner="worker-1", ttl_ms=TTL_MS)
+        lease.park("children", after=["plain"], until_ms=PAST_MS + 60_000)
+    return str(path)
+
+
+def test_show_tells_what_was_recorded_and_what_is_waited_for(recorded: str) -> None:
+    said = call("--db", recorded, "show", "t").out
+    rows = dict(line.split(maxsplit=1) for line in said.splitlines())
+
+    assert rows["inputs"] == "spec (5 bytes), more (1,234 bytes)"
+    assert (rows["steps"], rows["artifacts"], rows["waits"], rows["signals"]) == (
+        "checkout, build",
+        "log",
+        "approval",
+        "noise",
+    )
+    assert rows["waiting"].startswith("children: for plain until 2023-11-14T22:14:20")
+    assert "due" not in rows
+
+
+def test_show_says_nothing_of_what_there_is_none_of(recorded: str) -> None:
+    said = call("--db", recorded, "show", "plain").out
+    rows = {line.split(maxsplit=1)[0] for line in said.splitlines()}
+
+    assert "due" in rows
+    assert not rows & {"inputs", "steps", "artifacts", "waits", "waiting", "signals"}
+
+
+def test_show_gives_all_of_it_as_json(recorded: str) -> None:
+    [task] = call("--json", "--db", recorded, "show", "t").documents
+
+    assert [(one["name"], one["size_bytes"]) for one in task["inputs"]] == [("spec", 5), ("more", 1_234)]
+    names = ("steps", "artifacts", "waits", "signals")
+    assert [task[name] for name in names] == [["checkout", "build"], ["log"], ["approval"], ["noise"]]
+    assert task["waiting"] == {
+        "name": "children",
+        "signal": None,
+        "after": ["plain"],
+        "until_ms": PAST_MS + 60_000,
+    }
+
+
+def test_history_tells_what_was_recorded_and_never_the_bytes(recorded: str) -> None:
+    said = call("--db", recorded, "history", "t").out
+    documents = call("--json", "--db", recorded, "history", "t").documents
+    told = {one["type"]: one["event"] for one in documents}
+
+    assert "inputs=spec,more" in said
+    assert "fence=2 name=children after=plain until=2023-11-14T22:14:20" in said
+    assert "wait=approval by=signal signal_version=2" in said
+    assert told["step_completed"]["name"] == "build"
+    assert told["signalled"]["name"] == "noise"
+    assert (told["parked"]["after"], told["unblocked"]["by"]) == (["plain"], "signal")
+    assert (told["artifact_put"]["size_bytes"], told["artifact_put"]["media_type"]) == (4, "text/plain")
+    assert "said" not in said
 
 
 # --- times ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 from sagalog.codec import enclose
 from sagalog.errors import SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
-from sagalog.kernel.state import FOLD_FORMAT
-from sagalog.ports import Due, Query
+from sagalog.kernel.state import FOLD_FORMAT, TaskFold
+from sagalog.ports import Append, Decided, Due, Query, Unit
 from sagalog.projection import columns
 from sagalog.testing import ManualClock
 from sagalog_sqlite import rebuilding
@@ -21,6 +21,7 @@ from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import (
     START_MS,
     TTL_MS,
+    appended,
     claiming,
     created,
     founding,
@@ -91,6 +92,11 @@ def row(store: SqliteStore, id: str) -> dict[str, Any]:
     )
     names = [description[0] for description in cursor.description]
     return dict(zip(names, next(cursor), strict=True))
+
+
+def blindly(append: Append) -> Unit:
+    """A unit that appends without having read anything."""
+    return Unit(lambda view: Decided((append,), view.now_ms))
 
 
 def steps_of(store: SqliteStore, *units: Any) -> list[str]:
@@ -229,6 +235,52 @@ def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_
     clock.advance(TTL_MS)
     assert store.commit([tending(Due(("q",), 64))]) == [["right"]]
     assert row(store, "wrong") == before
+
+
+def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_meets_it(
+    store: SqliteStore, behind: apsw.Connection
+) -> None:
+    store.commit(
+        [
+            writing("early", created(), leased(), e.Parked(1, "w", until_ms=START_MS + 9)),
+            writing("never", created(), leased(), e.Parked(1, "w", signal="go")),
+            writing("ready", created(priority=9)),
+        ]
+    )
+    before = row(store, "early"), row(store, "never"), row(store, "ready")
+    for task in ("early", "never", "ready"):
+        change(behind, task, gate="waiting", run_at_ms=START_MS)
+    assert store.commit([tending(Due(("q",), 64))]) == [[]]
+    assert (row(store, "early"), row(store, "never"), row(store, "ready")) == before
+    for task in ("early", "never", "ready"):
+        change(behind, task, gate="waking")
+    assert store.commit([tending(Due(None, 64))]) == [[]]
+    assert (row(store, "early"), row(store, "never"), row(store, "ready")) == before
+
+
+def test_who_waits_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
+    """[WAIT-3] Also where whoever wrote has read neither task."""
+    after = ("one", "two")
+    store.commit([writing("one", created()), writing("two", created())])
+    blind = appended(TaskFold("t"), (created(), leased()), START_MS)
+    assert isinstance(blind.fold, TaskFold)
+    parked = appended(blind.fold, [e.Parked(1, "w", after=after)], START_MS)
+    for append in (blind, parked):
+        store.commit([blindly(append)])
+    assert store.commit([tending(Due(("q",), 64))]) == [[]]
+    for task in after:
+        store.commit([writing(task, e.Quarantined("operator"))])
+        assert store.commit([tending(Due(("q",), 64)), tending(Due(("q",), 64))]) == [["t"], []]
+
+
+def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore, path: Path) -> None:
+    """[WAIT-3]"""
+    store.commit(
+        [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "w", after=("one",)))],
+    )
+    store._write(rebuilding.begin)
+    store.commit([writing("one", e.Quarantined("operator"))])
+    assert store.commit([tending(Due(("q",), 64))]) == [["t"]]
 
 
 def test_a_gate_that_was_opened_stays_open_when_the_clock_steps_back(store: SqliteStore, clock: ManualClock) -> None:

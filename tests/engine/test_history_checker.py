@@ -16,6 +16,7 @@ from sagalog.testing.history import PROPERTIES, check, explain
 from tests.conftest import OpenEngine
 
 Log = list[Recorded]
+WAITS = "task/waits"
 
 
 @pytest.fixture
@@ -41,7 +42,21 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     engine.acquire("left", owner="ann", ttl_ms=None)
     engine.quarantine("left", "odd")
     engine.retry_as_new("left")
+    waits(engine)
     return engine.events()
+
+
+def waits(engine: Engine) -> None:
+    """The task `waits` records a step and an artifact, and waits for two signals, one after another."""
+    engine.create("build", id="waits", inputs={"spec": b"bytes"})
+    engine.signal("waits", "go", 1)
+    lease = engine.acquire("waits", owner="ann", ttl_ms=None)
+    lease.step("first").put_artifact("log", b"bytes")
+    lease.park("approval", signal="go")
+    engine.acquire("waits", owner="ann", ttl_ms=None).step("second").park("another", signal="go")
+    engine.signal("waits", "stop")
+    engine.signal("waits", "go", 2)
+    engine.acquire("waits", owner="ann", ttl_ms=None).complete()
 
 
 def again(log: Log, event: e.Recordable, version: int, stream: str = "task/undone", at_ms: int | None = None) -> Log:
@@ -108,6 +123,13 @@ def heir(log: Log, **changed: object) -> Log:
     return again(log, msgspec.structs.replace(created, **changed), 1, stream)
 
 
+def put(log: Log, **changed: object) -> Log:
+    """The log with another artifact of the task `waits`."""
+    version = version_of(log, e.ArtifactPut, WAITS)
+    [artifact] = [one.event for one in log if (one.stream, one.version) == (WAITS, version)]
+    return again(log, msgspec.structs.replace(artifact, **changed), version, WAITS)
+
+
 PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "dense": [
         lambda log: [*log[:-1], msgspec.structs.replace(log[-1], position=len(log) + 1)],
@@ -155,6 +177,24 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, predecessor="undone"),
         lambda log: heir(log, inherited=()),
         lambda log: added(log, e.Noted("once more", (), heir_of(log)), "task/left"),
+    ],
+    "steps": [
+        lambda log: again(log, e.StepCompleted("first", 2), version_of(log, e.StepCompleted, WAITS, 1), WAITS),
+    ],
+    "waits": [
+        lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),
+        lambda log: again(log, e.Parked(2, "approval", "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("another", "signal", 2), version_of(log, e.Unblocked, WAITS), WAITS),
+        lambda log: again(log, e.Unblocked("another", "time"), version_of(log, e.Signalled, WAITS, 1), WAITS),
+    ],
+    "signals": [
+        lambda log: again(log, e.Unblocked("another", "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("another", "signal", 11), version_of(log, e.Unblocked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Signalled("stop"), version_of(log, e.Signalled, WAITS), WAITS),
+    ],
+    "blobs": [
+        lambda log: put(log, digest="0" * 63),
+        lambda log: put(log, size_bytes=4),
     ],
 }
 

@@ -81,8 +81,17 @@ def try_again(
     run_at_ms: int | None = None,
     jitter: float = 0.0,
     error: Failure = ERROR,
+    retry_after_ms: int | None = None,
 ) -> c.TryAgain:
-    return c.TryAgain(task="t", fence=fence, error=error, budget=budget, jitter=jitter, run_at_ms=run_at_ms)
+    return c.TryAgain(
+        task="t",
+        fence=fence,
+        error=error,
+        budget=budget,
+        jitter=jitter,
+        run_at_ms=run_at_ms,
+        retry_after_ms=retry_after_ms,
+    )
 
 
 def complete_step(name: str = "s1", fence: int = 1, result: Any = None) -> c.CompleteStep:
@@ -125,10 +134,21 @@ def finish(compensation: str = "u1", fence: int = 2) -> c.FinishCompensation:
 
 
 def fail_undo(
-    compensation: str = "u1", fence: int = 2, run_at_ms: int | None = None, jitter: float = 0.0, error: Failure = ERROR
+    compensation: str = "u1",
+    fence: int = 2,
+    run_at_ms: int | None = None,
+    jitter: float = 0.0,
+    error: Failure = ERROR,
+    retry_after_ms: int | None = None,
 ) -> c.FailCompensation:
     return c.FailCompensation(
-        task="t", fence=fence, compensation=compensation, error=error, jitter=jitter, run_at_ms=run_at_ms
+        task="t",
+        fence=fence,
+        compensation=compensation,
+        error=error,
+        jitter=jitter,
+        run_at_ms=run_at_ms,
+        retry_after_ms=retry_after_ms,
     )
 
 
@@ -152,8 +172,16 @@ def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:
     return c.Waive(task="t", compensation=compensation, reason=reason)
 
 
-def tend(seen: Seen | None = None, unknown_kinds: frozenset[str] = frozenset(), overdue: bool = False) -> c.Tend:
-    return c.Tend(task="t", seen=seen, unknown_kinds=unknown_kinds, overdue=overdue)
+def tend(
+    seen: Seen | None = None,
+    unknown_kinds: frozenset[str] = frozenset(),
+    overdue: bool = False,
+    known_kinds: frozenset[str] | None = None,
+    ended: frozenset[str] = frozenset(),
+) -> c.Tend:
+    return c.Tend(
+        task="t", seen=seen, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=overdue, ended=ended
+    )
 
 
 def in_epoch(epoch: int, n: int) -> int:

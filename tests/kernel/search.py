@@ -89,8 +89,8 @@ def search(
 ) -> Searched:
     """Search all that can happen to a task so created; `hazards`: also one step back of the clock and one restore.
 
-    `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" (for a
-    signal, which somebody sends), "child" (for another task, which ends) and "pause".
+    `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" and
+    "second approval" (for a signal, which somebody sends), "child" (for another task, which ends) and "pause".
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -238,6 +238,7 @@ def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[
         "step": make.complete_step("s1", fence),
         "artifact": make.put_artifact("log", fence),
         "approval": make.park("approval", fence, signal="go"),
+        "second approval": make.park("again", fence, signal="go"),
         "child": make.park("child", fence, after=("other",), ended=ended),
         "pause": make.park("pause", fence, until_ms=now_ms + 1),
     }

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from sagalog.errors import OverBound
+from sagalog.errors import Blocked, OverBound, WaitOver
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import (
     COMPENSATIONS_MAX,
+    SIGNALS_MAX,
     STREAM_EVENTS_MAX,
     STREAM_EVENTS_RESERVE,
     TEXT_CHARACTERS_MAX,
+    WAITS_MAX,
 )
 from sagalog.kernel.decide import Repeat, decide, next_lease_fits
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import KeptSignal, TaskFold
 from sagalog.kernel.values import Compensation, Failure, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -27,13 +31,18 @@ from tests.kernel.making import (
     beat,
     cancel,
     complete,
+    complete_step,
     create,
     fail,
     finish,
+    give_up,
     note,
+    park,
+    put_artifact,
     quarantine,
     register,
     release,
+    signal,
     tend,
     try_again,
     waive,
@@ -97,6 +106,57 @@ def test_what_neither_ends_nor_settles_is_refused_in_the_reserve() -> None:
     full.when(note()).then_refused(OverBound, bound="stream_events")
 
 
+@pytest.mark.parametrize(
+    "wait", [{"signal": "go"}, {"after": ("a",)}, {"until_ms": 50}], ids=["signal", "tasks", "time"]
+)
+def test_a_wait_at_the_bound_begins_and_ends_and_the_task_is_then_put_aside(wait: dict[str, Any]) -> None:
+    """[BOUND-2] [LIFE-2] Nothing is ever stuck, whatever the wait is for."""
+    for length in (OPEN, STREAM_EVENTS_MAX - 9):
+        parked = grown(given(create(UNDO), acquire()), length).given(park(**wait))
+        parked.when(acquire()).then_refused(Blocked)
+        over = parked.given(signal()) if "signal" in wait else parked.given(unblocking(), now_ms=50)
+        assert over.task is not None
+        assert (over.task.waiting, list(over.task.waits)) == (None, ["w"])
+        task = over.given(tend()).task if "signal" in wait else over.task
+        assert task is not None
+        assert (task.state, task.code) == (State.QUARANTINED, "bound")
+        assert task.length < STREAM_EVENTS_MAX
+
+
+def test_only_the_signal_that_a_wait_stands_for_is_taken_at_the_bound() -> None:
+    """[BOUND-2] [WAIT-2]"""
+    parked = grown(given(create(), acquire()), OPEN).given(park(signal="go", until_ms=50))
+    parked.when(signal("stop")).then_refused(OverBound, bound="stream_events")
+    parked.when(signal("stop"), now_ms=60).then_refused(OverBound, bound="stream_events")
+    parked.when(signal()).then(e.Signalled("go"), e.Unblocked("w", "signal", 4))
+    full = grown(given(create(), acquire()), OPEN)
+    full.when(signal()).then_refused(OverBound, bound="stream_events")
+    full.when(complete_step()).then_refused(OverBound, bound="stream_events")
+    full.when(put_artifact()).then_refused(OverBound, bound="stream_events")
+
+
+def test_a_task_waits_so_often_and_keeps_so_many_signals_and_no_more() -> None:
+    """[BOUND-1] [LIFE-2] A signal that is taken at once is not kept."""
+    held = given(create(), acquire()).task
+    assert held is not None
+    waits = {f"w{number}": 2 for number in range(WAITS_MAX)}
+    often = Scenario(msgspec.structs.replace(held, waits=waits))
+    often.when(park(signal="go")).then_refused(OverBound, bound="waits", maximum=WAITS_MAX)
+    often.when(park("w1", signal="go")).then_refused(WaitOver)
+    kept = tuple(KeptSignal("noise", 2) for _ in range(SIGNALS_MAX))
+    many = Scenario(msgspec.structs.replace(held, signals=kept))
+    many.when(signal()).then_refused(OverBound, bound="signals", maximum=SIGNALS_MAX)
+    many.when(park(signal="noise")).then(e.Parked(1, "w", "noise"), e.Unblocked("w", "signal", 2))
+    waiting = many.given(park(signal="go", until_ms=50))
+    waiting.when(signal("noise")).then_refused(OverBound, bound="signals")
+    waiting.when(signal("noise"), now_ms=60).then_refused(OverBound, bound="signals")
+    waiting.when(signal()).then(e.Signalled("go"), e.Unblocked("w", "signal", 4))
+
+
+def unblocking() -> c.Tend:
+    return tend(ended=frozenset({"a"}))
+
+
 def test_heartbeats_do_not_count() -> None:
     """[BOUND-2]"""
     held = given(create(), acquire())
@@ -109,7 +169,18 @@ def test_heartbeats_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [complete(), fail(LATER_UNDO), release(), try_again(), cancel(), cancel(now=True), quarantine(), waive()],
+    [
+        complete(),
+        fail(LATER_UNDO),
+        release(),
+        try_again(),
+        cancel(),
+        cancel(now=True),
+        quarantine(),
+        waive(),
+        give_up(),
+        park(signal="go"),
+    ],
     ids=lambda command: type(command).__name__,
 )
 def test_what_ends_or_settles_fits_in_the_reserve(command: c.Command) -> None:
@@ -185,6 +256,8 @@ UNDOING = HELD.given(fail(), acquire_undo())
         (HELD, cancel(LONG), "reason"),
         (HELD, cancel(LONG, now=True), "reason"),
         (HELD, quarantine(LONG), "reason"),
+        (HELD, give_up(error=Failure("x", LONG)), "reason"),
+        (HELD, give_up(error=Failure("x", LONG)), "error"),
         (HELD, note(LONG), "text"),
         (HELD, waive(reason=LONG), "reason"),
         (

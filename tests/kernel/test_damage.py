@@ -14,14 +14,18 @@ from tests.kernel.making import (
     ERROR,
     LATER_UNDO,
     UNDO,
+    cancel,
+    complete_step,
     fail,
     finish,
     in_epoch,
     leased,
+    park,
     policy,
     quarantine,
     registered,
     release,
+    signal,
 )
 
 CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
@@ -29,6 +33,8 @@ PENDING = given(CREATED)
 RUNNING = PENDING.given(leased())
 OWING = RUNNING.given(fail())
 UNDOING = OWING.given(leased(2, purpose="undo"))
+PARKED = RUNNING.given(park(signal="go"))
+ARTIFACT = e.ArtifactPut("log", 2, "ab" * 32, 3, "text/plain")
 
 
 def folded(story: Scenario) -> TaskFold:
@@ -90,6 +96,34 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     ),
     "a failure that leads nowhere a failure leads": (RUNNING, e.Failed(State.PENDING, "failed", fence=1)),
     "a creation that is over at once": (given(), e.Created("build", "q", 0, 0, policy(), to=State.COMPLETED)),
+    "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
+    "a step that is recorded twice": (RUNNING.given(complete_step()), e.StepCompleted("s1", 1)),
+    "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),
+    "an artifact under another fence": (RUNNING, ARTIFACT),
+    "an artifact of nobody": (PENDING, ARTIFACT),
+    "a wait that another fence begins": (RUNNING, e.Parked(2, "w", "go")),
+    "a wait that is begun again": (PARKED.given(signal(), leased(2)), e.Parked(2, "w", "go")),
+    "a wait of an undo": (UNDOING, e.Parked(2, "w", "go")),
+    "a lease while it waits": (PARKED, leased(2)),
+    "a signal to an undo": (OWING, e.Signalled("go")),
+    "an end of no wait": (PENDING, e.Unblocked("w", "time")),
+    "an end of another wait": (PARKED, e.Unblocked("v", "time")),
+    "a wait that ends twice": (PARKED.given(signal()), e.Unblocked("w", "time")),
+    "a wait that ends after the work": (PARKED.given(cancel()), e.Unblocked("w", "time")),
+    "a wait that takes no signal": (PARKED, e.Unblocked("w", "signal", 3)),
+    "a wait that takes a signal of another name": (PARKED.given(signal("stop")), e.Unblocked("w", "signal", 4)),
+    "a wait that takes a signal that was taken": (
+        PARKED.given(signal(), leased(2), e.Parked(2, "v", "go")),
+        e.Unblocked("v", "signal", 4),
+    ),
+    "a wait that takes a newer signal than the oldest": (
+        PARKED.given(e.Signalled("go"), e.Signalled("go")),
+        e.Unblocked("w", "signal", 5),
+    ),
+    "a wait for a time that takes a signal": (
+        RUNNING.given(signal(), e.Parked(1, "w", until_ms=9)),
+        e.Unblocked("w", "signal", 3),
+    ),
     "an event of the store": (PENDING, e.Founded("s", 0)),
 }
 

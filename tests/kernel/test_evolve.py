@@ -10,7 +10,7 @@ import pytest
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, fold
-from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold
+from sagalog.kernel.state import CompensationRecord, EndedLease, KeptSignal, Recording, TaskFold, Waiting
 from sagalog.kernel.values import Budget, Compensation, LeaseRecord, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -39,6 +39,7 @@ CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UND
 PENDING = given(CREATED, now_ms=10)
 RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", 100, 110))
 OWING = RUNNING.given(e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"))
+PARKED = RUNNING.given(e.Parked(1, "w", "go"))
 UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", 100, 110))
 LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "quarantine"))
 
@@ -100,6 +101,39 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         UNDOING,
         e.Released(2, 90),
         {"lease": None, "ended": EndedLease(2, "release", 5), "undo_releases": 1, "run_at_ms": 90},
+    ),
+    "a step": (RUNNING, e.StepCompleted("s1", 1, {"n": 1}), {"steps": {"s1": Recording(3, 1)}}),
+    "an artifact": (
+        UNDOING,
+        e.ArtifactPut("log", 2, "ab" * 32, 3, "text/plain"),
+        {"artifacts": {"log": Recording(5, 2)}},
+    ),
+    "parked": (
+        RUNNING,
+        e.Parked(1, "w", None, ("a",), 90),
+        {
+            "state": State.PENDING,
+            "lease": None,
+            "ended": EndedLease(1, "park", 3),
+            "run_at_ms": 20,
+            "waiting": Waiting("w", 3, None, ("a",), 90),
+        },
+    ),
+    "signalled": (PENDING, e.Signalled("go", 1), {"signals": (KeptSignal("go", 2),)}),
+    "unblocked by a signal": (
+        PARKED.given(e.Signalled("go"), e.Signalled("go")),
+        e.Unblocked("w", "signal", 4),
+        {"waiting": None, "waits": {"w": 6}, "signals": (KeptSignal("go", 5),), "run_at_ms": 20},
+    ),
+    "unblocked by time": (
+        PARKED,
+        e.Unblocked("w", "time"),
+        {"waiting": None, "waits": {"w": 4}, "run_at_ms": 20},
+    ),
+    "cancelled while it waits": (
+        PARKED,
+        e.Cancelled(State.COMPENSATING),
+        {"state": State.COMPENSATING, "waiting": None, "outcome": "cancelled", "run_at_ms": 20},
     ),
     "expired": (
         RUNNING,

@@ -56,7 +56,10 @@ def test_what_is_decided_can_be_folded_and_folding_at_once_gives_the_same(steps:
 @often
 @given(walks())
 def test_a_witness_that_reads_only_the_log_finds_every_promise_kept(steps: list[Step]) -> None:
-    """[LEASE-1] [FENCE-1] [FENCE-2] [COMP-1] [COMP-2] [COMP-3] [COMP-5] [COMP-6] [CANCEL-2] [ATTEMPT-2] [TERM-1]"""
+    """[LEASE-1] [FENCE-1] [FENCE-2] [COMP-1] [COMP-2] [COMP-3] [COMP-5] [COMP-6] [CANCEL-2] [ATTEMPT-2] [TERM-1]
+
+    [STEP-1] [WAIT-1] [WAIT-2]
+    """
     witness: Witness | None = None
     for answer in walk(steps):
         for event in answer.events:
@@ -68,6 +71,11 @@ def test_a_witness_that_reads_only_the_log_finds_every_promise_kept(steps: list[
         assert witness is not None
         assert tuple(answer.after.owed()) == witness.owed
         assert (answer.after.lease.fence if answer.after.lease else None) == witness.open
+        assert answer.after.steps.keys() == witness.steps
+        if answer.after.state is State.PENDING:
+            waiting = answer.after.waiting
+            assert (waiting and (waiting.name, waiting.signal)) == witness.waits_for
+            assert tuple(one.name for one in answer.after.signals) == witness.signals
 
 
 @often
@@ -117,10 +125,14 @@ def test_fences_count_leases_and_attempts_count_failures(steps: list[Step]) -> N
 ANSWERS: dict[type[c.Command], tuple[type[e.Recordable], ...]] = {
     c.Create: (e.Created,),
     c.Register: (e.Created, e.CompensationRegistered),
+    c.CompleteStep: (e.StepCompleted,),
+    c.PutArtifact: (e.ArtifactPut,),
+    c.Park: (e.Parked,),
     c.Release: (e.Released, e.Failed, e.Quarantined),
     c.TryAgain: (e.Retried, e.Failed, e.Quarantined),
     c.Complete: (e.Completed,),
     c.Fail: (e.Failed,),
+    c.GiveUp: (e.Quarantined,),
     c.FinishCompensation: (e.CompensationDone,),
     c.FailCompensation: (e.CompensationFailed, e.Quarantined),
     c.Quarantine: (e.Quarantined,),
@@ -138,7 +150,7 @@ def test_a_repeat_names_an_event_that_answers_the_command(steps: list[Step]) -> 
             recorded = log[answer.decision.version - 1]
             assert isinstance(recorded, ANSWERS[type(answer.command)])
             asked, found = answer.command, recorded
-            if isinstance(asked, c.Held) and not isinstance(asked, c.Register):
+            if isinstance(asked, c.Held) and not isinstance(asked, c.Register | c.CompleteStep):
                 assert getattr(found, "fence", None) == asked.fence
         log += answer.events
 
@@ -147,9 +159,20 @@ def test_a_repeat_names_an_event_that_answers_the_command(steps: list[Step]) -> 
 @given(walks())
 def test_asking_again_writes_nothing_more_or_is_refused(steps: list[Step]) -> None:
     """[REPEAT-1] [REPEAT-5] [CANCEL-3] [UPKEEP-1] Whatever ends a lease or a task is done once."""
-    once = c.Release | c.TryAgain | c.Complete | c.Fail | c.FinishCompensation | c.FailCompensation | c.Cancel
+    recorded = c.Register | c.CompleteStep | c.PutArtifact
+    once = (
+        c.Park
+        | c.GiveUp
+        | c.Release
+        | c.TryAgain
+        | c.Complete
+        | c.Fail
+        | c.FinishCompensation
+        | c.FailCompensation
+        | c.Cancel
+    )
     for answer in walk(steps):
-        if answer.events and isinstance(answer.command, once | c.Waive | c.Quarantine | c.Register | c.Tend):
+        if answer.events and isinstance(answer.command, once | recorded | c.Waive | c.Quarantine | c.Tend):
             try:
                 again = decide(answer.after, answer.command, answer.now_ms, answer.epoch)
             except (Rejected, Conflict) as refusal:
@@ -217,6 +240,11 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
         build(e.CompensationWaived, id=id, reason=st.just("gone")),
         build(e.Retried, fence=fence, error=error, budget=st.just("quota"), run_at_ms=st.just(0)),
         build(e.Failed, to=to, code=st.just("failed"), **ended),
+        build(e.StepCompleted, name=id, fence=fence),
+        build(e.ArtifactPut, name=id, fence=fence, digest=id, size_bytes=fence, media_type=id),
+        build(e.Parked, fence=fence, name=id, signal=st.none() | id, until_ms=st.none() | fence),
+        build(e.Signalled, name=id),
+        build(e.Unblocked, wait=id, by=st.sampled_from(("signal", "tasks", "time")), signal_version=st.none() | fence),
         build(e.CancelRequested),
         build(e.Cancelled, to=to, **ended),
         build(e.CompensationDone, id=id, fence=fence),
@@ -245,6 +273,7 @@ def test_any_log_is_folded_or_found_damaged_and_never_anything_else(log: list[e.
         task = after
         assert not (task.is_terminal and task.lease is not None)
         assert (task.state is State.RUNNING) <= (task.lease is not None)
+        assert task.waiting is None or (task.state is State.PENDING and task.lease is None)
 
 
 # --- backoff ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import decide as kernel
 from sagalog.kernel import events as e
 from sagalog.kernel import evolve as folding
-from sagalog.kernel.decide import leasing, operating, rules, tending, undoing, working
+from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
 from sagalog.kernel.lifecycle import TASK_MOVES
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import LeaseRecord, Seen, State
@@ -222,6 +222,35 @@ def cancelled_to_undo_nothing(task: TaskFold) -> tuple[e.Recordable, ...]:
     return (e.Cancelled(to=State.COMPENSATING),)
 
 
+def begin_the_step_again(task: TaskFold, command: c.CompleteStep, now_ms: int, epoch: int) -> kernel.Decision:
+    return recording.complete_step(msgspec.structs.replace(task, steps={}), command, now_ms, epoch)
+
+
+def lease_what_waits(task: TaskFold, command: c.Acquire, now_ms: int, epoch: int) -> kernel.Decision:
+    return leasing.acquire(msgspec.structs.replace(task, waiting=None), command, now_ms, epoch)
+
+
+def wait_again(task: TaskFold, command: c.Park, now_ms: int, epoch: int) -> kernel.Decision:
+    return waiting.park(msgspec.structs.replace(task, waits={}), command, now_ms, epoch)
+
+
+def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> None:
+    kept = task.signals
+    folding._unblocked(task, event, version, at_ms)
+    task.signals = kept
+
+
+_END_OF_WAIT: Final = waiting.end_of_wait
+
+
+def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e.Recordable, ...]:
+    return _END_OF_WAIT(task, frozenset(), now_ms)
+
+
+def never_wakes(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e.Recordable, ...]:
+    return ()
+
+
 MUTANTS: dict[str, tuple[Break, str]] = {
     "the fence is not compared": (
         helper("held", any_fence_will_do, leasing, working, undoing),
@@ -277,6 +306,37 @@ MUTANTS: dict[str, tuple[Break, str]] = {
     ),
     "an ended task is worked on": (helper("in_place", never_refused, operating), "after_the_end"),
 }
+
+
+# What is broken, what the task also does, and the finding.
+WAITING_MUTANTS: dict[str, tuple[Break, tuple[str, ...], str]] = {
+    "a step is recorded twice": (replaced(c.CompleteStep, begin_the_step_again), ("step",), "step_twice"),
+    "what waits is leased": (replaced(c.Acquire, lease_what_waits), ("approval",), "leased_while_waiting"),
+    "a wait is begun again": (replaced(c.Park, wait_again), ("pause",), "waits_twice"),
+    "parking forgets the cancel": (
+        helper("cancelled_after", followed_by_nothing, waiting),
+        ("pause",),
+        "work_after_cancel",
+    ),
+    "a signal that was taken is kept": (
+        folded(e.Unblocked, keep_what_was_taken),
+        ("approval", "second approval"),
+        "signal_taken_twice",
+    ),
+    "an end that is waited for is not seen": (
+        helper("end_of_wait", blind_to_ends, waiting, tending),
+        ("child",),
+        "dead_end",
+    ),
+    "no wait ever ends": (helper("end_of_wait", never_wakes, waiting, tending), ("pause",), "dead_end"),
+}
+
+
+@pytest.mark.parametrize("mutant", WAITING_MUTANTS)
+def test_the_search_sees_a_broken_rule_of_recording_and_waiting(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_it, also, name = WAITING_MUTANTS[mutant]
+    break_it(monkeypatch)
+    assert name in searched(small(UNDO, **ONE), until_found=True, also=also).findings
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

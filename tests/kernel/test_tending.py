@@ -20,6 +20,7 @@ from tests.kernel.making import (
     fail,
     in_epoch,
     leased,
+    park,
     quarantine,
     release,
     tend,
@@ -160,6 +161,35 @@ def test_an_undo_of_a_kind_that_nobody_knows_is_quarantined_and_none_is_run() ->
         e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
     )
     owing.when(tend(unknown_kinds=frozenset({"build"}))).then_nothing()
+
+
+def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> None:
+    """[UNDO-2]"""
+    owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
+    owing.when(tend(known_kinds=frozenset({"remove"}))).then(
+        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+    )
+    owing.when(tend(known_kinds=frozenset())).then(
+        e.Quarantined(
+            "unknown_compensation", "nobody knows the compensation kinds ['close', 'remove']", owed=("u1", "u2")
+        )
+    )
+    both = frozenset({"remove", "close"})
+    owing.when(tend(known_kinds=both)).then_nothing()
+    owing.when(tend(known_kinds=both, unknown_kinds=frozenset({"remove"}))).then(
+        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1", "u2"))
+    )
+    HELD.when(tend(known_kinds=frozenset())).then_nothing()
+
+
+def test_a_wait_is_ended_by_whoever_comes_by_and_once() -> None:
+    """[WAIT-3] [UPKEEP-1]"""
+    story = HELD.given(park(after=("a", "b"), until_ms=500))
+    story.when(tend(ended=frozenset({"a"}))).then_nothing()
+    both = tend(ended=frozenset({"a", "b"}))
+    story.when(both).then(e.Unblocked("w", "tasks")).when(both).then_nothing()
+    story.when(both, now_ms=500).then(e.Unblocked("w", "tasks"))
+    story.when(tend(), now_ms=500).then(e.Unblocked("w", "time"))
 
 
 def test_who_holds_an_undo_is_not_disturbed() -> None:

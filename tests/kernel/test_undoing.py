@@ -22,6 +22,7 @@ from tests.kernel.making import (
     fail,
     fail_undo,
     finish,
+    give_up,
     leased,
     quarantine,
     register,
@@ -99,6 +100,22 @@ def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() 
 def test_the_caller_may_say_when_the_undo_is_due_again() -> None:
     """[ATTEMPT-4]"""
     UNDOING_TWO.when(fail_undo("u2", run_at_ms=700)).then(e.CompensationFailed("u2", 2, ERROR, 700))
+
+
+def test_a_delay_that_is_asked_for_is_the_least_for_an_undo_too() -> None:
+    """[ATTEMPT-4]"""
+    for asked_ms, run_at_ms in ((0, 60), (11, 61)):
+        asked = fail_undo("u2", retry_after_ms=asked_ms)
+        UNDOING_TWO.when(asked, now_ms=50).then(e.CompensationFailed("u2", 2, ERROR, run_at_ms))
+
+
+def test_an_undo_may_be_given_up_and_names_what_is_left() -> None:
+    """[COMP-6]"""
+    story = UNDOING_TWO.given(finish("u2"))
+    ended = story.when(give_up(2)).then(e.Quarantined("broken", "it broke", ERROR, ("u1",), 2, "give_up"))
+    ended.when(give_up(2)).then_repeat(7)
+    assert ended.task is not None
+    assert ended.task.outcome == "failed"
 
 
 def test_the_delay_of_an_undo_doubles_with_its_own_failures() -> None:

@@ -1,4 +1,4 @@
-"""register, retry, complete, fail: what the holder of a lease for forward work may say."""
+"""register, retry, complete, fail, give_up: what the holder of a lease for forward work may say."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.kernel.making import (
     fail,
     fail_undo,
     finish,
+    give_up,
     leased,
     register,
     registered,
@@ -110,6 +111,17 @@ def test_a_retry_counts_the_failure_and_says_when_the_next_attempt_is_due() -> N
 def test_the_caller_may_say_when_the_next_attempt_is_due() -> None:
     """[ATTEMPT-4]"""
     given(create(), acquire()).when(try_again(run_at_ms=5_000)).then(e.Retried(1, ERROR, "attempt", 5_000))
+
+
+def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_before_it() -> None:
+    """[ATTEMPT-4]"""
+    held = given(create(UNDO, transient_max=None), acquire())
+    budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
+    for budget in budgets:
+        for asked_ms, run_at_ms in ((0, 60), (10, 60), (11, 61), (5_000, 5_050)):
+            asked = try_again(budget=budget, retry_after_ms=asked_ms)
+            held.when(asked, now_ms=50).then(e.Retried(1, ERROR, budget, run_at_ms))
+    held.when(try_again(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, ERROR, "attempt", 7))
 
 
 def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> None:
@@ -311,6 +323,33 @@ def test_a_worker_that_was_asked_to_stop_may_still_fail() -> None:
     given(create(UNDO), acquire(), cancel()).when(fail()).then(
         e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail")
     )
+
+
+# --- give_up ---------------------------------------------------------------------------------------------------------
+
+
+def test_whoever_gives_up_leaves_the_task_to_a_human_with_what_it_owes() -> None:
+    """[COMP-6]"""
+    story = given(create(UNDO), acquire(), register(LATER_UNDO))
+    ended = story.when(give_up()).then(e.Quarantined("broken", "it broke", ERROR, ("u1", "u2"), 1, "give_up"))
+    assert ended.task is not None
+    assert (ended.task.state, ended.task.lease, ended.task.code) == (State.QUARANTINED, None, "broken")
+
+
+def test_giving_up_needs_no_compensation_and_goes_before_a_requested_cancel() -> None:
+    """[COMP-3] [CANCEL-2]"""
+    given(create(), acquire(), cancel()).when(give_up()).then(
+        e.Quarantined("broken", "it broke", ERROR, (), 1, "give_up")
+    )
+
+
+def test_giving_up_twice_is_a_repeat_and_a_late_holder_gives_nothing_up() -> None:
+    """[REPEAT-5] [FENCE-2]"""
+    held = given(create(UNDO), acquire())
+    held.given(give_up()).when(give_up()).then_repeat(3)
+    held.given(complete()).when(give_up()).then_refused(LeaseLost)
+    held.given(release(), acquire("bob")).when(give_up()).then_refused(LeaseLost, fence=1, current=2)
+    held.when(give_up(), epoch=1).then_refused(LeaseLost)
 
 
 def test_expiries_and_releases_are_no_failures() -> None:

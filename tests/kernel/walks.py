@@ -95,6 +95,10 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
     """One of the things that somebody with eyes would ask now; most of them lead on rather than to the end."""
     if task is None or task.is_terminal:
         return make.note()
+    if task.waiting is not None:
+        # Whatever it is for: a signal of that name, an end, or time.
+        ended = frozenset(task.waiting.after)
+        return make.signal(task.waiting.signal or "go") if number % 2 else make.tend(ended=ended)
     if task.state is State.PENDING:
         return make.acquire(ttl_ms=10)
     if task.lease is None:
@@ -109,6 +113,13 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
             make.beat(),
             make.register(COMPENSATIONS[1]),
             make.register(COMPENSATIONS[2]),
+            make.complete_step(),
+            make.complete_step("s2"),
+            make.put_artifact(),
+            make.signal(),
+            make.park(f"w{len(task.waits)}", signal="go"),
+            make.park(f"w{len(task.waits)}", after=("a", "b")),
+            make.park(f"w{len(task.waits)}", until_ms=1_030),
             make.cancel(),
             make.fail(),
             make.fail(COMPENSATIONS[2]),
@@ -176,6 +187,14 @@ def commands() -> st.SearchStrategy[c.Command]:
     kinds = st.frozensets(st.sampled_from(("remove", "close")))
     brought = st.lists(st.sampled_from(COMPENSATIONS), max_size=3).map(tuple)
     purpose = st.sampled_from(("work", "undo"))
+    ended = st.frozensets(st.sampled_from(("a", "b")))
+    names, words = st.sampled_from(("w0", "w1", "w2")), st.sampled_from(("go", "stop"))
+    retry_after_ms = st.sampled_from((None, 0, 500))
+    parks = st.one_of(
+        st.fixed_dictionaries({"signal": words}),
+        st.fixed_dictionaries({"after": st.sampled_from((("a",), ("a", "b"), ("t",))), "ended": ended}),
+        st.fixed_dictionaries({"until_ms": st.sampled_from((0, 1_030, 5_000))}),
+    )
     seen = st.none() | st.builds(Seen, st.just(0), st.just(0), st.integers(0, 100))
     return st.one_of(
         st.builds(c.Acquire, **task, owner=st.sampled_from(("ann", "bob")), ttl_ms=ttl_ms, purpose=purpose),
@@ -190,7 +209,20 @@ def commands() -> st.SearchStrategy[c.Command]:
             budget=st.sampled_from(("attempt", "transient", "quota")),
             jitter=jitter,
             run_at_ms=run_at_ms,
+            retry_after_ms=retry_after_ms,
         ),
+        st.builds(c.CompleteStep, **held, name=st.sampled_from(("s1", "s2")), result=st.none() | st.integers()),
+        st.builds(
+            c.PutArtifact,
+            **held,
+            name=st.sampled_from(("log", "report")),
+            digest=st.sampled_from(("ab" * 32, "cd" * 32)),
+            size_bytes=st.just(3),
+            media_type=st.just("text/plain"),
+        ),
+        st.builds(lambda name, wait: c.Park(task="t", fence=0, name=name, **wait), names, parks),
+        st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
+        st.builds(c.GiveUp, **held, error=error),
         st.builds(c.Complete, **held, result=st.none() | st.integers()),
         st.builds(c.Fail, **held, error=error, compensations=brought, waiver=st.sampled_from((None, "harmless"))),
         st.builds(c.FinishCompensation, **held, compensation=id),
@@ -199,7 +231,8 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.builds(c.Quarantine, **task, reason=st.just("odd"), code=st.sampled_from(("operator", "audit"))),
         st.builds(c.Note, **task, text=st.text(max_size=3), settles=st.lists(id, max_size=2).map(tuple)),
         st.builds(c.Waive, **task, compensation=id, reason=st.just("gone")),
-        st.builds(c.Tend, **task, seen=seen, unknown_kinds=kinds, overdue=st.booleans()),
+        st.builds(c.Tend, **task, seen=seen, unknown_kinds=kinds, overdue=st.booleans(), ended=ended),
+        st.builds(c.Tend, **task, known_kinds=kinds, ended=ended),
         creations(),
     )
 

@@ -43,6 +43,10 @@ undo_kinds = st.sampled_from([None, None, ["remove"], ["remove", "close"]])
 values = st.sampled_from([None, {"n": 1}, "text", [1, 2.5, None]])
 texts = st.sampled_from(["one reason", "another reason"])
 budgets = st.sampled_from(["attempt", "transient", "quota"])
+names = st.sampled_from(["w1", "w2", "w3", "w4"])
+words = st.sampled_from(["go", "go", "stop"])
+contents = st.sampled_from([b"", b"\x00\xff", b"some text"])
+retry_afters = st.sampled_from([None, None, 0, 5 * TTL_MS])
 picks = st.integers(0, 9)
 creations = st.fixed_dictionaries(
     {"kind": st.sampled_from(["build", "test"]), "queue": st.sampled_from(["left", "right"])},
@@ -55,6 +59,7 @@ creations = st.fixed_dictionaries(
         "waive_compensation": st.just("it has no effects"),
         "tags": st.just({"team": "red"}),
         "request": requests,
+        "inputs": st.sampled_from([{"spec": b"some text"}, {"spec": b"", "more": b"\x00\xff"}]),
     },
 )
 
@@ -66,6 +71,11 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "cancel": lambda batch, id, _: batch.cancel(id),
     "heartbeat": lambda batch, _, lease: batch.heartbeat(lease, progress="half"),
     "register": lambda batch, _, lease: batch.register(lease, UNDOS[1]),
+    "step": lambda batch, _, lease: batch.step(lease, "w1", "together"),
+    "put_artifact": lambda batch, _, lease: batch.put_artifact(lease, "w1", b"together"),
+    "park for tasks": lambda batch, id, lease: batch.park(lease, "w1", after=[id]),
+    "park for a signal": lambda batch, _, lease: batch.park(lease, "w2", "go"),
+    "signal": lambda batch, id, _: batch.signal(id, "go", "together"),
     "complete": lambda batch, _, lease: batch.complete(lease, "together"),
     "release": lambda batch, _, lease: batch.release(lease),
     "fail": lambda batch, _, lease: batch.fail(lease, "no way on", UNDOS),
@@ -75,6 +85,10 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
 LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "heartbeat": lambda lease: lease.heartbeat(progress="late"),
     "register": lambda lease: lease.register(UNDOS[0]),
+    "step": lambda lease: lease.step("w1", "late"),
+    "put_artifact": lambda lease: lease.put_artifact("w1", b"late"),
+    "park": lambda lease: lease.park("w1", "go"),
+    "give_up": lambda lease: lease.give_up("late"),
     "release": lambda lease: lease.release("late"),
     "retry": lambda lease: lease.retry("late"),
     "complete": lambda lease: lease.complete("late"),
@@ -85,12 +99,14 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 
 # Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
 VERBS: Final = (
-    "acquire", "acquire_undo", "batch", "cancel", "claim", "claim_undo", "compensation_done", "compensation_failed",
-    "complete", "create", "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "note",
-    "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt", "retry quota",
-    "retry as new", "retry transient", "settle and claim", "wait", "waive",
+    "acquire", "acquire_undo", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
+    "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "give up", "heartbeat",
+    "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
+    "put artifact", "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt",
+    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result", "wait",
+    "wait end", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",
-    "lease_held", "lease_lost", "not_found", "terminal_task", "wrong_state",
+    "lease_held", "lease_lost", "not_found", "rejected", "terminal_task", "wait_over", "wrong_state",
 )  # fmt: skip

@@ -10,6 +10,7 @@ leaving one out lets exactly its own violations pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -177,6 +178,71 @@ def _handed_over(log: Sequence[Recorded]) -> Found:
             yield heir, "it inherits what nobody has handed over"
 
 
+def _steps(log: Sequence[Recorded]) -> Found:
+    """[STEP-1] A step is recorded once per task, however many leases there are."""
+    for stream in _tasks(log):
+        first: dict[str, Recorded] = {}
+        for event in stream:
+            if isinstance(event.event, e.StepCompleted):
+                name = event.event.name
+                if name in first:
+                    yield event, f"the step {name!r} is on record at version {first[name].version}"
+                first.setdefault(name, event)
+
+
+def _waits(log: Sequence[Recorded]) -> Found:
+    """[WAIT-1] Nobody leases a task for work that waits; a wait begins once under its name, and ends at most once."""
+    for stream in _tasks(log):
+        begun: set[str] = set()
+        open_: str | None = None
+        for event in stream:
+            now = event.event
+            if isinstance(now, e.Parked):
+                if open_ is not None or now.name in begun:
+                    yield event, f"it waits under {open_!r} already" if open_ else f"the wait {now.name!r} was begun"
+                begun.add(now.name)
+                open_ = now.name
+            elif isinstance(now, e.Unblocked):
+                if now.wait != open_:
+                    yield event, f"the wait {now.wait!r} is over, and open is {open_ or 'none'}"
+                open_ = None
+            elif isinstance(now, e.Leased) and open_ is not None:
+                yield event, f"its wait {open_!r} is not over"
+            elif _ends_work(now):
+                open_ = None
+
+
+def _signals(log: Sequence[Recorded]) -> Found:
+    """[WAIT-2] A wait takes a signal of its name, the oldest that was sent and that no other has taken."""
+    for stream in _tasks(log):
+        kept: list[tuple[int, str]] = []
+        wanted: str | None = None
+        for event in stream:
+            now = event.event
+            if isinstance(now, e.Signalled):
+                kept.append((event.version, now.name))
+            elif isinstance(now, e.Parked):
+                wanted = now.signal
+            elif isinstance(now, e.Unblocked) and now.by == "signal":
+                oldest = next((one for one in kept if one[1] == wanted), None)
+                if oldest is None or oldest[0] != now.signal_version:
+                    yield event, f"it takes the signal at version {now.signal_version}, and next was {oldest or 'none'}"
+                kept = [one for one in kept if one[0] != now.signal_version]
+
+
+def _blobs(log: Sequence[Recorded]) -> Found:
+    """[BLOB-1] Bytes are named by a SHA-256 in hex, which means as many bytes wherever it stands."""
+    sizes: dict[str, int] = {}
+    for event in log:
+        now = event.event
+        named = now.inputs if isinstance(now, e.Created) else (now,) if isinstance(now, e.ArtifactPut) else ()
+        for one in named:
+            if not _SHA_256.fullmatch(one.digest):
+                yield event, f"{one.digest!r} is no SHA-256 in hex"
+            elif sizes.setdefault(one.digest, one.size_bytes) != one.size_bytes:
+                yield event, f"{one.digest} is said to be {one.size_bytes} bytes, and was {sizes[one.digest]} before"
+
+
 PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "dense": _dense,
     "fenced": _fenced,
@@ -185,6 +251,10 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "settled": _settled,
     "in_reverse": _in_reverse,
     "handed_over": _handed_over,
+    "steps": _steps,
+    "waits": _waits,
+    "signals": _signals,
+    "blobs": _blobs,
 }
 
 
@@ -242,13 +312,17 @@ _HELD: Final = (
     e.Heartbeat,
     e.Released,
     e.LeaseExpired,
+    e.StepCompleted,
+    e.ArtifactPut,
     e.CompensationRegistered,
     e.Retried,
+    e.Parked,
     e.CompensationDone,
     e.CompensationFailed,
     e.Completed,
 )
-_ENDINGS: Final = (e.Released, e.LeaseExpired, e.Parked, e.Retried, e.CompensationFailed, e.Compensated, e.Completed)
+_ENDINGS: Final = (e.Released, e.LeaseExpired, e.Retried, e.Parked, e.CompensationFailed, e.Compensated, e.Completed)
+_SHA_256: Final = re.compile("[0-9a-f]{64}")
 
 
 def _needs_lease(event: e.Recordable) -> bool:
@@ -261,6 +335,10 @@ def _ends_lease(event: e.Recordable) -> bool:
     return isinstance(event, _ENDINGS) or (
         isinstance(event, e.Failed | e.Cancelled | e.Quarantined) and event.fence is not None
     )
+
+
+def _ends_work(event: e.Recordable) -> bool:
+    return isinstance(event, e.Failed | e.Cancelled) or _ends_task(event)
 
 
 def _ends_task(event: e.Recordable) -> bool:

@@ -26,14 +26,9 @@ try:
     )
 
     from sagalog.testing import draws
-    from sagalog.testing.runs import Run
+    from sagalog.testing.waits import RecordingRun, holds_work
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
-
-
-def holds_work(machine: Any) -> bool:
-    """Whether somebody holds a lease for forward work."""
-    return bool(machine.pair.living("work"))
 
 
 def holds_undo(machine: Any) -> bool:
@@ -41,8 +36,11 @@ def holds_undo(machine: Any) -> bool:
     return bool(machine.pair.living("undo"))
 
 
-class StoreMachine(Run):
-    """The rules. `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs."""
+class StoreMachine(RecordingRun):
+    """The rules, beside those of recording and waiting.
+
+    `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
+    """
 
     # --- what callers do --------------------------------------------------------------------------------------
 
@@ -144,11 +142,11 @@ class StoreMachine(Run):
             self.with_lease("complete", pick, lambda lease: lease.complete(value), "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, error=draws.texts, budget=draws.budgets, delay=draws.delays)
-    def retry(self, pick: int, error: str, budget: Any, delay: int | None) -> None:
+    @rule(pick=draws.picks, error=draws.texts, budget=draws.budgets, delay=draws.delays, after_ms=draws.retry_afters)
+    def retry(self, pick: int, error: str, budget: Any, delay: int | None, after_ms: int | None) -> None:
         """Fail for now."""
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
-        self.with_lease(f"retry {budget}", pick, lambda lease: lease.retry(error, run_at_ms, budget), "work")
+        self.with_lease(f"retry {budget}", pick, lambda lease: lease.retry(error, run_at_ms, budget, after_ms), "work")
 
     @precondition(holds_work)
     @rule(pick=draws.picks, reason=draws.texts, undos=draws.undos, waiver=st.none() | draws.texts)
@@ -221,10 +219,16 @@ class StoreMachine(Run):
         id = self.task(pick, *states)
         self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request))
 
-    @rule(limit=st.none() | st.integers(1, 2), unknown=st.sampled_from([(), (), ("close",)]))
-    def recover(self, limit: int | None, unknown: tuple[str, ...]) -> None:
-        """All upkeep."""
-        self.run("recover", lambda side: side.engine.recover(limit, unknown), crashes=False)
+    @rule(
+        limit=st.none() | st.integers(1, 2),
+        unknown=st.sampled_from([(), (), ("close",)]),
+        known=st.sampled_from([None, None, ["remove"], ["remove", "close"]]),
+        queues=st.none() | draws.queues,
+    )
+    def recover(self, limit: int | None, unknown: tuple[str, ...], **given: Any) -> None:
+        """All upkeep, everywhere or in some queues."""
+        known = given.pop("known")
+        self.run("recover", lambda side: side.engine.recover(limit, unknown, known_kinds=known, **given), crashes=False)
 
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(commands=st.lists(st.tuples(st.sampled_from(sorted(draws.BATCHED)), draws.picks), max_size=4))

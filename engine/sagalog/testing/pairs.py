@@ -138,11 +138,22 @@ class Pair:
 
     def audit(self) -> None:
         """Both are sound, and the history breaks no property."""
+        self._compare_recorded()
         for side in (self.real, self.oracle):
             report = side.engine.verify()
             assert report.ok, report.faults
         violations = check(self.real_log())
         assert not violations, explain(violations)
+
+    def _compare_recorded(self) -> None:
+        """Results, bytes and what waits came to: of all tasks, read by name."""
+        real, oracle = self.real.engine, self.oracle.engine
+        for task in oracle.find():
+            reads = [("step_result", name) for name in task.steps] + [("wait_end", name) for name in task.waits]
+            reads += [("artifact", name) for name in task.artifacts] + [("input", one.name) for one in task.inputs]
+            for verb, name in reads:
+                found, expected = getattr(real, verb)(task.id, name), getattr(oracle, verb)(task.id, name)
+                assert found == expected, f"{verb} {task.id} {name}: the store says {found!r} and not {expected!r}"
 
     def close(self) -> None:
         """Close both."""

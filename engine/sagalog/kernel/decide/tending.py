@@ -92,9 +92,8 @@ def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Exp
 def _give_up_undo(task: TaskFold, command: c.Tend, now_ms: int) -> Events:
     """[UNDO-2] Quarantine what nobody knows how to undo, or what nobody came for in the policy's time."""
     owed = {task.compensations[id].kind for id in task.owed()}
-    unknown = sorted(owed & command.unknown_kinds)
-    if command.known_kinds is not None:
-        unknown = sorted(owed - command.known_kinds)
+    known = owed if command.known_kinds is None else owed & command.known_kinds
+    unknown = sorted(owed - (known - command.unknown_kinds))
     if unknown:
         return (quarantined(task, "unknown_compensation", f"nobody knows the compensation kinds {unknown}"),)
     wait_ms = policy_of(task).undo_wait_ms

@@ -59,9 +59,16 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
 
 
 def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) -> Decision:
-    """A signal, kept; a wait of its name that stands takes it in the same commit. [WAIT-2]"""
+    """A signal, kept; a wait of its name that stands takes it in the same commit. [WAIT-2]
+
+    What is taken at once is not kept, and ends something: it always fits, so no wait is for ever. [LIFE-2] [BOUND-2]
+    """
     task = existing(task, command.task)
     in_place(task, "signalled", "signal")
+    signalled = e.Signalled(name=command.name, data=command.data)
+    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), frozenset(), now_ms)
+    if task.waiting is not None and task.waiting.signal == command.name:
+        return (signalled, *ends)
     require_room(task, "signal")
     if len(task.signals) >= SIGNALS_MAX:
         raise OverBound(
@@ -71,8 +78,7 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
             bound="signals",
             maximum=SIGNALS_MAX,
         )
-    signalled = e.Signalled(name=command.name, data=command.data)
-    return (signalled, *end_of_wait(evolve(task, signalled, task.version + 1, now_ms), frozenset(), now_ms))
+    return (signalled, *ends)
 
 
 def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int) -> Events:

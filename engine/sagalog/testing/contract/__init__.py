@@ -14,7 +14,9 @@ from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.leases import LeaseContract
+from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.recording import RecordingContract
 from sagalog.testing.contract.repeats import RepeatContract
 from sagalog.testing.contract.snapshots import SnapshotContract
 from sagalog.testing.contract.subscribing import SubscribeContract
@@ -31,7 +33,9 @@ __all__ = [
     "Contract",
     "HandleContract",
     "LeaseContract",
+    "ParkingContract",
     "ProjectionContract",
+    "RecordingContract",
     "RepeatContract",
     "SnapshotContract",
     "StoreContract",
@@ -48,7 +52,9 @@ class StoreContract(
     AppendingContract,
     LeaseContract,
     ClaimContract,
+    ParkingContract,
     WaitContract,
+    RecordingContract,
     UndoContract,
     SuccessorContract,
     UpkeepContract,

@@ -134,3 +134,20 @@ class UnreadableContract(Contract):
                 batch.note("new", "seen")
 
         assert self.refused(UnknownEvent, run).command == 1
+
+    def test_an_unreadable_task_holds_up_who_waits_for_it_and_nobody_else(self) -> None:
+        """[WAIT-3] A wait that has a time ends by it."""
+        self.create("new", "other", "a", "b", "c")
+        for task, until_ms in (("a", None), ("b", self.clock.now_ms() + 300)):
+            self.acquire(task).park("w", after=["new", "other"], until_ms=until_ms)
+        self.acquire("c").park("w", after="other")
+        old, new = self.plant("new", PLANTED["field"])
+        self.engine.cancel("other")
+        assert ids(self.claim(limit=3)) == ["c"]
+        self.clock.advance(300)
+        assert [one.task for one in self.engine.recover()] == ["b"]
+        self.change_event(new, old)
+        self.engine.rebuild()
+        self.engine.cancel("new")
+        assert ids(self.claim(limit=3)) == ["a", "b"]
+        self.sound()

@@ -1,0 +1,101 @@
+"""The rules of a random run by which holders record steps and artifacts, and tasks wait: part of `machine`.
+
+Rule: as in `machine`, a rule draws a command and hands it to the pair. A wait is drawn from few names, so that runs
+meet one that is over, and from the tasks of the run, so that they meet ends, circles and what nobody has created.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from sagalog.testing import draws
+from sagalog.testing.runs import Run
+
+
+def holds_work(machine: Any) -> bool:
+    """Whether somebody holds a lease for forward work."""
+    return bool(machine.pair.living("work"))
+
+
+class RecordingRun(Run):
+    """The rules of recording and waiting."""
+
+    @precondition(holds_work)
+    @rule(pick=draws.picks, name=draws.names, value=draws.values)
+    def step(self, pick: int, name: str, value: Any) -> None:
+        """Put a step on record, or say once more what it came to."""
+        self.with_lease("step", pick, lambda lease: lease.step(name, value), "work")
+
+    @precondition(lambda self: self.pair.living())
+    @rule(pick=draws.picks, name=draws.names, data=draws.contents, undo=st.booleans())
+    def put_artifact(self, pick: int, name: str, data: bytes, undo: bool) -> None:
+        """Put an artifact, or another in its place."""
+        purpose = "undo" if undo else "work"
+        self.with_lease("put artifact", pick, lambda lease: lease.put_artifact(name, data, "text/plain"), purpose)
+
+    @precondition(holds_work)
+    @rule(pick=draws.picks, name=draws.names, signal=draws.words, delay=draws.delays)
+    def park_for_signal(self, pick: int, name: str, signal: str, delay: int | None) -> None:
+        """Wait for a signal, perhaps for so long."""
+        until_ms = None if delay is None else self.pair.clock.now_ms() + delay
+        self.with_lease("park for a signal", pick, lambda lease: lease.park(name, signal, until_ms=until_ms), "work")
+
+    @precondition(holds_work)
+    @rule(pick=draws.picks, name=draws.names, others=st.lists(draws.picks, min_size=1, max_size=2), delay=draws.delays)
+    def park_for_tasks(self, pick: int, name: str, others: list[int], delay: int | None) -> None:
+        """Wait for other tasks of the run, whatever has become of them."""
+        until_ms = None if delay is None else self.pair.clock.now_ms() + delay
+        after = [self.task(other, "pending", "running") for other in others]
+        self.with_lease("park for tasks", pick, lambda lease: lease.park(name, None, after, until_ms), "work")
+
+    @precondition(holds_work)
+    @rule(pick=draws.picks, name=draws.names, ms=st.sampled_from(draws.WAITS))
+    def park_for_time(self, pick: int, name: str, ms: int) -> None:
+        """Sleep."""
+        until_ms = self.pair.clock.now_ms() + ms
+        self.with_lease("park for a time", pick, lambda lease: lease.park(name, until_ms=until_ms), "work")
+
+    @rule(owner=draws.owners, name=draws.names, circle=st.booleans(), end=st.sampled_from(["cancel", "note", "look"]))
+    def wait_for_one_another(self, owner: str, name: str, circle: bool, end: str) -> None:
+        """The long way to a wait for another task, in one rule; then that one ends, or waits in its turn."""
+        waiter = self.new_id()
+        other = f"{waiter}-other"
+        specs = [{"kind": "build", "id": id, "queue": "left"} for id in (waiter, other)]
+        self.run("create_many", lambda side: side.engine.create_many(specs))
+        given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS}
+        if self.run("acquire", lambda side: side.engine.acquire(waiter, **given)):
+            self.with_lease("park for tasks", 0, lambda lease: lease.park(name, None, [other]), "work")
+        if circle and self.run("acquire", lambda side: side.engine.acquire(other, **given)):
+            self.with_lease("park for tasks", 0, lambda lease: lease.park(name, None, [waiter]), "work")
+        if end != "look":
+            self.run("cancel", lambda side: side.engine.cancel(other, now=True))
+        if end == "note":
+            self.run("note", lambda side: side.engine.note(waiter, "seen"))
+        self.run("claim", lambda side: side.engine.claim("left", limit=2, **given))
+
+    @rule(pick=draws.picks, name=draws.words, value=draws.values, request=draws.requests)
+    def signal(self, pick: int, name: str, value: Any, request: str | None) -> None:
+        """Tell a task something, mostly one that waits for it."""
+        waits = [fold.id for fold in self.pair.memory.folds.values() if fold.waiting is not None]
+        id = waits[-1 - pick % len(waits)] if waits and pick < 6 else self.task(pick, "pending", "running")
+        self.run("signal", lambda side: side.engine.signal(id, name, value, request=request))
+
+    @precondition(lambda self: self.pair.living())
+    @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans())
+    def give_up(self, pick: int, reason: str, undo: bool) -> None:
+        """Say that a human must look; seldom, since it ends the task."""
+        if pick < 10:
+            self.with_lease("give up", pick, lambda lease: lease.give_up(reason), "undo" if undo else "work")
+
+    @rule(pick=draws.picks, name=draws.names)
+    def read_what_was_recorded(self, pick: int, name: str) -> None:
+        """Results, bytes, and what a wait came to."""
+        waited = [fold.id for fold in self.pair.memory.folds.values() if name in fold.waits]
+        id = waited[-1] if waited and pick < 5 else self.task(pick)
+        self.run("wait end", lambda side: side.engine.wait_end(id, name), crashes=False)
+        self.run("step result", lambda side: side.engine.step_result(id, name), crashes=False)
+        self.run("artifact", lambda side: side.engine.artifact(id, name), crashes=False)
+        self.run("input", lambda side: side.engine.input(id, "spec"), crashes=False)
