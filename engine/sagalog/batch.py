@@ -92,6 +92,7 @@ class Batch:
 
     def create(
         self,
+        /,
         kind: str,
         payload: Any = None,
         *,
