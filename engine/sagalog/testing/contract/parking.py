@@ -6,7 +6,17 @@ task meanwhile, and no wait is forgotten.
 
 from __future__ import annotations
 
-from sagalog.errors import Blocked, Conflict, InvalidValue, LeaseLost, NotFound, OverBound, TerminalTask, WaitOver
+from sagalog.errors import (
+    Blocked,
+    Conflict,
+    InvalidValue,
+    LeaseLost,
+    NotFound,
+    OverBound,
+    Rejected,
+    TerminalTask,
+    WaitOver,
+)
 from sagalog.kernel.bounds import AFTER_MAX, SIGNALS_MAX, UPKEEP_LIMIT
 from sagalog.kernel.values import Compensation
 from sagalog.reading import WaitOutcome
@@ -333,6 +343,45 @@ class ParkingContract(WaitContract):
         again.release()
         self.refused(LeaseLost, lease.park, "another", signal="go")
         assert self.engine.wait_end("a", "w") == WaitOutcome("w", "signal", 1)
+
+    def test_whoever_repeats_or_is_late_is_told_so_whatever_the_other_tasks_do(self) -> None:
+        """[REPEAT-5] [FENCE-2] [WAIT-4]"""
+        self.create("a", "b")
+        lease = self.acquire("a")
+        parked = lease.park("w", after="b", until_ms=self.clock.now_ms())
+        self.park("b", after="a")
+        assert self.writes_nothing(lease.park, "w", after="b", until_ms=self.clock.now_ms()) == parked
+        self.refused(Conflict, lease.park, "w", after="nobody")
+        again = self.acquire("a")
+        self.refused(WaitOver, again.park, "w", after="b")
+        self.refused(Rejected, again.park, "circle", after="b")
+        again.release()
+        self.refused(LeaseLost, lease.park, "w", after="b")
+        self.refused(LeaseLost, lease.park, "w", after="nobody")
+        self.sound()
+
+    def test_tasks_do_not_wait_for_one_another_in_a_circle(self) -> None:
+        """[WAIT-4] However long it is, and though it is closed within one commit."""
+        names = ["a", "b", "c", "d"]
+        self.create(*names)
+        self.park("a", after="b")
+        self.park("b", after=["c", "d"])
+        leases = [self.acquire(task) for task in ("c", "d")]
+        self.refused(Rejected, leases[0].park, "w", after="a")
+        self.refused(Rejected, leases[0].park, "w", after="c")
+
+        def at_once() -> None:
+            with self.engine.batch() as batch:
+                batch.park(leases[0], "w", after=["d"])
+                batch.park(leases[1], "w", after=["c"])
+
+        assert self.refused(Rejected, at_once).fields["command"] == 1
+        for lease in leases:
+            lease.complete()
+        [lease] = self.claim(limit=4)
+        lease.complete()
+        assert ids(self.claim(limit=4)) == ["a"]
+        self.sound()
 
     def test_a_wait_is_for_one_thing(self) -> None:
         self.create("a", "b")
