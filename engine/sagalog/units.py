@@ -213,9 +213,10 @@ class _Desk:
         """As `carry_out`, for a step whose request, if any, is known to be new."""
         command = step.command
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
-        if isinstance(command, c.Park) and command.after:
-            command = self._with_ended(command)
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
+        if isinstance(command, c.Park) and command.after and not isinstance(decision, Repeat):
+            # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
+            decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
         if isinstance(command, c.Fail) and task is not None:
             self._compare_registered(task, command.compensations)
         if isinstance(command, c.RetryAsNew) and task is not None:

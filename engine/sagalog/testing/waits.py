@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from sagalog.testing import draws
+from sagalog.testing.pairs import Side
 from sagalog.testing.runs import Run
 
 
@@ -75,6 +76,29 @@ class RecordingRun(Run):
         if end == "note":
             self.run("note", lambda side: side.engine.note(waiter, "seen"))
         self.run("claim", lambda side: side.engine.claim("left", limit=2, **given))
+
+    @rule(owner=draws.owners, name=draws.names, first=st.booleans(), delay=draws.delays)
+    def park_and_end_in_one_batch(self, owner: str, name: str, first: bool, delay: int | None) -> None:
+        """A wait and the end that it is for in one commit, whichever stream is written first."""
+        waiter = self.new_id()
+        other = f"{waiter}-other"
+        specs = [{"kind": "build", "id": id, "queue": "left"} for id in (waiter, other)]
+        self.run("create_many", lambda side: side.engine.create_many(specs))
+        given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS}
+        if not self.run("acquire", lambda side: side.engine.acquire(waiter, **given)):
+            return
+        place = self.pair.living("work")[0]
+        until_ms = None if delay is None else self.pair.clock.now_ms() + delay
+
+        def batch(side: Side) -> Any:
+            with side.engine.batch() as batch:
+                if first:
+                    batch.note(other, "nearly there")
+                batch.park(side.leases[place], name, after=[other], until_ms=until_ms)
+                batch.cancel(other)
+            return batch.results
+
+        self.run("batch", batch)
 
     @rule(pick=draws.picks, name=draws.words, value=draws.values, request=draws.requests)
     def signal(self, pick: int, name: str, value: Any, request: str | None) -> None:

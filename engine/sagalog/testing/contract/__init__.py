@@ -9,6 +9,7 @@ imported, time passes only through a ManualClock, and nothing sleeps. What a sto
 """
 
 from sagalog.testing.contract.appending import AppendingContract
+from sagalog.testing.contract.awaiting import AwaitingContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.claims import ClaimContract
@@ -28,6 +29,7 @@ from sagalog.testing.contract.waiting import WaitContract
 
 __all__ = [
     "AppendingContract",
+    "AwaitingContract",
     "BatchContract",
     "ClaimContract",
     "Contract",
@@ -53,6 +55,7 @@ class StoreContract(
     LeaseContract,
     ClaimContract,
     ParkingContract,
+    AwaitingContract,
     WaitContract,
     RecordingContract,
     UndoContract,

@@ -104,6 +104,15 @@ class Contract:
         """Acquire with a plain owner and ttl, unless they are given."""
         return self.engine.acquire(task, owner=owner, ttl_ms=arguments.pop("ttl_ms", TTL_MS), **arguments)
 
+    def park(self, task: str, name: str = "w", **wait: Any) -> Task:
+        """Lease the task and park it."""
+        return self.acquire(task).park(name, **wait)
+
+    def came_to(self, task: str, name: str = "w") -> tuple[str, object] | None:
+        """By what a wait was ended, with the signal's data; None while it was not."""
+        end = self.engine.wait_end(task, name)
+        return None if end is None else (end.by, end.data)
+
     def get(self, task: str) -> Task:
         """A task that is there."""
         found = self.engine.get(task)

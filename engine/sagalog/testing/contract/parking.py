@@ -1,33 +1,20 @@
-"""Parking: a task that waits for a signal, for other tasks or for a time, and what ends its wait. [WAIT-1]
+"""Parking: a task that waits for a signal or a time, and what ends its wait. [WAIT-1] [WAIT-2]
 
 Rule: whatever comes first, the wait or what it waits for, the wait ends once, by whoever comes by; nobody leases the
-task meanwhile, and no wait is forgotten.
+task meanwhile.
 """
 
 from __future__ import annotations
 
 from sagalog.errors import Blocked, Conflict, InvalidValue, LeaseLost, NotFound, OverBound, TerminalTask, WaitOver
-from sagalog.kernel.bounds import AFTER_MAX, SIGNALS_MAX, UPKEEP_LIMIT
+from sagalog.kernel.bounds import AFTER_MAX, SIGNALS_MAX
 from sagalog.kernel.values import Compensation
 from sagalog.reading import WaitOutcome
-from sagalog.task import Task
-from sagalog.testing.contract.base import TTL_MS, ids
-from sagalog.testing.contract.waiting import WaitContract
-
-BOTH = ("parked", "unblocked")
+from sagalog.testing.contract.base import Contract, ids
 
 
-class ParkingContract(WaitContract):
+class ParkingContract(Contract):
     """Waits, and what ends them."""
-
-    def park(self, task: str, name: str = "w", **wait: object) -> Task:
-        """Lease the task and park it."""
-        return self.acquire(task).park(name, **wait)  # type: ignore[arg-type]
-
-    def ended(self, task: str, name: str = "w") -> tuple[str, object] | None:
-        """By what a wait was ended, with the signal's data."""
-        end = self.engine.wait_end(task, name)
-        return None if end is None else (end.by, end.data)
 
     # --- for a signal -----------------------------------------------------------------------------------------
 
@@ -42,7 +29,7 @@ class ParkingContract(WaitContract):
         self.refused(Blocked, self.acquire, "a")
         task = self.engine.signal("a", "go", {"by": "ann"})
         assert (task.waiting, task.waits, task.signals) == (None, ("w",), ())
-        assert self.ended("a") == ("signal", {"by": "ann"})
+        assert self.came_to("a") == ("signal", {"by": "ann"})
         assert ids(self.claim()) == ["a"]
         self.sound()
 
@@ -51,8 +38,8 @@ class ParkingContract(WaitContract):
         self.create("a")
         assert self.engine.signal("a", "go", 1).signals == ("go",)
         parked = self.park("a", signal="go")
-        assert (parked.waiting, self.ended("a")) == (None, ("signal", 1))
-        assert self.types("a")[-2:] == list(BOTH)
+        assert (parked.waiting, self.came_to("a")) == (None, ("signal", 1))
+        assert self.types("a")[-2:] == ["parked", "unblocked"]
         self.sound()
 
     def test_signals_are_taken_oldest_first_and_each_once(self) -> None:
@@ -63,10 +50,10 @@ class ParkingContract(WaitContract):
         self.engine.signal("a", "stop", 3)
         for name, data in (("first", 1), ("second", 2)):
             assert self.park("a", name, signal="go").waits[-1] == name
-            assert self.ended("a", name) == ("signal", data)
+            assert self.came_to("a", name) == ("signal", data)
         assert self.park("a", "third", signal="go").waiting is not None
         assert self.engine.signal("a", "go", 4).signals == ("stop",)
-        assert self.ended("a", "third") == ("signal", 4)
+        assert self.came_to("a", "third") == ("signal", 4)
         self.sound()
 
     def test_a_signal_of_another_name_is_kept_and_ends_nothing(self) -> None:
@@ -74,7 +61,7 @@ class ParkingContract(WaitContract):
         self.park("a", signal="go")
         assert self.engine.signal("a", "stop").waiting is not None
         assert self.engine.recover() == []
-        assert self.ended("a") is None
+        assert self.came_to("a") is None
 
     def test_a_signal_with_a_request_is_sent_once(self) -> None:
         """[REPEAT-4]"""
@@ -100,7 +87,7 @@ class ParkingContract(WaitContract):
         self.park("a", signal="go")
         self.refused(OverBound, self.engine.signal, "a", "noise")
         self.engine.signal("a", "go", "at last")
-        assert self.ended("a") == ("signal", "at last")
+        assert self.came_to("a") == ("signal", "at last")
 
     # --- for a time -------------------------------------------------------------------------------------------
 
@@ -116,13 +103,13 @@ class ParkingContract(WaitContract):
         self.clock.advance(1)
         assert [(one.task, one.events) for one in self.engine.recover(limit=1)] == [("a", ("unblocked",))]
         assert ids(self.claim(limit=2)) == ["a", "b"]
-        assert self.ended("a") == self.ended("b") == ("time", None)
+        assert self.came_to("a") == self.came_to("b") == ("time", None)
         self.sound()
 
     def test_a_sleep_that_is_over_already_is_over_at_once(self) -> None:
         self.create("a")
         assert self.park("a", until_ms=self.clock.now_ms()).waiting is None
-        assert self.ended("a") == ("time", None)
+        assert self.came_to("a") == ("time", None)
 
     def test_whichever_comes_first_ends_the_wait_and_a_late_signal_is_kept(self) -> None:
         self.create("a", "b")
@@ -130,150 +117,11 @@ class ParkingContract(WaitContract):
         self.park("b", after=["a"], until_ms=self.clock.now_ms() + 500)
         self.clock.advance(500)
         assert {one.task for one in self.engine.recover()} == {"a", "b"}
-        assert self.ended("a") == self.ended("b") == ("time", None)
+        assert self.came_to("a") == self.came_to("b") == ("time", None)
         assert self.engine.signal("a", "go").signals == ("go",)
         self.acquire("a").complete()
         assert self.engine.recover() == []
         self.sound()
-
-    # --- for other tasks --------------------------------------------------------------------------------------
-
-    def test_a_wait_for_tasks_is_over_once_all_have_ended_whatever_they_came_to(self) -> None:
-        """[WAIT-3]"""
-        self.create("a", "b", "c")
-        self.park("a", after=["b", "c", "b"])
-        self.acquire("b").complete()
-        assert ids(self.claim(limit=3)) == ["c"]
-        assert self.ended("a") is None
-        self.engine.quarantine("c", "odd")
-        assert [(one.task, one.events) for one in self.engine.recover()] == [("a", ("unblocked",))]
-        assert self.ended("a") == ("tasks", None)
-        assert ids(self.claim()) == ["a"]
-        self.sound()
-
-    def test_a_task_that_undoes_has_not_ended(self) -> None:
-        """[WAIT-3]"""
-        self.create("a")
-        self.create("b", compensations=[Compensation("remove", id="remove")])
-        self.park("a", after="b")
-        self.acquire("b").fail("no way on")
-        assert self.claim() == []
-        self.acquire("b", purpose="undo").compensation_done("remove")
-        assert ids(self.claim()) == ["a"]
-
-    def test_tasks_that_have_ended_before_count_at_once(self) -> None:
-        """[WAIT-3]"""
-        self.create("a", "b", "c")
-        self.engine.cancel("b")
-        assert self.park("a", after="b").waits == ("w",)
-        parked = self.park("a", "more", after=["b", "c"])
-        assert parked.waiting is not None
-        self.engine.cancel("c")
-        assert ids(self.claim()) == ["a"]
-
-    def test_an_end_in_the_same_batch_counts_in_whichever_order_it_is_said(self) -> None:
-        """[WAIT-3]"""
-        for together in (True, False):
-            for ends_first in (True, False):
-                waiter, other = (f"{name} {together} {ends_first}" for name in ("a", "b"))
-                self.create(waiter, other, queue="left")
-                held, holds = self.acquire(waiter), self.acquire(other)
-                with self.engine.batch(together=together) as batch:
-                    # Its stream is then the first that the commit writes.
-                    batch.note(other, "nearly there")
-                    if ends_first:
-                        batch.complete(holds)
-                    batch.park(held, "w", after=[other])
-                    if not ends_first:
-                        batch.complete(holds)
-                assert ids(self.claim("left")) == [waiter], (together, ends_first)
-                assert self.ended(waiter) == ("tasks", None)
-        self.sound()
-
-    def test_a_group_of_a_batch_parks_and_ends_as_one(self) -> None:
-        self.create("a", "b", "c")
-        held, other, late = (self.acquire(task) for task in ("a", "b", "c"))
-        late.complete()
-        with self.engine.batch(together=False) as batch:
-            with batch.group():
-                batch.step(held, "checkout")
-                batch.park(held, "w", after=["b"])
-                batch.complete(other)
-            with batch.group():
-                batch.signal("a", "go")
-                batch.give_up(late, "too late")
-        [done, refused] = batch.results
-        assert isinstance(done, tuple)
-        assert isinstance(refused, LeaseLost)
-        assert [type(one).__name__ for one in done] == ["Lease", "Task", "Task"]
-        assert (self.get("a").steps, self.get("a").signals) == (("checkout",), ())
-        assert ids(self.claim()) == ["a"]
-        self.sound()
-
-    def test_a_waiter_may_be_claimed_in_the_commit_in_which_the_awaited_one_ends(self) -> None:
-        """[WAIT-3] [UPKEEP-2]"""
-        self.create("a", "b")
-        self.park("a", after="b")
-        lease = self.acquire("b")
-        with self.engine.batch(together=False) as batch:
-            batch.complete(lease)
-            batch.claim("default", owner="bob", ttl_ms=TTL_MS)
-        [_, claimed] = batch.results
-        assert isinstance(claimed, list)
-        assert ids(claimed) == ["a"]
-        self.sound()
-
-    def test_a_write_to_who_waits_does_not_make_an_end_unseen(self) -> None:
-        """[WAIT-3] [LIFE-2] A remark, a signal, a waiver, between the end and the next upkeep."""
-        self.create("a", "b", compensations=[Compensation("remove", id="remove")])
-        self.park("a", after="b")
-        self.engine.cancel("b")
-        self.engine.note("a", "seen")
-        self.engine.signal("a", "go")
-        self.engine.waive("a", "remove", "gone already")
-        assert self.claimable_in_ms() == 0
-        assert ids(self.claim()) == ["a"]
-        self.sound()
-
-    def test_letting_in_what_is_due_does_not_make_an_end_unseen(self) -> None:
-        """[WAIT-3] [UPKEEP-2] However few tasks `recover` may touch."""
-        self.create(*(f"w{number}" for number in range(3)), "b", "c", "d")
-        self.park("w0", after=["b", "c"])
-        self.park("w1", after="b")
-        self.park("w2", after="b")
-        self.create("due", run_at_ms=self.clock.now_ms() + 1)
-        self.engine.cancel("b")
-        self.clock.advance(1)
-        assert [one.task for one in self.engine.recover(limit=1)] == ["w1"]
-        assert [one.task for one in self.engine.recover(limit=1)] == ["w2"]
-        assert self.engine.recover(limit=1) == []
-        self.engine.cancel("c")
-        assert [one.task for one in self.engine.recover(limit=1)] == ["w0"]
-        self.sound()
-
-    def test_upkeep_of_some_queues_is_not_held_up_by_others(self) -> None:
-        self.create("a", queue="left")
-        self.create("b", queue="right")
-        self.create("c", queue="left")
-        self.create("d", queue="right")
-        self.acquire("a")
-        self.clock.advance(1)
-        self.acquire("b")
-        for id in ("c", "d"):
-            self.park(id, until_ms=self.clock.now_ms() + 1)
-        self.clock.advance(TTL_MS)
-        found = [self.engine.recover(limit=1, queues="right")[0].task for _ in range(2)]
-        assert found == ["b", "d"]
-        assert self.engine.recover(queues="right") == []
-        assert [one.task for one in self.engine.recover()] == ["a", "c"]
-
-    def test_a_waiter_of_what_ends_as_new_waits_no_longer(self) -> None:
-        """[TERM-2] A successor is another task."""
-        self.create("a", "b")
-        self.park("a", after="b")
-        self.engine.cancel("b")
-        self.engine.retry_as_new("b")
-        assert ids(self.claim(limit=1)) == ["a"]
 
     # --- what comes between -----------------------------------------------------------------------------------
 
@@ -288,7 +136,7 @@ class ParkingContract(WaitContract):
         self.engine.cancel("other")
         self.clock.advance(1)
         assert self.engine.recover() == []
-        assert (self.ended("a"), self.claimable_in_ms()) == (None, None)
+        assert (self.came_to("a"), self.claim()) == (None, [])
         self.sound()
 
     def test_a_parked_task_that_owes_is_undone_when_it_is_cancelled(self) -> None:
@@ -341,83 +189,3 @@ class ParkingContract(WaitContract):
         self.refused(InvalidValue, lease.park, "w", "go", ["b"])
         self.refused(OverBound, lease.park, "w", None, [f"n{number}" for number in range(AFTER_MAX + 1)])
         self.refused(NotFound, lease.park, "w", None, ["nobody"])
-
-    # --- when it is seen --------------------------------------------------------------------------------------
-
-    def test_a_claim_knows_when_a_wait_may_be_over(self) -> None:
-        self.create("a", "b", "c")
-        self.park("a", signal="go")
-        assert ids(self.claim(limit=2)) == ["b", "c"]
-        assert self.claimable_in_ms() == TTL_MS
-        self.engine.cancel("c", now=True)
-        self.engine.signal("a", "go")
-        assert self.claimable_in_ms() == 0
-        self.park("a", "tasks", after="b", until_ms=self.clock.now_ms() + 300)
-        assert self.claimable_in_ms() == 300
-        self.engine.cancel("b", now=True)
-        assert (self.claimable_in_ms(), self.claimable_in_ms("other")) == (0, None)
-
-    def test_a_claim_that_waits_is_woken_by_a_signal_by_an_end_and_by_time(self) -> None:
-        self.create("a")
-        self.create("b", queue="other")
-        self.park("a", "signal", signal="go")
-        found = self.waiting()
-        self.engine.signal("a", "go")
-        [lease] = found()
-        lease.park("tasks", after="b")
-        found = self.waiting()
-        self.engine.cancel("b")
-        [lease] = found()
-        lease.park("time", until_ms=self.clock.now_ms() + 100)
-        found = self.waiting()
-        self.clock.advance(100)
-        assert ids(found()) == ["a"]
-        self.sound()
-
-    def test_waits_are_known_after_a_rebuild(self) -> None:
-        """[WAIT-3] Those that are over and were not looked at, and those that stand."""
-        self.create("a", "b", "c", "d", "over")
-        self.park("a", after="over")
-        self.engine.cancel("over")
-        self.park("b", signal="go")
-        self.park("c", until_ms=self.clock.now_ms() + 300)
-        self.engine.rebuild()
-        self.sound()
-        assert self.claimable_in_ms() == 0
-        assert ids(self.claim(limit=5)) == ["a", "d"]
-        assert self.claimable_in_ms() == 300
-        self.engine.rebuild()
-        self.engine.signal("b", "go")
-        self.clock.advance(300)
-        assert ids(self.claim(limit=5)) == ["b", "c"]
-
-    def test_a_wait_for_tasks_is_woken_after_a_rebuild_too(self) -> None:
-        self.create("a", "b")
-        self.park("a", after="b")
-        self.engine.rebuild()
-        assert self.claim("default", kinds=["none"]) == []
-        assert self.claimable_in_ms() == 0
-        assert ids(self.claim(limit=2)) == ["b"]
-        self.engine.rebuild()
-        self.engine.cancel("b", now=True)
-        assert ids(self.claim()) == ["a"]
-        self.sound()
-
-    def test_a_claim_does_a_bounded_share_ends_before_times_and_oldest_first(self) -> None:
-        """[UPKEEP-2] [WAIT-3]"""
-        count = UPKEEP_LIMIT + 2
-        names = [f"w{number}" for number in range(count)]
-        self.create("b", queue="other")
-        self.create("slept", *names)
-        self.park("slept", until_ms=self.clock.now_ms() + 1)
-        leases = self.claim(limit=count)
-        with self.engine.batch() as batch:
-            for lease in leases:
-                batch.park(lease, "w", after="b")
-        self.engine.cancel("b")
-        self.clock.advance(1)
-        assert len(self.claim(limit=count)) == UPKEEP_LIMIT
-        unblocked = [event.stream.removeprefix("task/") for event in self.log() if event.type == "unblocked"]
-        assert unblocked == names[:UPKEEP_LIMIT]
-        assert ids(self.claim(limit=count)) == ["slept", *names[UPKEEP_LIMIT:]]
-        assert self.claimable_in_ms() == TTL_MS

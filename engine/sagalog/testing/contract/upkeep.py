@@ -173,3 +173,29 @@ class UpkeepContract(Contract):
         except SagalogError as refusal:
             assert type(refusal) is kind, refusal
         assert [one.type for one in self.log()[len(before) :]] == types
+
+    def test_who_names_all_known_kinds_puts_aside_what_owes_another_and_only_in_its_queues(self) -> None:
+        """[UNDO-2]"""
+        for id, queue in (("a", "left"), ("b", "right")):
+            self.create(id, queue=queue, compensations=[REMOVE, Compensation("close", id="close")])
+            self.acquire(id).fail("no way on")
+        recover = self.engine.recover
+        assert recover(known_kinds=["remove", "close", "move"]) == []
+        assert [(one.task, one.events) for one in recover(queues="left", known_kinds=["remove"])] == [
+            ("a", ("quarantined",))
+        ]
+        assert (self.get("a").code, self.get("b").state) == ("unknown_compensation", "compensating")
+        [put_aside] = recover(queues=["left", "right"], known_kinds=["remove", "close"], unknown_kinds=["close"])
+        assert (put_aside.task, self.get("b").reason) == ("b", "nobody knows the compensation kinds ['close']")
+        self.sound()
+
+    def test_upkeep_of_some_queues_lets_in_and_ends_leases_there_only(self) -> None:
+        for queue in ("left", "right"):
+            self.create(f"{queue} held", queue=queue)
+            self.create(f"{queue} later", queue=queue, run_at_ms=self.clock.now_ms() + 1)
+            self.acquire(f"{queue} held")
+        self.clock.advance(TTL_MS)
+        assert [one.task for one in self.engine.recover(queues="right")] == ["right held"]
+        assert [task.id for task in self.engine.stale()] == ["left held"]
+        assert [one.task for one in self.engine.recover()] == ["left held"]
+        assert self.engine.recover() == []
