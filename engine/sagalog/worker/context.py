@@ -120,7 +120,7 @@ class Context:
             InvalidValue, OverBound. StepMismatch: this attempt has put other bytes under this name.
         """
         self.go_on()
-        self._record(lambda batch: batch.put_artifact(self._lease, name, data, media_type), f"the artifact {name!r}")
+        self._record(f"the artifact {name!r}", "put_artifact", name, data, media_type)
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -134,19 +134,24 @@ class Context:
         if self._progress is self._writing:
             self._progress = None
 
-    def _record(self, record: Callable[[Batch], None], what: str) -> Lease | Task:
-        """Write something under the lease, with what has to come before it, in one commit."""
+    def _record(self, what: str, verb: str, *arguments: Any) -> None:
+        """Write something under the lease, with what has to come before it, in one commit.
 
-        def write() -> Lease | Task:
+        Verbs are named alike on a lease and in a batch. The newest lease knows most of its task, so it reads least.
+        """
+
+        def write() -> Any:
+            if not self.begins_something:
+                return getattr(self._lease, verb)(*arguments)
             with self._engine.batch() as batch:
                 self._record_before(batch)
-                record(batch)
-            result = batch.results[-1]
-            assert isinstance(result, Lease | Task)
-            return result
+                getattr(batch, verb)(self._lease, *arguments)
+            return batch.results[-1]
 
         try:
-            return self._persist(write)
+            after = self._persist(write)
+            if isinstance(after, Lease):
+                self._lease = after
         except Conflict as conflict:
             if isinstance(conflict, LeaseLost):
                 self._lose()
@@ -246,14 +251,14 @@ class WorkContext(Context):
         if is_known:
             return StepResult(self._engine.step_result(self.task.id, name))
         if compensation is not None:
-            self._record(lambda batch: batch.register(self._lease, compensation), f"the undo of step {name!r}")
+            self._record(f"the undo of step {name!r}", "register", compensation)
             # Writing has taken time; the effect must not begin under a lease that may be gone.
             self.go_on()
         return None
 
     def finish_step(self, name: str, result: Any) -> None:
         """The second half of `step`: the result put on record."""
-        self._record(lambda batch: batch.step(self._lease, name, result), f"step {name!r}")
+        self._record(f"step {name!r}", "step", name, result)
 
     # --- waits --------------------------------------------------------------------------------------------------
 
@@ -355,13 +360,12 @@ class WorkContext(Context):
     def _record_before(self, batch: Batch) -> None:
         self.record_children(batch)
 
-    def _record(self, record: Callable[[Batch], None], what: str) -> Lease | Task:
+    def _record(self, what: str, verb: str, *arguments: Any) -> None:
         with self._guard:
             begun = [id for id, step in self._children.items() if step is not None]
-        result = super()._record(record, what)
+        super()._record(what, verb, *arguments)
         for id in begun:
             self._children[id] = None
-        return result
 
     def _wait(self, name: str, signal: str | None, after: Sequence[str], timeout_ms: int | None) -> WaitOutcome:
         self.go_on()

@@ -145,6 +145,11 @@ class ThreadCrew:
             self._waiting.append(job)
             self._hand_out()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs nobody has begun."""
+        return len(self._waiting)
+
     def take_back(self) -> list[Job]:
         """Jobs that nobody has begun."""
         with self._guard:

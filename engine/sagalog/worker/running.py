@@ -23,7 +23,7 @@ from sagalog.door import check_integer, check_name
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
 from sagalog.kernel import bounds
-from sagalog.worker.crew import Inbox, ThreadCrew
+from sagalog.worker.crew import Inbox, Job, ThreadCrew
 from sagalog.worker.handling import Handler
 from sagalog.worker.shift import Plan, Shift, Tally
 
@@ -36,6 +36,10 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _SLICE_MS: Final = 1_000
 _AWAY_MS: Final = (50, 100, 250, 500, 1_000)
 _INTERRUPT_MS: Final = 2_000
+# How long an end waits for others to be settled with, while handlers have enough to do.
+_COMPANY_MS: Final = 3
+# How soon news is told again.
+_NEWS_MS: Final = 5
 
 
 class Worker:
@@ -158,7 +162,7 @@ class Worker:
         self.tally = shift.tally
         try:
             with self._signals(signals), _watching(shift), _Waker(engine, inbox) as waker:
-                self._work(shift, inbox, waker, until_idle)
+                self._work(shift, inbox, crew, waker, until_idle)
                 self._finish(shift, inbox)
         finally:
             crew.close()
@@ -177,7 +181,7 @@ class Worker:
             dict(self._time_limits_ms),
         )
 
-    def _work(self, shift: Shift, inbox: Inbox, waker: _Waker, until_idle: bool) -> None:
+    def _work(self, shift: Shift, inbox: Inbox, crew: ThreadCrew, waker: _Waker, until_idle: bool) -> None:
         """Turn after turn, until it is told to stop."""
         away = 0
         while not self._stops:
@@ -185,7 +189,7 @@ class Worker:
                 waker.look()
                 shift.look()
                 while shift.turn() and not self._stops:
-                    shift.take(inbox.take(0))
+                    shift.take(_ended(inbox, crew, 0))
                 shift.end_overdue()
                 away = 0
                 if until_idle and _has_nothing_left(shift):
@@ -203,7 +207,7 @@ class Worker:
                         shift.find_own()
             if wait_ms:
                 waker.arm()
-            shift.take(inbox.take(wait_ms / 1_000))
+            shift.take(_ended(inbox, crew, wait_ms / 1_000))
 
     def _finish(self, shift: Shift, inbox: Inbox) -> None:
         """Let handlers finish until the deadline, tell them to end, and give back the rest."""
@@ -253,6 +257,15 @@ class Worker:
         finally:
             for kept, handler in before.items():
                 signal.signal(kept, handler)
+
+
+def _ended(inbox: Inbox, crew: ThreadCrew, wait_s: float) -> list[Job]:
+    """The jobs that have ended; where others are at hand nobody waits for a commit, so a few more may come along."""
+    ended = inbox.take(wait_s)
+    if ended and crew.waiting:
+        time.sleep(_COMPANY_MS / 1_000)
+        ended += inbox.take(0)
+    return ended
 
 
 def _has_nothing_left(shift: Shift) -> bool:
@@ -317,6 +330,8 @@ class _Waker:
                     if self._engine.changes() != seen:
                         self._armed.clear()
                         self._inbox.put()
+                        # The worker's own handlers commit too, by the thousand: one look serves many.
+                        time.sleep(_NEWS_MS / 1_000)
             except SagalogError:
                 # The worker meets it too, and says so; whatever it is, it is not asked for all the time.
                 self._armed.clear()
