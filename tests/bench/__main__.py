@@ -22,6 +22,7 @@ SUITES = {
     "queue": "tests.bench.queue",
     "race": "tests.bench.race",
     "schema": "tests.bench.schema",
+    "worker": "tests.bench.worker",
 }
 
 
