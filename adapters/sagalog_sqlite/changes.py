@@ -16,12 +16,14 @@ from typing import Final
 import apsw
 
 from sagalog_sqlite.failures import told
-from sagalog_sqlite.watching import Waiter
+from sagalog_sqlite.watching import POLL_S, Waiter
 
 Connect = Callable[[], apsw.Connection]
 
 # When a write is heard of, its commit is asked for after these pauses: a sync takes from a tenth of a millisecond on.
 _PAUSES_S: Final = (0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064)
+# And then now and then for so long, if it still does not come.
+_EXPECTED_S: Final = 2.0
 
 
 class Changes:
@@ -73,13 +75,18 @@ class Changes:
             return
         waiter = self._begin()
         try:
+            expected_until_s = 0.0
             # Once more: somebody may have committed before there was anybody to tell.
             while not self._differs(since):
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
+                now_s = time.monotonic()
+                if now_s >= until_s:
                     return
-                if waiter.wait(left_s) and waiter.is_told and self._comes(since):
-                    return
+                # A slow disk shows a commit long after the write was heard of, and nobody tells of that.
+                slice_s = POLL_S if now_s < expected_until_s else until_s - now_s
+                if waiter.wait(min(slice_s, until_s - now_s)) and waiter.is_told:
+                    if self._comes(since):
+                        return
+                    expected_until_s = time.monotonic() + _EXPECTED_S
         finally:
             self._end(waiter)
 

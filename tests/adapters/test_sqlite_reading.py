@@ -13,8 +13,8 @@ import pytest
 from sagalog.errors import Closed, LogDamaged, Unavailable
 from sagalog.ports import Query
 from sagalog.testing import ManualClock
+from sagalog_sqlite import changes, watching
 from sagalog_sqlite import snapshot as listing
-from sagalog_sqlite import watching
 from sagalog_sqlite.reading import IDLE_MAX
 from sagalog_sqlite.snapshot import AGE_MAX_MS
 from sagalog_sqlite.store import SqliteStore
@@ -250,3 +250,27 @@ def test_closing_wakes_who_waits(path: Path) -> None:
     store.close()
     thread.join(10)
     assert ended == ["closed"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of writes")
+def test_a_commit_that_shows_long_after_its_write_is_not_missed(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk a write is heard of, its sync takes its time, and nobody tells of the end of that."""
+    monkeypatch.setattr(changes, "_PAUSES_S", ())  # so any sync is a slow one
+    monkeypatch.setattr(watching, "TOLD_S", 30)  # and who misses it sleeps for long
+    other = open_at(path)
+    for number in range(5):
+        since, seen = store.changes(), threading.Event()
+
+        def wait(since: int = since, seen: threading.Event = seen) -> None:
+            store.wait_change(since, 20_000)
+            seen.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not seen.wait(0.02)
+        other.commit([writing(f"t{number}", created())])
+        assert seen.wait(5)
+        thread.join()
+    other.close()

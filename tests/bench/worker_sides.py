@@ -1,7 +1,8 @@
 """The sides of the suite `worker`: who runs tasks that do nothing, and sagas of three steps, and how many a second.
 
 Rule: each side is what its own documents show, on a new file, with a sync for each commit that it promises, and is
-asked at the end for what it did. The time goes from the first creation to the last end; opening and closing do not count.
+asked at the end for what it did. The time goes from the first creation to the last end; opening and closing do not
+count.
 DBOS is asked twice, by calls and by its queue, and the faster way stands for it.
 """
 
