@@ -1,4 +1,4 @@
-"""`sagalog demo`: the main job on real processes, with everything that can go wrong going wrong, and the proof of it.
+"""`sagalog demo`: work on a real git repository by real worker processes, with things going wrong, and the proof of it.
 
 Rule: here are the options and the ends: whatever becomes of the demo, nothing of it is left behind. What happens stands
 in `demo_stage`, what must have happened in `demo_checks`.
@@ -20,70 +20,79 @@ from typing import Final, NoReturn
 import click
 
 import sagalog
-from sagalog import Engine, SagalogError
+from sagalog import Engine, SagalogError, Unavailable
 from sagalog_cli.demo_crew import DidNotHappen
-from sagalog_cli.demo_plan import TASKS_MIN
 from sagalog_cli.demo_report import report, show
+from sagalog_cli.demo_repository import is_installed
 from sagalog_cli.demo_stage import Stage
 from sagalog_cli.screen import printable, show_line
 from sagalog_cli.session import Session, pass_session
 
-_DURABILITY: Final = "full"
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 
 @click.command("demo")
-@click.option("--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="Processes that race.")
-@click.option("--tasks", type=click.IntRange(TASKS_MIN, 9_000), default=300, show_default=True, help="Tasks to create.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same tasks.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep the store in this file, which must not exist yet; else it is temporary.",
+    metavar="FOLDER",
+    help="Keep the log, the repository and the worktrees in this folder, which must not exist yet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a story.")
 @pass_session
-def demo(session: Session, workers: int, tasks: int, seed: int, keep: Path | None, as_json: bool) -> None:
-    """Kill, stop and fail workers, and prove that nothing was lost or left half done.
+def demo(session: Session, keep: Path | None, as_json: bool) -> None:
+    """Kill a worker in the middle of a step, and prove that nothing was lost, done twice or left behind.
 
-    Worker processes race for a few hundred tasks in a fresh file. One is killed while it holds leases. One is stopped
-    beyond its lease and woken: its late writes are refused. Some tasks fail and are undone, one is quarantined. Then
-    every projection is rebuilt from the log, the log is verified, and all of this is read from it and checked.
+    Tasks make branches and worktrees of a fresh git repository and build in them; workers are real processes. One is
+    killed in the middle of a step, and another goes on from the steps on record. One task fails, and its worktree and
+    branch are gone; one owes an undo that nobody knows, and is quarantined with all that it made; one waits for a
+    signal, one for its children. Then git, the log and the disk are asked whether all of this is so.
 
-    Exits with 1 if any of it did not happen.
+    Exits with 1 if any of it is not.
     """
     if keep is not None and os.path.lexists(keep):
-        raise click.UsageError(f"--keep {keep}: there is such a file, and the demo wants a fresh one")
+        raise click.UsageError(f"--keep {keep}: there is something already, and the demo wants a fresh folder")
+    if not is_installed():
+        advice = "on Debian: apt-get install git"
+        raise Unavailable("the demo works on a git repository, and there is no command `git` here", hint=advice)
     answers = Session(as_json=as_json or session.as_json)
     began_ms = _monotonic_ms()
     try:
-        with _orderly_end(), tempfile.TemporaryDirectory(prefix="sagalog-demo-") as folder:
-            url = f"sqlite:///{(keep or Path(folder, 'demo.db')).absolute()}"
-            effects = Path(folder, "effects")
-            effects.mkdir()
+        with _orderly_end(), _folder(keep) as folder:
+            url = f"sqlite:///{folder / 'demo.db'}"
             with _fresh(url) as engine:
-                stage = Stage(engine, url, effects, _tell_nothing if answers.as_json else _narrator(began_ms))
-                evidence = stage.play(workers, tasks, seed)
-    except (DidNotHappen, SagalogError) as error:
+                stage = Stage(engine, url, folder, _tell_nothing if answers.as_json else _narrator(began_ms))
+                evidence = stage.play()
+    except (DidNotHappen, SagalogError, RuntimeError) as error:
         # No evidence came of it, so this is all there is to say.
         missing = [str(error)]
         answers.answer(lambda: {"ok": False, "missing": missing}, lambda: None)
         _fail(missing)
-    told = report(
-        evidence,
-        seed=seed,
-        durability=_DURABILITY,
-        file=None if keep is None else str(keep),
-        elapsed_ms=_monotonic_ms() - began_ms,
-    )
+    told = report(evidence, folder=None if keep is None else str(keep), elapsed_ms=_monotonic_ms() - began_ms)
     answers.answer(told.document, lambda: show(told))
     if told.missing:
         _fail(told.missing)
 
 
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder in which all of it happens: made, and taken away again unless it is to be kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="sagalog-demo-") as folder:
+            yield Path(folder).resolve()
+    else:
+        keep.mkdir(parents=True)
+        try:
+            yield keep.resolve()
+        except click.UsageError:
+            # Nothing has been made in it.
+            keep.rmdir()
+            raise
+
+
 def _fresh(url: str) -> Engine:
     try:
-        return sagalog.open(url, durability=_DURABILITY, actor="demo")
+        return sagalog.open(url, actor="demo")
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from error
 

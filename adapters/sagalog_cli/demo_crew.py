@@ -1,29 +1,29 @@
-"""The worker processes of the demo: started, told, killed, stopped, woken, and never left behind.
+"""The worker processes of the demo: each is `sagalog worker`, started, killed, asked to end, and never left behind.
 
-Rule: no worker outlives the demo. In order, each ends when its input is closed; in disorder, `Crew` kills it; and if
-the demo itself is killed, closed inputs end the running ones and the kernel ends the stopped one: each is a process
-group of its own, and a stopped group whose parent is gone is sent SIGHUP and SIGCONT. So Ctrl-C reaches the demo alone.
-Knows nothing of tasks.
+Rule: no worker outlives the demo. In order, each ends on SIGTERM; in disorder, `Crew` kills it with all that it has
+started, which is its process group; and if the demo itself is killed, the closed input ends it (`demo_handlers`). Each
+is a process group of its own, so Ctrl-C reaches the demo alone. Knows nothing of tasks.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, Literal, NoReturn
+from typing import Final, NoReturn
+
+from sagalog_cli.demo_plan import ENDS_WITH_INPUT
 
 _POLL_MS: Final = 20
 _DISMISS_MS: Final = 10_000
-
-Role = Literal["run", "hold_until_killed", "sleep_and_wake"]
+_SAID_CHARACTERS_MAX: Final = 500
+HANDLERS: Final = "sagalog_cli.demo_handlers:worker"
 
 
 class DidNotHappen(Exception):
@@ -31,15 +31,24 @@ class DidNotHappen(Exception):
 
 
 class WorkerProcess:
-    """Our end of one worker process."""
+    """Our end of one `sagalog worker`; what it says goes into a file."""
 
-    def __init__(self, url: str, name: str, effects: Path, role: Role) -> None:
+    def __init__(self, url: str, name: str, folder: Path) -> None:
         self.name = name
+        self._said = folder / f"{name}.log"
         # -P: nothing that lies in the user's current folder is taken for a module of ours.
-        command = [sys.executable, "-P", "-m", "sagalog_cli.demo_worker", url, name, str(effects), role]
-        self._process = subprocess.Popen(  # noqa: S603  our own interpreter, our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
-        )
+        command = [sys.executable, "-P", "-m", "sagalog_cli", "worker"]
+        options = ["--db", url, "--handlers", HANDLERS, "--name", name]
+        with open(self._said, "wb") as said:
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter, our own module
+                [*command, *options],
+                cwd=folder,
+                env={**os.environ, ENDS_WITH_INPUT: "1"},
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                process_group=0,
+            )
 
     @property
     def pid(self) -> int:
@@ -51,47 +60,16 @@ class WorkerProcess:
         """None while it lives; negative for the signal that killed it."""
         return self._process.poll()
 
-    def tell(self) -> None:
-        """Let it go on; raises DidNotHappen if it is gone."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._gone() from None
-
-    def hear(self, what: str) -> Any:
-        """What it says next, under the name `what`; raises DidNotHappen if it ended or said something else."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise self._gone()
-        message = json.loads(line)
-        if what not in message:
-            raise DidNotHappen(f"{self.name} was to say {what!r} and said {line.strip()}")
-        return message[what]
-
     def kill(self) -> None:
-        """SIGKILL, which a stopped process obeys too; returns when it is dead."""
-        self._process.kill()
+        """SIGKILL to it and to whatever it has started; returns when it is dead."""
+        # Where nobody is left there is nothing to do.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
-    def stop(self) -> None:
-        """SIGSTOP; returns when it stands still."""
-        os.kill(self.pid, signal.SIGSTOP)
-        _, status = os.waitpid(self.pid, os.WUNTRACED)
-        if not os.WIFSTOPPED(status):
-            raise self._gone()
-
-    def wake(self) -> None:
-        """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
-
-    def close_input(self) -> None:
-        """Ask it to end."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
 
     def wait(self, timeout_ms: int) -> None:
         """Return when it has ended; raises DidNotHappen after the time."""
@@ -103,21 +81,28 @@ class WorkerProcess:
     def close(self) -> None:
         """Leave nothing of it, whatever state it is in."""
         self.kill()
-        self.close_input()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
-    def _gone(self) -> DidNotHappen:
-        return DidNotHappen(f"{self.name} ended by itself with exit status {self._process.wait()}")
+    def gone(self) -> DidNotHappen:
+        """What to raise where it has ended and should not have: with the end of what it said."""
+        said = self._said.read_text(errors="replace")[-_SAID_CHARACTERS_MAX:].strip()
+        return DidNotHappen(f"{self.name} ended by itself with exit status {self._process.wait()}: {said}")
 
 
 class Crew:
     """All workers of one demo: a context manager that lets none of them live on.
 
     To be entered in the main thread: after `limit_s` seconds the block gets DidNotHappen, wherever it stands.
+
+    Args:
+        url: of the store.
+        folder: where workers are started, and where their files go.
     """
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, url: str, folder: Path, limit_s: float) -> None:
+        self._url = url
+        self._folder = folder
         self._limit_s = limit_s
         self._workers: list[WorkerProcess] = []
 
@@ -140,24 +125,25 @@ class Crew:
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(self._workers)
 
-    def start(self, url: str, name: str, effects: Path, role: Role) -> WorkerProcess:
-        """Start one more; it is not ready yet."""
-        worker = WorkerProcess(url, name, effects, role)
+    def start(self, name: str) -> WorkerProcess:
+        """Start one more; it works as soon as it can."""
+        worker = WorkerProcess(self._url, name, self._folder)
         self._workers.append(worker)
         return worker
 
-    def wait_until(self, is_so: Callable[[], bool], alive: Collection[WorkerProcess]) -> None:
-        """Return once `is_so()`; raises DidNotHappen when one of those that must be `alive` is not."""
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Return once `is_so()`; raises DidNotHappen when a worker that was not killed has ended."""
         while not is_so():
-            for worker in alive:
-                if worker.exit_status is not None:
-                    raise DidNotHappen(f"{worker.name} ended by itself with exit status {worker.exit_status}")
+            for worker in self._workers:
+                if worker.exit_status not in (None, -signal.SIGKILL):
+                    raise worker.gone()
             time.sleep(_POLL_MS / 1_000)
 
     def dismiss(self) -> dict[str, int]:
-        """Ask all to end and wait for it: name -> exit status."""
-        for worker in self._workers:
-            worker.close_input()
-        for worker in self._workers:
+        """Ask all that live to end and wait for it: name -> exit status of everybody."""
+        living = [worker for worker in self._workers if worker.exit_status is None]
+        for worker in living:
+            worker.ask_to_end()
+        for worker in living:
             worker.wait(_DISMISS_MS)
         return {worker.name: worker.exit_status or 0 for worker in self._workers}

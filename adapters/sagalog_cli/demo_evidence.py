@@ -1,4 +1,4 @@
-"""What one run of the demo leaves to be judged: the whole log, and what was seen of the processes and on the disk.
+"""What one run of the demo leaves to be judged: the whole log, and what was seen of processes, in git and on the disk.
 
 Rule: facts only, no judgement (`demo_checks`) and no words for people (`demo_report`). A test makes its own, in which
 something did not happen.
@@ -16,6 +16,7 @@ from sagalog.kernel import events as e
 # Which events end a lease, said once more and on purpose: an audit that asked the engine would audit nothing.
 _ENDING: Final = (
     e.Released,
+    e.Parked,
     e.LeaseExpired,
     e.Retried,
     e.Failed,
@@ -28,12 +29,35 @@ _ENDING: Final = (
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A worker that came to grief: what it held (task id -> fence), and its exit status."""
+class Killed:
+    """The worker that was killed, its process, and its exit status: negative for a signal."""
 
     name: str
-    holding: Mapping[str, int]
+    pid: int
     exit_status: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line of the journal: the effect of a step began, in this process."""
+
+    task: str
+    step: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What git and the disk hold at the end.
+
+    worktrees   names of those that `git worktree list` has; `folders` of those that are on the disk
+    branches    those that `git branch --list` has; `commits` branch -> ids of all commits that it holds
+    """
+
+    worktrees: frozenset[str]
+    folders: frozenset[str]
+    branches: frozenset[str]
+    commits: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -42,10 +66,11 @@ class Evidence:
 
     log          every event of the store, in order
     tasks        every task before the rebuild, and `rebuilt` after it, by id
-    racing       names of the workers that raced; `exits` their exit statuses
-    doomed       the worker that was killed; `sleeper` the one that was stopped and woken
-    late         task id -> verb -> what came of it when the sleeper tried
-    things       names of the resources that are still there
+    killed       the worker that was killed; `exits` name -> exit status, of all workers
+    slept        the fence of the lease beyond which somebody slept
+    late         verb -> what came of it when they tried it afterwards
+    journal      the effects of steps in the order in which they began
+    kept         what is left of them
     """
 
     log: Sequence[Recorded]
@@ -53,12 +78,12 @@ class Evidence:
     rebuilt: Mapping[str, Task]
     rebuilding: RebuildReport
     verifying: VerifyReport
-    racing: Sequence[str]
+    killed: Killed
     exits: Mapping[str, int]
-    doomed: Lost
-    sleeper: Lost
-    late: Mapping[str, Mapping[str, str]]
-    things: frozenset[str]
+    slept: int
+    late: Mapping[str, str]
+    journal: Sequence[Effect]
+    kept: Kept
 
     @property
     def histories(self) -> dict[str, list[Recorded]]:

@@ -1,79 +1,86 @@
-"""What there is to do in the demo: the tasks, the undos that its workers know, and the times they all agree on.
+"""What there is to do in the demo: the tasks, and the names and times that its parts agree on.
 
-Rule: tasks carry in their payload what is to be done, so that any worker can do any of them and a seed gives the same
-work again. Knows no process and opens no store.
+Rule: tasks carry in their payload all that is to be done, so that any worker can do any of them. Knows no process and
+opens no store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from random import Random
+from pathlib import Path
 from typing import Any, Final
 
 from sagalog import Retry
 
 QUEUE: Final = "demo"
-
 # Short, so that a dead worker is found out while somebody watches; in earnest half a minute is a good beginning.
 TTL_MS: Final = 1_500
-BEAT_EVERY_MS: Final = TTL_MS // 3
-CLAIM_LIMIT: Final = 4
+APPROVED: Final = "approved"
+# A worker in whose environment this stands ends when its standard input is closed.
+ENDS_WITH_INPUT: Final = "SAGALOG_DEMO_ENDS_WITH_INPUT"
 
-# The two workers that come to grief. Tasks are meant for them by affinity, so that each run loses the same ones.
-DOOMED: Final = "doomed"
+# The six tasks by what becomes of them.
+RESUMED: Final = "resumed"
+SLEPT: Final = "slept"
+FAILED: Final = "failed"
+ODD: Final = "odd"
+REVIEWED: Final = "reviewed"
+PARENT: Final = "parent"
+PARTS: Final = ("lexer", "parser", "printer")
+
+# Who leases a task and sleeps beyond the lease.
 SLEEPER: Final = "sleeper"
-DOOMED_TASKS: Final = 5
-TASKS_MIN: Final = 20
 
-RESOURCES: Final = ("network", "disk", "machine")
-# A resource whose undo no worker of the demo knows.
-FORGOTTEN: Final = "tape"
+# What the worker that is killed had done, and what it was at; the names of steps in `demo_handlers`.
+DONE_STEPS: Final = ("branch", "worktree", "commit")
+STEP_IN_HAND: Final = "build"
 
-
-def undo_kind(resource: str) -> str:
-    """The kind of the compensation that takes a resource away again."""
-    return f"remove-{resource}"
+UNKNOWN_UNDO: Final = "return-machine"
+# How long a build that waits does so at most: should everybody else be gone, it ends by itself.
+_ROUNDS_MAX: Final = 400
 
 
-KNOWN_UNDOS: Final = frozenset(undo_kind(resource) for resource in RESOURCES)
+def hold(folder: Path) -> Path:
+    """The file for whose absence a build waits."""
+    return folder / "hold"
 
 
-def specs(tasks: int, seed: int) -> list[dict[str, Any]]:
-    """Specs for `Engine.create_many`: `tasks` of them (at least `TASKS_MIN`), the same for the same seed.
-
-    review     takes some milliseconds and is completed
-    provision  makes resources, each with its undo registered first; then it is completed, or fails and is undone
-    train      takes longer than a lease lasts, so only heartbeats keep it
-    """
-    chance = Random(seed)
-    share = max(3, tasks // 15)
-    found = [
-        _spec("train", {"work_ms": TTL_MS + 700}),
-        _provision(fails=True, affinity=SLEEPER),
-        _provision(fails=True, resources=(RESOURCES[0], FORGOTTEN)),
-        *(_provision(fails=True) for _ in range(share)),
-        *(_provision(fails=False) for _ in range(share)),
-        *(_review(chance, affinity=DOOMED) for _ in range(DOOMED_TASKS)),
+def first_tasks(folder: Path) -> list[dict[str, Any]]:
+    """The specs of the two whose holders come to grief; one builds for as long as somebody wants it to."""
+    part = (
+        f'rounds=0\nwhile [ -e "{hold(folder)}" ] && [ "$rounds" -lt {_ROUNDS_MAX} ]; do\n'
+        "    sleep 0.05; rounds=$((rounds + 1))\ndone\necho built at last\n"
+    )
+    return [
+        _spec(RESUMED, "change", _content(folder, RESUMED, part)),
+        _spec(SLEPT, "change", _content(folder, SLEPT, "echo somebody did it\n")),
     ]
-    found += [_review(chance) for _ in range(tasks - len(found))]
-    chance.shuffle(found)
-    return found
 
 
-def _review(chance: Random, affinity: str | None = None) -> dict[str, Any]:
-    return _spec("review", {"work_ms": chance.randrange(4)}, affinity)
+def other_tasks(folder: Path) -> list[dict[str, Any]]:
+    """The specs of the others."""
+    parts = {part: _content(folder, part, f"echo the {part}\n") for part in PARTS}
+    return [
+        _spec(FAILED, "change", _content(folder, FAILED, "echo this cannot work\nexit 3\n")),
+        _spec(ODD, "change", _content(folder, ODD, "exit 3\n", rents_a_machine=True)),
+        _spec(REVIEWED, "change", _content(folder, REVIEWED, "echo please look\n", needs_approval=True)),
+        _spec(PARENT, "release", {"folder": str(folder), "name": PARENT, "parts": parts}),
+    ]
 
 
-def _provision(*, fails: bool, resources: tuple[str, ...] = RESOURCES, affinity: str | None = None) -> dict[str, Any]:
-    return _spec("provision", {"resources": list(resources), "fails": fails}, affinity)
-
-
-def _spec(kind: str, payload: Mapping[str, Any], affinity: str | None = None) -> dict[str, Any]:
-    # A machine that is busy with other things may lose a lease more often than the three times of the default.
+def _content(
+    folder: Path, name: str, part: str, *, rents_a_machine: bool = False, needs_approval: bool = False
+) -> dict[str, Any]:
     return {
-        "kind": kind,
-        "payload": dict(payload),
-        "queue": QUEUE,
-        "affinity": affinity,
-        "retry": Retry(expiries_max=None),
+        "folder": str(folder),
+        "name": name,
+        "part": part,
+        "rents_a_machine": rents_a_machine,
+        "needs_approval": needs_approval,
     }
+
+
+def _spec(id: str, kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    # A machine that is busy with other things may lose a lease more often than the three times of the default; whatever
+    # else goes wrong was not meant to, and is not to be hidden by a second attempt.
+    retry = Retry(attempts_max=1, expiries_max=None)
+    return {"kind": kind, "payload": payload, "id": id, "queue": QUEUE, "retry": retry}

@@ -1,32 +1,36 @@
-"""The acts of the demo in their order: who is started, lost, woken and dismissed when, and what is gathered at the end.
+"""The acts of the demo in their order: who is started, killed, told and dismissed, and what is gathered in the end.
 
-Rule: each act waits for a fact in the store or for the word of a process, never for a time, so that a slow machine
-changes how long the demo takes and not what happens in it. Judges nothing.
+Rule: each act waits for a fact in the store or on the disk, never for a time, so that a slow machine changes how long
+the demo takes and not what happens in it. Judges nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from sagalog import Engine, Recorded, Task
-from sagalog_cli.demo_crew import Crew, WorkerProcess
-from sagalog_cli.demo_evidence import Evidence, Lost
-from sagalog_cli.demo_plan import DOOMED, KNOWN_UNDOS, QUEUE, SLEEPER, specs
+from sagalog import Engine, Lease, Recorded, Task
+from sagalog_cli.demo_crew import HANDLERS, Crew, DidNotHappen, WorkerProcess
+from sagalog_cli.demo_evidence import Effect, Evidence, Kept, Killed
+from sagalog_cli.demo_plan import (
+    APPROVED,
+    DONE_STEPS,
+    RESUMED,
+    REVIEWED,
+    SLEEPER,
+    SLEPT,
+    STEP_IN_HAND,
+    first_tasks,
+    hold,
+    other_tasks,
+)
+from sagalog_cli.demo_repository import Repository
+from sagalog_cli.demo_sleeper import fall_asleep, wake_up
 
-_LIMIT_S: Final = 60
+_LIMIT_S: Final = 30
 _PAGE: Final = 5_000
-
-
-@dataclass(frozen=True)
-class _Cast:
-    """The processes: two that come to grief, and those that race."""
-
-    doomed: WorkerProcess
-    sleeper: WorkerProcess
-    racing: list[WorkerProcess]
 
 
 class Stage:
@@ -34,130 +38,121 @@ class Stage:
 
     Args:
         engine: on a fresh store, which others reach by `url`.
-        effects: an empty folder for the resources that tasks make.
+        folder: an empty one, for the repository and all that is made in it.
         tell: called with a line of text at each turn.
     """
 
-    def __init__(self, engine: Engine, url: str, effects: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, url: str, folder: Path, tell: Callable[[str], None]) -> None:
         self._engine = engine
         self._url = url
-        self._effects = effects
+        self._folder = folder
+        self._repository = Repository(folder)
         self._tell = tell
 
-    def play(self, workers: int, tasks: int, seed: int) -> Evidence:
+    def play(self) -> Evidence:
         """Play all acts, in the main thread.
 
         Raises:
             DidNotHappen: an act could not be played to its end, or not in time.
-            SagalogError: as the engine's calls.
+            SagalogError: as the engine's calls. RuntimeError: git refuses.
         """
-        with Crew(_LIMIT_S) as crew:
-            cast = self._start(crew, workers)
-            self._engine.create_many(specs(tasks, seed))
-            self._tell(f"{tasks} tasks are created, in one commit")
-            held = self._lose_two(crew, cast)
-            self._race(crew, cast, tasks)
-            late = self._wake_the_sleeper(cast.sleeper)
-            self._quarantine()
+        self._repository.make()
+        self._tell("a git repository is made, with one commit on main")
+        with Crew(self._url, self._folder, _LIMIT_S) as crew:
+            asleep = self._begin()
+            killed = self._kill_in_a_step(crew)
+            self._go_on(crew)
+            self._approve(crew)
+            crew.wait_until(lambda: not _living(self._engine))
+            self._tell("every task has come to its end")
+            late = wake_up(asleep)
+            self._tell(f"{SLEEPER} wakes up, and tries to write what the holder of {SLEPT!r} may")
             exits = crew.dismiss()
-            self._tell("the workers have ended; every projection is rebuilt from the log, and the log is verified")
-            lost = {name: Lost(name, holding, exits[name]) for name, holding in held.items()}
-            return self._gather(cast, lost, late, exits)
+            self._tell("the workers have ended on SIGTERM; every projection is rebuilt and the log is verified")
+            ended = Killed(killed.name, killed.pid, exits[killed.name])
+            return self._gather(ended, exits, asleep.fence, late)
 
-    def _start(self, crew: Crew, workers: int) -> _Cast:
-        """Start every process; none does anything before it is told to."""
-        cast = _Cast(
-            crew.start(self._url, DOOMED, self._effects, "hold_until_killed"),
-            crew.start(self._url, SLEEPER, self._effects, "sleep_and_wake"),
-            [crew.start(self._url, f"worker-{number}", self._effects, "run") for number in range(1, workers + 1)],
-        )
-        self._tell(f"{workers + 2} worker processes are started on one file")
-        return cast
+    def _begin(self) -> Lease:
+        """The first two tasks, one of which somebody leases and forgets."""
+        hold(self._folder).touch()
+        self._engine.create_many(first_tasks(self._folder))
+        asleep = fall_asleep(self._engine)
+        self._tell(f"{SLEEPER} leases {SLEPT!r} and falls asleep: the lease will run out")
+        return asleep
 
-    def _lose_two(self, crew: Crew, cast: _Cast) -> dict[str, Mapping[str, int]]:
-        """Let the two lease what is meant for them, and stop one: name -> task id -> fence."""
-        for worker in crew:
-            worker.hear("ready")
-        cast.doomed.tell()
-        cast.sleeper.tell()
-        held = {worker.name: worker.hear("holding") for worker in (cast.doomed, cast.sleeper)}
-        cast.sleeper.stop()
-        self._tell(f"{SLEEPER} has done half of a task and is stopped (SIGSTOP): its lease will run out")
-        return held
+    def _kill_in_a_step(self, crew: Crew) -> WorkerProcess:
+        """Let a worker begin the first task, and kill it while its build runs."""
+        worker = crew.start("worker-1")
+        self._tell(f"worker-1 is started: sagalog worker --handlers {HANDLERS}")
+        begun = self._repository.worktree(RESUMED) / "built" / RESUMED
+        crew.wait_until(lambda: begun.exists() and self._has_done(DONE_STEPS))
+        worker.kill()
+        hold(self._folder).unlink()
+        steps = ", ".join(DONE_STEPS)
+        self._tell(f"worker-1 is killed (SIGKILL) in the step {STEP_IN_HAND!r} of {RESUMED!r}; on record are {steps}")
+        return worker
 
-    def _race(self, crew: Crew, cast: _Cast, tasks: int) -> None:
-        """Let the others race, kill one in the midst of it, and wait until all is done that anybody can do."""
-        for worker in cast.racing:
-            worker.tell()
-        self._tell(f"{len(cast.racing)} workers race for the tasks")
-        crew.wait_until(lambda: _ended(self._engine) >= tasks // 10, cast.racing)
-        cast.doomed.kill()
-        self._tell(f"{DOOMED} is killed (SIGKILL) while it holds leases and renews them")
-        crew.wait_until(lambda: _ended(self._engine) >= tasks // 2, cast.racing)
-        self._tell("half of the tasks have ended")
-        crew.wait_until(lambda: _is_all_done(self._engine), cast.racing)
-        self._tell("others have taken over what the two held; failed tasks are undone")
+    def _has_done(self, steps: tuple[str, ...]) -> bool:
+        return self._living_one(RESUMED).steps == steps
 
-    def _wake_the_sleeper(self, sleeper: WorkerProcess) -> Mapping[str, Mapping[str, str]]:
-        """Let it go on where it was stopped, and try to write: task id -> verb -> what came of it."""
-        sleeper.wake()
-        sleeper.tell()
-        late: Mapping[str, Mapping[str, str]] = sleeper.hear("late")
-        self._tell(f"{SLEEPER} is woken (SIGCONT) and tries to finish its task")
-        return late
+    def _go_on(self, crew: Crew) -> None:
+        """Let others take over, with more to do beside it."""
+        self._engine.create_many(other_tasks(self._folder))
+        for name in ("worker-2", "worker-3"):
+            crew.start(name)
+        self._tell("worker-2 and worker-3 are started, and have four more tasks to do")
 
-    def _quarantine(self) -> None:
-        """Declare unknown what no worker names, as whoever knows the whole fleet may."""
-        unknown = _owed_kinds(self._engine) - KNOWN_UNDOS
-        self._engine.recover(unknown_kinds=unknown)
-        self._tell(f"nobody knows how to {', '.join(sorted(unknown))}: what owes it is quarantined")
+    def _approve(self, crew: Crew) -> None:
+        """Send the signal that one of them waits for, once nobody works on it any more."""
+        crew.wait_until(lambda: self._is_waiting(REVIEWED))
+        self._engine.signal(REVIEWED, APPROVED, {"by": "you"}, actor="demo")
+        self._tell(f"{REVIEWED!r} waits, and no worker holds it; the signal {APPROVED!r} is sent")
 
-    def _gather(
-        self,
-        cast: _Cast,
-        lost: Mapping[str, Lost],
-        late: Mapping[str, Mapping[str, str]],
-        exits: Mapping[str, int],
-    ) -> Evidence:
-        engine = self._engine
+    def _is_waiting(self, id: str) -> bool:
+        return self._living_one(id).waiting is not None
+
+    def _living_one(self, id: str) -> Task:
+        task = self._engine.get(id)
+        if task is None or task.error is not None or task.is_terminal:
+            raise DidNotHappen(f"task {id!r} was to be at work, and this is what became of it: {task}")
+        return task
+
+    def _gather(self, killed: Killed, exits: dict[str, int], slept: int, late: dict[str, str]) -> Evidence:
+        engine, repository = self._engine, self._repository
         tasks = _by_id(engine.find())
         rebuilding = engine.rebuild()
+        branches = repository.branches()
         return Evidence(
             log=_whole_log(engine),
             tasks=tasks,
             rebuilt=_by_id(engine.find()),
             rebuilding=rebuilding,
             verifying=engine.verify(),
-            racing=[worker.name for worker in cast.racing],
+            killed=killed,
             exits=exits,
-            doomed=lost[DOOMED],
-            sleeper=lost[SLEEPER],
+            slept=slept,
             late=late,
-            things=frozenset(path.name for path in self._effects.iterdir()),
+            journal=_journal(self._folder),
+            kept=Kept(
+                worktrees=repository.worktrees(),
+                folders=repository.folders(),
+                branches=branches,
+                commits={branch: repository.commits(branch) for branch in branches},
+            ),
         )
 
 
-def _ended(engine: Engine) -> int:
-    """How many tasks have come to an end."""
-    states = engine.counts(QUEUE).get(QUEUE, {})
-    return sum(count for state, count in states.items() if state not in ("pending", "running", "compensating"))
-
-
-def _is_all_done(engine: Engine) -> bool:
-    """Whether the only tasks that still live owe an undo that no worker knows."""
-    states = engine.counts(QUEUE).get(QUEUE, {})
-    if states.get("pending", 0) or states.get("running", 0):
-        return False
-    left = engine.find(queue=QUEUE, state="compensating")
-    return all({one.kind for one in task.owed} - KNOWN_UNDOS for task in left)
-
-
-def _owed_kinds(engine: Engine) -> set[str]:
-    return {one.kind for task in engine.find(queue=QUEUE, state="compensating") for one in task.owed}
+def _living(engine: Engine) -> bool:
+    return any(not task.is_terminal for task in engine.find())
 
 
 def _by_id(tasks: list[Task]) -> dict[str, Task]:
     return {task.id: task for task in tasks}
+
+
+def _journal(folder: Path) -> list[Effect]:
+    lines = (folder / "journal").read_text(encoding="utf-8").splitlines()
+    return [Effect(**json.loads(line)) for line in lines]
 
 
 def _whole_log(engine: Engine) -> list[Recorded]:

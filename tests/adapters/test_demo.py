@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,13 @@ from click.testing import CliRunner
 
 import sagalog
 from sagalog_cli.demo import demo
-from sagalog_cli.demo_checks import CHECKS, VERBS
+from sagalog_cli.demo_checks import CHECKS
 from sagalog_cli.demo_crew import Crew, DidNotHappen
-from sagalog_cli.demo_plan import DOOMED_TASKS, RESOURCES, TASKS_MIN, specs, undo_kind
+from sagalog_cli.demo_plan import DONE_STEPS, FAILED, ODD, PARENT, PARTS, RESUMED, REVIEWED, SLEPT, STEP_IN_HAND
+from sagalog_cli.demo_repository import Repository
+from sagalog_cli.demo_sleeper import VERBS
 
-TASKS = 60
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="the demo works on a git repository")
 COMMAND = [sys.executable, "-m", "sagalog_cli", "demo"]
 
 
@@ -32,42 +35,48 @@ COMMAND = [sys.executable, "-m", "sagalog_cli", "demo"]
 
 @dataclass(frozen=True)
 class Played:
-    """One demo that was run to its end: its exit status, what it printed, its store, and where temporary files go."""
+    """One demo that was run to its end: its exit status, what it printed and kept, and where temporary files go."""
 
     status: int
     printed: str
-    store: Path
+    folder: Path
     temporary: Path
 
 
 def environment(temporary: Path) -> dict[str, str]:
+    """A user whose own git is set up as badly as can be."""
     temporary.mkdir(exist_ok=True)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)}
+    spoilt = temporary.parent / "gitconfig"
+    spoilt.write_text("[user]\n\tuseConfigOnly = true\n[commit]\n\tgpgSign = true\n[core]\n\thooksPath = /nowhere\n")
+    ours = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)}
+    theirs = {"GIT_CONFIG_GLOBAL": str(spoilt), "GIT_DIR": "/nowhere/.git", "GIT_AUTHOR_DATE": "no date"}
+    return {**os.environ, **ours, **theirs}
 
 
 def play(folder: Path, *options: str) -> Played:
-    store, temporary = folder / "kept.db", folder / "temporary"
+    temporary = folder / "temporary"
     done = subprocess.run(
-        [*COMMAND, "--tasks", str(TASKS), "--workers", "3", *options],
-        cwd=folder,
-        env=environment(temporary),
-        capture_output=True,
-        text=True,
-        check=False,
+        [*COMMAND, *options], cwd=folder, env=environment(temporary), capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    return Played(done.returncode, done.stdout, store, temporary)
+    return Played(done.returncode, done.stdout, folder / "kept", temporary)
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    return play(tmp_path_factory.mktemp("kept"), "--json", "--keep", "kept.db", "--seed", "7")
+    return play(tmp_path_factory.mktemp("demo"), "--json", "--keep", "kept")
 
 
 @pytest.fixture(scope="module")
 def told(kept: Played) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(kept.printed)
     return document
+
+
+def git(kept: Played, *words: str) -> str:
+    """Git itself, without a line of ours in between."""
+    command = ["git", "-C", str(kept.folder / "repository"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_demo_exits_with_0_and_everything_in_it_happened(kept: Played, told: dict[str, Any]) -> None:
@@ -80,76 +89,102 @@ def test_the_demo_exits_with_0_and_everything_in_it_happened(kept: Played, told:
         assert finding["count"] > 0, name
 
 
-def test_it_loses_what_it_set_out_to_lose(told: dict[str, Any]) -> None:
+def test_it_shows_what_it_set_out_to_show(told: dict[str, Any]) -> None:
     counts = {name: finding["count"] for name, finding in told["findings"].items()}
+    ends = {task: history[-1]["type"] for task, history in told["histories"].items()}
 
-    assert counts["every_task_ended"] == TASKS
-    assert counts["killed_worker_was_recovered"] == DOOMED_TASKS
-    assert counts["stopped_worker_was_replaced"] == 1
+    assert counts["recorded_steps_were_not_run_again"] == len(DONE_STEPS)
+    assert counts["step_in_hand_was_run_again"] == 1
     assert counts["late_writes_were_refused"] == len(VERBS)
-    assert counts["unknown_undo_was_quarantined"] == 1
-    # Those that fail by plan, and the one that was taken over from the sleeper.
-    assert counts["failed_tasks_were_undone"] == TASKS // 15 + 1
+    assert counts["children_were_waited_for"] == len(PARTS)
+    assert ends == {
+        **dict.fromkeys((RESUMED, SLEPT, REVIEWED, PARENT, *(f"{PARENT}/{part}" for part in PARTS)), "completed"),
+        FAILED: "compensated",
+        ODD: "quarantined",
+    }
 
 
-def test_its_timeline_shows_a_take_over_and_an_undo_in_reverse(told: dict[str, Any]) -> None:
-    events = [(one["type"], one["event"]) for one in told["timeline"]["events"]]
-    types = [type for type, _ in events]
+def test_the_killed_task_went_on_at_the_step_in_hand_under_another_worker(told: dict[str, Any]) -> None:
+    history = told["histories"][RESUMED]
+    steps = [(one["event"]["name"], one["actor"][:8]) for one in history if one["type"] == "step_completed"]
+    between = [one["type"] for one in history if one["type"] in ("leased", "lease_expired")]
 
-    assert types[:4] == ["created", "leased", "compensation_registered", "lease_expired"]
-    assert types[-1] == "compensated"
-    fences = [body["fence"] for type, body in events if type == "leased"]
-    assert fences == sorted(set(fences))
-    undone = [body["id"] for type, body in events if type == "compensation_done"]
-    assert undone == [undo_kind(resource) for resource in reversed(RESOURCES)]
-    assert told["timeline"]["refused"] == list(VERBS)
+    assert steps[:-1] == [(name, "worker-1") for name in DONE_STEPS]
+    assert steps[-1][0] == STEP_IN_HAND
+    assert steps[-1][1] in ("worker-2", "worker-3")
+    assert between == ["leased", "lease_expired", "leased"]
 
 
-def test_its_throughput_says_under_what_it_was_measured(told: dict[str, Any]) -> None:
-    speed = told["throughput"]
+def test_git_says_the_same_of_what_was_kept_and_what_is_gone(kept: Played) -> None:
+    worktrees, branches = git(kept, "worktree", "list"), git(kept, "branch", "--list")
 
-    assert speed["workers"] == 3
-    assert speed["durability"] == "full"
-    assert speed["events_per_second"] > speed["tasks_per_second"] >= 0
+    for name in (RESUMED, SLEPT, ODD, REVIEWED, PARENT, *PARTS):
+        assert f"worktrees/{name} " in worktrees
+        assert f"work/{name}\n" in branches
+    assert f"worktrees/{FAILED}" not in worktrees
+    assert f"work/{FAILED}\n" not in branches
+    assert "Add parts/reviewed.sh" in git(kept, "log", "--format=%s", "main")
+    assert {"demo"} == set(git(kept, "log", "--all", "--format=%an").split())
 
 
-def test_a_kept_file_is_a_store_that_stands_up_to_another_audit(kept: Played, told: dict[str, Any]) -> None:
-    with sagalog.open(f"sqlite:///{kept.store}", create=False) as engine:
+def test_a_kept_store_stands_up_to_another_audit_and_holds_what_the_builds_said(
+    kept: Played, told: dict[str, Any]
+) -> None:
+    with sagalog.open(f"sqlite:///{kept.folder}/demo.db", create=False) as engine:
         audit = engine.verify()
+        said = engine.artifact(RESUMED, "build").data
 
     assert audit.ok
     assert audit.events == told["findings"]["log_was_verified"]["count"]
-    assert told["file"] == "kept.db"
+    assert said == b"building resumed\nbuilt at last\n"
+    assert told["folder"] == "kept"
 
 
-def test_it_tells_people_a_story_and_keeps_no_file_unasked(tmp_path: Path) -> None:
+def test_it_tells_people_a_story_and_keeps_nothing_unasked(tmp_path: Path) -> None:
     played = play(tmp_path)
 
     assert played.status == 0
-    for words in ("SIGSTOP", "SIGKILL", "SIGCONT", "what happened", "the life of task", "durability full"):
+    for words in ("SIGKILL", "SIGTERM", "falls asleep", "what happened", f"the life of task {RESUMED}:"):
         assert words in played.printed
     assert "✗" not in played.printed
     assert played.printed.count("✓") == len(CHECKS)
-    assert list(tmp_path.iterdir()) == [played.temporary]
+    assert not played.folder.exists()
     assert list(played.temporary.iterdir()) == []
 
 
-def test_a_file_that_exists_is_never_taken_for_the_demo(tmp_path: Path) -> None:
-    found = tmp_path / "precious.db"
+def test_a_folder_that_exists_is_never_taken_for_the_demo(tmp_path: Path) -> None:
+    found = tmp_path / "precious"
     found.write_text("mine")
 
     answer = CliRunner().invoke(demo, ["--keep", str(found)])
 
     assert answer.exit_code == 2
-    assert "precious.db" in answer.output
+    assert "precious" in answer.output
     assert found.read_text() == "mine"
 
 
 def test_a_path_that_no_url_can_name_is_a_usage_error(tmp_path: Path) -> None:
-    answer = CliRunner().invoke(demo, ["--keep", str(tmp_path / "what?.db")])
+    answer = CliRunner().invoke(demo, ["--keep", str(tmp_path / "what?")])
 
     assert answer.exit_code == 2
-    assert "what?.db" in answer.output
+    assert "what?" in answer.output
+    assert not (tmp_path / "what?").exists()
+
+
+def test_without_git_it_says_so_and_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(
+        [*COMMAND, "--keep", "kept"],
+        cwd=tmp_path,
+        env={**environment(tmp_path / "temporary"), "PATH": str(tmp_path / "empty")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "no command `git`" in done.stderr
+    assert not (tmp_path / "kept").exists()
 
 
 # --- nothing outlives it ----------------------------------------------------------------------------------------------
@@ -191,11 +226,10 @@ def started(temporary: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_the_demo_however_it_ends(tmp_path: Path, blow: signal.Signals) -> None:
-    """Also not the one that is stopped at that time, and cannot see that its input was closed."""
     with started(tmp_path / "temporary") as process:
         assert process.stdout is not None
-        assert any("workers race" in line for line in process.stdout)
-        assert len(living(process.pid)) > 2
+        assert any("worker-1 is started" in line for line in process.stdout)
+        assert len(living(process.pid)) > 1
 
         process.send_signal(blow)
         process.wait(20)
@@ -216,48 +250,89 @@ def url(tmp_path: Path) -> str:
     return found
 
 
-def test_a_worker_that_dies_by_itself_is_noticed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with Crew(60) as crew:
-        worker = crew.start(f"sqlite:///{tmp_path}/absent.db", "nobody", tmp_path, "run")
+def test_a_worker_that_dies_by_itself_is_noticed_with_what_it_said(tmp_path: Path) -> None:
+    with Crew(f"sqlite:///{tmp_path}/absent.db", tmp_path, 60) as crew:
+        crew.start("nobody")
 
-        with pytest.raises(DidNotHappen, match="nobody ended by itself with exit status 1"):
-            worker.hear("ready")
-        with pytest.raises(DidNotHappen, match="nobody ended by itself"):
-            crew.wait_until(lambda: False, [worker])
-    assert "absent.db" in capfd.readouterr().err
+        with pytest.raises(DidNotHappen, match=r"nobody ended by itself with exit status 6: (?s:.)*absent\.db"):
+            crew.wait_until(lambda: False)
 
 
 def test_a_demo_that_takes_too_long_is_ended_with_its_workers(url: str, tmp_path: Path) -> None:
-    crew = Crew(1.5)
+    crew = Crew(url, tmp_path, 1.5)
 
     def wait_for_ever() -> None:
         with crew:
-            worker = crew.start(url, "idle", tmp_path, "run")
-            worker.hear("ready")
-            worker.hear("ready")
+            crew.start("idle")
+            crew.wait_until(lambda: False)
 
     with pytest.raises(DidNotHappen, match=r"within 1\.5 s"):
         wait_for_ever()
     assert [worker.exit_status for worker in crew] == [-signal.SIGKILL]
 
 
-def test_workers_that_are_asked_to_end_end_well_even_while_stopped(url: str, tmp_path: Path) -> None:
-    with Crew(60) as crew:
-        busy, stopped = (crew.start(url, name, tmp_path, "run") for name in ("busy", "stopped"))
-        for worker in crew:
-            worker.hear("ready")
-        busy.tell()
-        stopped.stop()
-        stopped.wake()
+def test_workers_that_are_asked_to_end_end_well(url: str, tmp_path: Path) -> None:
+    with Crew(url, tmp_path, 60) as crew:
+        crew.start("busy")
+        crew.wait_until(lambda: "works on queue demo" in (tmp_path / "busy.log").read_text())
 
-        assert crew.dismiss() == {"busy": 0, "stopped": 0}
+        assert crew.dismiss() == {"busy": 0}
 
 
-# --- the plan ---------------------------------------------------------------------------------------------------------
+# --- the repository ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tasks", [TASKS_MIN, 100, 1_000])
-def test_a_plan_has_as_many_tasks_as_were_asked_for_and_one_seed_gives_one_plan(tasks: int) -> None:
-    assert len(specs(tasks, 1)) == tasks
-    assert specs(tasks, 1) == specs(tasks, 1)
-    assert specs(tasks, 1) != specs(tasks, 2)
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path)
+    made.make()
+    return made
+
+
+def what_is_there(repository: Repository) -> tuple[list[str], list[str], list[str]]:
+    """Worktrees of git, folders on the disk, branches."""
+    return sorted(repository.worktrees()), sorted(repository.folders()), sorted(repository.branches())
+
+
+def test_whatever_changes_the_repository_may_be_done_again(repository: Repository) -> None:
+    for _ in range(2):
+        assert repository.add_branch("a") == "work/a"
+        assert repository.add_worktree("a") == str(repository.worktree("a"))
+    commits = {repository.commit("a", "parts/a.sh", "echo a\n") for _ in range(2)}
+    [commit] = commits
+    for _ in range(2):
+        repository.merge(commit)
+    assert commit in repository.commits("main")
+    assert what_is_there(repository) == (["a"], ["a"], ["main", "work/a"])
+
+    for _ in range(2):
+        repository.remove_worktree("a")
+        repository.delete_branch("a")
+    assert what_is_there(repository) == ([], [], ["main"])
+
+
+def test_half_a_worktree_of_somebody_who_was_killed_is_made_whole(repository: Repository) -> None:
+    repository.add_branch("a")
+    repository.worktree("a").mkdir()
+    (repository.worktree("a") / "half").touch()
+
+    repository.add_worktree("a")
+
+    assert repository.git("status", "--porcelain", within=repository.worktree("a")) == ""
+    assert repository.worktrees() == {"a"}
+
+
+def test_a_worktree_whose_folder_has_gone_is_taken_away_all_the_same(repository: Repository) -> None:
+    repository.add_branch("a")
+    repository.add_worktree("a")
+    shutil.rmtree(repository.worktree("a"))
+
+    repository.remove_worktree("a")
+    repository.delete_branch("a")
+
+    assert what_is_there(repository) == ([], [], ["main"])
+
+
+def test_what_git_refuses_is_said_in_its_own_words(repository: Repository) -> None:
+    with pytest.raises(RuntimeError, match=r"git checkout absent: .*absent"):
+        repository.git("checkout", "absent")
