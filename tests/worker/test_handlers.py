@@ -686,3 +686,34 @@ def test_a_clock_that_jumps_back_costs_nothing(engine: sagalog.Engine, clock: Ma
     assert engine.get(task.id).result == "done"  # type: ignore[union-attr]
     told = [one for one in story(engine, task.id) if one != "heartbeat"]
     assert told == ["created", "leased", "step_completed", "completed"]
+
+
+def test_a_coroutine_that_stands_behind_functions_is_begun_when_they_have_ended(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=5)
+    both = threading.Barrier(2, timeout=20)
+
+    @worker.task("plain")
+    def plain(_context: WorkContext, _payload: Any) -> None:
+        both.wait()
+
+    @worker.task("coroutine")
+    async def coroutine(_context: Any, payload: Any) -> Any:
+        return payload
+
+    for kind in ("plain", "plain", "coroutine"):
+        id = real.create(kind, "begun").id
+    with at_work(worker, real):
+        assert ended(real, id).result == "begun"
+
+
+def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=200)
+    alive: list[int] = []
+
+    @worker.task("do")
+    def do(_context: WorkContext, _payload: Any) -> None:
+        alive.append(sum(one.name.startswith("sagalog-handler") for one in threading.enumerate()))
+
+    real.create_many({"kind": "do"} for _ in range(200))
+    assert worker.run(real, until_idle=True).settled == 200
+    assert max(alive) <= 2

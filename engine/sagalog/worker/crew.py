@@ -162,6 +162,8 @@ class ThreadCrew:
         with self._guard:
             if job in self._running:
                 self._running.discard(job)
+                # Its thread is nobody's any more, and ends when it comes back.
+                self._threads -= not job.is_coroutine
                 self._hand_out()
 
     def close(self) -> None:
@@ -177,37 +179,41 @@ class ThreadCrew:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        """Begin what may be begun; the guard is held."""
-        while self._waiting and len(self._running) < self._size:
-            if self._waiting[0].is_coroutine:
-                job = self._waiting.popleft()
-                self._running.add(job)
-                job.begun = True
-                self._schedule(job)
-            elif self._idle:
-                # Somebody will take it when it wakes; count it as taken now, so that no other begins in its place.
-                self._guard.notify()
-                return
-            else:
-                self._threads += 1
-                threading.Thread(target=self._serve, name=f"sagalog-handler-{self._threads}", daemon=True).start()
-                return
+        """See to it that what is waiting is begun, as far as there is room; the guard is held."""
+        self._begin_coroutines()
+        if not self._may_take():
+            return
+        if self._idle:
+            self._guard.notify()
+        elif self._threads < self._size:
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"sagalog-handler-{self._threads}", daemon=True).start()
+
+    def _begin_coroutines(self) -> None:
+        """Begin those that stand first in line; the guard is held."""
+        while self._waiting and self._waiting[0].is_coroutine and len(self._running) < self._size:
+            job = self._waiting.popleft()
+            self._running.add(job)
+            job.begun = True
+            self._schedule(job)
 
     def _serve(self) -> None:
         """The life of a thread: one plain job after another."""
         while True:
             with self._guard:
                 self._idle += 1
+                # Whoever has made room begins what stands first, and takes what is for threads.
+                self._begin_coroutines()
                 while not self._closed and not self._may_take():
                     self._guard.wait()
+                    self._begin_coroutines()
                 self._idle -= 1
                 if self._closed:
                     return
                 job = self._waiting.popleft()
                 self._running.add(job)
                 job.begun = True
-                if self._waiting:
-                    self._hand_out()
+                self._hand_out()
             # Each handler finds the variables of a context of its own, as with asyncio.
             contextvars.Context().run(job.run)
             if os.getpid() != self._process:
