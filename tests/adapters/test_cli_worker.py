@@ -236,22 +236,29 @@ def test_what_the_worker_logs_stands_on_standard_error_as_plain_lines(folder: Pa
 # --- its end --------------------------------------------------------------------------------------------------------
 
 
-def held(folder: Path, payload: str, *words: str) -> subprocess.Popen[bytes]:
-    """A worker in the midst of a handler that ends when it is told to, or never."""
+@contextmanager
+def held(folder: Path, payload: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in the midst of a handler that ends when it is told to, or never; nothing of it is left afterwards."""
     with opened(folder) as engine:
         engine.create("hold", payload, id="held", queue="agents")
     process = start("worker", "--handlers", "handlers:worker", *words)
     assert process.stdout is not None
-    assert b"holding\n" == process.stdout.readline()
-    return process
+    try:
+        assert b"holding\n" == process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_lets_running_handlers_finish(folder: Path, number: signal.Signals, status: int) -> None:
-    process = held(folder, "listening")
-
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    with held(folder, "listening") as process:
+        process.send_signal(number)
+        process.wait(60)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = process.stdout.read(), process.stderr.read()
 
     assert status == process.returncode, err
     assert out.startswith(b"leases: 1 claimed, 1 settled")
@@ -259,16 +266,15 @@ def test_a_signal_lets_running_handlers_finish(folder: Path, number: signal.Sign
 
 
 def test_a_second_signal_does_not_wait_and_what_was_held_is_given_back(folder: Path) -> None:
-    process = held(folder, "deaf", "--grace", "10m")
-
-    process.send_signal(signal.SIGTERM)
-    with opened(folder) as engine:
-        # It has heard of the first once it claims nothing more.
-        engine.create("add", [1], id="later", queue="agents")
+    with held(folder, "deaf", "--grace", "10m") as process:
+        process.send_signal(signal.SIGTERM)
+        with opened(folder) as engine:
+            # It has heard of the first once it claims nothing more.
+            engine.create("add", [1], id="later", queue="agents")
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
 
     assert 0 == process.returncode
     assert {"held": "pending", "later": "pending"} == states(folder)

@@ -295,9 +295,12 @@ def what_is_there(repository: Repository) -> tuple[list[str], list[str], list[st
 
 
 def test_whatever_changes_the_repository_may_be_done_again(repository: Repository) -> None:
-    for _ in range(2):
+    for round in range(2):
         assert repository.add_branch("a") == "work/a"
         assert repository.add_worktree("a") == str(repository.worktree("a"))
+        (repository.worktree("a") / "built").mkdir(exist_ok=True)
+        (repository.worktree("a") / "built" / f"{round}").touch()
+    assert {"0", "1"} <= {path.name for path in (repository.worktree("a") / "built").iterdir()}
     commits = {repository.commit("a", "parts/a.sh", "echo a\n") for _ in range(2)}
     [commit] = commits
     for _ in range(2):
