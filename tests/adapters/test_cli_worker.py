@@ -268,11 +268,13 @@ def test_a_signal_lets_running_handlers_finish(folder: Path, number: signal.Sign
 def test_a_second_signal_does_not_wait_and_what_was_held_is_given_back(folder: Path) -> None:
     with held(folder, "deaf", "--grace", "10m") as process:
         process.send_signal(signal.SIGTERM)
-        with opened(folder) as engine:
-            # It has heard of the first once it claims nothing more.
-            engine.create("add", [1], id="later", queue="agents")
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
+        with opened(folder) as engine:
+            # It has heard of the first by now, and claims nothing more.
+            engine.create("add", [1], id="later", queue="agents")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 

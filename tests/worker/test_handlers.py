@@ -700,10 +700,9 @@ def test_a_coroutine_that_stands_behind_functions_is_begun_when_they_have_ended(
     async def coroutine(_context: Any, payload: Any) -> Any:
         return payload
 
-    for kind in ("plain", "plain", "coroutine"):
-        id = real.create(kind, "begun").id
+    ids = [real.create(kind, "begun").id for kind in ("plain", "plain", "coroutine")]
     with at_work(worker, real):
-        assert ended(real, id).result == "begun"
+        assert ended(real, ids[-1]).result == "begun"
 
 
 def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engine) -> None:
