@@ -432,6 +432,52 @@ def test_cancelling_the_run_twice_ends_it_at_once(tell: Callable[[Story], None])
     tell(story)
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_event_loop_itself_fails_no_other_task(sqlite_url: str, error: type[BaseException]) -> None:
+    """Asyncio lets these two out of the loop when a task of its own raises them, and then cancels everything."""
+
+    async def leave() -> None:
+        raise error
+
+    async def main() -> None:
+        handler = Stuck()
+        worker = made(handler)
+
+        @worker.task("leave")
+        async def leaving(context: AsyncWorkContext, payload: Any) -> None:
+            await handler.has_begun.wait()
+            await asyncio.gather(leave())
+
+        async with sagalog.aio.open(sqlite_url, durability="normal") as engine:
+            await engine.create("build", id="one")
+            await engine.create("leave", id="two")
+            await worker.run(engine)
+
+    with pytest.raises(error):
+        asyncio.run(main())
+
+    with sagalog.open(sqlite_url) as engine:
+        found = [(task.state, task.lease, task.attempt) for task in engine.find(kind="build")]
+    assert found == [("pending", None, 1)]
+
+
+def test_a_run_that_is_left_to_itself_gives_back_what_it_holds_when_the_event_loop_ends(sqlite_url: str) -> None:
+    with sagalog.open(sqlite_url, durability="normal") as engine:
+        engine.create("build", id="one")
+
+        async def main() -> None:
+            handler = Stuck()
+            tasks.append(asyncio.create_task(made(handler).run(engine)))
+            await handler.has_begun.wait()
+
+        tasks: list[asyncio.Task[Any]] = []
+        asyncio.run(main())
+
+        task = engine.get("one")
+        assert task is not None
+        assert (task.state, task.lease, task.attempt) == ("pending", None, 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_worker_and_not_the_program(sqlite_url: str, number: signal.Signals) -> None:
     async def main() -> None:
@@ -451,6 +497,47 @@ def test_a_signal_stops_the_worker_and_not_the_program(sqlite_url: str, number: 
             assert signal.getsignal(number) is before
 
     asyncio.run(main())
+
+
+def test_a_signal_stops_every_worker_of_the_event_loop(sqlite_url: str) -> None:
+    async def main() -> None:
+        async with sagalog.aio.open(sqlite_url, durability="normal") as engine:
+            before = signal.getsignal(signal.SIGTERM)
+            handlers = [Stuck(), Stuck(), Stuck()]
+            running = []
+            for n, handler in enumerate(handlers):
+                await engine.create("build", queue=f"q{n}")
+                running.append(asyncio.create_task(made(handler, queues=f"q{n}").run(engine)))
+                await handler.has_begun.wait()
+            # One ends before those that began after it: what it took is still theirs.
+            handlers[0].may_end.set()
+            running[0].cancel()
+            await asyncio.wait(running[:1])
+            os.kill(os.getpid(), signal.SIGTERM)
+            for handler in handlers:
+                handler.may_end.set()
+            await asyncio.gather(*running[1:])
+
+            assert signal.getsignal(signal.SIGTERM) is before
+
+    asyncio.run(main())
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored(sqlite_url: str) -> None:
+    async def build(context: AsyncWorkContext, payload: Any) -> bool:
+        return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+    async def main() -> None:
+        async with sagalog.aio.open(sqlite_url, durability="normal") as engine:
+            await engine.create("build", id="one")
+            await made(build).run(engine, until_idle=True)
+            assert (await one(engine, "one")).result is True
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_worker_in_another_thread_than_the_main_one_takes_no_signals(sqlite_url: str) -> None:

@@ -9,17 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import suppress
-from contextvars import copy_context
-from typing import Final
+from contextlib import nullcontext, suppress
+from contextvars import ContextVar, copy_context
+from dataclasses import replace
+from typing import Any, Final
 
 from sagalog import worker
 from sagalog.aio.engine import AsyncEngine
+from sagalog.aio.process_signals import listening
 from sagalog.engine import Engine
+from sagalog.outcomes import Interrupted
 from sagalog.worker import Tally
+from sagalog.worker.handling import Handler, is_coroutine_function
+from sagalog.worker.shift import Plan
 
 _log: Final = logging.getLogger("sagalog.aio")
+
+# Who awaits the run, in the context of that run.
+_awaiting: Final[ContextVar[asyncio.Task[Any] | None]] = ContextVar("_awaiting", default=None)
 
 
 class Worker(worker.Worker):
@@ -48,13 +57,18 @@ class Worker(worker.Worker):
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until_idle)
-        with self._signals(signals):
+        with listening(self.stop) if signals else nullcontext():
             await self._ended(running)
         return running.result()
+
+    def _plan(self) -> Plan:
+        plan = super()._plan()
+        return replace(plan, handlers=_guarded(plan.handlers), compensations=_guarded(plan.compensations))
 
     def _start(self, engine: Engine, until_idle: bool) -> Future[Tally]:
         """Begin to work in a thread of its own; what its work comes to."""
         context, loop = copy_context(), asyncio.get_running_loop()
+        context.run(_awaiting.set, asyncio.current_task())
         running: Future[Tally] = Future()
 
         def run() -> None:
@@ -84,6 +98,28 @@ class Worker(worker.Worker):
             if failure is not None:
                 _log.error("a worker that was cancelled has failed: %s", failure)
             raise cancelled
+
+
+def _guarded(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    awaiting = _awaiting.get()
+    return {kind: _guard(one, awaiting) if is_coroutine_function(one) else one for kind, one in handlers.items()}
+
+
+def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
+    """The handler, for which it is no failure that it was cancelled together with whoever awaits `run`.
+
+    So it goes when an event loop ends: all that runs on it is cancelled in one go.
+    """
+
+    async def guarded(context: Any, given: Any) -> Any:
+        try:
+            return await handler(context, given)
+        except asyncio.CancelledError:
+            if awaiting is not None and awaiting.cancelling():
+                raise Interrupted("its event loop ends") from None
+            raise
+
+    return guarded
 
 
 def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
