@@ -41,7 +41,7 @@ class AsyncEngine(Lifted[Engine]):
 
     Args:
         plain: the engine; closed with this one.
-        threads: how many calls run at a time; those that write at the same time share commits where the store can.
+        threads: how many calls run at a time; all others wait, in order, and those that wait for something hold none.
     """
 
     __slots__ = ("_watch",)

@@ -1,4 +1,4 @@
-"""Threads for calls that block, so that the event loop never does; calls made at the same time are committed together.
+"""Threads for calls that block, so that the event loop never does, and so many at a time.
 
 Rule: a call that was begun goes on to its end, whoever has ceased to wait for it, and closing waits for it; its failure
 is logged then, and what it took for its caller is given back. Knows no engine.
