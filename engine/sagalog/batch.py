@@ -92,7 +92,6 @@ class Batch:
 
     def create(
         self,
-        /,
         kind: str,
         payload: Any = None,
         *,

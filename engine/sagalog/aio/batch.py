@@ -1,0 +1,126 @@
+"""`AsyncBatch`: commands recorded in an `async with` block and carried out in one commit when it ends.
+
+Rule: recording is plain and writes nothing; only the end of the block is awaited, and taken off the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sagalog.aio.lease import AsyncLease, give_back, lift_lease_or_task, lower_lease
+from sagalog.aio.lifting import Lifted, passed_on
+from sagalog.aio.pool import Pool
+from sagalog.batch import Batch, Result
+from sagalog.engine import Engine
+from sagalog.errors import SagalogError
+from sagalog.task import Lease, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AsyncResult = AsyncLease | Task | list[AsyncLease] | tuple[AsyncLease | Task, ...] | SagalogError
+
+
+def _held(
+    method: Callable[Concatenate[Batch, Lease, P], R],
+) -> Callable[Concatenate[AsyncBatch, AsyncLease, P], R]:
+    """A verb of a lease's holder, recorded."""
+
+    @wraps(method)
+    def call(self: AsyncBatch, lease: AsyncLease, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.plain, lower_lease(lease), *args, **kwargs)
+
+    return call
+
+
+class AsyncBatch(Lifted[Batch]):
+    """Commands to be carried out in one commit, as in a `Batch`; `results` are there after the block.
+
+    Where whoever waits for the end of the block is cancelled, the commit is made all the same if it was begun, and
+    what the batch has claimed is given back.
+    """
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, plain: Batch, pool: Pool, engine: Engine) -> None:
+        super().__init__(plain, pool)
+        self._engine = engine
+
+    async def __aenter__(self) -> AsyncBatch:
+        self.plain.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and len(self):
+            await self._pool.run(lambda: self.plain.__exit__(None, None, None), lambda _: self._give_back_claimed())
+        else:
+            self.plain.__exit__(kind, error, trace)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    @property
+    def results(self) -> list[AsyncResult]:
+        """What became of each command, in order: as of a `Batch`, with `AsyncLease` where that has a Lease."""
+        return [_lift_result(result, self._pool) for result in self.plain.results]
+
+    def group(self) -> AbstractContextManager[None]:
+        """What is recorded within a plain `with` stands or falls together, in a batch of `together=False`."""
+        return self.plain.group()
+
+    def create(
+        self,
+        kind: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+        request: str | None = None,
+        inputs: Mapping[str, bytes] | None = None,
+        **arguments: Any,
+    ) -> str:
+        """Record a creation with the arguments of `AsyncEngine.create`; its id, as `Batch.create` gives it."""
+        return self.plain.create(
+            kind, payload, id=id, actor=actor, cause=cause, request=request, inputs=inputs, **arguments
+        )
+
+    carry = passed_on(Batch.carry)
+    cancel = passed_on(Batch.cancel)
+    quarantine = passed_on(Batch.quarantine)
+    signal = passed_on(Batch.signal)
+    note = passed_on(Batch.note)
+    waive = passed_on(Batch.waive)
+    retry_as_new = passed_on(Batch.retry_as_new)
+    claim = passed_on(Batch.claim)
+
+    heartbeat = _held(Batch.heartbeat)
+    register = _held(Batch.register)
+    step = _held(Batch.step)
+    put_artifact = _held(Batch.put_artifact)
+    park = _held(Batch.park)
+    release = _held(Batch.release)
+    retry = _held(Batch.retry)
+    complete = _held(Batch.complete)
+    fail = _held(Batch.fail)
+    give_up = _held(Batch.give_up)
+    compensation_done = _held(Batch.compensation_done)
+    compensation_failed = _held(Batch.compensation_failed)
+
+    def _give_back_claimed(self) -> None:
+        claimed = [result for result in self.plain.results if isinstance(result, list)]
+        give_back(self._engine, (lease for leases in claimed for lease in leases))
+
+
+def _lift_result(result: Result, pool: Pool) -> AsyncResult:
+    if isinstance(result, list):
+        return [AsyncLease(lease, pool) for lease in result]
+    if isinstance(result, tuple):
+        return tuple(lift_lease_or_task(one, pool) for one in result)
+    return AsyncLease(result, pool) if isinstance(result, Lease) else result

@@ -1,0 +1,128 @@
+"""`AsyncLease`: the right to work on a task, with the verbs of its holder as coroutines.
+
+Rule: as for `Lease`, an older copy works as well as the newest. A lease for which nobody waits any more is given back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sagalog.aio.lifting import Lifted, lifted, lifted_to
+from sagalog.aio.pool import Pool
+from sagalog.engine import Engine
+from sagalog.errors import SagalogError
+from sagalog.kernel.values import LeaseRecord, Purpose
+from sagalog.task import Lease, Task
+
+_log: Final = logging.getLogger("sagalog.aio")
+
+UNWANTED: Final = "whoever claimed it was cancelled"
+
+
+def lift_lease(lease: Lease, pool: Pool) -> AsyncLease:
+    """The lease with verbs to await."""
+    return AsyncLease(lease, pool)
+
+
+def lift_lease_or_task(answer: Lease | Task, pool: Pool) -> AsyncLease | Task:
+    """The same, where a task stays what it is."""
+    return AsyncLease(answer, pool) if isinstance(answer, Lease) else answer
+
+
+def lower_lease(lease: Any) -> Any:
+    """The plain lease of an `AsyncLease`; anything else as it is, for the plain call to take or to refuse."""
+    return lease.plain if isinstance(lease, AsyncLease) else lease
+
+
+def give_back(engine: Engine, leases: Iterable[Lease]) -> None:
+    """Release leases for whose coming nobody waits any more; those that somebody else holds by now are left alone."""
+    with engine.batch(together=False) as batch:
+        for lease in leases:
+            batch.release(lease, UNWANTED)
+    for refusal in batch.results:
+        if isinstance(refusal, SagalogError):
+            _log.warning("a lease whose claim was cancelled could not be given back: %s", refusal)
+
+
+class AsyncLease(Lifted[Lease]):
+    """A `Lease` whose verbs are awaited; its attributes are plain. Equal to another by what it holds."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncLease) and self.plain == other.plain
+
+    def __hash__(self) -> int:
+        return hash(self.plain)
+
+    def __repr__(self) -> str:
+        return f"Async{self.plain!r}"
+
+    @property
+    def task(self) -> Task:
+        """The task as it was leased or last renewed."""
+        return self.plain.task
+
+    @property
+    def record(self) -> LeaseRecord:
+        """The plain data of the lease."""
+        return self.plain.record
+
+    @property
+    def owner(self) -> str:
+        """Who holds it."""
+        return self.plain.owner
+
+    @property
+    def fence(self) -> int:
+        """The number that makes a late holder harmless."""
+        return self.plain.fence
+
+    @property
+    def attempt(self) -> int:
+        """1 + recorded failures."""
+        return self.plain.attempt
+
+    @property
+    def purpose(self) -> Purpose:
+        """`work` or `undo`."""
+        return self.plain.purpose
+
+    @property
+    def ttl_ms(self) -> int | None:
+        """How long a renewal lasts; None: without end."""
+        return self.plain.ttl_ms
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When the lease is over, by the store's clock; None: never."""
+        return self.plain.expires_ms
+
+    # --- verbs that end the lease ---------------------------------------------------------------------------------
+
+    park = lifted(Lease.park)
+    release = lifted(Lease.release)
+    retry = lifted(Lease.retry)
+    complete = lifted(Lease.complete)
+    fail = lifted(Lease.fail)
+    give_up = lifted(Lease.give_up)
+    compensation_failed = lifted(Lease.compensation_failed)
+
+    # --- verbs that hand it back as it is then --------------------------------------------------------------------
+
+    heartbeat = lifted_to(lift_lease, Lease.heartbeat)
+    register = lifted_to(lift_lease, Lease.register)
+    step = lifted_to(lift_lease, Lease.step)
+    put_artifact = lifted_to(lift_lease, Lease.put_artifact)
+    compensation_done = lifted_to(lift_lease_or_task, Lease.compensation_done)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncRenewal:
+    """What became of many heartbeats: the leases renewed, and for each other one the refusal."""
+
+    renewed: tuple[AsyncLease, ...]
+    lost: tuple[SagalogError, ...]

@@ -1,0 +1,132 @@
+"""Threads for calls that block, so that the event loop never does, and so many at a time.
+
+Rule: a call that was begun goes on to its end, whoever has ceased to wait for it, and closing waits for it; its failure
+is logged then, and what it took for its caller is given back. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from sagalog.errors import Closed
+
+R = TypeVar("R")
+
+_log: Final = logging.getLogger("sagalog.aio")
+
+THREADS: Final = 16
+
+
+class Pool:
+    """Runs plain calls for coroutines, of one event loop or several, `threads` at a time."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._guard = threading.Lock()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sagalog-aio")
+        self._closing: Future[None] | None = None
+
+    async def run(self, function: Callable[[], R], give_back: Callable[[R], None] | None = None) -> R:
+        """What the call returns or raises, with the caller's context variables.
+
+        Args:
+            function: the call.
+            give_back: what to do, off the loop, with an answer for which nobody waits any more.
+
+        Raises:
+            Closed: the pool is closed. CancelledError: a call that was begun goes on; one that was not never happens.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
+        call: Future[R] = self._submit(partial(copy_context().run, function))
+        call.add_done_callback(partial(_hand_over, loop, answer))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # looked at, so that nobody says that it never was
+            if not call.cancel():
+                call.add_done_callback(partial(self._leave, threading.get_ident(), give_back))
+            raise
+
+    async def close(self, last: Callable[[], None]) -> None:
+        """Take no more calls, wait for those that were begun or wait, then call `last`, once, in a thread.
+
+        All of that happens also if the caller is cancelled; closing again waits for the same end.
+        """
+        with self._guard:
+            if self._closing is None:
+                self._closing = Future()
+                threading.Thread(target=self._close, args=(self._closing, last), name="sagalog-aio-close").start()
+            closing = self._closing
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        closing.add_done_callback(partial(_hand_over, loop, answer))
+        await answer
+
+    def let_go(self) -> None:
+        """Take no more calls and let the threads end when they are done, without waiting for that."""
+        self._threads.shutdown(wait=False)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _submit(self, function: Callable[[], R]) -> Future[R]:
+        with self._guard:
+            if self._closing is None:
+                return self._threads.submit(function)
+        raise Closed("this engine was closed; open it again")
+
+    def _close(self, closing: Future[None], last: Callable[[], None]) -> None:
+        try:
+            self._threads.shutdown(wait=True)
+            last()
+        except BaseException as error:  # noqa: BLE001  whoever waits for the end gets it
+            closing.set_exception(error)
+        else:
+            closing.set_result(None)
+
+    def _leave(self, loop_thread: int, give_back: Callable[[Any], None] | None, call: Future[Any]) -> None:
+        """A call has ended, or had, for which nobody waits any more."""
+        error = call.exception()
+        if error is not None:
+            _log.warning("a call whose caller was cancelled has failed: %s", error)
+        elif give_back is not None:
+            giving = partial(_give_back, give_back, call.result())
+            if threading.get_ident() == loop_thread:
+                # It had ended before the caller was cancelled: this is the event loop, where nothing may block.
+                with suppress(Closed):
+                    self._submit(giving)
+                    return
+            giving()
+
+
+def _give_back(give_back: Callable[[R], None], answer: R) -> None:
+    try:
+        give_back(answer)
+    except Exception as error:  # noqa: BLE001  nobody is there to be told but the log
+        _log.warning("what a call has taken for a caller that was cancelled could not be given back: %s", error)
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[R], call: Future[R]) -> None:
+    """In the thread that did it: let the event loop know how a call has ended."""
+
+    def deliver() -> None:
+        if answer.done():
+            return
+        error = call.exception()
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(call.result())
+
+    if not call.cancelled():
+        # A loop that is closed has nobody who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(deliver)

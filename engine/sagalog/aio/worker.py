@@ -1,0 +1,128 @@
+"""A worker on the caller's event loop: its coroutine handlers run there, everything else in threads.
+
+Rule: it is the plain worker, driven by a thread of its own; this file only hands over, and turns cancelling into
+stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
+from contextvars import ContextVar, copy_context
+from dataclasses import replace
+from typing import Any, Final
+
+from sagalog import worker
+from sagalog.aio.engine import AsyncEngine
+from sagalog.aio.process_signals import listening
+from sagalog.engine import Engine
+from sagalog.outcomes import Interrupted
+from sagalog.worker import Tally
+from sagalog.worker.handling import Handler, is_coroutine_function
+from sagalog.worker.shift import Plan
+
+_log: Final = logging.getLogger("sagalog.aio")
+
+# Who awaits the run, in the context of that run.
+_awaiting: Final[ContextVar[asyncio.Task[Any] | None]] = ContextVar("_awaiting", default=None)
+
+
+class Worker(worker.Worker):
+    """A `sagalog.Worker` whose `run` is awaited; handlers are registered in the same way.
+
+    A handler that is a coroutine function runs on the event loop on which `run` is awaited, with the context variables
+    of whoever awaits it; a plain function runs in a thread.
+    """
+
+    async def run(  # type: ignore[override]  # awaited here; nobody takes the one for the other unseen
+        self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
+    ) -> Tally:
+        """Work until it is told to stop, by `stop`, by SIGTERM or SIGINT, or by cancelling.
+
+        Args:
+            engine: where the tasks are; it is to stay open meanwhile.
+            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
+            signals: take SIGTERM and SIGINT, where the event loop runs in the main thread.
+
+        Returns:
+            What it has done, in numbers.
+
+        Raises:
+            CancelledError: it was cancelled, and has stopped gracefully, as after a signal; cancelled again, at once.
+            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+        """
+        plain = engine.plain if isinstance(engine, AsyncEngine) else engine
+        running = self._start(plain, until_idle)
+        with listening(self.stop) if signals else nullcontext():
+            await self._ended(running)
+        return running.result()
+
+    def _plan(self) -> Plan:
+        plan = super()._plan()
+        return replace(plan, handlers=_guarded(plan.handlers), compensations=_guarded(plan.compensations))
+
+    def _start(self, engine: Engine, until_idle: bool) -> Future[Tally]:
+        """Begin to work in a thread of its own; what its work comes to."""
+        context, loop = copy_context(), asyncio.get_running_loop()
+        context.run(_awaiting.set, asyncio.current_task())
+        running: Future[Tally] = Future()
+
+        def run() -> None:
+            try:
+                running.set_result(context.run(self._run, engine, loop, until_idle, False))
+            except BaseException as error:  # noqa: BLE001  whoever awaits it gets it
+                running.set_exception(error)
+
+        threading.Thread(target=run, name=f"sagalog-{self.name}", daemon=True).start()
+        return running
+
+    async def _ended(self, running: Future[Tally]) -> None:
+        """Wait for its end; every cancelling on the way tells it to stop."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        running.add_done_callback(lambda _: _tell(loop, ended))
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                if not running.done():
+                    self.stop()
+        if cancelled is not None:
+            failure = running.exception()
+            if failure is not None:
+                _log.error("a worker that was cancelled has failed: %s", failure)
+            raise cancelled
+
+
+def _guarded(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    awaiting = _awaiting.get()
+    return {kind: _guard(one, awaiting) if is_coroutine_function(one) else one for kind, one in handlers.items()}
+
+
+def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
+    """The handler, for which it is no failure that it was cancelled together with whoever awaits `run`.
+
+    So it goes when an event loop ends: all that runs on it is cancelled in one go.
+    """
+
+    async def guarded(context: Any, given: Any) -> Any:
+        try:
+            return await handler(context, given)
+        except asyncio.CancelledError:
+            if awaiting is not None and awaiting.cancelling():
+                raise Interrupted("its event loop ends") from None
+            raise
+
+    return guarded
+
+
+def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    # A loop that is closed has nobody who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(ended.set)
