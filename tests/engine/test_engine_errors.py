@@ -59,7 +59,8 @@ def _hold(path: str) -> None:
 
 def test_a_refusal_crosses_a_process_boundary(sqlite_url: str) -> None:
     with sagalog.open(sqlite_url) as engine:
-        leased(engine)
+        # Longer than a busy machine takes to begin a process.
+        leased(engine).heartbeat(600_000)
         with multiprocessing.get_context("spawn").Pool(1) as pool, pytest.raises(LeaseHeld) as caught:
             pool.apply(_hold, (sqlite_url,))
     assert (caught.value.task, caught.value.owner, caught.value.fence) == ("t", "ann", 1)

@@ -116,10 +116,16 @@ class RecordingRun(Run):
 
     @rule(pick=draws.picks, name=draws.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:
-        """Results, bytes, and what a wait came to."""
-        waited = [fold.id for fold in self.pair.memory.folds.values() if name in fold.waits]
-        id = waited[-1] if waited and pick < 5 else self.task(pick)
-        self.run("wait end", lambda side: side.engine.wait_end(id, name), crashes=False)
-        self.run("step result", lambda side: side.engine.step_result(id, name), crashes=False)
-        self.run("artifact", lambda side: side.engine.artifact(id, name), crashes=False)
-        self.run("input", lambda side: side.engine.input(id, "spec"), crashes=False)
+        """Results, bytes, and what a wait came to; mostly such as there are."""
+        waited, waited_name = self._recorded("waits", pick, name)
+        stepped, step_name = self._recorded("steps", pick, name)
+        made, made_name = self._recorded("artifacts", pick, name)
+        self.run("wait end", lambda side: side.engine.wait_end(waited, waited_name), crashes=False)
+        self.run("step result", lambda side: side.engine.step_result(stepped, step_name), crashes=False)
+        self.run("artifact", lambda side: side.engine.artifact(made, made_name), crashes=False)
+        self.run("input", lambda side: side.engine.input(waited, "spec"), crashes=False)
+
+    def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
+        """A task and a name under which it has something of that kind on record; rarely one that has not."""
+        found = [(fold.id, one) for fold in self.pair.memory.folds.values() for one in getattr(fold, kind)]
+        return found[pick % len(found)] if found and pick < 8 else (self.task(pick), name)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+from sagalog.outcomes import Interrupted
 from sagalog.task import Lease
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
 from sagalog.worker.context import UndoContext, WorkContext
@@ -47,6 +48,7 @@ class Job:
         self.time_limit_ms: int | None = None
         self.begun_ms = 0
         self.is_coroutine = False
+        self.coroutine: asyncio.Task[None] | None = None
         self.begun = False
         self.ended = False
         # Given up on: the worker has settled its lease, and what its handler comes to is nobody's.
@@ -241,6 +243,8 @@ class ThreadCrew:
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._run_async(job, loop))
+        # The loop itself holds tasks weakly.
+        job.coroutine = task
 
         def stop() -> None:
             loop.call_soon_threadsafe(task.cancel)
@@ -251,6 +255,9 @@ class ThreadCrew:
 
     def _run_async(self, job: Job, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, None]:
         def off_loop(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+            if self._closed:
+                # The worker has gone on without this handler.
+                raise Interrupted("the worker has shut down")
             return loop.run_in_executor(self._writers, lambda: function(*arguments))
 
         return job.run_async(off_loop)
@@ -265,7 +272,13 @@ class ThreadCrew:
 def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
     """The life of the thread of an event loop, from its first job until it is stopped."""
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (KeyboardInterrupt, SystemExit):
+                # Some task of a handler's has raised it, and asyncio lets it through; the other handlers go on.
+                continue
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

@@ -28,6 +28,7 @@ Handler = Callable[..., Any]
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement:
     """What a handler's return or exception means for the lease of a task's work."""
     timed_out = context.timed_out
+    error = None if error is None else outcome_in(error)
 
     def settle(batch: Batch) -> None:
         context.record_children(batch)
@@ -39,6 +40,14 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
             _settle_error(batch, lease, error)
 
     return settle
+
+
+def outcome_in(error: BaseException) -> BaseException:
+    """What a group of exceptions means: the one outcome in it, if there is one; an asyncio.TaskGroup raises groups."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = [one for one in map(outcome_in, error.exceptions) if isinstance(one, Outcome | Park | Interrupted)]
+    return found[0] if len(found) == 1 else error
 
 
 def _settle_error(batch: Batch, lease: Lease, error: BaseException) -> None:
@@ -61,6 +70,7 @@ def _settle_error(batch: Batch, lease: Lease, error: BaseException) -> None:
 
 def undo_settlement_of(lease: Lease, id: str, error: BaseException) -> Settlement:
     """What an exception means for the lease of an undoing, at the compensation `id`. [UNDO-3]"""
+    error = outcome_in(error)
 
     def settle(batch: Batch) -> None:
         match error:
