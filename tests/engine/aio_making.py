@@ -1,4 +1,4 @@
-"""What tests of `sagalog.aio` share: stores that hold a commit up, or note who calls them, and short waits for a fact.
+"""What tests of `sagalog.aio` share: stores that hold a commit up or note who calls them, workers, waits for a fact.
 
 Rule: nothing waits for a time; what is waited for is a fact, and one that never comes fails the test by name.
 """
@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from sagalog import Engine
+import sagalog.aio
+from sagalog import Engine, Task
+from sagalog.aio import AsyncEngine, Worker
 from sagalog.memory import MemoryStore
 from sagalog.ports import Clock, Unit
 from sagalog.system import SystemClock
+from sagalog.worker import AsyncWorkContext
+
+Story = Callable[[AsyncEngine], Coroutine[Any, Any, None]]
 
 PATIENCE_S = 20
 
@@ -82,3 +87,65 @@ async def until(fact: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not fact():
             await asyncio.sleep(0.001)
+
+
+def teller(url: str, **arguments: Any) -> Callable[[Story], None]:
+    """What runs a coroutine with an engine over the store, which is closed at its end."""
+
+    def tell(story: Story) -> None:
+        async def main() -> None:
+            async with sagalog.aio.open(url, durability="normal", **arguments) as engine:
+                await story(engine)
+
+        asyncio.run(main())
+
+    return tell
+
+
+async def held_up(waiting: Awaitable[Any]) -> asyncio.Task[Any]:
+    """A task that waits, after it has had every chance to end."""
+
+    async def run() -> Any:
+        return await waiting
+
+    task = asyncio.create_task(run())
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert not task.done()
+    return task
+
+
+def made(handler: Callable[..., Any], **arguments: Any) -> Worker:
+    worker = Worker(**arguments)
+    worker.task("build")(handler)
+    return worker
+
+
+async def one(engine: AsyncEngine, id: str) -> Task:
+    task = await engine.get(id)
+    assert task is not None
+    return task
+
+
+class Stuck:
+    """A handler that waits for ever, and notes that it began and whether it was cancelled."""
+
+    def __init__(self, obeys: bool = True) -> None:
+        self.obeys = obeys
+        self.has_begun = asyncio.Event()
+        self.reasons: list[str] = []
+        self.may_end = asyncio.Event()
+
+    async def __call__(self, context: AsyncWorkContext, payload: Any) -> str:
+        self.has_begun.set()
+        while True:
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                for reason in ("lost", "cancelled", "interrupted"):
+                    if getattr(context, reason):
+                        self.reasons.append(reason)
+                if self.obeys:
+                    raise
+            else:
+                return "done"

@@ -66,7 +66,6 @@ def test_every_public_name_is_there_and_no_other(plain: type, lifted: type, left
 def test_a_call_has_the_parameters_defaults_and_text_of_the_plain_one(plain: type, lifted: type, name: str) -> None:
     call, theirs = getattr(lifted, name), getattr(plain, name)
 
-    # What is really called takes them, not only what `inspect` is told: a wrapper passes everything on.
     assert shape_of(call) == shape_of(theirs)
     assert call.__doc__
     is_plain = lifted is AsyncBatch or name in _PLAIN_CALLS
