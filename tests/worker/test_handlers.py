@@ -5,6 +5,7 @@ Rule: real workers with threads where threads matter; else turn by turn on a man
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -716,3 +717,37 @@ def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engi
     real.create_many({"kind": "do"} for _ in range(200))
     assert worker.run(real, until_idle=True).settled == 200
     assert max(alive) <= 2
+
+
+def test_an_outcome_in_a_group_of_exceptions_counts_and_a_broken_child_leaves_the_loop_to_others(
+    real: sagalog.Engine,
+) -> None:
+    """[WORKER-1] [WAIT-2]"""
+    worker = sagalog.Worker(concurrency=4)
+
+    @worker.task("group")
+    async def group(context: Any, _payload: Any) -> Any:
+        async with asyncio.TaskGroup() as tasks:
+            waited = tasks.create_task(context.wait_signal("go"))
+        return waited.result()
+
+    @worker.task("breaks")
+    async def breaks(_context: Any, _payload: Any) -> None:
+        async def child() -> None:
+            raise SystemExit(1)
+
+        await asyncio.gather(child())
+
+    @worker.task("quick")
+    async def quick(_context: Any, payload: Any) -> Any:
+        return payload
+
+    waiting = real.create("group").id
+    broken = real.create("breaks", retry=ONCE, waive_compensation=WAIVED).id
+    with at_work(worker, real):
+        until(real, waiting, lambda task: task.waiting is not None)
+        real.signal(waiting, "go", "on")
+        assert ended(real, waiting).result == "on"
+        assert ended(real, broken).state == "failed"
+        assert ended(real, real.create("quick", 1).id).result == 1
+    assert story(real, waiting) == ["created", "leased", "parked", "signalled", "unblocked", "leased", "completed"]
