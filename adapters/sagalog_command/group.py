@@ -6,11 +6,13 @@ limits nor output.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +48,8 @@ class Group:
             )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self._owner = os.getpid()
+        _OPEN.add(self)
         self.stdout: IO[bytes] = self._process.stdout
         self.stderr: IO[bytes] = self._process.stderr
         for stream in (self.stdout, self.stderr):
@@ -75,11 +79,23 @@ class Group:
 
     def close(self) -> None:
         """Let go of all that is open."""
+        _OPEN.discard(self)
         for stream in (self.stdout, self.stderr):
             stream.close()
         if self.end_descriptor is not None:
             os.close(self.end_descriptor)
             self.end_descriptor = None
+
+
+# A process that ends while a command runs, as a worker does that was told twice, takes the command along.
+_OPEN: Final[weakref.WeakSet[Group]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for group in list(_OPEN):
+        if group._owner == os.getpid() and group.is_alive():
+            group.send(signal.SIGKILL)
 
 
 def read_ready(descriptors: Sequence[int], seconds: float) -> set[int]:

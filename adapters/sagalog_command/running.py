@@ -85,7 +85,7 @@ def run(
     redactor = Redactor(command.secret_values(worker))
     clock = SystemClock()
     begun_ms = clock.monotonic_ms()
-    with Stop() as stop, ctx.on_stop(stop.set):
+    with Stop(lambda: ctx.lost) as stop, ctx.on_stop(stop.set):
         if stop.is_set:
             raise Interrupted("stopped before it began")
         try:

@@ -35,10 +35,14 @@ _LINE_CHARACTERS_MAX: Final = 200
 
 
 class Stop:
-    """A wish to end that may come from any thread, and that wakes whoever waits for it."""
+    """A wish to end that may come from any thread, and that wakes whoever waits for it.
 
-    def __init__(self) -> None:
+    `is_urgent` tells whether there is no time for a grace: somebody else may be at work by now.
+    """
+
+    def __init__(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
         self.is_set = False
+        self.is_urgent = is_urgent
         self._pipe = (-1, -1)
         self._lock = threading.Lock()
         self._is_open = False
@@ -158,7 +162,9 @@ class Watched:
             elif now_s >= self._begun_s + self._command.time_limit_ms / 1_000:
                 self.is_over_time = True
                 self._end(now_s)
-        if self._kill_at_s is not None and now_s >= self._kill_at_s and not self._is_killed:
+        if self._kill_at_s is None or self._is_killed:
+            return
+        if now_s >= self._kill_at_s or (self.was_stopped and stop.is_urgent()):
             self._kill()
 
     def _end(self, now_s: float) -> None:

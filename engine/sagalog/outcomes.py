@@ -23,6 +23,8 @@ from sagalog.kernel.values import Budget, Compensation, Failure
 # What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
 _TRACEBACK_CHARACTERS_MAX: Final = 8_000
 _MESSAGE_CHARACTERS_MAX: Final = 4_000
+# A year: what is longer is no wait.
+_RETRY_AFTER_MS_MAX: Final = 365 * 86_400_000
 
 
 class Outcome(Exception):
@@ -42,8 +44,9 @@ class Outcome(Exception):
         self.details = details
 
     def failure(self) -> Failure:
-        """As the log takes it."""
-        return Failure(self.code, self.message, self.details)
+        """As the log takes it; a subclass that was not made by this class's own means still says something."""
+        message = getattr(self, "message", None) or type(self).__name__
+        return Failure(self.code, message, getattr(self, "details", None))
 
 
 class Failed(Outcome):
@@ -64,12 +67,13 @@ class Transient(Outcome):
         message: str = "",
         *,
         code: str | None = None,
-        retry_after_ms: int | None = None,
+        retry_after_ms: float | None = None,
         budget: Budget = "transient",
         details: Any = None,
     ) -> None:
         super().__init__(message, code=code, details=details)
-        self.retry_after_ms = retry_after_ms
+        # Servers say all sorts of things; a wait that cannot be kept must not cost more than another one.
+        self.retry_after_ms = None if retry_after_ms is None else max(0, min(int(retry_after_ms), _RETRY_AFTER_MS_MAX))
         self.budget = budget
 
 
@@ -138,7 +142,7 @@ def failure_of(error: BaseException) -> Failure:
     """Any exception as the log takes it: the name of its class as code, its text, and the end of its traceback."""
     try:
         message = str(error)
-    except Exception as another:  # noqa: BLE001  a text is made by foreign code
+    except BaseException as another:  # noqa: BLE001  a text is made by foreign code
         message = f"(its text could not be made: {type(another).__name__})"
     kept = message if len(message) <= _MESSAGE_CHARACTERS_MAX else message[: _MESSAGE_CHARACTERS_MAX - 1] + "…"
     text = "".join(traceback.format_tb(error.__traceback__))

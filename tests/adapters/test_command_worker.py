@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +71,34 @@ def test_a_cancel_ends_the_command_with_its_children(
         assert ended(engine, id).state == "cancelled"
     child = int((tmp_path / "child").read_text())
     assert not is_running(child)
+
+
+def test_what_a_cancelled_command_has_printed_is_kept(engine: sagalog.Engine, worker: sagalog.Worker) -> None:
+    """[CANCEL-2] [BLOB-1]"""
+    id = engine.create("command", {"words": ["sh", "-c", "echo so far; sleep 60"]}).id
+    with at_work(worker, engine):
+        until(engine, id, lambda task: task.progress is not None or task.lease is not None)
+        time.sleep(0.3)  # a real command needs real time to print
+        engine.cancel(id, "not needed")
+        assert ended(engine, id).state == "cancelled"
+    assert engine.artifact(id, "stdout").data == b"so far\n"
+
+
+def test_a_process_that_ends_takes_its_commands_along(tmp_path: Path) -> None:
+    script = f"""
+import threading, time, sagalog
+from sagalog_command import handler
+worker = sagalog.Worker(grace_ms=0)
+worker.task("command")(handler())
+with sagalog.open("sqlite:///{tmp_path}/store.db") as engine:
+    deaf = "trap '' TERM; echo $$ > {tmp_path}/pid; sleep 60 & wait; sleep 60"
+    engine.create("command", {{"words": ["sh", "-c", deaf]}})
+    threading.Thread(target=lambda: (time.sleep(1.5), worker.stop(), worker.stop())).start()
+    worker.run(engine)
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    assert done.returncode == 0
+    deadline = time.monotonic() + 20
+    while is_running(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < deadline, "the command outlives its worker"
+        time.sleep(0.01)

@@ -751,3 +751,120 @@ def test_an_outcome_in_a_group_of_exceptions_counts_and_a_broken_child_leaves_th
         assert ended(real, broken).state == "failed"
         assert ended(real, real.create("quick", 1).id).result == 1
     assert story(real, waiting) == ["created", "leased", "parked", "signalled", "unblocked", "leased", "completed"]
+
+
+class Unmade(Permanent):
+    """An outcome whose class was not made as it should be."""
+
+    def __init__(self, _number: int) -> None:
+        """Say nothing to the base."""
+
+
+class Hostile(Exception):
+    """An exception whose text ends the program."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+@pytest.mark.parametrize("error", [Unmade(3), Hostile()], ids=["unmade", "hostile"])
+def test_no_exception_of_a_handler_ends_its_worker(
+    error: BaseException, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-1]"""
+    task = run(engine, clock, raises(error))
+    assert task.state == "failed"
+    assert task.error is not None
+    assert task.error.message
+
+
+def test_a_callback_that_fails_keeps_nobody_from_being_told(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[WORKER-2]"""
+    told: list[str] = []
+
+    def fails() -> None:
+        raise RuntimeError("callback")
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        with context.on_stop(fails), context.on_stop(lambda: told.append(context.task.id)):
+            clock.advance(90)
+            worker.shift.watch()
+
+    engine.create("do", id="a")
+    worker = worker_of(engine, clock, handler)
+    worker.turn()
+    worker.run_job()
+    assert told == ["a"]
+
+
+def test_a_handler_that_interrupts_itself_does_not_go_round_for_ever(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[LIFE-2] [ATTEMPT-2]"""
+    task = run(engine, clock, raises(sagalog.Interrupted()))
+    assert (task.state, task.code) == ("failed", "transients_spent")
+
+
+def test_a_step_on_record_that_is_not_asked_for_is_a_mismatch_and_an_interrupted_parent_begets_nothing(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-4] [STEP-2]"""
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        if context.task.leases == 1:
+            context.step("a", lambda: 1)
+            raise Failed("again")
+
+    task = engine.create("do", retry=Retry(delay_min_ms=0, delay_max_ms=0))
+    worker_of(engine, clock, handler).until_idle()
+    assert engine.get(task.id).code == "step_mismatch"  # type: ignore[union-attr]
+
+    def parent(context: WorkContext, _payload: Any) -> None:
+        context.spawn("kid", "do")
+        engine.cancel(context.task.id)
+        worker.shift._look_for_cancels()
+        context.go_on()
+
+    called_off = engine.create("do")
+    worker = worker_of(engine, clock, parent)
+    worker.until_idle()
+    assert engine.get(called_off.id).state == "cancelled"  # type: ignore[union-attr]
+    assert len(engine.find()) == 2
+
+
+def test_an_undo_that_was_settled_by_word_and_then_failed_leaves_the_rest_to_whoever_comes_next(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[COMP-4]"""
+    undone: list[str] = []
+
+    def undo(context: UndoContext, _params: Any) -> None:
+        if context.compensation == "b":
+            engine.waive(context.task.id, "b", "gone already")
+            raise OSError("as they said")
+        undone.append(context.compensation)
+
+    undos = [Compensation("undo", id="a"), Compensation("undo", 2, id="b")]
+    task = run(engine, clock, raises(Permanent("no")), undo, compensations=undos)
+    assert (task.state, undone) == ("compensated", ["a"])
+
+
+def test_a_context_that_outlives_its_handler_begins_nothing_more(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[WORKER-1]"""
+    kept: list[WorkContext] = []
+    ran: list[int] = []
+    run(engine, clock, lambda context, _payload: kept.append(context))
+    with pytest.raises(sagalog.Interrupted, match="has ended"):
+        kept[0].step("late", ran.append, 1)
+    with pytest.raises(sagalog.Interrupted, match="has ended"):
+        kept[0].spawn("kid", "do")
+    assert ran == []
+
+
+def test_a_retry_after_of_any_sort_costs_no_more_than_a_wait(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[ATTEMPT-4]"""
+    retry = Retry(attempts_max=1, transient_max=20, delay_min_ms=1, delay_max_ms=1)
+    for given in (1_500.7, -3, 10**30):
+        task = run(engine, clock, raises(Transient("busy", retry_after_ms=given)), retry=retry)
+        assert task.state == "pending"
+        assert task.run_at_ms > clock.now_ms()

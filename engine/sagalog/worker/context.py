@@ -18,7 +18,7 @@ from sagalog import forms
 from sagalog.batch import Batch
 from sagalog.door import canonical, child_id
 from sagalog.engine import Engine
-from sagalog.errors import Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
+from sagalog.errors import Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
 from sagalog.kernel.values import Compensation
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
@@ -53,6 +53,7 @@ class Context:
         self._progress: Any = None
         self._writing: Any = None
         self._guard = threading.Lock()
+        self._has_ended = False
         self.task: Task = lease.task
         self.fence: int = lease.fence
         self.attempt: int = lease.attempt
@@ -98,7 +99,9 @@ class Context:
 
     def interruption(self) -> Interrupted | None:
         """What `go_on` would raise."""
-        return None if self._stopping.reason is None else Interrupted(self._stopping.reason)
+        if self._stopping.reason is not None:
+            return Interrupted(self._stopping.reason)
+        return Interrupted("its handler has ended") if self._has_ended else None
 
     def wait_stop(self, timeout_ms: int) -> bool:
         """Sleep, no longer than until the handler is to end; whether it is to end."""
@@ -118,8 +121,10 @@ class Context:
 
         Raises:
             InvalidValue, OverBound. StepMismatch: this attempt has put other bytes under this name.
+            Interrupted: the lease is lost. What was made may be kept also by a handler that is to end.
         """
-        self.go_on()
+        if self.lost or self._has_ended:
+            self.go_on()
         self._record(f"the artifact {name!r}", "put_artifact", name, data, media_type)
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -171,7 +176,9 @@ class Context:
         while True:
             try:
                 return write()
-            except (Unavailable, Unknown):
+            except (Unavailable, Unknown) as error:
+                if isinstance(error, Closed):
+                    raise Interrupted("the store was closed") from error
                 if self._stopping.wait(_PAUSES_MS[min(tries, len(_PAUSES_MS) - 1)]):
                     self.go_on()
                 tries += 1
@@ -345,6 +352,11 @@ class WorkContext(Context):
         return id
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def end(self) -> list[str]:
+        """The handler has ended: nothing more is begun for it. The steps on record that it has not asked for."""
+        self._has_ended = True
+        return self._unmet
 
     def record_children(self, batch: Batch) -> None:
         """Record the children that are not there yet; whoever writes for this handler calls it first. [STEP-2]"""

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
@@ -33,6 +33,7 @@ class Job:
     lease        as it was last renewed
     sent_ms      when the last renewal that was accepted was sent, by a clock that never steps back
     settlement   what its end means; None before its end, and where it is settled already
+    renew_after_ms   no renewal before, since the last one was refused
     begun_ms     when its handler was first seen to run; time_limit_ms: how long it may
     tries        how often a settlement was refused; told_ms: since when it is waited for to end
     """
@@ -54,6 +55,7 @@ class Job:
         # Given up on: the worker has settled its lease, and what its handler comes to is nobody's.
         self.abandoned = False
         self.told_ms: int | None = None
+        self.renew_after_ms = 0
         self.tries = 0
 
     @property
@@ -124,6 +126,49 @@ class Crew(Protocol):
         ...
 
 
+class DaemonThreads(Executor):
+    """A pool of threads that keep no process from ending, whatever runs in them; the standard library's do."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._guard = threading.Lock()
+        self._threads = 0
+        self._busy = 0
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Have a thread call it; as of an executor."""
+        future: Future[Any] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(fn(*arguments, **named))
+            except BaseException as error:  # noqa: BLE001  whoever awaits it is told
+                future.set_exception(error)
+
+        with self._guard:
+            self._busy += 1
+            if self._busy > self._threads and self._threads < self._size:
+                self._threads += 1
+                threading.Thread(target=self._serve, name=f"sagalog-writer-{self._threads}", daemon=True).start()
+        self._calls.put(call)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end as they come back; nobody waits for them."""
+        del wait, cancel_futures
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            with self._guard:
+                self._busy -= 1
+
+
 class ThreadCrew:
     """Plain functions in threads of its own, coroutines on an event loop: its own, or one that is given."""
 
@@ -132,7 +177,7 @@ class ThreadCrew:
         self._inbox = inbox
         self._loop = loop
         self._owns_loop = False
-        self._writers: ThreadPoolExecutor | None = None
+        self._writers: DaemonThreads | None = None
         self._guard = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
@@ -237,7 +282,7 @@ class ThreadCrew:
             self._owns_loop = True
             threading.Thread(target=_serve_loop, args=(self._loop,), name="sagalog-event-loop", daemon=True).start()
         if self._writers is None:
-            self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="sagalog-writer")
+            self._writers = DaemonThreads(_WRITERS)
         loop = self._loop
         loop.call_soon_threadsafe(lambda: self._start(job, loop))
 
@@ -260,7 +305,13 @@ class ThreadCrew:
                 raise Interrupted("the worker has shut down")
             return loop.run_in_executor(self._writers, lambda: function(*arguments))
 
-        return job.run_async(off_loop)
+        async def run() -> None:
+            await job.run_async(off_loop)
+            if os.getpid() != self._process:
+                # As in a thread: the copy of a handler that has forked.
+                os._exit(os.EX_SOFTWARE)
+
+        return run()
 
     def _came_back(self, job: Job) -> None:
         with self._guard:

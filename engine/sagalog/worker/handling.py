@@ -15,8 +15,8 @@ from typing import Any
 
 from sagalog.batch import Batch
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, SagalogError
-from sagalog.kernel.values import Failure
-from sagalog.outcomes import Interrupted, Outcome, Park, Permanent, Quarantine, Transient, failure_of
+from sagalog.kernel.values import Budget, Failure
+from sagalog.outcomes import Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient, failure_of
 from sagalog.task import Lease, TaskCompensation
 from sagalog.worker.context import UndoContext, WorkContext
 
@@ -27,19 +27,40 @@ Handler = Callable[..., Any]
 
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement:
     """What a handler's return or exception means for the lease of a task's work."""
-    timed_out = context.timed_out
+    timed_out, was_told = context.timed_out, context.interruption() is not None
+    if error is None and (unmet := context.end()):
+        # [WORKER-4] It went another way than the attempts before it.
+        error = StepMismatch(f"the handler has ended without asking for the step {unmet[0]!r}, which is on record")
+    context.end()
     error = None if error is None else outcome_in(error)
+    failure = None if error is None else _failure_in(error)
 
     def settle(batch: Batch) -> None:
+        if isinstance(error, Interrupted):
+            # What it wanted to begin is not begun: it is called off, or will ask again.
+            if timed_out:
+                batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
+            elif was_told:
+                batch.release(lease, f"interrupted: {error}")
+            else:
+                # Nobody has told it to end, so it must cost something, or it would go round for ever.
+                batch.retry(lease, Failure("interrupted", f"interrupted: {error}"), budget="transient")
+            return
         context.record_children(batch)
-        if error is None:
+        if error is None or failure is None:
             batch.complete(lease, result)
-        elif isinstance(error, Interrupted) and timed_out:
-            batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
         else:
-            _settle_error(batch, lease, error)
+            _settle_error(batch, lease, error, failure)
 
     return settle
+
+
+def _failure_in(error: BaseException) -> Failure:
+    """What went wrong, made in the handler's own thread: foreign classes run foreign code, which may fail or hang."""
+    try:
+        return error.failure() if isinstance(error, Outcome) else failure_of(error)
+    except BaseException as another:  # noqa: BLE001  it is as foreign as the first
+        return Failure(type(error).__name__, f"(what it says could not be made: {type(another).__name__})")
 
 
 def outcome_in(error: BaseException) -> BaseException:
@@ -50,53 +71,56 @@ def outcome_in(error: BaseException) -> BaseException:
     return found[0] if len(found) == 1 else error
 
 
-def _settle_error(batch: Batch, lease: Lease, error: BaseException) -> None:
+def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Failure) -> None:
     match error:
-        case Interrupted():
-            batch.release(lease, f"interrupted: {error}")
         case Park():
             batch.park(lease, error.name, error.signal, error.after, error.until_ms)
         case Transient():
-            batch.retry(lease, error.failure(), budget=error.budget, retry_after_ms=error.retry_after_ms)
+            budget: Budget = getattr(error, "budget", "transient")
+            after_ms = getattr(error, "retry_after_ms", None)
+            batch.retry(lease, failure, budget=budget, retry_after_ms=after_ms)
         case Permanent():
-            batch.fail(lease, error.failure(), error.compensations, error.waive_compensation)
+            compensations, waiver = getattr(error, "compensations", ()), getattr(error, "waive_compensation", None)
+            batch.fail(lease, failure, compensations, waiver)
         case Quarantine():
-            batch.give_up(lease, error.failure())
-        case Outcome():
-            batch.retry(lease, error.failure())
+            batch.give_up(lease, failure)
         case _:
-            batch.retry(lease, failure_of(error))
+            batch.retry(lease, failure)
 
 
-def undo_settlement_of(lease: Lease, id: str, error: BaseException) -> Settlement:
+def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bool = True) -> Settlement:
     """What an exception means for the lease of an undoing, at the compensation `id`. [UNDO-3]"""
     error = outcome_in(error)
+    failure = _failure_in(error)
 
     def settle(batch: Batch) -> None:
         match error:
-            case Interrupted():
+            case Interrupted() if was_told or not id:
                 batch.release(lease, f"interrupted: {error}")
             case Permanent() | Quarantine():
-                batch.give_up(lease, error.failure())
+                batch.give_up(lease, failure)
             case Transient():
-                batch.compensation_failed(lease, id, error.failure(), retry_after_ms=error.retry_after_ms)
-            case Outcome():
-                batch.compensation_failed(lease, id, error.failure())
+                after_ms = getattr(error, "retry_after_ms", None)
+                batch.compensation_failed(lease, id, failure, retry_after_ms=after_ms)
             case _:
-                batch.compensation_failed(lease, id, failure_of(error))
+                batch.compensation_failed(lease, id, failure)
 
     return settle
 
 
-def second_settlement(lease: Lease, at: str | None, refusal: SagalogError) -> Settlement:
+def second_settlement(lease: Lease, at: str | None, refusal: Exception) -> Settlement:
     """What is written where the first settlement was refused for what it said; `at` is the compensation in hand.
 
     What cannot be stored is the handler's failure; what may not be, without an undo, is a human's matter. [COMP-2]
     """
-    failure = Failure(refusal.code, refusal.message)
+    said = Failure(refusal.code, refusal.message) if isinstance(refusal, SagalogError) else None
+    failure = said or _failure_in(refusal)
 
     def settle(batch: Batch) -> None:
-        if at is not None:
+        if at is not None and isinstance(refusal, AlreadySettled):
+            # Somebody has settled by word what was in hand; what is left is for whoever comes next.
+            batch.release(lease, "its undo was settled by word meanwhile")
+        elif at is not None:
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
             batch.give_up(lease, failure)
@@ -128,6 +152,18 @@ async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: H
     return settlement_of(context, lease, result, None)
 
 
+async def _to_its_end(running: Awaitable[Any]) -> Any:
+    """Await what goes on in a thread whoever is cancelled, and say so only when it has ended."""
+    future = asyncio.ensure_future(running)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.shield(future)
+        raise
+
+
 def is_coroutine_function(handler: Handler) -> bool:
     """Whether calling it gives a coroutine: an `async def`, or an object that is called as one."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
@@ -149,7 +185,7 @@ class Undoing:
                 self._handlers[one.kind](self.context, one.params)
                 self._done(one)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error)
+            return undo_settlement_of(self._lease, self.at, error, self.context.interruption() is not None)
         return None
 
     async def run_async(self, asking: Any, off_loop: Callable[..., Awaitable[Any]]) -> Settlement | None:
@@ -160,12 +196,12 @@ class Undoing:
                 if is_coroutine_function(handler):
                     await handler(asking, one.params)
                 else:
-                    await off_loop(handler, self.context, one.params)
+                    await _to_its_end(off_loop(handler, self.context, one.params))
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
             return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error)
+            return undo_settlement_of(self._lease, self.at, error, self.context.interruption() is not None)
         return None
 
     def _each(self) -> Iterator[TaskCompensation]:

@@ -57,7 +57,8 @@ class Worker:
         ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
         grace_ms: how long handlers may go on once the worker is told to stop.
         quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
-            of its undos is run [UNDO-2]; False leaves it to workers that know the kind.
+            of its undos is run [UNDO-2]. False where other workers of these queues know other kinds: it leaves such a
+            task to them. A worker that knows no compensation at all leaves every one to others.
 
     Raises:
         InvalidValue: naming the argument.
@@ -145,7 +146,10 @@ class Worker:
         return self._run(engine, None, until_idle, signals)
 
     def stop(self) -> None:
-        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler."""
+        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
+
+        Of a worker that does not run yet it stops the next run before that begins anything.
+        """
         self._stops += 1
         inbox = self._inbox
         if inbox is not None:
@@ -162,8 +166,12 @@ class Worker:
         self.tally = shift.tally
         try:
             with self._signals(signals), _watching(shift), _Waker(engine, inbox) as waker:
-                self._work(shift, inbox, crew, waker, until_idle)
-                self._finish(shift, inbox)
+                try:
+                    self._work(shift, inbox, crew, waker, until_idle)
+                    self._finish(shift, inbox)
+                except BaseException:
+                    _leave(shift)
+                    raise
         finally:
             crew.close()
             self._inbox, self._stops = None, 0
@@ -184,9 +192,13 @@ class Worker:
     def _work(self, shift: Shift, inbox: Inbox, crew: ThreadCrew, waker: _Waker, until_idle: bool) -> None:
         """Turn after turn, until it is told to stop."""
         away = 0
+        is_unknown = False
         while not self._stops:
             try:
                 waker.look()
+                if is_unknown:
+                    shift.find_own()
+                    is_unknown = False
                 shift.look()
                 while shift.turn() and not self._stops:
                     shift.take(_ended(inbox, crew, 0))
@@ -198,13 +210,13 @@ class Worker:
             except (Unavailable, Unknown) as error:
                 if isinstance(error, Closed):
                     _log.error("the store was closed under the worker: %s", error)
+                    shift.interrupt()
+                    self._stops = max(self._stops, 2)
                     return
                 wait_ms = _AWAY_MS[min(away, len(_AWAY_MS) - 1)]
                 away += 1
                 _log.warning("the store is away, again in %d ms: %s", wait_ms, error)
-                if isinstance(error, Unknown):
-                    with suppress(SagalogError):
-                        shift.find_own()
+                is_unknown = is_unknown or isinstance(error, Unknown)
             if wait_ms:
                 waker.arm()
             shift.take(_ended(inbox, crew, wait_ms / 1_000))
@@ -226,6 +238,8 @@ class Worker:
         while shift.held and self._stops < stops:
             left_ms = until_ms - shift.monotonic_ms()
             try:
+                shift.look()
+                shift.end_overdue()
                 shift.turn()
                 wait_ms = min(shift.wait_ms(), left_ms, 50)
             except (Unavailable, Unknown) as error:
@@ -268,6 +282,15 @@ def _ended(inbox: Inbox, crew: ThreadCrew, wait_s: float) -> list[Job]:
     return ended
 
 
+def _leave(shift: Shift) -> None:
+    """The worker itself cannot go on: its handlers are told, and what can be given back is."""
+    shift.interrupt()
+    with suppress(Exception):
+        shift.announce_stop()
+        shift.give_back()
+        shift.turn()
+
+
 def _has_nothing_left(shift: Shift) -> bool:
     """Whether it is idle, also after another look: what was settled last may have let in something else."""
     if not shift.is_idle:
@@ -283,7 +306,8 @@ def _watching(shift: Shift) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(shift.watch() / 1_000):
-            pass
+            # It looks again as soon as it was told to.
+            continue
 
     thread = threading.Thread(target=watch, name="sagalog-watchdog", daemon=True)
     thread.start()

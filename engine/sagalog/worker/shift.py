@@ -92,6 +92,9 @@ class Shift:
         self._coroutines = _coroutines_of(plan.handlers)
         self._undo_coroutines = _coroutines_of(plan.compensations)
         self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
+        self._sent_ms = 0
+        # What is in the log as this worker's and is not worked on here any more.
+        self._given_up: set[tuple[str, int]] = set()
         self.tally = Tally()
         self.owner = owner
         self.is_closing = False
@@ -128,7 +131,8 @@ class Shift:
         if self._ended or (self.room > 0 and any(self._more.values())):
             return 0
         now_ms = self._clock.monotonic_ms()
-        times = [job.sent_ms + self._renew_ms - now_ms for job in self._jobs]
+        living = [job for job in self._jobs if not job.ended and job.stopping.reason != "lost"]
+        times = [max(job.sent_ms + self._renew_ms, job.renew_after_ms) - now_ms for job in living]
         times += [job.time_limit_ms for job in self._jobs if job.time_limit_ms is not None]
         if self.room > 0 and self._asked:
             due = self._engine.claimable_ms(self._asked.values())
@@ -151,7 +155,9 @@ class Shift:
             self._look_for_cancels()
         if now_ms - self._upkept_ms >= _UPKEEP_MS and not self.is_closing:
             self._upkept_ms = now_ms
-            known = list(self._plan.compensations) if self._plan.quarantine_unknown else None
+            # Who undoes nothing has no say in what can be undone.
+            declares = self._plan.quarantine_unknown and self._plan.compensations
+            known = list(self._plan.compensations) if declares else None
             self._engine.recover(queues=self._plan.queues, known_kinds=known)
         if self.room > 0:
             for purpose, asked in self._asked.items():
@@ -181,7 +187,7 @@ class Shift:
             Closed, Corrupt: it is no use to go on.
         """
         turn = _Turn()
-        sent_ms = self._clock.monotonic_ms()
+        sent_ms = self._sent_ms = self._clock.monotonic_ms()
         batch = self._engine.batch(together=False)
         with batch:
             self._record_settlements(batch, turn)
@@ -200,7 +206,11 @@ class Shift:
             turn.settled.append(job)
 
     def _record_renewals(self, batch: Batch, turn: _Turn, sent_ms: int) -> None:
-        living = [job for job in self._jobs if not job.ended and job.stopping.reason != "lost"]
+        living = [
+            job
+            for job in self._jobs
+            if not job.ended and job.stopping.reason != "lost" and job.renew_after_ms <= sent_ms
+        ]
         due_ms = sent_ms - self._renew_ms
         if any(job.sent_ms <= due_ms for job in living):
             # One commit for all: those that would soon be due themselves come along.
@@ -277,9 +287,10 @@ class Shift:
             self.tally.lost += 1
             job.stopping.tell("lost")
         elif isinstance(answer, SagalogError):
-            # Its progress, most likely: the lease itself is renewed at the next turn.
             _log.error("a renewal was refused: %s", answer)
             job.context.forget_progress()
+            # Again before long, and not all the time.
+            job.renew_after_ms = sent_ms + _UPKEEP_MS
 
     def _take_claimed(self, asked: Asked, answer: Result, sent_ms: int) -> None:
         if isinstance(answer, SagalogError):
@@ -324,13 +335,14 @@ class Shift:
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def watch(self) -> int:
-        """Tell every handler whose lease may be over that it is lost; how long none will be, in milliseconds.
+        """Tell every handler whose lease may be over that it is lost; how soon to look again, in milliseconds.
 
         [WORKER-2] Measured from the sending of the last renewal that was accepted, so before the store's clock says so.
         """
         now_ms = self._clock.monotonic_ms()
         margin_ms = min(self._plan.ttl_ms // 5, 2_000)
-        left_ms = self._plan.ttl_ms
+        # Leases begin behind its back; so it looks often enough to be in time for any.
+        left_ms = max(1, margin_ms // 2)
         for job in tuple(self._jobs):
             over_ms = job.sent_ms + self._plan.ttl_ms - margin_ms - now_ms
             if over_ms > 0:
@@ -384,12 +396,12 @@ class Shift:
 
     def find_own(self) -> None:
         """After a commit whose outcome nobody knows: begin what it has leased to this worker. [REPEAT-1]"""
-        mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs}
+        mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs} | self._given_up
         for state in ("running", "compensating"):
             for task in self._engine.find(state=state):
                 lease = task.lease
                 if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
-                    self.begin(self._engine.resume(task.id, lease.fence), self._clock.monotonic_ms())
+                    self.begin(self._engine.resume(task.id, lease.fence), self._sent_ms)
 
     def _settle_without(self, job: Job, settlement: Settlement) -> None:
         """Settle the lease of a job whose handler does not end."""
@@ -401,6 +413,7 @@ class Shift:
 
     def _abandon(self, job: Job) -> None:
         job.abandoned = True
+        self._given_up.add((job.lease.task.id, job.lease.fence))
         del self._jobs[job]
         self._crew.replace(job)
 
@@ -420,7 +433,7 @@ def _recorded(batch: Batch, job: Job, settlement: Settlement) -> Settlement:
         else:
             with batch.group():
                 settlement(batch)
-    except SagalogError as refusal:
+    except Exception as refusal:  # noqa: BLE001  whatever a handler has said, its lease is settled [WORKER-1]
         _log.error("what a handler said of task %s cannot be stored: %s", job.lease.task.id, refusal)
         settlement = second_settlement(job.lease, job.undo_at, refusal)
         settlement(batch)

@@ -5,10 +5,13 @@ Rule: told once and for good; a lost lease outweighs every other reason. Knows n
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Final, Literal
+
+_log: Final = logging.getLogger("sagalog.worker")
 
 Reason = Literal["cancelled", "time_limit", "shutdown", "lost"]
 
@@ -37,7 +40,7 @@ class Stopping:
             if self._told is not None:
                 self._told.set()
         for callback in callbacks:
-            callback()
+            _call(callback)
 
     def tell_once(self, reason: Reason) -> None:
         """As `tell`, unless there is a reason already."""
@@ -69,10 +72,18 @@ class Stopping:
             if not told:
                 self._callbacks.append(callback)
         if told:
-            callback()
+            _call(callback)
 
     def remove(self, callback: Callable[[], None]) -> None:
         """Have it called no more, if it was not."""
         with self._guard:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
+
+
+def _call(callback: Callable[[], None]) -> None:
+    """Call what a handler has left; its mistakes are its own, and others still have to be told."""
+    try:
+        callback()
+    except Exception:  # noqa: BLE001  it is foreign code
+        _log.exception("what a handler wanted to be called when it is to end has failed")
