@@ -14,7 +14,7 @@ from sagalog.worker import AsyncContext, AsyncWorkContext, Context, UndoContext,
 
 # What a coroutine has no use for, or is given by the loop itself; and what only the worker asks of a context.
 OF_THREADS = {"wait_stop", "on_stop", "begin_step", "finish_step", "allow_any_order", "done"}
-OF_CONTEXTS = {"newest_progress", "forget_progress", "record_children", "begins_something", "interruption"}
+OF_CONTEXTS = {"end", "newest_progress", "forget_progress", "record_children", "begins_something", "interruption"}
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -15,6 +15,7 @@ import sagalog.aio
 from sagalog import (
     Interrupted,
     Rejected,
+    Retry,
     Unavailable,
 )
 from sagalog.aio import AsyncEngine, Worker
@@ -367,7 +368,7 @@ def test_a_store_that_is_away_holds_up_the_worker_and_no_more(clock: ManualClock
 def test_a_handler_may_say_that_it_was_interrupted(tell: Callable[[Story], None]) -> None:
     async def story(engine: AsyncEngine) -> None:
         worker = made(build)
-        await engine.create("build", id="one")
+        await engine.create("build", id="one", retry=Retry(delay_min_ms=0, delay_max_ms=0))
         running = asyncio.create_task(worker.run(engine))
         assert (await engine.wait("one", 60_000)).leases == 2
         worker.stop()

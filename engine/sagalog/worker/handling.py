@@ -27,7 +27,7 @@ Handler = Callable[..., Any]
 
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement:
     """What a handler's return or exception means for the lease of a task's work."""
-    timed_out, was_told = context.timed_out, context.interruption() is not None
+    timed_out, was_told = context.timed_out, context.stopping or context.interruption() is not None
     if error is None and (unmet := context.end()):
         # [WORKER-4] It went another way than the attempts before it.
         error = StepMismatch(f"the handler has ended without asking for the step {unmet[0]!r}, which is on record")
