@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How much of it."""
     parser.add_argument("--tasks", type=int, default=2_000, help="tasks of one side in one round (2000)")
     parser.add_argument("--sagas", type=int, default=500, help="sagas of ours in one round (500)")
-    parser.add_argument("--workflows", type=int, default=60, help="workflows of DBOS in one round (60)")
+    parser.add_argument("--workflows", type=int, default=300, help="workflows of DBOS in one round (300)")
     parser.add_argument("--wakes", type=int, default=200, help="tasks given to an idle worker (200)")
     parser.add_argument("--idle", type=float, default=10, help="seconds for which an idle worker is watched (10)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is shown (5)")
