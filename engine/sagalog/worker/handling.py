@@ -166,7 +166,7 @@ async def _to_its_end(running: Awaitable[Any]) -> Any:
 
 def is_coroutine_function(handler: Handler) -> bool:
     """Whether calling it gives a coroutine: an `async def`, or an object that is called as one."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  no question whether it can be called
 
 
 class Undoing:

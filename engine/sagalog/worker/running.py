@@ -306,8 +306,7 @@ def _watching(shift: Shift) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(shift.watch() / 1_000):
-            # It looks again as soon as it was told to.
-            continue
+            pass
 
     thread = threading.Thread(target=watch, name="sagalog-watchdog", daemon=True)
     thread.start()
