@@ -5,6 +5,7 @@ Rule: a test that takes `open_engine` or `engine` runs once on each store, with 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from sagalog.testing import ManualClock, SeededChance
 START_MS = 1_700_000_000_000
 
 OpenEngine = Callable[..., Engine]
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT again: a shell starts its background jobs deaf to it, and every process of a test inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -71,6 +71,17 @@ def hand_backs(path: Path, id: str) -> list[str]:
     return [one["event"]["error"]["message"] for one in events if one["type"] == "retried"]
 
 
+def fences(path: Path, id: str) -> list[int]:
+    """The fences of all leases that an item has had."""
+    events = call("history", id, "--json", "--db", url_of(path)).documents
+    return [one["event"]["fence"] for one in events if one["type"] == "leased"]
+
+
+def renewals(path: Path, id: str) -> int:
+    events = call("history", id, "--json", "--db", url_of(path)).documents
+    return sum(one["type"] == "heartbeat" for one in events)
+
+
 def until(holds: Callable[[], object], what: str) -> None:
     give_up = time.monotonic() + 30
     while not holds():
@@ -195,16 +206,18 @@ def test_options_of_the_command_are_its_own(path: Path) -> None:
 
 
 def test_a_lease_is_renewed_for_as_long_as_its_command_runs(path: Path, tmp_path: Path, begin: Start) -> None:
+    """It is seen from outside at three renewals, a third of the visibility apart: later than the first lease's end."""
     [id] = push(path, "1")
     script = f"echo $$ >{tmp_path}/pid; while ! test -e {tmp_path}/go; do sleep 0.05; done"
-    worker = begin("--once", "--visibility", "900ms", "--", "sh", "-c", script)
+    worker = begin("--once", "--visibility", "3s", "--", "sh", "-c", script)
     pid_in(tmp_path / "pid")
 
-    assert call("queue", "pop", "--timeout", "2s", "--db", url_of(path)).status == 4
+    until(lambda: renewals(path, id) >= 3, "the lease was not renewed")
+    assert call("queue", "pop", "--db", url_of(path)).status == 4
     (tmp_path / "go").touch()
 
     assert worker.communicate(timeout=60) == (b"", b"")
-    assert (worker.returncode, state(path, id)) == (0, "completed")
+    assert (worker.returncode, state(path, id), fences(path, id)) == (0, "completed", [1])
 
 
 def test_the_item_of_a_worker_that_was_killed_comes_back_after_its_visibility(

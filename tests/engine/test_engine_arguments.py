@@ -16,6 +16,12 @@ LONG = "x" * 201
 BIG = {"text": "x" * 1_048_576}
 
 
+@pytest.fixture
+def store_url() -> str:
+    """The memory store alone: a refused argument has reached no store, so a second one would show the same again."""
+    return "memory:"
+
+
 class Colour(Enum):
     RED = "red"
 

@@ -17,6 +17,12 @@ from sagalog.kernel import bounds
 from tests.engine.checking import leased, refused
 
 
+@pytest.fixture
+def store_url() -> str:
+    """The memory store alone: a refused argument has reached no store, so a second one would show the same again."""
+    return "memory:"
+
+
 class Silent:
     """A value that cannot be shown."""
 

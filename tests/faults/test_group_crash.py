@@ -27,15 +27,17 @@ def acknowledged_by(url: str, failpoint: str | None, lines_min: int) -> list[str
         text=True,
         env=environment,
     )
-    try:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(lines_min)]
-    finally:
-        if failpoint is None:
-            process.kill()
-        rest, _ = process.communicate(timeout=60)
+    # One reader from the first line to the end: a second one would miss what the first holds in its buffer.
+    assert process.stdout is not None
+    lines: list[str] = []
+    with process.stdout:
+        for line in process.stdout:
+            lines.append(line)
+            if failpoint is None and len(lines) == lines_min:
+                process.kill()
+    process.wait(60)
     assert process.returncode == -signal.SIGKILL
-    return "".join([*lines, rest]).splitlines()
+    return [line.rstrip("\n") for line in lines]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def main(store: str, folder: str, name: str) -> None:
     def patient(context: WorkContext, payload: dict[str, Any]) -> str:
         mark("patient")
         while not (place / "enough").exists() and not context.wait_stop(5):
-            pass
+            if context.stopping:
+                mark("told-patient")
         context.go_on()
         return "finished"
 
