@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog import Failed, Interrupted, InvalidValue, Permanent, Quarantine, Transient
-from sagalog.door import check_json
+from sagalog.json_values import check_json
 from sagalog_command.classifying import Ended, Verdict
 from sagalog_command.output import Kept
 from sagalog_command.rules import Class, Classifier

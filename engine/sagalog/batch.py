@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from sagalog import forms
+from sagalog.arguments import blob, optional_name, taken_in
 from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
@@ -107,7 +108,7 @@ class Batch:
         A batch that shall be repeatable gives ids of its own: a drawn one is another each time.
         """
         task = self._draw_id() if id is None else id
-        named, blobs = forms.taken_in(inputs)
+        named, blobs = taken_in(inputs)
         command = forms.create(kind, payload, id=task, inputs=named, **arguments)
         self._add(command, actor, request, cause, drawn=id is None, blobs=blobs)
         return task
@@ -188,8 +189,8 @@ class Batch:
 
     def put_artifact(self, lease: Lease, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Record an artifact."""
-        blob = forms.blob(data, "data")
-        self._hold(lease, forms.put_artifact, name, blob, media_type, blobs=(blob,))
+        given = blob(data, "data")
+        self._hold(lease, forms.put_artifact, name, given, media_type, blobs=(given,))
 
     def park(
         self,
@@ -264,9 +265,9 @@ class Batch:
         self._append(
             Step(
                 command,
-                forms.optional_name(actor, "actor") or self._actor,
-                forms.optional_name(cause, "cause"),
-                forms.optional_name(request, "request"),
+                optional_name(actor, "actor") or self._actor,
+                optional_name(cause, "cause"),
+                optional_name(request, "request"),
                 drawn=drawn,
                 blobs=blobs,
             )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from sagalog import audit, forms, units
+from sagalog import arguments, audit, forms, units
 from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import shown
 from sagalog.errors import InvalidValue, SagalogError, Unknown
@@ -44,7 +44,7 @@ class Engine(Leasing):
         self._clock = clock or SystemClock()
         self._chance = chance or SystemChance()
         self._ids = Ulids(self._chance.token_bytes)
-        self._actor = forms.optional_name(actor, "actor")
+        self._actor = arguments.optional_name(actor, "actor")
         self._observer = Observer()
         self.store_id = self._found().id
 
@@ -115,7 +115,7 @@ class Engine(Leasing):
             Conflict: the request is on record for something else.
         """
         drawn = self._ids.next(self._clock.now_ms()) if id is None else id
-        named, blobs = forms.taken_in(inputs)
+        named, blobs = arguments.taken_in(inputs)
         command = forms.create(
             kind,
             payload,
@@ -151,7 +151,7 @@ class Engine(Leasing):
         """
         batch = self.batch()
         with batch:
-            for index, spec in enumerate(forms.listed(specs, "specs")):
+            for index, spec in enumerate(arguments.listed(specs, "specs")):
                 _create_in(batch, index, spec)
         return [result for result in batch.results if isinstance(result, Task)]
 
@@ -292,9 +292,9 @@ class Engine(Leasing):
     ) -> Task:
         step = Step(
             command,
-            forms.optional_name(actor, "actor") or self._actor,
-            forms.optional_name(cause, "cause"),
-            forms.optional_name(request, "request"),
+            arguments.optional_name(actor, "actor") or self._actor,
+            arguments.optional_name(cause, "cause"),
+            arguments.optional_name(request, "request"),
             drawn=drawn,
             blobs=blobs,
         )

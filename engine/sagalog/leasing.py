@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sagalog import forms, units
+from sagalog import arguments, forms, units
 from sagalog.door import check_id, check_integer, check_milliseconds
 from sagalog.errors import InvalidValue, NotFound, SagalogError
 from sagalog.forms import Asked
@@ -130,11 +130,11 @@ class Leasing(Upkeep, Desk):
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = list(forms.listed(leases, "leases"))
+        held = list(arguments.listed(leases, "leases"))
         for one in held:
             if not isinstance(one, Lease):
                 raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")
-        forms.ttl(ttl_ms)
+        arguments.ttl(ttl_ms)
         if not held:
             return Renewal((), ())
         writes = [

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sagalog import forms
+from sagalog import arguments
 from sagalog.codec import Recorded, decode, recorded
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound
@@ -78,8 +78,8 @@ class Reading:
         if state is not None and state not in _STATES:
             raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
         query = Query(
-            queue=forms.optional_name(queue, "queue"),
-            kind=forms.optional_name(kind, "kind"),
+            queue=arguments.optional_name(queue, "queue"),
+            kind=arguments.optional_name(kind, "kind"),
             state=None if state is None else str(state),
             tags=() if tags is None else tuple(check_tags(tags).items()),
             limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
@@ -90,7 +90,7 @@ class Reading:
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """How many tasks there are: queue -> state -> number."""
         with self._store.read() as snapshot:
-            return snapshot.counts(forms.optional_name(queue, "queue"))
+            return snapshot.counts(arguments.optional_name(queue, "queue"))
 
     def stale(self) -> list[Task]:
         """Tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""

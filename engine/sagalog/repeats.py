@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from sagalog.door import canonical
 from sagalog.errors import AlreadyExists, Conflict
 from sagalog.forms import given_of
+from sagalog.json_values import canonical
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import TaskFold

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sagalog import forms
+from sagalog import arguments, forms
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
@@ -304,7 +304,7 @@ class Lease:
             Conflict: this lease has put another under this name.
             OverBound: larger than 16 MiB, or too many.
         """
-        blob = forms.blob(data, "data")
+        blob = arguments.blob(data, "data")
         command = forms.put_artifact(self.task.id, self.fence, name, blob, media_type)
         return self._now(self._desk.settle(command, self, (blob,)))
 

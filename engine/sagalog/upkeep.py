@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sagalog import forms, units
+from sagalog import arguments, units
 from sagalog.door import check_integer
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
@@ -44,9 +44,9 @@ class Upkeep(Reading):
             known_kinds: those that somebody knows, so that all others are unknown to everybody.
             queues: only in these; None: in every one.
         """
-        unknown = forms.names(unknown_kinds, "unknown_kinds") or frozenset()
-        known = forms.names(known_kinds, "known_kinds")
-        where = None if queues is None else forms.listing(queues, "queues", bounds.QUEUES_MAX)
+        unknown = arguments.names(unknown_kinds, "unknown_kinds") or frozenset()
+        known = arguments.names(known_kinds, "known_kinds")
+        where = None if queues is None else arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         if limit is not None:
             check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
         now_ms = self._clock.now_ms()

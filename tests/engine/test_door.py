@@ -24,18 +24,17 @@ from hypothesis import strategies as st
 
 from sagalog import door
 from sagalog.door import (
-    canonical,
     check_id,
     check_integer,
-    check_json,
     check_milliseconds,
     check_name,
     check_tags,
     check_text,
-    compensation_id,
     cut_text,
 )
 from sagalog.errors import InvalidValue, Rejected
+from sagalog.identities import compensation_id
+from sagalog.json_values import canonical, check_json
 from sagalog.kernel.bounds import (
     ID_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
@@ -624,7 +623,7 @@ def test_the_id_of_a_compensation_is_pinned_and_the_same_in_every_process() -> N
     """A later attempt, perhaps of a later version, must find the same undo on record. [REPEAT-3]"""
     expected = "remove-worktree:1ef6ac403fcbb699"
     program = (
-        "from sagalog.door import compensation_id\n"
+        "from sagalog.identities import compensation_id\n"
         "print(compensation_id('remove-worktree', {'force': True, 'path': 'wt/168'}))"
     )
 

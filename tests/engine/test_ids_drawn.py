@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sagalog import Engine
-from sagalog.door import child_id
+from sagalog.identities import child_id
 from sagalog.ids import Ulids, drawn_ms
 from sagalog.testing import ManualClock
 

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final
 
-from sagalog import forms
+from sagalog import arguments, forms
 from sagalog.aio.batch import AsyncBatch
 from sagalog.aio.lease import UNWANTED, AsyncLease, AsyncRenewal, give_back, lift_lease, lower_lease
 from sagalog.aio.lifting import Lifted, lifted, lifted_to, passed_on
@@ -129,7 +129,7 @@ class AsyncEngine(Lifted[Engine]):
 
     async def heartbeat(self, leases: Iterable[AsyncLease], ttl_ms: int | None = None) -> AsyncRenewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = [lower_lease(one) for one in forms.listed(leases, "leases")]
+        held = [lower_lease(one) for one in arguments.listed(leases, "leases")]
         renewal = await self._pool.run(partial(self.plain.heartbeat, held, ttl_ms))
         return AsyncRenewal(tuple(AsyncLease(one, self._pool) for one in renewal.renewed), renewal.lost)
 

@@ -15,10 +15,12 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from sagalog import forms
+from sagalog.arguments import taken_in
 from sagalog.batch import Batch
-from sagalog.door import canonical, child_id
 from sagalog.engine import Engine
 from sagalog.errors import Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
+from sagalog.identities import child_id
+from sagalog.json_values import canonical
 from sagalog.kernel.values import Compensation
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
@@ -344,7 +346,7 @@ class WorkContext(Context):
             self._children[id] = None
             return id
         # Checked and encoded now, while the caller can see which child it was, and written later.
-        named, blobs = forms.taken_in(inputs)
+        named, blobs = taken_in(inputs)
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from sagalog import forms
+from sagalog import arguments
 from sagalog.door import check_integer, check_name
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
@@ -75,7 +75,7 @@ class Worker:
         grace_ms: int = 30_000,
         quarantine_unknown: bool = True,
     ) -> None:
-        self.queues = forms.listing(queues, "queues", bounds.QUEUES_MAX)
+        self.queues = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
         self.concurrency = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
         self.claim_ahead = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)

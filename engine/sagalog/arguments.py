@@ -1,0 +1,181 @@
+"""Arguments that several calls share: lists of names, failures, compensations, policies, bytes.
+
+Rule: a refusal names the argument, and the element inside it. Knows no command, no state and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, TypeVar, get_args
+
+from sagalog.door import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
+from sagalog.errors import InvalidValue, OverBound
+from sagalog.identities import compensation_id
+from sagalog.json_values import check_json
+from sagalog.kernel import bounds
+from sagalog.kernel.values import Compensation, Failure, Input, Retry, Spent
+from sagalog.ports import Blob
+
+T = TypeVar("T")
+
+
+def taken_in(inputs: Mapping[str, bytes] | None) -> tuple[tuple[Input, ...], tuple[Blob, ...]]:
+    """A creation's inputs: how the command names them, and their bytes; raises InvalidValue, OverBound."""
+    if not inputs:
+        return (), ()
+    if not isinstance(inputs, Mapping):
+        raise InvalidValue(f"inputs: expected a mapping of names to bytes, found {shown(inputs)}", path="inputs")
+    if len(inputs) > bounds.INPUTS_MAX:
+        raise OverBound(
+            f"inputs: at most {bounds.INPUTS_MAX}, found {len(inputs)}; pack several into one",
+            bound="inputs",
+            maximum=bounds.INPUTS_MAX,
+        )
+    blobs = [blob(data, f"inputs.{check_name(name, 'inputs')}") for name, data in inputs.items()]
+    named = zip(inputs, blobs, strict=True)
+    return tuple(Input(name, one.digest, len(one.data)) for name, one in named), tuple(blobs)
+
+
+def blob(data: bytes, name: str) -> Blob:
+    """Bytes with their digest; raises InvalidValue, OverBound."""
+    if not isinstance(data, bytes):
+        raise InvalidValue(f"{name}: expected bytes, found {shown(data)}", path=name)
+    if len(data) > bounds.BLOB_BYTES_MAX:
+        raise OverBound(
+            f"{name}: {len(data)} bytes, and the bound is {bounds.BLOB_BYTES_MAX}; keep it beside the store and name "
+            "its place",
+            bound="blob_bytes",
+            maximum=bounds.BLOB_BYTES_MAX,
+        )
+    return Blob(sha256(data).hexdigest(), data)
+
+
+def ttl(ttl_ms: int | None) -> int | None:
+    """How long a lease lasts, at least a millisecond; None: without end, or as before for a heartbeat."""
+    return None if ttl_ms is None else check_integer(ttl_ms, "ttl_ms", 1, bounds.TIME_MS_MAX // 2)
+
+
+def failure(error: str | Failure, name: str) -> Failure:
+    """What went wrong, from a sentence or from a whole `Failure`.
+
+    The text is often some exception's: it is cleaned rather than refused, since what ends a lease must always fit.
+    [BOUND-3]
+    """
+    if isinstance(error, Failure):
+        check_name(error.code, f"{name}.code")
+        details = check_json(error.details, f"{name}.details", bounds.DETAILS_BYTES_MAX)
+        return Failure(error.code, _cleaned(error.message, f"{name}.message"), details)
+    return Failure("error", _cleaned(error, name))
+
+
+def _cleaned(text: str, name: str) -> str:
+    if type(text) is not str:
+        check_text(text, name, bounds.TEXT_CHARACTERS_MAX)
+    kept = cut_text(text, bounds.TEXT_CHARACTERS_MAX).encode("utf-8", "replace").decode().replace("\0", "?")
+    return kept if kept.strip() else "(no message)"
+
+
+def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
+    """A set of names; None stays None and means every one."""
+    return None if given is None else frozenset(check_name(one, name) for one in listed(given, name))
+
+
+def listing(given: str | Sequence[str], name: str, maximum: int) -> tuple[str, ...]:
+    """One name or several, in the order given, each once."""
+    several = (given,) if isinstance(given, str) else tuple(listed(given, name))
+    if not 1 <= len(several) <= maximum:
+        raise InvalidValue(f"{name}: expected 1 to {maximum} names, found {len(several)}", path=name)
+    return tuple(dict.fromkeys(check_name(one, name) for one in several))
+
+
+def one_of(value: T, name: str, literal: object) -> T:
+    """A word of a closed set."""
+    words = get_args(literal)
+    if value not in words:
+        raise InvalidValue(f"{name}: expected one of {', '.join(map(repr, words))}, found {shown(value)}", path=name)
+    return value
+
+
+def compensations_of(given: Iterable[Compensation]) -> tuple[Compensation, ...]:
+    """Check compensations, each under an id of its own; raises InvalidValue, OverBound."""
+    if type(given) is tuple and not given:
+        return ()
+    checked = tuple(
+        compensation_of(one, f"compensations[{index}]") for index, one in enumerate(listed(given, "compensations"))
+    )
+    ids = [one.id for one in checked]
+    if len(checked) > bounds.COMPENSATIONS_MAX:
+        raise OverBound(
+            f"compensations: at most {bounds.COMPENSATIONS_MAX}, found {len(checked)}; one may undo several effects",
+            bound="compensations",
+            maximum=bounds.COMPENSATIONS_MAX,
+        )
+    if len(set(ids)) != len(ids):
+        twice = sorted({str(id) for id in ids if ids.count(id) > 1})
+        raise InvalidValue(
+            f"compensations: {twice} stand there more than once; who means one undo twice gives each an id of its own",
+            path="compensations",
+        )
+    return checked
+
+
+def compensation_of(given: Compensation, path: str) -> Compensation:
+    """Check one compensation and give it its id if it has none; raises InvalidValue."""
+    if not isinstance(given, Compensation):
+        raise InvalidValue(f"{path}: expected a Compensation, found {type(given).__name__}", path=path)
+    check_name(given.kind, f"{path}.kind")
+    params = check_json(given.params, f"{path}.params", bounds.DETAILS_BYTES_MAX)
+    id = compensation_id(given.kind, given.params) if given.id is None else check_name(given.id, f"{path}.id")
+    return Compensation(given.kind, params, optional_text(given.reason, f"{path}.reason"), id)
+
+
+def policy_of(retry: Retry) -> Retry:
+    """Check a policy; raises InvalidValue."""
+    if not isinstance(retry, Retry):
+        raise InvalidValue(f"retry: expected a Retry, found {type(retry).__name__}", path="retry")
+    for name in ("attempts_max", "transient_max", "expiries_max", "releases_max", "undo_attempts_max"):
+        if getattr(retry, name) is not None:
+            check_integer(getattr(retry, name), f"retry.{name}", 1, bounds.BUDGET_MAX)
+    for name in ("quota_wait_max_ms", "undo_wait_ms"):
+        if getattr(retry, name) is not None:
+            check_milliseconds(getattr(retry, name), f"retry.{name}")
+    check_integer(retry.delay_min_ms, "retry.delay_min_ms", 0, bounds.TIME_MS_MAX // 4)
+    check_integer(retry.delay_max_ms, "retry.delay_max_ms", retry.delay_min_ms, bounds.TIME_MS_MAX // 4)
+    one_of(retry.spent, "retry.spent", Spent)
+    return retry
+
+
+def listed(given: Iterable[Any], name: str) -> Iterable[Any]:
+    """Several values; a lone str would be taken apart into its letters, so it is refused."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidValue(f"{name}: expected a list, found {shown(given)}", path=name)
+    return given
+
+
+def optional_text(given: str | None, name: str) -> str | None:
+    """Check free text, cut to its bound, or None."""
+    return None if given is None else check_text(given, name, bounds.TEXT_CHARACTERS_MAX)
+
+
+def sentence(given: str, name: str) -> str:
+    """Text that must say something."""
+    text = check_text(given, name, bounds.TEXT_CHARACTERS_MAX)
+    if not text.strip():
+        raise InvalidValue(f"{name}: expected a sentence, found blanks only", path=name)
+    return text
+
+
+def optional_name(given: str | None, name: str) -> str | None:
+    """A name, or None."""
+    return None if given is None else check_name(given, name)
+
+
+def optional_time(run_at_ms: int | None) -> int | None:
+    """Check the due time of a next try, in milliseconds since 1970, or None."""
+    return None if run_at_ms is None else check_milliseconds(run_at_ms, "run_at_ms")
+
+
+def optional_duration(retry_after_ms: int | None) -> int | None:
+    """Check the least delay before a next try, in milliseconds, or None."""
+    return None if retry_after_ms is None else check_milliseconds(retry_after_ms, "retry_after_ms")
