@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from sagalog import InvalidValue
 from sagalog_command import checking
+from sagalog_command.resets import FORMS
 from sagalog_command.rules import (
     BY_STATUS,
     RESET_MS_MAX,
@@ -29,7 +30,6 @@ from sagalog_command.rules import (
     TextTest,
 )
 
-_FORMS: Final = ("epoch", "clock", "date", "seconds", "milliseconds", "retry_after")
 _CONDITIONS: Final = ("exits", "signals", "over_time", "frames", "text")
 
 
@@ -163,8 +163,8 @@ def _reset(given: Any, path: str) -> Reset:
     given = checking.mapping(given, path)
     checking.known(given, ("form", "path"), path)
     form = given.get("form")
-    if form not in _FORMS:
-        raise InvalidValue(f"{path}.form is none of {', '.join(_FORMS)}", path=f"{path}.form")
+    if form not in FORMS:
+        raise InvalidValue(f"{path}.form is none of {', '.join(FORMS)}", path=f"{path}.form")
     return Reset(cast(Any, form), _optional_text(given, "path", path))
 
 

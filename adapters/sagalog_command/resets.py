@@ -7,28 +7,37 @@ and the zone of whoever wrote the sentence, are arguments.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
+
+from sagalog_command.clocks import read_clock
+from sagalog_command.durations import DURATION, ceiling_ms, read_duration
+
+FORMS: Final = ("sentence", "epoch", "clock", "date", "duration", "seconds", "milliseconds", "retry_after")
 
 # Above it a number of seconds since 1970 would lie in the year 5138: it is one of milliseconds.
 _EPOCH_S_MAX: Final = 100_000_000_000
-# A time of day that has just passed means now, not tomorrow: it is told in whole minutes, and clocks differ.
-_JUST_PASSED: Final = timedelta(minutes=2)
-# A date without a year that has passed by no more than this means now, not next year.
-_DATE_PASSED: Final = timedelta(days=30)
 
-_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_CLOCK: Final = re.compile(
-    r"""
-    (?: \b (?P<month> jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec ) [a-z]* \.? \s+
-        (?P<day> \d{1,2} ) (?: st|nd|rd|th )? (?: ,? \s+ (?P<year> \d{4} ) )? ,? \s+ (?: at \s+ )? )?
-    \b (?P<hour> \d{1,2} ) (?: : (?P<minute> \d{2} ) )? \s* (?P<half> [ap] ) \.? m \b \.?
-    (?: \s* \( (?P<zone> [^()]+ ) \) )?
-    """,
-    re.VERBOSE | re.IGNORECASE,
+_FLAGS: Final = re.IGNORECASE | re.ASCII
+_NUMBER: Final = re.compile(r"\s*\d{1,18}(\.\d{1,18})?\s*", re.ASCII)
+# "Claude AI usage limit reached|1750708800", and fields of JSON that stand in a sentence.
+_EPOCH_IN: Final = re.compile(r"(?:\||\breset[s_]?_?at[\"']?\s*[:=]\s*[\"']?)(\d{10,13})\b", _FLAGS)
+# The word says that the wait is one until trying again makes sense: "timed out after 30 seconds" is none.
+_DURATION_IN: Final = re.compile(
+    rf"""\b(?:again|retry|retrying|reset|resets|renews?|refresh|refreshes|available|wait|waiting)\b[^.\n]{{0,40}}?
+         \b(?:in|after|for|wait)\s+(?:about\s+|approximately\s+|around\s+|another\s+|at\s+least\s+|less\s+than\s+|~\s*)?
+         (?P<duration>{DURATION})
+       | \bwait\s+(?:about\s+|another\s+|at\s+least\s+|~\s*)?(?P<waited>{DURATION})
+       | \bretry[-_ ]?(?:delay|after)["'\s:=]{{1,6}}(?P<delay>{DURATION})""".replace("\n", ""),
+    _FLAGS | re.VERBOSE,
+)
+_SECONDS_IN: Final = re.compile(
+    r"\b(?:retry[-_ ]?after|resets_in_seconds)(?:[-_ ]seconds)?[\"'\s:=]{1,6}(\d{1,9})\b", _FLAGS
+)
+_DATE_IN: Final = re.compile(
+    r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?", _FLAGS
 )
 
 
@@ -38,16 +47,18 @@ def read_reset(form: str, value: Any, now_ms: int, zone: tzinfo, longest_ms: int
     `zone` is the one of whoever wrote a time of day that names none.
     """
     readers = {
+        "sentence": lambda: _sentence(value, now_ms, zone),
         "epoch": lambda: _epoch(value, now_ms),
         "clock": lambda: _clock(value, now_ms, zone),
-        "date": lambda: _ms(_in_utc(datetime.fromisoformat(value))) - now_ms if isinstance(value, str) else None,
+        "date": lambda: _date(value, now_ms),
+        "duration": lambda: read_duration(value) if isinstance(value, str) else None,
         "seconds": lambda: _number(value, 1_000),
         "milliseconds": lambda: _number(value, 1),
         "retry_after": lambda: _retry_after(value, now_ms),
     }
     try:
         wait_ms = readers[form]()
-    except (ValueError, KeyError, OverflowError, OSError):
+    except (ValueError, KeyError, ArithmeticError, OSError):
         return None
     return None if wait_ms is None else max(0, min(wait_ms, longest_ms))
 
@@ -56,10 +67,8 @@ def _number(value: Any, unit: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str):
-        if not re.fullmatch(r"\s*\d{1,18}(\.\d{1,9})?\s*", value, re.ASCII):
-            return None
-        return round(float(value) * unit)
-    return round(value * unit) if value >= 0 else None
+        return ceiling_ms(Decimal(value.strip()), unit) if _NUMBER.fullmatch(value) else None
+    return ceiling_ms(Decimal(str(value)), unit) if value >= 0 else None
 
 
 def _epoch(value: Any, now_ms: int) -> int | None:
@@ -74,48 +83,36 @@ def _retry_after(value: Any, now_ms: int) -> int | None:
     if wait_ms is not None or not isinstance(value, str):
         return wait_ms
     try:
-        date = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value)
     except (TypeError, IndexError):  # what older versions of Python raise for no date at all
         return None
-    return _ms(_in_utc(date)) - now_ms
+    return _until(moment, now_ms, UTC)
+
+
+def _date(value: Any, now_ms: int) -> int | None:
+    return _until(datetime.fromisoformat(value), now_ms, UTC) if isinstance(value, str) else None
 
 
 def _clock(value: Any, now_ms: int, zone: tzinfo) -> int | None:
-    found = _CLOCK.search(value) if isinstance(value, str) else None
-    if found is None:
+    moment_ms = read_clock(value, now_ms, zone) if isinstance(value, str) else None
+    return None if moment_ms is None else moment_ms - now_ms
+
+
+def _sentence(value: Any, now_ms: int, zone: tzinfo) -> int | None:
+    """Read whatever a sentence tells: a number of an epoch, a length of time, a date, a time of day."""
+    if not isinstance(value, str):
         return None
-    if found["zone"]:
-        zone = ZoneInfo(found["zone"])
-    hour, minute = int(found["hour"]), int(found["minute"] or 0)
-    if not 1 <= hour <= 12:
-        return None
-    hour = hour % 12 + (12 if found["half"] in "pP" else 0)
-    now = datetime.fromtimestamp(now_ms / 1_000, zone)
-    for moment, is_passed in _moments(found, now, hour, minute):
-        if not is_passed:
-            return _ms(moment) - now_ms
-    return None
+    if (found := _EPOCH_IN.search(value)) is not None:
+        return _epoch(found[1], now_ms)
+    if (found := _DURATION_IN.search(value)) is not None:
+        return read_duration(next(each for each in found.groups() if each))
+    if (found := _SECONDS_IN.search(value)) is not None:
+        return _number(found[1], 1_000)
+    if (found := _DATE_IN.search(value)) is not None:
+        return _until(datetime.fromisoformat(found[0]), now_ms, zone)
+    return _clock(value, now_ms, zone)
 
 
-def _moments(found: re.Match[str], now: datetime, hour: int, minute: int) -> Iterator[tuple[datetime, bool]]:
-    """Give what may be meant, earliest first, and whether it is too long ago to be meant."""
-    if found["month"] is None:
-        # On the wall, not in seconds: a day on which clocks change has another length.
-        for days in (0, 1):
-            date = now.date() + timedelta(days=days)
-            moment = datetime(date.year, date.month, date.day, hour, minute, tzinfo=now.tzinfo)
-            yield moment, _ms(moment) < _ms(now - _JUST_PASSED)
-        return
-    month, day = _MONTHS.index(found["month"].lower()) + 1, int(found["day"])
-    for year in [int(found["year"])] if found["year"] else [now.year, now.year + 1]:
-        moment = datetime(year, month, day, hour, minute, tzinfo=now.tzinfo)
-        yield moment, not found["year"] and _ms(moment) < _ms(now - _DATE_PASSED)
-
-
-def _in_utc(date: datetime) -> datetime:
-    # A date without a zone is one in UTC: that of asctime has none to give.
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000)
+def _until(moment: datetime, now_ms: int, zone: tzinfo) -> int:
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+    return round(moment.timestamp() * 1_000) - now_ms

@@ -87,13 +87,14 @@ class TextTest:
 class Reset:
     """Where a rule finds from when on trying again makes sense.
 
-    form   `epoch` (s or ms since 1970), `clock` (a time of day, with or without date and zone), `date` (as ISO 8601
-           has it), `seconds` or `milliseconds` from now, or `retry_after` (seconds or a date, as HTTP has it)
+    form   `sentence` (whatever of the others a sentence tells), `epoch` (s or ms since 1970), `clock` (a time of day,
+           with or without date and zone), `date` (as ISO 8601 has it), `duration` (a length of time, as in `8h44m7s`),
+           `seconds` or `milliseconds` from now, or `retry_after` (seconds or a date, as HTTP has it)
     path   in the line of JSON that the rule's first condition on one picks; without it, in the group `reset` of the
            pattern that was found, or in all that was found
     """
 
-    form: Literal["epoch", "clock", "date", "seconds", "milliseconds", "retry_after"]
+    form: Literal["sentence", "epoch", "clock", "date", "duration", "seconds", "milliseconds", "retry_after"]
     path: str | None = None
 
 
