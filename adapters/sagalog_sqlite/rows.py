@@ -85,7 +85,10 @@ WAKE: Final = (
     "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
 )
 LOOKED_AT: Final = "UPDATE tasks SET gate = 'waiting' WHERE stream = ? AND gate = 'waking'"
-INSERT_BLOB: Final = "INSERT OR IGNORE INTO blobs(digest, data) VALUES (?, ?)"
+# Its trigger refuses one that is there; and asking first writes nothing for bytes that are kept already.
+INSERT_BLOB: Final = (
+    "INSERT INTO blobs(digest, data) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)"
+)
 BLOB: Final = "SELECT data FROM blobs WHERE digest = ?"
 INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
 

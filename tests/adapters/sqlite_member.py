@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -53,6 +54,30 @@ def filling(path: Path) -> None:
     room.write_bytes(b"x" * 100_000)
     store = open_here(path)
     fill(store, room.unlink)
+
+
+def making(path: Path) -> None:
+    """Open an absent store with ever more room on the disk, and again once there is enough: what became of each."""
+    for room_kib in range(0, 260, 8):
+        folder = path.parent / f"room{room_kib}"
+        folder.mkdir()
+        disk = os.statvfs(folder)
+        filler = path.parent / "filler"
+        filler.write_bytes(bytes(disk.f_bavail * disk.f_frsize - room_kib * 1024))
+        store = folder / "store.db"
+        say(room_kib, opened(store), *sorted(os.listdir(folder)))
+        filler.unlink()
+        say(room_kib, opened(store))
+        shutil.rmtree(folder)
+
+
+def opened(path: Path) -> str:
+    try:
+        store = open_here(path)
+    except SagalogError as error:
+        return error.code
+    store.close()
+    return "made"
 
 
 def outgrowing(path: Path, limit_bytes: str) -> None:
@@ -159,7 +184,7 @@ def orphaning(path: Path) -> None:
 
 def main() -> None:
     path, command, *words = sys.argv[1:]
-    commands = (opening, committing, filling, outgrowing, as_nobody, masked, holding, forking, orphaning)
+    commands = (opening, committing, filling, making, outgrowing, as_nobody, masked, holding, forking, orphaning)
     {one.__name__: one for one in commands}[command](Path(path), *words)
 
 

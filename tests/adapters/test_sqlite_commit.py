@@ -227,31 +227,6 @@ def test_a_process_killed_at_any_point_leaves_whole_commits_and_all_that_it_ackn
     store.close()
 
 
-# --- the log is append-only -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE events SET body = '{}' WHERE position = 1",
-        "UPDATE events SET position = 9",
-        "DELETE FROM events",
-        "INSERT OR REPLACE INTO events(position, stream, version, at_ms, type, schema, body, digest) "
-        "SELECT 1, stream, 7, at_ms, type, schema, body, digest FROM events",
-        "UPDATE streams SET id = 'b'",
-        "DELETE FROM streams",
-    ],
-)
-def test_the_log_refuses_every_change(store: SqliteStore, statement: str) -> None:
-    """[LOG-3]"""
-    store.commit([writing("a", created())])
-    connection = store._writer
-    assert connection is not None
-    with pytest.raises(apsw.ConstraintError, match="append-only"):
-        connection.execute(statement)
-    assert versions(store) == {"a": 1}
-
-
 def test_nothing_is_ever_written_in_a_transaction_that_began_by_reading(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,22 +116,6 @@ def test_a_checkpoint_that_fails_does_not_fail_the_commit_and_is_kept_for_health
     assert store.checkpoint_error is None
 
 
-def test_every_write_of_a_first_open_may_fail_and_the_next_open_succeeds(path: Path, files: FaultyFiles) -> None:
-    open_at(path).close()
-    writes = sum(operation == "write" for operation, _ in files.reached)
-    assert writes > 10
-    path.unlink()
-    for number in range(writes):
-        files.strike = failing("write", "", apsw.IOError, number)
-        with pytest.raises(Unavailable):
-            open_at(path)
-        assert not path.exists()
-    files.strike = None
-    store = open_at(path)
-    assert store.commit([writing("t", created())]) == [1]
-    store.close()
-
-
 def test_a_process_whose_disk_is_full_keeps_what_it_acknowledged_and_goes_on_when_there_is_room(path: Path) -> None:
     mount = [
         "unshare",

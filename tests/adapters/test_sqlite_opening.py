@@ -113,6 +113,8 @@ def test_every_connection_has_the_settings_that_keep_commits(path: Path, durabil
             wanted = {
                 "journal_mode": "wal",
                 "synchronous": synchronous,
+                "fullfsync": synchronous - 1,
+                "checkpoint_fullfsync": 1,
                 "wal_autocheckpoint": 0,
                 "foreign_keys": 1,
                 "trusted_schema": 0,

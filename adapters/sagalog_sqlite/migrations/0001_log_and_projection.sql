@@ -59,6 +59,18 @@ BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never renamed'); 
 CREATE TRIGGER streams_are_not_deleted BEFORE DELETE ON streams
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never deleted'); END;
 
+-- REPLACE deletes what stands in its way without asking a DELETE trigger, unless the connection wants it so. An event's
+-- digest is not looked for: it has no index, so each insert would read the whole log.
+CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE position = NEW.position)
+    OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never replaced'); END;
+
+CREATE TRIGGER streams_are_not_replaced BEFORE INSERT ON streams
+WHEN EXISTS (SELECT 1 FROM streams WHERE number = NEW.number)
+    OR EXISTS (SELECT 1 FROM streams WHERE category = NEW.category AND id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never replaced'); END;
+
 -- A task that was never folded (it cannot be read) has a gate and nothing else.
 CREATE TABLE tasks(
     stream INTEGER PRIMARY KEY,
@@ -109,6 +121,11 @@ BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never changed'); EN
 
 CREATE TRIGGER blobs_are_not_deleted BEFORE DELETE ON blobs
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never deleted'); END;
+
+CREATE TRIGGER blobs_are_not_replaced BEFORE INSERT ON blobs
+WHEN EXISTS (SELECT 1 FROM blobs WHERE number = NEW.number)
+    OR EXISTS (SELECT 1 FROM blobs WHERE digest = NEW.digest)
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never replaced'); END;
 
 CREATE TABLE tags(
     name TEXT NOT NULL,
