@@ -60,14 +60,15 @@ CREATE TRIGGER streams_are_not_deleted BEFORE DELETE ON streams
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never deleted'); END;
 
 -- REPLACE deletes what stands in its way without asking a DELETE trigger, unless the connection wants it so. An event's
--- digest is not looked for: it has no index, so each insert would read the whole log.
+-- digest is not looked for: it has no index, so each insert would read the whole log. A number that SQLite is to draw is
+-- -1 here, and nothing stands there.
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
-WHEN EXISTS (SELECT 1 FROM events WHERE position = NEW.position)
+WHEN (NEW.position <> -1 AND EXISTS (SELECT 1 FROM events WHERE position = NEW.position))
     OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never replaced'); END;
 
 CREATE TRIGGER streams_are_not_replaced BEFORE INSERT ON streams
-WHEN EXISTS (SELECT 1 FROM streams WHERE number = NEW.number)
+WHEN (NEW.number <> -1 AND EXISTS (SELECT 1 FROM streams WHERE number = NEW.number))
     OR EXISTS (SELECT 1 FROM streams WHERE category = NEW.category AND id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never replaced'); END;
 
@@ -123,7 +124,7 @@ CREATE TRIGGER blobs_are_not_deleted BEFORE DELETE ON blobs
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never deleted'); END;
 
 CREATE TRIGGER blobs_are_not_replaced BEFORE INSERT ON blobs
-WHEN EXISTS (SELECT 1 FROM blobs WHERE number = NEW.number)
+WHEN (NEW.number <> -1 AND EXISTS (SELECT 1 FROM blobs WHERE number = NEW.number))
     OR EXISTS (SELECT 1 FROM blobs WHERE digest = NEW.digest)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a blob is never replaced'); END;
 
