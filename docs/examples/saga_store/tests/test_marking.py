@@ -105,6 +105,23 @@ def test_a_planned_saga_can_be_quarantined_and_not_under_an_older_value(store: S
         store.mark_quarantined(other, "odd")
 
 
+@each_mark
+def test_the_holder_of_a_saga_that_is_to_be_cancelled_marks_it_all_the_same(store: SagaStore, mark: Mark) -> None:
+    saga = running(store, compensations=[WORKTREE])
+    store.engine.cancel("t1", "no longer wanted")
+
+    ended = mark(store, saga)
+
+    assert "cancelled" not in [one.type for one in store.engine.history("t1")]
+    assert loaded(store) == ended
+
+
+def test_a_saga_that_its_holder_has_quarantined_is_quarantined_again_by_who_loads_it(store: SagaStore) -> None:
+    ended = store.mark_quarantined(running(store), "odd")
+
+    assert store.mark_quarantined(ended, "odd") == ended
+
+
 # The same mark again is a repeat, with a test of its own.
 @pytest.mark.parametrize(
     ("end", "mark"),
