@@ -19,7 +19,7 @@ from sagalog.ports import Clock, Snapshot, Store
 # How long whoever waits sleeps at most before it looks at its clock again; a commit wakes it at once.
 _SLICE_MS: Final = 50
 # How many events an iteration reads ahead.
-_AHEAD: Final = 100
+AHEAD: Final = 100
 
 
 class Subscription:
@@ -59,12 +59,10 @@ class Subscription:
         return self
 
     def __next__(self) -> Recorded:
-        while not self._ahead:
-            self._ahead.extend(self._next(_AHEAD))
+        while (following := self._give_ahead()) is None:
+            self._keep_ahead(self._look(AHEAD))
             if not self._ahead:
                 self._wait(None)
-        following = self._ahead.popleft()
-        self.position = following.position
         return following
 
     def __repr__(self) -> str:
@@ -77,11 +75,7 @@ class Subscription:
             UnknownEvent, LogDamaged: the very next event cannot be read; what comes before it was given. [SUBSCRIBE-4]
         """
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
-        self._ahead.clear()
-        events = self._next(limit)
-        if events:
-            self.position = events[-1].position
-        return events
+        return self._give(self._look(limit))
 
     def wait(self, timeout_ms: int) -> bool:
         """Sleep until there is something to read, or until the time is over; whether there is."""
@@ -109,9 +103,10 @@ class Subscription:
         if wanted != self.checkpoint:
             self._move(self.name, wanted)
 
-    # --- inside -------------------------------------------------------------------------------------------------
+    # --- what who reads in another thread needs --------------------------------------------------------------------
 
-    def _next(self, limit: int) -> list[Recorded]:
+    def _look(self, limit: int) -> list[Recorded]:
+        """Read what comes next, at most `limit` events, and leave `position` as it is; raises as `read`."""
         with self._store.read() as snapshot:
             envelopes = snapshot.events(self.position, limit)
         events: list[Recorded] = []
@@ -124,6 +119,27 @@ class Subscription:
                     raise
                 break
         return events
+
+    def _give(self, events: list[Recorded]) -> list[Recorded]:
+        """Count what `_look` has read as given."""
+        self._ahead.clear()
+        if events:
+            self.position = events[-1].position
+        return events
+
+    def _keep_ahead(self, events: list[Recorded]) -> None:
+        """Keep what `_look` has read for `_give_ahead`; none of it is given yet."""
+        self._ahead.extend(events)
+
+    def _give_ahead(self) -> Recorded | None:
+        """Give the first event that was kept ahead; None if there is none."""
+        if not self._ahead:
+            return None
+        following = self._ahead.popleft()
+        self.position = following.position
+        return following
+
+    # --- inside -------------------------------------------------------------------------------------------------
 
     def _wait(self, timeout_ms: int | None) -> bool:
         """As `wait`; None: for ever."""

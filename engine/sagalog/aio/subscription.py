@@ -1,35 +1,45 @@
 """`AsyncSubscription`: the log read on, awaited, and with `async for`.
 
 Rule: it is the plain one, which is for one thread at a time, so it is awaited by one coroutine at a time; waiting holds
-no thread.
+no thread. Threads only read: what was read counts as given where its caller gets it, on the event loop, so that a call
+which is cancelled has given nothing. [SUBSCRIBE-2]
 """
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from types import TracebackType
 from typing import Final
 
-from sagalog.aio.lifting import Lifted, lifted
+from sagalog.aio.lifting import Lifted
 from sagalog.aio.pool import Pool
 from sagalog.aio.watching import Watch
 from sagalog.codec import Recorded
-from sagalog.door import check_milliseconds
+from sagalog.door import check_integer, check_milliseconds
+from sagalog.kernel import bounds
 from sagalog.ports import Clock
-from sagalog.subscription import Subscription
+from sagalog.subscription import AHEAD, Subscription
 
 # Whoever iterates waits for ever, this long at a time.
 _PATIENCE_MS: Final = 3_600_000
 
 
 class AsyncSubscription(Lifted[Subscription]):
-    """One reader of the log, and under its name a durable checkpoint; as `Subscription`."""
+    """One reader of the log, and under its name a durable checkpoint; as `Subscription`.
 
-    __slots__ = ("_clock", "_watch")
+    A call that is cancelled has given nothing: `position` stays, and the next call gives the same events. A `save` that
+    is cancelled may be saved all the same.
+    """
+
+    __slots__ = ("_clock", "_saving", "_watch")
 
     def __init__(self, plain: Subscription, pool: Pool, watch: Watch, clock: Clock) -> None:
         super().__init__(plain, pool)
         self._watch = watch
         self._clock = clock
+        # A save whose caller was cancelled may still be under way when the next one begins.
+        self._saving = threading.Lock()
 
     @property
     def name(self) -> str | None:
@@ -52,18 +62,32 @@ class AsyncSubscription(Lifted[Subscription]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pool.run(lambda: self.plain.__exit__(kind, error, trace))
+        if error is None and self.name is not None:
+            await self.save()
 
     def __aiter__(self) -> AsyncSubscription:
         return self
 
     async def __anext__(self) -> Recorded:
-        while not await self.wait(_PATIENCE_MS):
-            pass
-        return await self._pool.run(self.plain.__next__)
+        while (following := self.plain._give_ahead()) is None:
+            await self.wait(_PATIENCE_MS)
+            self.plain._keep_ahead(await self._pool.run(partial(self.plain._look, AHEAD)))
+        return following
 
-    read = lifted(Subscription.read)
-    save = lifted(Subscription.save)
+    async def read(self, limit: int = 1_000) -> list[Recorded]:
+        """As `Subscription.read`."""
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        return self.plain._give(await self._pool.run(partial(self.plain._look, limit)))
+
+    async def save(self, position: int | None = None) -> None:
+        """As `Subscription.save`; what is given after this call was made is not included."""
+        wanted = self.position if position is None else position
+
+        def save() -> None:
+            with self._saving:
+                self.plain.save(wanted)
+
+        await self._pool.run(save)
 
     async def wait(self, timeout_ms: int) -> bool:
         """As `Subscription.wait`; it holds no thread meanwhile."""
