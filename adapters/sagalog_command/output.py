@@ -1,4 +1,4 @@
-"""What is kept of a stream while it runs by: its head, its tail, and its lines of JSON.
+"""What is kept of a stream while it runs by: its head and its tail.
 
 Rule: memory is bounded by the limits given, whatever comes and however fast. Knows neither processes nor secrets: what
 comes in has been cleaned.
@@ -6,15 +6,10 @@ comes in has been cleaned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 # What the last words of a stream are looked for in.
 TAIL_BYTES: Final = 8_192
-# A line of JSON that is longer is no frame: it is passed over.
-LINE_BYTES_MAX: Final = 1_048_576
 
 _CHARACTER_BYTES_MAX: Final = 4
 
@@ -74,45 +69,6 @@ class Kept:
     def tail(self) -> str:
         """Give the last words, as text; at most `TAIL_BYTES`."""
         return self._last.read().decode(errors="replace").replace("\0", "\ufffd")
-
-
-class Frames:
-    """Lines of JSON mappings, each handed on as soon as its line has ended."""
-
-    def __init__(self, take: Callable[[Mapping[str, Any]], None]) -> None:
-        self._take = take
-        self._line = bytearray()
-        self._is_too_long = False
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        *ended, rest = data.split(b"\n")
-        for piece in ended:
-            self._append(piece)
-            self._end_line()
-        self._append(rest)
-
-    def end(self) -> None:
-        """Take the last line, which may lack its end."""
-        self._end_line()
-
-    def _append(self, piece: bytes) -> None:
-        if self._is_too_long or len(self._line) + len(piece) > LINE_BYTES_MAX:
-            self._is_too_long = True
-            self._line.clear()
-        else:
-            self._line += piece
-
-    def _end_line(self) -> None:
-        line, self._line = bytes(self._line).strip(), bytearray()
-        was_too_long, self._is_too_long = self._is_too_long, False
-        if was_too_long or not line.startswith(b"{"):
-            return
-        try:
-            frame = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        self._take(frame)
 
 
 def _without_end(data: bytes) -> bytes:

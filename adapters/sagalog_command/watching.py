@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from sagalog_command.classifying import is_selected
 from sagalog_command.command import Command
+from sagalog_command.frames import Frames
 from sagalog_command.group import Group, read_ready
-from sagalog_command.output import Frames, Kept
+from sagalog_command.output import Kept
 from sagalog_command.redacting import Redactor
 from sagalog_command.rules import Classifier
 

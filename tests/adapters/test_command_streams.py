@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagalog_command.output import LINE_BYTES_MAX, Frames, Kept
+from sagalog_command.frames import LINE_BYTES_MAX, Frames
+from sagalog_command.output import Kept
 from sagalog_command.redacting import Redactor
 
 
@@ -135,7 +136,7 @@ def test_the_last_words_are_a_text_whatever_came() -> None:
     assert 8_192 == len(stream.tail())
 
 
-# --- lines of JSON ---------------------------------------------------------------------------------------------
+# --- mappings of JSON -------------------------------------------------------------------------------------------
 
 
 def frames(*chunks: bytes) -> list[Any]:
@@ -159,3 +160,57 @@ def test_what_is_no_mapping_of_json_is_no_frame() -> None:
 
 def test_a_line_without_end_is_passed_over_and_what_follows_is_read() -> None:
     assert [{"a": 1}] == frames(b'{"b": "', *[b"x" * 65_536] * (LINE_BYTES_MAX // 65_536 + 1), b'"}\n{"a": 1}\n')
+
+
+SESSION = [
+    {"type": "system", "tools": []},
+    {"type": "user", "text": 'a "b" \\ {[}'},
+    {"type": "result", "n": [1, {"a": {}}]},
+]
+FORMS = {
+    "lines": "\n".join(map(json.dumps, SESSION)),
+    "array": json.dumps(SESSION),
+    "spaced array": f"  [ {json.dumps(SESSION)[1:]}",
+    "spread array": json.dumps(SESSION, indent=2),
+    "array of lines": "[\n" + ",\n".join(map(json.dumps, SESSION)) + "\n]",
+    "spread mappings": "\n".join(json.dumps(frame, indent=2) for frame in SESSION),
+    "mapping a line, then spread": json.dumps(SESSION[0]) + "\n" + json.dumps(SESSION[1:], indent=4),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(places=st.lists(st.integers(0, 600), max_size=12))
+def test_one_session_gives_the_same_frames_in_every_form_of_output(form: str, places: list[int]) -> None:
+    data = f"a warning\n{FORMS[form]}\nand so on\n".encode()
+
+    assert SESSION == frames(*cut(data, places))
+
+
+def test_an_array_may_be_longer_than_any_of_its_mappings_may_be() -> None:
+    long = {"text": "x" * (LINE_BYTES_MAX // 2)}
+    too_long = {"text": "x" * LINE_BYTES_MAX}
+    data = json.dumps([long, long, too_long, {"type": "result"}]).encode()
+
+    assert [long, long, {"type": "result"}] == frames(*(data[at : at + 65_536] for at in range(0, len(data), 65_536)))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "[",
+        "{",
+        "[{",
+        "[{debug",
+        '[{"a": "b',
+        '{\n  "a": [1',
+        "[info] it began",
+        "[\nit began",
+        '[{"a": 1}, 2, it',
+        "[]",
+        "[1, 2]",
+    ],
+)
+def test_what_only_looks_like_json_swallows_nothing_that_follows(noise: str) -> None:
+    found = frames(f'{noise}\n{{"type": "result"}}\n{{"type": "end"}}\n'.encode())
+
+    assert [{"type": "result"}, {"type": "end"}] == found[-2:]
