@@ -13,6 +13,7 @@ from typing import Any
 
 from sagalog import forms
 from sagalog.arguments import blob, optional_name, taken_in
+from sagalog.door import check_cause
 from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
@@ -266,7 +267,7 @@ class Batch:
             Step(
                 command,
                 optional_name(actor, "actor") or self._actor,
-                optional_name(cause, "cause"),
+                None if cause is None else check_cause(cause, "cause"),
                 optional_name(request, "request"),
                 drawn=drawn,
                 blobs=blobs,

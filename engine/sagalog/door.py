@@ -8,15 +8,30 @@ store, no clock. JSON values are checked in `json_values`, several values at onc
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn, TypeGuard
 
 from sagalog.errors import InvalidValue
-from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX, TAGS_MAX, TIME_MS_MAX
+from sagalog.kernel.bounds import (
+    CAUSE_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    NAME_CHARACTERS_MAX,
+    TAGS_MAX,
+    TIME_MS_MAX,
+)
 
 _ELLIPSIS: Final = "…"
 _SHOWN_CHARACTERS_MAX: Final = 80
+
+# [NAME-1] What no name holds: controls, the separators of lines and paragraphs, surrogates, noncharacters. The list is
+# fixed: what Python calls printable grows with its Unicode tables, so that one version refused what another had stored.
+_REFUSED: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(17))
+    + "]"
+)
 
 
 def check_text(value: object, name: str, characters_max: int) -> str:
@@ -42,18 +57,29 @@ def cut_text(value: str, characters_max: int) -> str:
 
 
 def check_name(value: object, name: str) -> str:
-    """Return a name (of a kind, queue, owner, ...): 1 to `NAME_CHARACTERS_MAX` printable characters.
+    """Return a name (of a kind, queue, owner, ...): 1 to `NAME_CHARACTERS_MAX` printable characters. [NAME-1]
 
     Raises:
-        InvalidValue: anything else; line breaks and lone surrogates are not printable, a space is.
+        InvalidValue: anything else, such as one with a line break or a lone surrogate.
     """
     if not _is_printable(value, 1, NAME_CHARACTERS_MAX):
         _refuse(name, f"a str of 1 to {NAME_CHARACTERS_MAX} printable characters", value)
     return value
 
 
+def check_cause(value: object, name: str) -> str:
+    """Return the name of an event, as in `task/<id>@<version>`: 1 to `CAUSE_CHARACTERS_MAX` printable characters.
+
+    Raises:
+        InvalidValue: anything else.
+    """
+    if not _is_printable(value, 1, CAUSE_CHARACTERS_MAX):
+        _refuse(name, f"the name of an event, a str of 1 to {CAUSE_CHARACTERS_MAX} printable characters", value)
+    return value
+
+
 def check_id(value: object, name: str) -> str:
-    """Return a caller's task id: 1 to `ID_CHARACTERS_MAX` printable characters.
+    """Return a caller's task id: 1 to `ID_CHARACTERS_MAX` printable characters. [NAME-1]
 
     Raises:
         InvalidValue: anything else.
@@ -134,7 +160,10 @@ def spell(steps: Iterable[str | int]) -> str:
 
 
 def _is_printable(value: object, characters_min: int, characters_max: int) -> TypeGuard[str]:
-    return type(value) is str and characters_min <= len(value) <= characters_max and value.isprintable()
+    if type(value) is not str or not characters_min <= len(value) <= characters_max:
+        return False
+    # Of ASCII all versions of Python say the same.
+    return value.isprintable() if value.isascii() else _REFUSED.search(value) is None
 
 
 def _refuse(name: str, expected: str, value: object) -> NoReturn:

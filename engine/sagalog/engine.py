@@ -12,7 +12,7 @@ from typing import Any
 
 from sagalog import arguments, audit, forms, units
 from sagalog.batch import Batch, Entry, steps_of
-from sagalog.door import shown
+from sagalog.door import check_cause, shown
 from sagalog.errors import InvalidValue, SagalogError, Unknown
 from sagalog.forms import Asked
 from sagalog.ids import Ulids
@@ -293,7 +293,7 @@ class Engine(Leasing):
         step = Step(
             command,
             arguments.optional_name(actor, "actor") or self._actor,
-            arguments.optional_name(cause, "cause"),
+            None if cause is None else check_cause(cause, "cause"),
             arguments.optional_name(request, "request"),
             drawn=drawn,
             blobs=blobs,

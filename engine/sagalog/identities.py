@@ -12,22 +12,37 @@ from sagalog.door import cut_text
 from sagalog.json_values import canonical
 from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX
 
-# 64 bits: a task holds some hundred compensations, so two different ones never meet by chance.
-_DIGEST_CHARACTERS: Final = 16
+# 128 bits: nobody finds two undos of one digest, not even one who looks for them.
+_DIGEST_CHARACTERS: Final = 32
+_SHOWN_CHARACTERS: Final = 100
 
 
 def child_id(parent: str, name: str) -> str:
-    """The id of the child that a task creates under a name, the same at every attempt. [STEP-2]"""
-    id = f"{parent}/{name}"
+    """Return the id of the child that a task creates under a name, the same at every attempt. [STEP-2] [NAME-2]"""
+    return _joined(parent, name)
+
+
+def undo_key(task: str, compensation: str) -> str:
+    """Return the idempotency key of carrying out a compensation: the same at every attempt, and of no other. [NAME-2]
+
+    It has at most 200 characters.
+    """
+    return _joined(task, compensation)
+
+
+def _joined(task: str, name: str) -> str:
+    """Join the two by a slash; those in the name are escaped, so the last slash parts them whatever they hold."""
+    escaped = name.replace("%", "%25").replace("/", "%2F")
+    id = f"{task}/{escaped}"
     if len(id) <= ID_CHARACTERS_MAX:
         return id
-    return f"{id[:100]}…{hashlib.sha256(id.encode()).hexdigest()}"
+    return f"{id[:_SHOWN_CHARACTERS]}~{hashlib.sha256(id.encode()).hexdigest()}"
 
 
 def compensation_id(kind: str, params: object) -> str:
     """Return the id of a compensation that was given none: the same undo has the same, for ever. [REPEAT-3]
 
-    It is the kind, a colon, and 16 hexadecimal digits of SHA-256 over the canonical JSON of `[kind, params]`,
+    It is the kind, a colon, and 32 hexadecimal digits of SHA-256 over the canonical JSON of `[kind, params]`,
     as in `remove-worktree:1ef6ac403fcbb699`. Of a very long kind only the beginning shows: an id is a name.
     """
     digest = hashlib.sha256(canonical([kind, params])).hexdigest()[:_DIGEST_CHARACTERS]

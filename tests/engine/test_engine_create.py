@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sagalog import AlreadyExists, Compensation, Conflict, Engine, Policy, Retry
+from sagalog import AlreadyExists, Compensation, Conflict, Engine, InvalidValue, Policy, Retry
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Spent
 from sagalog.testing import ManualClock, SeededChance
@@ -97,6 +97,18 @@ def test_a_caller_may_choose_any_printable_id(engine: Engine, id: str) -> None:
     assert engine.acquire(id, owner="ann", ttl_ms=1).complete().id == id
     assert [event.stream for event in engine.history(id)] == [f"task/{id}"] * 3
     assert engine.verify().ok
+
+
+def test_the_name_of_any_event_is_accepted_as_a_cause(engine: Engine) -> None:
+    engine.create("build", id="a" * 200)
+    cause = engine.history("a" * 200)[0].name
+    created = engine.history(engine.create("build", cause=cause).id)[0]
+    assert created.cause == cause == f"task/{'a' * 200}@1"
+    with engine.batch() as batch:
+        batch.create("build", id="b", cause=cause)
+    assert engine.history("b")[0].cause == cause
+    with pytest.raises(InvalidValue, match=r"cause: .* name of an event, a str of 1 to 240 .* of 241 characters"):
+        engine.create("build", cause="a" * 241)
 
 
 def test_a_payload_may_have_a_mebibyte_of_json_and_is_given_back_as_it_was(engine: Engine) -> None:

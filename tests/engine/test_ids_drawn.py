@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sagalog import Engine
-from sagalog.identities import child_id
+from sagalog.identities import child_id, undo_key
 from sagalog.ids import Ulids, drawn_ms
 from sagalog.testing import ManualClock
 
@@ -58,3 +58,14 @@ def test_a_child_is_named_by_its_parent_and_its_name_whatever_their_length() -> 
     assert child_id(parent, "tests") == f"{parent}/tests"
     assert len(child_id(parent, longest)) <= 200
     assert child_id(parent, longest) != child_id(parent, longest[:-1] + "m")
+
+
+def test_no_two_children_and_no_two_undos_are_named_alike() -> None:
+    """[NAME-2] A slash within a name is escaped: `b/c` of `a` is not `c` of `a/b`."""
+    assert child_id("P", "build/test") == "P/build%2Ftest"
+    parts = ["a", "b", "a/b", "b/c", "/", "//", "%2F", "%252F", "%", "a%2Fb", "n" * 200, "n" * 199 + "/"]
+    pairs = [(task, name) for task in parts for name in parts]
+    for name_of in (child_id, undo_key):
+        names = {name_of(task, name) for task, name in pairs}
+        assert len(names) == len(pairs)
+        assert max(map(len, names)) <= 200

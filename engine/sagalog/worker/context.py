@@ -19,7 +19,7 @@ from sagalog.arguments import taken_in
 from sagalog.batch import Batch
 from sagalog.engine import Engine
 from sagalog.errors import Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
-from sagalog.identities import child_id
+from sagalog.identities import child_id, undo_key
 from sagalog.json_values import canonical
 from sagalog.kernel.values import Compensation
 from sagalog.outcomes import Interrupted, Park, StepMismatch
@@ -404,8 +404,8 @@ class UndoContext(Context):
 
     @property
     def idempotency_key(self) -> str:
-        """Task and compensation."""
-        return f"{self.task.id}/{self.compensation}"
+        """Task and compensation, joined without ambiguity. [NAME-2]"""
+        return undo_key(self.task.id, self.compensation)
 
     def done(self, id: str) -> Lease | Task:
         """Put on record that one was carried out; the worker calls it between two. [COMP-5]"""
