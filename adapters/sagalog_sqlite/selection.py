@@ -7,7 +7,7 @@ A claim costs queues x kinds x (1 + affinities) seeks. It must not know folds or
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -25,25 +25,48 @@ def _distinct(column: str, condition: str) -> str:
     )
 
 
-READY_KINDS: Final = _distinct("kind", "gate = 'ready' AND queue = ?1")
-OWED: Final = _distinct("owed", "gate = 'undo' AND queue = ?1")
+class Gate(NamedTuple):
+    """The statements that find what stands at one gate of claims.
+
+    any              whether there is one in a queue
+    values           the kinds there; for undos, the sets of owed kinds
+    first            the first ones of a queue and kind, or set
+    first_affinity   of those, the ones with an affinity
+    """
+
+    any: str
+    values: str
+    first: str
+    first_affinity: str
+
+
+def _work(gate: str) -> Gate:
+    at = f"FROM tasks WHERE gate = '{gate}'"
+    return Gate(
+        f"SELECT 1 {at} AND queue = ?1 LIMIT 1",
+        _distinct("kind", f"gate = '{gate}' AND queue = ?1"),
+        f"SELECT priority, stream {at} AND queue = ?1 AND kind = ?2 ORDER BY priority, stream LIMIT ?3",
+        f"SELECT priority, stream {at} AND affinity IS NOT NULL AND queue = ?1 AND affinity = ?4 AND kind = ?2 "
+        "ORDER BY priority, stream LIMIT ?3",
+    )
+
+
+def _undoing(gate: str) -> Gate:
+    at = f"FROM tasks WHERE gate = '{gate}'"
+    first = f"SELECT priority, stream {at} AND queue = ?1 AND owed = ?2 ORDER BY priority, stream LIMIT ?3"
+    return Gate(
+        f"SELECT 1 {at} AND queue = ?1 LIMIT 1", _distinct("owed", f"gate = '{gate}' AND queue = ?1"), first, ""
+    )
+
+
+GATES: Final = {"work": _work("ready"), "undo": _undoing("undo")}
+# [LEASE-5] Where suspects stand.
+GATES_ALONE: Final = {"work": _work("ready_alone"), "undo": _undoing("undo_alone")}
+
 QUEUES_LEASED: Final = _distinct("queue", "expires_ms IS NOT NULL")
 QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
 QUEUES_WAITING: Final = _distinct("queue", "gate = 'waiting' AND run_at_ms IS NOT NULL")
 QUEUES_WAKING: Final = _distinct("queue", "gate = 'waking'")
-
-READY: Final = (
-    "SELECT priority, stream FROM tasks WHERE gate = 'ready' AND queue = ?1 AND kind = ?2 "
-    "ORDER BY priority, stream LIMIT ?3"
-)
-READY_AFFINITY: Final = (
-    "SELECT priority, stream FROM tasks WHERE gate = 'ready' AND affinity IS NOT NULL AND queue = ?1 AND affinity = ?4 "
-    "AND kind = ?2 ORDER BY priority, stream LIMIT ?3"
-)
-UNDO: Final = (
-    "SELECT priority, stream FROM tasks WHERE gate = 'undo' AND queue = ?1 AND owed = ?2 "
-    "ORDER BY priority, stream LIMIT ?3"
-)
 
 # One statement says that nothing is due, which is nearly always so.
 FIRST_DUE: Final = (
@@ -69,28 +92,46 @@ BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue
 
 # What a claim and its upkeep ask; a test has the planner explain each.
 STATEMENTS: Final = (
-    READY_KINDS, OWED, QUEUES_LEASED, QUEUES_LATER, READY, READY_AFFINITY, UNDO, FIRST_DUE, OVER, LATER,
-    QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
+    *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate if text),
+    QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, OVER, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
 )  # fmt: skip
 
 Ordered = tuple[int, int]
+# Where a task stands among those of a claim: the place of its affinity, its priority, its stream's number.
+Ranked = tuple[int, int, int]
 
 
 def candidates(execute: Execute, claim: Claim, limit: int) -> list[int]:
-    """Numbers of the first `limit` streams that the claim would take, in its order."""
+    """Numbers of the first `limit` streams that the claim would take, in its order: perhaps of one suspect alone."""
+    first = [] if claim.suspects == "never" else _first_suspect(execute, claim)
+    if claim.suspects == "only":
+        chosen = first
+    else:
+        chosen = _standing(execute, claim, limit, GATES[claim.purpose])
+        if first and (not chosen or first[0] < chosen[0]):
+            chosen = first
+    return [number for _, _, number in chosen]
+
+
+def _first_suspect(execute: Execute, claim: Claim) -> list[Ranked]:
+    """The first suspect that the claim would take, if there is any; one seek a queue tells that there is none."""
+    gate = GATES_ALONE[claim.purpose]
+    queues = tuple(queue for queue in claim.queues if any(execute(gate.any, (queue,))))
+    return _standing(execute, msgspec.structs.replace(claim, queues=queues), 1, gate) if queues else []
+
+
+def _standing(execute: Execute, claim: Claim, limit: int, gate: Gate) -> list[Ranked]:
+    """The first `limit` that stand at a gate and fit the claim, in its order."""
     if claim.purpose == "undo":
-        return [number for _, number in _first(_undoable(execute, claim, limit), limit)]
-    ready = {queue: _kinds(execute, queue, claim.kinds) for queue in claim.queues}
-    chosen: dict[int, None] = {}
-    for affinity in claim.affinities:
+        return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate), limit)]
+    ready = {queue: _kinds(execute, queue, claim.kinds, gate) for queue in claim.queues}
+    chosen: dict[int, Ranked] = {}
+    for place, affinity in enumerate((*claim.affinities, None)):
         if len(chosen) >= limit:
             break
-        for _, number in _first(_ready(execute, ready, limit, affinity), limit):
-            chosen.setdefault(number)
-    if len(chosen) < limit:
-        for _, number in _first(_ready(execute, ready, limit), limit):
-            chosen.setdefault(number)
-    return list(chosen)[:limit]
+        for priority, number in _first(_ready(execute, ready, limit, gate, affinity), limit):
+            chosen.setdefault(number, (place, priority, number))
+    return list(chosen.values())[:limit]
 
 
 def claimable_ms(execute: Execute, claim: Claim) -> int | None:
@@ -140,29 +181,29 @@ def queues_later(execute: Execute) -> list[str]:
     return [queue for (queue,) in execute(QUEUES_LATER)]
 
 
-def _kinds(execute: Execute, queue: str, given: frozenset[str] | None) -> Iterable[str]:
+def _kinds(execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate) -> Iterable[str]:
     if given is not None:
         return given
-    return [kind for (kind,) in execute(READY_KINDS, (queue,))]
+    return [kind for (kind,) in execute(gate.values, (queue,))]
 
 
 def _ready(
-    execute: Execute, ready: dict[str, Iterable[str]], limit: int, affinity: str | None = None
+    execute: Execute, ready: dict[str, Iterable[str]], limit: int, gate: Gate, affinity: str | None
 ) -> Iterator[Ordered]:
     for queue, kinds in ready.items():
         for kind in kinds:
             if affinity is None:
-                yield from execute(READY, (queue, kind, limit))
+                yield from execute(gate.first, (queue, kind, limit))
             else:
-                yield from execute(READY_AFFINITY, (queue, kind, limit, affinity))
+                yield from execute(gate.first_affinity, (queue, kind, limit, affinity))
 
 
-def _undoable(execute: Execute, claim: Claim, limit: int) -> Iterator[Ordered]:
+def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate) -> Iterator[Ordered]:
     for queue in dict.fromkeys(claim.queues):
-        for (owed,) in list(execute(OWED, (queue,))):
+        for (owed,) in list(execute(gate.values, (queue,))):
             # [UNDO-1] Whoever undoes must know every kind that is owed.
             if claim.kinds is None or claim.kinds.issuperset(msgspec.json.decode(owed)):
-                yield from execute(UNDO, (queue, owed, limit))
+                yield from execute(gate.first, (queue, owed, limit))
 
 
 def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

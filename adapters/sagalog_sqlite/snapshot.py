@@ -170,6 +170,10 @@ class SqliteSnapshot:
         wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
         return self._folds(selection.behind(self._rows, wanted, now_ms))
 
+    def standing(self, claim: Claim) -> list[str]:
+        """Ids of the tasks that such a claim would take now."""
+        return [fold.id for fold in self._folds(selection.candidates(self._rows, claim, claim.limit))]
+
     def claimable_ms(self, claim: Claim) -> int | None:
         """When such a claim may find something: 0 is now, None not before somebody commits."""
         return selection.claimable_ms(self._rows, claim)

@@ -18,7 +18,7 @@ from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unkn
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Purpose
+from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects
 from sagalog.ports import Blob
 from sagalog.task import Desk, Lease, Task
 from sagalog.units import Step
@@ -167,6 +167,7 @@ class Batch:
         affinity: str | Sequence[str] | None = None,
         purpose: Purpose = "work",
         request: str | None = None,
+        suspects: Suspects = "alone",
     ) -> None:
         """Record a claim with the arguments of `Engine.claim`.
 
@@ -174,7 +175,7 @@ class Batch:
         nothing that the batch itself has written. In any other it finds what earlier commands made ready.
         It looks once: where it has to put a task aside, another claim may find what stands behind that.
         """
-        self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request))
+        self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects))
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
         """Record a renewal."""

@@ -32,7 +32,7 @@ from sagalog.errors import InvalidValue, OverBound
 from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects
 from sagalog.ports import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
@@ -134,6 +134,7 @@ def claim(
     affinity: str | Sequence[str] | None,
     purpose: Purpose,
     request: str | None,
+    suspects: Suspects = "alone",
 ) -> Asked:
     """What stands behind `Engine.claim`; raises InvalidValue."""
     selected = Claim(
@@ -142,6 +143,7 @@ def claim(
         limit=check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX),
         kinds=names(kinds, "kinds"),
         affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
+        suspects=one_of(suspects, "suspects", Suspects),
     )
     return Asked(selected, check_name(owner, "owner"), ttl(ttl_ms), optional_name(request, "request"))
 

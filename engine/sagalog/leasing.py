@@ -15,7 +15,7 @@ from sagalog.errors import InvalidValue, NotFound, SagalogError
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Purpose
+from sagalog.kernel.values import Purpose, Suspects
 from sagalog.ports import Due, Unit
 from sagalog.reading import WAIT_SLICE_MS, leased_as
 from sagalog.task import Desk, Lease
@@ -95,6 +95,7 @@ class Leasing(Upkeep, Desk):
         purpose: Purpose = "work",
         request: str | None = None,
         wait_ms: int = 0,
+        suspects: Suspects = "alone",
     ) -> list[Lease]:
         """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
 
@@ -109,8 +110,12 @@ class Leasing(Upkeep, Desk):
             request: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
             wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
                 the time at which something becomes due. Waiting takes no turn and writes nothing.
+            suspects: what to do with a task whose next expired lease would spend `expiries_max`, and that has had one,
+                so that its handler may be what kills its worker. [LEASE-5] "alone": where it is the first of all, it is
+                leased and nothing else, else it is looked past; "never": it is looked past, for a caller that holds
+                other leases; "only": nothing else is leased.
         """
-        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request)
+        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects)
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:
             return []
@@ -127,6 +132,11 @@ class Leasing(Upkeep, Desk):
         with self._store.read() as snapshot:
             times = [snapshot.claimable_ms(one.claim) for one in asked]
         return min((time for time in times if time is not None), default=None)
+
+    def standing(self, asked: Iterable[Asked]) -> set[str]:
+        """Ids of the tasks that these claims would lease now, without any upkeep."""
+        with self._store.read() as snapshot:
+            return {id for one in asked for id in snapshot.standing(one.claim)}
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""

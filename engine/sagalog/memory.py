@@ -162,13 +162,31 @@ class MemoryStore:
         return len(self.order)
 
     def standing_for(self, claim: Claim) -> list[TaskFold]:
-        """The tasks that stand at the gate of a claim and fit it, in no order."""
-        wanted = "undo" if claim.purpose == "undo" else "ready"
-        return [
+        """The tasks that a claim takes, in its order."""
+        gate = "undo" if claim.purpose == "undo" else "ready"
+        standing = self._at(gate, claim)
+        first = self._at(f"{gate}_alone", claim)[:1]
+        if claim.suspects == "only":
+            return first
+        if (
+            claim.suspects == "alone"
+            and first
+            and (not standing or self._rank(first[0], claim) < self._rank(standing[0], claim))
+        ):
+            return first
+        return standing[: claim.limit]
+
+    def _at(self, gate: str, claim: Claim) -> list[TaskFold]:
+        """The tasks that stand at a gate and fit a claim, in its order."""
+        found = [
             task
             for id, task in self.folds.items()
-            if self.gates[id] == wanted and task.queue in claim.queues and _fits(task, claim)
+            if self.gates[id] == gate and task.queue in claim.queues and _fits(task, claim)
         ]
+        return sorted(found, key=lambda task: self._rank(task, claim))
+
+    def _rank(self, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
+        return (_affinity_rank(task, claim), task.priority, self.order[task.id])
 
     def readable(self) -> list[TaskFold]:
         """The folds that may be used, in order of creation. [LOG-5]"""
@@ -221,12 +239,8 @@ class MemoryView:
     @property
     def claimed(self) -> Sequence[TaskFold]:
         """Every ready task, sorted, cut to the limit."""
-        claim = self._unit.claim
-        assert claim is not None
-        store = self._store
-        ready = store.standing_for(claim)
-        ready.sort(key=lambda task: (_affinity_rank(task, claim), task.priority, store.order[task.id]))
-        return ready[: claim.limit]
+        assert self._unit.claim is not None
+        return self._store.standing_for(self._unit.claim)
 
     def task(self, id: str) -> TaskFold | None:
         """The fold, if the gate does not say that it cannot be read."""
@@ -329,6 +343,10 @@ class MemorySnapshot:
             and task.lease.renewed_ms > now_ms
             and (queues is None or task.queue in queues)
         ]
+
+    def standing(self, claim: Claim) -> list[str]:
+        """By looking at every task."""
+        return [task.id for task in self._store.standing_for(claim)]
 
     def claimable_ms(self, claim: Claim) -> int | None:
         """By looking at every task."""

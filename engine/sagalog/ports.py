@@ -14,7 +14,7 @@ import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import Purpose
+from sagalog.kernel.values import Purpose, Suspects
 
 
 class Clock(Protocol):
@@ -46,6 +46,8 @@ class Claim(msgspec.Struct, frozen=True):
 
     kinds   for work: task kinds; for undo: the compensation kinds the claimer knows, all that a task owes must be among
             them [UNDO-1]; None: every kind
+    suspects   "alone": where a suspect is the first of all that fit, it is taken and nothing else, else all are looked
+               past; "never": all are looked past; "only": the first of them is taken and nothing else [LEASE-5]
     """
 
     queues: tuple[str, ...]
@@ -53,6 +55,7 @@ class Claim(msgspec.Struct, frozen=True):
     limit: int
     kinds: frozenset[str] | None = None
     affinities: tuple[str, ...] = ()
+    suspects: Suspects = "alone"
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -228,6 +231,10 @@ class Snapshot(Protocol):
 
     def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
         """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
+        ...
+
+    def standing(self, claim: Claim) -> list[str]:
+        """Ids of the tasks that such a claim would take now, in its order, without any upkeep."""
         ...
 
     def claimable_ms(self, claim: Claim) -> int | None:

@@ -17,9 +17,13 @@ from sagalog.kernel.evolve import evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import State
 
-# ready: may be claimed for work; undo: for undoing; later: when its time has come; waiting: once its wait is over;
-# waking: a task that it waits for has ended, so upkeep has to look; unreadable: not by this version.
-Gate = Literal["ready", "undo", "later", "waiting", "waking", "unreadable"]
+# ready: may be claimed for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases nothing
+# beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it waits for
+# has ended, so upkeep has to look; unreadable: not by this version.
+Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "later", "waiting", "waking", "unreadable"]
+
+# The gates at which a task may be claimed.
+OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
 
 _encode_fold: Final = msgspec.json.Encoder().encode
 _decode_fold: Final = msgspec.json.Decoder(TaskFold).decode
@@ -75,14 +79,16 @@ def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | No
         return "waiting"
     if task.run_at_ms > now_ms and task.run_at_ms != opened_ms:
         return "later"
-    return "undo" if task.state is State.COMPENSATING else "ready"
+    if task.state is State.COMPENSATING:
+        return "undo_alone" if task.is_suspect else "undo"
+    return "ready_alone" if task.is_suspect else "ready"
 
 
 def gate_next(task: TaskFold, now_ms: int, stood: str | None, due_before_ms: int) -> Gate | None:
     """The gate after a write to a task that stood at `stood`: what was opened stays so, as does a look that is due."""
     if stood == "waking" and task.waiting is not None and task.waiting.after:
         return "waking"
-    return gate(task, now_ms, due_before_ms if stood in ("ready", "undo") else None)
+    return gate(task, now_ms, due_before_ms if stood in OPEN else None)
 
 
 def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:

@@ -324,8 +324,9 @@ class _Desk:
         leased: list[Task] = []
         unreadable: list[str] = []
         put_aside = False
-        for task in self._view.claimed:
-            if task.id in self._folds:
+        selected = self._view.claimed
+        for task in selected:
+            if task.id in self._folds or (task.is_suspect and not _may_take(claim, selected)):
                 continue
             if not next_lease_fits(task):
                 # [BOUND-2] It would be refused at the head of every claim for ever.
@@ -416,6 +417,11 @@ class _Desk:
             if record is not None:
                 command = c.Register(task=task.id, fence=0, compensation=one)
                 compare(command, self._read(task.id, record.version), task)
+
+
+def _may_take(claim: Claim, selected: Sequence[TaskFold]) -> bool:
+    """[LEASE-5] Whether a claim may lease a suspect: alone, and not where it said that it looks past them."""
+    return claim.suspects != "never" and len(selected) == 1
 
 
 def _id_of(envelope: Envelope) -> str:

@@ -94,6 +94,11 @@ CREATE TABLE tasks(
 CREATE INDEX ready ON tasks(queue, kind, priority) WHERE gate = 'ready';
 CREATE INDEX ready_affinity ON tasks(queue, affinity, kind, priority) WHERE gate = 'ready' AND affinity IS NOT NULL;
 CREATE INDEX undo ON tasks(queue, owed, priority) WHERE gate = 'undo';
+-- [LEASE-5] Suspects stand apart, so that a claim which looks past them does not even meet them.
+CREATE INDEX ready_alone ON tasks(queue, kind, priority) WHERE gate = 'ready_alone';
+CREATE INDEX ready_alone_affinity ON tasks(queue, affinity, kind, priority)
+    WHERE gate = 'ready_alone' AND affinity IS NOT NULL;
+CREATE INDEX undo_alone ON tasks(queue, owed, priority) WHERE gate = 'undo_alone';
 CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
 CREATE INDEX leased ON tasks(queue, expires_ms, renewed_ms) WHERE expires_ms IS NOT NULL;
 CREATE INDEX states ON tasks(state, queue);

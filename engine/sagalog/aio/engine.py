@@ -21,7 +21,7 @@ from sagalog.aio.watching import Waiter, Watch
 from sagalog.door import check_milliseconds
 from sagalog.engine import Engine
 from sagalog.forms import Asked
-from sagalog.kernel.values import Purpose
+from sagalog.kernel.values import Purpose, Suspects
 from sagalog.leasing import Leasing
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
@@ -121,6 +121,7 @@ class AsyncEngine(Lifted[Engine]):
     newest_position = lifted(Engine.newest_position)
     changes = lifted(Engine.changes)
     claimable_ms = lifted(Engine.claimable_ms)
+    standing = lifted(Engine.standing)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
@@ -145,9 +146,10 @@ class AsyncEngine(Lifted[Engine]):
         purpose: Purpose = "work",
         request: str | None = None,
         wait_ms: int = 0,
+        suspects: Suspects = "alone",
     ) -> list[AsyncLease]:
         """As `Engine.claim`; waiting holds no thread, and who is cancelled is leased nothing."""
-        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request)
+        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects)
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:
             return []

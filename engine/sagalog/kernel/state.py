@@ -131,6 +131,16 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
         return 1 + (self.undo_failures if self.state is State.COMPENSATING else self.failures)
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether its next expired lease would spend `expiries_max`, and one has expired already. [LEASE-5]
+
+        Perhaps its handler kills its worker: a claim leases it alone, so that no neighbour's lease expires with it.
+        """
+        expiries = self.undo_expiries if self.state is State.COMPENSATING else self.expiries
+        maximum = None if self.policy is None else self.policy.expiries_max
+        return expiries > 0 and maximum is not None and expiries + 1 >= maximum
+
+    @property
     def fence(self) -> int:
         """The fence of the newest lease; 0 before the first."""
         if self.lease is not None:

@@ -18,6 +18,8 @@ Spent = Literal["fail", "quarantine"]
 Outcome = Literal["failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
+# What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
+Suspects = Literal["alone", "never", "only"]
 
 
 class State(StrEnum):

@@ -28,6 +28,7 @@ RETRIES: Final = (
     Retry(attempts_max=1, spent="quarantine"),
     Retry(transient_max=1, quota_wait_max_ms=0, delay_min_ms=0, delay_max_ms=0),
     Retry(expiries_max=1, releases_max=1),
+    Retry(expiries_max=2, delay_min_ms=0, delay_max_ms=0),
     Retry(expiries_max=None, quota_wait_max_ms=TTL_MS, delay_min_ms=10, delay_max_ms=200),
     Retry(undo_attempts_max=1, undo_wait_ms=TTL_MS),
 )
@@ -42,6 +43,7 @@ kinds = st.sampled_from([None, None, ["build"], ["build", "test"]])
 undo_kinds = st.sampled_from([None, None, ["remove"], ["remove", "close"]])
 values = st.sampled_from([None, {"n": 1}, "text", [1, 2.5, None]])
 texts = st.sampled_from(["one reason", "another reason"])
+suspects = st.sampled_from(["alone", "alone", "never", "only"])
 budgets = st.sampled_from(["attempt", "transient", "quota"])
 names = st.sampled_from(["w1", "w2", "w3", "w4"])
 words = st.sampled_from(["go", "go", "stop"])
@@ -103,8 +105,8 @@ VERBS: Final = (
     "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "give up", "heartbeat",
     "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
     "put artifact", "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt",
-    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result", "wait",
-    "wait end", "waive",
+    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result",
+    "suspect", "wait", "wait end", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -78,6 +78,7 @@ class StoreMachine(RecordingRun):
         undo_kinds=draws.undo_kinds,
         request=draws.requests,
         affinity=st.sampled_from([None, "red", ["blue", "red"]]),
+        suspects=draws.suspects,
     )
     def claim(self, undo: bool, kinds: list[str] | None, undo_kinds: list[str] | None, **given: Any) -> None:
         """Claim forward work, or undoing."""
@@ -105,6 +106,19 @@ class StoreMachine(RecordingRun):
         if held:
             given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS, "purpose": "undo"}
             self.run("acquire_undo", lambda side: side.engine.acquire(id, **given))
+
+    @rule(pick=draws.picks, owner=draws.owners, undo=st.booleans(), asked=draws.suspects, many=st.booleans())
+    def fall_under_suspicion(self, pick: int, owner: str, undo: bool, asked: Any, many: bool) -> None:
+        """The long way to a task that is leased alone, and a claim that meets it."""
+        id = self.task(pick, "compensating" if undo else "pending")
+        given: dict[str, Any] = {"owner": owner, "purpose": "undo" if undo else "work"}
+        for _ in range(2):
+            self.run("acquire", lambda side: side.engine.acquire(id, ttl_ms=draws.TTL_MS, **given))
+            self.pair.clock.advance(draws.TTL_MS)
+            self.run("recover", lambda side: side.engine.recover(), crashes=False)
+        given |= {"ttl_ms": draws.TTL_MS, "limit": 3 if many else 1, "suspects": asked}
+        verb = "suspect" if asked == "only" else "claim"
+        self.run(verb, lambda side: side.engine.claim(["left", "right"], **given))
 
     # --- what holders of leases do ----------------------------------------------------------------------------
 
@@ -252,6 +266,7 @@ class StoreMachine(RecordingRun):
         queues=draws.queues,
         owner=draws.owners,
         limit=st.integers(1, 3),
+        suspects=draws.suspects,
     )
     def settle_and_claim(self, commands: list[tuple[str, int]], together: bool, **given: Any) -> None:
         """Several commands and a claim in one commit, all or none or each by itself."""

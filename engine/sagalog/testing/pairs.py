@@ -134,6 +134,11 @@ class Pair:
             for purpose in PURPOSES:
                 given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "purpose": purpose}
                 self.run("drain", partial(_claim, queues, given))
+                leased = -1
+                while leased < len(self.oracle.leases):
+                    # [LEASE-5] Each of these comes alone.
+                    leased = len(self.oracle.leases)
+                    self.run("drain", partial(_claim, queues, {**given, "suspects": "only"}))
         self.compare()
 
     def audit(self) -> None:

@@ -22,6 +22,7 @@ from sagalog.testing.contract.repeats import RepeatContract
 from sagalog.testing.contract.snapshots import SnapshotContract
 from sagalog.testing.contract.subscribing import SubscribeContract
 from sagalog.testing.contract.succeeding import SuccessorContract
+from sagalog.testing.contract.suspects import SuspectContract
 from sagalog.testing.contract.undoing import UndoContract
 from sagalog.testing.contract.unreadable import UnreadableContract
 from sagalog.testing.contract.upkeep import UpkeepContract
@@ -43,6 +44,7 @@ __all__ = [
     "StoreContract",
     "SubscribeContract",
     "SuccessorContract",
+    "SuspectContract",
     "UndoContract",
     "UnreadableContract",
     "UpkeepContract",
@@ -54,6 +56,7 @@ class StoreContract(
     AppendingContract,
     LeaseContract,
     ClaimContract,
+    SuspectContract,
     ParkingContract,
     AwaitingContract,
     WaitContract,
