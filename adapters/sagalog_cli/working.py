@@ -14,18 +14,18 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, Final
 
 import click
 
 from sagalog import Worker
+from sagalog.worker.process_signals import listening
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.screen import printable, show_line
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.times import duration
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _HANDLERS: Final = "--handlers"
 
 
@@ -61,7 +61,8 @@ def worker(session: Session, /, place: str, until_idle: bool, **given: Any) -> N
 
     Queues, concurrency, ttl, grace and name are those of that object, where no option says otherwise.
 
-    SIGTERM or Ctrl-C let the running handlers finish, for as long as the grace; a second one ends it at once.
+    SIGTERM, Ctrl-C or the end of its terminal let the running handlers finish, for as long as the grace; a second one
+    ends it at once.
     """
     found = _find(place)
     _settle(found, given)
@@ -162,21 +163,15 @@ def _wrong(said: str) -> click.BadParameter:
 
 @contextmanager
 def _stopping(found: Worker) -> Iterator[list[int]]:
-    """Within the block SIGTERM and SIGINT stop the worker, a second one at once; gives those that came, in order."""
+    """Within the block signals stop the worker, a second one at once; gives those that came, in order."""
     stops: list[int] = []
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def stop(number: int) -> None:
         stops.append(number)
         found.stop()
 
-    # A shell lets its background jobs ignore Ctrl-C; that is not ours to change.
-    wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in wanted}
-    try:
+    with listening(stop):
         yield stops
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Remarks(logging.Handler):

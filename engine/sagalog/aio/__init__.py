@@ -6,7 +6,6 @@
     worker          `Worker`, whose coroutine handlers run on the caller's event loop
     lifting         from a plain method to its coroutine
     pool, watching  threads for calls; coroutines that wait for a commit without one
-    process_signals SIGTERM and SIGINT for several workers
 
 Rule: no second implementation; a call is the plain one, taken off the event loop. A test compares the two surfaces.
 """

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from sagalog import worker
 from sagalog.aio.engine import AsyncEngine
-from sagalog.aio.process_signals import listening
 from sagalog.engine import Engine
 from sagalog.outcomes import Interrupted
 from sagalog.worker import Tally
 from sagalog.worker.handling import Handler, is_coroutine_function
+from sagalog.worker.process_signals import listening
 from sagalog.worker.shift import Plan
 
 _log: Final = logging.getLogger("sagalog.aio")
@@ -41,12 +41,12 @@ class Worker(worker.Worker):
     async def run(  # type: ignore[override]  # awaited here; nobody takes the one for the other unseen
         self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
     ) -> Tally:
-        """Work until it is told to stop, by `stop`, by SIGTERM or SIGINT, or by cancelling.
+        """Work until it is told to stop, by `stop`, by SIGTERM, SIGINT or SIGHUP, or by cancelling.
 
         Args:
             engine: where the tasks are; it is to stay open meanwhile.
             until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take SIGTERM and SIGINT, where the event loop runs in the main thread.
+            signals: take these three, as far as they are not ignored, where the event loop runs in the main thread.
 
         Returns:
             What it has done, in numbers.
@@ -57,7 +57,7 @@ class Worker(worker.Worker):
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until_idle)
-        with listening(self.stop) if signals else nullcontext():
+        with listening(lambda _number: self.stop()) if signals else nullcontext():
             await self._ended(running)
         return running.result()
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from sagalog.outcomes import Interrupted
 from sagalog.task import Lease
-from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
+from sagalog.worker.async_context import AsyncContext, AsyncWorkContext, OffLoop
 from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.handling import Handler, Settlement, Undoing, work, work_async
 from sagalog.worker.stopping import Stopping
@@ -72,15 +72,15 @@ class Job:
             assert self.undoing is not None
             self.settlement = self.undoing.run()
 
-    async def run_async(self, off_loop: Callable[..., Awaitable[Any]]) -> None:
-        """Run the handler on this event loop, to its end."""
+    async def run_async(self, off_loop: OffLoop, apart: OffLoop) -> None:
+        """Run the handler on this event loop, to its end; writes go `off_loop`, and plain handlers of undos `apart`."""
         if isinstance(self.context, WorkContext):
             assert self.handler is not None
             asking: AsyncContext = AsyncWorkContext(self.context, off_loop)
             self.settlement = await work_async(self.context, asking, self.lease, self.handler)
         else:
             assert self.undoing is not None
-            self.settlement = await self.undoing.run_async(AsyncContext(self.context, off_loop), off_loop)
+            self.settlement = await self.undoing.run_async(AsyncContext(self.context, off_loop), off_loop, apart)
 
 
 class Inbox:
@@ -263,9 +263,7 @@ class ThreadCrew:
                 self._hand_out()
             # Each handler finds the variables of a context of its own, as with asyncio.
             contextvars.Context().run(job.run)
-            if os.getpid() != self._process:
-                # The handler has forked, and this is the copy: the job, the store and the worker are the parent's.
-                os._exit(os.EX_SOFTWARE)
+            _end_copy(self._process)
             with self._guard:
                 replaced = job not in self._running
                 self._running.discard(job)
@@ -305,11 +303,13 @@ class ThreadCrew:
                 raise Interrupted("the worker has shut down")
             return loop.run_in_executor(self._writers, lambda: function(*arguments))
 
+        def apart(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+            # No more at a time than jobs may run; and one that hangs keeps nothing from being written.
+            return asyncio.wrap_future(_in_thread(function, arguments), loop=loop)
+
         async def run() -> None:
-            await job.run_async(off_loop)
-            if os.getpid() != self._process:
-                # As in a thread: the copy of a handler that has forked.
-                os._exit(os.EX_SOFTWARE)
+            await job.run_async(off_loop, apart)
+            _end_copy(self._process)
 
         return run()
 
@@ -318,6 +318,33 @@ class ThreadCrew:
             self._running.discard(job)
             self._hand_out()
         self._inbox.put(job)
+
+
+def _end_copy(process: int) -> None:
+    """End, where a handler has forked and this is the copy: job, store and worker are the parent's."""
+    if os.getpid() != process:
+        os._exit(os.EX_SOFTWARE)
+
+
+def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+    """Call it in a thread of its own, which keeps no process from ending."""
+    future: Future[Any] = Future()
+    # Whoever ceases to wait for it does not take it back.
+    future.set_running_or_notify_cancel()
+    process = os.getpid()
+
+    def call() -> None:
+        try:
+            result = function(*arguments)
+        except BaseException as error:  # noqa: BLE001  whoever awaits it is told
+            _end_copy(process)
+            future.set_exception(error)
+        else:
+            _end_copy(process)
+            future.set_result(result)
+
+    threading.Thread(target=call, name="sagalog-undo", daemon=True).start()
+    return future
 
 
 def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:

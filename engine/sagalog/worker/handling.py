@@ -188,15 +188,17 @@ class Undoing:
             return undo_settlement_of(self._lease, self.at, error, self.context.interruption() is not None)
         return None
 
-    async def run_async(self, asking: Any, off_loop: Callable[..., Awaitable[Any]]) -> Settlement | None:
-        """The same on this event loop; what writes, or is no coroutine, is done by `off_loop`."""
+    async def run_async(
+        self, asking: Any, off_loop: Callable[..., Awaitable[Any]], apart: Callable[..., Awaitable[Any]]
+    ) -> Settlement | None:
+        """The same on this event loop; what writes is done by `off_loop`, and what is no coroutine by `apart`."""
         try:
             for one in self._each():
                 handler = self._handlers[one.kind]
                 if is_coroutine_function(handler):
                     await handler(asking, one.params)
                 else:
-                    await _to_its_end(off_loop(handler, self.context, one.params))
+                    await _to_its_end(apart(handler, self.context, one.params))
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
             return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)

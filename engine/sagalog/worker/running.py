@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, Final, TypeVar
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Final, TypeVar
 
 from sagalog import arguments
 from sagalog.door import check_integer, check_name
@@ -25,13 +23,13 @@ from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavail
 from sagalog.kernel import bounds
 from sagalog.worker.crew import Inbox, Job, ThreadCrew
 from sagalog.worker.handling import Handler
+from sagalog.worker.process_signals import listening
 from sagalog.worker.shift import Plan, Shift, Tally
 
 H = TypeVar("H", bound=Handler)
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # How long a wait lasts at most, since a clock may jump; and how long a store that is away is left alone.
 _SLICE_MS: Final = 1_000
 _AWAY_MS: Final = (50, 100, 250, 500, 1_000)
@@ -128,14 +126,15 @@ class Worker:
     def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> Tally:
         """Work until it is told to stop.
 
-        SIGTERM or SIGINT, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back at once
-        what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back the rest.
-        None of that burns an attempt [WORKER-3]. A second signal stops it at once.
+        SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
+        at once what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back
+        the rest. None of that burns an attempt [WORKER-3]. A second signal stops it at once.
 
         Args:
             engine: where the tasks are.
             until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take SIGTERM and SIGINT, where this is the main thread.
+            signals: take these three, as far as they are not ignored, where this is the main thread. A child that a
+                handler forks has the default ones.
 
         Returns:
             What it has done, in numbers.
@@ -155,6 +154,9 @@ class Worker:
         if inbox is not None:
             inbox.put()
 
+    def _hear(self, _number: int) -> None:
+        self.stop()
+
     def _run(self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool) -> Tally:
         if not self._handlers and not self._compensations:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
@@ -165,7 +167,7 @@ class Worker:
         shift = Shift(engine, self._plan(), f"{self.name}-{engine.draw_id()[-8:]}", crew, engine.clock)
         self.tally = shift.tally
         try:
-            with self._signals(signals), _watching(shift), _Waker(engine, inbox) as waker:
+            with listening(self._hear) if signals else nullcontext(), _watching(shift), _Waker(engine, inbox) as waker:
                 try:
                     self._work(shift, inbox, crew, waker, until_idle)
                     self._finish(shift, inbox)
@@ -251,26 +253,6 @@ class Worker:
                 return
             if shift.held:
                 shift.take(inbox.take(max(0, wait_ms) / 1_000))
-
-    @contextmanager
-    def _signals(self, wanted: bool) -> Iterator[None]:
-        """Within the block SIGTERM and SIGINT stop the worker, where this is the main thread."""
-        if not wanted or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self.stop()
-
-        before: dict[int, Any] = {}
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[int(number)] = signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            for kept, handler in before.items():
-                signal.signal(kept, handler)
 
 
 def _ended(inbox: Inbox, crew: ThreadCrew, wait_s: float) -> list[Job]:
