@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sagalog.ports import Tag
 from sagalog.projection import gate_afresh, refold, refold_store
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
@@ -33,9 +34,6 @@ _TAGS: Final = (
     "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
 _FORGET_TAG: Final = "DELETE FROM tags WHERE name = ? AND value = ? AND stream = ?"
-
-Tag = tuple[str, str, int]
-FIRST_TAG: Final[Tag] = ("", "", 0)
 
 
 def begin(transaction: Transaction) -> int:

@@ -1,7 +1,8 @@
 """Which tasks a claim takes and which upkeep is due: seeks into indexes, whatever the number of tasks.
 
 Its one rule: every statement here finds its rows through an index and in that index's order; a test asks the planner.
-A claim costs queues x kinds x (1 + affinities) seeks. It must not know folds or transactions.
+A claim costs queues x kinds x (1 + affinities) seeks at most; of kinds those that it names, or the fewer that are
+ready. It must not know folds or transactions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Gate(NamedTuple):
     """The statements that find what stands at one gate of claims.
 
     any              whether there is one in a queue
-    values           the kinds there; for undos, the sets of owed kinds
+    values           the kinds there, at most so many; for undos, all sets of owed kinds
     first            the first ones of a queue and kind, or set
     first_affinity   of those, the ones with an affinity
     """
@@ -44,7 +45,7 @@ def _work(gate: str) -> Gate:
     at = f"FROM tasks WHERE gate = '{gate}'"
     return Gate(
         f"SELECT 1 {at} AND queue = ?1 LIMIT 1",
-        _distinct("kind", f"gate = '{gate}' AND queue = ?1"),
+        _distinct("kind", f"gate = '{gate}' AND queue = ?1") + " LIMIT ?2",
         f"SELECT priority, stream {at} AND queue = ?1 AND kind = ?2 ORDER BY priority, stream LIMIT ?3",
         f"SELECT priority, stream {at} AND affinity IS NOT NULL AND queue = ?1 AND affinity = ?4 AND kind = ?2 "
         "ORDER BY priority, stream LIMIT ?3",
@@ -182,9 +183,13 @@ def queues_later(execute: Execute) -> list[str]:
 
 
 def _kinds(execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate) -> Iterable[str]:
-    if given is not None:
+    """The kinds to look for in a queue: the fewer of those asked for and those that are there."""
+    if given is not None and len(given) == 1:
         return given
-    return [kind for (kind,) in execute(gate.values, (queue,))]
+    there = [kind for (kind,) in execute(gate.values, (queue, -1 if given is None else len(given) + 1))]
+    if given is None:
+        return there
+    return given if len(there) > len(given) else [kind for kind in there if kind in given]
 
 
 def _ready(

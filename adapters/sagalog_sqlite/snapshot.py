@@ -16,7 +16,7 @@ from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
-from sagalog.ports import Claim, Listed, Query, StreamHead
+from sagalog.ports import Claim, Listed, Query, StreamHead, Tag
 from sagalog.projection import decode_fold
 from sagalog_sqlite import migrate, rows, selection, subscriptions
 from sagalog_sqlite.failures import told
@@ -33,17 +33,19 @@ _COLUMNS: Final = (
 
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 SAVED: Final = (
-    f"SELECT t.format, t.fold, {', '.join('t.' + column for column in _COLUMNS)} "  # noqa: S608
+    f"SELECT s.number, t.format, t.fold, {', '.join('t.' + column for column in _COLUMNS)} "  # noqa: S608
     "FROM streams s JOIN tasks t ON t.stream = s.number WHERE s.category = ? AND s.id = ?"
 )
+# There is no index of tags by their stream: each is looked for by itself, and a pass over all finds those too many.
+TAGGED: Final = "SELECT 1 FROM tags WHERE name = ? AND value = ? AND stream = ?"
 TAGS: Final = (
-    "SELECT g.name, g.value FROM tags g JOIN streams s ON s.number = g.stream WHERE s.category = ? AND s.id = ?"
+    "SELECT g.name, g.value, g.stream, s.category || '/' || s.id, t.format, t.fold FROM tags g "
+    "LEFT JOIN streams s ON s.number = g.stream LEFT JOIN tasks t ON t.stream = g.stream "
+    "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
 LOST_EVENTS: Final = "SELECT position FROM events WHERE stream NOT IN (SELECT number FROM streams)"
 SCHEMA: Final = "SELECT name FROM sqlite_schema"
-_STRAY: Final = "WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
-STRAY_TASKS: Final = f"SELECT stream FROM tasks {_STRAY}"  # noqa: S608  # constants of this file
-STRAY_TAGS: Final = f"SELECT name, stream FROM tags {_STRAY}"  # noqa: S608  # constants of this file
+STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 STREAMS: Final = (
     "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
@@ -198,18 +200,33 @@ class SqliteSnapshot:
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
         """A task's projection as it is saved; None if there is none."""
         category, _, id = stream.partition("/")
-        for format, text, *values in self._rows(SAVED, (category, id)):
+        for number, format, text, *values in self._rows(SAVED, (category, id)):
             columns: dict[str, object] = dict(zip(_COLUMNS, values, strict=True))
-            tags = self._rows(TAGS, (category, id))
-            # A name that stands twice is no task's: then the rows themselves, which equal no mapping.
-            columns["tags"] = dict(tags) if len(dict(tags)) == len(tags) else tags
-            return _fold_or_none(format, text), columns
+            fold = _fold_or_none(format, text)
+            carried = {} if fold is None else fold.tags or {}
+            columns["tags"] = {
+                name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))
+            }
+            return fold, columns
         return None
 
     def strays(self) -> list[str]:
-        """Rows of tasks and tags that belong to no stream."""
-        found = [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
-        return found + [f"the tag {name!r} of {number} has no stream" for name, number in self._rows(STRAY_TAGS)]
+        """Rows of tasks that belong to no stream."""
+        return [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
+
+    def stray_tags(self, after: Tag, limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
+        """Tags among the next `limit` that their task does not carry, and the last that was looked at."""
+        found: list[tuple[str | None, str]] = []
+        last = None
+        for name, value, number, stream, format, text in self._rows(TAGS, (*after, limit)):
+            last = (name, value, number)
+            if stream is None or not stream.startswith("task/"):
+                found.append((None, f"the tag {name!r} of {number} has no stream"))
+                continue
+            fold = _fold_or_none(format, text)
+            if fold is not None and (fold.tags or {}).get(name) != value:
+                found.append((stream, f"it is found by the tag {name!r}, which it does not carry so"))
+        return found, last
 
     def check(self) -> list[str]:
         """What SQLite's integrity check finds wrong, events of no stream, and what is gone from the schema."""

@@ -20,7 +20,7 @@ import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.failpoints import reach
-from sagalog.ports import Clock, Unit
+from sagalog.ports import FIRST_TAG, Clock, Tag, Unit
 from sagalog_sqlite import rebuilding, subscriptions
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
@@ -99,7 +99,7 @@ class SqliteStore:
         while after < newest:
             folded, after = self._write(partial(rebuilding.rebuild_streams, after=after, newest=newest))
             tasks += folded
-        tag: rebuilding.Tag | None = rebuilding.FIRST_TAG
+        tag: Tag | None = FIRST_TAG
         while tag is not None:
             tag = self._write(partial(rebuilding.sweep_tags, after=tag))
         return tasks

@@ -16,7 +16,7 @@ from sagalog.errors import SagalogError
 from sagalog.kernel.events import ArtifactPut, Created, Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.ports import Snapshot, Store, StreamHead
+from sagalog.ports import FIRST_TAG, Snapshot, Store, StreamHead, Tag
 from sagalog.projection import columns, gates_at_any_time, refold_store
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
@@ -85,6 +85,7 @@ def verify(store: Store) -> VerifyReport:
                 events += read
                 tasks += head.stream.startswith("task/")
         if not heads:
+            faults += _verify_tags(store, {fault.stream for fault in faults})
             return VerifyReport(events, tasks, tuple(faults))
         after = heads[-1].number
 
@@ -94,6 +95,24 @@ def rebuild(store: Store) -> RebuildReport:
     count = store.rebuild()
     with store.read() as snapshot:
         return RebuildReport(count, tuple(snapshot.unreadable()))
+
+
+def _verify_tags(store: Store, faulty: set[str | None]) -> list[Fault]:
+    """Each tag that a task is found by is one that it carries; streams whose fault is known are left out.
+
+    One pass over all tags: asking for those of each task would cost a look at every tag of the store.
+    """
+    faults: list[Fault] = []
+    after: Tag | None = FIRST_TAG
+    while after is not None:
+        with store.read() as snapshot:
+            found, after = snapshot.stray_tags(after, _SLICE)
+        faults += [
+            Fault("projection", stream, None, f"{text}: rebuild it")
+            for stream, text in found
+            if stream is None or stream not in faulty
+        ]
+    return faults
 
 
 def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int]:

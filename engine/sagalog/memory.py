@@ -17,7 +17,7 @@ from sagalog import failpoints
 from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Unit
+from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, Unit
 from sagalog.projection import columns, decode_fold, encode_fold, gate, gate_afresh, gate_next, refold
 
 
@@ -395,6 +395,10 @@ class MemorySnapshot:
     def strays(self) -> list[str]:
         """Here a projection is never without its stream."""
         return []
+
+    def stray_tags(self, _after: Tag, _limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
+        """Here a task is found by the tags of its fold."""
+        return [], None
 
     def check(self) -> list[str]:
         """Memory has no pages that could be damaged."""

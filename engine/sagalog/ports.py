@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -182,6 +182,11 @@ class Listed(msgspec.Struct, frozen=True):
     fold: TaskFold
 
 
+# A tag as a store finds tasks by it: its name, its text, and the number of the stream; in this order.
+Tag = tuple[str, str, int]
+FIRST_TAG: Final[Tag] = ("", "", 0)
+
+
 class StreamHead(msgspec.Struct, frozen=True):
     """One stream of the log, for audits: its number inside this store, its name, its newest version."""
 
@@ -268,12 +273,24 @@ class Snapshot(Protocol):
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
         """A task's projection as it is saved: its fold, and its searched columns with `gate` and `tags`; None if none.
 
-        The fold is None where its format is not this version's.
+        The fold is None where its format is not this version's. `tags` are those of the fold by which the task is
+        found; what it is found by and does not carry is given by `stray_tags`.
         """
         ...
 
     def strays(self) -> list[str]:
-        """Projections of nothing, each in words: rows whose stream or whose task's tag is not in the log."""
+        """Rows of tasks whose stream is not in the log, each in words."""
+        ...
+
+    def stray_tags(self, after: Tag, limit: int, /) -> tuple[list[tuple[str | None, str]], Tag | None]:
+        """Look at the next tags beyond `after`, at most `limit`, for those that their task does not carry.
+
+        A task whose saved fold cannot be read is left out.
+
+        Returns:
+            For each such tag the name of its stream (None: there is none) and what is wrong, in words; and the last tag
+            that was looked at, None at the end.
+        """
         ...
 
     def check(self) -> list[str]:

@@ -15,7 +15,7 @@ import msgspec
 from sagalog import arguments, forms
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
+from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import (
     Budget,
     Compensation,
@@ -129,9 +129,9 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
     `known` is an earlier picture of the same task: what can never change since is taken from it, so that the end of a
     lease does not read a payload of a megabyte again.
     """
+    created: e.Created | None = None
     if known is None:
-        created = read(1)
-        assert isinstance(created, e.Created)
+        created = _created(read)
         payload, tags = created.payload, created.tags or {}
         parent, predecessor = created.parent, created.predecessor
         correlation_id, trace, inputs = created.correlation_id, created.trace, created.inputs
@@ -155,7 +155,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.leases,
         task.fence,
         task.lease,
-        _compensations(task, read, known) if task.compensations else (),
+        _compensations(task, read, known, created) if task.compensations else (),
         task.policy,
         _field(task.result_version, read, "result") if task.result_version else None,
         _field(task.error_version, read, "error") if task.error_version else None,
@@ -191,18 +191,32 @@ def _field(version: int, read: Read, name: str) -> Any:
     return getattr(read(version), name)
 
 
-def _compensations(task: TaskFold, read: Read, known: Task | None) -> tuple[TaskCompensation, ...]:
+def _created(read: Read) -> e.Created:
+    created = read(1)
+    assert isinstance(created, e.Created)
+    return created
+
+
+def _compensations(
+    task: TaskFold, read: Read, known: Task | None, created: e.Created | None
+) -> tuple[TaskCompensation, ...]:
+    """The undos of a task. `created` holds all that were planned, so it is read once for them all, if at all."""
     seen = {} if known is None else {one.id: one for one in known.compensations}
-    return tuple(_compensation(id, record, read, seen.get(id)) for id, record in task.compensations.items())
-
-
-def _compensation(id: str, record: CompensationRecord, read: Read, seen: TaskCompensation | None) -> TaskCompensation:
-    if seen is not None:
-        return TaskCompensation(id, seen.kind, seen.params, seen.reason, record.status)
-    event = read(record.version)
-    source = event.compensation(record.index) if isinstance(event, e.Created) else event
-    assert isinstance(source, Compensation | e.CompensationRegistered)
-    return TaskCompensation(id, record.kind, source.params, source.reason, record.status)
+    found = []
+    for id, record in task.compensations.items():
+        one = seen.get(id)
+        if one is not None:
+            found.append(TaskCompensation(id, one.kind, one.params, one.reason, record.status))
+            continue
+        if record.version == 1:
+            created = created or _created(read)
+            source: Compensation | e.CompensationRegistered = created.compensation(record.index)
+        else:
+            registered = read(record.version)
+            assert isinstance(registered, e.CompensationRegistered)
+            source = registered
+        found.append(TaskCompensation(id, record.kind, source.params, source.reason, record.status))
+    return tuple(found)
 
 
 class Desk(Protocol):

@@ -189,6 +189,8 @@ class _Desk:
         self._expected: dict[str, int] = {}
         self._envelopes: dict[str, list[Envelope]] = {}
         self._blobs: tuple[Blob, ...] = ()
+        # The event that was read last: many undos of one task stand in one `created`, which may be large.
+        self._read_last: tuple[str, int, e.Recordable] | None = None
 
     def decided(self, answer: object, unreadable: tuple[str, ...] = ()) -> Decided:
         """What the unit comes to."""
@@ -367,6 +369,7 @@ class _Desk:
         """Take back what was decided for one task."""
         for kept in (self._folds, self._expected, self._envelopes):
             kept.pop(id, None)
+        self._read_last = None
 
     def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
         now_ms, stream = self._view.now_ms, f"task/{task.id}"
@@ -386,9 +389,15 @@ class _Desk:
 
     def _read(self, id: str, version: int) -> e.Recordable:
         """An event on record, or one that this unit is about to append: always from its bytes, as it will be stored."""
+        last = self._read_last
+        if last is not None and last[0] == id and last[1] == version:
+            return last[2]
         if id in self._envelopes and version > self._expected[id]:
-            return decode(self._envelopes[id][version - self._expected[id] - 1])
-        return decode(self._view.recorded(id, version))
+            event = decode(self._envelopes[id][version - self._expected[id] - 1])
+        else:
+            event = decode(self._view.recorded(id, version))
+        self._read_last = (id, version, event)
+        return event
 
     def _requested(self, request: str) -> list[Envelope]:
         mine = [one for envelopes in self._envelopes.values() for one in envelopes if one.request == request]

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
+from sagalog import audit
 from sagalog.codec import enclose
 from sagalog.errors import SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
@@ -483,6 +484,28 @@ def test_upkeep_is_bounded_and_oldest_first(store: SqliteStore, clock: ManualClo
     # Six in all: two of queue a, then four more.
     claim = work("a", "b", limit=10)
     assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("statement", "stream"),
+    [
+        ("INSERT INTO tags VALUES ('a', '2', 1)", "task/t"),
+        ("INSERT INTO tags VALUES ('zzz', '2', 2)", "task/s"),
+        ("UPDATE tags SET value = '9' WHERE stream = 1 AND name = 'b'", "task/t"),
+        ("DELETE FROM tags WHERE stream = 1 AND name = 'b'", "task/t"),
+        ("INSERT INTO tags VALUES ('a', '1', 99)", None),
+    ],
+)
+def test_an_audit_finds_a_tag_too_many_too_few_or_of_no_task_once(
+    store: SqliteStore, behind: apsw.Connection, statement: str, stream: str | None
+) -> None:
+    store.commit([writing("t", created(tags={"a": "1", "b": "2"})), writing("s", created(tags={"a": "1"}))])
+    assert [fault for fault in audit.verify(store).faults if fault.code == "projection"] == []
+    behind.execute(statement)
+    found = [fault.stream for fault in audit.verify(store).faults if fault.code == "projection"]
+    assert found == [stream]
+    audit.rebuild(store)
+    assert [fault for fault in audit.verify(store).faults if fault.code == "projection"] == []
 
 
 def test_tags_are_found_by_the_first_and_checked_by_the_log(store: SqliteStore, behind: apsw.Connection) -> None:

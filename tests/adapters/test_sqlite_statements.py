@@ -27,6 +27,8 @@ SEEKING = {
     "events of the log": rows.OF_LOG,
     "history": snapshot.HISTORY,
     "saved": snapshot.SAVED,
+    "tagged": snapshot.TAGGED,
+    "tags": snapshot.TAGS,
     "streams": snapshot.STREAMS,
     "unreadable": snapshot.UNREADABLE,
     "count": snapshot.COUNT,
