@@ -14,6 +14,7 @@ handler's own `except Exception` does not take them for failures.
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Sequence
 from typing import Any, Final
@@ -56,7 +57,8 @@ class Failed(Outcome):
 class Transient(Outcome):
     """The surroundings failed, not the work: overload, a rate limit, a connection. Burns one of `transient_max`.
 
-    retry_after_ms   not before this much later, as a server has said; the backoff counts where it is longer
+    retry_after_ms   not before this much later, as a server has said; the backoff counts where it is longer. What is no
+                     number from 0 to a year is left to the backoff alone
     budget           "transient", or "quota" where a quota has to come back: those waits are bounded by their time alone
     """
 
@@ -67,13 +69,12 @@ class Transient(Outcome):
         message: str = "",
         *,
         code: str | None = None,
-        retry_after_ms: float | None = None,
+        retry_after_ms: float | str | None = None,
         budget: Budget = "transient",
         details: Any = None,
     ) -> None:
         super().__init__(message, code=code, details=details)
-        # Servers say all sorts of things; a wait that cannot be kept must not cost more than another one.
-        self.retry_after_ms = None if retry_after_ms is None else max(0, min(int(retry_after_ms), _RETRY_AFTER_MS_MAX))
+        self.retry_after_ms = wait_of(retry_after_ms)
         self.budget = budget
 
 
@@ -136,6 +137,21 @@ class Interrupted(BaseException):
 
     Its task is given back, which burns no attempt.
     """
+
+
+def wait_of(said: object) -> int | None:
+    """A wait in whole milliseconds, of whatever a server has said; None where it is none that can be kept.
+
+    Servers say all sorts of things, and what they say must not cost more than a wait: NaN, infinities, what is negative
+    or longer than a year, and what is no number leave it to the backoff. [ATTEMPT-4]
+    """
+    if isinstance(said, bool) or not isinstance(said, int | float | str):
+        return None
+    try:
+        wait_ms = float(said)
+    except (ValueError, OverflowError):
+        return None
+    return math.ceil(wait_ms) if 0 <= wait_ms <= _RETRY_AFTER_MS_MAX else None
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -356,7 +356,7 @@ class Lease:
     ) -> Task:
         """Try again, or end where that spends the budget. [ATTEMPT-3]
 
-        Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` from now. [ATTEMPT-4]
+        Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` and some draw from now. [ATTEMPT-4]
         """
         jitter = self._desk.jitter()
         command = forms.try_again(self.task.id, self.fence, error, run_at_ms, budget, jitter, retry_after_ms)

@@ -109,6 +109,15 @@ def test_a_delay_that_is_asked_for_is_the_least_for_an_undo_too() -> None:
         UNDOING_TWO.when(asked, now_ms=50).then(e.CompensationFailed("u2", 2, ERROR, run_at_ms))
 
 
+def test_a_delay_that_is_asked_for_is_drawn_longer_for_an_undo_too() -> None:
+    """[ATTEMPT-4]"""
+    undoing = given(create(UNDO, delay_max_ms=300_000), acquire(), fail(), acquire_undo())
+
+    asked = fail_undo("u1", jitter=0.999_999_9, retry_after_ms=3_600_000)
+
+    undoing.when(asked, now_ms=50).then(e.CompensationFailed("u1", 2, ERROR, 50 + 3_780_000))
+
+
 def test_an_undo_may_be_given_up_and_names_what_is_left() -> None:
     """[COMP-6]"""
     story = UNDOING_TWO.given(finish("u2"))

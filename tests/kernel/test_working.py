@@ -9,6 +9,7 @@ import pytest
 from sagalog.errors import CompensationRequired, LeaseLost, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.values import Budget, Compensation, Failure, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -122,6 +123,34 @@ def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_be
             asked = try_again(budget=budget, retry_after_ms=asked_ms)
             held.when(asked, now_ms=50).then(e.Retried(1, ERROR, budget, run_at_ms))
     held.when(try_again(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, ERROR, "attempt", 7))
+
+
+def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() -> None:
+    """[ATTEMPT-4]"""
+    held = given(create(UNDO, delay_max_ms=300_000), acquire())
+    for asked_ms, longest_ms in ((0, 1_000), (20_000, 21_000), (40_000, 42_000), (3_600_000, 3_780_000)):
+        for jitter, delay_ms in ((0.0, max(asked_ms, 10)), (0.999_999_9, longest_ms)):
+            asked = try_again(jitter=jitter, retry_after_ms=asked_ms)
+            held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + delay_ms))
+
+
+def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay_and_the_delay_itself_is_kept() -> None:
+    """[ATTEMPT-4]"""
+    held = given(create(UNDO, delay_max_ms=60_000), acquire())
+    day_ms = 86_400_000
+
+    asked = try_again(jitter=0.999_999_9, retry_after_ms=day_ms)
+
+    held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + day_ms + 60_000))
+
+
+def test_no_due_time_lies_beyond_the_last_one_that_there_is() -> None:
+    """[ATTEMPT-4] [BOUND-2]"""
+    held = given(create(UNDO), acquire())
+
+    asked = try_again(jitter=0.5, retry_after_ms=TIME_MS_MAX)
+
+    held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", TIME_MS_MAX))
 
 
 def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> None:

@@ -103,7 +103,7 @@ def test_a_retry_after_that_is_longer_than_the_backoff_counts_and_stands_in_the_
     longer = run(engine, clock, raises(Transient("busy", retry_after_ms=70)), retry=retry)
     shorter = run(engine, clock, raises(Transient("busy", retry_after_ms=3)), retry=retry)
 
-    assert longer.run_at_ms == clock.now_ms() + 70
+    assert 70 <= longer.run_at_ms - clock.now_ms() <= 80
     assert shorter.run_at_ms == clock.now_ms() + 10
 
 
@@ -862,10 +862,45 @@ def test_a_context_that_outlives_its_handler_begins_nothing_more(engine: sagalog
     assert ran == []
 
 
-def test_a_retry_after_of_any_sort_costs_no_more_than_a_wait(engine: sagalog.Engine, clock: ManualClock) -> None:
+@pytest.mark.parametrize(
+    ("said", "least_ms"),
+    [
+        (1_500.2, 1_501), (0.4, 1), (0, 0), ("30000", 30_000), (365 * 86_400_000, 365 * 86_400_000),
+        (-3, None), (10**30, None), (1e300, None), (365 * 86_400_000 + 1, None), ("soon", None), ("nan", None),
+        (float("inf"), None), (float("-inf"), None), (float("nan"), None), (True, None), ([5], None), (10**400, None),
+    ],
+)  # fmt: skip
+def test_a_retry_after_of_any_sort_costs_no_more_than_a_wait(
+    said: Any, least_ms: int | None, engine: sagalog.Engine, clock: ManualClock
+) -> None:
     """[ATTEMPT-4]"""
-    retry = Retry(attempts_max=1, transient_max=20, delay_min_ms=1, delay_max_ms=1)
-    for given in (1_500.7, -3, 10**30):
-        task = run(engine, clock, raises(Transient("busy", retry_after_ms=given)), retry=retry)
-        assert task.state == "pending"
-        assert task.run_at_ms > clock.now_ms()
+
+    class SaidLater(Transient):
+        def __init__(self) -> None:
+            super().__init__("busy")
+            self.retry_after_ms = said
+
+    retry = Retry(attempts_max=1, transient_max=20, delay_min_ms=7, delay_max_ms=7)
+    for error in (Transient("busy", retry_after_ms=said), SaidLater()):
+        task = run(engine, clock, raises(error), retry=retry)
+        assert (task.state, task.error and task.error.code) == ("pending", "transient")
+        delay_ms = task.run_at_ms - clock.now_ms()
+        assert delay_ms == 7 if least_ms is None else 0 <= delay_ms - max(7, least_ms) <= 7
+
+
+def test_a_retry_after_of_any_sort_costs_an_undo_no_more_than_a_wait(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[ATTEMPT-4] [UNDO-3]"""
+    retry = Retry(delay_min_ms=7, delay_max_ms=7, undo_attempts_max=2)
+    undo = Compensation("undo", None)
+    for said in (float("inf"), float("nan"), -1):
+        task = run(
+            engine,
+            clock,
+            raises(Permanent("no", compensations=[undo])),
+            raises(Transient("busy", retry_after_ms=said)),
+            retry=retry,
+        )
+        assert (task.state, task.error and task.error.code) == ("compensating", "transient")
+        assert task.run_at_ms == clock.now_ms() + 7

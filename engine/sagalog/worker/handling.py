@@ -16,7 +16,17 @@ from typing import Any
 from sagalog.batch import Batch
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, SagalogError
 from sagalog.kernel.values import Budget, Failure
-from sagalog.outcomes import Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient, failure_of
+from sagalog.outcomes import (
+    Interrupted,
+    Outcome,
+    Park,
+    Permanent,
+    Quarantine,
+    StepMismatch,
+    Transient,
+    failure_of,
+    wait_of,
+)
 from sagalog.task import Lease, TaskCompensation
 from sagalog.worker.context import UndoContext, WorkContext
 
@@ -77,7 +87,7 @@ def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Fai
             batch.park(lease, error.name, error.signal, error.after, error.until_ms)
         case Transient():
             budget: Budget = getattr(error, "budget", "transient")
-            after_ms = getattr(error, "retry_after_ms", None)
+            after_ms = wait_of(getattr(error, "retry_after_ms", None))
             batch.retry(lease, failure, budget=budget, retry_after_ms=after_ms)
         case Permanent():
             compensations, waiver = getattr(error, "compensations", ()), getattr(error, "waive_compensation", None)
@@ -100,7 +110,7 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
             case Permanent() | Quarantine():
                 batch.give_up(lease, failure)
             case Transient():
-                after_ms = getattr(error, "retry_after_ms", None)
+                after_ms = wait_of(getattr(error, "retry_after_ms", None))
                 batch.compensation_failed(lease, id, failure, retry_after_ms=after_ms)
             case _:
                 batch.compensation_failed(lease, id, failure)

@@ -6,6 +6,7 @@ Rule: every refusal names the task, what was expected, what was found, and what 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sagalog.errors import LeaseLost, NotFound, OverBound, TerminalTask, WrongState
 from sagalog.kernel import commands as c
@@ -15,10 +16,15 @@ from sagalog.kernel.bounds import (
     STREAM_EVENTS_MAX,
     STREAM_EVENTS_RESERVE,
     TEXT_CHARACTERS_MAX,
+    TIME_MS_MAX,
 )
 from sagalog.kernel.lifecycle import allows
 from sagalog.kernel.state import TaskFold, epoch_of
 from sagalog.kernel.values import Failure, LeaseRecord, Policy, State
+
+# [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
+_SPREAD_MS: Final = 1_000
+_SPREAD_PART: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,22 @@ def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
 
 
 def next_try_ms(policy: Policy, tries: int, command: c.TryAgain | c.FailCompensation, now_ms: int) -> int:
-    """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for."""
+    """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for.
+
+    [ATTEMPT-4] Many are told the same moment: each draws some time on top, or all would come at once.
+    """
     if command.run_at_ms is not None:
         return command.run_at_ms
-    return now_ms + max(backoff_ms(policy, tries, command.jitter), command.retry_after_ms or 0)
+    delay_ms = backoff_ms(policy, tries, command.jitter)
+    if command.retry_after_ms is not None:
+        delay_ms = max(delay_ms, command.retry_after_ms + _spread_ms(policy, command.retry_after_ms, command.jitter))
+    return min(now_ms + delay_ms, TIME_MS_MAX)
+
+
+def _spread_ms(policy: Policy, asked_ms: int, jitter: float) -> int:
+    """What is drawn on top of a delay that was asked for: up to a second or 5 %, and never beyond `delay_max_ms`."""
+    ceiling_ms = min(max(_SPREAD_MS, asked_ms // _SPREAD_PART), policy.delay_max_ms)
+    return int(jitter * (ceiling_ms + 1))
 
 
 def cut(text: str | None) -> str | None:

@@ -203,7 +203,7 @@ class RecordingContract(Contract):
         """[ATTEMPT-4]"""
         self.create("a")
         asked = self.acquire("a").retry("busy", retry_after_ms=3_600_000)
-        assert asked.run_at_ms == self.clock.now_ms() + 3_600_000
+        assert 3_600_000 <= asked.run_at_ms - self.clock.now_ms() <= 3_600_000 * 21 // 20
         self.create("b")
         short = self.acquire("b").retry("busy", retry_after_ms=0)
         assert short.run_at_ms > self.clock.now_ms()
