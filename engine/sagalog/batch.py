@@ -156,6 +156,19 @@ class Batch:
         """Record a retry of an ended task as a new one; its result is the successor."""
         self._add(forms.retry_as_new(id, self._draw_id()), actor, request)
 
+    def acquire(
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        ttl_ms: int | None,
+        purpose: Purpose = "work",
+        kinds: Iterable[str] | None = None,
+        request: str | None = None,
+    ) -> None:
+        """Record an acquisition with the arguments of `Engine.acquire`; its result is the lease."""
+        self._add(forms.acquire(task_id, owner, ttl_ms, purpose, kinds), owner, request)
+
     def claim(
         self,
         queues: str | Sequence[str],
@@ -298,6 +311,18 @@ class Batch:
         else:
             raise Rejected("a claim stands by itself: record it outside the group")
 
+    def _leased(self) -> list[Lease]:
+        """What its claims and acquisitions have leased, for who has to give it back."""
+        leased: list[Lease] = []
+        for entry, result in zip(self._entries, self.results, strict=False):
+            if isinstance(entry, Asked) and isinstance(result, list):
+                leased += result
+            elif not isinstance(result, SagalogError):
+                steps, several = steps_of(entry), result if isinstance(result, tuple) else (result,)
+                pairs = zip(steps, several, strict=True)
+                leased += [one for step, one in pairs if isinstance(step.command, c.Acquire) and isinstance(one, Lease)]
+        return leased
+
     def _result(self, entry: Entry, answer: Any) -> Result:
         """A lease that lives on is handed back as such."""
         if isinstance(answer, SagalogError):
@@ -311,6 +336,8 @@ class Batch:
     def _lease_or_task(self, entry: Step, answer: Any) -> Lease | Task:
         command, task = entry.command, answer
         assert isinstance(task, Task)
+        if isinstance(command, c.Acquire):
+            return Lease(task, self._desk)
         lives = isinstance(command, c.Held) and task.lease is not None and task.lease.fence == command.fence
         return Lease(task, self._desk) if lives else task
 

@@ -6,7 +6,8 @@ into Tasks, Leases or an error. It decides nothing about tasks itself and knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import Any
 
@@ -308,18 +309,20 @@ class Engine(Leasing):
         steps = [step for entry in entries for step in steps_of(entry)]
         asked = entries[-1]
         if not isinstance(asked, Asked):
-            done: list[Any] = answered(self._store.commit((units.writing(steps, together=True),))[0])
+            writes = (*units.acquiring(steps), units.writing(steps, together=True))
+            done: list[Any] = answered(self._store.commit(writes)[-1])
             return done
         upkeep, _ = claim_units(asked)
         settling = units.settling(steps, asked.claim, asked.owner, asked.ttl_ms, asked.request)
-        tasks, claimed = answered(self._store.commit((upkeep, settling))[1])
+        tasks, claimed = answered(self._store.commit((*units.acquiring(steps), upkeep, settling))[-1])
         return [*tasks, claimed.tasks]
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
         """One commit, a unit for each entry: its Task, the tasks that it claimed, or its refusal."""
-        writes = [unit for entry in entries for unit in _units_of(entry)]
-        answers = iter(self._store.commit(writes))
-        return [_answer_of(entry, answers) for entry in entries]
+        writes = [_units_of(entry) for entry in entries]
+        answers = self._store.commit([unit for several in writes for unit in several])
+        ends = accumulate(len(several) for several in writes)
+        return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
 
     def _found(self) -> StoreFold:
         """The store's own fold; an absent founding event is written by whoever opens it first."""
@@ -333,20 +336,19 @@ class Engine(Leasing):
 
 
 def _units_of(entry: Entry) -> tuple[Unit, ...]:
-    """A command is a unit of its own, and so is a group."""
+    """A command is a unit of its own, and so is a group; upkeep goes before what leases."""
     if isinstance(entry, Asked):
         return claim_units(entry)
-    return (units.writing(steps_of(entry)),)
+    return (*units.acquiring(steps_of(entry)), units.writing(steps_of(entry)))
 
 
-def _answer_of(entry: Entry, answers: Iterator[Any]) -> Any:
-    """The answer of one entry out of those of all units; what upkeep did is nobody's answer."""
-    if not isinstance(entry, Asked):
-        answer = next(answers)
-        return answer[0] if isinstance(entry, Step) and not isinstance(answer, SagalogError) else answer
-    next(answers)
-    claimed = next(answers)
-    return claimed if isinstance(claimed, SagalogError) else claimed.tasks
+def _answer_of(entry: Entry, answer: Any) -> Any:
+    """The answer of one entry out of that of its last unit; what upkeep did before is nobody's answer."""
+    if isinstance(answer, SagalogError):
+        return answer
+    if isinstance(entry, Asked):
+        return answer.tasks
+    return answer[0] if isinstance(entry, Step) else answer
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from sagalog.door import check_id, check_integer, check_milliseconds
 from sagalog.errors import InvalidValue, NotFound, SagalogError
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
-from sagalog.kernel import commands as c
 from sagalog.kernel.values import Purpose, Suspects
 from sagalog.ports import Due, Unit
 from sagalog.reading import WAIT_SLICE_MS, leased_as
@@ -41,6 +40,7 @@ class Leasing(Upkeep, Desk):
         ttl_ms: int | None,
         purpose: Purpose = "work",
         kinds: Iterable[str] | None = None,
+        request: str | None = None,
     ) -> Lease:
         """Lease this task, whatever its order and due time. [LEASE-1]
 
@@ -50,16 +50,18 @@ class Leasing(Upkeep, Desk):
             ttl_ms: how long without a heartbeat; None: without end.
             purpose: "work", or "undo" for a compensating task.
             kinds: for undoing, the compensation kinds the caller knows; None: every kind.
+            request: an identity; repeated, it gives the lease that it has taken. [REPEAT-4]
 
         Raises:
             LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
+            LeaseLost: the request has leased it, and that lease has ended.
+            Conflict: the request is on record for something else.
             Blocked: it is not there for this purpose, or owes kinds the caller does not know.
         """
         command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds)
-        tended, answer = self._store.commit(
-            (units.tending((c.Tend(task=task_id),)), units.writing((Step(command, actor=owner),)))
-        )
-        del tended  # [UPKEEP-2] What it did stands in the log, whatever became of the acquisition.
+        steps = (Step(command, actor=owner, request=arguments.optional_name(request, "request")),)
+        # [UPKEEP-2] What upkeep did stands in the log, whatever became of the acquisition.
+        answer = self._store.commit((*units.acquiring(steps), units.writing(steps)))[-1]
         return Lease(answered(answer)[0], self)
 
     def resume(self, task_id: str, fence: int) -> Lease:

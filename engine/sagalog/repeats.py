@@ -23,6 +23,7 @@ _UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "data", "c
 # The events in which a command with a request leaves its mark.
 YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
     c.Create: frozenset({"created"}),
+    c.Acquire: frozenset({"leased"}),
     c.Cancel: frozenset({"cancel_requested", "cancelled"}),
     c.Quarantine: frozenset({"quarantined"}),
     c.Signal: frozenset({"signalled"}),
@@ -86,6 +87,17 @@ def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Con
     if isinstance(event, e.Created):
         event = event.compensation(task.compensations[one.id or ""].index)
     return {"kind": one.kind, "params": one.params}, {"kind": event.kind, "params": event.params}
+
+
+def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
+    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms")}
+    found: dict[str, Any] = {name: getattr(event, name) for name in given}
+    if command.kinds is not None:
+        work = event.purpose == "work"
+        leased = {task.kind} if work else {task.compensations[id].kind for id in task.owed()}
+        given["kinds"] = sorted(command.kinds)
+        found["kinds"] = given["kinds"] if leased <= command.kinds else sorted(leased)
+    return given, found
 
 
 def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
@@ -167,6 +179,7 @@ def _fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]
 
 _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Contents]]] = {
     c.Create: _created_contents,
+    c.Acquire: _acquired_contents,
     c.Register: _registered_contents,
     c.CompleteStep: _fields(("result", "result")),
     c.PutArtifact: _fields(("digest", "digest"), ("media_type", "media_type")),

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sagalog.codec import Envelope, decode, enclose
-from sagalog.errors import Conflict, Corrupt, NotFound, Rejected, SagalogError
+from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed
@@ -152,6 +152,15 @@ def tending(commands: Sequence[c.Tend]) -> Unit:
         return Decided(desk.appends(), [one for one in tended if one is not None])
 
     return Unit(run, tasks=tuple(command.task for command in commands))
+
+
+def acquiring(steps: Sequence[Step]) -> tuple[Unit, ...]:
+    """The unit that goes before these steps where they acquire tasks: the upkeep of those, whatever becomes of them.
+
+    [UPKEEP-2] None where they acquire nothing.
+    """
+    acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
+    return (tending([c.Tend(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
 def founding(id: str) -> Unit:
@@ -414,7 +423,12 @@ class _Desk:
             raise _request_taken(step.request or "", first)
         task = self._peek(id)
         assert task is not None
-        compare(command, decode(first), task)
+        if isinstance(command, c.Acquire) and len(earlier) > 1:
+            raise _request_taken(step.request or "", first)
+        event = decode(first)
+        compare(command, event, task)
+        if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
+            raise _acquired_and_ended(task, event.fence, step.request)
         if isinstance(command, c.RetryAsNew):
             return self._successor_at(task, first.version)
         return self._picture(task, None)
@@ -443,6 +457,17 @@ def _gives(claim: Claim, owner: str, ttl_ms: int | None, event: e.Leased, task: 
         return False
     kinds = {task.kind} if claim.purpose == "work" else {task.compensations[id].kind for id in task.owed()}
     return claim.kinds is None or kinds <= claim.kinds
+
+
+def _acquired_and_ended(task: TaskFold, fence: int, request: str | None) -> LeaseLost:
+    return LeaseLost(
+        f"request {request!r} has leased task {task.id!r} under fence {fence}, and that lease has ended (newest fence "
+        f"{task.fence}); acquire it anew under another request",
+        task=task.id,
+        fence=fence,
+        current=task.fence,
+        state=str(task.state),
+    )
 
 
 def _request_taken(request: str, envelope: Envelope) -> Conflict:

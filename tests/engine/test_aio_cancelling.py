@@ -132,13 +132,22 @@ def test_what_was_leased_for_a_caller_who_was_cancelled_is_given_back(call: Call
     asyncio.run(main())
 
 
-def test_what_a_batch_has_claimed_for_a_caller_who_was_cancelled_is_given_back_and_the_rest_stands() -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_batch_has_leased_for_a_caller_who_was_cancelled_is_given_back_and_the_rest_stands(
+    together: bool,
+) -> None:
     store, plain = gated()
     plain.create("build", id="one")
+    plain.create("build", id="three", queue="other")
 
     async def record(engine: AsyncEngine) -> None:
-        async with engine.batch() as batch:
+        async with engine.batch(together=together) as batch:
             batch.create("build", id="two", queue="other")
+            if not together:
+                with batch.group():
+                    batch.note("three", "seen")
+                    batch.acquire("three", owner="bob", ttl_ms=None)
+            batch.acquire("two", owner="bob", ttl_ms=None)
             batch.claim("default", owner="bob", ttl_ms=None)
 
     async def main() -> None:
@@ -148,11 +157,10 @@ def test_what_a_batch_has_claimed_for_a_caller_who_was_cancelled_is_given_back_a
             await at_the_gate(store)
             await cancelled(recording)
             store.gate.set()
-            assert [task.state for task in await engine.find()] == ["pending", "pending"]
+            found = {task.id: (task.state, task.leases) for task in await engine.find()}
+            assert found == {"one": ("pending", 1), "three": ("pending", 0 if together else 1), "two": ("pending", 1)}
 
     asyncio.run(main())
-
-    assert [*store.folds] == ["one", "two"]
 
 
 def test_what_cannot_be_given_back_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -41,7 +41,7 @@ class AsyncBatch(Lifted[Batch]):
     """Commands to be carried out in one commit, as in a `Batch`; `results` are there after the block.
 
     Where whoever waits for the end of the block is cancelled, the commit is made all the same if it was begun, and
-    what the batch has claimed is given back.
+    what the batch has claimed or acquired is given back.
     """
 
     __slots__ = ("_engine",)
@@ -98,6 +98,7 @@ class AsyncBatch(Lifted[Batch]):
     note = passed_on(Batch.note)
     waive = passed_on(Batch.waive)
     retry_as_new = passed_on(Batch.retry_as_new)
+    acquire = passed_on(Batch.acquire)
     claim = passed_on(Batch.claim)
 
     heartbeat = _held(Batch.heartbeat)
@@ -114,8 +115,7 @@ class AsyncBatch(Lifted[Batch]):
     compensation_failed = _held(Batch.compensation_failed)
 
     def _give_back_claimed(self) -> None:
-        claimed = [result for result in self.plain.results if isinstance(result, list)]
-        give_back(self._engine, (lease for leases in claimed for lease in leases))
+        give_back(self._engine, self.plain._leased())
 
 
 def _lift_result(result: Result, pool: Pool) -> AsyncResult:

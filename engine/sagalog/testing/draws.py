@@ -71,6 +71,7 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
     "note": lambda batch, id, _: batch.note(id, "seen"),
     "cancel": lambda batch, id, _: batch.cancel(id),
+    "acquire": lambda batch, id, _: batch.acquire(id, owner="bob", ttl_ms=TTL_MS),
     "heartbeat": lambda batch, _, lease: batch.heartbeat(lease, progress="half"),
     "register": lambda batch, _, lease: batch.register(lease, UNDOS[1]),
     "step": lambda batch, _, lease: batch.step(lease, "w1", "together"),

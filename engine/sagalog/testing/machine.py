@@ -87,11 +87,21 @@ class StoreMachine(RecordingRun):
         else:
             self.run("claim", lambda side: side.engine.claim(kinds=kinds, **given))
 
-    @rule(pick=draws.picks, undo=st.booleans(), owner=draws.owners, ttl_ms=draws.ttls, kinds=draws.undo_kinds)
-    def acquire(self, pick: int, undo: bool, owner: str, ttl_ms: int | None, kinds: list[str] | None) -> None:
+    @rule(
+        pick=draws.picks,
+        undo=st.booleans(),
+        owner=draws.owners,
+        ttl_ms=draws.ttls,
+        kinds=draws.undo_kinds,
+        request=draws.requests,
+    )
+    def acquire(
+        self, pick: int, undo: bool, owner: str, ttl_ms: int | None, kinds: list[str] | None, request: str | None
+    ) -> None:
         """Lease one task, for work or for undoing."""
         id = self.task(pick, "compensating" if undo else "pending")
         given: dict[str, Any] = {"purpose": "undo", "kinds": kinds} if undo else {}
+        given["request"] = request
         verb = "acquire_undo" if undo else "acquire"
         self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 

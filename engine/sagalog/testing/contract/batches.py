@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sagalog.errors import AlreadyExists, LeaseLost, NotFound, Rejected
+from sagalog.errors import AlreadyExists, LeaseHeld, LeaseLost, NotFound, Rejected
 from sagalog.kernel.values import Compensation
 from sagalog.task import Lease, Task
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -174,6 +174,45 @@ class BatchContract(Contract):
 
         answer = ask()
         assert self.writes_nothing(ask) == answer
+
+    def test_a_batch_may_acquire_and_is_repeated_by_its_requests(self) -> None:
+        """[UPKEEP-2] [REPEAT-4]"""
+        self.create("a", "b", "c")
+        self.acquire("a")
+        self.clock.advance(TTL_MS)
+        for together in (True, False):
+            free = "a" if together else "b"
+            with self.engine.batch(together=together) as batch:
+                batch.note("c", "seen", request=f"n-{free}")
+                batch.acquire(free, owner="bob", ttl_ms=TTL_MS, request=f"r-{free}")
+            lease = batch.results[1]
+            assert isinstance(lease, Lease)
+            assert (lease.task.id, lease.owner) == (free, "bob")
+            before = len(self.log())
+            with self.engine.batch(together=together) as again:
+                again.note("c", "seen", request=f"n-{free}")
+                again.acquire(free, owner="bob", ttl_ms=TTL_MS, request=f"r-{free}")
+            assert again.results[1] == lease
+            assert len(self.log()) == before
+        assert [one.type for one in self.engine.history("a")][2:] == ["lease_expired", "leased"]
+        self.sound()
+
+    def test_an_acquisition_in_a_batch_is_refused_like_any_command(self) -> None:
+        """[UPKEEP-2]"""
+        self.create("a", "b")
+        self.acquire("a")
+        with self.engine.batch(together=False) as batch:
+            batch.acquire("a", owner="bob", ttl_ms=TTL_MS)
+            with batch.group():
+                batch.note("b", "seen")
+                batch.acquire("b", owner="bob", ttl_ms=TTL_MS)
+            batch.note("a", "seen")
+        refusal, grouped, noted = batch.results
+        assert isinstance(refusal, LeaseHeld)
+        assert isinstance(grouped, tuple)
+        assert isinstance(grouped[1], Lease)
+        assert isinstance(noted, Task)
+        self.sound()
 
     def test_a_batch_that_is_carried_out_together_may_end_with_a_claim(self) -> None:
         self.create("a", "b", "c")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sagalog.errors import AlreadyExists, Conflict, LeaseLost
+from sagalog.errors import AlreadyExists, Conflict, LeaseHeld, LeaseLost
 from sagalog.kernel.values import Compensation
 from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -133,6 +133,42 @@ class RepeatContract(Contract):
         except Exception as refusal:  # noqa: BLE001  which one it is stands elsewhere
             assert "compensation" in str(refusal)
         assert self.engine.note("a", "seen", request="r").version == 2
+
+    def test_a_repeated_acquisition_gives_its_lease_while_that_lives(self) -> None:
+        """[REPEAT-4]"""
+        self.create("a", "b", compensations=[REMOVE])
+        lease = self.acquire("a", request="r")
+        assert self.writes_nothing(self.acquire, "a", request="r") == lease
+        renewed = lease.heartbeat(2 * TTL_MS, {"half": True})
+        assert self.writes_nothing(self.acquire, "a", request="r") == renewed
+        for other in ({"owner": "bob"}, {"ttl_ms": TTL_MS + 1}, {"purpose": "undo"}, {"kinds": ["test"]}):
+            self.refused(Conflict, self.acquire, "a", request="r", **other)
+        self.refused(Conflict, self.acquire, "b", request="r")
+        self.writes_nothing(self.acquire, "a", request="r", kinds=["build", "test"])
+        lease.fail("no way on")
+        refusal = self.refused(LeaseLost, self.acquire, "a", request="r")
+        assert (refusal.task, refusal.fence, refusal.current) == ("a", lease.fence, lease.fence)
+        undo = self.acquire("a", purpose="undo", request="u")
+        assert self.writes_nothing(self.acquire, "a", purpose="undo", request="u", kinds=["remove"]) == undo
+        self.refused(Conflict, self.acquire, "a", purpose="undo", request="u", kinds=["close"])
+
+    def test_a_request_of_a_claim_of_several_is_no_acquisitions(self) -> None:
+        """[REPEAT-4]"""
+        self.create("a", "b")
+        self.claim(limit=2, request="r")
+        self.refused(Conflict, self.acquire, "a", request="r")
+
+    def test_an_acquisition_that_was_refused_uses_no_request_up(self) -> None:
+        """[REPEAT-4] [UPKEEP-2]"""
+        self.create("a")
+        first = self.acquire("a")
+        self.refused(LeaseHeld, self.acquire, "a", owner="bob", request="r")
+        self.clock.advance(TTL_MS)
+        lease = self.acquire("a", owner="bob", request="r")
+        assert lease.fence > first.fence
+        self.clock.advance(TTL_MS)
+        self.engine.recover()
+        self.refused(LeaseLost, self.acquire, "a", owner="bob", request="r")
 
     def test_a_repeated_claim_gives_those_of_its_leases_that_still_live(self) -> None:
         self.create("a", "b", "c", "d")
