@@ -178,7 +178,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("inputs", ", ".join(f"{one.name} ({one.size_bytes:,} bytes)" for one in task.inputs) or None),
         ("steps", _names(task.steps, full)),
         ("artifacts", _names(task.artifacts, full)),
-        ("waits", _names(task.waits, full)),
+        ("waits", _names([_counted(*one) for one in task.waits.items()], full)),
         ("signals", _names(task.signals, full)),
         ("progress", _json(task.progress, full)),
         ("payload", _json(task.payload, full)),
@@ -228,7 +228,12 @@ def _wait(wait: TaskWait, now_ms: int) -> str:
     what = f" for the signal {wait.signal}" if wait.signal is not None else ""
     what += f" for {', '.join(wait.after)}" if wait.after else ""
     until = "" if wait.until_ms is None else f" until {instant(wait.until_ms)} ({distance(wait.until_ms, now_ms)})"
-    return f"{wait.name}:{what}{until}"
+    return f"{_counted(wait.name, wait.number)}:{what}{until}"
+
+
+def _counted(name: str, number: int) -> str:
+    """A wait's name, and its number where a name has had several."""
+    return name if number == 1 else f"{name} ({number:,})"
 
 
 def _names(names: Sequence[str], full: bool) -> str | None:

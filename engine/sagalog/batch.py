@@ -214,9 +214,10 @@ class Batch:
         signal: str | None = None,
         after: str | Sequence[str] = (),
         until_ms: int | None = None,
+        number: int = 1,
     ) -> None:
         """Record a wait."""
-        self._hold(lease, forms.park, name, signal, after, until_ms)
+        self._hold(lease, forms.park, name, signal, after, until_ms, number)
 
     def release(self, lease: Lease, reason: str | None = None, run_at_ms: int | None = None) -> None:
         """Record a release."""

@@ -85,7 +85,10 @@ class WrongState(Rejected):
 
 
 class WaitOver(Rejected):
-    """The wait of this name is over and does not begin again. [WAIT-1] Fields: `task`, `wait`."""
+    """The wait of this name and number is over and does not begin again. [WAIT-1]
+
+    Fields: `task`, `wait`, `number`, and `next`, the number of the next wait of the name.
+    """
 
     code = "wait_over"
 

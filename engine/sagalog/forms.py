@@ -177,7 +177,13 @@ def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str)
 
 
 def park(
-    task: str, fence: int, name: str, signal: str | None, after: str | Sequence[str], until_ms: int | None
+    task: str,
+    fence: int,
+    name: str,
+    signal: str | None,
+    after: str | Sequence[str],
+    until_ms: int | None,
+    number: int = 1,
 ) -> c.Park:
     """The command behind `Lease.park`; raises InvalidValue, OverBound."""
     ids = (after,) if isinstance(after, str) else tuple(listed(after, "after"))
@@ -195,6 +201,7 @@ def park(
         task=task,
         fence=fence,
         name=check_name(name, "name"),
+        number=check_integer(number, "number", 1, bounds.INTEGER_MAX),
         signal=optional_name(signal, "signal"),
         after=tuple(dict.fromkeys(check_id(id, "after") for id in ids)),
         until_ms=None if until_ms is None else check_milliseconds(until_ms, "until_ms"),

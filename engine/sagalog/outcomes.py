@@ -116,17 +116,24 @@ class StepMismatch(Quarantine):
 class Park(BaseException):
     """Go on when something is there: no thread and no lease is held meanwhile, and no attempt is burnt.
 
-    name                the wait's own, once per task
+    name, number        the wait's name, and which of the waits of that name it is, from 1
     signal              the name of a signal; or
     after               ids of tasks, until all have ended; or neither:
     until_ms            when the wait is over in any case, by the store's clock
     """
 
     def __init__(
-        self, name: str, *, signal: str | None = None, after: Sequence[str] = (), until_ms: int | None = None
+        self,
+        name: str,
+        *,
+        number: int = 1,
+        signal: str | None = None,
+        after: Sequence[str] = (),
+        until_ms: int | None = None,
     ) -> None:
         super().__init__(name)
         self.name = name
+        self.number = number
         self.signal = signal
         self.after = tuple(after)
         self.until_ms = until_ms

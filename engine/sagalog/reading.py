@@ -41,11 +41,15 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class WaitOutcome(msgspec.Struct, frozen=True):
-    """What a wait came to: ended by a signal (with its `data`), by the end of its tasks, or by time."""
+    """How a wait ended: by a signal (with its `data`), by the end of its tasks, or by time.
+
+    `number` tells it from the other waits of its `name`; they are numbered from 1.
+    """
 
     name: str
     by: WaitEnd
     data: Any = None
+    number: int = 1
 
 
 class Reading:
@@ -154,20 +158,28 @@ class Reading:
             assert isinstance(event, StepCompleted)
             return event.result
 
-    def wait_end(self, id: str, name: str) -> WaitOutcome | None:
-        """What a wait came to; None while it is not over, or never was begun. [WAIT-1]"""
+    def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
+        """How a wait ended, by its name and its number among those of the name, from 1. [WAIT-1]
+
+        None while it is not over, or never was begun.
+        """
+        check_integer(number, "number", 1, bounds.INTEGER_MAX)
         with self._store.read() as snapshot:
-            task = _existing(snapshot, id)
-            if name not in task.waits:
+            ended = _existing(snapshot, id).waits.get(name)
+            if ended is None or number > ended.count:
                 return None
-            unblocked = decode(snapshot.recorded(id, task.waits[name]))
-            assert isinstance(unblocked, Unblocked)
-            data = None
-            if unblocked.signal_version is not None:
-                signalled = decode(snapshot.recorded(id, unblocked.signal_version))
-                assert isinstance(signalled, Signalled)
-                data = signalled.data
-            return WaitOutcome(name, unblocked.by, data)
+            return _wait_end(snapshot, id, name, number, ended.versions()[number - 1])
+
+    def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
+        """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]"""
+        with self._store.read() as snapshot:
+            return {
+                name: [
+                    _wait_end(snapshot, id, name, number, version)
+                    for number, version in enumerate(ended.versions(), start=1)
+                ]
+                for name, ended in _existing(snapshot, id).waits.items()
+            }
 
     def asked_to_stop(self, ids: Iterable[str]) -> set[str]:
         """Which of these running tasks somebody has asked to stop; those that cannot be read are left out."""
@@ -220,6 +232,20 @@ def _existing(snapshot: Snapshot, id: str) -> TaskFold:
     if task is None:
         raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
     return task
+
+
+def _wait_end(snapshot: Snapshot, id: str, name: str, number: int, version: int) -> WaitOutcome:
+    """The end of a wait, whose `unblocked` stands at `version`; 0 is a sleep, of which there is nothing to read."""
+    if not version:
+        return WaitOutcome(name, "time", None, number)
+    unblocked = decode(snapshot.recorded(id, version))
+    assert isinstance(unblocked, Unblocked)
+    data = None
+    if unblocked.signal_version is not None:
+        signalled = decode(snapshot.recorded(id, unblocked.signal_version))
+        assert isinstance(signalled, Signalled)
+        data = signalled.data
+    return WaitOutcome(name, unblocked.by, data, number)
 
 
 def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:

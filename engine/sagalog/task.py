@@ -41,9 +41,13 @@ class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskWait(msgspec.Struct, frozen=True, gc=False):
-    """What a parked task waits for: the signal `signal`, or the end of the tasks `after`; at most until `until_ms`."""
+    """What a parked task waits for: the signal `signal`, or the end of the tasks `after`; at most until `until_ms`.
+
+    Waits of one `name` are numbered from 1, and `number` is this one's.
+    """
 
     name: str
+    number: int
     signal: str | None
     after: tuple[str, ...]
     until_ms: int | None
@@ -64,7 +68,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
     steps          names of the steps on record, in order; `Engine.step_result` reads one
     artifacts      names of what it has made; `Engine.artifact` reads one
-    waits          names of the waits that are over; `waiting` the one that it is parked for, if any
+    waits          how many waits of each name are over; `waiting` the one that it is parked for, if any
     signals        names of the signals that no wait has taken yet, oldest first
     """
 
@@ -100,7 +104,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     inputs: tuple[Input, ...]
     steps: tuple[str, ...]
     artifacts: tuple[str, ...]
-    waits: tuple[str, ...]
+    waits: dict[str, int]
     waiting: TaskWait | None
     signals: tuple[str, ...]
     created_ms: int
@@ -175,7 +179,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         inputs,
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),
-        tuple(task.waits) if task.waits else (),
+        {name: ended.count for name, ended in task.waits.items()},
         None if task.waiting is None else _wait(task.waiting),
         tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,
@@ -184,7 +188,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
 
 
 def _wait(waiting: Waiting) -> TaskWait:
-    return TaskWait(waiting.name, waiting.signal, waiting.after, waiting.until_ms)
+    return TaskWait(waiting.name, waiting.number, waiting.signal, waiting.after, waiting.until_ms)
 
 
 def _field(version: int, read: Read, name: str) -> Any:
@@ -328,20 +332,24 @@ class Lease:
         signal: str | None = None,
         after: str | Sequence[str] = (),
         until_ms: int | None = None,
+        number: int = 1,
     ) -> Task:
         """Give the lease back until something is there, which may be so at once. Burns no attempt. [WAIT-1]
 
+        A task that has waited 3,000 times, or under 1,000 names, is quarantined instead (code `bound`).
+
         Args:
-            name: the wait's own, once per task: what it came to is on record for all later attempts.
+            name: the wait's name; its end is on record for all later attempts.
             signal: the name of a signal to wait for; or
             after: ids of tasks to wait for, until all have ended.
             until_ms: when the wait is over in any case; alone, a sleep.
+            number: which of the waits of this name it is, from 1 without gaps; `task.waits` tells how many are over.
 
         Raises:
-            WaitOver: the task has waited under this name already.
-            NotFound, Rejected: a task of `after` does not exist, or waits for this one.
+            WaitOver: this wait is over already; its fields `number` and `next` tell which is next.
+            NotFound, Rejected: a task of `after` does not exist, or waits for this one; or `number` is not the next.
         """
-        return self._desk.settle(forms.park(self.task.id, self.fence, name, signal, after, until_ms), self)
+        return self._desk.settle(forms.park(self.task.id, self.fence, name, signal, after, until_ms, number), self)
 
     def release(self, reason: str | None = None, run_at_ms: int | None = None) -> Task:
         """Give the lease back; the task is due again now or at `run_at_ms`. Burns no attempt. [ATTEMPT-2]"""

@@ -288,9 +288,10 @@ def test_show_gives_all_of_it_as_json(recorded: str) -> None:
 
     assert [(one["name"], one["size_bytes"]) for one in task["inputs"]] == [("spec", 5), ("more", 1_234)]
     names = ("steps", "artifacts", "waits", "signals")
-    assert [task[name] for name in names] == [["checkout", "build"], ["log"], ["approval"], ["noise"]]
+    assert [task[name] for name in names] == [["checkout", "build"], ["log"], {"approval": 1}, ["noise"]]
     assert task["waiting"] == {
         "name": "children",
+        "number": 1,
         "signal": None,
         "after": ["plain"],
         "until_ms": PAST_MS + 60_000,
@@ -303,8 +304,8 @@ def test_history_tells_what_was_recorded_and_never_the_bytes(recorded: str) -> N
     told = {one["type"]: one["event"] for one in documents}
 
     assert "inputs=spec,more" in said
-    assert "fence=2 name=children after=plain until=2023-11-14T22:14:20" in said
-    assert "wait=approval by=signal signal_version=2" in said
+    assert "fence=2 name=children number=1 after=plain until=2023-11-14T22:14:20" in said
+    assert "wait=approval number=1 by=signal signal_version=2" in said
     assert told["step_completed"]["name"] == "build"
     assert told["signalled"]["name"] == "noise"
     assert (told["parked"]["after"], told["unblocked"]["by"]) == (["plain"], "signal")

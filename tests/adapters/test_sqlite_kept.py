@@ -107,4 +107,4 @@ def test_a_waiter_that_is_kept_is_woken_by_the_end_it_waits_for(engine: sagalog.
     leased(engine, "parent").park("kid", after=["child"])
     child.complete()
     [lease] = engine.claim("default", owner="ann", ttl_ms=60_000)
-    assert lease.task.waits == ("kid",)
+    assert lease.task.waits == {"kid": 1}

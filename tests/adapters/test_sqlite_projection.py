@@ -243,8 +243,8 @@ def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_m
 ) -> None:
     store.commit(
         [
-            writing("early", created(), leased(), e.Parked(1, "w", until_ms=START_MS + 9)),
-            writing("never", created(), leased(), e.Parked(1, "w", signal="go")),
+            writing("early", created(), leased(), e.Parked(1, "w", 1, until_ms=START_MS + 9)),
+            writing("never", created(), leased(), e.Parked(1, "w", 1, signal="go")),
             writing("ready", created(priority=9)),
         ]
     )
@@ -265,7 +265,7 @@ def test_who_waits_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
     store.commit([writing("one", created()), writing("two", created())])
     blind = appended(TaskFold("t"), (created(), leased()), START_MS)
     assert isinstance(blind.fold, TaskFold)
-    parked = appended(blind.fold, [e.Parked(1, "w", after=after)], START_MS)
+    parked = appended(blind.fold, [e.Parked(1, "w", 1, after=after)], START_MS)
     for append in (blind, parked):
         store.commit([blindly(append)])
     assert store.commit([tending(Due(("q",), 64))]) == [[]]
@@ -277,7 +277,7 @@ def test_who_waits_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
 def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore, path: Path) -> None:
     """[WAIT-3]"""
     store.commit(
-        [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "w", after=("one",)))],
+        [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "w", 1, after=("one",)))],
     )
     store._write(rebuilding.begin)
     store.commit([writing("one", e.Quarantined("operator"))])

@@ -121,7 +121,7 @@ def test_a_coroutine_sleeps_and_waits_for_a_signal_without_a_lease(
         assert (asleep.lease, asleep.waiting is not None and asleep.waiting.name) == (None, "nap")
         clock.advance(60_000)
         await worker.run(engine, until_idle=True)
-        assert (await one(engine, "one")).waits == ("nap",)
+        assert (await one(engine, "one")).waits == {"nap": 1}
         await engine.signal("one", "go", {"n": 7})
         await worker.run(engine, until_idle=True)
 

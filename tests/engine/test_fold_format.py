@@ -26,11 +26,12 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.EndedLease,
     state.Recording,
     state.KeptSignal,
+    state.EndedWaits,
     state.Waiting,
     LeaseRecord,
     Policy,
 )
-PINNED = (3, "a8be51f805d7f5afda03a0127af8b960b26b68ab7e5efc04d7f7543ec186f2db")
+PINNED = (4, "870bb3fa7cd1eb4c1349cc9f23630233831ffe3865996029c2fa77263c040f17")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -53,7 +53,7 @@ def waits(engine: Engine) -> None:
     lease = engine.acquire("waits", owner="ann", ttl_ms=None)
     lease.step("first").put_artifact("log", b"bytes")
     lease.park("approval", signal="go")
-    engine.acquire("waits", owner="ann", ttl_ms=None).step("second").park("another", signal="go")
+    engine.acquire("waits", owner="ann", ttl_ms=None).step("second").park("approval", signal="go", number=2)
     engine.signal("waits", "stop")
     engine.signal("waits", "go", 2)
     engine.acquire("waits", owner="ann", ttl_ms=None).complete()
@@ -183,13 +183,16 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "waits": [
         lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),
-        lambda log: again(log, e.Parked(2, "approval", "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
-        lambda log: again(log, e.Unblocked("another", "signal", 2), version_of(log, e.Unblocked, WAITS), WAITS),
-        lambda log: again(log, e.Unblocked("another", "time"), version_of(log, e.Signalled, WAITS, 1), WAITS),
+        lambda log: again(log, e.Parked(2, "approval", 1, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("approval", 2, "signal", 2), version_of(log, e.Unblocked, WAITS), WAITS),
+        lambda log: again(log, e.Unblocked("approval", 2, "time"), version_of(log, e.Signalled, WAITS, 1), WAITS),
+        lambda log: again(log, e.Parked(2, "approval", 3, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("another", 1, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("approval", 1, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
     ],
     "signals": [
-        lambda log: again(log, e.Unblocked("another", "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
-        lambda log: again(log, e.Unblocked("another", "signal", 11), version_of(log, e.Unblocked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("approval", 2, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Unblocked("approval", 2, "signal", 11), version_of(log, e.Unblocked, WAITS, 1), WAITS),
         lambda log: again(log, e.Signalled("stop"), version_of(log, e.Signalled, WAITS), WAITS),
     ],
     "blobs": [

@@ -70,7 +70,7 @@ def test_tasks_do_not_wait_for_one_another_in_a_circle(engine: sagalog.Engine) -
         last.park("others", after=["nobody"])
     last.complete()
     engine.acquire("b", owner="ann", ttl_ms=1_000).complete()
-    assert engine.acquire("a", owner="ann", ttl_ms=1_000).task.waits == ("others",)
+    assert engine.acquire("a", owner="ann", ttl_ms=1_000).task.waits == {"others": 1}
 
 
 def test_a_wait_for_a_signal_or_a_time_ends_with_whichever_comes_first(

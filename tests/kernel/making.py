@@ -109,8 +109,11 @@ def park(
     after: tuple[str, ...] = (),
     until_ms: int | None = None,
     ended: frozenset[str] = frozenset(),
+    number: int = 1,
 ) -> c.Park:
-    return c.Park(task="t", fence=fence, name=name, signal=signal, after=after, until_ms=until_ms, ended=ended)
+    return c.Park(
+        task="t", fence=fence, name=name, number=number, signal=signal, after=after, until_ms=until_ms, ended=ended
+    )
 
 
 def signal(name: str = "go", data: Any = None) -> c.Signal:

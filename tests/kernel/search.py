@@ -90,7 +90,7 @@ def search(
     """Search all that can happen to a task so created; `hazards`: also one step back of the clock and one restore.
 
     `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" and
-    "second approval" (for a signal, which somebody sends), "child" (for another task, which ends) and "pause".
+    "second approval" of one name (for a signal, which somebody sends), "child" (for another task, which ends), "pause".
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -146,7 +146,12 @@ def canonical(world: World) -> Key:
     quota_ms = None if task.quota_since_ms is None else min(now_ms - task.quota_since_ms, 2)
     waiting = task.waiting
     until_ms = None if waiting is None or waiting.until_ms is None else max(waiting.until_ms - now_ms, 0)
-    wait = (waiting and waiting.name, until_ms, frozenset(task.waits), len(task.signals))
+    wait = (
+        waiting and waiting.name,
+        until_ms,
+        frozenset((name, one.count) for name, one in task.waits.items()),
+        len(task.signals),
+    )
     common = (*common, wait, len(task.steps))
     counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
     return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver)
@@ -238,7 +243,7 @@ def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[
         "step": make.complete_step("s1", fence),
         "artifact": make.put_artifact("log", fence),
         "approval": make.park("approval", fence, signal="go"),
-        "second approval": make.park("again", fence, signal="go"),
+        "second approval": make.park("approval", fence, signal="go", number=2),
         "child": make.park("child", fence, after=("other",), ended=ended),
         "pause": make.park("pause", fence, until_ms=now_ms + 1),
     }

@@ -16,11 +16,12 @@ from sagalog.kernel.bounds import (
     STREAM_EVENTS_MAX,
     STREAM_EVENTS_RESERVE,
     TEXT_CHARACTERS_MAX,
+    WAIT_NAMES_MAX,
     WAITS_MAX,
 )
 from sagalog.kernel.decide import Repeat, decide, next_lease_fits
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.state import KeptSignal, TaskFold
+from sagalog.kernel.state import EndedWaits, KeptSignal, TaskFold
 from sagalog.kernel.values import Compensation, Failure, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -128,29 +129,58 @@ def test_only_the_signal_that_a_wait_stands_for_is_taken_at_the_bound() -> None:
     parked = grown(given(create(), acquire()), OPEN).given(park(signal="go", until_ms=50))
     parked.when(signal("stop")).then_refused(OverBound, bound="stream_events")
     parked.when(signal("stop"), now_ms=60).then_refused(OverBound, bound="stream_events")
-    parked.when(signal()).then(e.Signalled("go"), e.Unblocked("w", "signal", 4))
+    parked.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
     full = grown(given(create(), acquire()), OPEN)
     full.when(signal()).then_refused(OverBound, bound="stream_events")
     full.when(complete_step()).then_refused(OverBound, bound="stream_events")
     full.when(put_artifact()).then_refused(OverBound, bound="stream_events")
 
 
-def test_a_task_waits_so_often_and_keeps_so_many_signals_and_no_more() -> None:
+def test_a_task_that_has_waited_as_often_as_it_may_is_quarantined_before_it_parks() -> None:
+    """[BOUND-1] [LIFE-2] It would ask again at every attempt, so a refusal would only cost it all of them."""
+    held = given(create(UNDO), acquire()).task
+    assert held is not None
+    polls = {"poll": EndedWaits(WAITS_MAX - 1, (1 - WAITS_MAX,))}
+    last = Scenario(msgspec.structs.replace(held, waits=polls, rounds=WAITS_MAX - 1))
+    often = last.when(park("poll", until_ms=0, number=WAITS_MAX)).then(
+        e.Parked(1, "poll", WAITS_MAX, until_ms=0), e.Unblocked("poll", WAITS_MAX, "time")
+    )
+    over = often.given(acquire(), park("poll", 2, until_ms=9, number=WAITS_MAX + 1))
+    assert over.task is not None
+    assert (over.task.state, over.task.code, over.task.owed()) == (State.QUARANTINED, "bound", ["u1"])
+    over.when(park("poll", 2, until_ms=9, number=WAITS_MAX + 1)).then_repeat(over.task.version)
+    other = often.given(acquire(), park("other", 2, "go")).task
+    assert other is not None
+    assert (other.state, other.code) == (State.QUARANTINED, "bound")
+    often.given(acquire()).when(park("poll", 2, until_ms=9, number=WAITS_MAX)).then_refused(WaitOver)
+    asked = often.given(acquire(), cancel()).when(park("other", 2, "go"))
+    asked.then(e.Parked(2, "other", 1, "go"), e.Cancelled(State.COMPENSATING))
+
+
+def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again() -> None:
+    """[BOUND-1]"""
+    held = given(create(), acquire()).task
+    assert held is not None
+    waits = {f"w{number}": EndedWaits(1, (2,)) for number in range(WAIT_NAMES_MAX)}
+    named = Scenario(msgspec.structs.replace(held, waits=waits, rounds=WAIT_NAMES_MAX))
+    named.when(park("w1", signal="go", number=2)).then(e.Parked(1, "w1", 2, "go"))
+    over = named.given(park(signal="go"))
+    assert over.task is not None
+    assert (over.task.code, over.task.reason_version) == ("bound", over.task.version)
+
+
+def test_a_task_keeps_so_many_signals_and_no_more() -> None:
     """[BOUND-1] [LIFE-2] A signal that is taken at once is not kept."""
     held = given(create(), acquire()).task
     assert held is not None
-    waits = {f"w{number}": 2 for number in range(WAITS_MAX)}
-    often = Scenario(msgspec.structs.replace(held, waits=waits))
-    often.when(park(signal="go")).then_refused(OverBound, bound="waits", maximum=WAITS_MAX)
-    often.when(park("w1", signal="go")).then_refused(WaitOver)
     kept = tuple(KeptSignal("noise", 2) for _ in range(SIGNALS_MAX))
     many = Scenario(msgspec.structs.replace(held, signals=kept))
     many.when(signal()).then_refused(OverBound, bound="signals", maximum=SIGNALS_MAX)
-    many.when(park(signal="noise")).then(e.Parked(1, "w", "noise"), e.Unblocked("w", "signal", 2))
+    many.when(park(signal="noise")).then(e.Parked(1, "w", 1, "noise"), e.Unblocked("w", 1, "signal", 2))
     waiting = many.given(park(signal="go", until_ms=50))
     waiting.when(signal("noise")).then_refused(OverBound, bound="signals")
     waiting.when(signal("noise"), now_ms=60).then_refused(OverBound, bound="signals")
-    waiting.when(signal()).then(e.Signalled("go"), e.Unblocked("w", "signal", 4))
+    waiting.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
 
 
 def unblocking() -> c.Tend:

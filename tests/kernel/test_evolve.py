@@ -10,7 +10,7 @@ import pytest
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, fold
-from sagalog.kernel.state import CompensationRecord, EndedLease, KeptSignal, Recording, TaskFold, Waiting
+from sagalog.kernel.state import CompensationRecord, EndedLease, EndedWaits, KeptSignal, Recording, TaskFold, Waiting
 from sagalog.kernel.values import Budget, Compensation, LeaseRecord, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -39,7 +39,16 @@ CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UND
 PENDING = given(CREATED, now_ms=10)
 RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", 100, 110))
 OWING = RUNNING.given(e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"))
-PARKED = RUNNING.given(e.Parked(1, "w", "go"))
+PARKED = RUNNING.given(e.Parked(1, "w", 1, "go"))
+# It has slept twice under the name "w", and is leased again, under fence 3.
+TIRED = RUNNING.given(
+    e.Parked(1, "w", 1, until_ms=9),
+    e.Unblocked("w", 1, "time"),
+    e.Leased("ann", 2, 1, "work", 100, 110),
+    e.Parked(2, "w", 2, until_ms=9),
+    e.Unblocked("w", 2, "time"),
+    e.Leased("ann", 3, 1, "work", 100, 110),
+)
 UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", 100, 110))
 LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "quarantine"))
 
@@ -110,25 +119,46 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "parked": (
         RUNNING,
-        e.Parked(1, "w", None, ("a",), 90),
+        e.Parked(1, "w", 1, None, ("a",), 90),
         {
             "state": State.PENDING,
             "lease": None,
             "ended": EndedLease(1, "park", 3),
             "run_at_ms": 20,
-            "waiting": Waiting("w", 3, None, ("a",), 90),
+            "waiting": Waiting("w", 1, 3, None, ("a",), 90),
         },
     ),
     "signalled": (PENDING, e.Signalled("go", 1), {"signals": (KeptSignal("go", 2),)}),
     "unblocked by a signal": (
         PARKED.given(e.Signalled("go"), e.Signalled("go")),
-        e.Unblocked("w", "signal", 4),
-        {"waiting": None, "waits": {"w": 6}, "signals": (KeptSignal("go", 5),), "run_at_ms": 20},
+        e.Unblocked("w", 1, "signal", 4),
+        {
+            "waiting": None,
+            "waits": {"w": EndedWaits(1, (6,))},
+            "rounds": 1,
+            "signals": (KeptSignal("go", 5),),
+            "run_at_ms": 20,
+        },
+    ),
+    "unblocked by a signal after sleeps of that name": (
+        TIRED.given(e.Parked(3, "w", 3, "go"), e.Signalled("go")),
+        e.Unblocked("w", 3, "signal", 10),
+        {"waiting": None, "waits": {"w": EndedWaits(3, (-2, 11))}, "rounds": 3, "signals": (), "run_at_ms": 20},
+    ),
+    "a sleep is over": (
+        RUNNING.given(e.Parked(1, "w", 1, until_ms=9)),
+        e.Unblocked("w", 1, "time"),
+        {"waiting": None, "waits": {"w": EndedWaits(1, (-1,))}, "rounds": 1, "run_at_ms": 20},
+    ),
+    "another sleep of that name is over": (
+        TIRED.given(e.Parked(3, "w", 3, until_ms=9)),
+        e.Unblocked("w", 3, "time"),
+        {"waiting": None, "waits": {"w": EndedWaits(3, (-3,))}, "rounds": 3, "run_at_ms": 20},
     ),
     "unblocked by time": (
         PARKED,
-        e.Unblocked("w", "time"),
-        {"waiting": None, "waits": {"w": 4}, "run_at_ms": 20},
+        e.Unblocked("w", 1, "time"),
+        {"waiting": None, "waits": {"w": EndedWaits(1, (4,))}, "rounds": 1, "run_at_ms": 20},
     ),
     "cancelled while it waits": (
         PARKED,

@@ -32,9 +32,9 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "lease_expired": e.LeaseExpired(FENCE, "clock"),
         "step_completed": e.StepCompleted("checkout", FENCE),
         "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
-        "parked": e.Parked(FENCE, "approval", signal="approved"),
+        "parked": e.Parked(FENCE, "approval", 1, signal="approved"),
         "signalled": e.Signalled("approved"),
-        "unblocked": e.Unblocked("approval", "time"),
+        "unblocked": e.Unblocked("approval", 1, "time"),
         "compensation_registered": e.CompensationRegistered("u2", "close", FENCE),
         "compensation_waived": e.CompensationWaived("u1", "gone"),
         "retried": e.Retried(FENCE, ERROR, "attempt", 0),
@@ -63,7 +63,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
         lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,
         leases=FENCE,
-        waiting=Waiting("approval", 6, "approved", (), 5) if name == "unblocked" else None,
+        waiting=Waiting("approval", 1, 6, "approved", (), 5) if name == "unblocked" else None,
         ended=None if leased else EndedLease(FENCE, "release", 6),
     )
 

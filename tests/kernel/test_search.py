@@ -15,7 +15,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
 from sagalog.kernel.lifecycle import TASK_MOVES
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import EndedWaits, TaskFold
 from sagalog.kernel.values import LeaseRecord, Seen, State
 from tests.kernel.making import LATER_UNDO, UNDO
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
@@ -234,6 +234,11 @@ def wait_again(task: TaskFold, command: c.Park, now_ms: int, epoch: int) -> kern
     return waiting.park(msgspec.structs.replace(task, waits={}), command, now_ms, epoch)
 
 
+def wait_without_asking_which(task: TaskFold, command: c.Park, now_ms: int, epoch: int) -> kernel.Decision:
+    waits = {command.name: EndedWaits(command.number - 1)}
+    return waiting.park(msgspec.structs.replace(task, waits=waits), command, now_ms, epoch)
+
+
 def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> None:
     kept = task.signals
     folding._unblocked(task, event, version, at_ms)
@@ -313,6 +318,11 @@ WAITING_MUTANTS: dict[str, tuple[Break, tuple[str, ...], str]] = {
     "a step is recorded twice": (replaced(c.CompleteStep, begin_the_step_again), ("step",), "step_twice"),
     "what waits is leased": (replaced(c.Acquire, lease_what_waits), ("approval",), "leased_while_waiting"),
     "a wait is begun again": (replaced(c.Park, wait_again), ("pause",), "waits_twice"),
+    "a wait is begun out of turn": (
+        replaced(c.Park, wait_without_asking_which),
+        ("approval", "second approval"),
+        "wait_out_of_order",
+    ),
     "parking forgets the cancel": (
         helper("cancelled_after", followed_by_nothing, waiting),
         ("pause",),

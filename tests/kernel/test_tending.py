@@ -187,9 +187,9 @@ def test_a_wait_is_ended_by_whoever_comes_by_and_once() -> None:
     story = HELD.given(park(after=("a", "b"), until_ms=500))
     story.when(tend(ended=frozenset({"a"}))).then_nothing()
     both = tend(ended=frozenset({"a", "b"}))
-    story.when(both).then(e.Unblocked("w", "tasks")).when(both).then_nothing()
-    story.when(both, now_ms=500).then(e.Unblocked("w", "tasks"))
-    story.when(tend(), now_ms=500).then(e.Unblocked("w", "time"))
+    story.when(both).then(e.Unblocked("w", 1, "tasks")).when(both).then_nothing()
+    story.when(both, now_ms=500).then(e.Unblocked("w", 1, "tasks"))
+    story.when(tend(), now_ms=500).then(e.Unblocked("w", 1, "time"))
 
 
 def test_who_holds_an_undo_is_not_disturbed() -> None:

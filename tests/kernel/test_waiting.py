@@ -9,7 +9,7 @@ import pytest
 from sagalog.errors import Blocked, LeaseLost, NotFound, Rejected, TerminalTask, WaitOver, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.state import KeptSignal, Waiting
+from sagalog.kernel.state import EndedWaits, KeptSignal, Waiting
 from sagalog.kernel.values import State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -44,15 +44,15 @@ def ended(*tasks: str) -> c.Tend:
 @pytest.mark.parametrize(
     ("wait", "expected"),
     [
-        ({"signal": "go"}, Waiting("w", 3, "go", (), None)),
-        ({"after": ("a", "b"), "until_ms": 90}, Waiting("w", 3, None, ("a", "b"), 90)),
-        ({"until_ms": 90}, Waiting("w", 3, None, (), 90)),
+        ({"signal": "go"}, Waiting("w", 1, 3, "go", (), None)),
+        ({"after": ("a", "b"), "until_ms": 90}, Waiting("w", 1, 3, None, ("a", "b"), 90)),
+        ({"until_ms": 90}, Waiting("w", 1, 3, None, (), 90)),
     ],
     ids=KINDS,
 )
 def test_parking_ends_the_lease_and_burns_nothing(wait: dict[str, Any], expected: Waiting) -> None:
     """[WAIT-1] [ATTEMPT-1]"""
-    story = HELD.at(now_ms=7).when(park(**wait)).then(e.Parked(1, "w", **wait))
+    story = HELD.at(now_ms=7).when(park(**wait)).then(e.Parked(1, "w", 1, **wait))
     task = story.task
     assert task is not None
     assert (task.state, task.lease, task.waiting, task.run_at_ms) == (State.PENDING, None, expected, 7)
@@ -71,19 +71,25 @@ def test_a_signal_is_kept_until_a_wait_of_its_name_takes_it() -> None:
     early = HELD.when(signal(data=1)).then(e.Signalled("go", 1))
     assert early.task is not None
     assert early.task.signals == (KeptSignal("go", 3),)
-    early.when(park(signal="go")).then(e.Parked(1, "w", "go"), e.Unblocked("w", "signal", 3))
-    early.when(park(signal="stop")).then(e.Parked(1, "w", "stop"))
-    early.when(park(until_ms=9)).then(e.Parked(1, "w", until_ms=9))
+    early.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"), e.Unblocked("w", 1, "signal", 3))
+    early.when(park(signal="stop")).then(e.Parked(1, "w", 1, "stop"))
+    early.when(park(until_ms=9)).then(e.Parked(1, "w", 1, until_ms=9))
 
 
 def test_a_signal_ends_the_wait_for_its_name_in_the_same_commit() -> None:
     """[WAIT-2]"""
     FOR_SIGNAL.when(signal("stop")).then(e.Signalled("stop"))
     story = (
-        FOR_SIGNAL.given(signal("stop")).when(signal("go", 2)).then(e.Signalled("go", 2), e.Unblocked("w", "signal", 5))
+        FOR_SIGNAL.given(signal("stop"))
+        .when(signal("go", 2))
+        .then(e.Signalled("go", 2), e.Unblocked("w", 1, "signal", 5))
     )
     assert story.task is not None
-    assert (story.task.signals, story.task.waits, story.task.waiting) == ((KeptSignal("stop", 4),), {"w": 6}, None)
+    assert (story.task.signals, story.task.waits, story.task.waiting) == (
+        (KeptSignal("stop", 4),),
+        {"w": EndedWaits(1, (6,))},
+        None,
+    )
     FOR_TASKS.when(signal()).then(e.Signalled("go"))
 
 
@@ -92,35 +98,37 @@ def test_signals_are_taken_oldest_first_and_each_once() -> None:
     story = HELD.given(signal(data=1), signal(data=2))
     for fence, (name, version) in enumerate((("first", 3), ("second", 4)), start=1):
         story = story.when(park(name, fence, "go")).then(
-            e.Parked(fence, name, "go"), e.Unblocked(name, "signal", version)
+            e.Parked(fence, name, 1, "go"), e.Unblocked(name, 1, "signal", version)
         )
         story = story.given(acquire())
-    story.when(park("third", 3, "go")).then(e.Parked(3, "third", "go"))
+    story.when(park("third", 3, "go")).then(e.Parked(3, "third", 1, "go"))
 
 
 def test_a_wait_for_tasks_is_over_when_all_have_ended_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TASKS.when(ended("a")).then_nothing()
     FOR_TASKS.when(ended("a", "c")).then_nothing()
-    FOR_TASKS.at(now_ms=9).when(ended("a", "b", "c")).then(e.Unblocked("w", "tasks"))
-    HELD.when(park(after=("a",), ended=frozenset("a"))).then(e.Parked(1, "w", after=("a",)), e.Unblocked("w", "tasks"))
+    FOR_TASKS.at(now_ms=9).when(ended("a", "b", "c")).then(e.Unblocked("w", 1, "tasks"))
+    HELD.when(park(after=("a",), ended=frozenset("a"))).then(
+        e.Parked(1, "w", 1, after=("a",)), e.Unblocked("w", 1, "tasks")
+    )
 
 
 def test_a_wait_is_over_at_its_time_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TIME.when(tend(), now_ms=49).then_nothing()
-    FOR_TIME.when(tend(), now_ms=50).then(e.Unblocked("w", "time")).when(tend()).then_nothing()
-    HELD.when(park(until_ms=50), now_ms=50).then(e.Parked(1, "w", until_ms=50), e.Unblocked("w", "time"))
+    FOR_TIME.when(tend(), now_ms=50).then(e.Unblocked("w", 1, "time")).when(tend()).then_nothing()
+    HELD.when(park(until_ms=50), now_ms=50).then(e.Parked(1, "w", 1, until_ms=50), e.Unblocked("w", 1, "time"))
     for wait in ({"signal": "go"}, {"after": ("a",)}):
         story = HELD.given(park(until_ms=50, **wait))
-        story.when(tend(), now_ms=50).then(e.Unblocked("w", "time"))
+        story.when(tend(), now_ms=50).then(e.Unblocked("w", 1, "time"))
 
 
 def test_a_signal_that_comes_when_the_time_is_over_still_ends_the_wait_and_another_one_is_kept() -> None:
     """[WAIT-2] Whoever comes by sees that the time is over."""
     story = HELD.given(park(signal="go", until_ms=50)).at(now_ms=60)
-    story.when(signal()).then(e.Signalled("go"), e.Unblocked("w", "signal", 4))
-    story.when(signal("stop")).then(e.Signalled("stop"), e.Unblocked("w", "time"))
+    story.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
+    story.when(signal("stop")).then(e.Signalled("stop"), e.Unblocked("w", 1, "time"))
 
 
 def test_a_task_whose_wait_is_over_is_due_at_once() -> None:
@@ -134,7 +142,31 @@ def test_a_wait_is_begun_once_under_its_name() -> None:
     """[WAIT-1]"""
     again = FOR_SIGNAL.given(signal(), acquire("bob"))
     again.when(park(fence=2, signal="go")).then_refused(WaitOver, wait="w")
-    again.when(park("another", 2, "go")).then(e.Parked(2, "another", "go"))
+    again.when(park("another", 2, "go")).then(e.Parked(2, "another", 1, "go"))
+
+
+def test_waits_of_one_name_are_numbered_and_each_takes_a_signal_of_its_own() -> None:
+    """[WAIT-1] [WAIT-2]"""
+    story = HELD.given(signal(data=1), signal(data=2))
+    for number, version in ((1, 3), (2, 4)):
+        story = story.when(park("w", number, "go", number=number)).then(
+            e.Parked(number, "w", number, "go"), e.Unblocked("w", number, "signal", version)
+        )
+        story = story.given(acquire())
+    story.when(park("w", 3, "go", number=2)).then_refused(WaitOver, wait="w", number=2, next=3)
+    story.when(park("w", 3, "go", number=4)).then_refused(Rejected, wait="w", number=4, next=3)
+    waiting = story.when(park("w", 3, "go", number=3)).then(e.Parked(3, "w", 3, "go")).given()
+    waiting.when(signal(data=3)).then(e.Signalled("go", 3), e.Unblocked("w", 3, "signal", 12))
+
+
+def test_sleeps_of_one_name_are_one_count_however_many() -> None:
+    """[WAIT-1]"""
+    story = HELD
+    for number in range(1, 50):
+        story = story.given(park("poll", number, until_ms=0, number=number), acquire())
+    assert story.task is not None
+    assert (story.task.waits, story.task.rounds) == ({"poll": EndedWaits(49, (-49,))}, 49)
+    assert story.task.waits["poll"].versions() == [0] * 49
 
 
 def test_parking_twice_is_a_repeat_until_another_lease_has_ended() -> None:
@@ -156,9 +188,9 @@ def test_a_task_does_not_wait_for_itself() -> None:
 def test_a_requested_cancel_goes_before_a_wait() -> None:
     """[CANCEL-2]"""
     asked = HELD.given(signal(), cancel())
-    asked.when(park(signal="go")).then(e.Parked(1, "w", "go"), e.Cancelled(State.COMPENSATING))
+    asked.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"), e.Cancelled(State.COMPENSATING))
     given(create(), acquire(), cancel()).when(park(until_ms=9)).then(
-        e.Parked(1, "w", until_ms=9), e.Cancelled(State.CANCELLED)
+        e.Parked(1, "w", 1, until_ms=9), e.Cancelled(State.CANCELLED)
     )
 
 

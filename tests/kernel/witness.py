@@ -48,7 +48,7 @@ class Witness(NamedTuple):
     waiver: bool = False
     spent: tuple[str, ...] = ()
     steps: frozenset[str] = frozenset()
-    waited: frozenset[str] = frozenset()
+    waited: tuple[tuple[str, int], ...] = ()
     waits_for: tuple[str, str | None] | None = None
     signals: tuple[str, ...] = ()
 
@@ -121,14 +121,18 @@ class Witness(NamedTuple):
         return begun if self.undoing else begun._replace(planned=(), owed=(*self.planned, *self.owed))
 
     def _see_wait(self, event: e.Parked | e.Signalled | e.Unblocked) -> Witness:
-        """[WAIT-1] [WAIT-2] One wait at a time and each once; a signal is kept until one takes it."""
+        """[WAIT-1] [WAIT-2] One wait at a time and each once, numbered by name; a signal is kept until one takes it."""
         if isinstance(event, e.Signalled):
             _expect(not self.undoing, "signal_after_the_work", event)
             return self._replace(signals=(*self.signals, event.name))
         if isinstance(event, e.Parked):
-            _expect(self.waits_for is None and event.name not in self.waited, "waits_twice", event)
-            return self._replace(waits_for=(event.name, event.signal), waited=self.waited | {event.name})
-        _expect(self.waits_for is not None and self.waits_for[0] == event.wait, "wait_ended_twice", event)
+            begun = [number for name, number in self.waited if name == event.name]
+            _expect(self.waits_for is None and event.number not in begun, "waits_twice", event)
+            _expect(event.number == len(begun) + 1, "wait_out_of_order", event)
+            waited = (*self.waited, (event.name, event.number))
+            return self._replace(waits_for=(event.name, event.signal), waited=waited)
+        open_ = (event.wait, event.number)
+        _expect(self.waits_for is not None and open_ == self.waited[-1], "wait_ended_twice", event)
         assert self.waits_for is not None
         signals = list(self.signals)
         if event.by == "signal":

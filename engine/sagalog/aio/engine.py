@@ -117,6 +117,7 @@ class AsyncEngine(Lifted[Engine]):
     artifact = lifted(Engine.artifact)
     step_result = lifted(Engine.step_result)
     wait_end = lifted(Engine.wait_end)
+    wait_ends = lifted(Engine.wait_ends)
     asked_to_stop = lifted(Engine.asked_to_stop)
     newest_position = lifted(Engine.newest_position)
     changes = lifted(Engine.changes)

@@ -32,7 +32,9 @@ BUDGET_MAX: Final = 1_000_000
 COMPENSATIONS_MAX: Final = 256
 # A fold holds them all by name and is saved with every write: a thousand steps cost some 20 kB each time.
 STEPS_MAX: Final = 1_000
-WAITS_MAX: Final = 256
+# Sleeps of one name are one count in the fold; a wait costs three events of the stream.
+WAIT_NAMES_MAX: Final = 1_000
+WAITS_MAX: Final = 3_000
 SIGNALS_MAX: Final = 256
 AFTER_MAX: Final = 256
 ARTIFACTS_MAX: Final = 256

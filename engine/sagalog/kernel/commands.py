@@ -90,10 +90,12 @@ class PutArtifact(Held, frozen=True, kw_only=True):
 class Park(Held, frozen=True, kw_only=True):
     """Give the lease back until a signal comes, tasks have ended, or a time has come.
 
-    `ended` are those of `after` that have ended already; whoever reads the other tasks fills it in.
+    `number` is the wait's among those of its name, from 1. `ended` are those of `after` that have ended already; the
+    code that reads the other tasks fills it in.
     """
 
     name: str
+    number: int = 1
     signal: str | None = None
     after: tuple[str, ...] = ()
     until_ms: int | None = None

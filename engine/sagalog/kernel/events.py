@@ -155,11 +155,12 @@ class Retried(Recordable, frozen=True, tag="retried"):
 class Parked(Recordable, frozen=True, tag="parked"):
     """The lease was given back for a wait: for the signal `signal`, for the tasks `after`, at most until `until_ms`.
 
-    `name` is the wait's, once per task.
+    `name` and `number` are the wait's: waits of one name are numbered from 1, in the order in which a handler asks.
     """
 
     fence: int
     name: str
+    number: int
     signal: str | None = None
     after: tuple[str, ...] = ()
     until_ms: int | None = None
@@ -173,9 +174,13 @@ class Signalled(Recordable, frozen=True, tag="signalled"):
 
 
 class Unblocked(Recordable, frozen=True, tag="unblocked"):
-    """The wait `wait` is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time."""
+    """A wait is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
+
+    `wait` and `number` are the name and the number of the wait.
+    """
 
     wait: str
+    number: int
     by: WaitEnd
     signal_version: int | None = None
 

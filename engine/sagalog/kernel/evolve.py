@@ -16,6 +16,7 @@ from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
 from sagalog.kernel.state import (
     CompensationRecord,
     EndedLease,
+    EndedWaits,
     KeptSignal,
     Recording,
     StoreFold,
@@ -232,9 +233,12 @@ def _artifact_put(task: TaskFold, event: e.ArtifactPut, version: int, at_ms: int
 
 def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
-    if event.name in task.waits:
-        raise _damaged(task, "parked", version, f"the wait {event.name!r} is over already")
-    task.waiting = Waiting(event.name, version, event.signal, event.after, event.until_ms)
+    if event.number != task.next_wait(event.name):
+        why = (
+            f"it begins wait {event.number} of the name {event.name!r}, where wait {task.next_wait(event.name)} is next"
+        )
+        raise _damaged(task, "parked", version, why)
+    task.waiting = Waiting(event.name, event.number, version, event.signal, event.after, event.until_ms)
     task.run_at_ms = at_ms
     _end_lease(task, event.fence, "park", version)
 
@@ -245,8 +249,8 @@ def _signalled(task: TaskFold, event: e.Signalled, version: int, at_ms: int) -> 
 
 def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> None:
     waiting = task.waiting
-    if waiting is None or waiting.name != event.wait:
-        stands = "it waits for nothing" if waiting is None else f"it waits under the name {waiting.name!r}"
+    if waiting is None or (waiting.name, waiting.number) != (event.wait, event.number):
+        stands = "it waits for nothing" if waiting is None else f"its wait is {waiting.name!r}, number {waiting.number}"
         raise _damaged(task, "unblocked", version, stands)
     if event.by == "signal":
         # [WAIT-2] The oldest of its name, which nobody else can take any more.
@@ -254,7 +258,9 @@ def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> 
         if kept is None or kept.version != event.signal_version:
             raise _damaged(task, "unblocked", version, f"the signal at version {event.signal_version} is not the next")
         task.signals = tuple(one for one in task.signals if one is not kept)
-    task.waits = {**task.waits, waiting.name: version}
+    ended = task.waits.get(waiting.name, EndedWaits()).and_one_more(version, waiting.is_sleep)
+    task.waits = {**task.waits, waiting.name: ended}
+    task.rounds += 1
     task.waiting = None
     task.run_at_ms = at_ms
 

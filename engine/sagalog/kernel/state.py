@@ -16,7 +16,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 3
+FOLD_FORMAT: Final = 4
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted"]
 
@@ -66,10 +66,39 @@ class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The wait that the task is parked for. [WAIT-1]"""
 
     name: str
+    number: int
     version: int
     signal: str | None
     after: tuple[str, ...]
     until_ms: int | None
+
+    @property
+    def is_sleep(self) -> bool:
+        """Whether it is for a time alone: its end holds nothing that a later attempt has to read."""
+        return self.signal is None and not self.after
+
+
+class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The waits of one name that are over.
+
+    `count` is how many; `ends` tells, in their order, what ended them: the version of an `unblocked`, or -n for n
+    sleeps in a row. So a task that polls keeps one number, however long it does. [WAIT-1]
+    """
+
+    count: int = 0
+    ends: tuple[int, ...] = ()
+
+    def and_one_more(self, version: int, is_sleep: bool) -> EndedWaits:
+        """These, and the wait whose end stands at `version`."""
+        if not is_sleep:
+            return EndedWaits(self.count + 1, (*self.ends, version))
+        if self.ends and self.ends[-1] < 0:
+            return EndedWaits(self.count + 1, (*self.ends[:-1], self.ends[-1] - 1))
+        return EndedWaits(self.count + 1, (*self.ends, -1))
+
+    def versions(self) -> list[int]:
+        """For each wait, in order: the version of its end; 0 for a sleep."""
+        return [version for end in self.ends for version in ((end,) if end > 0 else (0,) * -end)]
 
 
 class TaskFold(msgspec.Struct, array_like=True, gc=False):
@@ -88,10 +117,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     policy: Policy | None = None
     has_waiver: bool = False
     compensations: dict[str, CompensationRecord] = {}
-    # By name: steps and artifacts that were recorded, and of waits that are over the version that says so.
+    # By name: steps and artifacts that were recorded, and waits that are over; of those also how many in all.
     steps: dict[str, Recording] = {}
     artifacts: dict[str, Recording] = {}
-    waits: dict[str, int] = {}
+    waits: dict[str, EndedWaits] = {}
+    rounds: int = 0
     waiting: Waiting | None = None
     signals: tuple[KeptSignal, ...] = ()
     lease: LeaseRecord | None = None
@@ -129,6 +159,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def attempt(self) -> int:
         """1 + recorded failures of what the task is at: its forward work or its undoing. [ATTEMPT-1]"""
         return 1 + (self.undo_failures if self.state is State.COMPENSATING else self.failures)
+
+    def next_wait(self, name: str) -> int:
+        """The number of the next wait of this name. [WAIT-1]"""
+        ended = self.waits.get(name)
+        return 1 if ended is None else ended.count + 1
 
     @property
     def is_suspect(self) -> bool:

@@ -11,6 +11,7 @@ leaving one out lets exactly its own violations pass.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -191,20 +192,22 @@ def _steps(log: Sequence[Recorded]) -> Found:
 
 
 def _waits(log: Sequence[Recorded]) -> Found:
-    """[WAIT-1] Nobody leases a task for work that waits; a wait begins once under its name, and ends at most once."""
+    """[WAIT-1] Nobody leases a task for work that waits; waits of a name follow one another, each ends once."""
     for stream in _tasks(log):
-        begun: set[str] = set()
-        open_: str | None = None
+        begun: Counter[str] = Counter()
+        open_: tuple[str, int] | None = None
         for event in stream:
             now = event.event
             if isinstance(now, e.Parked):
-                if open_ is not None or now.name in begun:
-                    yield event, f"it waits under {open_!r} already" if open_ else f"the wait {now.name!r} was begun"
-                begun.add(now.name)
-                open_ = now.name
+                if open_ is not None:
+                    yield event, f"it waits already, for {open_}"
+                elif now.number != begun[now.name] + 1:
+                    yield event, f"wait {now.number} of {now.name!r} begins, after {begun[now.name]} of that name"
+                begun[now.name] = now.number
+                open_ = (now.name, now.number)
             elif isinstance(now, e.Unblocked):
-                if now.wait != open_:
-                    yield event, f"the wait {now.wait!r} is over, and open is {open_ or 'none'}"
+                if (now.wait, now.number) != open_:
+                    yield event, f"wait {now.number} of {now.wait!r} is over, and open is {open_ or 'none'}"
                 open_ = None
             elif isinstance(now, e.Leased) and open_ is not None:
                 yield event, f"its wait {open_!r} is not over"

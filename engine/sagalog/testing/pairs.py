@@ -154,7 +154,8 @@ class Pair:
         """Results, bytes and what waits came to: of all tasks, read by name."""
         real, oracle = self.real.engine, self.oracle.engine
         for task in oracle.find():
-            reads = [("step_result", name) for name in task.steps] + [("wait_end", name) for name in task.waits]
+            reads = [("step_result", name) for name in task.steps]
+            assert real.wait_ends(task.id) == oracle.wait_ends(task.id), f"the ends of the waits of {task.id} differ"
             reads += [("artifact", name) for name in task.artifacts] + [("input", one.name) for one in task.inputs]
             for verb, name in reads:
                 found, expected = getattr(real, verb)(task.id, name), getattr(oracle, verb)(task.id, name)

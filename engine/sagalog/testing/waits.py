@@ -6,11 +6,13 @@ meet one that is over, and from the tasks of the run, so that they meet ends, ci
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.task import Lease
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side
 from sagalog.testing.runs import Run
@@ -19,6 +21,15 @@ from sagalog.testing.runs import Run
 def holds_work(machine: Any) -> bool:
     """Whether somebody holds a lease for forward work."""
     return bool(machine.pair.living("work"))
+
+
+def _number(lease: Lease, name: str, ahead: int) -> int:
+    """The number of the next wait of a name, or, rarely, one that is over or not to come yet."""
+    return max(1, lease.task.waits.get(name, 0) + 1 + ahead)
+
+
+def _wait_end(task: str, name: str, number: int, side: Side) -> Any:
+    return side.engine.wait_end(task, name, number)
 
 
 class RecordingRun(Run):
@@ -38,26 +49,44 @@ class RecordingRun(Run):
         self.with_lease("put artifact", pick, lambda lease: lease.put_artifact(name, data, "text/plain"), purpose)
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, name=draws.names, signal=draws.words, delay=draws.delays)
-    def park_for_signal(self, pick: int, name: str, signal: str, delay: int | None) -> None:
+    @rule(pick=draws.picks, name=draws.names, signal=draws.words, delay=draws.delays, ahead=draws.aheads)
+    def park_for_signal(self, pick: int, name: str, signal: str, delay: int | None, ahead: int) -> None:
         """Wait for a signal, perhaps for so long."""
         until_ms = None if delay is None else self.pair.clock.now_ms() + delay
-        self.with_lease("park for a signal", pick, lambda lease: lease.park(name, signal, until_ms=until_ms), "work")
+
+        def park(lease: Lease) -> Any:
+            return lease.park(name, signal, until_ms=until_ms, number=_number(lease, name, ahead))
+
+        self.with_lease("park for a signal", pick, park, "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, name=draws.names, others=st.lists(draws.picks, min_size=1, max_size=2), delay=draws.delays)
-    def park_for_tasks(self, pick: int, name: str, others: list[int], delay: int | None) -> None:
+    @rule(
+        pick=draws.picks,
+        name=draws.names,
+        others=st.lists(draws.picks, min_size=1, max_size=2),
+        delay=draws.delays,
+        ahead=draws.aheads,
+    )
+    def park_for_tasks(self, pick: int, name: str, others: list[int], delay: int | None, ahead: int) -> None:
         """Wait for other tasks of the run, whatever has become of them."""
         until_ms = None if delay is None else self.pair.clock.now_ms() + delay
         after = [self.task(other, "pending", "running") for other in others]
-        self.with_lease("park for tasks", pick, lambda lease: lease.park(name, None, after, until_ms), "work")
+
+        def park(lease: Lease) -> Any:
+            return lease.park(name, None, after, until_ms, number=_number(lease, name, ahead))
+
+        self.with_lease("park for tasks", pick, park, "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, name=draws.names, ms=st.sampled_from(draws.WAITS))
-    def park_for_time(self, pick: int, name: str, ms: int) -> None:
+    @rule(pick=draws.picks, name=draws.names, ms=st.sampled_from(draws.WAITS), ahead=draws.aheads)
+    def park_for_time(self, pick: int, name: str, ms: int, ahead: int) -> None:
         """Sleep."""
         until_ms = self.pair.clock.now_ms() + ms
-        self.with_lease("park for a time", pick, lambda lease: lease.park(name, until_ms=until_ms), "work")
+
+        def park(lease: Lease) -> Any:
+            return lease.park(name, until_ms=until_ms, number=_number(lease, name, ahead))
+
+        self.with_lease("park for a time", pick, park, "work")
 
     @rule(owner=draws.owners, name=draws.names, circle=st.booleans(), end=st.sampled_from(["cancel", "note", "look"]))
     def wait_for_one_another(self, owner: str, name: str, circle: bool, end: str) -> None:
@@ -120,7 +149,9 @@ class RecordingRun(Run):
         waited, waited_name = self._recorded("waits", pick, name)
         stepped, step_name = self._recorded("steps", pick, name)
         made, made_name = self._recorded("artifacts", pick, name)
-        self.run("wait end", lambda side: side.engine.wait_end(waited, waited_name), crashes=False)
+        for number in (1, 2):
+            self.run("wait end", partial(_wait_end, waited, waited_name, number), crashes=False)
+        self.run("wait ends", lambda side: side.engine.wait_ends(waited), crashes=False)
         self.run("step result", lambda side: side.engine.step_result(stepped, step_name), crashes=False)
         self.run("artifact", lambda side: side.engine.artifact(made, made_name), crashes=False)
         self.run("input", lambda side: side.engine.input(waited, "spec"), crashes=False)

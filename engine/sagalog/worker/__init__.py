@@ -6,6 +6,7 @@
     handling        from a handler's end to what is written
     context         what a handler may do; `async_context`, the same for coroutines
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
+    waits           which wait of a name comes next, and how those on record have ended
     stopping        whether a handler is to end, and why
 
 Rule: everything that matters is in the log; a worker that is killed loses nothing but its leases.

@@ -117,14 +117,20 @@ class AsyncWorkContext(AsyncContext):
 
     async def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
         """As `WorkContext.wait_signal`."""
-        return await self._off_loop(lambda: self._work.wait_signal(signal, name=name, timeout_ms=timeout_ms))
+        # Opened here, where the order of the calls is that of the coroutines.
+        with self._work.open_wait(signal if name is None else name) as wait:
+            return await self._off_loop(self._work.signal_of, wait, signal, timeout_ms)
 
     async def wait_tasks(
         self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
     ) -> list[Task]:
         """As `WorkContext.wait_tasks`."""
-        found: list[Task] = await self._off_loop(lambda: self._work.wait_tasks(tasks, name=name, timeout_ms=timeout_ms))
-        return found
+        ids = self._work.waited_tasks(tasks)
+        if not ids:
+            return []
+        with self._work.open_wait(name) as wait:
+            found: list[Task] = await self._off_loop(self._work.tasks_of, wait, ids, timeout_ms)
+            return found
 
     async def spawn(
         self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any

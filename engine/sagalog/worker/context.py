@@ -17,6 +17,7 @@ import msgspec
 from sagalog import forms
 from sagalog.arguments import taken_in
 from sagalog.batch import Batch
+from sagalog.door import check_milliseconds, check_name
 from sagalog.engine import Engine
 from sagalog.errors import Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
 from sagalog.identities import child_id, undo_key
@@ -27,6 +28,7 @@ from sagalog.reading import WaitOutcome
 from sagalog.task import Lease, Task
 from sagalog.units import Step
 from sagalog.worker.stopping import Stopping
+from sagalog.worker.waits import OpenWait, Waits
 
 T = TypeVar("T")
 
@@ -200,6 +202,7 @@ class WorkContext(Context):
         self._ordered = True
         self._asked: set[str] = set()
         self._children: dict[str, Step | None] = {}
+        self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
     def allow_any_order(self) -> None:
         """Steps may come in another order than is on record: coroutines may run several at a time."""
@@ -272,23 +275,47 @@ class WorkContext(Context):
     # --- waits --------------------------------------------------------------------------------------------------
 
     def sleep(self, name: str, duration_ms: int) -> None:
-        """Go on after this time; no thread and no lease is held meanwhile, and no restart makes it longer. [WAIT-1]"""
-        self.go_on()
-        if name not in self.task.waits:
-            raise Park(name, until_ms=self._engine.now_ms() + duration_ms)
+        """Go on after this time; no thread and no lease is held meanwhile, and no restart makes it longer. [WAIT-1]
+
+        Sleeps of one name are numbered in the order of the calls, so a loop may use one name for all its sleeps.
+
+        Raises:
+            InvalidValue: the name or the duration is none. StepMismatch: as of `wait_signal`. Interrupted.
+        """
+        with self.open_wait(name) as wait:
+            until_ms = self._until(check_milliseconds(duration_ms, "duration_ms"))
+            if not self._waits.is_over(wait):
+                self._park(wait, until_ms=until_ms)
 
     def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
         """Go on when a signal of this name has come, perhaps long ago; its data. [WAIT-2]
 
+        Waits of one name are numbered in the order of the calls, and each takes a signal of its own: a loop may wait
+        for the same signal again and again. [WAIT-1]
+
         Args:
             signal: the signal's name.
-            name: the wait's own, where a task waits for the same signal more than once; else the signal's.
+            name: the wait's name; left out, the signal's. Waits that are open at the same time need names of their own.
             timeout_ms: how long to wait at most.
 
         Raises:
-            TimeoutError: none has come in time. Interrupted.
+            TimeoutError: none has come in time. InvalidValue. Interrupted.
+            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
         """
-        outcome = self._wait(name or signal, signal, (), timeout_ms)
+        with self.open_wait(signal if name is None else name) as wait:
+            return self.signal_of(wait, signal, timeout_ms)
+
+    def open_wait(self, name: str) -> OpenWait:
+        """Open the next wait of a name: the first half of each wait, for code that carries out the second elsewhere."""
+        self.go_on()
+        return self._waits.open(check_name(name, "name"))
+
+    def signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
+        """Give the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
+        check_name(signal, "signal")
+        outcome = self._end_of(wait, "signal", timeout_ms)
+        if outcome is None:
+            self._park(wait, signal=signal, until_ms=self._until(timeout_ms))
         if outcome.by == "time":
             raise TimeoutError(f"no signal {signal!r} has come within {timeout_ms} ms")
         return outcome.data
@@ -300,25 +327,36 @@ class WorkContext(Context):
 
         Args:
             tasks: their ids; left out, the children that this attempt has asked for.
-            name: the wait's own, where a task waits for tasks more than once.
+            name: the wait's name. Waits that are open at the same time need names of their own.
             timeout_ms: how long to wait at most.
 
         Returns:
             The tasks as they are now, in the order given.
 
         Raises:
-            TimeoutError: not all have ended in time. NotFound. Interrupted.
-            StepMismatch: under this name it has waited for other tasks.
+            TimeoutError: not all have ended in time. InvalidValue, OverBound. NotFound. Interrupted.
+            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
         """
-        ids = list(self._children if tasks is None else dict.fromkeys(tasks))
+        ids = self.waited_tasks(tasks)
         if not ids:
             return []
-        outcome = self._wait(name, None, ids, timeout_ms)
-        found = [task for id in ids if (task := self._engine.get(id)) is not None]
+        with self.open_wait(name) as wait:
+            return self.tasks_of(wait, ids, timeout_ms)
+
+    def waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
+        """The tasks that `wait_tasks` means, each once."""
+        return list(self._children if tasks is None else dict.fromkeys(tasks))
+
+    def tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
+        """Give the tasks whose end a wait was for, or park: the second half of `wait_tasks`."""
+        outcome = self._end_of(wait, "tasks", timeout_ms)
+        if outcome is None:
+            self._park(wait, after=ids, until_ms=self._until(timeout_ms))
         if outcome.by == "time":
             raise TimeoutError(f"not all of {len(ids)} tasks have ended within {timeout_ms} ms")
+        found = [task for id in ids if (task := self._engine.get(id)) is not None]
         if len(found) < len(ids) or not all(task.is_terminal for task in found):
-            raise StepMismatch(f"the wait {name!r} is over and was for other tasks: give each wait a name of its own")
+            raise StepMismatch(f"wait {wait.number} of the name {wait.name!r} is over and was for other tasks")
         return found
 
     def spawn(
@@ -360,6 +398,11 @@ class WorkContext(Context):
         self._has_ended = True
         return self._unmet
 
+    @property
+    def conflict(self) -> StepMismatch | None:
+        """Why it must not park: two of its waits had one name at the same time. [WAIT-1]"""
+        return self._waits.conflict
+
     def record_children(self, batch: Batch) -> None:
         """Record the children that are not there yet; whoever writes for this handler calls it first. [STEP-2]"""
         for step in list(self._children.values()):
@@ -381,14 +424,32 @@ class WorkContext(Context):
         for id in begun:
             self._children[id] = None
 
-    def _wait(self, name: str, signal: str | None, after: Sequence[str], timeout_ms: int | None) -> WaitOutcome:
-        self.go_on()
-        if name in self.task.waits:
-            outcome = self._engine.wait_end(self.task.id, name)
-            assert outcome is not None
-            return outcome
-        until_ms = None if timeout_ms is None else self._engine.now_ms() + timeout_ms
-        raise Park(name, signal=signal, after=after, until_ms=until_ms)
+    def _until(self, duration_ms: int | None) -> int | None:
+        """When a wait is over that begins now and lasts so long."""
+        if duration_ms is None:
+            return None
+        return self._engine.now_ms() + check_milliseconds(duration_ms, "timeout_ms")
+
+    def _end_of(self, wait: OpenWait, kind: str, timeout_ms: int | None) -> WaitOutcome | None:
+        """How a wait ended; None: it is not over. [WAIT-1]
+
+        Raises:
+            StepMismatch: it ended in a way in which this wait cannot end, so it was another one. [WORKER-4]
+        """
+        outcome = self._waits.end_of(wait)
+        if outcome is not None and outcome.by != kind and (outcome.by != "time" or timeout_ms is None):
+            raise StepMismatch(
+                f"wait {wait.number} of the name {wait.name!r} was ended by {outcome.by!r}, in which this wait cannot "
+                "end: the code is not the one that began this task"
+            )
+        return outcome
+
+    def _park(
+        self, wait: OpenWait, *, signal: str | None = None, after: Sequence[str] = (), until_ms: int | None = None
+    ) -> NoReturn:
+        """Park for a wait that is not over, once all that was given has been checked."""
+        forms.park(self.task.id, self.fence, wait.name, signal, after, until_ms, wait.number)
+        raise Park(wait.name, number=wait.number, signal=signal, after=after, until_ms=until_ms)
 
 
 class UndoContext(Context):

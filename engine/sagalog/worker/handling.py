@@ -43,6 +43,9 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         error = StepMismatch(f"the handler has ended without asking for the step {unmet[0]!r}, which is on record")
     context.end()
     error = None if error is None else outcome_in(error)
+    if isinstance(error, Park) and context.conflict is not None:
+        # One of two threads was refused, and the other's park is what came out of the handler.
+        error = context.conflict
     failure = None if error is None else _failure_in(error)
 
     def settle(batch: Batch) -> None:
@@ -74,17 +77,25 @@ def _failure_in(error: BaseException) -> Failure:
 
 
 def outcome_in(error: BaseException) -> BaseException:
-    """What a group of exceptions means: the one outcome in it, if there is one; an asyncio.TaskGroup raises groups."""
+    """What a group of exceptions means: the one outcome in it, if there is one; an asyncio.TaskGroup raises groups.
+
+    A mismatch outweighs whatever else is in it; where all park, the task waits for the first, and then for the next.
+    """
     if not isinstance(error, BaseExceptionGroup):
         return error
-    found = [one for one in map(outcome_in, error.exceptions) if isinstance(one, Outcome | Park | Interrupted)]
-    return found[0] if len(found) == 1 else error
+    inner = [outcome_in(one) for one in error.exceptions]
+    found = [one for one in inner if isinstance(one, Outcome | Park | Interrupted)]
+    mismatches = [one for one in found if isinstance(one, StepMismatch)]
+    if mismatches:
+        return mismatches[0]
+    only_parks = len(found) == len(inner) and all(isinstance(one, Park) for one in found)
+    return found[0] if len(found) == 1 or (found and only_parks) else error
 
 
 def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Failure) -> None:
     match error:
         case Park():
-            batch.park(lease, error.name, error.signal, error.after, error.until_ms)
+            batch.park(lease, error.name, error.signal, error.after, error.until_ms, error.number)
         case Transient():
             budget: Budget = getattr(error, "budget", "transient")
             after_ms = wait_of(getattr(error, "retry_after_ms", None))

@@ -1,8 +1,8 @@
 """park, signal, and the end of a wait.
 
-Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait ends by one
-`unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks, by whoever
-has read them; nothing here reads another task.
+Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait, by name and number,
+ends by one `unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks,
+by whoever has read them; nothing here reads another task.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from sagalog.errors import OverBound, Rejected, WaitOver
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import SIGNALS_MAX, WAITS_MAX
+from sagalog.kernel.bounds import SIGNALS_MAX, WAIT_NAMES_MAX, WAITS_MAX
 from sagalog.kernel.decide.rules import (
     Decision,
     Events,
     cancelled_after,
     existing,
     in_place,
+    quarantined,
     repeat_unless_held,
     require_room,
 )
@@ -25,37 +26,66 @@ from sagalog.kernel.state import TaskFold
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
-    """The lease given back for a wait, which may be over at once. Burns no attempt. [WAIT-1] [WAIT-3]"""
+    """The lease given back for a wait, which may be over at once. Burns no attempt. [WAIT-1] [WAIT-3]
+
+    A task that has waited as often as it may is quarantined instead, before it parks: asked again by every attempt, a
+    refusal would cost it all of them. [BOUND-1]
+    """
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "park"):
         return repeat
     in_place(task, "parked", "park")
-    if command.name in task.waits:
-        raise WaitOver(
-            f"cannot park task {task.id!r}: its wait {command.name!r} is over; its answer is on record, so go on with "
-            "that, or wait under another name",
-            task=task.id,
-            wait=command.name,
-        )
+    _require_next(task, command)
     if command.task in command.after:
         raise Rejected(f"task {task.id!r} cannot wait for its own end: name other tasks", task=task.id)
-    if len(task.waits) >= WAITS_MAX:
-        raise OverBound(
-            f"task {task.id!r} has had {len(task.waits)} waits and the bound is {WAITS_MAX}; go on in a new task",
-            task=task.id,
-            bound="waits",
-            maximum=WAITS_MAX,
-        )
     parked = e.Parked(
         fence=command.fence,
         name=command.name,
+        number=command.number,
         signal=command.signal,
         after=command.after,
         until_ms=command.until_ms,
     )
     if task.cancel_version:
         return (parked, *cancelled_after(task))
+    if (spent := _spent(task, command.name)) is not None:
+        return (quarantined(task, "bound", spent, None, command.fence, "park"),)
     return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
+
+
+def _require_next(task: TaskFold, command: c.Park) -> None:
+    """[WAIT-1] The wait is the next of its name."""
+    number = task.next_wait(command.name)
+    if command.number < number:
+        raise WaitOver(
+            f"cannot park task {task.id!r}: wait {command.number} of the name {command.name!r} is over; its answer is "
+            f"on record, so go on with that, or wait again as number {number} or under another name",
+            task=task.id,
+            wait=command.name,
+            number=command.number,
+            next=number,
+        )
+    if command.number > number:
+        raise Rejected(
+            f"cannot park task {task.id!r}: wait {command.number} of the name {command.name!r} comes after wait "
+            f"{number}, which has not been; waits of one name are numbered from 1 without gaps",
+            task=task.id,
+            wait=command.name,
+            number=command.number,
+            next=number,
+        )
+
+
+def _spent(task: TaskFold, name: str) -> str | None:
+    """Why the task may not wait once more; None if it may. [BOUND-1]"""
+    if task.rounds >= WAITS_MAX:
+        return f"the task has waited {task.rounds} times and the bound is {WAITS_MAX} (waits); go on in a new task"
+    if name not in task.waits and len(task.waits) >= WAIT_NAMES_MAX:
+        return (
+            f"the task has waited under {len(task.waits)} names and the bound is {WAIT_NAMES_MAX} (wait_names); "
+            "let waits of a loop share a name: they are numbered"
+        )
+    return None
 
 
 def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) -> Decision:
@@ -92,9 +122,9 @@ def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int) -> Events:
     if waiting.signal is not None:
         kept = next((one for one in task.signals if one.name == waiting.signal), None)
         if kept is not None:
-            return (e.Unblocked(wait=waiting.name, by="signal", signal_version=kept.version),)
+            return (e.Unblocked(wait=waiting.name, number=waiting.number, by="signal", signal_version=kept.version),)
     if waiting.after and ended.issuperset(waiting.after):
-        return (e.Unblocked(wait=waiting.name, by="tasks"),)
+        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="tasks"),)
     if waiting.until_ms is not None and now_ms >= waiting.until_ms:
-        return (e.Unblocked(wait=waiting.name, by="time"),)
+        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
     return ()

@@ -44,7 +44,7 @@ class AwaitingContract(WaitContract):
         """[WAIT-3]"""
         self.create("a", "b", "c")
         self.engine.cancel("b")
-        assert self.park("a", after="b").waits == ("w",)
+        assert self.park("a", after="b").waits == {"w": 1}
         parked = self.park("a", "more", after=["b", "c"])
         assert parked.waiting is not None
         self.engine.cancel("c")

@@ -6,7 +6,17 @@ task meanwhile.
 
 from __future__ import annotations
 
-from sagalog.errors import Blocked, Conflict, InvalidValue, LeaseLost, NotFound, OverBound, TerminalTask, WaitOver
+from sagalog.errors import (
+    Blocked,
+    Conflict,
+    InvalidValue,
+    LeaseLost,
+    NotFound,
+    OverBound,
+    Rejected,
+    TerminalTask,
+    WaitOver,
+)
 from sagalog.kernel.bounds import AFTER_MAX, SIGNALS_MAX
 from sagalog.kernel.values import Compensation
 from sagalog.reading import WaitOutcome
@@ -28,7 +38,7 @@ class ParkingContract(Contract):
         assert self.claim() == []
         self.refused(Blocked, self.acquire, "a")
         task = self.engine.signal("a", "go", {"by": "ann"})
-        assert (task.waiting, task.waits, task.signals) == (None, ("w",), ())
+        assert (task.waiting, task.waits, task.signals) == (None, {"w": 1}, ())
         assert self.came_to("a") == ("signal", {"by": "ann"})
         assert ids(self.claim()) == ["a"]
         self.sound()
@@ -49,7 +59,7 @@ class ParkingContract(Contract):
             self.engine.signal("a", "go", number)
         self.engine.signal("a", "stop", 3)
         for name, data in (("first", 1), ("second", 2)):
-            assert self.park("a", name, signal="go").waits[-1] == name
+            assert self.park("a", name, signal="go").waits[name] == 1
             assert self.came_to("a", name) == ("signal", data)
         assert self.park("a", "third", signal="go").waiting is not None
         assert self.engine.signal("a", "go", 4).signals == ("stop",)
@@ -162,7 +172,7 @@ class ParkingContract(Contract):
         self.park("a", after="b")
         self.engine.quarantine("a", "odd")
         successor = self.engine.retry_as_new("a")
-        assert (successor.waiting, successor.waits) == (None, ())
+        assert (successor.waiting, successor.waits) == (None, {})
         assert self.park(successor.id, after="b").waiting is not None
         self.engine.cancel("b")
         assert ids(self.claim()) == [successor.id]
@@ -181,6 +191,45 @@ class ParkingContract(Contract):
         again.release()
         self.refused(LeaseLost, lease.park, "another", signal="go")
         assert self.engine.wait_end("a", "w") == WaitOutcome("w", "signal", 1)
+
+    def test_waits_of_one_name_are_numbered_and_each_takes_a_signal_of_its_own(self) -> None:
+        """[WAIT-1] [WAIT-2]"""
+        self.create("a")
+        for number in (1, 2):
+            self.engine.signal("a", "go", number)
+            parked = self.park("a", signal="go", number=number)
+            assert (parked.waiting, parked.waits) == (None, {"w": number})
+        again = self.acquire("a")
+        assert self.refused(WaitOver, again.park, "w", "go", number=2).fields["next"] == 3
+        assert self.refused(Rejected, again.park, "w", "go", number=4).fields["next"] == 3
+        self.refused(InvalidValue, again.park, "w", "go", number=0)
+        waiting = again.park("w", "go", number=3).waiting
+        assert waiting is not None
+        assert (waiting.name, waiting.number) == ("w", 3)
+        assert self.writes_nothing(again.park, "w", "go", number=3).waiting == waiting
+        self.refused(Conflict, again.park, "w", "go", number=4)
+        assert self.engine.wait_end("a", "w", 3) is None
+        self.engine.signal("a", "go", 3)
+        expected = [WaitOutcome("w", "signal", number, number) for number in (1, 2, 3)]
+        assert [self.engine.wait_end("a", "w", number) for number in (1, 2, 3)] == expected
+        assert self.engine.wait_ends("a") == {"w": expected}
+        self.sound()
+
+    def test_sleeps_and_waits_of_one_name_are_told_apart_by_their_numbers(self) -> None:
+        """[WAIT-1]"""
+        self.create("a", "b")
+        self.engine.cancel("b")
+        now_ms = self.clock.now_ms()
+        self.park("a", until_ms=now_ms)
+        self.park("a", until_ms=now_ms, number=2)
+        self.park("a", after="b", number=3)
+        self.park("a", signal="go", until_ms=now_ms, number=4)
+        self.park("a", until_ms=now_ms, number=5)
+        ends = [(one.number, one.by) for one in self.engine.wait_ends("a")["w"]]
+        assert ends == [(1, "time"), (2, "time"), (3, "tasks"), (4, "time"), (5, "time")]
+        assert self.engine.wait_end("a", "w", 5) == WaitOutcome("w", "time", None, 5)
+        assert self.get("a").waits == {"w": 5}
+        self.sound()
 
     def test_a_wait_is_for_one_thing(self) -> None:
         self.create("a", "b")
