@@ -91,6 +91,7 @@ def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
     rows.save(execute, number, task, gate_afresh(task, now_ms), None)
+    execute(rows.FORGET_AWAITED, (number,))
     rows.await_tasks(execute, number, None, task)
     rows.tag(execute, number, task)
 

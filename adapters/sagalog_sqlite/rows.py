@@ -80,6 +80,7 @@ PUT_ASIDE: Final = (
 )
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
 DELETE_AWAITED: Final = "DELETE FROM awaited WHERE task = ? AND stream = ?"
+FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
 # [WAIT-3] Whoever waits for this task has to be looked at.
 WAKE: Final = (
     "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"

@@ -43,9 +43,13 @@ TAGS: Final = (
     "LEFT JOIN streams s ON s.number = g.stream LEFT JOIN tasks t ON t.stream = g.stream "
     "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
+AWAITED: Final = "SELECT task FROM awaited WHERE stream = ? ORDER BY task"
 LOST_EVENTS: Final = "SELECT position FROM events WHERE stream NOT IN (SELECT number FROM streams)"
 SCHEMA: Final = "SELECT name FROM sqlite_schema"
 STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+STRAY_WAITS: Final = (
+    "SELECT task, stream FROM awaited WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+)
 STREAMS: Final = (
     "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
@@ -207,12 +211,14 @@ class SqliteSnapshot:
             columns["tags"] = {
                 name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))
             }
+            columns["awaited"] = tuple(task for (task,) in self._rows(AWAITED, (number,)))
             return fold, columns
         return None
 
     def strays(self) -> list[str]:
-        """Rows of tasks that belong to no stream."""
-        return [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
+        """Rows of tasks and waits that belong to no stream."""
+        found = [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
+        return found + [f"the wait of {number} for {task!r} has no stream" for task, number in self._rows(STRAY_WAITS)]
 
     def stray_tags(self, after: Tag, limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
         """Tags among the next `limit` that their task does not carry, and the last that was looked at."""

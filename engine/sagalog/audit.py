@@ -16,8 +16,9 @@ from sagalog.errors import SagalogError
 from sagalog.kernel.events import ArtifactPut, Created, Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import State
 from sagalog.ports import FIRST_TAG, Snapshot, Store, StreamHead, Tag
-from sagalog.projection import columns, gates_at_any_time, refold_store
+from sagalog.projection import awaited, columns, gates_at_any_time, refold_store
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
@@ -135,17 +136,20 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
         except SagalogError as error:
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
             return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
+    if task.state is State.COMPENSATING and not task.owed():
+        text = "nothing is owed any more and 'compensated' does not follow: somebody has cut the stream"  # [COMP-6]
+        return [Fault("damaged", head.stream, task.version, text)], len(envelopes)
     return [*faults, *_verify_projection(snapshot, head.stream, task)], len(envelopes)
 
 
 def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
     """[BLOB-1] The bytes that an event names are there, and are those."""
-    digests = [one.digest for one in event.inputs] if isinstance(event, Created) else []
-    digests += [event.digest] if isinstance(event, ArtifactPut) else []
+    named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
+    named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
     faults = []
-    for digest in digests:
+    for digest, size_bytes in named:
         data = snapshot.blob(digest)
-        if data is None or sha256(data).hexdigest() != digest:
+        if data is None or len(data) != size_bytes or sha256(data).hexdigest() != digest:
             found = "gone" if data is None else "changed"
             text = f"the bytes that it names by {digest} are {found}"
             faults.append(Fault("blob", envelope.stream, envelope.version, text))
@@ -187,6 +191,8 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
         differs.append("gate")
     if found.get("tags") != (task.tags or {}):
         differs.append("tags")
+    if found.get("awaited") != awaited(task):
+        differs.append("awaited")
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
     return []

@@ -18,7 +18,7 @@ from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, Unit
-from sagalog.projection import columns, decode_fold, encode_fold, gate, gate_afresh, gate_next, refold
+from sagalog.projection import awaited, columns, decode_fold, encode_fold, gate, gate_afresh, gate_next, refold
 
 
 def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
@@ -390,7 +390,8 @@ class MemorySnapshot:
         task = self._store.folds.get(stream.partition("/")[2])
         if task is None:
             return None
-        return task, {**columns(task), "gate": self._store.gates[task.id], "tags": task.tags or {}}
+        beside = {"gate": self._store.gates[task.id], "tags": task.tags or {}, "awaited": awaited(task)}
+        return task, {**columns(task), **beside}
 
     def strays(self) -> list[str]:
         """Here a projection is never without its stream."""

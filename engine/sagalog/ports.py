@@ -271,15 +271,16 @@ class Snapshot(Protocol):
         ...
 
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
-        """A task's projection as it is saved: its fold, and its searched columns with `gate` and `tags`; None if none.
+        """A task's projection as it is saved: its fold, and what is searched; None if none.
 
-        The fold is None where its format is not this version's. `tags` are those of the fold by which the task is
-        found; what it is found by and does not carry is given by `stray_tags`.
+        The fold is None where its format is not this version's. What is searched are the columns with `gate`, `tags`
+        and `awaited`: `tags` are those of the fold by which the task is found (what it is found by and does not carry
+        is given by `stray_tags`), `awaited` the sorted ids of those whose end has the task looked at. [WAIT-3]
         """
         ...
 
     def strays(self) -> list[str]:
-        """Rows of tasks whose stream is not in the log, each in words."""
+        """Rows of tasks and waits whose stream is not in the log, each in words."""
         ...
 
     def stray_tags(self, after: Tag, limit: int, /) -> tuple[list[tuple[str | None, str]], Tag | None]:

@@ -51,6 +51,14 @@ def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
     store: StoreFold | None = None
     for envelope in envelopes:
         store = evolve_store(store, decode(envelope), envelope.version)
+        if envelope.stream != f"store/{store.id}":
+            raise LogDamaged(
+                f"{envelope.name} founds a store of the id {store.id!r}: stop, keep the file, and compare it with a "
+                "backup",
+                stream=envelope.stream,
+                version=envelope.version,
+                type=envelope.type,
+            )
     return store
 
 
@@ -115,6 +123,11 @@ def owed_kinds(task: TaskFold) -> str | None:
     if task.state is not State.COMPENSATING:
         return None
     return _encode_fold(sorted({task.compensations[id].kind for id in task.owed()})).decode()
+
+
+def awaited(task: TaskFold) -> tuple[str, ...]:
+    """Ids of the tasks whose end has this one looked at, sorted. [WAIT-3]"""
+    return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
 
 
 def columns(task: TaskFold) -> dict[str, object]:

@@ -44,7 +44,7 @@ def committing(path: Path, prefix: str, count: str) -> None:
     store = open_here(path)
     for number in range(int(count)):
         id = f"{prefix}{number}"
-        store.commit([writing(id, created(), leased()), writing(id, e.Completed(1))])
+        store.commit([writing(id, created(), leased(ttl_ms=None)), writing(id, e.Completed(1))])
         say(id)
 
 
@@ -163,7 +163,7 @@ def forking(path: Path) -> None:
     # More than fits into the cache, so that the transaction already stands in the WAL when the fork comes.
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
     look = seeing(lambda view: sum(len(view.recorded(f"large{number}", 1).body) > 1_000_000 for number in range(6)))
-    say(*store.commit([*large, Unit(decide), look, writing("large0", leased())]))
+    say(*store.commit([*large, Unit(decide), look, writing("large0", leased(ttl_ms=None))]))
     say(*counted(store))
     store.close()
 

@@ -125,7 +125,7 @@ def steps_of(store: SqliteStore, *units: Any) -> list[str]:
         (created(run_at_ms=START_MS + 5),),
         (created(), leased()),
         (created(), leased(ttl_ms=None)),
-        (created(), leased(), e.Heartbeat(1, TTL_MS, START_MS + 5_000, "half")),
+        (created(), leased(), e.Heartbeat(1, TTL_MS, START_MS + TTL_MS, "half")),
         (created(), leased(), e.Completed(1, {"n": 1})),
         owing("x", "y"),
         (*owing("x"), leased(2, "undo")),
@@ -142,7 +142,7 @@ def test_a_row_says_what_its_fold_says_however_it_came_there(store: SqliteStore,
             fold, saved = snapshot.saved(f"task/{id}") or (None, {})
             assert fold == snapshot.task(id)
             assert fold is not None
-            assert saved == {**columns(fold), "gate": saved["gate"], "tags": fold.tags or {}}
+            assert saved == {**columns(fold), "gate": saved["gate"], "tags": fold.tags or {}, "awaited": ()}
         rows.append({name: value for name, value in row(store, id).items() if name not in ("stream", "fold")})
     assert rows[0] == rows[1]
     store.rebuild()
@@ -151,7 +151,7 @@ def test_a_row_says_what_its_fold_says_however_it_came_there(store: SqliteStore,
 
 def test_a_write_touches_no_more_columns_than_have_changed(store: SqliteStore) -> None:
     store.commit([writing("t", created(), leased())])
-    renewal = steps_of(store, writing("t", e.Heartbeat(1, TTL_MS, START_MS + 5_000)))
+    renewal = steps_of(store, writing("t", e.Heartbeat(1, 5_000, START_MS + 5_000)))
     assert [one for one in renewal if one.startswith("UPDATE")] == [
         "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
     ]
@@ -424,7 +424,10 @@ def test_rebuilding_lets_others_write_between_its_slices(
         assert len(listed) == 5 + turns
         for one in listed:
             fold, saved = snapshot.saved(f"task/{one.fold.id}") or (None, {})
-            assert (fold, saved) == (one.fold, {**columns(one.fold), "gate": "ready", "tags": one.fold.tags or {}})
+            assert (fold, saved) == (
+                one.fold,
+                {**columns(one.fold), "gate": "ready", "tags": one.fold.tags or {}, "awaited": ()},
+            )
             assert len(snapshot.history(f"task/{one.fold.id}")) == one.fold.version
     other.close()
 

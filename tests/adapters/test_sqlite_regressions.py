@@ -139,11 +139,11 @@ def on(task: str, text: str) -> Statement:
 
 # What somebody does to the tables: a statement, and words of the fault that an audit finds.
 HARMS: dict[str, tuple[Statement, str]] = {
-    "a deleted tag": (on("tagged", "DELETE FROM tags WHERE name = 'size' AND stream = STREAM"), "tags"),
-    "an invented tag": (on("tagged", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tags"),
-    "a second value": (on("tagged", "INSERT INTO tags VALUES ('colour', 'zinc', STREAM)"), "tags"),
-    "a second value that sorts first": (on("tagged", "INSERT INTO tags VALUES ('colour', 'blue', STREAM)"), "tags"),
-    "a tag on a task without": (on("free", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tags"),
+    "a deleted tag": (on("tagged", "DELETE FROM tags WHERE name = 'size' AND stream = STREAM"), "tag"),
+    "an invented tag": (on("tagged", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tag"),
+    "a second value": (on("tagged", "INSERT INTO tags VALUES ('colour', 'zinc', STREAM)"), "tag"),
+    "a second value that sorts first": (on("tagged", "INSERT INTO tags VALUES ('colour', 'blue', STREAM)"), "tag"),
+    "a tag on a task without": (on("free", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tag"),
     "a tag of no stream": (("INSERT INTO tags VALUES ('taste', 'sour', 99)", []), "has no stream"),
     "a tag of the store's stream": (
         ("INSERT INTO tags SELECT 'taste', 'sour', number FROM streams WHERE category = 'store'", []),

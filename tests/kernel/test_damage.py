@@ -6,13 +6,15 @@ import pytest
 
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
+from sagalog.kernel.contradictions import contradiction
 from sagalog.kernel.evolve import evolve, evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import Compensation, State
+from sagalog.kernel.values import Compensation, Seen, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
     LATER_UNDO,
+    TTL_MS,
     UNDO,
     cancel,
     complete_step,
@@ -26,6 +28,7 @@ from tests.kernel.making import (
     registered,
     release,
     signal,
+    waive,
 )
 
 CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
@@ -132,6 +135,90 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     ),
     "an event of the store": (PENDING, e.Founded("s", 0)),
 }
+
+
+WAITING_UNTIL = RUNNING.given(e.Parked(1, "w", 1, "go", until_ms=9))
+SEEN = Seen(1, 0, TTL_MS)
+
+# What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
+CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
+    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
+    "another attempt than the next": (PENDING, leased(attempt=2)),
+    "another attempt at undoing than the next": (OWING, leased(2, attempt=2, purpose="undo")),
+    "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", TTL_MS, TTL_MS + 1)),
+    "an expiry without a ttl": (PENDING, e.Leased("ann", 1, 1, "work", None, 5)),
+    "a ttl without an expiry": (PENDING, e.Leased("ann", 1, 1, "work", 5, None)),
+    "a renewal for longer than its ttl": (RUNNING, e.Heartbeat(1, 50, 51)),
+    "progress that moves the expiry alone": (RUNNING, e.Heartbeat(1, TTL_MS, TTL_MS + 1, {"n": 1})),
+    "a lease that is over before its expiry": (RUNNING, e.LeaseExpired(1, "clock")),
+    "a lease without an end that is over by the clock": (
+        PENDING.given(e.Leased("ann", 1, 1, "work")),
+        e.LeaseExpired(1, "clock"),
+    ),
+    "a lease that was unseen by nobody": (RUNNING, e.LeaseExpired(1, "unseen")),
+    "a lease that is over by the clock and unseen": (RUNNING, e.LeaseExpired(1, "epoch", SEEN)),
+    "an observer of another lease": (RUNNING, e.LeaseExpired(1, "unseen", Seen(2, 0, TTL_MS))),
+    "an observer of an older renewal": (RUNNING, e.LeaseExpired(1, "unseen", Seen(1, -1, TTL_MS))),
+    "an observer who did not look for long enough": (RUNNING, e.LeaseExpired(1, "unseen", Seen(1, 0, TTL_MS - 1))),
+    "a wait for nothing": (RUNNING, e.Parked(1, "w", 1)),
+    "a wait for a signal and for tasks": (RUNNING, e.Parked(1, "w", 1, "go", ("other",))),
+    "a wait for its own end": (RUNNING, e.Parked(1, "w", 1, None, ("other", "t"))),
+    "a wait for a signal that ends with tasks": (PARKED, e.Unblocked("w", 1, "tasks")),
+    "a wait without a time that ends by it": (PARKED, e.Unblocked("w", 1, "time")),
+    "a wait that ends before its time": (WAITING_UNTIL, e.Unblocked("w", 1, "time")),
+    "a wait that ends by time with a signal": (WAITING_UNTIL.given(e.Signalled("go")), e.Unblocked("w", 1, "time", 4)),
+    "a wait that ends by a signal that it does not name": (
+        WAITING_UNTIL.given(e.Signalled("go")),
+        e.Unblocked("w", 1, "signal"),
+    ),
+    "a failure that leads to undoing nothing": (
+        RUNNING.given(waive("u1"), waive("u2")),
+        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
+    ),
+    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
+    "a failure that brings what was not registered": (
+        RUNNING,
+        e.Failed(State.COMPENSATING, "failed", compensations=("u9",), fence=1, verb="fail"),
+    ),
+    "a failure that brings what was planned": (
+        RUNNING,
+        e.Failed(State.COMPENSATING, "failed", compensations=("u1",), fence=1, verb="fail"),
+    ),
+    "a failure that ends a lease by no verb": (RUNNING, e.Failed(State.COMPENSATING, "failed", fence=1)),
+    "a cancel that ends no lease by a verb": (PENDING, e.Cancelled(State.CANCELLED, verb="cancel")),
+    "a quarantine that ends a lease by no verb": (RUNNING, e.Quarantined("x", owed=("u1", "u2"), fence=1)),
+    "a quarantine that does not name what is owed": (RUNNING, e.Quarantined("x", fence=1, verb="quarantine")),
+    "a quarantine that names what is not owed": (PENDING, e.Quarantined("x", owed=("u1",))),
+    "a quarantine that names it in another order": (
+        RUNNING,
+        e.Quarantined("x", owed=("u2", "u1"), fence=1, verb="quarantine"),
+    ),
+    "a failed undo that is not the next": (UNDOING, e.CompensationFailed("u1", 2, ERROR, 0)),
+    "another outcome than the work had": (
+        UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
+        e.Compensated("cancelled"),
+    ),
+    "an undoing that goes on when nothing is owed": (
+        UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
+        e.Heartbeat(2, TTL_MS, TTL_MS),
+    ),
+    "a note that settles before the end": (RUNNING, e.Noted("by hand", ("u2",))),
+    "a successor that does not take over what is owed": (
+        UNDOING.given(quarantine()),
+        e.Noted("retried as t2", ("u2",), successor="t2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", CONTRADICTIONS)
+def test_an_event_that_contradicts_the_task_it_meets_is_not_folded(damage: str) -> None:
+    """[RECORD-1] Its redundant fields are compared."""
+    story, event = CONTRADICTIONS[damage]
+    task = story.task or TaskFold("t")
+    assert contradiction(task, event, 0) is not None
+    with pytest.raises(LogDamaged) as found:
+        evolve(task, event, task.version + 1, 0)
+    assert found.value.fields == {"stream": "task/t", "version": task.version + 1, "type": e.NAMES[type(event)]}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

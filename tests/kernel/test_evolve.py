@@ -88,8 +88,8 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "leased to undo": (
         OWING,
-        e.Leased("bob", 2, 4, "undo"),
-        {"leases": 2, "lease": LeaseRecord("bob", 2, 4, "undo", None, None, 20)},
+        e.Leased("bob", 2, 1, "undo"),
+        {"leases": 2, "lease": LeaseRecord("bob", 2, 1, "undo", None, None, 20)},
     ),
     "renewed": (
         RUNNING,
@@ -156,7 +156,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         {"waiting": None, "waits": {"w": EndedWaits(3, (-3,))}, "rounds": 3, "run_at_ms": 20},
     ),
     "unblocked by time": (
-        PARKED,
+        RUNNING.given(e.Parked(1, "w", 1, "go", until_ms=20)),
         e.Unblocked("w", 1, "time"),
         {"waiting": None, "waits": {"w": EndedWaits(1, (4,))}, "rounds": 1, "run_at_ms": 20},
     ),
@@ -167,7 +167,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "expired": (
         RUNNING,
-        e.LeaseExpired(1, "clock"),
+        e.LeaseExpired(1, "epoch"),
         {"state": State.PENDING, "lease": None, "ended": EndedLease(1, "expire", 3), "expiries": 1, "run_at_ms": 20},
     ),
     "expired while undoing": (
@@ -364,7 +364,7 @@ def test_the_last_ended_lease_is_remembered_by_the_verb_that_was_asked() -> None
 def test_a_heartbeat_renews_the_lease_and_changes_nothing_else_of_it() -> None:
     """[LEASE-3]"""
     task = folded(
-        given(CREATED).given(e.Leased("ann", 1, 1, "work", 100, 100, True), e.Heartbeat(1, 50, 90), now_ms=40)
+        given(CREATED).given(e.Leased("ann", 1, 1, "work", 100, 140, True), e.Heartbeat(1, 50, 90), now_ms=40)
     )
     assert task.lease == LeaseRecord("ann", 1, 1, "work", 50, 90, 40, True)
 
@@ -422,7 +422,12 @@ def test_a_second_successor_or_one_of_a_living_task_is_a_damaged_log() -> None:
 
 def test_folding_at_once_is_folding_step_by_step() -> None:
     """[RECORD-3]"""
-    events: list[e.Recordable] = [CREATED, leased(), registered(Compensation("x", id="u3")), e.CancelRequested()]
+    events: list[e.Recordable] = [
+        CREATED,
+        leased(at_ms=20),
+        registered(Compensation("x", id="u3")),
+        e.CancelRequested(),
+    ]
     task = TaskFold("t")
     for version, event in enumerate(events, start=1):
         task = evolve(task, event, version, version * 10)

@@ -23,13 +23,22 @@ FENCE = 3
 
 def event_named(name: str, state: str, to: State | None) -> e.Recordable:
     """An event of that name that says `to`, and fits all that `evolve` looks at beside the table."""
-    fence = FENCE if _is_leased(name, state) else None
+    fence, verb = (FENCE, name) if _is_leased(name, state) else (None, None)
     samples: dict[str, e.Recordable] = {
-        "created": e.Created("build", "q", 0, 0, policy(), to=to or State.PENDING, inherited=(UNDO,), outcome="failed"),
+        "created": e.Created(
+            "build",
+            "q",
+            0,
+            0,
+            policy(),
+            to=to or State.PENDING,
+            inherited=(UNDO,),
+            outcome="failed" if to is State.COMPENSATING else None,
+        ),
         "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),
         "heartbeat": e.Heartbeat(FENCE),
         "released": e.Released(FENCE, 0),
-        "lease_expired": e.LeaseExpired(FENCE, "clock"),
+        "lease_expired": e.LeaseExpired(FENCE, "epoch"),
         "step_completed": e.StepCompleted("checkout", FENCE),
         "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
         "parked": e.Parked(FENCE, "approval", 1, signal="approved"),
@@ -38,14 +47,14 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "compensation_registered": e.CompensationRegistered("u2", "close", FENCE),
         "compensation_waived": e.CompensationWaived("u1", "gone"),
         "retried": e.Retried(FENCE, ERROR, "attempt", 0),
-        "failed": e.Failed(to or State.FAILED, "failed", fence=fence),
+        "failed": e.Failed(to or State.FAILED, "failed", fence=fence, verb=verb),
         "cancel_requested": e.CancelRequested(),
-        "cancelled": e.Cancelled(to or State.CANCELLED, fence=fence),
+        "cancelled": e.Cancelled(to or State.CANCELLED, fence=fence, verb=verb),
         "compensation_done": e.CompensationDone("u1", FENCE),
         "compensation_failed": e.CompensationFailed("u1", FENCE, ERROR, 0),
         "compensated": e.Compensated("failed"),
         "completed": e.Completed(FENCE),
-        "quarantined": e.Quarantined("operator", fence=fence),
+        "quarantined": e.Quarantined("operator", owed=("u1",), fence=fence, verb=verb),
         "noted": e.Noted("seen"),
     }
     return samples[name]
@@ -60,6 +69,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         version=7,
         state=None if state == UNBORN else State(state),
         policy=policy(),
+        outcome="failed",
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
         lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,
         leases=FENCE,

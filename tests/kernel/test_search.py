@@ -263,7 +263,7 @@ MUTANTS: dict[str, tuple[Break, str]] = {
     ),
     "acquire ignores the lease": (replaced(c.Acquire, lease_whatever_is_leased), "two_leases"),
     "fences begin again": (replaced(c.Acquire, begin_again_at_the_first_fence), "fence_does_not_rise"),
-    "a lease is over a moment early": (helper("_over", over_a_moment_early, tending), "live_lease_taken"),
+    "a lease is over a moment early": (helper("_over", over_a_moment_early, tending), "log_damaged"),
     "a lease is never over": (helper("_over", never_over, tending), "immortal_lease"),
     "a release forgets the cancel": (
         helper("cancelled_after", followed_by_nothing, leasing),
@@ -364,7 +364,7 @@ def test_the_search_sees_a_fence_that_forgets_its_epoch(monkeypatch: pytest.Monk
 
 def test_the_search_sees_an_observer_that_is_believed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     helper("_over", unseen_at_once, tending)(monkeypatch)
-    assert "live_lease_taken" in searched(small(), hazards=True, until_found=True).findings
+    assert "log_damaged" in searched(small(), hazards=True, until_found=True).findings
 
 
 def test_a_finding_tells_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,8 @@ CREATE TABLE awaited(
     PRIMARY KEY (task, stream)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX awaiting ON awaited(stream);
+
 -- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed or taken away.
 CREATE TABLE blobs(
     number INTEGER PRIMARY KEY,

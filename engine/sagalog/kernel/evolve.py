@@ -12,6 +12,7 @@ from typing import Any, Final
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.contradictions import contradiction
 from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
 from sagalog.kernel.state import (
     CompensationRecord,
@@ -88,6 +89,9 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
         dest = event.to  # type: ignore[attr-defined]  # [RECORD-1] rows with two destinations have events with `to`
         if dest not in dests:
             raise _damaged(task, name, version, f"it says that the task is then {dest}")
+    why = contradiction(task, event, at_ms)
+    if why is not None:
+        raise _damaged(task, name, version, why)
     change(task, event, version, at_ms)
     task.version = version
     task.state = dest  # type: ignore[assignment]  # the table of tasks holds members of State only

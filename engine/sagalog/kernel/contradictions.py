@@ -1,0 +1,158 @@
+"""Where an event says again what the fold knows already, the two must agree. [RECORD-1]
+
+Rule: a field is compared here exactly if the task as it stands, the other fields and the time leave it no choice; what
+was decided freely (due times, codes, texts) is taken as it is said. Whether the event may stand there at all, whose
+lease it is and what it settles are `evolve`'s to check. Knows no store: of other streams nothing can be told here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sagalog.kernel import events as e
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import State
+
+
+def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
+    """What the event says otherwise than the task that it meets; None: nothing."""
+    if task.state is State.COMPENSATING and type(event) is not e.Compensated and not task.owed():
+        # [COMP-6] It is written together with what settles the last one.
+        return "nothing is owed any more and 'compensated' was expected"
+    compare = _COMPARED.get(type(event))
+    return None if compare is None else compare(task, event, at_ms)
+
+
+def _created(_: TaskFold, event: e.Created, __: int) -> str | None:
+    if (event.to is State.COMPENSATING) != (event.outcome is not None):
+        return f"it is {event.to} then and says the outcome {event.outcome!r}"
+    return None
+
+
+def _leased(task: TaskFold, event: e.Leased, at_ms: int) -> str | None:
+    if event.attempt != task.attempt:
+        return f"attempt {task.attempt} was expected and it says {event.attempt}"
+    return _expiry(event, at_ms)
+
+
+def _heartbeat(task: TaskFold, event: e.Heartbeat, at_ms: int) -> str | None:
+    lease = task.lease
+    as_it_was = lease is not None and (event.ttl_ms, event.expires_ms) == (lease.ttl_ms, lease.expires_ms)
+    # [LEASE-3] Progress may be noted without renewing.
+    return None if as_it_was and event.progress is not None else _expiry(event, at_ms)
+
+
+def _expiry(event: e.Leased | e.Heartbeat, at_ms: int) -> str | None:
+    """[LEASE-3] The expiry is the ttl's; without a ttl there is none."""
+    expires_ms = None if event.ttl_ms is None else at_ms + event.ttl_ms
+    if event.expires_ms != expires_ms:
+        return f"a ttl of {event.ttl_ms} from {at_ms} on ends at {expires_ms} and it says {event.expires_ms}"
+    return None
+
+
+def _lease_expired(task: TaskFold, event: e.LeaseExpired, at_ms: int) -> str | None:
+    """[LEASE-4] The lease is over in the way that the event says. (The store's epoch stands in another stream.)"""
+    lease, seen = task.lease, event.seen
+    if (event.why == "unseen") != (seen is not None):
+        return f"it was over by {event.why!r} and says that an observer saw {seen}"
+    if lease is None:
+        return None
+    if event.why == "clock" and (lease.expires_ms is None or at_ms < lease.expires_ms):
+        return f"it was over by the clock at {at_ms} and lasts until {lease.expires_ms}"
+    if seen is not None:
+        of_lease = (seen.fence, seen.renewed_ms) == (lease.fence, lease.renewed_ms)
+        if not of_lease or lease.ttl_ms is None or seen.unchanged_ms < lease.ttl_ms:
+            return f"what an observer saw ({seen}) does not show that {lease} is over"
+    return None
+
+
+def _parked(task: TaskFold, event: e.Parked, _: int) -> str | None:
+    """[WAIT-1] [WAIT-4]"""
+    if event.signal is not None and event.after:
+        return "it waits for a signal and for tasks"
+    if event.signal is None and not event.after and event.until_ms is None:
+        return "it waits for nothing"
+    if task.id in event.after:
+        return "it waits for its own end"
+    return None
+
+
+def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
+    """[WAIT-1] [WAIT-3]"""
+    waiting = task.waiting
+    if (event.by == "signal") != (event.signal_version is not None):
+        return f"it is over by {event.by!r} and names the signal at version {event.signal_version}"
+    if waiting is None:
+        return None
+    if event.by == "tasks" and not waiting.after:
+        return f"the wait {waiting.name!r} is for no tasks"
+    if event.by == "time" and (waiting.until_ms is None or at_ms < waiting.until_ms):
+        return f"it is over by time at {at_ms} and lasts until {waiting.until_ms}"
+    return None
+
+
+def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
+    for id in event.compensations:
+        record = task.compensations.get(id)
+        if record is None or record.index >= 0 or record.fence != event.fence:
+            return f"it brings compensation {id!r}, which was not registered under its lease"
+    return _ending(task, event, event.to)
+
+
+def _cancelled(task: TaskFold, event: e.Cancelled, _: int) -> str | None:
+    return _ending(task, event, event.to)
+
+
+def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
+    """[COMP-6]"""
+    if list(event.owed) != task.owed():
+        return f"{task.owed()} are owed and it names {list(event.owed)}"
+    return _ending(task, event, State.QUARANTINED)
+
+
+def _ending(task: TaskFold, event: e.Failed | e.Cancelled | e.Quarantined, to: State) -> str | None:
+    if (event.fence is None) != (event.verb is None):
+        return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
+    if to is State.COMPENSATING and not task.owed():
+        return "it is then to be undone and owes nothing"
+    return None
+
+
+def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) -> str | None:
+    """[COMP-5]"""
+    if task.owed()[-1] != event.id:
+        return f"{event.id!r} is not the last that is owed"
+    return None
+
+
+def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
+    if event.outcome != task.outcome:
+        return f"its work was {task.outcome} and it says {event.outcome}"
+    return None
+
+
+def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
+    if event.settles and not task.is_terminal:
+        return "it settles what is owed before the end"
+    left = [id for id in task.owed() if id not in event.settles]
+    if event.successor is not None and left:
+        # [COMP-7] A debt is always in one place.
+        return f"it names a successor and leaves {left} owed"
+    return None
+
+
+_COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | None]]] = {
+    e.Created: _created,
+    e.Leased: _leased,
+    e.Heartbeat: _heartbeat,
+    e.LeaseExpired: _lease_expired,
+    e.Parked: _parked,
+    e.Unblocked: _unblocked,
+    e.Failed: _failed,
+    e.Cancelled: _cancelled,
+    e.CompensationFailed: _compensation_failed,
+    e.Compensated: _compensated,
+    e.Quarantined: _quarantined,
+    e.Noted: _noted,
+}

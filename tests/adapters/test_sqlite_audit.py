@@ -1,0 +1,121 @@
+"""An audit of a real file: what was changed behind the store's back is named, and a rebuild mends what it can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+import sagalog
+from sagalog import audit
+from sagalog.codec import enclose
+from sagalog.kernel import events as e
+from sagalog.kernel.state import StoreFold
+from sagalog.kernel.values import Compensation
+from sagalog.ports import Append, Decided, Unit
+from sagalog.testing import ManualClock
+from tests.adapters.sqlite_making import START_MS, open_at, raw, url_of, writing
+
+TTL_MS = 1_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    """A store in which `parent` waits for `first` and `second`, and `idle` for nothing."""
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        for id in ("first", "second", "idle", "parent"):
+            engine.create("build", id=id)
+        engine.acquire("parent", owner="ann", ttl_ms=TTL_MS).park("both", after=["second", "first"])
+        yield engine
+
+
+@pytest.fixture
+def behind(engine: sagalog.Engine, path: Path) -> Iterator[apsw.Connection]:
+    connection = raw(path)
+    connection.set_busy_timeout(1_000)
+    yield connection
+    connection.close()
+
+
+def faults(engine: sagalog.Engine) -> list[tuple[str, str | None]]:
+    return [(fault.code, fault.stream) for fault in engine.verify().faults]
+
+
+CHANGES = {
+    "a wait that is gone": ("DELETE FROM awaited WHERE task = 'first'", "task/parent"),
+    "all waits that are gone": ("DELETE FROM awaited", "task/parent"),
+    "a wait of one that waits for others": (
+        "INSERT INTO awaited(task, stream) SELECT 'idle', number FROM streams WHERE id = 'parent'",
+        "task/parent",
+    ),
+    "a wait of one that does not wait": (
+        "INSERT INTO awaited(task, stream) SELECT 'first', number FROM streams WHERE id = 'idle'",
+        "task/idle",
+    ),
+    "a wait of nobody": ("INSERT INTO awaited(task, stream) VALUES ('first', 99)", None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_who_waits_for_whom_is_compared_in_both_directions_and_mended_by_a_rebuild(
+    engine: sagalog.Engine, behind: apsw.Connection, name: str
+) -> None:
+    """[WAIT-3] [RECORD-3] A row that is gone would never wake its task; one too many wakes the wrong one."""
+    assert faults(engine) == []
+    statement, stream = CHANGES[name]
+    behind.execute(statement)
+    assert faults(engine) == [("projection", stream)]
+    engine.rebuild()
+    assert faults(engine) == []
+    for id in ("first", "second"):
+        engine.acquire(id, owner="ann", ttl_ms=TTL_MS).complete()
+    engine.recover()
+    parent = engine.get("parent")
+    assert parent is not None
+    assert parent.waiting is None
+
+
+def test_the_bytes_of_a_blob_are_compared_with_the_size_that_the_event_says(path: Path) -> None:
+    """[BLOB-1]"""
+    clock = ManualClock(START_MS)
+    with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
+        engine.create("build", id="a", inputs={"spec": b"right"})
+        engine.acquire("a", owner="ann", ttl_ms=TTL_MS)
+    store = open_at(path, clock)
+    with store.read() as snapshot:
+        digest = snapshot.task("a") and snapshot.history("task/a")[0].body.partition('"digest":"')[2][:64]
+    store.commit([writing("a", e.ArtifactPut("log", 1, str(digest), 6, "text/plain"))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream, fault.version) == ("blob", "task/a", 3)
+    store.close()
+
+
+def test_an_undoing_that_ends_where_nothing_is_owed_any_more_is_a_cut_stream(path: Path) -> None:
+    """[COMP-6] Workers look for what is owed, so nobody would ever end it."""
+    clock = ManualClock(START_MS)
+    with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
+        engine.create("build", id="a", compensations=[Compensation("remove", id="u")])
+        engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
+    store = open_at(path, clock)
+    store.commit([writing("a", e.CompensationWaived("u", "by hand"))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream, fault.version) == ("damaged", "task/a", 4)
+    store.close()
+
+
+def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path: Path) -> None:
+    """[RECORD-1]"""
+    store = open_at(path)
+    founded = enclose("store/one", 1, START_MS, e.Founded("other", 0))
+    append = Append("store/one", 0, (founded,), StoreFold("other", 1, 0, 0))
+    store.commit([Unit(lambda _: Decided((append,), None))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream) == ("damaged", "store/one")
+    store.close()
