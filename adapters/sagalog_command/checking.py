@@ -55,6 +55,13 @@ def texts(value: object, path: str) -> tuple[str, ...]:
     return tuple(text(item, f"{path}[{number}]") for number, item in enumerate(value))
 
 
+def items(value: object, path: str) -> list[Any]:
+    """Give a list of anything."""
+    if not isinstance(value, list | tuple):
+        refuse(path, "a list", value)
+    return list(value)
+
+
 def variable(value: object, path: str) -> str:
     """Give the name of an environment variable."""
     name = text(value, path)

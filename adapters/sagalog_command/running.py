@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 
 from sagalog import Interrupted, InvalidValue, Permanent, Transient
 from sagalog.system import SystemClock
-from sagalog_command.classifying import Ended, classify
+from sagalog_command.classifying import classify
 from sagalog_command.command import Command
 from sagalog_command.context import Context
+from sagalog_command.ended import Ended
 from sagalog_command.redacting import Redactor
-from sagalog_command.rules import Classifier
+from sagalog_command.rules import Class, Classifier
 from sagalog_command.settling import Spent, settle
 from sagalog_command.shipped import EXIT_STATUS
 from sagalog_command.watching import Stop, Watched
@@ -57,7 +58,7 @@ def run(
 ) -> dict[str, Any]:
     """Run a command to its end and give the result, small JSON; what it printed is kept as artifacts.
 
-    The result holds `exit_status`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
+    The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
     named `stdout` and `stderr`; an empty stream leaves none, and nothing is kept when the lease is lost.
 
@@ -68,6 +69,9 @@ def run(
         command: what to run.
         classifier: what its end means.
         variables: those of the worker, from which the command's are taken; by default `os.environ`.
+
+    A command whose final frame has come has its outcome: what it does after that for longer than its grace, or when it
+    is told to end, is cut short. `lingered` in the result says so.
 
     Raises:
         Interrupted: it was stopped because the lease is lost, the task was cancelled or the worker shuts down, or
@@ -100,17 +104,21 @@ def run(
                 data = kept.read()
                 ctx.artifact(name, data, media_type=_media_type(data))
     spent = Spent(clock.monotonic_ms() - begun_ms, watched.stdout, watched.stderr)
-    if watched.was_stopped or ctx.lost:
-        raise Interrupted(f"stopped after {spent.duration_ms} ms")
     ended = Ended(
         status=watched.status,
         frames=watched.frames(),
         stdout_tail=watched.stdout.tail(),
         stderr_tail=watched.stderr.tail(),
         is_over_time=watched.is_over_time,
+        is_lingering=watched.is_lingering or watched.was_stopped,
         zone=_zone(given),
     )
-    return settle(classify(classifier, ended, clock.now_ms()), ended, spent, classifier)
+    verdict = classify(classifier, ended, clock.now_ms())
+    # A failure that was told only after the wish to end may come from it; a success was reached in spite of it.
+    is_cut_short = watched.was_stopped and not (watched.is_final and verdict.class_ is Class.OK)
+    if is_cut_short or ctx.lost:
+        raise Interrupted(f"stopped after {spent.duration_ms} ms")
+    return settle(verdict, ended, spent, classifier)
 
 
 def _identity(ctx: Context) -> dict[str, str]:

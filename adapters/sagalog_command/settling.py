@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from sagalog import Failed, Interrupted, InvalidValue, Permanent, Quarantine, Transient
 from sagalog.json_values import check_json
-from sagalog_command.classifying import Ended, Verdict
+from sagalog_command.classifying import Verdict
+from sagalog_command.ended import Ended
 from sagalog_command.output import Kept
 from sagalog_command.rules import Class, Classifier
 
@@ -70,6 +71,7 @@ def _facts(verdict: Verdict, ended: Ended, spent: Spent) -> dict[str, Any]:
         "class": str(verdict.class_),
         "rule": verdict.rule,
         "exit_status": ended.status,
+        "lingered": ended.is_lingering,
         "duration_ms": spent.duration_ms,
         "stdout_bytes": spent.stdout.bytes_seen,
         "stderr_bytes": spent.stderr.bytes_seen,

@@ -15,8 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from sagalog_command.classifying import is_selected
 from sagalog_command.command import Command
+from sagalog_command.ended import Selected
 from sagalog_command.frames import Frames
 from sagalog_command.group import Group, read_ready
 from sagalog_command.output import Kept
@@ -82,6 +82,7 @@ class Watched:
     status        how it ended, once `follow` has returned
     was_stopped   it was ended because of a wish
     is_over_time  it was ended because its time was over
+    is_lingering  it was ended after its final frame: because it went on for a whole grace, or because of a wish
     """
 
     def __init__(
@@ -99,15 +100,16 @@ class Watched:
         self._command = command
         self._group = Group(command.words, command.cwd, variables, command.given())
         self._begun_s = time.monotonic()
-        self._selections = classifier.selections()
-        self._selected: dict[int, tuple[int, Mapping[str, Any]]] = {}
-        self._frames_seen = 0
+        self._grace_s = command.grace_ms / 1_000
+        self._selected = Selected(classifier)
         self.stdout = Kept(command.output_bytes_max)
         self.stderr = Kept(command.output_bytes_max)
-        frames = Frames(self._take_frame) if self._selections else None
+        streams = {"stdout": (self._group.stdout, self.stdout), "stderr": (self._group.stderr, self.stderr)}
         self._streams = {
-            self._group.stdout.fileno(): _Stream(make_redactor(), self.stdout, frames),
-            self._group.stderr.fileno(): _Stream(make_redactor(), self.stderr, None),
+            pipe.fileno(): _Stream(
+                make_redactor(), kept, Frames(self._take_frame) if name in classifier.streams else None
+            )
+            for name, (pipe, kept) in streams.items()
         }
         self._open = set(self._streams)
         self._kill_at_s: float | None = None
@@ -115,9 +117,12 @@ class Watched:
         self._killed_at_s = 0.0
         self._progress_at_s = self._begun_s + _PROGRESS_S
         self._progress_seen = 0
+        # Since when the last word is said, if it is.
+        self._final_at_s: float | None = None
         self.status = 0
         self.was_stopped = False
         self.is_over_time = False
+        self.is_lingering = False
 
     def __enter__(self) -> Watched:
         return self
@@ -131,15 +136,19 @@ class Watched:
         self._group.close()
 
     def frames(self) -> list[Mapping[str, Any]]:
-        """Give the lines of JSON that matter, in order of arrival."""
-        unique = dict(self._selected.values())
-        return [unique[number] for number in sorted(unique)]
+        """Give the mappings of JSON that matter, in order of arrival."""
+        return self._selected.frames()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its last word is said."""
+        return self._selected.is_final
 
     def follow(self, stop: Stop, progress: Callable[[Any], None]) -> None:
         """Return once the command has ended, and its group with it."""
         while True:
             status = self._group.status()
-            self._look(stop, has_ended=status is not None)
+            self._look(stop)
             if status is not None and not self._group.is_alive():
                 break
             if self._is_killed and time.monotonic() >= self._given_up_s():
@@ -150,26 +159,31 @@ class Watched:
         self.status = -signal.SIGKILL if status is None else status
         self._drain()
 
-    def _look(self, stop: Stop, *, has_ended: bool) -> None:
+    def _look(self, stop: Stop) -> None:
         """Decide whether the group is to end."""
         now_s = time.monotonic()
         if self._kill_at_s is None:
-            if has_ended:
+            if self._group.status() is not None:
                 # It ended by itself: what it has left behind goes, and the outcome is its own.
                 self._end(now_s)
             elif stop.is_set:
-                self.was_stopped = True
+                # Whose last word is said has its outcome; all that is cut short is what it does after it.
+                self.is_lingering = self._final_at_s is not None
+                self.was_stopped = not self.is_lingering
+                self._end(now_s)
+            elif self._final_at_s is not None and now_s >= self._final_at_s + self._grace_s:
+                self.is_lingering = True
                 self._end(now_s)
             elif now_s >= self._begun_s + self._command.time_limit_ms / 1_000:
                 self.is_over_time = True
                 self._end(now_s)
         if self._kill_at_s is None or self._is_killed:
             return
-        if now_s >= self._kill_at_s or (self.was_stopped and stop.is_urgent()):
+        if now_s >= self._kill_at_s or (stop.is_set and stop.is_urgent()):
             self._kill()
 
     def _end(self, now_s: float) -> None:
-        self._kill_at_s = now_s + self._command.grace_ms / 1_000
+        self._kill_at_s = now_s + self._grace_s
         self._group.send(signal.SIGTERM)
 
     def _kill(self) -> None:
@@ -190,6 +204,8 @@ class Watched:
         until_s = self._kill_at_s
         if until_s is None:
             until_s = self._begun_s + self._command.time_limit_ms / 1_000
+            if self._final_at_s is not None:
+                until_s = min(until_s, self._final_at_s + self._grace_s)
         return min(_WAIT_S_MAX, until_s - time.monotonic())
 
     def _read(self, stop: Stop, seconds: float) -> None:
@@ -223,11 +239,11 @@ class Watched:
             stream.end()
 
     def _take_frame(self, frame: Mapping[str, Any]) -> None:
-        """Keep the last one of each selection: that is all that a rule can look at."""
-        self._frames_seen += 1
-        for number, select in enumerate(self._selections):
-            if is_selected(frame, select):
-                self._selected[number] = (self._frames_seen, frame)
+        self._selected.take(frame)
+        if not self.is_final:
+            self._final_at_s = None
+        elif self._final_at_s is None:
+            self._final_at_s = time.monotonic()
 
     def _report(self, progress: Callable[[Any], None]) -> None:
         """Tell how far it is, now and then, and only if anything has come."""

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from sagalog_command import CLAUDE, CODEX, EXIT_STATUS, Class, Classifier, Ended, Verdict, classify, load_classifier
+from sagalog_command import (
+    CLAUDE,
+    CODEX,
+    EXIT_STATUS,
+    GEMINI,
+    Class,
+    Classifier,
+    Ended,
+    Verdict,
+    classify,
+    load_classifier,
+)
 
 NOW_MS = round(datetime(2026, 1, 15, 12, 0, tzinfo=UTC).timestamp() * 1_000)
 HOUR_MS = 3_600_000
@@ -191,9 +202,10 @@ def test_what_a_model_wrote_is_no_evidence() -> None:
     prose = "API Error: Request rejected (429)\nYou've hit your limit · resets 1pm (Europe/Lisbon)"
 
     assert Class.OK is of(CLAUDE, 0, said(prose), result(result=prose), stdout_tail=prose).class_
-    assert Class.UNKNOWN is of(CLAUDE, 1, said(prose), result(result=prose), stdout_tail=prose).class_
+    assert Class.OK is of(CLAUDE, 1, said(prose), result(result=prose), stdout_tail=prose).class_
+    assert Class.UNKNOWN is of(CLAUDE, 1, said(prose), stdout_tail=prose).class_
     assert Class.UNKNOWN is of(CLAUDE, 1, stdout_tail=f"{prose}\nand so the test passes\n").class_
-    assert Class.UNKNOWN is of(CLAUDE, 0, stdout_tail=prose).class_
+    assert Class.OK is of(CLAUDE, 0, stdout_tail=prose).class_
     message = {"type": "item.completed", "item": {"type": "agent_message", "text": "hit your usage limit"}}
     assert Class.OK is of(CODEX, 0, message, {"type": "turn.completed"}).class_
 
@@ -232,6 +244,32 @@ def test_only_who_still_waits_for_a_network_when_the_time_is_over_lacked_one() -
     assert Class.UNKNOWN is of(CODEX, 1, waiting).class_
 
 
+# --- overage ---------------------------------------------------------------------------------------------------
+
+WINDOW_USED_UP = {
+    "type": "rate_limit_event",
+    "rate_limit_info": {"status": "rejected", "resetsAt": NOW_MS // 1_000 + 3_600, "isUsingOverage": True},
+}
+
+
+def test_a_run_that_goes_on_with_overage_ends_for_its_own_reason() -> None:
+    turns = {"type": "result", "subtype": "error_max_turns", "is_error": True, "errors": ["Reached 8 turns"]}
+    verdict = of(CLAUDE, 1, WINDOW_USED_UP, turns)
+
+    assert (Class.UNKNOWN, "Reached 8 turns", None) == (verdict.class_, verdict.message, verdict.retry_after_ms)
+    assert Class.OVERLOADED is of(CLAUDE, 1, WINDOW_USED_UP, result(is_error=True, api_error_status=529)).class_
+    assert Class.OK is of(CLAUDE, 0, WINDOW_USED_UP, result()).class_
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+def test_a_used_up_window_does_not_explain_a_server_that_failed(status: int) -> None:
+    rejected = {"type": "rate_limit_event", "status": "rejected", "resetsAt": NOW_MS // 1_000 + 3_600}
+
+    assert Class.OVERLOADED is of(CLAUDE, 1, rejected, result(is_error=True, api_error_status=status)).class_
+    assert Class.QUOTA is of(CLAUDE, 1, rejected, result(is_error=True, api_error_status=429)).class_
+    assert Class.QUOTA is of(CLAUDE, 1, rejected).class_
+
+
 # --- rules -----------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +292,83 @@ def test_true_is_no_one_and_null_is_as_good_as_nothing() -> None:
     assert of(frame_rule(None), 9, {"type": "end", "ok": False}).rule is None
 
 
-def test_the_shipped_rules_trust_exit_statuses_before_frames_before_last_words() -> None:
-    for classifier in (CLAUDE, CODEX, EXIT_STATUS):
-        tiers = [2 if rule.text else 1 if rule.frames else 0 for rule in classifier.rules]
-        assert sorted(tiers) == tiers
+@pytest.mark.parametrize("classifier", [CLAUDE, CODEX, GEMINI])
+def test_the_shipped_rules_trust_the_final_frame_before_how_the_process_ended_and_last_words_last(
+    classifier: Classifier,
+) -> None:
+    success, *others = classifier.rules
+    assert (success.class_, success.exits, success.signals) == (Class.OK, (), ())
+    # How the process ended counts only where no frame has told an error.
+    assert all(any(test.is_not for test in rule.frames) for rule in others if rule.signals)
+    tiers = [bool(rule.text) for rule in classifier.rules if rule.name not in ("error", "turn failed")]
+    assert sorted(tiers) == tiers
+
+
+# --- what rules of one's own can say ---------------------------------------------------------------------------
+
+OWN = {
+    "name": "own",
+    "streams": ["stderr"],
+    "wordings": {"quota": ["no more today"], "busy": ["try \\w+ later", "come back"]},
+    "final": [{"select": {"event": ["begin", "end"]}, "where": {"event": "end"}}],
+    "errors": [
+        {"frames": [{"select": {"event": "end"}}], "path": "error.text|reason"},
+        {"exits": ["1-9"], "text": {"stream": "stdout", "matches": "^failed: (?P<error>.*)"}},
+        {"signals": ["SIGTERM"], "text": {"stream": "stdout", "line": "last", "says": "busy"}},
+    ],
+    "rules": [
+        {"name": "limit", "class": "transient.quota", "error": {"says": "quota"}, "reset": {"form": "sentence"}},
+        {"name": "busy", "class": "transient.overloaded", "error": {"says": ["busy"], "matches": "crowded"}},
+        {"name": "access", "class": "permanent.auth", "error": {"says": "access"}},
+        {
+            "name": "odd",
+            "class": "interrupted",
+            "frames": [{"select": {"n": {"in": [1, 2], "matches": "^x", "missing": True}}}],
+        },
+    ],
+}
+
+
+def own(status: int, stdout: bytes = b"", stderr: bytes = b"") -> Verdict:
+    classifier = load_classifier(OWN)
+    return classify(classifier, Ended.from_output(classifier, status, stdout, stderr), NOW_MS)
+
+
+def test_a_classifier_says_where_a_program_speaks_and_picks_families_of_wordings() -> None:
+    found = own(1, b"failed: once\nfailed: no more today, try again in 2 hours\n")
+    assert ("limit", 2 * HOUR_MS, "no more today, try again in 2 hours") == (
+        found.rule,
+        found.retry_after_ms,
+        found.message,
+    )
+    assert "limit" == own(0, stderr=b'{"event": "end", "reason": "No more today"}').rule
+    assert (
+        "busy"
+        == own(0, stderr=b'{"event": "end", "error": {"text": "try much later"}, "reason": "no more today"}').rule
+    )
+    assert "busy" == own(3, b"failed: crowded").rule
+    # A family that it does not define is the shipped one, and one that it defines is no longer.
+    assert "access" == own(9, b"failed: Not logged in").rule
+    assert own(9, b"failed: You've hit your usage limit").rule is None
+
+
+def test_a_sentence_counts_only_under_the_conditions_of_its_source() -> None:
+    assert own(10, b"failed: no more today").rule is None
+    assert own(1, b'{"event": "end", "reason": "no more today"}').rule is None
+    assert "busy" == own(-signal.SIGTERM, b"come back\n\n").rule
+    assert own(-signal.SIGTERM, b"come back later\n").rule is None
+    assert own(-signal.SIGTERM, b"I say come back\n").rule is None
+    assert own(-signal.SIGTERM, b"come back\nor not\n").rule is None
+
+
+def test_a_test_holds_if_any_of_its_parts_does() -> None:
+    for line in (b'{"n": 1}', b'{"n": "xy"}', b'{"n": null}', b'{"m": 1}'):
+        assert "odd" == own(0, stderr=line).rule
+    for line in (b'{"n": 3}', b'{"n": "yx"}', b'{"n": true}'):
+        assert own(0, stderr=line).rule is None
+
+
+def test_a_sentence_that_no_rule_knows_is_the_message_all_the_same() -> None:
+    verdict = own(1, b"failed: the moon is wrong")
+
+    assert (Class.UNKNOWN, None, "the moon is wrong") == (verdict.class_, verdict.rule, verdict.message)

@@ -64,11 +64,9 @@ os.write(1, b"\\\\nlast\\\\n")
 '''
 attempt = Attempt()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    run(attempt, python(flood, secrets=("TOKEN",)), CLAUDE, variables={**VARIABLES, "TOKEN": "hunter2hunter2"})
-except Exception as error:
-    seen = error.details["stdout_bytes"]
-print(seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(attempt.artifacts["stdout"]))
+done = run(attempt, python(flood, secrets=("TOKEN",)), CLAUDE, variables={**VARIABLES, "TOKEN": "hunter2hunter2"})
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(done["stdout_bytes"], grown, len(attempt.artifacts["stdout"]))
 print(attempt.artifacts["stdout"][:6] + attempt.artifacts["stdout"][-6:])
 """
     root = Path(__file__).parents[2]

@@ -34,6 +34,7 @@ def test_a_command_that_ends_well_gives_a_small_result_and_its_output(attempt: A
         "class": "ok",
         "rule": "success",
         "exit_status": 0,
+        "lingered": False,
         "stdout_bytes": 4,
         "stderr_bytes": 4,
         "stdout_truncated": False,

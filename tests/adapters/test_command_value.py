@@ -131,6 +131,21 @@ RULE = {"name": "it", "class": "ok", "exits": [0]}
         ({**RULE, "frames": [{"select": {"a": {"match": "x"}}}]}, "c.rules[0].frames[0].select.a.match"),
         ({**RULE, "frames": [{"select": {"a": {"matches": "("}}}]}, "c.rules[0].frames[0].select.a.matches"),
         ({**RULE, "frames": [{"select": {"a": {"missing": False}}}]}, "c.rules[0].frames[0].select.a"),
+        ({**RULE, "frames": [{"select": {"a": {"in": [1], "missing": 0}}}]}, "c.rules[0].frames[0].select.a"),
+        ({**RULE, "frames": [{"select": {"a": {"in": []}}}]}, "c.rules[0].frames[0].select.a"),
+        ({**RULE, "frames": [{"select": {"a": {"in": [None]}}}]}, "c.rules[0].frames[0].select.a.in[0]"),
+        ({**RULE, "frames": [{"select": {"a": {"matches": []}}}]}, "c.rules[0].frames[0].select.a.matches"),
+        ({**RULE, "frames": [{"select": {"a": {"says": "quote"}}}]}, "c.rules[0].frames[0].select.a.says"),
+        ({**RULE, "exits": ["1-256"]}, "c.rules[0].exits[0]"),
+        ({**RULE, "exits": ["5-1"]}, "c.rules[0].exits[0]"),
+        ({**RULE, "exits": ["all"]}, "c.rules[0].exits[0]"),
+        ({**RULE, "text": {"stream": "stdout"}}, "c.rules[0].text"),
+        ({**RULE, "text": {"stream": "stdout", "matches": "x", "says": "quota"}}, "c.rules[0].text"),
+        ({**RULE, "text": {"stream": "stdout", "matches": "x", "line": "first"}}, "c.rules[0].text.line"),
+        ({**RULE, "error": {"says": ["quota", "quote"]}}, "c.rules[0].error.says[1]"),
+        ({**RULE, "error": {"says": []}}, "c.rules[0].error.says"),
+        ({**RULE, "error": {}}, "c.rules[0].error"),
+        ({**RULE, "error": {"says": "quota"}}, "c.rules[0].error"),
         ({**RULE, "frames": [{"select": {"a": [None]}}]}, "c.rules[0].frames[0].select.a[0]"),
         ({**RULE, "frames": [{"select": {"a": 1}, "not": 1}]}, "c.rules[0].frames[0].not"),
         ({**RULE, "text": {"stream": "both", "matches": "x"}}, "c.rules[0].text.stream"),
@@ -157,6 +172,13 @@ def test_a_rule_that_means_nothing_is_refused_with_its_path(rule: Any, path: str
         ({"name": "own", "rules": [], "quarantines": ["auth"]}, "c.quarantines[0]"),
         ({"name": "own", "rules": [], "fields": {"a": {"select": {}}}}, "c.fields.a.path"),
         ({"name": "own", "rules": [], "reset_ms_max": -1}, "c.reset_ms_max"),
+        ({"name": "own", "rules": [], "streams": ["stdin"]}, "c.streams[0]"),
+        ({"name": "own", "rules": [], "wordings": {"a": []}}, "c.wordings.a"),
+        ({"name": "own", "rules": [], "wordings": {"a": ["x", "("]}}, "c.wordings.a[1]"),
+        ({"name": "own", "rules": [], "final": [{"select": {"a": 1}, "not": True}]}, "c.final[0].not"),
+        ({"name": "own", "rules": [], "errors": [{"path": "a"}]}, "c.errors[0].path"),
+        ({"name": "own", "rules": [], "errors": [{"exits": [1]}]}, "c.errors[0]"),
+        ({"name": "own", "rules": [], "errors": [{"frames": [{"select": {"a": 1}}], "path": 1}]}, "c.errors[0].path"),
     ],
 )
 def test_a_classifier_that_means_nothing_is_refused_with_its_path(classifier: Any, path: str) -> None:
@@ -166,7 +188,7 @@ def test_a_classifier_that_means_nothing_is_refused_with_its_path(classifier: An
     assert path == refused.value.path
 
 
-@pytest.mark.parametrize("name", ["claude", "codex", "exit_status"])
+@pytest.mark.parametrize("name", ["claude", "codex", "gemini", "exit_status"])
 def test_a_shipped_classifier_is_the_same_as_json(name: str) -> None:
     given = tomllib.loads((resources.files("sagalog_command") / "classifiers" / f"{name}.toml").read_text("utf-8"))
 

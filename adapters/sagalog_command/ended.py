@@ -1,0 +1,86 @@
+"""How a command ended: its status, its frames, its last words.
+
+Rule: only what rules can look at is kept, so that memory is bounded whatever a command prints. Knows no process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Any
+
+from sagalog_command.frames import Frames
+from sagalog_command.matching import find_in_frame, is_selected
+from sagalog_command.output import Kept
+from sagalog_command.rules import Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended.
+
+    status        the exit status, or the negative number of the signal that ended it
+    frames        the mappings of JSON that matter, in order of arrival; see `Classifier.selections`
+    stdout_tail   the last words of each stream
+    stderr_tail
+    is_over_time  it was ended because its time was over: then `status` says nothing
+    is_lingering  it was ended because it went on after its final frame: then `status` says nothing
+    zone          of the times of day that it printed
+    """
+
+    status: int
+    frames: Sequence[Mapping[str, Any]] = ()
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    is_over_time: bool = False
+    zone: tzinfo = UTC
+    is_lingering: bool = False
+
+    @classmethod
+    def from_output(
+        cls, classifier: Classifier, status: int, stdout: bytes = b"", stderr: bytes = b"", **more: Any
+    ) -> Ended:
+        """Read what a command has printed as a running one is read; `more` as the fields above."""
+        selected = Selected(classifier)
+        tails: dict[str, str] = {}
+        for name, data in (("stdout", stdout), ("stderr", stderr)):
+            kept = Kept(0)
+            kept.feed(data)
+            tails[name] = kept.tail()
+            if name in classifier.streams:
+                reader = Frames(selected.take)
+                reader.feed(data)
+                reader.end()
+        return cls(status, selected.frames(), tails["stdout"], tails["stderr"], **more)
+
+
+class Selected:
+    """The last mapping of JSON of each selection of a classifier: that is all that a rule can look at."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._selections = classifier.selections()
+        self._final = classifier.final
+        self._last: dict[int, tuple[int, Mapping[str, Any]]] = {}
+        self._seen = 0
+        self._finals: dict[int, bool] = {}
+
+    def take(self, frame: Mapping[str, Any]) -> None:
+        """Take the next one."""
+        self._seen += 1
+        for number, select in enumerate(self._selections):
+            if is_selected(frame, select):
+                self._last[number] = (self._seen, frame)
+        for number, test in enumerate(self._final):
+            if is_selected(frame, test.select):
+                self._finals[number] = find_in_frame(test, frame) is not None
+
+    def frames(self) -> list[Mapping[str, Any]]:
+        """Give those that were kept, in order of arrival."""
+        unique = dict(self._last.values())
+        return [unique[number] for number in sorted(unique)]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the last word was said."""
+        return any(self._finals.values())
