@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "signal": Place("sagalog_cli.writing", "signal", "Tell a task something that it waits for."),
     "worker": Place("sagalog_cli.working", "worker", "Run the handlers of a module."),
     "queue": Place("sagalog_cli.queueing", "queue", "A queue for shells: push, pop, ack, work."),
+    "command": Place("sagalog_cli.classifying", "command", "Command lines as tasks: try a classifier."),
     "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),

@@ -17,6 +17,7 @@ from sagalog_cli.screen import printable
 
 if TYPE_CHECKING:
     from sagalog.worker import Tally  # a listing need not pay for workers
+    from sagalog_command import Verdict  # nor for command lines
     from sagalog_queue import Item  # nor for the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
@@ -120,6 +121,17 @@ def rebuilt(of: RebuildReport) -> dict[str, Any]:
 def verified(of: VerifyReport) -> dict[str, Any]:
     """`ok`, and every field of `VerifyReport`."""
     return {"ok": of.ok, **msgspec.to_builtins(of)}
+
+
+def classified(of: Verdict) -> dict[str, Any]:
+    """What `command classify` says: every field of `Verdict`."""
+    return {
+        "class": str(of.class_),
+        "rule": of.rule,
+        "message": of.message,
+        "retry_after_ms": of.retry_after_ms,
+        "fields": dict(of.fields),
+    }
 
 
 def founded(engine: Engine, url: str, made: bool) -> dict[str, Any]:
