@@ -198,7 +198,7 @@ class Queue:
         """
         if type(requeue) is not bool:
             raise InvalidValue(f"requeue: expected True or False, found {shown(requeue)}", path="requeue")
-        check_milliseconds(delay_ms, "delay_ms")
+        check_integer(delay_ms, "delay_ms", 0, TIME_MS_MAX // 2)
         lease = self._lease_of(item)
         if lease is None:
             return False

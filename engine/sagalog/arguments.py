@@ -5,8 +5,9 @@ Rule: a refusal names the argument, and the element inside it. Knows no command,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sized
 from hashlib import sha256
+from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from sagalog.door import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
@@ -77,16 +78,19 @@ def _cleaned(text: str, name: str) -> str:
 
 
 def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
-    """A set of names; None stays None and means every one."""
-    return None if given is None else frozenset(check_name(one, name) for one in listed(given, name))
+    """A set of names, of kinds mostly; None stays None and means every one."""
+    if given is None:
+        return None
+    advice = "use several calls, or name none to mean every one"
+    return frozenset(check_name(one, name) for one in listed(given, name, bounds.KINDS_MAX, advice))
 
 
-def listing(given: str | Sequence[str], name: str, maximum: int) -> tuple[str, ...]:
+def listing(given: str | Iterable[str], name: str, maximum: int) -> tuple[str, ...]:
     """One name or several, in the order given, each once."""
-    several = (given,) if isinstance(given, str) else tuple(listed(given, name))
-    if not 1 <= len(several) <= maximum:
-        raise InvalidValue(f"{name}: expected 1 to {maximum} names, found {len(several)}", path=name)
-    return tuple(dict.fromkeys(check_name(one, name) for one in several))
+    found = [given] if isinstance(given, str) else listed(given, name, maximum, "use several calls")
+    if not found:
+        raise InvalidValue(f"{name}: expected 1 to {maximum} names, found none", path=name)
+    return tuple(dict.fromkeys(check_name(one, name) for one in found))
 
 
 def one_of(value: T, name: str, literal: object) -> T:
@@ -101,16 +105,10 @@ def compensations_of(given: Iterable[Compensation]) -> tuple[Compensation, ...]:
     """Check compensations, each under an id of its own; raises InvalidValue, OverBound."""
     if type(given) is tuple and not given:
         return ()
-    checked = tuple(
-        compensation_of(one, f"compensations[{index}]") for index, one in enumerate(listed(given, "compensations"))
-    )
+    advice = "one may undo several effects"
+    found = listed(given, "compensations", bounds.COMPENSATIONS_MAX, advice)
+    checked = tuple(compensation_of(one, f"compensations[{index}]") for index, one in enumerate(found))
     ids = [one.id for one in checked]
-    if len(checked) > bounds.COMPENSATIONS_MAX:
-        raise OverBound(
-            f"compensations: at most {bounds.COMPENSATIONS_MAX}, found {len(checked)}; one may undo several effects",
-            bound="compensations",
-            maximum=bounds.COMPENSATIONS_MAX,
-        )
     if len(set(ids)) != len(ids):
         twice = sorted({str(id) for id in ids if ids.count(id) > 1})
         raise InvalidValue(
@@ -146,11 +144,29 @@ def policy_of(retry: Retry) -> Retry:
     return retry
 
 
-def listed(given: Iterable[Any], name: str) -> Iterable[Any]:
+def several(given: Iterable[Any], name: str) -> Iterable[Any]:
     """Several values; a lone str would be taken apart into its letters, so it is refused."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidValue(f"{name}: expected a list, found {shown(given)}", path=name)
     return given
+
+
+def listed(given: Iterable[Any], name: str, maximum: int, advice: str) -> list[Any]:
+    """At most `maximum` values, of which no more than one too many is taken: a generator may have no end. [BOUND-1]
+
+    Raises:
+        InvalidValue: no list. OverBound: too many; `advice` says what to do instead.
+    """
+    taken = list(islice(several(given, name), maximum + 1))
+    if len(taken) > maximum:
+        found = f"{len(given):,}" if isinstance(given, Sized) else "more"
+        raise OverBound(f"{name}: at most {maximum:,}, found {found}; {advice}", path=name, bound=name, maximum=maximum)
+    return taken
+
+
+def many_leases(given: Iterable[Any]) -> list[Any]:
+    """Leases to be renewed in one commit."""
+    return listed(given, "leases", bounds.BATCH_COMMANDS_MAX, "renew them in several calls")
 
 
 def optional_text(given: str | None, name: str) -> str | None:

@@ -32,8 +32,8 @@ class Batch:
     """Commands to be carried out in one commit.
 
     `results` holds, after the block, what became of each, in order: a Lease or a Task; for a claim the list of its
-    leases; and, where each stands by itself (`together=False`), perhaps the SagalogError that refused it. There several
-    may stand together, `with batch.group():`, and their place holds a tuple of results or the one refusal.
+    leases; and, where each stands by itself (`together=False`), perhaps the SagalogError that refused it. Several may
+    stand together, `with batch.group():`, and their place holds a tuple of results or the one refusal.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Batch:
         self._desk = desk
         self._actor = actor
         self._entries: list[Entry] = []
+        self._count = 0
         self._is_open = False
         self._is_done = False
         self._group: list[Step] | None = None
@@ -81,16 +82,25 @@ class Batch:
 
     @contextmanager
     def group(self) -> Iterator[None]:
-        """What is recorded within stands or falls together, in a batch whose commands else stand by themselves."""
+        """What is recorded within stands or falls together, in a batch whose commands else stand by themselves.
+
+        Where all commands of the batch stand or fall together anyway, it only gathers results: a tuple in their place.
+        A block that raises leaves nothing of itself in the batch.
+        """
         if self._group is not None:
             raise Rejected("a group holds no other group")
+        self._require_open()
         self._group = []
         try:
             yield
-        finally:
-            group, self._group = self._group, None
+        except BaseException:
+            # Half of it must not be carried out where the caller goes on.
+            self._count -= len(self._group)
+            self._group = None
+            raise
+        group, self._group = self._group, None
         if group:
-            self._append(group)
+            self._entries.append(group)
 
     def create(
         self,
@@ -294,14 +304,11 @@ class Batch:
             raise InvalidValue(f"lease: expected a Lease, found {type(lease).__name__}", path="lease")
         self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task, blobs=blobs))
 
-    def _append(self, entry: Entry) -> None:
-        if not self._is_open:
-            raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
-        if self._together and self._entries and isinstance(self._entries[-1], Asked):
-            raise Rejected("the claim of a batch that is carried out together comes last; or use batch(together=False)")
-        if len(self._entries) >= bounds.BATCH_COMMANDS_MAX:
+    def _append(self, entry: Step | Asked) -> None:
+        self._require_open()
+        if self._count >= bounds.BATCH_COMMANDS_MAX:
             raise OverBound(
-                f"a batch holds at most {bounds.BATCH_COMMANDS_MAX} commands; use several",
+                f"a batch holds at most {bounds.BATCH_COMMANDS_MAX:,} commands, those of groups included; use several",
                 bound="batch_commands",
                 maximum=bounds.BATCH_COMMANDS_MAX,
             )
@@ -311,6 +318,13 @@ class Batch:
             self._group.append(entry)
         else:
             raise Rejected("a claim stands by itself: record it outside the group")
+        self._count += 1
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
+        if self._together and self._entries and isinstance(self._entries[-1], Asked):
+            raise Rejected("the claim of a batch that is carried out together comes last; or use batch(together=False)")
 
     def _leased(self) -> list[Lease]:
         """What its claims and acquisitions have leased, for who has to give it back."""

@@ -11,6 +11,7 @@ import json
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final, NoReturn, TypeGuard
 
 from sagalog.errors import InvalidValue
@@ -123,7 +124,8 @@ def check_tags(value: object) -> dict[str, str]:
         _refuse("tags", "a mapping of str to str", value)
     if len(value) > TAGS_MAX:
         raise InvalidValue(f"tags: expected at most {TAGS_MAX}, found {len(value)}", path="tags")
-    tags = {check_name(name, "tags"): text for name, text in value.items()}
+    # Taken no further than it says: a mapping of another kind may go on without end.
+    tags = {check_name(name, "tags"): text for name, text in islice(value.items(), TAGS_MAX)}
     for name, text in tags.items():
         if not _is_printable(text, 0, NAME_CHARACTERS_MAX):
             place = spell(("tags", name))

@@ -7,7 +7,7 @@ into Tasks, Leases or an error. It decides nothing about tasks itself and knows 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from types import TracebackType
 from typing import Any
 
@@ -152,7 +152,7 @@ class Engine(Leasing):
         """
         batch = self.batch()
         with batch:
-            for index, spec in enumerate(arguments.listed(specs, "specs")):
+            for index, spec in enumerate(arguments.several(specs, "specs")):
                 _create_in(batch, index, spec)
         return [result for result in batch.results if isinstance(result, Task)]
 
@@ -310,12 +310,11 @@ class Engine(Leasing):
         asked = entries[-1]
         if not isinstance(asked, Asked):
             writes = (*units.acquiring(steps), units.writing(steps, together=True))
-            done: list[Any] = answered(self._store.commit(writes)[-1])
-            return done
+            return _gathered(entries, answered(self._store.commit(writes)[-1]))
         upkeep, _ = claim_units(asked)
         settling = units.settling(steps, asked.claim, asked.owner, asked.ttl_ms, asked.request)
         tasks, claimed = answered(self._store.commit((*units.acquiring(steps), upkeep, settling))[-1])
-        return [*tasks, claimed.tasks]
+        return [*_gathered(entries[:-1], tasks), claimed.tasks]
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
         """One commit, a unit for each entry: its Task, the tasks that it claimed, or its refusal."""
@@ -340,6 +339,12 @@ def _units_of(entry: Entry) -> tuple[Unit, ...]:
     if isinstance(entry, Asked):
         return claim_units(entry)
     return (*units.acquiring(steps_of(entry)), units.writing(steps_of(entry)))
+
+
+def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Any]:
+    """The tasks of all commands, those of a group in its place."""
+    left = iter(tasks)
+    return [list(islice(left, len(entry))) if isinstance(entry, list) else next(left) for entry in entries]
 
 
 def _answer_of(entry: Entry, answer: Any) -> Any:

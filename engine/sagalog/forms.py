@@ -36,6 +36,7 @@ from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose,
 from sagalog.ports import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def create(
@@ -70,7 +71,7 @@ def create(
     if run_at_ms is not None:
         check_milliseconds(run_at_ms, "run_at_ms")
     planned = compensations_of(compensations)
-    return c.Create(
+    command = c.Create(
         task=id,
         kind=kind,
         queue=queue,
@@ -88,6 +89,25 @@ def create(
         correlation_id=optional_name(correlation_id, "correlation_id"),
         trace=optional_name(trace, "trace"),
     )
+    if planned:
+        _require_creation_fits(command)
+    return command
+
+
+def _require_creation_fits(command: c.Create) -> None:
+    """[BOUND-4] Many planned undos with large params are within their own bounds, and not within that of an event.
+
+    Without undos the parts never come to as much.
+    """
+    size = len(_encode(command))
+    if size > bounds.EVENT_BYTES_MAX:
+        raise OverBound(
+            f"compensations: with them the task takes {size:,} bytes as JSON and the bound of an event is "
+            f"{bounds.EVENT_BYTES_MAX:,}; keep what is large as inputs or beside the store, and give its name",
+            path="compensations",
+            bound="event_bytes",
+            maximum=bounds.EVENT_BYTES_MAX,
+        )
 
 
 def given_of(command: c.Create) -> set[str]:
@@ -136,7 +156,7 @@ def claim(
     request: str | None,
     suspects: Suspects = "alone",
 ) -> Asked:
-    """What stands behind `Engine.claim`; raises InvalidValue."""
+    """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
         queues=listing(queues, "queues", bounds.QUEUES_MAX),
         purpose=one_of(purpose, "purpose", Purpose),
@@ -145,7 +165,21 @@ def claim(
         affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
         suspects=one_of(suspects, "suspects", Suspects),
     )
+    _require_looks_fit(selected)
     return Asked(selected, check_name(owner, "owner"), ttl(ttl_ms), optional_name(request, "request"))
+
+
+def _require_looks_fit(claim: Claim) -> None:
+    """[BOUND-1] A claim looks for every kind in every queue while nobody else can write."""
+    looks = len(claim.queues) * (1 if claim.kinds is None else len(claim.kinds))
+    if looks > bounds.CLAIM_LOOKS_MAX:
+        raise OverBound(
+            f"kinds: {len(claim.queues)} queues x {len(claim.kinds or ())} kinds are {looks:,}, and the bound of a "
+            f"claim is {bounds.CLAIM_LOOKS_MAX:,}; name fewer queues a claim, or no kinds to mean every one",
+            path="kinds",
+            bound="claim_looks",
+            maximum=bounds.CLAIM_LOOKS_MAX,
+        )
 
 
 def beat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Beat:
@@ -186,13 +220,8 @@ def park(
     number: int = 1,
 ) -> c.Park:
     """The command behind `Lease.park`; raises InvalidValue, OverBound."""
-    ids = (after,) if isinstance(after, str) else tuple(listed(after, "after"))
-    if len(ids) > bounds.AFTER_MAX:
-        raise OverBound(
-            f"after: at most {bounds.AFTER_MAX} tasks, found {len(ids)}; let a task of its own wait for some of them",
-            bound="after",
-            maximum=bounds.AFTER_MAX,
-        )
+    advice = "let a task of its own wait for some of them"
+    ids = [after] if isinstance(after, str) else listed(after, "after", bounds.AFTER_MAX, advice)
     if signal is not None and ids:
         raise InvalidValue("signal: a wait is for a signal or for tasks, not for both; wait twice", path="signal")
     if signal is None and not ids and until_ms is None:
@@ -306,7 +335,9 @@ def quarantine(task: str, reason: str) -> c.Quarantine:
 
 def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
     """The command behind `Engine.note`; raises InvalidValue."""
-    settled = tuple(check_name(id, "settles") for id in listed(settles, "settles"))
+    settled = tuple(
+        check_name(id, "settles") for id in listed(settles, "settles", bounds.COMPENSATIONS_MAX, "use several notes")
+    )
     if len(set(settled)) != len(settled):
         raise InvalidValue(f"settles: expected each compensation once, found {list(settled)}", path="settles")
     return c.Note(task=check_id(task, "id"), text=sentence(text, "text"), settles=settled)

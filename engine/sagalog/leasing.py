@@ -142,7 +142,7 @@ class Leasing(Upkeep, Desk):
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = list(arguments.listed(leases, "leases"))
+        held = arguments.many_leases(leases)
         for one in held:
             if not isinstance(one, Lease):
                 raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")

@@ -21,6 +21,7 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
+from sagalog.sizes import GROWING, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
 
 STORE_FORMAT: Final = 0
@@ -388,8 +389,12 @@ class _Desk:
         envelopes = self._envelopes[task.id]
         for event in events:
             version = task.version + 1
-            envelopes.append(enclose(stream, version, now_ms, event, step.actor, step.cause, step.request))
+            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.request)
+            require_event_fits(envelope)
+            envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)
+        if not GROWING.isdisjoint(map(type, events)):
+            require_fold_fits(task, events)
         self._folds[task.id] = task
         return task
 

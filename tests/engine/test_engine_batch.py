@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -150,6 +151,37 @@ def test_a_batch_has_a_bound(engine: Engine) -> None:
     engine.create("build", id="t")
     refusal = refused(engine, OverBound, run)
     assert (refusal.bound, refusal.maximum) == ("batch_commands", bounds.BATCH_COMMANDS_MAX)
+
+
+def test_a_group_gathers_its_results_where_the_whole_batch_stands_or_falls_together(engine: Engine) -> None:
+    engine.create("build", id="ready", priority=-1)
+    with engine.batch() as batch:
+        batch.create("build", id="a")
+        with batch.group():
+            batch.create("build", id="b")
+            batch.create("build", id="c")
+        with batch.group():
+            pass
+        batch.claim("default", owner="ann", ttl_ms=1_000)
+    first, group, claimed = batch.results
+    assert isinstance(first, Task)
+    assert first.id == "a"
+    assert isinstance(group, tuple)
+    assert [one.id for one in group if isinstance(one, Task)] == ["b", "c"]
+    assert isinstance(claimed, list)
+    assert [lease.task.id for lease in claimed] == ["ready"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_of_a_group_whose_block_raised_nothing_is_carried_out(engine: Engine, together: bool) -> None:
+    with engine.batch(together=together) as batch:
+        batch.create("build", id="a")
+        with suppress(InvalidValue), batch.group():
+            batch.create("build", id="b")
+            batch.create("", id="c")
+        with batch.group():
+            batch.create("build", id="d")
+    assert [task.id for task in engine.find()] == ["a", "d"]
 
 
 def test_what_is_changed_after_it_was_given_is_not_carried_along(engine: Engine) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sagalog import Engine, LeaseLost
+from sagalog import Engine, LeaseLost, Retry
+from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import LeaseExpired
 from sagalog.kernel.values import Seen
 from sagalog.testing import ManualClock
@@ -152,3 +153,19 @@ def test_work_that_was_let_in_stays_in_when_the_clock_steps_back(engine: Engine,
     assert engine.claim("default", owner="ann", ttl_ms=TTL_MS)[0].task.id == "b"
     clock.step(-HOUR_MS)
     assert [lease.task.id for lease in engine.claim("default", owner="ann", ttl_ms=TTL_MS)] == ["a"]
+
+
+def test_no_time_lies_beyond_the_bound_however_far_the_clock_has_gone(engine: Engine, clock: ManualClock) -> None:
+    """[TIME-4]"""
+    clock.step(TIME_MS_MAX - TTL_MS - clock.now_ms())
+    engine.create("build", id="t", retry=Retry(delay_min_ms=HOUR_MS, delay_max_ms=HOUR_MS, undo_attempts_max=9))
+    lease = engine.acquire("t", owner="ann", ttl_ms=HOUR_MS)
+    assert lease.expires_ms == TIME_MS_MAX
+    clock.advance(1)
+    assert lease.heartbeat(2 * HOUR_MS).expires_ms == TIME_MS_MAX
+    assert lease.retry("again").run_at_ms == TIME_MS_MAX
+    engine.create("build", id="u", compensations=[REMOVE])
+    engine.acquire("u", owner="ann", ttl_ms=1).fail("no")
+    undo = engine.acquire("u", owner="ann", ttl_ms=1, purpose="undo")
+    assert undo.compensation_failed("remove", "no", retry_after_ms=TIME_MS_MAX).run_at_ms == TIME_MS_MAX
+    assert engine.verify().ok

@@ -131,7 +131,7 @@ class AsyncEngine(Lifted[Engine]):
 
     async def heartbeat(self, leases: Iterable[AsyncLease], ttl_ms: int | None = None) -> AsyncRenewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
-        held = [lower_lease(one) for one in arguments.listed(leases, "leases")]
+        held = [lower_lease(one) for one in arguments.many_leases(leases)]
         renewal = await self._pool.run(partial(self.plain.heartbeat, held, ttl_ms))
         return AsyncRenewal(tuple(AsyncLease(one, self._pool) for one in renewal.renewed), renewal.lost)
 

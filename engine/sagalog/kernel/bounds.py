@@ -28,6 +28,12 @@ PRIORITY_MIN: Final = -(2**31)
 PRIORITY_MAX: Final = 2**31 - 1
 BUDGET_MAX: Final = 1_000_000
 
+# What one event and one fold may take as JSON. A fold is saved with every write of its task, and what is written past
+# the bound less the reserve ends or settles something: none of that adds more than the reserve holds. [BOUND-4]
+EVENT_BYTES_MAX: Final = 2_097_152
+FOLD_BYTES_MAX: Final = 524_288
+FOLD_BYTES_RESERVE: Final = 32_768
+
 # What one task may hold.
 COMPENSATIONS_MAX: Final = 256
 # A fold holds them all by name and is saved with every write: a thousand steps cost some 20 kB each time.
@@ -47,6 +53,9 @@ STREAM_EVENTS_RESERVE: Final = 600
 BATCH_COMMANDS_MAX: Final = 10_000
 CLAIM_LIMIT_MAX: Final = 1_000
 QUEUES_MAX: Final = 64
+KINDS_MAX: Final = 1_000
+# Queues x kinds: a claim looks for each kind in each queue while it holds the write lock.
+CLAIM_LOOKS_MAX: Final = 4_096
 # [UPKEEP-2] What a claim does for others before its own work: enough to keep up, too little to be felt.
 UPKEEP_LIMIT: Final = 64
 

@@ -15,6 +15,7 @@ from sagalog.kernel.decide.rules import (
     Repeat,
     cancelled_after,
     cut,
+    due_in,
     ended_by,
     existing,
     held,
@@ -79,7 +80,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
             attempt=task.attempt,
             purpose=command.purpose,
             ttl_ms=command.ttl_ms,
-            expires_ms=None if command.ttl_ms is None else now_ms + command.ttl_ms,
+            expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
         ),
     )
 
@@ -100,7 +101,7 @@ def beat(task: TaskFold | None, command: c.Beat, now_ms: int, epoch: int) -> Dec
             state=str(task.state),
         )
     ttl_ms = lease.ttl_ms if command.ttl_ms is None else command.ttl_ms
-    expires_ms = None if ttl_ms is None else now_ms + ttl_ms
+    expires_ms = None if ttl_ms is None else due_in(ttl_ms, now_ms)
     if now_ms >= lease.renewed_ms and not _later(expires_ms, lease.expires_ms):
         if command.progress is None:
             return ()

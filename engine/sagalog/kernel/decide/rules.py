@@ -139,6 +139,11 @@ def next_try_ms(policy: Policy, tries: int, command: c.TryAgain | c.FailCompensa
     delay_ms = backoff_ms(policy, tries, command.jitter)
     if command.retry_after_ms is not None:
         delay_ms = max(delay_ms, command.retry_after_ms + _spread_ms(policy, command.retry_after_ms, command.jitter))
+    return due_in(delay_ms, now_ms)
+
+
+def due_in(delay_ms: int, now_ms: int) -> int:
+    """The time so many milliseconds from now, within the bound of times. [TIME-4]"""
     return min(now_ms + delay_ms, TIME_MS_MAX)
 
 

@@ -1,0 +1,165 @@
+"""What events and folds may take: what is too large is refused unwritten, and every end still fits. [BOUND-4]"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import sagalog
+from sagalog import Compensation, Engine, Failure, Lease, OverBound, Retry, State
+from sagalog.kernel import bounds
+from sagalog.projection import encode_fold
+from sagalog.testing import ManualClock
+from tests.engine.checking import refused
+
+TTL_MS = 1_000
+# Four bytes a character in UTF-8, which is the most.
+WIDE = "\U0001f9f1"
+LASTING = Retry(expiries_max=None, releases_max=None, attempts_max=None, undo_attempts_max=None)
+
+
+def wide(number: int) -> str:
+    """A name of the greatest length and size."""
+    return f"{number:03}" + WIDE * 197
+
+
+@pytest.fixture
+def memory(clock: ManualClock) -> Any:
+    with sagalog.open("memory:", clock=clock) as engine:
+        yield engine
+
+
+def fold_bytes(engine: Engine, id: str = "t") -> int:
+    with engine._store.read() as snapshot:
+        task = snapshot.task(id)
+    assert task is not None
+    return len(encode_fold(task).encode())
+
+
+def test_a_creation_whose_undos_come_to_more_than_an_event_may_take_is_refused_at_the_door(engine: Engine) -> None:
+    large = "x" * (bounds.DETAILS_BYTES_MAX - 2)
+    undos = [Compensation("undo", large, id=str(number)) for number in range(32)]
+    refusal = refused(engine, OverBound, engine.create, "build", compensations=undos)
+    assert (refusal.bound, refusal.maximum, refusal.path) == ("event_bytes", bounds.EVENT_BYTES_MAX, "compensations")
+    with engine.batch() as batch, pytest.raises(OverBound):
+        batch.create("build", compensations=undos)
+    engine.create("build", "y" * 1_000_000, compensations=undos[:16], id="fits")
+    assert engine.verify().ok
+
+
+def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
+    """Only a creation with planned undos can take more than an event may: every other event always fits."""
+    text = "\x01" * bounds.TEXT_CHARACTERS_MAX
+    payload = "x" * (bounds.PAYLOAD_BYTES_MAX - 2)
+    details = "x" * (bounds.DETAILS_BYTES_MAX - 2)
+    error = Failure(wide(0), text, details)
+    undos = [Compensation(wide(n), None, id=wide(n)) for n in range(bounds.COMPENSATIONS_MAX)]
+    tags = {wide(n): WIDE * 200 for n in range(bounds.TAGS_MAX)}
+    inputs = {wide(n): b"" for n in range(bounds.INPUTS_MAX)}
+    names: dict[str, Any] = {name: wide(0) for name in ("queue", "affinity", "key", "correlation_id", "trace")}
+    memory.create("build", payload, id="a", tags=tags, inputs=inputs, waive_compensation=text, parent=wide(0), **names)
+    memory.create("build", id="t", compensations=undos, retry=LASTING)
+    others = [task.id for task in memory.create_many([{"kind": "k", "id": wide(n)} for n in range(bounds.AFTER_MAX)])]
+    lease = memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS)
+    lease.step(wide(1), payload)
+    lease.retry(error)
+    lease = memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS)
+    memory.signal("t", wide(0), payload)
+    memory.cancel("t", text)
+    lease.fail(error)
+    memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS, purpose="undo").give_up(error)
+    memory.note("t", text, [wide(n) for n in range(bounds.COMPENSATIONS_MAX)])
+    memory.create("k", id="p")
+    memory.acquire("p", owner=wide(0), ttl_ms=TTL_MS).park(wide(0), after=others)
+    sizes = [len(one.body.encode()) for one in memory.events(limit=10_000)]
+    assert max(sizes) < bounds.EVENT_BYTES_MAX
+    assert memory.verify().ok
+
+
+@pytest.fixture
+def full(memory: Engine) -> Engine:
+    """A leased task `t` whose fold has no room for another step, with as many undos as there may be."""
+    undos = [Compensation(wide(0), id=wide(number)) for number in range(bounds.COMPENSATIONS_MAX - 1)]
+    memory.create("build", id="t", compensations=undos, retry=LASTING)
+    lease = memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS)
+    names = [*map(wide, range(100)), *(letter * length for length in (180, 100, 50, 20) for letter in "abcd")]
+    for name in names:
+        with suppress(OverBound):
+            lease = lease.step(name)
+    assert bounds.FOLD_BYTES_MAX - bounds.FOLD_BYTES_RESERVE - fold_bytes(memory) < 100
+    return memory
+
+
+def test_a_fold_at_its_bound_takes_nothing_more_that_it_would_keep(full: Engine) -> None:
+    lease = Lease(full.get("t"), full)  # type: ignore[arg-type]
+    name = "n" * 100
+    calls: list[Callable[[], object]] = [
+        lambda: lease.step(name),
+        lambda: lease.put_artifact(name, b""),
+        lambda: lease.register(Compensation("undo", id=name)),
+        lambda: lease.park(wide(999), signal=wide(999)),
+        lambda: full.signal("t", name),
+    ]
+    for call in calls:
+        refusal = refused(full, OverBound, call)
+        assert (refusal.bound, refusal.task) == ("fold_bytes", "t")
+        assert refusal.maximum == bounds.FOLD_BYTES_MAX - bounds.FOLD_BYTES_RESERVE
+    full.note("t", "notes are not kept in the fold")
+    assert full.verify().ok
+
+
+def undone(engine: Engine) -> str:
+    """Undo everything, with some failures in between."""
+    for number in range(3):
+        lease = engine.acquire("t", owner=wide(number), ttl_ms=TTL_MS, purpose="undo")
+        lease.compensation_failed(lease.task.owed[0].id, Failure(wide(2), "again"), run_at_ms=0)
+    lease = engine.acquire("t", owner=wide(1), ttl_ms=TTL_MS, purpose="undo")
+    with engine.batch() as batch:
+        for one in lease.task.owed:
+            batch.compensation_done(lease, one.id)
+    return str(engine.get("t").state)  # type: ignore[union-attr]
+
+
+def noted(engine: Engine) -> str:
+    """Quarantine it, settle everything by a note, and let another take its place."""
+    engine.quarantine("t", "odd")
+    assert engine.note("t", "settled by hand", [one.id for one in engine.get("t").owed]).owed == ()  # type: ignore[union-attr]
+    return str(engine.retry_as_new("t").state)
+
+
+def waived(engine: Engine) -> str:
+    engine.cancel("t", now=True)
+    with engine.batch() as batch:
+        for one in engine.get("t").owed:  # type: ignore[union-attr]
+            batch.waive("t", one.id, "not needed")
+    return str(engine.get("t").state)  # type: ignore[union-attr]
+
+
+ENDS: dict[str, tuple[Callable[[Engine, Lease], object], Callable[[Engine], str]]] = {
+    State.COMPLETED: (lambda _, lease: lease.complete({"ok": True}), lambda engine: str(engine.get("t").state)),  # type: ignore[union-attr]
+    State.COMPENSATED: (lambda _, lease: lease.fail(Failure(wide(3), "no"), [Compensation("last", id="x")]), undone),
+    State.CANCELLED: (lambda _, lease: lease.release(), waived),
+    State.PENDING: (lambda engine, _: engine.recover(), noted),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_ends_or_settles_fits_where_nothing_else_does(full: Engine, clock: ManualClock, end: str) -> None:
+    """Leases come and go, and every undo is settled by itself: all of that fits in the reserve."""
+    lease = Lease(full.get("t"), full)  # type: ignore[arg-type]
+    for number in range(5):
+        clock.advance(1)
+        lease.heartbeat(progress="p" * 100).retry(Failure(wide(number), "again"), run_at_ms=0)
+        lease = full.acquire("t", owner=wide(number), ttl_ms=TTL_MS)
+        clock.advance(2 * TTL_MS)
+        full.recover()
+        lease = full.acquire("t", owner=wide(number), ttl_ms=TTL_MS)
+    finish, settle = ENDS[end]
+    finish(full, lease)
+    state = settle(full)
+    assert state == (end if end != State.CANCELLED else State.COMPENSATED)
+    assert fold_bytes(full) < bounds.FOLD_BYTES_MAX
+    assert full.verify().ok
