@@ -42,10 +42,10 @@ def require_event_fits(envelope: Envelope) -> None:
 def require_fold_fits(task: TaskFold, events: Sequence[e.Recordable]) -> None:
     """Refuse `events` that leave less than the reserve of the fold free; raises OverBound.
 
-    A signal that a wait stands for ends something, and makes nothing larger: it always fits. A failure may bring undos
-    into half of the reserve, since a worker that is refused it can hardly end its task otherwise.
+    A signal that a wait stands for, and a wait that a cancel ends at once, make nothing larger: they always fit. A
+    failure may bring undos into half of the reserve, since its worker can hardly end the task otherwise.
     """
-    if isinstance(events[0], e.Signalled) and len(events) > 1:
+    if len(events) > 1 and (isinstance(events[0], e.Signalled) or isinstance(events[-1], e.Cancelled)):
         return
     size = len(encode_fold(task).encode())
     reserve = FOLD_BYTES_RESERVE // 2 if any(isinstance(event, e.Failed) for event in events) else FOLD_BYTES_RESERVE
