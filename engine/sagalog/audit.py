@@ -13,10 +13,10 @@ import msgspec
 
 from sagalog.codec import Envelope, decode, digest_of
 from sagalog.errors import SagalogError
-from sagalog.kernel.events import ArtifactPut, Created, Recordable
+from sagalog.kernel.events import ArtifactPut, CompensationRegistered, Created, Recordable, StepCompleted
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Inherited, KeptStep, State
 from sagalog.ports import FIRST_TAG, Snapshot, Store, StreamHead, Tag
 from sagalog.projection import awaited, columns, gates_at_any_time, refold_store
 
@@ -24,7 +24,17 @@ from sagalog.projection import awaited, columns, gates_at_any_time, refold_store
 _SLICE: Final = 500
 
 FaultCode = Literal[
-    "blob", "digest", "gap", "unreadable", "damaged", "projection", "positions", "file", "unfounded", "checkpoint"
+    "blob",
+    "digest",
+    "gap",
+    "unreadable",
+    "damaged",
+    "projection",
+    "positions",
+    "file",
+    "unfounded",
+    "checkpoint",
+    "reference",
 ]
 
 
@@ -133,6 +143,7 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
             event = decode(envelope)
             task = evolve(task, event, envelope.version, envelope.at_ms)
             faults += _verify_blobs(snapshot, envelope, event)
+            faults += _verify_references(snapshot, envelope, event)
         except SagalogError as error:
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
             return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
@@ -154,6 +165,39 @@ def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> 
             text = f"the bytes that it names by {digest} are {found}"
             faults.append(Fault("blob", envelope.stream, envelope.version, text))
     return faults
+
+
+def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+    """[COMP-7] [STEP-1] What a successor inherits and keeps stands where its creation says."""
+    if not isinstance(event, Created):
+        return []
+    undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
+    steps = [one for one in event.steps if not _holds_step(snapshot, one)]
+    absent = [f"the undo {one.id!r} is not at task/{one.task}@{one.version}" for one in undos]
+    absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
+    return [Fault("reference", envelope.stream, envelope.version, text) for text in absent]
+
+
+def _holds_undo(snapshot: Snapshot, one: Inherited) -> bool:
+    event = _event_at(snapshot, one.task, one.version)
+    if isinstance(event, Created):
+        planned = event.compensations[one.index : one.index + 1] if one.index >= 0 else ()
+        return [(undo.id, undo.kind) for undo in planned] == [(one.id, one.kind)]
+    return isinstance(event, CompensationRegistered) and (event.id, event.kind) == (one.id, one.kind)
+
+
+def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
+    event = _event_at(snapshot, one.task, one.version)
+    return isinstance(event, StepCompleted) and (event.name, event.compensation) == (one.name, one.compensation)
+
+
+def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:
+    """An event by name; None where there is none that can be read."""
+    found = snapshot.history(f"task/{task}", version - 1, 1)
+    try:
+        return decode(found[0]) if found else None
+    except SagalogError:
+        return None
 
 
 def _verify_envelope(place: int, envelope: Envelope) -> list[Fault]:

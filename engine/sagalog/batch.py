@@ -20,7 +20,7 @@ from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects
 from sagalog.ports import Blob
-from sagalog.task import Desk, Lease, Task
+from sagalog.task import Desk, Lease, Task, undoer
 from sagalog.units import Step
 
 # What a batch records: a command, a claim, or commands that stand or fall together.
@@ -208,9 +208,9 @@ class Batch:
         """Record a compensation."""
         self._hold(lease, forms.register, compensation)
 
-    def step(self, lease: Lease, name: str, result: Any = None) -> None:
-        """Record the result of a step."""
-        self._hold(lease, forms.complete_step, name, result)
+    def step(self, lease: Lease, name: str, result: Any = None, compensation: str | Compensation | None = None) -> None:
+        """Record the result of a step, and which undo on record is its."""
+        self._hold(lease, forms.complete_step, name, result, compensation)
 
     def put_artifact(self, lease: Lease, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Record an artifact."""
@@ -247,7 +247,7 @@ class Batch:
 
     def complete(self, lease: Lease, result: Any = None) -> None:
         """Record a completion."""
-        self._hold(lease, forms.complete, result)
+        self._hold(lease, forms.complete, result, undoer(_lease(lease), self._desk))
 
     def fail(
         self,
@@ -300,8 +300,7 @@ class Batch:
         )
 
     def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any, blobs: tuple[Blob, ...] = ()) -> None:
-        if not isinstance(lease, Lease):
-            raise InvalidValue(f"lease: expected a Lease, found {type(lease).__name__}", path="lease")
+        _lease(lease)
         self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task, blobs=blobs))
 
     def _append(self, entry: Step | Asked) -> None:
@@ -355,6 +354,12 @@ class Batch:
             return Lease(task, self._desk)
         lives = isinstance(command, c.Held) and task.lease is not None and task.lease.fence == command.fence
         return Lease(task, self._desk) if lives else task
+
+
+def _lease(given: object) -> Lease:
+    if not isinstance(given, Lease):
+        raise InvalidValue(f"lease: expected a Lease, found {type(given).__name__}", path="lease")
+    return given
 
 
 def steps_of(entry: Entry) -> list[Step]:

@@ -120,6 +120,7 @@ def given_of(command: c.Create) -> set[str]:
         "inputs": (),
         "to": State.PENDING,
         "inherited": (),
+        "steps": (),
     }
     names = set(command.__struct_fields__) - {"task"}
     return {name for name in names if getattr(command, name) != left_out.get(name)}
@@ -193,9 +194,23 @@ def register(task: str, fence: int, compensation: Compensation) -> c.Register:
     return c.Register(task=task, fence=fence, compensation=compensation_of(compensation, "compensation"))
 
 
-def complete_step(task: str, fence: int, name: str, result: object) -> c.CompleteStep:
+def complete_step(
+    task: str, fence: int, name: str, result: object, compensation: str | Compensation | None = None
+) -> c.CompleteStep:
     """The command behind `Lease.step`; raises InvalidValue."""
-    return c.CompleteStep(task=task, fence=fence, name=check_name(name, "name"), result=check_json(result, "result"))
+    return c.CompleteStep(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        result=check_json(result, "result"),
+        compensation=_undo_id(compensation),
+    )
+
+
+def _undo_id(compensation: str | Compensation | None) -> str | None:
+    if isinstance(compensation, Compensation):
+        return compensation_of(compensation, "compensation").id
+    return optional_name(compensation, "compensation")
 
 
 def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str) -> c.PutArtifact:
@@ -263,9 +278,9 @@ def try_again(
     )
 
 
-def complete(task: str, fence: int, result: object) -> c.Complete:
-    """The command behind `Lease.complete`; raises InvalidValue."""
-    return c.Complete(task=task, fence=fence, result=check_json(result, "result"))
+def complete(task: str, fence: int, result: object, undoer: str | None = None) -> c.Complete:
+    """The command behind `Lease.complete`; `undoer` was drawn. Raises InvalidValue."""
+    return c.Complete(task=task, fence=fence, result=check_json(result, "result"), undoer=undoer)
 
 
 def fail(

@@ -147,14 +147,16 @@ class Reading:
     def step_result(self, id: str, name: str) -> Any:
         """The recorded result of a step; raises NotFound. [STEP-1]"""
         with self._store.read() as snapshot:
-            known = _existing(snapshot, id).steps
+            task = _existing(snapshot, id)
+            known = task.steps
             if name not in known:
                 raise NotFound(
                     f"task {id!r} has no step {shown(name)} on record; it has: {list(known) or 'none'}",
                     task=id,
                     step=name,
                 )
-            event = decode(snapshot.recorded(id, known[name].version))
+            source = task.stream_of(known[name].source)
+            event = decode(snapshot.recorded(source, known[name].version))
             assert isinstance(event, StepCompleted)
             return event.result
 
@@ -269,7 +271,7 @@ def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:
 
 
 def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
-    return picture(task, lambda version: decode(snapshot.recorded(task.id, version)))
+    return picture(task, lambda version, source=None: decode(snapshot.recorded(source or task.id, version)))
 
 
 def _pictures(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:

@@ -85,7 +85,7 @@ def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Conte
 def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Contents:
     one = command.compensation
     if isinstance(event, e.Created):
-        event = event.compensation(task.compensations[one.id or ""].index)
+        event = event.compensations[task.compensations[one.id or ""].index]
     return {"kind": one.kind, "params": one.params}, {"kind": event.kind, "params": event.params}
 
 
@@ -98,6 +98,13 @@ def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> C
         given["kinds"] = sorted(command.kinds)
         found["kinds"] = given["kinds"] if leased <= command.kinds else sorted(leased)
     return given, found
+
+
+def _step_contents(command: c.CompleteStep, event: e.StepCompleted, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"result": command.result}
+    if command.compensation is not None:
+        given["compensation"] = command.compensation
+    return given, {"result": event.result, "compensation": event.compensation}
 
 
 def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
@@ -184,7 +191,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.Create: _created_contents,
     c.Acquire: _acquired_contents,
     c.Register: _registered_contents,
-    c.CompleteStep: _fields(("result", "result")),
+    c.CompleteStep: _step_contents,
     c.PutArtifact: _fields(("digest", "digest"), ("media_type", "media_type")),
     c.Park: _parked_contents,
     c.Release: _released_contents,

@@ -6,7 +6,7 @@ of it works as well as the newest, since verbs use the fence only. [FENCE-2] Kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import msgspec
 from sagalog import arguments, forms
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.state import TaskFold, Waiting
+from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
 from sagalog.kernel.values import (
     Budget,
     Compensation,
@@ -31,7 +31,7 @@ from sagalog.ports import Blob
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
-    """One undo of a task and where it stands: planned, owed, done, waived or noted."""
+    """One undo of a task and where it stands: planned, owed, done, waived, noted, or void as its task has completed."""
 
     id: str
     kind: str
@@ -63,10 +63,13 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     code           why it failed or was quarantined, as a slug; `reason` the sentence of who cancelled or quarantined it
     error          of the last failure, while the task has not completed
     payload        plain JSON; treat it as read-only, other pictures of the task may share it
-    outcome        what the forward work had come to, once it is over without success
-    successor      the task that has taken its place, by `retry_as_new`; that one names it as its `predecessor`
+    outcome        what the forward work had come to, once it is over without success; "completed" of a task that only
+                   undoes what a completed one has left
+    successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
+                   it as its `predecessor`
     inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
-    steps          names of the steps on record, in order; `Engine.step_result` reads one
+    steps          names of the steps on record, those that were kept from a predecessor first; `Engine.step_result`
+                   reads one
     artifacts      names of what it has made; `Engine.artifact` reads one
     waits          how many waits of each name are over; `waiting` the one that it is parked for, if any
     signals        names of the signals that no wait has taken yet, oldest first
@@ -124,7 +127,12 @@ class Task(msgspec.Struct, frozen=True, gc=False):
         return self.state not in (State.PENDING, State.RUNNING, State.COMPENSATING)
 
 
-Read = Callable[[int], e.Recordable]
+class Read(Protocol):
+    """Gives the event of a version: of the task's own stream, or of that of another task, its predecessor."""
+
+    def __call__(self, version: int, source: str | None = None) -> e.Recordable:
+        """Raises Corrupt where it cannot be read."""
+        ...
 
 
 def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
@@ -204,23 +212,32 @@ def _created(read: Read) -> e.Created:
 def _compensations(
     task: TaskFold, read: Read, known: Task | None, created: e.Created | None
 ) -> tuple[TaskCompensation, ...]:
-    """The undos of a task. `created` holds all that were planned, so it is read once for them all, if at all."""
+    """The undos of a task. A `created` holds all that were planned, so it is read once for them all, if at all."""
     seen = {} if known is None else {one.id: one for one in known.compensations}
+    plans = {} if created is None else {0: created}
     found = []
     for id, record in task.compensations.items():
         one = seen.get(id)
         if one is not None:
             found.append(TaskCompensation(id, one.kind, one.params, one.reason, record.status))
             continue
-        if record.version == 1:
-            created = created or _created(read)
-            source: Compensation | e.CompensationRegistered = created.compensation(record.index)
-        else:
-            registered = read(record.version)
-            assert isinstance(registered, e.CompensationRegistered)
-            source = registered
+        source = _undo_at(task, record, read, plans)
         found.append(TaskCompensation(id, record.kind, source.params, source.reason, record.status))
     return tuple(found)
+
+
+def _undo_at(
+    task: TaskFold, record: CompensationRecord, read: Read, plans: dict[int, e.Created]
+) -> Compensation | e.CompensationRegistered:
+    """Where the params of an undo stand: in a plan, which is read once a stream, or where it was registered."""
+    if record.index >= 0 and record.source in plans:
+        return plans[record.source].compensations[record.index]
+    event = read(record.version, task.stream_of(record.source) if record.source else None)
+    if isinstance(event, e.Created):
+        plans[record.source] = event
+        return event.compensations[record.index]
+    assert isinstance(event, e.CompensationRegistered)
+    return event
 
 
 class Desk(Protocol):
@@ -233,6 +250,15 @@ class Desk(Protocol):
     def jitter(self) -> float:
         """A number in [0, 1) for a backoff."""
         ...
+
+    def draw_id(self) -> str:
+        """A new id, for a task that a verb may create."""
+        ...
+
+
+def undoer(lease: Lease, desk: Desk) -> str | None:
+    """An id for the task that undoes what completing leaves; only a successor can leave anything. [COMP-7]"""
+    return None if lease.task.predecessor is None else desk.draw_id()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,14 +332,22 @@ class Lease:
         task = self._desk.settle(forms.register(self.task.id, self.fence, compensation), self)
         return self._now(task)
 
-    def step(self, name: str, result: Any = None) -> Lease:
+    def step(self, name: str, result: Any = None, compensation: str | Compensation | None = None) -> Lease:
         """Put the result of a named step on record, once for this attempt and all later ones. [STEP-1]
 
+        Args:
+            name: the step's own within its task.
+            result: what later attempts get instead of carrying it out again.
+            compensation: its undo, or the id of that, which is on record already. A successor that keeps the step owns
+                the undo with it. [COMP-7]
+
         Raises:
-            Conflict: the step is on record with another result.
+            Conflict: the step is on record with another result or another undo.
+            NotFound: the undo is not on record: `register` it before the step's effect.
             OverBound: too many steps.
         """
-        return self._now(self._desk.settle(forms.complete_step(self.task.id, self.fence, name, result), self))
+        command = forms.complete_step(self.task.id, self.fence, name, result, compensation)
+        return self._now(self._desk.settle(command, self))
 
     def put_artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> Lease:
         """Keep something that the work has made, byte for byte; a later lease may put another under the name. [BLOB-1]
@@ -371,8 +405,12 @@ class Lease:
         return self._desk.settle(command, self)
 
     def complete(self, result: Any = None) -> Task:
-        """The work is done."""
-        return self._desk.settle(forms.complete(self.task.id, self.fence, result), self)
+        """The work is done, and what is owed is void: it will never be undone. [COMP-6]
+
+        Of a successor: an undo that it inherited, and that is neither planned, nor named by a step, nor registered by
+        this task too, goes to a task that only undoes; `Task.successor` names that. [COMP-7]
+        """
+        return self._desk.settle(forms.complete(self.task.id, self.fence, result, undoer(self, self._desk)), self)
 
     def fail(
         self,

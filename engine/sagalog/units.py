@@ -15,10 +15,9 @@ from sagalog.codec import Envelope, decode, enclose
 from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed
+from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed, undo_left
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
 from sagalog.sizes import GROWING, require_event_fits, require_fold_fits
@@ -71,10 +70,11 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
 def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
     """The tasks that these may write, or whose end must not come unseen."""
     ids = [step.command.task for step in steps]
-    if len(ids) == 1 and not isinstance(steps[0].command, c.Park | c.RetryAsNew):
+    if len(ids) == 1 and not isinstance(steps[0].command, c.Park | c.RetryAsNew | c.Complete):
         return (ids[0],)
     ids += [id for step in steps if isinstance(step.command, c.Park) for id in step.command.after]
     ids += [step.command.successor for step in steps if isinstance(step.command, c.RetryAsNew)]
+    ids += [step.command.undoer for step in steps if isinstance(step.command, c.Complete) and step.command.undoer]
     return tuple(dict.fromkeys(ids))
 
 
@@ -229,16 +229,18 @@ class _Desk:
         if isinstance(command, c.Park) and command.after and not isinstance(decision, Repeat):
             # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
             decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
-        if isinstance(command, c.Fail) and task is not None:
-            self._compare_registered(task, command.compensations)
+        if isinstance(command, c.Fail | c.Register) and task is not None:
+            self._compare_registered(task, command)
         if isinstance(command, c.RetryAsNew) and task is not None:
             return self._succeed(task, decision, step, command.successor)
         if isinstance(decision, Repeat):
             assert task is not None
-            compare(command, self._read(task.id, decision.version), task)
+            compare(command, self._read(decision.task or task.id, decision.version), task)
         elif decision:
-            task = self._take(task or TaskFold(command.task), decision, step)
+            before, task = task, self._take(task or TaskFold(command.task), decision, step)
             self._blobs += step.blobs
+            if isinstance(command, c.Complete) and before is not None and (left := before.left()):
+                self._hand_over(task, left, step, command.undoer or "")
         assert task is not None
         return self._picture(task, step.known)
 
@@ -291,12 +293,19 @@ class _Desk:
         """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
         if isinstance(decision, Repeat):
             return self._successor_at(task, decision.version)
-        created = self._read(task.id, 1)
-        assert isinstance(created, e.Created)
-        owed = tuple(self._compensation(task, id) for id in task.owed())
         version = self._take(task, decision, step).version
-        create = succeed(task, created, owed, successor)
+        create = succeed(task, self._created(task.id), successor)
         return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.request))
+
+    def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:
+        """[COMP-7] The task that undoes what a completed one has left, in the same commit."""
+        create = undo_left(task, self._created(task.id), left, undoer)
+        self.decide(Step(create, step.actor, f"task/{task.id}@{task.version}"))
+
+    def _created(self, id: str) -> e.Created:
+        created = self._read(id, 1)
+        assert isinstance(created, e.Created)
+        return created
 
     def _successor_at(self, task: TaskFold, version: int) -> Task:
         """The successor that a note names, as it is now. [REPEAT-7]"""
@@ -306,14 +315,6 @@ class _Desk:
         successor = self._peek(id)
         assert successor is not None
         return self._picture(successor, None)
-
-    def _compensation(self, task: TaskFold, id: str) -> Compensation:
-        """A compensation of a task as it stands in the log."""
-        record = task.compensations[id]
-        event = self._read(task.id, record.version)
-        source = event.compensation(record.index) if isinstance(event, e.Created) else event
-        assert isinstance(source, Compensation | e.CompensationRegistered)
-        return Compensation(record.kind, source.params, source.reason, id)
 
     def tend(self, command: c.Tend, loaded: TaskFold | None) -> Tended | None:
         """Do what is due on one task; None if nothing was."""
@@ -399,7 +400,7 @@ class _Desk:
         return task
 
     def _picture(self, task: TaskFold, known: Task | None) -> Task:
-        return picture(task, lambda version: self._read(task.id, version), known)
+        return picture(task, lambda version, source=None: self._read(source or task.id, version), known)
 
     def _read(self, id: str, version: int) -> e.Recordable:
         """An event on record, or one that this unit is about to append: always from its bytes, as it will be stored."""
@@ -438,13 +439,13 @@ class _Desk:
             return self._successor_at(task, first.version)
         return self._picture(task, None)
 
-    def _compare_registered(self, task: TaskFold, brought: Iterable[Compensation]) -> None:
+    def _compare_registered(self, task: TaskFold, asked: c.Fail | c.Register) -> None:
         """[REPEAT-3] A compensation that is on record under the same id must be the same one."""
-        for one in brought:
+        for one in asked.compensations if isinstance(asked, c.Fail) else (asked.compensation,):
             record = task.compensations.get(one.id or "")
             if record is not None:
                 command = c.Register(task=task.id, fence=0, compensation=one)
-                compare(command, self._read(task.id, record.version), task)
+                compare(command, self._read(task.stream_of(record.source), record.version), task)
 
 
 def _may_take(claim: Claim, selected: Sequence[TaskFold]) -> bool:

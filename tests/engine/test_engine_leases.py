@@ -206,7 +206,7 @@ def test_failing_brings_its_compensations_in_the_same_commit(engine: Engine) -> 
 
 def test_completing_leaves_what_was_registered_for_ever_undone(engine: Engine, clock: ManualClock) -> None:
     task = leased(engine).register(REMOVE).complete()
-    assert (task.state, [one.status for one in task.compensations]) == ("completed", ["owed"])
+    assert (task.state, [one.status for one in task.compensations]) == ("completed", ["void"])
     clock.advance(10 * TTL_MS)
     assert unchanged(engine, engine.claim, "default", owner="bob", ttl_ms=1, purpose="undo") == []
     assert unchanged(engine, engine.recover, unknown_kinds=["remove"]) == []

@@ -16,22 +16,23 @@ import msgspec
 from sagalog.codec import SCHEMAS
 from sagalog.kernel import events as e
 from sagalog.kernel import state
-from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Seen
+from sagalog.kernel.values import Compensation, Failure, Inherited, Input, KeptStep, LeaseRecord, Policy, Seen
 
 # What stands inside events.
-VALUES: tuple[type[msgspec.Struct], ...] = (Compensation, Failure, Input, Seen)
+VALUES: tuple[type[msgspec.Struct], ...] = (Compensation, Failure, Inherited, Input, KeptStep, Seen)
 SAVED: tuple[type[msgspec.Struct], ...] = (
     state.TaskFold,
     state.CompensationRecord,
     state.EndedLease,
     state.Recording,
+    state.StepRecord,
     state.KeptSignal,
     state.EndedWaits,
     state.Waiting,
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "870bb3fa7cd1eb4c1349cc9f23630233831ffe3865996029c2fa77263c040f17")
+PINNED = (4, "3a316d0334ea437feb009113da477c7b8c751e8823d02b83637b4a0be5272edb")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -10,13 +10,15 @@ import pytest
 from sagalog import Compensation, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Inherited, KeptStep, State
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from tests.conftest import OpenEngine
 
 Log = list[Recorded]
 WAITS = "task/waits"
+KEPT = "task/kept"
+SECOND = Inherited("second", "close", "left", 1, 1)
 
 
 @pytest.fixture
@@ -43,7 +45,18 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     engine.quarantine("left", "odd")
     engine.retry_as_new("left")
     waits(engine)
+    kept(engine)
     return engine.events()
+
+
+def kept(engine: Engine) -> None:
+    """The successor of `kept` keeps a step, and leaves an undo over for another task."""
+    engine.create("build", id="kept")
+    lease = engine.acquire("kept", owner="ann", ttl_ms=None).register(Compensation("drop", id="named"))
+    lease.step("one", None, "named").register(Compensation("drop", id="over"))
+    engine.quarantine("kept", "odd")
+    heir = engine.retry_as_new("kept")
+    engine.acquire(heir.id, owner="ann", ttl_ms=None).step("two").complete()
 
 
 def waits(engine: Engine) -> None:
@@ -110,17 +123,30 @@ def with_fence(log: Log, fence: int, nth: int) -> Log:
     return again(log, leased, version_of(log, e.Leased, nth=nth))
 
 
-def heir_of(log: Log) -> str:
-    """The id of the one successor in the log."""
-    [id] = [one.event.successor for one in log if isinstance(one.event, e.Noted) and one.event.successor]
+def heir_of(log: Log, stream: str = "task/left") -> str:
+    """The id of the task's successor."""
+    notes = [one.event for one in log if one.stream == stream and isinstance(one.event, e.Noted)]
+    [id] = [note.successor for note in notes if note.successor is not None]
     return id
 
 
-def heir(log: Log, **changed: object) -> Log:
+def heir(log: Log, of: str = "task/left", **changed: object) -> Log:
     """The log with another creation of the successor."""
-    stream = f"task/{heir_of(log)}"
-    [created] = [one.event for one in log if one.stream == stream]
+    stream = f"task/{heir_of(log, of)}"
+    created = next(one.event for one in log if one.stream == stream)
     return again(log, msgspec.structs.replace(created, **changed), 1, stream)
+
+
+def keeper(log: Log) -> str:
+    """The stream of the successor that keeps a step."""
+    return f"task/{heir_of(log, KEPT)}"
+
+
+def completed(log: Log, **changed: object) -> Log:
+    """The log with another completion of that one."""
+    version = version_of(log, e.Completed, keeper(log))
+    [found] = [one.event for one in log if (one.stream, one.version) == (keeper(log), version)]
+    return again(log, msgspec.structs.replace(found, **changed), version, keeper(log))
 
 
 def put(log: Log, **changed: object) -> Log:
@@ -162,6 +188,9 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: added(log, e.Noted("twice", settles=("third",))),
         lambda log: added(log, e.CompensationRegistered("second", "close", 3)),
         lambda log: again(log, e.Quarantined("operator", fence=1), 3, "task/looked at"),
+        lambda log: completed(log, left=()),
+        lambda log: completed(log, left=("named", "over")),
+        lambda log: without(log, version_of(log, e.Noted, keeper(log)), stream=keeper(log)),
     ],
     "in_reverse": [
         lambda log: again(
@@ -177,9 +206,18 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, predecessor="undone"),
         lambda log: heir(log, inherited=()),
         lambda log: added(log, e.Noted("once more", (), heir_of(log)), "task/left"),
+        lambda log: heir(log, keeper(log), outcome="failed"),
+    ],
+    "inheritance": [
+        lambda log: heir(log, KEPT, steps=()),
+        lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 3, "named"),)),
+        lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
+        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),
+        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2), SECOND)),
     ],
     "steps": [
         lambda log: again(log, e.StepCompleted("first", 2), version_of(log, e.StepCompleted, WAITS, 1), WAITS),
+        lambda log: again(log, e.StepCompleted("one", 1), version_of(log, e.StepCompleted, keeper(log)), keeper(log)),
     ],
     "waits": [
         lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),

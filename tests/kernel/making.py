@@ -12,7 +12,7 @@ import msgspec
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import Budget, Compensation, Failure, Policy, Purpose, Retry, Seen
+from sagalog.kernel.values import Budget, Compensation, Failure, Inherited, Policy, Purpose, Retry, Seen
 
 TTL_MS = 100
 ERROR = Failure("broken", "it broke")
@@ -75,6 +75,12 @@ def registered(compensation: Compensation = UNDO, fence: int = 1) -> e.Compensat
     return e.CompensationRegistered(compensation.id, compensation.kind, fence, compensation.params, compensation.reason)
 
 
+def inherited(compensation: Compensation = UNDO, index: int = -1, version: int = 3, task: str = "t0") -> Inherited:
+    """The reference by which a successor inherits this undo of its predecessor `t0`."""
+    assert compensation.id is not None
+    return Inherited(compensation.id, compensation.kind, task, version, index)
+
+
 def try_again(
     fence: int = 1,
     budget: Budget = "attempt",
@@ -94,8 +100,10 @@ def try_again(
     )
 
 
-def complete_step(name: str = "s1", fence: int = 1, result: Any = None) -> c.CompleteStep:
-    return c.CompleteStep(task="t", fence=fence, name=name, result=result)
+def complete_step(
+    name: str = "s1", fence: int = 1, result: Any = None, compensation: str | None = None
+) -> c.CompleteStep:
+    return c.CompleteStep(task="t", fence=fence, name=name, result=result, compensation=compensation)
 
 
 def put_artifact(name: str = "log", fence: int = 1, digest: str = "ab" * 32) -> c.PutArtifact:
@@ -124,8 +132,8 @@ def give_up(fence: int = 1, error: Failure = ERROR) -> c.GiveUp:
     return c.GiveUp(task="t", fence=fence, error=error)
 
 
-def complete(fence: int = 1, result: Any = None) -> c.Complete:
-    return c.Complete(task="t", fence=fence, result=result)
+def complete(fence: int = 1, result: Any = None, undoer: str | None = None) -> c.Complete:
+    return c.Complete(task="t", fence=fence, result=result, undoer=undoer)
 
 
 def fail(*compensations: Compensation, fence: int = 1, waiver: str | None = None, error: Failure = ERROR) -> c.Fail:

@@ -125,7 +125,7 @@ def search(
 def canonical(world: World) -> Key:
     """What the future of a world depends on, and nothing else."""
     task, now_ms = world.task, world.now_ms
-    statuses = tuple((id, record.status) for id, record in task.compensations.items())
+    statuses = tuple((id, record.status, record.is_inherited) for id, record in task.compensations.items())
     if task.is_terminal:
         return (task.state, task.code, task.outcome, statuses, task.successor_version > 0)
     lease = task.lease
@@ -152,7 +152,7 @@ def canonical(world: World) -> Key:
         frozenset((name, one.count) for name, one in task.waits.items()),
         len(task.signals),
     )
-    common = (*common, wait, len(task.steps))
+    common = (*common, wait, frozenset((name, step.compensation) for name, step in task.steps.items()))
     counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
     return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver)
 
@@ -225,7 +225,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
         ("retry", make.try_again(fence)),
         ("retry a transient", make.try_again(fence, "transient")),
         ("retry for quota", make.try_again(fence, "quota")),
-        ("complete", make.complete(fence)),
+        ("complete", make.complete(fence, undoer="t9")),
         ("give up", make.give_up(fence)),
         ("fail", make.fail(fence=fence)),
         ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),
@@ -241,6 +241,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
 def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[str, c.Held]:
     return {
         "step": make.complete_step("s1", fence),
+        "step of u2": make.complete_step("s2", fence, compensation="u2"),
         "artifact": make.put_artifact("log", fence),
         "approval": make.park("approval", fence, signal="go"),
         "second approval": make.park("approval", fence, signal="go", number=2),
@@ -268,6 +269,8 @@ def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
         if isinstance(event, Leased) and event.fence // FENCE_EPOCH != world.epoch:
             raise Finding("fence_of_another_epoch", (event, world.epoch))
     _check_agreement(task, witness)
+    if task.state is State.COMPLETED and task.owed():
+        raise Finding("left_to_nobody", (decision, task.owed()))
     if witness.undoing and not witness.ended and not witness.owed:
         raise Finding("undoing_of_nothing", decision)
     begun = task.lease is not None and (world.task.lease is None or isinstance(decision[0], Heartbeat))

@@ -10,8 +10,17 @@ import pytest
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, fold
-from sagalog.kernel.state import CompensationRecord, EndedLease, EndedWaits, KeptSignal, Recording, TaskFold, Waiting
-from sagalog.kernel.values import Budget, Compensation, LeaseRecord, State
+from sagalog.kernel.state import (
+    CompensationRecord,
+    EndedLease,
+    EndedWaits,
+    KeptSignal,
+    Recording,
+    StepRecord,
+    TaskFold,
+    Waiting,
+)
+from sagalog.kernel.values import Budget, Compensation, KeptStep, LeaseRecord, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -25,6 +34,7 @@ from tests.kernel.making import (
     create,
     fail,
     finish,
+    inherited,
     leased,
     policy,
     quarantine,
@@ -56,6 +66,11 @@ LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "q
 def folded(story: Scenario) -> TaskFold:
     assert story.task is not None
     return story.task
+
+
+def heir(to: State = State.PENDING, **changed: Any) -> e.Created:
+    """The creation of a successor of `t0`."""
+    return e.Created("build", "q", 0, 0, policy(), to=to, **{"predecessor": "t0", **changed})
 
 
 def compensations(**changed: CompensationRecord) -> dict[str, CompensationRecord]:
@@ -111,7 +126,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         e.Released(2, 90),
         {"lease": None, "ended": EndedLease(2, "release", 5), "undo_releases": 1, "run_at_ms": 90},
     ),
-    "a step": (RUNNING, e.StepCompleted("s1", 1, {"n": 1}), {"steps": {"s1": Recording(3, 1)}}),
+    "a step": (RUNNING, e.StepCompleted("s1", 1, {"n": 1}), {"steps": {"s1": StepRecord(3, 1)}}),
     "an artifact": (
         UNDOING,
         e.ArtifactPut("log", 2, "ab" * 32, 3, "text/plain"),
@@ -254,7 +269,16 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     "completed": (
         RUNNING,
         e.Completed(1, {"pr": 42}),
-        {"state": State.COMPLETED, "lease": None, "ended": EndedLease(1, "complete", 3), "result_version": 3},
+        {
+            "state": State.COMPLETED,
+            "lease": None,
+            "ended": EndedLease(1, "complete", 3),
+            "result_version": 3,
+            "compensations": compensations(
+                u1=CompensationRecord("remove", 1, 0, "void", 0, 3),
+                u2=CompensationRecord("close", 1, 1, "void", 0, 3),
+            ),
+        },
     ),
     "quarantined": (
         RUNNING,
@@ -378,9 +402,7 @@ def test_a_recorded_time_may_be_earlier_than_the_one_before() -> None:
 def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inherits_and_no_more() -> None:
     """[COMP-7] [RECORD-1]"""
     planned = (Compensation("close", id="u0"), UNDO)
-    event = e.Created(
-        "build", "q", 0, 0, policy(), planned, State.COMPENSATING, planned, inherited=(UNDO,), outcome="cancelled"
-    )
+    event = heir(State.COMPENSATING, compensations=planned, inherited=(inherited(),), outcome="cancelled")
     successor = given(event)
     assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "cancelled")
     assert list(folded(successor).compensations) == ["u1"]
@@ -390,7 +412,7 @@ def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inher
 def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_place_among_what_is_planned() -> None:
     """[COMP-7]"""
     planned = (Compensation("close", id="u0"), UNDO)
-    event = e.Created("build", "q", 0, 0, policy(), compensations=planned, inherited=(UNDO, LATER_UNDO))
+    event = heir(compensations=planned, inherited=(inherited(UNDO, 1, 1), inherited(LATER_UNDO)))
     assert folded(given(event)).owed() == ["u1", "u2"]
     assert folded(given(event).given(acquire())).owed() == ["u0", "u1", "u2"]
 
@@ -398,15 +420,87 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
 @pytest.mark.parametrize(
     "damage",
     [
-        e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, compensations=(UNDO,), outcome="failed"),
-        e.Created("build", "q", 0, 0, policy(), to=State.COMPENSATING, inherited=(UNDO,)),
+        heir(State.COMPENSATING, compensations=(UNDO,), outcome="failed"),
+        heir(State.COMPENSATING, inherited=(inherited(),)),
+        heir(predecessor=None, inherited=(inherited(),)),
+        heir(predecessor=None, steps=(KeptStep("s1", "t0", 4),)),
+        heir(inherited=(inherited(), inherited())),
+        heir(steps=(KeptStep("s1", "t0", 4), KeptStep("s1", "t0", 5))),
+        heir(State.COMPENSATING, inherited=(inherited(),), steps=(KeptStep("s1", "t0", 4),), outcome="failed"),
     ],
-    ids=["inherits nothing", "says no outcome"],
+    ids=[
+        "inherits nothing",
+        "says no outcome",
+        "inherits from nobody",
+        "keeps steps of nobody",
+        "inherits one twice",
+        "keeps a step twice",
+        "only undoes and keeps steps",
+    ],
 )
-def test_a_creation_that_could_not_be_undone_is_a_damaged_log(damage: e.Created) -> None:
-    """[COMP-7]"""
+def test_a_creation_whose_inheritance_cannot_be_is_a_damaged_log(damage: e.Created) -> None:
+    """[COMP-7] [STEP-1]"""
     with pytest.raises(LogDamaged):
         folded(given(damage))
+
+
+HEIR = given(
+    heir(
+        inherited=(inherited(), inherited(LATER_UNDO, 0, 1, "t00")),
+        steps=(KeptStep("s1", "t0", 4, "u1"), KeptStep("s0", "t00", 9)),
+    )
+).given(leased())
+
+
+def test_what_a_successor_inherits_and_keeps_is_found_in_the_streams_of_its_predecessors() -> None:
+    """[COMP-7] [STEP-1]"""
+    task = folded(HEIR)
+    assert task.sources == ("t0", "t00")
+    assert task.compensations == {
+        "u1": CompensationRecord("remove", 3, -1, "owed", source=1),
+        "u2": CompensationRecord("close", 1, 0, "owed", source=2),
+    }
+    assert task.steps == {"s1": StepRecord(4, 0, 1, "u1"), "s0": StepRecord(9, 0, 2)}
+    assert [task.stream_of(number) for number in (0, 1, 2)] == ["t", "t0", "t00"]
+
+
+def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands_for() -> None:
+    """[COMP-6] [COMP-7] A note hands that over."""
+    done = folded(HEIR.given(registered(Compensation("x", id="u3")), e.Completed(1, left=("u2",))))
+    assert [(id, one.status, one.settled) for id, one in done.compensations.items()] == [
+        ("u1", "void", 4),
+        ("u2", "owed", 0),
+        ("u3", "void", 4),
+    ]
+    assert done.compensations["u1"].source == 1
+    noted = folded(HEIR.given(e.Completed(1, left=("u2",)), e.Noted("undone by t9", ("u2",), "t9")))
+    assert (noted.owed(), noted.compensations["u2"].status, noted.successor_version) == ([], "noted", 4)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        e.Completed(1),
+        e.Completed(1, left=("u1", "u2")),
+        registered(Compensation("other", id="u2")),
+        e.StepCompleted("s1", 1),
+        e.StepCompleted("s2", 1, None, "u9"),
+    ],
+    ids=["leaves too little", "leaves too much", "another kind", "a kept step", "an undo of nobody"],
+)
+def test_what_contradicts_what_a_successor_took_over_is_a_damaged_log(damage: e.Recordable) -> None:
+    """[RECORD-1] [STEP-1]"""
+    with pytest.raises(LogDamaged):
+        folded(HEIR.given(damage))
+
+
+def test_an_inherited_undo_is_registered_once_more_and_then_is_the_tasks_own() -> None:
+    """[COMP-7] [REPEAT-3]"""
+    mine = folded(HEIR.given(registered(LATER_UNDO)))
+    assert list(mine.compensations) == ["u1", "u2"]
+    assert mine.compensations["u2"] == CompensationRecord("close", 3, -1, "owed", 1)
+    with pytest.raises(LogDamaged):
+        folded(HEIR.given(registered(LATER_UNDO), registered(LATER_UNDO)))
 
 
 def test_a_second_successor_or_one_of_a_living_task_is_a_damaged_log() -> None:

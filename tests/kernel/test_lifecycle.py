@@ -14,7 +14,7 @@ from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
 from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold, Waiting
 from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State
-from tests.kernel.making import ERROR, UNDO, policy
+from tests.kernel.making import ERROR, inherited, policy
 
 STATES = (UNBORN, *(str(state) for state in State))
 EVENTS = {e.NAMES[kind]: kind for kind in e.TASK_EVENTS}
@@ -32,7 +32,8 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
             0,
             policy(),
             to=to or State.PENDING,
-            inherited=(UNDO,),
+            predecessor="t0",
+            inherited=(inherited(),),
             outcome="failed" if to is State.COMPENSATING else None,
         ),
         "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),

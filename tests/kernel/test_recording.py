@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sagalog.errors import LeaseLost, OverBound, TerminalTask, WrongState
+from sagalog.errors import LeaseLost, NotFound, OverBound, TerminalTask, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import ARTIFACTS_MAX, STEPS_MAX
-from sagalog.kernel.state import Recording
+from sagalog.kernel.state import Recording, StepRecord
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     UNDO,
@@ -34,7 +34,7 @@ def test_a_step_is_put_on_record_with_its_result() -> None:
     """[STEP-1]"""
     story = HELD.when(complete_step(result={"n": 1})).then(STEP)
     assert story.task is not None
-    assert (story.task.steps, story.task.lease is not None) == ({"s1": Recording(3, 1)}, True)
+    assert (story.task.steps, story.task.lease is not None) == ({"s1": StepRecord(3, 1)}, True)
 
 
 def test_a_step_on_record_is_a_repeat_for_this_lease_and_for_later_ones() -> None:
@@ -42,6 +42,14 @@ def test_a_step_on_record_is_a_repeat_for_this_lease_and_for_later_ones() -> Non
     HELD.given(complete_step(result=1)).when(complete_step(result=2)).then_repeat(3)
     AGAIN.when(complete_step(fence=2)).then_repeat(3)
     AGAIN.when(complete_step("s2", 2)).then(e.StepCompleted("s2", 2))
+
+
+def test_a_step_names_its_undo_which_is_on_record_before_it() -> None:
+    """[STEP-1] [WORKER-4]"""
+    HELD.when(complete_step(compensation="u2")).then_refused(NotFound, task="t", compensation="u2")
+    story = HELD.when(complete_step(compensation="u1")).then(e.StepCompleted("s1", 1, None, "u1"))
+    assert story.task is not None
+    assert story.task.steps == {"s1": StepRecord(3, 1, 0, "u1")}
 
 
 def test_a_late_holder_gets_the_answer_of_its_own_step_and_of_no_other() -> None:
@@ -90,7 +98,7 @@ def test_a_task_holds_so_many_steps_and_artifacts_and_no_more() -> None:
     """[BOUND-1] What is on record stays a repeat, and may be put anew by a later lease."""
     assert AGAIN.task is not None
     held = AGAIN.task
-    steps = {f"s{number}": Recording(3, 1) for number in range(STEPS_MAX)}
+    steps = {f"s{number}": StepRecord(3, 1) for number in range(STEPS_MAX)}
     artifacts = {f"a{number}": Recording(4, 1) for number in range(ARTIFACTS_MAX)}
     full = Scenario(msgspec.structs.replace(held, steps=steps, artifacts=artifacts))
     full.when(complete_step("one more", 2)).then_refused(OverBound, bound="steps", maximum=STEPS_MAX)

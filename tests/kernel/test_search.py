@@ -16,14 +16,9 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
 from sagalog.kernel.lifecycle import TASK_MOVES
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import LeaseRecord, Seen, State
-from tests.kernel.making import LATER_UNDO, UNDO
+from sagalog.kernel.values import KeptStep, LeaseRecord, Seen, State
+from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
-
-# Successors: one that works and owes from its first moment, one that only undoes. [COMP-7]
-HEIR = msgspec.structs.replace(small(UNDO), inherited=(LATER_UNDO,))
-UNDOER = msgspec.structs.replace(small(UNDO), to=State.COMPENSATING, inherited=(UNDO, LATER_UNDO), outcome="failed")
-
 
 # Budgets of one keep the space of a task that also waits small.
 ONE: dict[str, Any] = {
@@ -33,6 +28,22 @@ ONE: dict[str, Any] = {
     "releases_max": 1,
     "undo_attempts_max": 1,
 }
+
+# Successors: one that works and owes from its first moment, one that only undoes. [COMP-7]
+HEIR = msgspec.structs.replace(small(UNDO), predecessor="t0", inherited=(inherited(LATER_UNDO),))
+KEEPER = msgspec.structs.replace(
+    small(UNDO, **ONE),
+    predecessor="t0",
+    inherited=(inherited(UNDO, 0, 1), inherited(LATER_UNDO)),
+    steps=(KeptStep("s1", "t0", 4, "u1"),),
+)
+UNDOER = msgspec.structs.replace(
+    small(UNDO),
+    to=State.COMPENSATING,
+    predecessor="t0",
+    inherited=(inherited(UNDO, 0, 1), inherited(LATER_UNDO)),
+    outcome="failed",
+)
 
 
 def searched(create: c.Create, hazards: bool = False, until_found: bool = False, also: Iterable[str] = ()) -> Searched:
@@ -82,6 +93,14 @@ def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
     result = searched(small(UNDO, **ONE), also=also)
     assert result.findings == {}
     assert len(result.states) > 1_000
+
+
+@pytest.mark.parametrize("also", [("step",), ("step of u2",)], ids=lambda also: "+".join(also))
+def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str, ...]) -> None:
+    """[STEP-1] [COMP-6] [COMP-7]"""
+    result = searched(KEEPER, also=also)
+    assert result.findings == {}
+    assert len(result.states) > 500
 
 
 @pytest.mark.slow
@@ -252,6 +271,20 @@ def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e
     return _END_OF_WAIT(task, frozenset(), now_ms)
 
 
+def complete_leaving_all_behind(task: TaskFold, command: c.Complete, now_ms: int, epoch: int) -> kernel.Decision:
+    decision = working.complete(task, command, now_ms, epoch)
+    assert not isinstance(decision, rules.Repeat)
+    return decision[:1]
+
+
+def all_is_void(task: TaskFold, event: e.Completed, version: int) -> None:
+    task.compensations = {id: folding._settled(one, "void", version) for id, one in task.compensations.items()}
+
+
+def nothing_is_left(task: TaskFold) -> tuple[str, ...]:
+    return ()
+
+
 def never_wakes(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e.Recordable, ...]:
     return ()
 
@@ -340,6 +373,20 @@ WAITING_MUTANTS: dict[str, tuple[Break, tuple[str, ...], str]] = {
     ),
     "no wait ever ends": (helper("end_of_wait", never_wakes, waiting, tending), ("pause",), "dead_end"),
 }
+
+
+HEIR_MUTANTS: dict[str, tuple[Break, str]] = {
+    "what is left is handed to nobody": (replaced(c.Complete, complete_leaving_all_behind), "left_to_nobody"),
+    "what is left is void": (lambda patch: patch.setattr(TaskFold, "left", nothing_is_left), "left_to_nobody"),
+    "all is void": (helper("_void", all_is_void, folding), "log_damaged"),
+}
+
+
+@pytest.mark.parametrize("mutant", HEIR_MUTANTS)
+def test_the_search_sees_a_broken_rule_of_successors(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_it, name = HEIR_MUTANTS[mutant]
+    break_it(monkeypatch)
+    assert name in searched(KEEPER, until_found=True).findings
 
 
 @pytest.mark.parametrize("mutant", WAITING_MUTANTS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from sagalog.errors import NotFound, WrongState
+from sagalog.errors import NotFound, Rejected, WrongState
+from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide import succeed
-from sagalog.kernel.values import Compensation, State
+from sagalog.kernel.decide import Repeat, succeed, undo_left
+from sagalog.kernel.values import Compensation, Inherited, KeptStep, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -16,6 +18,7 @@ from tests.kernel.making import (
     acquire_undo,
     cancel,
     complete,
+    complete_step,
     create,
     fail,
     finish,
@@ -23,7 +26,9 @@ from tests.kernel.making import (
     policy,
     quarantine,
     register,
+    registered,
     retry_as_new,
+    waive,
 )
 
 CREATED = e.Created(
@@ -82,18 +87,19 @@ def test_nobody_is_retried_who_never_was() -> None:
     given().when(retry_as_new()).then_refused(NotFound, task="t")
 
 
-def successor_of(story: Scenario, *owed: Compensation) -> Scenario:
-    """The story of the successor, from its creation on."""
+def created(story: Scenario) -> e.Created:
+    """The creation of the successor, 50 ms after the beginning."""
     assert story.task is not None
-    return given(succeed(story.task, CREATED, owed, "t"), now_ms=50)
-
-
-def created(story: Scenario, *owed: Compensation) -> e.Created:
-    assert story.task is not None
-    event = given().when(succeed(story.task, CREATED, owed, "t"), now_ms=50).decision
+    create = msgspec.structs.replace(succeed(story.task, CREATED, "t2"), task="t")
+    event = given().when(create, now_ms=50).decision
     assert isinstance(event, tuple)
     assert isinstance(event[0], e.Created)
     return event[0]
+
+
+def successor_of(story: Scenario) -> Scenario:
+    """The story of the successor, from its creation on."""
+    return given(created(story), now_ms=50)
 
 
 def test_a_successor_is_the_same_work_due_now() -> None:
@@ -108,20 +114,128 @@ def test_a_successor_is_the_same_work_due_now() -> None:
 
 def test_where_work_was_left_the_successor_works_and_owes_the_rest_before_its_first_lease() -> None:
     """[COMP-7]"""
-    heir = successor_of(LEFT, UNDO, LATER_UNDO)
+    heir = successor_of(LEFT)
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.leases) == (State.PENDING, ["u1", "u2"], 0)
     heir.when(cancel()).then(e.Cancelled(State.COMPENSATING))
 
 
-def test_what_a_later_attempt_registers_again_is_the_inherited_one() -> None:
+def test_what_was_registered_is_inherited_by_reference_and_what_was_planned_is_planned_again() -> None:
+    """[COMP-7] The params stand in the stream of whoever registered it, however many generations ago."""
+    first = created(LEFT)
+    assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+    again = given(msgspec.structs.replace(first, predecessor="t0"), acquire(), quarantine())
+    assert again.task is not None
+    second = succeed(again.task, first, "t3")
+    assert second.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+
+
+def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
     """[COMP-7] [REPEAT-3]"""
-    successor_of(LEFT, UNDO, LATER_UNDO).given(acquire()).when(register(LATER_UNDO)).then_repeat(1)
+    again = successor_of(LEFT).given(acquire()).when(register(LATER_UNDO)).then(registered(LATER_UNDO))
+    again.when(register(LATER_UNDO)).then_repeat(3)
+    again.when(register(UNDO)).then_repeat(1)
+    again.when(complete()).then(e.Completed(1))
+
+
+def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference() -> None:
+    """[STEP-1] One that kept them itself hands on where they stand."""
+    worked = RUNNING.given(register(LATER_UNDO), complete_step(compensation="u2"), complete_step("s2"))
+    first = created(worked.given(quarantine()))
+    assert first.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5))
+    again = given(first, id="t2").given(acquire(), complete_step("s3")).given(quarantine())
+    assert again.task is not None
+    second = succeed(again.task, first, "t3")
+    assert second.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5), KeptStep("s3", "t2", 3))
+
+
+@pytest.mark.parametrize("state", ["failed", "compensated", "cancelled"])
+def test_any_other_successor_begins_with_no_steps(state: str) -> None:
+    """[STEP-1]"""
+    stories = {
+        "failed": given(create(), acquire(), complete_step(), fail(waiver="read only")),
+        "compensated": RUNNING.given(complete_step(), fail(), acquire_undo(), finish()),
+        "cancelled": given(create(), acquire(), complete_step(), cancel(now=True)),
+    }
+    ended = stories[state].task
+    assert ended is not None
+    assert ended.state == state
+    assert created(stories[state]).steps == ()
+
+
+def test_one_that_was_quarantined_while_it_was_undone_hands_on_no_steps() -> None:
+    """[STEP-1] [COMP-7]"""
+    stuck = RUNNING.given(complete_step(), fail(), acquire_undo(), quarantine())
+    assert (created(stuck).to, created(stuck).steps) == (State.COMPENSATING, ())
+    assert created(stuck.given(note("by hand", ("u1",)))).steps == ()
+
+
+def test_a_kept_step_is_a_repeat_of_what_a_predecessor_recorded() -> None:
+    """[STEP-1] [REPEAT-3]"""
+    heir = successor_of(RUNNING.given(complete_step(), quarantine())).given(acquire())
+    outcome = heir.when(complete_step()).decision
+    assert outcome == Repeat(3, "t")
+
+
+# --- what nothing of a completed successor stands for -----------------------------------------------------------------
+
+EXTRA = Compensation("close", {"n": 3}, None, "u3")
+THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), complete_step(compensation="u2"), quarantine())
+
+
+def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
+    """[COMP-6] [COMP-7]"""
+    heir = successor_of(THREE).given(acquire())
+    handed = (e.Completed(1, left=("u3",)), e.Noted("undone by t9", ("u3",), "t9"))
+    done = heir.when(complete(undoer="t9")).then(*handed)
+    assert done.task is not None
+    statuses = {id: one.status for id, one in done.task.compensations.items()}
+    assert statuses == {"u1": "void", "u2": "void", "u3": "noted"}
+    heir.when(complete()).then_refused(Rejected)
+
+
+@pytest.mark.parametrize("stands", [register(EXTRA), complete_step("s2", compensation="u3"), waive("u3")])
+def test_nothing_is_handed_over_where_something_stands_for_each(stands: c.Command) -> None:
+    """[COMP-7]"""
+    successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1))
+
+
+def test_a_repeated_completion_hands_nothing_over_again() -> None:
+    """[REPEAT-5]"""
+    done = successor_of(THREE).given(acquire(), complete(undoer="t9"))
+    done.when(complete(undoer="t8")).then_repeat(3)
+
+
+def undoing_what_is_left() -> Scenario:
+    """The story of the task that undoes what a completed one has left."""
+    done = successor_of(THREE).given(acquire(), complete(undoer="t9")).task
+    assert done is not None
+    return given(msgspec.structs.replace(undo_left(done, CREATED, ("u3",), "t9"), task="t"))
+
+
+def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
+    """[COMP-7] [TERM-2] It has no work to be retried for either."""
+    undoing = undoing_what_is_left()
+    assert undoing.task is not None
+    assert (undoing.task.state, undoing.task.owed(), undoing.task.outcome) == (State.COMPENSATING, ["u3"], "completed")
+    undone = undoing.given(acquire_undo()).when(finish("u3", 1))
+    after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed"))
+    after.when(retry_as_new()).then_refused(WrongState, task="t", state="compensated")
+
+
+def test_an_undo_that_is_left_and_gets_stuck_is_retried_until_nothing_is_owed() -> None:
+    """[COMP-7] [TERM-2]"""
+    stuck = undoing_what_is_left().given(acquire_undo(), quarantine())
+    stuck.when(retry_as_new("t10")).then(e.Noted("retried as t10", ("u3",), "t10"))
+    assert (created(stuck).to, created(stuck).outcome) == (State.COMPENSATING, "completed")
+    by_hand = stuck.given(note("by hand", ("u3",)))
+    by_hand.when(retry_as_new()).then_refused(WrongState, task="t", state="quarantined")
+    stuck.given(retry_as_new("t10")).when(retry_as_new("t11")).then_repeat(4)
 
 
 def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
     """[COMP-7] [COMP-6]"""
-    heir = successor_of(STUCK, UNDO)
+    heir = successor_of(STUCK)
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.outcome) == (State.COMPENSATING, ["u1"], "failed")
     heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
@@ -130,16 +244,16 @@ def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
 def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
     """[COMP-7] [COMP-6]"""
     stuck = RUNNING.given(cancel(now=True), acquire_undo(), quarantine())
-    heir = successor_of(stuck, UNDO)
+    heir = successor_of(stuck)
     heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("cancelled"))
 
 
 def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_first() -> None:
     """[COMP-7] What was undone on the way must be undone again after new work."""
-    first = created(STUCK, UNDO)
+    first = created(STUCK)
     undone = given(first, acquire_undo(), finish(fence=1)).task
     assert undone is not None
-    second = succeed(undone, first, (), "t3")
+    second = succeed(undone, first, "t3")
     assert (second.to, second.compensations, second.inherited) == (State.PENDING, (UNDO,), ())
 
 

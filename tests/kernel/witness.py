@@ -48,6 +48,9 @@ class Witness(NamedTuple):
     waiver: bool = False
     spent: tuple[str, ...] = ()
     steps: frozenset[str] = frozenset()
+    # What only a predecessor stands for, and what steps name.
+    inherited: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     waited: tuple[tuple[str, int], ...] = ()
     waits_for: tuple[str, str | None] | None = None
     signals: tuple[str, ...] = ()
@@ -66,16 +69,20 @@ class Witness(NamedTuple):
             case e.Leased():
                 seen = seen._see_lease(event)
             case e.CompensationRegistered(id=id):
-                seen = seen._replace(owed=(*seen.owed, id), recorded=seen.recorded | {id})
+                again = id in seen.inherited
+                _expect(again or id not in seen.recorded, "registered_twice", event)
+                owed = seen.owed if again else (*seen.owed, id)
+                seen = seen._replace(owed=owed, recorded=seen.recorded | {id}, inherited=seen.inherited - {id})
             case e.CompensationWaived(id=id):
                 seen = seen._settled(id)
             case e.CompensationDone(id=id):
                 _expect(id in seen.owed and seen.undoing, "undone_without_owing", event)
                 _expect(id == seen.owed[-1], "undone_out_of_order", event)
                 seen = seen._settled(id)
-            case e.StepCompleted(name=name):
+            case e.StepCompleted(name=name, compensation=undo):
                 _expect(name not in seen.steps, "step_twice", event)
-                seen = seen._replace(steps=seen.steps | {name})
+                _expect(undo is None or undo in seen.recorded, "step_before_its_undo", event)
+                seen = seen._replace(steps=seen.steps | {name}, named=seen.named | ({undo} if undo else set()))
             case e.Parked() | e.Signalled() | e.Unblocked():
                 seen = seen._see_wait(event)
             case e.CancelRequested():
@@ -99,12 +106,19 @@ class Witness(NamedTuple):
     def _see_creation(self, event: e.Created) -> Witness:
         """[COMP-1] [COMP-7] Planned ones are owed later, inherited ones at once; who only undoes plans nothing."""
         undoing = event.to is State.COMPENSATING
-        owed = tuple(one.id or "" for one in event.inherited)
+        owed = tuple(one.id for one in event.inherited)
         _expect(not undoing or owed != (), "nothing_to_undo", event)
         planned = () if undoing else tuple(one.id or "" for one in event.compensations if one.id not in owed)
-        recorded = frozenset((*planned, *owed))
+        own = () if undoing else tuple(one.id or "" for one in event.compensations)
         return self._replace(
-            undoing=undoing, planned=planned, owed=owed, recorded=recorded, waiver=event.waiver is not None
+            undoing=undoing,
+            planned=planned,
+            owed=owed,
+            recorded=frozenset((*planned, *owed)),
+            waiver=event.waiver is not None,
+            inherited=frozenset(owed) - frozenset(own),
+            steps=frozenset(one.name for one in event.steps),
+            named=frozenset(one.compensation for one in event.steps if one.compensation is not None),
         )
 
     def _see_lease(self, event: e.Leased) -> Witness:
@@ -153,7 +167,11 @@ class Witness(NamedTuple):
         if dest is State.COMPENSATING:
             _expect(self.owed != (), "nothing_to_undo", event)
             return self._replace(undoing=True)
-        settled = dest in (State.COMPLETED, State.QUARANTINED) or self.owed == ()
+        if isinstance(event, e.Completed):
+            handed = tuple(id for id in self.owed if id in self.inherited and id not in self.named)
+            _expect(event.left == handed, "left_to_nobody", (event, handed))
+            return self._replace(ended=True, open=None, owed=handed)
+        settled = dest is State.QUARANTINED or self.owed == ()
         _expect(settled, "left_behind", (event, self.owed))
         # `compensated` has no fence of its own: it ends whatever lease the undoing was done under.
         left = None if isinstance(event, e.Compensated) else self.open

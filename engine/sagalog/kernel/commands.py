@@ -10,7 +10,19 @@ from typing import Any
 
 import msgspec
 
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Outcome, Policy, Purpose, Seen, State
+from sagalog.kernel.values import (
+    Budget,
+    Compensation,
+    Failure,
+    Inherited,
+    Input,
+    KeptStep,
+    Outcome,
+    Policy,
+    Purpose,
+    Seen,
+    State,
+)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -20,7 +32,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being. `to`, `inherited` and `outcome` are those of a successor."""
+    """Bring a task into being. `to`, `inherited`, `steps` and `outcome` are those of a successor."""
 
     kind: str
     queue: str
@@ -39,7 +51,8 @@ class Create(Command, frozen=True, kw_only=True):
     correlation_id: str | None = None
     trace: str | None = None
     to: State = State.PENDING
-    inherited: tuple[Compensation, ...] = ()
+    inherited: tuple[Inherited, ...] = ()
+    steps: tuple[KeptStep, ...] = ()
     outcome: Outcome | None = None
 
 
@@ -72,10 +85,11 @@ class Register(Held, frozen=True, kw_only=True):
 
 
 class CompleteStep(Held, frozen=True, kw_only=True):
-    """Record the result of a named step, so that no later attempt runs it again."""
+    """Record the result of a named step, so that no later attempt runs it again; `compensation` is its undo's id."""
 
     name: str
     result: Any = None
+    compensation: str | None = None
 
 
 class PutArtifact(Held, frozen=True, kw_only=True):
@@ -123,9 +137,10 @@ class TryAgain(Held, frozen=True, kw_only=True):
 
 
 class Complete(Held, frozen=True, kw_only=True):
-    """The work is done."""
+    """The work is done. `undoer` is the id of the task that undoes what is left over, should anything be. [COMP-7]"""
 
     result: Any = None
+    undoer: str | None = None
 
 
 class Fail(Held, frozen=True, kw_only=True):

@@ -16,7 +16,9 @@ from sagalog.kernel.values import (
     Compensation,
     ExpiryCause,
     Failure,
+    Inherited,
     Input,
+    KeptStep,
     Outcome,
     Policy,
     Purpose,
@@ -37,9 +39,10 @@ class Created(Recordable, frozen=True, tag="created"):
 
     `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
     `predecessor` name tasks; `trace` is a W3C traceparent; `affinity` is a hint for claims, `key` groups tasks that
-    share a cap. Of a successor: `inherited` are the undos that its predecessor still owed, owed at once; `to` is
-    compensating where it only undoes, and `outcome` then says what the predecessor's forward work had come to.
-    `inputs` name bytes that stand beside the log.
+    share a cap. `inputs` name bytes that stand beside the log.
+    Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, and `steps` those that it
+    keeps, both by reference; `to` is compensating where it only undoes, and `outcome` then says what the predecessor's
+    forward work had come to.
     """
 
     kind: str
@@ -58,14 +61,10 @@ class Created(Recordable, frozen=True, tag="created"):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
-    inherited: tuple[Compensation, ...] = ()
+    inherited: tuple[Inherited, ...] = ()
     outcome: Outcome | None = None
     inputs: tuple[Input, ...] = ()
-
-    def compensation(self, index: int) -> Compensation:
-        """The one that a fold knows by `index`: the planned ones first, then those inherited."""
-        planned = len(self.compensations)
-        return self.compensations[index] if index < planned else self.inherited[index - planned]
+    steps: tuple[KeptStep, ...] = ()
 
 
 class Leased(Recordable, frozen=True, tag="leased"):
@@ -106,15 +105,22 @@ class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
 
 
 class StepCompleted(Recordable, frozen=True, tag="step_completed"):
-    """A named step was carried out, once for all attempts; `result` is what later ones get instead of running it."""
+    """A named step was carried out, once for all attempts; `result` is what later ones get instead of running it.
+
+    `compensation` is the id of its undo, which is on record before it.
+    """
 
     name: str
     fence: int
     result: Any = None
+    compensation: str | None = None
 
 
 class CompensationRegistered(Recordable, frozen=True, tag="compensation_registered"):
-    """An undo is owed, recorded before the effect it would reverse."""
+    """An undo is owed, recorded before the effect it would reverse.
+
+    Of an id that was inherited it says that this task has the effect too.
+    """
 
     id: str
     kind: str
@@ -239,10 +245,14 @@ class Compensated(Recordable, frozen=True, tag="compensated"):
 
 
 class Completed(Recordable, frozen=True, tag="completed"):
-    """The work is done."""
+    """The work is done, and what is owed will never be undone: it is void.
+
+    All but `left`: what was inherited and nothing of this task stands for. A note hands it over in the same commit.
+    """
 
     fence: int
     result: Any = None
+    left: tuple[str, ...] = ()
 
 
 class Quarantined(Recordable, frozen=True, tag="quarantined"):
@@ -259,7 +269,8 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
 class Noted(Recordable, frozen=True, tag="noted"):
     """Somebody's remark, the only event after the end. There it may settle what is still owed.
 
-    `successor` names the task that takes the place of this one, and then owes what is settled here.
+    `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
+    what is settled here.
     """
 
     text: str
@@ -321,8 +332,6 @@ FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
         "compensations.params",
         "compensations.reason",
         "waiver",
-        "inherited.params",
-        "inherited.reason",
     ),
     Heartbeat: ("progress",),
     Released: ("reason",),

@@ -20,6 +20,7 @@ from sagalog.kernel.state import (
     EndedWaits,
     KeptSignal,
     Recording,
+    StepRecord,
     StoreFold,
     TaskFold,
     Waiting,
@@ -143,8 +144,13 @@ def _settle(task: TaskFold, id: str, status: Any, done_fence: int, name: str, ve
     record = task.compensations.get(id)
     if record is None or record.status not in ("owed", "planned"):
         raise _damaged(task, name, version, f"compensation {id!r} is {record.status if record else 'not on record'}")
-    settled = CompensationRecord(record.kind, record.version, record.index, status, record.fence, version, done_fence)
-    task.compensations = {**task.compensations, id: settled}
+    task.compensations = {**task.compensations, id: _settled(record, status, version, done_fence)}
+
+
+def _settled(record: CompensationRecord, status: Any, version: int, done_fence: int = 0) -> CompensationRecord:
+    return CompensationRecord(
+        record.kind, record.version, record.index, status, record.fence, version, done_fence, record.source
+    )
 
 
 def _owe_planned(task: TaskFold) -> None:
@@ -159,8 +165,10 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
     task.kind, task.queue, task.priority = event.kind, event.queue, event.priority
     task.affinity, task.key, task.tags, task.run_at_ms = event.affinity, event.key, event.tags, event.run_at_ms
     task.policy, task.has_waiver = event.policy, event.waiver is not None
+    if event.inherited or event.steps:
+        _take_over(task, event, version)
     if event.compensations or event.inherited:
-        task.compensations = _of_created(event, version)
+        task.compensations = _of_created(event, version, task.sources)
     if event.to is State.COMPENSATING:
         if event.outcome is None or not event.inherited:
             raise _damaged(task, "created", version, "it is to be undone and says no outcome, or inherits nothing")
@@ -168,13 +176,33 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
     task.created_ms = at_ms
 
 
-def _of_created(event: e.Created, version: int) -> dict[str, CompensationRecord]:
+def _of_created(event: e.Created, version: int, sources: tuple[str, ...]) -> dict[str, CompensationRecord]:
     """[COMP-7] What is inherited is owed at once; what a successor plans that only undoes is for its own successors."""
     planned = () if event.to is State.COMPENSATING else event.compensations
     records = {one.id or "": CompensationRecord(one.kind, version, at, "planned") for at, one in enumerate(planned)}
-    for at, one in enumerate(event.inherited, start=len(event.compensations)):
-        records[one.id or ""] = CompensationRecord(one.kind, version, at, "owed")
+    for one in event.inherited:
+        mine = records.get(one.id)
+        if mine is None:
+            source = sources.index(one.task) + 1
+            records[one.id] = CompensationRecord(one.kind, one.version, one.index, "owed", source=source)
+        else:
+            records[one.id] = CompensationRecord(mine.kind, version, mine.index, "owed")
     return records
+
+
+def _take_over(task: TaskFold, event: e.Created, version: int) -> None:
+    """[STEP-1] [COMP-7] What a successor keeps and inherits, by reference; a task that only undoes keeps no steps."""
+    if event.predecessor is None:
+        raise _damaged(task, "created", version, "it inherits or keeps something and names no predecessor")
+    named = [one.id for one in event.inherited], [one.name for one in event.steps]
+    if any(len(set(names)) < len(names) for names in named):
+        raise _damaged(task, "created", version, "it inherits or keeps something twice")
+    if event.steps and event.to is State.COMPENSATING:
+        raise _damaged(task, "created", version, "it only undoes and keeps steps")
+    task.sources = tuple(dict.fromkeys([one.task for one in event.inherited] + [one.task for one in event.steps]))
+    task.steps = {
+        one.name: StepRecord(one.version, 0, task.sources.index(one.task) + 1, one.compensation) for one in event.steps
+    }
 
 
 def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
@@ -227,7 +255,10 @@ def _step_completed(task: TaskFold, event: e.StepCompleted, version: int, at_ms:
     _require_lease(task, event, version)
     if event.name in task.steps:
         raise _damaged(task, "step_completed", version, f"the step {event.name!r} is on record already")
-    task.steps = {**task.steps, event.name: Recording(version, event.fence)}
+    if event.compensation is not None and event.compensation not in task.compensations:
+        why = f"it names the compensation {event.compensation!r}, which is not on record"
+        raise _damaged(task, "step_completed", version, why)
+    task.steps = {**task.steps, event.name: StepRecord(version, event.fence, 0, event.compensation)}
 
 
 def _artifact_put(task: TaskFold, event: e.ArtifactPut, version: int, at_ms: int) -> None:
@@ -271,7 +302,8 @@ def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> 
 
 def _compensation_registered(task: TaskFold, event: e.CompensationRegistered, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
-    if event.id in task.compensations:
+    known = task.compensations.get(event.id)
+    if known is not None and not (known.is_inherited and known.status == "owed" and known.kind == event.kind):
         raise _damaged(task, "compensation_registered", version, f"{event.id!r} is on record already")
     record = CompensationRecord(event.kind, version, -1, "owed", event.fence)
     task.compensations = {**task.compensations, event.id: record}
@@ -342,9 +374,21 @@ def _compensated(task: TaskFold, event: e.Compensated, version: int, at_ms: int)
 def _completed(task: TaskFold, event: e.Completed, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
     _end_lease(task, event.fence, "complete", version)
+    if task.compensations or event.left:
+        _void(task, event, version)
     task.result_version = version
     # What went wrong on the way, or was asked for too late, is history now and not what the task came to.
     task.error_version = task.reason_version = 0
+
+
+def _void(task: TaskFold, event: e.Completed, version: int) -> None:
+    """[COMP-6] What a completed task owes is never undone, but for what it hands over."""
+    if event.left != task.left():
+        raise _damaged(task, "completed", version, f"it leaves {event.left}, and left are {task.left()}")
+    task.compensations = {
+        id: _settled(record, "void", version) if record.status == "owed" and id not in event.left else record
+        for id, record in task.compensations.items()
+    }
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int) -> None:

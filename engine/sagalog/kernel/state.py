@@ -18,14 +18,14 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
 FOLD_FORMAT: Final = 4
 
-Settlement = Literal["planned", "owed", "done", "waived", "noted"]
+Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
 
 class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where one undo stands: the event that holds it, and how it was settled.
 
-    `version` and `index` find its params: in `created` by index (the planned ones, then those inherited), or in its own
-    `compensation_registered` (index -1).
+    `source`, `version` and `index` find its params: in which stream (0: its own; n: that of the n-th of the fold's
+    `sources`), and there in `created` as the planned one `index`, or in a `compensation_registered` (index -1).
     `fence` is that of the lease which registered it, 0 for a planned or inherited one; `settled` the version that
     settled it, 0 while open; `done_fence` the fence of the lease that did it, 0 if none has. Repeats are recognised by
     them.
@@ -38,6 +38,12 @@ class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False)
     fence: int = 0
     settled: int = 0
     done_fence: int = 0
+    source: int = 0
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether only a predecessor has planned or registered it. [COMP-7]"""
+        return self.source > 0
 
 
 class EndedLease(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,6 +59,18 @@ class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     version: int
     fence: int
+
+
+class StepRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the result of a step stands, under which lease it was recorded, and which undo it names.
+
+    `source` is as of a compensation; a step that was kept from a predecessor has the fence 0. [STEP-1]
+    """
+
+    version: int
+    fence: int
+    source: int = 0
+    compensation: str | None = None
 
 
 class KeptSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -117,8 +135,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     policy: Policy | None = None
     has_waiver: bool = False
     compensations: dict[str, CompensationRecord] = {}
+    # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
+    sources: tuple[str, ...] = ()
     # By name: steps and artifacts that were recorded, and waits that are over; of those also how many in all.
-    steps: dict[str, Recording] = {}
+    steps: dict[str, StepRecord] = {}
     artifacts: dict[str, Recording] = {}
     waits: dict[str, EndedWaits] = {}
     rounds: int = 0
@@ -185,6 +205,16 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def owed(self) -> list[str]:
         """Ids of the compensations that are owed, in order of registration. [COMP-1]"""
         return [id for id, record in self.compensations.items() if record.status == "owed"]
+
+    def left(self) -> tuple[str, ...]:
+        """What is owed and was inherited, and nothing of this task stands for: no plan, no step, no registration."""
+        inherited = [id for id, record in self.compensations.items() if record.is_inherited and record.status == "owed"]
+        named = {step.compensation for step in self.steps.values()} if inherited else ()
+        return tuple(id for id in inherited if id not in named)
+
+    def stream_of(self, source: int) -> str:
+        """The id of the task in whose stream a record stands."""
+        return self.sources[source - 1] if source else self.id
 
 
 class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):

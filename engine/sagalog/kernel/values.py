@@ -15,7 +15,7 @@ from sagalog.kernel.bounds import FENCE_EPOCH
 Purpose = Literal["work", "undo"]
 Budget = Literal["attempt", "transient", "quota"]
 Spent = Literal["fail", "quarantine"]
-Outcome = Literal["failed", "cancelled"]
+Outcome = Literal["completed", "failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
 # What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
@@ -57,6 +57,33 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     params: Any = None
     reason: str | None = None
     id: str | None = None
+
+
+class Inherited(Value, frozen=True, omit_defaults=True):
+    """An undo that a predecessor owed, by reference: its id and kind, and where its params stand.
+
+    That is in the stream of `task` at `version`: in a `created`, as the planned compensation `index`; or, where `index`
+    is -1, as a `compensation_registered`. [COMP-7]
+    """
+
+    id: str
+    kind: str
+    task: str
+    version: int
+    index: int = -1
+
+
+class KeptStep(Value, frozen=True, omit_defaults=True):
+    """A step that a predecessor recorded, by reference: its result stands in the stream of `task` at `version`.
+
+    That event is the `step_completed` of this name, or a `noted` that gives its result. `compensation` is the id of the
+    undo that the step names. [STEP-1]
+    """
+
+    name: str
+    task: str
+    version: int
+    compensation: str | None = None
 
 
 class Input(Value, frozen=True):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,9 @@ import msgspec
 from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, State
+from sagalog.kernel.values import TERMINAL
+from sagalog.testing.debts import Books, settles
+from sagalog.testing.inheritance import Found, handed_over, inheritance, streams
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -29,9 +31,6 @@ class Violation(msgspec.Struct, frozen=True):
     property: str
     event: str
     text: str
-
-
-Found = Iterator[tuple[Recorded, str]]
 
 
 def check(events: Iterable[Recorded], properties: Iterable[str] | None = None) -> list[Violation]:
@@ -68,7 +67,7 @@ def _dense(log: Sequence[Recorded]) -> Found:
 
 def _fenced(log: Sequence[Recorded]) -> Found:
     """[FENCE-1] [FENCE-2] Fences rise with every lease, and what a lease's holder writes carries its fence."""
-    for stream in _tasks(log):
+    for stream in streams(log):
         last = 0
         for event in stream:
             if isinstance(event.event, e.Leased):
@@ -82,7 +81,7 @@ def _fenced(log: Sequence[Recorded]) -> Found:
 
 def _one_lease(log: Sequence[Recorded]) -> Found:
     """[LEASE-1] [LEASE-4] At most one lease is open; it ends by an event, and by the clock only when it is over."""
-    for stream in _tasks(log):
+    for stream in streams(log):
         held: e.Leased | None = None
         expires_ms: int | None = None
         for event in stream:
@@ -106,7 +105,7 @@ def _one_lease(log: Sequence[Recorded]) -> Found:
 
 def _terminal(log: Sequence[Recorded]) -> Found:
     """[TERM-1] After the end there are only notes."""
-    for stream in _tasks(log):
+    for stream in streams(log):
         ended: Recorded | None = None
         for event in stream:
             if ended is not None and not isinstance(event.event, e.Noted):
@@ -116,15 +115,23 @@ def _terminal(log: Sequence[Recorded]) -> Found:
 
 
 def _settled(log: Sequence[Recorded]) -> Found:
-    """[COMP-6] Nothing is owed in `failed`, `cancelled` or `compensated`; each is registered and settled once."""
-    for stream in _tasks(log):
-        books = _Books()
+    """[COMP-6] Nothing is owed after the end but in `quarantined`; each is registered and settled once."""
+    for stream in streams(log):
+        books = Books()
+        completed: Recorded | None = None
         for event in stream:
             now = event.event
-            if isinstance(now, e.CompensationRegistered) and now.id in books.standing:
+            if isinstance(now, e.CompensationRegistered) and now.id in books.standing and now.id not in books.inherited:
                 yield event, f"compensation {now.id!r} is on record already"
             books.owe(now)
-            for id in _settles(now):
+            if isinstance(now, e.Completed):
+                completed = event
+                if list(now.left) != books.left():
+                    yield event, f"it leaves {list(now.left)}, and nothing stands for {books.left()}"
+                for id in books.owed():
+                    if id not in now.left:
+                        books.settle(id)
+            for id in settles(now):
                 if not books.settle(id):
                     yield event, f"compensation {id!r} is not open: never registered, or settled before"
             owed = books.owed()
@@ -132,58 +139,31 @@ def _settled(log: Sequence[Recorded]) -> Found:
                 yield event, f"{owed} are still owed"
             if isinstance(now, e.Quarantined) and list(now.owed) != owed:
                 yield event, f"it names {list(now.owed)} as owed, and owed are {owed}"
+        if completed is not None and books.owed():
+            yield completed, f"{books.owed()} were left to nobody"
 
 
 def _in_reverse(log: Sequence[Recorded]) -> Found:
     """[COMP-5] What is undone is the last that is owed: nothing before its turn, nothing that never began."""
-    for stream in _tasks(log):
-        books = _Books()
+    for stream in streams(log):
+        books = Books()
         for event in stream:
             now = event.event
             books.owe(now)
             last = books.owed()[-1:]
             if isinstance(now, e.CompensationDone) and now.id not in last:
                 yield event, f"{now.id!r} was undone and the last that is owed is {last or 'none'}"
-            for id in _settles(now):
+            for id in settles(now):
                 books.settle(id)
 
 
-def _handed_over(log: Sequence[Recorded]) -> Found:
-    """[TERM-2] [COMP-7] A successor owes at once what the note that names it hands over; a task has one at most."""
-    created = {event.stream: event for event in log if isinstance(event.event, e.Created)}
-    inheriting = {event.stream for event in log if isinstance(event.event, e.Created) and event.event.inherited}
-    named: dict[str, Recorded] = {}
-    for stream in _tasks(log):
-        succeeded = False
-        for event in stream:
-            now = event.event
-            if not isinstance(now, e.Noted) or now.successor is None:
-                continue
-            if succeeded:
-                yield event, "it names a second successor"
-            succeeded = True
-            name = f"task/{now.successor}"
-            named[name] = event
-            heir = created.get(name)
-            if heir is None:
-                yield event, f"its successor {now.successor!r} was never created"
-                continue
-            taken = heir.event
-            assert isinstance(taken, e.Created)
-            if f"task/{taken.predecessor}" != event.stream:
-                yield heir, f"{event.stream} names it as successor and it names {taken.predecessor!r}"
-            if tuple(one.id for one in taken.inherited) != now.settles:
-                yield heir, f"it inherits {[one.id for one in taken.inherited]}, handed over was {list(now.settles)}"
-    for name, heir in created.items():
-        if name in inheriting and name not in named:
-            yield heir, "it inherits what nobody has handed over"
-
-
 def _steps(log: Sequence[Recorded]) -> Found:
-    """[STEP-1] A step is recorded once per task, however many leases there are."""
-    for stream in _tasks(log):
+    """[STEP-1] A step is recorded once per task, however many leases there are, and never where it was kept."""
+    for stream in streams(log):
         first: dict[str, Recorded] = {}
         for event in stream:
+            if isinstance(event.event, e.Created):
+                first = {one.name: event for one in event.event.steps}
             if isinstance(event.event, e.StepCompleted):
                 name = event.event.name
                 if name in first:
@@ -193,7 +173,7 @@ def _steps(log: Sequence[Recorded]) -> Found:
 
 def _waits(log: Sequence[Recorded]) -> Found:
     """[WAIT-1] Nobody leases a task for work that waits; waits of a name follow one another, each ends once."""
-    for stream in _tasks(log):
+    for stream in streams(log):
         begun: Counter[str] = Counter()
         open_: tuple[str, int] | None = None
         for event in stream:
@@ -217,7 +197,7 @@ def _waits(log: Sequence[Recorded]) -> Found:
 
 def _signals(log: Sequence[Recorded]) -> Found:
     """[WAIT-2] A wait takes a signal of its name, the oldest that was sent and that no other has taken."""
-    for stream in _tasks(log):
+    for stream in streams(log):
         kept: list[tuple[int, str]] = []
         wanted: str | None = None
         for event in stream:
@@ -253,56 +233,13 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "terminal": _terminal,
     "settled": _settled,
     "in_reverse": _in_reverse,
-    "handed_over": _handed_over,
+    "handed_over": handed_over,
+    "inheritance": inheritance,
     "steps": _steps,
     "waits": _waits,
     "signals": _signals,
     "blobs": _blobs,
 }
-
-
-def _tasks(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
-    streams: dict[str, list[Recorded]] = {}
-    for event in log:
-        if event.stream.startswith("task/"):
-            streams.setdefault(event.stream, []).append(event)
-    return streams.values()
-
-
-class _Books:
-    """What of one task is planned, owed and settled, in order of registration."""
-
-    def __init__(self) -> None:
-        self.standing: dict[str, str] = {}
-
-    def owe(self, event: e.Recordable) -> None:
-        """Enter what an event brings. Planned ones are owed once work begins, inherited ones at once."""
-        if isinstance(event, e.Created):
-            # What a successor plans that only undoes is for its own successors.
-            planned = () if event.to is State.COMPENSATING else event.compensations
-            self.standing = {one.id or "": "planned" for one in planned}
-            self.standing.update((one.id or "", "owed") for one in event.inherited)
-        elif isinstance(event, e.Leased) and event.purpose == "work":
-            self.standing = {id: "owed" if stands == "planned" else stands for id, stands in self.standing.items()}
-        elif isinstance(event, e.CompensationRegistered):
-            self.standing.setdefault(event.id, "owed")
-
-    def settle(self, id: str) -> bool:
-        """Enter that one is settled; whether it was open."""
-        was_open = self.standing.get(id) in ("planned", "owed")
-        if was_open:
-            self.standing[id] = "settled"
-        return was_open
-
-    def owed(self) -> list[str]:
-        """What is owed."""
-        return [id for id, stands in self.standing.items() if stands == "owed"]
-
-
-def _settles(event: e.Recordable) -> tuple[str, ...]:
-    if isinstance(event, e.CompensationDone | e.CompensationWaived):
-        return (event.id,)
-    return event.settles if isinstance(event, e.Noted) else ()
 
 
 def _fence_of(event: e.Recordable) -> int | None:

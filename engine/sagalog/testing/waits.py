@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.kernel.values import Compensation
 from sagalog.task import Lease
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side
@@ -36,10 +37,35 @@ class RecordingRun(Run):
     """The rules of recording and waiting."""
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, name=draws.names, value=draws.values)
-    def step(self, pick: int, name: str, value: Any) -> None:
-        """Put a step on record, or say once more what it came to."""
-        self.with_lease("step", pick, lambda lease: lease.step(name, value), "work")
+    @rule(pick=draws.picks, name=draws.names, value=draws.values, undo=st.none() | st.sampled_from(draws.UNDOS))
+    def step(self, pick: int, name: str, value: Any, undo: Compensation | None) -> None:
+        """Put a step on record, or say once more what it came to; some name an undo, which may not be on record."""
+        self.with_lease("step", pick, lambda lease: lease.step(name, value, undo), "work")
+
+    @rule(owner=draws.owners, name=draws.names, again=st.booleans(), end=st.sampled_from(["complete", "fail", "look"]))
+    def succeed_in_the_middle(self, owner: str, name: str, again: bool, end: str) -> None:
+        """The long way to a successor that keeps a step, and owes an undo that no step names."""
+        id = self.new_id()
+        given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS}
+        self.run("create", lambda side: side.engine.create("build", id=id, queue="left"))
+        if not self.run("acquire", lambda side: side.engine.acquire(id, **given)):
+            return
+        self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[0]), "work")
+        self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[1]), "work")
+        self.with_lease("step", 0, lambda lease: lease.step(name, 1, draws.UNDOS[0]), "work")
+        self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
+        self.run("retry as new", lambda side: side.engine.retry_as_new(id))
+        heir = self.pair.oracle.engine.get(id)
+        if heir is None or heir.successor is None or end == "look":
+            return
+        successor = heir.successor
+        if self.run("acquire", lambda side: side.engine.acquire(successor, **given)):
+            if again:
+                self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[1]), "work")
+            if end == "fail":
+                self.with_lease("fail", 0, lambda lease: lease.fail("no way on"), "work")
+            else:
+                self.with_lease("complete", 0, lambda lease: lease.complete("done"), "work")
 
     @precondition(lambda self: self.pair.living())
     @rule(pick=draws.picks, name=draws.names, data=draws.contents, undo=st.booleans())

@@ -201,6 +201,7 @@ class WorkContext(Context):
         self._unmet = list(lease.task.steps)
         self._ordered = True
         self._asked: set[str] = set()
+        self._undos: dict[str, Compensation] = {}
         self._children: dict[str, Step | None] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
@@ -263,6 +264,7 @@ class WorkContext(Context):
         if is_known:
             return StepResult(self._engine.step_result(self.task.id, name))
         if compensation is not None:
+            self._undos[name] = compensation
             self._record(f"the undo of step {name!r}", "register", compensation)
             # Writing has taken time; the effect must not begin under a lease that may be gone.
             self.go_on()
@@ -270,7 +272,7 @@ class WorkContext(Context):
 
     def finish_step(self, name: str, result: Any) -> None:
         """The second half of `step`: the result put on record."""
-        self._record(f"step {name!r}", "step", name, result)
+        self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
 
     # --- waits --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from sagalog.kernel.decide.leasing import acquire, beat, create, release
 from sagalog.kernel.decide.operating import cancel, note, quarantine
 from sagalog.kernel.decide.recording import complete_step, put_artifact
 from sagalog.kernel.decide.rules import Decision, Repeat
-from sagalog.kernel.decide.succeeding import retry_as_new, succeed
+from sagalog.kernel.decide.succeeding import keeps_steps, retry_as_new, succeed, undo_left
 from sagalog.kernel.decide.tending import next_lease_fits, tend
 from sagalog.kernel.decide.undoing import fail_compensation, finish_compensation, waive
 from sagalog.kernel.decide.waiting import park, signal
@@ -36,6 +36,7 @@ __all__ = [
     "fail_compensation",
     "finish_compensation",
     "give_up",
+    "keeps_steps",
     "next_lease_fits",
     "note",
     "park",
@@ -48,6 +49,7 @@ __all__ = [
     "succeed",
     "tend",
     "try_again",
+    "undo_left",
     "waive",
 ]
 

@@ -36,7 +36,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
     """A new task, or a repeat where the id is on record. [REPEAT-2]"""
     if task is not None and task.state is not None:
         return Repeat(1)
-    ids = {one.id for one in (*command.compensations, *command.inherited)}
+    ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
     return (
         e.Created(
@@ -58,6 +58,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             trace=command.trace,
             to=command.to,
             inherited=command.inherited,
+            steps=command.steps,
             outcome=command.outcome,
         ),
     )

@@ -6,7 +6,7 @@ Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-
 
 from __future__ import annotations
 
-from sagalog.errors import OverBound
+from sagalog.errors import NotFound, OverBound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import ARTIFACTS_MAX, STEPS_MAX
@@ -24,10 +24,15 @@ def complete_step(task: TaskFold | None, command: c.CompleteStep, now_ms: int, e
         raise lost(task, command.fence, "record a step of")
     in_place(task, "step_completed", "record a step of")
     if known is not None:
-        return Repeat(known.version)
+        return Repeat(known.version, task.stream_of(known.source) if known.source else None)
+    _require_undo(task, command)
     require_room(task, "record a step of")
     _require_place(task, "steps", len(task.steps), STEPS_MAX, "one step may do several things")
-    return (e.StepCompleted(name=command.name, fence=command.fence, result=command.result),)
+    return (
+        e.StepCompleted(
+            name=command.name, fence=command.fence, result=command.result, compensation=command.compensation
+        ),
+    )
 
 
 def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epoch: int) -> Decision:
@@ -51,6 +56,17 @@ def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epo
             media_type=command.media_type,
         ),
     )
+
+
+def _require_undo(task: TaskFold, command: c.CompleteStep) -> None:
+    """[WORKER-4] The undo that a step names is on record before it."""
+    if command.compensation is not None and command.compensation not in task.compensations:
+        raise NotFound(
+            f"cannot record step {command.name!r} of task {task.id!r}: its compensation {command.compensation!r} is "
+            "not on record; register it before the step's effect",
+            task=task.id,
+            compensation=command.compensation,
+        )
 
 
 def _require_place(task: TaskFold, bound: str, count: int, maximum: int, advice: str) -> None:

@@ -29,9 +29,13 @@ _SPREAD_PART: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The identity is on record: the answer is the event at `version`, if the contents agree. [REPEAT-1]"""
+    """The identity is on record: the answer is the event at `version`, if the contents agree. [REPEAT-1]
+
+    `task` is the id of the predecessor in whose stream it stands, where that is not the task's own.
+    """
 
     version: int
+    task: str | None = None
 
 
 Events = tuple[e.Recordable, ...]

@@ -1,17 +1,22 @@
-"""retry_as_new: how another task takes the place of one that has ended.
+"""How another task takes the place of one that has ended: `retry_as_new`; or undoes what a completed one has left.
 
-Rule: a terminal task never comes back to life [TERM-2]; what it still owed its successor owes from its first moment,
-so that no effect is ever left without somebody who has to undo it [COMP-7]. Knows two streams, and writes to one.
+Rule: a terminal task never comes back to life [TERM-2]; what it still owes another owes from its first moment, so that
+no effect is ever left without somebody who has to undo it [COMP-7]. What is handed over is handed over by reference,
+so it always fits. Knows two streams, and writes to one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
 
 from sagalog.errors import WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, existing
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, State
+from sagalog.kernel.values import Inherited, KeptStep, Outcome, State
 
 
 def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoch: int) -> Decision:
@@ -20,35 +25,46 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
     It always fits: a task is succeeded once. [BOUND-2]
     """
     task = existing(task, command.task)
+    _require_retriable(task)
     if task.successor_version:
         return Repeat(task.successor_version)
-    if not task.is_terminal:
-        raise WrongState(
-            f"cannot retry task {task.id!r} as new: it is {task.state} and goes on by itself; wait for its end, or "
-            "cancel it first",
-            task=task.id,
-            state=str(task.state),
-        )
-    if task.state is State.COMPLETED:
-        raise WrongState(
-            f"cannot retry task {task.id!r} as new: it has completed and there is nothing to mend; create a new task "
-            "for more of the same",
-            task=task.id,
-            state=str(task.state),
-        )
     text = f"retried as {command.successor}"
     return (e.Noted(text=text, settles=tuple(task.owed()), successor=command.successor),)
 
 
-def succeed(task: TaskFold, created: e.Created, owed: tuple[Compensation, ...], successor: str) -> c.Create:
+def succeed(task: TaskFold, created: e.Created, successor: str) -> c.Create:
     """The creation of a task's successor: the same work, under budgets of its own. [TERM-2]
 
-    Where the forward work was over and its undoing was left, the successor only undoes; it plans what the predecessor
-    planned, for the day when it is retried itself. `owed` are the undos in order of registration.
+    Of a task that was quarantined in its forward work it keeps the steps [STEP-1]. Where the forward work was over and
+    its undoing was left, the successor only undoes; it plans what the predecessor planned, for the day when it is
+    retried itself. `task` is the fold before its note.
     """
+    owed = task.owed()
     only_undoes = task.outcome is not None and bool(owed)
+    create = _same_work(task, created, successor, owed)
+    if only_undoes:
+        return _only_undoing(create, task.outcome)
+    return msgspec.structs.replace(create, steps=_steps(task)) if keeps_steps(task) else create
+
+
+def keeps_steps(task: TaskFold) -> bool:
+    """Whether a successor goes on where this task stopped: it was quarantined in its forward work. [STEP-1]"""
+    return task.state is State.QUARANTINED and task.outcome is None
+
+
+def undo_left(task: TaskFold, created: e.Created, left: Iterable[str], undoer: str) -> c.Create:
+    """The creation of the task that undoes what a completed one has left; it does none of its work. [COMP-7]"""
+    create = _same_work(task, created, undoer, left)
+    return _only_undoing(msgspec.structs.replace(create, compensations=()), "completed")
+
+
+def _only_undoing(create: c.Create, outcome: Outcome | None) -> c.Create:
+    return msgspec.structs.replace(create, to=State.COMPENSATING, outcome=outcome)
+
+
+def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str]) -> c.Create:
     return c.Create(
-        task=successor,
+        task=id,
         kind=created.kind,
         queue=task.queue,
         priority=task.priority,
@@ -65,7 +81,32 @@ def succeed(task: TaskFold, created: e.Created, owed: tuple[Compensation, ...], 
         predecessor=task.id,
         correlation_id=created.correlation_id,
         trace=created.trace,
-        to=State.COMPENSATING if only_undoes else State.PENDING,
-        inherited=owed,
-        outcome=task.outcome if only_undoes else None,
+        inherited=tuple(_inherited(task, id) for id in owed),
+    )
+
+
+def _inherited(task: TaskFold, id: str) -> Inherited:
+    record = task.compensations[id]
+    return Inherited(id, record.kind, task.stream_of(record.source), record.version, record.index)
+
+
+def _steps(task: TaskFold) -> tuple[KeptStep, ...]:
+    return tuple(
+        KeptStep(name, task.stream_of(record.source), record.version, record.compensation)
+        for name, record in task.steps.items()
+    )
+
+
+def _require_retriable(task: TaskFold) -> None:
+    """[TERM-2] Only what has ended, and not what has completed."""
+    if not task.is_terminal:
+        why = "it goes on by itself; wait for its end, or cancel it first"
+    elif task.state is State.COMPLETED:
+        why = "there is nothing to mend; create a new task for more of the same"
+    elif task.outcome == "completed" and not (task.owed() or task.successor_version):
+        why = "it undid what a completed task had left, and owes nothing more; create a new task for more of the same"
+    else:
+        return
+    raise WrongState(
+        f"cannot retry task {task.id!r} as new: it is {task.state} and {why}", task=task.id, state=str(task.state)
     )

@@ -6,7 +6,7 @@ unless somebody said why that is right [COMP-2].
 
 from __future__ import annotations
 
-from sagalog.errors import AlreadySettled, CompensationRequired
+from sagalog.errors import AlreadySettled, CompensationRequired, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import (
@@ -33,7 +33,10 @@ from sagalog.kernel.values import Compensation, State
 
 
 def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
-    """An undo on record before its effect; the same id again is a repeat. [COMP-1] [REPEAT-3]"""
+    """An undo on record before its effect; the same id again is a repeat. [COMP-1] [REPEAT-3]
+
+    One that was only inherited is put on record once more: from then on this task has the effect too. [COMP-7]
+    """
     task = existing(task, command.task)
     record = task.compensations.get(command.compensation.id or "")
     if held(task, command.fence, epoch) is None:
@@ -43,9 +46,10 @@ def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int
     in_place(task, "compensation_registered", "register a compensation for")
     if record is not None:
         _require_unsettled(task, command.compensation, command.fence)
-        return Repeat(record.version)
+        if not record.is_inherited:
+            return Repeat(record.version)
     require_room(task, "register a compensation for")
-    require_compensations_fit(task.id, len(task.compensations) + 1)
+    require_compensations_fit(task.id, len(task.compensations) + (record is None))
     return (_registered(command.compensation, command.fence),)
 
 
@@ -67,12 +71,21 @@ def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: in
 
 
 def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int) -> Decision:
-    """The work is done; what was registered is then never undone. A requested cancel loses. [CANCEL-2]"""
+    """The work is done; what was registered is then never undone. A requested cancel loses. [CANCEL-2]
+
+    What was inherited, and nothing of this task stands for, is handed over to a task that undoes it. [COMP-7]
+    """
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "complete"):
         return repeat
     in_place(task, "completed", "complete")
-    return (e.Completed(fence=command.fence, result=command.result),)
+    left = task.left()
+    completed = e.Completed(fence=command.fence, result=command.result, left=left)
+    if not left:
+        return (completed,)
+    if command.undoer is None:
+        raise Rejected(f"cannot complete task {task.id!r}: no task is named to undo what it leaves: {list(left)}")
+    return (completed, e.Noted(text=f"undone by {command.undoer}", settles=left, successor=command.undoer))
 
 
 def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:

@@ -71,7 +71,7 @@ class RecordingContract(Contract):
         undo.compensation_done("remove")
         self.sound()
 
-    def test_a_successor_begins_with_no_steps_and_the_same_inputs(self) -> None:
+    def test_a_successor_that_starts_over_has_no_steps_and_the_same_inputs(self) -> None:
         """[STEP-1] [BLOB-1]"""
         self.create("a", waive_compensation="it has no effects", inputs={"spec": b"bytes"})
         lease = self.acquire("a").step("checkout").put_artifact("log", b"said")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sagalog.errors import Conflict, NotFound, WrongState
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry
+from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"path": "wt"}, "left over", "remove")
@@ -77,7 +78,7 @@ class SuccessorContract(Contract):
         heir = self.engine.retry_as_new("a")
         (lease,) = self.claim()
         assert lease.task.id == heir.id
-        # The same undo again is the inherited one.
+        # The same undo again is the inherited one, and from then on its own.
         assert len(lease.register(CLOSE).task.compensations) == 2
         lease.fail("no way on")
         (undo,) = self.claim(purpose="undo")
@@ -126,6 +127,148 @@ class SuccessorContract(Contract):
             self.engine.quarantine(id, "odd again")
         owing = [task.id for task in self.engine.find() if task.owed]
         assert owing == [id]
+        self.sound()
+
+    # --- what is kept -----------------------------------------------------------------------------------------
+
+    def worked(self, id: str) -> None:
+        """A task that was quarantined in the middle of its work, after a step with an undo."""
+        self.create(id)
+        self.acquire(id).register(REMOVE).step("checkout", {"path": "wt"}, REMOVE).step("build", 7)
+        self.engine.quarantine(id, "odd")
+
+    def test_a_successor_keeps_the_steps_of_a_task_that_was_quarantined_in_its_work(self) -> None:
+        """[STEP-1]"""
+        self.worked("a")
+        heir = self.engine.retry_as_new("a")
+        assert heir.steps == ("checkout", "build")
+        assert self.engine.step_result(heir.id, "checkout") == {"path": "wt"}
+        lease = self.acquire(heir.id)
+        self.writes_nothing(lease.step, "build", 7)
+        self.writes_nothing(lease.step, "checkout", {"path": "wt"}, "remove")
+        self.refused(Conflict, lease.step, "build", 8)
+        self.refused(Conflict, lease.step, "checkout", {"path": "wt"}, "close")
+        assert lease.step("ship").task.steps == ("checkout", "build", "ship")
+        self.sound()
+
+    def test_steps_are_kept_over_several_successors_by_where_they_stand(self) -> None:
+        """[STEP-1] [COMP-7]"""
+        self.worked("a")
+        second = self.engine.retry_as_new("a").id
+        self.acquire(second).register(CLOSE).step("open", "door", "close")
+        self.engine.quarantine(second, "odd again")
+        third = self.engine.retry_as_new(second)
+        created = self.engine.history(third.id)[0].event
+        assert isinstance(created, Created)
+        assert [(one.name, one.task, one.version, one.compensation) for one in created.steps] == [
+            ("checkout", "a", 4, "remove"),
+            ("build", "a", 5, None),
+            ("open", second, 4, "close"),
+        ]
+        assert [(one.id, one.task, one.version) for one in created.inherited] == [
+            ("remove", "a", 3),
+            ("close", second, 3),
+        ]
+        assert self.engine.step_result(third.id, "checkout") == {"path": "wt"}
+        assert [(one.id, one.params) for one in third.owed] == [("close", {"n": 2}), ("remove", {"path": "wt"})]
+        self.sound()
+
+    def test_a_successor_that_fails_undoes_the_steps_that_it_kept(self) -> None:
+        """[STEP-1] [COMP-7]"""
+        self.worked("a")
+        heir = self.engine.retry_as_new("a")
+        self.acquire(heir.id).fail("no way on")
+        (undo,) = self.claim(purpose="undo", kinds=["remove"])
+        assert [(one.id, one.params, one.reason) for one in undo.task.owed] == [("remove", {"path": "wt"}, "left over")]
+        undo.compensation_done("remove")
+        again = self.engine.retry_as_new(heir.id)
+        assert (again.state, again.steps, again.compensations) == ("pending", (), ())
+        self.sound()
+
+    def test_an_undo_that_a_step_names_is_on_record_before_it(self) -> None:
+        """[WORKER-4]"""
+        self.create("a")
+        self.refused(NotFound, self.acquire("a").step, "checkout", None, REMOVE)
+
+    def test_what_a_completed_task_owed_is_void(self) -> None:
+        """[COMP-6]"""
+        self.worked("a")
+        heir = self.engine.retry_as_new("a")
+        done = self.acquire(heir.id).register(CLOSE).complete("done")
+        assert [(one.id, one.status) for one in done.compensations] == [("remove", "void"), ("close", "void")]
+        assert (done.owed, done.successor) == ((), None)
+        self.refused(NotFound, self.engine.note, heir.id, "by hand", ["remove"])
+        self.sound()
+
+    # --- what is left over ------------------------------------------------------------------------------------
+
+    def left_over(self) -> tuple[Lease, str]:
+        """A lease of a successor, for whose inherited undo `close` nothing of it stands; and its id."""
+        self.left("a")
+        heir = self.engine.retry_as_new("a").id
+        return self.acquire(heir), heir
+
+    def test_an_undo_for_which_nothing_stands_is_handed_to_a_task_that_only_undoes(self) -> None:
+        """[COMP-7]"""
+        lease, heir = self.left_over()
+        before = len(self.log())
+        done = lease.complete("done")
+        completed, noted, created = self.engine.events(before)
+        assert (completed.type, noted.type, created.type) == ("completed", "noted", "created")
+        assert isinstance(noted.event, Noted)
+        assert (noted.event.settles, noted.event.successor) == (("close",), done.successor)
+        assert (created.cause, created.actor) == (noted.name, noted.actor)
+        assert [(one.id, one.status) for one in done.compensations] == [("remove", "void"), ("close", "noted")]
+        (undo,) = self.claim(purpose="undo", kinds=["close"])
+        assert (undo.task.id, undo.task.predecessor, undo.task.outcome) == (done.successor, heir, "completed")
+        assert [(one.id, one.params) for one in undo.task.owed] == [("close", {"n": 2})]
+        undo.compensation_done("close")
+        undone = self.get(undo.task.id)
+        assert (undone.state, undone.outcome, self.get(heir).result) == ("compensated", "completed", "done")
+        self.sound()
+
+    def test_a_completion_that_is_repeated_hands_nothing_over_again(self) -> None:
+        """[REPEAT-5] [COMP-7]"""
+        lease, heir = self.left_over()
+        done = lease.complete("done")
+        assert self.writes_nothing(lease.complete, "done") == done
+        self.refused(Conflict, lease.complete, "other")
+        assert len([task for task in self.engine.find() if task.predecessor == heir]) == 1
+
+    def test_what_was_left_over_is_never_work_again(self) -> None:
+        """[TERM-2]"""
+        lease, heir = self.left_over()
+        undoer = lease.complete("done").successor or ""
+        self.refused(WrongState, self.engine.retry_as_new, heir)
+        self.engine.quarantine(undoer, "it is stuck")
+        again = self.engine.retry_as_new(undoer)
+        assert (again.state, again.outcome, [one.id for one in again.owed]) == ("compensating", "completed", ["close"])
+        self.acquire(again.id, purpose="undo").compensation_done("close")
+        self.refused(WrongState, self.engine.retry_as_new, again.id)
+        self.sound()
+
+    def test_an_inherited_undo_that_is_registered_again_is_the_successors_own(self) -> None:
+        """[COMP-7] [REPEAT-3]"""
+        lease, heir = self.left_over()
+        self.refused(Conflict, lease.register, Compensation("close", {"n": 3}, None, "close"))
+        mine = lease.register(CLOSE)
+        self.writes_nothing(lease.register, CLOSE)
+        assert [(one.id, one.params) for one in mine.task.owed] == [("close", {"n": 2}), ("remove", {"path": "wt"})]
+        assert mine.complete().successor is None
+        assert [one.status for one in self.get(heir).compensations] == ["void", "void"]
+        self.sound()
+
+    def test_a_batch_completes_and_hands_over_in_one_commit(self) -> None:
+        """[COMP-7]"""
+        lease, heir = self.left_over()
+        with self.engine.batch() as batch:
+            batch.step(lease, "last")
+            batch.complete(lease, "done")
+        done = self.get(heir)
+        undoer = self.get(done.successor or "")
+        assert (done.state, undoer.state, undoer.payload) == ("completed", "compensating", {"n": 1})
+        self.engine.rebuild()
+        assert [self.get(heir), self.get(undoer.id)] == [done, undoer]
         self.sound()
 
     def test_a_batch_may_retry_and_answers_with_the_successor(self) -> None:

@@ -1,0 +1,98 @@
+"""Properties of a log that span two tasks: what a successor takes over, and from whom.
+
+Rule: as in `history`, which lists them: each walks the log by itself and reads recorded events only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from sagalog.codec import Recorded
+from sagalog.kernel import events as e
+from sagalog.kernel.values import Compensation, State
+
+Found = Iterator[tuple[Recorded, str]]
+
+
+def streams(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
+    """The events of each task."""
+    found: dict[str, list[Recorded]] = {}
+    for event in log:
+        if event.stream.startswith("task/"):
+            found.setdefault(event.stream, []).append(event)
+    return found.values()
+
+
+def handed_over(log: Sequence[Recorded]) -> Found:
+    """[TERM-2] [COMP-7] A successor owes at once what the note that names it hands over; a task has one at most.
+
+    That of a completed task only undoes.
+    """
+    created = {event.stream: event for event in log if isinstance(event.event, e.Created)}
+    inheriting = {event.stream for event in log if isinstance(event.event, e.Created) and event.event.inherited}
+    named: dict[str, Recorded] = {}
+    for stream in streams(log):
+        succeeded = completed = False
+        for event in stream:
+            now = event.event
+            completed = completed or isinstance(now, e.Completed)
+            if not isinstance(now, e.Noted) or now.successor is None:
+                continue
+            if succeeded:
+                yield event, "it names a second successor"
+            succeeded = True
+            name = f"task/{now.successor}"
+            named[name] = event
+            heir = created.get(name)
+            if heir is None:
+                yield event, f"its successor {now.successor!r} was never created"
+                continue
+            taken = heir.event
+            assert isinstance(taken, e.Created)
+            if f"task/{taken.predecessor}" != event.stream:
+                yield heir, f"{event.stream} names it as successor and it names {taken.predecessor!r}"
+            if tuple(one.id for one in taken.inherited) != now.settles:
+                yield heir, f"it inherits {[one.id for one in taken.inherited]}, handed over was {list(now.settles)}"
+            if completed and (taken.to is not State.COMPENSATING or taken.outcome != "completed"):
+                yield heir, f"{event.stream} has completed, and it does more than undo what was left"
+    for name, heir in created.items():
+        if name in inheriting and name not in named:
+            yield heir, "it inherits what nobody has handed over"
+
+
+def inheritance(log: Sequence[Recorded]) -> Found:
+    """[COMP-7] [STEP-1] What a successor inherits and keeps stands where it says, and it keeps all that it should."""
+    events = {event.name: event.event for event in log}
+    kept: dict[str, list[str]] = {}
+    for stream in streams(log):
+        names: list[str] = []
+        forward = True
+        for event in stream:
+            now = event.event
+            if isinstance(now, e.Created):
+                names = [one.name for one in now.steps]
+                forward = now.to is not State.COMPENSATING
+                yield from ((event, text) for text in _misplaced(now, events))
+                if now.predecessor is not None and names != kept.get(f"task/{now.predecessor}", []):
+                    yield event, f"it keeps the steps {names} and not {kept.get(f'task/{now.predecessor}', [])}"
+            elif isinstance(now, e.StepCompleted):
+                names.append(now.name)
+            elif isinstance(now, e.Failed | e.Cancelled):
+                forward = False
+            elif isinstance(now, e.Quarantined) and forward:
+                kept[event.stream] = names
+
+
+def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterator[str]:
+    """What is not where a successor's creation says, each in words."""
+    for one in created.inherited:
+        undo: object = events.get(f"task/{one.task}@{one.version}")
+        if isinstance(undo, e.Created):
+            undo = next(iter(undo.compensations[one.index : one.index + 1]), None)
+        named = (undo.id, undo.kind) if isinstance(undo, e.CompensationRegistered | Compensation) else None
+        if named != (one.id, one.kind):
+            yield f"the undo {one.id!r} is not at task/{one.task}@{one.version}"
+    for step in created.steps:
+        found = events.get(f"task/{step.task}@{step.version}")
+        if not isinstance(found, e.StepCompleted) or (found.name, found.compensation) != (step.name, step.compensation):
+            yield f"the step {step.name!r} is not at task/{step.task}@{step.version}"
