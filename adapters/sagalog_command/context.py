@@ -21,6 +21,10 @@ class Context(Protocol):
         """The task that is worked on."""
 
     @property
+    def store_id(self) -> str:
+        """The id of the store that holds it."""
+
+    @property
     def attempt(self) -> int:
         """1 + the failures on record."""
 

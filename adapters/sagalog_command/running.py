@@ -7,6 +7,7 @@ command's process group is left. What is not known to have failed is no failure:
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
@@ -19,12 +20,17 @@ from sagalog_command.classifying import classify
 from sagalog_command.command import Command
 from sagalog_command.context import Context
 from sagalog_command.ended import Ended
+from sagalog_command.group import read_ready
+from sagalog_command.orphans import Orphans
 from sagalog_command.redacting import Redactor
 from sagalog_command.rules import Class, Classifier
 from sagalog_command.settling import Spent, settle
 from sagalog_command.shipped import EXIT_STATUS
 from sagalog_command.watching import Stop, Watched
 
+_LOG: Final = logging.getLogger("sagalog_command")
+# How often orphans are looked at that were told to end.
+_ORPHANS_S: Final = 0.02
 # What is wrong with the command itself, on this worker; anything else may be the machine's state of the moment.
 _NO_COMMAND: Final = frozenset(
     getattr(errno, name)
@@ -62,7 +68,9 @@ def run(
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
     named `stdout` and `stderr`; an empty stream leaves none, and nothing is kept when the lease is lost.
 
-    The command finds `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its variables.
+    The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its
+    variables. Processes of this user with this store, this task and a lower fence among theirs are ended before it is
+    begun: an attempt whose worker was killed may have left them.
 
     Args:
         ctx: the worker's side.
@@ -79,7 +87,8 @@ def run(
         Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
             A command that was ended because its time was over has the code `time_limit`, if no rule says more.
             One that cannot be found or started is `Permanent` (code `config`), one for which the machine had nothing
-            left `Transient` (code `resources`).
+            left `Transient` (code `resources`). Where something of an earlier attempt does not end, `Transient` (code
+            `orphan`).
     """
     worker = os.environ if variables is None else variables
     try:
@@ -90,6 +99,7 @@ def run(
     clock = SystemClock()
     begun_ms = clock.monotonic_ms()
     with Stop(lambda: ctx.lost) as stop, ctx.on_stop(stop.set):
+        _end_orphans(ctx, command, stop)
         if stop.is_set:
             raise Interrupted("stopped before it began")
         try:
@@ -121,8 +131,23 @@ def run(
     return settle(verdict, ended, spent, classifier)
 
 
+def _end_orphans(ctx: Context, command: Command, stop: Stop) -> None:
+    """End what an earlier attempt has left: nothing is begun beside it."""
+    marks = {"SAGALOG_STORE_ID": ctx.store_id, "SAGALOG_TASK_ID": ctx.task.id}
+    with Orphans(marks, "SAGALOG_TASK_FENCE", ctx.fence, command.grace_ms / 1_000) as orphans:
+        while not stop.is_set and not orphans.look():
+            if orphans.is_stuck:
+                left = ", ".join(map(str, orphans.left))
+                raise Transient(f"what an earlier attempt has left does not end: process {left}", code="orphan")
+            read_ready([stop.descriptor], _ORPHANS_S)
+        if orphans.ended:
+            ended = ", ".join(map(str, orphans.ended))
+            _LOG.warning("task %s: ended what an earlier attempt has left: process %s", ctx.task.id, ended)
+
+
 def _identity(ctx: Context) -> dict[str, str]:
     return {
+        "SAGALOG_STORE_ID": ctx.store_id,
         "SAGALOG_TASK_ID": ctx.task.id,
         "SAGALOG_TASK_ATTEMPT": str(ctx.attempt),
         "SAGALOG_TASK_FENCE": str(ctx.fence),

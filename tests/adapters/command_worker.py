@@ -27,6 +27,7 @@ class Attempt:
     def __init__(self) -> None:
         with sagalog.open("memory:") as engine:
             self.task: Task = engine.create("command", {}, id="task-1")
+            self.store_id = engine.store_id
         self.attempt = 2
         self.fence = 4_294_967_299
         self.lost = False

@@ -59,6 +59,7 @@ def test_a_command_finds_its_task_and_no_variable_of_the_worker_that_it_was_not_
         "A": "1",
         "B": "2",
         "LANG": "x",
+        "SAGALOG_STORE_ID": attempt.store_id,
         "SAGALOG_TASK_ID": "task-1",
         "SAGALOG_TASK_ATTEMPT": "2",
         "SAGALOG_TASK_FENCE": "4294967299",

@@ -32,6 +32,11 @@ class AsyncContext:
         return self._context.owner
 
     @property
+    def store_id(self) -> str:
+        """The id of the store that holds the task."""
+        return self._context.store_id
+
+    @property
     def lost(self) -> bool:
         """Whether the lease is, or may be, somebody else's."""
         return self._context.lost

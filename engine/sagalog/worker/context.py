@@ -68,6 +68,11 @@ class Context:
         return self._lease.owner
 
     @property
+    def store_id(self) -> str:
+        """The id of the store that holds the task."""
+        return self._engine.store_id
+
+    @property
     def lost(self) -> bool:
         """Whether the lease is, or may be, somebody else's: nothing that is done now may count."""
         return self._stopping.reason == "lost"
