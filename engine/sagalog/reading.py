@@ -183,6 +183,24 @@ class Reading:
                 for name, ended in _existing(snapshot, id).waits.items()
             }
 
+    def called_off(self, held: Mapping[str, int]) -> tuple[set[str], set[str]]:
+        """Of tasks held under these fences: those whose lease has ended, and those whose holder was asked to stop.
+
+        Those that cannot be read are left out, and so are leases under which the last undo was settled.
+        """
+        lost, asked = set(), set()
+        with self._store.read() as snapshot:
+            for id, fence in held.items():
+                with suppress(Corrupt):
+                    task = snapshot.task(id)
+                    if task is None or (task.state is State.COMPENSATED and task.fence == fence):
+                        continue
+                    if task.lease is None or task.lease.fence != fence:
+                        lost.add(id)
+                    elif task.cancel_version and task.lease.purpose == "work":
+                        asked.add(id)
+        return lost, asked
+
     def asked_to_stop(self, ids: Iterable[str]) -> set[str]:
         """Which of these running tasks somebody has asked to stop; those that cannot be read are left out."""
         found = set()

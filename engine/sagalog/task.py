@@ -73,6 +73,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     artifacts      names of what it has made; `Engine.artifact` reads one
     waits          how many waits of each name are over; `waiting` the one that it is parked for, if any
     signals        names of the signals that no wait has taken yet, oldest first
+    is_suspect     whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]
     """
 
     id: str
@@ -112,6 +113,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     signals: tuple[str, ...]
     created_ms: int
     updated_ms: int
+    is_suspect: bool = False
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
@@ -192,6 +194,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,
         task.updated_ms,
+        task.is_suspect,
     )
 
 

@@ -259,6 +259,50 @@ def test_an_answer_is_given_or_given_back_and_never_both_or_neither(steps: int) 
     assert given_back == (["lease"] if was_cancelled else [])
 
 
+@pytest.mark.parametrize("steps", range(6))
+def test_what_was_taken_is_given_back_before_the_pool_is_closed_also_while_it_closes(steps: int) -> None:
+    """The call has ended, its answer is on its way, the pool closes, and only then is the caller cancelled."""
+    told: list[str] = []
+    has_run = threading.Event()
+
+    def answer() -> str:
+        has_run.set()
+        return "lease"
+
+    async def main() -> bool:
+        pool = Pool()
+        running = asyncio.create_task(pool.run(answer, lambda lease: told.append(f"{lease} given back")))
+        await asyncio.sleep(0)
+        assert has_run.wait(10)
+        closing = asyncio.create_task(pool.close(lambda: told.append("closed")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running, closing])
+        return running.cancelled()
+
+    was_cancelled = asyncio.run(main())
+    assert told == (["lease given back", "closed"] if was_cancelled else ["closed"])
+
+
+def test_closing_waits_for_a_loop_that_stands_still_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagalog.aio.pool._HANDED_OVER_S", 0.01)
+    closed = threading.Event()
+
+    async def main() -> None:
+        pool = Pool()
+        running = asyncio.create_task(pool.run(lambda: "answer"))
+        closing = asyncio.create_task(pool.close(closed.set))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        # The event loop takes no answer while this blocks it.
+        assert closed.wait(10)
+        assert await running == "answer"
+        await closing
+
+    asyncio.run(main())
+
+
 def test_an_opening_that_is_cancelled_leaves_no_store_open(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Engine] = []
     may_end, has_begun = threading.Event(), threading.Event()

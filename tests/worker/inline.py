@@ -13,7 +13,8 @@ import sagalog
 from sagalog import failpoints
 from sagalog.testing import ManualClock
 from sagalog.worker.crew import Job
-from sagalog.worker.shift import Plan, Shift
+from sagalog.worker.plan import Plan
+from sagalog.worker.shift import Shift
 
 # Where a worker may die: before a commit is begun, and after it is durable and before anybody knows.
 BOUNDARIES = ("commit.before_begin", "commit.after_commit")

@@ -12,7 +12,7 @@ from typing import Any
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Transient
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.shift import Plan
+from sagalog.worker.plan import Plan
 
 # How an attempt may end; the last one of a program is kept for all later attempts.
 ENDS = ("return", "error", "failed", "transient", "quota", "permanent", "waived", "quarantine", "unstorable", "exit")

@@ -18,7 +18,7 @@ import sagalog
 from sagalog import Compensation, Failed, Park, Permanent, Quarantine, Retry, Transient, failpoints
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.shift import Plan
+from sagalog.worker.plan import Plan
 from tests.worker.crew_of import at_work, ended, story, until
 from tests.worker.inline import InlineWorker
 

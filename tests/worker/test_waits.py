@@ -17,7 +17,7 @@ from sagalog import InvalidValue, Retry, Worker
 from sagalog.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
-from sagalog.worker.shift import Plan
+from sagalog.worker.plan import Plan
 from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
 

@@ -119,6 +119,7 @@ class AsyncEngine(Lifted[Engine]):
     wait_end = lifted(Engine.wait_end)
     wait_ends = lifted(Engine.wait_ends)
     asked_to_stop = lifted(Engine.asked_to_stop)
+    called_off = lifted(Engine.called_off)
     newest_position = lifted(Engine.newest_position)
     changes = lifted(Engine.changes)
     claimable_ms = lifted(Engine.claimable_ms)

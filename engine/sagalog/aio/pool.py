@@ -1,7 +1,7 @@
 """Threads for calls that block, so that the event loop never does, and so many at a time.
 
 Rule: a call that was begun goes on to its end, whoever has ceased to wait for it, and closing waits for it; its failure
-is logged then, and what it took for its caller is given back. Knows no engine.
+is logged then, and what it took for its caller is given back before anything is closed. Knows no engine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ R = TypeVar("R")
 _log: Final = logging.getLogger("sagalog.aio")
 
 THREADS: Final = 16
+# How long closing waits until answers have reached those who wait for them, or were given back: an event loop that
+# stands still takes no answer.
+_HANDED_OVER_S: Final = 2.0
 
 
 class Pool:
@@ -32,6 +35,9 @@ class Pool:
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sagalog-aio")
         self._closing: Future[None] | None = None
+        # Answers that are on their way to their callers, or back.
+        self._underway = 0
+        self._arrived = threading.Condition(self._guard)
 
     async def run(self, function: Callable[[], R], give_back: Callable[[R], None] | None = None) -> R:
         """What the call returns or raises, with the caller's context variables.
@@ -47,14 +53,19 @@ class Pool:
         answer: asyncio.Future[R] = loop.create_future()
         call: Future[R] = self._submit(partial(copy_context().run, function))
         call.add_done_callback(partial(_hand_over, loop, answer))
+        is_left = False
         try:
             return await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled():
                 answer.exception()  # looked at, so that nobody says that it never was
             if not call.cancel():
+                is_left = True
                 call.add_done_callback(partial(self._leave, threading.get_ident(), give_back))
             raise
+        finally:
+            if not is_left:
+                self._arrive()
 
     async def close(self, last: Callable[[], None]) -> None:
         """Take no more calls, wait for those that were begun or wait, then call `last`, once, in a thread.
@@ -80,12 +91,16 @@ class Pool:
     def _submit(self, function: Callable[[], R]) -> Future[R]:
         with self._guard:
             if self._closing is None:
-                return self._threads.submit(function)
+                call = self._threads.submit(function)
+                self._underway += 1
+                return call
         raise Closed("this engine was closed; open it again")
 
     def _close(self, closing: Future[None], last: Callable[[], None]) -> None:
         try:
             self._threads.shutdown(wait=True)
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._underway == 0, _HANDED_OVER_S)
             last()
         except BaseException as error:  # noqa: BLE001  whoever waits for the end gets it
             closing.set_exception(error)
@@ -95,16 +110,34 @@ class Pool:
     def _leave(self, loop_thread: int, give_back: Callable[[Any], None] | None, call: Future[Any]) -> None:
         """A call has ended, or had, for which nobody waits any more."""
         error = call.exception()
-        if error is not None:
-            _log.warning("a call whose caller was cancelled has failed: %s", error)
-        elif give_back is not None:
-            giving = partial(_give_back, give_back, call.result())
-            if threading.get_ident() == loop_thread:
-                # It had ended before the caller was cancelled: this is the event loop, where nothing may block.
-                with suppress(Closed):
-                    self._submit(giving)
-                    return
+        if error is not None or give_back is None:
+            if error is not None:
+                _log.warning("a call whose caller was cancelled has failed: %s", error)
+            self._arrive()
+            return
+        giving = partial(self._give_back, give_back, call.result())
+        if threading.get_ident() != loop_thread:
             giving()
+            return
+        # It had ended before the caller was cancelled: this is the event loop, where nothing may block.
+        with self._guard:
+            if self._closing is None:
+                self._threads.submit(giving)
+                return
+        # The threads of the pool may have ended by now; closing waits for this one, as for any answer.
+        threading.Thread(target=giving, name="sagalog-aio-give-back", daemon=True).start()
+
+    def _give_back(self, give_back: Callable[[Any], None], answer: Any) -> None:
+        try:
+            _give_back(give_back, answer)
+        finally:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """An answer has reached its caller, or was given back."""
+        with self._arrived:
+            self._underway -= 1
+            self._arrived.notify_all()
 
 
 def _give_back(give_back: Callable[[R], None], answer: R) -> None:

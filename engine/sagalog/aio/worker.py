@@ -22,8 +22,8 @@ from sagalog.engine import Engine
 from sagalog.outcomes import Interrupted
 from sagalog.worker import Tally
 from sagalog.worker.handling import Handler, is_coroutine_function
+from sagalog.worker.plan import Plan
 from sagalog.worker.process_signals import listening
-from sagalog.worker.shift import Plan
 
 _log: Final = logging.getLogger("sagalog.aio")
 
@@ -116,6 +116,8 @@ def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
             return await handler(context, given)
         except asyncio.CancelledError:
             if awaiting is not None and awaiting.cancelling():
+                # Told here, since the worker may hear of it later than what it holds comes back.
+                context.end_with_its_loop()
                 raise Interrupted("its event loop ends") from None
             raise
 

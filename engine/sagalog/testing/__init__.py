@@ -3,6 +3,7 @@
     ManualClock, SeededChance   time and chance in the hands of a test
     given                       given/when/then for one task's life in the kernel
     .contract                   what every store must keep, as classes to subclass
+    .faults                     commits that fail, lose their answer or take time, as a test wants it
     .history                    a checker of recorded events, independent of the engine
     .machine                    random runs that compare a store with the memory store (needs hypothesis)
 

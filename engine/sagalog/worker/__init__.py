@@ -2,6 +2,7 @@
 
     running         `Worker`: what users register handlers with, and its threads
     shift           one turn: settle, renew and claim, in one commit
+    claiming        what is claimed next; `recording`, what is written of jobs; `plan`, how a worker works
     crew            who runs handlers: threads, an event loop
     handling        from a handler's end to what is written
     context         what a handler may do; `async_context`, the same for coroutines
@@ -14,7 +15,7 @@ Rule: everything that matters is in the log; a worker that is killed loses nothi
 
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
 from sagalog.worker.context import Context, UndoContext, WorkContext
+from sagalog.worker.plan import Tally
 from sagalog.worker.running import Worker
-from sagalog.worker.shift import Tally
 
 __all__ = ["AsyncContext", "AsyncWorkContext", "Context", "Tally", "UndoContext", "WorkContext", "Worker"]

@@ -73,6 +73,10 @@ class AsyncContext:
         assert isinstance(self._context, UndoContext)
         return self._context.idempotency_key
 
+    def end_with_its_loop(self) -> None:
+        """Take note that the event loop ends, and so the worker: what the handler comes to now burns no attempt."""
+        self._context.end_with_its_loop()
+
     def go_on(self) -> None:
         """Nothing, unless the handler is to end; raises Interrupted."""
         self._context.go_on()

@@ -19,13 +19,13 @@ from sagalog.arguments import taken_in
 from sagalog.batch import Batch
 from sagalog.door import check_milliseconds, check_name
 from sagalog.engine import Engine
-from sagalog.errors import Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
+from sagalog.errors import AlreadySettled, Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
 from sagalog.identities import child_id, undo_key
 from sagalog.json_values import canonical
 from sagalog.kernel.values import Compensation
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
-from sagalog.task import Lease, Task
+from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Step
 from sagalog.worker.stopping import Stopping
 from sagalog.worker.waits import OpenWait, Waits
@@ -97,6 +97,10 @@ class Context:
         """Whether it is to end because its time limit has come."""
         return self._stopping.reason == "time_limit"
 
+    def end_with_its_loop(self) -> None:
+        """Take note that the handler ends because its worker does. For `sagalog.aio`."""
+        self._stopping.tell_once("shutdown")
+
     def go_on(self) -> None:
         """Nothing, unless the handler is to end; every other call here asks so first.
 
@@ -166,6 +170,8 @@ class Context:
             after = self._persist(write)
             if isinstance(after, Lease):
                 self._lease = after
+                if after.task.cancel_requested and after.purpose == "work":
+                    self._stopping.tell_once("cancelled")
         except Conflict as conflict:
             if isinstance(conflict, LeaseLost):
                 self._lose()
@@ -475,9 +481,21 @@ class UndoContext(Context):
         """Task and compensation, joined without ambiguity. [NAME-2]"""
         return undo_key(self.task.id, self.compensation)
 
-    def done(self, id: str) -> Lease | Task:
-        """Put on record that one was carried out; the worker calls it between two. [COMP-5]"""
+    def done(self, id: str) -> tuple[TaskCompensation, ...]:
+        """Put on record that one was carried out; what is owed then. The worker calls it between two. [COMP-5]"""
         try:
-            return self._persist(lambda: self._lease.compensation_done(id))
+            after = self._persist(lambda: self._lease.compensation_done(id))
+        except AlreadySettled:
+            # Somebody has settled it by word meanwhile; it is done all the same. [COMP-4]
+            return self.owed()
         except LeaseLost:
             self._lose()
+        return after.task.owed if isinstance(after, Lease) else ()
+
+    def owed(self) -> tuple[TaskCompensation, ...]:
+        """What is owed by now, in the order of undoing: what was settled by word is not undone. [COMP-4]"""
+        self.go_on()
+        task = self._persist(lambda: self._engine.get(self.task.id))
+        if task is None or task.lease is None or task.lease.fence != self.fence:
+            self._lose()
+        return task.owed

@@ -57,6 +57,8 @@ class Job:
         self.told_ms: int | None = None
         self.renew_after_ms = 0
         self.tries = 0
+        # Whether it counts among those whose lease was lost.
+        self.is_counted_lost = False
 
     @property
     def undo_at(self) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -116,7 +116,8 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
 
     def settle(batch: Batch) -> None:
         match error:
-            case Interrupted() if was_told or not id:
+            case _ if not id or (was_told and isinstance(error, Interrupted)):
+                # Told to end, or nothing was begun.
                 batch.release(lease, f"interrupted: {error}")
             case Permanent() | Quarantine():
                 batch.give_up(lease, failure)
@@ -138,8 +139,8 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception) -> Settl
     failure = said or _failure_in(refusal)
 
     def settle(batch: Batch) -> None:
-        if at is not None and isinstance(refusal, AlreadySettled):
-            # Somebody has settled by word what was in hand; what is left is for whoever comes next.
+        if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
+            # Nothing was begun, or what was in hand was settled by word; what is left is for whoever comes next.
             batch.release(lease, "its undo was settled by word meanwhile")
         elif at is not None:
             batch.compensation_failed(lease, at, failure)
@@ -198,15 +199,17 @@ class Undoing:
         self.at = ""
         self._lease = lease
         self._handlers = handlers
+        self._owed: tuple[TaskCompensation, ...] = ()
 
     def run(self) -> Settlement | None:
         """Undo in this thread what may be undone so."""
         try:
-            for one in self._each():
+            self._look()
+            while (one := self._next()) is not None:
                 self._handlers[one.kind](self.context, one.params)
                 self._done(one)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error, self.context.interruption() is not None)
+            return undo_settlement_of(self._lease, self.at, error, self._was_told)
         return None
 
     async def run_async(
@@ -214,7 +217,8 @@ class Undoing:
     ) -> Settlement | None:
         """The same on this event loop; what writes is done by `off_loop`, and what is no coroutine by `apart`."""
         try:
-            for one in self._each():
+            await off_loop(self._look)
+            while (one := self._next()) is not None:
                 handler = self._handlers[one.kind]
                 if is_coroutine_function(handler):
                     await handler(asking, one.params)
@@ -224,16 +228,25 @@ class Undoing:
         except asyncio.CancelledError as error:
             return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error, self.context.interruption() is not None)
+            return undo_settlement_of(self._lease, self.at, error, self._was_told)
         return None
 
-    def _each(self) -> Iterator[TaskCompensation]:
-        for one in self._lease.task.owed:
-            self.context.go_on()
-            self.at = self.context.compensation = one.id
-            yield one
+    @property
+    def _was_told(self) -> bool:
+        return self.context.stopping or self.context.interruption() is not None
+
+    def _look(self) -> None:
+        """Read what is owed by now: the lease may have waited for its turn."""
+        self._owed = self.context.owed()
+
+    def _next(self) -> TaskCompensation | None:
+        """The one to undo next; None: nothing is owed any more."""
+        if not self._owed:
+            return None
+        self.context.go_on()
+        one = self._owed[0]
+        self.at = self.context.compensation = one.id
+        return one
 
     def _done(self, one: TaskCompensation) -> None:
-        # Somebody may have settled it by word meanwhile; it is done all the same. [COMP-4]
-        with suppress(AlreadySettled):
-            self.context.done(one.id)
+        self._owed = self.context.done(one.id)

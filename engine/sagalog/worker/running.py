@@ -23,8 +23,9 @@ from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavail
 from sagalog.kernel import bounds
 from sagalog.worker.crew import Inbox, Job, ThreadCrew
 from sagalog.worker.handling import Handler
+from sagalog.worker.plan import Plan, Tally
 from sagalog.worker.process_signals import listening
-from sagalog.worker.shift import Plan, Shift, Tally
+from sagalog.worker.shift import Shift
 
 H = TypeVar("H", bound=Handler)
 
@@ -194,13 +195,9 @@ class Worker:
     def _work(self, shift: Shift, inbox: Inbox, crew: ThreadCrew, waker: _Waker, until_idle: bool) -> None:
         """Turn after turn, until it is told to stop."""
         away = 0
-        is_unknown = False
         while not self._stops:
             try:
                 waker.look()
-                if is_unknown:
-                    shift.find_own()
-                    is_unknown = False
                 shift.look()
                 while shift.turn() and not self._stops:
                     shift.take(_ended(inbox, crew, 0))
@@ -218,7 +215,6 @@ class Worker:
                 wait_ms = _AWAY_MS[min(away, len(_AWAY_MS) - 1)]
                 away += 1
                 _log.warning("the store is away, again in %d ms: %s", wait_ms, error)
-                is_unknown = is_unknown or isinstance(error, Unknown)
             if wait_ms:
                 waker.arm()
             shift.take(_ended(inbox, crew, wait_ms / 1_000))
@@ -237,7 +233,7 @@ class Worker:
 
     def _drain(self, shift: Shift, inbox: Inbox, until_ms: int, stops: int) -> None:
         """Settle what comes back until nothing is held, the time is over, or somebody is in more of a hurry."""
-        while shift.held and self._stops < stops:
+        while shift.owes and self._stops < stops:
             left_ms = until_ms - shift.monotonic_ms()
             try:
                 shift.look()
@@ -251,7 +247,7 @@ class Worker:
                 wait_ms = 50
             if left_ms <= 0:
                 return
-            if shift.held:
+            if shift.owes:
                 shift.take(inbox.take(max(0, wait_ms) / 1_000))
 
 

@@ -12,54 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sagalog import forms
 from sagalog.batch import Batch, Result
 from sagalog.engine import Engine
-from sagalog.errors import Conflict, LeaseLost, Rejected, SagalogError
+from sagalog.errors import Conflict, LeaseLost, Rejected, SagalogError, Unknown
 from sagalog.forms import Asked
-from sagalog.kernel.values import Failure, Purpose
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
+from sagalog.worker.claiming import Claims
 from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.crew import Crew, Job
 from sagalog.worker.handling import Handler, Settlement, Undoing, is_coroutine_function, second_settlement
+from sagalog.worker.plan import Plan, Tally
+from sagalog.worker.recording import giving_back, record_renewal, record_settlement, timing_out
 from sagalog.worker.stopping import Stopping
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-# How often what a worker holds is looked at for a cancel, and upkeep is done, where somebody has committed since.
-_LOOK_MS: Final = 500
+# How soon what a worker holds is looked at again, where somebody has committed since: a cancel is heard within 100 ms.
+_LOOK_MS: Final = 50
+# How often it is looked at in any case, and upkeep is done.
 _UPKEEP_MS: Final = 1_000
 # How soon it is looked again where something seemed to be there and nothing was found.
 _NOTHING_FOUND_MS: Final = 5
 # How long a handler that was told to end is waited for before its thread is replaced.
 _PATIENCE_MS: Final = 1_000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a worker works; `Worker` says what each means."""
-
-    queues: tuple[str, ...]
-    handlers: Mapping[str, Handler]
-    compensations: Mapping[str, Handler]
-    concurrency: int
-    claim_ahead: int
-    ttl_ms: int
-    quarantine_unknown: bool
-    time_limits_ms: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Tally:
-    """What one shift has come to so far."""
-
-    claimed: int = 0
-    settled: int = 0
-    refused: int = 0
-    lost: int = 0
-    renewed: int = 0
-    commits: int = 0
 
 
 @dataclass
@@ -82,26 +58,23 @@ class Shift:
         # In order, and a thousand of them are taken out one by one.
         self._jobs: dict[Job, None] = {}
         self._ended: dict[Job, None] = {}
-        # Whether a claim may find something, by purpose; wrong at most until somebody commits or a time comes.
-        self._more: dict[Purpose, bool] = {}
-        self._asked: dict[Purpose, Asked] = {}
-        if plan.compensations:
-            self._asked["undo"] = self._ask("undo", owner, plan.compensations)
-        if plan.handlers:
-            self._asked["work"] = self._ask("work", owner, plan.handlers)
+        self._claims = Claims(engine, plan, owner)
+        # [WORKER-5] The suspects that are held: nothing is claimed beside them.
+        self._alone: set[Job] = set()
         self._coroutines = _coroutines_of(plan.handlers)
         self._undo_coroutines = _coroutines_of(plan.compensations)
         self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
+        # What was committed when it looked last; and how long that took, which bounds how often it does.
+        self._changes: int | None = None
+        self._look_ms = _LOOK_MS
         self._sent_ms = 0
+        # Whether the outcome of a commit is unknown: what was claimed in it has to be found.
+        self._is_unknown = False
         # What is in the log as this worker's and is not worked on here any more.
         self._given_up: set[tuple[str, int]] = set()
         self.tally = Tally()
         self.owner = owner
         self.is_closing = False
-
-    def _ask(self, purpose: Purpose, owner: str, kinds: Mapping[str, Handler]) -> Asked:
-        plan = self._plan
-        return forms.claim(plan.queues, owner, plan.ttl_ms, 1, list(kinds), None, purpose, None)
 
     # --- what whoever drives it asks ------------------------------------------------------------------------------
 
@@ -117,25 +90,36 @@ class Shift:
     @property
     def room(self) -> int:
         """How many more it may hold."""
-        if self.is_closing:
+        if self.is_closing or self._alone:
+            return 0
+        if self._jobs and self._claims.overdue(self._clock.monotonic_ms()) is not None:
+            # It has looked past a suspect for too long, and makes room for it.
             return 0
         return self._plan.concurrency + self._plan.claim_ahead - len(self._jobs) + len(self._ended)
 
     @property
     def is_idle(self) -> bool:
         """Whether it holds nothing, and there is nothing to claim as far as it knows."""
-        return not self._jobs and not any(self._more.values())
+        return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
+
+    @property
+    def owes(self) -> bool:
+        """Whether it holds something, or may hold what it has not found yet."""
+        return bool(self._jobs) or self._is_unknown
 
     def wait_ms(self) -> int:
         """How long nothing will be due for it, if no job ends and nobody commits."""
-        if self._ended or (self.room > 0 and any(self._more.values())):
+        now_ms, holds = self._clock.monotonic_ms(), bool(self._jobs)
+        if self._ended or (self.room > 0 and self._claims.may_find(holds, now_ms)):
             return 0
-        now_ms = self._clock.monotonic_ms()
         living = [job for job in self._jobs if not job.ended and job.stopping.reason != "lost"]
         times = [max(job.sent_ms + self._renew_ms, job.renew_after_ms) - now_ms for job in living]
         times += [job.time_limit_ms for job in self._jobs if job.time_limit_ms is not None]
-        if self.room > 0 and self._asked:
-            due = self._engine.claimable_ms(self._asked.values())
+        if self._jobs:
+            next_look_ms = self._look_ms if self._engine.changes() != self._changes else _UPKEEP_MS
+            times.append(self._looked_ms + next_look_ms - now_ms)
+        if self.room > 0:
+            due = self._claims.due_ms(holds, now_ms)
             if due is not None:
                 # What seems to be there and was not found is not asked for all the time.
                 times.append(max(_NOTHING_FOUND_MS, due - self._engine.now_ms()))
@@ -150,20 +134,27 @@ class Shift:
     def look(self) -> None:
         """Somebody has committed, or a time has come: there may be something to claim, to stop, or to tend."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms - self._looked_ms >= _LOOK_MS and self._jobs:
-            self._looked_ms = now_ms
-            self._look_for_cancels()
+        if self._jobs:
+            self._look_at_jobs(now_ms)
         if now_ms - self._upkept_ms >= _UPKEEP_MS and not self.is_closing:
             self._upkept_ms = now_ms
+            self._claims.look_for_suspects(bool(self._jobs), now_ms)
             # Who undoes nothing has no say in what can be undone.
             declares = self._plan.quarantine_unknown and self._plan.compensations
             known = list(self._plan.compensations) if declares else None
             self._engine.recover(queues=self._plan.queues, known_kinds=known)
         if self.room > 0:
-            for purpose, asked in self._asked.items():
-                due_ms = None if self._more.get(purpose) else self._engine.claimable_ms([asked])
-                if due_ms is not None and due_ms <= self._engine.now_ms():
-                    self._more[purpose] = True
+            self._claims.look(bool(self._jobs), now_ms)
+
+    def _look_at_jobs(self, now_ms: int) -> None:
+        """Where somebody has committed since the last look, and in any case now and then."""
+        changes = self._engine.changes()
+        since_ms = now_ms - self._looked_ms
+        if since_ms >= _UPKEEP_MS or (changes != self._changes and since_ms >= self._look_ms):
+            self._looked_ms, self._changes = now_ms, changes
+            self._look_for_cancels()
+            # Of many jobs it takes long; then it is done less often, so that there is time for anything else.
+            self._look_ms = max(_LOOK_MS, 10 * (self._clock.monotonic_ms() - now_ms))
 
     def take(self, ended: list[Job]) -> None:
         """Jobs have come back: they are settled in the next turn."""
@@ -173,7 +164,7 @@ class Shift:
             job.ended = True
             if job.settlement is None:
                 # What it did is on record already.
-                del self._jobs[job]
+                self._drop(job)
                 self.tally.settled += 1
             else:
                 self._ended[job] = None
@@ -182,17 +173,24 @@ class Shift:
         """Settle, renew and claim what is due, in one commit; whether there was anything.
 
         Raises:
-            Unavailable, Unknown: the store is away; the same again, later. What was claimed in a commit whose outcome
-                nobody knows is found again by `find_own`.
+            Unavailable, Unknown: the store is away; the same again, later. What was claimed in a commit of unknown
+                outcome is found before anything else is done.
             Closed, Corrupt: it is no use to go on.
         """
+        if self._is_unknown:
+            self._find_own()
+            self._is_unknown = False
         turn = _Turn()
         sent_ms = self._sent_ms = self._clock.monotonic_ms()
         batch = self._engine.batch(together=False)
-        with batch:
-            self._record_settlements(batch, turn)
-            self._record_renewals(batch, turn, sent_ms)
-            self._record_claims(batch, turn)
+        try:
+            with batch:
+                self._record_settlements(batch, turn)
+                self._record_renewals(batch, turn, sent_ms)
+                turn.claimed = self._claims.record(batch, self.room, bool(self._jobs), sent_ms)
+        except Unknown:
+            self._is_unknown = True
+            raise
         if not len(batch):
             return False
         self.tally.commits += 1
@@ -202,7 +200,7 @@ class Shift:
     def _record_settlements(self, batch: Batch, turn: _Turn) -> None:
         for job in self._ended:
             assert job.settlement is not None
-            job.settlement = _recorded(batch, job, job.settlement)
+            job.settlement = record_settlement(batch, job, job.settlement)
             turn.settled.append(job)
 
     def _record_renewals(self, batch: Batch, turn: _Turn, sent_ms: int) -> None:
@@ -218,28 +216,8 @@ class Shift:
         for job in living:
             progress = job.context.newest_progress()
             if job.sent_ms <= due_ms or (progress is not None and job.sent_ms <= sent_ms - _UPKEEP_MS):
-                _record_renewal(batch, job, self._plan.ttl_ms, progress)
+                record_renewal(batch, job, self._plan.ttl_ms, progress)
                 turn.renewed.append(job)
-
-    def _record_claims(self, batch: Batch, turn: _Turn) -> None:
-        wanted = [purpose for purpose, more in self._more.items() if more]
-        room = self.room
-        for left, purpose in enumerate(reversed(wanted)):
-            # Undoing goes first, and leaves half of the room to work, if there is any.
-            limit = min(room - room // 2 if left < len(wanted) - 1 else room, 1_000)
-            if limit > 0:
-                asked = self._asked[purpose]
-                claim = asked.claim
-                batch.claim(
-                    claim.queues,
-                    owner=asked.owner,
-                    ttl_ms=asked.ttl_ms,
-                    limit=limit,
-                    kinds=claim.kinds,
-                    purpose=purpose,
-                )
-                turn.claimed.append(asked)
-                room -= limit
 
     # --- what a commit came to ------------------------------------------------------------------------------------
 
@@ -256,15 +234,15 @@ class Shift:
         if isinstance(answer, SagalogError) and self._settles_otherwise(job, answer):
             return
         del self._ended[job]
-        del self._jobs[job]
+        self._drop(job)
         self.tally.settled += not isinstance(answer, SagalogError)
         if any(isinstance(one, Task) and one.state == "compensating" for one in _several(answer)):
-            self._more["undo"] = "undo" in self._asked
+            self._claims.expect("undo")
 
     def _settles_otherwise(self, job: Job, refusal: SagalogError) -> bool:
         """After a refusal: whether the job is to be settled in another way in the next turn."""
         if isinstance(refusal, LeaseLost):
-            self.tally.lost += 1
+            self._count_lost(job)
             _log.warning("the end of a handler came too late: %s", refusal)
             return False
         _log.error("the end of a handler was refused, and it is settled otherwise: %s", refusal)
@@ -284,7 +262,7 @@ class Shift:
                 job.stopping.tell("cancelled")
         elif isinstance(answer, LeaseLost):
             _log.warning("a lease was lost: %s", answer)
-            self.tally.lost += 1
+            self._count_lost(job)
             job.stopping.tell("lost")
         elif isinstance(answer, SagalogError):
             _log.error("a renewal was refused: %s", answer)
@@ -295,15 +273,23 @@ class Shift:
     def _take_claimed(self, asked: Asked, answer: Result, sent_ms: int) -> None:
         if isinstance(answer, SagalogError):
             _log.error("a claim was refused: %s", answer)
-            self._more[asked.claim.purpose] = False
+            self._claims.take(asked, [])
             return
         assert isinstance(answer, list)
-        self._more[asked.claim.purpose] = bool(answer)
+        self._claims.take(asked, answer)
         for lease in answer:
             self.begin(lease, sent_ms)
 
     def begin(self, lease: Lease, sent_ms: int) -> None:
         """Have the handler of a lease run."""
+        job = self._job(lease, sent_ms)
+        self.tally.claimed += 1
+        self._keep(job)
+        if lease.task.cancel_requested and lease.purpose == "work":
+            job.stopping.tell("cancelled")
+        self._crew.begin(job)
+
+    def _job(self, lease: Lease, sent_ms: int) -> Job:
         stopping = Stopping()
         context: WorkContext | UndoContext
         handler = None
@@ -320,11 +306,20 @@ class Shift:
         job.is_coroutine = self._is_coroutine(lease)
         if isinstance(context, WorkContext) and job.is_coroutine:
             context.allow_any_order()
-        self.tally.claimed += 1
+        return job
+
+    def _keep(self, job: Job) -> None:
         self._jobs[job] = None
-        if lease.task.cancel_requested and lease.purpose == "work":
-            stopping.tell("cancelled")
-        self._crew.begin(job)
+        if job.lease.task.is_suspect:
+            self._alone.add(job)
+
+    def _drop(self, job: Job) -> None:
+        del self._jobs[job]
+        self._alone.discard(job)
+
+    def _count_lost(self, job: Job) -> None:
+        self.tally.lost += not job.is_counted_lost
+        job.is_counted_lost = True
 
     def _is_coroutine(self, lease: Lease) -> bool:
         """Whether it is run on an event loop: so are undoings of which any handler is a coroutine function."""
@@ -372,13 +367,13 @@ class Shift:
                 if job.stopping.reason == "lost":
                     self._abandon(job)
                 else:
-                    self._settle_without(job, _timing_out(job))
+                    self._settle_without(job, timing_out(job))
 
     def announce_stop(self) -> None:
         """Claim nothing more, give back what nobody has begun, and let handlers know that the worker shuts down."""
         self.is_closing = True
         for job in self._crew.take_back():
-            job.settlement = _giving_back(job, "the worker shut down before it was begun")
+            job.settlement = giving_back(job, "the worker shut down before it was begun")
             self.take([job])
         for job in self._jobs:
             job.stopping.announced = True
@@ -392,74 +387,57 @@ class Shift:
         """Give back what is still held, whatever its handlers do."""
         for job in tuple(self._jobs):
             if not job.ended:
-                self._settle_without(job, _giving_back(job, "the worker shut down and its handler did not end"))
+                self._settle_without(job, giving_back(job, "the worker shut down and its handler did not end"))
 
-    def find_own(self) -> None:
-        """After a commit whose outcome nobody knows: begin what it has leased to this worker. [REPEAT-1]"""
+    def _find_own(self) -> None:
+        """After a commit of unknown outcome: begin what it has leased to this worker, or give it back. [REPEAT-1]"""
         mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs} | self._given_up
-        for state in ("running", "compensating"):
-            for task in self._engine.find(state=state):
-                lease = task.lease
-                if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
-                    self.begin(self._engine.resume(task.id, lease.fence), self._sent_ms)
+        for queue in self._plan.queues:
+            for state in ("running", "compensating"):
+                for task in self._engine.find(queue=queue, state=state):
+                    lease = task.lease
+                    if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
+                        self._take_up(self._engine.resume(task.id, lease.fence))
+
+    def _take_up(self, lease: Lease) -> None:
+        """Begin what was found; a worker that shuts down begins nothing. [WORKER-3]"""
+        if not self.is_closing:
+            self.begin(lease, self._sent_ms)
+            return
+        job = self._job(lease, self._sent_ms)
+        job.settlement = giving_back(job, "the worker shut down before it was begun")
+        job.ended = True
+        self._keep(job)
+        self._ended[job] = None
 
     def _settle_without(self, job: Job, settlement: Settlement) -> None:
         """Settle the lease of a job whose handler does not end."""
         self._abandon(job)
         standing_in = Job(job.lease, job.context, job.stopping, job.sent_ms)
         standing_in.undoing, standing_in.settlement, standing_in.ended = job.undoing, settlement, True
-        self._jobs[standing_in] = None
+        self._keep(standing_in)
         self._ended[standing_in] = None
 
     def _abandon(self, job: Job) -> None:
         job.abandoned = True
         self._given_up.add((job.lease.task.id, job.lease.fence))
-        del self._jobs[job]
+        self._drop(job)
         self._crew.replace(job)
 
     def _look_for_cancels(self) -> None:
-        jobs = [job for job in self._jobs if job.lease.purpose == "work" and job.stopping.reason is None]
-        asked = self._engine.asked_to_stop(job.lease.task.id for job in jobs)
-        for job in jobs:
-            if job.lease.task.id in asked:
-                job.stopping.tell("cancelled")
-
-
-def _recorded(batch: Batch, job: Job, settlement: Settlement) -> Settlement:
-    """Record a settlement; where it says what cannot be said, another, which is what it then is."""
-    try:
-        if not job.context.begins_something:
-            settlement(batch)
-        else:
-            with batch.group():
-                settlement(batch)
-    except Exception as refusal:  # noqa: BLE001  whatever a handler has said, its lease is settled [WORKER-1]
-        _log.error("what a handler said of task %s cannot be stored: %s", job.lease.task.id, refusal)
-        settlement = second_settlement(job.lease, job.undo_at, refusal)
-        settlement(batch)
-    return settlement
-
-
-def _record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> None:
-    try:
-        batch.heartbeat(job.lease, ttl_ms, progress)
-    except Rejected as refusal:
-        _log.error("the progress of task %s cannot be stored: %s", job.lease.task.id, refusal)
-        job.context.forget_progress()
-        batch.heartbeat(job.lease, ttl_ms)
+        """Tell handlers whose task was called off, and those whose lease an event has ended. [CANCEL-1]"""
+        jobs = {job.lease.task.id: job for job in self._jobs if not job.ended and job.stopping.reason != "lost"}
+        lost, asked = self._engine.called_off({id: job.lease.fence for id, job in jobs.items()})
+        for id in asked:
+            jobs[id].stopping.tell_once("cancelled")
+        for id in lost:
+            _log.warning("the lease of task %s was ended by somebody else: its handler is to end", id)
+            self._count_lost(jobs[id])
+            jobs[id].stopping.tell("lost")
 
 
 def _coroutines_of(handlers: Mapping[str, Handler]) -> frozenset[str]:
     return frozenset(kind for kind, handler in handlers.items() if is_coroutine_function(handler))
-
-
-def _timing_out(job: Job) -> Settlement:
-    failure = Failure("time_limit", f"its handler did not end within {job.time_limit_ms} ms, nor when it was told to")
-    return lambda batch: batch.retry(job.lease, failure)
-
-
-def _giving_back(job: Job, reason: str) -> Settlement:
-    return lambda batch: batch.release(job.lease, reason)
 
 
 def _several(answer: Result) -> tuple[object, ...]:

@@ -1,0 +1,37 @@
+"""How a worker works, and what it has done: plain values.
+
+Rule: values only. Knows no store and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sagalog.worker.handling import Handler
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a worker works; `Worker` says what each means."""
+
+    queues: tuple[str, ...]
+    handlers: Mapping[str, Handler]
+    compensations: Mapping[str, Handler]
+    concurrency: int
+    claim_ahead: int
+    ttl_ms: int
+    quarantine_unknown: bool
+    time_limits_ms: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Tally:
+    """What one shift has come to so far."""
+
+    claimed: int = 0
+    settled: int = 0
+    refused: int = 0
+    lost: int = 0
+    renewed: int = 0
+    commits: int = 0
