@@ -15,6 +15,7 @@ from typing import Final
 
 import apsw
 
+from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.failures import told
 from sagalog_sqlite.watching import POLL_S, Waiter
 
@@ -35,7 +36,8 @@ class Changes:
     def __init__(self, connect: Connect, path: str) -> None:
         self._connect = connect
         self._path = path
-        self._guard = threading.Lock()
+        # An RLock, for what a signal's handler calls while its own thread is in here.
+        self._guard = threading.RLock()
         self._asker: apsw.Connection | None = None
         self._askers = 0
         self._waiting: list[Waiter] = []
@@ -48,18 +50,25 @@ class Changes:
         Raises:
             Unavailable, Corrupt: it cannot be read.
         """
-        with self._guard:
-            if self._asker is None:
-                self._asker = self._connect()
+        with BARRIER.place(self._path), self._guard:
+            asker = self._asker
+            if asker is None:
+                asker = self._asker = self._connect()
                 self._askers += 1
             try:
-                version = int(self._asker.execute("PRAGMA data_version").get)
+                version = int(asker.execute("PRAGMA data_version").get)
             except apsw.Error as error:
-                _close(self._asker)
+                _close(asker)
                 self._asker = None
                 raise told(error, self._path) from error
             # A version says nothing to another connection than the one that gave it.
             return self._askers << 32 | version
+
+    def let_go(self) -> None:
+        """Close the connection, which nobody uses; the next question opens another, and finds something new."""
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            _close(asker)
 
     def announce(self) -> None:
         """Wake whoever waits in this process."""
@@ -96,12 +105,11 @@ class Changes:
             self._closed = True
             for waiter in self._waiting:
                 waiter.wake()
-            idle, self._idle = self._idle, []
-            if self._asker is not None:
-                _close(self._asker)
-                self._asker = None
-        for waiter in idle:
-            waiter.close()
+            # One by one, so that an interrupt leaves the rest to whoever closes again.
+            while self._idle:
+                self._idle[-1].close()
+                self._idle.pop()
+            self.let_go()
 
     def _differs(self, since: int) -> bool:
         return self._closed or self.number() != since
@@ -120,7 +128,9 @@ class Changes:
         if waiter is None or not waiter.is_told:
             if waiter is not None:
                 waiter.close()
-            waiter = Waiter(f"{self._path}-wal")
+            # A fork waits for that: the child has to know of every descriptor.
+            with BARRIER.place(self._path):
+                waiter = Waiter(f"{self._path}-wal")
         with self._guard:
             self._waiting.append(waiter)
         return waiter

@@ -12,6 +12,7 @@ import apsw
 
 from sagalog.errors import Corrupt, Unavailable
 from sagalog_sqlite.failures import told
+from sagalog_sqlite.file_locks import opening
 
 # Marks the files that are ours; in ASCII it reads SAGA.
 APPLICATION_ID: Final = 0x53414741
@@ -58,7 +59,8 @@ def connect(path: str, durability: str, busy_timeout_ms: int, writing: bool) -> 
         Corrupt: it is damaged, or no store of ours; it is left as it is.
     """
     try:
-        connection = apsw.Connection(path, flags=_ON_DISK, statementcachesize=_STATEMENTS_KEPT)
+        with opening():
+            connection = apsw.Connection(path, flags=_ON_DISK, statementcachesize=_STATEMENTS_KEPT)
         try:
             _settle(connection, path, durability, busy_timeout_ms, writing)
         except BaseException:

@@ -235,12 +235,6 @@ class Line:
                 # Where it leads already, that does nothing.
                 self._calls[0].wake()
 
-    def abandon(self) -> None:
-        """In a forked child: forget the parent's threads; one of them may have had the guard, and none is here."""
-        self._guard = threading.RLock()
-        self._calls = deque()
-        self._taken = None
-
     def _is_taken(self, call: Call) -> bool:
         return self._taken is not None and call.group is self._taken
 

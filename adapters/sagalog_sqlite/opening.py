@@ -14,7 +14,8 @@ import apsw
 
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.ports import Clock
-from sagalog_sqlite import creation, migrate
+from sagalog_sqlite import creation, forking, migrate
+from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version
 from sagalog_sqlite.failures import told, told_by_system
 from sagalog_sqlite.store import SqliteStore
@@ -46,6 +47,12 @@ def open_store(
     if durability not in SYNCHRONOUS:
         raise ValueError(f"durability is 'full' or 'normal', not {durability!r}")
     require_safe_sqlite(sqlite_version())
+    with BARRIER.place(path):
+        forking.refuse_lost(path)
+        return _open(path, create, clock, durability, turn_timeout_ms)
+
+
+def _open(path: str, create: bool, clock: Clock, durability: str, turn_timeout_ms: int) -> SqliteStore:
     _look_at(path, create)
     # Looked at before anything is laid beside it: it may be no store at all.
     ready = os.path.exists(path) and not _pending(path, durability, turn_timeout_ms)
@@ -101,6 +108,12 @@ def _look_at_file(path: str) -> None:
         raise Unavailable(f"cannot open {path}: it cannot be read and written; see to its rights", path=path)
     if not os.path.isfile(path):
         raise Unavailable(f"cannot open {path}: it is no regular file", path=path)
+    if (links := os.stat(path).st_nlink) > 1:
+        raise Unavailable(
+            f"cannot open {path}: it has {links} names (hard links), and who opens it by another one uses another -wal "
+            "and loses commits; find them with `find -samefile`, and leave one",
+            path=path,
+        )
     if os.path.getsize(path) == 0:
         raise Corrupt(
             f"{path} is empty, and an empty file is not a new store: somebody has cut or touched it; "

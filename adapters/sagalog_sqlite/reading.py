@@ -58,11 +58,15 @@ class Readers:
         else:
             self._idle.append(connection)
 
+    def let_go(self) -> None:
+        """Close those that wait, while none is in use; others are opened when they are asked for."""
+        while self._idle:
+            _close(self._idle.pop())
+
     def close(self) -> None:
         """Close those that wait; those in use are closed when they are given back."""
         self._closed = True
-        while self._idle:
-            _close(self._idle.pop())
+        self.let_go()
 
 
 def _close(connection: apsw.Connection) -> None:

@@ -7,10 +7,7 @@ transaction, in `grouping`; where files come from, in `opening`.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,17 +18,20 @@ import apsw
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.failpoints import reach
 from sagalog.ports import FIRST_TAG, Clock, Tag, Unit
-from sagalog_sqlite import rebuilding, subscriptions
+from sagalog_sqlite import forking, rebuilding, subscriptions
+from sagalog_sqlite.barrier import BARRIER, Place
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
-from sagalog_sqlite.connecting import connect
+from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import told, told_of_commit
+from sagalog_sqlite.file_guard import Refusal
+from sagalog_sqlite.file_locks import Identity
 from sagalog_sqlite.grouping import Call, Group, Line
 from sagalog_sqlite.kept import Kept
-from sagalog_sqlite.reading import Readers
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
 from sagalog_sqlite.ticket import Ticket, TurnTimeout
+from sagalog_sqlite.turns import Turns
 from sagalog_sqlite.view import Transaction
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _CLOSE_WAIT_MS: Final = 5_000
 
 
 class SqliteStore:
-    """The port's store on one SQLite file. Safe to share between threads; in a forked child it refuses everything.
+    """The port's store on one SQLite file. Safe to share between threads, and to go on with in a forked child. [FORK-1]
 
     path, durability    as it was opened
     checkpoints         the policy that keeps the WAL short, and what it has seen
@@ -51,19 +51,25 @@ class SqliteStore:
         self.path = path
         self.durability = durability
         self.checkpoints = Checkpoints(path)
-        self._ticket = ticket
         self._clock = clock
         self._turn_timeout_ms = turn_timeout_ms
-        self._line = Line(turn_timeout_ms)
-        self._kept = Kept()
         self._refusal: str | None = None
+        self._is_closed = False
+        self._refused: Refusal | None = None
+        self._connections = Connections(path, durability, turn_timeout_ms, self._settle)
+        self._connections.for_writing()
+        self._begin(ticket)
+        # Whoever has not written anything leaves the last checkpoint to others.
+        self._leaves_wal = False
+        forking.takes_part(self)
+
+    def _begin(self, ticket: Ticket | None) -> None:
+        """What belongs to the threads of one process."""
+        self._turns = Turns(self.path, ticket)
+        self._line = Line(self._turn_timeout_ms)
+        self._kept = Kept()
         self._turn_of: int | None = None  # the thread that has the turn
-        # Every connection that is open, so that a fork can keep the child from ever closing one.
-        self._connections: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
-        self._writer: apsw.Connection | None = self._connect(writing=True)
-        self._readers = Readers(self._connect, path)
-        self._changes = Changes(self._connect, path)
-        _STORES.add(self)
+        self._changes = Changes(self._connections.connect, self.path)
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -78,7 +84,7 @@ class SqliteStore:
             if self._line.come(call):
                 self._lead(call)
         except TurnTimeout as error:
-            raise self._no_turn(error, call) from error
+            raise self._turns.refused(error, call.waited_ms()) from error
         finally:
             try:
                 self._line.leave(call)
@@ -134,8 +140,9 @@ class SqliteStore:
         if group is None:
             self._refuse_within_a_unit()
             group = Group(Call(()), self.path)
+        place = BARRIER.place(self.path)
         try:
-            connection = self._take_turn(group.leader)
+            connection = self._take_turn(group.leader, place)
             self._turn_of = group.leader.thread
             if take is not None:
                 take(group)
@@ -144,11 +151,13 @@ class SqliteStore:
                 self.checkpoints.after_commit(connection, self._turn_timeout_ms)
         finally:
             try:
-                self._end_turn()
+                self._end_turn(place)
             except BaseException:
                 # An interrupt may strike at its door; a second time it does what is left, if anything.
-                self._end_turn()
+                self._end_turn(place)
                 raise
+            if self._refused is not None:
+                self._mend()
         if wrote:
             self._changes.announce()
         return result
@@ -162,6 +171,7 @@ class SqliteStore:
             transaction = Transaction(connection, self._clock.now_ms(), self._kept)
             result = work(transaction)
             reach("commit.before_commit")
+            self._require_sound(connection)
             committing = transaction.wrote
             group.written = None if committing else False
             connection.execute("COMMIT")
@@ -178,48 +188,57 @@ class SqliteStore:
             raise
         return result, transaction.wrote
 
-    def _take_turn(self, call: Call) -> apsw.Connection:
+    def _require_sound(self, connection: apsw.Connection) -> None:
+        """Refuse to commit where that would not be found again. [FILE-1]"""
+        if connection not in self._connections:
+            self._require_open()  # a forked child that has come back into its parent's transaction
+        self._refused = self._connections.guard.refusal(writing=True)
+        if self._refused is not None:
+            raise Unavailable(self._refused.text, path=self.path)
+
+    def _mend(self) -> None:
+        """After a commit that was refused: where only locks are gone, the next one has connections with new ones."""
+        refused, self._refused = self._refused, None
+        # Without our locks others may have moved our WAL and taken it away: then nothing stands in it alone.
+        if (
+            refused is not None
+            and refused.what == "locks"
+            and (refused.wal == "same" or self._connections.is_all_moved())
+        ):
+            forking.renew(self.identity)
+
+    def _take_turn(self, call: Call, place: Place) -> apsw.Connection:
         """The turn, and the connection for writing, outside a transaction; what the call has waited counts as well."""
         self._require_open()
         left_ms = self._turn_timeout_ms
         if call.parked is not None:
             left_ms = max(0, left_ms - call.waited_ms())
         try:
-            self._ticket.acquire(left_ms)
-        except TurnTimeout as error:
-            raise self._no_turn(error, call) from error
-        except OSError as error:
-            raise Unavailable(f"{self.path}: its lock files fail ({error}); mend that", path=self.path) from error
+            self._turns.take(place, left_ms, call.waited_ms)
         except RuntimeError:
             self._require_open()
             raise
         self._require_open()
-        if self._writer is not None and self._writer.in_transaction:
+        writer = self._connections.writer
+        if writer is not None and writer.in_transaction:
             # Whatever has left it open, nobody waits for its commit any more.
-            self._roll_back(self._writer)
-        if self._writer is None:
-            self._writer = self._connect(writing=True)
-        return self._writer
+            self._roll_back(writer)
+        self._leaves_wal = False
+        return self._connections.for_writing()
 
-    def _no_turn(self, error: TurnTimeout, call: Call) -> Unavailable:
-        holder = "unknown" if error.holder_pid is None else error.holder_pid
-        return Unavailable(
-            f"{self.path}: no turn to write within {call.waited_ms()} ms (holder: process {holder}); "
-            "see what that process is doing, then repeat the call",
-            path=self.path,
-            holder_pid=error.holder_pid,
-        )
-
-    def _end_turn(self) -> None:
+    def _end_turn(self, place: Place) -> None:
         """Give the turn back, whatever was reached; nothing if this thread does not have it."""
         if self._turn_of == threading.get_ident():
-            if self._writer is not None and self._writer.in_transaction:
-                self._roll_back(self._writer)
+            writer = self._connections.writer
+            if writer is not None and writer.in_transaction:
+                self._roll_back(writer)
             self._turn_of = None
-        self._ticket.release()
+        self._turns.give_back(place)
 
     def _failure(self, connection: apsw.Connection, error: apsw.Error, committing: bool) -> SagalogError:
         """End the transaction that `error` has ended or left open; what to tell the caller."""
+        if connection not in self._connections:
+            self._require_open()  # as above: there SQLite refuses whatever it is asked
         self._roll_back(connection)
         if isinstance(error, apsw.IOError):
             # What this connection believes about the file may be wrong now.
@@ -246,23 +265,21 @@ class SqliteStore:
     def _drop_writer(self) -> None:
         """Close the connection for writing; the next turn opens another, with all guards."""
         self._kept.forget()
-        connection, self._writer = self._writer, None
-        if connection is not None:
-            with suppress(apsw.Error):
-                connection.close()
+        self._connections.drop_writer()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def read(self) -> Iterator[SqliteSnapshot]:
         """A consistent snapshot for the block. Raises as the port says."""
-        self._require_open()
-        connection = self._readers.take()
-        try:
-            yield SqliteSnapshot(connection, self.path, self._require_open, self._clock.monotonic_ms)
-        finally:
-            if connection in self._connections:
-                self._readers.give_back(connection)
+        with BARRIER.place(self.path):
+            self._require_open()
+            connection = self._connections.readers.take()
+            try:
+                yield SqliteSnapshot(connection, self.path, self._require_open, self._clock.monotonic_ms)
+            finally:
+                if connection in self._connections:
+                    self._connections.readers.give_back(connection)
 
     def changes(self) -> int:
         """A number that differs once anybody has committed since."""
@@ -282,60 +299,84 @@ class SqliteStore:
 
     # --- its own life ---------------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> Identity:
+        """Which file it has opened: device and inode."""
+        return self._connections.guard.identity
+
+    def links(self) -> int:
+        """How many names the file has: one. Under another name it would get another WAL; 0: its own name is gone."""
+        return self._connections.guard.links()
+
     def close(self) -> None:
-        """Checkpoint and give everything back; a second time does nothing. What cannot be done then is left undone."""
-        if self._refusal is not None:
+        """Checkpoint and give everything back; a second time does nothing. What cannot be done then is left undone.
+
+        Interrupted at any place it leaves the turn free, and a second time does what is left.
+        """
+        if self._is_closed:
             return
         self._refuse_within_a_unit()
-        self._refusal = f"the store {self.path} was closed; open it again"
-        self._changes.close()
-        self._readers.close()
+        if self._refusal is None:
+            self._refusal = f"the store {self.path} was closed; open it again"
+        has_place = self._turns.has_place()
         try:
+            with BARRIER.place(self.path):
+                self._close()
+        except BaseException:
+            if not has_place:
+                self._turns.release()
+            raise
+
+    def _close(self) -> None:
+        """Each line bears being done again, wherever an interrupt has struck."""
+        self._changes.close()
+        self._connections.readers.close()
+        if not self._leaves_wal:
             with suppress(TurnTimeout, OSError):
-                self._ticket.acquire(min(self._turn_timeout_ms, _CLOSE_WAIT_MS))
+                self._turns.take_last(min(self._turn_timeout_ms, _CLOSE_WAIT_MS))
                 self._empty_wal()
-        finally:
-            self._drop_writer()
-            self._ticket.release()
-            self._ticket.close()
+        self._drop_writer()
+        self._turns.release()
+        self._turns.close()
+        self._connections.guard.detach()
+        forking.ends(self)
+        self._is_closed = True
 
-    def abandon(self) -> None:
-        """In a forked child: refuse everything from now on, touch no connection and no lock, and close neither.
+    def let_go(self) -> bool:
+        """Close every connection, while nobody uses one: before a fork, and where locks were lost. [FORK-1]"""
+        self._kept.forget()
+        self._changes.let_go()
+        return self._connections.let_go()
 
-        They are the parent's: rolled back, or closed at the end of the child, they would write into what both share.
-        """
-        self._refusal = f"the store {self.path} was opened before this process was forked: open it again in the child"
-        for connection in list(self._connections):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-        self._connections.clear()
-        self._writer = None
-        self._line.abandon()
-        self._ticket.abandon()
+    def begin_anew(self, refusal: str | None) -> None:
+        """In a forked child: the parent's threads and what they have are forgotten, and nothing of it is touched."""
+        self._connections.leave_to_parent(is_writing=self._turn_of == threading.get_ident())
+        if self._refusal is None:
+            self._refusal = refusal
+        self._refused = None
+        self._leaves_wal = True
+        self._begin(None)
 
     def _empty_wal(self) -> None:
-        connection = self._writer
-        if connection is None:
-            return
-        self._roll_back(connection)
-        with suppress(apsw.Error):
-            if self.checkpoints.at_close(connection):
+        with suppress(apsw.Error, SagalogError):
+            connection = self._connections.for_writing()
+            self._roll_back(connection)
+            if self._is_newest() and self.checkpoints.at_close(connection):
                 # Nothing is left to move, so nothing can fail unseen: let the last one out remove the -wal.
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
-    def _connect(self, writing: bool = False) -> apsw.Connection:
-        connection = connect(self.path, self.durability, self._turn_timeout_ms, writing)
-        self._connections.add(connection)
-        if writing:
-            try:
-                store_row(connection.execute)
-                self.checkpoints.watch(connection)
-            except apsw.Error as error:
-                connection.close()
-                raise told(error, self.path) from error
-            except SagalogError:
-                connection.close()
-                raise
-        return connection
+    def _is_newest(self) -> bool:
+        """Whether nothing newer can stand in the file than in the WAL in use, so that it may be moved there.
+
+        Also where that WAL has lost its name, as long as nobody could begin another in its place.
+        """
+        refusal = self._connections.guard.refusal(writing=False)
+        return refusal is None or (refusal.what, refusal.wal) == ("wal", "nothing")
+
+    def _settle(self, connection: apsw.Connection) -> None:
+        """A new connection for writing: the format is one that we know, and its WAL is watched."""
+        store_row(connection.execute)
+        self.checkpoints.watch(connection)
 
     def _refuse_within_a_unit(self) -> None:
         if self._turn_of == threading.get_ident():
@@ -344,14 +385,3 @@ class SqliteStore:
     def _require_open(self) -> None:
         if self._refusal is not None:
             raise Closed(self._refusal, path=self.path)
-
-
-_STORES: Final[weakref.WeakSet[SqliteStore]] = weakref.WeakSet()
-
-
-def _abandon_all() -> None:
-    for store in list(_STORES):
-        store.abandon()
-
-
-os.register_at_fork(after_in_child=_abandon_all)

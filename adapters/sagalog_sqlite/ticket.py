@@ -13,7 +13,7 @@ A blocked flock cannot be called off, and a holder may be stopped without dying.
 is free; for any other, a thread (the usher) waits in its place. That costs two switches of threads a turn. A head
 that polls for the turn itself, or is woken through a pipe, was measured too and was no faster.
 
-It must not know what is written or what a transaction is: standard library only.
+It must not know what is written or what a transaction is, nor anything of SQLite.
 """
 
 import threading
@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 
+from sagalog_sqlite.descriptors import closes_in_children
 from sagalog_sqlite.lock_files import LockFiles
 
 
@@ -60,6 +61,7 @@ class Ticket:
         self._usher = _Usher(self._files)
         self._closed = False
         self._abandoned = False
+        closes_in_children(self)
 
     def acquire(self, timeout_ms: int) -> None:
         """Wait for the turn, at most `timeout_ms`; with 0, take it only if it is free.
@@ -79,6 +81,15 @@ class Ticket:
             self._withdraw()
             raise
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it gives no more turns."""
+        return self._closed
+
+    def has_place(self) -> bool:
+        """Whether the calling thread has the turn, or waits for it."""
+        return self._line.has_place()
+
     def release(self) -> None:
         """Give the turn to the next in the queue.
 
@@ -92,7 +103,7 @@ class Ticket:
         finally:
             self._leave()
 
-    def abandon(self) -> None:
+    def close_unread(self) -> None:
         """In a forked child: close the inherited descriptors, and refuse every later `acquire`.
 
         The parent's locks stay the parent's, since only the last descriptor of an open file drops its lock; kept

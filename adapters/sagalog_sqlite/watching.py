@@ -15,6 +15,8 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
+from sagalog_sqlite.descriptors import closes_in_children
+
 # How long a waiter sleeps at most: where it is told of writes, and where it is not.
 TOLD_S: Final = 0.25
 POLL_S: Final = 0.005
@@ -33,10 +35,12 @@ class Waiter:
         for end in self._own:
             os.set_blocking(end, False)
         self._watch = watch(path)
+        self._open = [one for one in (*self._own, self._watch) if one >= 0]
         self._poll = select.poll()
         self._poll.register(self._own[0], select.POLLIN)
         if self._watch >= 0:
             self._poll.register(self._watch, select.POLLIN)
+        closes_in_children(self)
 
     @property
     def is_told(self) -> bool:
@@ -58,19 +62,24 @@ class Waiter:
 
     def close(self) -> None:
         """Give its descriptors back."""
-        for descriptor in (*self._own, self._watch):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._own, self._watch = (-1, -1), -1
+        self._watch = -1
+        # Each is forgotten as it is closed: its number may be given to another file at any moment.
+        while self._open:
+            os.close(self._open.pop())
+
+    def close_unread(self) -> None:
+        """In a forked child: the news are the parent's, who would not be told what is read here."""
+        self.close()
 
     def _take(self, descriptor: int) -> None:
         with suppress(BlockingIOError):
             told = os.read(descriptor, 65_536)
             if descriptor == self._watch and _is_gone(told):
                 # The file was taken away under the store; what that means is not for a waiter to say.
-                self._poll.unregister(self._watch)
-                os.close(self._watch)
+                self._poll.unregister(descriptor)
                 self._watch = -1
+                self._open.remove(descriptor)
+                os.close(descriptor)
 
 
 def watch(path: str) -> int:

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sagalog.errors import SagalogError
 from sagalog.kernel import events as e
 from sagalog.ports import Decided, Unit, View
 from sagalog.system import SystemClock
+from sagalog_sqlite import forking as forking_
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import created, leased, open_at, raw, seeing, writing
 
@@ -182,9 +184,82 @@ def orphaning(path: Path) -> None:
     store.commit([writing("lost", created()), Unit(decide)])
 
 
+def orphaning_beside(path: Path) -> None:
+    """Fork while another thread is in a commit, and die; the child stays until it is told."""
+    store = open_here(path)
+    begun = threading.Event()
+
+    def decide(_: View) -> Decided:
+        begun.set()
+        threading.Event().wait()
+        return Decided((), None)
+
+    threading.Thread(target=store.commit, args=([writing("lost", created()), Unit(decide)],), daemon=True).start()
+    begun.wait()
+    forking_.WAIT_S = 0.05  # type: ignore[misc]  # nobody comes back from that commit
+    if os.fork():
+        os.kill(os.getpid(), signal.SIGKILL)
+    say("alone")
+    input()
+    os._exit(0)
+
+
+def returning(path: Path) -> None:
+    """Fork in the middle of a commit and come back to it on both sides; the child says what it was told."""
+    store = open_here(path)
+    forked: list[int] = []
+
+    def decide(_: View) -> Decided:
+        forked.append(os.fork())
+        return Decided((), 0 if forked[0] == 0 else os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]))
+
+    large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
+    try:
+        answers = store.commit([writing("first", created()), Unit(decide), *large, writing("last", created())])
+    except SagalogError as error:
+        say(error.code)
+        os._exit(0)
+    say(*answers[:2])
+    with store.read() as snapshot:
+        say(len(snapshot.check()) + 2, snapshot.head()[0] - 6)
+    store.close()
+
+
+def failing_to_fork(path: Path) -> None:
+    """Be refused another process by the system, and go on."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    store = open_here(path)
+    store.commit([writing("before", created())])
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    try:
+        os.fork()
+    except OSError as error:
+        say(type(error).__name__)
+    say(*store.commit([writing("after", created())]))
+    say(*counted(store))
+    store.close()
+
+
 def main() -> None:
     path, command, *words = sys.argv[1:]
-    commands = (opening, committing, filling, making, outgrowing, as_nobody, masked, holding, forking, orphaning)
+    commands = (
+        opening,
+        committing,
+        filling,
+        making,
+        outgrowing,
+        as_nobody,
+        masked,
+        holding,
+        forking,
+        orphaning,
+        orphaning_beside,
+        returning,
+        failing_to_fork,
+    )
     {one.__name__: one for one in commands}[command](Path(path), *words)
 
 

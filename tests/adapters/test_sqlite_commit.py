@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import linecache
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import apsw
 import pytest
@@ -23,6 +19,7 @@ from sagalog.ports import Append, Decided, Unit, View
 from sagalog.testing import ManualClock
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
+from tests.adapters.sqlite_interrupts import Interrupt
 from tests.adapters.sqlite_making import (
     START_MS,
     appended,
@@ -200,7 +197,7 @@ def test_an_exception_at_any_point_leaves_whole_commits_and_a_free_turn(
 
 
 def test_a_rollback_that_was_interrupted_is_made_up_for(store: SqliteStore) -> None:
-    writer = store._writer
+    writer = store._connections.writer
     assert writer is not None
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("INSERT INTO streams(category, id) VALUES ('task', 'ghost')")
@@ -357,40 +354,6 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
 
 
 # --- interrupts -----------------------------------------------------------------------------------------------------
-
-
-_TICKET = ("ticket.py", "lock_files.py")
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt at the n-th line of the store in this thread; counts lines if n is 0.
-
-    The ticket is left out: it has tests of its own, and a trace strikes where a signal cannot, at the end of a `with`.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.lines = 0
-
-    def __enter__(self) -> Interrupt:
-        sys.settrace(self._call)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _call(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
-        file = Path(frame.f_code.co_filename)
-        return self._line if file.parent.name == "sagalog_sqlite" and file.name not in _TICKET else None
-
-    def _line(self, frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-        # A signal is looked at where something is called, so never at the word `try` itself.
-        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() != "try:":
-            self.lines += 1
-            if self.lines == self.at:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._line
 
 
 def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits_and_a_free_turn(

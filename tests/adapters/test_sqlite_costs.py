@@ -39,8 +39,8 @@ def cost(engine: Engine, call: Callable[[], Any]) -> tuple[int, int]:
         steps += event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
 
     engine.newest_position()
-    assert store._writer is not None
-    connections = [store._writer, *store._readers._idle]
+    assert store._connections.writer is not None
+    connections = [store._connections.writer, *store._connections.readers._idle]
     for one in connections:
         one.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
     call()

@@ -43,7 +43,7 @@ def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
 def test_a_sync_that_fails_at_commit_is_told_as_unknown_and_repeating_settles_it(
     store: SqliteStore, files: FaultyFiles, error: type[apsw.Error]
 ) -> None:
-    before = store._writer
+    before = store._connections.writer
     files.strike = failing("sync", "-wal", error)
     with pytest.raises(Unknown, match="same identity") as caught:
         store.commit([writing("new", created())])
@@ -53,7 +53,7 @@ def test_a_sync_that_fails_at_commit_is_told_as_unknown_and_repeating_settles_it
     [seen] = store.commit([seeing(lambda view: view.task("new"))])
     if seen is None:
         assert store.commit([writing("new", created())]) == [1]
-    assert store._writer is not before
+    assert store._connections.writer is not before
     assert versions(store) == {"old": 1, "new": 1}
 
 

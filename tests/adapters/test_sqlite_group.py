@@ -125,7 +125,7 @@ def test_another_process_has_its_turn_before_the_group_that_came_after_it(store:
     other = open_at(path)
     with held_up(store) as go_on:
         [waiting] = call(other, [writing("other", created())])
-        until(lambda: other._ticket._usher.under_way)
+        until(lambda: other._turns.ticket._usher.under_way)
         callers = call(store, *([writing(f"t{number}", created())] for number in range(3)))
         go_on()
         for caller in (waiting, *callers):

@@ -19,8 +19,9 @@ from sagalog.ports import Decided, Unit, View
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_callers import Caller, Gate, call, held_up, in_line, until
 from tests.adapters.sqlite_faulty_files import FaultyFiles, failing, faulty_files
+from tests.adapters.sqlite_interrupts import Interrupt
 from tests.adapters.sqlite_making import created, leased, open_at, raw, versions, writing
-from tests.adapters.test_sqlite_commit import COMMIT_POINTS, Interrupt
+from tests.adapters.test_sqlite_commit import COMMIT_POINTS
 
 NAMES = ("a", "b", "c", "d")
 
@@ -104,15 +105,15 @@ def test_a_disk_that_fills_at_the_commit_of_a_group_is_told_to_everybody_and_not
 def test_a_file_that_cannot_grow_in_the_middle_of_a_group_fails_the_whole_group(store: SqliteStore) -> None:
     with held_up(store) as go_on:
         callers = call(store, *group(store, "a"), *group(store, "b", payload="x" * 200_000), *group(store, "c"))
-        assert store._writer is not None
-        size = store._writer.pragma("page_count")
-        store._writer.pragma("max_page_count", size + 20)
+        assert store._connections.writer is not None
+        size = store._connections.writer.pragma("page_count")
+        store._connections.writer.pragma("max_page_count", size + 20)
         go_on()
         errors = errors_of(callers)
     assert [type(error) for error in errors] == [Unavailable] * 3
     assert versions(store) == {}
-    assert store._writer is not None
-    store._writer.pragma("max_page_count", 1_000_000)
+    assert store._connections.writer is not None
+    store._connections.writer.pragma("max_page_count", 1_000_000)
     for units in group(store, *NAMES):
         assert store.commit(units) == [1, 2]
 
@@ -208,8 +209,8 @@ def test_an_interrupt_that_comes_with_the_commit_itself_is_told_as_unknown(
 
 def test_an_interrupt_at_the_door_of_the_commit_is_told_as_not_written(store: SqliteStore) -> None:
     """The transaction was still open, and so was rolled back."""
-    assert store._writer is not None
-    writer = store._writer
+    assert store._connections.writer is not None
+    writer = store._connections.writer
 
     def trace(_: apsw.Cursor, statement: str, __: object) -> bool:
         if statement == "COMMIT":

@@ -87,8 +87,8 @@ def plant(connection: apsw.Connection, id: str) -> None:
 
 def row(store: SqliteStore, id: str) -> dict[str, Any]:
     """A task's row as it is in the file."""
-    assert store._writer is not None
-    cursor = store._writer.execute(
+    assert store._connections.writer is not None
+    cursor = store._connections.writer.execute(
         "SELECT t.* FROM tasks t JOIN streams s ON s.number = t.stream WHERE s.id = ?", (id,)
     )
     names = [description[0] for description in cursor.description]
@@ -108,10 +108,10 @@ def steps_of(store: SqliteStore, *units: Any) -> list[str]:
         statements.append(statement)
         return True
 
-    assert store._writer is not None
-    store._writer.exec_trace = trace
+    assert store._connections.writer is not None
+    store._connections.writer.exec_trace = trace
     store.commit(units)
-    store._writer.exec_trace = None
+    store._connections.writer.exec_trace = None
     return statements
 
 
@@ -405,7 +405,7 @@ def test_rebuilding_lets_others_write_between_its_slices(
     store.commit([writing(f"t{number}", created(tags={"n": str(number)})) for number in range(5)])
     other = open_at(path)
     turns = 0
-    release = store._ticket.release
+    release = store._turns.ticket.release
 
     def release_and_write() -> None:
         nonlocal turns
@@ -415,7 +415,7 @@ def test_rebuilding_lets_others_write_between_its_slices(
         )
         turns += 1
 
-    monkeypatch.setattr(store._ticket, "release", release_and_write)
+    monkeypatch.setattr(store._turns.ticket, "release", release_and_write)
     assert store.rebuild() == 5
     monkeypatch.undo()
     assert turns > 4

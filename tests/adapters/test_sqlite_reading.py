@@ -85,13 +85,13 @@ def test_snapshots_of_many_threads_share_a_few_connections(store: SqliteStore) -
     for thread in threads:
         thread.join()
     assert seen == [1] * 60
-    assert len(store._readers._idle) == IDLE_MAX
+    assert len(store._connections.readers._idle) == IDLE_MAX
 
 
 def test_an_error_within_the_block_gives_the_connection_back(store: SqliteStore) -> None:
     with pytest.raises(ZeroDivisionError), store.read() as snapshot:
         assert 1 // snapshot.head()[0]
-    [connection] = store._readers._idle
+    [connection] = store._connections.readers._idle
     assert connection.in_transaction is False
 
 

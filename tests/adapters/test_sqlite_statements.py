@@ -54,8 +54,8 @@ def plan(connection: apsw.Connection, statement: str) -> list[str]:
 
 @pytest.mark.parametrize("name", SEEKING)
 def test_it_finds_its_rows_by_seeks_in_an_index_and_sorts_nothing(store: SqliteStore, name: str) -> None:
-    assert store._writer is not None
-    steps = plan(store._writer, SEEKING[name])
+    assert store._connections.writer is not None
+    steps = plan(store._connections.writer, SEEKING[name])
     assert any(step.startswith("SEARCH") for step in steps)
     for step in steps:
         assert "TEMP B-TREE" not in step, steps
@@ -65,8 +65,8 @@ def test_it_finds_its_rows_by_seeks_in_an_index_and_sorts_nothing(store: SqliteS
 
 @pytest.mark.parametrize("number", range(len(selection.STATEMENTS)))
 def test_a_claim_and_its_upkeep_read_nothing_but_indexes(store: SqliteStore, number: int) -> None:
-    assert store._writer is not None
-    steps = plan(store._writer, selection.STATEMENTS[number])
+    assert store._connections.writer is not None
+    steps = plan(store._connections.writer, selection.STATEMENTS[number])
     assert all("USING COVERING INDEX" in step for step in steps if step.startswith("SEARCH")), steps
 
 
@@ -80,11 +80,11 @@ def work_of_a_claim(store: SqliteStore) -> int:
         assert isinstance(status, dict)
         steps += status["SQLITE_STMTSTATUS_VM_STEP"]
 
-    assert store._writer is not None
-    store._writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
+    assert store._connections.writer is not None
+    store._connections.writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
     claim = work("q", "empty", limit=3, affinities=("red",), kinds=frozenset({"nothing"}))
     assert store.commit([claiming(claim), claiming(undo("q", kinds=frozenset({"other"})))]) == [[], []]
-    store._writer.trace_v2(0, None)
+    store._connections.writer.trace_v2(0, None)
     return steps
 
 
@@ -114,12 +114,12 @@ def test_no_statement_is_prepared_twice(store: SqliteStore) -> None:
         store.commit([writing(name, created(tags={"a": name})), writing(f"{name}-undo", *owing("x"))])
         store.commit([tending(Due(("q",), 64)), claiming(work(affinities=("red",))), claiming(undo())])
 
-    assert store._writer is not None
-    store._writer.authorizer = ask
+    assert store._connections.writer is not None
+    store._connections.writer.authorizer = ask
     live("a")
     assert asked > 100
     asked = 0
     for name in "bcd":
         live(name)
     assert asked == 0
-    store._writer.authorizer = None
+    store._connections.writer.authorizer = None

@@ -91,7 +91,7 @@ def test_a_long_wal_is_begun_anew_when_nobody_reads_it(
         snapshot.head()
         write(store, "a", 4_000)
     assert store.checkpoints.error is None
-    writer = store._writer
+    writer = store._connections.writer
     assert writer is not None
     assert writer.pragma("busy_timeout") == 10_000
     write(store, "b", 1_100)
@@ -165,7 +165,7 @@ def test_a_checkpoint_never_runs_within_a_transaction_or_without_the_turn(
     other = LockFiles(str(path))
 
     def look() -> None:
-        writer = store._writer
+        writer = store._connections.writer
         assert writer is not None
         seen.append((writer.in_transaction, other.try_turn()))
 

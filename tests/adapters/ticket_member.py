@@ -102,11 +102,10 @@ class Member:
         return answer
 
     def fork(self) -> str:
-        """Have a child that abandons the ticket, tries to use it all the same, and lives as long as our input."""
+        """Have a child that inherits the ticket, tries to use it all the same, and lives as long as our input."""
         to_parent, from_child = os.pipe()
         child = os.fork()
         if child == 0:
-            self._ticket.abandon()
             try:
                 self._ticket.acquire(0)
             except RuntimeError:

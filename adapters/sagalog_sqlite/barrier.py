@@ -1,0 +1,124 @@
+"""The barrier of this process: who uses which file just now, and whether anybody else may begin to.
+
+Its one rule: who is inside is never put out, and who comes while it is shut waits outside. Nothing here is a lock that
+a fork, an interrupt or a signal's handler could leave locked: it is two dictionaries whose single operations are whole,
+and who has to wait looks again every half a millisecond. It must not know what a file is used for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Final
+
+from sagalog.errors import Unavailable
+
+_LOOK_S: Final = 0.0005
+_KEEPER: Final = "keeper"
+
+
+class Place:
+    """Within the block, the calling thread uses a file, and whoever shuts the barrier waits for it or is told of it.
+
+    Entering waits while it is shut, but for a thread that is inside already; it raises Unavailable in the thread that
+    has shut it.
+    """
+
+    __slots__ = ("_barrier", "path", "thread")
+
+    def __init__(self, barrier: Barrier, path: str) -> None:
+        self._barrier = barrier
+        self.path = path
+        self.thread = threading.get_ident()
+
+    def __enter__(self) -> Place:
+        try:
+            while not self.try_enter():
+                self._barrier.wait_open()
+            return self
+        except BaseException:
+            self.leave()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def try_enter(self) -> bool:
+        """Go in, if the barrier is open or this thread is inside already."""
+        barrier = self._barrier
+        barrier.inside[self] = None
+        if not barrier.keepers:
+            return True
+        # The place was taken before this look: who has shut the barrier meanwhile sees it, or is seen here.
+        if any(one.thread == self.thread for one in list(barrier.inside) if one is not self):
+            return True
+        self.leave()
+        return False
+
+    def leave(self) -> None:
+        """Go out; nothing the second time."""
+        self._barrier.inside.pop(self, None)
+
+
+class Barrier:
+    """One for all files of a process.
+
+    inside     the places that are taken
+    keepers    which thread has shut it; empty while it is open
+    """
+
+    def __init__(self) -> None:
+        self.inside: dict[Place, None] = {}
+        self.keepers: dict[str, int] = {}
+
+    def place(self, path: str) -> Place:
+        """A place for one use of a file by the calling thread."""
+        return Place(self, path)
+
+    def shut(self) -> bool:
+        """Let nobody in any more, once no other thread keeps it shut; False if this thread did so already."""
+        me = threading.get_ident()
+        if self.is_mine():
+            return False
+        while self.keepers.setdefault(_KEEPER, me) != me:
+            time.sleep(_LOOK_S)
+        return True
+
+    def open(self) -> None:
+        """Let everybody in again, if this thread has shut it."""
+        if self.is_mine():
+            self.keepers.clear()
+
+    def is_mine(self) -> bool:
+        """Whether this thread has shut it."""
+        return self.keepers.get(_KEEPER) == threading.get_ident()
+
+    def occupied(self, wait_s: float) -> set[str]:
+        """The files in use once `wait_s` is over, or sooner if none is; at once where this thread itself uses one."""
+        me = threading.get_ident()
+        if any(place.thread == me for place in list(self.inside)):
+            wait_s = 0.0
+        until_s = time.monotonic() + wait_s
+        while self.inside and time.monotonic() < until_s:
+            time.sleep(_LOOK_S)
+        return {place.path for place in list(self.inside)}
+
+    def wait_open(self) -> None:
+        """Return once it is open; raises Unavailable where this thread would wait for itself."""
+        while self.keepers:
+            if self.is_mine():
+                raise Unavailable(
+                    "this thread is in the middle of a fork, and no store can be used before its end; repeat it then"
+                )
+            time.sleep(_LOOK_S)
+
+    def begin_anew(self) -> None:
+        """In a forked child: none of the parent's threads is here."""
+        self.inside.clear()
+        self.keepers.clear()
+
+
+BARRIER: Final = Barrier()

@@ -1,0 +1,196 @@
+"""Whose locks there are on a store's files, asked through descriptors that this process keeps for it.
+
+Its one rule: POSIX locks of a process fall as soon as it closes any descriptor of the file; so these are closed only
+when no connection of the process to it is left, and there is one set of them per process and file. [FILE-2] They lock
+nothing: only questions are asked, which the system answers for the process and not for the descriptor.
+
+It must not know what an answer is taken for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import threading
+import weakref
+from contextlib import AbstractContextManager, suppress
+from functools import cache
+from typing import Final
+
+import apsw
+
+from sagalog_sqlite.descriptors import closes_in_children
+
+Identity = tuple[int, int]  # device and inode
+Range = tuple[int, int]  # start and length
+
+# Where SQLite locks. In the database: what every connection to a store holds shared for as long as it is open. In the
+# -shm: the byte of the one writer, and that of all who use the -shm.
+SHARED: Final[Range] = (0x4000_0002, 510)
+WRITER: Final[Range] = (120, 1)
+IN_USE: Final[Range] = (128, 1)
+
+# Held while a connection is opened, and while it is seen that there is none and the descriptors are closed.
+_opening = threading.RLock()
+
+# `struct flock` as the system lays it out: type, whence, start, length, pid.
+_FLOCK: Final = struct.Struct("hhqqi0q")
+_GETLK: Final[int] = getattr(fcntl, "F_OFD_GETLK", -1)
+_QUESTIONS: Final = {one: _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for one in (SHARED, WRITER, IN_USE)}
+
+
+class FileLocks:
+    """The two descriptors of one file, for all stores of this process that have it open.
+
+    wal    which -wal the process's connections use; None: it has none
+    """
+
+    def __init__(self, path: str, identity: Identity) -> None:
+        self.wal: Identity | None = None
+        self._path = path
+        self._identity = identity
+        self._database = self._shm = -1
+        closes_in_children(self)
+
+    def open(self) -> None:
+        """Open what is not open; a connection has just been opened, so SQLite has all files.
+
+        Raises:
+            OSError: as the system says it, such as for want of descriptors.
+        """
+        with _opening:
+            if self.wal is None:
+                self.wal = identity_of(f"{self._path}-wal")
+            if not are_told():
+                return
+            if self._database < 0:
+                self._database = _opened(self._path)
+            shm = f"{self._path}-shm"
+            if self._shm >= 0 and _identity_of_descriptor(self._shm) != identity_of(shm):
+                # Kept for somebody's connection that is gone; by now the name is another file's.
+                old, self._shm = self._shm, -1
+                os.close(old)
+            if self._shm < 0:
+                self._shm = _opened(shm)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has descriptors."""
+        return self._database >= 0
+
+    def shared_by(self) -> int | None:
+        """A process that has the file open: this one, or another if that is told first; None: certainly nobody."""
+        return _holder(self._database, SHARED)
+
+    def shm_in_use_by(self) -> int | None:
+        """A process that uses the -shm, in the same way."""
+        return _holder(self._shm, IN_USE)
+
+    def written_by(self) -> int | None:
+        """The process that is SQLite's writer now; None: nobody."""
+        return _holder(self._shm, WRITER)
+
+    def close(self) -> None:
+        """Close both, unless a connection of this process is left whose locks would fall."""
+        with _opening:
+            if not open_files() & {self._path, self._identity}:
+                self.close_unread()
+                self.wal = None
+
+    def close_unread(self) -> None:
+        """In a forked child, which has no locks that could fall, and after the last connection."""
+        descriptors = (self._database, self._shm)
+        self._database = self._shm = -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        # Of a store that was dropped and never closed; its connections may be garbage that is not yet collected.
+        with suppress(Exception):
+            self.close()
+            if self._database >= 0:
+                _unclosed.append(self)
+
+
+_unclosed: Final[list[FileLocks]] = []
+_known: Final[weakref.WeakValueDictionary[Identity, FileLocks]] = weakref.WeakValueDictionary()
+
+
+def locks_of(path: str, identity: Identity) -> FileLocks:
+    """The one set of this process for a file."""
+    with _opening:
+        for one in list(_unclosed):
+            one.close()
+            if not one.is_open:
+                _unclosed.remove(one)
+        known = _known.get(identity)
+        if known is None:
+            known = _known[identity] = FileLocks(path, identity)
+        return known
+
+
+def opening() -> AbstractContextManager[object]:
+    """Within the block a connection is opened and nobody closes descriptors; its locks come with its first use."""
+    return _opening
+
+
+def begin_anew() -> None:
+    """In a forked child: a thread of the parent may have been opening."""
+    global _opening
+    _opening = threading.RLock()
+
+
+def identity_of(path: str) -> Identity | None:
+    """Which file a name stands for now; None: none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def open_files() -> set[str | Identity]:
+    """Names and identities of all files to which apsw has a connection in this process."""
+    found: set[str | Identity] = set()
+    for connection in apsw.connections():
+        with suppress(apsw.Error):
+            if name := connection.filename:
+                found.add(name)
+                if (identity := identity_of(name)) is not None:
+                    found.add(identity)
+    return found
+
+
+@cache
+def are_told() -> bool:
+    """Whether the system answers such questions, and names this process for a lock of its own."""
+    if _GETLK < 0 or not hasattr(os, "memfd_create"):
+        return False
+    with suppress(OSError):
+        ours = os.memfd_create("sagalog")
+        try:
+            fcntl.lockf(ours, fcntl.LOCK_EX)
+            other = _opened(f"/proc/self/fd/{ours}")
+            try:
+                return _holder(other, WRITER) == os.getpid()
+            finally:
+                os.close(other)
+        finally:
+            os.close(ours)
+    return False
+
+
+def _holder(descriptor: int, range_: Range) -> int | None:
+    answer = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _QUESTIONS[range_]))
+    return None if answer[0] == fcntl.F_UNLCK else answer[4]
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _identity_of_descriptor(descriptor: int) -> Identity:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
