@@ -168,6 +168,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("parent", task.parent),
         ("predecessor", task.predecessor),
         ("successor", task.successor),
+        ("unrecorded", None if task.unrecorded_step is None else f"the result of the step {task.unrecorded_step}"),
         ("correlation", task.correlation_id),
         ("trace", task.trace),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),

@@ -259,9 +259,9 @@ class Batch:
         """Record a failure."""
         self._hold(lease, forms.fail, reason, compensations, waive_compensation)
 
-    def give_up(self, lease: Lease, reason: str | Failure) -> None:
+    def give_up(self, lease: Lease, reason: str | Failure, step: str | None = None) -> None:
         """Record that a human must look."""
-        self._hold(lease, forms.give_up, reason)
+        self._hold(lease, forms.give_up, reason, step)
 
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""

@@ -326,9 +326,9 @@ def fail_compensation(
     )
 
 
-def give_up(task: str, fence: int, reason: str | Failure) -> c.GiveUp:
+def give_up(task: str, fence: int, reason: str | Failure, step: str | None = None) -> c.GiveUp:
     """The command behind `Lease.give_up`; raises InvalidValue."""
-    return c.GiveUp(task=task, fence=fence, error=failure(reason, "reason"))
+    return c.GiveUp(task=task, fence=fence, error=failure(reason, "reason"), step=optional_name(step, "step"))
 
 
 def signal(task: str, name: str, data: object) -> c.Signal:

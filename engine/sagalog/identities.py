@@ -39,6 +39,15 @@ def _joined(task: str, name: str) -> str:
     return f"{id[:_SHOWN_CHARACTERS]}~{hashlib.sha256(id.encode()).hexdigest()}"
 
 
+def again_id(id: str, number: int) -> str:
+    """Return the id of the n-th compensation that is meant where the one of an id was settled before. [COMP-1]"""
+    end = f"~{number}"
+    if len(id) + len(end) <= NAME_CHARACTERS_MAX:
+        return id + end
+    digest = hashlib.sha256(id.encode()).hexdigest()
+    return f"{id[:_SHOWN_CHARACTERS]}~{digest}{end}"
+
+
 def compensation_id(kind: str, params: object) -> str:
     """Return the id of a compensation that was given none: the same undo has the same, for ever. [REPEAT-3]
 

@@ -198,7 +198,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.TryAgain: _retried_contents,
     c.Complete: _fields(("result", "result")),
     c.Fail: _failed_contents,
-    c.GiveUp: _fields(("error", "error")),
+    c.GiveUp: _fields(("error", "error"), ("step", "step")),
     c.FinishCompensation: _fields(("compensation", "id")),
     c.FailCompensation: _undo_failed_contents,
     c.Cancel: _cancelled_contents,

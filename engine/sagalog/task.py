@@ -67,6 +67,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                    undoes what a completed one has left
     successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
                    it as its `predecessor`
+    unrecorded_step  the step that was carried out and whose result could not be stored, where that is why it was
+                   quarantined: its effect stands, and nothing runs it again unasked
     inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
     steps          names of the steps on record, those that were kept from a predecessor first; `Engine.step_result`
                    reads one
@@ -103,6 +105,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     parent: str | None
     predecessor: str | None
     successor: str | None
+    unrecorded_step: str | None
     correlation_id: str | None
     trace: str | None
     inputs: tuple[Input, ...]
@@ -184,6 +187,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         parent,
         predecessor,
         _field(task.successor_version, read, "successor") if task.successor_version else None,
+        task.unrecorded_step,
         correlation_id,
         trace,
         inputs,
@@ -429,9 +433,17 @@ class Lease:
         command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation)
         return self._desk.settle(command, self)
 
-    def give_up(self, reason: str | Failure) -> Task:
-        """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]"""
-        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason), self)
+    def give_up(self, reason: str | Failure, step: str | None = None) -> Task:
+        """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
+
+        Args:
+            reason: why, as a sentence or a failure, whose code is then the task's.
+            step: the step that was carried out and whose result cannot be recorded; its effect stands. [STEP-1]
+
+        Raises:
+            Rejected: the step is on record.
+        """
+        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, step), self)
 
     def compensation_done(self, id: str) -> Lease | Task:
         """An undo was carried out: the last one that is owed. [COMP-5]

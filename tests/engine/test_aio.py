@@ -13,8 +13,13 @@ from sagalog import aio
 from sagalog.worker import AsyncContext, AsyncWorkContext, Context, UndoContext, WorkContext
 
 # What a coroutine has no use for, or is given by the loop itself; and what only the worker asks of a context.
-OF_THREADS = {"wait_stop", "on_stop", "begin_step", "finish_step", "allow_any_order", "done"}
-OF_CONTEXTS = {"end", "newest_progress", "forget_progress", "record_children", "begins_something", "interruption"}
+OF_THREADS = {
+    *("wait_stop", "on_stop", "done", "allow_any_order"),
+    *("begin_step", "finish_step", "drop_step", "open_wait", "signal_of", "waited_tasks", "tasks_of"),
+}
+OF_CONTEXTS = {
+    *("end", "newest_progress", "forget_progress", "record_children", "begins_something", "interruption", "conflict"),
+}
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -32,7 +32,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "3a316d0334ea437feb009113da477c7b8c751e8823d02b83637b4a0be5272edb")
+PINNED = (4, "3c2ba06a4673fc0a6b178e511213a180134817ec675a3dd759fcf52817e14874")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

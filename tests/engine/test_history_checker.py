@@ -218,6 +218,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "steps": [
         lambda log: again(log, e.StepCompleted("first", 2), version_of(log, e.StepCompleted, WAITS, 1), WAITS),
         lambda log: again(log, e.StepCompleted("one", 1), version_of(log, e.StepCompleted, keeper(log)), keeper(log)),
+        lambda log: again(log, e.Quarantined("odd", step="first"), version_of(log, e.Completed, WAITS), WAITS),
     ],
     "waits": [
         lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),

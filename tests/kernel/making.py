@@ -128,8 +128,8 @@ def signal(name: str = "go", data: Any = None) -> c.Signal:
     return c.Signal(task="t", name=name, data=data)
 
 
-def give_up(fence: int = 1, error: Failure = ERROR) -> c.GiveUp:
-    return c.GiveUp(task="t", fence=fence, error=error)
+def give_up(fence: int = 1, error: Failure = ERROR, step: str | None = None) -> c.GiveUp:
+    return c.GiveUp(task="t", fence=fence, error=error, step=step)
 
 
 def complete(fence: int = 1, result: Any = None, undoer: str | None = None) -> c.Complete:

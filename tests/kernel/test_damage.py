@@ -100,6 +100,10 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a failure that leads nowhere a failure leads": (RUNNING, e.Failed(State.PENDING, "failed", fence=1)),
     "a creation that is over at once": (given(), e.Created("build", "q", 0, 0, policy(), to=State.COMPLETED)),
     "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
+    "a step without a record that has one": (
+        RUNNING.given(complete_step()),
+        e.Quarantined("unstorable_result", fence=1, verb="give_up", step="s1"),
+    ),
     "a step that is recorded twice": (RUNNING.given(complete_step()), e.StepCompleted("s1", 1)),
     "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),
     "an artifact under another fence": (RUNNING, ARTIFACT),

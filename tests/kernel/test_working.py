@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sagalog.errors import CompensationRequired, LeaseLost, WrongState
+from sagalog.errors import CompensationRequired, LeaseLost, Rejected, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import TIME_MS_MAX
@@ -21,6 +21,7 @@ from tests.kernel.making import (
     acquire_undo,
     cancel,
     complete,
+    complete_step,
     create,
     fail,
     fail_undo,
@@ -370,6 +371,18 @@ def test_giving_up_needs_no_compensation_and_goes_before_a_requested_cancel() ->
     given(create(), acquire(), cancel()).when(give_up()).then(
         e.Quarantined("broken", "it broke", ERROR, (), 1, "give_up")
     )
+
+
+def test_giving_up_over_a_step_names_it_and_is_refused_where_it_is_on_record_or_the_work_is_over() -> None:
+    """[STEP-1] [WORKER-1]"""
+    held = given(create(UNDO), acquire(), complete_step("s1"))
+    ended = held.when(give_up(step="s2")).then(e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "give_up", "s2"))
+    assert ended.task is not None
+    assert ended.task.unrecorded_step == "s2"
+    ended.when(give_up(step="s2")).then_repeat(4)
+    held.when(give_up(step="s1")).then_refused(Rejected, step="s1")
+    undoing = held.given(fail(), acquire_undo())
+    undoing.when(give_up(2, step="s2")).then_refused(Rejected, step="s2")
 
 
 def test_giving_up_twice_is_a_repeat_and_a_late_holder_gives_nothing_up() -> None:

@@ -121,14 +121,16 @@ def test_a_permanent_failure_with_nothing_to_undo_and_no_waiver_is_a_humans_matt
 @pytest.mark.parametrize(
     "result", [object(), {1: 2}, float("nan"), "x" * 2_000_000, b"bytes"], ids=lambda r: type(r).__name__
 )
-def test_a_result_that_cannot_be_stored_is_the_handlers_failure(
+def test_a_task_whose_result_cannot_be_stored_is_quarantined_and_not_done_again(
     result: Any, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    task = run(engine, clock, lambda _context, _payload: result)
+    """[WORKER-1]"""
+    task = run(engine, clock, lambda _context, _payload: {"found": [result]}, retry=Retry(delay_min_ms=0))
 
-    assert (task.state, task.code) == ("failed", "attempts_spent")
+    assert (task.state, task.code, task.leases) == ("quarantined", "unstorable_result", 1)
     assert task.error is not None
-    assert task.error.code in ("invalid_value", "over_bound")
+    assert task.error.details["path"].startswith("result")
+    assert task.unrecorded_step is None
 
 
 def test_a_traceback_of_megabytes_leaves_a_small_event_that_says_where_it_broke(
@@ -213,7 +215,7 @@ def test_a_step_that_is_on_record_gives_its_result_and_is_not_run_again(
     ],
     ids=["another step", "another order", "a name twice", "another child", "another undo of that id"],
 )
-def test_code_that_disagrees_with_the_history_stops_before_it_does_anything(
+def test_strict_code_that_disagrees_with_the_history_stops_before_it_does_anything(
     first: Any, second: Any, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[STEP-1] [STEP-2] [REPEAT-3] [WORKER-4]"""
@@ -226,7 +228,7 @@ def test_code_that_disagrees_with_the_history_stops_before_it_does_anything(
             raise Failed("once more")
 
     task = engine.create("do", retry=Retry(delay_min_ms=0, delay_max_ms=0))
-    worker_of(engine, clock, handler, lambda _context, _params: None).until_idle()
+    worker_of(engine, clock, handler, lambda _context, _params: None, strict=frozenset({"do"})).until_idle()
 
     after = engine.get(task.id)
     assert after is not None
@@ -806,7 +808,7 @@ def test_a_handler_that_interrupts_itself_does_not_go_round_for_ever(
     assert (task.state, task.code) == ("failed", "transients_spent")
 
 
-def test_a_step_on_record_that_is_not_asked_for_is_a_mismatch_and_an_interrupted_parent_begets_nothing(
+def test_a_step_on_record_that_strict_code_does_not_ask_for_is_a_mismatch_and_an_interrupted_parent_begets_nothing(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-4] [STEP-2]"""
@@ -817,7 +819,7 @@ def test_a_step_on_record_that_is_not_asked_for_is_a_mismatch_and_an_interrupted
             raise Failed("again")
 
     task = engine.create("do", retry=Retry(delay_min_ms=0, delay_max_ms=0))
-    worker_of(engine, clock, handler).until_idle()
+    worker_of(engine, clock, handler, strict=frozenset({"do"})).until_idle()
     assert engine.get(task.id).code == "step_mismatch"  # type: ignore[union-attr]
 
     def parent(context: WorkContext, _payload: Any) -> None:

@@ -152,9 +152,10 @@ class Fail(Held, frozen=True, kw_only=True):
 
 
 class GiveUp(Held, frozen=True, kw_only=True):
-    """The holder says that a human must look."""
+    """The holder says that a human must look; `step` is one that it carried out and whose result cannot be recorded."""
 
     error: Failure
+    step: str | None = None
 
 
 class FinishCompensation(Held, frozen=True, kw_only=True):

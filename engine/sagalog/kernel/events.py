@@ -256,7 +256,11 @@ class Completed(Recordable, frozen=True, tag="completed"):
 
 
 class Quarantined(Recordable, frozen=True, tag="quarantined"):
-    """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed."""
+    """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed.
+
+    `step` names a step that was carried out and whose result could not be recorded: running it again would do its
+    effect twice, so a successor is given its result, or is told that it runs again. [STEP-1]
+    """
 
     code: str
     reason: str | None = None
@@ -264,6 +268,7 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
     owed: tuple[str, ...] = ()
     fence: int | None = None
     verb: str | None = None
+    step: str | None = None
 
 
 class Noted(Recordable, frozen=True, tag="noted"):

@@ -394,6 +394,9 @@ def _void(task: TaskFold, event: e.Completed, version: int) -> None:
 def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.code = event.code
+    if event.step in task.steps:
+        raise _damaged(task, "quarantined", version, f"the result of the step {event.step!r} is on record")
+    task.unrecorded_step = event.step
     if event.reason is not None:
         task.reason_version = version
     if event.error is not None:

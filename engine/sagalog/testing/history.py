@@ -158,7 +158,7 @@ def _in_reverse(log: Sequence[Recorded]) -> Found:
 
 
 def _steps(log: Sequence[Recorded]) -> Found:
-    """[STEP-1] A step is recorded once per task, however many leases there are, and never where it was kept."""
+    """[STEP-1] A step is recorded once per task, never where it was kept, and not where it is named as unrecorded."""
     for stream in streams(log):
         first: dict[str, Recorded] = {}
         for event in stream:
@@ -169,6 +169,8 @@ def _steps(log: Sequence[Recorded]) -> Found:
                 if name in first:
                     yield event, f"the step {name!r} is on record at version {first[name].version}"
                 first.setdefault(name, event)
+            elif isinstance(event.event, e.Quarantined) and event.event.step in first:
+                yield event, f"the step {event.event.step!r} has no record, it says, and it has one"
 
 
 def _waits(log: Sequence[Recorded]) -> Found:

@@ -163,11 +163,11 @@ class RecordingRun(Run):
         self.run("signal", lambda side: side.engine.signal(id, name, value, request=request))
 
     @precondition(lambda self: self.pair.living())
-    @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans())
-    def give_up(self, pick: int, reason: str, undo: bool) -> None:
-        """Say that a human must look; seldom, since it ends the task."""
+    @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), step=st.none() | draws.names)
+    def give_up(self, pick: int, reason: str, undo: bool, step: str | None) -> None:
+        """Say that a human must look, perhaps over a step; seldom, since it ends the task."""
         if pick < 10:
-            self.with_lease("give up", pick, lambda lease: lease.give_up(reason), "undo" if undo else "work")
+            self.with_lease("give up", pick, lambda lease: lease.give_up(reason, step), "undo" if undo else "work")
 
     @rule(pick=draws.picks, name=draws.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:

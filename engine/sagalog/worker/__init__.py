@@ -7,6 +7,7 @@
     handling        from a handler's end to what is written
     context         what a handler may do; `async_context`, the same for coroutines
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
+    steps           the steps of an attempt: on record, asked for, and in which order
     waits           which wait of a name comes next, and how those on record have ended
     stopping        whether a handler is to end, and why
 

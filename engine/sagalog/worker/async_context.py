@@ -111,12 +111,16 @@ class AsyncWorkContext(AsyncContext):
         self, name: str, run: Callable[..., Any], *arguments: Any, compensation: Compensation | None = None
     ) -> Any:
         """As `WorkContext.step`; `run` may be a coroutine function, and several steps may run at the same time."""
-        found = await self._off_loop(self._work.begin_step, name, compensation)
+        found = await self._off_loop(self._work.begin_step, name, run, compensation)
         if found is not None:
             return found.result
-        result = run(*arguments)
-        if inspect.isawaitable(result):
-            result = await result
+        try:
+            result = run(*arguments)
+            if inspect.isawaitable(result):
+                result = await result
+        except BaseException:
+            self._work.drop_step(name)
+            raise
         await self._off_loop(self._work.finish_step, name, result)
         return result
 

@@ -7,6 +7,8 @@ Knows one lease; nothing of queues, threads and other handlers.
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,18 +17,19 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from sagalog import forms
-from sagalog.arguments import taken_in
+from sagalog.arguments import compensation_of, taken_in
 from sagalog.batch import Batch
-from sagalog.door import check_milliseconds, check_name
+from sagalog.door import check_milliseconds, check_name, type_name
 from sagalog.engine import Engine
-from sagalog.errors import AlreadySettled, Closed, Conflict, InvalidValue, LeaseLost, Unavailable, Unknown
-from sagalog.identities import child_id, undo_key
+from sagalog.errors import AlreadySettled, Closed, Conflict, InvalidValue, LeaseLost, Rejected, Unavailable, Unknown
+from sagalog.identities import again_id, child_id, undo_key
 from sagalog.json_values import canonical
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, Failure
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Step
+from sagalog.worker.steps import Steps
 from sagalog.worker.stopping import Stopping
 from sagalog.worker.waits import OpenWait, Waits
 
@@ -40,6 +43,21 @@ class StepResult(msgspec.Struct, frozen=True):
     """The recorded result of a step."""
 
     result: Any
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Why a task is quarantined whatever its handler says; `step` is one whose effect stands without a result."""
+
+    failure: Failure
+    step: str | None = None
+
+
+def unstorable(refusal: Rejected, what: str, step: str | None = None) -> Failure:
+    """Why something that a handler gave cannot be stored: with the path of the value, and the bound that it passed."""
+    code = "unstorable_result" if isinstance(refusal, InvalidValue) else refusal.code
+    named = {"step": step} if step is not None else {}
+    found = {name: refusal.fields[name] for name in ("path", "bound", "maximum") if name in refusal.fields}
+    return Failure(code, f"{what} cannot be stored: {refusal.message}", {**named, **found} or None)
 
 
 class Context:
@@ -58,6 +76,7 @@ class Context:
         self._writing: Any = None
         self._guard = threading.Lock()
         self._has_ended = False
+        self.has_read_cancelled = False
         self.task: Task = lease.task
         self.fence: int = lease.fence
         self.attempt: int = lease.attempt
@@ -79,8 +98,14 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the task is to be called off."""
-        return self._stopping.reason == "cancelled"
+        """Whether the task is to be called off.
+
+        A handler of a task that has read this as true and returns None has stopped: its task is then cancelled. Any
+        other value completes it. [CANCEL-2]
+        """
+        is_cancelled = self._stopping.reason == "cancelled"
+        self.has_read_cancelled = self.has_read_cancelled or is_cancelled
+        return is_cancelled
 
     @property
     def stopping(self) -> bool:
@@ -206,19 +231,21 @@ class Context:
 class WorkContext(Context):
     """What a handler of a task may do."""
 
-    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
-        # What was on record when the attempt began, in order, less what the handler has asked for since.
-        self._unmet = list(lease.task.steps)
-        self._ordered = True
-        self._asked: set[str] = set()
+        self.is_strict = strict
+        # Why its lease ends, where its handler has no say in that; and whether that is on record.
+        self.verdict: Verdict | None = None
+        self.is_settled = False
+        self._steps = Steps(lease.task.id, lease.task.steps, strict)
+        # By name of the step: its undo, as it was put on record.
         self._undos: dict[str, Compensation] = {}
         self._children: dict[str, Step | None] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
     def allow_any_order(self) -> None:
         """Steps may come in another order than is on record: coroutines may run several at a time."""
-        self._ordered = False
+        self._steps.allow_any_order()
 
     @property
     def payload(self) -> Any:
@@ -234,56 +261,103 @@ class WorkContext(Context):
     def step(self, name: str, run: Callable[..., T], *arguments: Any, compensation: Compensation | None = None) -> T:
         """Do something once, however many attempts there are: `run(*arguments)`, whose result is put on record.
 
-        Where the result is on record already it is given back and nothing is run. Its undo is put on record before,
-        and only where the step has not been done. [STEP-1] [COMP-1] [WORKER-4]
+        A step is identified by its name, in whatever order steps come; one that is renamed runs again. Where the result
+        is on record already it is given back and nothing is run. Its undo is put on record before, and only where the
+        step has not been done. One whose function raises may be asked for again. [STEP-1] [COMP-1] [WORKER-4]
 
         Args:
             name: the step's own, once per attempt.
             run: what to do. It is run again if the worker dies before the result is on record, so what it does should
                 bear that; `fence` and the step's name tell one effect from another.
-            compensation: how to undo it.
+            compensation: how to undo it. Where one of the same id was settled before, as by a waiver, this one gets an
+                id of its own.
 
         Returns:
             What `run` returned, as JSON gives it back.
 
         Raises:
-            StepMismatch: the name is used twice, or what is on record comes in another order.
-            InvalidValue, OverBound: the result is no JSON, or too large. Interrupted.
+            InvalidValue, OverBound: the name, the compensation or the function is none, or the task has too many steps;
+                nothing was done.
+            StepMismatch: the name is used twice; or, with `strict=True`, what is on record comes in another order.
+            Interrupted: also where the result is no JSON or too large: the effect stands, so the task is quarantined
+                (code `unstorable_result`) rather than have a later attempt do it again. [WORKER-1]
         """
-        found = self.begin_step(name, compensation)
-        result = run(*arguments) if found is None else found.result
-        if found is None:
-            self.finish_step(name, result)
-        kept: T = result
-        return kept
+        if inspect.iscoroutinefunction(run):
+            raise InvalidValue(
+                f"step {name!r}: its function is a coroutine function, which only an `async def` handler can await",
+                path="run",
+            )
+        found = self.begin_step(name, run, compensation)
+        if found is not None:
+            kept: T = found.result
+            return kept
+        try:
+            result = run(*arguments)
+        except BaseException:
+            self.drop_step(name)
+            raise
+        self.finish_step(name, result)
+        return result
 
-    def begin_step(self, name: str, compensation: Compensation | None) -> StepResult | None:
-        """The first half of `step`: what is on record, or the undo put there. For whoever runs the step otherwise."""
+    def begin_step(self, name: str, run: Callable[..., object], compensation: Compensation | None) -> StepResult | None:
+        """The first half of `step`: what is on record, or the undo put there; for code that runs the step otherwise."""
         self.go_on()
-        with self._guard:
-            if name in self._asked:
-                raise StepMismatch(f"step {name!r} is asked for twice: give every step a name of its own")
-            self._asked.add(name)
-            is_known = name in self._unmet
-            if self._ordered and self._unmet and self._unmet[0] != name:
-                raise StepMismatch(
-                    f"step {name!r} comes now, where the history has {self._unmet[0]!r}: the code is not the one that "
-                    "began this task; finish it with that version, or give new work to new tasks"
-                )
+        check_name(name, "name")
+        if not callable(run):
+            raise InvalidValue(f"step {name!r}: expected a function, found {type_name(run)}", path="run")
+        is_known = self._steps.ask(name)
+        try:
             if is_known:
-                self._unmet.remove(name)
-        if is_known:
-            return StepResult(self._engine.step_result(self.task.id, name))
-        if compensation is not None:
-            self._undos[name] = compensation
-            self._record(f"the undo of step {name!r}", "register", compensation)
-            # Writing has taken time; the effect must not begin under a lease that may be gone.
-            self.go_on()
+                return StepResult(self._engine.step_result(self.task.id, name))
+            if compensation is not None:
+                self._register(name, compensation)
+                # Writing has taken time; the effect must not begin under a lease that may be gone.
+                self.go_on()
+        except BaseException:
+            self.drop_step(name)
+            raise
         return None
 
+    def drop_step(self, name: str) -> None:
+        """Let a step be asked for again: it has come to nothing that could be recorded."""
+        self._steps.drop(name)
+
     def finish_step(self, name: str, result: Any) -> None:
-        """The second half of `step`: the result put on record."""
-        self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
+        """The second half of `step`: the result put on record, or the task in quarantine."""
+        try:
+            self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
+        except Rejected as refusal:
+            self._give_up(Verdict(unstorable(refusal, f"step {name!r} was carried out and its result", name), name))
+            raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
+
+    def _register(self, name: str, compensation: Compensation) -> None:
+        """Put the undo of a step on record, under an id that stands for no settled one. [COMP-1]
+
+        An operator may have settled an undo before anything was done that it would reverse: the effect that comes now
+        needs one of its own, which later attempts find under the same id.
+        """
+        first = compensation_of(compensation, "compensation").id or ""
+        for number in itertools.count(1):
+            id = first if number == 1 else again_id(first, number)
+            one = msgspec.structs.replace(compensation, id=id)
+            try:
+                self._record(f"the undo of step {name!r}", "register", one)
+            except StepMismatch as mismatch:
+                if not isinstance(mismatch.__cause__, AlreadySettled):
+                    raise
+            else:
+                self._undos[name] = one
+                return
+
+    def _give_up(self, verdict: Verdict) -> None:
+        """Quarantine the task now; what the handler does later does not count."""
+        self.verdict = verdict
+        try:
+            self._persist(lambda: self._lease.give_up(verdict.failure, step=verdict.step))
+        except LeaseLost:
+            self._lose()
+        self.is_settled = True
+        self._stopping.tell("lost")
 
     # --- waits --------------------------------------------------------------------------------------------------
 
@@ -409,7 +483,7 @@ class WorkContext(Context):
     def end(self) -> list[str]:
         """The handler has ended: nothing more is begun for it. The steps on record that it has not asked for."""
         self._has_ended = True
-        return self._unmet
+        return self._steps.unmet()
 
     @property
     def conflict(self) -> StepMismatch | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from sagalog.batch import Batch
-from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, SagalogError
+from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, SagalogError
 from sagalog.kernel.values import Budget, Failure
 from sagalog.outcomes import (
     Interrupted,
@@ -28,20 +29,27 @@ from sagalog.outcomes import (
     wait_of,
 )
 from sagalog.task import Lease, TaskCompensation
-from sagalog.worker.context import UndoContext, WorkContext
+from sagalog.worker.context import UndoContext, WorkContext, unstorable
+
+_log: Final = logging.getLogger("sagalog.worker")
+_NAMES_SHOWN_MAX: Final = 5
 
 # How a lease is to be settled: recorded into the batch that is written next. None: it is settled already.
 Settlement = Callable[[Batch], None]
 Handler = Callable[..., Any]
 
 
-def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement:
-    """What a handler's return or exception means for the lease of a task's work."""
+def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement | None:
+    """What a handler's return or exception means for the lease of a task's work; None: that is on record already."""
     timed_out, was_told = context.timed_out, context.stopping or context.interruption() is not None
-    if error is None and (unmet := context.end()):
-        # [WORKER-4] It went another way than the attempts before it.
-        error = StepMismatch(f"the handler has ended without asking for the step {unmet[0]!r}, which is on record")
-    context.end()
+    unmet = context.end()
+    if (verdict := context.verdict) is not None:
+        # [WORKER-1] Whatever it says, the effect of a step stands without a record.
+        return None if context.is_settled else lambda batch: batch.give_up(lease, verdict.failure, verdict.step)
+    if error is None and result is None and context.has_read_cancelled:
+        error = Interrupted("cancelled")
+    if error is None and unmet:
+        error = _unmet_mismatch(context, unmet)
     error = None if error is None else outcome_in(error)
     if isinstance(error, Park) and context.conflict is not None:
         # One of two threads was refused, and the other's park is what came out of the handler.
@@ -61,11 +69,36 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
             return
         context.record_children(batch)
         if error is None or failure is None:
-            batch.complete(lease, result)
+            _complete(batch, lease, result)
         else:
             _settle_error(batch, lease, error, failure)
 
     return settle
+
+
+def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | None:
+    """What it means that a handler has returned without asking for steps on record. [WORKER-4]"""
+    names = ", ".join(repr(name) for name in unmet[:_NAMES_SHOWN_MAX]) + (
+        ", …" if len(unmet) > _NAMES_SHOWN_MAX else ""
+    )
+    if context.is_strict:
+        return StepMismatch(f"the handler has ended without asking for steps that are on record: {names}")
+    _log.warning(
+        "task %s (%s) completes without asking for steps that are on record: %s; the code has changed since, and a "
+        "step that was renamed ran again",
+        context.task.id,
+        context.task.kind,
+        names,
+    )
+    return None
+
+
+def _complete(batch: Batch, lease: Lease, result: Any) -> None:
+    """Complete the task; a result that cannot be stored is a human's matter, since the work is done. [WORKER-1]"""
+    try:
+        batch.complete(lease, result)
+    except InvalidValue as refusal:
+        batch.give_up(lease, unstorable(refusal, "the handler has returned, and its result"))
 
 
 def _failure_in(error: BaseException) -> Failure:
@@ -152,7 +185,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception) -> Settl
     return settle
 
 
-def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement:
+def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | None:
     """Run the handler of a task in this thread, to its end."""
     try:
         context.go_on()
@@ -162,7 +195,7 @@ def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement:
     return settlement_of(context, lease, result, None)
 
 
-async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: Handler) -> Settlement:
+async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: Handler) -> Settlement | None:
     """Run the handler of a task on this event loop; `asking` is the context as coroutines use it."""
     try:
         context.go_on()

@@ -23,6 +23,7 @@ class Plan:
     ttl_ms: int
     quarantine_unknown: bool
     time_limits_ms: Mapping[str, int] = field(default_factory=dict)
+    strict: frozenset[str] = frozenset()
 
 
 @dataclass

@@ -85,19 +85,25 @@ class Worker:
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
         self._time_limits_ms: dict[str, int] = {}
+        self._strict: set[str] = set()
         self._stops = 0
         self._inbox: Inbox | None = None
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
-    def task(self, kind: str, *, time_limit_ms: int | None = None) -> Callable[[H], H]:
+    def task(self, kind: str, *, time_limit_ms: int | None = None, strict: bool = False) -> Callable[[H], H]:
         """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
 
         Args:
             kind: of the tasks.
             time_limit_ms: how long one call may take. Then it is told to end, which a coroutine is at its next await
                 and a function at its next call of the context; the attempt has failed, also where it does not end.
+            strict: hold the code to the history: a step that comes where the history has another one, or a step on
+                record that is not asked for, quarantines the task (`StepMismatch`). Left out, a step is what its name
+                says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
         """
+        if strict:
+            self._strict.add(kind)
         if time_limit_ms is not None:
             self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
         return self._registering(self._handlers, kind, "task")
@@ -190,6 +196,7 @@ class Worker:
             self.ttl_ms,
             self.quarantine_unknown,
             dict(self._time_limits_ms),
+            frozenset(self._strict),
         )
 
     def _work(self, shift: Shift, inbox: Inbox, crew: ThreadCrew, waker: _Waker, until_idle: bool) -> None:

@@ -295,7 +295,7 @@ class Shift:
         handler = None
         if lease.purpose == "work":
             handler = self._plan.handlers[lease.task.kind]
-            context = WorkContext(self._engine, lease, stopping)
+            context = WorkContext(self._engine, lease, stopping, strict=lease.task.kind in self._plan.strict)
         else:
             context = UndoContext(self._engine, lease, stopping)
         job = Job(lease, context, stopping, sent_ms)

@@ -125,8 +125,15 @@ def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -
     if repeat := repeat_unless_held(task, command.fence, epoch, "give_up", "give up on"):
         return repeat
     in_place(task, "quarantined", "give up on")
+    if command.step is not None and (task.state is State.COMPENSATING or command.step in task.steps):
+        why = "is on record" if command.step in task.steps else "is none of an undo"
+        raise Rejected(
+            f"cannot give up on task {task.id!r} over its step {command.step!r}, which {why}: leave the step out",
+            task=task.id,
+            step=command.step,
+        )
     error = cut_failure(command.error)
-    return (quarantined(task, error.code, error.message, error, command.fence, "give_up"),)
+    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", command.step),)
 
 
 def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:

@@ -14,6 +14,7 @@ from sagalog.errors import (
     LeaseLost,
     NotFound,
     OverBound,
+    Rejected,
     TerminalTask,
     WrongState,
 )
@@ -190,6 +191,19 @@ class RecordingContract(Contract):
         assert self.writes_nothing(lease.give_up, "odd things happen") == ended
         self.refused(Conflict, lease.give_up, "something else")
         assert self.refused(TerminalTask, self.acquire, "a").fields["state"] == "quarantined"
+        self.sound()
+
+    def test_giving_up_over_a_step_names_the_one_whose_effect_stands_without_a_record(self) -> None:
+        """[STEP-1] [WORKER-1] [REPEAT-5]"""
+        self.create("a")
+        lease = self.acquire("a").step("charge", 1)
+        self.refused(Rejected, lease.give_up, "it is on record", step="charge")
+        ended = lease.give_up("it cannot be stored", step="ship")
+        assert (ended.unrecorded_step, ended.steps) == ("ship", ("charge",))
+        assert self.writes_nothing(lease.give_up, "it cannot be stored", step="ship") == ended
+        self.refused(Conflict, lease.give_up, "it cannot be stored", step="pack")
+        self.engine.rebuild()
+        assert self.get("a") == ended
         self.sound()
 
     def test_an_undo_may_be_given_up_too(self) -> None:
