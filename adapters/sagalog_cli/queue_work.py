@@ -11,13 +11,15 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from sagalog import LeaseLost, Unavailable, Unknown
 from sagalog_cli import arguments, shapes
+from sagalog_cli.queue_turn import Turn
 from sagalog_cli.queueing import delay_option, owner_option, queue_option, visibility_option
+from sagalog_cli.renewing import Renewal
 from sagalog_cli.running import Command, Signals, ended_by
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_queue import Item, Queue, default_owner
@@ -84,7 +86,7 @@ def work(
 
     Exit status 0 acknowledges the item; anything else gives it back. The item is held for as long as COMMAND runs.
 
-    SIGTERM or Ctrl-C let the running command end first; a second one ends it, and gives the item back.
+    SIGTERM, SIGHUP or Ctrl-C let the running command end first; a second one ends it, and gives the item back.
     """
     owner = default_owner() if owner is None else owner
     plan = Plan(words, owner, visibility_ms, grace_ms, delay_ms, once, until_empty, text)
@@ -102,6 +104,8 @@ class Worker:
         self._queue = queue
         self._signals = signals
         self._plan = plan
+        # When the last pop was sent, on the monotonic clock.
+        self._popped_s = 0.0
         # The item whose command has ended well; it is acknowledged with the next pop, or at the end.
         self._done: Item | None = None
 
@@ -116,15 +120,15 @@ class Worker:
 
     def _next(self) -> Item | None:
         """The next item, popped in the commit that acknowledges the one that is done; None: no more is to be popped."""
-        timeout_ms = 0 if self._plan.until_empty else _POP_MS
+        timeout_ms = 0 if self._plan.until_empty else self._pop_ms()
         while not self._signals.stops:
             try:
-                item = _insist(self._queue.pop, self._plan.owner, timeout_ms, ack=self._done)
+                item = _insist(self._pop, timeout_ms)
             except LeaseLost as lost:
                 self._remark_late(lost)
                 self._done = None
                 continue
-            self._done, timeout_ms = None, _POP_MS
+            self._done, timeout_ms = None, self._pop_ms()
             if item is not None and self._signals.stops:
                 self._hand_back(item, "its worker was told to stop")
                 return None
@@ -132,27 +136,47 @@ class Worker:
                 return item
         return None
 
+    def _pop(self, timeout_ms: int) -> Item | None:
+        self._popped_s = time.monotonic()
+        return self._queue.pop(self._plan.owner, timeout_ms, ack=self._done)
+
+    def _pop_ms(self) -> int:
+        """How long to wait for an item: the lease of one that comes is measured from the sending of the pop."""
+        visibility_ms = self._plan.visibility_ms
+        return _POP_MS if visibility_ms is None else max(1, min(_POP_MS, visibility_ms // 6))
+
     def _serve(self, item: Item) -> None:
         """Run the command for an item; one that is not done is settled at once."""
-        try:
-            command = Command(self._plan.words, self._input(item), _variables(item))
-        except OSError as error:
-            said = f"{self._plan.words[0]!r} cannot be started: {error.strerror}"
-            # Not the item's fault: a word mistyped shall quarantine nothing.
-            self._settle(item, lambda held: self._queue.hand_back(held, said))
-            if error.errno in _NO_COMMAND:
-                raise click.UsageError(f"COMMAND: {said}; item {item.id} was given back") from error
-            raise
-        turn = Turn(self._queue, item, command, self._signals, self._plan)
-        status = turn.attend()
+        visibility_s = None if self._plan.visibility_ms is None else self._plan.visibility_ms / 1_000
+        with Renewal(self._queue, item, visibility_s, self._popped_s, self._signals.wake) as renewal:
+            turn = Turn(renewal, self._signals, self._plan.grace_ms / 1_000)
+            try:
+                status = turn.serve(lambda variables: Command(self._plan.words, self._input(item), variables))
+            except (OSError, Unavailable) as error:
+                # Not the item's fault: a word mistyped shall quarantine nothing.
+                self._refuse(renewal.item, error)
+        if turn.orphans:
+            ended = ", ".join(map(str, turn.orphans))
+            self._session.note("orphans", f"item {item.id}: ended what an earlier holder has left: process {ended}")
         if turn.is_lost:
             self._session.note("lost", f"item {item.id} was lost, and its command ended")
         elif turn.is_stopped:
-            self._hand_back(turn.item, "its worker was stopped")
+            self._hand_back(renewal.item, "its worker was stopped")
         elif status:
-            self._give_back(turn.item, ended_by(status))
+            self._give_back(renewal.item, ended_by(status))
         else:
-            self._done = turn.item
+            self._done = renewal.item
+
+    def _refuse(self, item: Item, error: OSError | Unavailable) -> NoReturn:
+        """Give back an item whose command could not be begun, and end."""
+        if isinstance(error, Unavailable):
+            self._settle(item, lambda held: self._queue.hand_back(held, error.message))
+            raise error
+        said = f"{self._plan.words[0]!r} cannot be started: {error.strerror}"
+        self._settle(item, lambda held: self._queue.hand_back(held, said))
+        if error.errno in _NO_COMMAND:
+            raise click.UsageError(f"COMMAND: {said}; item {item.id} was given back") from error
+        raise error
 
     def _input(self, item: Item) -> bytes:
         if self._plan.text and isinstance(item.payload, str):
@@ -183,76 +207,6 @@ class Worker:
 
     def _remark_late(self, lost: LeaseLost) -> None:
         self._session.note("lost", f"{lost.message}; what its command did may be done twice")
-
-
-class Turn:
-    """One item and the command that works on it, until the command has ended."""
-
-    def __init__(self, queue: Queue, item: Item, command: Command, signals: Signals, plan: Plan) -> None:
-        self.item = item
-        self.is_lost = False
-        self.is_stopped = False
-        self._queue = queue
-        self._command = command
-        self._signals = signals
-        self._grace_s = plan.grace_ms / 1_000
-        self._visibility_s = None if plan.visibility_ms is None else plan.visibility_ms / 1_000
-        self._renewed(time.monotonic())
-
-    def attend(self) -> int:
-        """Hold the item until its command has ended; the command's exit status."""
-        try:
-            while (status := self._command.look()) is None:
-                self._heed_signals()
-                self._renew()
-                until_beat_s = self._beat_at - time.monotonic() if self._beat_at and not self.is_lost else 60
-                self._signals.wait(min(until_beat_s, self._command.pause_s()))
-        except BaseException:
-            # Nobody is going to look after it any more.
-            self._command.kill()
-            raise
-        return status
-
-    def _heed_signals(self) -> None:
-        stops = len(self._signals.stops)
-        if stops >= 2 and not self._command.ends:
-            self.is_stopped = True
-            self._command.end(self._grace_s)
-        elif stops >= 3 and self.is_stopped:
-            self._command.kill()
-
-    def _renew(self) -> None:
-        """Renew the lease if it is time; where it is lost, or may be, the command has to end."""
-        now = time.monotonic()
-        if self.is_lost or self._beat_at is None or now < self._beat_at:
-            return
-        try:
-            self.item = self._queue.heartbeat(self.item)
-            self._renewed(now)
-        except LeaseLost:
-            self._lose()
-        except (Unavailable, Unknown):
-            # The next beat comes before the lease is over; once it may be over, somebody else may have the item.
-            self._beat_at += (self._visibility_s or 0) / 3
-            if time.monotonic() >= self._over_at:
-                self._lose()
-
-    def _renewed(self, now: float) -> None:
-        self._beat_at = None if self._visibility_s is None else now + self._visibility_s / 3
-        self._over_at = now + (self._visibility_s or 0)
-
-    def _lose(self) -> None:
-        self.is_lost = True
-        if not self._command.ends:
-            self._command.end(self._grace_s)
-
-
-def _variables(item: Item) -> dict[str, str]:
-    return {
-        "SAGALOG_ITEM_ID": item.id,
-        "SAGALOG_ITEM_ATTEMPTS": str(item.attempts),
-        "SAGALOG_ITEM_FENCE": str(item.lease.fence),
-    }
 
 
 def _insist(call: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:

@@ -17,14 +17,18 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+_HANG_UP: Final = getattr(signal, "SIGHUP", None)
+_STOPPING: Final = tuple(each for each in (signal.SIGTERM, signal.SIGINT, _HANG_UP) if each is not None)
 # How long one wait lasts at most, and how often a group is looked at whose leader has ended: nothing tells of the rest.
 _WAIT_S_MAX: Final = 60.0
 _LOOK_S: Final = 0.02
 
 
 class Signals:
-    """SIGTERM and SIGINT are counted instead of obeyed, while the `with` block lasts; SIGCHLD ends a wait."""
+    """SIGTERM, SIGINT and SIGHUP are counted instead of obeyed, while the `with` block lasts; SIGCHLD ends a wait.
+
+    What is ignored stays so. SIGHUP counts once: a shell repeats to its jobs what the terminal has told them.
+    """
 
     def __init__(self) -> None:
         self.stops: list[int] = []
@@ -53,8 +57,13 @@ class Signals:
             os.close(end)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if number in _STOPPING:
+        if number in _STOPPING and not (number == _HANG_UP and number in self.stops):
             self.stops.append(number)
+
+    def wake(self) -> None:
+        """End the wait, from another thread."""
+        with suppress(BlockingIOError):
+            os.write(self._pipe[1], b"\0")
 
     def wait(self, seconds: float) -> None:
         """Return when a signal has come since the last wait, or when the time is over."""
@@ -89,10 +98,13 @@ class Command:
         """Whether `end` was called."""
         return self._kill_at is not None
 
-    def end(self, grace_s: float) -> None:
-        """Ask the whole group to end; `look` kills what has not after the grace."""
+    def end(self, grace_s: float) -> bool:
+        """Ask the whole group to end; `look` kills what has not after the grace. False: it had ended by itself."""
+        if self._process.poll() is not None:
+            return False
         self._kill_at = time.monotonic() + grace_s
         self._send(signal.SIGTERM)
+        return True
 
     def kill(self) -> None:
         """Kill the whole group."""

@@ -324,6 +324,59 @@ def test_a_worker_that_waits_for_an_item_ends_at_the_first_signal(
     assert worker.wait(60) == status
 
 
+def test_the_end_of_a_terminal_is_heeded_like_sigterm_and_counts_once(path: Path, tmp_path: Path, begin: Start) -> None:
+    first, second = push(path, "1", "2")
+    script = f"echo $$ >{tmp_path}/pid; while ! test -e {tmp_path}/go; do sleep 0.05; done"
+    worker = begin("--", "sh", "-c", script)
+    pid = pid_in(tmp_path / "pid")
+
+    for _ in range(3):
+        worker.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.2)
+    assert is_alive(pid)
+    (tmp_path / "go").touch()
+
+    assert worker.wait(60) == 0
+    assert (state(path, first), state(path, second)) == ("completed", "pending")
+
+
+def test_the_end_of_a_terminal_is_ignored_where_it_was_ignored(path: Path, tmp_path: Path) -> None:
+    first, second = push(path, "1", "2")
+    script = f"echo $$ >{tmp_path}/pid; while ! test -e {tmp_path}/go; do sleep 0.05; done"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        worker = start("queue", "work", "--db", str(path), "--until-empty", "--", "sh", "-c", script)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    pid_in(tmp_path / "pid")
+
+    worker.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
+
+    assert worker.communicate(timeout=60) == (b"", b"")
+    assert (state(path, first), state(path, second)) == ("completed", "completed")
+
+
+def test_what_a_killed_worker_has_left_of_an_item_is_ended_before_the_next_command_begins(
+    path: Path, tmp_path: Path, begin: Start
+) -> None:
+    [id] = push(path, "1")
+    deaf = f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"
+    worker = begin("--visibility", "1s", "--", "sh", "-c", deaf)
+    orphan = pid_in(tmp_path / "pid")
+    worker.kill()
+    worker.wait()
+
+    answer = work(path, "--once", "--grace", "300ms", "--", "grep", "-c", "State:.[^Z]", f"/proc/{orphan}/status")
+
+    assert not is_alive(orphan)
+    # The next command looks at the orphan and finds it dead, or not at all.
+    assert f"item {id}: ended what an earlier holder has left: process " in answer.err
+    assert "1" not in answer.lines
+    assert str(orphan) in answer.err
+
+
 def test_a_worker_that_ends_by_an_error_leaves_no_command_behind(path: Path, tmp_path: Path, begin: Start) -> None:
     push(path, "1")
     worker = begin("--visibility", "900ms", "--", "sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 300")
