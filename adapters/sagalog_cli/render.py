@@ -140,7 +140,9 @@ def outcome(task: Task) -> str:
 def tally(of: Tally) -> str:
     """One sentence about what a worker has done."""
     said = [f"{of.claimed} claimed", f"{of.settled} settled", f"{of.refused} refused", f"{of.lost} lost"]
-    return f"leases: {', '.join(said)}, {of.renewed} renewals; {of.commits} commits"
+    came_to = ", ".join(f"{count} {outcome}" for outcome, count in sorted(of.outcomes.items()))
+    tasks = f"; tasks: {came_to}" if came_to else ""
+    return f"leases: {', '.join(said)}, {of.renewed} renewals; {of.commits} commits{tasks}"
 
 
 def details(task: Task, now_ms: int, full: bool) -> Table:

@@ -182,6 +182,13 @@ def sentence(given: str, name: str) -> str:
     return text
 
 
+def check_truth(given: bool, name: str) -> bool:
+    """True or False, and nothing that only counts as one; raises InvalidValue."""
+    if type(given) is not bool:
+        raise InvalidValue(f"{name}: expected True or False, found {shown(given)}", path=name)
+    return given
+
+
 def optional_name(given: str | None, name: str) -> str | None:
     """A name, or None."""
     return None if given is None else check_name(given, name)

@@ -175,9 +175,10 @@ class Batch:
         purpose: Purpose = "work",
         kinds: Iterable[str] | None = None,
         request: str | None = None,
+        waive_compensation: str | None = None,
     ) -> None:
         """Record an acquisition with the arguments of `Engine.acquire`; its result is the lease."""
-        self._add(forms.acquire(task_id, owner, ttl_ms, purpose, kinds), owner, request)
+        self._add(forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation), owner, request)
 
     def claim(
         self,
@@ -191,6 +192,7 @@ class Batch:
         purpose: Purpose = "work",
         request: str | None = None,
         suspects: Suspects = "alone",
+        waive_compensation: Mapping[str, str] | None = None,
     ) -> None:
         """Record a claim with the arguments of `Engine.claim`.
 
@@ -198,7 +200,9 @@ class Batch:
         nothing that the batch itself has written. In any other it finds what earlier commands made ready.
         It looks once: where it has to put a task aside, another claim may find what stands behind that.
         """
-        self._append(forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects))
+        self._append(
+            forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation)
+        )
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
         """Record a renewal."""
@@ -255,9 +259,10 @@ class Batch:
         reason: str | Failure,
         compensations: Iterable[Compensation] = (),
         waive_compensation: str | None = None,
+        or_quarantine: bool = False,
     ) -> None:
-        """Record a failure."""
-        self._hold(lease, forms.fail, reason, compensations, waive_compensation)
+        """Record a failure; with `or_quarantine` a human is to look where it lacks a compensation."""
+        self._hold(lease, forms.fail, reason, compensations, waive_compensation, or_quarantine)
 
     def give_up(self, lease: Lease, reason: str | Failure, step: str | None = None) -> None:
         """Record that a human must look."""

@@ -312,7 +312,7 @@ class Engine(Leasing):
             writes = (*units.acquiring(steps), units.writing(steps, together=True))
             return _gathered(entries, answered(self._store.commit(writes)[-1]))
         upkeep, _ = claim_units(asked)
-        settling = units.settling(steps, asked.claim, asked.owner, asked.ttl_ms, asked.request)
+        settling = units.settling(steps, asked)
         tasks, claimed = answered(self._store.commit((*units.acquiring(steps), upkeep, settling))[-1])
         return [*_gathered(entries[:-1], tasks), claimed.tasks]
 

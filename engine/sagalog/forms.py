@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from sagalog.arguments import (
+    check_truth,
     compensation_of,
     compensations_of,
     failure,
@@ -126,7 +127,14 @@ def given_of(command: c.Create) -> set[str]:
     return {name for name in names if getattr(command, name) != left_out.get(name)}
 
 
-def acquire(task: str, owner: str, ttl_ms: int | None, purpose: Purpose, kinds: Iterable[str] | None) -> c.Acquire:
+def acquire(
+    task: str,
+    owner: str,
+    ttl_ms: int | None,
+    purpose: Purpose,
+    kinds: Iterable[str] | None,
+    waive_compensation: str | None = None,
+) -> c.Acquire:
     """The command behind `Engine.acquire`; raises InvalidValue."""
     return c.Acquire(
         task=check_id(task, "task_id"),
@@ -134,16 +142,21 @@ def acquire(task: str, owner: str, ttl_ms: int | None, purpose: Purpose, kinds: 
         ttl_ms=ttl(ttl_ms),
         purpose=one_of(purpose, "purpose", Purpose),
         kinds=names(kinds, "kinds"),
+        waiver=optional_text(waive_compensation, "waive_compensation") if purpose == "work" else None,
     )
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A claim as it was asked for: what it selects, for whom, for how long, under which identity."""
+    """A claim as it was asked for: what it selects, for whom, for how long, under which identity.
+
+    `waivers` says of task kinds why what is done under a lease of theirs needs no undo.
+    """
 
     claim: Claim
     owner: str
     ttl_ms: int | None
     request: str | None
+    waivers: Mapping[str, str] = {}
 
 
 def claim(
@@ -156,6 +169,7 @@ def claim(
     purpose: Purpose,
     request: str | None,
     suspects: Suspects = "alone",
+    waive_compensation: Mapping[str, str] | None = None,
 ) -> Asked:
     """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
@@ -167,7 +181,29 @@ def claim(
         suspects=one_of(suspects, "suspects", Suspects),
     )
     _require_looks_fit(selected)
-    return Asked(selected, check_name(owner, "owner"), ttl(ttl_ms), optional_name(request, "request"))
+    return Asked(
+        selected,
+        check_name(owner, "owner"),
+        ttl(ttl_ms),
+        optional_name(request, "request"),
+        _waivers(waive_compensation),
+    )
+
+
+def _waivers(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Reasons by task kind; raises InvalidValue, OverBound."""
+    path = "waive_compensation"
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"{path}: expected a mapping of task kinds to reasons, found {shown(given)}", path=path)
+    if len(given) > bounds.KINDS_MAX:
+        raise OverBound(
+            f"{path}: at most {bounds.KINDS_MAX} kinds, found {len(given)}; claim for fewer kinds at a time",
+            bound="kinds",
+            maximum=bounds.KINDS_MAX,
+        )
+    return {check_name(kind, path): sentence(reason, f"{path}.{kind}") for kind, reason in given.items()}
 
 
 def _require_looks_fit(claim: Claim) -> None:
@@ -289,6 +325,7 @@ def fail(
     reason: str | Failure,
     compensations: Iterable[Compensation],
     waive_compensation: str | None,
+    or_quarantine: bool = False,
 ) -> c.Fail:
     """The command behind `Lease.fail`; raises InvalidValue."""
     return c.Fail(
@@ -297,6 +334,7 @@ def fail(
         error=failure(reason, "reason"),
         compensations=compensations_of(compensations),
         waiver=optional_text(waive_compensation, "waive_compensation"),
+        or_quarantine=check_truth(or_quarantine, "or_quarantine"),
     )
 
 
@@ -338,9 +376,7 @@ def signal(task: str, name: str, data: object) -> c.Signal:
 
 def cancel(task: str, reason: str | None, now: bool) -> c.Cancel:
     """The command behind `Engine.cancel`; raises InvalidValue."""
-    if type(now) is not bool:
-        raise InvalidValue(f"now: expected True or False, found {shown(now)}", path="now")
-    return c.Cancel(task=check_id(task, "id"), reason=optional_text(reason, "reason"), now=now)
+    return c.Cancel(task=check_id(task, "id"), reason=optional_text(reason, "reason"), now=check_truth(now, "now"))
 
 
 def quarantine(task: str, reason: str) -> c.Quarantine:

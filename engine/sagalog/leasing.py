@@ -5,7 +5,7 @@ Rule: a claim does the upkeep of its queues first [UPKEEP-2]; one that waits tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -41,6 +41,7 @@ class Leasing(Upkeep, Desk):
         purpose: Purpose = "work",
         kinds: Iterable[str] | None = None,
         request: str | None = None,
+        waive_compensation: str | None = None,
     ) -> Lease:
         """Lease this task, whatever its order and due time. [LEASE-1]
 
@@ -51,6 +52,7 @@ class Leasing(Upkeep, Desk):
             purpose: "work", or "undo" for a compensating task.
             kinds: for undoing, the compensation kinds the caller knows; None: every kind.
             request: an identity; repeated, it gives the lease that it has taken. [REPEAT-4]
+            waive_compensation: why what is done under this lease needs no undo. [COMP-2]
 
         Raises:
             LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
@@ -58,7 +60,7 @@ class Leasing(Upkeep, Desk):
             Conflict: the request is on record for something else.
             Blocked: it is not there for this purpose, or owes kinds the caller does not know.
         """
-        command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds)
+        command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
         steps = (Step(command, actor=owner, request=arguments.optional_name(request, "request")),)
         # [UPKEEP-2] What upkeep did stands in the log, whatever became of the acquisition.
         answer = self._store.commit((*units.acquiring(steps), units.writing(steps)))[-1]
@@ -98,6 +100,7 @@ class Leasing(Upkeep, Desk):
         request: str | None = None,
         wait_ms: int = 0,
         suspects: Suspects = "alone",
+        waive_compensation: Mapping[str, str] | None = None,
     ) -> list[Lease]:
         """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
 
@@ -116,8 +119,11 @@ class Leasing(Upkeep, Desk):
                 so that its handler may be what kills its worker. [LEASE-5] "alone": where it is the first of all, it is
                 leased and nothing else, else it is looked past; "never": it is looked past, for a caller that holds
                 other leases; "only": nothing else is leased.
+            waive_compensation: of task kinds, why what is done under a lease of theirs needs no undo. [COMP-2]
         """
-        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects)
+        asked = forms.claim(
+            queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation
+        )
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:
             return []
@@ -195,5 +201,5 @@ def claim_units(asked: Asked) -> tuple[Unit, Unit]:
     """The units of a claim: the upkeep of its queues, whose answer is nobody's, and the claim itself. [UPKEEP-2]"""
     return (
         units.upkeep(Due(asked.claim.queues, bounds.UPKEEP_LIMIT)),
-        units.claiming(asked.claim, asked.owner, asked.ttl_ms, asked.request),
+        units.claiming(asked),
     )

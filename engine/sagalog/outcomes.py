@@ -19,6 +19,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sagalog.door import check_name, shown
+from sagalog.errors import InvalidValue
+from sagalog.json_values import check_json
+from sagalog.kernel.bounds import DETAILS_BYTES_MAX
 from sagalog.kernel.values import Budget, Compensation, Failure
 
 # What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
@@ -159,6 +163,33 @@ def wait_of(said: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     return math.ceil(wait_ms) if 0 <= wait_ms <= _RETRY_AFTER_MS_MAX else None
+
+
+def storable(failure: Failure, code: str) -> Failure:
+    """The failure as it can be stored, whatever a handler has said: its message and its code are never lost.
+
+    What cannot be stored of it is left out, and `details` says so under `left_out`; `code` stands in for a code that is
+    no name.
+    """
+    left_out: list[str] = []
+    kept_code: str = failure.code
+    try:
+        check_name(kept_code, "code")
+    except InvalidValue as refusal:
+        left_out.append(refusal.message)
+        kept_code = code
+    message: object = failure.message
+    kept_message = message if type(message) is str else str(message) if isinstance(message, str) else shown(message)
+    details = failure.details
+    try:
+        check_json(details, "details", DETAILS_BYTES_MAX)
+    except InvalidValue as refusal:
+        left_out.append(refusal.message)
+        details = None
+    if not left_out:
+        return failure if kept_message is message else Failure(kept_code, kept_message, details)
+    said = {} if details is None else {"said": details}
+    return Failure(kept_code, kept_message, {"left_out": left_out, **said})
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -90,7 +90,7 @@ def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Con
 
 
 def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
-    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms")}
+    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms", "waiver")}
     found: dict[str, Any] = {name: getattr(event, name) for name in given}
     if command.kinds is not None:
         work = event.purpose == "work"
@@ -142,7 +142,7 @@ def _failed_contents(command: c.Fail, event: Any, task: TaskFold) -> Contents:
     on_record = [id for id in brought if id in task.compensations]
     return (
         {"error": command.error, "waiver": command.waiver, "compensations": brought},
-        {"error": event.error, "waiver": event.waiver, "compensations": on_record},
+        {"error": event.error, "waiver": getattr(event, "waiver", None), "compensations": on_record},
     )
 
 

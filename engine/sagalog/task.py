@@ -424,13 +424,21 @@ class Lease:
         reason: str | Failure,
         compensations: Iterable[Compensation] = (),
         waive_compensation: str | None = None,
+        or_quarantine: bool = False,
     ) -> Task:
         """The work is over without success: the task then compensates what it owes, or is failed if it owes nothing.
+
+        Args:
+            reason: what went wrong.
+            compensations: undos of what was done, where they are not on record yet.
+            waive_compensation: why none is needed.
+            or_quarantine: where none is on record and none is waived, quarantine the task, with `reason` as its error
+                and the code `compensation_required`, instead of refusing.
 
         Raises:
             CompensationRequired: no compensation is on record and `waive_compensation` says no reason. [COMP-2]
         """
-        command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation)
+        command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation, or_quarantine)
         return self._desk.settle(command, self)
 
     def give_up(self, reason: str | Failure, step: str | None = None) -> Task:

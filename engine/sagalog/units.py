@@ -13,6 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, decode, enclose
 from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
+from sagalog.forms import Asked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed, undo_left
@@ -89,18 +90,18 @@ class Claimed(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-def claiming(claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
-    """A unit that leases what `claim` selects; answers `Claimed`, the Tasks as they were leased."""
+def claiming(asked: Asked) -> Unit:
+    """A unit that leases what a claim selects; answers `Claimed`, the Tasks as they were leased."""
 
     def run(view: View) -> Decided:
         desk = _Desk(view)
-        claimed, unreadable = desk.claim(claim, owner, ttl_ms, request)
+        claimed, unreadable = desk.claim(asked)
         return Decided(desk.appends(), claimed, unreadable)
 
-    return Unit(run, claim=claim)
+    return Unit(run, claim=asked.claim)
 
 
-def settling(steps: Sequence[Step], claim: Claim, owner: str, ttl_ms: int | None, request: str | None) -> Unit:
+def settling(steps: Sequence[Step], asked: Asked) -> Unit:
     """A unit that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
 
     The claim selects from what was there before the steps, and takes nothing that they have written.
@@ -109,10 +110,10 @@ def settling(steps: Sequence[Step], claim: Claim, owner: str, ttl_ms: int | None
     def run(view: View) -> Decided:
         desk = _Desk(view)
         tasks = _all_or_none(desk, steps)
-        claimed, unreadable = desk.claim(claim, owner, ttl_ms, request)
+        claimed, unreadable = desk.claim(asked)
         return desk.decided((tasks, claimed), unreadable)
 
-    return Unit(run, tasks=_written_by(steps), claim=claim)
+    return Unit(run, tasks=_written_by(steps), claim=asked.claim)
 
 
 def upkeep(due: Due) -> Unit:
@@ -328,11 +329,10 @@ class _Desk:
         after = self._take(task, decision, Step(command))
         return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
-    def claim(
-        self, claim: Claim, owner: str, ttl_ms: int | None, request: str | None
-    ) -> tuple[Claimed, tuple[str, ...]]:
+    def claim(self, asked: Asked) -> tuple[Claimed, tuple[str, ...]]:
         """Lease what the view's claim selects; what it came to, and the ids of tasks that cannot be read."""
-        if request is not None and (repeated := self.claimed_before(request, claim, owner, ttl_ms)) is not None:
+        claim, request = asked.claim, asked.request
+        if request is not None and (repeated := self.claimed_before(request, asked)) is not None:
             return Claimed(repeated, repeated=True), ()
         leased: list[Task] = []
         unreadable: list[str] = []
@@ -346,9 +346,16 @@ class _Desk:
                 self.tend(c.Tend(task=task.id), task)
                 put_aside = True
                 continue
-            command = c.Acquire(task=task.id, owner=owner, ttl_ms=ttl_ms, purpose=claim.purpose, kinds=claim.kinds)
+            command = c.Acquire(
+                task=task.id,
+                owner=asked.owner,
+                ttl_ms=asked.ttl_ms,
+                purpose=claim.purpose,
+                kinds=claim.kinds,
+                waiver=asked.waivers.get(task.kind),
+            )
             try:
-                leased.append(self.decide(Step(command, actor=owner, request=request), task))
+                leased.append(self.decide(Step(command, actor=asked.owner, request=request), task))
             except Corrupt:
                 # [LOG-5] One damaged task never stops the others.
                 self.forget(task.id)
@@ -356,18 +363,18 @@ class _Desk:
                 put_aside = True
         return Claimed(leased, put_aside), tuple(unreadable)
 
-    def claimed_before(self, request: str, claim: Claim, owner: str, ttl_ms: int | None) -> list[Task] | None:
+    def claimed_before(self, request: str, asked: Asked) -> list[Task] | None:
         """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4] [REPEAT-6]"""
         earlier = self._requested(request)
         if not earlier:
             return None
-        if len(earlier) > claim.limit:
+        if len(earlier) > asked.claim.limit:
             raise _request_taken(request, earlier[0])
         living = []
         for envelope in earlier:
             try:
                 event, task = decode(envelope), self._view.task(_id_of(envelope))
-                if not isinstance(event, e.Leased) or task is None or not _gives(claim, owner, ttl_ms, event, task):
+                if not isinstance(event, e.Leased) or task is None or not _gives(asked, event, task):
                     raise _request_taken(request, envelope)
                 if task.lease is not None and task.lease.fence == event.fence:
                     living.append(self._picture(task, None))
@@ -457,9 +464,12 @@ def _id_of(envelope: Envelope) -> str:
     return envelope.stream.partition("/")[2]
 
 
-def _gives(claim: Claim, owner: str, ttl_ms: int | None, event: e.Leased, task: TaskFold) -> bool:
+def _gives(asked: Asked, event: e.Leased, task: TaskFold) -> bool:
     """Whether such a claim could have come to this lease. [REPEAT-6] [UNDO-1]"""
-    if (event.owner, event.purpose, event.ttl_ms) != (owner, claim.purpose, ttl_ms) or task.queue not in claim.queues:
+    claim = asked.claim
+    waiver = asked.waivers.get(task.kind) if claim.purpose == "work" else None
+    given = (asked.owner, claim.purpose, asked.ttl_ms, waiver)
+    if (event.owner, event.purpose, event.ttl_ms, event.waiver) != given or task.queue not in claim.queues:
         return False
     kinds = {task.kind} if claim.purpose == "work" else {task.compensations[id].kind for id in task.owed()}
     return claim.kinds is None or kinds <= claim.kinds

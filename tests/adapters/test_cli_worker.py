@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
-from sagalog import Engine
+from sagalog import Engine, Retry
 from sagalog.kernel.events import Signalled
 from tests.adapters.cli_calls import Answer, call, run, start, url_of
 
@@ -128,7 +128,30 @@ def test_it_says_what_it_works_on_and_what_it_has_done(folder: Path) -> None:
     assert plain.out.startswith("leases: 1 claimed, 1 settled, 0 refused, 0 lost, 0 renewals; ")
     assert "working" == json.loads(as_json.err)["note"]["code"]
     [tally] = as_json.documents
-    assert {"claimed": 0, "settled": 0, "refused": 0, "lost": 0, "renewed": 0, "commits": 0} == tally
+    assert {
+        "claimed": 0,
+        "settled": 0,
+        "refused": 0,
+        "lost": 0,
+        "renewed": 0,
+        "commits": 0,
+        "outcomes": {},
+    } == tally
+
+
+def test_it_prints_what_failed_and_counts_what_the_tasks_came_to(folder: Path) -> None:
+    with opened(folder) as engine:
+        engine.create("add", [1, 2], queue="agents")
+        engine.create("add", [1, "two"], id="odd", queue="agents", retry=Retry(delay_min_ms=60_000))
+        engine.create("add", ["one", 2], id="last", queue="agents", retry=Retry(attempts_max=1))
+
+    answer = work()
+
+    assert "warning: the handler of task odd (add, attempt 1) failed: TypeError: unsupported operand" in answer.err
+    assert "warning: task odd (add, attempt 1) is due again in " in answer.err
+    assert "warning: task last (add) is quarantined: compensation_required" in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.out.endswith("; tasks: 1 completed, 1 quarantined, 1 retried\n")
 
 
 def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Path) -> None:

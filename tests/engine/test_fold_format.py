@@ -32,7 +32,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "3c2ba06a4673fc0a6b178e511213a180134817ec675a3dd759fcf52817e14874")
+PINNED = (4, "8c1ac508b66f2ec3463de57df1d31eeed44e15f7650bad2a76b2c8c814a9f57a")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

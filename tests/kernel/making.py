@@ -43,9 +43,13 @@ def create(
 
 
 def acquire(
-    owner: str = "ann", ttl_ms: int | None = TTL_MS, purpose: Purpose = "work", kinds: frozenset[str] | None = None
+    owner: str = "ann",
+    ttl_ms: int | None = TTL_MS,
+    purpose: Purpose = "work",
+    kinds: frozenset[str] | None = None,
+    waiver: str | None = None,
 ) -> c.Acquire:
-    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds)
+    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds, waiver=waiver)
 
 
 def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.Acquire:
@@ -136,8 +140,21 @@ def complete(fence: int = 1, result: Any = None, undoer: str | None = None) -> c
     return c.Complete(task="t", fence=fence, result=result, undoer=undoer)
 
 
-def fail(*compensations: Compensation, fence: int = 1, waiver: str | None = None, error: Failure = ERROR) -> c.Fail:
-    return c.Fail(task="t", fence=fence, error=error, compensations=compensations, waiver=waiver)
+def fail(
+    *compensations: Compensation,
+    fence: int = 1,
+    waiver: str | None = None,
+    error: Failure = ERROR,
+    or_quarantine: bool = False,
+) -> c.Fail:
+    return c.Fail(
+        task="t",
+        fence=fence,
+        error=error,
+        compensations=compensations,
+        waiver=waiver,
+        or_quarantine=or_quarantine,
+    )
 
 
 def finish(compensation: str = "u1", fence: int = 2) -> c.FinishCompensation:

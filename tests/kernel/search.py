@@ -154,7 +154,7 @@ def canonical(world: World) -> Key:
     )
     common = (*common, wait, frozenset((name, step.compensation) for name, step in task.steps.items()))
     counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
-    return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver)
+    return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver, task.needs_undo)
 
 
 def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, str, World]]:
@@ -193,6 +193,8 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     due = task.run_at_ms <= world.now_ms
     if due:
         yield "worker", "lease", make.acquire(ttl_ms=TTL_MS)
+        if "waived lease" in world.also:
+            yield "worker", "lease under a waiver", make.acquire(ttl_ms=TTL_MS, waiver="writes nothing")
         yield "worker", "lease the undo", make.acquire(ttl_ms=TTL_MS, purpose="undo")
     yield "beat", "renew", make.beat(fence)
     for name, held in _held_commands(fence):
@@ -228,6 +230,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
         ("complete", make.complete(fence, undoer="t9")),
         ("give up", make.give_up(fence)),
         ("fail", make.fail(fence=fence)),
+        ("fail or be quarantined", make.fail(fence=fence, or_quarantine=True)),
         ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),
         ("fail with an undo", make.fail(make.LATER_UNDO, fence=fence)),
         ("register u2", make.register(make.LATER_UNDO, fence)),

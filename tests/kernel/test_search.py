@@ -78,6 +78,13 @@ def test_nothing_that_can_happen_breaks_a_promise(create: c.Create, states_min: 
     assert result.refusals > states_min
 
 
+def test_nor_does_a_lease_that_needs_no_undo() -> None:
+    """[COMP-2] [COMP-3] [LIFE-2]"""
+    result = searched(small(), also=("waived lease",))
+    assert result.findings == {}
+    assert any(world.task.state is State.FAILED and not world.task.has_waiver for world in result.states)
+
+
 def test_nor_does_a_clock_that_steps_back_or_a_store_that_is_restored() -> None:
     """[LEASE-2] [LEASE-4] [TIME-3] [FENCE-1]"""
     result = searched(small(UNDO, releases_max=1, transient_max=1), hazards=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from sagalog.errors import CompensationRequired, LeaseLost, Rejected, WrongState
@@ -35,6 +36,9 @@ from tests.kernel.making import (
     try_again,
     waive,
 )
+
+MISSING = "the task was leased and has neither a compensation nor a waiver on record"
+
 
 # --- register --------------------------------------------------------------------------------------------------------
 
@@ -277,6 +281,61 @@ def test_who_completes_first_wins_over_a_requested_cancel() -> None:
 
 
 # --- fail ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_worker_says_stands_in_the_quarantine_of_a_task_that_lacks_an_undo() -> None:
+    """[COMP-2]"""
+    declined = Failure("card", "the card was declined")
+    held = given(create(), acquire())
+    reason = "failed: the task was leased and has neither a compensation nor a waiver on record"
+    ended = held.when(fail(error=declined, or_quarantine=True)).then(
+        e.Quarantined("compensation_required", reason, declined, (), 1, "fail")
+    )
+    ended.when(fail(error=declined, or_quarantine=True)).then_repeat(3)
+
+
+def test_failing_or_being_quarantined_fails_where_it_may() -> None:
+    """[COMP-2]"""
+    given(create(UNDO), acquire()).when(fail(or_quarantine=True)).then(
+        e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail")
+    )
+    given(create(), acquire()).when(fail(waiver="read only", or_quarantine=True)).then(
+        e.Failed(State.FAILED, "failed", ERROR, "read only", fence=1, verb="fail")
+    )
+
+
+def test_a_task_fails_without_an_undo_where_every_lease_for_work_has_waived_one() -> None:
+    """[COMP-2] [COMP-3]"""
+    waived = acquire(waiver="writes nothing")
+    planned = given(create(attempts_max=2))
+    story = planned.when(waived).then(msgspec.structs.replace(leased(), waiver="writes nothing"))
+    story.when(fail()).then(e.Failed(State.FAILED, "failed", ERROR, fence=1, verb="fail"))
+    again = story.given(try_again(), waived)
+    again.when(try_again(2)).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=2, verb="retry"))
+
+
+def test_a_lease_that_waived_nothing_needs_an_undo_for_good() -> None:
+    """[COMP-2] [COMP-3]"""
+    bare, waived = acquire(), acquire(waiver="writes nothing")
+    for first, second in ((bare, waived), (waived, bare)):
+        story = given(create(attempts_max=2), first, try_again(), second)
+        story.when(fail(fence=2)).then_refused(CompensationRequired, task="t")
+
+
+def test_a_lease_that_nobody_ends_has_said_that_no_undo_is_needed() -> None:
+    """[COMP-3] Its worker is dead: only what stands in the log counts."""
+    for waiver, ended in (
+        ("writes nothing", e.Failed(State.FAILED, "expiries_spent")),
+        (None, e.Quarantined("compensation_required", "expiries_spent: " + MISSING)),
+    ):
+        story = given(create(expiries_max=1), acquire(waiver=waiver))
+        story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), ended)
+
+
+def test_a_lease_for_undoing_waives_nothing() -> None:
+    """[COMP-2]"""
+    undoing = given(create(UNDO), acquire(), fail())
+    undoing.when(acquire(purpose="undo", waiver="no")).then(leased(2, purpose="undo"))
 
 
 def test_failing_without_a_compensation_or_a_waiver_is_refused_and_the_lease_lives() -> None:

@@ -198,6 +198,7 @@ def commands() -> st.SearchStrategy[c.Command]:
     seen = st.none() | st.builds(Seen, st.just(0), st.just(0), st.integers(0, 100))
     return st.one_of(
         st.builds(c.Acquire, **task, owner=st.sampled_from(("ann", "bob")), ttl_ms=ttl_ms, purpose=purpose),
+        st.builds(c.Acquire, **task, owner=st.just("ann"), ttl_ms=ttl_ms, waiver=st.just("writes nothing")),
         st.builds(c.Acquire, **task, owner=st.just("ann"), ttl_ms=ttl_ms, purpose=purpose, kinds=kinds),
         st.builds(c.Beat, **held, ttl_ms=ttl_ms, progress=st.none() | st.integers()),
         st.builds(c.Register, **held, compensation=st.sampled_from(COMPENSATIONS)),
@@ -224,7 +225,14 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
         st.builds(c.GiveUp, **held, error=error),
         st.builds(c.Complete, **held, result=st.none() | st.integers()),
-        st.builds(c.Fail, **held, error=error, compensations=brought, waiver=st.sampled_from((None, "harmless"))),
+        st.builds(
+            c.Fail,
+            **held,
+            error=error,
+            compensations=brought,
+            waiver=st.sampled_from((None, "harmless")),
+            or_quarantine=st.booleans(),
+        ),
         st.builds(c.FinishCompensation, **held, compensation=id),
         st.builds(c.FailCompensation, **held, compensation=id, error=error, jitter=jitter, run_at_ms=run_at_ms),
         st.builds(c.Cancel, **task, now=st.booleans()),

@@ -46,6 +46,7 @@ class Witness(NamedTuple):
     owed: tuple[str, ...] = ()
     recorded: frozenset[str] = frozenset()
     waiver: bool = False
+    unwaived: bool = False
     spent: tuple[str, ...] = ()
     steps: frozenset[str] = frozenset()
     # What only a predecessor stands for, and what steps name.
@@ -131,7 +132,8 @@ class Witness(NamedTuple):
         maximum = self.policy.expiries_max
         within = maximum is None or self.spent.count(self._of_purpose("expired")) < maximum
         _expect(within, "budget_overrun", event)
-        begun = self._replace(open=event.fence, top=event.fence)
+        unwaived = self.unwaived or (event.purpose == "work" and event.waiver is None)
+        begun = self._replace(open=event.fence, top=event.fence, unwaived=unwaived)
         return begun if self.undoing else begun._replace(planned=(), owed=(*self.planned, *self.owed))
 
     def _see_wait(self, event: e.Parked | e.Signalled | e.Unblocked) -> Witness:
@@ -161,7 +163,7 @@ class Witness(NamedTuple):
             return self
         if isinstance(event, e.Failed):
             waiver = self.waiver or event.waiver is not None
-            _expect(not self.top or bool(self.recorded) or waiver, "failed_with_nothing_to_undo_by", event)
+            _expect(not self.unwaived or bool(self.recorded) or waiver, "failed_with_nothing_to_undo_by", event)
         if isinstance(event, e.Quarantined):
             _expect(event.owed == self.owed, "owed_not_named", (event, self.owed))
         if dest is State.COMPENSATING:

@@ -6,7 +6,7 @@ while it claims is leased nothing: what its claim came to is given back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Final
@@ -149,9 +149,12 @@ class AsyncEngine(Lifted[Engine]):
         request: str | None = None,
         wait_ms: int = 0,
         suspects: Suspects = "alone",
+        waive_compensation: Mapping[str, str] | None = None,
     ) -> list[AsyncLease]:
         """As `Engine.claim`; waiting holds no thread, and who is cancelled is leased nothing."""
-        asked = forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects)
+        asked = forms.claim(
+            queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation
+        )
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:
             return []

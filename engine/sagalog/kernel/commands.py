@@ -57,12 +57,16 @@ class Create(Command, frozen=True, kw_only=True):
 
 
 class Acquire(Command, frozen=True, kw_only=True):
-    """Lease this task. `kinds` are the compensation kinds the caller knows, for undoing; None: every kind."""
+    """Lease this task. `kinds` are the compensation kinds the caller knows, for undoing; None: every kind.
+
+    `waiver` says why what is done under the lease needs no undo.
+    """
 
     owner: str
     ttl_ms: int | None
     purpose: Purpose = "work"
     kinds: frozenset[str] | None = None
+    waiver: str | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):
@@ -144,11 +148,15 @@ class Complete(Held, frozen=True, kw_only=True):
 
 
 class Fail(Held, frozen=True, kw_only=True):
-    """The work is over without success; `compensations` are registered in the same commit."""
+    """The work is over without success; `compensations` are registered in the same commit.
+
+    `or_quarantine`: where it may not fail for want of a compensation, a human is to look.
+    """
 
     error: Failure
     compensations: tuple[Compensation, ...] = ()
     waiver: str | None = None
+    or_quarantine: bool = False
 
 
 class GiveUp(Held, frozen=True, kw_only=True):

@@ -68,7 +68,10 @@ class Created(Recordable, frozen=True, tag="created"):
 
 
 class Leased(Recordable, frozen=True, tag="leased"):
-    """`owner` holds the task until `expires_ms` (None: without end), under a fence that rises with every lease."""
+    """`owner` holds the task until `expires_ms` (None: without end), under a fence that rises with every lease.
+
+    `waiver` says why what is done under this lease for work needs no undo.
+    """
 
     owner: str
     fence: int
@@ -77,6 +80,7 @@ class Leased(Recordable, frozen=True, tag="leased"):
     ttl_ms: int | None = None
     expires_ms: int | None = None
     probe: bool = False
+    waiver: str | None = None
 
 
 class Heartbeat(Recordable, frozen=True, tag="heartbeat"):
@@ -338,6 +342,7 @@ FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
         "compensations.reason",
         "waiver",
     ),
+    Leased: ("waiver",),
     Heartbeat: ("progress",),
     Released: ("reason",),
     StepCompleted: ("result",),

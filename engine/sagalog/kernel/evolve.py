@@ -216,6 +216,7 @@ def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
         raise _damaged(task, "leased", version, f"its wait {task.waiting.name!r} is not over")
     if task.leases == 0 and task.compensations and event.purpose == "work":
         _owe_planned(task)
+    task.needs_undo = task.needs_undo or (event.purpose == "work" and event.waiver is None)
     task.leases += 1
     task.lease = LeaseRecord(
         event.owner, event.fence, event.attempt, event.purpose, event.ttl_ms, event.expires_ms, at_ms, event.probe

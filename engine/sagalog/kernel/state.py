@@ -134,6 +134,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     run_at_ms: int = 0
     policy: Policy | None = None
     has_waiver: bool = False
+    # Whether a lease for work was taken without a waiver of its own: then what was done may need an undo. [COMP-2]
+    needs_undo: bool = False
     compensations: dict[str, CompensationRecord] = {}
     # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
     sources: tuple[str, ...] = ()

@@ -124,8 +124,9 @@ class Claims:
 
 
 def _asked(plan: Plan, owner: str, purpose: Purpose, kinds: list[str]) -> dict[Suspects, Asked]:
+    waivers = plan.waivers if purpose == "work" else None
     return {
-        suspects: forms.claim(plan.queues, owner, plan.ttl_ms, 1, kinds, None, purpose, None, suspects)
+        suspects: forms.claim(plan.queues, owner, plan.ttl_ms, 1, kinds, None, purpose, None, suspects, waivers)
         for suspects in get_args(Suspects)
     }
 
@@ -140,4 +141,5 @@ def _record(batch: Batch, asked: Asked, limit: int) -> None:
         kinds=claim.kinds,
         purpose=claim.purpose,
         suspects=claim.suspects,
+        waive_compensation=asked.waivers,
     )

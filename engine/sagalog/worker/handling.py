@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog.batch import Batch
@@ -26,9 +27,11 @@ from sagalog.outcomes import (
     StepMismatch,
     Transient,
     failure_of,
+    storable,
     wait_of,
 )
 from sagalog.task import Lease, TaskCompensation
+from sagalog.worker import reporting
 from sagalog.worker.context import UndoContext, WorkContext, unstorable
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -39,13 +42,30 @@ Settlement = Callable[[Batch], None]
 Handler = Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A settlement that knows by which verb it is meant, and what its handler has said went wrong."""
+
+    record: Settlement
+    verb: str
+    failure: Failure | None = None
+
+    def __call__(self, batch: Batch) -> None:
+        """Record it."""
+        self.record(batch)
+
+
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement | None:
     """What a handler's return or exception means for the lease of a task's work; None: that is on record already."""
     timed_out, was_told = context.timed_out, context.stopping or context.interruption() is not None
     unmet = context.end()
     if (verdict := context.verdict) is not None:
         # [WORKER-1] Whatever it says, the effect of a step stands without a record.
-        return None if context.is_settled else lambda batch: batch.give_up(lease, verdict.failure, verdict.step)
+        said = Quarantine(verdict.failure.message).with_traceback(None if error is None else error.__traceback__)
+        reporting.ended(lease, said, verdict.failure)
+        if context.is_settled:
+            return None
+        return Ending(lambda batch: batch.give_up(lease, verdict.failure, verdict.step), "give_up", verdict.failure)
     if error is None and result is None and context.has_read_cancelled:
         error = Interrupted("cancelled")
     if error is None and unmet:
@@ -55,6 +75,7 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         # One of two threads was refused, and the other's park is what came out of the handler.
         error = context.conflict
     failure = None if error is None else _failure_in(error)
+    reporting.ended(lease, error, failure)
 
     def settle(batch: Batch) -> None:
         if isinstance(error, Interrupted):
@@ -73,7 +94,24 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         else:
             _settle_error(batch, lease, error, failure)
 
-    return settle
+    return Ending(settle, _verb_of(error, was_told and not timed_out), failure)
+
+
+def _verb_of(error: BaseException | None, gives_back: bool) -> str:
+    """The verb by which a handler that has ended so has its lease settled."""
+    match error:
+        case None:
+            return "complete"
+        case Interrupted():
+            return "release" if gives_back else "retry"
+        case Park():
+            return "park"
+        case Permanent():
+            return "fail"
+        case Quarantine():
+            return "give_up"
+        case _:
+            return "retry"
 
 
 def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | None:
@@ -102,11 +140,16 @@ def _complete(batch: Batch, lease: Lease, result: Any) -> None:
 
 
 def _failure_in(error: BaseException) -> Failure:
-    """What went wrong, made in the handler's own thread: foreign classes run foreign code, which may fail or hang."""
+    """What went wrong, made in the handler's own thread: foreign classes run foreign code, which may fail or hang.
+
+    It can be stored, so that what a handler says is kept whichever rule decides what becomes of its task.
+    """
+    stand_in = Outcome.code if isinstance(error, Outcome) else "error"
     try:
-        return error.failure() if isinstance(error, Outcome) else failure_of(error)
+        return storable(error.failure() if isinstance(error, Outcome) else failure_of(error), stand_in)
     except BaseException as another:  # noqa: BLE001  it is as foreign as the first
-        return Failure(type(error).__name__, f"(what it says could not be made: {type(another).__name__})")
+        said = f"(what it says could not be made: {type(another).__name__})"
+        return storable(Failure(type(error).__name__, said), stand_in)
 
 
 def outcome_in(error: BaseException) -> BaseException:
@@ -135,7 +178,7 @@ def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Fai
             batch.retry(lease, failure, budget=budget, retry_after_ms=after_ms)
         case Permanent():
             compensations, waiver = getattr(error, "compensations", ()), getattr(error, "waive_compensation", None)
-            batch.fail(lease, failure, compensations, waiver)
+            batch.fail(lease, failure, compensations, waiver, or_quarantine=True)
         case Quarantine():
             batch.give_up(lease, failure)
         case _:
@@ -146,6 +189,7 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
     """What an exception means for the lease of an undoing, at the compensation `id`. [UNDO-3]"""
     error = outcome_in(error)
     failure = _failure_in(error)
+    reporting.ended(lease, error, failure, id)
 
     def settle(batch: Batch) -> None:
         match error:
@@ -160,16 +204,21 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
             case _:
                 batch.compensation_failed(lease, id, failure)
 
-    return settle
+    if isinstance(error, Interrupted) and (was_told or not id):
+        return Ending(settle, "release", failure)
+    return Ending(settle, "give_up" if isinstance(error, Permanent | Quarantine) else "compensation_failed", failure)
 
 
-def second_settlement(lease: Lease, at: str | None, refusal: Exception) -> Settlement:
-    """What is written where the first settlement was refused for what it said; `at` is the compensation in hand.
+def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: Settlement | None = None) -> Settlement:
+    """What is written where the `first` settlement was refused for what it said; `at` is the compensation in hand.
 
+    What its handler has said went wrong stands in it all the same, with the refusal among the details.
     What cannot be stored is the handler's failure; what may not be, without an undo, is a human's matter. [COMP-2]
     """
     said = Failure(refusal.code, refusal.message) if isinstance(refusal, SagalogError) else None
     failure = said or _failure_in(refusal)
+    if isinstance(first, Ending) and first.failure is not None:
+        failure = _refused(first.failure, failure)
 
     def settle(batch: Batch) -> None:
         if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
@@ -182,11 +231,20 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception) -> Settl
         else:
             batch.retry(lease, failure)
 
-    return settle
+    return Ending(settle, "retry" if at is None else "compensation_failed", failure)
+
+
+def _refused(said: Failure, refusal: Failure) -> Failure:
+    """What a handler has said, with why it could not be written so."""
+    why = {"code": refusal.code, "message": refusal.message}
+    kept = {} if said.details is None else {"said": said.details}
+    whole = storable(Failure(said.code, said.message, {"refused": why, **kept}), said.code)
+    return whole if "left_out" not in whole.details else Failure(said.code, said.message, {"refused": why})
 
 
 def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | None:
     """Run the handler of a task in this thread, to its end."""
+    reporting.begun(lease)
     try:
         context.go_on()
         result = handler(context, context.payload)
@@ -197,6 +255,7 @@ def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | N
 
 async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: Handler) -> Settlement | None:
     """Run the handler of a task on this event loop; `asking` is the context as coroutines use it."""
+    reporting.begun(lease)
     try:
         context.go_on()
         result = await handler(asking, context.payload)

@@ -24,6 +24,7 @@ class Plan:
     quarantine_unknown: bool
     time_limits_ms: Mapping[str, int] = field(default_factory=dict)
     strict: frozenset[str] = frozenset()
+    waivers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -36,3 +37,10 @@ class Tally:
     lost: int = 0
     renewed: int = 0
     commits: int = 0
+    # What the tasks that it has settled came to: completed, retried, parked, released, failed, ... and how many.
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcome: str) -> None:
+        """Count a lease that is settled."""
+        self.settled += 1
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

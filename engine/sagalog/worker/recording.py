@@ -13,7 +13,7 @@ from sagalog.batch import Batch
 from sagalog.errors import Rejected
 from sagalog.kernel.values import Failure
 from sagalog.worker.crew import Job
-from sagalog.worker.handling import Settlement, second_settlement
+from sagalog.worker.handling import Ending, Settlement, second_settlement
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -28,7 +28,7 @@ def record_settlement(batch: Batch, job: Job, settlement: Settlement) -> Settlem
                 settlement(batch)
     except Exception as refusal:  # noqa: BLE001  whatever a handler has said, its lease is settled [WORKER-1]
         _log.error("what a handler said of task %s cannot be stored: %s", job.lease.task.id, refusal)
-        settlement = second_settlement(job.lease, job.undo_at, refusal)
+        settlement = second_settlement(job.lease, job.undo_at, refusal, settlement)
         settlement(batch)
     return settlement
 
@@ -46,7 +46,7 @@ def record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> Non
 def timing_out(job: Job) -> Settlement:
     """The settlement of a handler that has used up its time."""
     failure = Failure("time_limit", f"its handler did not end within {job.time_limit_ms} ms, nor when it was told to")
-    return lambda batch: batch.retry(job.lease, failure)
+    return Ending(lambda batch: batch.retry(job.lease, failure), "retry", failure)
 
 
 def giving_back(job: Job, reason: str) -> Settlement:

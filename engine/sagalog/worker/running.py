@@ -86,12 +86,20 @@ class Worker:
         self._compensations: dict[str, Handler] = {}
         self._time_limits_ms: dict[str, int] = {}
         self._strict: set[str] = set()
+        self._waivers: dict[str, str] = {}
         self._stops = 0
         self._inbox: Inbox | None = None
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
-    def task(self, kind: str, *, time_limit_ms: int | None = None, strict: bool = False) -> Callable[[H], H]:
+    def task(
+        self,
+        kind: str,
+        *,
+        time_limit_ms: int | None = None,
+        strict: bool = False,
+        waive_compensation: str | None = None,
+    ) -> Callable[[H], H]:
         """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
 
         Args:
@@ -101,9 +109,13 @@ class Worker:
             strict: hold the code to the history: a step that comes where the history has another one, or a step on
                 record that is not asked for, quarantines the task (`StepMismatch`). Left out, a step is what its name
                 says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
+            waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
+                so that the task may fail without a compensation, also where its worker dies. [COMP-2]
         """
         if strict:
             self._strict.add(kind)
+        if waive_compensation is not None:
+            self._waivers[kind] = arguments.sentence(waive_compensation, "waive_compensation")
         if time_limit_ms is not None:
             self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
         return self._registering(self._handlers, kind, "task")
@@ -197,6 +209,7 @@ class Worker:
             self.quarantine_unknown,
             dict(self._time_limits_ms),
             frozenset(self._strict),
+            dict(self._waivers),
         )
 
     def _work(self, shift: Shift, inbox: Inbox, crew: ThreadCrew, waker: _Waker, until_idle: bool) -> None:

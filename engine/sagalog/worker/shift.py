@@ -18,10 +18,11 @@ from sagalog.errors import Conflict, LeaseLost, Rejected, SagalogError, Unknown
 from sagalog.forms import Asked
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
+from sagalog.worker import reporting
 from sagalog.worker.claiming import Claims
 from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.crew import Crew, Job
-from sagalog.worker.handling import Handler, Settlement, Undoing, is_coroutine_function, second_settlement
+from sagalog.worker.handling import Ending, Handler, Settlement, Undoing, is_coroutine_function, second_settlement
 from sagalog.worker.plan import Plan, Tally
 from sagalog.worker.recording import giving_back, record_renewal, record_settlement, timing_out
 from sagalog.worker.stopping import Stopping
@@ -165,7 +166,7 @@ class Shift:
             if job.settlement is None:
                 # What it did is on record already.
                 self._drop(job)
-                self.tally.settled += 1
+                self.tally.count("quarantined" if job.undoing is None else "compensated")
             else:
                 self._ended[job] = None
 
@@ -235,7 +236,11 @@ class Shift:
             return
         del self._ended[job]
         self._drop(job)
-        self.tally.settled += not isinstance(answer, SagalogError)
+        # Children that it has begun stand before it.
+        task = _several(answer)[-1]
+        if isinstance(task, Task):
+            verb = job.settlement.verb if isinstance(job.settlement, Ending) else "release"
+            self.tally.count(reporting.settled(job.lease, verb, task))
         if any(isinstance(one, Task) and one.state == "compensating" for one in _several(answer)):
             self._claims.expect("undo")
 
@@ -250,7 +255,7 @@ class Shift:
         if job.tries >= 2 or not isinstance(refusal, Rejected | Conflict):
             return False
         job.tries += 1
-        job.settlement = second_settlement(job.lease, job.undo_at, refusal)
+        job.settlement = second_settlement(job.lease, job.undo_at, refusal, job.settlement)
         return True
 
     def _take_renewed(self, job: Job, answer: Result, sent_ms: int) -> None:

@@ -218,11 +218,23 @@ def spent_event(
     """The event by which the engine ends the forward work over a spent budget. [ATTEMPT-3] [COMP-3]"""
     if policy_of(task).spent == "quarantine":
         return quarantined(task, code, None, error, fence, verb)
-    if task.leases > 0 and not task.compensations and not task.has_waiver:
-        reason = f"{code}: the task was leased and has neither a compensation nor a waiver on record"
-        return quarantined(task, "compensation_required", reason, error, fence, verb)
+    if lacks_undo(task):
+        return undo_missing(task, code, error, fence, verb)
     to = State.COMPENSATING if task.owed() else State.FAILED
     return e.Failed(to=to, code=code, error=error, fence=fence, verb=verb)
+
+
+def lacks_undo(task: TaskFold) -> bool:
+    """Whether something was done that no compensation and no waiver on record stands for. [COMP-2] [COMP-3]"""
+    return task.needs_undo and not task.compensations and not task.has_waiver
+
+
+def undo_missing(
+    task: TaskFold, code: str, error: Failure | None, fence: int | None = None, verb: str | None = None
+) -> e.Quarantined:
+    """The quarantine of a task that was to fail, by `code`, and lacks an undo; what its worker said stands in it."""
+    reason = f"{code}: the task was leased and has neither a compensation nor a waiver on record"
+    return quarantined(task, "compensation_required", reason, error, fence, verb)
 
 
 def quarantined(

@@ -19,6 +19,7 @@ from sagalog.kernel.decide.rules import (
     held,
     in_place,
     is_spent,
+    lacks_undo,
     lost,
     next_try_ms,
     policy_of,
@@ -27,6 +28,7 @@ from sagalog.kernel.decide.rules import (
     require_compensations_fit,
     require_room,
     spent_event,
+    undo_missing,
 )
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation, State
@@ -99,7 +101,9 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
         _require_unsettled(task, one, command.fence)
     brought = {one.id: one for one in command.compensations if one.id not in task.compensations}.values()
     require_compensations_fit(task.id, len(task.compensations) + len(brought))
-    if not (brought or task.compensations or task.has_waiver or command.waiver is not None):
+    if lacks_undo(task) and not brought and command.waiver is None:
+        if command.or_quarantine:
+            return (undo_missing(task, "failed", cut_failure(command.error), command.fence, "fail"),)
         raise CompensationRequired(
             f"cannot fail task {task.id!r}: it was leased and has no compensation on record; register one, give "
             "compensations=, or say why none is needed with waive_compensation=",

@@ -1,0 +1,74 @@
+"""What a worker logs of its handlers, by `sagalog.worker`: that they begin and end, fail and are tried again.
+
+Rule: nothing is decided here and nothing written to the store. The text of a failure is the one that the store keeps,
+since making it anew from a foreign exception runs foreign code.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+from sagalog.kernel.values import Failure
+from sagalog.outcomes import Interrupted, Park
+from sagalog.task import Lease, Task
+
+_log: Final = logging.getLogger("sagalog.worker")
+
+# What a pending task has come to, by the verb with which its lease was settled.
+_PENDING: Final = {"retry": "retried", "park": "parked"}
+
+
+def begun(lease: Lease) -> None:
+    """A handler begins."""
+    _log.debug("the handler of %s begins", _named(lease))
+
+
+def ended(lease: Lease, error: BaseException | None, failure: Failure | None, undo: str | None = None) -> None:
+    """A handler has ended: by a WARNING with its traceback where it failed; `undo` is the compensation in hand."""
+    what = f"the undo {undo!r} of {_named(lease)}" if undo else f"the handler of {_named(lease)}"
+    if error is None:
+        _log.debug("%s has ended", what)
+    elif failure is None or isinstance(error, Park | Interrupted):
+        _log.debug("%s has ended: %s", what, type(error).__name__)
+    else:
+        # Formatting a foreign exception runs foreign code.
+        with suppress(Exception):
+            trace = (type(error), error, error.__traceback__)
+            _log.warning("%s failed: %s: %s", what, failure.code, failure.message, exc_info=trace)
+
+
+def settled(lease: Lease, verb: str, task: Task) -> str:
+    """The lease of a handler is settled; what its task has come to, in a word to count by."""
+    outcome = _outcome(verb, task)
+    if outcome == "retried":
+        delay_ms = task.run_at_ms - task.updated_ms
+        _log.warning("%s is due again in %d ms, at %d ms", _named(lease), delay_ms, task.run_at_ms)
+    elif outcome in ("failed", "compensating", "quarantined"):
+        why = "" if task.code is None else f": {task.code}"
+        _log.warning("task %s (%s) is %s%s", task.id, task.kind, outcome, why)
+    return outcome
+
+
+def unknown(kinds: list[str], queues: tuple[str, ...]) -> None:
+    """Tasks of these kinds stand ready, and this worker has no handler for them."""
+    for kind in kinds:
+        _log.warning(
+            "tasks of the kind %r stand ready in %s, and this worker has no handler for it: register one with "
+            "@worker.task, or see to it that another worker knows it",
+            kind,
+            ", ".join(map(repr, queues)),
+        )
+
+
+def _outcome(verb: str, task: Task) -> str:
+    if task.is_terminal:
+        return str(task.state)
+    if task.state == "compensating":
+        return {"compensation_failed": "retried", "release": "released"}.get(verb, "compensating")
+    return _PENDING.get(verb, "released")
+
+
+def _named(lease: Lease) -> str:
+    return f"task {lease.task.id} ({lease.task.kind}, attempt {lease.attempt})"
