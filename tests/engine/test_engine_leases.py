@@ -97,14 +97,16 @@ def test_a_held_task_names_its_holder(engine: Engine) -> None:
     assert refusal.fields == {"task": "t", "owner": "ann", "fence": held.fence, "expires_ms": held.expires_ms}
 
 
+SOON_MS = START_MS + 5
+
 Ending = tuple[Callable[[Lease], object], Callable[[Lease], object]]
 
 # For each verb: how it was called first, and how it is then called with other content.
 ENDINGS: dict[str, Ending] = {
-    "release": (lambda lease: lease.release("why", 5), lambda lease: lease.release("why not", 5)),
-    "release, time": (lambda lease: lease.release("why", 5), lambda lease: lease.release("why", 6)),
-    "retry": (lambda lease: lease.retry("x", 5), lambda lease: lease.retry("y", 5)),
-    "retry, time": (lambda lease: lease.retry("x", 5), lambda lease: lease.retry("x", 6)),
+    "release": (lambda lease: lease.release("why", SOON_MS), lambda lease: lease.release("why not", SOON_MS)),
+    "release, time": (lambda lease: lease.release("why", SOON_MS), lambda lease: lease.release("why", SOON_MS + 1)),
+    "retry": (lambda lease: lease.retry("x", SOON_MS), lambda lease: lease.retry("y", SOON_MS)),
+    "retry, time": (lambda lease: lease.retry("x", SOON_MS), lambda lease: lease.retry("x", SOON_MS + 1)),
     "retry, budget": (lambda lease: lease.retry("x"), lambda lease: lease.retry("x", budget="transient")),
     "retry, code": (lambda lease: lease.retry("x"), lambda lease: lease.retry(Failure("other", "x"))),
     "complete": (lambda lease: lease.complete({"n": 1}), lambda lease: lease.complete({"n": 1.0})),

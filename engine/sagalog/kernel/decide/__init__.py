@@ -17,6 +17,7 @@ from sagalog.kernel.decide.recording import complete_step, put_artifact
 from sagalog.kernel.decide.rules import Decision, Repeat
 from sagalog.kernel.decide.succeeding import keeps_steps, retry_as_new, succeed, undo_left
 from sagalog.kernel.decide.tending import next_lease_fits, tend
+from sagalog.kernel.decide.times import require_milliseconds
 from sagalog.kernel.decide.undoing import fail_compensation, finish_compensation, waive
 from sagalog.kernel.decide.waiting import park, signal
 from sagalog.kernel.decide.working import complete, fail, give_up, register, try_again
@@ -87,4 +88,5 @@ def decide(task: TaskFold | None, command: c.Command, now_ms: int, epoch: int) -
     Raises:
         Rejected, Conflict: the refusal, naming the task, what was expected and what was found.
     """
+    require_milliseconds(command, now_ms)
     return _DECIDERS[type(command)](task, command, now_ms, epoch)
