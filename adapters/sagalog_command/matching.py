@@ -108,15 +108,25 @@ def _passes(test: Test, value: Any) -> list[re.Match[str]] | None:
 def _places(test: TextTest, text: str) -> Iterator[re.Match[str]]:
     begin, end = 0, len(text)
     if test.line != "any":
-        lines = list(re.finditer(r"[^\n]*\S[^\n]*", text))
-        if not lines or (test.line == "only" and len(lines) > 1):
+        spans = _lines(text)
+        if not spans or (test.line == "only" and len(spans) > 1):
             return
-        begin, end = lines[-1].span()
+        begin, end = spans[-1]
     for pattern in test.patterns:
         if test.begins:
             yield from _at_line_begins(pattern, text, begin, end)
         else:
             yield from pattern.finditer(text, begin, end)
+
+
+def _lines(text: str) -> list[tuple[int, int]]:
+    """Give where each line that is not blank begins and ends."""
+    found, begin = [], 0
+    for line in text.split("\n"):
+        if line.strip():
+            found.append((begin, begin + len(line)))
+        begin += len(line) + 1
+    return found
 
 
 def _at_line_begins(pattern: re.Pattern[str], text: str, begin: int, end: int) -> Iterator[re.Match[str]]:

@@ -62,6 +62,7 @@ CLAUDE_SAYS: list[tuple[str, int | None, str]] = [
     ("permanent.config", None, "API Error: Unable to connect to API: Self-signed certificate detected"),
     ("permanent.config", None, 'API Error: 404 {"type":"error","error":{"type":"not_found_error"}}'),
     ("permanent.config", None, "API Error: There's an issue with the selected model (claude-x). It may not exist."),
+    ("permanent.config", None, "There's an issue with the selected model (claude-x). Run --model to pick another."),
     ("permanent.invalid", None, "Prompt is too long"),
     ("permanent.invalid", None, "Request too large (max 32MB)"),
     ("permanent.invalid", None, "API Error: 413 request_too_large"),
@@ -340,15 +341,17 @@ def in_claude(text: str) -> Iterator[Verdict]:
 
 def in_codex(text: str) -> Iterator[Verdict]:
     begun = [{"type": "thread.started", "thread_id": "t"}, {"type": "turn.started"}]
-    yield of(CODEX, 1, *begun, {"type": "turn.failed", "error": {"message": text}})
+    for status in (0, 1):
+        yield of(CODEX, status, *begun, {"type": "turn.failed", "error": {"message": text}})
     yield of(CODEX, 1, *begun, {"type": "error", "message": text})
     yield of(CODEX, 1, stderr_tail=f"stream error: it broke; retrying 1/5 in 209ms\nERROR: {text}\n")
 
 
 def in_gemini(text: str) -> Iterator[Verdict]:
     begun = {"type": "init", "session_id": "s"}
-    yield of(GEMINI, 1, begun, {"type": "result", "status": "error", "error": {"type": "Error", "message": text}})
-    yield of(GEMINI, 1, {"session_id": "s", "error": {"type": "Error", "message": text, "code": 1}})
+    for status in (0, 1):
+        yield of(GEMINI, status, begun, {"type": "result", "status": "error", "error": {"type": "E", "message": text}})
+        yield of(GEMINI, status, {"session_id": "s", "error": {"type": "Error", "message": text, "code": 1}})
     trace = "\n    at classify (file:///x/chunk.js:8578:19)\n    at process (node:internal)\n"
     for opening in ("[API Error: {}]", "Error when talking to Gemini API {}", "ApiError: {}", "TerminalQuotaError: {}"):
         yield of(GEMINI, 1, stderr_tail=f"Loaded cached credentials.\n{opening.format(text)}{trace}")
