@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, decode, digest_of
 from sagalog.errors import SagalogError
-from sagalog.kernel.events import ArtifactPut, CompensationRegistered, Created, Recordable, StepCompleted
+from sagalog.kernel.events import ArtifactPut, ChildAdopted, CompensationRegistered, Created, Recordable, StepCompleted
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, State
@@ -168,7 +168,9 @@ def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> 
 
 
 def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
-    """[COMP-7] [STEP-1] What a successor inherits and keeps stands where its creation says."""
+    """[COMP-7] [STEP-1] [STEP-2] What a successor inherits, keeps and adopts stands where it says."""
+    if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
+        return [Fault("reference", envelope.stream, envelope.version, f"the child {event.task!r} is not there")]
     if not isinstance(event, Created):
         return []
     undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]

@@ -221,6 +221,10 @@ class Batch:
         given = blob(data, "data")
         self._hold(lease, forms.put_artifact, name, given, media_type, blobs=(given,))
 
+    def adopt_child(self, lease: Lease, name: str, child: str) -> None:
+        """Record that a predecessor's child is taken over."""
+        self._hold(lease, forms.adopt_child, name, child)
+
     def park(
         self,
         lease: Lease,

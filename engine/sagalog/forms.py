@@ -261,6 +261,11 @@ def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str)
     )
 
 
+def adopt_child(task: str, fence: int, name: str, child: str) -> c.AdoptChild:
+    """The command behind `Lease.adopt_child`; raises InvalidValue."""
+    return c.AdoptChild(task=task, fence=fence, name=check_name(name, "name"), child=check_id(child, "child"))
+
+
 def park(
     task: str,
     fence: int,

@@ -193,6 +193,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.Register: _registered_contents,
     c.CompleteStep: _step_contents,
     c.PutArtifact: _fields(("digest", "digest"), ("media_type", "media_type")),
+    c.AdoptChild: _fields(("child", "task")),
     c.Park: _parked_contents,
     c.Release: _released_contents,
     c.TryAgain: _retried_contents,

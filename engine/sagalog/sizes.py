@@ -17,10 +17,25 @@ from sagalog.kernel.state import TaskFold
 from sagalog.projection import encode_fold
 
 # What puts something on record by a name, so that the fold is larger for good.
-GROWING: Final = frozenset({e.Created, e.CompensationRegistered, e.StepCompleted, e.ArtifactPut, e.Parked, e.Signalled})
+GROWING: Final = frozenset(
+    {
+        e.Created,
+        e.CompensationRegistered,
+        e.StepCompleted,
+        e.ArtifactPut,
+        e.ChildAdopted,
+        e.Parked,
+        e.Signalled,
+    }
+)
 
 # UTF-8 takes up to four bytes a character.
 _CHARACTERS_THAT_FIT: Final = EVENT_BYTES_MAX // 4
+
+
+def hands_over(event: e.Recordable) -> bool:
+    """Whether it is the creation of a successor: made of what was accepted before, and of references. [COMP-7]"""
+    return isinstance(event, e.Created) and event.predecessor is not None
 
 
 def require_event_fits(envelope: Envelope) -> None:
@@ -45,6 +60,8 @@ def require_fold_fits(task: TaskFold, events: Sequence[e.Recordable]) -> None:
     A signal that a wait stands for, and a wait that a cancel ends at once, make nothing larger: they always fit. A
     failure may bring undos into half of the reserve, since its worker can hardly end the task otherwise.
     """
+    if hands_over(events[0]):
+        return
     if len(events) > 1 and (isinstance(events[0], e.Signalled) or isinstance(events[-1], e.Cancelled)):
         return
     size = len(encode_fold(task).encode())

@@ -73,6 +73,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     steps          names of the steps on record, those that were kept from a predecessor first; `Engine.step_result`
                    reads one
     artifacts      names of what it has made; `Engine.artifact` reads one
+    children       ids of the children that it has adopted from a predecessor, by name
     waits          how many waits of each name are over; `waiting` the one that it is parked for, if any
     signals        names of the signals that no wait has taken yet, oldest first
     is_suspect     whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]
@@ -111,6 +112,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     inputs: tuple[Input, ...]
     steps: tuple[str, ...]
     artifacts: tuple[str, ...]
+    children: dict[str, str]
     waits: dict[str, int]
     waiting: TaskWait | None
     signals: tuple[str, ...]
@@ -193,6 +195,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         inputs,
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),
+        {name: one.task for name, one in task.children.items()} if task.children else {},
         {name: ended.count for name, ended in task.waits.items()},
         None if task.waiting is None else _wait(task.waiting),
         tuple([one.name for one in task.signals]) if task.signals else (),
@@ -366,6 +369,16 @@ class Lease:
         blob = arguments.blob(data, "data")
         command = forms.put_artifact(self.task.id, self.fence, name, blob, media_type)
         return self._now(self._desk.settle(command, self, (blob,)))
+
+    def adopt_child(self, name: str, child: str) -> Lease:
+        """Take over the child that a predecessor had under this name, for this attempt and all later ones. [STEP-2]
+
+        Raises:
+            NotFound: there is no such task.
+            Rejected: its parent is none of the predecessors that this task goes on from.
+            Conflict: another child is on record under this name.
+        """
+        return self._now(self._desk.settle(forms.adopt_child(self.task.id, self.fence, name, child), self))
 
     def park(
         self,

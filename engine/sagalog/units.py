@@ -16,12 +16,12 @@ from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, Sag
 from sagalog.forms import Asked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide import Decision, Repeat, decide, next_lease_fits, succeed, undo_left
+from sagalog.kernel.decide import Decision, Repeat, decide, keeps_steps, next_lease_fits, succeed, undo_left
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
-from sagalog.sizes import GROWING, require_event_fits, require_fold_fits
+from sagalog.sizes import GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
 
 STORE_FORMAT: Final = 0
@@ -230,6 +230,8 @@ class _Desk:
         if isinstance(command, c.Park) and command.after and not isinstance(decision, Repeat):
             # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
             decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
+        if isinstance(command, c.AdoptChild) and not isinstance(decision, Repeat):
+            self._require_child_of_predecessor(command)
         if isinstance(command, c.Fail | c.Register) and task is not None:
             self._compare_registered(task, command)
         if isinstance(command, c.RetryAsNew) and task is not None:
@@ -254,6 +256,24 @@ class _Desk:
                 )
         self._refuse_circle(command)
         return msgspec.structs.replace(command, ended=self._ended(command.after))
+
+    def _require_child_of_predecessor(self, command: c.AdoptChild) -> None:
+        """[STEP-2] No task with another parent is adopted. All that is read here never changes, so it needs no lock."""
+        if self._peek(command.child) is None:
+            text = f"task {command.task!r} cannot adopt {command.child!r}: there is no such task"
+            raise NotFound(text, task=command.child)
+        parent, before = self._created(command.child).parent, self._created(command.task).predecessor
+        while before is not None and before != parent:
+            fold = self._peek(before)
+            before = self._created(before).predecessor if fold is not None and keeps_steps(fold) else None
+        fold = None if before is None else self._peek(before)
+        if fold is None or not keeps_steps(fold):
+            raise Rejected(
+                f"task {command.task!r} cannot adopt {command.child!r}: its parent is {parent!r}, no predecessor "
+                "that it goes on from; create a child of its own",
+                task=command.task,
+                child=command.child,
+            )
 
     def _refuse_circle(self, command: c.Park) -> None:
         """[WAIT-4] Tasks that wait for one another would wait for ever."""
@@ -398,7 +418,8 @@ class _Desk:
         for event in events:
             version = task.version + 1
             envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.request)
-            require_event_fits(envelope)
+            if not hands_over(event):
+                require_event_fits(envelope)
             envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)
         if not GROWING.isdisjoint(map(type, events)):

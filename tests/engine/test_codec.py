@@ -26,6 +26,7 @@ EXAMPLES: list[e.Recordable] = [
     e.LeaseExpired(fence=1, why="clock"),
     e.StepCompleted(name="checkout", fence=1, result={"path": "wt"}),
     e.ArtifactPut(name="log", fence=1, digest="ab" * 32, size_bytes=3, media_type="text/plain"),
+    e.ChildAdopted(name="build", fence=1, task="a/build"),
     e.Parked(fence=1, name="approval", number=1, signal="approved", until_ms=9),
     e.Signalled(name="approved", data={"by": "ann"}),
     e.Unblocked(wait="approval", number=1, by="signal", signal_version=4),

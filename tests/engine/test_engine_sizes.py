@@ -163,3 +163,19 @@ def test_whatever_ends_or_settles_fits_where_nothing_else_does(full: Engine, clo
     assert state == (end if end != State.CANCELLED else State.COMPENSATED)
     assert fold_bytes(full) < bounds.FOLD_BYTES_MAX
     assert full.verify().ok
+
+
+def test_the_creation_of_a_successor_always_fits(engine: Engine) -> None:
+    """[BOUND-4] [COMP-7] It holds what its predecessor was created with, and references besides."""
+    large = "x" * (bounds.DETAILS_BYTES_MAX - 2)
+    undos = [Compensation("undo", large, id=str(number)) for number in range(16)]
+    engine.create("build", "y" * 1_000_000, compensations=undos, id="t")
+    lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
+    for number in range(60):
+        lease = lease.register(Compensation(wide(number), None, id=wide(number)))
+    engine.quarantine("t", "odd")
+    heir = engine.retry_as_new("t")
+    created = engine.history(heir.id)[0]
+    assert len(created.body.encode()) > bounds.EVENT_BYTES_MAX
+    assert len(heir.owed) == 76
+    assert engine.verify().ok

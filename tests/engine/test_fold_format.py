@@ -26,13 +26,14 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.EndedLease,
     state.Recording,
     state.StepRecord,
+    state.AdoptedChild,
     state.KeptSignal,
     state.EndedWaits,
     state.Waiting,
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "8c1ac508b66f2ec3463de57df1d31eeed44e15f7650bad2a76b2c8c814a9f57a")
+PINNED = (4, "4013c34df916868c39c8c0a424b1d6e5e5dbd5458f4bd59d6e617738e166947c")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

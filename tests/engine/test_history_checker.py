@@ -55,8 +55,10 @@ def kept(engine: Engine) -> None:
     lease = engine.acquire("kept", owner="ann", ttl_ms=None).register(Compensation("drop", id="named"))
     lease.step("one", None, "named").register(Compensation("drop", id="over"))
     engine.quarantine("kept", "odd")
+    engine.create("test", id="child", parent="kept")
     heir = engine.retry_as_new("kept")
-    engine.acquire(heir.id, owner="ann", ttl_ms=None).step("two").complete()
+    lease = engine.acquire(heir.id, owner="ann", ttl_ms=None).step("two")
+    lease.adopt_child("test", "child").complete()
 
 
 def waits(engine: Engine) -> None:
@@ -214,6 +216,11 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2), SECOND)),
+    ],
+    "children": [
+        lambda log: again(log, e.ChildAdopted("test", 1, "left"), 4, keeper(log)),
+        lambda log: again(log, e.ChildAdopted("test", 1, "nobody"), 4, keeper(log)),
+        lambda log: again(log, e.ChildAdopted("test", 1, "child"), 3, keeper(log)),
     ],
     "steps": [
         lambda log: again(log, e.StepCompleted("first", 2), version_of(log, e.StepCompleted, WAITS, 1), WAITS),

@@ -114,6 +114,10 @@ def put_artifact(name: str = "log", fence: int = 1, digest: str = "ab" * 32) -> 
     return c.PutArtifact(task="t", fence=fence, name=name, digest=digest, size_bytes=3, media_type="text/plain")
 
 
+def adopt_child(name: str = "build", fence: int = 1, child: str = "t0/build") -> c.AdoptChild:
+    return c.AdoptChild(task="t", fence=fence, name=name, child=child)
+
+
 def park(
     name: str = "w",
     fence: int = 1,

@@ -140,6 +140,7 @@ def canonical(world: World) -> Key:
         *common,
         world.other_ended,
         tuple((name, one.fence == task.fence) for name, one in task.artifacts.items()),
+        tuple(task.children),
     )
     if task.state is State.COMPENSATING:
         return (*common, task.outcome, task.undo_failures, task.undo_expiries, task.undo_releases)
@@ -246,6 +247,7 @@ def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[
         "step": make.complete_step("s1", fence),
         "step of u2": make.complete_step("s2", fence, compensation="u2"),
         "artifact": make.put_artifact("log", fence),
+        "child of another": make.adopt_child(fence=fence),
         "approval": make.park("approval", fence, signal="go"),
         "second approval": make.park("approval", fence, signal="go", number=2),
         "child": make.park("child", fence, after=("other",), ended=ended),

@@ -11,6 +11,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import (
+    AdoptedChild,
     CompensationRecord,
     EndedLease,
     EndedWaits,
@@ -125,6 +126,11 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         UNDOING,
         e.Released(2, 90),
         {"lease": None, "ended": EndedLease(2, "release", 5), "undo_releases": 1, "run_at_ms": 90},
+    ),
+    "a child of a predecessor": (
+        RUNNING,
+        e.ChildAdopted("build", 1, "t0/build"),
+        {"children": {"build": AdoptedChild("t0/build", 3, 1)}},
     ),
     "a step": (RUNNING, e.StepCompleted("s1", 1, {"n": 1}), {"steps": {"s1": StepRecord(3, 1)}}),
     "an artifact": (

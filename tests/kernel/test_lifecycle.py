@@ -42,6 +42,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "lease_expired": e.LeaseExpired(FENCE, "epoch"),
         "step_completed": e.StepCompleted("checkout", FENCE),
         "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
+        "child_adopted": e.ChildAdopted("build", FENCE, "t0/build"),
         "parked": e.Parked(FENCE, "approval", 1, signal="approved"),
         "signalled": e.Signalled("approved"),
         "unblocked": e.Unblocked("approval", 1, "time"),
@@ -122,7 +123,7 @@ def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machi
         expected = by_machine(machine, state, name, to)
         assert by_evolve(state, name, to) == expected, (state, name, to)
         allowed += expected is not None
-    assert len(PAIRS) == 9 * (19 + 3 * 8)
+    assert len(PAIRS) == 9 * (20 + 3 * 8)
     assert allowed == len(TASK_MOVES)
 
 

@@ -127,6 +127,7 @@ ANSWERS: dict[type[c.Command], tuple[type[e.Recordable], ...]] = {
     c.Register: (e.Created, e.CompensationRegistered),
     c.CompleteStep: (e.StepCompleted,),
     c.PutArtifact: (e.ArtifactPut,),
+    c.AdoptChild: (e.ChildAdopted,),
     c.Park: (e.Parked,),
     c.Release: (e.Released, e.Failed, e.Quarantined),
     c.TryAgain: (e.Retried, e.Failed, e.Quarantined),
@@ -150,7 +151,7 @@ def test_a_repeat_names_an_event_that_answers_the_command(steps: list[Step]) -> 
             recorded = log[answer.decision.version - 1]
             assert isinstance(recorded, ANSWERS[type(answer.command)])
             asked, found = answer.command, recorded
-            if isinstance(asked, c.Held) and not isinstance(asked, c.Register | c.CompleteStep):
+            if isinstance(asked, c.Held) and not isinstance(asked, c.Register | c.CompleteStep | c.AdoptChild):
                 assert getattr(found, "fence", None) == asked.fence
         log += answer.events
 
@@ -159,7 +160,7 @@ def test_a_repeat_names_an_event_that_answers_the_command(steps: list[Step]) -> 
 @given(walks())
 def test_asking_again_writes_nothing_more_or_is_refused(steps: list[Step]) -> None:
     """[REPEAT-1] [REPEAT-5] [CANCEL-3] [UPKEEP-1] Whatever ends a lease or a task is done once."""
-    recorded = c.Register | c.CompleteStep | c.PutArtifact
+    recorded = c.Register | c.CompleteStep | c.PutArtifact | c.AdoptChild
     once = (
         c.Park
         | c.GiveUp
@@ -242,6 +243,7 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
         build(e.Failed, to=to, code=st.just("failed"), **ended),
         build(e.StepCompleted, name=id, fence=fence),
         build(e.ArtifactPut, name=id, fence=fence, digest=id, size_bytes=fence, media_type=id),
+        build(e.ChildAdopted, name=id, fence=fence, task=id),
         build(e.Parked, fence=fence, name=id, signal=st.none() | id, until_ms=st.none() | fence),
         build(e.Signalled, name=id),
         build(e.Unblocked, wait=id, by=st.sampled_from(("signal", "tasks", "time")), signal_version=st.none() | fence),

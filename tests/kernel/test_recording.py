@@ -15,6 +15,7 @@ from tests.kernel.making import (
     UNDO,
     acquire,
     acquire_undo,
+    adopt_child,
     complete,
     complete_step,
     create,
@@ -74,6 +75,17 @@ def test_an_artifact_is_one_for_each_lease_and_name() -> None:
     newer = AGAIN.when(put_artifact(fence=2)).then(msgspec.structs.replace(ARTIFACT, fence=2))
     assert newer.task is not None
     assert newer.task.artifacts == {"log": Recording(7, 2)}
+
+
+def test_a_child_is_adopted_once_for_all_attempts() -> None:
+    """[STEP-2] [REPEAT-3] Whoever calls compares which child it is."""
+    story = HELD.when(adopt_child()).then(e.ChildAdopted("build", 1, "t0/build"))
+    story.when(adopt_child(child="other")).then_repeat(3)
+    later = story.given(release()).given(acquire("bob"))
+    later.when(adopt_child(fence=2)).then_repeat(3)
+    later.when(adopt_child(fence=1)).then_repeat(3)
+    later.when(adopt_child("test", fence=1)).then_refused(LeaseLost, fence=1, current=2)
+    HELD.given(fail(), acquire_undo()).when(adopt_child(fence=2)).then_refused(WrongState, state="compensating")
 
 
 def test_a_late_holder_puts_no_artifact() -> None:

@@ -102,7 +102,7 @@ def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
     assert len(result.states) > 1_000
 
 
-@pytest.mark.parametrize("also", [("step",), ("step of u2",)], ids=lambda also: "+".join(also))
+@pytest.mark.parametrize("also", [("step", "child of another"), ("step of u2",)], ids=lambda also: "+".join(also))
 def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str, ...]) -> None:
     """[STEP-1] [COMP-6] [COMP-7]"""
     result = searched(KEEPER, also=also)
@@ -128,7 +128,7 @@ def test_nor_do_these_hazards_with_every_budget_open() -> None:
 
 def test_the_search_treads_every_row_of_the_table_that_commands_lead_to() -> None:
     """[LIFE-1]"""
-    waiting = search(small(**ONE), also=frozenset({"step", "artifact", "approval"})).rows
+    waiting = search(small(**ONE), also=frozenset({"step", "artifact", "child of another", "approval"})).rows
     undoing = search(small(UNDO)).rows | search(UNDOER, also=frozenset({"artifact"})).rows
     trodden = undoing | search(small()).rows | waiting
     table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES}
@@ -382,10 +382,15 @@ WAITING_MUTANTS: dict[str, tuple[Break, tuple[str, ...], str]] = {
 }
 
 
+def adopt_again(task: TaskFold, command: c.AdoptChild, now_ms: int, epoch: int) -> kernel.Decision:
+    return recording.adopt_child(msgspec.structs.replace(task, children={}), command, now_ms, epoch)
+
+
 HEIR_MUTANTS: dict[str, tuple[Break, str]] = {
     "what is left is handed to nobody": (replaced(c.Complete, complete_leaving_all_behind), "left_to_nobody"),
     "what is left is void": (lambda patch: patch.setattr(TaskFold, "left", nothing_is_left), "left_to_nobody"),
     "all is void": (helper("_void", all_is_void, folding), "log_damaged"),
+    "a child is adopted twice": (replaced(c.AdoptChild, adopt_again), "child_twice"),
 }
 
 
@@ -393,7 +398,7 @@ HEIR_MUTANTS: dict[str, tuple[Break, str]] = {
 def test_the_search_sees_a_broken_rule_of_successors(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     break_it, name = HEIR_MUTANTS[mutant]
     break_it(monkeypatch)
-    assert name in searched(KEEPER, until_found=True).findings
+    assert name in searched(KEEPER, until_found=True, also=("child of another",)).findings
 
 
 @pytest.mark.parametrize("mutant", WAITING_MUTANTS)

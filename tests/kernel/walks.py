@@ -116,6 +116,7 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
             make.complete_step(),
             make.complete_step("s2"),
             make.put_artifact(),
+            make.adopt_child(),
             make.signal(),
             make.park("w", signal="go", number=task.next_wait("w")),
             make.park("v", after=("a", "b"), number=task.next_wait("v")),
@@ -223,6 +224,7 @@ def commands() -> st.SearchStrategy[c.Command]:
         ),
         st.builds(lambda name, wait: c.Park(task="t", fence=0, name=name, **wait), names, parks),
         st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
+        st.builds(c.AdoptChild, **held, name=st.sampled_from(("build", "test")), child=st.sampled_from(("a", "b"))),
         st.builds(c.GiveUp, **held, error=error),
         st.builds(c.Complete, **held, result=st.none() | st.integers()),
         st.builds(

@@ -49,6 +49,7 @@ class Witness(NamedTuple):
     unwaived: bool = False
     spent: tuple[str, ...] = ()
     steps: frozenset[str] = frozenset()
+    children: frozenset[str] = frozenset()
     # What only a predecessor stands for, and what steps name.
     inherited: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
@@ -84,6 +85,9 @@ class Witness(NamedTuple):
                 _expect(name not in seen.steps, "step_twice", event)
                 _expect(undo is None or undo in seen.recorded, "step_before_its_undo", event)
                 seen = seen._replace(steps=seen.steps | {name}, named=seen.named | ({undo} if undo else set()))
+            case e.ChildAdopted(name=name):
+                _expect(name not in seen.children, "child_twice", event)
+                seen = seen._replace(children=seen.children | {name})
             case e.Parked() | e.Signalled() | e.Unblocked():
                 seen = seen._see_wait(event)
             case e.CancelRequested():

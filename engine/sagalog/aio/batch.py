@@ -105,6 +105,7 @@ class AsyncBatch(Lifted[Batch]):
     register = _held(Batch.register)
     step = _held(Batch.step)
     put_artifact = _held(Batch.put_artifact)
+    adopt_child = _held(Batch.adopt_child)
     park = _held(Batch.park)
     release = _held(Batch.release)
     retry = _held(Batch.retry)

@@ -117,6 +117,7 @@ class AsyncLease(Lifted[Lease]):
     register = lifted_to(lift_lease, Lease.register)
     step = lifted_to(lift_lease, Lease.step)
     put_artifact = lifted_to(lift_lease, Lease.put_artifact)
+    adopt_child = lifted_to(lift_lease, Lease.adopt_child)
     compensation_done = lifted_to(lift_lease_or_task, Lease.compensation_done)
 
 

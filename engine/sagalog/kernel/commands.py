@@ -105,6 +105,13 @@ class PutArtifact(Held, frozen=True, kw_only=True):
     media_type: str
 
 
+class AdoptChild(Held, frozen=True, kw_only=True):
+    """Take over the child that a predecessor had under a name: the task `child`."""
+
+    name: str
+    child: str
+
+
 class Park(Held, frozen=True, kw_only=True):
     """Give the lease back until a signal comes, tasks have ended, or a time has come.
 

@@ -153,6 +153,14 @@ class ArtifactPut(Recordable, frozen=True, tag="artifact_put"):
     media_type: str
 
 
+class ChildAdopted(Recordable, frozen=True, tag="child_adopted"):
+    """A child that a predecessor had under this name is this task's from now on: `task` is its id."""
+
+    name: str
+    fence: int
+    task: str
+
+
 class Retried(Recordable, frozen=True, tag="retried"):
     """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
 
@@ -304,6 +312,7 @@ TaskEvent = (
     | CompensationRegistered
     | CompensationWaived
     | ArtifactPut
+    | ChildAdopted
     | Retried
     | Parked
     | Signalled

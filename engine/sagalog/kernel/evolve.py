@@ -15,6 +15,7 @@ from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.contradictions import contradiction
 from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
 from sagalog.kernel.state import (
+    AdoptedChild,
     CompensationRecord,
     EndedLease,
     EndedWaits,
@@ -267,6 +268,13 @@ def _artifact_put(task: TaskFold, event: e.ArtifactPut, version: int, at_ms: int
     task.artifacts = {**task.artifacts, event.name: Recording(version, event.fence)}
 
 
+def _child_adopted(task: TaskFold, event: e.ChildAdopted, version: int, at_ms: int) -> None:
+    _require_lease(task, event, version)
+    if event.name in task.children:
+        raise _damaged(task, "child_adopted", version, f"the child {event.name!r} is on record already")
+    task.children = {**task.children, event.name: AdoptedChild(event.task, version, event.fence)}
+
+
 def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
     if event.number != task.next_wait(event.name):
@@ -425,6 +433,7 @@ _CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int
         (e.CompensationRegistered, _compensation_registered),
         (e.CompensationWaived, _compensation_waived),
         (e.ArtifactPut, _artifact_put),
+        (e.ChildAdopted, _child_adopted),
         (e.Retried, _retried),
         (e.Parked, _parked),
         (e.Signalled, _signalled),

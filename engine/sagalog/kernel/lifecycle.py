@@ -46,6 +46,7 @@ TASK_MOVES: Final[list[Move]] = [
     *_moves("compensation_registered", [RUNNING]),
     *_moves("compensation_waived", [PENDING, RUNNING, COMPENSATING]),
     *_moves("artifact_put", [RUNNING, COMPENSATING]),
+    *_moves("child_adopted", [RUNNING]),
     *_moves("retried", [RUNNING], PENDING),
     *_moves("parked", [RUNNING], PENDING),
     *_moves("signalled", [PENDING, RUNNING]),

@@ -61,6 +61,14 @@ class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fence: int
 
 
+class AdoptedChild(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A child that was a predecessor's: its id, and under which lease it was adopted. [STEP-2]"""
+
+    task: str
+    version: int
+    fence: int
+
+
 class StepRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where the result of a step stands, under which lease it was recorded, and which undo it names.
 
@@ -139,9 +147,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     compensations: dict[str, CompensationRecord] = {}
     # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
     sources: tuple[str, ...] = ()
-    # By name: steps and artifacts that were recorded, and waits that are over; of those also how many in all.
+    # By name: steps, artifacts and children that were recorded, and waits that are over; of those also how many in all.
     steps: dict[str, StepRecord] = {}
     artifacts: dict[str, Recording] = {}
+    children: dict[str, AdoptedChild] = {}
     waits: dict[str, EndedWaits] = {}
     rounds: int = 0
     waiting: Waiting | None = None

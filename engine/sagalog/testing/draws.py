@@ -92,6 +92,7 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "register": lambda lease: lease.register(UNDOS[0]),
     "step": lambda lease: lease.step("w1", "late"),
     "put_artifact": lambda lease: lease.put_artifact("w1", b"late"),
+    "adopt_child": lambda lease: lease.adopt_child("w1", "t0"),
     "park": lambda lease: lease.park("w1", "go"),
     "give_up": lambda lease: lease.give_up("late"),
     "release": lambda lease: lease.release("late"),
@@ -104,7 +105,7 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 
 # Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
 VERBS: Final = (
-    "acquire", "acquire_undo", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
+    "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
     "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "give up", "heartbeat",
     "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
     "put artifact", "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt",

@@ -22,7 +22,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.debts import Books, settles
-from sagalog.testing.inheritance import Found, handed_over, inheritance, streams
+from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -237,6 +237,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "in_reverse": _in_reverse,
     "handed_over": handed_over,
     "inheritance": inheritance,
+    "children": children,
     "steps": _steps,
     "waits": _waits,
     "signals": _signals,
@@ -256,6 +257,7 @@ _HELD: Final = (
     e.LeaseExpired,
     e.StepCompleted,
     e.ArtifactPut,
+    e.ChildAdopted,
     e.CompensationRegistered,
     e.Retried,
     e.Parked,

@@ -83,6 +83,29 @@ def inheritance(log: Sequence[Recorded]) -> Found:
                 kept[event.stream] = names
 
 
+def children(log: Sequence[Recorded]) -> Found:
+    """[STEP-2] A child is adopted once under its name, and was that of a predecessor that the task goes on from."""
+    created = {event.stream: event.event for event in log if isinstance(event.event, e.Created)}
+    over = {event.stream for event in log if isinstance(event.event, e.Failed | e.Cancelled)}
+    over |= {stream for stream, event in created.items() if event.to is State.COMPENSATING}
+    at_work = {event.stream for event in log if isinstance(event.event, e.Quarantined)} - over
+    for stream in streams(log):
+        names: set[str] = set()
+        for event in stream:
+            now = event.event
+            if not isinstance(now, e.ChildAdopted):
+                continue
+            if now.name in names:
+                yield event, f"the child {now.name!r} is on record already"
+            names.add(now.name)
+            child = created.get(f"task/{now.task}")
+            before = created[event.stream].predecessor
+            while before is not None and f"task/{before}" in at_work and child is not None and child.parent != before:
+                before = created[f"task/{before}"].predecessor
+            if child is None or before is None or f"task/{before}" not in at_work or child.parent != before:
+                yield event, f"{now.task!r} is the child of no predecessor that it goes on from"
+
+
 def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterator[str]:
     """What is not where a successor's creation says, each in words."""
     for one in created.inherited:

@@ -53,6 +53,7 @@ class RecordingRun(Run):
         self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[0]), "work")
         self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[1]), "work")
         self.with_lease("step", 0, lambda lease: lease.step(name, 1, draws.UNDOS[0]), "work")
+        self.run("create", lambda side: side.engine.create("test", id=f"{id}-child", parent=id if again else None))
         self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
         heir = self.pair.oracle.engine.get(id)
@@ -62,6 +63,7 @@ class RecordingRun(Run):
         if self.run("acquire", lambda side: side.engine.acquire(successor, **given)):
             if again:
                 self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[1]), "work")
+            self.with_lease("adopt child", 0, lambda lease: lease.adopt_child(name, f"{id}-child"), "work")
             if end == "fail":
                 self.with_lease("fail", 0, lambda lease: lease.fail("no way on"), "work")
             else:

@@ -29,6 +29,7 @@ from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
 from sagalog.task import Lease, Task, TaskCompensation
 from sagalog.units import Step
+from sagalog.worker.adoption import adoptable
 from sagalog.worker.steps import Steps
 from sagalog.worker.stopping import Stopping
 from sagalog.worker.waits import OpenWait, Waits
@@ -240,6 +241,7 @@ class WorkContext(Context):
         self._steps = Steps(lease.task.id, lease.task.steps, strict)
         # By name of the step: its undo, as it was put on record.
         self._undos: dict[str, Compensation] = {}
+        self._adopted = dict(lease.task.children)
         self._children: dict[str, Step | None] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
@@ -451,25 +453,26 @@ class WorkContext(Context):
     ) -> str:
         """Create a child task, once per name however many attempts there are; its id. [STEP-2]
 
-        It is created in one commit with what this handler writes next: a step, a wait, its end.
+        It is created in one commit with what this handler writes next: a step, a wait, its end. A successor that goes
+        on where its predecessor stopped adopts that one's child of the name, or that child's newest successor, if it
+        lives or has completed.
 
         Args:
             name: the child's own within its parent.
             kind, payload, inputs, arguments: as of `Engine.create`.
 
         Raises:
-            StepMismatch: the child exists with another kind or payload. InvalidValue. Interrupted.
+            StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
         """
         self.go_on()
         id = child_id(self.task.id, name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
-        existing = self._engine.get(id) if self.task.leases > 1 else None
+        existing = self._child(name, id)
         if existing is not None:
             if existing.kind != kind or canonical(existing.payload) != canonical(payload):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
-            self._children[id] = None
-            return id
+            return existing.id
         # Checked and encoded now, while the caller can see which child it was, and written later.
         named, blobs = taken_in(inputs)
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
@@ -477,6 +480,25 @@ class WorkContext(Context):
         with self._guard:
             self._children[id] = Step(command, self.owner, cause, blobs=blobs)
         return id
+
+    def _child(self, name: str, id: str) -> Task | None:
+        """The child of a name that is there: its own, or one that is adopted with what is written next."""
+        if name in self._adopted:
+            self._children.setdefault(self._adopted[name], None)
+            return self._engine.get(self._adopted[name])
+        existing = self._engine.get(id) if self.task.leases > 1 else None
+        if existing is not None:
+            if existing.parent != self.task.id:
+                raise StepMismatch(f"the id of the child {name!r}, {id!r}, is taken by a task with another parent")
+            self._children[id] = None
+            return existing
+        found = adoptable(self._engine, self.task, name)
+        if found is not None:
+            command = forms.adopt_child(self.task.id, self.fence, name, found.id)
+            with self._guard:
+                self._adopted[name] = found.id
+                self._children[found.id] = Step(command, self.owner)
+        return found
 
     # --- inside -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide.leasing import acquire, beat, create, release
 from sagalog.kernel.decide.operating import cancel, note, quarantine
-from sagalog.kernel.decide.recording import complete_step, put_artifact
+from sagalog.kernel.decide.recording import adopt_child, complete_step, put_artifact
 from sagalog.kernel.decide.rules import Decision, Repeat
 from sagalog.kernel.decide.succeeding import keeps_steps, retry_as_new, succeed, undo_left
 from sagalog.kernel.decide.tending import next_lease_fits, tend
@@ -27,6 +27,7 @@ __all__ = [
     "Decision",
     "Repeat",
     "acquire",
+    "adopt_child",
     "beat",
     "cancel",
     "complete",
@@ -61,6 +62,7 @@ _DECIDERS: Final[dict[type[c.Command], Callable[[TaskFold | None, Any, int, int]
     c.Register: register,
     c.CompleteStep: complete_step,
     c.PutArtifact: put_artifact,
+    c.AdoptChild: adopt_child,
     c.Park: park,
     c.Release: release,
     c.TryAgain: try_again,

@@ -1,4 +1,4 @@
-"""complete_step, put_artifact: what the holder of a lease puts on record about its work.
+"""complete_step, put_artifact, adopt_child: what the holder of a lease puts on record about its work.
 
 Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
 [REPEAT-3]. What they hold is no matter here: whoever calls compares the content of a repeat.
@@ -56,6 +56,24 @@ def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epo
             media_type=command.media_type,
         ),
     )
+
+
+def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch: int) -> Decision:
+    """A predecessor's child taken over, for this attempt and all later ones. [STEP-2] [REPEAT-3]
+
+    Whose child it was is for whoever has read the other tasks to see.
+    """
+    task = existing(task, command.task)
+    known = task.children.get(command.name)
+    if held(task, command.fence, epoch) is None:
+        if known is not None and known.fence == command.fence:
+            return Repeat(known.version)
+        raise lost(task, command.fence, "adopt a child for")
+    in_place(task, "child_adopted", "adopt a child for")
+    if known is not None:
+        return Repeat(known.version)
+    require_room(task, "adopt a child for")
+    return (e.ChildAdopted(name=command.name, fence=command.fence, task=command.child),)
 
 
 def _require_undo(task: TaskFold, command: c.CompleteStep) -> None:

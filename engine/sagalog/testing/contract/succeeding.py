@@ -5,7 +5,7 @@ Rule: both tasks are written in one commit, and no debt is ever in two places or
 
 from __future__ import annotations
 
-from sagalog.errors import Conflict, NotFound, WrongState
+from sagalog.errors import Conflict, LeaseLost, NotFound, Rejected, WrongState
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.task import Lease
@@ -198,6 +198,48 @@ class SuccessorContract(Contract):
         assert [(one.id, one.status) for one in done.compensations] == [("remove", "void"), ("close", "void")]
         assert (done.owed, done.successor) == ((), None)
         self.refused(NotFound, self.engine.note, heir.id, "by hand", ["remove"])
+        self.sound()
+
+    # --- children ---------------------------------------------------------------------------------------------
+
+    def test_a_child_of_the_predecessor_is_adopted_once_and_for_all_attempts(self) -> None:
+        """[STEP-2] [REPEAT-3]"""
+        self.worked("a")
+        self.create("part", parent="a")
+        self.create("other", parent="a")
+        heir = self.engine.retry_as_new("a").id
+        lease = self.acquire(heir).adopt_child("part", "part")
+        assert lease.task.children == {"part": "part"}
+        self.writes_nothing(lease.adopt_child, "part", "part")
+        self.refused(Conflict, lease.adopt_child, "part", "other")
+        lease.release()
+        again = self.acquire(heir)
+        self.writes_nothing(again.adopt_child, "part", "part")
+        self.refused(LeaseLost, lease.adopt_child, "other", "other")
+        with self.engine.batch() as batch:
+            batch.adopt_child(again, "other", "other")
+            batch.complete(again)
+        self.engine.rebuild()
+        assert self.get(heir).children == {"part": "part", "other": "other"}
+        self.sound()
+
+    def test_a_child_is_adopted_from_a_predecessor_that_the_task_goes_on_from(self) -> None:
+        """[STEP-2]"""
+        self.worked("a")
+        self.create("part", parent="a")
+        self.create("orphan")
+        self.create("stranger", parent="b")
+        second = self.engine.retry_as_new("a").id
+        self.engine.quarantine(second, "odd again")
+        third = self.engine.retry_as_new(second).id
+        lease = self.acquire(third)
+        self.refused(NotFound, lease.adopt_child, "part", "nobody")
+        for other in ("orphan", "stranger", "a", third):
+            self.refused(Rejected, lease.adopt_child, "part", other)
+        lease.adopt_child("part", "part").fail("no way on")
+        self.acquire(third, purpose="undo").compensation_done("remove")
+        over = self.engine.retry_as_new(third).id
+        self.refused(Rejected, self.acquire(over).adopt_child, "part", "part")
         self.sound()
 
     # --- what is left over ------------------------------------------------------------------------------------

@@ -1,0 +1,317 @@
+"""A successor goes on where its predecessor stopped: handlers keep their steps, and their children. [STEP-1] [STEP-2]
+
+Rule: real workers, run until there is nothing left to do; what they did outside is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import sagalog
+from sagalog import Compensation, Permanent, Quarantine, Retry, StepMismatch
+from sagalog.testing.history import check, explain
+from sagalog.worker import UndoContext, WorkContext
+
+ONCE = Retry(attempts_max=1, undo_attempts_max=1, delay_min_ms=0, delay_max_ms=0)
+Handler = Callable[[WorkContext, Any], Any]
+
+
+@pytest.fixture
+def engine() -> Iterator[sagalog.Engine]:
+    with sagalog.open("memory:") as engine:
+        yield engine
+        report = engine.verify()
+        assert report.ok, report.faults
+        violations = check(engine.events(limit=10_000))
+        assert not violations, explain(violations)
+
+
+class Outside:
+    """What was done outside of the store, by name."""
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+
+    def do(self, what: str) -> str:
+        self.done[what] += 1
+        return what
+
+
+def run(engine: sagalog.Engine, handler: Handler, outside: Outside, **others: Handler) -> None:
+    """A worker of this version of the code, until there is nothing left to do."""
+    worker = sagalog.Worker("default", concurrency=1)
+    worker.task("order")(handler)
+    for kind, other in others.items():
+        worker.task(kind)(other)
+
+    @worker.compensation("undo")
+    def undo(_context: UndoContext, what: str) -> None:
+        outside.do(f"undo {what}")
+
+    worker.run(engine, until_idle=True, signals=False)
+
+
+def get(engine: sagalog.Engine, id: str) -> sagalog.Task:
+    task = engine.get(id)
+    assert task is not None
+    return task
+
+
+def step(context: WorkContext, outside: Outside, name: str) -> Any:
+    """A step with an undo."""
+    return context.step(name, outside.do, name, compensation=Compensation("undo", name))
+
+
+def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_nobody_is_charged_twice(
+    engine: sagalog.Engine,
+) -> None:
+    """[STEP-1] [COMP-7] [TERM-2]"""
+    outside = Outside()
+
+    def good(context: WorkContext, number: int) -> str:
+        step(context, outside, f"charge {number}")
+        context.wait_signal("packed")
+        step(context, outside, f"ship {number}")
+        return "shipped"
+
+    def bad(context: WorkContext, number: int) -> str:
+        step(context, outside, f"charge {number}")
+        raise StepMismatch("the bad deploy does not know how to go on")
+
+    ids = [engine.create("order", number, retry=ONCE).id for number in range(5)]
+    run(engine, good, outside)
+    for id in ids:
+        engine.signal(id, "packed")
+    run(engine, bad, outside)
+    assert [get(engine, id).state for id in ids] == ["quarantined"] * 5
+
+    heirs = [engine.retry_as_new(id).id for id in ids]
+    for id in heirs:
+        if not get(engine, id).waits:
+            engine.signal(id, "packed")
+    run(engine, good, outside)
+
+    assert [get(engine, id).result for id in heirs] == ["shipped"] * 5
+    assert outside.done == Counter([f"{what} {number}" for what in ("charge", "ship") for number in range(5)])
+
+
+def test_the_undo_of_a_step_that_was_never_recorded_is_carried_out_once_the_successor_has_completed(
+    engine: sagalog.Engine,
+) -> None:
+    """[COMP-7] Nobody can tell whether its effect is there, and the successor has another of its own."""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> str:
+        path = f"tree of {context.task.id}"
+
+        def grow() -> None:
+            outside.do(path)
+            if context.task.predecessor is None:
+                raise Quarantine("look at this")
+
+        context.step("grow", grow, compensation=Compensation("undo", path))
+        return "done"
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, handler, outside)
+
+    assert get(engine, heir).state == "completed"
+    assert outside.done == Counter(["tree of a", f"tree of {heir}", "undo tree of a"])
+    undoer = get(engine, get(engine, heir).successor or "")
+    assert (undoer.state, undoer.outcome, undoer.predecessor) == ("compensated", "completed", heir)
+
+
+def test_a_step_that_the_successor_does_again_under_the_same_undo_is_its_own(engine: sagalog.Engine) -> None:
+    """[COMP-7] [REPEAT-3]"""
+    outside = Outside()
+    broken = [True]
+
+    def handler(context: WorkContext, _payload: Any) -> str:
+        def charge() -> None:
+            outside.do("charge")
+            if broken.pop() if broken else False:
+                raise Quarantine("the answer never came")
+
+        context.step("charge", charge, compensation=Compensation("undo", "charge"))
+        return "done"
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, handler, outside)
+
+    assert (get(engine, heir).state, get(engine, heir).successor) == ("completed", None)
+    assert outside.done == Counter({"charge": 2})
+
+
+def test_a_successor_that_fails_undoes_what_its_predecessors_did_in_reverse_order(engine: sagalog.Engine) -> None:
+    """[STEP-1] [COMP-5] [COMP-7]"""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        step(context, outside, "first")
+        if context.task.predecessor is None:
+            raise Quarantine("look at this")
+        step(context, outside, "second")
+        raise Permanent("no way on")
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, handler, outside)
+
+    assert get(engine, heir).state == "compensated"
+    assert list(outside.done) == ["first", "second", "undo second", "undo first"]
+    assert set(outside.done.values()) == {1}
+
+
+# --- children ---------------------------------------------------------------------------------------------------------
+
+
+def parent(outside: Outside, *, stuck: bool = False) -> Handler:
+    """A handler that has a child, and may be stuck once it has."""
+
+    def handler(context: WorkContext, payload: Any) -> list[str]:
+        id = context.spawn("part", "part", payload, retry=ONCE, waive_compensation="it writes nothing")
+        context.step("begun", outside.do, "begun")
+        if stuck:
+            raise Quarantine("look at this")
+        [child] = context.wait_tasks([id])
+        return [child.id, str(child.state)]
+
+    return handler
+
+
+def part(outside: Outside) -> Handler:
+    def handler(context: WorkContext, payload: Any) -> str:
+        return outside.do(f"part {payload}")
+
+    return handler
+
+
+def test_a_successor_adopts_the_child_that_has_completed(engine: sagalog.Engine) -> None:
+    """[STEP-2]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside, part=part(outside))
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside, part=part(outside))
+
+    assert get(engine, heir).result == ["a/part", "completed"]
+    assert get(engine, heir).children == {"part": "a/part"}
+    assert outside.done == Counter(["begun", "part 1"])
+
+
+def test_a_successor_adopts_the_child_that_lives_and_waits_for_it(engine: sagalog.Engine) -> None:
+    """[STEP-2]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside)
+    assert (get(engine, heir).state, get(engine, heir).children) == ("pending", {"part": "a/part"})
+
+    run(engine, parent(outside), outside, part=part(outside))
+    assert get(engine, heir).result == ["a/part", "completed"]
+
+
+def test_the_child_that_was_adopted_stays_the_one_whatever_becomes_of_it(engine: sagalog.Engine) -> None:
+    """[STEP-2] A later attempt asks for the same child, and learns that it was called off."""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside)
+    engine.cancel("a/part")
+    run(engine, parent(outside), outside)
+
+    assert get(engine, heir).result == ["a/part", "cancelled"]
+    assert [task.id for task in engine.find(kind="part")] == ["a/part"]
+
+
+def test_a_successor_adopts_the_newest_successor_of_a_child(engine: sagalog.Engine) -> None:
+    """[STEP-2]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside)
+    engine.quarantine("a/part", "odd")
+    newest = engine.retry_as_new("a/part").id
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside, part=part(outside))
+
+    assert get(engine, heir).result == [newest, "completed"]
+    assert outside.done == Counter(["begun", "part 1"])
+
+
+def test_a_child_that_has_ended_otherwise_is_not_adopted(engine: sagalog.Engine) -> None:
+    """[STEP-2]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside)
+    engine.cancel("a/part")
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside, part=part(outside))
+
+    assert get(engine, heir).result == [f"{heir}/part", "completed"]
+    assert get(engine, heir).children == {}
+
+
+def test_a_successor_of_a_successor_adopts_the_child_of_the_first(engine: sagalog.Engine) -> None:
+    """[STEP-2]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside, part=part(outside))
+    second = engine.retry_as_new("a").id
+    engine.quarantine(second, "odd")
+    third = engine.retry_as_new(second).id
+    run(engine, parent(outside), outside, part=part(outside))
+    assert get(engine, third).result == ["a/part", "completed"]
+
+
+def test_a_successor_that_starts_over_has_children_of_its_own(engine: sagalog.Engine) -> None:
+    """[STEP-2] What its predecessor did is undone, and so may what the child did be."""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE, waive_compensation="it writes nothing")
+    run(engine, parent(outside, stuck=False), outside)
+    engine.cancel("a", now=True)
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside, part=part(outside))
+    assert get(engine, heir).result == [f"{heir}/part", "completed"]
+
+
+@pytest.mark.parametrize("mother", [None, "stranger"])
+def test_a_task_with_another_parent_is_never_adopted(mother: str | None, engine: sagalog.Engine) -> None:
+    """[STEP-2] [REPEAT-3]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    engine.create("part", 1, id="a/part", parent=mother, retry=ONCE, waive_compensation="it writes nothing")
+    engine.quarantine("a", "odd")
+    heir = engine.retry_as_new("a").id
+    run(engine, parent(outside), outside, part=part(outside))
+    assert get(engine, heir).result == [f"{heir}/part", "completed"]
+
+
+def test_a_later_attempt_takes_no_task_with_another_parent_for_its_child(engine: sagalog.Engine) -> None:
+    """[STEP-2] [REPEAT-3]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    engine.create("part", 1, id="a/part", parent="stranger")
+    engine.acquire("a", owner="ann", ttl_ms=None).release()
+    run(engine, parent(outside), outside)
+    assert (get(engine, "a").state, get(engine, "a").code) == ("quarantined", "step_mismatch")
+
+
+def test_a_child_with_other_content_than_is_asked_for_is_a_mismatch(engine: sagalog.Engine) -> None:
+    """[STEP-2] [WORKER-4]"""
+    outside = Outside()
+    engine.create("order", 1, id="a", retry=ONCE)
+    run(engine, parent(outside, stuck=True), outside)
+    heir = engine.retry_as_new("a").id
+    run(engine, lambda context, _: context.spawn("part", "part", 2), outside)
+    assert (get(engine, heir).state, get(engine, heir).code) == ("quarantined", "step_mismatch")
