@@ -1,0 +1,189 @@
+"""Who runs handlers: threads that hand work on to one another, an event loop, and what a handler that hangs leaves.
+
+Rule: the real crew; interleavings are held by its own lock or by barriers, never by time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import sagalog
+from sagalog.testing import ManualClock, SeededChance
+from sagalog.worker import WorkContext
+from sagalog.worker.crew import DaemonThreads
+from sagalog.worker.plan import Plan
+from tests.worker.crew_of import PATIENCE_S, story
+from tests.worker.threaded import ThreadedWorker
+
+TTL_MS = 10_000
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_000)
+
+
+@pytest.fixture
+def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
+    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+        yield engine
+
+
+def plan_of(concurrency: int, **handlers: Any) -> Plan:
+    return Plan(("default",), handlers, {}, concurrency, 0, TTL_MS, quarantine_unknown=False)
+
+
+def create(engine: sagalog.Engine, *kinds: str) -> list[str]:
+    return [engine.create(kind, waive_compensation="nothing is made").id for kind in kinds]
+
+
+def test_jobs_that_come_at_one_time_are_handed_to_every_idle_thread(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """Two are told of at once and need each other; whoever wakes first must see to it that the other is woken too."""
+    together = threading.Barrier(2, timeout=PATIENCE_S)
+    plan = plan_of(2, meet=lambda *_: together.wait(), quick=lambda *_: None)
+    with ThreadedWorker(engine, plan, "w", clock) as worker:
+        for _ in range(5):
+            create(engine, "meet", "meet")
+            with worker.crew._guard:
+                # No thread wakes in here: both jobs are there before the first one does.
+                worker.turn()
+            worker.take(2)
+            worker.turn()
+    assert {task.state for task in engine.find()} == {"completed"}
+
+
+def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_then(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """One idle thread is told of three jobs; with room for three it must not do them one after another."""
+    all_three = threading.Barrier(3, timeout=PATIENCE_S)
+    with ThreadedWorker(
+        engine, plan_of(3, meet=lambda *_: all_three.wait(), quick=lambda *_: None), "w", clock
+    ) as worker:
+        create(engine, "quick")
+        worker.turn()
+        worker.take()
+        worker.turn()
+        create(engine, "meet", "meet", "meet")
+        with worker.crew._guard:
+            worker.turn()
+        worker.take(3)
+        worker.turn()
+    assert {task.state for task in engine.find()} == {"completed"}
+
+
+def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    ran: list[str] = []
+
+    async def coroutine(context: Any, _payload: Any) -> None:
+        await asyncio.sleep(0)
+        ran.append(context.task.kind)
+
+    def plain(context: WorkContext, _payload: Any) -> None:
+        ran.append(context.task.kind)
+
+    plan = Plan(("default",), {"plain": plain, "coroutine": coroutine}, {}, 1, 8, TTL_MS, quarantine_unknown=False)
+    kinds = ["coroutine", "plain", "plain", "coroutine", "coroutine", "plain"]
+    with ThreadedWorker(engine, plan, "w", clock) as worker:
+        create(engine, *kinds)
+        worker.turn()
+        worker.take(len(kinds))
+        worker.turn()
+    assert ran == kinds
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_others(
+    engine: sagalog.Engine, clock: ManualClock, kind: str
+) -> None:
+    """[WORKER-2] What it comes to later is nobody's: neither its result nor its thread."""
+    begun, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def plain(_context: WorkContext, _payload: Any) -> str:
+        begun.set()
+        release.wait(PATIENCE_S)
+        ended.set()
+        return "too late"
+
+    async def coroutine(_context: Any, _payload: Any) -> str:
+        begun.set()
+        while not release.is_set():
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                continue
+        ended.set()
+        return "too late"
+
+    with ThreadedWorker(
+        engine, plan_of(1, hang=plain if kind == "plain" else coroutine, quick=lambda *_: 1), "w", clock
+    ) as worker:
+        hung, quick = create(engine, "hang", "quick")
+        worker.turn()
+        assert begun.wait(PATIENCE_S)
+        engine.cancel(hung, now=True)
+        clock.advance(60)
+        worker.shift.look()
+        worker.shift.end_overdue()
+        clock.advance(2_000)
+        worker.shift.end_overdue()
+        worker.turn()
+        worker.take()
+        worker.turn()
+        assert engine.get(quick).state == "completed"  # type: ignore[union-attr]
+        release.set()
+        assert ended.wait(PATIENCE_S)
+        # It comes back, beside another that is settled.
+        create(engine, "quick")
+        worker.turn()
+        worker.take(2)
+        worker.turn()
+    assert story(engine, hung) == ["created", "leased", "cancelled"]
+    assert (worker.shift.tally.settled, worker.shift.held) == (2, 0)
+
+
+def test_a_worker_that_gives_back_what_nobody_began_leaves_it_unbegun(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-3]"""
+    release, begun = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        ran.append(context.task.id)
+        begun.set()
+        release.wait(PATIENCE_S)
+
+    plan = Plan(("default",), {"do": handler}, {}, 1, 5, TTL_MS, quarantine_unknown=False)
+    with ThreadedWorker(engine, plan, "w", clock) as worker:
+        ids = create(engine, "do", "do", "do")
+        worker.turn()
+        assert begun.wait(PATIENCE_S)
+        worker.shift.announce_stop()
+        worker.shift.turn()
+        release.set()
+        worker.take()
+        worker.shift.turn()
+        assert not worker.shift.owes
+    assert ran == ids[:1]
+    assert [story(engine, id)[-1] for id in ids] == ["completed", "released", "released"]
+
+
+def test_a_pool_of_daemon_threads_runs_what_it_is_given_as_many_at_a_time_as_it_may() -> None:
+    pool = DaemonThreads(3)
+    together = threading.Barrier(3, timeout=PATIENCE_S)
+    for _ in range(4):
+        for future in [pool.submit(together.wait) for _ in range(3)]:
+            future.result(PATIENCE_S)
+    broken = pool.submit(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken.result(PATIENCE_S)
+    assert pool.submit(lambda: "alive").result(PATIENCE_S) == "alive"
+    pool.shutdown()
