@@ -48,12 +48,12 @@ def test_a_worker_that_is_killed_in_a_step_is_followed_by_one_that_goes_on_there
     start("second")
 
     assert ended(engine, task.id).result == ["a", "b", "c"]
-    assert story(engine, task.id) == [
+    # On a slow machine either of them renews its lease now and then.
+    assert [one for one in story(engine, task.id) if one != "heartbeat"] == [
         "created",
         "leased",
         *("compensation_registered", "step_completed"),
         "compensation_registered",
-        *(["heartbeat"] * story(engine, task.id).count("heartbeat")),
         "lease_expired",
         "leased",
         "step_completed",
