@@ -24,7 +24,8 @@ from sagalog_cli.demo_repository import Repository, environment
 
 _GRACE_MS: Final = 1_000
 
-worker = Worker(queues=QUEUE, concurrency=3, ttl_ms=TTL_MS, grace_ms=_GRACE_MS)
+# All workers of the demo are this one, so what it does not know is known to none.
+worker = Worker(queues=QUEUE, concurrency=3, ttl_ms=TTL_MS, grace_ms=_GRACE_MS, quarantine_unknown=True)
 
 
 @worker.task("change")

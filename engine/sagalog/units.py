@@ -248,9 +248,12 @@ class _Desk:
         return self._picture(task, step.known)
 
     def _with_ended(self, command: c.Park) -> c.Park:
-        """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves."""
+        """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves.
+
+        One that cannot be read exists: it holds up whoever waits for it, and does not fail it. [LOG-5]
+        """
         for id in command.after:
-            if self._peek(id) is None:
+            if not self._exists(id):
                 raise NotFound(
                     f"task {command.task!r} cannot wait for {id!r}: there is no such task; create it first", task=id
                 )
@@ -281,7 +284,7 @@ class _Desk:
         ahead = list(command.after)
         while ahead:
             id = ahead.pop()
-            other = None if id in seen else self._peek(id)
+            other = None if id in seen else self._peek_readable(id)
             seen.add(id)
             if other is None or other.waiting is None or not other.waiting.after:
                 continue
@@ -301,11 +304,21 @@ class _Desk:
         return frozenset(id for id in ids if self._has_ended(id))
 
     def _has_ended(self, id: str) -> bool:
-        try:
-            other = self._peek(id)
-        except Corrupt:
-            return False
+        other = self._peek_readable(id)
         return other is not None and other.is_terminal
+
+    def _exists(self, id: str) -> bool:
+        """Whether there is such a task, if only one that cannot be read. [LOG-5]"""
+        try:
+            return self._peek(id) is not None
+        except Corrupt:
+            return True
+
+    def _peek_readable(self, id: str) -> TaskFold | None:
+        try:
+            return self._peek(id)
+        except Corrupt:
+            return None
 
     def _peek(self, id: str) -> TaskFold | None:
         return self._folds.get(id) or self._view.task(id)

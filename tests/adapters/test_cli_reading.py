@@ -118,7 +118,7 @@ def test_a_task_is_shown_with_all_that_says_something(db: str) -> None:
     assert fields["leases"] == "1, newest fence 1"
     assert fields["created"] == "2023-11-14T22:13:20.000Z"
     assert "attempts_max=3" in fields["policy"]
-    assert "undo_wait_ms=none" in fields["policy"]
+    assert "undo_wait_ms=604800000" in fields["policy"]
     assert "affinity" not in fields
     assert ["first         first   owed    -       -", "second        second  owed    -       -"] == answer.lines[-2:]
 

@@ -63,7 +63,7 @@ def test_the_log_records_the_whole_policy(engine: Engine) -> None:
     engine.create("build", id="t", retry=Retry(attempts_max=7))
     policy = engine.history("t")[0].event.policy  # type: ignore[attr-defined]
     assert isinstance(policy, Policy)
-    assert (policy.attempts_max, policy.transient_max, policy.undo_wait_ms) == (7, 20, None)
+    assert (policy.attempts_max, policy.transient_max, policy.undo_wait_ms) == (7, 20, 604_800_000)
     body = engine.history("t")[0].body
     assert all(f'"{name}"' in body for name in Policy.__struct_fields__)
 

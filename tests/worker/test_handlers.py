@@ -319,16 +319,41 @@ def test_what_owes_an_unknown_kind_is_quarantined_and_none_of_its_undos_is_run(
     assert engine.get(left.id).state == "compensating"  # type: ignore[union-attr]
 
 
-def test_a_worker_in_a_fleet_leaves_unknown_kinds_to_those_that_know_them(
+def test_a_worker_leaves_unknown_kinds_to_those_that_know_them_and_names_each_once(
+    engine: sagalog.Engine, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[UNDO-1] [UNDO-2]"""
+    tasks = [engine.create("do", compensations=[Compensation("unheard-of", number)]) for number in range(2)]
+    worker = worker_of(engine, clock, raises(Permanent("no")), lambda *_: None, quarantine_unknown=False)
+    with caplog.at_level("WARNING", "sagalog.worker"):
+        worker.until_idle()
+        clock.advance(1_000)
+        worker.until_idle()
+    assert [engine.get(task.id).state for task in tasks] == ["compensating"] * 2  # type: ignore[union-attr]
+    warned = [one.getMessage() for one in caplog.records if "'unheard-of'" in one.getMessage()]
+    assert len(warned) == 1
+    assert "'default'" in warned[0]
+
+
+def test_an_undo_that_no_worker_knows_waits_for_a_week_and_is_then_quarantined(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[UNDO-1]"""
+    """[UNDO-2]"""
+    week_ms = 7 * 24 * 3_600_000
+    worker = sagalog.Worker()
+    worker.task("do")(raises(Permanent("no")))
+    worker.compensation("undo")(lambda *_: None)
     task = engine.create("do", compensations=[Compensation("unheard-of")])
-    worker = worker_of(engine, clock, raises(Permanent("no")), lambda *_: None, quarantine_unknown=False)
-    worker.until_idle()
-    clock.advance(1_000)
-    worker.until_idle()
-    assert engine.get(task.id).state == "compensating"  # type: ignore[union-attr]
+    for wait_ms, state, code in (
+        (0, "compensating", "failed"),
+        (week_ms - 1, "compensating", "failed"),
+        (1, "quarantined", "undo_wait"),
+    ):
+        clock.advance(wait_ms)
+        worker.run(engine, until_idle=True, signals=False)
+        after = engine.get(task.id)
+        assert after is not None
+        assert (after.state, after.code) == (state, code), wait_ms
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------

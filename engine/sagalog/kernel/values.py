@@ -131,7 +131,8 @@ class Retry(Value, frozen=True):
     delay_min_ms, delay_max_ms   exponential backoff with full jitter between these
     spent               what a spent budget does: "fail" (then compensate) or "quarantine"
     undo_attempts_max   failures of compensations before the task is quarantined
-    undo_wait_ms        how long a due undo may wait for a worker before `recover` quarantines the task; None: for ever
+    undo_wait_ms        how long a due undo may wait for a worker that knows its kind, before workers and `recover`
+                        quarantine the task: seven days; None: for ever
     """
 
     attempts_max: int | None = 3
@@ -143,7 +144,7 @@ class Retry(Value, frozen=True):
     delay_max_ms: int = 300_000
     spent: Spent = "fail"
     undo_attempts_max: int | None = 5
-    undo_wait_ms: int | None = None
+    undo_wait_ms: int | None = 604_800_000
 
     def resolve(self) -> Policy:
         """The policy that this gives, with no default left out."""

@@ -12,6 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -21,7 +22,17 @@ from sagalog.arguments import compensation_of, taken_in
 from sagalog.batch import Batch
 from sagalog.door import check_milliseconds, check_name, type_name
 from sagalog.engine import Engine
-from sagalog.errors import AlreadySettled, Closed, Conflict, InvalidValue, LeaseLost, Rejected, Unavailable, Unknown
+from sagalog.errors import (
+    AlreadySettled,
+    Closed,
+    Conflict,
+    Corrupt,
+    InvalidValue,
+    LeaseLost,
+    Rejected,
+    Unavailable,
+    Unknown,
+)
 from sagalog.identities import again_id, child_id, undo_key
 from sagalog.json_values import canonical
 from sagalog.kernel.values import Compensation, Failure
@@ -36,6 +47,9 @@ from sagalog.worker.waits import OpenWait, Waits
 
 T = TypeVar("T")
 
+# The name of the waits by which a task is held up, and how long each lasts.
+HELD_UP: Final = "sagalog: a task that it needs cannot be read"
+_HELD_UP_MS: Final = 60_000
 # How long a write that the store could not take waits before it is repeated, the last one for ever.
 _PAUSES_MS: Final = (20, 50, 100, 250, 500, 1_000)
 
@@ -44,6 +58,14 @@ class StepResult(msgspec.Struct, frozen=True):
     """The recorded result of a step."""
 
     result: Any
+
+
+def held_up(task: Task, now_ms: int) -> Park:
+    """Park a task while another one that it needs cannot be read, as by a version that is older than its newest event.
+
+    That is a wait of the engine's own, so it costs no budget of the task, and whoever looks sees it.
+    """
+    return Park(HELD_UP, number=task.waits.get(HELD_UP, 0) + 1, until_ms=now_ms + _HELD_UP_MS)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -397,7 +419,9 @@ class WorkContext(Context):
     def open_wait(self, name: str) -> OpenWait:
         """Open the next wait of a name: the first half of each wait, for code that carries out the second elsewhere."""
         self.go_on()
-        return self._waits.open(check_name(name, "name"))
+        if check_name(name, "name") == HELD_UP:
+            raise InvalidValue(f"name: {name!r} is the name of the engine's own waits; choose another one", path="name")
+        return self._waits.open(name)
 
     def signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
         """Give the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
@@ -443,7 +467,7 @@ class WorkContext(Context):
             self._park(wait, after=ids, until_ms=self._until(timeout_ms))
         if outcome.by == "time":
             raise TimeoutError(f"not all of {len(ids)} tasks have ended within {timeout_ms} ms")
-        found = [task for id in ids if (task := self._engine.get(id)) is not None]
+        found = [task for id in ids if (task := self._readable(partial(self._engine.get, id))) is not None]
         if len(found) < len(ids) or not all(task.is_terminal for task in found):
             raise StepMismatch(f"wait {wait.number} of the name {wait.name!r} is over and was for other tasks")
         return found
@@ -468,7 +492,7 @@ class WorkContext(Context):
         id = child_id(self.task.id, name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
-        existing = self._child(name, id)
+        existing = self._readable(lambda: self._child(name, id))
         if existing is not None:
             if existing.kind != kind or canonical(existing.payload) != canonical(payload):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
@@ -532,6 +556,13 @@ class WorkContext(Context):
         super()._record(what, verb, *arguments)
         for id in begun:
             self._children[id] = None
+
+    def _readable(self, read: Callable[[], T]) -> T:
+        """Read other tasks. One that cannot be read holds this one up and never fails it. [LOG-5]"""
+        try:
+            return read()
+        except Corrupt as unreadable:
+            raise held_up(self.task, self._engine.now_ms()) from unreadable
 
     def _until(self, duration_ms: int | None) -> int | None:
         """When a wait is over that begins now and lasts so long."""

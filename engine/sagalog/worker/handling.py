@@ -32,7 +32,7 @@ from sagalog.outcomes import (
 )
 from sagalog.task import Lease, TaskCompensation
 from sagalog.worker import reporting
-from sagalog.worker.context import UndoContext, WorkContext, unstorable
+from sagalog.worker.context import UndoContext, WorkContext, held_up, unstorable
 
 _log: Final = logging.getLogger("sagalog.worker")
 _NAMES_SHOWN_MAX: Final = 5
@@ -207,6 +207,15 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
     if isinstance(error, Interrupted) and (was_told or not id):
         return Ending(settle, "release", failure)
     return Ending(settle, "give_up" if isinstance(error, Permanent | Quarantine) else "compensation_failed", failure)
+
+
+def held_up_settlement(lease: Lease, now_ms: int) -> Settlement:
+    """What is written where the first settlement met another task that cannot be read: this one waits. [LOG-5]"""
+    park = held_up(lease.task, now_ms)
+    return Ending(
+        lambda batch: batch.park(lease, park.name, until_ms=park.until_ms, number=park.number),
+        "park",
+    )
 
 
 def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: Settlement | None = None) -> Settlement:

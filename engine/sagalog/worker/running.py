@@ -56,8 +56,9 @@ class Worker:
         ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
         grace_ms: how long handlers may go on once the worker is told to stop.
         quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
-            of its undos is run [UNDO-2]. False where other workers of these queues know other kinds: it leaves such a
-            task to them. A worker that knows no compensation at all leaves every one to others.
+            of its undos is run [UNDO-2]: for a worker that knows every kind of these queues. Left out, such a task
+            waits for a worker that knows it, at most for its policy's `undo_wait_ms`, and a warning names the kind
+            once. A worker that knows no compensation at all leaves every one to others.
 
     Raises:
         InvalidValue: naming the argument.
@@ -72,7 +73,7 @@ class Worker:
         claim_ahead: int = 0,
         ttl_ms: int = 30_000,
         grace_ms: int = 30_000,
-        quarantine_unknown: bool = True,
+        quarantine_unknown: bool = False,
     ) -> None:
         self.queues = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")

@@ -14,7 +14,7 @@ from typing import Final
 
 from sagalog.batch import Batch, Result
 from sagalog.engine import Engine
-from sagalog.errors import Conflict, LeaseLost, Rejected, SagalogError, Unknown
+from sagalog.errors import Conflict, Corrupt, LeaseLost, Rejected, SagalogError, Unknown
 from sagalog.forms import Asked
 from sagalog.ports import Clock
 from sagalog.task import Lease, Task
@@ -22,10 +22,19 @@ from sagalog.worker import reporting
 from sagalog.worker.claiming import Claims
 from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.crew import Crew, Job
-from sagalog.worker.handling import Ending, Handler, Settlement, Undoing, is_coroutine_function, second_settlement
+from sagalog.worker.handling import (
+    Ending,
+    Handler,
+    Settlement,
+    Undoing,
+    held_up_settlement,
+    is_coroutine_function,
+    second_settlement,
+)
 from sagalog.worker.plan import Plan, Tally
 from sagalog.worker.recording import giving_back, record_renewal, record_settlement, timing_out
 from sagalog.worker.stopping import Stopping
+from sagalog.worker.unknown_undos import UnknownUndos
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -60,6 +69,7 @@ class Shift:
         self._jobs: dict[Job, None] = {}
         self._ended: dict[Job, None] = {}
         self._claims = Claims(engine, plan, owner)
+        self._unknown_undos = UnknownUndos(plan.compensations)
         # [WORKER-5] The suspects that are held: nothing is claimed beside them.
         self._alone: set[Job] = set()
         self._coroutines = _coroutines_of(plan.handlers)
@@ -241,7 +251,10 @@ class Shift:
         if isinstance(task, Task):
             verb = job.settlement.verb if isinstance(job.settlement, Ending) else "release"
             self.tally.count(reporting.settled(job.lease, verb, task))
-        if any(isinstance(one, Task) and one.state == "compensating" for one in _several(answer)):
+        undoing = [one for one in _several(answer) if isinstance(one, Task) and one.state == "compensating"]
+        for one in undoing:
+            self._unknown_undos.meet(one.queue, [owed.kind for owed in one.owed])
+        if undoing:
             self._claims.expect("undo")
 
     def _settles_otherwise(self, job: Job, refusal: SagalogError) -> bool:
@@ -252,10 +265,13 @@ class Shift:
             return False
         _log.error("the end of a handler was refused, and it is settled otherwise: %s", refusal)
         self.tally.refused += 1
-        if job.tries >= 2 or not isinstance(refusal, Rejected | Conflict):
+        if job.tries >= 2 or not isinstance(refusal, Rejected | Conflict | Corrupt):
             return False
         job.tries += 1
-        job.settlement = second_settlement(job.lease, job.undo_at, refusal, job.settlement)
+        if isinstance(refusal, Corrupt) and job.undo_at is None:
+            job.settlement = held_up_settlement(job.lease, self._engine.now_ms())
+        else:
+            job.settlement = second_settlement(job.lease, job.undo_at, refusal, job.settlement)
         return True
 
     def _take_renewed(self, job: Job, answer: Result, sent_ms: int) -> None:

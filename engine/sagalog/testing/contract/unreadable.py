@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from sagalog.codec import Envelope
-from sagalog.errors import UnknownEvent
+from sagalog.errors import NotFound, UnknownEvent
 from sagalog.kernel.values import Compensation
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 from sagalog.testing.contract.projections import rewritten
@@ -150,4 +150,18 @@ class UnreadableContract(Contract):
         self.engine.rebuild()
         self.engine.cancel("new")
         assert ids(self.claim(limit=3)) == ["a", "b"]
+        self.sound()
+
+    def test_a_task_parks_for_one_that_cannot_be_read_and_for_none_that_is_not_there(self) -> None:
+        """[LOG-5] [WAIT-4] It is held up until the other one can be read and has ended."""
+        self.create("new", "a")
+        old, new = self.plant("new", PLANTED["type"])
+        lease = self.acquire("a")
+        self.refused(NotFound, lease.park, "w", after=["new", "nobody"])
+        assert lease.park("w", after="new").waiting is not None
+        assert (self.engine.recover(), ids(self.claim())) == ([], [])
+        self.change_event(new, old)
+        self.engine.rebuild()
+        self.engine.cancel("new")
+        assert ids(self.claim()) == ["a"]
         self.sound()
