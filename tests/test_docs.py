@@ -39,7 +39,7 @@ def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -
     assert "compensated" == lines[2]
     assert 9 == len(lines[3:])
     assert "1 created None" == lines[3]
-    assert "9 compensated worker-2" == lines[-1]
+    assert "9 compensated worker:worker-2" == lines[-1]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sagalog import Recorded
+from sagalog.actors import worker_actor
 from sagalog.kernel import events as e
 from sagalog_cli.demo_audit import (
     Finding,
@@ -110,7 +111,7 @@ def late_writes_were_refused(evidence: Evidence) -> Finding:
         faults += [
             f"{one.name}: {one.type} is on record under a fence that was over"
             for one in history[held.ended.version :]
-            if one.actor == SLEEPER or getattr(one.event, "fence", None) == evidence.slept
+            if one.actor == worker_actor(SLEEPER) or getattr(one.event, "fence", None) == evidence.slept
         ]
     sentence = "late writes of who slept too long were refused"
     return finding("late_writes_were_refused", sentence, len(refused), "write", faults)

@@ -207,6 +207,6 @@ actor_option = click.option(
     default=_user,
     show_default="the user who runs the command",
     show_envvar=True,
-    help="Who asks, for the record.",
+    help="Who asks, for the record: a name, or user:, token: or schedule: and a name.",
 )
 request_option = click.option("--request", metavar="NAME", help="An identity: repeated, it writes nothing twice.")

@@ -23,7 +23,7 @@ _LEFT_OUT: Final = frozenset({"policy"})
 _POSITION_WIDTH: Final = 6
 _NAME_WIDTH: Final = 34
 _TYPE_WIDTH: Final = 23
-_ACTOR_WIDTH: Final = 10
+_ACTOR_WIDTH: Final = 18
 _COLOURS: Final = {
     "completed": "green",
     "compensated": "magenta",

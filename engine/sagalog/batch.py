@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from sagalog import forms
+from sagalog.actors import optional_actor, worker_actor
 from sagalog.arguments import blob, optional_name, taken_in
 from sagalog.door import check_cause
 from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
@@ -178,7 +179,8 @@ class Batch:
         waive_compensation: str | None = None,
     ) -> None:
         """Record an acquisition with the arguments of `Engine.acquire`; its result is the lease."""
-        self._add(forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation), owner, request)
+        command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
+        self._append(Step(command, worker_actor(owner), request=optional_name(request, "request")))
 
     def claim(
         self,
@@ -300,7 +302,7 @@ class Batch:
         self._append(
             Step(
                 command,
-                optional_name(actor, "actor") or self._actor,
+                optional_actor(actor, "actor") or self._actor,
                 None if cause is None else check_cause(cause, "cause"),
                 optional_name(request, "request"),
                 drawn=drawn,
@@ -310,7 +312,8 @@ class Batch:
 
     def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any, blobs: tuple[Blob, ...] = ()) -> None:
         _lease(lease)
-        self._append(Step(form(lease.task.id, lease.fence, *arguments), lease.owner, known=lease.task, blobs=blobs))
+        command = form(lease.task.id, lease.fence, *arguments)
+        self._append(Step(command, worker_actor(lease.owner), known=lease.task, blobs=blobs))
 
     def _append(self, entry: Step | Asked) -> None:
         self._require_open()

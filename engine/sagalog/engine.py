@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from sagalog import arguments, audit, forms, units
+from sagalog.actors import optional_actor, worker_actor
 from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import check_cause, shown
 from sagalog.errors import InvalidValue, SagalogError, Unknown
@@ -45,7 +46,7 @@ class Engine(Leasing):
         self._clock = clock or SystemClock()
         self._chance = chance or SystemChance()
         self._ids = Ulids(self._chance.token_bytes)
-        self._actor = arguments.optional_name(actor, "actor")
+        self._actor = optional_actor(actor, "actor")
         self._observer = Observer()
         self.store_id = self._found().id
 
@@ -109,7 +110,8 @@ class Engine(Leasing):
             waive_compensation: why this task may fail without any.
             tags: names and values to find it by.
             correlation_id, parent, trace: where it belongs; a task's id, a W3C traceparent.
-            actor, cause, request: who asks, because of which event, under which identity.
+            actor, cause, request: who asks, because of which event, under which identity. An actor is `user:`, `token:`
+                or `schedule:` and a name; without one of these it is a user. [ACTOR-1]
 
         Raises:
             InvalidValue: naming the argument or the path in the payload. AlreadyExists: the id has other content.
@@ -274,7 +276,7 @@ class Engine(Leasing):
 
     def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
         """Carry out a command of a lease's holder; the verbs of `Lease` are what users call."""
-        return self._carry_out((Step(command, lease.owner, known=lease.task, blobs=blobs),))[0]
+        return self._carry_out((Step(command, worker_actor(lease.owner), known=lease.task, blobs=blobs),))[0]
 
     def jitter(self) -> float:
         """A number in [0, 1) for a backoff."""
@@ -293,7 +295,7 @@ class Engine(Leasing):
     ) -> Task:
         step = Step(
             command,
-            arguments.optional_name(actor, "actor") or self._actor,
+            optional_actor(actor, "actor") or self._actor,
             None if cause is None else check_cause(cause, "cause"),
             arguments.optional_name(request, "request"),
             drawn=drawn,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from sagalog import arguments, forms, units
+from sagalog.actors import worker_actor
 from sagalog.door import check_id, check_integer, check_milliseconds
 from sagalog.errors import InvalidValue, NotFound, SagalogError
 from sagalog.forms import Asked
@@ -61,7 +62,7 @@ class Leasing(Upkeep, Desk):
             Blocked: it is not there for this purpose, or owes kinds the caller does not know.
         """
         command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
-        steps = (Step(command, actor=owner, request=arguments.optional_name(request, "request")),)
+        steps = (Step(command, actor=worker_actor(owner), request=arguments.optional_name(request, "request")),)
         # [UPKEEP-2] What upkeep did stands in the log, whatever became of the acquisition.
         answer = self._store.commit((*units.acquiring(steps), units.writing(steps)))[-1]
         return Lease(answered(answer)[0], self)
@@ -156,7 +157,9 @@ class Leasing(Upkeep, Desk):
         if not held:
             return Renewal((), ())
         writes = [
-            units.writing((Step(forms.beat(one.task.id, one.fence, ttl_ms, None), one.owner, known=one.task),))
+            units.writing(
+                (Step(forms.beat(one.task.id, one.fence, ttl_ms, None), worker_actor(one.owner), known=one.task),)
+            )
             for one in held
         ]
         renewed: list[Lease] = []

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from sagalog.actors import MAINTENANCE, worker_actor
 from sagalog.codec import Envelope, decode, enclose
 from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
 from sagalog.forms import Asked
@@ -139,15 +140,18 @@ def letting_in(due: Due) -> Unit:
     return Unit(run, due=due)
 
 
-def tending(commands: Sequence[c.Tend]) -> Unit:
-    """A unit that does what is due on the given tasks, leaving out those that cannot be read; answers what it did."""
+def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Unit:
+    """A unit that does what is due on the given tasks, leaving out those that cannot be read; answers what it did.
+
+    `actor` is who is on record for it: who has declared that nobody knows some kind of undo. [ACTOR-2]
+    """
 
     def run(view: View) -> Decided:
         desk = _Desk(view)
         tended = []
         for command in commands:
             try:
-                tended.append(desk.tend(command, None))
+                tended.append(desk.tend(command, None, actor))
             except SagalogError:
                 # [LOG-5] One damaged task never stops the others.
                 continue
@@ -350,8 +354,8 @@ class _Desk:
         assert successor is not None
         return self._picture(successor, None)
 
-    def tend(self, command: c.Tend, loaded: TaskFold | None) -> Tended | None:
-        """Do what is due on one task; None if nothing was."""
+    def tend(self, command: c.Tend, loaded: TaskFold | None, actor: str = MAINTENANCE) -> Tended | None:
+        """Do what is due on one task; None if nothing was. [ACTOR-2]"""
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
         if task is not None and task.waiting is not None and task.waiting.after:
             command = msgspec.structs.replace(command, ended=self._ended(task.waiting.after))
@@ -359,7 +363,7 @@ class _Desk:
         if isinstance(decision, Repeat) or not decision:
             return None
         assert task is not None
-        after = self._take(task, decision, Step(command))
+        after = self._take(task, decision, Step(command, actor))
         return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
     def claim(self, asked: Asked) -> tuple[Claimed, tuple[str, ...]]:
@@ -388,7 +392,7 @@ class _Desk:
                 waiver=asked.waivers.get(task.kind),
             )
             try:
-                leased.append(self.decide(Step(command, actor=asked.owner, request=request), task))
+                leased.append(self.decide(Step(command, actor=worker_actor(asked.owner), request=request), task))
             except Corrupt:
                 # [LOG-5] One damaged task never stops the others.
                 self.forget(task.id)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sagalog import arguments, units
+from sagalog.actors import MAINTENANCE
 from sagalog.door import check_integer
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
@@ -23,6 +24,7 @@ class Upkeep(Reading):
     """`recover`, and what a claim does of it."""
 
     _observer: Observer
+    _actor: str | None
 
     def recover(
         self,
@@ -61,20 +63,23 @@ class Upkeep(Reading):
                 c.Tend(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
                 for id in snapshot.undoing(where)
             ]
-        tended += self._tend(undoing, None if limit is None else limit - len(tended))
+        # [ACTOR-2] That nobody knows a kind is the caller's word.
+        declared = bool(unknown) or known is not None
+        actor = (self._actor if declared else None) or MAINTENANCE
+        tended += self._tend(undoing, None if limit is None else limit - len(tended), actor)
         self._let_in(limit, where)
         return tended
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _tend(self, commands: Sequence[c.Tend], limit: int | None) -> list[Tended]:
+    def _tend(self, commands: Sequence[c.Tend], limit: int | None, actor: str = MAINTENANCE) -> list[Tended]:
         """Do what is due on each task, one unit a task, until `limit` of them had something due."""
         tended: list[Tended] = []
         done = 0
         while done < len(commands) and (limit is None or len(tended) < limit):
             count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(tended))
             some = commands[done : done + count]
-            for answer in self._store.commit([units.tending((command,)) for command in some]):
+            for answer in self._store.commit([units.tending((command,), actor) for command in some]):
                 tended += answered(answer)
             done += count
         return tended

@@ -415,4 +415,4 @@ def test_retry_prints_the_successor_and_show_names_it(path: Path) -> None:
     assert counts(path) == (1, 0, 0)
     assert call("retry", second["id"], "--db", db).status == 3
     written = call("history", "i", "--json", "--db", db).documents[-1]
-    assert written["actor"] == "ann"
+    assert written["actor"] == "user:ann"

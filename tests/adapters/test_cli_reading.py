@@ -187,21 +187,21 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
 
     assert (0, "") == (told.status, told.err)
     assert told.out == (
-        "POS  VER  AT                        SINCE     EVENT                ACTOR     DETAILS\n"
-        "2    1    2023-11-14T22:13:20.000Z  +0ms      created              -         "
+        "POS  VER  AT                        SINCE     EVENT                ACTOR               DETAILS\n"
+        "2    1    2023-11-14T22:13:20.000Z  +0ms      created              -                   "
         'kind="mend roof" queue=default priority=0 run_at=now to=pending compensations=sweep\n'
-        "3    2    2023-11-14T22:13:20.000Z  +0ms      leased               worker-1  "
+        "3    2    2023-11-14T22:13:20.000Z  +0ms      leased               worker:worker-1     "
         "owner=worker-1 fence=1 attempt=1 purpose=work ttl=30.000s expires=+30.000s\n"
-        "4    3    2023-11-14T22:13:21.204Z  +1.204s   heartbeat            worker-1  "
+        "4    3    2023-11-14T22:13:21.204Z  +1.204s   heartbeat            worker:worker-1     "
         'fence=1 ttl=30.000s expires=+30.000s progress={"step":1}\n'
-        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        -         fence=1 why=clock\n"
-        "6    5    2023-11-14T22:14:21.204Z  +1m01s    leased               worker-2  "
+        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        system:maintenance  fence=1 why=clock\n"
+        "6    5    2023-11-14T22:14:21.204Z  +1m01s    leased               worker:worker-2     "
         "owner=worker-2 fence=2 attempt=1 purpose=work\n"
-        "7    6    2023-11-14T22:14:21.204Z  +1m01s    failed               worker-2  "
+        "7    6    2023-11-14T22:14:21.204Z  +1m01s    failed               worker:worker-2     "
         'to=compensating code=failed error="error: no ladder" fence=2 verb=fail\n'
-        "8    7    2023-11-14T22:12:41.204Z  -38.796s  compensation_waived  ann       "
+        "8    7    2023-11-14T22:12:41.204Z  -38.796s  compensation_waived  user:ann            "
         'id=sweep reason="nobody was there"\n'
-        "9    8    2023-11-14T22:12:41.204Z  -38.796s  compensated          ann       outcome=failed\n"
+        "9    8    2023-11-14T22:12:41.204Z  -38.796s  compensated          user:ann            outcome=failed\n"
     )
 
 

@@ -77,8 +77,8 @@ def test_a_piped_line_tells_position_time_name_type_actor_and_details(path: Path
     at = "2023-11-14T22:13:20.000Z"
     assert [
         ["5", at, "task/runs@1", "created", "-", "kind=build", "queue=ops", "priority=0", "run_at=now"],
-        ["6", at, "task/runs@2", "leased", "worker-1", "owner=worker-1", "fence=1", "attempt=1", "purpose=work"],
-        ["7", at, "task/waits@1", "created", "ann", "kind=deploy", "queue=default", "priority=0", "run_at=now"],
+        ["6", at, "task/runs@2", "leased", "worker:worker-1", "owner=worker-1", "fence=1", "attempt=1", "purpose=work"],
+        ["7", at, "task/waits@1", "created", "user:ann", "kind=deploy", "queue=default", "priority=0", "run_at=now"],
     ] == [line.split()[:9] for line in answer.lines]
     assert [answer.lines[0].index("created")] * 2 == [
         answer.lines[1].index("leased"),

@@ -168,7 +168,7 @@ def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Pat
     assert {"mine": "pending", "other": "completed", "third": "completed"} == states(folder)
     with opened(folder) as engine:
         [leased] = [one for one in engine.history("other") if one.type == "leased"]
-    assert str(leased.actor).startswith("ann-")
+    assert str(leased.actor).startswith("worker:ann-")
 
 
 def test_a_handler_can_stop_the_worker_that_the_module_holds_whatever_the_options_say(folder: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_signal_lets_a_waiting_task_go_on_with_what_it_was_told(folder: Path) 
         task, told = engine.get("t"), next(one for one in engine.history("t") if one.type == "signalled")
     assert task is not None
     assert ("completed", {"is": 42}) == (task.state, task.result)
-    assert "bob" == told.actor
+    assert "user:bob" == told.actor
 
 
 def test_a_signal_may_come_from_standard_input_or_say_nothing(folder: Path) -> None:

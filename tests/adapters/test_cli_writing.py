@@ -124,7 +124,7 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     assert task.compensations[2].id == "c"
     assert task.tags == {"branch": "x=y", "empty": ""}
     assert (task.correlation_id, task.parent, task.trace) == ("c1", "p", "00-1-2-01")
-    assert (first.actor, first.cause, first.request) == ("bob", "task/p@7", "r1")
+    assert (first.actor, first.cause, first.request) == ("user:bob", "task/p@7", "r1")
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 
 
@@ -148,8 +148,8 @@ def test_whoever_runs_the_command_is_on_record_unless_the_environment_or_an_opti
     with past(path) as engine:
         actors = [engine.history(id)[0].actor for id in "abc"]
 
-    assert path.owner() == actors[0]
-    assert ["eve", "bob"] == actors[1:]
+    assert f"user:{path.owner()}" == actors[0]
+    assert ["user:eve", "user:bob"] == actors[1:]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_many_tasks_are_created_from_lines_in_one_commit_and_their_ids_printed_i
     assert (one.payload, one.tags, one.priority) == ({"n": 1}, {"x": "y"}, 7)
     assert (two.compensations[0].params, two.policy.attempts_max) == (5, 2)
     assert (three.run_at_ms, three.queue) == (1_800_000_000_000, "q")
-    assert ["eve", "bob", "bob"] == [event.actor for event in events]
+    assert ["user:eve", "user:bob", "user:bob"] == [event.actor for event in events]
     assert 1 == len({event.at_ms for event in events})
 
 
@@ -353,7 +353,7 @@ def test_a_pending_task_is_cancelled_at_once_and_who_asked_is_on_record(db: str,
     assert (0, "t is cancelled\n", "") == answer
     with past(path) as engine:
         last = engine.history("t")[-1]
-    assert ("cancelled", "bob", "r") == (last.type, last.actor, last.request)
+    assert ("cancelled", "user:bob", "r") == (last.type, last.actor, last.request)
     assert msgspec.to_builtins(last.event)["reason"] == "no longer wanted"
 
 

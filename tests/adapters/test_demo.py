@@ -106,12 +106,12 @@ def test_it_shows_what_it_set_out_to_show(told: dict[str, Any]) -> None:
 
 def test_the_killed_task_went_on_at_the_step_in_hand_under_another_worker(told: dict[str, Any]) -> None:
     history = told["histories"][RESUMED]
-    steps = [(one["event"]["name"], one["actor"][:8]) for one in history if one["type"] == "step_completed"]
+    steps = [(one["event"]["name"], one["actor"][:15]) for one in history if one["type"] == "step_completed"]
     between = [one["type"] for one in history if one["type"] in ("leased", "lease_expired")]
 
-    assert steps[:-1] == [(name, "worker-1") for name in DONE_STEPS]
+    assert steps[:-1] == [(name, "worker:worker-1") for name in DONE_STEPS]
     assert steps[-1][0] == STEP_IN_HAND
-    assert steps[-1][1] in ("worker-2", "worker-3")
+    assert steps[-1][1] in ("worker:worker-2", "worker:worker-3")
     assert between == ["leased", "lease_expired", "leased"]
 
 

@@ -177,7 +177,9 @@ def undone_forwards(good: Evidence) -> Evidence:
     return forged(good, change)
 
 
-def added(task: str, place: int, type: str, event: e.Recordable, actor: str = "anna") -> Callable[[Evidence], Evidence]:
+def added(
+    task: str, place: int, type: str, event: e.Recordable, actor: str = "worker:anna"
+) -> Callable[[Evidence], Evidence]:
     """The same with one more event in the history of a task, before the one at `place`; -1: at its end."""
 
     def change(good: Evidence) -> Evidence:
@@ -286,7 +288,7 @@ BREAKS: Sequence[tuple[str, str, Callable[[Evidence], Evidence], str]] = [
     (
         "late_writes_were_refused",
         "one by its name is on record",
-        added(SLEPT, -1, "heartbeat", e.Heartbeat(2), SLEEPER),
+        added(SLEPT, -1, "heartbeat", e.Heartbeat(2), f"worker:{SLEEPER}"),
         "heartbeat is on record",
     ),
     (

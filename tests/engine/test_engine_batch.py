@@ -199,7 +199,7 @@ def test_the_actor_of_a_batch_is_who_is_named_or_the_engines(open_engine: OpenEn
         batch.note("t", "seen")
         batch.note("t", "seen", actor="me", request="r")
         batch.complete(lease)
-    assert [one.actor for one in engine.history("t")[2:]] == ["the house", "me", "ann"]
+    assert [one.actor for one in engine.history("t")[2:]] == ["user:the house", "user:me", "worker:ann"]
     assert engine.history("t")[3].request == "r"
 
 

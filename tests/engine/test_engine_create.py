@@ -56,7 +56,7 @@ def test_a_new_task_is_made_of_what_was_given(engine: Engine) -> None:
         ("close", "close", None, None, "planned"),
     ]
     [created] = engine.history("mine")
-    assert (created.actor, created.cause, created.request) == ("me", "task/x@3", "r-1")
+    assert (created.actor, created.cause, created.request) == ("user:me", "task/x@3", "r-1")
 
 
 def test_the_log_records_the_whole_policy(engine: Engine) -> None:
@@ -215,7 +215,7 @@ def test_many_are_created_with_the_arguments_of_create(engine: Engine) -> None:
     ]
     first, second = engine.create_many(specs)
     assert (first.id, first.queue, first.tags) == ("a", "agents", {"x": "1"})
-    assert engine.history("a")[0].actor == "me"
+    assert engine.history("a")[0].actor == "user:me"
     [created] = engine.history(second.id)
     assert (created.request, created.cause) == ("r", "task/a@1")
     assert unchanged(engine, engine.create_many, specs) == [first, second]

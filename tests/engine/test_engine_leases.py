@@ -38,7 +38,7 @@ def test_the_owner_is_on_record_as_the_actor_of_what_a_holder_does(engine: Engin
     lease = leased(engine)
     clock.advance(1)
     lease.heartbeat().register(REMOVE).release("why")
-    assert [event.actor for event in engine.history("t")] == [None, "ann", "ann", "ann", "ann"]
+    assert [event.actor for event in engine.history("t")] == [None, *["worker:ann"] * 4]
 
 
 def test_each_verb_gives_the_lease_while_it_lives_and_else_the_task(engine: Engine) -> None:

@@ -107,7 +107,7 @@ def test_noting_in_every_state_changes_no_state(engine: Engine, state: str) -> N
     after = engine.note("t", "seen", actor="me")
     assert (after.state, after.version, after.lease) == (before.state, before.version + 1, before.lease)
     noted = engine.history("t")[-1]
-    assert (noted.type, noted.actor) == ("noted", "me")
+    assert (noted.type, noted.actor) == ("noted", "user:me")
     assert check(log_of(engine)) == []
 
 
@@ -127,7 +127,7 @@ def test_a_pending_task_that_was_never_leased_owes_nothing_when_cancelled(engine
     engine.create("build", id="t", compensations=[REMOVE])
     task = engine.cancel("t", "called off", actor="me")
     assert (task.state, task.outcome, task.reason, task.owed) == ("cancelled", "cancelled", "called off", ())
-    assert engine.history("t")[-1].actor == "me"
+    assert engine.history("t")[-1].actor == "user:me"
 
 
 def test_a_cancelled_task_that_owes_something_is_undone_and_says_so(engine: Engine) -> None:
@@ -261,4 +261,4 @@ def test_the_engines_actor_is_on_record_where_a_call_names_none(open_engine: Cal
     engine.create("build", id="t")
     engine.note("t", "seen", actor="me")
     engine.cancel("t", "called off")
-    assert [event.actor for event in engine.history("t")] == ["the house", "me", "the house"]
+    assert [event.actor for event in engine.history("t")] == ["user:the house", "user:me", "user:the house"]

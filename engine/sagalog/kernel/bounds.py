@@ -13,6 +13,8 @@ ID_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200
 # The longest name of an event, `<category>/<id>@<version>`, and some room for categories to come.
 CAUSE_CHARACTERS_MAX: Final = 240
+# A name with its class in front.
+ACTOR_CHARACTERS_MAX: Final = 220
 TEXT_CHARACTERS_MAX: Final = 8_192
 TAGS_MAX: Final = 32
 PROGRESS_BYTES_MAX: Final = 8_192

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from sagalog import forms
+from sagalog.actors import worker_actor
 from sagalog.arguments import compensation_of, taken_in
 from sagalog.batch import Batch
 from sagalog.door import check_milliseconds, check_name, type_name
@@ -502,7 +503,7 @@ class WorkContext(Context):
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:
-            self._children[id] = Step(command, self.owner, cause, blobs=blobs)
+            self._children[id] = Step(command, worker_actor(self.owner), cause, blobs=blobs)
         return id
 
     def _child(self, name: str, id: str) -> Task | None:

@@ -59,7 +59,7 @@ class AppendingContract(Contract):
         self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", request="r")
         stored = self.log()[-1]
         assert (stored.stream, stored.version, stored.at_ms) == (f"task/{text}", 1, START_MS)
-        assert (stored.actor, stored.cause, stored.request, stored.data_key) == ("me", "x/y@1", "r", None)
+        assert (stored.actor, stored.cause, stored.request, stored.data_key) == ("user:me", "x/y@1", "r", None)
         assert digest_of(stored) == stored.digest
         assert self.get(text).payload == payload
 

@@ -45,7 +45,7 @@ class SuccessorContract(Contract):
         assert isinstance(noted.event, Noted)
         assert isinstance(created.event, Created)
         assert (noted.event.successor, created.event.predecessor) == (heir.id, "a")
-        assert (created.cause, created.actor, created.request) == (noted.name, "ann", "r")
+        assert (created.cause, created.actor, created.request) == (noted.name, "user:ann", "r")
 
     def test_a_second_retry_gives_the_same_successor_as_it_is_now(self) -> None:
         self.left("a")

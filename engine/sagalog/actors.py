@@ -1,0 +1,52 @@
+"""Who is on record for an event: a class and a name, as in `user:ann`. [ACTOR-1]
+
+Rule: what the engine vouches for is written by the engine alone: `worker:` for the holder of a lease, `system:` for its
+own work. Nothing is decided by an actor; holders are compared by their owner and fence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sagalog.door import check_name, shown
+from sagalog.errors import InvalidValue
+from sagalog.kernel.bounds import ACTOR_CHARACTERS_MAX
+
+# What upkeep writes.
+MAINTENANCE: Final = "system:maintenance"
+
+_USER: Final = "user:"
+_GIVEN: Final = (_USER, "token:", "schedule:")
+_WORKER: Final = "worker:"
+_RESERVED: Final = (_WORKER, "system:")
+
+
+def worker_actor(owner: str) -> str:
+    """Return the actor of what the holder of a lease writes; `owner` is a name."""
+    return _WORKER + owner
+
+
+def check_actor(value: object, name: str) -> str:
+    """Return the actor that a caller names: `user:`, `token:` or `schedule:` and a name, or a name alone, of a user.
+
+    Raises:
+        InvalidValue: no such text, or one of a class that only the engine writes (`worker:`, `system:`).
+    """
+    if type(value) is not str or len(value) > ACTOR_CHARACTERS_MAX:
+        return _USER + check_name(value, name)
+    if value.startswith(_RESERVED):
+        raise InvalidValue(
+            f"{name}: {shown(value)} is of a class that the engine alone writes, for holders of leases and for its own "
+            "work; give user:, token: or schedule: and a name",
+            path=name,
+        )
+    for given in _GIVEN:
+        if value.startswith(given):
+            check_name(value.removeprefix(given), name)
+            return value
+    return _USER + check_name(value, name)
+
+
+def optional_actor(given: str | None, name: str) -> str | None:
+    """Return the actor that a caller names, or None; raises as `check_actor`."""
+    return None if given is None else check_actor(given, name)
