@@ -90,29 +90,55 @@ def history(session: Session, id: str, full: bool) -> None:
     )
 
 
-@click.command("stale", cls=StoreCommand, short_help="List tasks whose lease is over.")
+@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that nobody comes for.")
 @pass_session
 def stale(session: Session) -> None:
-    """List tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
+    """List what nobody works on though somebody should.
+
+    Tasks whose lease is over by the clock and was not ended yet (`recover` or the next claim ends it); then the undos
+    that are due and that no worker has leased, by queue and kind: is there a worker that knows them?
+    """
     with session.open() as engine:
         found = engine.stale()
-    session.answer_each(lambda: map(shapes.task, found), lambda: show_table(render.stale(found, now_ms())))
-    if not found:
-        session.note("empty", "no lease is over")
+        undos = engine.health().undos
+
+    def show_both() -> None:
+        if found:
+            show_table(render.stale(found, now_ms()))
+        if found and undos:
+            show_line("")
+        if undos:
+            show_table(render.unclaimed(undos, now_ms()))
+
+    session.answer_each(lambda: [*map(shapes.task, found), *map(shapes.unclaimed, undos)], show_both)
+    if not found and not undos:
+        session.note("empty", "no lease is over, and no undo waits for a worker")
 
 
-@click.command("stats", cls=StoreCommand, short_help="Count tasks and events.")
+@click.command("stats", cls=StoreCommand, short_help="Count tasks and events, and look at the file.")
 @click.option("--queue", metavar="NAME", help="Only the tasks of this queue.")
 @pass_session
 def stats(session: Session, queue: str | None) -> None:
-    """Count tasks by queue and state, and the events of the whole log."""
+    """Count tasks by queue and state, and the events of the whole log; say how the file and its disk stand.
+
+    With `--queue` only the tasks are of that queue. What has to be mended is told beside the answer.
+    """
     with session.open() as engine:
-        said = shapes.stats(engine.store_id, engine.newest_position(), engine.counts(queue))
+        health = engine.health()
+        said = shapes.stats(health, engine.newest_position(), engine.counts(queue))
 
     def show_counts() -> None:
         show_line(f"store {said['store_id']}: {said['tasks']:,} tasks, {said['events']:,} events")
         if said["queues"]:
             show_line("")
             show_table(render.counts(said["queues"]))
+        if health.file is not None:
+            show_line("")
+            show_table(render.file(health.file, now_ms()))
+        if health.undos:
+            show_line("")
+            show_table(render.unclaimed(health.undos, now_ms()))
 
     session.answer(lambda: said, show_counts)
+    for error in health.errors:
+        session.note("unhealthy", error)

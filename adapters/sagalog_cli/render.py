@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from sagalog import Fault, LeaseRecord, SagalogError, Task, TaskCompensation, TaskWait, Tended
+from sagalog import (
+    Fault,
+    FileHealth,
+    LeaseRecord,
+    SagalogError,
+    Task,
+    TaskCompensation,
+    TaskWait,
+    Tended,
+    UnclaimedUndo,
+)
 from sagalog.ids import drawn_ms
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table, printable
@@ -106,6 +116,20 @@ def stale(listed: Sequence[Task], now_ms: int) -> Table:
         if task.lease is not None and task.lease.expires_ms is not None
     ]
     return Table(head, rows)
+
+
+def unclaimed(listed: Sequence[UnclaimedUndo], now_ms: int) -> Table:
+    """One row a queue and kind of undo that nobody has leased: how many tasks owe it, and for how long."""
+    head = ("UNDO", "QUEUE", "TASKS", "DUE")
+    return Table(head, [(one.kind, one.queue, f"{one.tasks:,}", _ago(one.since_ms, now_ms)) for one in listed])
+
+
+def file(of: FileHealth, now_ms: int) -> Table:
+    """One row: the file of a store, its WAL, and its disk."""
+    head = ("DURABILITY", "WAL", "CHECKPOINT", "LINKS", "FREE", "FILE")
+    written = _ago(of.checkpointed_ms, now_ms)
+    row = (of.durability, _size(of.wal_bytes), written, str(of.links), _size(of.free_bytes), of.path)
+    return Table(head, [row])
 
 
 def tended(listed: Sequence[Tended]) -> Table:
@@ -212,6 +236,16 @@ def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
 def _ago(time_ms: int, now_ms: int) -> Cell:
     """A time for a listing: exact in a pipe, and how long ago on a terminal."""
     return Cell(instant(time_ms), short=distance(time_ms, now_ms))
+
+
+def _size(count: int) -> Cell:
+    """A number of bytes: exact in a pipe, and in the unit that fits on a terminal."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return Cell(str(count), short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
 
 
 def _lease(lease: LeaseRecord, now_ms: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sagalog import Engine, RebuildReport, Recorded, Task, Tended, VerifyReport
+from sagalog import Engine, Health, RebuildReport, Recorded, Task, Tended, UnclaimedUndo, VerifyReport
 from sagalog_cli.screen import printable
 
 if TYPE_CHECKING:
@@ -139,10 +139,17 @@ def founded(engine: Engine, url: str, made: bool) -> dict[str, Any]:
     return {"store_id": engine.store_id, "url": url, "made": made}
 
 
-def stats(store_id: str, events: int, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """What `stats` says; `queues` is queue -> state -> number of tasks."""
+def stats(health: Health, events: int, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """What `stats` says; `queues` is queue -> state -> number of tasks, the rest is of `Health`."""
     tasks = sum(sum(states.values()) for states in counts.values())
-    return {"store_id": store_id, "events": events, "tasks": tasks, "queues": counts}
+    fares = msgspec.to_builtins(health)
+    said = {"store_id": health.store_id, "events": events, "tasks": tasks, "queues": counts}
+    return {**said, "file": fares["file"], "undos": fares["undos"], "errors": fares["errors"]}
+
+
+def unclaimed(of: UnclaimedUndo) -> dict[str, Any]:
+    """One undo that nobody comes for, told from a task by its only field, `undo`: every field of `UnclaimedUndo`."""
+    return {"undo": msgspec.to_builtins(of)}
 
 
 def failure(code: str, message: str, fields: Mapping[str, object]) -> dict[str, Any]:

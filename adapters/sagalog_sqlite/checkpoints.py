@@ -1,8 +1,9 @@
 """When the WAL is moved into the file.
 
 Its one rule: only while the ticket is held and outside a transaction, so that no writer runs beside it; and never so
-that a commit, durable already, would fail by it. The WAL is overwritten rather than cut: a sync of a file that does not
-grow takes half the time. It must not know what is stored.
+that a commit, durable already, would fail by it. The WAL is overwritten rather than cut, since a sync of a file that
+does not grow takes half the time; but one that a burst or a long reader has let grow is cut to `KEPT_BYTES` when it is
+next begun anew. It must not know what is stored.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ import apsw
 
 from sagalog.errors import SagalogError
 from sagalog.failpoints import reach
+from sagalog.ports import Clock
 from sagalog_sqlite.failures import told
 
 PAGES: Final = 1_000
 RESTART_BYTES: Final = 64 * 1024 * 1024
+# What a WAL may keep of the disk: some times what lies between two checkpoints.
+KEPT_BYTES: Final = 8 * 1024 * 1024
+# A reader that was in the way may be gone long before so many pages are written again.
+RETRY_MS: Final = 1_000
 
 
 class Checkpoints:
@@ -25,11 +31,13 @@ class Checkpoints:
     `error` is what the last checkpoint met, None if it went well; `wal_pages` how long the WAL was at the last commit.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Clock) -> None:
         self.error: SagalogError | None = None
         self.wal_pages = 0
         self._path = path
+        self._clock = clock
         self._due = PAGES
+        self._tried_ms = 0
         self._restart_pages = RESTART_BYTES // 4096
 
     def watch(self, connection: apsw.Connection) -> None:
@@ -39,7 +47,9 @@ class Checkpoints:
 
     def after_commit(self, connection: apsw.Connection, busy_timeout_ms: int) -> None:
         """Checkpoint if it is time; what fails is kept in `error`."""
-        if self.wal_pages < self._due:
+        if self.wal_pages < PAGES:
+            return
+        if self.wal_pages < self._due and self._clock.monotonic_ms() - self._tried_ms < RETRY_MS:
             return
         if self.wal_pages < self._restart_pages:
             self._run(connection, apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -47,7 +57,7 @@ class Checkpoints:
         # Waits for readers to leave the WAL, if it may wait; we only look whether they have.
         connection.set_busy_timeout(0)
         try:
-            self._run(connection, apsw.SQLITE_CHECKPOINT_RESTART)
+            self._run(connection, apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
             connection.set_busy_timeout(busy_timeout_ms)
 
@@ -65,6 +75,7 @@ class Checkpoints:
     def _run(self, connection: apsw.Connection, mode: int) -> bool:
         """Checkpoint; whether all was moved."""
         done = False
+        self._tried_ms = self._clock.monotonic_ms()
         reach("checkpoint.before")
         try:
             pages, moved = connection.wal_checkpoint(mode=mode)

@@ -11,6 +11,7 @@ from typing import Final
 import apsw
 
 from sagalog.errors import Corrupt, Unavailable
+from sagalog_sqlite.checkpoints import KEPT_BYTES
 from sagalog_sqlite.failures import told
 from sagalog_sqlite.file_locks import opening
 
@@ -106,6 +107,7 @@ def _settings(durability: str, busy_timeout_ms: int, writing: bool) -> dict[str,
         "busy_timeout": busy_timeout_ms,
         "journal_mode": "wal",
         **syncing(durability),
+        "journal_size_limit": KEPT_BYTES,
         "wal_autocheckpoint": 0,  # we checkpoint ourselves, under the ticket, and look at the result
         "foreign_keys": 1,
         "recursive_triggers": 1,  # else REPLACE deletes without asking the triggers

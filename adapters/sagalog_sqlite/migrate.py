@@ -39,14 +39,17 @@ def known() -> tuple[Migration, ...]:
 
 
 @cache
-def names() -> frozenset[str]:
-    """What a file of this version's schema holds: every table, index and trigger, by name."""
+def schema() -> dict[str, str | None]:
+    """What a file of this version's schema holds: the statement of every table, index and trigger, by name.
+
+    An index that SQLite makes for a key has none.
+    """
     connection = apsw.Connection(":memory:")
     try:
         for migration in known():
             for statement in _statements(migration):
                 connection.execute(statement)
-        return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
+        return dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
     finally:
         connection.close()
 

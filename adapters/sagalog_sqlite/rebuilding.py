@@ -12,7 +12,8 @@ from sagalog.ports import Tag
 from sagalog.projection import gate_afresh, refold, refold_store
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
-from sagalog_sqlite.view import UPDATE_STORE, Transaction
+from sagalog_sqlite.texts import bytes_of, key_of
+from sagalog_sqlite.view import Transaction
 
 # Streams, or tags, a transaction: short enough for other writers not to feel it.
 SLICE: Final = 100
@@ -30,20 +31,21 @@ _FORGET_AWAITED: Final = (
     "(SELECT 1 FROM tasks t WHERE t.stream = awaited.stream AND t.gate IN ('waiting', 'waking'))"
 )
 _TAGS: Final = (
-    "SELECT g.name, g.value, g.stream, s.id FROM tags g LEFT JOIN streams s ON s.number = g.stream "
-    "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
+    "SELECT CAST(g.name AS BLOB), CAST(g.value AS BLOB), g.stream, s.id FROM tags g "
+    "LEFT JOIN streams s ON s.number = g.stream "
+    "WHERE (g.name, g.value, g.stream) > (CAST(? AS TEXT), CAST(? AS TEXT), ?) "
+    "ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
-_FORGET_TAG: Final = "DELETE FROM tags WHERE name = ? AND value = ? AND stream = ?"
+_FORGET_TAG: Final = "DELETE FROM tags WHERE name = CAST(? AS TEXT) AND value = CAST(? AS TEXT) AND stream = ?"
 
 
 def begin(transaction: Transaction) -> int:
     """Remove what lies beyond all streams; the newest one's number: what comes after it is folded as it comes."""
-    transaction.wrote = True
-    transaction.forget()
-    transaction.execute(_FORGET_AWAITED)
+    execute = _begun(transaction)
+    execute(_FORGET_AWAITED)
     newest = 0
-    for (newest,) in transaction.execute(_NEWEST):
-        transaction.execute(_FORGET, (newest,))
+    for (newest,) in execute(_NEWEST):
+        execute(_FORGET, (newest,))
     return newest
 
 
@@ -53,9 +55,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
     Returns:
         How many tasks there were, and the last stream's number.
     """
-    execute = transaction.execute
-    transaction.wrote = True
-    transaction.forget()
+    execute = _begun(transaction)
     tasks, last = 0, newest
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
@@ -73,15 +73,21 @@ def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
 
     A task's own tags are all there before: `rebuild_streams` puts them in.
     """
-    execute = transaction.execute
+    execute = _begun(transaction)
+    last = None
+    for name, value, number, id in list(execute(_TAGS, (bytes_of(after[0]), bytes_of(after[1]), after[2], SLICE))):
+        last = (key_of(name), key_of(value), number)
+        if not _carries(execute, id, last[0], last[1]):
+            execute(_FORGET_TAG, (name, value, number))
+    return None if last == after else last
+
+
+def _begun(transaction: Transaction) -> Execute:
+    """What reads and writes a slice: every row is looked at, damaged ones among them."""
     transaction.wrote = True
     transaction.forget()
-    last = None
-    for name, value, number, id in list(execute(_TAGS, (*after, SLICE))):
-        last = (name, value, number)
-        if not _carries(execute, id, name, value):
-            execute(_FORGET_TAG, last)
-    return last
+    transaction.read_any_text()
+    return transaction.execute
 
 
 def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
@@ -97,9 +103,12 @@ def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
 
 
 def _rebuild_store(execute: Execute, number: int) -> None:
-    store = refold_store(rows.history(execute, number))
+    try:
+        store = refold_store(rows.history(execute, number))
+    except rows.UNFOLDABLE:
+        return  # What is saved of it stands; an audit names the event.
     if store is not None:
-        execute(UPDATE_STORE, (store.id, store.version, store.epoch))
+        rows.update_store(execute, store)
 
 
 def _carries(execute: Execute, id: str | None, name: str, value: str) -> bool:

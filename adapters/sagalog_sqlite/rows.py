@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.projection import columns, decode_fold, encode_fold, refold
+from sagalog.projection import columns, decode_fold, encode_fold, refold, refold_store
 
 # The format of the log that this version writes; another one may be read by nobody and written by nobody here.
 FORMAT: Final = 0
@@ -44,7 +45,8 @@ STANDING: Final = (
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.state, t.owed, t.run_at_ms, t.gate, t.expires_ms, t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.state, t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.gate, "
+    "t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -52,21 +54,23 @@ TASK_BY_NUMBER: Final = _TASKS + "WHERE s.category = 'task' AND s.number = ?"
 
 # The order in which a row's columns are compared: what hardly ever changes, what moves, what a renewal changes.
 _FIXED: Final = ("queue", "kind", "priority", "affinity")
-_MOVING: Final = ("state", "owed", "run_at_ms")
+_MOVING: Final = ("state", "owed", "run_at_ms", "undo_ms", "overdue_ms")
 _LEASE: Final = ("expires_ms", "renewed_ms")
+# Where the gate stands between what moves and what a renewal changes.
+_GATE: Final = len(_FIXED) + len(_MOVING)
 _fixed: Final = itemgetter(*_FIXED)
 _moving: Final = itemgetter(*_MOVING)
 _lease: Final = itemgetter(*_LEASE)
 
 _INSERT: Final = (
-    "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, state, owed, run_at_ms, gate, "
-    "expires_ms, renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, state, owed, run_at_ms, undo_ms, "
+    "overdue_ms, gate, expires_ms, renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # Only indexes over columns that are set are written, and a commit costs by the pages it writes.
 MOVE_TASK: Final = (
-    "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, gate = ?, "
-    "expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+    "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
+    "overdue_ms = ?, gate = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -76,7 +80,8 @@ DELETE_TASK: Final = "DELETE FROM tasks WHERE stream = ?"
 # It keeps the columns that it had, the last that is known; but it must not be found due again and again.
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
-    "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, expires_ms = NULL, renewed_ms = NULL"
+    "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, expires_ms = NULL, "
+    "renewed_ms = NULL"
 )
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
 DELETE_AWAITED: Final = "DELETE FROM awaited WHERE task = ? AND stream = ?"
@@ -93,7 +98,9 @@ INSERT_BLOB: Final = (
 BLOB: Final = "SELECT data FROM blobs WHERE digest = ?"
 INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
 
-STORE: Final = "SELECT format, id, version, epoch FROM store"
+STORE: Final = "SELECT format, id, version, epoch, checksum FROM store"
+UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, checksum = ?"
+_STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDER BY number LIMIT 1"
 
 
 class Loaded:
@@ -109,12 +116,12 @@ class Loaded:
     @property
     def gate(self) -> str | None:
         """The gate as it is saved."""
-        return None if self.row is None else self.row[7]
+        return None if self.row is None else self.row[_GATE]
 
     def stands_at(self, gate: str) -> None:
         """Take note that its row was given another gate."""
         assert self.row is not None
-        self.row = (*self.row[:7], gate, *self.row[8:])
+        self.row = (*self.row[:_GATE], gate, *self.row[_GATE + 1 :])
 
 
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
@@ -130,19 +137,23 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
         SchemaMismatch: its fold was saved by a newer version.
     """
     number, id, newest, format, version, text = row[:6]
-    saved = None if format is None and row[13] is None else row[6:]
-    if format is not None and format > FOLD_FORMAT:
+    gate = row[6 + _GATE]
+    saved = None if format is None and gate is None else row[6:]
+    if type(format) is int and format > FOLD_FORMAT:
         raise SchemaMismatch(
             f"task {id!r} was saved in format {format} and this version knows up to {FOLD_FORMAT}: upgrade sagalog",
             task=id,
             found=format,
             supported=FOLD_FORMAT,
         )
-    if format == FOLD_FORMAT and version == newest and text is not None and row[13] != UNREADABLE:
+    if format == FOLD_FORMAT and version == newest and text is not None and gate != UNREADABLE:
         try:
-            return Loaded(number, decode_fold(text), saved)
+            task = decode_fold(text)
         except msgspec.DecodeError:
             pass
+        else:
+            if task.id == id and task.version == version:
+                return Loaded(number, task, saved)
     return Loaded(number, refold(id, history(execute, number)), saved)
 
 
@@ -163,10 +174,10 @@ def save(
     head = (FOLD_FORMAT, task.version, encode_fold(task))
     if before is None or before[:4] != row[:4]:
         execute(REPLACE_TASK, (number, *head, *row))
-    elif before[4:8] != row[4:8]:
+    elif before[4 : _GATE + 1] != row[4 : _GATE + 1]:
         execute(MOVE_TASK, (*head, *row[4:], number))
-    elif before[8:] != row[8:]:
-        execute(RENEW_TASK, (*head, *row[8:], number))
+    elif before[_GATE + 1 :] != row[_GATE + 1 :]:
+        execute(RENEW_TASK, (*head, *row[_GATE + 1 :], number))
     else:
         execute(REFOLD_TASK, (*head, number))
     return row
@@ -196,23 +207,59 @@ def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
 
 
 def store_row(execute: Execute) -> tuple[Any, ...]:
-    """The one row that says which format may write.
+    """The one row that says which format may write: format, id, version, epoch. Where it was changed the log wins.
 
     Raises:
-        SchemaMismatch: not this version's.
-        Corrupt: there is no such row.
+        SchemaMismatch: not this version's format.
+        Corrupt: there is no such row, or it was changed and the log does not say either.
     """
-    for row in execute(STORE):
-        if row[0] != FORMAT:
-            raise SchemaMismatch(
-                f"the store's log has format {row[0]} and this version of sagalog writes format {FORMAT}: "
-                "use the version that made it, or export and import it",
-                found=row[0],
-                supported=FORMAT,
-            )
-        found: tuple[Any, ...] = row
-        return found
-    raise Corrupt("the store's own row is gone: somebody has changed the file; restore a backup")
+    found = _saved_store(execute) or _folded_store(execute)
+    if found[0] != FORMAT:
+        raise SchemaMismatch(
+            f"the store's log has format {found[0]} and this version of sagalog writes format {FORMAT}: "
+            "use the version that made it, or export and import it",
+            found=found[0],
+            supported=FORMAT,
+        )
+    return found
+
+
+def is_store_row_sound(execute: Execute) -> bool:
+    """Whether the row is as it was saved; it is not needed for reading, see `store_row`."""
+    return _saved_store(execute) is not None
+
+
+def update_store(execute: Execute, store: StoreFold) -> None:
+    """Save the store's own fold."""
+    saved = (store.id, store.version, store.epoch)
+    execute(UPDATE_STORE, (*saved, _checksum(FORMAT, *saved)))
+
+
+def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
+    """The row, if it is what was saved. One that was never saved has no id, and its store no stream."""
+    try:
+        found = list(execute(STORE))
+    except UnicodeDecodeError:
+        return None
+    if not found:
+        raise Corrupt("the store's own row is gone: somebody has changed the file; restore a backup")
+    row, checksum = tuple(found[0][:-1]), found[0][-1]
+    if row[1:] == (None, 0, 0) and checksum is None:
+        return row if not list(execute(_STORE_STREAM)) else None
+    # A row of a format that is not known here may be summed otherwise; whoever asks for the format refuses it.
+    return row if checksum == _checksum(*row) or row[0] != FORMAT else None
+
+
+def _folded_store(execute: Execute) -> tuple[Any, ...]:
+    for (number,) in execute(_STORE_STREAM):
+        store = refold_store(history(execute, number))
+        if store is not None:
+            return store.format, store.id, store.version, store.epoch
+    raise Corrupt("the store's own row was changed, and its stream is gone: stop, keep the file, and restore a backup")
+
+
+def _checksum(*values: Any) -> int:
+    return crc32(repr(values).encode())
 
 
 def absent_event(id: str, version: int) -> LogDamaged:

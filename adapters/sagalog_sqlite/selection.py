@@ -7,12 +7,13 @@ ready. It must not know folds or transactions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from sagalog.ports import Claim
+from sagalog.errors import Corrupt
+from sagalog.ports import UNCLAIMED_MAX, Claim, UnclaimedUndo
 from sagalog_sqlite.rows import Execute
 
 
@@ -91,10 +92,23 @@ WAITED: Final = (
 )
 BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
+# Undos that nobody has leased: of which queues and kinds, since when, and which have waited for too long.
+_UNCLAIMED: Final = "undo_ms IS NOT NULL"
+QUEUES_UNCLAIMED: Final = _distinct("queue", _UNCLAIMED)
+OWED_UNCLAIMED: Final = _distinct("owed", f"{_UNCLAIMED} AND queue = ?1")
+UNCLAIMED_SINCE: Final = (
+    f"SELECT undo_ms FROM tasks WHERE {_UNCLAIMED} AND queue = ?1 AND owed = ?2 AND undo_ms <= ?3 "  # noqa: S608
+    "ORDER BY undo_ms LIMIT ?4"
+)
+UNCLAIMED: Final = f"SELECT stream FROM tasks WHERE {_UNCLAIMED} AND queue = ?1 AND owed = ?2"  # noqa: S608
+QUEUES_OVERDUE: Final = _distinct("queue", "overdue_ms IS NOT NULL")
+OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queue = ?1 AND overdue_ms <= ?2"
+
 # What a claim and its upkeep ask; a test has the planner explain each.
 STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, OVER, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
+    QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
 )  # fmt: skip
 
 Ordered = tuple[int, int]
@@ -140,7 +154,7 @@ def claimable_ms(execute: Execute, claim: Claim) -> int | None:
     if candidates(execute, claim, 1):
         return 0
     times = [time for queue in claim.queues for row in execute(FIRST_DUE, (queue,)) for time in row]
-    return min((time for time in times if time is not None), default=None)
+    return min((time for time in times if type(time) is int), default=None)
 
 
 def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
@@ -170,6 +184,45 @@ def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) 
 def behind(execute: Execute, queues: Iterable[str], now_ms: int) -> list[int]:
     """Numbers of the streams whose lease was last renewed at a time that lies ahead."""
     return sorted(number for queue in queues for (number,) in execute(BEHIND, (queue, now_ms)))
+
+
+def overdue(execute: Execute, queues: Sequence[str] | None, now_ms: int) -> list[int]:
+    """Numbers of the streams whose undo has waited for too long."""
+    there = [queue for (queue,) in execute(QUEUES_OVERDUE)] if queues is None else queues
+    return [number for queue in there for (number,) in execute(OVERDUE, (queue, now_ms))]
+
+
+def hopeless(
+    execute: Execute, queues: Sequence[str] | None, unknown: frozenset[str], known: frozenset[str] | None
+) -> list[int]:
+    """Numbers of the streams that wait for an undo of a kind that is unknown, or not known."""
+    if not unknown and known is None:
+        return []
+    sets = [
+        (queue, owed)
+        for queue, owed in _unclaimed(execute, queues)
+        if not unknown.isdisjoint(_decoded(owed)) or not (known is None or known.issuperset(_decoded(owed)))
+    ]
+    return [number for one in sets for (number,) in execute(UNCLAIMED, one)]
+
+
+def unclaimed(execute: Execute, now_ms: int) -> list[UnclaimedUndo]:
+    """What is owed and due, by queue and kind."""
+    found: dict[tuple[str, str], UnclaimedUndo] = {}
+    for queue, owed in _unclaimed(execute, None):
+        since = [since_ms for (since_ms,) in execute(UNCLAIMED_SINCE, (queue, owed, now_ms, UNCLAIMED_MAX))]
+        if not since:
+            continue
+        for kind in map(str, _decoded(owed)):
+            before = found.get((queue, kind), UnclaimedUndo(queue, kind, 0, since[0]))
+            first_ms = min(before.since_ms, since[0])
+            found[queue, kind] = UnclaimedUndo(queue, kind, before.tasks + len(since), first_ms)
+    return sorted(found.values(), key=lambda one: (one.queue, one.kind))
+
+
+def _unclaimed(execute: Execute, queues: Sequence[str] | None) -> list[tuple[str, str]]:
+    there = [queue for (queue,) in execute(QUEUES_UNCLAIMED)] if queues is None else queues
+    return [(str(queue), owed) for queue in there for (owed,) in execute(OWED_UNCLAIMED, (queue,))]
 
 
 def queues_leased(execute: Execute) -> list[str]:
@@ -207,7 +260,7 @@ def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate) -> Iterato
     for queue in dict.fromkeys(claim.queues):
         for (owed,) in list(execute(gate.values, (queue,))):
             # [UNDO-1] Whoever undoes must know every kind that is owed.
-            if claim.kinds is None or claim.kinds.issuperset(msgspec.json.decode(owed)):
+            if claim.kinds is None or claim.kinds.issuperset(_decoded(owed)):
                 yield from execute(gate.first, (queue, owed, limit))
 
 
@@ -216,5 +269,17 @@ def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, l
     return [number for _, number in _first(found, limit)]
 
 
+def _decoded(owed: object) -> list[object]:
+    """The kinds of a set as it is saved; what is no such set is a kind that nobody knows."""
+    try:
+        kinds = msgspec.json.decode(owed) if isinstance(owed, str) else None
+    except msgspec.DecodeError:
+        kinds = None
+    return kinds if isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds) else [None]
+
+
 def _first(found: Iterator[Ordered], limit: int) -> list[Ordered]:
-    return sorted(found)[: None if limit < 0 else limit]
+    ordered = list(found)
+    if any(type(place) is not int for place, _ in ordered):
+        raise Corrupt("an index of tasks holds no number where it should: stop, keep the file, and restore a backup")
+    return sorted(ordered)[: None if limit < 0 else limit]

@@ -16,9 +16,9 @@ from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
-from sagalog.ports import Claim, Listed, Query, StreamHead, Tag
+from sagalog.ports import Claim, Listed, Query, StreamHead, Tag, UnclaimedUndo
 from sagalog.projection import decode_fold
-from sagalog_sqlite import migrate, rows, selection, subscriptions
+from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
 from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
@@ -28,7 +28,8 @@ _PAGE: Final = 500
 
 _STATES: Final = tuple(str(state) for state in State)
 _COLUMNS: Final = (
-    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "expires_ms", "renewed_ms", "gate",
+    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "undo_ms", "overdue_ms",
+    "expires_ms", "renewed_ms", "gate",
 )  # fmt: skip
 
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
@@ -39,13 +40,14 @@ SAVED: Final = (
 # There is no index of tags by their stream: each is looked for by itself, and a pass over all finds those too many.
 TAGGED: Final = "SELECT 1 FROM tags WHERE name = ? AND value = ? AND stream = ?"
 TAGS: Final = (
-    "SELECT g.name, g.value, g.stream, s.category || '/' || s.id, t.format, t.fold FROM tags g "
-    "LEFT JOIN streams s ON s.number = g.stream LEFT JOIN tasks t ON t.stream = g.stream "
-    "WHERE (g.name, g.value, g.stream) > (?, ?, ?) ORDER BY g.name, g.value, g.stream LIMIT ?"
+    "SELECT CAST(g.name AS BLOB), CAST(g.value AS BLOB), g.stream, s.category || '/' || s.id, t.format, t.fold "
+    "FROM tags g LEFT JOIN streams s ON s.number = g.stream LEFT JOIN tasks t ON t.stream = g.stream "
+    "WHERE (g.name, g.value, g.stream) > (CAST(? AS TEXT), CAST(? AS TEXT), ?) "
+    "ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
 AWAITED: Final = "SELECT task FROM awaited WHERE stream = ? ORDER BY task"
 LOST_EVENTS: Final = "SELECT position FROM events WHERE stream NOT IN (SELECT number FROM streams)"
-SCHEMA: Final = "SELECT name FROM sqlite_schema"
+SCHEMA: Final = "SELECT name, sql FROM sqlite_schema"
 STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 STRAY_WAITS: Final = (
     "SELECT task, stream FROM awaited WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
@@ -60,10 +62,7 @@ UNREADABLE: Final = (
 )
 COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
 COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
-UNDOING: Final = (
-    "SELECT s.id, t.queue FROM tasks t JOIN streams s ON s.number = t.stream "
-    "WHERE t.state = 'compensating' AND t.renewed_ms IS NULL ORDER BY t.stream"
-)
+OF_NUMBER: Final = "SELECT id FROM streams WHERE number = ?"
 
 _QUEUES_OF_STATE: Final = (
     "WITH RECURSIVE found(value) AS (SELECT min(queue) FROM tasks WHERE state = ?1 UNION ALL "
@@ -158,7 +157,7 @@ class SqliteSnapshot:
         counted: dict[str, dict[str, int]] = {}
         for name, state, number in found:
             if number:
-                counted.setdefault(name, {})[state] = number
+                counted.setdefault(str(name), {})[str(state)] = number
         return counted
 
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
@@ -184,9 +183,21 @@ class SqliteSnapshot:
         """When such a claim may find something: 0 is now, None not before somebody commits."""
         return selection.claimable_ms(self._rows, claim)
 
-    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
-        """Ids of the compensating tasks that nobody holds, in order of creation."""
-        return [id for id, queue in self._rows(UNDOING) if queues is None or queue in queues]
+    def undoing(
+        self,
+        now_ms: int,
+        queues: tuple[str, ...] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = None,
+    ) -> list[str]:
+        """Ids of the compensating tasks that nobody holds and for which there is no hope, in order of creation."""
+        found = selection.overdue(self._rows, queues, now_ms)
+        found += selection.hopeless(self._rows, queues, unknown, known)
+        return [id for number in sorted(set(found)) for (id,) in self._rows(OF_NUMBER, (number,))]
+
+    def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
+        """Undos that are due and that nobody has leased, by queue, then kind."""
+        return selection.unclaimed(self._rows, now_ms)
 
     def store(self) -> StoreFold | None:
         """The store's own stream, folded."""
@@ -224,7 +235,9 @@ class SqliteSnapshot:
         """Tags among the next `limit` that their task does not carry, and the last that was looked at."""
         found: list[tuple[str | None, str]] = []
         last = None
-        for name, value, number, stream, format, text in self._rows(TAGS, (*after, limit)):
+        key = (texts.bytes_of(after[0]), texts.bytes_of(after[1]), after[2])
+        for raw_name, raw_value, number, stream, format, text in self._rows(TAGS, (*key, limit)):
+            name, value = texts.key_of(raw_name), texts.key_of(raw_value)
             last = (name, value, number)
             if stream is None or not stream.startswith("task/"):
                 found.append((None, f"the tag {name!r} of {number} has no stream"))
@@ -232,19 +245,25 @@ class SqliteSnapshot:
             fold = _fold_or_none(format, text)
             if fold is not None and (fold.tags or {}).get(name) != value:
                 found.append((stream, f"it is found by the tag {name!r}, which it does not carry so"))
-        return found, last
+        return found, None if last == after else last
 
     def check(self) -> list[str]:
-        """What SQLite's integrity check finds wrong, events of no stream, and what is gone from the schema."""
+        """What SQLite's integrity check finds wrong, and what no stream tells: lost events, changed rows and schema."""
         try:
             found = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
             found += [f"the event at position {position} is of no stream" for (position,) in self._rows(LOST_EVENTS)]
-            present = {name for (name,) in self._rows(SCHEMA)}
+            found += subscriptions.changed(self._rows)
+            if not rows.is_store_row_sound(self._rows):
+                found.append("the store's own row was changed; the log says what it was: rebuild it")
+            present: dict[str, str | None] = dict(self._rows(SCHEMA))
         except Corrupt as error:
             return [error.message]
-        return found + [
-            f"{name} is gone from the schema: the file was changed" for name in sorted(migrate.names() - present)
+        made = migrate.schema()
+        gone = [
+            f"{name} is gone from the schema: the file was changed" for name in sorted(made.keys() - present.keys())
         ]
+        other = [name for name in sorted(made.keys() & present.keys()) if made[name] != present[name]]
+        return found + gone + [f"{name} is not as this version made it: the schema was changed" for name in other]
 
     def checkpoint(self, name: str) -> int | None:
         """The position up to which the subscription of this name has read; None if there is none."""
@@ -252,7 +271,7 @@ class SqliteSnapshot:
 
     def checkpoints(self) -> dict[str, int]:
         """Every subscription's checkpoint, by name."""
-        return dict(self._rows(subscriptions.ALL))
+        return subscriptions.all_sound(self._rows)
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Rows:
         self._require_open()
@@ -262,7 +281,10 @@ class SqliteSnapshot:
                 path=self._path,
             )
         try:
-            return self._connection.execute(statement, values).fetchall()
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except UnicodeDecodeError:
+                return list(texts.forgiving(self._connection)(statement, values))
         except apsw.Error as error:
             raise told(error, self._path) from error
 

@@ -17,7 +17,7 @@ import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.failpoints import reach
-from sagalog.ports import FIRST_TAG, Clock, Tag, Unit
+from sagalog.ports import FIRST_TAG, Clock, FileHealth, Tag, Unit
 from sagalog_sqlite import forking, rebuilding, subscriptions
 from sagalog_sqlite.barrier import BARRIER, Place
 from sagalog_sqlite.changes import Changes
@@ -25,6 +25,7 @@ from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
+from sagalog_sqlite.file_health import file_health
 from sagalog_sqlite.file_locks import Identity
 from sagalog_sqlite.grouping import Call, Group, Line
 from sagalog_sqlite.kept import Kept
@@ -50,7 +51,7 @@ class SqliteStore:
     def __init__(self, path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
         self.path = path
         self.durability = durability
-        self.checkpoints = Checkpoints(path)
+        self.checkpoints = Checkpoints(path, clock)
         self._clock = clock
         self._turn_timeout_ms = turn_timeout_ms
         self._refusal: str | None = None
@@ -292,10 +293,10 @@ class SqliteStore:
         self._changes.wait(since, timeout_ms)
         self._require_open()
 
-    @property
-    def checkpoint_error(self) -> SagalogError | None:
-        """What the last checkpoint met, for whoever looks after the store's health; None if it went well."""
-        return self.checkpoints.error
+    def file_health(self) -> FileHealth:
+        """How the file and its disk stand. Raises as the port says."""
+        self._require_open()
+        return file_health(self.path, self.durability, self.checkpoints)
 
     # --- its own life ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ turns, files or how a transaction begins and ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -16,19 +16,19 @@ from sagalog.codec import Envelope
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.failpoints import reach
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.ports import Append, Claim, Due, Unit
+from sagalog.ports import Append, Claim, Decided, Due, Unit
 from sagalog.projection import gate as gate_of
 from sagalog.projection import gate_next
 from sagalog_sqlite import rows, selection
 from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import FORMAT, Loaded
+from sagalog_sqlite.texts import forgiving
 
 INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
 INSERT_EVENT: Final = (
     "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, request, data_key, body, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?"
 
 
 class Transaction:
@@ -38,7 +38,7 @@ class Transaction:
         self.now_ms = now_ms
         self.wrote = False
         self._connection = connection
-        self.execute = connection.execute
+        self.execute: Callable[..., Any] = connection.execute
         self.store = rows.store_fold(rows.store_row(self.execute))
         # What was loaded or written, by task id; None: there is no such stream.
         self._loaded: dict[str, Loaded | None] = {}
@@ -53,11 +53,19 @@ class Transaction:
         """Rows are written that it does not load: nothing that is kept may be believed any more."""
         self._kept.forget()
 
+    def read_any_text(self) -> None:
+        """From here on a text that is no UTF-8 stops nobody; see `texts`."""
+        self.execute = forgiving(self._connection)
+
     def answer(self, unit: Unit) -> Any:
         """Run one unit: its answer, or the SagalogError by which it was refused."""
         try:
-            decided = unit.decide(UnitView(self, unit))
-            numbers = self._standing(decided.appends)
+            try:
+                decided, numbers = self._decide(unit)
+            except UnicodeDecodeError:
+                # [LOG-5] A damaged text lies on its way. Nothing of the unit is written yet.
+                self.read_any_text()
+                decided, numbers = self._decide(unit)
         except SagalogError as refusal:
             return refusal
         for blob in decided.blobs:
@@ -72,6 +80,10 @@ class Transaction:
         for id in decided.unreadable:
             self._put_aside(id)
         return decided.answer
+
+    def _decide(self, unit: Unit) -> tuple[Decided, dict[str, int]]:
+        decided = unit.decide(UnitView(self, unit))
+        return decided, self._standing(decided.appends)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -269,7 +281,7 @@ class Transaction:
         reach("commit.after_events")
         fold = append.fold
         if isinstance(fold, StoreFold):
-            execute(UPDATE_STORE, (fold.id, fold.version, fold.epoch))
+            rows.update_store(execute, fold)
             self.store = fold
         else:
             self._save_appended(append, number, fold)

@@ -35,10 +35,12 @@ from sagalog.errors import (
     WaitOver,
     WrongState,
 )
+from sagalog.health import Health
 from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
+from sagalog.ports import FileHealth, UnclaimedUndo
 from sagalog.reading import Artifact, WaitOutcome
 from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
@@ -64,6 +66,8 @@ __all__ = [
     "Failed",
     "Failure",
     "Fault",
+    "FileHealth",
+    "Health",
     "Input",
     "Interrupted",
     "InvalidValue",
@@ -96,6 +100,7 @@ __all__ = [
     "TerminalTask",
     "Transient",
     "Unavailable",
+    "UnclaimedUndo",
     "Unknown",
     "UnknownEvent",
     "VerifyReport",

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from sagalog.codec import Envelope, decode, digest_of
+from sagalog.codec import Envelope, decode, is_intact
 from sagalog.errors import SagalogError
 from sagalog.kernel.events import ArtifactPut, ChildAdopted, CompensationRegistered, Created, Recordable, StepCompleted
 from sagalog.kernel.evolve import evolve
@@ -207,7 +207,7 @@ def _verify_envelope(place: int, envelope: Envelope) -> list[Fault]:
     if envelope.version != place:
         text = f"version {place} was expected and {envelope.version} found"
         faults.append(Fault("gap", envelope.stream, envelope.version, text))
-    if digest_of(envelope) != envelope.digest:
+    if not is_intact(envelope):
         text = f"position {envelope.position} was changed: its digest does not fit its content"
         faults.append(Fault("digest", envelope.stream, envelope.version, text))
     return faults

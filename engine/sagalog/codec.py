@@ -6,7 +6,7 @@ that are digested are the bytes that are stored. Knows no store and no state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -149,6 +149,8 @@ def decode(
     Raises:
         UnknownEvent: unknown type or field, a newer schema than this version knows, or encrypted fields. [LOG-5]
         LogDamaged: the body is no JSON at all.
+
+    It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
     """
     known = schemas.get(envelope.type)
     if known is None:
@@ -170,9 +172,67 @@ def decode(
         ) from error
 
 
+def is_intact(envelope: Envelope) -> bool:
+    """Whether the envelope is what its digest says. [LOG-4]
+
+    Never raises: a store may hand out whatever stands in a damaged file, fields of another type among it.
+    """
+    try:
+        return digest_of(envelope) == envelope.digest
+    except (TypeError, AttributeError, UnicodeError):
+        return False
+
+
+def read(envelope: Envelope) -> Recordable:
+    """As `decode`, for an envelope that comes out of a store: its digest is compared first. [LOG-4]
+
+    Raises:
+        LogDamaged: it was changed since it was written. UnknownEvent: as `decode`.
+    """
+    if not is_intact(envelope):
+        raise LogDamaged(
+            f"{envelope.stream}@{envelope.version} was changed since it was written: its digest does not fit its "
+            "content; stop, keep the file, and compare it with a backup",
+            stream=envelope.stream,
+            version=envelope.version,
+            type=envelope.type,
+        )
+    return decode(envelope)
+
+
 def recorded(envelope: Envelope) -> Recorded:
-    """The envelope together with its typed event; raises as `decode`."""
-    return Recorded(**msgspec.structs.asdict(envelope), event=decode(envelope))
+    """The envelope together with its typed event; raises as `read`."""
+    return Recorded(**msgspec.structs.asdict(envelope), event=read(envelope))
+
+
+def recorded_log(envelopes: Iterable[Envelope], after: int) -> Iterator[Recorded]:
+    """Events of the log behind position `after`, as `recorded`, until one is missing. [LOG-1]
+
+    Raises:
+        LogDamaged: another event stands where one is expected. UnknownEvent, LogDamaged: as `read`.
+    """
+    for position, envelope in enumerate(envelopes, start=after + 1):
+        if envelope.position != position:
+            raise _missing(envelope, f"position {position} was expected and {envelope.position} found")
+        yield recorded(envelope)
+
+
+def recorded_stream(envelopes: Iterable[Envelope]) -> Iterator[Recorded]:
+    """All events of one stream, as `recorded`; raises as `recorded_log`."""
+    for version, envelope in enumerate(envelopes, start=1):
+        if envelope.version != version:
+            raise _missing(envelope, f"version {version} was expected and {envelope.version} found")
+        yield recorded(envelope)
+
+
+def _missing(envelope: Envelope, why: str) -> LogDamaged:
+    return LogDamaged(
+        f"an event before {envelope.stream}@{envelope.version} is gone: {why}; stop, keep the file, and compare it "
+        "with a backup",
+        stream=envelope.stream,
+        version=envelope.version,
+        type=envelope.type,
+    )
 
 
 def _upcast(envelope: Envelope, known: int, upcasters: Mapping[tuple[str, int], Upcaster]) -> Recordable:

@@ -17,6 +17,7 @@ from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import check_cause, shown
 from sagalog.errors import InvalidValue, SagalogError, Unknown
 from sagalog.forms import Asked
+from sagalog.health import Health, health
 from sagalog.ids import Ulids
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
@@ -267,6 +268,13 @@ class Engine(Leasing):
     def rebuild(self) -> audit.RebuildReport:
         """Throw away every projection and fold it afresh from the log."""
         return audit.rebuild(self._store)
+
+    def health(self) -> Health:
+        """How the store fares: its WAL, its disk, its last checkpoint, and undos that are due and nobody has leased.
+
+        It costs the same however large the store is, so it may be asked every minute.
+        """
+        return health(self._store, self.store_id, self._clock.now_ms())
 
     def verify(self) -> audit.VerifyReport:
         """Audit the log (places, digests, the table of the lifecycle) and every projection against it. [LOG-4]"""

@@ -17,8 +17,18 @@ from sagalog import failpoints
 from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, Unit
-from sagalog.projection import awaited, columns, decode_fold, encode_fold, gate, gate_afresh, gate_next, refold
+from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, UnclaimedUndo, Unit
+from sagalog.projection import (
+    awaited,
+    columns,
+    decode_fold,
+    encode_fold,
+    gate,
+    gate_afresh,
+    gate_next,
+    overdue_ms,
+    refold,
+)
 
 
 def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
@@ -218,6 +228,10 @@ class MemoryStore:
             self.checkpoints[name] = position
             return True
 
+    def file_health(self) -> None:
+        """There is no file."""
+        self._require_open()
+
     def _require_open(self) -> None:
         if self._closed:
             raise Closed("this memory store was closed; open a new one")
@@ -360,13 +374,36 @@ class MemorySnapshot:
         waits = [task.waiting.until_ms for task in mine if task.waiting is not None]
         return min((*later, *over, *(time for time in waits if time is not None)), default=None)
 
-    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
+    def undoing(
+        self,
+        now_ms: int,
+        queues: tuple[str, ...] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = None,
+    ) -> list[str]:
         """By looking at every task."""
-        return [
-            task.id
-            for task in self._store.readable()
-            if task.state == "compensating" and task.lease is None and (queues is None or task.queue in queues)
-        ]
+        found = []
+        for task in self._unleased_undos():
+            kinds = _owed_kinds(task)
+            late_ms = overdue_ms(task)
+            is_hopeless = not kinds.isdisjoint(unknown) or not (known is None or kinds <= known)
+            if (queues is None or task.queue in queues) and (
+                is_hopeless or (late_ms is not None and late_ms <= now_ms)
+            ):
+                found.append(task.id)
+        return found
+
+    def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
+        """By looking at every task; nothing here grows so far that counting has to end."""
+        since: dict[tuple[str, str], list[int]] = {}
+        for task in self._unleased_undos():
+            if task.run_at_ms <= now_ms:
+                for kind in _owed_kinds(task):
+                    since.setdefault((task.queue, kind), []).append(task.run_at_ms)
+        return [UnclaimedUndo(*where, len(times), min(times)) for where, times in sorted(since.items())]
+
+    def _unleased_undos(self) -> list[TaskFold]:
+        return [task for task in self._store.readable() if task.state == "compensating" and task.lease is None]
 
     def store(self) -> StoreFold | None:
         """As the last commit left it."""
@@ -464,3 +501,7 @@ def _matches(task: TaskFold, query: Query) -> bool:
 
 
 __all__ = ["MemorySnapshot", "MemoryStore", "MemoryView", "open_store"]
+
+
+def _owed_kinds(task: TaskFold) -> set[str]:
+    return {task.compensations[id].kind for id in task.owed()}

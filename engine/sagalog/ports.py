@@ -195,6 +195,43 @@ class StreamHead(msgspec.Struct, frozen=True):
     version: int
 
 
+class FileHealth(msgspec.Struct, frozen=True):
+    """How the file of a store and its disk stand.
+
+    path, durability    as the store was opened
+    wal_bytes           what is written and not moved into the file yet; some megabytes, more while somebody reads long
+    checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
+    checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
+    links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
+    free_bytes          room on the disk for whoever writes here
+    """
+
+    path: str
+    durability: str
+    wal_bytes: int
+    checkpointed_ms: int
+    checkpoint_error: str | None
+    links: int
+    free_bytes: int
+
+
+class UnclaimedUndo(msgspec.Struct, frozen=True):
+    """Undos of one kind that are due in a queue and that nobody has leased.
+
+    tasks       how many tasks owe one; at most `UNCLAIMED_MAX` of those that owe the same kinds are counted
+    since_ms    when the one that waits longest became due
+    """
+
+    queue: str
+    kind: str
+    tasks: int
+    since_ms: int
+
+
+# Counting goes on no further, so that asking costs the same however many there are.
+UNCLAIMED_MAX: Final = 1_000
+
+
 class Snapshot(Protocol):
     """A consistent view for reading; blocks no writer. Raises as `View.task` where a stream cannot be folded."""
 
@@ -254,8 +291,25 @@ class Snapshot(Protocol):
         """Tasks whose wait may be over, as `View.due` gives them."""
         ...
 
-    def undoing(self, queues: tuple[str, ...] | None = None) -> list[str]:
-        """Ids of the compensating tasks that nobody holds, in order of creation."""
+    def undoing(
+        self,
+        now_ms: int,
+        queues: tuple[str, ...] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = None,
+    ) -> list[str]:
+        """Ids of the compensating tasks that nobody holds and that upkeep gives up, in order of creation. [UNDO-2]
+
+        Those whose undo has waited for longer than their policy allows, and those that owe a kind which is among
+        `unknown`, or not among `known` (None: all are).
+        """
+        ...
+
+    def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
+        """Undos that are due and that nobody has leased, by queue, then kind.
+
+        It costs by queues and kinds, not by tasks.
+        """
         ...
 
     def store(self) -> StoreFold | None:
@@ -356,6 +410,14 @@ class Store(Protocol):
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
         """Return when `changes()` differs from `since`, or when the time is over."""
+        ...
+
+    def file_health(self) -> FileHealth | None:
+        """How its file and disk stand; None where there is no file.
+
+        Raises:
+            Unavailable: it was moved or taken away.
+        """
         ...
 
     def close(self) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, Literal
+from zlib import crc32
 
 import msgspec
 
-from sagalog.codec import Envelope, decode
+from sagalog.codec import Envelope, read
 from sagalog.errors import LogDamaged
 from sagalog.kernel.evolve import evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
@@ -25,6 +26,8 @@ Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "later", "waiting",
 # The gates at which a task may be claimed.
 OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
 
+# A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
+_CHECKSUM: Final = 8
 _encode_fold: Final = msgspec.json.Encoder().encode
 _decode_fold: Final = msgspec.json.Decoder(TaskFold).decode
 
@@ -35,7 +38,7 @@ def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
     Raises:
         UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands; or there is none at all.
     """
-    task = fold(id, ((decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
+    task = fold(id, ((read(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
     if task.version == 0:
         raise LogDamaged(
             f"the stream task/{id} has no events: somebody has changed the file; restore a backup",
@@ -50,7 +53,7 @@ def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
     """The store's fold from its own stream; raises as `refold`."""
     store: StoreFold | None = None
     for envelope in envelopes:
-        store = evolve_store(store, decode(envelope), envelope.version)
+        store = evolve_store(store, read(envelope), envelope.version)
         if envelope.stream != f"store/{store.id}":
             raise LogDamaged(
                 f"{envelope.name} founds a store of the id {store.id!r}: stop, keep the file, and compare it with a "
@@ -63,17 +66,23 @@ def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
 
 
 def encode_fold(task: TaskFold) -> str:
-    """The text that is saved; `FOLD_FORMAT` is saved beside it."""
-    return _encode_fold(task).decode()
+    """The text that is saved, behind a checksum of it; `FOLD_FORMAT` is saved beside it."""
+    content = _encode_fold(task)
+    return f"{crc32(content):08x}{content.decode()}"
 
 
 def decode_fold(text: str) -> TaskFold:
     """The fold of a saved text of this version's format.
 
     Raises:
-        msgspec.DecodeError: it is no such text.
+        msgspec.DecodeError: it is no such text, or no longer the one that was saved.
     """
-    return _decode_fold(text)
+    if type(text) is not str:
+        raise msgspec.DecodeError("a saved fold is text")
+    content = text[_CHECKSUM:].encode()
+    if text[:_CHECKSUM] != f"{crc32(content):08x}":
+        raise msgspec.DecodeError("a saved fold was changed: its checksum does not fit its content")
+    return _decode_fold(content)
 
 
 def gate(task: TaskFold, now_ms: int, opened_ms: int | None = None) -> Gate | None:
@@ -130,6 +139,18 @@ def awaited(task: TaskFold) -> tuple[str, ...]:
     return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
 
 
+def undo_ms(task: TaskFold) -> int | None:
+    """From when on an undo that nobody has leased is due; None: there is none."""
+    return task.run_at_ms if task.state is State.COMPENSATING and task.lease is None else None
+
+
+def overdue_ms(task: TaskFold) -> int | None:
+    """When such an undo will have waited for too long; None: never, or there is none. [UNDO-2]"""
+    wait_ms = None if task.policy is None else task.policy.undo_wait_ms
+    since_ms = undo_ms(task)
+    return None if wait_ms is None or since_ms is None else since_ms + wait_ms
+
+
 def columns(task: TaskFold) -> dict[str, object]:
     """The searched columns of a task, without its gate and its tags."""
     lease = task.lease
@@ -141,6 +162,8 @@ def columns(task: TaskFold) -> dict[str, object]:
         "priority": task.priority,
         "affinity": task.affinity,
         "run_at_ms": due_ms(task),
+        "undo_ms": undo_ms(task),
+        "overdue_ms": overdue_ms(task),
         "expires_ms": None if lease is None else lease.expires_ms,
         "renewed_ms": None if lease is None else lease.renewed_ms,
     }

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from sagalog import arguments
-from sagalog.codec import Recorded, decode, recorded
+from sagalog.codec import Recorded, read, recorded_log, recorded_stream
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
@@ -109,19 +109,19 @@ class Reading:
             envelopes = snapshot.history(f"task/{id}")
         if not envelopes:
             raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-        return [recorded(envelope) for envelope in envelopes]
+        return list(recorded_stream(envelopes))
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
         """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""
         check_integer(after, "after", 0, bounds.INTEGER_MAX)
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         with self._store.read() as snapshot:
-            return [recorded(envelope) for envelope in snapshot.events(after, limit)]
+            return list(recorded_log(snapshot.events(after, limit), after))
 
     def input(self, id: str, name: str) -> bytes:
         """The bytes that the task was given under a name; raises NotFound, Corrupt."""
         with self._store.read() as snapshot:
-            created = decode(snapshot.recorded(id, 1)) if _existing(snapshot, id) else None
+            created = read(snapshot.recorded(id, 1)) if _existing(snapshot, id) else None
             given = {one.name: one for one in created.inputs} if isinstance(created, Created) else {}
             if name not in given:
                 raise NotFound(
@@ -139,7 +139,7 @@ class Reading:
                     task=id,
                     artifact=name,
                 )
-            event = decode(snapshot.recorded(id, known[name].version))
+            event = read(snapshot.recorded(id, known[name].version))
             assert isinstance(event, ArtifactPut)
             data = _bytes(snapshot, event.digest, f"the artifact {name!r} of task {id!r}")
             return Artifact(name, data, event.media_type, event.digest, event.fence)
@@ -156,7 +156,7 @@ class Reading:
                     step=name,
                 )
             source = task.stream_of(known[name].source)
-            event = decode(snapshot.recorded(source, known[name].version))
+            event = read(snapshot.recorded(source, known[name].version))
             assert isinstance(event, StepCompleted)
             return event.result
 
@@ -258,11 +258,11 @@ def _wait_end(snapshot: Snapshot, id: str, name: str, number: int, version: int)
     """The end of a wait, whose `unblocked` stands at `version`; 0 is a sleep, of which there is nothing to read."""
     if not version:
         return WaitOutcome(name, "time", None, number)
-    unblocked = decode(snapshot.recorded(id, version))
+    unblocked = read(snapshot.recorded(id, version))
     assert isinstance(unblocked, Unblocked)
     data = None
     if unblocked.signal_version is not None:
-        signalled = decode(snapshot.recorded(id, unblocked.signal_version))
+        signalled = read(snapshot.recorded(id, unblocked.signal_version))
         assert isinstance(signalled, Signalled)
         data = signalled.data
     return WaitOutcome(name, unblocked.by, data, number)
@@ -282,14 +282,14 @@ def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:
     envelopes = snapshot.history(f"task/{id}")
     for number, envelope in enumerate(envelopes, start=1):
         if envelope.type == "leased":
-            leased = decode(envelope)
+            leased = read(envelope)
             if isinstance(leased, Leased) and leased.fence == fence:
                 return _picture(snapshot, refold(id, envelopes[:number]))
     return None
 
 
 def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
-    return picture(task, lambda version, source=None: decode(snapshot.recorded(source or task.id, version)))
+    return picture(task, lambda version, source=None: read(snapshot.recorded(source or task.id, version)))
 
 
 def _pictures(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:

@@ -10,7 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import Final
 
-from sagalog.codec import Recorded, recorded
+from sagalog.codec import Recorded, recorded_log
 from sagalog.door import check_integer, check_milliseconds, check_name
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
 from sagalog.kernel import bounds
@@ -110,14 +110,13 @@ class Subscription:
         with self._store.read() as snapshot:
             envelopes = snapshot.events(self.position, limit)
         events: list[Recorded] = []
-        for envelope in envelopes:
-            try:
-                events.append(recorded(envelope))
-            except Corrupt:
-                # [SUBSCRIBE-4] What comes before it is given first; then it is the very next one, and is told.
-                if not events:
-                    raise
-                break
+        try:
+            for event in recorded_log(envelopes, self.position):
+                events.append(event)  # noqa: PERF402  # what came before a refusal is given
+        except Corrupt:
+            # [SUBSCRIBE-4] What comes before it is given first; then it is the very next one, and is told.
+            if not events:
+                raise
         return events
 
     def _give(self, events: list[Recorded]) -> list[Recorded]:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sagalog.actors import MAINTENANCE, worker_actor
-from sagalog.codec import Envelope, decode, enclose
+from sagalog.codec import Envelope, decode, enclose, read
 from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
 from sagalog.forms import Asked
 from sagalog.kernel import commands as c
@@ -410,7 +410,7 @@ class _Desk:
         living = []
         for envelope in earlier:
             try:
-                event, task = decode(envelope), self._view.task(_id_of(envelope))
+                event, task = read(envelope), self._view.task(_id_of(envelope))
                 if not isinstance(event, e.Leased) or task is None or not _gives(asked, event, task):
                     raise _request_taken(request, envelope)
                 if task.lease is not None and task.lease.fence == event.fence:
@@ -455,7 +455,7 @@ class _Desk:
         if id in self._envelopes and version > self._expected[id]:
             event = decode(self._envelopes[id][version - self._expected[id] - 1])
         else:
-            event = decode(self._view.recorded(id, version))
+            event = read(self._view.recorded(id, version))
         self._read_last = (id, version, event)
         return event
 
@@ -476,7 +476,7 @@ class _Desk:
         assert task is not None
         if isinstance(command, c.Acquire) and len(earlier) > 1:
             raise _request_taken(step.request or "", first)
-        event = decode(first)
+        event = read(first)
         compare(command, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, step.request)

@@ -61,7 +61,7 @@ class Upkeep(Reading):
         with self._store.read() as snapshot:
             undoing = [
                 c.Tend(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
-                for id in snapshot.undoing(where)
+                for id in snapshot.undoing(now_ms, where, unknown, known)
             ]
         # [ACTOR-2] That nobody knows a kind is the caller's word.
         declared = bool(unknown) or known is not None

@@ -6,9 +6,11 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sagalog import Failure
+from sagalog.codec import digest_of
 from sagalog.testing import ManualClock
 from tests.adapters.cli_calls import PAST_MS, TTL_MS, call, leased, past, url_of
 from tests.contract.tampering import tamper
@@ -232,6 +234,9 @@ def test_a_history_as_json_has_envelopes_whose_digests_can_be_computed_again(db:
     assert "body" not in call("history", "undoes", "--db", db, "--json").documents[0]
 
 
+UNDOS = [{"queue": "default", "kind": kind, "tasks": 1, "since_ms": 1_700_000_000_000} for kind in ("first", "second")]
+
+
 # --- stale and stats ------------------------------------------------------------------------------------------------
 
 
@@ -241,9 +246,24 @@ def test_stale_lists_leases_that_are_over_until_recover_ends_them(db: str) -> No
     call("recover", "--db", db)
     after = call("stale", "--db", db)
 
-    assert before.lines[1:] == ["runs  running  build  ops    1      2023-11-14T22:13:50.000Z  worker-1"]
-    assert [("runs", "worker-1")] == [(task["id"], task["lease"]["owner"]) for task in documents]
-    assert (0, "", "note: no lease is over\n") == after
+    assert before.lines[1:] == [
+        "runs  running  build  ops    1      2023-11-14T22:13:50.000Z  worker-1",
+        "",
+        "UNDO    QUEUE    TASKS  DUE",
+        "first   default  1      2023-11-14T22:13:20.000Z",
+        "second  default  1      2023-11-14T22:13:20.000Z",
+    ]
+    task, *undos = documents
+    assert (task["id"], task["lease"]["owner"]) == ("runs", "worker-1")
+    assert undos == [{"undo": one} for one in UNDOS]
+    assert after.lines == before.lines[3:]
+
+
+def test_stale_says_so_where_nothing_is(tmp_path: Path) -> None:
+    with past(tmp_path / "s.db") as engine:
+        engine.create("build")
+    note = "note: no lease is over, and no undo waits for a worker\n"
+    assert (0, "", note) == call("stale", "--db", str(tmp_path / "s.db"))
 
 
 def test_stats_count_by_queue_and_state_and_the_events_of_the_log(db: str, path: Path) -> None:
@@ -252,20 +272,33 @@ def test_stats_count_by_queue_and_state_and_the_events_of_the_log(db: str, path:
 
     human, machine = call("stats", "--db", db), call("stats", "--db", db, "--json").documents[0]
 
+    file, undos = machine.pop("file"), machine.pop("undos")
+    assert (file["path"], file["durability"], file["links"], file["checkpoint_error"]) == (str(path), "full", 1, None)
+    assert undos == UNDOS
+    assert machine.pop("errors") == []
     assert machine == {
         "store_id": store_id,
         "events": events,
         "tasks": 5,
         "queues": {"default": {"pending": 1, "compensating": 1, "completed": 1}, "ops": {"pending": 1, "running": 1}},
     }
-    assert human.lines == [
+    assert human.lines[:5] == [
         f"store {store_id}: 5 tasks, {events} events",
         "",
         "QUEUE    PENDING  RUNNING  COMPENSATING  COMPLETED",
         "default  1        0        1             1",
         "ops      1        1        0             0",
     ]
+    assert human.lines[6].split() == ["DURABILITY", "WAL", "CHECKPOINT", "LINKS", "FREE", "FILE"]
+    assert [line.split()[0] for line in human.lines[9:]] == ["UNDO", "first", "second"]
     assert ["ops"] == list(call("stats", "--queue", "ops", "--db", db, "--json").documents[0]["queues"])
+
+
+def test_stats_tell_what_has_to_be_mended_beside_the_answer(db: str, path: Path) -> None:
+    path.with_name("second-name.db").hardlink_to(path)
+    said = call("stats", "--db", db, "--json")
+    assert said.status in (0, 6)  # opening may refuse such a file
+    assert "2 names" in said.err or "link" in said.err
 
 
 @pytest.mark.parametrize("tasks", [0, 1, 2, 3, 6, 7, 8, 30])
@@ -304,7 +337,10 @@ def test_a_changed_event_is_named_and_is_status_8(db: str, path: Path) -> None:
 
 def test_an_event_of_a_newer_version_hurts_its_own_task_only(db: str, path: Path) -> None:
     """[LOG-5]"""
-    tamper(path, ("UPDATE events SET schema = 99 WHERE position = 2", []))
+    with past(path) as engine:
+        [_, event, *_] = engine.events()
+    fitting = digest_of(msgspec.structs.replace(event, schema=99))
+    tamper(path, ("UPDATE events SET schema = 99, digest = ? WHERE position = 2", [{"hex": fitting.hex()}]))
 
     history = call("history", "waits", "--db", db, "--json")
     rebuilt = call("rebuild", "--db", db)

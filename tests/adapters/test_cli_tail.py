@@ -160,12 +160,12 @@ def test_a_position_beyond_the_log_is_refused(path: Path) -> None:
 
 
 def test_an_event_that_cannot_be_read_ends_it_behind_all_that_comes_before(path: Path) -> None:
-    """[SUBSCRIBE-4]"""
+    """[SUBSCRIBE-4] [LOG-4] What was changed, and no newer version has written, is told as that."""
     tamper(path, ("UPDATE events SET schema = 9 WHERE position = ?", [6]))
 
     for words in ([], ["--from-start"], ["--queue", "ops"]):
         answer = tail(path, *words, "--json")
-        assert (8, "unknown_event") == (answer.status, answer.error["code"])
+        assert (8, "log_damaged") == (answer.status, answer.error["code"])
         assert 5 == positions(answer)[-1]
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from sagalog import failpoints
+from sagalog.testing import ManualClock
 from sagalog_sqlite import checkpoints
 from sagalog_sqlite.creation import PAGE_SIZE
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
-from tests.adapters.sqlite_making import created, open_at, raw, versions, writing
+from tests.adapters.sqlite_making import START_MS, created, open_at, raw, versions, writing
 from tests.adapters.sqlite_processes import run
 
 # A page, and its head in the WAL.
@@ -26,8 +27,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteStore]:
-    store = open_at(path)
+def clock() -> ManualClock:
+    return ManualClock(START_MS)
+
+
+@pytest.fixture
+def store(path: Path, clock: ManualClock) -> Iterator[SqliteStore]:
+    store = open_at(path, clock)
     yield store
     store.close()
 
@@ -97,6 +103,31 @@ def test_a_long_wal_is_begun_anew_when_nobody_reads_it(
     write(store, "b", 1_100)
     assert store.checkpoints.wal_pages < 1_500
     assert len(versions(store)) == 51
+
+
+def test_a_wal_that_a_burst_has_let_grow_is_cut_when_it_is_begun_anew(store: SqliteStore, path: Path) -> None:
+    store.commit([writing(f"t{number}", created(payload="x" * 1_000_000)) for number in range(20)])
+    assert path.with_name("store.db-wal").stat().st_size > 2 * checkpoints.KEPT_BYTES
+    store.commit([writing("small", created())])
+    assert path.with_name("store.db-wal").stat().st_size <= checkpoints.KEPT_BYTES
+    assert store.checkpoints.error is None
+
+
+def test_a_wal_that_a_long_reader_has_let_grow_is_small_again_soon_after_it_has_gone(
+    store: SqliteStore, path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little is written then: it is looked at again after a second, not after so many pages."""
+    monkeypatch.setattr(store.checkpoints, "_restart_pages", 2_000)
+    with store.read() as snapshot:
+        snapshot.head()
+        write(store, "a", 5_000)
+        assert wal_pages(path) > 5_000
+    store.commit([writing("one", created())])
+    assert wal_pages(path) > 5_000
+    clock.advance(checkpoints.RETRY_MS)
+    store.commit([writing("two", created())])
+    assert wal_pages(path) == 0
+    assert len(versions(store)) == 52
 
 
 def test_a_wal_that_another_process_has_begun_anew_is_bounded_as_before(store: SqliteStore, path: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import msgspec
 
 from sagalog.codec import digest
+from sagalog.projection import decode_fold, encode_fold
 from sagalog.system import SystemClock
 from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, connect
 from tests.bench import stores
@@ -76,7 +78,7 @@ class _Model:
         (self._event,) = _rows(connection, "events", "stream", number)
         (self._task,) = _rows(connection, "tasks", "stream", number)
         self._body = self._event["body"].encode()
-        self._id = self._stream["id"]
+        self._fold = decode_fold(self._task["fold"])
 
     def stream(self, number: int) -> tuple[Any, ...]:
         """The row of `streams`."""
@@ -93,7 +95,7 @@ class _Model:
 
     def task(self, number: int) -> tuple[Any, ...]:
         """The row of `tasks`; nothing but the id in its fold is its own."""
-        fold = self._task["fold"].replace(self._id, _id(number), 1)
+        fold = encode_fold(msgspec.structs.replace(self._fold, id=_id(number)))
         return tuple({**self._task, "stream": number, "fold": fold}.values())
 
 

@@ -14,7 +14,8 @@ CREATE TABLE store(
     format INTEGER NOT NULL,
     id TEXT,
     version INTEGER NOT NULL DEFAULT 0,
-    epoch INTEGER NOT NULL DEFAULT 0
+    epoch INTEGER NOT NULL DEFAULT 0,
+    checksum INTEGER
 ) STRICT;
 
 INSERT INTO store(one, format) VALUES (1, 0);
@@ -83,6 +84,8 @@ CREATE TABLE tasks(
     priority INTEGER,
     affinity TEXT,
     run_at_ms INTEGER,
+    undo_ms INTEGER,
+    overdue_ms INTEGER,
     expires_ms INTEGER,
     renewed_ms INTEGER,
     format INTEGER,
@@ -107,6 +110,10 @@ CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 -- The second half of the gates: a wait that time ends, and tasks for whom another has ended since they were looked at.
 CREATE INDEX waiting ON tasks(queue, run_at_ms) WHERE gate = 'waiting' AND run_at_ms IS NOT NULL;
 CREATE INDEX waking ON tasks(queue) WHERE gate = 'waking';
+
+-- Undos that nobody has leased: what is owed in each queue and since when, and what has waited for too long.
+CREATE INDEX unclaimed ON tasks(queue, owed, undo_ms) WHERE undo_ms IS NOT NULL;
+CREATE INDEX overdue ON tasks(queue, overdue_ms) WHERE overdue_ms IS NOT NULL;
 
 -- Who waits for whom: the streams whose wait names a task that has not ended.
 CREATE TABLE awaited(
@@ -145,5 +152,6 @@ CREATE TABLE tags(
 -- [SUBSCRIBE-5] Up to which position the subscription of a name has read: no event tells it, so no fold gives it back.
 CREATE TABLE checkpoints(
     name TEXT PRIMARY KEY,
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -111,6 +111,7 @@ class AsyncEngine(Lifted[Engine]):
     find = lifted(Engine.find)
     counts = lifted(Engine.counts)
     stale = lifted(Engine.stale)
+    health = lifted(Engine.health)
     history = lifted(Engine.history)
     events = lifted(Engine.events)
     input = lifted(Engine.input)

@@ -13,6 +13,7 @@ from sagalog.testing.contract.awaiting import AwaitingContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.claims import ClaimContract
+from sagalog.testing.contract.faring import HealthContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.parking import ParkingContract
@@ -35,6 +36,7 @@ __all__ = [
     "ClaimContract",
     "Contract",
     "HandleContract",
+    "HealthContract",
     "LeaseContract",
     "ParkingContract",
     "ProjectionContract",
@@ -71,5 +73,6 @@ class StoreContract(
     SnapshotContract,
     SubscribeContract,
     HandleContract,
+    HealthContract,
 ):
     """All topics together."""

@@ -95,7 +95,7 @@ class SnapshotContract(Contract):
             self.acquire(id).fail("no way on")
         self.acquire("b", purpose="undo")
         with self.store.read() as snapshot:
-            assert snapshot.undoing() == ["a"]
+            assert snapshot.undoing(self.clock.now_ms(), known=frozenset()) == ["a"]
 
     def test_what_is_not_there_is_none(self) -> None:
         self.create("a")

@@ -1,0 +1,44 @@
+"""How a store's file and its disk stand, told from outside.
+
+Its one rule: no descriptor of the database or its WAL is opened, since closing it would drop SQLite's locks; the system
+is asked by name. It must not know what is stored.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from sagalog.errors import Unavailable
+from sagalog.ports import FileHealth
+from sagalog_sqlite.checkpoints import Checkpoints
+
+
+def file_health(path: str, durability: str, checkpoints: Checkpoints) -> FileHealth:
+    """What the system says of the file now, and what the checkpoints of this process have met.
+
+    Raises:
+        Unavailable: the file, or its disk, does not answer: it was moved or taken away.
+    """
+    try:
+        file = os.stat(path)
+        disk = os.statvfs(os.path.dirname(path))
+        wal_bytes = 0
+        with suppress(FileNotFoundError):
+            wal_bytes = os.stat(f"{path}-wal").st_size
+    except OSError as error:
+        raise Unavailable(
+            f"the file of the store does not answer ({os.strerror(error.errno or 0)}): {error.filename or path}; was "
+            "it moved or taken away?",
+            path=path,
+        ) from error
+    met = checkpoints.error
+    return FileHealth(
+        path=path,
+        durability=durability,
+        wal_bytes=wal_bytes,
+        checkpointed_ms=file.st_mtime_ns // 1_000_000,
+        checkpoint_error=None if met is None else met.message,
+        links=file.st_nlink,
+        free_bytes=disk.f_bavail * disk.f_frsize,
+    )
