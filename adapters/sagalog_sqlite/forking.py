@@ -87,23 +87,26 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
     Returns:
         Whether none is left; False where somebody uses one beyond `wait_s`, or has opened one past the stores.
     """
-    first = BARRIER.shut()
+    was_mine = BARRIER.is_mine()
     try:
+        BARRIER.shut()
         sharing = [member for member in _all_members() if member.identity == identity]
         if BARRIER.occupied(wait_s) & {member.path for member in sharing}:
             return False
         closed = [member.let_go() for member in sharing]
         return all(closed) and identity not in open_files()
     finally:
-        if first:
+        # Asked so, and not by what `shut` has answered: an interrupt may strike in between.
+        if not was_mine:
             BARRIER.open()
 
 
 def _before() -> None:
     global _nested
     if not BARRIER.shut():
-        # What was not closed for certain by the one that was interrupted stays in use.
+        # Nobody knows how much the one that was interrupted has closed by now.
         _nested += 1
+        _busy.update(member.path for member in _all_members())
         return
     members = _all_members()
     # Whatever interrupts this, what is not closed for certain counts as in use.

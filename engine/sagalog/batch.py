@@ -16,6 +16,7 @@ from sagalog.actors import optional_actor, worker_actor
 from sagalog.arguments import blob, optional_name, taken_in
 from sagalog.door import check_cause
 from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
+from sagalog.forks import generation, require_own
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
@@ -56,8 +57,10 @@ class Batch:
         self._is_done = False
         self._group: list[Step] | None = None
         self.results: list[Result] = []
+        self._made = generation()
 
     def __enter__(self) -> Batch:
+        self._require_own()
         if self._is_open or self._is_done:
             raise Rejected("a batch is carried out once; open a new one with engine.batch()")
         self._is_open = True
@@ -69,6 +72,7 @@ class Batch:
         self._is_open, self._is_done = False, True
         if kind is not None or not self._entries:
             return
+        self._require_own()
         try:
             answers = self._carry_out(self._entries)
         except Unknown as unknown:
@@ -310,8 +314,12 @@ class Batch:
             )
         )
 
+    def _require_own(self) -> None:
+        """In a fork of the process that has begun it, a batch would be carried out twice. [FORK-2]"""
+        require_own(self._made, "this batch")
+
     def _hold(self, lease: Lease, form: Callable[..., c.Held], *arguments: Any, blobs: tuple[Blob, ...] = ()) -> None:
-        _lease(lease)
+        _lease(lease)._require_own()
         command = form(lease.task.id, lease.fence, *arguments)
         self._append(Step(command, worker_actor(lease.owner), known=lease.task, blobs=blobs))
 
@@ -332,6 +340,7 @@ class Batch:
         self._count += 1
 
     def _require_open(self) -> None:
+        self._require_own()
         if not self._is_open:
             raise Rejected("a batch takes commands inside its `with` block only: `with engine.batch() as batch:`")
         if self._together and self._entries and isinstance(self._entries[-1], Asked):

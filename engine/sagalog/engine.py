@@ -284,6 +284,7 @@ class Engine(Leasing):
 
     def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
         """Carry out a command of a lease's holder; the verbs of `Lease` are what users call."""
+        lease._require_own()
         return self._carry_out((Step(command, worker_actor(lease.owner), known=lease.task, blobs=blobs),))[0]
 
     def jitter(self) -> float:

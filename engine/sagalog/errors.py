@@ -160,7 +160,7 @@ class Unavailable(SagalogError):
 
 
 class Closed(Unavailable):
-    """The engine was closed, or this process is a fork of the one that opened it: open it again."""
+    """The engine was closed: open it again. Or this belongs to the process that this one was forked from. [FORK-2]"""
 
     code = "closed"
 

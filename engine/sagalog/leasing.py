@@ -153,6 +153,7 @@ class Leasing(Upkeep, Desk):
         for one in held:
             if not isinstance(one, Lease):
                 raise InvalidValue(f"leases: expected Lease objects, found {type(one).__name__}", path="leases")
+            one._require_own()
         arguments.ttl(ttl_ms)
         if not held:
             return Renewal((), ())

@@ -16,6 +16,7 @@ import msgspec
 from sagalog import failpoints
 from sagalog.codec import Envelope
 from sagalog.errors import Closed, SagalogError, VersionConflict
+from sagalog.forks import stands_still_in_forks
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, UnclaimedUndo, Unit
 from sagalog.projection import (
@@ -45,11 +46,17 @@ def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> Memo
 
 
 class MemoryStore:
-    """A log in a list and a fold per task in a dictionary, behind one lock."""
+    """A log in a list and a fold per task in a dictionary, behind one lock.
+
+    A forked child has a copy of its own, which nobody else writes to or reads; no fork takes place within a commit of
+    another thread, but for one of more than two seconds, whose child refuses its half-written copy. [FORK-1]
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed = threading.Condition(threading.RLock())
+        self._is_writing = False
+        self._is_torn = False
         self._commits = 0
         self._closed = False
         self.log: list[Envelope] = []
@@ -60,6 +67,20 @@ class MemoryStore:
         self.blobs: dict[str, bytes] = {}
         self.store_fold: StoreFold | None = None
         self.checkpoints: dict[str, int] = {}
+        stands_still_in_forks(self)
+
+    def hold(self, timeout_s: float) -> bool:
+        """Before a fork: wait for the commit that is under way."""
+        return self._changed.acquire(timeout=timeout_s)
+
+    def let_go(self) -> None:
+        """After a fork, in the parent."""
+        self._changed.release()
+
+    def begin_anew(self) -> None:
+        """In the child: the lock may be a thread's that is not here."""
+        self._changed = threading.Condition(threading.RLock())
+        self._is_torn, self._is_writing = self._is_torn or self._is_writing, False
 
     def commit(self, units: Sequence[Unit]) -> list[Any]:
         """As the port says; a unit appends once its function has returned, so a refusal has nothing to undo."""
@@ -68,11 +89,14 @@ class MemoryStore:
             failpoints.reach("commit.before_begin")
             now_ms = self._clock.now_ms()
             length = len(self.log)
+            self._is_writing = True
             try:
                 answers = [self._answer(unit, now_ms) for unit in units]
             except BaseException:
                 self._take_back(length)
                 raise
+            finally:
+                self._is_writing = False
             if len(self.log) > length:
                 self._commits += 1
                 self._changed.notify_all()
@@ -233,6 +257,11 @@ class MemoryStore:
         self._require_open()
 
     def _require_open(self) -> None:
+        if self._is_torn:
+            raise Closed(
+                "this memory store was being written when this process was forked, so the copy is half-written: start "
+                "processes by spawn or forkserver, or fork while nothing writes"
+            )
         if self._closed:
             raise Closed("this memory store was closed; open a new one")
 

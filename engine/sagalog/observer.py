@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from sagalog.forks import begins_anew_in_children
 from sagalog.kernel.commands import Tend
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Seen
@@ -25,6 +26,11 @@ class Observer:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._first: dict[str, tuple[int, int, int]] = {}
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: a thread of the parent may have been looking."""
+        self._guard = threading.Lock()
 
     def look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Tend]:
         """Look at the leased tasks `behind`; a command for each lease that stood unchanged for its whole ttl.

@@ -13,6 +13,7 @@ from typing import Final
 from sagalog.codec import Recorded, recorded_log
 from sagalog.door import check_integer, check_milliseconds, check_name
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
+from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.ports import Clock, Snapshot, Store
 
@@ -45,6 +46,7 @@ class Subscription:
         self._ahead: deque[Recorded] = deque()
         # A position whose saving had an unknown outcome: it may be found saved.
         self._doubtful: int | None = None
+        self._made = generation()
 
     def __enter__(self) -> Subscription:
         return self
@@ -93,6 +95,7 @@ class Subscription:
                 `position`, `checkpoint` (what stands there).
             Unknown: it may have been saved; save again.
         """
+        self._require_own()
         if self.name is None or self.checkpoint is None:
             raise InvalidValue("this subscription has no name to save under: subscribe with one", path="name")
         wanted = self.position if position is None else position
@@ -107,6 +110,7 @@ class Subscription:
 
     def _look(self, limit: int) -> list[Recorded]:
         """Read what comes next, at most `limit` events, and leave `position` as it is; raises as `read`."""
+        self._require_own()
         with self._store.read() as snapshot:
             envelopes = snapshot.events(self.position, limit)
         events: list[Recorded] = []
@@ -132,6 +136,7 @@ class Subscription:
 
     def _give_ahead(self) -> Recorded | None:
         """Give the first event that was kept ahead; None if there is none."""
+        self._require_own()
         if not self._ahead:
             return None
         following = self._ahead.popleft()
@@ -142,6 +147,7 @@ class Subscription:
 
     def _wait(self, timeout_ms: int | None) -> bool:
         """As `wait`; None: for ever."""
+        self._require_own()
         started_ms = self._clock.monotonic_ms()
         while True:
             changes = self._store.changes()
@@ -154,6 +160,10 @@ class Subscription:
                     return False
                 left_ms = _SLICE_MS if timeout_ms is None else timeout_ms - waited_ms
                 self._store.wait_change(changes, min(left_ms, _SLICE_MS))
+
+    def _require_own(self) -> None:
+        """In a fork of the process that has subscribed: there, two would read under one name. [FORK-2]"""
+        require_own(self._made, f"the subscription {self.name!r}" if self.name else "this subscription")
 
     def _has_next(self) -> bool:
         if self._ahead:

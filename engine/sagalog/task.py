@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sagalog import arguments, forms
+from sagalog.forks import generation, require_own
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
@@ -283,6 +284,7 @@ class Lease:
 
     task: Task
     _desk: Desk = field(compare=False, repr=False)
+    _made: int = field(default_factory=generation, compare=False, repr=False)
 
     def __hash__(self) -> int:
         return hash((self.task.id, self.fence))
@@ -322,6 +324,10 @@ class Lease:
     def expires_ms(self) -> int | None:
         """When the lease is over, by the store's clock; None: never."""
         return self.record.expires_ms
+
+    def _require_own(self) -> None:
+        """Nothing, unless this process is a fork of the one that was leased the task: raises Closed. [FORK-2]"""
+        require_own(self._made, f"the lease of task {self.task.id!r}")
 
     def heartbeat(self, ttl_ms: int | None = None, progress: Any = None) -> Lease:
         """Renew the lease for `ttl_ms` (None: as before), perhaps with a small note of progress. [LEASE-3]

@@ -240,6 +240,48 @@ def test_a_thread_that_is_forking_is_refused_and_does_not_wait_for_itself(store:
     writes(store, "t")()
 
 
+def test_a_signals_handler_that_forks_in_the_middle_of_a_fork_has_a_child_that_refuses(
+    store: SqliteStore, path: Path
+) -> None:
+    statuses: list[int] = []
+    gate = Gate()
+
+    def handle(_number: int, _frame: object) -> None:
+        statuses.append(in_child(refuses(store, path)))
+        gate.open()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        holder = Caller(store, gate.unit(), writing("held", created()))
+        gate.wait_for_it()
+
+        def interrupt() -> None:
+            until_shut()
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
+        assert in_child(writes(store, "child")) == 0
+        interrupter.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert statuses == [0]
+    assert holder.ends().answers == ["held", 1]
+    assert not BARRIER.keepers
+    assert versions(store) == {"old": 1, "held": 1, "child": 1}
+
+
+def test_a_fork_while_connections_are_had_anew_has_a_child_that_refuses(store: SqliteStore, path: Path) -> None:
+    """A signal's handler again, in a thread that mends lost locks just then."""
+    assert BARRIER.shut()
+    try:
+        assert in_child(refuses(store, path)) == 0
+        assert BARRIER.is_mine()
+    finally:
+        BARRIER.open()
+    assert in_child(writes(store, "child")) == 0
+
+
 def test_forks_from_several_threads_at_once_all_have_a_store(store: SqliteStore) -> None:
     statuses: list[int] = []
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from sagalog.errors import Closed
+from sagalog.forks import begins_anew_in_children
 
 R = TypeVar("R")
 
@@ -32,12 +33,24 @@ class Pool:
     """Runs plain calls for coroutines, of one event loop or several, `threads` at a time."""
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._guard = threading.Lock()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sagalog-aio")
+        self._size = threads
         self._closing: Future[None] | None = None
+        self._begin()
+        begins_anew_in_children(self)
+
+    def _begin(self) -> None:
+        self._guard = threading.Lock()
+        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sagalog-aio")
         # Answers that are on their way to their callers, or back.
         self._underway = 0
         self._arrived = threading.Condition(self._guard)
+
+    def begin_anew(self) -> None:
+        """In a forked child: none of the threads is here, and nobody waits for what they did. [FORK-2]"""
+        self._begin()
+        if self._closing is not None and not self._closing.done():
+            self._closing = Future()
+            self._closing.set_result(None)
 
     async def run(self, function: Callable[[], R], give_back: Callable[[R], None] | None = None) -> R:
         """What the call returns or raises, with the caller's context variables.

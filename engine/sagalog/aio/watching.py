@@ -14,6 +14,7 @@ from typing import Final
 
 from sagalog.engine import Engine
 from sagalog.errors import SagalogError
+from sagalog.forks import begins_anew_in_children
 from sagalog.reading import WAIT_SLICE_MS
 
 _JOIN_S: Final = 1.0
@@ -62,6 +63,16 @@ class Watch:
         self._over = threading.Event()
         self._waiters: set[Waiter] = set()
         self._thread: threading.Thread | None = None
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: neither the thread nor anybody who waits is here."""
+        self._guard = threading.Lock()
+        is_over, self._over = self._over.is_set(), threading.Event()
+        if is_over:
+            self._over.set()
+        self._waiters = set()
+        self._thread = None
 
     @contextmanager
     def waiting(self) -> Iterator[Waiter]:

@@ -34,6 +34,7 @@ from sagalog.errors import (
     Unavailable,
     Unknown,
 )
+from sagalog.forks import generation, require_own
 from sagalog.identities import again_id, child_id, undo_key
 from sagalog.json_values import canonical
 from sagalog.kernel.values import Compensation, Failure
@@ -101,6 +102,7 @@ class Context:
         self._guard = threading.Lock()
         self._has_ended = False
         self.has_read_cancelled = False
+        self._made = generation()
         self.task: Task = lease.task
         self.fence: int = lease.fence
         self.attempt: int = lease.attempt
@@ -156,6 +158,7 @@ class Context:
         Raises:
             Interrupted: the lease is lost, the task is cancelled, or the handler's or the worker's time is over.
         """
+        self._require_own()
         if (interruption := self.interruption()) is not None:
             raise interruption
 
@@ -234,8 +237,13 @@ class Context:
     def _record_before(self, batch: Batch) -> None:
         """Nothing comes before what a handler records, unless it has begun something else."""
 
+    def _require_own(self) -> None:
+        """Refuse the copy of a context that a handler's fork has made: the lease is its parent's. [FORK-2]"""
+        require_own(self._made, f"the context of task {self.task.id!r}")
+
     def _persist(self, write: Callable[[], T]) -> T:
         """Repeat a write that can be repeated until the store has taken it, or the handler is to end."""
+        self._require_own()
         tries = 0
         while True:
             try:
@@ -279,6 +287,7 @@ class WorkContext(Context):
 
     def input(self, name: str) -> bytes:
         """The bytes that the task was given under a name; raises NotFound, Corrupt. [BLOB-1]"""
+        self._require_own()
         return self._engine.input(self.task.id, name)
 
     # --- steps --------------------------------------------------------------------------------------------------

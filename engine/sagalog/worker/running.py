@@ -20,6 +20,7 @@ from sagalog import arguments
 from sagalog.door import check_integer, check_name
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
+from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.worker.crew import Inbox, Job, ThreadCrew
 from sagalog.worker.handling import Handler
@@ -90,6 +91,7 @@ class Worker:
         self._waivers: dict[str, str] = {}
         self._stops = 0
         self._inbox: Inbox | None = None
+        self._made = generation()
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
@@ -178,6 +180,7 @@ class Worker:
         self.stop()
 
     def _run(self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool) -> Tally:
+        require_own(self._made, f"the worker {self.name!r}")
         if not self._handlers and not self._compensations:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
