@@ -6,14 +6,17 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
 import sagalog
 from sagalog import Corrupt, LeaseLost, Unavailable, Unknown
 from sagalog_cli.queue_turn import Turn
+from sagalog_cli.queue_work import Plan, Worker
 from sagalog_cli.renewing import Renewal
 from sagalog_cli.running import Command, Signals
+from sagalog_cli.session import Session
 from sagalog_queue import Item, Queue
 from tests.adapters.command_worker import until
 
@@ -131,6 +134,27 @@ def test_a_lease_without_end_is_not_renewed_and_never_lost(queue: SlowQueue) -> 
         assert not renewal.is_lost()
         assert renewal.left_s() == float("inf")
     assert queue.sent == 0
+
+
+def test_a_worker_measures_a_pop_from_before_it_is_sent(queue: SlowQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent_s: list[float] = []
+    plan = Plan(("true",), "me", 60_000, 5_000, 0, once=True, until_empty=True, text=False)
+    with Signals() as signals:
+        worker = Worker(Session(), queue, signals, plan)
+        pop = queue.pop
+
+        def late(*arguments: Any, **named: Any) -> Item | None:
+            sent_s.append(time.monotonic())
+            item = pop(*arguments, **named)
+            until(lambda: time.monotonic() > sent_s[0])
+            return item
+
+        monkeypatch.setattr(queue, "pop", late)
+        queue.go_on.set()
+        worker.run()
+
+    assert worker._popped_s <= sent_s[0]
+    assert queue.depth() == 0
 
 
 # --- what has ended by itself ----------------------------------------------------------------------------------------

@@ -76,6 +76,12 @@ def test_the_status_of_a_command_whose_time_was_over_says_nothing() -> None:
     assert Class.UNKNOWN is of(EXIT_STATUS, 0, is_over_time=True).class_
 
 
+def test_the_status_of_a_command_that_was_ended_after_its_last_word_says_nothing() -> None:
+    for status in (-signal.SIGTERM, 0, 75):
+        verdict = of(EXIT_STATUS, status, is_lingering=True)
+        assert (Class.UNKNOWN, "it did not end after its last word") == (verdict.class_, verdict.message)
+
+
 # --- claude: forms of other versions and of subscriptions -------------------------------------------------------
 
 
