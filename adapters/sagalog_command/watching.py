@@ -167,6 +167,9 @@ class Watched:
                 # It ended by itself: what it has left behind goes, and the outcome is its own.
                 self._end(now_s)
             elif stop.is_set:
+                # What it had said before the wish came counts, whether or not it was read by then.
+                for descriptor in sorted(self._open):
+                    self._read_one(descriptor)
                 # Whose last word is said has its outcome; all that is cut short is what it does after it.
                 self.is_lingering = self._final_at_s is not None
                 self.was_stopped = not self.is_lingering

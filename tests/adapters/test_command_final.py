@@ -124,6 +124,11 @@ def test_a_command_that_is_stopped_after_its_final_frame_keeps_its_outcome(attem
     assert "ok" == stopped(attempt, tmp_path / "at", HANGS, [RESULT])["class"]
 
 
+def test_one_that_had_told_an_error_keeps_that_as_its_outcome(attempt: Attempt, tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="rejected"):
+        stopped(attempt, tmp_path / "at", HANGS, [LIMITED])
+
+
 def test_one_whose_lease_is_lost_has_no_outcome_whatever_it_said(attempt: Attempt, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         stopped(attempt, tmp_path / "at", HANGS, [RESULT], lost=True)
