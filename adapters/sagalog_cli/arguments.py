@@ -113,6 +113,14 @@ def _compensation(text: str) -> Compensation:
     return Compensation(kind, decode(params) if sign else None)
 
 
+def results(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    """`name=value` with values as JSON, each name once."""
+    try:
+        return {name: decode(value) for name, value in _pairs(given, param)}
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from error
+
+
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """`name=value`, each name once."""
     return dict(_pairs(given, param))

@@ -6,6 +6,8 @@ Rule: an operator's write names who asked, takes a `--request` as its identity, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from sagalog import Task
@@ -56,16 +58,30 @@ def quarantine(session: Session, id: str, reason: str, actor: str, request: str 
 
 @click.command("retry", cls=StoreCommand, short_help="Let a successor take the place of an ended task.")
 @click.argument("id")
+@click.option(
+    "--result",
+    "results",
+    multiple=True,
+    metavar="STEP=JSON",
+    callback=arguments.results,
+    help="What a step came to that was carried out and could not be recorded. Repeatable.",
+)
+@click.option(
+    "--rerun", multiple=True, metavar="STEP", help="Such a step runs again: its effect may come twice. Repeatable."
+)
 @actor_option
 @request_option
 @pass_session
-def retry(session: Session, id: str, actor: str, request: str | None) -> None:
+def retry(
+    session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, request: str | None
+) -> None:
     """Let a successor take the place of a task that has ended without success; prints the successor's id.
 
-    It has the same work and fresh budgets, and takes over what is still owed. Asking again gives the same successor.
+    It has the same work and fresh budgets, and takes over what is still owed. Of a task that was quarantined in its
+    forward work it keeps the steps. Asking again gives the same successor.
     """
     with session.open(actor=actor) as engine:
-        successor = engine.retry_as_new(id, request=request)
+        successor = engine.retry_as_new(id, results=results, rerun=rerun, request=request)
     session.answer(lambda: shapes.task(successor), lambda: show_line(successor.id))
 
 

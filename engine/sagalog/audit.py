@@ -13,7 +13,15 @@ import msgspec
 
 from sagalog.codec import Envelope, decode, is_intact
 from sagalog.errors import SagalogError
-from sagalog.kernel.events import ArtifactPut, ChildAdopted, CompensationRegistered, Created, Recordable, StepCompleted
+from sagalog.kernel.events import (
+    ArtifactPut,
+    ChildAdopted,
+    CompensationRegistered,
+    Created,
+    Noted,
+    Recordable,
+    StepCompleted,
+)
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, State
@@ -190,6 +198,8 @@ def _holds_undo(snapshot: Snapshot, one: Inherited) -> bool:
 
 def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
     event = _event_at(snapshot, one.task, one.version)
+    if isinstance(event, Noted):
+        return one.name in (event.results or {})
     return isinstance(event, StepCompleted) and (event.name, event.compensation) == (one.name, one.compensation)
 
 

@@ -167,9 +167,17 @@ class Batch:
         """Record a waiver of one compensation."""
         self._add(forms.waive(id, compensation, reason), actor, request)
 
-    def retry_as_new(self, id: str, *, actor: str | None = None, request: str | None = None) -> None:
+    def retry_as_new(
+        self,
+        id: str,
+        *,
+        results: Mapping[str, Any] | None = None,
+        rerun: Iterable[str] = (),
+        actor: str | None = None,
+        request: str | None = None,
+    ) -> None:
         """Record a retry of an ended task as a new one; its result is the successor."""
-        self._add(forms.retry_as_new(id, self._draw_id()), actor, request)
+        self._add(forms.retry_as_new(id, self._draw_id(), results, rerun), actor, request)
 
     def acquire(
         self,
@@ -274,9 +282,15 @@ class Batch:
         """Record a failure; with `or_quarantine` a human is to look where it lacks a compensation."""
         self._hold(lease, forms.fail, reason, compensations, waive_compensation, or_quarantine)
 
-    def give_up(self, lease: Lease, reason: str | Failure, step: str | None = None) -> None:
+    def give_up(
+        self,
+        lease: Lease,
+        reason: str | Failure,
+        step: str | None = None,
+        compensation: str | Compensation | None = None,
+    ) -> None:
         """Record that a human must look."""
-        self._hold(lease, forms.give_up, reason, step)
+        self._hold(lease, forms.give_up, reason, step, compensation)
 
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""

@@ -232,19 +232,37 @@ class Engine(Leasing):
         """
         return self._write(forms.waive(id, compensation, reason), actor, request)
 
-    def retry_as_new(self, id: str, *, actor: str | None = None, request: str | None = None) -> Task:
+    def retry_as_new(
+        self,
+        id: str,
+        *,
+        results: Mapping[str, Any] | None = None,
+        rerun: Iterable[str] = (),
+        actor: str | None = None,
+        request: str | None = None,
+    ) -> Task:
         """A successor takes the place of a task that has ended, with the same work and fresh budgets. [TERM-2]
 
-        What the ended task still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating
-        where only the undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
+        Of a task that was quarantined in its forward work it keeps the steps and goes on [STEP-1]. What the ended task
+        still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating where only the
+        undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
+
+        Args:
+            id: the task that has ended.
+            results: by name of the step, what a step came to that was carried out and could not be recorded
+                (`Task.unrecorded_step`): the successor keeps it with this result, as JSON.
+            rerun: names of such steps that the successor carries out again, so that their effects may come twice.
+            actor, request: who asks, under which identity.
 
         Returns:
             The successor; its `predecessor` names the ended task.
 
         Raises:
-            NotFound. WrongState: it has not ended, or it has completed.
+            NotFound: no such task, or no such step whose result is missing. WrongState: it has not ended, or it has
+                completed. ResultRequired: a step's result is missing, and neither argument says what becomes of it.
+            Conflict: it was retried as new with other results.
         """
-        command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()))
+        command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()), results, rerun)
         return self._write(command, actor, request)
 
     # --- reading on ---------------------------------------------------------------------------------------------

@@ -99,6 +99,15 @@ class CompensationRequired(Rejected):
     code = "compensation_required"
 
 
+class ResultRequired(Rejected):
+    """A step was carried out and its result is not on record: a successor needs it, or that the step runs again.
+
+    [STEP-1] Fields: `task`, `step`.
+    """
+
+    code = "result_required"
+
+
 class CompensationOrder(Rejected):
     """Compensations are done in reverse order of registration. [COMP-5] Fields: `task`, `compensation`, `expected`."""
 

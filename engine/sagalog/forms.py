@@ -369,9 +369,21 @@ def fail_compensation(
     )
 
 
-def give_up(task: str, fence: int, reason: str | Failure, step: str | None = None) -> c.GiveUp:
+def give_up(
+    task: str,
+    fence: int,
+    reason: str | Failure,
+    step: str | None = None,
+    compensation: str | Compensation | None = None,
+) -> c.GiveUp:
     """The command behind `Lease.give_up`; raises InvalidValue."""
-    return c.GiveUp(task=task, fence=fence, error=failure(reason, "reason"), step=optional_name(step, "step"))
+    return c.GiveUp(
+        task=task,
+        fence=fence,
+        error=failure(reason, "reason"),
+        step=optional_name(step, "step"),
+        compensation=_undo_id(compensation),
+    )
 
 
 def signal(task: str, name: str, data: object) -> c.Signal:
@@ -399,9 +411,23 @@ def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
     return c.Note(task=check_id(task, "id"), text=sentence(text, "text"), settles=settled)
 
 
-def retry_as_new(task: str, successor: str) -> c.RetryAsNew:
-    """The command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue."""
-    return c.RetryAsNew(task=check_id(task, "id"), successor=successor)
+def retry_as_new(
+    task: str, successor: str, results: Mapping[str, object] | None = None, rerun: Iterable[str] = ()
+) -> c.RetryAsNew:
+    """The command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue, OverBound."""
+    if results is not None and not isinstance(results, Mapping):
+        raise InvalidValue(f"results: expected a mapping of names of steps, found {shown(results)}", path="results")
+    given = dict(results or {})
+    names = listed(rerun, "rerun", bounds.STEPS_MAX, "a task has no more steps")
+    again = tuple(dict.fromkeys(check_name(name, "rerun") for name in names))
+    if both := sorted(set(again) & set(given)):
+        raise InvalidValue(f"rerun: {both} are given a result too; give it, or let them run again", path="rerun")
+    return c.RetryAsNew(
+        task=check_id(task, "id"),
+        successor=successor,
+        results={check_name(name, "results"): check_json(value, f"results[{name!r}]") for name, value in given.items()},
+        rerun=again,
+    )
 
 
 def waive(task: str, compensation: str, reason: str) -> c.Waive:

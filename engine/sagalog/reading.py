@@ -18,7 +18,7 @@ from sagalog.codec import Recorded, read, recorded_log, recorded_stream
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
-from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, StepCompleted, Unblocked
+from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State, WaitEnd
 from sagalog.ports import Clock, Query, Snapshot, Store
@@ -156,9 +156,7 @@ class Reading:
                     step=name,
                 )
             source = task.stream_of(known[name].source)
-            event = read(snapshot.recorded(source, known[name].version))
-            assert isinstance(event, StepCompleted)
-            return event.result
+            return step_result(read(snapshot.recorded(source, known[name].version)), name)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
         """How a wait ended, by its name and its number among those of the name, from 1. [WAIT-1]

@@ -18,7 +18,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import TaskFold
 
-_UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "data", "compensations", "error"})
+_UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "results", "data", "compensations", "error"})
 
 # The events in which a command with a request leaves its mark.
 YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
@@ -100,11 +100,12 @@ def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> C
     return given, found
 
 
-def _step_contents(command: c.CompleteStep, event: e.StepCompleted, _: TaskFold) -> Contents:
+def _step_contents(command: c.CompleteStep, event: e.Recordable, task: TaskFold) -> Contents:
     given: dict[str, Any] = {"result": command.result}
     if command.compensation is not None:
         given["compensation"] = command.compensation
-    return given, {"result": event.result, "compensation": event.compensation}
+    found = e.step_result(event, command.name)
+    return given, {"result": found, "compensation": task.steps[command.name].compensation}
 
 
 def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
@@ -170,9 +171,12 @@ def _noted_contents(command: c.Note, event: e.Noted, _: TaskFold) -> Contents:
     return given, {"text": event.text, "settles": event.settles, "successor": event.successor}
 
 
-def _succeeded_contents(_: c.RetryAsNew, event: e.Noted, __: TaskFold) -> Contents:
+def _succeeded_contents(command: c.RetryAsNew, event: e.Noted, _: TaskFold) -> Contents:
     # Which successor was drawn is chance; that there is one is what was asked.
-    return {"retried": True}, {"retried": event.successor is not None}
+    given: dict[str, Any] = {"retried": True}
+    if command.results or command.rerun:
+        given |= {"results": command.results, "rerun": sorted(command.rerun)}
+    return given, {"retried": event.successor is not None, "results": event.results or {}, "rerun": sorted(event.rerun)}
 
 
 def _fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]:
@@ -199,7 +203,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.TryAgain: _retried_contents,
     c.Complete: _fields(("result", "result")),
     c.Fail: _failed_contents,
-    c.GiveUp: _fields(("error", "error"), ("step", "step")),
+    c.GiveUp: _fields(("error", "error"), ("step", "step"), ("compensation", "compensation")),
     c.FinishCompensation: _fields(("compensation", "id")),
     c.FailCompensation: _undo_failed_contents,
     c.Cancel: _cancelled_contents,

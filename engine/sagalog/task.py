@@ -460,17 +460,20 @@ class Lease:
         command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation, or_quarantine)
         return self._desk.settle(command, self)
 
-    def give_up(self, reason: str | Failure, step: str | None = None) -> Task:
+    def give_up(
+        self, reason: str | Failure, step: str | None = None, compensation: str | Compensation | None = None
+    ) -> Task:
         """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
 
         Args:
             reason: why, as a sentence or a failure, whose code is then the task's.
             step: the step that was carried out and whose result cannot be recorded; its effect stands. [STEP-1]
+            compensation: the undo of that step, or its id, which is on record.
 
         Raises:
-            Rejected: the step is on record.
+            Rejected: the step is on record, or its undo is not.
         """
-        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, step), self)
+        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, step, compensation), self)
 
     def compensation_done(self, id: str) -> Lease | Task:
         """An undo was carried out: the last one that is owed. [COMP-5]

@@ -239,7 +239,7 @@ class _Desk:
         if isinstance(command, c.Fail | c.Register) and task is not None:
             self._compare_registered(task, command)
         if isinstance(command, c.RetryAsNew) and task is not None:
-            return self._succeed(task, decision, step, command.successor)
+            return self._succeed(task, decision, step, command)
         if isinstance(decision, Repeat):
             assert task is not None
             compare(command, self._read(decision.task or task.id, decision.version), task)
@@ -327,12 +327,13 @@ class _Desk:
     def _peek(self, id: str) -> TaskFold | None:
         return self._folds.get(id) or self._view.task(id)
 
-    def _succeed(self, task: TaskFold, decision: Decision, step: Step, successor: str) -> Task:
+    def _succeed(self, task: TaskFold, decision: Decision, step: Step, command: c.RetryAsNew) -> Task:
         """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
         if isinstance(decision, Repeat):
+            compare(command, self._read(task.id, decision.version), task)
             return self._successor_at(task, decision.version)
         version = self._take(task, decision, step).version
-        create = succeed(task, self._created(task.id), successor)
+        create = succeed(task, self._created(task.id), command.successor, command.results)
         return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.request))
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:

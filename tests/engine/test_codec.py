@@ -41,7 +41,7 @@ EXAMPLES: list[e.Recordable] = [
     e.Compensated(outcome="failed"),
     e.Completed(fence=1, result="ok"),
     e.Quarantined(code="operator", reason="odd", owed=("c",)),
-    e.Noted(text="looked at it", settles=("c",)),
+    e.Noted(text="looked at it", settles=("c",), successor="b", results={"checkout": [1]}, rerun=("build",)),
     e.Founded(id="s", format=0),
 ]
 
@@ -183,7 +183,7 @@ def paths(kind: type) -> set[str]:
 
 
 # What people and handlers put in, in their own words or shapes; the kernel decides on none of it.
-FREE = {"payload", "params", "result", "data", "progress", "text", "reason", "waiver", "message", "details"}
+FREE = {"payload", "params", "result", "results", "data", "progress", "text", "reason", "waiver", "message", "details"}
 
 
 @pytest.mark.parametrize("kind", [*e.TASK_EVENTS, *e.STORE_EVENTS], ids=lambda kind: e.NAMES[kind])

@@ -33,7 +33,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "4013c34df916868c39c8c0a424b1d6e5e5dbd5458f4bd59d6e617738e166947c")
+PINNED = (4, "3429336f79765c75ba9ef1faf321eaa80b07bbb40c34ae82fc6793c0864aa3d9")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

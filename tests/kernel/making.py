@@ -196,8 +196,10 @@ def note(text: str = "seen", settles: tuple[str, ...] = ()) -> c.Note:
     return c.Note(task="t", text=text, settles=settles)
 
 
-def retry_as_new(successor: str = "t2") -> c.RetryAsNew:
-    return c.RetryAsNew(task="t", successor=successor)
+def retry_as_new(
+    successor: str = "t2", results: dict[str, Any] | None = None, rerun: tuple[str, ...] = ()
+) -> c.RetryAsNew:
+    return c.RetryAsNew(task="t", successor=successor, results=results or {}, rerun=rerun)
 
 
 def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:

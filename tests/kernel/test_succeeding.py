@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sagalog.errors import NotFound, Rejected, WrongState
+from sagalog.errors import NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Repeat, succeed, undo_left
 from sagalog.kernel.values import Compensation, Inherited, KeptStep, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
+    ERROR,
     LATER_UNDO,
     UNDO,
     acquire,
@@ -175,6 +176,30 @@ def test_a_kept_step_is_a_repeat_of_what_a_predecessor_recorded() -> None:
     heir = successor_of(RUNNING.given(complete_step(), quarantine())).given(acquire())
     outcome = heir.when(complete_step()).decision
     assert outcome == Repeat(3, "t")
+
+
+UNRECORDED = RUNNING.given(
+    register(LATER_UNDO),
+    c.GiveUp(task="t", fence=1, error=ERROR, step="s9", compensation="u2"),
+)
+
+
+def test_a_step_that_could_not_be_recorded_needs_a_result_or_runs_again() -> None:
+    """[STEP-1]"""
+    UNRECORDED.when(retry_as_new()).then_refused(ResultRequired, task="t", step="s9")
+    UNRECORDED.when(retry_as_new(rerun=("s8",))).then_refused(NotFound, task="t", step="s8")
+    LEFT.when(retry_as_new(results={"s9": 1})).then_refused(NotFound, task="t", step="s9")
+    again = e.Noted("retried as t2", ("u1", "u2"), "t2", rerun=("s9",))
+    UNRECORDED.when(retry_as_new(rerun=("s9",))).then(again)
+    given_by = e.Noted("retried as t2", ("u1", "u2"), "t2", {"s9": 1})
+    UNRECORDED.when(retry_as_new(results={"s9": 1})).then(given_by)
+
+
+def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo() -> None:
+    """[STEP-1] [COMP-7]"""
+    assert UNRECORDED.task is not None
+    assert succeed(UNRECORDED.task, CREATED, "t2", ("s9",)).steps == (KeptStep("s9", "t", 5, "u2"),)
+    assert succeed(UNRECORDED.task, CREATED, "t2").steps == ()
 
 
 # --- what nothing of a completed successor stands for -----------------------------------------------------------------

@@ -171,6 +171,28 @@ def test_a_successor_that_fails_undoes_what_its_predecessors_did_in_reverse_orde
     assert set(outside.done.values()) == {1}
 
 
+def test_an_effect_whose_result_did_not_fit_is_not_repeated_by_a_successor(engine: sagalog.Engine) -> None:
+    """[STEP-1] [WORKER-1] [COMP-7] The operator says what the step came to, and its undo is void at the end."""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> Any:
+        def charge() -> set[str]:
+            return {outside.do("charge")}
+
+        return context.step("charge", charge, compensation=Compensation("undo", "charge"))
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside)
+    assert (get(engine, "a").state, get(engine, "a").unrecorded_step) == ("quarantined", "charge")
+    with pytest.raises(sagalog.ResultRequired):
+        engine.retry_as_new("a")
+
+    heir = engine.retry_as_new("a", results={"charge": "paid"}).id
+    run(engine, handler, outside)
+    assert (get(engine, heir).state, get(engine, heir).result) == ("completed", "paid")
+    assert outside.done == Counter({"charge": 1})
+
+
 # --- children ---------------------------------------------------------------------------------------------------------
 
 

@@ -167,10 +167,14 @@ class Fail(Held, frozen=True, kw_only=True):
 
 
 class GiveUp(Held, frozen=True, kw_only=True):
-    """The holder says that a human must look; `step` is one that it carried out and whose result cannot be recorded."""
+    """The holder says that a human must look.
+
+    `step` is one that it carried out and whose result cannot be recorded, `compensation` the id of that step's undo.
+    """
 
     error: Failure
     step: str | None = None
+    compensation: str | None = None
 
 
 class FinishCompensation(Held, frozen=True, kw_only=True):
@@ -218,9 +222,14 @@ class Note(Command, frozen=True, kw_only=True):
 
 
 class RetryAsNew(Command, frozen=True, kw_only=True):
-    """Let a task named `successor` take the place of one that has ended."""
+    """Let a task named `successor` take the place of one that has ended.
+
+    Of steps that were carried out and whose results could not be recorded: what they came to, or that they run again.
+    """
 
     successor: str
+    results: dict[str, Any] = {}
+    rerun: tuple[str, ...] = ()
 
 
 class Waive(Command, frozen=True, kw_only=True):

@@ -271,7 +271,8 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
     """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed.
 
     `step` names a step that was carried out and whose result could not be recorded: running it again would do its
-    effect twice, so a successor is given its result, or is told that it runs again. [STEP-1]
+    effect twice, so a successor is given its result, or is told that it runs again. `compensation` is the id of that
+    step's undo. [STEP-1]
     """
 
     code: str
@@ -281,18 +282,22 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
     fence: int | None = None
     verb: str | None = None
     step: str | None = None
+    compensation: str | None = None
 
 
 class Noted(Recordable, frozen=True, tag="noted"):
     """Somebody's remark, the only event after the end. There it may settle what is still owed.
 
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
-    what is settled here.
+    what is settled here. `results` are what a caller says that steps came to which could not be recorded, by their
+    names, for the successor; the steps `rerun` it carries out again.
     """
 
     text: str
     settles: tuple[str, ...] = ()
     successor: str | None = None
+    results: dict[str, Any] | None = None
+    rerun: tuple[str, ...] = ()
 
 
 class Founded(Recordable, frozen=True, tag="founded"):
@@ -343,6 +348,15 @@ def name_of(kind: type[Recordable]) -> str:
 
 NAMES: Final[dict[type[Recordable], str]] = {kind: name_of(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
+
+def step_result(event: Recordable, name: str) -> Any:
+    """The result of a step, out of the event that a fold names for it: its own, or a note that gives it. [STEP-1]"""
+    if isinstance(event, Noted):
+        return (event.results or {})[name]
+    assert isinstance(event, StepCompleted)
+    return event.result
+
+
 # The fields on which the kernel decides nothing: where a data key is named, they are what is encrypted.
 FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
     Created: (
@@ -365,5 +379,5 @@ FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
     CompensationFailed: ("error.message", "error.details"),
     Completed: ("result",),
     Quarantined: ("reason", "error.message", "error.details"),
-    Noted: ("text",),
+    Noted: ("text", "results"),
 }

@@ -405,7 +405,9 @@ def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int)
     task.code = event.code
     if event.step in task.steps:
         raise _damaged(task, "quarantined", version, f"the result of the step {event.step!r} is on record")
-    task.unrecorded_step = event.step
+    if event.compensation is not None and (event.step is None or event.compensation not in task.compensations):
+        raise _damaged(task, "quarantined", version, f"it names the undo {event.compensation!r} of no step of the task")
+    task.unrecorded_step, task.unrecorded_undo = event.step, event.compensation
     if event.reason is not None:
         task.reason_version = version
     if event.error is not None:

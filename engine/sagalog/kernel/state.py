@@ -176,8 +176,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     error_version: int = 0
     reason_version: int = 0
     successor_version: int = 0
-    # The step that was carried out and whose result could not be recorded, where that is why it was quarantined.
+    # The step that was carried out and whose result could not be recorded, where that is why it was quarantined; and
+    # the id of its undo.
     unrecorded_step: str | None = None
+    unrecorded_undo: str | None = None
     # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
     length: int = 0
     created_ms: int = 0

@@ -114,5 +114,5 @@ VERBS: Final = (
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",
-    "lease_held", "lease_lost", "not_found", "rejected", "terminal_task", "wait_over", "wrong_state",
+    "lease_held", "lease_lost", "not_found", "rejected", "result_required", "terminal_task", "wait_over", "wrong_state",
 )  # fmt: skip

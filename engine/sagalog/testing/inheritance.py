@@ -81,6 +81,8 @@ def inheritance(log: Sequence[Recorded]) -> Found:
                 forward = False
             elif isinstance(now, e.Quarantined) and forward:
                 kept[event.stream] = names
+            elif isinstance(now, e.Noted) and now.successor is not None:
+                names += now.results or {}
 
 
 def children(log: Sequence[Recorded]) -> Found:
@@ -117,5 +119,7 @@ def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterat
             yield f"the undo {one.id!r} is not at task/{one.task}@{one.version}"
     for step in created.steps:
         found = events.get(f"task/{step.task}@{step.version}")
+        if isinstance(found, e.Noted) and step.name in (found.results or {}):
+            continue
         if not isinstance(found, e.StepCompleted) or (found.name, found.compensation) != (step.name, step.compensation):
             yield f"the step {step.name!r} is not at task/{step.task}@{step.version}"

@@ -236,12 +236,24 @@ class StoreMachine(RecordingRun):
             owed = self.owed_of(id) if verb == "settle" else []
             self.run("note", lambda side: side.engine.note(id, text, owed, request=request))
 
-    @rule(pick=draws.picks, quarantined=st.booleans(), request=draws.requests)
-    def retry_as_new(self, pick: int, quarantined: bool, request: str | None) -> None:
-        """Retry an ended task as a new one, mostly one that was quarantined with debts."""
+    @rule(
+        pick=draws.picks,
+        quarantined=st.booleans(),
+        request=draws.requests,
+        says=st.sampled_from(["nothing", "results", "results", "rerun", "of another"]),
+    )
+    def retry_as_new(self, pick: int, quarantined: bool, request: str | None, says: str) -> None:
+        """Retry an ended task as a new one, mostly one that was quarantined with debts, or over a step."""
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
-        self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request))
+        fold = self.pair.memory.folds.get(id)
+        step = None if fold is None else fold.unrecorded_step
+        given: dict[str, Any] = {}
+        if says == "of another":
+            given = {"rerun": ["unheard of"]} if pick > 6 else {}
+        elif step is not None and says != "nothing":
+            given = {"rerun": [step]} if says == "rerun" else {"results": {step: pick}}
+        self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request, **given))
 
     @rule(
         limit=st.none() | st.integers(1, 2),

@@ -71,10 +71,14 @@ def held_up(task: Task, now_ms: int) -> Park:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Why a task is quarantined whatever its handler says; `step` is one whose effect stands without a result."""
+    """Why a task is quarantined whatever its handler says.
+
+    `step` is one whose effect stands without a result, `compensation` its undo.
+    """
 
     failure: Failure
     step: str | None = None
+    compensation: Compensation | None = None
 
 
 def unstorable(refusal: Rejected, what: str, step: str | None = None) -> Failure:
@@ -361,7 +365,8 @@ class WorkContext(Context):
         try:
             self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
         except Rejected as refusal:
-            self._give_up(Verdict(unstorable(refusal, f"step {name!r} was carried out and its result", name), name))
+            failure = unstorable(refusal, f"step {name!r} was carried out and its result", name)
+            self._give_up(Verdict(failure, name, self._undos.get(name)))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
 
     def _register(self, name: str, compensation: Compensation) -> None:
@@ -387,7 +392,7 @@ class WorkContext(Context):
         """Quarantine the task now; what the handler does later does not count."""
         self.verdict = verdict
         try:
-            self._persist(lambda: self._lease.give_up(verdict.failure, step=verdict.step))
+            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.step, verdict.compensation))
         except LeaseLost:
             self._lose()
         self.is_settled = True

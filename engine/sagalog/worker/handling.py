@@ -65,7 +65,8 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         reporting.ended(lease, said, verdict.failure)
         if context.is_settled:
             return None
-        return Ending(lambda batch: batch.give_up(lease, verdict.failure, verdict.step), "give_up", verdict.failure)
+        why, step, undo = verdict.failure, verdict.step, verdict.compensation
+        return Ending(lambda batch: batch.give_up(lease, why, step, undo), "give_up", why)
     if error is None and result is None and context.has_read_cancelled:
         error = Interrupted("cancelled")
     if error is None and unmet:

@@ -245,8 +245,16 @@ def quarantined(
     fence: int | None = None,
     verb: str | None = None,
     step: str | None = None,
+    compensation: str | None = None,
 ) -> e.Quarantined:
     """The quarantine of a task, naming what it still owes [COMP-6], and the step that it could not record [STEP-1]."""
     return e.Quarantined(
-        code=code, reason=cut(reason), error=error, owed=tuple(task.owed()), fence=fence, verb=verb, step=step
+        code=code,
+        reason=cut(reason),
+        error=error,
+        owed=tuple(task.owed()),
+        fence=fence,
+        verb=verb,
+        step=step,
+        compensation=compensation,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sagalog.errors import WrongState
+from sagalog.errors import NotFound, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, existing
@@ -28,23 +28,34 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
     _require_retriable(task)
     if task.successor_version:
         return Repeat(task.successor_version)
-    text = f"retried as {command.successor}"
-    return (e.Noted(text=text, settles=tuple(task.owed()), successor=command.successor),)
+    _require_results(task, command)
+    return (
+        e.Noted(
+            text=f"retried as {command.successor}",
+            settles=tuple(task.owed()),
+            successor=command.successor,
+            results=command.results or None,
+            rerun=command.rerun,
+        ),
+    )
 
 
-def succeed(task: TaskFold, created: e.Created, successor: str) -> c.Create:
+def succeed(task: TaskFold, created: e.Created, successor: str, given: Iterable[str] = ()) -> c.Create:
     """The creation of a task's successor: the same work, under budgets of its own. [TERM-2]
 
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1]. Where the forward work was over and
     its undoing was left, the successor only undoes; it plans what the predecessor planned, for the day when it is
-    retried itself. `task` is the fold before its note.
+    retried itself. `task` is the fold before its note, and `given` are the steps whose results that note holds.
     """
     owed = task.owed()
     only_undoes = task.outcome is not None and bool(owed)
     create = _same_work(task, created, successor, owed)
     if only_undoes:
         return _only_undoing(create, task.outcome)
-    return msgspec.structs.replace(create, steps=_steps(task)) if keeps_steps(task) else create
+    if not keeps_steps(task):
+        return create
+    noted = tuple(KeptStep(name, task.id, task.version + 1, task.unrecorded_undo) for name in given)
+    return msgspec.structs.replace(create, steps=_steps(task) + noted)
 
 
 def keeps_steps(task: TaskFold) -> bool:
@@ -95,6 +106,27 @@ def _steps(task: TaskFold) -> tuple[KeptStep, ...]:
         KeptStep(name, task.stream_of(record.source), record.version, record.compensation)
         for name, record in task.steps.items()
     )
+
+
+def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
+    """[STEP-1] An effect is never repeated unasked because its result did not fit."""
+    unrecorded = task.unrecorded_step
+    said = {*command.results, *command.rerun}
+    for name in sorted(said - {unrecorded}):
+        lacks = "every step of it is recorded" if unrecorded is None else f"only {unrecorded!r} is such a step"
+        raise NotFound(
+            f"task {task.id!r} has no step {name!r} that was carried out and could not be recorded: {lacks}",
+            task=task.id,
+            step=name,
+        )
+    if unrecorded is not None and not said:
+        raise ResultRequired(
+            f"cannot retry task {task.id!r} as new: its step {unrecorded!r} was carried out and its result could not "
+            f"be recorded; give results={{{unrecorded!r}: ...}}, or rerun=[{unrecorded!r}] if its effect may come "
+            "twice",
+            task=task.id,
+            step=unrecorded,
+        )
 
 
 def _require_retriable(task: TaskFold) -> None:

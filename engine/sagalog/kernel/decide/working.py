@@ -136,8 +136,16 @@ def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -
             task=task.id,
             step=command.step,
         )
+    undo = command.compensation
+    if undo is not None and (command.step is None or undo not in task.compensations):
+        why = "is not on record" if command.step is not None else "is of no step that is named"
+        raise Rejected(
+            f"cannot give up on task {task.id!r} over a step whose undo {undo!r} {why}: leave the undo out",
+            task=task.id,
+            compensation=undo,
+        )
     error = cut_failure(command.error)
-    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", command.step),)
+    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", command.step, undo),)
 
 
 def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:

@@ -5,7 +5,7 @@ Rule: both tasks are written in one commit, and no debt is ever in two places or
 
 from __future__ import annotations
 
-from sagalog.errors import Conflict, LeaseLost, NotFound, Rejected, WrongState
+from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.task import Lease
@@ -50,8 +50,8 @@ class SuccessorContract(Contract):
     def test_a_second_retry_gives_the_same_successor_as_it_is_now(self) -> None:
         self.left("a")
         heir = self.engine.retry_as_new("a", request="r")
-        for given in ({}, {"request": "r"}, {"request": "other"}):
-            assert self.writes_nothing(self.engine.retry_as_new, "a", **given) == heir
+        for request in (None, "r", "other"):
+            assert self.writes_nothing(self.engine.retry_as_new, "a", request=request) == heir
         self.acquire(heir.id).complete("done")
         assert self.writes_nothing(self.engine.retry_as_new, "a", request="r").result == "done"
 
@@ -199,6 +199,80 @@ class SuccessorContract(Contract):
         assert (done.owed, done.successor) == ((), None)
         self.refused(NotFound, self.engine.note, heir.id, "by hand", ["remove"])
         self.sound()
+
+    # --- steps that could not be recorded ---------------------------------------------------------------------
+
+    def unrecorded(self, id: str) -> None:
+        """A task that was given up over a step that was carried out, and whose undo is on record."""
+        self.create(id)
+        lease = self.acquire(id).step("checkout", 1).register(REMOVE)
+        lease.give_up("it cannot be stored", "charge", REMOVE)
+
+    def test_a_step_that_could_not_be_recorded_is_kept_with_the_result_that_the_caller_gives(self) -> None:
+        """[STEP-1] [COMP-7]"""
+        self.unrecorded("a")
+        refusal = self.refused(ResultRequired, self.engine.retry_as_new, "a")
+        assert (refusal.task, refusal.step) == ("a", "charge")
+        heir = self.engine.retry_as_new("a", results={"charge": {"id": 7}})
+        assert (heir.steps, heir.unrecorded_step) == (("checkout", "charge"), None)
+        assert self.engine.step_result(heir.id, "charge") == {"id": 7}
+        lease = self.acquire(heir.id)
+        self.writes_nothing(lease.step, "charge", {"id": 7}, "remove")
+        self.refused(Conflict, lease.step, "charge", {"id": 8})
+        assert [(one.id, one.status) for one in lease.complete().compensations] == [("remove", "void")]
+        self.sound()
+
+    def test_what_was_given_is_kept_over_several_successors(self) -> None:
+        """[STEP-1]"""
+        self.unrecorded("a")
+        second = self.engine.retry_as_new("a", results={"charge": None}).id
+        self.engine.quarantine(second, "odd")
+        third = self.engine.retry_as_new(second).id
+        assert self.engine.step_result(third, "charge") is None
+        self.engine.rebuild()
+        assert self.engine.step_result(third, "charge") is None
+        self.sound()
+
+    def test_a_step_that_could_not_be_recorded_runs_again_where_the_caller_says_so(self) -> None:
+        """[STEP-1] [COMP-7] Its undo is inherited, and void only if the step registers it again."""
+        self.unrecorded("a")
+        heir = self.engine.retry_as_new("a", rerun=["charge"])
+        assert (heir.steps, [one.id for one in heir.owed]) == (("checkout",), ["remove"])
+        done = self.acquire(heir.id).register(REMOVE).step("charge", 2, REMOVE).complete()
+        assert ([one.status for one in done.compensations], done.successor) == (["void"], None)
+        self.sound()
+
+    def test_only_a_step_that_could_not_be_recorded_is_given_a_result(self) -> None:
+        """[STEP-1]"""
+        self.unrecorded("a")
+        self.worked("b")
+        both = {"results": {"charge": 1}, "rerun": ["charge"]}
+        self.refused(InvalidValue, lambda: self.engine.retry_as_new("a", **both))  # type: ignore[arg-type]
+        self.refused(InvalidValue, lambda: self.engine.retry_as_new("a", results={"charge": {1}}))
+        self.refused(NotFound, lambda: self.engine.retry_as_new("a", results={"charge": 1, "checkout": 2}))
+        self.refused(NotFound, lambda: self.engine.retry_as_new("b", rerun=["build"]))
+        self.sound()
+
+    def test_a_retry_that_is_repeated_with_another_result_is_a_conflict(self) -> None:
+        """[REPEAT-6] [REPEAT-7]"""
+        self.unrecorded("a")
+        heir = self.engine.retry_as_new("a", results={"charge": 1}, request="r")
+        assert self.writes_nothing(lambda: self.engine.retry_as_new("a")) == heir
+        assert self.writes_nothing(lambda: self.engine.retry_as_new("a", results={"charge": 1}, request="r")) == heir
+        self.refused(Conflict, lambda: self.engine.retry_as_new("a", results={"charge": 2}))
+        self.refused(Conflict, lambda: self.engine.retry_as_new("a", rerun=["charge"]))
+        self.refused(Conflict, lambda: self.engine.retry_as_new("a", results={"charge": 2}, request="r"))
+
+    def test_the_undo_of_a_step_that_is_given_up_over_is_on_record(self) -> None:
+        """[WORKER-1]"""
+        self.create("a")
+        lease = self.acquire("a")
+        self.refused(Rejected, lease.give_up, "it cannot be stored", "charge", REMOVE)
+        held = lease.register(REMOVE)
+        self.refused(Rejected, lambda: held.give_up("it cannot be stored", compensation=REMOVE))
+        held.give_up("it cannot be stored", "charge", "remove")
+        self.writes_nothing(held.give_up, "it cannot be stored", "charge", "remove")
+        self.refused(Conflict, held.give_up, "it cannot be stored", "charge")
 
     # --- children ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,56 @@
+"""`sagalog retry` of a task that was quarantined over a step whose result could not be recorded. [STEP-1]"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from tests.adapters.cli_calls import call, url_of
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    """A store with the task `t`, given up over its step `charge`."""
+    url = url_of(tmp_path / "store.db")
+    with sagalog.open(url) as engine:
+        engine.create("order", id="t")
+        engine.acquire("t", owner="ann", ttl_ms=None).step("pack", 1).give_up("it cannot be stored", "charge")
+    return url
+
+
+def test_it_is_refused_until_somebody_says_what_becomes_of_the_step(db: str) -> None:
+    """[STEP-1]"""
+    refused = call("retry", "t", "--db", db, "--json")
+    assert refused.status == 3
+    assert "'charge'" in refused.err
+
+
+def test_the_result_that_is_given_is_the_steps(db: str) -> None:
+    """[STEP-1] [REPEAT-7]"""
+    first = call("retry", "t", "--db", db, "--json", "--result", 'charge={"paid": 7}').documents[0]
+    assert first["steps"] == ["pack", "charge"]
+    with sagalog.open(db) as engine:
+        assert engine.step_result(first["id"], "charge") == {"paid": 7}
+    assert call("retry", "t", "--db", db).out.strip() == first["id"]
+    assert call("retry", "t", "--db", db, "--result", "charge=8").status == 5
+
+
+def test_the_step_may_run_again(db: str) -> None:
+    """[STEP-1]"""
+    assert call("retry", "t", "--db", db, "--json", "--rerun", "charge").documents[0]["steps"] == ["pack"]
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (["--result", "charge"], 2),
+        (["--result", "charge={"], 2),
+        (["--result", "charge=1", "--result", "charge=2"], 2),
+        (["--result", "charge=1", "--rerun", "charge"], 3),
+        (["--result", "pack=1"], 4),
+    ],
+)
+def test_what_is_no_result_of_that_step_is_refused(db: str, given: list[str], status: int) -> None:
+    assert call("retry", "t", "--db", db, *given).status == status
