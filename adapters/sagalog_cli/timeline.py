@@ -30,6 +30,7 @@ _COLOURS: Final = {
     "failed": "red",
     "quarantined": "bright_red",
     "lease_expired": "yellow",
+    "promoted": "yellow",
     "parked": "cyan",
     "unblocked": "cyan",
     "retried": "yellow",

@@ -56,6 +56,7 @@ STREAMS: Final = (
     "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
 )
+LATEST: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY position DESC LIMIT ?)"
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
     "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream WHERE t.gate = 'unreadable' ORDER BY t.stream"
@@ -174,6 +175,16 @@ class SqliteSnapshot:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
         wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
         return self._folds(selection.behind(self._rows, wanted, now_ms))
+
+    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+        """Tasks that wait for a time, and whose last event lies in the future. [TIME-3]"""
+        folds = self._folds(selection.ahead(self._rows, now_ms, limit))
+        return [fold for fold in folds if fold.updated_ms > now_ms]
+
+    def latest_ms(self, count: int) -> int:
+        """The latest time of the newest `count` events."""
+        ((latest_ms,),) = self._rows(LATEST, (count,))
+        return latest_ms or 0
 
     def standing(self, claim: Claim) -> list[str]:
         """Ids of the tasks that such a claim would take now."""

@@ -177,6 +177,9 @@ class Leasing(Upkeep, Desk):
     def _claim(self, asked: Asked) -> units.Claimed:
         """What is there to be leased now."""
         writes = claim_units(asked)
+        if self._observer.knows_set_back(self._clock.now_ms()):
+            # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
+            self._end_unseen(asked.claim.queues)
         claimed: units.Claimed = answered(self._store.commit(writes)[1])
         while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
             claimed = answered(self._store.commit(writes)[1])

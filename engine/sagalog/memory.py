@@ -387,6 +387,24 @@ class MemorySnapshot:
             and (queues is None or task.queue in queues)
         ]
 
+    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+        """By looking at every task."""
+        store = self._store
+        later = [task for task in store.readable() if store.gates[task.id] == "later" and task.run_at_ms > now_ms]
+        timed = [
+            (task.waiting.until_ms, task)
+            for task in store.readable()
+            if store.gates[task.id] == "waiting" and task.waiting is not None and task.waiting.until_ms is not None
+        ]
+        ahead = [(until_ms, task) for until_ms, task in timed if until_ms > now_ms]
+        first = sorted(later, key=lambda task: (task.run_at_ms, store.order[task.id]))[:limit]
+        ahead.sort(key=lambda pair: (pair[0], store.order[pair[1].id]))
+        return [task for task in (*first, *(task for _, task in ahead[:limit])) if task.updated_ms > now_ms]
+
+    def latest_ms(self, count: int) -> int:
+        """By looking at them."""
+        return max((envelope.at_ms for envelope in self._store.log[-count:]), default=0)
+
     def standing(self, claim: Claim) -> list[str]:
         """By looking at every task."""
         return [task.id for task in self._store.standing_for(claim)]

@@ -1,23 +1,28 @@
-"""The observer: since when this process has seen a lease unchanged, by a clock that never steps back.
+"""The observer: since when this process has seen a lease or a task unchanged, by a clock that never steps back.
 
-Rule: it is asked only about leases whose last renewal lies in the future of the wall clock, which then cannot say when
-they are over [TIME-3]. What it saw is a claim of this process: the kernel compares it with the lease, and the log keeps
-it. Forgetting everything costs no more than another wait.
+Rule: it is asked only about leases whose last renewal, and tasks whose last event, lies in the future of the wall
+clock, which then cannot say when they are over or due [TIME-3]. What it saw is a claim of this process: the kernel
+compares it with the task, and the log keeps it. Forgetting everything costs no more than another wait.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sagalog.forks import begins_anew_in_children
+from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.kernel.commands import Tend
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Seen
+from sagalog.kernel.values import Seen, Unchanged
 
 # Far more than ever run at once; past it a worker that only claims starts over instead of growing.
 _REMEMBERED_MAX: Final = 100_000
+# How many delayed tasks are looked at, of each sort.
+DELAYED_MAX: Final = 1_000
+# How many events are looked at by a process that has not seen the clock before.
+_LOOKED_BACK_AT: Final = 1_000
 
 
 class Observer:
@@ -26,6 +31,10 @@ class Observer:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._first: dict[str, tuple[int, int, int]] = {}
+        # The latest time that it knows the clock to have shown.
+        self._latest_ms = 0
+        # Delayed tasks -> (version, monotonic time of the first look).
+        self._delayed: dict[str, tuple[int, int]] = {}
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
@@ -57,4 +66,41 @@ class Observer:
         if everywhere:
             standing = {task.id for task in behind}
             self._first = {id: seen for id, seen in self._first.items() if id in standing}
+        return commands
+
+    def was_set_back(self, now_ms: int, latest_ms: Callable[[int], int]) -> bool:
+        """Whether the clock stands before a time that it has shown already: to this process, or in the newest events.
+
+        `latest_ms` gives the latest time of so many of those; more than one is asked for once.
+        """
+        with self._guard:
+            count = 1 if self._latest_ms else _LOOKED_BACK_AT
+            self._latest_ms = max(self._latest_ms, now_ms, latest_ms(count))
+            return now_ms < self._latest_ms
+
+    def knows_set_back(self, now_ms: int) -> bool:
+        """Whether the clock stands before a time that it has shown to this process, told without a look."""
+        with self._guard:
+            return now_ms < self._latest_ms
+
+    def look_at_delayed(
+        self, delayed: Sequence[TaskFold], monotonic_ms: int, queues: tuple[str, ...] | None
+    ) -> list[Tend]:
+        """Look at the `delayed` tasks; a command for those of `queues` that stood for as long as they were to.
+
+        These are all that are looked at, and others are forgotten. At most `UPKEEP_LIMIT` commands a look.
+        """
+        commands: list[Tend] = []
+        with self._guard:
+            before, self._delayed = self._delayed, {}
+            for task in delayed:
+                version, first_ms = before.get(task.id, (0, 0))
+                if version != task.version:
+                    first_ms = monotonic_ms
+                self._delayed[task.id] = (task.version, first_ms)
+                unchanged = Unchanged(task.version, monotonic_ms - first_ms)
+                due_ms = task.run_at_ms if task.waiting is None else task.waiting.until_ms
+                is_wanted = (queues is None or task.queue in queues) and len(commands) < UPKEEP_LIMIT
+                if is_wanted and due_ms is not None and unchanged.unchanged_ms >= due_ms - task.updated_ms:
+                    commands.append(Tend(task=task.id, unchanged=unchanged))
         return commands

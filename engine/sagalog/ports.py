@@ -279,6 +279,18 @@ class Snapshot(Protocol):
         """Ids of the tasks that such a claim would take now, in its order, without any upkeep."""
         ...
 
+    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+        """Tasks that wait for a time, and whose last event lies in the future of `now_ms`. [TIME-3]
+
+        They are found among the first `limit` whose due time lies ahead, and the first `limit` whose wait ends by time,
+        each in order of that time.
+        """
+        ...
+
+    def latest_ms(self, count: int) -> int:
+        """The latest time of the newest `count` events; 0 where there are none."""
+        ...
+
     def claimable_ms(self, claim: Claim) -> int | None:
         """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
 

@@ -14,7 +14,7 @@ from sagalog.door import check_integer
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.observer import Observer
+from sagalog.observer import DELAYED_MAX, Observer
 from sagalog.ports import Due
 from sagalog.reading import Reading
 from sagalog.units import Tended
@@ -95,18 +95,24 @@ class Upkeep(Reading):
                 return
 
     def _end_unseen(self, queues: tuple[str, ...]) -> bool:
-        """End leases that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
+        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
         commands = self._unseen(queues)
         if not commands:
             return False
         return bool(answered(self._store.commit((units.tending(commands),))[0]))
 
     def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Tend]:
-        """What the monotonic clock can say of leases whose renewal lies in the future."""
+        """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
         with self._store.read() as snapshot:
             behind = snapshot.behind(now_ms, queues)
-        return self._observer.look(behind, monotonic_ms, everywhere=queues is None)
+            # Of all queues, so that who looks there later finds them seen for long enough.
+            was_set_back = self._observer.was_set_back(now_ms, snapshot.latest_ms)
+            delayed = snapshot.delayed(now_ms, DELAYED_MAX) if was_set_back else []
+        return [
+            *self._observer.look(behind, monotonic_ms, everywhere=queues is None),
+            *self._observer.look_at_delayed(delayed, monotonic_ms, queues),
+        ]
 
 
 def answered(answer: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Compensation, Failure, Retry, State
+from sagalog.kernel.values import Compensation, Failure, Retry, State, Unchanged
 from sagalog.schemas import schema_files
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -24,6 +24,7 @@ EXAMPLES: list[e.Recordable] = [
     e.Heartbeat(fence=1, progress={"done": 3}),
     e.Released(fence=1, run_at_ms=7, reason="shutting down"),
     e.LeaseExpired(fence=1, why="clock"),
+    e.Promoted(seen=Unchanged(3, 1_000)),
     e.StepCompleted(name="checkout", fence=1, result={"path": "wt"}),
     e.ArtifactPut(name="log", fence=1, digest="ab" * 32, size_bytes=3, media_type="text/plain"),
     e.ChildAdopted(name="build", fence=1, task="a/build"),

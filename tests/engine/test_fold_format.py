@@ -33,7 +33,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "3429336f79765c75ba9ef1faf321eaa80b07bbb40c34ae82fc6793c0864aa3d9")
+PINNED = (4, "a44e00b71e14c839c20cd7e3d00b7d6711bb4a75d91ff7060dda9bb3b01316ed")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

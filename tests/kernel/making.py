@@ -12,7 +12,7 @@ import msgspec
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import Budget, Compensation, Failure, Inherited, Policy, Purpose, Retry, Seen
+from sagalog.kernel.values import Budget, Compensation, Failure, Inherited, Policy, Purpose, Retry, Seen, Unchanged
 
 TTL_MS = 100
 ERROR = Failure("broken", "it broke")
@@ -216,6 +216,11 @@ def tend(
     return c.Tend(
         task="t", seen=seen, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=overdue, ended=ended
     )
+
+
+def tend_unchanged(version: int, unchanged_ms: int) -> c.Tend:
+    """What is due by what an observer saw of the whole task."""
+    return c.Tend(task="t", unchanged=Unchanged(version, unchanged_ms))
 
 
 def in_epoch(epoch: int, n: int) -> int:

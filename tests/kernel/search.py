@@ -34,7 +34,10 @@ Key = tuple[object, ...]
 
 
 class World(NamedTuple):
-    """One task, the clocks, and what was seen. `idle_ms` is how long nobody renewed its lease, by a steady clock."""
+    """One task, the clocks, and what was seen.
+
+    `idle_ms` is how long nobody renewed its lease, or it stood unchanged where nobody holds it, by a steady clock.
+    """
 
     task: TaskFold
     witness: Witness
@@ -136,8 +139,13 @@ def canonical(world: World) -> Key:
         world.idle_ms if lease.renewed_ms > now_ms else 0,
     )
     common: Key = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
+    # What an observer may say of a task whose last event lies in the future.
+    ahead_ms = 0 if lease is not None else max(task.updated_ms - now_ms, 0)
+    due_ms = (task.waiting.until_ms or 0) if task.waiting is not None else task.run_at_ms
+    stood_ms = min(world.idle_ms, max(due_ms - task.updated_ms, 0)) if ahead_ms else 0
     common = (
         *common,
+        (ahead_ms if due_ms > task.updated_ms else 0, stood_ms),
         world.other_ended,
         tuple((name, one.fence == task.fence) for name, one in task.artifacts.items()),
         tuple(task.children),
@@ -208,6 +216,8 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         yield "worker", "signal", make.signal()
     yield "upkeep", "tend", msgspec.structs.replace(make.tend(), ended=ended)
     yield "upkeep", "tend what is overdue", make.tend(overdue=True)
+    if task.lease is None and world.stepped_back:
+        yield "upkeep", "promote", make.tend_unchanged(task.version, world.idle_ms)
     if task.lease is not None:
         seen = Seen(fence, task.lease.renewed_ms, world.idle_ms)
         yield "upkeep", "tend what was seen", make.tend(seen)
@@ -279,7 +289,7 @@ def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
     if witness.undoing and not witness.ended and not witness.owed:
         raise Finding("undoing_of_nothing", decision)
     begun = task.lease is not None and (world.task.lease is None or isinstance(decision[0], Heartbeat))
-    return world._replace(task=task, witness=witness, idle_ms=0 if begun else idle_ms)
+    return world._replace(task=task, witness=witness, idle_ms=0 if begun or task.lease is None else idle_ms)
 
 
 def _check_agreement(task: TaskFold, witness: Witness) -> None:

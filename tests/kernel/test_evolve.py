@@ -21,7 +21,7 @@ from sagalog.kernel.state import (
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import Budget, Compensation, KeptStep, LeaseRecord, State
+from sagalog.kernel.values import Budget, Compensation, KeptStep, LeaseRecord, State, Unchanged
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -101,7 +101,23 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
             "needs_undo": True,
             "lease": LeaseRecord("ann", 1, 1, "work", 100, 120, 20, True),
             "compensations": compensations(),
+            "needs_undo": True,
         },
+    ),
+    "leased with a waiver": (
+        PENDING,
+        e.Leased("ann", 1, 1, "work", 100, 120, waiver="writes nothing"),
+        {
+            "state": State.RUNNING,
+            "leases": 1,
+            "lease": LeaseRecord("ann", 1, 1, "work", 100, 120, 20),
+            "compensations": compensations(),
+        },
+    ),
+    "promoted": (
+        given(e.Created("build", "q", 0, 500, policy()), now_ms=100),
+        e.Promoted(Unchanged(1, 400)),
+        {"run_at_ms": 20},
     ),
     "leased to undo": (
         OWING,

@@ -13,7 +13,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
 from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold, Waiting
-from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State
+from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State, Unchanged
 from tests.kernel.making import ERROR, inherited, policy
 
 STATES = (UNBORN, *(str(state) for state in State))
@@ -40,6 +40,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "heartbeat": e.Heartbeat(FENCE),
         "released": e.Released(FENCE, 0),
         "lease_expired": e.LeaseExpired(FENCE, "epoch"),
+        "promoted": e.Promoted(Unchanged(7, 0)),
         "step_completed": e.StepCompleted("checkout", FENCE),
         "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
         "child_adopted": e.ChildAdopted("build", FENCE, "t0/build"),
@@ -62,6 +63,10 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
     return samples[name]
 
 
+# Where the clock has not come again.
+AHEAD_MS = 1_000_000
+
+
 def task_in(state: str, name: str, to: State | None) -> TaskFold:
     """A task in that state on which the event would be sound, as far as the data goes."""
     owes = to not in (State.FAILED, State.CANCELLED) and name != "compensated" and state not in TERMINAL
@@ -77,11 +82,13 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         leases=FENCE,
         waiting=Waiting("approval", 1, 6, "approved", (), 5) if name == "unblocked" else None,
         ended=None if leased else EndedLease(FENCE, "release", 6),
+        run_at_ms=AHEAD_MS if name == "promoted" else 0,
+        updated_ms=AHEAD_MS if name == "promoted" else 0,
     )
 
 
 def _is_leased(name: str, state: str) -> bool:
-    return state in (State.RUNNING, State.COMPENSATING) and name != "leased"
+    return state in (State.RUNNING, State.COMPENSATING) and name not in ("leased", "promoted")
 
 
 PAIRS = [
@@ -123,7 +130,7 @@ def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machi
         expected = by_machine(machine, state, name, to)
         assert by_evolve(state, name, to) == expected, (state, name, to)
         allowed += expected is not None
-    assert len(PAIRS) == 9 * (20 + 3 * 8)
+    assert len(PAIRS) == 9 * (21 + 3 * 8)
     assert allowed == len(TASK_MOVES)
 
 

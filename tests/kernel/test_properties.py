@@ -17,7 +17,7 @@ from sagalog.kernel.decide import Decision, Repeat, decide
 from sagalog.kernel.decide.rules import backoff_ms
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Failure, State
+from sagalog.kernel.values import Failure, State, Unchanged
 from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
 from tests.kernel.witness import Witness
@@ -237,6 +237,7 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
         build(e.Heartbeat, fence=fence),
         build(e.Released, fence=fence, run_at_ms=st.just(0)),
         build(e.LeaseExpired, fence=fence, why=st.just("clock")),
+        build(e.Promoted, seen=st.builds(Unchanged, version=st.integers(0, 5), unchanged_ms=st.integers(0, 100))),
         build(e.CompensationRegistered, id=id, kind=st.just("x"), fence=fence),
         build(e.CompensationWaived, id=id, reason=st.just("gone")),
         build(e.Retried, fence=fence, error=error, budget=st.just("quota"), run_at_ms=st.just(0)),

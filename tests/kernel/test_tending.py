@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Seen, State
+from sagalog.kernel.bounds import STREAM_EVENTS_MAX, STREAM_EVENTS_RESERVE
+from sagalog.kernel.values import Seen, State, Unchanged
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -18,13 +19,17 @@ from tests.kernel.making import (
     complete,
     create,
     fail,
+    fail_undo,
     in_epoch,
     leased,
     park,
     quarantine,
     release,
     tend,
+    tend_unchanged,
+    try_again,
 )
+from tests.kernel.test_bounds import grown
 
 HELD = given(create(UNDO), acquire())
 OWING = HELD.given(fail())
@@ -218,3 +223,63 @@ def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() ->
 def test_an_undo_waits_for_ever_unless_the_policy_says_otherwise() -> None:
     """[UNDO-2]"""
     OWING.when(tend(overdue=True), now_ms=10**12).then_nothing()
+
+
+# --- a clock that was set back ----------------------------------------------------------------------------------------
+
+# Its last event was written at 1000; the clock has stepped back behind that.
+DELAYED = {
+    "a delayed task": given(create(UNDO, run_at_ms=1_500), now_ms=1_000),
+    "a retry": given(create(UNDO, run_at_ms=None, delay_min_ms=500, delay_max_ms=500), acquire(), now_ms=1_000).given(
+        try_again()
+    ),
+    "a retry of an undo": given(
+        create(UNDO, run_at_ms=None, delay_min_ms=500, delay_max_ms=500),
+        acquire(),
+        fail(),
+        acquire_undo(),
+        now_ms=1_000,
+    ).given(fail_undo("u1")),
+}
+
+
+@pytest.mark.parametrize("name", DELAYED)
+def test_what_an_observer_saw_for_long_enough_is_due_though_the_clock_stands_too_early(name: str) -> None:
+    """[TIME-3]"""
+    story = DELAYED[name]
+    assert story.task is not None
+    version = story.task.version
+    story.when(tend_unchanged(version, 499), now_ms=400).then_nothing()
+    story.when(tend_unchanged(version - 1, 500), now_ms=400).then_nothing()
+    promoted = story.when(tend_unchanged(version, 500), now_ms=400).then(e.Promoted(Unchanged(version, 500)))
+    assert promoted.task is not None
+    assert promoted.task.run_at_ms == 400
+    promoted.when(tend_unchanged(version + 1, 500), now_ms=400).then_nothing()
+
+
+@pytest.mark.parametrize("name", DELAYED)
+def test_an_observer_has_no_say_where_the_clock_can_tell(name: str) -> None:
+    """[TIME-3]"""
+    story = DELAYED[name]
+    assert story.task is not None
+    story.when(tend_unchanged(story.task.version, 5_000), now_ms=1_000).then_nothing()
+
+
+def test_a_sleep_ends_by_what_an_observer_saw_and_says_so() -> None:
+    """[TIME-3] [WAIT-3]"""
+    asleep = given(create(), acquire(), now_ms=1_000).given(park(until_ms=1_500))
+    asleep.when(tend_unchanged(3, 499), now_ms=400).then_nothing()
+    asleep.when(tend_unchanged(3, 500), now_ms=400).then(e.Unblocked("w", 1, "time", seen=Unchanged(3, 500)))
+
+
+def test_what_is_held_is_not_promoted() -> None:
+    """[TIME-3]"""
+    held = given(create(), acquire(ttl_ms=None), now_ms=1_000)
+    held.when(tend_unchanged(2, 10_000), now_ms=400).then_nothing()
+
+
+def test_a_task_without_room_for_its_next_lease_is_not_promoted() -> None:
+    """[TIME-3] [BOUND-2]"""
+    story = grown(DELAYED["a delayed task"], STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE - 1)
+    assert story.task is not None
+    story.when(tend_unchanged(story.task.version, 500), now_ms=400).then_nothing()

@@ -70,6 +70,8 @@ class Witness(NamedTuple):
                 seen = seen._see_creation(event)
             case e.Leased():
                 seen = seen._see_lease(event)
+            case e.Promoted():
+                _expect(self.open is None and self.waits_for is None, "promoted_while_held_or_waiting", event)
             case e.CompensationRegistered(id=id):
                 again = id in seen.inherited
                 _expect(again or id not in seen.recorded, "registered_twice", event)

@@ -22,6 +22,7 @@ from sagalog.kernel.values import (
     Purpose,
     Seen,
     State,
+    Unchanged,
 )
 
 
@@ -242,12 +243,14 @@ class Waive(Command, frozen=True, kw_only=True):
 class Tend(Command, frozen=True, kw_only=True):
     """Do what is due on the task: end a lease or a wait that is over, quarantine what cannot go on. [UPKEEP-1]
 
-    `seen` is what the caller's monotonic clock saw of the lease; `unknown_kinds` are compensation kinds that nobody
-    knows, and where `known_kinds` is given all others are; `overdue` also looks at undos that nobody came for; `ended`
-    are those tasks that this one waits for and that have ended: whoever reads the other tasks fills it in.
+    `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;
+    `unknown_kinds` are compensation kinds that nobody knows, and where `known_kinds` is given all others are; `overdue`
+    also looks at undos that nobody came for; `ended` are those tasks that this one waits for and that have ended:
+    whoever reads the other tasks fills it in.
     """
 
     seen: Seen | None = None
+    unchanged: Unchanged | None = None
     unknown_kinds: frozenset[str] = frozenset()
     known_kinds: frozenset[str] | None = None
     ended: frozenset[str] = frozenset()

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sagalog.kernel import events as e
-from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.state import TaskFold, shows_due
+from sagalog.kernel.values import State, Unchanged
 
 
 def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
@@ -45,7 +46,8 @@ def _heartbeat(task: TaskFold, event: e.Heartbeat, at_ms: int) -> str | None:
 
 def _expiry(event: e.Leased | e.Heartbeat, at_ms: int) -> str | None:
     """[LEASE-3] The expiry is the ttl's; without a ttl there is none."""
-    expires_ms = None if event.ttl_ms is None else at_ms + event.ttl_ms
+    # [TIME-4] What would be later than there is, is then.
+    expires_ms = None if event.ttl_ms is None else min(at_ms + event.ttl_ms, TIME_MS_MAX)
     if event.expires_ms != expires_ms:
         return f"a ttl of {event.ttl_ms} from {at_ms} on ends at {expires_ms} and it says {event.expires_ms}"
     return None
@@ -64,6 +66,18 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, at_ms: int) -> str | N
         of_lease = (seen.fence, seen.renewed_ms) == (lease.fence, lease.renewed_ms)
         if not of_lease or lease.ttl_ms is None or seen.unchanged_ms < lease.ttl_ms:
             return f"what an observer saw ({seen}) does not show that {lease} is over"
+    return None
+
+
+def _promoted(task: TaskFold, event: e.Promoted, at_ms: int) -> str | None:
+    """[TIME-3]"""
+    return _unchanged(task, event.seen, task.run_at_ms, at_ms)
+
+
+def _unchanged(task: TaskFold, seen: Unchanged, due_ms: int | None, at_ms: int) -> str | None:
+    """[TIME-3] What an observer saw shows that the task is due, and the clock could not say so."""
+    if not shows_due(task, seen, due_ms, at_ms):
+        return f"what an observer saw ({seen}) at {at_ms} does not show that it is due at {due_ms}"
     return None
 
 
@@ -87,6 +101,8 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
         return None
     if event.by == "tasks" and not waiting.after:
         return f"the wait {waiting.name!r} is for no tasks"
+    if event.seen is not None:
+        return _unchanged(task, event.seen, waiting.until_ms if event.by == "time" else None, at_ms)
     if event.by == "time" and (waiting.until_ms is None or at_ms < waiting.until_ms):
         return f"it is over by time at {at_ms} and lasts until {waiting.until_ms}"
     return None
@@ -147,6 +163,7 @@ _COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | N
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
     e.LeaseExpired: _lease_expired,
+    e.Promoted: _promoted,
     e.Parked: _parked,
     e.Unblocked: _unblocked,
     e.Failed: _failed,

@@ -24,6 +24,7 @@ from sagalog.kernel.values import (
     Purpose,
     Seen,
     State,
+    Unchanged,
     WaitEnd,
 )
 
@@ -106,6 +107,12 @@ class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
     fence: int
     why: ExpiryCause
     seen: Seen | None = None
+
+
+class Promoted(Recordable, frozen=True, tag="promoted"):
+    """The task is due: its time has come on an observer's monotonic clock, while the store's stood too early."""
+
+    seen: Unchanged
 
 
 class StepCompleted(Recordable, frozen=True, tag="step_completed"):
@@ -194,13 +201,15 @@ class Signalled(Recordable, frozen=True, tag="signalled"):
 class Unblocked(Recordable, frozen=True, tag="unblocked"):
     """A wait is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
 
-    `wait` and `number` are the name and the number of the wait.
+    `wait` and `number` are the name and the number of the wait; `seen` tells what an observer saw, where the time had
+    come on its clock only.
     """
 
     wait: str
     number: int
     by: WaitEnd
     signal_version: int | None = None
+    seen: Unchanged | None = None
 
 
 class Failed(Recordable, frozen=True, tag="failed"):
@@ -313,6 +322,7 @@ TaskEvent = (
     | Heartbeat
     | Released
     | LeaseExpired
+    | Promoted
     | StepCompleted
     | CompensationRegistered
     | CompensationWaived

@@ -253,6 +253,12 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: i
     _end_lease(task, event.fence, "expire", version)
 
 
+def _promoted(task: TaskFold, event: e.Promoted, version: int, at_ms: int) -> None:
+    if task.lease is not None or task.waiting is not None:
+        raise _damaged(task, "promoted", version, "it is held, or waits for something else than its due time")
+    task.run_at_ms = at_ms
+
+
 def _step_completed(task: TaskFold, event: e.StepCompleted, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
     if event.name in task.steps:
@@ -431,6 +437,7 @@ _CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int
         (e.Heartbeat, _heartbeat),
         (e.Released, _released),
         (e.LeaseExpired, _lease_expired),
+        (e.Promoted, _promoted),
         (e.StepCompleted, _step_completed),
         (e.CompensationRegistered, _compensation_registered),
         (e.CompensationWaived, _compensation_waived),

@@ -42,6 +42,7 @@ TASK_MOVES: Final[list[Move]] = [
     *_moves("released", [COMPENSATING]),
     *_moves("lease_expired", [RUNNING], PENDING),
     *_moves("lease_expired", [COMPENSATING]),
+    *_moves("promoted", [PENDING, COMPENSATING]),
     *_moves("step_completed", [RUNNING]),
     *_moves("compensation_registered", [RUNNING]),
     *_moves("compensation_waived", [PENDING, RUNNING, COMPENSATING]),

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State
+from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
@@ -230,6 +230,17 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def stream_of(self, source: int) -> str:
         """The id of the task in whose stream a record stands."""
         return self.sources[source - 1] if source else self.id
+
+
+def shows_due(task: TaskFold, seen: Unchanged | None, due_ms: int | None, now_ms: int) -> bool:
+    """Whether an observer may be believed that a task's time has come. [TIME-3]
+
+    While the clock stands before the task's last event it cannot say. The task was to stand for `due_ms - updated_ms`,
+    and so long an observer has seen it unchanged.
+    """
+    if seen is None or due_ms is None or not now_ms < task.updated_ms <= due_ms:
+        return False
+    return seen.version == task.version and seen.unchanged_ms >= due_ms - task.updated_ms
 
 
 class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):

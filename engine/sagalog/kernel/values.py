@@ -182,3 +182,10 @@ class Seen(Value, frozen=True):
     fence: int
     renewed_ms: int
     unchanged_ms: int
+
+
+class Unchanged(Value, frozen=True):
+    """What an observer saw on its own monotonic clock: a task at this version, unchanged for so long. [TIME-3]"""
+
+    version: int
+    unchanged_ms: int

@@ -21,7 +21,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.waiting import end_of_wait
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.state import TaskFold, epoch_of
+from sagalog.kernel.state import TaskFold, epoch_of, shows_due
 from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
 
 
@@ -36,9 +36,9 @@ def tend(task: TaskFold | None, command: c.Tend, now_ms: int, epoch: int) -> Dec
     return events
 
 
-def next_lease_fits(task: TaskFold) -> bool:
-    """Whether the stream has room for one more lease and what ends it. [BOUND-2]"""
-    return task.length + 1 <= stream_bound(task)
+def next_lease_fits(task: TaskFold, beside: int = 0) -> bool:
+    """Whether the stream has room for one more lease and what ends it, `beside` so many other events. [BOUND-2]"""
+    return task.length + 1 + beside <= stream_bound(task)
 
 
 def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:
@@ -48,12 +48,15 @@ def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:
     if task.lease is not None:
         return _expire(task, task.lease, command.seen, now_ms, epoch)
     if task.waiting is not None:
-        return end_of_wait(task, command.ended, now_ms)
+        return end_of_wait(task, command.ended, now_ms, command.unchanged)
     if not next_lease_fits(task):
         reason = f"its stream has {task.length} events and there is no room for another lease"
         return (quarantined(task, "bound", reason),)
-    if task.state is State.COMPENSATING:
-        return _give_up_undo(task, command, now_ms)
+    if task.state is State.COMPENSATING and (given_up := _give_up_undo(task, command, now_ms)):
+        return given_up
+    if shows_due(task, command.unchanged, task.run_at_ms, now_ms) and next_lease_fits(task, beside=1):
+        assert command.unchanged is not None
+        return (e.Promoted(seen=command.unchanged),)
     return ()
 
 

@@ -22,7 +22,8 @@ from sagalog.kernel.decide.rules import (
     require_room,
 )
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import TaskFold, shows_due
+from sagalog.kernel.values import Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
@@ -111,8 +112,8 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
     return (signalled, *ends)
 
 
-def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int) -> Events:
-    """`unblocked`, if what the task waits for is there; `ended` are tasks that have ended. [WAIT-3]
+def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: Unchanged | None = None) -> Events:
+    """`unblocked`, if what the task waits for is there; `ended` are tasks that have ended. [WAIT-3] [TIME-3]
 
     It always fits: a task waits for one thing at a time. [BOUND-2]
     """
@@ -127,4 +128,6 @@ def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int) -> Events:
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="tasks"),)
     if waiting.until_ms is not None and now_ms >= waiting.until_ms:
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
+    if shows_due(task, unchanged, waiting.until_ms, now_ms):
+        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time", seen=unchanged),)
     return ()

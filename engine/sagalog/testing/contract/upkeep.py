@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagalog.engine import Engine
 from sagalog.errors import Blocked, Conflict, SagalogError
 from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.kernel.values import Compensation, Retry
@@ -18,6 +19,56 @@ WAIVED = "it has no effects"
 
 class UpkeepContract(Contract):
     """`recover`, `stale`, and the upkeep of a claim."""
+
+    def test_a_clock_that_was_set_back_delays_nothing(self) -> None:
+        """[TIME-3]"""
+        retry = Retry(delay_min_ms=1_000, delay_max_ms=1_000)
+        now_ms = self.clock.now_ms()
+        self.create("retried", "undone", "asleep", retry=retry, compensations=[REMOVE])
+        self.acquire("retried").retry("it broke")
+        self.acquire("undone").fail("no way on")
+        self.acquire("undone", purpose="undo").compensation_failed("remove", "it broke")
+        self.acquire("asleep").park("pause", until_ms=now_ms + 1_000)
+        self.create("delayed", run_at_ms=now_ms + 1_000)
+        self.create("far", run_at_ms=now_ms + 60_000)
+        self.create("elsewhere", queue="elsewhere", run_at_ms=now_ms + 1_000)
+        self.clock.step(-7_200_000)
+        for _ in range(3):
+            assert self.claim(limit=9) == []
+            self.clock.advance(400)
+        # What is ready hides nothing of that.
+        self.create("ready")
+        assert ids(self.claim(limit=9)) == ["retried", "asleep", "delayed", "ready"]
+        assert ids(self.claim(limit=9, purpose="undo")) == ["undone"]
+        assert self.types("retried")[-2:] == ["promoted", "leased"]
+        assert self.types("asleep")[-2:] == ["unblocked", "leased"]
+        assert ids(self.engine.claim("elsewhere", owner="ann", ttl_ms=None)) == ["elsewhere"]
+        assert self.claim(limit=9) == []
+        self.clock.advance(59_000)
+        assert [one.events for one in self.engine.recover() if one.task == "far"] == [("promoted",)]
+        assert "far" in ids(self.claim(limit=9))
+        self.sound()
+        self.engine.rebuild()
+        self.sound()
+
+    def test_only_so_many_delayed_tasks_become_due_at_a_look(self) -> None:
+        """[TIME-3] [UPKEEP-2]"""
+        due_ms = self.clock.now_ms() + 1_000
+        for number in range(UPKEEP_LIMIT + 1):
+            self.create(f"t{number}", run_at_ms=due_ms)
+        self.clock.step(-7_200_000)
+        self.engine.recover()
+        self.clock.advance(1_000)
+        assert len(self.engine.recover()) == UPKEEP_LIMIT
+        assert len(self.engine.recover()) == 1
+
+    def test_a_look_alone_has_seen_nothing_for_long(self) -> None:
+        """[TIME-3]"""
+        self.create("a", run_at_ms=self.clock.now_ms() + 1_000)
+        self.clock.step(-7_200_000)
+        for _ in range(3):
+            self.clock.advance(5_000)
+            assert Engine(self.store, clock=self.clock).recover() == []
 
     def test_recover_ends_every_lease_that_is_over_and_says_what_it_did(self) -> None:
         self.create("a", "b", "c")
