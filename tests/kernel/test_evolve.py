@@ -98,7 +98,6 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         {
             "state": State.RUNNING,
             "leases": 1,
-            "needs_undo": True,
             "lease": LeaseRecord("ann", 1, 1, "work", 100, 120, 20, True),
             "compensations": compensations(),
             "needs_undo": True,

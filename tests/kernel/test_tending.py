@@ -220,9 +220,10 @@ def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() ->
     )
 
 
-def test_an_undo_waits_for_ever_unless_the_policy_says_otherwise() -> None:
+def test_an_undo_waits_for_ever_where_the_policy_says_so() -> None:
     """[UNDO-2]"""
-    OWING.when(tend(overdue=True), now_ms=10**12).then_nothing()
+    owing = given(create(UNDO, undo_wait_ms=None), acquire(), fail())
+    owing.when(tend(overdue=True), now_ms=10**12).then_nothing()
 
 
 # --- a clock that was set back ----------------------------------------------------------------------------------------
