@@ -202,6 +202,46 @@ def test_a_run_that_is_left_to_itself_gives_back_what_it_holds_when_the_event_lo
         assert (task.state, task.lease, task.attempt) == ("pending", None, 1)
 
 
+class HardOfHearing(Worker):
+    """A worker that hears that it is to stop later than its coroutines do."""
+
+    may_hear = False
+
+    def stop(self) -> None:
+        if self.may_hear:
+            super().stop()
+
+
+def test_a_coroutine_that_is_cancelled_with_its_event_loop_burns_nothing_though_its_worker_hears_later(
+    tell: Callable[[Story], None],
+) -> None:
+    """[WORKER-3] [ATTEMPT-1] Who of the two is cancelled first is the event loop's choice."""
+
+    async def story(engine: AsyncEngine) -> None:
+        handler = Stuck()
+        worker = HardOfHearing(concurrency=1)
+        worker.task("build")(handler)
+        await engine.create("build", id="one")
+        running = asyncio.create_task(worker.run(engine))
+        await handler.has_begun.wait()
+        mine = asyncio.current_task()
+        running.cancel()
+        for task in asyncio.all_tasks() - {running, mine}:
+            if "run" in repr(task.get_coro()):
+                task.cancel()
+        await until(lambda: running.done() or worker.tally.settled > 0)
+        released = [one.type for one in await engine.history("one")]
+        worker.may_hear = True
+        handler.may_end.set()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+        assert released[:3] == ["created", "leased", "released"]
+
+    tell(story)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_worker_and_not_the_program(sqlite_url: str, number: signal.Signals) -> None:
     async def main() -> None:
