@@ -184,14 +184,15 @@ class Reading:
     def called_off(self, held: Mapping[str, int]) -> tuple[set[str], set[str]]:
         """Of tasks held under these fences: those whose lease has ended, and those whose holder was asked to stop.
 
-        Those that cannot be read are left out, and so are leases under which the last undo was settled.
+        Those that cannot be read are left out, and so are leases that their holder has ended: by settling the last
+        undo, or by giving up.
         """
         lost, asked = set(), set()
         with self._store.read() as snapshot:
             for id, fence in held.items():
                 with suppress(Corrupt):
                     task = snapshot.task(id)
-                    if task is None or (task.state is State.COMPENSATED and task.fence == fence):
+                    if task is None or _ended_by_holder(task, fence):
                         continue
                     if task.lease is None or task.lease.fence != fence:
                         lost.add(id)
@@ -242,6 +243,12 @@ class Reading:
             if left_ms <= 0:
                 raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
             self._store.wait_change(changes, min(left_ms, WAIT_SLICE_MS))
+
+
+def _ended_by_holder(task: TaskFold, fence: int) -> bool:
+    if task.ended is None or task.ended.fence != fence:
+        return False
+    return task.state is State.COMPENSATED or task.ended.verb == "give_up"
 
 
 def _existing(snapshot: Snapshot, id: str) -> TaskFold:

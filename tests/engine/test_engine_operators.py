@@ -156,6 +156,23 @@ def test_a_worker_sees_that_it_is_asked_to_stop(engine: Engine, clock: ManualClo
     assert (seen.cancel_requested, seen.reason, seen.state) == (True, "called off", "running")
 
 
+def test_whoever_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
+    """[CANCEL-1]"""
+    held = {}
+    for id in ("kept", "asked", "at once", "quarantined", "overtaken", "given up"):
+        engine.create("build", id=id)
+        held[id] = engine.acquire(id, owner="ann", ttl_ms=TTL_MS)
+    fences = {id: lease.fence for id, lease in held.items()}
+    assert engine.called_off(fences) == (set(), set())
+    engine.cancel("asked")
+    engine.cancel("at once", now=True)
+    engine.quarantine("quarantined", "look")
+    held["overtaken"].release()
+    engine.acquire("overtaken", owner="bob", ttl_ms=TTL_MS)
+    held["given up"].give_up("by its holder")
+    assert engine.called_off(fences) == ({"at once", "quarantined", "overtaken"}, {"asked"})
+
+
 def test_a_planned_compensation_may_be_waived_before_it_is_owed(engine: Engine) -> None:
     engine.create("build", id="t", compensations=[REMOVE, CLOSE])
     task = engine.waive("t", "remove", "never made")

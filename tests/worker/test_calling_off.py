@@ -165,6 +165,25 @@ def test_a_handler_that_was_told_of_a_cancel_is_told_when_its_lease_is_lost_too(
     assert told == [(True, False), (False, True)]
 
 
+def test_a_handler_that_has_ended_its_own_lease_does_not_count_among_the_lost(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-1] A step whose result cannot be stored quarantines the task from within the handler."""
+
+    def handler(context: WorkContext, _payload: Any) -> None:
+        try:
+            context.step("make", lambda: object())
+        finally:
+            clock.advance(60)
+            worker.shift.look()
+
+    engine.create("do", id="a")
+    worker = worker_of(engine, clock, handler)
+    worker.until_idle()
+    assert worker.shift.tally.lost == 0
+    assert story(engine, "a") == ["created", "leased", "quarantined"]
+
+
 def test_an_undo_whose_task_is_quarantined_hears_of_it(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[COMP-6]"""
     told: list[bool] = []
