@@ -335,6 +335,23 @@ def test_a_worker_leaves_unknown_kinds_to_those_that_know_them_and_names_each_on
     assert "'default'" in warned[0]
 
 
+def test_a_worker_names_the_unknown_undos_that_others_have_left(
+    engine: sagalog.Engine, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[UNDO-2]"""
+    for queue, kind in (("default", "unheard-of"), ("elsewhere", "of-others")):
+        id = engine.create("do", compensations=[Compensation(kind)], queue=queue).id
+        engine.acquire(id, owner="x", ttl_ms=10).fail("no")
+    worker = worker_of(engine, clock, raises(Permanent("no")), lambda *_: None, quarantine_unknown=False)
+    with caplog.at_level("WARNING", "sagalog.worker"):
+        for _ in range(3):
+            worker.until_idle()
+            clock.advance(60_000)
+    warned = [one.getMessage() for one in caplog.records if "undo of kind" in one.getMessage()]
+    assert len(warned) == 1
+    assert "'unheard-of'" in warned[0]
+
+
 def test_an_undo_that_no_worker_knows_waits_for_a_week_and_is_then_quarantined(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:

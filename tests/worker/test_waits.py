@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import sagalog
-from sagalog import InvalidValue, Retry, Worker
+from sagalog import Compensation, InvalidValue, Retry, Worker
+from sagalog.kernel.decide import waiting
 from sagalog.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
@@ -45,9 +46,9 @@ class Work:
         plan = Plan(("default",), {"do": handler}, {}, 1, 0, 1_000, True)
         self._worker = InlineWorker(engine, plan, "w", clock)
 
-    def go_on(self) -> sagalog.Task:
+    def go_on(self, turns_max: int = 100) -> sagalog.Task:
         """Work until there is nothing to do now; the task as it is then."""
-        self._worker.until_idle()
+        self._worker.until_idle(turns_max)
         task = self._engine.get(self.id)
         assert task is not None
         return task
@@ -292,3 +293,40 @@ def test_a_wait_that_ended_as_this_one_cannot_is_a_mismatch(
     task = work.go_on()
 
     assert (task.state, task.code, task.result) == expected
+
+
+def test_a_poller_that_has_waited_as_often_as_it_may_is_quarantined_and_undoes_nothing(
+    engine: sagalog.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[BOUND-1] [WAIT-1] The bound is a small one here; what is counted is the same."""
+    monkeypatch.setattr(waiting, "WAITS_MAX", 3)
+
+    def poll(context: WorkContext, _: Any) -> None:
+        context.step("made", lambda: 1, compensation=Compensation("undo"))
+        while True:
+            context.sleep("poll", 10)
+
+    work = Work(engine, clock, poll)
+    for _ in range(5):
+        work.go_on()
+        clock.advance(10)
+
+    task = work.go_on()
+    assert (task.state, task.code, task.waits, task.attempt) == ("quarantined", "bound", {"poll": 3}, 1)
+    assert (story(engine, work.id).count("parked"), [one.kind for one in task.owed]) == (3, ["undo"])
+
+
+def test_a_wait_whose_name_does_not_fit_any_more_quarantines_the_task_and_costs_no_attempt(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[BOUND-1] [BOUND-4] Every attempt would ask again."""
+
+    def wait(context: WorkContext, _: Any) -> None:
+        for number in range(900):
+            context.sleep(f"{number:03}" + "\N{PILE OF POO}" * 197, 0)
+
+    work = Work(engine, clock, wait)
+    task = work.go_on(2_000)
+
+    assert (task.state, task.code, task.attempt) == ("quarantined", "bound", 1)
+    assert len(task.waits) > 400

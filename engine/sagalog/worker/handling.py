@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog.batch import Batch
-from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, SagalogError
+from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, OverBound, SagalogError
 from sagalog.kernel.values import Budget, Failure
 from sagalog.outcomes import (
     Interrupted,
@@ -238,6 +238,9 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
             batch.give_up(lease, failure)
+        elif isinstance(refusal, OverBound) and isinstance(first, Ending) and first.verb == "park":
+            # Every attempt would ask again for the wait that does not fit.
+            batch.give_up(lease, Failure("bound", refusal.message))
         else:
             batch.retry(lease, failure)
 

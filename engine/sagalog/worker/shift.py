@@ -42,6 +42,8 @@ _log: Final = logging.getLogger("sagalog.worker")
 _LOOK_MS: Final = 50
 # How often it is looked at in any case, and upkeep is done.
 _UPKEEP_MS: Final = 1_000
+# How often undos are looked for that nobody comes for.
+_UNDOS_MS: Final = 60_000
 # How soon it is looked again where something seemed to be there and nothing was found.
 _NOTHING_FOUND_MS: Final = 5
 # How long a handler that was told to end is waited for before its thread is replaced.
@@ -70,6 +72,7 @@ class Shift:
         self._ended: dict[Job, None] = {}
         self._claims = Claims(engine, plan, owner)
         self._unknown_undos = UnknownUndos(plan.compensations)
+        self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
         # [WORKER-5] The suspects that are held: nothing is claimed beside them.
         self._alone: set[Job] = set()
         self._coroutines = _coroutines_of(plan.handlers)
@@ -154,8 +157,17 @@ class Shift:
             declares = self._plan.quarantine_unknown and self._plan.compensations
             known = list(self._plan.compensations) if declares else None
             self._engine.recover(queues=self._plan.queues, known_kinds=known)
+            self._look_for_unknown_undos(now_ms)
         if self.room > 0:
             self._claims.look(bool(self._jobs), now_ms)
+
+    def _look_for_unknown_undos(self, now_ms: int) -> None:
+        """Meet the undos that are due and that nobody has leased, whoever has left them."""
+        if now_ms - self._undos_ms >= _UNDOS_MS:
+            self._undos_ms = now_ms
+            for undo in self._engine.health().undos:
+                if undo.queue in self._plan.queues:
+                    self._unknown_undos.meet(undo.queue, [undo.kind])
 
     def _look_at_jobs(self, now_ms: int) -> None:
         """Where somebody has committed since the last look, and in any case now and then."""
