@@ -34,7 +34,8 @@ _COLUMNS: Final = (
 
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 SAVED: Final = (
-    f"SELECT s.number, t.format, t.fold, {', '.join('t.' + column for column in _COLUMNS)} "  # noqa: S608
+    "SELECT s.number, (SELECT 1 FROM awaited WHERE stream = s.number LIMIT 1), t.format, t.fold, "  # noqa: S608
+    f"{', '.join('t.' + column for column in _COLUMNS)} "
     "FROM streams s JOIN tasks t ON t.stream = s.number WHERE s.category = ? AND s.id = ?"
 )
 # There is no index of tags by their stream: each is looked for by itself, and a pass over all finds those too many.
@@ -226,14 +227,14 @@ class SqliteSnapshot:
     def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
         """A task's projection as it is saved; None if there is none."""
         category, _, id = stream.partition("/")
-        for number, format, text, *values in self._rows(SAVED, (category, id)):
+        for number, waits, format, text, *values in self._rows(SAVED, (category, id)):
             columns: dict[str, object] = dict(zip(_COLUMNS, values, strict=True))
             fold = _fold_or_none(format, text)
             carried = {} if fold is None else fold.tags or {}
             columns["tags"] = {
                 name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))
             }
-            columns["awaited"] = tuple(task for (task,) in self._rows(AWAITED, (number,)))
+            columns["awaited"] = tuple(task for (task,) in self._rows(AWAITED, (number,))) if waits else ()
             return fold, columns
         return None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.bench import core_claim, core_fold, core_heartbeat, core_lifecycle, core_threads
+from tests.bench import core_claim, core_fold, core_heartbeat, core_large, core_lifecycle, core_threads
 from tests.bench.plan import Plan
 from tests.bench.report import Figure
 
@@ -22,6 +22,7 @@ PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "claim": core_claim.measure,
     "fold": core_fold.measure,
     "heartbeat": core_heartbeat.measure,
+    "large": core_large.measure,
 }
 
 

@@ -27,7 +27,8 @@ _FRAME_BYTES = PAGE_SIZE + 24
 # What every run of a suite must have said something about.
 ROWS = {
     "core": ("durability full: sagalog of raw", "durability normal: sagalog of raw", "claim, all kinds: large of small",
-             "fold typed events", "decode stored bodies", "verify a store", "WAL of a heartbeat, 1 MB of 100 bytes"),
+             "fold typed events", "decode stored bodies", "verify a store", "WAL of a heartbeat, 1 MB of 100 bytes",
+             "tasks with a tag each", "planned undos of 4 kB"),
     "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
               "backlog: huey", "backlog: sagalog, push and consume: of the fastest",
               "backlog: sagalog, push, pop and ack: of the fastest"),
