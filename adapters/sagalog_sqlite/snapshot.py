@@ -182,6 +182,11 @@ class SqliteSnapshot:
         folds = self._folds(selection.ahead(self._rows, now_ms, limit))
         return [fold for fold in folds if fold.updated_ms > now_ms]
 
+    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+        """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""
+        values = selection.GATES["work"].values
+        return sorted({kind for queue in queues for (kind,) in self._rows(values, (queue, limit))})
+
     def latest_ms(self, count: int) -> int:
         """The latest time of the newest `count` events."""
         ((latest_ms,),) = self._rows(LATEST, (count,))

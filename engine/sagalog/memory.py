@@ -401,6 +401,13 @@ class MemorySnapshot:
         ahead.sort(key=lambda pair: (pair[0], store.order[pair[1].id]))
         return [task for task in (*first, *(task for _, task in ahead[:limit])) if task.updated_ms > now_ms]
 
+    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+        """By looking at every task."""
+        store = self._store
+        ready = [task for task in store.readable() if store.gates[task.id] == "ready"]
+        found = (sorted({task.kind for task in ready if task.queue == queue})[:limit] for queue in queues)
+        return sorted({kind for kinds in found for kind in kinds})
+
     def latest_ms(self, count: int) -> int:
         """By looking at them."""
         return max((envelope.at_ms for envelope in self._store.log[-count:]), default=0)

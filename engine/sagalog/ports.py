@@ -287,6 +287,10 @@ class Snapshot(Protocol):
         """
         ...
 
+    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+        """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""
+        ...
+
     def latest_ms(self, count: int) -> int:
         """The latest time of the newest `count` events; 0 where there are none."""
         ...

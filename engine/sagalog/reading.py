@@ -200,6 +200,15 @@ class Reading:
                         asked.add(id)
         return lost, asked
 
+    def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
+        """The kinds of the tasks that stand ready in these queues, sorted: what workers there need handlers for.
+
+        At most `KINDS_MAX` of each queue.
+        """
+        where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        with self._store.read() as snapshot:
+            return snapshot.ready_kinds(where, bounds.KINDS_MAX)
+
     def asked_to_stop(self, ids: Iterable[str]) -> set[str]:
         """Which of these running tasks somebody has asked to stop; those that cannot be read are left out."""
         found = set()

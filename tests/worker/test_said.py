@@ -310,3 +310,33 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
         "compensated": 1,
     }
     assert sum(worker.shift.tally.outcomes.values()) == worker.shift.tally.settled
+
+
+def test_a_kind_that_nobody_here_knows_is_named_once_where_it_goes_on_standing_there(
+    logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    worker = worker_of(engine, clock, lambda _context, _payload: None)
+    engine.create("strange")
+    engine.create("far", queue="elsewhere")
+    worker.until_idle()
+    clock.advance(9_999)
+    worker.turn()
+    assert warnings(logged) == []
+    clock.advance(1)
+    for _ in range(3):
+        worker.turn()
+        clock.advance(20_000)
+
+    [named] = warnings(logged)
+    assert named.startswith("tasks of the kind 'strange' stand ready in 'default', and this worker has no handler")
+
+
+def test_a_worker_that_has_nothing_left_to_do_names_what_it_cannot(logged: pytest.LogCaptureFixture) -> None:
+    worker = sagalog.Worker()
+    worker.task("do")(lambda _context, _payload: None)
+    with sagalog.open("memory:") as engine:
+        engine.create("do")
+        engine.create("strange")
+        worker.run(engine, until_idle=True, signals=False)
+
+    assert [one.split(" stand")[0] for one in warnings(logged)] == ["tasks of the kind 'strange'"]

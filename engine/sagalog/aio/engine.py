@@ -123,6 +123,7 @@ class AsyncEngine(Lifted[Engine]):
     called_off = lifted(Engine.called_off)
     newest_position = lifted(Engine.newest_position)
     changes = lifted(Engine.changes)
+    ready_kinds = lifted(Engine.ready_kinds)
     claimable_ms = lifted(Engine.claimable_ms)
     standing = lifted(Engine.standing)
 

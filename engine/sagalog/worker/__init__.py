@@ -9,6 +9,7 @@
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
     steps           the steps of an attempt: on record, asked for, and in which order
     waits           which wait of a name comes next, and how those on record have ended
+    unknown_kinds   tasks of kinds that a worker does not know, each named once
     unknown_undos   undos of kinds that a worker does not know, each named once
     stopping        whether a handler is to end, and why
 

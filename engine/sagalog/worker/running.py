@@ -228,6 +228,7 @@ class Worker:
                 shift.end_overdue()
                 away = 0
                 if until_idle and _has_nothing_left(shift):
+                    shift.name_what_is_left()
                     return
                 wait_ms = min(shift.wait_ms(), _SLICE_MS)
             except (Unavailable, Unknown) as error:

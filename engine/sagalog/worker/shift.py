@@ -34,6 +34,7 @@ from sagalog.worker.handling import (
 from sagalog.worker.plan import Plan, Tally
 from sagalog.worker.recording import giving_back, record_renewal, record_settlement, timing_out
 from sagalog.worker.stopping import Stopping
+from sagalog.worker.unknown_kinds import UnknownKinds
 from sagalog.worker.unknown_undos import UnknownUndos
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -73,6 +74,7 @@ class Shift:
         self._claims = Claims(engine, plan, owner)
         self._unknown_undos = UnknownUndos(plan.compensations)
         self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
+        self._unknown_kinds = UnknownKinds(plan.handlers, plan.queues, clock.monotonic_ms())
         # [WORKER-5] The suspects that are held: nothing is claimed beside them.
         self._alone: set[Job] = set()
         self._coroutines = _coroutines_of(plan.handlers)
@@ -158,6 +160,7 @@ class Shift:
             known = list(self._plan.compensations) if declares else None
             self._engine.recover(queues=self._plan.queues, known_kinds=known)
             self._look_for_unknown_undos(now_ms)
+            self._unknown_kinds.look(self._engine, now_ms)
         if self.room > 0:
             self._claims.look(bool(self._jobs), now_ms)
 
@@ -168,6 +171,10 @@ class Shift:
             for undo in self._engine.health().undos:
                 if undo.queue in self._plan.queues:
                     self._unknown_undos.meet(undo.queue, [undo.kind])
+
+    def name_what_is_left(self) -> None:
+        """There is nothing left to do: name what stands ready and cannot be done here."""
+        self._unknown_kinds.look(self._engine, self._clock.monotonic_ms(), at_the_end=True)
 
     def _look_at_jobs(self, now_ms: int) -> None:
         """Where somebody has committed since the last look, and in any case now and then."""

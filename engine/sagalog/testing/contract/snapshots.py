@@ -32,6 +32,20 @@ class SnapshotContract(Contract):
         assert find(queue="nowhere") == []
         assert find(tags={"team": "Red"}) == []
 
+    def test_the_kinds_that_stand_ready_are_told_by_queue(self) -> None:
+        self.create("a", kind="one", queue="left")
+        self.create("b", kind="two", queue="left")
+        self.create("c", kind="two", queue="left")
+        self.create("d", kind="three", queue="right")
+        self.create("e", kind="held", queue="left")
+        self.acquire("e")
+        self.create("f", kind="later", queue="left", run_at_ms=self.clock.now_ms() + TTL_MS)
+        assert self.engine.ready_kinds("left") == ["one", "two"]
+        assert self.engine.ready_kinds(["right", "left"]) == ["one", "three", "two"]
+        assert self.engine.ready_kinds("nowhere") == []
+        with self.store.read() as snapshot:
+            assert snapshot.ready_kinds(("left", "right"), 1) == ["one", "three"]
+
     def test_a_listing_can_be_read_in_pages(self) -> None:
         self.create("c", "a", "b")
         with self.store.read() as snapshot:
