@@ -21,10 +21,11 @@ from sagalog.kernel.events import (
     Noted,
     Recordable,
     StepCompleted,
+    Unblocked,
 )
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Inherited, KeptStep, State
+from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
 from sagalog.ports import FIRST_TAG, Snapshot, Store, StreamHead, Tag
 from sagalog.projection import awaited, columns, gates_at_any_time, refold_store
 
@@ -183,8 +184,11 @@ def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable
         return []
     undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
     steps = [one for one in event.steps if not _holds_step(snapshot, one)]
+    taken = [(one.name, end) for one in event.waits for end in one.ends if isinstance(end, SignalEnd)]
+    waits = [one for one in taken if not _holds_wait(snapshot, *one)]
     absent = [f"the undo {one.id!r} is not at task/{one.task}@{one.version}" for one in undos]
     absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
+    absent += [f"the wait {name!r} did not end at task/{end.task}@{end.version}" for name, end in waits]
     return [Fault("reference", envelope.stream, envelope.version, text) for text in absent]
 
 
@@ -201,6 +205,11 @@ def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
     if isinstance(event, Noted):
         return one.name in (event.results or {})
     return isinstance(event, StepCompleted) and (event.name, event.compensation) == (one.name, one.compensation)
+
+
+def _holds_wait(snapshot: Snapshot, name: str, end: SignalEnd) -> bool:
+    event = _event_at(snapshot, end.task, end.version)
+    return isinstance(event, Unblocked) and (event.wait, event.by) == (name, "signal")
 
 
 def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:

@@ -122,6 +122,7 @@ def given_of(command: c.Create) -> set[str]:
         "to": State.PENDING,
         "inherited": (),
         "steps": (),
+        "waits": (),
     }
     names = set(command.__struct_fields__) - {"task"}
     return {name for name in names if getattr(command, name) != left_out.get(name)}

@@ -19,7 +19,7 @@ from sagalog.door import check_id, check_integer, check_milliseconds, check_tags
 from sagalog.errors import Corrupt, InvalidValue, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import State, WaitEnd
 from sagalog.ports import Clock, Query, Snapshot, Store
 from sagalog.projection import refold
@@ -165,20 +165,22 @@ class Reading:
         """
         check_integer(number, "number", 1, bounds.INTEGER_MAX)
         with self._store.read() as snapshot:
-            ended = _existing(snapshot, id).waits.get(name)
+            task = _existing(snapshot, id)
+            ended = task.waits.get(name)
             if ended is None or number > ended.count:
                 return None
-            return _wait_end(snapshot, id, name, number, ended.versions()[number - 1])
+            return _wait_end(snapshot, task, name, number, ended.places()[number - 1])
 
     def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
         """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]"""
         with self._store.read() as snapshot:
+            task = _existing(snapshot, id)
             return {
                 name: [
-                    _wait_end(snapshot, id, name, number, version)
-                    for number, version in enumerate(ended.versions(), start=1)
+                    _wait_end(snapshot, task, name, number, place)
+                    for number, place in enumerate(ended.places(), start=1)
                 ]
-                for name, ended in _existing(snapshot, id).waits.items()
+                for name, ended in task.waits.items()
             }
 
     def called_off(self, held: Mapping[str, int]) -> tuple[set[str], set[str]]:
@@ -268,11 +270,12 @@ def _existing(snapshot: Snapshot, id: str) -> TaskFold:
     return task
 
 
-def _wait_end(snapshot: Snapshot, id: str, name: str, number: int, version: int) -> WaitOutcome:
-    """The end of a wait, whose `unblocked` stands at `version`; 0 is a sleep, of which there is nothing to read."""
-    if not version:
+def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place: TakenSignal) -> WaitOutcome:
+    """The end of a wait, by where its `unblocked` stands; of a sleep, at version 0, there is nothing to read."""
+    if not place.version:
         return WaitOutcome(name, "time", None, number)
-    unblocked = read(snapshot.recorded(id, version))
+    id = task.stream_of(place.source)
+    unblocked = read(snapshot.recorded(id, place.version))
     assert isinstance(unblocked, Unblocked)
     data = None
     if unblocked.signal_version is not None:

@@ -16,10 +16,30 @@ import msgspec
 from sagalog.codec import SCHEMAS
 from sagalog.kernel import events as e
 from sagalog.kernel import state
-from sagalog.kernel.values import Compensation, Failure, Inherited, Input, KeptStep, LeaseRecord, Policy, Seen
+from sagalog.kernel.values import (
+    Compensation,
+    Failure,
+    Inherited,
+    Input,
+    KeptStep,
+    KeptWaits,
+    LeaseRecord,
+    Policy,
+    Seen,
+    SignalEnd,
+)
 
 # What stands inside events.
-VALUES: tuple[type[msgspec.Struct], ...] = (Compensation, Failure, Inherited, Input, KeptStep, Seen)
+VALUES: tuple[type[msgspec.Struct], ...] = (
+    Compensation,
+    Failure,
+    Inherited,
+    Input,
+    KeptStep,
+    KeptWaits,
+    Seen,
+    SignalEnd,
+)
 SAVED: tuple[type[msgspec.Struct], ...] = (
     state.TaskFold,
     state.CompensationRecord,
@@ -29,11 +49,12 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.AdoptedChild,
     state.KeptSignal,
     state.EndedWaits,
+    state.TakenSignal,
     state.Waiting,
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "a44e00b71e14c839c20cd7e3d00b7d6711bb4a75d91ff7060dda9bb3b01316ed")
+PINNED = (4, "79fc06c36662ae9461652197af2113ce57134400499321e1991664a5977afe6c")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

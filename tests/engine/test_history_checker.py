@@ -10,7 +10,7 @@ import pytest
 from sagalog import Compensation, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Inherited, KeptStep, State
+from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd, State
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from tests.conftest import OpenEngine
@@ -54,6 +54,8 @@ def kept(engine: Engine) -> None:
     engine.create("build", id="kept")
     lease = engine.acquire("kept", owner="ann", ttl_ms=None).register(Compensation("drop", id="named"))
     lease.step("one", None, "named").register(Compensation("drop", id="over"))
+    engine.signal("kept", "go")
+    lease.park("w", signal="go")
     engine.quarantine("kept", "odd")
     engine.create("test", id="child", parent="kept")
     heir = engine.retry_as_new("kept")
@@ -212,6 +214,9 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "inheritance": [
         lambda log: heir(log, KEPT, steps=()),
+        lambda log: heir(log, KEPT, waits=()),
+        lambda log: heir(log, KEPT, waits=(KeptWaits("w", (SignalEnd("kept", 6),)),)),
+        lambda log: heir(log, KEPT, waits=(KeptWaits("w", (-1,)),)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 3, "named"),)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),

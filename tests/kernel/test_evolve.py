@@ -18,10 +18,11 @@ from sagalog.kernel.state import (
     KeptSignal,
     Recording,
     StepRecord,
+    TakenSignal,
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import Budget, Compensation, KeptStep, LeaseRecord, State, Unchanged
+from sagalog.kernel.values import Budget, Compensation, KeptStep, KeptWaits, LeaseRecord, SignalEnd, State, Unchanged
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -171,7 +172,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         e.Unblocked("w", 1, "signal", 4),
         {
             "waiting": None,
-            "waits": {"w": EndedWaits(1, (6,))},
+            "waits": {"w": EndedWaits(1, (TakenSignal(6),))},
             "rounds": 1,
             "signals": (KeptSignal("go", 5),),
             "run_at_ms": 20,
@@ -180,7 +181,13 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     "unblocked by a signal after sleeps of that name": (
         TIRED.given(e.Parked(3, "w", 3, "go"), e.Signalled("go")),
         e.Unblocked("w", 3, "signal", 10),
-        {"waiting": None, "waits": {"w": EndedWaits(3, (-2, 11))}, "rounds": 3, "signals": (), "run_at_ms": 20},
+        {
+            "waiting": None,
+            "waits": {"w": EndedWaits(3, (-2, TakenSignal(11)))},
+            "rounds": 3,
+            "signals": (),
+            "run_at_ms": 20,
+        },
     ),
     "a sleep is over": (
         RUNNING.given(e.Parked(1, "w", 1, until_ms=9)),
@@ -449,6 +456,9 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
         heir(inherited=(inherited(), inherited())),
         heir(steps=(KeptStep("s1", "t0", 4), KeptStep("s1", "t0", 5))),
         heir(State.COMPENSATING, inherited=(inherited(),), steps=(KeptStep("s1", "t0", 4),), outcome="failed"),
+        heir(State.COMPENSATING, inherited=(inherited(),), waits=(KeptWaits("w", (-1,)),), outcome="failed"),
+        heir(waits=(KeptWaits("w", (-1,)), KeptWaits("w", (-2,)))),
+        heir(predecessor=None, waits=(KeptWaits("w", (-1,)),)),
     ],
     ids=[
         "inherits nothing",
@@ -458,6 +468,9 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
         "inherits one twice",
         "keeps a step twice",
         "only undoes and keeps steps",
+        "only undoes and keeps waits",
+        "keeps the waits of a name twice",
+        "keeps waits of nobody",
     ],
 )
 def test_a_creation_whose_inheritance_cannot_be_is_a_damaged_log(damage: e.Created) -> None:
@@ -484,6 +497,19 @@ def test_what_a_successor_inherits_and_keeps_is_found_in_the_streams_of_its_pred
     }
     assert task.steps == {"s1": StepRecord(4, 0, 1, "u1"), "s0": StepRecord(9, 0, 2)}
     assert [task.stream_of(number) for number in (0, 1, 2)] == ["t", "t0", "t00"]
+
+
+def test_the_waits_that_a_successor_takes_for_over_are_numbered_on_and_are_no_rounds_of_its_own() -> None:
+    """[WAIT-1] [BOUND-1]"""
+    waits = (KeptWaits("poll", (-3, SignalEnd("t00", 7), -1)), KeptWaits("go", (SignalEnd("t0", 9),)))
+    task = folded(given(heir(waits=waits)).given(leased(), e.Parked(1, "poll", 6, until_ms=9)))
+    assert task.sources == ("t00", "t0")
+    assert task.waits == {
+        "poll": EndedWaits(5, (-3, TakenSignal(7, 1), -1)),
+        "go": EndedWaits(1, (TakenSignal(9, 2),)),
+    }
+    assert task.waits["poll"].places() == [*[TakenSignal(0)] * 3, TakenSignal(7, 1), TakenSignal(0)]
+    assert task.rounds == 0
 
 
 def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands_for() -> None:

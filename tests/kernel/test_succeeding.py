@@ -9,7 +9,7 @@ from sagalog.errors import NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Repeat, succeed, undo_left
-from sagalog.kernel.values import Compensation, Inherited, KeptStep, State
+from sagalog.kernel.values import Compensation, Inherited, KeptStep, KeptWaits, SignalEnd, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -24,11 +24,13 @@ from tests.kernel.making import (
     fail,
     finish,
     note,
+    park,
     policy,
     quarantine,
     register,
     registered,
     retry_as_new,
+    signal,
     waive,
 )
 
@@ -148,6 +150,32 @@ def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference
     assert again.task is not None
     second = succeed(again.task, first, "t3")
     assert second.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5), KeptStep("s3", "t2", 3))
+
+
+def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_ended_is_asked_anew() -> None:
+    """[WAIT-1] Neither time nor the ends of tasks are kept; sleeps between which nothing is kept are one count."""
+    waited = given(CREATED, acquire(ttl_ms=None))
+    waits: list[tuple[c.Park, c.Command | None]] = [
+        (park("w", until_ms=1), None),
+        (park("w", signal="go", until_ms=1), None),
+        (park("w", until_ms=1), None),
+        (park("w", signal="go"), signal("go")),
+        (park("kids", after=("kid",), ended=frozenset({"kid"})), None),
+        (park("late", signal="go", until_ms=1), None),
+    ]
+    for wait, end in waits:
+        task = waited.task
+        assert task is not None
+        wait = msgspec.structs.replace(wait, fence=task.fence, number=task.next_wait(wait.name))
+        waited = waited.given(wait, *([end] if end else []), acquire(ttl_ms=None), now_ms=5)
+    first = created(waited.given(quarantine()))
+    [kept] = first.waits
+    assert (kept.name, kept.ends[0]) == ("w", -2)
+    [taken] = kept.ends[1:]
+    assert taken == SignalEnd("t", 14)
+    again = given(first, id="t2").given(acquire(), park("w", 1, signal="go", number=4), signal("go"), quarantine())
+    assert again.task is not None
+    assert succeed(again.task, first, "t3").waits == (KeptWaits("w", (-2, taken, SignalEnd("t2", 5))),)
 
 
 @pytest.mark.parametrize("state", ["failed", "compensated", "cancelled"])

@@ -9,7 +9,7 @@ import pytest
 from sagalog.errors import Blocked, LeaseLost, NotFound, Rejected, TerminalTask, WaitOver, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.state import EndedWaits, KeptSignal, Waiting
+from sagalog.kernel.state import EndedWaits, KeptSignal, TakenSignal, Waiting
 from sagalog.kernel.values import State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
@@ -87,7 +87,7 @@ def test_a_signal_ends_the_wait_for_its_name_in_the_same_commit() -> None:
     assert story.task is not None
     assert (story.task.signals, story.task.waits, story.task.waiting) == (
         (KeptSignal("stop", 4),),
-        {"w": EndedWaits(1, (6,))},
+        {"w": EndedWaits(1, (TakenSignal(6),))},
         None,
     )
     FOR_TASKS.when(signal()).then(e.Signalled("go"))
@@ -166,7 +166,7 @@ def test_sleeps_of_one_name_are_one_count_however_many() -> None:
         story = story.given(park("poll", number, until_ms=0, number=number), acquire())
     assert story.task is not None
     assert (story.task.waits, story.task.rounds) == ({"poll": EndedWaits(49, (-49,))}, 49)
-    assert story.task.waits["poll"].versions() == [0] * 49
+    assert story.task.waits["poll"].places() == [TakenSignal(0)] * 49
 
 
 def test_parking_twice_is_a_repeat_until_another_lease_has_ended() -> None:

@@ -125,6 +125,11 @@ class Witness(NamedTuple):
             waiver=event.waiver is not None,
             inherited=frozenset(owed) - frozenset(own),
             steps=frozenset(one.name for one in event.steps),
+            waited=tuple(
+                (one.name, number)
+                for one in event.waits
+                for number in range(1, 1 + sum(-end if isinstance(end, int) else 1 for end in one.ends))
+            ),
             named=frozenset(one.compensation for one in event.steps if one.compensation is not None),
         )
 

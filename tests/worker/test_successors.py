@@ -80,19 +80,22 @@ def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_nobody_is_ch
 
     def bad(context: WorkContext, number: int) -> str:
         step(context, outside, f"charge {number}")
+        if number < 3:
+            context.wait_signal("packed")
         raise StepMismatch("the bad deploy does not know how to go on")
 
     ids = [engine.create("order", number, retry=ONCE).id for number in range(5)]
     run(engine, good, outside)
-    for id in ids:
+    for id in ids[:3]:
         engine.signal(id, "packed")
     run(engine, bad, outside)
+    for id in ids[3:]:
+        engine.quarantine(id, "these still wait for their signal")
     assert [get(engine, id).state for id in ids] == ["quarantined"] * 5
 
     heirs = [engine.retry_as_new(id).id for id in ids]
-    for id in heirs:
-        if not get(engine, id).waits:
-            engine.signal(id, "packed")
+    for id in heirs[3:]:
+        engine.signal(id, "packed")
     run(engine, good, outside)
 
     assert [get(engine, id).result for id in heirs] == ["shipped"] * 5
@@ -191,6 +194,32 @@ def test_an_effect_whose_result_did_not_fit_is_not_repeated_by_a_successor(engin
     run(engine, handler, outside)
     assert (get(engine, heir).state, get(engine, heir).result) == ("completed", "paid")
     assert outside.done == Counter({"charge": 1})
+
+
+def test_a_successor_does_not_sleep_again_and_takes_no_signal_twice(engine: sagalog.Engine) -> None:
+    """[WAIT-1]"""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> list[Any]:
+        for _ in range(3):
+            context.sleep("poll", 0)
+        said = [context.wait_signal("word"), context.wait_signal("word")]
+        with pytest.raises(TimeoutError):
+            context.wait_signal("never", timeout_ms=0)
+        if context.task.predecessor is None:
+            raise Quarantine("look at this")
+        return said
+
+    engine.create("order", id="a", retry=ONCE)
+    engine.signal("a", "word", 1)
+    engine.signal("a", "word", 2)
+    run(engine, handler, outside)
+    assert get(engine, "a").waits == {"poll": 3, "word": 2, "never": 1}
+    heir = engine.retry_as_new("a").id
+    assert get(engine, heir).waits == {"poll": 3, "word": 2}
+    run(engine, handler, outside)
+    assert (get(engine, heir).result, get(engine, heir).waits["never"]) == ([1, 2], 1)
+    assert [event.type for event in engine.history(heir)].count("parked") == 1
 
 
 # --- children ---------------------------------------------------------------------------------------------------------

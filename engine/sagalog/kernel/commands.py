@@ -17,6 +17,7 @@ from sagalog.kernel.values import (
     Inherited,
     Input,
     KeptStep,
+    KeptWaits,
     Outcome,
     Policy,
     Purpose,
@@ -33,7 +34,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being. `to`, `inherited`, `steps` and `outcome` are those of a successor."""
+    """Bring a task into being. `to`, `inherited`, `steps`, `waits` and `outcome` are those of a successor."""
 
     kind: str
     queue: str
@@ -54,6 +55,7 @@ class Create(Command, frozen=True, kw_only=True):
     to: State = State.PENDING
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()
+    waits: tuple[KeptWaits, ...] = ()
     outcome: Outcome | None = None
 
 

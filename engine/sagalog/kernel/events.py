@@ -19,6 +19,7 @@ from sagalog.kernel.values import (
     Inherited,
     Input,
     KeptStep,
+    KeptWaits,
     Outcome,
     Policy,
     Purpose,
@@ -41,9 +42,9 @@ class Created(Recordable, frozen=True, tag="created"):
     `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
     `predecessor` name tasks; `trace` is a W3C traceparent; `affinity` is a hint for claims, `key` groups tasks that
     share a cap. `inputs` name bytes that stand beside the log.
-    Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, and `steps` those that it
-    keeps, both by reference; `to` is compensating where it only undoes, and `outcome` then says what the predecessor's
-    forward work had come to.
+    Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, `steps` those that it
+    keeps, and `waits` those that it takes for over, all by reference; `to` is compensating where it only undoes, and
+    `outcome` then says what the predecessor's forward work had come to.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Created(Recordable, frozen=True, tag="created"):
     outcome: Outcome | None = None
     inputs: tuple[Input, ...] = ()
     steps: tuple[KeptStep, ...] = ()
+    waits: tuple[KeptWaits, ...] = ()
 
 
 class Leased(Recordable, frozen=True, tag="leased"):

@@ -23,10 +23,11 @@ from sagalog.kernel.state import (
     Recording,
     StepRecord,
     StoreFold,
+    TakenSignal,
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import LeaseRecord, State
+from sagalog.kernel.values import KeptWaits, LeaseRecord, SignalEnd, State
 
 _SETTLED: Final = frozenset({State.FAILED, State.CANCELLED, State.COMPENSATED})
 
@@ -166,7 +167,7 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
     task.kind, task.queue, task.priority = event.kind, event.queue, event.priority
     task.affinity, task.key, task.tags, task.run_at_ms = event.affinity, event.key, event.tags, event.run_at_ms
     task.policy, task.has_waiver = event.policy, event.waiver is not None
-    if event.inherited or event.steps:
+    if event.inherited or event.steps or event.waits:
         _take_over(task, event, version)
     if event.compensations or event.inherited:
         task.compensations = _of_created(event, version, task.sources)
@@ -195,15 +196,25 @@ def _take_over(task: TaskFold, event: e.Created, version: int) -> None:
     """[STEP-1] [COMP-7] What a successor keeps and inherits, by reference; a task that only undoes keeps no steps."""
     if event.predecessor is None:
         raise _damaged(task, "created", version, "it inherits or keeps something and names no predecessor")
-    named = [one.id for one in event.inherited], [one.name for one in event.steps]
+    named = [one.id for one in event.inherited], [one.name for one in event.steps], [one.name for one in event.waits]
     if any(len(set(names)) < len(names) for names in named):
         raise _damaged(task, "created", version, "it inherits or keeps something twice")
-    if event.steps and event.to is State.COMPENSATING:
-        raise _damaged(task, "created", version, "it only undoes and keeps steps")
-    task.sources = tuple(dict.fromkeys([one.task for one in event.inherited] + [one.task for one in event.steps]))
+    if (event.steps or event.waits) and event.to is State.COMPENSATING:
+        raise _damaged(task, "created", version, "it only undoes and keeps steps or waits")
+    taken = [end for one in event.waits for end in one.ends if isinstance(end, SignalEnd)]
+    named_tasks = [one.task for one in event.inherited] + [one.task for one in event.steps]
+    task.sources = tuple(dict.fromkeys(named_tasks + [end.task for end in taken]))
     task.steps = {
         one.name: StepRecord(one.version, 0, task.sources.index(one.task) + 1, one.compensation) for one in event.steps
     }
+    task.waits = {one.name: _kept_waits(one, task.sources) for one in event.waits}
+
+
+def _kept_waits(waits: KeptWaits, sources: tuple[str, ...]) -> EndedWaits:
+    ended = EndedWaits()
+    for end in waits.ends:
+        ended = ended.and_more(end if isinstance(end, int) else TakenSignal(end.version, sources.index(end.task) + 1))
+    return ended
 
 
 def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
@@ -308,7 +319,8 @@ def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> 
         if kept is None or kept.version != event.signal_version:
             raise _damaged(task, "unblocked", version, f"the signal at version {event.signal_version} is not the next")
         task.signals = tuple(one for one in task.signals if one is not kept)
-    ended = task.waits.get(waiting.name, EndedWaits()).and_one_more(version, waiting.is_sleep)
+    end = -1 if waiting.is_sleep else TakenSignal(version) if event.by == "signal" else version
+    ended = task.waits.get(waiting.name, EndedWaits()).and_more(end)
     task.waits = {**task.waits, waiting.name: ended}
     task.rounds += 1
     task.waiting = None

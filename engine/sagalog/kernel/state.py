@@ -104,27 +104,49 @@ class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.signal is None and not self.after
 
 
+class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the end of a wait stands that took a signal; `source` is as of a compensation."""
+
+    version: int
+    source: int = 0
+
+
 class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The waits of one name that are over.
 
-    `count` is how many; `ends` tells, in their order, what ended them: the version of an `unblocked`, or -n for n
-    sleeps in a row. So a task that polls keeps one number, however long it does. [WAIT-1]
+    `count` is how many; `ends` tells, in their order, what ended them: a signal that was taken, the version of any
+    other `unblocked`, or -n for n sleeps in a row. So a task that polls keeps one number, however long it does.
+    [WAIT-1]
     """
 
     count: int = 0
-    ends: tuple[int, ...] = ()
+    ends: tuple[int | TakenSignal, ...] = ()
 
-    def and_one_more(self, version: int, is_sleep: bool) -> EndedWaits:
-        """These, and the wait whose end stands at `version`."""
-        if not is_sleep:
-            return EndedWaits(self.count + 1, (*self.ends, version))
-        if self.ends and self.ends[-1] < 0:
-            return EndedWaits(self.count + 1, (*self.ends[:-1], self.ends[-1] - 1))
-        return EndedWaits(self.count + 1, (*self.ends, -1))
+    def and_more(self, end: int | TakenSignal) -> EndedWaits:
+        """These, and one wait more that ended so; or n sleeps more, where `end` is -n."""
+        more = -end if isinstance(end, int) and end < 0 else 1
+        last = self.ends[-1] if self.ends else 0
+        if isinstance(end, int) and isinstance(last, int) and end < 0 and last < 0:
+            return EndedWaits(self.count + more, (*self.ends[:-1], last + end))
+        return EndedWaits(self.count + more, (*self.ends, end))
 
-    def versions(self) -> list[int]:
-        """For each wait, in order: the version of its end; 0 for a sleep."""
-        return [version for end in self.ends for version in ((end,) if end > 0 else (0,) * -end)]
+    def kept(self) -> EndedWaits:
+        """Those that a successor takes for over: its sleeps, and those that took a signal."""
+        kept = EndedWaits()
+        for end in self.ends:
+            if not isinstance(end, int) or end < 0:
+                kept = kept.and_more(end)
+        return kept
+
+    def places(self) -> list[TakenSignal]:
+        """For each wait, in order: where its end stands; at version 0 for a sleep."""
+        found: list[TakenSignal] = []
+        for end in self.ends:
+            if not isinstance(end, int):
+                found.append(end)
+            else:
+                found += [TakenSignal(end)] if end > 0 else [TakenSignal(0)] * -end
+        return found
 
 
 class TaskFold(msgspec.Struct, array_like=True, gc=False):

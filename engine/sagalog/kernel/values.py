@@ -86,6 +86,23 @@ class KeptStep(Value, frozen=True, omit_defaults=True):
     compensation: str | None = None
 
 
+class SignalEnd(Value, frozen=True):
+    """Where a predecessor's wait took a signal: its `unblocked` stands in the stream of `task` at `version`."""
+
+    task: str
+    version: int
+
+
+class KeptWaits(Value, frozen=True):
+    """The waits of one name that a successor takes for over: -n for n sleeps in a row, and where signals were taken.
+
+    Waits that ended by time or by the ends of tasks are not among them: they are asked anew. [WAIT-1]
+    """
+
+    name: str
+    ends: tuple[int | SignalEnd, ...]
+
+
 class Input(Value, frozen=True):
     """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log."""
 

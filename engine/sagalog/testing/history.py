@@ -22,7 +22,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.debts import Books, settles
-from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
+from sagalog.testing.inheritance import Found, children, handed_over, inheritance, kept_waits, streams
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -180,7 +180,9 @@ def _waits(log: Sequence[Recorded]) -> Found:
         open_: tuple[str, int] | None = None
         for event in stream:
             now = event.event
-            if isinstance(now, e.Parked):
+            if isinstance(now, e.Created):
+                begun = Counter(dict(kept_waits(now)))
+            elif isinstance(now, e.Parked):
                 if open_ is not None:
                     yield event, f"it waits already, for {open_}"
                 elif now.number != begun[now.name] + 1:

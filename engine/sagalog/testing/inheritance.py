@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sagalog.codec import Recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Compensation, State
+from sagalog.kernel.values import Compensation, SignalEnd, State
 
 Found = Iterator[tuple[Recorded, str]]
 
@@ -64,8 +64,11 @@ def inheritance(log: Sequence[Recorded]) -> Found:
     """[COMP-7] [STEP-1] What a successor inherits and keeps stands where it says, and it keeps all that it should."""
     events = {event.name: event.event for event in log}
     kept: dict[str, list[str]] = {}
+    over: dict[str, dict[str, tuple[int | SignalEnd, ...]]] = {}
     for stream in streams(log):
         names: list[str] = []
+        waits: dict[str, tuple[int | SignalEnd, ...]] = {}
+        wait: e.Parked | None = None
         forward = True
         for event in stream:
             now = event.event
@@ -75,12 +78,26 @@ def inheritance(log: Sequence[Recorded]) -> Found:
                 yield from ((event, text) for text in _misplaced(now, events))
                 if now.predecessor is not None and names != kept.get(f"task/{now.predecessor}", []):
                     yield event, f"it keeps the steps {names} and not {kept.get(f'task/{now.predecessor}', [])}"
+                waits = {one.name: one.ends for one in now.waits}
+                before = over.get(f"task/{now.predecessor}", {})
+                if now.predecessor is not None and waits != before:
+                    yield event, f"it keeps the waits {waits} and not {before}"
+            elif isinstance(now, e.Parked):
+                wait = now
+            elif isinstance(now, e.Unblocked):
+                ends = waits.get(now.wait, ())
+                if wait is not None and wait.signal is None and not wait.after:
+                    slept = ends[-1] if ends and isinstance(ends[-1], int) else 0
+                    waits[now.wait] = (*(ends[:-1] if slept else ends), slept - 1)
+                elif now.by == "signal":
+                    waits[now.wait] = (*ends, SignalEnd(event.stream.partition("/")[2], event.version))
             elif isinstance(now, e.StepCompleted):
                 names.append(now.name)
             elif isinstance(now, e.Failed | e.Cancelled):
                 forward = False
             elif isinstance(now, e.Quarantined) and forward:
                 kept[event.stream] = names
+                over[event.stream] = waits
             elif isinstance(now, e.Noted) and now.successor is not None:
                 names += now.results or {}
 
@@ -108,6 +125,11 @@ def children(log: Sequence[Recorded]) -> Found:
                 yield event, f"{now.task!r} is the child of no predecessor that it goes on from"
 
 
+def kept_waits(created: e.Created) -> list[tuple[str, int]]:
+    """How many waits of each name a successor takes for over."""
+    return [(one.name, sum(-end if isinstance(end, int) else 1 for end in one.ends)) for one in created.waits]
+
+
 def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterator[str]:
     """What is not where a successor's creation says, each in words."""
     for one in created.inherited:
@@ -123,3 +145,10 @@ def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterat
             continue
         if not isinstance(found, e.StepCompleted) or (found.name, found.compensation) != (step.name, step.compensation):
             yield f"the step {step.name!r} is not at task/{step.task}@{step.version}"
+    for waits in created.waits:
+        for end in waits.ends:
+            if isinstance(end, int):
+                continue
+            over = events.get(f"task/{end.task}@{end.version}")
+            if not isinstance(over, e.Unblocked) or (over.wait, over.by) != (waits.name, "signal"):
+                yield f"the wait {waits.name!r} did not end at task/{end.task}@{end.version}"

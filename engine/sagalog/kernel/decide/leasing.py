@@ -59,6 +59,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             to=command.to,
             inherited=command.inherited,
             steps=command.steps,
+            waits=command.waits,
             outcome=command.outcome,
         ),
     )

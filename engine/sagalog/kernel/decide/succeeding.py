@@ -15,8 +15,8 @@ from sagalog.errors import NotFound, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, existing
-from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Inherited, KeptStep, Outcome, State
+from sagalog.kernel.state import TakenSignal, TaskFold
+from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Outcome, SignalEnd, State
 
 
 def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoch: int) -> Decision:
@@ -43,7 +43,8 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
 def succeed(task: TaskFold, created: e.Created, successor: str, given: Iterable[str] = ()) -> c.Create:
     """The creation of a task's successor: the same work, under budgets of its own. [TERM-2]
 
-    Of a task that was quarantined in its forward work it keeps the steps [STEP-1]. Where the forward work was over and
+    Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
+    signals that were taken [WAIT-1]. Where the forward work was over and
     its undoing was left, the successor only undoes; it plans what the predecessor planned, for the day when it is
     retried itself. `task` is the fold before its note, and `given` are the steps whose results that note holds.
     """
@@ -55,7 +56,7 @@ def succeed(task: TaskFold, created: e.Created, successor: str, given: Iterable[
     if not keeps_steps(task):
         return create
     noted = tuple(KeptStep(name, task.id, task.version + 1, task.unrecorded_undo) for name in given)
-    return msgspec.structs.replace(create, steps=_steps(task) + noted)
+    return msgspec.structs.replace(create, steps=_steps(task) + noted, waits=_waits(task))
 
 
 def keeps_steps(task: TaskFold) -> bool:
@@ -106,6 +107,16 @@ def _steps(task: TaskFold) -> tuple[KeptStep, ...]:
         KeptStep(name, task.stream_of(record.source), record.version, record.compensation)
         for name, record in task.steps.items()
     )
+
+
+def _waits(task: TaskFold) -> tuple[KeptWaits, ...]:
+    """[WAIT-1] Its sleeps, and the signals that its waits took; what ended otherwise is asked anew."""
+    kept = [(name, ended.kept().ends) for name, ended in task.waits.items()]
+    return tuple(KeptWaits(name, tuple([_kept_end(task, end) for end in ends])) for name, ends in kept if ends)
+
+
+def _kept_end(task: TaskFold, end: int | TakenSignal) -> int | SignalEnd:
+    return end if isinstance(end, int) else SignalEnd(task.stream_of(end.source), end.version)
 
 
 def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:

@@ -178,6 +178,32 @@ class ParkingContract(Contract):
         assert ids(self.claim()) == [successor.id]
         self.sound()
 
+    def test_a_successor_takes_sleeps_and_signals_for_over_and_waits_anew_for_what_ran_out_of_time(self) -> None:
+        """[WAIT-1] [STEP-1]"""
+        self.create("a")
+        self.park("a", until_ms=1)
+        self.park("a", number=2, until_ms=1)
+        self.park("a", number=3, signal="go")
+        self.engine.signal("a", "go", {"by": "ann"})
+        self.park("a", "late", signal="stop", until_ms=1)
+        self.engine.signal("a", "stop", "nobody waits")
+        self.engine.quarantine("a", "odd")
+        second = self.engine.retry_as_new("a")
+        assert (second.waits, second.signals) == ({"w": 3}, ())
+        ends = self.engine.wait_ends(second.id)["w"]
+        assert [(one.by, one.data) for one in ends] == [("time", None), ("time", None), ("signal", {"by": "ann"})]
+        self.refused(WaitOver, self.acquire(second.id).park, "w", signal="go", number=3)
+        self.engine.quarantine(second.id, "odd again")
+        third = self.engine.retry_as_new(second.id).id
+        assert self.engine.wait_end(third, "w", 3) == ends[2]
+        self.park(third, number=4, signal="go")
+        self.engine.signal(third, "go", "at last")
+        self.engine.rebuild()
+        end = self.engine.wait_end(third, "w", 4)
+        assert end is not None
+        assert (end.by, end.data) == ("signal", "at last")
+        self.sound()
+
     def test_a_wait_that_is_over_is_not_begun_again(self) -> None:
         """[WAIT-1]"""
         self.create("a")
