@@ -351,9 +351,7 @@ class _Desk:
         noted = self._read(task.id, version)
         assert isinstance(noted, e.Noted)
         id = noted.successor or ""
-        successor = self._peek(id)
-        assert successor is not None
-        return self._picture(successor, None)
+        return self._picture(self._named(id, f"task/{task.id}@{version}"), None)
 
     def tend(self, command: c.Tend, loaded: TaskFold | None, actor: str = MAINTENANCE) -> Tended | None:
         """Do what is due on one task; None if nothing was. [ACTOR-2]"""
@@ -473,17 +471,26 @@ class _Desk:
         # A creation under an id that was drawn anew is still the same creation: its request says so.
         if id != command.task and not step.drawn:
             raise _request_taken(step.request or "", first)
-        task = self._peek(id)
-        assert task is not None
+        # Before its task is looked for: a name that was changed in the file leads to none.
+        event, task = read(first), self._named(id, first.name)
         if isinstance(command, c.Acquire) and len(earlier) > 1:
             raise _request_taken(step.request or "", first)
-        event = read(first)
         compare(command, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, step.request)
         if isinstance(command, c.RetryAsNew):
             return self._successor_at(task, first.version)
         return self._picture(task, None)
+
+    def _named(self, id: str, event: str) -> TaskFold:
+        """The task that an event names."""
+        task = self._peek(id)
+        if task is None:
+            raise Corrupt(
+                f"{event} names task {id!r}, which is not found: stop, keep the file, and compare it with a backup",
+                task=id,
+            )
+        return task
 
     def _compare_registered(self, task: TaskFold, asked: c.Fail | c.Register) -> None:
         """[REPEAT-3] A compensation that is on record under the same id must be the same one."""
