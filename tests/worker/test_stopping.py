@@ -126,7 +126,8 @@ def test_undos_that_hang_do_not_keep_coroutines_from_writing(real: sagalog.Engin
     @worker.compensation("plain")
     def plain(_context: UndoContext, _params: Any) -> None:
         hung.release()
-        release.wait(PATIENCE_S)
+        # Longer than anything here is waited for: it hangs, and is not merely slow.
+        release.wait(4 * PATIENCE_S)
 
     @worker.compensation("coroutine")
     async def coroutine(_context: Any, _params: Any) -> None: ...

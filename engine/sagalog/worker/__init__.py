@@ -2,7 +2,8 @@
 
     running         `Worker`: what users register handlers with, and its threads
     shift           one turn: settle, renew and claim, in one commit
-    claiming        what is claimed next; `recording`, what is written of jobs; `plan`, how a worker works
+    holding         what it holds, and whom of that it has to tell what; `claiming`, what is claimed next
+    recording       what is written of jobs; `plan`, how a worker works
     crew            who runs handlers: threads, an event loop
     handling        from a handler's end to what is written
     context         what a handler may do; `async_context`, the same for coroutines

@@ -25,14 +25,14 @@ from sagalog.worker.crew import Crew, Job
 from sagalog.worker.handling import (
     Ending,
     Handler,
-    Settlement,
     Undoing,
     held_up_settlement,
     is_coroutine_function,
     second_settlement,
 )
-from sagalog.worker.plan import Plan, Tally
-from sagalog.worker.recording import giving_back, record_renewal, record_settlement, timing_out
+from sagalog.worker.holding import Holding
+from sagalog.worker.plan import Plan
+from sagalog.worker.recording import giving_back, record_renewal, record_settlement
 from sagalog.worker.stopping import Stopping
 from sagalog.worker.unknown_kinds import UnknownKinds
 from sagalog.worker.unknown_undos import UnknownUndos
@@ -41,14 +41,13 @@ _log: Final = logging.getLogger("sagalog.worker")
 
 # How soon what a worker holds is looked at again, where somebody has committed since: a cancel is heard within 100 ms.
 _LOOK_MS: Final = 50
+_LOOK_MS_MAX: Final = 80
 # How often it is looked at in any case, and upkeep is done.
 _UPKEEP_MS: Final = 1_000
 # How often undos are looked for that nobody comes for.
 _UNDOS_MS: Final = 60_000
 # How soon it is looked again where something seemed to be there and nothing was found.
 _NOTHING_FOUND_MS: Final = 5
-# How long a handler that was told to end is waited for before its thread is replaced.
-_PATIENCE_MS: Final = 1_000
 
 
 @dataclass
@@ -60,23 +59,15 @@ class _Turn:
     claimed: list[Asked] = field(default_factory=list)
 
 
-class Shift:
+class Shift(Holding):
     """The state of one worker at work. Not safe to share; only `watch` may be called from another thread."""
 
     def __init__(self, engine: Engine, plan: Plan, owner: str, crew: Crew, clock: Clock) -> None:
-        self._engine = engine
-        self._plan = plan
-        self._crew = crew
-        self._clock = clock
-        # In order, and a thousand of them are taken out one by one.
-        self._jobs: dict[Job, None] = {}
-        self._ended: dict[Job, None] = {}
+        super().__init__(engine, plan, crew, clock)
         self._claims = Claims(engine, plan, owner)
         self._unknown_undos = UnknownUndos(plan.compensations)
         self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
         self._unknown_kinds = UnknownKinds(plan.handlers, plan.queues, clock.monotonic_ms())
-        # [WORKER-5] The suspects that are held: nothing is claimed beside them.
-        self._alone: set[Job] = set()
         self._coroutines = _coroutines_of(plan.handlers)
         self._undo_coroutines = _coroutines_of(plan.compensations)
         self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
@@ -86,9 +77,6 @@ class Shift:
         self._sent_ms = 0
         # Whether the outcome of a commit is unknown: what was claimed in it has to be found.
         self._is_unknown = False
-        # What is in the log as this worker's and is not worked on here any more.
-        self._given_up: set[tuple[str, int]] = set()
-        self.tally = Tally()
         self.owner = owner
         self.is_closing = False
 
@@ -184,7 +172,7 @@ class Shift:
             self._looked_ms, self._changes = now_ms, changes
             self._look_for_cancels()
             # Of many jobs it takes long; then it is done less often, so that there is time for anything else.
-            self._look_ms = max(_LOOK_MS, 10 * (self._clock.monotonic_ms() - now_ms))
+            self._look_ms = min(max(_LOOK_MS, 10 * (self._clock.monotonic_ms() - now_ms)), _LOOK_MS_MAX)
 
     def take(self, ended: list[Job]) -> None:
         """Jobs have come back: they are settled in the next turn."""
@@ -348,19 +336,6 @@ class Shift:
             context.allow_any_order()
         return job
 
-    def _keep(self, job: Job) -> None:
-        self._jobs[job] = None
-        if job.lease.task.is_suspect:
-            self._alone.add(job)
-
-    def _drop(self, job: Job) -> None:
-        del self._jobs[job]
-        self._alone.discard(job)
-
-    def _count_lost(self, job: Job) -> None:
-        self.tally.lost += not job.is_counted_lost
-        job.is_counted_lost = True
-
     def _is_coroutine(self, lease: Lease) -> bool:
         """Whether it is run on an event loop: so are undoings of which any handler is a coroutine function."""
         if lease.purpose == "work":
@@ -368,46 +343,6 @@ class Shift:
         return any(one.kind in self._undo_coroutines for one in lease.task.owed)
 
     # --- stopping -------------------------------------------------------------------------------------------------
-
-    def watch(self) -> int:
-        """Tell every handler whose lease may be over that it is lost; how soon to look again, in milliseconds.
-
-        [WORKER-2] Measured from the sending of the last renewal that was accepted, so before the store's clock says so.
-        """
-        now_ms = self._clock.monotonic_ms()
-        margin_ms = min(self._plan.ttl_ms // 5, 2_000)
-        # Leases begin behind its back; so it looks often enough to be in time for any.
-        left_ms = max(1, margin_ms // 2)
-        for job in tuple(self._jobs):
-            over_ms = job.sent_ms + self._plan.ttl_ms - margin_ms - now_ms
-            if over_ms > 0:
-                left_ms = min(left_ms, over_ms)
-            elif job.stopping.reason != "lost" and not job.ended:
-                _log.warning("no renewal of task %s was accepted in time: its handler is to end", job.lease.task.id)
-                job.stopping.tell("lost")
-        return left_ms
-
-    def end_overdue(self) -> None:
-        """Tell handlers whose time is over, and let others work in the place of those that were told and do not end.
-
-        A lease that is lost is nobody's to settle; one whose handler has used up its time is settled without it.
-        """
-        now_ms = self._clock.monotonic_ms()
-        for job in tuple(self._jobs):
-            if job.ended or not job.begun:
-                continue
-            job.begun_ms = job.begun_ms or now_ms
-            if job.time_limit_ms is not None and now_ms - job.begun_ms >= job.time_limit_ms:
-                job.stopping.tell_once("time_limit")
-            if job.stopping.reason not in ("lost", "time_limit"):
-                continue
-            job.told_ms = now_ms if job.told_ms is None else job.told_ms
-            if now_ms - job.told_ms >= _PATIENCE_MS:
-                _log.error("the handler of task %s does not end: its place is given to others", job.lease.task.id)
-                if job.stopping.reason == "lost":
-                    self._abandon(job)
-                else:
-                    self._settle_without(job, timing_out(job))
 
     def announce_stop(self) -> None:
         """Claim nothing more, give back what nobody has begun, and let handlers know that the worker shuts down."""
@@ -417,17 +352,6 @@ class Shift:
             self.take([job])
         for job in self._jobs:
             job.stopping.announced = True
-
-    def interrupt(self) -> None:
-        """The deadline has come: every handler is to end."""
-        for job in tuple(self._jobs):
-            job.stopping.tell("shutdown")
-
-    def give_back(self) -> None:
-        """Give back what is still held, whatever its handlers do."""
-        for job in tuple(self._jobs):
-            if not job.ended:
-                self._settle_without(job, giving_back(job, "the worker shut down and its handler did not end"))
 
     def _find_own(self) -> None:
         """After a commit of unknown outcome: begin what it has leased to this worker, or give it back. [REPEAT-1]"""
@@ -449,31 +373,6 @@ class Shift:
         job.ended = True
         self._keep(job)
         self._ended[job] = None
-
-    def _settle_without(self, job: Job, settlement: Settlement) -> None:
-        """Settle the lease of a job whose handler does not end."""
-        self._abandon(job)
-        standing_in = Job(job.lease, job.context, job.stopping, job.sent_ms)
-        standing_in.undoing, standing_in.settlement, standing_in.ended = job.undoing, settlement, True
-        self._keep(standing_in)
-        self._ended[standing_in] = None
-
-    def _abandon(self, job: Job) -> None:
-        job.abandoned = True
-        self._given_up.add((job.lease.task.id, job.lease.fence))
-        self._drop(job)
-        self._crew.replace(job)
-
-    def _look_for_cancels(self) -> None:
-        """Tell handlers whose task was called off, and those whose lease an event has ended. [CANCEL-1]"""
-        jobs = {job.lease.task.id: job for job in self._jobs if not job.ended and job.stopping.reason != "lost"}
-        lost, asked = self._engine.called_off({id: job.lease.fence for id, job in jobs.items()})
-        for id in asked:
-            jobs[id].stopping.tell_once("cancelled")
-        for id in lost:
-            _log.warning("the lease of task %s was ended by somebody else: its handler is to end", id)
-            self._count_lost(jobs[id])
-            jobs[id].stopping.tell("lost")
 
 
 def _coroutines_of(handlers: Mapping[str, Handler]) -> frozenset[str]:
