@@ -285,6 +285,36 @@ def test_what_was_taken_is_given_back_before_the_pool_is_closed_also_while_it_cl
     assert told == (["lease given back", "closed"] if was_cancelled else ["closed"])
 
 
+def test_an_answer_that_has_not_reached_its_caller_keeps_the_pool_open_until_it_is_given_back() -> None:
+    """The event loop stands still while the pool closes, so that the answer is neither taken nor given back yet."""
+    told: list[str] = []
+    has_run, is_closed = threading.Event(), threading.Event()
+
+    def answer() -> str:
+        has_run.set()
+        return "lease"
+
+    def last() -> None:
+        told.append("closed")
+        is_closed.set()
+
+    async def main() -> None:
+        pool = Pool()
+        running = asyncio.create_task(pool.run(answer, lambda lease: told.append(f"{lease} given back")))
+        await asyncio.sleep(0)
+        assert has_run.wait(10)
+        closing = asyncio.create_task(pool.close(last))
+        await asyncio.sleep(0)
+        # Were it closed too early, it would be so by now.
+        is_closed.wait(0.2)
+        running.cancel()
+        await asyncio.wait([running, closing])
+        assert running.cancelled()
+
+    asyncio.run(main())
+    assert told == ["lease given back", "closed"]
+
+
 def test_closing_waits_for_a_loop_that_stands_still_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagalog.aio.pool._HANDED_OVER_S", 0.01)
     closed = threading.Event()

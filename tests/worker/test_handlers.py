@@ -609,7 +609,7 @@ def test_a_task_that_is_cancelled_before_it_is_begun_is_not_begun(engine: sagalo
 
 def test_a_store_that_is_away_for_a_while_costs_neither_a_lease_nor_a_step(real: sagalog.Engine) -> None:
     """[LEASE-3] [STEP-1]"""
-    worker = sagalog.Worker(ttl_ms=1_200)
+    worker = sagalog.Worker(ttl_ms=20_000)
     begun, away = threading.Event(), threading.Event()
     failures: list[int] = []
 
