@@ -55,6 +55,8 @@ class Connections:
 
     def connect(self, writing: bool = False) -> apsw.Connection:
         """Another connection to the same file; raises Unavailable, Corrupt."""
+        # Where none was left, others may have taken the -wal away, and made another.
+        self.guard.detach()
         self.guard.require_same_file()
         connection = connect(self._path, self._durability, self._busy_timeout_ms, writing)
         try:

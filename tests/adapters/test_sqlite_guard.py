@@ -137,6 +137,19 @@ def test_a_wal_that_somebody_replaced_is_not_moved_into_the_file(store: SqliteSt
     assert path.stat().st_mtime_ns == held
 
 
+def test_a_wal_that_another_process_took_away_while_nobody_here_had_it_open_is_nobodys_loss(
+    store: SqliteStore, path: Path
+) -> None:
+    """As after a failing disk: the connection for writing is dropped, and the next turn opens another."""
+    store.let_go()
+    store.commit([writing("new", created())])
+    store._connections.drop_writer()
+    assert as_seen_by_another(path) == {"old": 1, "new": 1}
+    assert not beside(path, "-wal").exists()
+    assert store.commit([writing("newer", created())]) == [1]
+    assert as_seen_by_another(path) == {"old": 1, "new": 1, "newer": 1}
+
+
 def test_a_connection_is_never_opened_to_another_file(store: SqliteStore, path: Path) -> None:
     """After a fork or a failing disk a store opens anew what it finds under its name."""
     replaced(path)
