@@ -207,17 +207,19 @@ def orphaning_beside(path: Path) -> None:
 def returning(path: Path) -> None:
     """Fork in the middle of a commit and come back to it on both sides; the child says what it was told."""
     store = open_here(path)
-    forked: list[int] = []
+    wal = path.with_name(path.name + "-wal")
+    sizes: list[int] = []
 
     def decide(_: View) -> Decided:
-        forked.append(os.fork())
-        return Decided((), 0 if forked[0] == 0 else os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]))
+        child = os.fork()
+        sizes.append(wal.stat().st_size)
+        return Decided((), 0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
     try:
         answers = store.commit([writing("first", created()), Unit(decide), *large, writing("last", created())])
     except SagalogError as error:
-        say(error.code)
+        say(error.code, wal.stat().st_size - sizes[0])
         os._exit(0)
     say(*answers[:2])
     with store.read() as snapshot:
