@@ -26,7 +26,7 @@ def in_child(work: Callable[[], object]) -> int:
     """Run `work` in a forked child; its exit status, 0 if it did not raise."""
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(60)
         try:
             work()
         except BaseException as error:  # noqa: BLE001  # the status tells the parent
