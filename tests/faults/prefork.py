@@ -16,6 +16,7 @@ import threading
 
 import sagalog
 from sagalog import Engine, SagalogError
+from sagalog.errors import Closed
 
 
 def say(*words: object) -> None:
@@ -37,6 +38,10 @@ def serve(listener: socket.socket, engine: Engine) -> None:
                     lines.write("ok\n")
                 except SagalogError as error:
                     lines.write(f"{error.code} {error.message}\n")
+                    if isinstance(error, Closed):
+                        # Forked beside a use that took too long: the parent forks another in its place.
+                        lines.flush()
+                        os._exit(1)
                 lines.flush()
 
 
