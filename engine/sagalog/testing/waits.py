@@ -42,9 +42,15 @@ class RecordingRun(Run):
         """Put a step on record, or say once more what it came to; some name an undo, which may not be on record."""
         self.with_lease("step", pick, lambda lease: lease.step(name, value, undo), "work")
 
-    @rule(owner=draws.owners, name=draws.names, again=st.booleans(), end=st.sampled_from(["complete", "fail", "look"]))
-    def succeed_in_the_middle(self, owner: str, name: str, again: bool, end: str) -> None:
-        """The long way to a successor that keeps a step, and owes an undo that no step names."""
+    @rule(
+        owner=draws.owners,
+        name=draws.names,
+        again=st.booleans(),
+        recorded=st.booleans(),
+        end=st.sampled_from(["complete", "fail", "look"]),
+    )
+    def succeed_in_the_middle(self, owner: str, name: str, again: bool, recorded: bool, end: str) -> None:
+        """The long way to a successor that keeps a step, and owes an undo that no recorded step names."""
         id = self.new_id()
         given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS}
         self.run("create", lambda side: side.engine.create("build", id=id, queue="left"))
@@ -54,8 +60,14 @@ class RecordingRun(Run):
         self.with_lease("register", 0, lambda lease: lease.register(draws.UNDOS[1]), "work")
         self.with_lease("step", 0, lambda lease: lease.step(name, 1, draws.UNDOS[0]), "work")
         self.run("create", lambda side: side.engine.create("test", id=f"{id}-child", parent=id if again else None))
-        self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
+        if recorded:
+            self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
+        else:
+            self.with_lease("give up", 0, lambda lease: lease.give_up("odd", "over", draws.UNDOS[1]), "work")
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
+        if not recorded and end != "look":
+            said: Any = {"results": {"over": 1}} if again else {"rerun": ["over"]}
+            self.run("retry as new", lambda side: side.engine.retry_as_new(id, **said))
         heir = self.pair.oracle.engine.get(id)
         if heir is None or heir.successor is None or end == "look":
             return
