@@ -298,6 +298,8 @@ class Queue:
         if item.store_id != self.engine.store_id:
             # Ids are unique in a store only: here it may be somebody else's.
             raise NotFound(f"item {item.id!r} was popped from another store; give it back there", task=item.id)
+        # [FORK-2] A fork's copy of a loop that is left must not give back what its parent works on.
+        item.lease._require_own()
         return Lease(item.lease.task, self.engine)
 
     def _lease_of(self, item: Item | str) -> Lease | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sagalog import Engine, Recorded
+from sagalog import Closed, Engine, Recorded
 from sagalog.testing.history import check, explain
 from sagalog_queue import Queue, open_queue
 
@@ -155,3 +156,26 @@ def test_a_push_wakes_a_pop_that_waits_in_another_process(queue: Queue, start: A
     consumer.go()
     id = queue.push("x")
     assert consumer.line()["item"] == id
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_child_forked_in_a_loop_over_items_has_no_say_in_the_item_in_hand(queue: Queue) -> None:
+    """[FORK-2] Its copy of the loop is left as the child ends, and could give back what the parent works on."""
+    queue.push_many([1, 2])
+    items = queue.consume("parent", timeout_ms=0)
+    held = next(items)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            items.close()  # type: ignore[attr-defined]
+            for call in (queue.ack, queue.nack, queue.heartbeat, lambda item: queue.pop("child", 0, ack=item)):
+                with pytest.raises(Closed):
+                    call(held)
+            other = queue.pop("child", 0)
+            assert other is not None
+            os._exit(0 if other.payload == 2 and queue.ack(other) else 1)
+        os._exit(1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert next(items, None) is None
+    assert [event.type for event in queue.engine.history(held.id)] == ["created", "leased", "completed"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from sagalog.kernel.bounds import STEPS_MAX
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.plan import Plan
-from tests.worker.crew_of import at_work, ended, story
+from tests.worker.crew_of import PATIENCE_S, at_work, ended, story
 from tests.worker.inline import InlineWorker
 
 AT_ONCE = Retry(delay_min_ms=0, delay_max_ms=0)
@@ -482,3 +483,61 @@ def test_a_quarantine_over_a_step_outlasts_a_store_that_is_away(engine: sagalog.
 
     assert task is not None
     assert (task.state, task.code, task.unrecorded_step, ran) == ("quarantined", "unstorable_result", "charge", [1])
+
+
+@pytest.mark.parametrize("undo", [UNDO, None], ids=["at its undo", "at its result"])
+def test_a_coroutines_step_that_was_cancelled_while_it_was_written_may_be_asked_for_again_and_runs_once(
+    undo: Compensation | None, engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[STEP-1] As by a time-out of the handler's own: what a slow store does meanwhile is no mismatch of the code."""
+    worker = Worker()
+    worker.compensation("undo")(lambda *_: None)
+    ran: list[int] = []
+    is_writing, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if threading.current_thread().name.startswith("sagalog-writer") and not is_writing.is_set():
+            is_writing.set()
+            assert may_go_on.wait(PATIENCE_S)
+
+    @worker.task("do")
+    async def handler(context: AsyncWorkContext, _: Any) -> list[Any]:
+        monkeypatch.setitem(failpoints.armed, "commit.before_begin", hold)
+        first = asyncio.ensure_future(context.step("charge", ran.append, 1, compensation=undo))
+        assert await asyncio.to_thread(is_writing.wait, PATIENCE_S)
+        first.cancel()
+        await asyncio.sleep(0)
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return [await context.step("charge", ran.append, 1, compensation=undo), len(ran)]
+
+    id = engine.create("do", retry=AT_ONCE).id
+    worker.run(engine, until_idle=True, signals=False)
+    task = engine.get(id)
+
+    assert task is not None
+    assert (task.state, task.result, ran) == ("completed", [None, 1], [1])
+    assert story(engine, id).count("step_completed") == 1
+
+
+def test_threads_may_begin_children_while_others_record_steps(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[STEP-2] Another thread's child comes between any two looks at those that are not there yet."""
+
+    def handler(context: WorkContext, _: Any) -> None:
+        for number in range(3):
+            context.spawn(str(number), "other", queue="elsewhere")
+        more = iter(range(3, 100))
+
+        def spawning(frame: Any, event: str, _: Any) -> Any:
+            if frame.f_code.co_name == "<genexpr>" and frame.f_globals["__name__"] == WorkContext.__module__:
+                context._children[f"another {next(more)}"] = None
+            return spawning
+
+        sys.settrace(spawning)
+        try:
+            context.step("s", lambda: 1)
+        finally:
+            sys.settrace(None)
+
+    assert run(engine, clock, handler).state == "completed"

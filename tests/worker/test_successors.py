@@ -247,7 +247,7 @@ def part(outside: Outside) -> Handler:
 
 
 def test_a_successor_adopts_the_child_that_has_completed(engine: sagalog.Engine) -> None:
-    """[STEP-2]"""
+    """[STEP-2] [ACTOR-1]"""
     outside = Outside()
     engine.create("order", 1, id="a", retry=ONCE)
     run(engine, parent(outside, stuck=True), outside, part=part(outside))
@@ -257,6 +257,9 @@ def test_a_successor_adopts_the_child_that_has_completed(engine: sagalog.Engine)
     assert get(engine, heir).result == ["a/part", "completed"]
     assert get(engine, heir).children == {"part": "a/part"}
     assert outside.done == Counter(["begun", "part 1"])
+    # [ACTOR-1] The holder of a lease has written that.
+    actors = [one.actor for one in engine.history(heir) if one.type == "child_adopted"]
+    assert [actor and actor.partition(":")[0] for actor in actors] == ["worker"]
 
 
 def test_a_successor_adopts_the_child_that_lives_and_waits_for_it(engine: sagalog.Engine) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, InvalidValue, Retry, Worker
+from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.decide import waiting
 from sagalog.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
@@ -262,6 +263,65 @@ def test_what_a_wait_is_given_is_checked_where_it_is_called(engine: sagalog.Engi
     task = Work(engine, clock, wrong).go_on()
 
     assert (task.state, len(refused)) == ("completed", 7)
+
+
+def test_a_wait_that_was_refused_has_used_up_no_number(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[WAIT-1] Else the next of its name would come after one that has not been, at every attempt."""
+
+    def corrects_itself(context: WorkContext, _: Any) -> Any:
+        with pytest.raises(InvalidValue):
+            context.sleep("nap", -1)
+        context.sleep("nap", 1)
+        with pytest.raises(InvalidValue):
+            context.wait_signal("go", timeout_ms=-1)
+        return context.wait_signal("go")
+
+    work = Work(engine, clock, corrects_itself)
+    work.go_on()
+    clock.advance(1)
+    engine.signal(work.id, "go", "there")
+    task = work.go_on()
+
+    assert (task.state, task.result, task.waits) == ("completed", "there", {"nap": 1, "go": 1})
+
+
+def test_a_wait_whose_coroutine_was_cancelled_has_used_up_no_number(engine: sagalog.Engine) -> None:
+    """[WAIT-1] Whether its end was on record by then or not: it was given to nobody."""
+
+    async def impatient(context: AsyncWorkContext, _: Any) -> Any:
+        for _ in range(2):
+            waiting = asyncio.ensure_future(context.wait_signal("go"))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        return await context.wait_signal("go")
+
+    worker = Worker()
+    worker.task("do")(impatient)
+    id = engine.create("do", retry=ONCE).id
+    engine.signal(id, "go", "there")
+    worker.run(engine, until_idle=True, signals=False)
+    task = engine.get(id)
+
+    assert task is not None
+    assert (task.state, task.result, task.waits) == ("completed", "there", {"go": 1})
+
+
+@pytest.mark.parametrize("wait", ["sleep", "signal"])
+def test_a_wait_that_would_last_beyond_the_bound_of_times_lasts_to_it(
+    wait: str, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[TIME-4]"""
+
+    def patient(context: WorkContext, _: Any) -> None:
+        if wait == "sleep":
+            context.sleep("w", TIME_MS_MAX)
+        context.wait_signal("w", timeout_ms=TIME_MS_MAX)
+
+    waiting = Work(engine, clock, patient).go_on().waiting
+    assert waiting is not None
+    assert waiting.until_ms == TIME_MS_MAX
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ Rule: no second implementation; each call is the plain one, taken off the event 
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sagalog.kernel.values import Compensation
@@ -110,8 +112,17 @@ class AsyncWorkContext(AsyncContext):
     async def step(
         self, name: str, run: Callable[..., Any], *arguments: Any, compensation: Compensation | None = None
     ) -> Any:
-        """As `WorkContext.step`; `run` may be a coroutine function, and several steps may run at the same time."""
-        found = await self._off_loop(self._work.begin_step, name, run, compensation)
+        """As `WorkContext.step`; `run` may be a coroutine function, and several steps may run at the same time.
+
+        One whose caller is cancelled may be asked for again: what was being written for it is written first.
+        """
+        begun = asyncio.ensure_future(self._off_loop(self._work.begin_step, name, run, compensation))
+        try:
+            found = await to_its_end(begun)
+        except asyncio.CancelledError:
+            if _has_come_to_something(begun):
+                self._work.drop_step(name)
+            raise
         if found is not None:
             return found.result
         try:
@@ -121,7 +132,13 @@ class AsyncWorkContext(AsyncContext):
         except BaseException:
             self._work.drop_step(name)
             raise
-        await self._off_loop(self._work.finish_step, name, result)
+        finished = asyncio.ensure_future(self._off_loop(self._work.finish_step, name, result))
+        try:
+            await to_its_end(finished)
+        except asyncio.CancelledError:
+            if _has_come_to_something(finished):
+                self._work.leave_step(name)
+            raise
         return result
 
     async def sleep(self, name: str, duration_ms: int) -> None:
@@ -151,3 +168,19 @@ class AsyncWorkContext(AsyncContext):
         """As `WorkContext.spawn`."""
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
         return id
+
+
+async def to_its_end(running: Awaitable[Any]) -> Any:
+    """Await what goes on in a thread whoever is cancelled, and say so only when it has ended."""
+    future = asyncio.ensure_future(running)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.shield(future)
+        raise
+
+
+def _has_come_to_something(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -37,6 +37,7 @@ from sagalog.errors import (
 from sagalog.forks import generation, require_own
 from sagalog.identities import again_id, child_id, undo_key
 from sagalog.json_values import canonical
+from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.values import Compensation, Failure
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
@@ -360,6 +361,10 @@ class WorkContext(Context):
         """Let a step be asked for again: it has come to nothing that could be recorded."""
         self._steps.drop(name)
 
+    def leave_step(self, name: str) -> None:
+        """Let a step be asked for again whose result is on record by now and was given to nobody."""
+        self._steps.leave(name)
+
     def finish_step(self, name: str, result: Any) -> None:
         """The second half of `step`: the result put on record, or the task in quarantine."""
         try:
@@ -536,7 +541,7 @@ class WorkContext(Context):
             command = forms.adopt_child(self.task.id, self.fence, name, found.id)
             with self._guard:
                 self._adopted[name] = found.id
-                self._children[found.id] = Step(command, self.owner)
+                self._children[found.id] = Step(command, worker_actor(self.owner))
         return found
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -560,14 +565,14 @@ class WorkContext(Context):
     @property
     def begins_something(self) -> bool:
         """Whether a child waits to be created."""
-        return any(step is not None for step in self._children.values())
+        return any(step is not None for step in list(self._children.values()))
 
     def _record_before(self, batch: Batch) -> None:
         self.record_children(batch)
 
     def _record(self, what: str, verb: str, *arguments: Any) -> None:
         with self._guard:
-            begun = [id for id, step in self._children.items() if step is not None]
+            begun = [id for id, step in list(self._children.items()) if step is not None]
         super()._record(what, verb, *arguments)
         for id in begun:
             self._children[id] = None
@@ -580,10 +585,10 @@ class WorkContext(Context):
             raise held_up(self.task, self._engine.now_ms()) from unreadable
 
     def _until(self, duration_ms: int | None) -> int | None:
-        """When a wait is over that begins now and lasts so long."""
+        """When a wait is over that begins now and lasts so long, within the bound of times. [TIME-4]"""
         if duration_ms is None:
             return None
-        return self._engine.now_ms() + check_milliseconds(duration_ms, "timeout_ms")
+        return min(self._engine.now_ms() + check_milliseconds(duration_ms, "timeout_ms"), TIME_MS_MAX)
 
     def _end_of(self, wait: OpenWait, kind: str, timeout_ms: int | None) -> WaitOutcome | None:
         """How a wait ended; None: it is not over. [WAIT-1]
@@ -591,6 +596,9 @@ class WorkContext(Context):
         Raises:
             StepMismatch: it ended in a way in which this wait cannot end, so it was another one. [WORKER-4]
         """
+        if timeout_ms is not None:
+            # Also where the wait is over by now: what one attempt was refused another is.
+            check_milliseconds(timeout_ms, "timeout_ms")
         outcome = self._waits.end_of(wait)
         if outcome is not None and outcome.by != kind and (outcome.by != "time" or timeout_ms is None):
             raise StepMismatch(

@@ -11,7 +11,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from sagalog.outcomes import (
 )
 from sagalog.task import Lease, TaskCompensation
 from sagalog.worker import reporting
+from sagalog.worker.async_context import to_its_end
 from sagalog.worker.context import UndoContext, WorkContext, held_up, unstorable
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -279,18 +279,6 @@ async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: H
     return settlement_of(context, lease, result, None)
 
 
-async def _to_its_end(running: Awaitable[Any]) -> Any:
-    """Await what goes on in a thread whoever is cancelled, and say so only when it has ended."""
-    future = asyncio.ensure_future(running)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with suppress(asyncio.CancelledError, Exception):
-                await asyncio.shield(future)
-        raise
-
-
 def is_coroutine_function(handler: Handler) -> bool:
     """Whether calling it gives a coroutine: an `async def`, or an object that is called as one."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  no question whether it can be called
@@ -328,7 +316,7 @@ class Undoing:
                 if is_coroutine_function(handler):
                     await handler(asking, one.params)
                 else:
-                    await _to_its_end(apart(handler, self.context, one.params))
+                    await to_its_end(apart(handler, self.context, one.params))
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
             return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)

@@ -25,7 +25,7 @@ class Steps:
         self._task = task
         self._strict = strict
         self._guard = threading.Lock()
-        self._recorded = frozenset(recorded)
+        self._recorded = set(recorded)
         # What is on record and was not asked for yet.
         self._unmet = dict.fromkeys(recorded)
         self._asked: set[str] = set()
@@ -63,6 +63,12 @@ class Steps:
             if name in self._asked:
                 self._asked.discard(name)
                 self._taken -= name not in self._recorded
+
+    def leave(self, name: str) -> None:
+        """Forget that a step was asked for, and know that it is on record: nobody was given its result."""
+        with self._guard:
+            self._asked.discard(name)
+            self._recorded.add(name)
 
     def unmet(self) -> list[str]:
         """The steps on record that were not asked for, in order."""

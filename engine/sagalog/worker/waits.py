@@ -51,10 +51,11 @@ class Waits:
             self._open.add(name)
         return OpenWait(self, name, number)
 
-    def close(self, name: str) -> None:
-        """Let the next wait of this name be opened."""
+    def close(self, wait: OpenWait, *, was_given: bool) -> None:
+        """Let the next wait of this name be opened; it has this one's number where this one has given no end."""
         with self._guard:
-            self._open.discard(name)
+            self._open.discard(wait.name)
+            self._asked[wait.name] -= not was_given
 
     def is_over(self, wait: OpenWait) -> bool:
         """Whether the end of a wait is on record."""
@@ -71,7 +72,10 @@ class Waits:
 
 
 class OpenWait:
-    """A wait that an attempt has asked for, closed when the block ends; one that parks stays open."""
+    """A wait that an attempt has asked for, closed when the block ends; one that parks stays open.
+
+    A call that is refused, or cancelled by its event loop, was no wait: it has used up no number.
+    """
 
     def __init__(self, waits: Waits, name: str, number: int) -> None:
         self._waits = waits
@@ -83,4 +87,6 @@ class OpenWait:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if not isinstance(error, Park):
-            self._waits.close(self.name)
+            # That its time was over is an end too, and so is that it was another wait's.
+            was_given = error is None or isinstance(error, TimeoutError | StepMismatch)
+            self._waits.close(self, was_given=was_given)
