@@ -15,8 +15,8 @@ import sagalog
 from sagalog import Compensation, InvalidValue, Retry
 from sagalog.testing import ManualClock
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.context import HELD_UP
 from sagalog.worker.plan import Plan
+from sagalog.worker.verdicts import HELD_UP
 from tests.contract.tampering import tamper
 from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker

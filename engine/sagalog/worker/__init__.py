@@ -18,8 +18,10 @@ Rule: everything that matters is in the log; a worker that is killed loses nothi
 """
 
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext
-from sagalog.worker.context import Context, UndoContext, WorkContext
+from sagalog.worker.context import Context
 from sagalog.worker.plan import Tally
 from sagalog.worker.running import Worker
+from sagalog.worker.undo_context import UndoContext
+from sagalog.worker.work_context import WorkContext
 
 __all__ = ["AsyncContext", "AsyncWorkContext", "Context", "Tally", "UndoContext", "WorkContext", "Worker"]

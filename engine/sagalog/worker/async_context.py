@@ -13,7 +13,9 @@ from typing import Any
 
 from sagalog.kernel.values import Compensation
 from sagalog.task import Task
-from sagalog.worker.context import Context, UndoContext, WorkContext
+from sagalog.worker.context import Context
+from sagalog.worker.undo_context import UndoContext
+from sagalog.worker.work_context import WorkContext
 
 OffLoop = Callable[..., Awaitable[Any]]
 

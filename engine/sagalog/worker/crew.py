@@ -19,9 +19,10 @@ from typing import Any, Final, Protocol
 from sagalog.outcomes import Interrupted
 from sagalog.task import Lease
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext, OffLoop
-from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.handling import Handler, Settlement, Undoing, work, work_async
 from sagalog.worker.stopping import Stopping
+from sagalog.worker.undo_context import UndoContext
+from sagalog.worker.work_context import WorkContext
 
 # Threads that write for coroutines: what they write at one time goes into one commit.
 _WRITERS: Final = 16

@@ -32,7 +32,9 @@ from sagalog.outcomes import (
 from sagalog.task import Lease, TaskCompensation
 from sagalog.worker import reporting
 from sagalog.worker.async_context import to_its_end
-from sagalog.worker.context import UndoContext, WorkContext, held_up, unstorable
+from sagalog.worker.undo_context import UndoContext
+from sagalog.worker.verdicts import held_up, unstorable
+from sagalog.worker.work_context import WorkContext
 
 _log: Final = logging.getLogger("sagalog.worker")
 _NAMES_SHOWN_MAX: Final = 5

@@ -20,7 +20,6 @@ from sagalog.ports import Clock
 from sagalog.task import Lease, Task
 from sagalog.worker import reporting
 from sagalog.worker.claiming import Claims
-from sagalog.worker.context import UndoContext, WorkContext
 from sagalog.worker.crew import Crew, Job
 from sagalog.worker.handling import (
     Ending,
@@ -34,8 +33,10 @@ from sagalog.worker.holding import Holding
 from sagalog.worker.plan import Plan
 from sagalog.worker.recording import giving_back, record_renewal, record_settlement
 from sagalog.worker.stopping import Stopping
+from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.unknown_kinds import UnknownKinds
 from sagalog.worker.unknown_undos import UnknownUndos
+from sagalog.worker.work_context import WorkContext
 
 _log: Final = logging.getLogger("sagalog.worker")
 

@@ -1,0 +1,49 @@
+"""What the handler of a compensation may do, under a key that outside systems can compare.
+
+Rule: undos are carried out in reverse order, each on record before the next [COMP-5]. Knows one lease.
+"""
+
+from __future__ import annotations
+
+from sagalog.engine import Engine
+from sagalog.errors import AlreadySettled, LeaseLost
+from sagalog.identities import undo_key
+from sagalog.task import Lease, TaskCompensation
+from sagalog.worker.context import Context
+from sagalog.worker.stopping import Stopping
+
+
+class UndoContext(Context):
+    """What the handler of a compensation may do.
+
+    compensation      id of the one it is to carry out
+    idempotency_key   the same at every attempt to carry it out, and of no other: for outside systems that ask for one
+    """
+
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+        super().__init__(engine, lease, stopping)
+        self.compensation = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """Task and compensation, joined without ambiguity. [NAME-2]"""
+        return undo_key(self.task.id, self.compensation)
+
+    def done(self, id: str) -> tuple[TaskCompensation, ...]:
+        """Put on record that one was carried out; what is owed then. The worker calls it between two. [COMP-5]"""
+        try:
+            after = self._persist(lambda: self._lease.compensation_done(id))
+        except AlreadySettled:
+            # Somebody has settled it by word meanwhile; it is done all the same. [COMP-4]
+            return self.owed()
+        except LeaseLost:
+            self._lose()
+        return after.task.owed if isinstance(after, Lease) else ()
+
+    def owed(self) -> tuple[TaskCompensation, ...]:
+        """What is owed by now, in the order of undoing: what was settled by word is not undone. [COMP-4]"""
+        self.go_on()
+        task = self._persist(lambda: self._engine.get(self.task.id))
+        if task is None or task.lease is None or task.lease.fence != self.fence:
+            self._lose()
+        return task.owed

@@ -1,0 +1,395 @@
+"""What the handler of a task may do: durable steps, waits, children.
+
+Rule: what is on record is not done again [STEP-1], and a handler parks for what is not there yet [WAIT-1]. Knows one
+lease; nothing of queues, threads and other handlers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from sagalog import forms
+from sagalog.actors import worker_actor
+from sagalog.arguments import compensation_of, taken_in
+from sagalog.batch import Batch
+from sagalog.door import check_milliseconds, check_name, type_name
+from sagalog.engine import Engine
+from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
+from sagalog.identities import again_id, child_id
+from sagalog.json_values import canonical
+from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.values import Compensation
+from sagalog.outcomes import Interrupted, Park, StepMismatch
+from sagalog.reading import WaitOutcome
+from sagalog.task import Lease, Task
+from sagalog.units import Step
+from sagalog.worker.adoption import adoptable
+from sagalog.worker.context import Context
+from sagalog.worker.steps import Steps
+from sagalog.worker.stopping import Stopping
+from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
+from sagalog.worker.waits import OpenWait, Waits
+
+T = TypeVar("T")
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """The recorded result of a step."""
+
+    result: Any
+
+
+class WorkContext(Context):
+    """What a handler of a task may do."""
+
+    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping, *, strict: bool = False) -> None:
+        super().__init__(engine, lease, stopping)
+        self.is_strict = strict
+        # Why its lease ends, where its handler has no say in that; and whether that is on record.
+        self.verdict: Verdict | None = None
+        self.is_settled = False
+        self._steps = Steps(lease.task.id, lease.task.steps, strict)
+        # By name of the step: its undo, as it was put on record.
+        self._undos: dict[str, Compensation] = {}
+        self._adopted = dict(lease.task.children)
+        self._children: dict[str, Step | None] = {}
+        self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
+
+    def allow_any_order(self) -> None:
+        """Steps may come in another order than is on record: coroutines may run several at a time."""
+        self._steps.allow_any_order()
+
+    @property
+    def payload(self) -> Any:
+        """What the task was created with."""
+        return self.task.payload
+
+    def input(self, name: str) -> bytes:
+        """The bytes that the task was given under a name; raises NotFound, Corrupt. [BLOB-1]"""
+        self._require_own()
+        return self._engine.input(self.task.id, name)
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    def step(self, name: str, run: Callable[..., T], *arguments: Any, compensation: Compensation | None = None) -> T:
+        """Do something once, however many attempts there are: `run(*arguments)`, whose result is put on record.
+
+        A step is identified by its name, in whatever order steps come; one that is renamed runs again. Where the result
+        is on record already it is given back and nothing is run. Its undo is put on record before, and only where the
+        step has not been done. One whose function raises may be asked for again. [STEP-1] [COMP-1] [WORKER-4]
+
+        Args:
+            name: the step's own, once per attempt.
+            run: what to do. It is run again if the worker dies before the result is on record, so what it does should
+                bear that; `fence` and the step's name tell one effect from another.
+            compensation: how to undo it. Where one of the same id was settled before, as by a waiver, this one gets an
+                id of its own.
+
+        Returns:
+            What `run` returned, as JSON gives it back.
+
+        Raises:
+            InvalidValue, OverBound: the name, the compensation or the function is none, or the task has too many steps;
+                nothing was done.
+            StepMismatch: the name is used twice; or, with `strict=True`, what is on record comes in another order.
+            Interrupted: also where the result is no JSON or too large: the effect stands, so the task is quarantined
+                (code `unstorable_result`) rather than have a later attempt do it again. [WORKER-1]
+        """
+        if inspect.iscoroutinefunction(run):
+            raise InvalidValue(
+                f"step {name!r}: its function is a coroutine function, which only an `async def` handler can await",
+                path="run",
+            )
+        found = self.begin_step(name, run, compensation)
+        if found is not None:
+            kept: T = found.result
+            return kept
+        try:
+            result = run(*arguments)
+        except BaseException:
+            self.drop_step(name)
+            raise
+        self.finish_step(name, result)
+        return result
+
+    def begin_step(self, name: str, run: Callable[..., object], compensation: Compensation | None) -> StepResult | None:
+        """The first half of `step`: what is on record, or the undo put there; for code that runs the step otherwise."""
+        self.go_on()
+        check_name(name, "name")
+        if not callable(run):
+            raise InvalidValue(f"step {name!r}: expected a function, found {type_name(run)}", path="run")
+        is_known = self._steps.ask(name)
+        try:
+            if is_known:
+                return StepResult(self._engine.step_result(self.task.id, name))
+            if compensation is not None:
+                self._register(name, compensation)
+                # Writing has taken time; the effect must not begin under a lease that may be gone.
+                self.go_on()
+        except BaseException:
+            self.drop_step(name)
+            raise
+        return None
+
+    def drop_step(self, name: str) -> None:
+        """Let a step be asked for again: it has come to nothing that could be recorded."""
+        self._steps.drop(name)
+
+    def leave_step(self, name: str) -> None:
+        """Let a step be asked for again whose result is on record by now and was given to nobody."""
+        self._steps.leave(name)
+
+    def finish_step(self, name: str, result: Any) -> None:
+        """The second half of `step`: the result put on record, or the task in quarantine."""
+        try:
+            self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
+        except Rejected as refusal:
+            failure = unstorable(refusal, f"step {name!r} was carried out and its result", name)
+            self._give_up(Verdict(failure, name, self._undos.get(name)))
+            raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
+
+    def _register(self, name: str, compensation: Compensation) -> None:
+        """Put the undo of a step on record, under an id that stands for no settled one. [COMP-1]
+
+        An operator may have settled an undo before anything was done that it would reverse: the effect that comes now
+        needs one of its own, which later attempts find under the same id.
+        """
+        first = compensation_of(compensation, "compensation").id or ""
+        for number in itertools.count(1):
+            id = first if number == 1 else again_id(first, number)
+            one = msgspec.structs.replace(compensation, id=id)
+            try:
+                self._record(f"the undo of step {name!r}", "register", one)
+            except StepMismatch as mismatch:
+                if not isinstance(mismatch.__cause__, AlreadySettled):
+                    raise
+            else:
+                self._undos[name] = one
+                return
+
+    def _give_up(self, verdict: Verdict) -> None:
+        """Quarantine the task now; what the handler does later does not count."""
+        self.verdict = verdict
+        try:
+            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.step, verdict.compensation))
+        except LeaseLost:
+            self._lose()
+        self.is_settled = True
+        self._stopping.tell("lost")
+
+    # --- waits --------------------------------------------------------------------------------------------------
+
+    def sleep(self, name: str, duration_ms: int) -> None:
+        """Go on after this time; no thread and no lease is held meanwhile, and no restart makes it longer. [WAIT-1]
+
+        Sleeps of one name are numbered in the order of the calls, so a loop may use one name for all its sleeps.
+
+        Raises:
+            InvalidValue: the name or the duration is none. StepMismatch: as of `wait_signal`. Interrupted.
+        """
+        with self.open_wait(name) as wait:
+            until_ms = self._until(check_milliseconds(duration_ms, "duration_ms"))
+            if not self._waits.is_over(wait):
+                self._park(wait, until_ms=until_ms)
+
+    def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
+        """Go on when a signal of this name has come, perhaps long ago; its data. [WAIT-2]
+
+        Waits of one name are numbered in the order of the calls, and each takes a signal of its own: a loop may wait
+        for the same signal again and again. [WAIT-1]
+
+        Args:
+            signal: the signal's name.
+            name: the wait's name; left out, the signal's. Waits that are open at the same time need names of their own.
+            timeout_ms: how long to wait at most.
+
+        Raises:
+            TimeoutError: none has come in time. InvalidValue. Interrupted.
+            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
+        """
+        with self.open_wait(signal if name is None else name) as wait:
+            return self.signal_of(wait, signal, timeout_ms)
+
+    def open_wait(self, name: str) -> OpenWait:
+        """Open the next wait of a name: the first half of each wait, for code that carries out the second elsewhere."""
+        self.go_on()
+        if check_name(name, "name") == HELD_UP:
+            raise InvalidValue(f"name: {name!r} is the name of the engine's own waits; choose another one", path="name")
+        return self._waits.open(name)
+
+    def signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
+        """Give the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
+        check_name(signal, "signal")
+        outcome = self._end_of(wait, "signal", timeout_ms)
+        if outcome is None:
+            self._park(wait, signal=signal, until_ms=self._until(timeout_ms))
+        if outcome.by == "time":
+            raise TimeoutError(f"no signal {signal!r} has come within {timeout_ms} ms")
+        return outcome.data
+
+    def wait_tasks(
+        self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
+    ) -> list[Task]:
+        """Go on when all these tasks have ended, whatever they came to. [WAIT-3]
+
+        Args:
+            tasks: their ids; left out, the children that this attempt has asked for.
+            name: the wait's name. Waits that are open at the same time need names of their own.
+            timeout_ms: how long to wait at most.
+
+        Returns:
+            The tasks as they are now, in the order given.
+
+        Raises:
+            TimeoutError: not all have ended in time. InvalidValue, OverBound. NotFound. Interrupted.
+            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
+        """
+        ids = self.waited_tasks(tasks)
+        if not ids:
+            return []
+        with self.open_wait(name) as wait:
+            return self.tasks_of(wait, ids, timeout_ms)
+
+    def waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
+        """The tasks that `wait_tasks` means, each once."""
+        return list(self._children if tasks is None else dict.fromkeys(tasks))
+
+    def tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
+        """Give the tasks whose end a wait was for, or park: the second half of `wait_tasks`."""
+        outcome = self._end_of(wait, "tasks", timeout_ms)
+        if outcome is None:
+            self._park(wait, after=ids, until_ms=self._until(timeout_ms))
+        if outcome.by == "time":
+            raise TimeoutError(f"not all of {len(ids)} tasks have ended within {timeout_ms} ms")
+        found = [task for id in ids if (task := self._readable(partial(self._engine.get, id))) is not None]
+        if len(found) < len(ids) or not all(task.is_terminal for task in found):
+            raise StepMismatch(f"wait {wait.number} of the name {wait.name!r} is over and was for other tasks")
+        return found
+
+    def spawn(
+        self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
+    ) -> str:
+        """Create a child task, once per name however many attempts there are; its id. [STEP-2]
+
+        It is created in one commit with what this handler writes next: a step, a wait, its end. A successor that goes
+        on where its predecessor stopped adopts that one's child of the name, or that child's newest successor, if it
+        lives or has completed.
+
+        Args:
+            name: the child's own within its parent.
+            kind, payload, inputs, arguments: as of `Engine.create`.
+
+        Raises:
+            StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
+        """
+        self.go_on()
+        id = child_id(self.task.id, name)
+        if {"id", "parent"} & set(arguments):
+            raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
+        existing = self._readable(lambda: self._child(name, id))
+        if existing is not None:
+            if existing.kind != kind or canonical(existing.payload) != canonical(payload):
+                raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
+            return existing.id
+        # Checked and encoded now, while the caller can see which child it was, and written later.
+        named, blobs = taken_in(inputs)
+        command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
+        cause = f"task/{self.task.id}@{self.task.version}"
+        with self._guard:
+            self._children[id] = Step(command, worker_actor(self.owner), cause, blobs=blobs)
+        return id
+
+    def _child(self, name: str, id: str) -> Task | None:
+        """The child of a name that is there: its own, or one that is adopted with what is written next."""
+        if name in self._adopted:
+            self._children.setdefault(self._adopted[name], None)
+            return self._engine.get(self._adopted[name])
+        existing = self._engine.get(id) if self.task.leases > 1 else None
+        if existing is not None:
+            if existing.parent != self.task.id:
+                raise StepMismatch(f"the id of the child {name!r}, {id!r}, is taken by a task with another parent")
+            self._children[id] = None
+            return existing
+        found = adoptable(self._engine, self.task, name)
+        if found is not None:
+            command = forms.adopt_child(self.task.id, self.fence, name, found.id)
+            with self._guard:
+                self._adopted[name] = found.id
+                self._children[found.id] = Step(command, worker_actor(self.owner))
+        return found
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def end(self) -> list[str]:
+        """The handler has ended: nothing more is begun for it. The steps on record that it has not asked for."""
+        self._has_ended = True
+        return self._steps.unmet()
+
+    @property
+    def conflict(self) -> StepMismatch | None:
+        """Why it must not park: two of its waits had one name at the same time. [WAIT-1]"""
+        return self._waits.conflict
+
+    def record_children(self, batch: Batch) -> None:
+        """Record the children that are not there yet; whoever writes for this handler calls it first. [STEP-2]"""
+        for step in list(self._children.values()):
+            if step is not None:
+                batch.carry(step)
+
+    @property
+    def begins_something(self) -> bool:
+        """Whether a child waits to be created."""
+        return any(step is not None for step in list(self._children.values()))
+
+    def _record_before(self, batch: Batch) -> None:
+        self.record_children(batch)
+
+    def _record(self, what: str, verb: str, *arguments: Any) -> None:
+        with self._guard:
+            begun = [id for id, step in list(self._children.items()) if step is not None]
+        super()._record(what, verb, *arguments)
+        for id in begun:
+            self._children[id] = None
+
+    def _readable(self, read: Callable[[], T]) -> T:
+        """Read other tasks. One that cannot be read holds this one up and never fails it. [LOG-5]"""
+        try:
+            return read()
+        except Corrupt as unreadable:
+            raise held_up(self.task, self._engine.now_ms()) from unreadable
+
+    def _until(self, duration_ms: int | None) -> int | None:
+        """When a wait is over that begins now and lasts so long, within the bound of times. [TIME-4]"""
+        if duration_ms is None:
+            return None
+        return min(self._engine.now_ms() + check_milliseconds(duration_ms, "timeout_ms"), TIME_MS_MAX)
+
+    def _end_of(self, wait: OpenWait, kind: str, timeout_ms: int | None) -> WaitOutcome | None:
+        """How a wait ended; None: it is not over. [WAIT-1]
+
+        Raises:
+            StepMismatch: it ended in a way in which this wait cannot end, so it was another one. [WORKER-4]
+        """
+        if timeout_ms is not None:
+            # Also where the wait is over by now: what one attempt was refused another is.
+            check_milliseconds(timeout_ms, "timeout_ms")
+        outcome = self._waits.end_of(wait)
+        if outcome is not None and outcome.by != kind and (outcome.by != "time" or timeout_ms is None):
+            raise StepMismatch(
+                f"wait {wait.number} of the name {wait.name!r} was ended by {outcome.by!r}, in which this wait cannot "
+                "end: the code is not the one that began this task"
+            )
+        return outcome
+
+    def _park(
+        self, wait: OpenWait, *, signal: str | None = None, after: Sequence[str] = (), until_ms: int | None = None
+    ) -> NoReturn:
+        """Park for a wait that is not over, once all that was given has been checked."""
+        forms.park(self.task.id, self.fence, wait.name, signal, after, until_ms, wait.number)
+        raise Park(wait.name, number=wait.number, signal=signal, after=after, until_ms=until_ms)
