@@ -13,7 +13,7 @@ import apsw
 from sagalog.errors import Corrupt, Unavailable
 from sagalog_sqlite.checkpoints import KEPT_BYTES
 from sagalog_sqlite.failures import told
-from sagalog_sqlite.file_locks import opening
+from sagalog_sqlite.file_locks import note, opening
 
 # Marks the files that are ours; in ASCII it reads SAGA.
 APPLICATION_ID: Final = 0x53414741
@@ -62,6 +62,7 @@ def connect(path: str, durability: str, busy_timeout_ms: int, writing: bool) -> 
     try:
         with opening():
             connection = apsw.Connection(path, flags=_ON_DISK, statementcachesize=_STATEMENTS_KEPT)
+            note(connection, path)
         try:
             _settle(connection, path, durability, busy_timeout_ms, writing)
         except BaseException:

@@ -94,7 +94,7 @@ class FileLocks:
     def close(self) -> None:
         """Close both, unless a connection of this process is left whose locks would fall."""
         with _opening:
-            if not open_files() & {self._path, self._identity}:
+            if not is_connected(self._path, self._identity):
                 self.close_unread()
                 self.wal = None
 
@@ -116,6 +116,7 @@ class FileLocks:
 
 _unclosed: Final[list[FileLocks]] = []
 _known: Final[weakref.WeakValueDictionary[Identity, FileLocks]] = weakref.WeakValueDictionary()
+_names: Final[weakref.WeakKeyDictionary[apsw.Connection, str]] = weakref.WeakKeyDictionary()
 
 
 def locks_of(path: str, identity: Identity) -> FileLocks:
@@ -151,16 +152,28 @@ def identity_of(path: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def open_files() -> set[str | Identity]:
-    """Names and identities of all files to which apsw has a connection in this process."""
-    found: set[str | Identity] = set()
-    for connection in apsw.connections():
-        with suppress(apsw.Error):
-            if name := connection.filename:
-                found.add(name)
-                if (identity := identity_of(name)) is not None:
-                    found.add(identity)
-    return found
+def note(connection: apsw.Connection, path: str) -> None:
+    """Note to which file a connection leads that has just been opened: while it is busy it does not tell."""
+    _names[connection] = path
+
+
+def is_connected(path: str, identity: Identity) -> bool:
+    """Whether apsw has, or may have, a connection to a file in this process, under this name or another."""
+    return any(_leads_to(one, path, identity) for one in apsw.connections())
+
+
+def _leads_to(connection: apsw.Connection, path: str, identity: Identity) -> bool:
+    name = _names.get(connection)
+    if name is None:
+        # Somebody else's, opened past the stores.
+        try:
+            name = connection.filename
+        except apsw.ConnectionClosedError:
+            return False
+        except apsw.Error:
+            # It is at work in another thread, and perhaps on this file.
+            return True
+    return bool(name) and (name == path or identity_of(name) == identity)
 
 
 @cache

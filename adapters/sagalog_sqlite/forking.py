@@ -17,7 +17,7 @@ from sagalog.errors import Unavailable
 from sagalog_sqlite import file_locks
 from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.creation import UNFINISHED
-from sagalog_sqlite.file_locks import Identity, identity_of, open_files
+from sagalog_sqlite.file_locks import Identity, identity_of, is_connected
 
 # How long a fork waits for the transactions and snapshots of this process's other threads.
 WAIT_S: Final = 2.0
@@ -94,7 +94,7 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
         if BARRIER.occupied(wait_s) & {member.path for member in sharing}:
             return False
         closed = [member.let_go() for member in sharing]
-        return all(closed) and identity not in open_files()
+        return all(closed) and not any(is_connected(member.path, identity) for member in sharing)
     finally:
         # Asked so, and not by what `shut` has answered: an interrupt may strike in between.
         if not was_mine:
@@ -119,8 +119,7 @@ def _before() -> None:
         for member in members
         if member.path not in occupied and member.identity not in files and member.let_go()
     }
-    left = open_files()
-    let_go -= {member.path for member in members if member.path in left or member.identity in left}
+    let_go -= {member.path for member in members if is_connected(member.path, member.identity)}
     _busy.update(occupied)
     _busy.difference_update(let_go)
 

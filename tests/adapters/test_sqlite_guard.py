@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,6 +235,35 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
     stranger.close()
     open_at(path).close()
     assert opened() == []
+
+
+@needs_answers
+@pytest.mark.parametrize("whose", ["the store's", "somebody else's"])
+def test_a_connection_at_work_in_another_thread_keeps_its_locks_whoever_opens_others(whose: str, path: Path) -> None:
+    """[FILE-2] While it is busy apsw does not tell to which file it leads; nor is it the less connected."""
+    store = open_at(path)
+    busy = store._connections.readers.take() if whose == "the store's" else raw(path)
+    is_working, may_end = threading.Event(), threading.Event()
+
+    def work(*_: Any) -> int:
+        is_working.set()
+        return may_end.wait(60)
+
+    busy.create_scalar_function("work", work, 0)
+    thread = threading.Thread(target=lambda: busy.execute("SELECT work() FROM sqlite_schema LIMIT 1").get)
+    thread.start()
+    try:
+        assert is_working.wait(60)
+        store._connections.drop_writer()
+        assert store.commit([writing("new", created())]) == [1]
+        store._connections.drop_writer()
+        store._connections.guard.detach()
+        assert store._connections.guard.refusal(writing=False) is None
+    finally:
+        may_end.set()
+        thread.join()
+        busy.close()
+        store.close()
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
