@@ -37,7 +37,9 @@ _SECONDS_IN: Final = re.compile(
     r"\b(?:retry[-_ ]?after|resets_in_seconds)(?:[-_ ]seconds)?[\"'\s:=]{1,6}(\d{1,9})\b", _FLAGS
 )
 _DATE_IN: Final = re.compile(
-    r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?", _FLAGS
+    r"\b(\d{4}-\d{2}-\d{2})(?:[T ]| at )(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)"
+    r"(?:(Z| ?UTC\b| ?GMT\b)|([+-]\d{2}:?\d{2}))?",
+    _FLAGS,
 )
 
 
@@ -109,7 +111,8 @@ def _sentence(value: Any, now_ms: int, zone: tzinfo) -> int | None:
     if (found := _SECONDS_IN.search(value)) is not None:
         return _number(found[1], 1_000)
     if (found := _DATE_IN.search(value)) is not None:
-        return _until(datetime.fromisoformat(found[0]), now_ms, zone)
+        date, time, is_utc, offset = found.groups()
+        return _until(datetime.fromisoformat(f"{date}T{time}{'Z' if is_utc else offset or ''}"), now_ms, zone)
     return _clock(value, now_ms, zone)
 
 

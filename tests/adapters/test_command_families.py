@@ -14,6 +14,7 @@ SAYS = {
         "You have reached your weekly limit",
         "You've used all of your included usage allowance",
         "You've reached your usage cap",
+        "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
         "You're out of extra usage · resets 9am",
         "Limit reached · resets 3pm",
         "5-hour limit reached ∙ resets 3pm",

@@ -182,6 +182,9 @@ def test_what_is_no_length_of_time_says_nothing(text: Any) -> None:
         ("or try again at Jan 16th, 2026 10:02 AM.", 22 * HOUR_MS + 2 * 60_000),
         ("the quota resets 2026-01-15T13:00:00Z", HOUR_MS),
         ("the quota resets 2026-01-15 15:00", 3 * HOUR_MS),
+        ("You will regain access on 2026-01-16 at 00:00 UTC.", 12 * HOUR_MS),
+        ("You will regain access on 2026-01-15 at 14:00+01:00", HOUR_MS),
+        ("available again 2026-01-15 13:00:30 GMT", HOUR_MS + 30_000),
     ],
 )
 def test_a_sentence_tells_a_length_a_date_or_a_time_of_day(sentence: str, expected_ms: int) -> None:
