@@ -188,6 +188,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("waiting", None if task.waiting is None else _wait(task.waiting, now_ms)),
         ("attempt", str(task.attempt)),
         ("leases", f"{task.leases}, newest fence {task.fence}"),
+        ("suspect", "a lease expired, and the next to expire is the last: claimed alone" if task.is_suspect else None),
         ("priority", str(task.priority)),
         ("affinity", task.affinity),
         ("key", task.key),

@@ -6,14 +6,15 @@ Rule: an operator's write names who asked, takes a `--request` as its identity, 
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
-from sagalog import Task
+from sagalog import ResultRequired, Task
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.screen import show_line, show_table
-from sagalog_cli.session import LIMIT, Session, StoreCommand, actor_option, pass_session, request_option
+from sagalog_cli.session import LIMIT, Session, StoreCommand, actor_option, advised, pass_session, request_option
 
 
 @click.command("init", cls=StoreCommand, short_help="Make a new store.")
@@ -81,7 +82,14 @@ def retry(
     forward work it keeps the steps. Asking again gives the same successor.
     """
     with session.open(actor=actor) as engine:
-        successor = engine.retry_as_new(id, results=results, rerun=rerun, request=request)
+        try:
+            successor = engine.retry_as_new(id, results=results, rerun=rerun, request=request)
+        except ResultRequired as error:
+            step = shlex.quote(error.step)
+            advice = (
+                f"look at what the step has done; then --result {step}=JSON keeps it, and --rerun {step} repeats it"
+            )
+            raise advised(error, advice) from error
     session.answer(lambda: shapes.task(successor), lambda: show_line(successor.id))
 
 

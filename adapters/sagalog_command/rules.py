@@ -177,7 +177,7 @@ class Classifier:
     sources: tuple[Source, ...] = ()
     final: tuple[FrameTest, ...] = ()
     streams: frozenset[str] = frozenset({"stdout"})
-    statuses: Mapping[int, Class] = field(default_factory=lambda: STATUSES)
+    statuses: Mapping[int, Class] = field(default_factory=lambda: STATUSES, repr=False)
     quarantines: frozenset[Class] = frozenset()
     reset_ms_max: int = RESET_MS_MAX
 

@@ -50,6 +50,14 @@ def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
             task=task.id,
             differs=differs,
         )
+    if isinstance(command, c.RetryAsNew) and isinstance(event, e.Noted) and event.successor:
+        raise Conflict(
+            f"task {task.id!r} was retried as {event.successor!r} with other content ({shown}); look at that one, or "
+            "repeat the retry as it was",
+            task=task.id,
+            differs=differs,
+            successor=event.successor,
+        )
     raise Conflict(
         f"task {task.id!r}: the same {e.NAMES[type(event)]!r} is on record with other content ({shown})",
         task=task.id,

@@ -61,7 +61,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     version        number of its events; `attempt` 1 + recorded failures; `leases` how often it was leased
     fence          of its newest lease; 0 before the first
     compensations  in order of registration
-    code           why it failed or was quarantined, as a slug; `reason` the sentence of who cancelled or quarantined it
+    code           why it failed or was quarantined, as a slug: `failed` where its holder said so, `attempts_spent` and
+                   the like where a budget ended it, else what the quarantine gave; what a handler said of its failure
+                   is `error.code`. `reason` is the sentence of who cancelled or quarantined it
     error          of the last failure, while the task has not completed
     payload        plain JSON; treat it as read-only, other pictures of the task may share it
     outcome        what the forward work had come to, once it is over without success; "completed" of a task that only

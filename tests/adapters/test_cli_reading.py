@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import sagalog
 from sagalog import Failure
 from sagalog.codec import digest_of
 from sagalog.testing import ManualClock
@@ -130,6 +131,20 @@ def test_a_lease_is_shown_with_its_owner_fence_and_how_long_it_is_over(db: str) 
 
     assert "worker-1 for work, fence 1, until 2023-11-14T22:13:50.000Z (" in line
     assert line.endswith(" ago)")
+
+
+def test_a_task_that_may_kill_its_workers_is_shown_as_a_suspect(tmp_path: Path) -> None:
+    """[LEASE-5]"""
+    path, clock = tmp_path / "store.db", ManualClock(PAST_MS)
+    with past(path, clock) as engine:
+        engine.create("build", id="t", retry=sagalog.Retry(expiries_max=2))
+        assert "suspect" not in call("show", "t", "--db", url_of(path)).out
+        engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
+        clock.advance(TTL_MS)
+        engine.recover()
+    assert (
+        "suspect   a lease expired, and the next to expire is the last" in call("show", "t", "--db", url_of(path)).out
+    )
 
 
 def test_a_long_payload_is_clipped_unless_it_is_wanted_whole(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def test_it_is_refused_until_somebody_says_what_becomes_of_the_step(db: str) -> 
     refused = call("retry", "t", "--db", db, "--json")
     assert refused.status == 3
     assert "'charge'" in refused.err
+    assert "--result charge=JSON" in refused.err
+    assert "--rerun charge" in refused.err
 
 
 def test_the_result_that_is_given_is_the_steps(db: str) -> None:

@@ -203,7 +203,16 @@ def test_what_was_undone_is_not_waived_any_more(engine: Engine) -> None:
 
 def test_after_the_end_nothing_is_waived(engine: Engine) -> None:
     _quarantined(engine)
-    refused(engine, TerminalTask, engine.waive, "t", "remove", "gone")
+    refusal = refused(engine, TerminalTask, engine.waive, "t", "remove", "gone")
+    assert "a note with `settles`" in str(refusal)
+
+
+def test_another_retry_of_a_retried_task_names_the_successor(engine: Engine) -> None:
+    """[REPEAT-6] [REPEAT-7]"""
+    leased(engine).give_up("it cannot be stored", "charge")
+    successor = engine.retry_as_new("t", results={"charge": 7}).id
+    refusal = refused(engine, Conflict, engine.retry_as_new, "t", rerun=["charge"])
+    assert (refusal.successor, repr(successor) in str(refusal)) == (successor, True)
 
 
 def test_a_note_settles_what_a_quarantine_left_and_nothing_else(engine: Engine) -> None:

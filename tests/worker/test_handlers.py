@@ -558,6 +558,19 @@ def test_a_worker_that_shuts_down_gives_back_what_it_has_not_begun(real: sagalog
     assert [story(real, id)[-1] for id in ids[1:]] == ["released"] * 3
 
 
+@pytest.mark.parametrize("decorator", ["task", "compensation"])
+def test_a_decorator_without_its_kind_is_refused(decorator: str) -> None:
+    worker = sagalog.Worker()
+    with pytest.raises(sagalog.InvalidValue, match=rf"name the kind, as in @worker\.{decorator}\("):
+        getattr(worker, decorator)(print)
+
+
+@pytest.mark.parametrize("strict", ["yes", 1, None])
+def test_strict_is_true_or_false(strict: Any) -> None:
+    with pytest.raises(sagalog.InvalidValue, match="strict: expected True or False"):
+        sagalog.Worker().task("order", strict=strict)
+
+
 def test_a_worker_without_handlers_and_one_that_runs_already_say_so(real: sagalog.Engine) -> None:
     worker = sagalog.Worker()
     with pytest.raises(sagalog.Rejected, match="no handler"):

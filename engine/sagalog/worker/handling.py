@@ -123,7 +123,10 @@ def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | No
         ", …" if len(unmet) > _NAMES_SHOWN_MAX else ""
     )
     if context.is_strict:
-        return StepMismatch(f"the handler has ended without asking for steps that are on record: {names}")
+        return StepMismatch(
+            f"the handler has ended without asking for steps that are on record: {names}; deploy the version that "
+            "began this task, and retry the task as new"
+        )
     _log.warning(
         "task %s (%s) completes without asking for steps that are on record: %s; the code has changed since, and a "
         "step that was renamed ran again",

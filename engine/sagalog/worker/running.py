@@ -115,7 +115,7 @@ class Worker:
             waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
                 so that the task may fail without a compensation, also where its worker dies. [COMP-2]
         """
-        if strict:
+        if arguments.check_truth(strict, "strict"):
             self._strict.add(kind)
         if waive_compensation is not None:
             self._waivers[kind] = arguments.sentence(waive_compensation, "waive_compensation")
@@ -127,10 +127,14 @@ class Worker:
         """Decorate the handler of compensations of this kind; raises InvalidValue where there is one.
 
         It may be called again for the same compensation, so it finds undone what an earlier call has undone.
+        What it raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine
+        its task at once. [UNDO-3]
         """
         return self._registering(self._compensations, kind, "compensation")
 
     def _registering(self, handlers: dict[str, Handler], kind: str, what: str) -> Callable[[H], H]:
+        if callable(kind):
+            raise InvalidValue(f'kind: found a function; name the kind, as in @worker.{what}("…")', path="kind")
         check_name(kind, "kind")
 
         def register(handler: H) -> H:

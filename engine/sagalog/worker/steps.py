@@ -48,7 +48,7 @@ class Steps:
             if self._strict and self._unmet and next(iter(self._unmet)) != name:
                 raise StepMismatch(
                     f"step {name!r} comes now, where the history has {next(iter(self._unmet))!r}: the code is not the "
-                    "one that began this task; finish it with that version, or give new work to new tasks"
+                    "one that began this task; deploy the version that began it, and retry the task as new"
                 )
             is_known = name in self._recorded
             if not is_known:

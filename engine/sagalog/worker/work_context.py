@@ -383,7 +383,8 @@ class WorkContext(Context):
         if outcome is not None and outcome.by != kind and (outcome.by != "time" or timeout_ms is None):
             raise StepMismatch(
                 f"wait {wait.number} of the name {wait.name!r} was ended by {outcome.by!r}, in which this wait cannot "
-                "end: the code is not the one that began this task"
+                "end: the code is not the one that began this task; deploy the version that began it, and retry the "
+                "task as new"
             )
         return outcome
 

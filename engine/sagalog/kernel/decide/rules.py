@@ -49,15 +49,18 @@ def existing(task: TaskFold | None, id: str) -> TaskFold:
     return task
 
 
-def in_place(task: TaskFold, event: str, verb: str) -> TaskFold:
-    """The task, if the table of the lifecycle has a place for `event` in its state. [LIFE-1] [TERM-1]"""
+def in_place(task: TaskFold, event: str, verb: str, instead: str = "create a new task instead") -> TaskFold:
+    """The task, if the table of the lifecycle has a place for `event` in its state. [LIFE-1] [TERM-1]
+
+    `instead` is what to do where the task has ended.
+    """
     state = task.state or ""
     if allows(state, event):
         return task
     if task.is_terminal:
         raise TerminalTask(
             f"cannot {verb} task {task.id!r}: it has ended as {state}, and only notes are accepted after the end; "
-            "create a new task instead",
+            f"{instead}",
             task=task.id,
             state=str(state),
         )

@@ -68,7 +68,7 @@ def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> D
     record = _record(task, command.compensation)
     if record.status == "waived":
         return Repeat(record.settled)
-    in_place(task, "compensation_waived", "waive a compensation of")
+    in_place(task, "compensation_waived", "waive a compensation of", "a note with `settles` settles what is still owed")
     if record.status not in ("owed", "planned"):
         raise _settled(task, command.compensation, record)
     waived = e.CompensationWaived(id=command.compensation, reason=cut(command.reason) or "")
