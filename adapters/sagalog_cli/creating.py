@@ -51,7 +51,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--queue", help="Where it waits.  [default: default]")
 @click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
 @click.option("--affinity", help="A hint that claims may ask for.")
-@click.option("--key", help="Groups tasks that share a cap.")
+@click.option("--key", help="A name to group tasks by; no claim looks at it.")
 @click.option(
     "--run-at",
     "run_at_ms",

@@ -103,7 +103,8 @@ class Engine(Leasing):
             kind: which handler it is for; 1 to 200 printable characters, like every name here.
             payload: JSON, up to 1 MiB; refused at the door where a store could not give it back as it is.
             id: 1 to 200 printable characters; a ULID is drawn if left out.
-            queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: shares a cap.
+            queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: a name that no
+                claim looks at.
             run_at_ms: not due before this time.
             retry: budgets and delays; the log records the whole policy.
             inputs: bytes by name, each up to 16 MiB, kept beside the log; `input` reads them. [BLOB-1]
@@ -190,6 +191,8 @@ class Engine(Leasing):
         request: str | None = None,
     ) -> Task:
         """Call a task off: at once where nobody holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
+
+        With `now`, undos may begin while the owner's handler still runs: what that does outside comes after them.
 
         Raises:
             NotFound; TerminalTask: it has ended in another way.
