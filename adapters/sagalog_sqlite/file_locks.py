@@ -43,12 +43,13 @@ _QUESTIONS: Final = {one: _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for o
 class FileLocks:
     """The two descriptors of one file, for all stores of this process that have it open.
 
+    path   the name under which it was opened first
     wal    which -wal the process's connections use; None: it has none
     """
 
     def __init__(self, path: str, identity: Identity) -> None:
         self.wal: Identity | None = None
-        self._path = path
+        self.path = path
         self._identity = identity
         self._database = self._shm = -1
         closes_in_children(self)
@@ -61,12 +62,12 @@ class FileLocks:
         """
         with _opening:
             if self.wal is None:
-                self.wal = identity_of(f"{self._path}-wal")
+                self.wal = identity_of(f"{self.path}-wal")
             if not are_told():
                 return
             if self._database < 0:
-                self._database = _opened(self._path)
-            shm = f"{self._path}-shm"
+                self._database = _opened(self.path)
+            shm = f"{self.path}-shm"
             if self._shm >= 0 and _identity_of_descriptor(self._shm) != identity_of(shm):
                 # Kept for somebody's connection that is gone; by now the name is another file's.
                 old, self._shm = self._shm, -1
@@ -94,7 +95,7 @@ class FileLocks:
     def close(self) -> None:
         """Close both, unless a connection of this process is left whose locks would fall."""
         with _opening:
-            if not is_connected(self._path, self._identity):
+            if not is_connected(self.path, self._identity):
                 self.close_unread()
                 self.wal = None
 
@@ -127,7 +128,8 @@ def locks_of(path: str, identity: Identity) -> FileLocks:
             if not one.is_open:
                 _unclosed.remove(one)
         known = _known.get(identity)
-        if known is None:
+        if known is None or (known.path != path and not known.is_open):
+            # Or one that is gone had this number, which the system gives again.
             known = _known[identity] = FileLocks(path, identity)
         return known
 

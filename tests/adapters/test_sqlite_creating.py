@@ -97,3 +97,15 @@ def test_a_store_is_made_whole_or_not_at_all_however_little_room_the_disk_has(pa
             assert outcome == "unavailable"
             assert set(left) <= set(LOCK_FILES), line
     assert set(outcomes.values()) == {"made", "unavailable"}, outcomes
+
+
+def test_a_file_that_gets_the_number_of_one_that_is_gone_is_another_file(path: Path) -> None:
+    """File systems give the number of a removed file to the next one; a store that was closed stands in no way."""
+    kept = []
+    for number in range(20):
+        store = open_at(path.with_name(f"store{number}.db"))
+        assert store.commit([writing("t", created())]) == [1]
+        store.close()
+        kept.append(store)
+        for one in path.parent.iterdir():
+            one.unlink()
