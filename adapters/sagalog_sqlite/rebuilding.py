@@ -12,7 +12,7 @@ from sagalog.ports import Tag
 from sagalog.projection import gate_afresh, refold, refold_store
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
-from sagalog_sqlite.texts import bytes_of, key_of
+from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.view import Transaction
 
 # Streams, or tags, a transaction: short enough for other writers not to feel it.
@@ -65,7 +65,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
             _rebuild_store(execute, number)
         last = number
     execute(_FORGET_AMONG, (after, last))
-    return tasks, last
+    return tasks, last if last > after else newest
 
 
 def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
@@ -74,12 +74,13 @@ def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
     A task's own tags are all there before: `rebuild_streams` puts them in.
     """
     execute = _begun(transaction)
+    key = behind = (bytes_of(after[0]), bytes_of(after[1]), after[2])
     last = None
-    for name, value, number, id in list(execute(_TAGS, (bytes_of(after[0]), bytes_of(after[1]), after[2], SLICE))):
-        last = (key_of(name), key_of(value), number)
+    for name, value, number, id in list(execute(_TAGS, (*key, SLICE))):
+        last, behind = (key_of(name), key_of(value), number), (name, value, number)
         if not _carries(execute, id, last[0], last[1]):
             execute(_FORGET_TAG, (name, value, number))
-    return None if last == after else last
+    return last if is_beyond(behind, key) else None
 
 
 def _begun(transaction: Transaction) -> Execute:

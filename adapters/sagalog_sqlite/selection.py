@@ -18,10 +18,13 @@ from sagalog_sqlite.rows import Execute
 
 
 def _distinct(column: str, condition: str) -> str:
-    """Every value of an index's next column by one seek each, however many rows have it."""
+    """Every value of an index's next column by one seek each, however many rows have it.
+
+    In an index that a disk has put out of order a seek may lead back: what was found before ends it.
+    """
     first = f"SELECT min({column}) FROM tasks WHERE {condition}"  # noqa: S608  # constants of this file
     return (
-        f"WITH RECURSIVE found(value) AS ({first} UNION ALL "  # noqa: S608
+        f"WITH RECURSIVE found(value) AS ({first} UNION "  # noqa: S608
         f"SELECT ({first} AND {column} > found.value) FROM found WHERE found.value IS NOT NULL) "
         "SELECT value FROM found WHERE value IS NOT NULL"
     )

@@ -67,7 +67,7 @@ COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
 OF_NUMBER: Final = "SELECT id FROM streams WHERE number = ?"
 
 _QUEUES_OF_STATE: Final = (
-    "WITH RECURSIVE found(value) AS (SELECT min(queue) FROM tasks WHERE state = ?1 UNION ALL "
+    "WITH RECURSIVE found(value) AS (SELECT min(queue) FROM tasks WHERE state = ?1 UNION "
     "SELECT (SELECT min(queue) FROM tasks WHERE state = ?1 AND queue > found.value) FROM found "
     "WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
 )
@@ -141,7 +141,8 @@ class SqliteSnapshot:
             page = _PAGE if query.limit is None else min(_PAGE, query.limit - len(found))
             numbers = self._find_numbers(query, after, page)
             found += self._listed(numbers, query)
-            if len(numbers) < page:
+            # In a table that a disk has put out of order the next page may lead back.
+            if len(numbers) < page or numbers[-1] <= after:
                 break
             after = numbers[-1]
         return found
@@ -190,7 +191,8 @@ class SqliteSnapshot:
     def latest_ms(self, count: int) -> int:
         """The latest time of the newest `count` events."""
         ((latest_ms,),) = self._rows(LATEST, (count,))
-        return latest_ms or 0
+        # No digest is compared here, and a damaged time says nothing.
+        return latest_ms if type(latest_ms) is int else 0
 
     def standing(self, claim: Claim) -> list[str]:
         """Ids of the tasks that such a claim would take now."""
@@ -253,16 +255,17 @@ class SqliteSnapshot:
         found: list[tuple[str | None, str]] = []
         last = None
         key = (texts.bytes_of(after[0]), texts.bytes_of(after[1]), after[2])
+        behind = key
         for raw_name, raw_value, number, stream, format, text in self._rows(TAGS, (*key, limit)):
             name, value = texts.key_of(raw_name), texts.key_of(raw_value)
-            last = (name, value, number)
+            last, behind = (name, value, number), (raw_name, raw_value, number)
             if stream is None or not stream.startswith("task/"):
                 found.append((None, f"the tag {name!r} of {number} has no stream"))
                 continue
             fold = _fold_or_none(format, text)
             if fold is not None and (fold.tags or {}).get(name) != value:
                 found.append((stream, f"it is found by the tag {name!r}, which it does not carry so"))
-        return found, None if last == after else last
+        return found, last if texts.is_beyond(behind, key) else None
 
     def check(self) -> list[str]:
         """What SQLite's integrity check finds wrong, and what no stream tells: lost events, changed rows and schema."""

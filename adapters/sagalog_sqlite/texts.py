@@ -28,6 +28,17 @@ def bytes_of(key: str) -> bytes:
     return key.encode(errors="surrogateescape")
 
 
+def is_beyond(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether a page that ended at `one` goes on from `other`, both in bytes as SQLite orders text.
+
+    In a table that a disk has put out of order, which the integrity check tells, a page may lead back.
+    """
+    try:
+        return one > other
+    except TypeError:
+        return False
+
+
 class Rows:
     """The rows of one statement, with as much of a cursor as is used here."""
 

@@ -15,8 +15,9 @@ import apsw
 import pytest
 
 import sagalog
+from sagalog import audit
 from sagalog.testing import ManualClock
-from sagalog_sqlite import migrate
+from sagalog_sqlite import migrate, rebuilding
 from sagalog_sqlite.texts import bytes_of, forgiving, key_of
 from tests.adapters.cli_calls import call
 from tests.adapters.sqlite_making import START_MS, raw, url_of
@@ -213,3 +214,24 @@ def test_forgiven_rows_come_in_order_and_each_as_it_is() -> None:
     assert execute("SELECT count(*) FROM t").fetchone() == (1,)
     assert bytes_of(key_of(b"k\xff")) == b"k\xff"
     connection.close()
+
+
+def test_a_page_that_leads_back_ends_the_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a disk has made another type's sorts behind all others; whoever read on from it would begin again."""
+    monkeypatch.setattr(audit, "_SLICE", 1)
+    monkeypatch.setattr(rebuilding, "SLICE", 1)
+    strict = "UPDATE sqlite_schema SET sql = replace(sql, {!r}, {!r}) WHERE name = 'tags'"
+    for statements in (
+        [strict.format("STRICT, WITHOUT", "WITHOUT")],
+        ["INSERT INTO tags SELECT x'61', 'red', number FROM streams", strict.format(") WITHOUT", ") STRICT, WITHOUT")],
+    ):
+        connection = raw(path)
+        connection.pragma("writable_schema", 1)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        for statement in statements:
+            connection.execute(statement)
+        connection.close()
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        assert not engine.verify().ok
+        said(engine.rebuild)
+        assert len(engine.find()) == 4

@@ -114,7 +114,8 @@ def wrong(sound: Answers, found: Answers) -> list[str]:
     return [name for name, value in found.items() if value is not REFUSED and value != sound.get(name)]
 
 
-# What is told from columns that searches go by, or is left out of a listing: an audit has to name it.
+# What is told from columns that searches go by, or is left out of a listing: an audit has to name it, as it has to name
+# a task that is not found by its id any more.
 SEARCHED = ("found by tag", "found by queue and kind", "counts", "stale", "checkpoint")
 
 
@@ -150,7 +151,7 @@ def campaign(folder: Path, places: int, seed: int) -> tuple[int, int, int]:
             found = everything(engine)
             differs = wrong(sound, found)
             is_named = report is REFUSED or not report.ok
-            hidden = [name for name in differs if name not in SEARCHED]
+            hidden = [name for name in differs if name not in SEARCHED and found[name] is not None]
             assert not hidden, f"{where}: wrong content of {hidden}"
             if any(value is REFUSED and sound.get(name) is not REFUSED for name, value in found.items()) or differs:
                 assert is_named, f"{where}: {differs} differ and verify names nothing"
