@@ -1,7 +1,8 @@
 """Rows -> envelopes and folds, and folds -> rows: the one place that knows which column holds what.
 
 Its one rule: the log wins. A saved fold is used only where its format is this version's and it stands at the stream's
-newest version; anything else is folded afresh from the events [RECORD-3]. It must not know transactions.
+newest version; anything else is folded afresh from the events [RECORD-3], but where the fold is sound and knows more
+events than there are: then the log has lost some. It must not know transactions.
 """
 
 from __future__ import annotations
@@ -146,14 +147,17 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
             found=format,
             supported=FOLD_FORMAT,
         )
-    if format == FOLD_FORMAT and version == newest and text is not None and gate != UNREADABLE:
+    if format == FOLD_FORMAT and text is not None and gate != UNREADABLE:
         try:
             task = decode_fold(text)
         except msgspec.DecodeError:
             pass
         else:
-            if task.id == id and task.version == version:
+            if task.id == id and task.version == version == newest:
                 return Loaded(number, task, saved)
+            if task.id == id and type(newest) is int and task.version > newest:
+                # It was folded from events that are not found any more: what is left is not the task.
+                raise absent_event(id, newest + 1)
     return Loaded(number, refold(id, history(execute, number)), saved)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from sagalog import arguments
 from sagalog.codec import Recorded, read, recorded_log, recorded_stream
 from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
-from sagalog.errors import Corrupt, InvalidValue, NotFound
+from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
@@ -107,9 +107,20 @@ class Reading:
         check_id(id, "id")
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
-        if not envelopes:
+            saved = snapshot.saved(f"task/{id}")
+        fold = None if saved is None else saved[0]
+        if not envelopes and fold is None:
             raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-        return list(recorded_stream(envelopes))
+        events = list(recorded_stream(envelopes))
+        if fold is not None and fold.version > len(events):
+            raise LogDamaged(
+                f"task/{id} has {len(events)} events and had {fold.version}: stop, keep the file, and compare it with "
+                "a backup",
+                stream=f"task/{id}",
+                version=len(events) + 1,
+                type=None,
+            )
+        return events
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
         """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""

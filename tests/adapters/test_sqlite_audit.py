@@ -119,3 +119,18 @@ def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path:
     [fault] = audit.verify(store).faults
     assert (fault.code, fault.stream) == ("damaged", "store/one")
     store.close()
+
+
+def test_a_task_whose_newest_events_are_not_found_is_refused_and_not_shown_as_it_was(
+    engine: sagalog.Engine, behind: apsw.Connection
+) -> None:
+    """[LOG-1] Its saved fold, which is sound, was made from more events than there are."""
+    behind.execute("DROP TRIGGER events_are_not_deleted")
+    behind.execute("DELETE FROM events WHERE type = 'parked'")
+    for ask in (engine.get, engine.history):
+        with pytest.raises(sagalog.LogDamaged) as found:
+            ask("parent")
+        assert (found.value.fields["stream"], found.value.fields["version"]) == ("task/parent", 3)
+    assert [task.id for task in engine.find()] == ["first", "second", "idle"]
+    assert ("projection", "task/parent") in faults(engine)
+    assert engine.acquire("idle", owner="ann", ttl_ms=TTL_MS).task.id == "idle"
