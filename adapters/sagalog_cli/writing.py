@@ -79,7 +79,8 @@ def retry(
     """Let a successor take the place of a task that has ended without success; prints the successor's id.
 
     It has the same work and fresh budgets, and takes over what is still owed. Of a task that was quarantined in its
-    forward work it keeps the steps. Asking again gives the same successor.
+    forward work it keeps the steps, the sleeps that are over, and the signals that its waits took; a signal that no
+    wait had taken is not handed on: send it to the successor. Asking again gives the same successor.
     """
     with session.open(actor=actor) as engine:
         try:

@@ -185,11 +185,11 @@ def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable
         return []
     undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
     steps = [one for one in event.steps if not _holds_step(snapshot, one)]
-    taken = [(one.name, end) for one in event.waits for end in one.ends if isinstance(end, SignalEnd)]
+    taken = [(one.name, number, end) for one in event.waits for number, end in one.numbered() if end is not None]
     waits = [one for one in taken if not _holds_wait(snapshot, *one)]
     absent = [f"the undo {one.id!r} is not at task/{one.task}@{one.version}" for one in undos]
     absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
-    absent += [f"the wait {name!r} did not end at task/{end.task}@{end.version}" for name, end in waits]
+    absent += [f"wait {number} of {name!r} did not end at task/{end.task}@{end.version}" for name, number, end in waits]
     return [Fault("reference", envelope.stream, envelope.version, text) for text in absent]
 
 
@@ -208,9 +208,9 @@ def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
     return isinstance(event, StepCompleted) and (event.name, event.compensation) == (one.name, one.compensation)
 
 
-def _holds_wait(snapshot: Snapshot, name: str, end: SignalEnd) -> bool:
+def _holds_wait(snapshot: Snapshot, name: str, number: int, end: SignalEnd) -> bool:
     event = _event_at(snapshot, end.task, end.version)
-    return isinstance(event, Unblocked) and (event.wait, event.by) == (name, "signal")
+    return isinstance(event, Unblocked) and (event.wait, event.number, event.by) == (name, number, "signal")
 
 
 def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:

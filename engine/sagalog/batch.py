@@ -176,7 +176,10 @@ class Batch:
         actor: str | None = None,
         request: str | None = None,
     ) -> None:
-        """Record a retry of an ended task as a new one; its result is the successor."""
+        """Record a retry of an ended task as a new one; its result is the successor.
+
+        A signal that no wait had taken is not handed on: send it to the successor. [WAIT-1]
+        """
         self._add(forms.retry_as_new(id, self._draw_id(), results, rerun), actor, request)
 
     def acquire(

@@ -249,6 +249,8 @@ class Engine(Leasing):
         Of a task that was quarantined in its forward work it keeps the steps and goes on [STEP-1]. What the ended task
         still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating where only the
         undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
+        Sleeps that are over, and signals that waits took, it keeps under their numbers; a signal that was kept and
+        that no wait had taken is not handed on: send it to the successor. [WAIT-1]
 
         Args:
             id: the task that has ended.

@@ -177,20 +177,18 @@ class Reading:
         check_integer(number, "number", 1, bounds.INTEGER_MAX)
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
-            ended = task.waits.get(name)
-            if ended is None or number > ended.count:
-                return None
-            return _wait_end(snapshot, task, name, number, ended.places()[number - 1])
+            place = task.waits[name].places().get(number) if name in task.waits else None
+            return None if place is None else _wait_end(snapshot, task, name, number, place)
 
     def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
-        """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]"""
+        """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]
+
+        A successor's numbers may have gaps: there its predecessor's waits ended in a way that is not kept.
+        """
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
             return {
-                name: [
-                    _wait_end(snapshot, task, name, number, place)
-                    for number, place in enumerate(ended.places(), start=1)
-                ]
+                name: [_wait_end(snapshot, task, name, number, place) for number, place in ended.places().items()]
                 for name, ended in task.waits.items()
             }
 

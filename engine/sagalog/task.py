@@ -77,7 +77,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                    reads one
     artifacts      names of what it has made; `Engine.artifact` reads one
     children       ids of the children that it has adopted from a predecessor, by name
-    waits          how many waits of each name are over; `waiting` the one that it is parked for, if any
+    waits          how many waits of each name are over, from the first to the one before the next; `waiting` the one
+                   that it is parked for, if any
     signals        names of the signals that no wait has taken yet, oldest first
     is_suspect     whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]
     """
@@ -199,7 +200,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),
         {name: one.task for name, one in task.children.items()} if task.children else {},
-        {name: ended.count for name, ended in task.waits.items()},
+        {name: ended.count for name, ended in task.waits.items() if ended.count},
         None if task.waiting is None else _wait(task.waiting),
         tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,
@@ -405,7 +406,7 @@ class Lease:
             signal: the name of a signal to wait for; or
             after: ids of tasks to wait for, until all have ended.
             until_ms: when the wait is over in any case; alone, a sleep.
-            number: which of the waits of this name it is, from 1 without gaps; `task.waits` tells how many are over.
+            number: which of the waits of this name it is: one more than `task.waits` tells, from 1 on.
 
         Raises:
             WaitOver: this wait is over already; its fields `number` and `next` tell which is next.

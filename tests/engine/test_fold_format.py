@@ -54,7 +54,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "79fc06c36662ae9461652197af2113ce57134400499321e1991664a5977afe6c")
+PINNED = (4, "9b5b3fe249037fe58fdc8fb948b2a579f4188cdfd02d2e4b97665d941d591747")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -141,6 +141,13 @@ def heir(log: Log, of: str = "task/left", **changed: object) -> Log:
     return again(log, msgspec.structs.replace(created, **changed), 1, stream)
 
 
+def shifted(log: Log) -> tuple[KeptWaits, ...]:
+    """The waits that it keeps, each under the number behind its own."""
+    created = next(one.event for one in log if one.stream == keeper(log))
+    assert isinstance(created, e.Created)
+    return tuple(KeptWaits(one.name, (0, *one.ends)) for one in created.waits)
+
+
 def keeper(log: Log) -> str:
     """The stream of the successor that keeps a step."""
     return f"task/{heir_of(log, KEPT)}"
@@ -217,6 +224,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, KEPT, waits=()),
         lambda log: heir(log, KEPT, waits=(KeptWaits("w", (SignalEnd("kept", 6),)),)),
         lambda log: heir(log, KEPT, waits=(KeptWaits("w", (-1,)),)),
+        lambda log: heir(log, KEPT, waits=shifted(log)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 3, "named"),)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),

@@ -64,6 +64,8 @@ def test_a_log_whose_references_stand_is_sound() -> None:
         ({"steps": (KeptStep("one", "a", 5),)}, "kid"),
         ({"waits": (KeptWaits("w", (SignalEnd("a", 6),)),)}, "kid"),
         ({"waits": (KeptWaits("v", (SignalEnd("a", 7),)),)}, "kid"),
+        ({"waits": (KeptWaits("w", (0, SignalEnd("a", 7))),)}, "kid"),
+        ({"waits": (KeptWaits("w", (-2, SignalEnd("a", 7))),)}, "kid"),
         ({}, "nobody"),
     ],
 )

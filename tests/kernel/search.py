@@ -158,7 +158,7 @@ def canonical(world: World) -> Key:
     wait = (
         waiting and waiting.name,
         until_ms,
-        frozenset((name, one.count) for name, one in task.waits.items()),
+        frozenset((name, one.count, tuple(end == 0 for end in one.later)) for name, one in task.waits.items()),
         len(task.signals),
     )
     common = (*common, wait, frozenset((name, step.compensation) for name, step in task.steps.items()))

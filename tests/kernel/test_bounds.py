@@ -22,7 +22,7 @@ from sagalog.kernel.bounds import (
 from sagalog.kernel.decide import Repeat, decide, next_lease_fits
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import EndedWaits, KeptSignal, TaskFold
-from sagalog.kernel.values import Compensation, Failure, State
+from sagalog.kernel.values import Compensation, Failure, KeptWaits, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -167,6 +167,21 @@ def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again
     over = named.given(park(signal="go"))
     assert over.task is not None
     assert (over.task.code, over.task.reason_version) == ("bound", over.task.version)
+
+
+def test_the_names_that_a_successor_was_handed_do_not_count_against_its_own() -> None:
+    """[BOUND-1] What was quarantined at that bound would be a dead end otherwise."""
+    kept = tuple(KeptWaits(f"w{number}", (-1,)) for number in range(WAIT_NAMES_MAX))
+    heir = given(msgspec.structs.replace(create(), predecessor="t0", waits=kept), acquire())
+    heir.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"))
+    held = heir.task
+    assert held is not None
+    own = {f"own{number}": EndedWaits(1, (2,)) for number in range(WAIT_NAMES_MAX)}
+    over = Scenario(msgspec.structs.replace(held, waits={**held.waits, **own}))
+    over.when(park("w7", signal="go", number=2)).then(e.Parked(1, "w7", 2, "go"))
+    spent = over.given(park(signal="go")).task
+    assert spent is not None
+    assert (spent.code, spent.reason_version) == ("bound", spent.version)
 
 
 def test_a_task_keeps_so_many_signals_and_no_more() -> None:

@@ -459,6 +459,9 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
         heir(State.COMPENSATING, inherited=(inherited(),), waits=(KeptWaits("w", (-1,)),), outcome="failed"),
         heir(waits=(KeptWaits("w", (-1,)), KeptWaits("w", (-2,)))),
         heir(predecessor=None, waits=(KeptWaits("w", (-1,)),)),
+        heir(waits=(KeptWaits("w", (-1, 0)),)),
+        heir(waits=(KeptWaits("w", ()),)),
+        heir(waits=(KeptWaits("w", (4, -1)),)),
     ],
     ids=[
         "inherits nothing",
@@ -471,6 +474,9 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
         "only undoes and keeps waits",
         "keeps the waits of a name twice",
         "keeps waits of nobody",
+        "keeps a gap behind its waits",
+        "keeps a name and no wait of it",
+        "keeps an end by its version",
     ],
 )
 def test_a_creation_whose_inheritance_cannot_be_is_a_damaged_log(damage: e.Created) -> None:
@@ -508,8 +514,26 @@ def test_the_waits_that_a_successor_takes_for_over_are_numbered_on_and_are_no_ro
         "poll": EndedWaits(5, (-3, TakenSignal(7, 1), -1)),
         "go": EndedWaits(1, (TakenSignal(9, 2),)),
     }
-    assert task.waits["poll"].places() == [*[TakenSignal(0)] * 3, TakenSignal(7, 1), TakenSignal(0)]
-    assert task.rounds == 0
+    slept = TakenSignal(0)
+    assert task.waits["poll"].places() == {1: slept, 2: slept, 3: slept, 4: TakenSignal(7, 1), 5: slept}
+    assert (task.rounds, task.kept_wait_names) == (0, 2)
+
+
+def test_a_wait_that_is_asked_anew_fills_its_gap_and_those_behind_it_keep_their_numbers() -> None:
+    """[WAIT-1] However they end, what was one row of sleeps is one count again."""
+    task = folded(given(heir(waits=(KeptWaits("w", (-1, 0, -2, 0, 0, SignalEnd("t0", 9))),))))
+    taken = TakenSignal(9, 1)
+    assert task.waits == {"w": EndedWaits(1, (-1,), (0, -2, 0, 0, taken))}
+    assert task.waits["w"].places() == {1: TakenSignal(0), 3: TakenSignal(0), 4: TakenSignal(0), 7: taken}
+    assert task.next_wait("w") == 2
+    slept = task.waits["w"].and_more(-1)
+    assert slept == EndedWaits(4, (-4,), (0, 0, taken))
+    asked = slept.and_more(7)
+    assert asked == EndedWaits(5, (-4, 7), (0, taken))
+    assert asked.kept() == (-4, 0, 0, taken)
+    assert asked.and_more(9) == EndedWaits(7, (-4, 7, 9, taken))
+    assert asked.and_more(9).and_more(11).kept() == (-4, 0, 0, taken)
+    assert EndedWaits().and_more(5).kept() == ()
 
 
 def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sagalog.errors import NotFound, Rejected, ResultRequired, WrongState
+from sagalog.errors import NotFound, Rejected, ResultRequired, WaitOver, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Repeat, succeed, undo_left
@@ -153,7 +153,7 @@ def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference
 
 
 def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_ended_is_asked_anew() -> None:
-    """[WAIT-1] Neither time nor the ends of tasks are kept; sleeps between which nothing is kept are one count."""
+    """[WAIT-1] Neither time nor the ends of tasks are kept: where they stand before what is kept, there is a gap."""
     waited = given(CREATED, acquire(ttl_ms=None))
     waits: list[tuple[c.Park, c.Command | None]] = [
         (park("w", until_ms=1), None),
@@ -170,12 +170,16 @@ def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_en
         waited = waited.given(wait, *([end] if end else []), acquire(ttl_ms=None), now_ms=5)
     first = created(waited.given(quarantine()))
     [kept] = first.waits
-    assert (kept.name, kept.ends[0]) == ("w", -2)
-    [taken] = kept.ends[1:]
-    assert taken == SignalEnd("t", 14)
-    again = given(first, id="t2").given(acquire(), park("w", 1, signal="go", number=4), signal("go"), quarantine())
+    taken = SignalEnd("t", 14)
+    assert kept == KeptWaits("w", (-1, 0, -1, taken))
+    again = given(first, id="t2").given(acquire())
+    again.when(park("w", 1, signal="go", number=1)).then_refused(WaitOver, next=2)
+    again.when(park("w", 1, signal="go", number=5)).then_refused(Rejected, next=2)
+    again = again.given(park("w", 1, signal="go", number=2), signal("go"), acquire())
+    again.when(park("w", 2, signal="go", number=4)).then_refused(WaitOver, next=5)
+    again = again.given(quarantine())
     assert again.task is not None
-    assert succeed(again.task, first, "t3").waits == (KeptWaits("w", (-2, taken, SignalEnd("t2", 5))),)
+    assert succeed(again.task, first, "t3").waits == (KeptWaits("w", (-1, SignalEnd("t2", 5), -1, taken)),)
 
 
 @pytest.mark.parametrize("state", ["failed", "compensated", "cancelled"])

@@ -166,7 +166,7 @@ def test_sleeps_of_one_name_are_one_count_however_many() -> None:
         story = story.given(park("poll", number, until_ms=0, number=number), acquire())
     assert story.task is not None
     assert (story.task.waits, story.task.rounds) == ({"poll": EndedWaits(49, (-49,))}, 49)
-    assert story.task.waits["poll"].places() == [TakenSignal(0)] * 49
+    assert story.task.waits["poll"].places() == {number: TakenSignal(0) for number in range(1, 50)}
 
 
 def test_parking_twice_is_a_repeat_until_another_lease_has_ended() -> None:

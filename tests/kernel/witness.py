@@ -28,6 +28,12 @@ class Finding(Exception):
         self.seen = seen
 
 
+def _over(ends: tuple[object, ...]) -> list[int]:
+    """The numbers that a row of ended waits holds: -n is n of them, and 0 a gap. [WAIT-1]"""
+    whole = [end != 0 for end in ends for _ in range(-end if isinstance(end, int) and end else 1)]
+    return [number for number, is_over in enumerate(whole, start=1) if is_over]
+
+
 def _expect(kept: bool, name: str, seen: object) -> None:
     if not kept:
         raise Finding(name, seen)
@@ -125,11 +131,7 @@ class Witness(NamedTuple):
             waiver=event.waiver is not None,
             inherited=frozenset(owed) - frozenset(own),
             steps=frozenset(one.name for one in event.steps),
-            waited=tuple(
-                (one.name, number)
-                for one in event.waits
-                for number in range(1, 1 + sum(-end if isinstance(end, int) else 1 for end in one.ends))
-            ),
+            waited=tuple((one.name, number) for one in event.waits for number in _over(one.ends)),
             named=frozenset(one.compensation for one in event.steps if one.compensation is not None),
         )
 
@@ -155,7 +157,7 @@ class Witness(NamedTuple):
         if isinstance(event, e.Parked):
             begun = [number for name, number in self.waited if name == event.name]
             _expect(self.waits_for is None and event.number not in begun, "waits_twice", event)
-            _expect(event.number == len(begun) + 1, "wait_out_of_order", event)
+            _expect(set(range(1, event.number)) <= set(begun), "wait_out_of_order", event)
             waited = (*self.waited, (event.name, event.number))
             return self._replace(waits_for=(event.name, event.signal), waited=waited)
         open_ = (event.wait, event.number)

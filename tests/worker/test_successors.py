@@ -222,6 +222,62 @@ def test_a_successor_does_not_sleep_again_and_takes_no_signal_twice(engine: saga
     assert [event.type for event in engine.history(heir)].count("parked") == 1
 
 
+def test_a_wait_of_a_successor_gets_what_the_wait_of_its_number_got_and_no_other(engine: sagalog.Engine) -> None:
+    """[WAIT-1] A loop that waits for a signal, and reminds when none comes: only what ran out of time is asked anew."""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> list[Any]:
+        got = []
+        for number in range(3):
+            # The first and the last have no time; the one between them has a signal.
+            try:
+                got.append(context.wait_signal("go", timeout_ms=60_000 if number == 1 else 0))
+            except TimeoutError:
+                context.step(f"remind {number}", lambda number=number: outside.do(f"remind {number}"))
+                got.append(None)
+            if number == 0 and context.task.predecessor is None:
+                engine.signal(context.task.id, "go", "A", request="A")
+        if context.task.predecessor is None:
+            raise Quarantine("look at this")
+        return got
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside)
+    assert get(engine, "a").waits == {"go": 3}
+    before = {one.number: (one.by, one.data) for one in engine.wait_ends("a")["go"]}
+    assert before == {1: ("time", None), 2: ("signal", "A"), 3: ("time", None)}
+
+    heir = engine.retry_as_new("a").id
+    assert [(one.number, one.data) for one in engine.wait_ends(heir)["go"]] == [(2, "A")]
+    run(engine, handler, outside)
+    assert (get(engine, heir).state, get(engine, heir).result) == ("completed", [None, "A", None])
+    assert {one.number: (one.by, one.data) for one in engine.wait_ends(heir)["go"]} == before
+    assert outside.done == Counter({"remind 0": 1, "remind 2": 1})
+
+
+def test_unchanged_code_whose_waits_of_one_name_are_of_several_sorts_goes_on_in_a_successor(
+    engine: sagalog.Engine,
+) -> None:
+    """[WAIT-1] [WORKER-4] The sleep behind a wait for tasks is not taken for that wait."""
+    outside = Outside()
+
+    def handler(context: WorkContext, _payload: Any) -> str:
+        context.spawn("test", "test")
+        context.wait_tasks(name="wait")
+        context.sleep("wait", 0)
+        if context.task.predecessor is None:
+            raise Quarantine("look at this")
+        return "done"
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, handler, outside, test=lambda _context, _payload: None)
+    heir = engine.retry_as_new("a").id
+    assert get(engine, heir).waits == {}
+    run(engine, handler, outside, test=lambda _context, _payload: None)
+    assert (get(engine, heir).state, get(engine, heir).result) == ("completed", "done")
+    assert [(one.number, one.by) for one in engine.wait_ends(heir)["wait"]] == [(1, "tasks"), (2, "time")]
+
+
 # --- children ---------------------------------------------------------------------------------------------------------
 
 

@@ -207,14 +207,21 @@ def _take_over(task: TaskFold, event: e.Created, version: int) -> None:
     task.steps = {
         one.name: StepRecord(one.version, 0, task.sources.index(one.task) + 1, one.compensation) for one in event.steps
     }
+    if any(not _is_row(one) for one in event.waits):
+        raise _damaged(task, "created", version, "it keeps waits that are no row of sleeps, signals and gaps")
     task.waits = {one.name: _kept_waits(one, task.sources) for one in event.waits}
+    task.kept_wait_names = len(task.waits)
+
+
+def _is_row(waits: KeptWaits) -> bool:
+    """[WAIT-1] Something is over behind each wait that is asked anew."""
+    return bool(waits.ends) and waits.ends[-1] != 0 and all(not isinstance(end, int) or end <= 0 for end in waits.ends)
 
 
 def _kept_waits(waits: KeptWaits, sources: tuple[str, ...]) -> EndedWaits:
-    ended = EndedWaits()
-    for end in waits.ends:
-        ended = ended.and_more(end if isinstance(end, int) else TakenSignal(end.version, sources.index(end.task) + 1))
-    return ended
+    return EndedWaits.of(
+        [end if isinstance(end, int) else TakenSignal(end.version, sources.index(end.task) + 1) for end in waits.ends]
+    )
 
 
 def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:

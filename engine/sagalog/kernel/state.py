@@ -7,6 +7,7 @@ Folds are saved beside the log and may be thrown away: `FOLD_FORMAT` numbers the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -114,38 +115,58 @@ class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The waits of one name that are over.
 
-    `count` is how many; `ends` tells, in their order, what ended them: a signal that was taken, the version of any
-    other `unblocked`, or -n for n sleeps in a row. So a task that polls keeps one number, however long it does.
-    [WAIT-1]
+    `count` is how many follow one another from the first on, so the next is one more; `ends` tells, in their order,
+    what ended them: a signal that was taken, the version of any other `unblocked`, or -n for n sleeps in a row. So a
+    task that polls keeps one number, however long it does.
+    `later` is what a successor keeps behind its next wait: it begins with 0, and each 0 stands for one wait that is
+    asked anew. The others keep their numbers. [WAIT-1]
     """
 
     count: int = 0
     ends: tuple[int | TakenSignal, ...] = ()
+    later: tuple[int | TakenSignal, ...] = ()
+
+    @classmethod
+    def of(cls, all: Iterable[int | TakenSignal]) -> EndedWaits:
+        """Those that are told in one row, in which 0 stands for a wait that is asked anew."""
+        return cls()._followed_by((), tuple(all))
 
     def and_more(self, end: int | TakenSignal) -> EndedWaits:
-        """These, and one wait more that ended so; or n sleeps more, where `end` is -n."""
-        more = -end if isinstance(end, int) and end < 0 else 1
-        last = self.ends[-1] if self.ends else 0
-        if isinstance(end, int) and isinstance(last, int) and end < 0 and last < 0:
-            return EndedWaits(self.count + more, (*self.ends[:-1], last + end))
-        return EndedWaits(self.count + more, (*self.ends, end))
+        """These, and the next wait, which ended so, -1 for a sleep; what is over behind it keeps its number."""
+        return self._followed_by((end,), self.later[1:])
 
-    def kept(self) -> EndedWaits:
-        """Those that a successor takes for over: its sleeps, and those that took a signal."""
-        kept = EndedWaits()
-        for end in self.ends:
-            if not isinstance(end, int) or end < 0:
-                kept = kept.and_more(end)
-        return kept
-
-    def places(self) -> list[TakenSignal]:
-        """For each wait, in order: where its end stands; at version 0 for a sleep."""
-        found: list[TakenSignal] = []
-        for end in self.ends:
-            if not isinstance(end, int):
-                found.append(end)
+    def _followed_by(self, ends: tuple[int | TakenSignal, ...], behind: tuple[int | TakenSignal, ...]) -> EndedWaits:
+        gap = next((at for at, end in enumerate(behind) if end == 0), len(behind))
+        count, row = self.count, list(self.ends)
+        for end in (*ends, *behind[:gap]):
+            count += -end if isinstance(end, int) and end < 0 else 1
+            last = row[-1] if row else 0
+            if isinstance(end, int) and isinstance(last, int) and end < 0 and last < 0:
+                row[-1] = last + end
             else:
-                found += [TakenSignal(end)] if end > 0 else [TakenSignal(0)] * -end
+                row.append(end)
+        return EndedWaits(count, tuple(row), behind[gap:])
+
+    def kept(self) -> tuple[int | TakenSignal, ...]:
+        """Those that a successor takes for over, its sleeps and those that took a signal; 0 for each other one.
+
+        None follows that is asked anew: it is the next in any case.
+        """
+        kept = [0 if isinstance(end, int) and end > 0 else end for end in (*self.ends, *self.later)]
+        while kept and kept[-1] == 0:
+            kept.pop()
+        return tuple(kept)
+
+    def places(self) -> dict[int, TakenSignal]:
+        """For each wait that is over, by its number: where its end stands; at version 0 for a sleep."""
+        found: dict[int, TakenSignal] = {}
+        number = 1
+        for end in (*self.ends, *self.later):
+            if not isinstance(end, int):
+                found[number] = end
+            elif end:
+                found |= {number + at: TakenSignal(max(end, 0)) for at in range(max(-end, 1))}
+            number += -end if isinstance(end, int) and end < 0 else 1
         return found
 
 
@@ -174,6 +195,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     artifacts: dict[str, Recording] = {}
     children: dict[str, AdoptedChild] = {}
     waits: dict[str, EndedWaits] = {}
+    # Names of waits that it has from a predecessor: neither they nor what ended there count against its bounds.
+    kept_wait_names: int = 0
     rounds: int = 0
     waiting: Waiting | None = None
     signals: tuple[KeptSignal, ...] = ()

@@ -5,6 +5,7 @@ Rule: values only, compared by content; no behaviour that depends on a task's st
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -96,11 +97,22 @@ class SignalEnd(Value, frozen=True):
 class KeptWaits(Value, frozen=True):
     """The waits of one name that a successor takes for over: -n for n sleeps in a row, and where signals were taken.
 
-    Waits that ended by time or by the ends of tasks are not among them: they are asked anew. [WAIT-1]
+    Each other one that stands before them is 0: it ended by time or by the ends of tasks and is asked anew, under its
+    own number. [WAIT-1]
     """
 
     name: str
     ends: tuple[int | SignalEnd, ...]
+
+    def numbered(self) -> Iterator[tuple[int, SignalEnd | None]]:
+        """Each wait that is over by its number, and where it took its signal; None of a sleep."""
+        number = 1
+        for end in self.ends:
+            if not isinstance(end, int):
+                yield number, end
+            elif end:
+                yield from ((number + at, None) for at in range(-end))
+            number += 1 if not isinstance(end, int) or not end else -end
 
 
 class Input(Value, frozen=True):

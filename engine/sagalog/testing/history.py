@@ -11,8 +11,9 @@ leaving one out lets exactly its own violations pass.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.debts import Books, settles
-from sagalog.testing.inheritance import Found, children, handed_over, inheritance, kept_waits, streams
+from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -176,18 +177,19 @@ def _steps(log: Sequence[Recorded]) -> Found:
 def _waits(log: Sequence[Recorded]) -> Found:
     """[WAIT-1] Nobody leases a task for work that waits; waits of a name follow one another, each ends once."""
     for stream in streams(log):
-        begun: Counter[str] = Counter()
+        begun: defaultdict[str, set[int]] = defaultdict(set)
         open_: tuple[str, int] | None = None
         for event in stream:
             now = event.event
             if isinstance(now, e.Created):
-                begun = Counter(dict(kept_waits(now)))
+                for one in now.waits:
+                    begun[one.name] = {number for number, _ in one.numbered()}
             elif isinstance(now, e.Parked):
                 if open_ is not None:
                     yield event, f"it waits already, for {open_}"
-                elif now.number != begun[now.name] + 1:
-                    yield event, f"wait {now.number} of {now.name!r} begins, after {begun[now.name]} of that name"
-                begun[now.name] = now.number
+                elif now.number != (first := next(one for one in count(1) if one not in begun[now.name])):
+                    yield event, f"wait {now.number} of {now.name!r} begins, where {first} of that name is next"
+                begun[now.name].add(now.number)
                 open_ = (now.name, now.number)
             elif isinstance(now, e.Unblocked):
                 if (now.wait, now.number) != open_:

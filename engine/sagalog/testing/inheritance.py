@@ -12,6 +12,8 @@ from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation, SignalEnd, State
 
 Found = Iterator[tuple[Recorded, str]]
+# By name and number, the waits that a successor takes for over: where a signal was taken, None for a sleep.
+Waits = dict[tuple[str, int], SignalEnd | None]
 
 
 def streams(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
@@ -64,10 +66,10 @@ def inheritance(log: Sequence[Recorded]) -> Found:
     """[COMP-7] [STEP-1] What a successor inherits and keeps stands where it says, and it keeps all that it should."""
     events = {event.name: event.event for event in log}
     kept: dict[str, list[str]] = {}
-    over: dict[str, dict[str, tuple[int | SignalEnd, ...]]] = {}
+    over: dict[str, Waits] = {}
     for stream in streams(log):
         names: list[str] = []
-        waits: dict[str, tuple[int | SignalEnd, ...]] = {}
+        waits: Waits = {}
         wait: e.Parked | None = None
         forward = True
         for event in stream:
@@ -78,19 +80,17 @@ def inheritance(log: Sequence[Recorded]) -> Found:
                 yield from ((event, text) for text in _misplaced(now, events))
                 if now.predecessor is not None and names != kept.get(f"task/{now.predecessor}", []):
                     yield event, f"it keeps the steps {names} and not {kept.get(f'task/{now.predecessor}', [])}"
-                waits = {one.name: one.ends for one in now.waits}
+                waits = {(one.name, number): end for one in now.waits for number, end in one.numbered()}
                 before = over.get(f"task/{now.predecessor}", {})
                 if now.predecessor is not None and waits != before:
                     yield event, f"it keeps the waits {waits} and not {before}"
             elif isinstance(now, e.Parked):
                 wait = now
             elif isinstance(now, e.Unblocked):
-                ends = waits.get(now.wait, ())
                 if wait is not None and wait.signal is None and not wait.after:
-                    slept = ends[-1] if ends and isinstance(ends[-1], int) else 0
-                    waits[now.wait] = (*(ends[:-1] if slept else ends), slept - 1)
+                    waits[now.wait, now.number] = None
                 elif now.by == "signal":
-                    waits[now.wait] = (*ends, SignalEnd(event.stream.partition("/")[2], event.version))
+                    waits[now.wait, now.number] = SignalEnd(event.stream.partition("/")[2], event.version)
             elif isinstance(now, e.StepCompleted):
                 names.append(now.name)
             elif isinstance(now, e.Failed | e.Cancelled):
@@ -125,11 +125,6 @@ def children(log: Sequence[Recorded]) -> Found:
                 yield event, f"{now.task!r} is the child of no predecessor that it goes on from"
 
 
-def kept_waits(created: e.Created) -> list[tuple[str, int]]:
-    """How many waits of each name a successor takes for over."""
-    return [(one.name, sum(-end if isinstance(end, int) else 1 for end in one.ends)) for one in created.waits]
-
-
 def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterator[str]:
     """What is not where a successor's creation says, each in words."""
     for one in created.inherited:
@@ -146,9 +141,10 @@ def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterat
         if not isinstance(found, e.StepCompleted) or (found.name, found.compensation) != (step.name, step.compensation):
             yield f"the step {step.name!r} is not at task/{step.task}@{step.version}"
     for waits in created.waits:
-        for end in waits.ends:
-            if isinstance(end, int):
+        for number, end in waits.numbered():
+            if end is None:
                 continue
             over = events.get(f"task/{end.task}@{end.version}")
-            if not isinstance(over, e.Unblocked) or (over.wait, over.by) != (waits.name, "signal"):
-                yield f"the wait {waits.name!r} did not end at task/{end.task}@{end.version}"
+            ended = (over.wait, over.number, over.by) if isinstance(over, e.Unblocked) else None
+            if ended != (waits.name, number, "signal"):
+                yield f"wait {number} of {waits.name!r} did not end at task/{end.task}@{end.version}"

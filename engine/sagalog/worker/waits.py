@@ -20,7 +20,8 @@ class Waits:
     """The waits that an attempt asks for. Safe to share between threads.
 
     conflict   why the attempt must not park, whatever its handler makes of it
-    ended   how many waits of each name were over when the attempt began
+    ended   how many waits of each name were over when the attempt began, from the first to the one before the next;
+            what is over behind that one is not asked for before it has ended, and so in a later attempt
     read    gives how they ended; called once, when an attempt first needs it
     """
 

@@ -110,8 +110,8 @@ def _steps(task: TaskFold) -> tuple[KeptStep, ...]:
 
 
 def _waits(task: TaskFold) -> tuple[KeptWaits, ...]:
-    """[WAIT-1] Its sleeps, and the signals that its waits took; what ended otherwise is asked anew."""
-    kept = [(name, ended.kept().ends) for name, ended in task.waits.items()]
+    """[WAIT-1] Its sleeps, and the signals that its waits took; what else ended is asked anew, under its number."""
+    kept = [(name, ended.kept()) for name, ended in task.waits.items()]
     return tuple(KeptWaits(name, tuple([_kept_end(task, end) for end in ends])) for name, ends in kept if ends)
 
 

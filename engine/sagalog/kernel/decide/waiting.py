@@ -78,12 +78,13 @@ def _require_next(task: TaskFold, command: c.Park) -> None:
 
 
 def _spent(task: TaskFold, name: str) -> str | None:
-    """Why the task may not wait once more; None if it may. [BOUND-1]"""
+    """Why the task may not wait once more; None if it may. What it was handed is not counted. [BOUND-1]"""
     if task.rounds >= WAITS_MAX:
         return f"the task has waited {task.rounds} times and the bound is {WAITS_MAX} (waits); go on in a new task"
-    if name not in task.waits and len(task.waits) >= WAIT_NAMES_MAX:
+    names = len(task.waits) - task.kept_wait_names
+    if name not in task.waits and names >= WAIT_NAMES_MAX:
         return (
-            f"the task has waited under {len(task.waits)} names and the bound is {WAIT_NAMES_MAX} (wait_names); "
+            f"the task has waited under {names} names and the bound is {WAIT_NAMES_MAX} (wait_names); "
             "let waits of a loop share a name: they are numbered"
         )
     return None

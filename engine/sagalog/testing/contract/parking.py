@@ -181,11 +181,11 @@ class ParkingContract(Contract):
     def test_a_successor_takes_sleeps_and_signals_for_over_and_waits_anew_for_what_ran_out_of_time(self) -> None:
         """[WAIT-1] [STEP-1]"""
         self.create("a")
-        self.park("a", until_ms=1)
-        self.park("a", number=2, until_ms=1)
+        self.park("a", until_ms=0)
+        self.park("a", number=2, until_ms=0)
         self.park("a", number=3, signal="go")
         self.engine.signal("a", "go", {"by": "ann"})
-        self.park("a", "late", signal="stop", until_ms=1)
+        self.park("a", "late", signal="stop", until_ms=0)
         self.engine.signal("a", "stop", "nobody waits")
         self.engine.quarantine("a", "odd")
         second = self.engine.retry_as_new("a")
@@ -202,6 +202,32 @@ class ParkingContract(Contract):
         end = self.engine.wait_end(third, "w", 4)
         assert end is not None
         assert (end.by, end.data) == ("signal", "at last")
+        self.sound()
+
+    def test_what_a_successor_asks_anew_has_its_number_and_so_has_what_it_keeps(self) -> None:
+        """[WAIT-1]"""
+        self.create("a")
+        for number in (1, 3):
+            self.park("a", signal="go", until_ms=0, number=number)
+            self.engine.signal("a", "go", number)
+            self.park("a", signal="go", number=number + 1)
+        self.engine.quarantine("a", "odd")
+        heir = self.engine.retry_as_new("a")
+        for _ in range(2):
+            assert (self.get(heir.id).waits, list(self.engine.wait_ends(heir.id))) == ({}, ["w"])
+            assert [(one.number, one.data) for one in self.engine.wait_ends(heir.id)["w"]] == [(2, 1), (4, 3)]
+            assert [self.engine.wait_end(heir.id, "w", number) for number in (1, 3, 5)] == [None] * 3
+            self.engine.rebuild()
+        lease = self.acquire(heir.id)
+        for number in (2, 3, 5):
+            assert self.refused(Rejected, lease.park, "w", signal="go", number=number).fields["next"] == 1
+        waiting = lease.park("w", signal="go", number=1).waiting
+        assert waiting is not None
+        assert waiting.number == 1
+        self.engine.signal(heir.id, "go", "now")
+        assert self.get(heir.id).waits == {"w": 2}
+        self.refused(WaitOver, self.acquire(heir.id).park, "w", signal="go", number=2)
+        assert [(one.number, one.data) for one in self.engine.wait_ends(heir.id)["w"]] == [(1, "now"), (2, 1), (4, 3)]
         self.sound()
 
     def test_a_wait_that_is_over_is_not_begun_again(self) -> None:
