@@ -34,7 +34,10 @@ _CHARACTERS_THAT_FIT: Final = EVENT_BYTES_MAX // 4
 
 
 def hands_over(event: e.Recordable) -> bool:
-    """Whether it is the creation of a successor: made of what was accepted before, and of references. [COMP-7]"""
+    """Whether it is the creation of a successor: made of what was accepted before, and of references. [COMP-7]
+
+    It may be larger than an event: by as much as the names of a fold, and 1 KiB for each reference. [BOUND-4]
+    """
     return isinstance(event, e.Created) and event.predecessor is not None
 
 

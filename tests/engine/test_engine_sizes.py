@@ -11,6 +11,7 @@ import pytest
 import sagalog
 from sagalog import Compensation, Engine, Failure, Lease, OverBound, Retry, State
 from sagalog.kernel import bounds
+from sagalog.kernel.events import Created
 from sagalog.projection import encode_fold
 from sagalog.testing import ManualClock
 from tests.engine.checking import refused
@@ -179,3 +180,27 @@ def test_the_creation_of_a_successor_always_fits(engine: Engine) -> None:
     assert len(created.body.encode()) > bounds.EVENT_BYTES_MAX
     assert len(heir.owed) == 76
     assert engine.verify().ok
+
+
+def test_the_creation_of_a_successor_takes_no_more_than_what_was_accepted_and_a_kibibyte_a_reference(
+    memory: Engine,
+) -> None:
+    """[BOUND-4] Names stand in the fold; besides there are its predecessor's id, at its widest, and numbers."""
+    id = WIDE * 200
+    memory.create("build", "y" * 1_000_000, id=id)
+    for number in range(50):
+        memory.signal(id, "go", number)
+        lease = memory.acquire(id, owner="ann", ttl_ms=None)
+        lease = lease.register(Compensation(wide(number), None, id=wide(number)))
+        undo = Compensation(wide(number), None, id=f"s{number}")
+        lease = lease.register(undo).step(wide(number), number, undo)
+        lease.park("w", signal="go", number=number + 1)
+    memory.quarantine(id, "odd")
+    [accepted, *_] = memory.history(id)
+    predecessor_bytes = len(accepted.body.encode()) + fold_bytes(memory, id)
+    [created, *_] = memory.history(memory.retry_as_new(id).id)
+    kept = created.event
+    assert isinstance(kept, Created)
+    references = len(kept.inherited) + len(kept.steps) + sum(len(one.ends) for one in kept.waits)
+    assert references == 200
+    assert len(created.body.encode()) <= predecessor_bytes + 1_024 * references
