@@ -280,8 +280,8 @@ def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms:
 _END_OF_WAIT: Final = waiting.end_of_wait
 
 
-def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e.Recordable, ...]:
-    return _END_OF_WAIT(task, frozenset(), now_ms)
+def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int, *seen: Any) -> tuple[e.Recordable, ...]:
+    return _END_OF_WAIT(task, frozenset(), now_ms, *seen)
 
 
 def complete_leaving_all_behind(task: TaskFold, command: c.Complete, now_ms: int, epoch: int) -> kernel.Decision:
@@ -298,7 +298,7 @@ def nothing_is_left(task: TaskFold) -> tuple[str, ...]:
     return ()
 
 
-def never_wakes(task: TaskFold, ended: frozenset[str], now_ms: int) -> tuple[e.Recordable, ...]:
+def never_wakes(task: TaskFold, *others: Any) -> tuple[e.Recordable, ...]:
     return ()
 
 
