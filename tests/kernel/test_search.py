@@ -16,7 +16,7 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
 from sagalog.kernel.lifecycle import TASK_MOVES
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import KeptStep, LeaseRecord, Seen, State
+from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
@@ -108,6 +108,15 @@ def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str,
     result = searched(KEEPER, also=also)
     assert result.findings == {}
     assert len(result.states) > 500
+
+
+def test_nor_does_a_successor_that_asks_a_wait_anew_before_one_that_it_keeps() -> None:
+    """[WAIT-1] [WAIT-2]"""
+    waits = (KeptWaits("approval", (0, SignalEnd("t0", 9))),)
+    result = searched(msgspec.structs.replace(KEEPER, waits=waits), also=("approval", "second approval"))
+    assert result.findings == {}
+    numbers = {world.task.next_wait("approval") for world in result.states}
+    assert numbers == {1, 3}
 
 
 @pytest.mark.slow
