@@ -22,6 +22,7 @@ from sagalog import (
     TaskWait,
     Tended,
     UnclaimedUndo,
+    UnrecordedStep,
 )
 from sagalog.ids import drawn_ms
 from sagalog_cli import shapes
@@ -195,7 +196,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("parent", task.parent),
         ("predecessor", task.predecessor),
         ("successor", task.successor),
-        ("unrecorded", None if task.unrecorded_step is None else f"the result of the step {task.unrecorded_step}"),
+        ("unrecorded", ", ".join(_unrecorded(one) for one in task.unrecorded_steps) or None),
         ("correlation", task.correlation_id),
         ("trace", task.trace),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),
@@ -247,6 +248,11 @@ def _size(count: int) -> Cell:
             break
         size, unit = size / 1024, larger
     return Cell(str(count), short=f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}")
+
+
+def _unrecorded(step: UnrecordedStep) -> str:
+    undo = "" if step.compensation is None else f" (undo {step.compensation})"
+    return f"the result of the step {step.name}{undo}"
 
 
 def _lease(lease: LeaseRecord, now_ms: int) -> str:

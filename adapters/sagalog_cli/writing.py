@@ -65,7 +65,7 @@ def quarantine(session: Session, id: str, reason: str, actor: str, request: str 
     multiple=True,
     metavar="STEP=JSON",
     callback=arguments.results,
-    help="What a step came to that was carried out and could not be recorded. Repeatable.",
+    help="What a step came to whose result is not on record, or whose undo a note has settled. Repeatable.",
 )
 @click.option(
     "--rerun", multiple=True, metavar="STEP", help="Such a step runs again: its effect may come twice. Repeatable."
@@ -86,10 +86,9 @@ def retry(
         try:
             successor = engine.retry_as_new(id, results=results, rerun=rerun, request=request)
         except ResultRequired as error:
-            step = shlex.quote(error.step)
-            advice = (
-                f"look at what the step has done; then --result {step}=JSON keeps it, and --rerun {step} repeats it"
-            )
+            kept = " ".join(f"--result {shlex.quote(step)}=JSON" for step in error.steps)
+            again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
+            advice = f"look at what each step has done; then, for each: {kept} keeps it, and {again} carries it out"
             raise advised(error, advice) from error
     session.answer(lambda: shapes.task(successor), lambda: show_line(successor.id))
 

@@ -37,7 +37,7 @@ from sagalog.errors import (
     WrongState,
 )
 from sagalog.health import Health
-from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State
+from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State, UnrecordedStep
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
@@ -105,6 +105,7 @@ __all__ = [
     "UnclaimedUndo",
     "Unknown",
     "UnknownEvent",
+    "UnrecordedStep",
     "VerifyReport",
     "VersionConflict",
     "WaitOutcome",

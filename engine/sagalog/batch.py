@@ -20,7 +20,7 @@ from sagalog.forks import generation, require_own
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects
+from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects, UnrecordedStep
 from sagalog.ports import Blob
 from sagalog.task import Desk, Lease, Task, undoer
 from sagalog.units import Step
@@ -289,11 +289,10 @@ class Batch:
         self,
         lease: Lease,
         reason: str | Failure,
-        step: str | None = None,
-        compensation: str | Compensation | None = None,
+        steps: Iterable[str | UnrecordedStep] = (),
     ) -> None:
         """Record that a human must look."""
-        self._hold(lease, forms.give_up, reason, step, compensation)
+        self._hold(lease, forms.give_up, reason, steps)
 
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""

@@ -254,17 +254,18 @@ class Engine(Leasing):
 
         Args:
             id: the task that has ended.
-            results: by name of the step, what a step came to that was carried out and could not be recorded
-                (`Task.unrecorded_step`): the successor keeps it with this result, as JSON.
-            rerun: names of such steps that the successor carries out again, so that their effects may come twice.
+            results: by name of the step, what a step came to whose result is not on record
+                (`Task.unrecorded_steps`), or whose undo a note has settled after the end: the successor keeps it with
+                this result, as JSON.
+            rerun: names of such steps that the successor carries out (again), so that effects which stand come twice.
             actor, request: who asks, under which identity.
 
         Returns:
             The successor; its `predecessor` names the ended task.
 
         Raises:
-            NotFound: no such task, or no such step whose result is missing. WrongState: it has not ended, or it has
-                completed. ResultRequired: a step's result is missing, and neither argument says what becomes of it.
+            NotFound: no such task, or no such step of which something is to be said. WrongState: it has not ended, or
+                it has completed. ResultRequired: neither argument says what becomes of one of those steps.
             Conflict: it was retried as new with other results.
         """
         command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()), results, rerun)

@@ -100,9 +100,9 @@ class CompensationRequired(Rejected):
 
 
 class ResultRequired(Rejected):
-    """A step was carried out and its result is not on record: a successor needs it, or that the step runs again.
+    """Steps had begun and their results are not on record, or their undos were settled by a note after the end.
 
-    [STEP-1] Fields: `task`, `step`.
+    A successor needs their results, or the word that they run again. [STEP-1] Fields: `task`, `steps`.
     """
 
     code = "result_required"

@@ -33,7 +33,7 @@ from sagalog.errors import InvalidValue, OverBound
 from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects, UnrecordedStep
 from sagalog.ports import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
@@ -374,17 +374,26 @@ def give_up(
     task: str,
     fence: int,
     reason: str | Failure,
-    step: str | None = None,
-    compensation: str | Compensation | None = None,
+    steps: Iterable[str | UnrecordedStep] = (),
 ) -> c.GiveUp:
     """The command behind `Lease.give_up`; raises InvalidValue."""
     return c.GiveUp(
         task=task,
         fence=fence,
         error=failure(reason, "reason"),
-        step=optional_name(step, "step"),
-        compensation=_undo_id(compensation),
+        steps=_unrecorded(steps),
     )
+
+
+def _unrecorded(steps: Iterable[str | UnrecordedStep]) -> tuple[UnrecordedStep, ...]:
+    """The steps that a quarantine names, each once."""
+    named = []
+    for one in listed(steps, "steps", bounds.STEPS_MAX, "a task has no more steps"):
+        step = one if isinstance(one, UnrecordedStep) else UnrecordedStep(one)
+        named.append(UnrecordedStep(check_name(step.name, "steps"), optional_name(step.compensation, "compensation")))
+    if len({step.name for step in named}) < len(named):
+        raise InvalidValue(f"steps: expected each step once, found {[step.name for step in named]}", path="steps")
+    return tuple(named)
 
 
 def signal(task: str, name: str, data: object) -> c.Signal:

@@ -179,6 +179,12 @@ def _noted_contents(command: c.Note, event: e.Noted, _: TaskFold) -> Contents:
     return given, {"text": event.text, "settles": event.settles, "successor": event.successor}
 
 
+def _given_up_contents(command: c.GiveUp, event: e.Quarantined, task: TaskFold) -> Contents:
+    # Steps whose results came on record before it are not named by it.
+    given = {"error": command.error, "steps": tuple(step for step in command.steps if step.name not in task.steps)}
+    return given, {"error": event.error, "steps": event.steps}
+
+
 def _succeeded_contents(command: c.RetryAsNew, event: e.Noted, _: TaskFold) -> Contents:
     # Which successor was drawn is chance; that there is one is what was asked.
     given: dict[str, Any] = {"retried": True}
@@ -211,7 +217,7 @@ _CONTENTS: Final[Mapping[type[c.Command], Callable[[Any, Any, TaskFold], Content
     c.TryAgain: _retried_contents,
     c.Complete: _fields(("result", "result")),
     c.Fail: _failed_contents,
-    c.GiveUp: _fields(("error", "error"), ("step", "step"), ("compensation", "compensation")),
+    c.GiveUp: _given_up_contents,
     c.FinishCompensation: _fields(("compensation", "id")),
     c.FailCompensation: _undo_failed_contents,
     c.Cancel: _cancelled_contents,

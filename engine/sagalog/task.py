@@ -27,6 +27,7 @@ from sagalog.kernel.values import (
     Policy,
     Purpose,
     State,
+    UnrecordedStep,
 )
 from sagalog.ports import Blob
 
@@ -70,8 +71,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                    undoes what a completed one has left
     successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
                    it as its `predecessor`
-    unrecorded_step  the step that was carried out and whose result could not be stored, where that is why it was
-                   quarantined: its effect stands, and nothing runs it again unasked
+    unrecorded_steps  the steps that had begun as it was quarantined and whose results are not on record, each with the
+                   id of its undo, if it has one: perhaps its effect stands, and nothing runs it again unasked
     inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
     steps          names of the steps on record, those that were kept from a predecessor first; `Engine.step_result`
                    reads one
@@ -110,7 +111,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     parent: str | None
     predecessor: str | None
     successor: str | None
-    unrecorded_step: str | None
+    unrecorded_steps: tuple[UnrecordedStep, ...]
     correlation_id: str | None
     trace: str | None
     inputs: tuple[Input, ...]
@@ -193,7 +194,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         parent,
         predecessor,
         _field(task.successor_version, read, "successor") if task.successor_version else None,
-        task.unrecorded_step,
+        task.unrecorded_steps,
         correlation_id,
         trace,
         inputs,
@@ -463,20 +464,19 @@ class Lease:
         command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation, or_quarantine)
         return self._desk.settle(command, self)
 
-    def give_up(
-        self, reason: str | Failure, step: str | None = None, compensation: str | Compensation | None = None
-    ) -> Task:
+    def give_up(self, reason: str | Failure, steps: Iterable[str | UnrecordedStep] = ()) -> Task:
         """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
 
         Args:
             reason: why, as a sentence or a failure, whose code is then the task's.
-            step: the step that was carried out and whose result cannot be recorded; its effect stands. [STEP-1]
-            compensation: the undo of that step, or its id, which is on record.
+            steps: the steps that were begun and whose results are not on record, by name, or as `UnrecordedStep` with
+                the id of an undo that is on record; perhaps their effects stand. One whose result is on record by
+                then is left out. [STEP-1]
 
         Raises:
-            Rejected: the step is on record, or its undo is not.
+            Rejected: the undo of a step is not on record, or the task is at its undos.
         """
-        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, step, compensation), self)
+        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, steps), self)
 
     def compensation_done(self, id: str) -> Lease | Task:
         """An undo was carried out: the last one that is owed. [COMP-5]

@@ -333,7 +333,7 @@ class _Desk:
             compare(command, self._read(task.id, decision.version), task)
             return self._successor_at(task, decision.version)
         version = self._take(task, decision, step).version
-        create = succeed(task, self._created(task.id), command.successor, command.results)
+        create = succeed(task, self._created(task.id), command.successor, command.results, command.rerun)
         return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.request))
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:

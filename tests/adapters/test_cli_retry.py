@@ -16,7 +16,7 @@ def db(tmp_path: Path) -> str:
     url = url_of(tmp_path / "store.db")
     with sagalog.open(url) as engine:
         engine.create("order", id="t")
-        engine.acquire("t", owner="ann", ttl_ms=None).step("pack", 1).give_up("it cannot be stored", "charge")
+        engine.acquire("t", owner="ann", ttl_ms=None).step("pack", 1).give_up("it cannot be stored", ["charge"])
     return url
 
 
@@ -42,6 +42,25 @@ def test_the_result_that_is_given_is_the_steps(db: str) -> None:
 def test_the_step_may_run_again(db: str) -> None:
     """[STEP-1]"""
     assert call("retry", "t", "--db", db, "--json", "--rerun", "charge").documents[0]["steps"] == ["pack"]
+
+
+def test_every_step_that_had_begun_is_shown_and_needs_a_word(db: str) -> None:
+    """[STEP-1]"""
+    with sagalog.open(db) as engine:
+        engine.create("order", id="u")
+        lease = engine.acquire("u", owner="ann", ttl_ms=None).register(sagalog.Compensation("refund", id="r"))
+        lease.give_up("it cannot be stored", [sagalog.UnrecordedStep("charge", "r"), "ship"])
+    shown = call("show", "u", "--db", db)
+    assert "the result of the step charge (undo r), the result of the step ship" in shown.out
+    assert call("show", "u", "--db", db, "--json").documents[0]["unrecorded_steps"] == [
+        {"name": "charge", "compensation": "r"},
+        {"name": "ship"},
+    ]
+    refused = call("retry", "u", "--db", db, "--result", "charge=1")
+    assert (refused.status, "'ship'" in refused.err) == (3, True)
+    assert call("retry", "u", "--db", db, "--json", "--result", "charge=1", "--rerun", "ship").documents[0][
+        "steps"
+    ] == ["charge"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from sagalog.kernel.values import (
     Policy,
     Seen,
     SignalEnd,
+    UnrecordedStep,
 )
 
 # What stands inside events.
@@ -39,6 +40,7 @@ VALUES: tuple[type[msgspec.Struct], ...] = (
     KeptWaits,
     Seen,
     SignalEnd,
+    UnrecordedStep,
 )
 SAVED: tuple[type[msgspec.Struct], ...] = (
     state.TaskFold,
@@ -54,7 +56,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "9b5b3fe249037fe58fdc8fb948b2a579f4188cdfd02d2e4b97665d941d591747")
+PINNED = (4, "a44af938c0b696371efc9e881c4e845b9d4fc81673025c21384d47e7498ff412")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from sagalog import Compensation, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd, State
+from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd, State, UnrecordedStep
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from tests.conftest import OpenEngine
@@ -160,6 +160,13 @@ def completed(log: Log, **changed: object) -> Log:
     return again(log, msgspec.structs.replace(found, **changed), version, keeper(log))
 
 
+def quarantined(log: Log, **changed: object) -> Log:
+    """The log with another quarantine of the task that handed on its steps."""
+    version = version_of(log, e.Quarantined, KEPT)
+    [found] = [one.event for one in log if (one.stream, one.version) == (KEPT, version)]
+    return again(log, msgspec.structs.replace(found, **changed), version, KEPT)
+
+
 def put(log: Log, **changed: object) -> Log:
     """The log with another artifact of the task `waits`."""
     version = version_of(log, e.ArtifactPut, WAITS)
@@ -221,6 +228,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "inheritance": [
         lambda log: heir(log, KEPT, steps=()),
+        lambda log: quarantined(log, steps=(UnrecordedStep("begun"),)),
         lambda log: heir(log, KEPT, waits=()),
         lambda log: heir(log, KEPT, waits=(KeptWaits("w", (SignalEnd("kept", 6),)),)),
         lambda log: heir(log, KEPT, waits=(KeptWaits("w", (-1,)),)),
@@ -238,7 +246,9 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "steps": [
         lambda log: again(log, e.StepCompleted("first", 2), version_of(log, e.StepCompleted, WAITS, 1), WAITS),
         lambda log: again(log, e.StepCompleted("one", 1), version_of(log, e.StepCompleted, keeper(log)), keeper(log)),
-        lambda log: again(log, e.Quarantined("odd", step="first"), version_of(log, e.Completed, WAITS), WAITS),
+        lambda log: again(
+            log, e.Quarantined("odd", steps=(UnrecordedStep("first"),)), version_of(log, e.Completed, WAITS), WAITS
+        ),
     ],
     "waits": [
         lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),

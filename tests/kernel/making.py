@@ -12,7 +12,18 @@ import msgspec
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import Budget, Compensation, Failure, Inherited, Policy, Purpose, Retry, Seen, Unchanged
+from sagalog.kernel.values import (
+    Budget,
+    Compensation,
+    Failure,
+    Inherited,
+    Policy,
+    Purpose,
+    Retry,
+    Seen,
+    Unchanged,
+    UnrecordedStep,
+)
 
 TTL_MS = 100
 ERROR = Failure("broken", "it broke")
@@ -136,8 +147,8 @@ def signal(name: str = "go", data: Any = None) -> c.Signal:
     return c.Signal(task="t", name=name, data=data)
 
 
-def give_up(fence: int = 1, error: Failure = ERROR, step: str | None = None) -> c.GiveUp:
-    return c.GiveUp(task="t", fence=fence, error=error, step=step)
+def give_up(fence: int = 1, error: Failure = ERROR, *steps: UnrecordedStep) -> c.GiveUp:
+    return c.GiveUp(task="t", fence=fence, error=error, steps=steps)
 
 
 def complete(fence: int = 1, result: Any = None, undoer: str | None = None) -> c.Complete:

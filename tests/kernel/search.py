@@ -24,7 +24,7 @@ from sagalog.kernel.decide import Repeat
 from sagalog.kernel.events import NAMES, Heartbeat, Leased, LeaseExpired
 from sagalog.kernel.lifecycle import UNBORN
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Seen, State
+from sagalog.kernel.values import Compensation, Seen, State, UnrecordedStep
 from tests.kernel import making as make
 from tests.kernel.witness import Finding, Witness
 
@@ -240,6 +240,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
         ("retry for quota", make.try_again(fence, "quota")),
         ("complete", make.complete(fence, undoer="t9")),
         ("give up", make.give_up(fence)),
+        ("give up over a step", make.give_up(fence, make.ERROR, UnrecordedStep("s1", "u1"), UnrecordedStep("s9"))),
         ("fail", make.fail(fence=fence)),
         ("fail or be quarantined", make.fail(fence=fence, or_quarantine=True)),
         ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),

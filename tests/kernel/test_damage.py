@@ -9,7 +9,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.contradictions import contradiction
 from sagalog.kernel.evolve import evolve, evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import Compensation, Seen, State
+from sagalog.kernel.values import Compensation, Seen, State, UnrecordedStep
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -102,7 +102,15 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
     "a step without a record that has one": (
         RUNNING.given(complete_step()),
-        e.Quarantined("unstorable_result", fence=1, verb="give_up", step="s1"),
+        e.Quarantined("unstorable_result", fence=1, verb="give_up", steps=(UnrecordedStep("s1"),)),
+    ),
+    "a step without a record that is named twice": (
+        RUNNING,
+        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1"), UnrecordedStep("s1"))),
+    ),
+    "a step without a record whose undo has none": (
+        RUNNING,
+        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1", "u9"),)),
     ),
     "a step that is recorded twice": (RUNNING.given(complete_step()), e.StepCompleted("s1", 1)),
     "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),

@@ -9,7 +9,7 @@ from sagalog.errors import NotFound, Rejected, ResultRequired, WaitOver, WrongSt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Repeat, succeed, undo_left
-from sagalog.kernel.values import Compensation, Inherited, KeptStep, KeptWaits, SignalEnd, State
+from sagalog.kernel.values import Compensation, Inherited, KeptStep, KeptWaits, SignalEnd, State, UnrecordedStep
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -23,6 +23,7 @@ from tests.kernel.making import (
     create,
     fail,
     finish,
+    give_up,
     note,
     park,
     policy,
@@ -212,19 +213,52 @@ def test_a_kept_step_is_a_repeat_of_what_a_predecessor_recorded() -> None:
 
 UNRECORDED = RUNNING.given(
     register(LATER_UNDO),
-    c.GiveUp(task="t", fence=1, error=ERROR, step="s9", compensation="u2"),
+    c.GiveUp(task="t", fence=1, error=ERROR, steps=(UnrecordedStep("s9", "u2"),)),
 )
 
 
 def test_a_step_that_could_not_be_recorded_needs_a_result_or_runs_again() -> None:
     """[STEP-1]"""
-    UNRECORDED.when(retry_as_new()).then_refused(ResultRequired, task="t", step="s9")
+    UNRECORDED.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s9"])
     UNRECORDED.when(retry_as_new(rerun=("s8",))).then_refused(NotFound, task="t", step="s8")
     LEFT.when(retry_as_new(results={"s9": 1})).then_refused(NotFound, task="t", step="s9")
     again = e.Noted("retried as t2", ("u1", "u2"), "t2", rerun=("s9",))
     UNRECORDED.when(retry_as_new(rerun=("s9",))).then(again)
     given_by = e.Noted("retried as t2", ("u1", "u2"), "t2", {"s9": 1})
     UNRECORDED.when(retry_as_new(results={"s9": 1})).then(given_by)
+
+
+def test_each_of_several_steps_that_had_begun_needs_a_word() -> None:
+    """[STEP-1]"""
+    several = given(create(), acquire(), give_up(1, ERROR, UnrecordedStep("a"), UnrecordedStep("b")))
+    several.when(retry_as_new()).then_refused(ResultRequired, steps=["a", "b"])
+    several.when(retry_as_new(results={"b": 1})).then_refused(ResultRequired, steps=["a"])
+    several.when(retry_as_new(results={"b": 1}, rerun=("a",))).then(
+        e.Noted("retried as t2", (), "t2", {"b": 1}, ("a",))
+    )
+    assert several.task is not None
+    assert succeed(several.task, CREATED, "t2", ("b",), ("a",)).steps == (KeptStep("b", "t", 4),)
+
+
+UNDONE = RUNNING.given(register(LATER_UNDO), complete_step(compensation="u2"), complete_step("s2"), quarantine())
+
+
+def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
+    """[STEP-1] [COMP-7] Where the successor would keep it, and no other step."""
+    UNDONE.when(retry_as_new(rerun=("s1",))).then_refused(NotFound, step="s1")
+    settled = UNDONE.given(note("refunded by hand", ("u2",)))
+    settled.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s1"])
+    settled.when(retry_as_new(rerun=("s1", "s2"))).then_refused(NotFound, step="s2")
+    settled.when(retry_as_new(rerun=("s1",))).then(e.Noted("retried as t2", ("u1",), "t2", rerun=("s1",)))
+    assert settled.task is not None
+    again = succeed(settled.task, CREATED, "t2", (), ("s1",)).steps
+    kept = succeed(settled.task, CREATED, "t2", ("s1",)).steps
+    version = settled.task.version
+    assert again == (KeptStep("s2", "t", version - 2),)
+    assert kept == (KeptStep("s1", "t", version + 1, "u2"), KeptStep("s2", "t", version - 2))
+    RUNNING.given(complete_step(), fail(), acquire_undo(), quarantine(), note("by hand", ("u1",))).when(
+        retry_as_new()
+    ).then(e.Noted("retried as t2", (), "t2"))
 
 
 def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo() -> None:

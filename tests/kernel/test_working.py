@@ -11,7 +11,7 @@ from sagalog.errors import CompensationRequired, LeaseLost, Rejected, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import TIME_MS_MAX
-from sagalog.kernel.values import Budget, Compensation, Failure, State
+from sagalog.kernel.values import Budget, Compensation, Failure, State, UnrecordedStep
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -432,16 +432,18 @@ def test_giving_up_needs_no_compensation_and_goes_before_a_requested_cancel() ->
     )
 
 
-def test_giving_up_over_a_step_names_it_and_is_refused_where_it_is_on_record_or_the_work_is_over() -> None:
-    """[STEP-1] [WORKER-1]"""
+def test_giving_up_names_the_steps_that_had_begun_and_leaves_out_what_is_on_record_by_then() -> None:
+    """[STEP-1] [WORKER-1] [REPEAT-5]"""
     held = given(create(UNDO), acquire(), complete_step("s1"))
-    ended = held.when(give_up(step="s2")).then(e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "give_up", "s2"))
+    one, two, undone = UnrecordedStep("s1"), UnrecordedStep("s2"), UnrecordedStep("s3", "u1")
+    quarantined = e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "give_up", (two, undone))
+    ended = held.when(give_up(1, ERROR, one, two, undone)).then(quarantined)
     assert ended.task is not None
-    assert ended.task.unrecorded_step == "s2"
-    ended.when(give_up(step="s2")).then_repeat(4)
-    held.when(give_up(step="s1")).then_refused(Rejected, step="s1")
+    assert ended.task.unrecorded_steps == (two, undone)
+    ended.when(give_up(1, ERROR, one, two, undone)).then_repeat(4)
+    held.when(give_up(1, ERROR, UnrecordedStep("s2", "u9"))).then_refused(Rejected, step="s2", compensation="u9")
     undoing = held.given(fail(), acquire_undo())
-    undoing.when(give_up(2, step="s2")).then_refused(Rejected, step="s2")
+    undoing.when(give_up(2, ERROR, two)).then_refused(Rejected, step="s2")
 
 
 def test_giving_up_twice_is_a_repeat_and_a_late_holder_gives_nothing_up() -> None:

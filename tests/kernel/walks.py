@@ -23,7 +23,7 @@ from sagalog.kernel.decide import Decision, Repeat, decide
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Failure, Policy, Seen, State
+from sagalog.kernel.values import Compensation, Failure, Policy, Seen, State, UnrecordedStep
 from tests.kernel import making as make
 
 COMPENSATIONS: Final = (
@@ -196,6 +196,9 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.fixed_dictionaries({"after": st.sampled_from((("a",), ("a", "b"), ("t",))), "ended": ended}),
         st.fixed_dictionaries({"until_ms": st.sampled_from((0, 1_030, 5_000))}),
     )
+    unrecorded = st.sampled_from(
+        ((), (UnrecordedStep("s1"),), (UnrecordedStep("s2", "u1"), UnrecordedStep("s1")), (UnrecordedStep("s3", "u2"),))
+    )
     seen = st.none() | st.builds(Seen, st.just(0), st.just(0), st.integers(0, 100))
     return st.one_of(
         st.builds(c.Acquire, **task, owner=st.sampled_from(("ann", "bob")), ttl_ms=ttl_ms, purpose=purpose),
@@ -225,7 +228,7 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.builds(lambda name, wait: c.Park(task="t", fence=0, name=name, **wait), names, parks),
         st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
         st.builds(c.AdoptChild, **held, name=st.sampled_from(("build", "test")), child=st.sampled_from(("a", "b"))),
-        st.builds(c.GiveUp, **held, error=error),
+        st.builds(c.GiveUp, **held, error=error, steps=unrecorded),
         st.builds(c.Complete, **held, result=st.none() | st.integers()),
         st.builds(
             c.Fail,

@@ -130,7 +130,7 @@ def test_a_task_whose_result_cannot_be_stored_is_quarantined_and_not_done_again(
     assert (task.state, task.code, task.leases) == ("quarantined", "unstorable_result", 1)
     assert task.error is not None
     assert task.error.details["path"].startswith("result")
-    assert task.unrecorded_step is None
+    assert task.unrecorded_steps == ()
 
 
 def test_a_traceback_of_megabytes_leaves_a_small_event_that_says_where_it_broke(

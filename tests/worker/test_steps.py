@@ -47,6 +47,11 @@ def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Handler, stri
     return InlineWorker(engine, plan, "w", clock)
 
 
+def named(task: sagalog.Task) -> list[str]:
+    """The names of the steps whose results are not on record."""
+    return [step.name for step in task.unrecorded_steps]
+
+
 def run(engine: sagalog.Engine, clock: ManualClock, handler: Handler, **create: Any) -> sagalog.Task:
     """What becomes of a task whose handler is this, until there is nothing more to do now."""
     id = engine.create("do", **{"retry": AT_ONCE, "waive_compensation": "none", **create}).id
@@ -402,7 +407,8 @@ def test_an_effect_whose_result_cannot_be_stored_is_not_repeated(
     task = run(engine, clock, handler)
 
     assert (task.state, task.code, ran) == ("quarantined", "unstorable_result", [1])
-    assert (task.unrecorded_step, task.steps, [one.id for one in task.owed]) == ("charge", ("fine",), ["u"])
+    assert (task.unrecorded_steps, task.steps) == ((sagalog.UnrecordedStep("charge", "u"),), ("fine",))
+    assert [one.id for one in task.owed] == ["u"]
     assert task.error is not None
     assert (task.error.details["step"], task.error.details["path"]) == ("charge", path)
     assert engine.verify().ok
@@ -454,7 +460,134 @@ def test_a_coroutines_step_whose_result_cannot_be_stored_is_not_repeated(engine:
     task = engine.get(id)
 
     assert task is not None
-    assert (task.state, task.code, task.unrecorded_step, ran) == ("quarantined", "unstorable_result", "charge", [1])
+    assert (task.state, task.code, named(task), ran) == ("quarantined", "unstorable_result", ["charge"], [1])
+
+
+@pytest.mark.parametrize("also", [2, object()], ids=["one result", "no result"])
+def test_a_quarantine_names_every_step_that_had_begun_in_a_thread(
+    also: Any, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-1] [STEP-1] The effect beside the one whose result cannot be stored is not repeated unasked."""
+    both = threading.Barrier(2)
+    is_quarantined = threading.Event()
+
+    def charge() -> Any:
+        both.wait(PATIENCE_S)
+        return object()
+
+    def ship() -> Any:
+        both.wait(PATIENCE_S)
+        assert is_quarantined.wait(PATIENCE_S)
+        return also
+
+    def handler(context: WorkContext, _: Any) -> None:
+        context.step("fine", lambda: 1)
+        with context.on_stop(is_quarantined.set), ThreadPoolExecutor(2) as pool:
+            for told in [pool.submit(context.step, "charge", charge), pool.submit(begin_ship, context)]:
+                with pytest.raises(Interrupted):
+                    told.result()
+
+    def begin_ship(context: WorkContext) -> Any:
+        return context.step("ship", ship, compensation=UNDO)
+
+    task = run(engine, clock, handler)
+
+    assert (task.state, task.code, task.steps) == ("quarantined", "unstorable_result", ("fine",))
+    assert sorted(task.unrecorded_steps, key=lambda step: step.name) == [
+        sagalog.UnrecordedStep("charge"),
+        sagalog.UnrecordedStep("ship", "u"),
+    ]
+    with pytest.raises(sagalog.ResultRequired) as refusal:
+        engine.retry_as_new(task.id, results={"charge": 1})
+    assert refusal.value.steps == ["ship"]
+    assert engine.retry_as_new(task.id, results={"charge": 1}, rerun=["ship"]).steps == ("fine", "charge")
+
+
+def test_two_results_of_a_gather_that_cannot_be_stored_are_both_named(engine: sagalog.Engine) -> None:
+    """[WORKER-1] [STEP-1]"""
+    worker = Worker()
+    ran: list[str] = []
+
+    @worker.task("do")
+    async def handler(context: AsyncWorkContext, _: Any) -> None:
+        both = asyncio.Barrier(2)
+
+        async def effect(name: str) -> object:
+            ran.append(name)
+            await both.wait()
+            return object()
+
+        await asyncio.gather(context.step("a", effect, "a"), context.step("b", effect, "b"))
+
+    id = engine.create("do", retry=AT_ONCE).id
+    worker.run(engine, until_idle=True, signals=False)
+    task = engine.get(id)
+
+    assert task is not None
+    assert (task.state, sorted(named(task)), sorted(ran)) == ("quarantined", ["a", "b"], ["a", "b"])
+
+
+@pytest.mark.parametrize("says", ["a result that cannot be stored", "a quarantine"])
+def test_a_quarantine_names_the_step_at_which_a_thread_is_left_behind(
+    says: str, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[WORKER-1] [STEP-1]"""
+    begun, go_on = threading.Event(), threading.Event()
+    left: list[threading.Thread] = []
+
+    def ship() -> None:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+
+    def handler(context: WorkContext, _: Any) -> Any:
+        def behind() -> None:
+            with pytest.raises(Interrupted):
+                context.step("ship", ship)
+
+        left.append(threading.Thread(target=behind))
+        left[0].start()
+        assert begun.wait(PATIENCE_S)
+        if says == "a quarantine":
+            raise sagalog.Quarantine("look at this")
+        return object()
+
+    task = run(engine, clock, handler)
+    go_on.set()
+    left[0].join(PATIENCE_S)
+
+    assert (task.state, named(task)) == ("quarantined", ["ship"])
+
+
+def test_a_step_that_failed_before_is_not_named(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[STEP-1] What it raised is its outcome."""
+
+    def down() -> None:
+        raise ConnectionError("down")
+
+    def handler(context: WorkContext, _: Any) -> None:
+        with pytest.raises(ConnectionError):
+            context.step("first", down)
+        context.step("charge", object)
+
+    assert named(run(engine, clock, handler)) == ["charge"]
+
+
+def test_a_child_that_is_refused_is_named_and_not_the_result_of_the_step_beside_it(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """[STEP-2] [WORKER-1]"""
+    engine.create("other", id="t/c", queue="elsewhere")
+
+    def handler(context: WorkContext, _: Any) -> None:
+        context.spawn("b", "part", queue="elsewhere")
+        context.spawn("c", "part", queue="elsewhere")
+        context.step("charge", lambda: 1)
+
+    task = run(engine, clock, handler, id="t")
+
+    assert (task.state, task.code, named(task)) == ("quarantined", "already_exists", ["charge"])
+    assert task.error is not None
+    assert task.error.message.startswith("the child 't/c', which comes with step 'charge', cannot be stored")
 
 
 def test_a_quarantine_over_a_step_outlasts_a_store_that_is_away(engine: sagalog.Engine, clock: ManualClock) -> None:
@@ -482,7 +615,7 @@ def test_a_quarantine_over_a_step_outlasts_a_store_that_is_away(engine: sagalog.
     task = engine.get(id)
 
     assert task is not None
-    assert (task.state, task.code, task.unrecorded_step, ran) == ("quarantined", "unstorable_result", "charge", [1])
+    assert (task.state, task.code, named(task), ran) == ("quarantined", "unstorable_result", ["charge"], [1])
 
 
 @pytest.mark.parametrize("undo", [UNDO, None], ids=["at its undo", "at its result"])

@@ -186,7 +186,7 @@ def test_an_effect_whose_result_did_not_fit_is_not_repeated_by_a_successor(engin
 
     engine.create("order", id="a", retry=ONCE)
     run(engine, handler, outside)
-    assert (get(engine, "a").state, get(engine, "a").unrecorded_step) == ("quarantined", "charge")
+    assert (get(engine, "a").state, get(engine, "a").unrecorded_steps[0].name) == ("quarantined", "charge")
     with pytest.raises(sagalog.ResultRequired):
         engine.retry_as_new("a")
 
@@ -194,6 +194,30 @@ def test_an_effect_whose_result_did_not_fit_is_not_repeated_by_a_successor(engin
     run(engine, handler, outside)
     assert (get(engine, heir).state, get(engine, heir).result) == ("completed", "paid")
     assert outside.done == Counter({"charge": 1})
+
+
+def test_a_step_that_was_undone_by_hand_is_not_taken_for_done(engine: sagalog.Engine) -> None:
+    """[STEP-1] [COMP-7] The customer was refunded: who wants the order after all is charged again, and is asked."""
+    outside = Outside()
+
+    def version(stuck: bool) -> Handler:
+        def handler(context: WorkContext, _payload: Any) -> None:
+            context.step("charge", outside.do, "charge", compensation=Compensation("undo", "charge"))
+            if stuck:
+                raise Quarantine("a bad deploy")
+
+        return handler
+
+    engine.create("order", id="a", retry=ONCE)
+    run(engine, version(stuck=True), outside)
+    engine.note("a", "refunded by hand", settles=[one.id for one in get(engine, "a").owed])
+    with pytest.raises(sagalog.ResultRequired, match="'charge'"):
+        engine.retry_as_new("a")
+
+    heir = engine.retry_as_new("a", rerun=["charge"]).id
+    run(engine, version(stuck=False), outside)
+    assert get(engine, heir).state == "completed"
+    assert outside.done == Counter({"charge": 2})
 
 
 def test_a_successor_does_not_sleep_again_and_takes_no_signal_twice(engine: sagalog.Engine) -> None:

@@ -390,3 +390,33 @@ def test_a_wait_whose_name_does_not_fit_any_more_quarantines_the_task_and_costs_
 
     assert (task.state, task.code, task.attempt) == ("quarantined", "bound", 1)
     assert len(task.waits) > 400
+
+
+def test_children_of_a_gather_are_waited_for_in_the_order_of_the_calls(engine: sagalog.Engine) -> None:
+    """[WAIT-1] [WAIT-3] However its threads run: here the first is done last."""
+    worker = Worker()
+
+    @worker.task("do")
+    async def handler(context: AsyncWorkContext, _: Any) -> None:
+        off_loop, second_is_done = context._off_loop, asyncio.Event()
+
+        async def late(*call: Any) -> Any:
+            context._off_loop = off_loop
+            await second_is_done.wait()
+            return await off_loop(*call)
+
+        async def second() -> None:
+            await context.spawn("b", "part", queue="elsewhere")
+            second_is_done.set()
+
+        context._off_loop = late
+        await asyncio.gather(context.spawn("a", "part", queue="elsewhere"), second())
+        await context.wait_tasks()
+
+    id = engine.create("do", retry=ONCE, id="t").id
+    worker.run(engine, until_idle=True, signals=False)
+    task = engine.get(id)
+
+    assert task is not None
+    assert task.waiting is not None, task
+    assert task.waiting.after == ("t/a", "t/b")

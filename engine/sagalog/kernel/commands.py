@@ -24,6 +24,7 @@ from sagalog.kernel.values import (
     Seen,
     State,
     Unchanged,
+    UnrecordedStep,
 )
 
 
@@ -172,12 +173,11 @@ class Fail(Held, frozen=True, kw_only=True):
 class GiveUp(Held, frozen=True, kw_only=True):
     """The holder says that a human must look.
 
-    `step` is one that it carried out and whose result cannot be recorded, `compensation` the id of that step's undo.
+    `steps` are those whose functions had begun and whose results are not on record.
     """
 
     error: Failure
-    step: str | None = None
-    compensation: str | None = None
+    steps: tuple[UnrecordedStep, ...] = ()
 
 
 class FinishCompensation(Held, frozen=True, kw_only=True):
@@ -227,7 +227,8 @@ class Note(Command, frozen=True, kw_only=True):
 class RetryAsNew(Command, frozen=True, kw_only=True):
     """Let a task named `successor` take the place of one that has ended.
 
-    Of steps that were carried out and whose results could not be recorded: what they came to, or that they run again.
+    Of steps whose results are not on record, or whose undos were settled after the end: what they came to, or that they
+    run again.
     """
 
     successor: str

@@ -26,6 +26,7 @@ from sagalog.kernel.values import (
     Seen,
     State,
     Unchanged,
+    UnrecordedStep,
     WaitEnd,
 )
 
@@ -281,9 +282,9 @@ class Completed(Recordable, frozen=True, tag="completed"):
 class Quarantined(Recordable, frozen=True, tag="quarantined"):
     """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed.
 
-    `step` names a step that was carried out and whose result could not be recorded: running it again would do its
-    effect twice, so a successor is given its result, or is told that it runs again. `compensation` is the id of that
-    step's undo. [STEP-1]
+    `steps` are those whose functions had begun under the lease that ends here and whose results are not on record:
+    running them again may do their effects twice, so a successor is given their results, or is told that they run
+    again. [STEP-1]
     """
 
     code: str
@@ -292,16 +293,15 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
     owed: tuple[str, ...] = ()
     fence: int | None = None
     verb: str | None = None
-    step: str | None = None
-    compensation: str | None = None
+    steps: tuple[UnrecordedStep, ...] = ()
 
 
 class Noted(Recordable, frozen=True, tag="noted"):
     """Somebody's remark, the only event after the end. There it may settle what is still owed.
 
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
-    what is settled here. `results` are what a caller says that steps came to which could not be recorded, by their
-    names, for the successor; the steps `rerun` it carries out again.
+    what is settled here. `results` are what a caller says that steps came to which are not on record, or whose undos
+    were settled after the end, by their names, for the successor; the steps `rerun` it carries out again.
     """
 
     text: str

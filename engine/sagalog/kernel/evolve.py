@@ -428,11 +428,14 @@ def _void(task: TaskFold, event: e.Completed, version: int) -> None:
 def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.code = event.code
-    if event.step in task.steps:
-        raise _damaged(task, "quarantined", version, f"the result of the step {event.step!r} is on record")
-    if event.compensation is not None and (event.step is None or event.compensation not in task.compensations):
-        raise _damaged(task, "quarantined", version, f"it names the undo {event.compensation!r} of no step of the task")
-    task.unrecorded_step, task.unrecorded_undo = event.step, event.compensation
+    for step in event.steps:
+        if step.name in task.steps:
+            raise _damaged(task, "quarantined", version, f"the result of the step {step.name!r} is on record")
+        if step.compensation is not None and step.compensation not in task.compensations:
+            raise _damaged(task, "quarantined", version, f"no undo {step.compensation!r} of a step is on record")
+    if len({step.name for step in event.steps}) < len(event.steps):
+        raise _damaged(task, "quarantined", version, "it names a step twice")
+    task.unrecorded_steps = event.steps
     if event.reason is not None:
         task.reason_version = version
     if event.error is not None:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged
+from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged, UnrecordedStep
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
@@ -221,10 +221,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     error_version: int = 0
     reason_version: int = 0
     successor_version: int = 0
-    # The step that was carried out and whose result could not be recorded, where that is why it was quarantined; and
-    # the id of its undo.
-    unrecorded_step: str | None = None
-    unrecorded_undo: str | None = None
+    # The steps whose functions had begun and whose results are not on record, as the quarantine has named them.
+    unrecorded_steps: tuple[UnrecordedStep, ...] = ()
     # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
     length: int = 0
     created_ms: int = 0

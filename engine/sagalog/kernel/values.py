@@ -87,6 +87,16 @@ class KeptStep(Value, frozen=True, omit_defaults=True):
     compensation: str | None = None
 
 
+class UnrecordedStep(Value, frozen=True, omit_defaults=True):
+    """A step whose function had begun and whose result is not on record; `compensation` is the id of its undo. [STEP-1]
+
+    Perhaps its effect stands, so it is never repeated unasked.
+    """
+
+    name: str
+    compensation: str | None = None
+
+
 class SignalEnd(Value, frozen=True):
     """Where a predecessor's wait took a signal: its `unblocked` stands in the stream of `task` at `version`."""
 

@@ -170,8 +170,10 @@ def _steps(log: Sequence[Recorded]) -> Found:
                 if name in first:
                     yield event, f"the step {name!r} is on record at version {first[name].version}"
                 first.setdefault(name, event)
-            elif isinstance(event.event, e.Quarantined) and event.event.step in first:
-                yield event, f"the step {event.event.step!r} has no record, it says, and it has one"
+            elif isinstance(event.event, e.Quarantined):
+                for step in event.event.steps:
+                    if step.name in first:
+                        yield event, f"the step {step.name!r} has no record, it says, and it has one"
 
 
 def _waits(log: Sequence[Recorded]) -> Found:

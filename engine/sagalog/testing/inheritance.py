@@ -70,12 +70,15 @@ def inheritance(log: Sequence[Recorded]) -> Found:
     for stream in streams(log):
         names: list[str] = []
         waits: Waits = {}
+        undos: set[tuple[str | None, str]] = set()
+        unsaid: set[str] = set()
         wait: e.Parked | None = None
         forward = True
         for event in stream:
             now = event.event
             if isinstance(now, e.Created):
                 names = [one.name for one in now.steps]
+                undos = {(one.compensation, one.name) for one in now.steps}
                 forward = now.to is not State.COMPENSATING
                 yield from ((event, text) for text in _misplaced(now, events))
                 if now.predecessor is not None and names != kept.get(f"task/{now.predecessor}", []):
@@ -93,13 +96,21 @@ def inheritance(log: Sequence[Recorded]) -> Found:
                     waits[now.wait, now.number] = SignalEnd(event.stream.partition("/")[2], event.version)
             elif isinstance(now, e.StepCompleted):
                 names.append(now.name)
+                undos.add((now.compensation, now.name))
             elif isinstance(now, e.Failed | e.Cancelled):
                 forward = False
             elif isinstance(now, e.Quarantined) and forward:
                 kept[event.stream] = names
                 over[event.stream] = waits
+                unsaid = {one.name for one in now.steps}
             elif isinstance(now, e.Noted) and now.successor is not None:
-                names += now.results or {}
+                given = now.results or {}
+                if lacking := sorted(unsaid.difference(given, now.rerun)):
+                    yield event, f"it does not say what becomes of the steps {lacking}"
+                names += [name for name in given if name not in names]
+                names[:] = [name for name in names if name not in now.rerun]
+            elif isinstance(now, e.Noted) and event.stream in kept:
+                unsaid.update(name for id, name in undos if id in now.settles)
 
 
 def children(log: Sequence[Recorded]) -> Found:

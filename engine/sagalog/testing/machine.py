@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sagalog.kernel.decide.succeeding import steps_to_say
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.pairs import NewPlace, Side, Statistics, plain
 
@@ -247,12 +248,13 @@ class StoreMachine(RecordingRun):
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
         fold = self.pair.memory.folds.get(id)
-        step = None if fold is None else fold.unrecorded_step
+        steps = [] if fold is None else steps_to_say(fold)
         given: dict[str, Any] = {}
         if says == "of another":
             given = {"rerun": ["unheard of"]} if pick > 6 else {}
-        elif step is not None and says != "nothing":
-            given = {"rerun": [step]} if says == "rerun" else {"results": {step: pick}}
+        elif steps and says != "nothing":
+            some = steps[: 1 + pick % len(steps)] if pick > 16 else steps
+            given = {"rerun": some} if says == "rerun" else {"results": dict.fromkeys(some, pick)}
         self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request, **given))
 
     @rule(

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, UnrecordedStep
 from sagalog.task import Lease
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side
@@ -63,7 +63,9 @@ class RecordingRun(Run):
         if recorded:
             self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
         else:
-            self.with_lease("give up", 0, lambda lease: lease.give_up("odd", "over", draws.UNDOS[1]), "work")
+            self.with_lease(
+                "give up", 0, lambda lease: lease.give_up("odd", [UnrecordedStep("over", draws.UNDOS[1].id)]), "work"
+            )
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
         if not recorded and end != "look":
             said: Any = {"results": {"over": 1}} if again else {"rerun": ["over"]}
@@ -177,11 +179,11 @@ class RecordingRun(Run):
         self.run("signal", lambda side: side.engine.signal(id, name, value, request=request))
 
     @precondition(lambda self: self.pair.living())
-    @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), step=st.none() | draws.names)
-    def give_up(self, pick: int, reason: str, undo: bool, step: str | None) -> None:
+    @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), steps=st.lists(draws.names, max_size=2))
+    def give_up(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
         """Say that a human must look, perhaps over a step; seldom, since it ends the task."""
         if pick < 10:
-            self.with_lease("give up", pick, lambda lease: lease.give_up(reason, step), "undo" if undo else "work")
+            self.with_lease("give up", pick, lambda lease: lease.give_up(reason, steps), "undo" if undo else "work")
 
     @rule(pick=draws.picks, name=draws.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:

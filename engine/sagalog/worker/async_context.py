@@ -168,6 +168,8 @@ class AsyncWorkContext(AsyncContext):
         self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
     ) -> str:
         """As `WorkContext.spawn`."""
+        # Here, where the order of the calls is that of the coroutines.
+        self._work.place_child(name)
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
         return id
 

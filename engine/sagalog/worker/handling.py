@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sagalog.batch import Batch
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, OverBound, SagalogError
-from sagalog.kernel.values import Budget, Failure
+from sagalog.kernel.values import Budget, Failure, UnrecordedStep
 from sagalog.outcomes import (
     Interrupted,
     Outcome,
@@ -46,11 +46,12 @@ Handler = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A settlement that knows by which verb it is meant, and what its handler has said went wrong."""
+    """A settlement that knows its verb, what its handler has said went wrong, and which steps it has left begun."""
 
     record: Settlement
     verb: str
     failure: Failure | None = None
+    begun: tuple[UnrecordedStep, ...] = ()
 
     def __call__(self, batch: Batch) -> None:
         """Record it."""
@@ -67,8 +68,8 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         reporting.ended(lease, said, verdict.failure)
         if context.is_settled:
             return None
-        why, step, undo = verdict.failure, verdict.step, verdict.compensation
-        return Ending(lambda batch: batch.give_up(lease, why, step, undo), "give_up", why)
+        why, steps = verdict.failure, verdict.steps
+        return Ending(lambda batch: batch.give_up(lease, why, steps), "give_up", why)
     if error is None and result is None and context.has_read_cancelled:
         error = Interrupted("cancelled")
     if error is None and unmet:
@@ -78,6 +79,8 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         # One of two threads was refused, and the other's park is what came out of the handler.
         error = context.conflict
     failure = None if error is None else _failure_in(error)
+    # Threads that it has left behind may be at a step: a quarantine names it.
+    begun = context.unrecorded_steps()
     reporting.ended(lease, error, failure)
 
     def settle(batch: Batch) -> None:
@@ -93,11 +96,11 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
             return
         context.record_children(batch)
         if error is None or failure is None:
-            _complete(batch, lease, result)
+            _complete(batch, lease, result, begun)
         else:
-            _settle_error(batch, lease, error, failure)
+            _settle_error(batch, lease, error, failure, begun)
 
-    return Ending(settle, _verb_of(error, was_told and not timed_out), failure)
+    return Ending(settle, _verb_of(error, was_told and not timed_out), failure, begun)
 
 
 def _verb_of(error: BaseException | None, gives_back: bool) -> str:
@@ -137,12 +140,12 @@ def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | No
     return None
 
 
-def _complete(batch: Batch, lease: Lease, result: Any) -> None:
+def _complete(batch: Batch, lease: Lease, result: Any, begun: tuple[UnrecordedStep, ...]) -> None:
     """Complete the task; a result that cannot be stored is a human's matter, since the work is done. [WORKER-1]"""
     try:
         batch.complete(lease, result)
     except InvalidValue as refusal:
-        batch.give_up(lease, unstorable(refusal, "the handler has returned, and its result"))
+        batch.give_up(lease, unstorable(refusal, "the handler has returned, and its result"), begun)
 
 
 def _failure_in(error: BaseException) -> Failure:
@@ -174,7 +177,9 @@ def outcome_in(error: BaseException) -> BaseException:
     return found[0] if len(found) == 1 or (found and only_parks) else error
 
 
-def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Failure) -> None:
+def _settle_error(
+    batch: Batch, lease: Lease, error: BaseException, failure: Failure, begun: tuple[UnrecordedStep, ...]
+) -> None:
     match error:
         case Park():
             batch.park(lease, error.name, error.signal, error.after, error.until_ms, error.number)
@@ -186,7 +191,7 @@ def _settle_error(batch: Batch, lease: Lease, error: BaseException, failure: Fai
             compensations, waiver = getattr(error, "compensations", ()), getattr(error, "waive_compensation", None)
             batch.fail(lease, failure, compensations, waiver, or_quarantine=True)
         case Quarantine():
-            batch.give_up(lease, failure)
+            batch.give_up(lease, failure, begun)
         case _:
             batch.retry(lease, failure)
 
@@ -234,6 +239,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
     failure = said or _failure_in(refusal)
     if isinstance(first, Ending) and first.failure is not None:
         failure = _refused(first.failure, failure)
+    begun = first.begun if isinstance(first, Ending) else ()
 
     def settle(batch: Batch) -> None:
         if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
@@ -242,10 +248,10 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
         elif at is not None:
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
-            batch.give_up(lease, failure)
+            batch.give_up(lease, failure, begun)
         elif isinstance(refusal, OverBound) and isinstance(first, Ending) and first.verb == "park":
             # Every attempt would ask again for the wait that does not fit.
-            batch.give_up(lease, Failure("bound", refusal.message))
+            batch.give_up(lease, Failure("bound", refusal.message), begun)
         else:
             batch.retry(lease, failure)
 

@@ -30,6 +30,9 @@ class Steps:
         self._unmet = dict.fromkeys(recorded)
         self._asked: set[str] = set()
         self._taken = len(self._recorded)
+        # Those whose functions have begun and that are not on record.
+        self._begun: dict[str, None] = {}
+        self._is_closed = False
 
     def allow_any_order(self) -> None:
         """Let a strict handler ask in another order than is on record: coroutines run several steps at a time."""
@@ -57,9 +60,31 @@ class Steps:
             self._unmet.pop(name, None)
         return is_known
 
+    def begin(self, name: str) -> bool:
+        """Take note that the function of a step begins now; False: none may begin any more."""
+        with self._guard:
+            if not self._is_closed:
+                self._begun[name] = None
+            return not self._is_closed
+
+    def record(self, name: str) -> None:
+        """Take note that the result of a step is on record."""
+        with self._guard:
+            self._begun.pop(name, None)
+
+    def close(self) -> list[str]:
+        """Let no function begin from now on; the steps that have begun and are not known to be on record.
+
+        One whose result is being written at this moment is among them: the store knows which came first.
+        """
+        with self._guard:
+            self._is_closed = True
+            return list(self._begun)
+
     def drop(self, name: str) -> None:
         """Forget that a step was asked for: it failed, so it may be asked for again."""
         with self._guard:
+            self._begun.pop(name, None)
             if name in self._asked:
                 self._asked.discard(name)
                 self._taken -= name not in self._recorded

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from sagalog.errors import InvalidValue, Rejected
-from sagalog.kernel.values import Compensation, Failure
+from sagalog.kernel.values import Failure, UnrecordedStep
 from sagalog.outcomes import Park
 from sagalog.task import Task
 
@@ -28,14 +28,10 @@ def held_up(task: Task, now_ms: int) -> Park:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Why a task is quarantined whatever its handler says.
-
-    `step` is one whose effect stands without a result, `compensation` its undo.
-    """
+    """Why a task is quarantined whatever its handler says, and the steps that had begun and have no record."""
 
     failure: Failure
-    step: str | None = None
-    compensation: Compensation | None = None
+    steps: tuple[UnrecordedStep, ...]
 
 
 def unstorable(refusal: Rejected, what: str, step: str | None = None) -> Failure:

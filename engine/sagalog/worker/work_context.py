@@ -24,7 +24,7 @@ from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rej
 from sagalog.identities import again_id, child_id
 from sagalog.json_values import canonical
 from sagalog.kernel.bounds import TIME_MS_MAX
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
 from sagalog.task import Lease, Task
@@ -59,6 +59,8 @@ class WorkContext(Context):
         self._undos: dict[str, Compensation] = {}
         self._adopted = dict(lease.task.children)
         self._children: dict[str, Step | None] = {}
+        # By name, in the order in which they were asked for: the ids that children have where none is adopted.
+        self._places: dict[str, str] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
     def allow_any_order(self) -> None:
@@ -132,6 +134,10 @@ class WorkContext(Context):
                 self._register(name, compensation)
                 # Writing has taken time; the effect must not begin under a lease that may be gone.
                 self.go_on()
+            with self._guard:
+                may_begin = self._steps.begin(name)
+            if not may_begin:
+                raise Interrupted("quarantined, or its handler has ended")
         except BaseException:
             self.drop_step(name)
             raise
@@ -146,13 +152,19 @@ class WorkContext(Context):
         self._steps.leave(name)
 
     def finish_step(self, name: str, result: Any) -> None:
-        """The second half of `step`: the result put on record, or the task in quarantine."""
+        """The second half of `step`: the result put on record, or the task in quarantine.
+
+        Raises:
+            Interrupted: also where the result of a step beside it could not be stored: the quarantine names this one
+                too, since its effect stands.
+        """
+        children = self._children_to_create()
         try:
             self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
         except Rejected as refusal:
-            failure = unstorable(refusal, f"step {name!r} was carried out and its result", name)
-            self._give_up(Verdict(failure, name, self._undos.get(name)))
+            self._give_up(_failure_of_step(name, refusal, children))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
+        self._steps.record(name)
 
     def _register(self, name: str, compensation: Compensation) -> None:
         """Put the undo of a step on record, under an id that stands for no settled one. [COMP-1]
@@ -173,11 +185,24 @@ class WorkContext(Context):
                 self._undos[name] = one
                 return
 
-    def _give_up(self, verdict: Verdict) -> None:
-        """Quarantine the task now; what the handler does later does not count."""
-        self.verdict = verdict
+    def unrecorded_steps(self) -> tuple[UnrecordedStep, ...]:
+        """The steps that have begun and are not known to be on record, each with its undo; no other begins now."""
+        undos = dict(self._undos)
+        begun = self._steps.close()
+        return tuple([UnrecordedStep(name, undos[name].id if name in undos else None) for name in begun])
+
+    def _give_up(self, failure: Failure) -> None:
+        """Quarantine the task now; what the handler does later does not count.
+
+        The quarantine names every step that has begun and has no record, and no other begins from here on. Where two
+        results cannot be stored, the first to come here writes it, and names both.
+        """
+        with self._guard:
+            if self.verdict is not None:
+                return
+            verdict = self.verdict = Verdict(failure, self.unrecorded_steps())
         try:
-            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.step, verdict.compensation))
+            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.steps))
         except LeaseLost:
             self._lose()
         self.is_settled = True
@@ -257,8 +282,12 @@ class WorkContext(Context):
             return self.tasks_of(wait, ids, timeout_ms)
 
     def waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
-        """The tasks that `wait_tasks` means, each once."""
-        return list(self._children if tasks is None else dict.fromkeys(tasks))
+        """The tasks that `wait_tasks` means, each once; children in the order in which they were asked for."""
+        if tasks is not None:
+            return list(dict.fromkeys(tasks))
+        with self._guard:
+            asked = [self._adopted.get(name, id) for name, id in self._places.items()]
+            return [id for id in dict.fromkeys(asked) if id in self._children]
 
     def tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
         """Give the tasks whose end a wait was for, or park: the second half of `wait_tasks`."""
@@ -289,7 +318,7 @@ class WorkContext(Context):
             StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
         """
         self.go_on()
-        id = child_id(self.task.id, name)
+        id = self.place_child(name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
         existing = self._readable(lambda: self._child(name, id))
@@ -303,6 +332,13 @@ class WorkContext(Context):
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:
             self._children[id] = Step(command, worker_actor(self.owner), cause, blobs=blobs)
+        return id
+
+    def place_child(self, name: str) -> str:
+        """Give a child that is asked for its place among them, for `wait_tasks`; the id that is its own."""
+        id = child_id(self.task.id, name)
+        with self._guard:
+            self._places.setdefault(name, id)
         return id
 
     def _child(self, name: str, id: str) -> Task | None:
@@ -351,11 +387,15 @@ class WorkContext(Context):
         self.record_children(batch)
 
     def _record(self, what: str, verb: str, *arguments: Any) -> None:
-        with self._guard:
-            begun = [id for id, step in list(self._children.items()) if step is not None]
+        begun = self._children_to_create()
         super()._record(what, verb, *arguments)
         for id in begun:
             self._children[id] = None
+
+    def _children_to_create(self) -> list[str]:
+        """Ids of the children that are created or adopted with what is written next, in that order."""
+        with self._guard:
+            return [id for id, step in list(self._children.items()) if step is not None]
 
     def _readable(self, read: Callable[[], T]) -> T:
         """Read other tasks. One that cannot be read holds this one up and never fails it. [LOG-5]"""
@@ -394,3 +434,11 @@ class WorkContext(Context):
         """Park for a wait that is not over, once all that was given has been checked."""
         forms.park(self.task.id, self.fence, wait.name, signal, after, until_ms, wait.number)
         raise Park(wait.name, number=wait.number, signal=signal, after=after, until_ms=until_ms)
+
+
+def _failure_of_step(name: str, refusal: Rejected, children: Sequence[str]) -> Failure:
+    """Why a step that was carried out is not on record: its result, or a child that comes with it in one commit."""
+    index = refusal.fields.get("command")
+    if isinstance(index, int) and index < len(children):
+        return unstorable(refusal, f"the child {children[index]!r}, which comes with step {name!r},", name)
+    return unstorable(refusal, f"step {name!r} was carried out and its result", name)

@@ -20,7 +20,7 @@ from sagalog.kernel.bounds import (
 )
 from sagalog.kernel.lifecycle import allows
 from sagalog.kernel.state import TaskFold, epoch_of
-from sagalog.kernel.values import Failure, LeaseRecord, Policy, State
+from sagalog.kernel.values import Failure, LeaseRecord, Policy, State, UnrecordedStep
 
 # [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
 _SPREAD_MS: Final = 1_000
@@ -247,10 +247,9 @@ def quarantined(
     error: Failure | None = None,
     fence: int | None = None,
     verb: str | None = None,
-    step: str | None = None,
-    compensation: str | None = None,
+    steps: tuple[UnrecordedStep, ...] = (),
 ) -> e.Quarantined:
-    """The quarantine of a task, naming what it still owes [COMP-6], and the step that it could not record [STEP-1]."""
+    """The quarantine of a task, naming what it still owes [COMP-6], and the steps that are not on record [STEP-1]."""
     return e.Quarantined(
         code=code,
         reason=cut(reason),
@@ -258,6 +257,5 @@ def quarantined(
         owed=tuple(task.owed()),
         fence=fence,
         verb=verb,
-        step=step,
-        compensation=compensation,
+        steps=steps,
     )

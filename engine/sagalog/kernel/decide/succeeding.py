@@ -40,13 +40,16 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
     )
 
 
-def succeed(task: TaskFold, created: e.Created, successor: str, given: Iterable[str] = ()) -> c.Create:
+def succeed(
+    task: TaskFold, created: e.Created, successor: str, given: Iterable[str] = (), rerun: Iterable[str] = ()
+) -> c.Create:
     """The creation of a task's successor: the same work, under budgets of its own. [TERM-2]
 
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
     signals that were taken [WAIT-1]. Where the forward work was over and
     its undoing was left, the successor only undoes; it plans what the predecessor planned, for the day when it is
-    retried itself. `task` is the fold before its note, and `given` are the steps whose results that note holds.
+    retried itself. `task` is the fold before its note; `given` are the steps whose results that note holds, and the
+    steps `rerun` are not kept.
     """
     owed = task.owed()
     only_undoes = task.outcome is not None and bool(owed)
@@ -55,8 +58,7 @@ def succeed(task: TaskFold, created: e.Created, successor: str, given: Iterable[
         return _only_undoing(create, task.outcome)
     if not keeps_steps(task):
         return create
-    noted = tuple(KeptStep(name, task.id, task.version + 1, task.unrecorded_undo) for name in given)
-    return msgspec.structs.replace(create, steps=_steps(task) + noted, waits=_waits(task))
+    return msgspec.structs.replace(create, steps=_steps(task, set(given), set(rerun)), waits=_waits(task))
 
 
 def keeps_steps(task: TaskFold) -> bool:
@@ -102,11 +104,21 @@ def _inherited(task: TaskFold, id: str) -> Inherited:
     return Inherited(id, record.kind, task.stream_of(record.source), record.version, record.index)
 
 
-def _steps(task: TaskFold) -> tuple[KeptStep, ...]:
-    return tuple(
-        KeptStep(name, task.stream_of(record.source), record.version, record.compensation)
+def _steps(task: TaskFold, given: set[str], rerun: set[str]) -> tuple[KeptStep, ...]:
+    """Its steps in their order, then those that were never recorded; what is given stands in the note to come."""
+    recorded = [
+        KeptStep(name, task.id, task.version + 1, record.compensation)
+        if name in given
+        else KeptStep(name, task.stream_of(record.source), record.version, record.compensation)
         for name, record in task.steps.items()
-    )
+        if name not in rerun
+    ]
+    noted = [
+        KeptStep(step.name, task.id, task.version + 1, step.compensation)
+        for step in task.unrecorded_steps
+        if step.name in given
+    ]
+    return (*recorded, *noted)
 
 
 def _waits(task: TaskFold) -> tuple[KeptWaits, ...]:
@@ -120,24 +132,56 @@ def _kept_end(task: TaskFold, end: int | TakenSignal) -> int | SignalEnd:
 
 
 def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
-    """[STEP-1] An effect is never repeated unasked because its result did not fit."""
-    unrecorded = task.unrecorded_step
+    """[STEP-1] No effect is repeated unasked, and none that was undone by hand is taken for done."""
+    unrecorded, undone = _unrecorded(task), _undone_by_hand(task)
     said = {*command.results, *command.rerun}
-    for name in sorted(said - {unrecorded}):
-        lacks = "every step of it is recorded" if unrecorded is None else f"only {unrecorded!r} is such a step"
+    for name in sorted(said.difference(unrecorded, undone)):
+        asked = f"only {_listed([*unrecorded, *undone])} may be named" if unrecorded or undone else "leave it out"
         raise NotFound(
-            f"task {task.id!r} has no step {name!r} that was carried out and could not be recorded: {lacks}",
+            f"task {task.id!r} has no step {name!r} whose result is not on record, or whose undo was settled by a "
+            f"note: {asked}",
             task=task.id,
             step=name,
         )
-    if unrecorded is not None and not said:
-        raise ResultRequired(
-            f"cannot retry task {task.id!r} as new: its step {unrecorded!r} was carried out and its result could not "
-            f"be recorded; give results={{{unrecorded!r}: ...}}, or rerun=[{unrecorded!r}] if its effect may come "
-            "twice",
-            task=task.id,
-            step=unrecorded,
-        )
+    lacking = [name for name in (*unrecorded, *undone) if name not in said]
+    if not lacking:
+        return
+    why = []
+    if begun := [name for name in lacking if name in unrecorded]:
+        why.append(f"{_listed(begun)} (begun, and no result is on record)")
+    if settled := [name for name in lacking if name in undone]:
+        why.append(f"{_listed(settled)} (a note has settled the undo, so perhaps the effect is gone)")
+    raise ResultRequired(
+        f"cannot retry task {task.id!r} as new without a word on its steps {' and '.join(why)}: for each, "
+        f"results={{{lacking[0]!r}: ...}} keeps it with that result, and rerun=[{lacking[0]!r}] carries it out, "
+        "perhaps once more",
+        task=task.id,
+        steps=lacking,
+    )
+
+
+def steps_to_say(task: TaskFold) -> list[str]:
+    """The steps of which a caller who retries the task as new has to say what becomes of them. [STEP-1]"""
+    return [*_unrecorded(task), *_undone_by_hand(task)]
+
+
+def _unrecorded(task: TaskFold) -> list[str]:
+    return [step.name for step in task.unrecorded_steps]
+
+
+def _undone_by_hand(task: TaskFold) -> list[str]:
+    """The steps that a successor would keep, and whose undos a note has settled after the end. [COMP-7]"""
+    if not keeps_steps(task):
+        return []
+    return [
+        name
+        for name, step in task.steps.items()
+        if (undo := task.compensations.get(step.compensation or "")) is not None and undo.status == "noted"
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def _require_retriable(task: TaskFold) -> None:

@@ -31,7 +31,7 @@ from sagalog.kernel.decide.rules import (
     undo_missing,
 )
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, State
+from sagalog.kernel.values import Compensation, State, UnrecordedStep
 
 
 def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
@@ -129,23 +129,29 @@ def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -
     if repeat := repeat_unless_held(task, command.fence, epoch, "give_up", "give up on"):
         return repeat
     in_place(task, "quarantined", "give up on")
-    if command.step is not None and (task.state is State.COMPENSATING or command.step in task.steps):
-        why = "is on record" if command.step in task.steps else "is none of an undo"
-        raise Rejected(
-            f"cannot give up on task {task.id!r} over its step {command.step!r}, which {why}: leave the step out",
-            task=task.id,
-            step=command.step,
-        )
-    undo = command.compensation
-    if undo is not None and (command.step is None or undo not in task.compensations):
-        why = "is not on record" if command.step is not None else "is of no step that is named"
-        raise Rejected(
-            f"cannot give up on task {task.id!r} over a step whose undo {undo!r} {why}: leave the undo out",
-            task=task.id,
-            compensation=undo,
-        )
     error = cut_failure(command.error)
-    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", command.step, undo),)
+    steps = _unrecorded(task, command.steps)
+    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", steps),)
+
+
+def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[UnrecordedStep, ...]:
+    """The steps that a quarantine names: a result that came on record in the meantime needs none. [STEP-1]"""
+    if steps and task.state is State.COMPENSATING:
+        raise Rejected(
+            f"cannot give up on task {task.id!r} over its step {steps[0].name!r}: an undo has no steps; leave it out",
+            task=task.id,
+            step=steps[0].name,
+        )
+    for step in steps:
+        if step.compensation is not None and step.compensation not in task.compensations:
+            raise Rejected(
+                f"cannot give up on task {task.id!r} over its step {step.name!r}, whose undo {step.compensation!r} is "
+                "not on record: leave the undo out",
+                task=task.id,
+                step=step.name,
+                compensation=step.compensation,
+            )
+    return tuple([step for step in steps if step.name not in task.steps])
 
 
 def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:

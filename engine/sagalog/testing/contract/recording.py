@@ -14,12 +14,11 @@ from sagalog.errors import (
     LeaseLost,
     NotFound,
     OverBound,
-    Rejected,
     TerminalTask,
     WrongState,
 )
 from sagalog.kernel.bounds import BLOB_BYTES_MAX, INPUTS_MAX
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, UnrecordedStep
 from sagalog.testing.contract.base import TTL_MS, Contract
 
 
@@ -197,11 +196,14 @@ class RecordingContract(Contract):
         """[STEP-1] [WORKER-1] [REPEAT-5]"""
         self.create("a")
         lease = self.acquire("a").step("charge", 1)
-        self.refused(Rejected, lease.give_up, "it is on record", step="charge")
-        ended = lease.give_up("it cannot be stored", step="ship")
-        assert (ended.unrecorded_step, ended.steps) == ("ship", ("charge",))
-        assert self.writes_nothing(lease.give_up, "it cannot be stored", step="ship") == ended
-        self.refused(Conflict, lease.give_up, "it cannot be stored", step="pack")
+        self.refused(InvalidValue, lease.give_up, "it is named twice", ["ship", "ship"])
+        ended = lease.give_up("it cannot be stored", ["charge", "ship", UnrecordedStep("weigh")])
+        named = (UnrecordedStep("ship"), UnrecordedStep("weigh"))
+        assert (ended.unrecorded_steps, ended.steps) == (named, ("charge",))
+        assert self.writes_nothing(lease.give_up, "it cannot be stored", named) == ended
+        assert self.writes_nothing(lease.give_up, "it cannot be stored", ["charge", "ship", "weigh"]) == ended
+        self.refused(Conflict, lease.give_up, "it cannot be stored", ["ship"])
+        self.refused(Conflict, lease.give_up, "it cannot be stored", ["pack"])
         self.engine.rebuild()
         assert self.get("a") == ended
         self.sound()

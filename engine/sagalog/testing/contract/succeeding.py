@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel.events import Created, Noted
-from sagalog.kernel.values import Compensation, Retry
+from sagalog.kernel.values import Compensation, Retry, UnrecordedStep
 from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"path": "wt"}, "left over", "remove")
 CLOSE = Compensation("close", {"n": 2}, None, "close")
+CHARGE = UnrecordedStep("charge", "remove")
 
 
 class SuccessorContract(Contract):
@@ -206,15 +207,15 @@ class SuccessorContract(Contract):
         """A task that was given up over a step that was carried out, and whose undo is on record."""
         self.create(id)
         lease = self.acquire(id).step("checkout", 1).register(REMOVE)
-        lease.give_up("it cannot be stored", "charge", REMOVE)
+        lease.give_up("it cannot be stored", [CHARGE])
 
     def test_a_step_that_could_not_be_recorded_is_kept_with_the_result_that_the_caller_gives(self) -> None:
         """[STEP-1] [COMP-7]"""
         self.unrecorded("a")
         refusal = self.refused(ResultRequired, self.engine.retry_as_new, "a")
-        assert (refusal.task, refusal.step) == ("a", "charge")
+        assert (refusal.task, refusal.steps) == ("a", ["charge"])
         heir = self.engine.retry_as_new("a", results={"charge": {"id": 7}})
-        assert (heir.steps, heir.unrecorded_step) == (("checkout", "charge"), None)
+        assert (heir.steps, heir.unrecorded_steps) == (("checkout", "charge"), ())
         assert self.engine.step_result(heir.id, "charge") == {"id": 7}
         lease = self.acquire(heir.id)
         self.writes_nothing(lease.step, "charge", {"id": 7}, "remove")
@@ -267,12 +268,57 @@ class SuccessorContract(Contract):
         """[WORKER-1]"""
         self.create("a")
         lease = self.acquire("a")
-        self.refused(Rejected, lease.give_up, "it cannot be stored", "charge", REMOVE)
+        self.refused(Rejected, lease.give_up, "it cannot be stored", [CHARGE])
         held = lease.register(REMOVE)
-        self.refused(Rejected, lambda: held.give_up("it cannot be stored", compensation=REMOVE))
-        held.give_up("it cannot be stored", "charge", "remove")
-        self.writes_nothing(held.give_up, "it cannot be stored", "charge", "remove")
-        self.refused(Conflict, held.give_up, "it cannot be stored", "charge")
+        held.give_up("it cannot be stored", [CHARGE])
+        self.writes_nothing(held.give_up, "it cannot be stored", [CHARGE])
+        self.refused(Conflict, held.give_up, "it cannot be stored", ["charge"])
+
+    def test_every_step_that_had_begun_needs_its_result_or_the_word_that_it_runs_again(self) -> None:
+        """[STEP-1]"""
+        self.create("a")
+        lease = self.acquire("a").step("checkout", 1).register(REMOVE)
+        assert lease.give_up("it cannot be stored", ["ship", CHARGE]).unrecorded_steps == (
+            UnrecordedStep("ship"),
+            CHARGE,
+        )
+        refusal = self.refused(ResultRequired, lambda: self.engine.retry_as_new("a", results={"charge": 1}))
+        assert refusal.steps == ["ship"]
+        assert self.refused(ResultRequired, self.engine.retry_as_new, "a").steps == ["ship", "charge"]
+        heir = self.engine.retry_as_new("a", results={"charge": 1}, rerun=["ship"])
+        assert (heir.steps, [one.id for one in heir.owed]) == (("checkout", "charge"), ["remove"])
+        self.sound()
+
+    def undone_by_hand(self, id: str) -> None:
+        """A task that was quarantined in its forward work, and the undo of its step `charge` settled by a note."""
+        self.create(id)
+        lease = self.acquire(id).register(REMOVE).step("charge", 1, REMOVE).step("ship", 2)
+        lease.give_up("a bad deploy")
+        self.engine.note(id, "refunded by hand", ["remove"])
+
+    def test_a_step_that_was_undone_by_hand_is_not_taken_for_done(self) -> None:
+        """[STEP-1] [COMP-7]"""
+        self.undone_by_hand("a")
+        assert self.refused(ResultRequired, self.engine.retry_as_new, "a").steps == ["charge"]
+        self.refused(NotFound, lambda: self.engine.retry_as_new("a", rerun=["charge", "ship"]))
+        heir = self.engine.retry_as_new("a", rerun=["charge"])
+        assert (heir.steps, heir.owed) == (("ship",), ())
+        done = self.acquire(heir.id).register(REMOVE).step("charge", 3, REMOVE).complete()
+        assert (done.steps, [one.status for one in done.compensations]) == (("ship", "charge"), ["void"])
+        self.engine.rebuild()
+        self.sound()
+
+    def test_a_step_that_was_undone_by_hand_is_kept_with_the_result_that_the_caller_gives(self) -> None:
+        """[STEP-1] [COMP-7] In its place, and over several successors."""
+        self.undone_by_hand("a")
+        heir = self.engine.retry_as_new("a", results={"charge": "again, by hand"})
+        assert heir.steps == ("charge", "ship")
+        assert self.engine.step_result(heir.id, "charge") == "again, by hand"
+        self.engine.quarantine(heir.id, "odd")
+        third = self.engine.retry_as_new(heir.id)
+        assert (third.steps, self.engine.step_result(third.id, "charge")) == (("charge", "ship"), "again, by hand")
+        self.engine.rebuild()
+        self.sound()
 
     # --- children ---------------------------------------------------------------------------------------------
 
