@@ -87,9 +87,9 @@ def test_nor_does_a_lease_that_needs_no_undo() -> None:
 
 def test_nor_does_a_clock_that_steps_back_or_a_store_that_is_restored() -> None:
     """[LEASE-2] [LEASE-4] [TIME-3] [FENCE-1]"""
-    result = searched(small(UNDO, releases_max=1, transient_max=1), hazards=True)
+    result = searched(small(UNDO, **ONE), hazards=True)
     assert result.findings == {}
-    assert len(result.states) > 15_000
+    assert len(result.states) > 8_000
 
 
 @pytest.mark.parametrize(

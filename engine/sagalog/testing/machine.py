@@ -376,15 +376,17 @@ def store_machine(new_place: NewPlace, crash_points: tuple[str, ...] = ()) -> ty
 
 
 def prove(
-    machine: type[StoreMachine], max_examples: int = 150, stateful_step_count: int = 50, rounds_max: int = 8
+    machine: type[StoreMachine], max_examples: int = 150, stateful_step_count: int = 50, rounds_max: int = 22
 ) -> None:
     """Run a machine in rounds until every verb, every refusal and every crash point was met.
+
+    The first round has `max_examples` runs; the others, which look for what it has missed, a third of that each.
 
     Raises:
         AssertionError: the store and the oracle differ, a history breaks a property, or in all rounds something was
             never met.
     """
-    how = settings(
+    first = settings(
         max_examples=max_examples,
         stateful_step_count=stateful_step_count,
         deadline=None,
@@ -396,8 +398,9 @@ def prove(
         suppress_health_check=list(HealthCheck),
     )
     verbs = [*draws.VERBS, *(f"crash at {point}" for point in machine.crash_points)]
+    again = settings(first, max_examples=max(1, max_examples // 3))
     for left in reversed(range(rounds_max)):
-        run_state_machine_as_test(machine, settings=how)
+        run_state_machine_as_test(machine, settings=first if left == rounds_max - 1 else again)
         never = machine.statistics.never(verbs, draws.REFUSALS)
         assert never == [] or left, f"in {rounds_max} rounds these were never met: {never}; {machine.statistics}"
         if not never:
