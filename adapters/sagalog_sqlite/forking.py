@@ -8,6 +8,9 @@ child open others when they need them. It must not know what a store does with i
 
 from __future__ import annotations
 
+# Imported for its hook alone: before a fork it takes a lock that no thread can take twice. Hooks run in reverse order
+# of registration, so it has to stand before ours: else a signal's handler that forks while ours waits would hang.
+import concurrent.futures.thread  # noqa: F401
 import os
 import weakref
 from contextlib import suppress

@@ -6,6 +6,8 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +20,7 @@ from sagalog.errors import Closed, Unavailable
 from sagalog_sqlite import forking
 from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.store import SqliteStore
+from tests.adapters.cli_calls import environment
 from tests.adapters.sqlite_callers import Caller, Gate, held_up
 from tests.adapters.sqlite_making import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite_processes import hear, run, start
@@ -275,6 +278,18 @@ def test_a_signals_handler_that_forks_in_the_middle_of_a_fork_has_a_child_that_r
     assert holder.ends().answers == ["held", 1]
     assert not BARRIER.keepers
     assert versions(store) == {"old": 1, "held": 1, "child": 1}
+
+
+def test_a_fork_waits_before_it_takes_a_lock_of_the_standard_library() -> None:
+    """Asked in a new process, where nothing else has imported the library whose hook takes that lock."""
+    orders = (
+        "import os; order = []; register = os.register_at_fork\n"
+        "os.register_at_fork = lambda **hooks: (order.append(hooks.get('before')), register(**hooks))\n"
+        "import sagalog_sqlite.forking as forking, concurrent.futures.thread as pools\n"
+        "print(order.index(pools._global_shutdown_lock.acquire) < order.index(forking._before))"
+    )
+    asked = subprocess.run([sys.executable, "-c", orders], capture_output=True, text=True, env=environment())
+    assert (asked.stdout, asked.stderr) == ("True\n", "")
 
 
 def test_a_fork_while_connections_are_had_anew_has_a_child_that_refuses(store: SqliteStore, path: Path) -> None:
