@@ -209,7 +209,7 @@ def test_after_the_end_nothing_is_waived(engine: Engine) -> None:
 
 def test_another_retry_of_a_retried_task_names_the_successor(engine: Engine) -> None:
     """[REPEAT-6] [REPEAT-7]"""
-    leased(engine).give_up("it cannot be stored", "charge")
+    leased(engine).give_up("it cannot be stored", ["charge"])
     successor = engine.retry_as_new("t", results={"charge": 7}).id
     refusal = refused(engine, Conflict, engine.retry_as_new, "t", rerun=["charge"])
     assert (refusal.successor, repr(successor) in str(refusal)) == (successor, True)
