@@ -18,7 +18,10 @@ _TICKET: Final = ("ticket.py", "lock_files.py")
 class Interrupt:
     """Raises KeyboardInterrupt at the n-th line of the store in this thread; counts lines if n is 0.
 
-    The ticket is left out: it has tests of its own, and a trace strikes where a signal cannot, at the end of a `with`.
+    A trace can strike where no signal does: at the word `try`, and between the last line of a `with` and its end. There
+    it would leave a lock of C locked, which the tests that come later would wait for.
+
+    The ticket is left out: it has tests of its own.
     """
 
     def __init__(self, at: int) -> None:
@@ -34,13 +37,28 @@ class Interrupt:
 
     def _call(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
         file = Path(frame.f_code.co_filename)
-        return self._line if file.parent.name == "sagalog_sqlite" and file.name not in _TICKET else None
+        if file.parent.name != "sagalog_sqlite" or file.name in _TICKET:
+            return None
+        blocks_begun: set[int] = set()
 
-    def _line(self, frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-        # A signal is looked at where something is called, so never at the word `try` itself.
-        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() != "try:":
-            self.lines += 1
-            if self.lines == self.at:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._line
+        def line(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+            if event == "line" and _may_strike(frame, blocks_begun):
+                self.lines += 1
+                if self.lines == self.at:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return line
+
+        return line
+
+
+def _may_strike(frame: FrameType, blocks_begun: set[int]) -> bool:
+    """Whether a signal could strike here; notes which `with` of the frame has begun, and so ends the next time."""
+    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    if not text.startswith("with "):
+        return text != "try:"
+    if frame.f_lineno in blocks_begun:
+        blocks_begun.remove(frame.f_lineno)
+        return False
+    blocks_begun.add(frame.f_lineno)
+    return True

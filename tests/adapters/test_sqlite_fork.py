@@ -22,6 +22,7 @@ from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.cli_calls import environment
 from tests.adapters.sqlite_callers import Caller, Gate, held_up
+from tests.adapters.sqlite_interrupts import Interrupt
 from tests.adapters.sqlite_making import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite_processes import hear, run, start
 from tests.adapters.test_sqlite_closing import links_of_descriptors
@@ -219,6 +220,17 @@ def test_writers_that_come_while_a_fork_is_under_way_wait_for_its_end_and_leave_
     reader.join(10)
     assert not reader.is_alive()
     store.close()
+
+
+def test_a_place_that_an_interrupt_kept_from_being_left_is_free_once_it_is_dropped(path: Path) -> None:
+    """Else every later fork would wait for it in vain, and its child would refuse the file."""
+    place = BARRIER.place(str(path))
+    with pytest.raises(KeyboardInterrupt), place, Interrupt(1):
+        place.__exit__(None, None, None)
+    place.__enter__()
+    assert BARRIER.occupied(0) == {str(path)}
+    del place
+    assert BARRIER.occupied(0) == set()
 
 
 def test_nobody_opens_a_store_while_a_fork_is_under_way(path: Path) -> None:

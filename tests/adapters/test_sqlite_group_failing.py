@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import linecache
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import apsw
 import pytest
@@ -237,15 +234,6 @@ def test_an_interrupt_at_the_door_of_the_commit_is_told_as_not_written(store: Sq
 # --- interrupts at any line -----------------------------------------------------------------------------------------
 
 
-class InterruptInLine(Interrupt):
-    """As `Interrupt`, but never at the end of a `with`, where a trace strikes and a signal cannot."""
-
-    def _line(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
-        if linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip().startswith("with "):
-            return self._line
-        return super()._line(frame, event, argument)
-
-
 class Scene:
     """One commit of this thread in a group, interrupted at one of its lines; the rest is directed by another thread.
 
@@ -255,7 +243,7 @@ class Scene:
     def __init__(self, store: SqliteStore, at: int, led: bool) -> None:
         self._store, self._led = store, led
         self._mine = f"mine {at}"
-        self._interrupt = InterruptInLine(at)
+        self._interrupt = Interrupt(at)
         self._over = threading.Event()
         self.callers: dict[str, Caller] = {}
         self._gate = Gate()
