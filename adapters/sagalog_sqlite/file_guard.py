@@ -60,16 +60,17 @@ class FileGuard:
 
     def refusal(self, writing: bool) -> Refusal | None:
         """Why nothing may be committed now, if so. `writing`: SQLite's one writer has to be this process."""
-        found = identity_of(self._path)
+        found, there = identity_of(self._path), identity_of(self._wal_path)
+        if found == self.identity and there == self._locks.wal and not self._lacks_locks(writing):
+            return None
         if found != self.identity:
             return Refusal(_moved(self._path, found), "file")
-        there = identity_of(self._wal_path)
         wal: Literal["same", "nothing", "another"] = (
             "same" if there == self._locks.wal else "nothing" if there is None else "another"
         )
         if self._lacks_locks(writing):
             return Refusal(_unlocked(self._path), "locks", wal)
-        return None if wal == "same" else Refusal(_without_wal(self._path), "wal", wal)
+        return Refusal(_without_wal(self._path), "wal", wal)
 
     def links(self) -> int:
         """How many names the file has; 0 where its own is gone, or is another file's by now."""
@@ -88,9 +89,7 @@ class FileGuard:
         if not are_told():
             return False
         locks = self._locks
-        if locks.shared_by() is None or locks.shm_in_use_by() is None:
-            return True
-        return writing and locks.written_by() != os.getpid()
+        return locks.is_unlocked() or (writing and locks.written_by() != os.getpid())
 
 
 def _moved(path: str, found: Identity | None) -> str:

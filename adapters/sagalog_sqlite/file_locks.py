@@ -37,6 +37,7 @@ _opening = threading.RLock()
 # `struct flock` as the system lays it out: type, whence, start, length, pid.
 _FLOCK: Final = struct.Struct("hhqqi0q")
 _GETLK: Final[int] = getattr(fcntl, "F_OFD_GETLK", -1)
+_UNLOCKED: Final = struct.pack("h", fcntl.F_UNLCK)
 _QUESTIONS: Final = {one: _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for one in (SHARED, WRITER, IN_USE)}
 
 
@@ -80,16 +81,15 @@ class FileLocks:
         """Whether it has descriptors."""
         return self._database >= 0
 
-    def shared_by(self) -> int | None:
-        """A process that has the file open: this one, or another if that is told first; None: certainly nobody."""
-        return _holder(self._database, SHARED)
+    def is_unlocked(self) -> bool:
+        """Whether no process has the lock on the file, or none that on its -shm, which every open connection has.
 
-    def shm_in_use_by(self) -> int | None:
-        """A process that uses the -shm, in the same way."""
-        return _holder(self._shm, IN_USE)
+        Another process may have it: then it cannot be seen whether this one has it too.
+        """
+        return not (_is_locked(self._database, SHARED) and _is_locked(self._shm, IN_USE))
 
     def written_by(self) -> int | None:
-        """The process that is SQLite's writer now; None: nobody."""
+        """The process that is SQLite's writer now; None: no process."""
         return _holder(self._shm, WRITER)
 
     def close(self) -> None:
@@ -195,6 +195,10 @@ def are_told() -> bool:
         finally:
             os.close(ours)
     return False
+
+
+def _is_locked(descriptor: int, range_: Range) -> bool:
+    return not fcntl.fcntl(descriptor, _GETLK, _QUESTIONS[range_]).startswith(_UNLOCKED)
 
 
 def _holder(descriptor: int, range_: Range) -> int | None:

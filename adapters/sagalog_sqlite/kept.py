@@ -1,8 +1,8 @@
-"""Tasks as the last transaction of this process left them, for the next one.
+"""The store's row and tasks as the last transaction of this process left them, for the next one.
 
-Its one rule: what is kept is used only while nobody else has committed, which the file's data version says within the
-write transaction; after a transaction that failed nothing is. So a task that one worker creates, claims and completes
-is read and folded once. It must not know what units do.
+Its one rule: what is kept is used only while no other connection has committed, which the file's data version says
+within the write transaction; after a transaction that failed nothing is. So a task that one worker creates, claims and
+completes is read and folded once. It must not know what units do.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import apsw
+
+from sagalog.kernel.state import StoreFold
+from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute, Loaded
 
 # Some megabytes: tasks that are being worked on, not all there are. One with a long story is read anew each time.
 TASKS_MAX: Final = 2_048
 LENGTH_MAX: Final = 64
-
-_VERSION: Final = "PRAGMA data_version"
 
 
 class Kept:
@@ -25,17 +27,23 @@ class Kept:
     def __init__(self) -> None:
         self._tasks: dict[str, Loaded] = {}
         self._ids: dict[int, str] = {}
+        # The pager's count of changes, those of this connection among them; -1: nothing is kept.
         self._version = -1
+        self._store: StoreFold | None = None
 
     def __iter__(self) -> Iterator[Loaded]:
         return iter(self._tasks.values())
 
-    def begin(self, execute: Execute) -> None:
-        """Within a new transaction: forget everything if another connection has committed since the last one."""
-        for (version,) in execute(_VERSION):
-            if version != self._version:
-                self.forget()
-                self._version = version
+    def begin(self, connection: apsw.Connection, execute: Execute) -> StoreFold | None:
+        """Within a new transaction: the store's own fold; forgets everything if another connection has committed.
+
+        Raises:
+            SchemaMismatch, Corrupt: as `rows.store_row`.
+        """
+        if connection.data_version() != self._version:
+            self.forget()
+            self._store = rows.store_fold(rows.store_row(execute))
+        return self._store
 
     def get(self, id: str) -> Loaded | None:
         """A task by id, if it is kept."""
@@ -46,8 +54,11 @@ class Kept:
         id = self._ids.get(number)
         return None if id is None else self._tasks[id]
 
-    def keep(self, loaded: Iterable[Loaded | None]) -> None:
-        """After a commit: keep what may be asked for again soon."""
+    def keep(self, connection: apsw.Connection, store: StoreFold | None, loaded: Iterable[Loaded | None]) -> None:
+        """After a commit by this connection: keep what may be asked for again soon."""
+        # Outside a transaction it tells of no commit but this one; another's is seen when the next one begins.
+        self._version = connection.data_version()
+        self._store = store
         for one in loaded:
             if one is None:
                 continue
@@ -68,5 +79,6 @@ class Kept:
 
     def forget(self) -> None:
         """Keep nothing."""
+        self._version = -1
         self._tasks.clear()
         self._ids.clear()

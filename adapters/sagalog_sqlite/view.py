@@ -39,15 +39,14 @@ class Transaction:
         self.wrote = False
         self._connection = connection
         self.execute: Callable[..., Any] = connection.execute
-        self.store = rows.store_fold(rows.store_row(self.execute))
         # What was loaded or written, by task id; None: there is no such stream.
         self._loaded: dict[str, Loaded | None] = {}
         self._kept = kept
-        kept.begin(self.execute)
+        self.store = kept.begin(connection, self.execute)
 
     def keep(self) -> None:
         """It is committed: what it has loaded and written stands so, until somebody else commits."""
-        self._kept.keep(self._loaded.values())
+        self._kept.keep(self._connection, self.store, self._loaded.values())
 
     def forget(self) -> None:
         """Rows are written that it does not load: nothing that is kept may be believed any more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sized
 from hashlib import sha256
 from itertools import islice
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from sagalog.door import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
 from sagalog.errors import InvalidValue, OverBound
@@ -19,6 +19,8 @@ from sagalog.kernel.values import Compensation, Failure, Input, Retry, Spent
 from sagalog.ports import Blob
 
 T = TypeVar("T")
+
+_SPENT: Final = get_args(Spent)
 
 
 def taken_in(inputs: Mapping[str, bytes] | None) -> tuple[tuple[Input, ...], tuple[Blob, ...]]:
@@ -93,9 +95,8 @@ def listing(given: str | Iterable[str], name: str, maximum: int) -> tuple[str, .
     return tuple(dict.fromkeys(check_name(one, name) for one in found))
 
 
-def one_of(value: T, name: str, literal: object) -> T:
-    """A word of a closed set."""
-    words = get_args(literal)
+def one_of(value: T, name: str, words: tuple[object, ...]) -> T:
+    """A word of a closed set; raises InvalidValue."""
     if value not in words:
         raise InvalidValue(f"{name}: expected one of {', '.join(map(repr, words))}, found {shown(value)}", path=name)
     return value
@@ -140,7 +141,7 @@ def policy_of(retry: Retry) -> Retry:
             check_milliseconds(getattr(retry, name), f"retry.{name}")
     check_integer(retry.delay_min_ms, "retry.delay_min_ms", 0, bounds.TIME_MS_MAX // 4)
     check_integer(retry.delay_max_ms, "retry.delay_max_ms", retry.delay_min_ms, bounds.TIME_MS_MAX // 4)
-    one_of(retry.spent, "retry.spent", Spent)
+    one_of(retry.spent, "retry.spent", _SPENT)
     return retry
 
 

@@ -7,7 +7,7 @@ chance is an argument here too. Knows no state and no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -37,6 +37,9 @@ from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose,
 from sagalog.ports import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
+_PURPOSES: Final = get_args(Purpose)
+_SUSPECTS: Final = get_args(Suspects)
+_BUDGETS: Final = get_args(Budget)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -141,7 +144,7 @@ def acquire(
         task=check_id(task, "task_id"),
         owner=check_name(owner, "owner"),
         ttl_ms=ttl(ttl_ms),
-        purpose=one_of(purpose, "purpose", Purpose),
+        purpose=one_of(purpose, "purpose", _PURPOSES),
         kinds=names(kinds, "kinds"),
         waiver=optional_text(waive_compensation, "waive_compensation") if purpose == "work" else None,
     )
@@ -175,11 +178,11 @@ def claim(
     """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
         queues=listing(queues, "queues", bounds.QUEUES_MAX),
-        purpose=one_of(purpose, "purpose", Purpose),
+        purpose=one_of(purpose, "purpose", _PURPOSES),
         limit=check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX),
         kinds=names(kinds, "kinds"),
         affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
-        suspects=one_of(suspects, "suspects", Suspects),
+        suspects=one_of(suspects, "suspects", _SUSPECTS),
     )
     _require_looks_fit(selected)
     return Asked(
@@ -313,7 +316,7 @@ def try_again(
         task=task,
         fence=fence,
         error=failure(error, "error"),
-        budget=one_of(budget, "budget", Budget),
+        budget=one_of(budget, "budget", _BUDGETS),
         jitter=jitter,
         run_at_ms=optional_time(run_at_ms),
         retry_after_ms=optional_duration(retry_after_ms),

@@ -65,6 +65,11 @@ def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
     return store
 
 
+def bytes_of(task: TaskFold) -> int:
+    """How many bytes a saved fold takes."""
+    return _CHECKSUM + len(_encode_fold(task))
+
+
 def encode_fold(task: TaskFold) -> str:
     """The text that is saved, behind a checksum of it; `FOLD_FORMAT` is saved beside it."""
     content = _encode_fold(task)
@@ -154,16 +159,17 @@ def overdue_ms(task: TaskFold) -> int | None:
 def columns(task: TaskFold) -> dict[str, object]:
     """The searched columns of a task, without its gate and its tags."""
     lease = task.lease
+    undoing = task.state is State.COMPENSATING
     return {
         "queue": task.queue,
         "kind": task.kind,
         "state": str(task.state),
-        "owed": owed_kinds(task),
+        "owed": owed_kinds(task) if undoing else None,
         "priority": task.priority,
         "affinity": task.affinity,
         "run_at_ms": due_ms(task),
-        "undo_ms": undo_ms(task),
-        "overdue_ms": overdue_ms(task),
+        "undo_ms": undo_ms(task) if undoing else None,
+        "overdue_ms": overdue_ms(task) if undoing else None,
         "expires_ms": None if lease is None else lease.expires_ms,
         "renewed_ms": None if lease is None else lease.renewed_ms,
     }

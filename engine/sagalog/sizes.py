@@ -14,7 +14,7 @@ from sagalog.errors import OverBound
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import EVENT_BYTES_MAX, FOLD_BYTES_MAX, FOLD_BYTES_RESERVE
 from sagalog.kernel.state import TaskFold
-from sagalog.projection import encode_fold
+from sagalog.projection import bytes_of
 
 # What puts something on record by a name, so that the fold is larger for good.
 GROWING: Final = frozenset(
@@ -29,8 +29,8 @@ GROWING: Final = frozenset(
     }
 )
 
-# UTF-8 takes up to four bytes a character.
-_CHARACTERS_THAT_FIT: Final = EVENT_BYTES_MAX // 4
+# UTF-8 takes up to four bytes a character: a body of at most so many characters need not be measured.
+CHARACTERS_THAT_FIT: Final = EVENT_BYTES_MAX // 4
 
 
 def hands_over(event: e.Recordable) -> bool:
@@ -43,10 +43,7 @@ def hands_over(event: e.Recordable) -> bool:
 
 def require_event_fits(envelope: Envelope) -> None:
     """Refuse an event whose body takes more than `EVENT_BYTES_MAX`; raises OverBound."""
-    body = envelope.body
-    if len(body) <= _CHARACTERS_THAT_FIT:
-        return
-    size = len(body.encode())
+    size = len(envelope.body.encode())
     if size > EVENT_BYTES_MAX:
         raise OverBound(
             f"{envelope.type!r} of {envelope.stream} takes {size:,} bytes as JSON and the bound of an event is "
@@ -67,7 +64,7 @@ def require_fold_fits(task: TaskFold, events: Sequence[e.Recordable]) -> None:
         return
     if len(events) > 1 and (isinstance(events[0], e.Signalled) or isinstance(events[-1], e.Cancelled)):
         return
-    size = len(encode_fold(task).encode())
+    size = bytes_of(task)
     reserve = FOLD_BYTES_RESERVE // 2 if any(isinstance(event, e.Failed) for event in events) else FOLD_BYTES_RESERVE
     maximum = FOLD_BYTES_MAX - reserve
     if size > maximum:

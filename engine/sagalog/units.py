@@ -22,7 +22,7 @@ from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
-from sagalog.sizes import GROWING, hands_over, require_event_fits, require_fold_fits
+from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
 
 STORE_FORMAT: Final = 0
@@ -72,11 +72,16 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
 def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
     """The tasks that these may write, or whose end must not come unseen."""
     ids = [step.command.task for step in steps]
-    if len(ids) == 1 and not isinstance(steps[0].command, c.Park | c.RetryAsNew | c.Complete):
-        return (ids[0],)
-    ids += [id for step in steps if isinstance(step.command, c.Park) for id in step.command.after]
-    ids += [step.command.successor for step in steps if isinstance(step.command, c.RetryAsNew)]
-    ids += [step.command.undoer for step in steps if isinstance(step.command, c.Complete) and step.command.undoer]
+    for command in (step.command for step in steps):
+        match command:
+            case c.Park():
+                ids += command.after
+            case c.RetryAsNew():
+                ids.append(command.successor)
+            case c.Complete(undoer=str(undoer)):
+                ids.append(undoer)
+            case _:
+                pass
     return tuple(dict.fromkeys(ids))
 
 
@@ -236,7 +241,7 @@ class _Desk:
             decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
         if isinstance(command, c.AdoptChild) and not isinstance(decision, Repeat):
             self._require_child_of_predecessor(command)
-        if isinstance(command, c.Fail | c.Register) and task is not None:
+        if isinstance(command, (c.Fail, c.Register)) and task is not None:
             self._compare_registered(task, command)
         if isinstance(command, c.RetryAsNew) and task is not None:
             return self._succeed(task, decision, step, command)
@@ -434,7 +439,7 @@ class _Desk:
         for event in events:
             version = task.version + 1
             envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.request)
-            if not hands_over(event):
+            if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
                 require_event_fits(envelope)
             envelopes.append(envelope)
             task = evolve(task, event, version, now_ms)

@@ -15,7 +15,8 @@ from sagalog.worker import AsyncContext, AsyncWorkContext, Context, UndoContext,
 # What a coroutine has no use for, or is given by the loop itself; and what only the worker asks of a context.
 OF_THREADS = {
     *("wait_stop", "on_stop", "done", "owed", "allow_any_order"),
-    *("begin_step", "finish_step", "drop_step", "leave_step", "open_wait", "signal_of", "waited_tasks", "tasks_of"),
+    *("begin_step", "finish_step", "drop_step", "leave_step", "unrecorded_steps"),
+    *("open_wait", "signal_of", "waited_tasks", "tasks_of", "place_child"),
 }
 OF_CONTEXTS = {
     *("end", "newest_progress", "forget_progress", "record_children", "begins_something", "interruption", "conflict"),

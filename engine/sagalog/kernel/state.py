@@ -250,8 +250,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
         Perhaps its handler kills its worker: a claim leases it alone, so that no neighbour's lease expires with it.
         """
         expiries = self.undo_expiries if self.state is State.COMPENSATING else self.expiries
+        if not expiries:
+            return False
         maximum = None if self.policy is None else self.policy.expiries_max
-        return expiries > 0 and maximum is not None and expiries + 1 >= maximum
+        return maximum is not None and expiries + 1 >= maximum
 
     @property
     def fence(self) -> int:
@@ -266,6 +268,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
 
     def left(self) -> tuple[str, ...]:
         """What is owed and was inherited, and nothing of this task stands for: no plan, no step, no registration."""
+        if not self.compensations:
+            return ()
         inherited = [id for id, record in self.compensations.items() if record.is_inherited and record.status == "owed"]
         named = {step.compensation for step in self.steps.values()} if inherited else ()
         return tuple(id for id in inherited if id not in named)
