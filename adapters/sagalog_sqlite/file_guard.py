@@ -61,14 +61,15 @@ class FileGuard:
     def refusal(self, writing: bool) -> Refusal | None:
         """Why nothing may be committed now, if so. `writing`: SQLite's one writer has to be this process."""
         found, there = identity_of(self._path), identity_of(self._wal_path)
-        if found == self.identity and there == self._locks.wal and not self._lacks_locks(writing):
+        has_locks = not are_told() or self._locks.are_had(writing)
+        if has_locks and found == self.identity and there == self._locks.wal:
             return None
         if found != self.identity:
             return Refusal(_moved(self._path, found), "file")
         wal: Literal["same", "nothing", "another"] = (
             "same" if there == self._locks.wal else "nothing" if there is None else "another"
         )
-        if self._lacks_locks(writing):
+        if not has_locks:
             return Refusal(_unlocked(self._path), "locks", wal)
         return Refusal(_without_wal(self._path), "wal", wal)
 
@@ -79,17 +80,6 @@ class FileGuard:
         except OSError:
             return 0
         return now.st_nlink if (now.st_dev, now.st_ino) == self.identity else 0
-
-    def _lacks_locks(self, writing: bool) -> bool:
-        """Whether a lock that this process should have is certainly not its own.
-
-        A shared one may be another process's, which then answers for ours: as long as that process has the file open
-        nobody takes the -wal away, and when it has closed it the next look finds nobody.
-        """
-        if not are_told():
-            return False
-        locks = self._locks
-        return locks.is_unlocked() or (writing and locks.written_by() != os.getpid())
 
 
 def _moved(path: str, found: Identity | None) -> str:

@@ -38,7 +38,9 @@ _opening = threading.RLock()
 _FLOCK: Final = struct.Struct("hhqqi0q")
 _GETLK: Final[int] = getattr(fcntl, "F_OFD_GETLK", -1)
 _UNLOCKED: Final = struct.pack("h", fcntl.F_UNLCK)
-_QUESTIONS: Final = {one: _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for one in (SHARED, WRITER, IN_USE)}
+_ASK_SHARED, _ASK_WRITER, _ASK_IN_USE = (
+    _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for one in (SHARED, WRITER, IN_USE)
+)
 
 
 class FileLocks:
@@ -81,16 +83,20 @@ class FileLocks:
         """Whether it has descriptors."""
         return self._database >= 0
 
-    def is_unlocked(self) -> bool:
-        """Whether no process has the lock on the file, or none that on its -shm, which every open connection has.
+    def are_had(self, writing: bool) -> bool:
+        """Whether this process may have the locks of an open connection; with `writing` those of the one writer.
 
-        Another process may have it: then it cannot be seen whether this one has it too.
+        Of the locks that many processes share, the system names one holder, which may be another: then that one answers
+        for this process. As long as it has the file open no process takes the -wal away, and when it has closed it the
+        next look finds none. The writer's lock is had by one process alone.
         """
-        return not (_is_locked(self._database, SHARED) and _is_locked(self._shm, IN_USE))
-
-    def written_by(self) -> int | None:
-        """The process that is SQLite's writer now; None: no process."""
-        return _holder(self._shm, WRITER)
+        # Before every commit: so nothing stands between these questions and the system.
+        ask = fcntl.fcntl
+        if ask(self._database, _GETLK, _ASK_SHARED).startswith(_UNLOCKED):
+            return False
+        if ask(self._shm, _GETLK, _ASK_IN_USE).startswith(_UNLOCKED):
+            return False
+        return not writing or _FLOCK.unpack(ask(self._shm, _GETLK, _ASK_WRITER))[4] == os.getpid()
 
     def close(self) -> None:
         """Close both, unless a connection of this process is left whose locks would fall."""
@@ -189,21 +195,13 @@ def are_told() -> bool:
             fcntl.lockf(ours, fcntl.LOCK_EX)
             other = _opened(f"/proc/self/fd/{ours}")
             try:
-                return _holder(other, WRITER) == os.getpid()
+                answer = _FLOCK.unpack(fcntl.fcntl(other, _GETLK, _ASK_WRITER))
+                return (answer[0], answer[4]) == (fcntl.F_WRLCK, os.getpid())
             finally:
                 os.close(other)
         finally:
             os.close(ours)
     return False
-
-
-def _is_locked(descriptor: int, range_: Range) -> bool:
-    return not fcntl.fcntl(descriptor, _GETLK, _QUESTIONS[range_]).startswith(_UNLOCKED)
-
-
-def _holder(descriptor: int, range_: Range) -> int | None:
-    answer = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _QUESTIONS[range_]))
-    return None if answer[0] == fcntl.F_UNLCK else answer[4]
 
 
 def _opened(path: str) -> int:

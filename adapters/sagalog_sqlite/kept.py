@@ -1,4 +1,4 @@
-"""The store's row and tasks as the last transaction of this process left them, for the next one.
+"""The store's row, tasks and estimates as the last transaction of this process left them, for the next one.
 
 Its one rule: what is kept is used only while no other connection has committed, which the file's data version says
 within the write transaction; after a transaction that failed nothing is. So a task that one worker creates, claims and
@@ -14,17 +14,23 @@ import apsw
 
 from sagalog.kernel.state import StoreFold
 from sagalog_sqlite import rows
+from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute, Loaded
 
 # Some megabytes: tasks that are being worked on, not all there are. One with a long story is read anew each time.
 TASKS_MAX: Final = 2_048
 LENGTH_MAX: Final = 64
+CREATED_CHARACTERS_MAX: Final = 4_096
 
 
 class Kept:
-    """Loaded tasks by id and by their stream's number. Used by whoever has the turn, and by nobody else."""
+    """Loaded tasks by id and by their stream's number. Used by the thread that has the turn, and by no other.
+
+    estimates    what the tables hold at most
+    """
 
     def __init__(self) -> None:
+        self.estimates: Final = Estimates()
         self._tasks: dict[str, Loaded] = {}
         self._ids: dict[int, str] = {}
         # The pager's count of changes, those of this connection among them; -1: nothing is kept.
@@ -66,6 +72,8 @@ class Kept:
             if fold.is_terminal or fold.length > LENGTH_MAX:
                 self.drop(fold.id)
             else:
+                if one.created is not None and len(one.created.body) > CREATED_CHARACTERS_MAX:
+                    one.created = None
                 self._tasks[fold.id] = one
                 self._ids[one.number] = fold.id
         if len(self._tasks) > TASKS_MAX:
@@ -80,5 +88,6 @@ class Kept:
     def forget(self) -> None:
         """Keep nothing."""
         self._version = -1
+        self.estimates.forget()
         self._tasks.clear()
         self._ids.clear()

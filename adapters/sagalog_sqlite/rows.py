@@ -8,7 +8,6 @@ events than there are: then the log has lost some. It must not know transactions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 from typing import Any, Final
 from zlib import crc32
 
@@ -17,7 +16,7 @@ import msgspec
 from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.projection import columns, decode_fold, encode_fold, refold, refold_store
+from sagalog.projection import Columns, columns, decode_fold, encode_fold, refold, refold_store
 
 # The format of the log that this version writes; another one may be read by nobody and written by nobody here.
 FORMAT: Final = 0
@@ -53,15 +52,16 @@ _TASKS: Final = (
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
 TASK_BY_NUMBER: Final = _TASKS + "WHERE s.category = 'task' AND s.number = ?"
 
-# The order in which a row's columns are compared: what hardly ever changes, what moves, what a renewal changes.
-_FIXED: Final = ("queue", "kind", "priority", "affinity")
-_MOVING: Final = ("state", "owed", "run_at_ms", "undo_ms", "overdue_ms")
-_LEASE: Final = ("expires_ms", "renewed_ms")
-# Where the gate stands between what moves and what a renewal changes.
-_GATE: Final = len(_FIXED) + len(_MOVING)
-_fixed: Final = itemgetter(*_FIXED)
-_moving: Final = itemgetter(*_MOVING)
-_lease: Final = itemgetter(*_LEASE)
+# A row is the searched columns in their order, with the gate between what moves and what a renewal changes.
+GATE: Final = Columns._fields.index("expires_ms")
+QUEUE: Final = Columns._fields.index("queue")
+RUN_AT: Final = Columns._fields.index("run_at_ms")
+EXPIRES: Final = GATE + 1
+_MOVING: Final = Columns._fields.index("state")
+# Of each gate of claims, by which column claims look there: kinds, or sets of owed kinds.
+_KIND: Final = Columns._fields.index("kind")
+_OWED: Final = Columns._fields.index("owed")
+VALUE_AT: Final = {"ready": _KIND, "ready_alone": _KIND, "undo": _OWED, "undo_alone": _OWED}
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, state, owed, run_at_ms, undo_ms, "
@@ -84,6 +84,7 @@ PUT_ASIDE: Final = (
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, expires_ms = NULL, "
     "renewed_ms = NULL"
 )
+IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
 DELETE_AWAITED: Final = "DELETE FROM awaited WHERE task = ? AND stream = ?"
 FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
@@ -105,24 +106,30 @@ _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDE
 
 
 class Loaded:
-    """A task as a transaction has it: its stream's number, its fold, and its saved columns (None: it has no row)."""
+    """A task as a transaction has it: its stream's number, its fold, and its saved columns (None: it has no row).
 
-    __slots__ = ("fold", "number", "row")
+    `created` is its first event, where this process has written it.
+    """
 
-    def __init__(self, number: int, fold: TaskFold, row: tuple[Any, ...] | None) -> None:
+    __slots__ = ("created", "fold", "number", "row")
+
+    def __init__(
+        self, number: int, fold: TaskFold, row: tuple[Any, ...] | None, created: Envelope | None = None
+    ) -> None:
         self.number = number
         self.fold = fold
         self.row = row
+        self.created = created
 
     @property
     def gate(self) -> str | None:
         """The gate as it is saved."""
-        return None if self.row is None else self.row[_GATE]
+        return None if self.row is None else self.row[GATE]
 
     def stands_at(self, gate: str) -> None:
         """Take note that its row was given another gate."""
         assert self.row is not None
-        self.row = (*self.row[:_GATE], gate, *self.row[_GATE + 1 :])
+        self.row = (*self.row[:GATE], gate, *self.row[GATE + 1 :])
 
 
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
@@ -138,7 +145,7 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
         SchemaMismatch: its fold was saved by a newer version.
     """
     number, id, newest, format, version, text = row[:6]
-    gate = row[6 + _GATE]
+    gate = row[6 + GATE]
     saved = None if format is None and gate is None else row[6:]
     if type(format) is int and format > FOLD_FORMAT:
         raise SchemaMismatch(
@@ -164,7 +171,7 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
 def says(task: TaskFold, gate: str | None) -> tuple[Any, ...]:
     """What the searched columns of a task's row hold, in the order in which `save` compares them."""
     found = columns(task)
-    return (*_fixed(found), *_moving(found), gate, *_lease(found))
+    return (*found[:GATE], gate, *found[GATE:])
 
 
 def save(
@@ -176,12 +183,12 @@ def save(
     """
     row = says(task, gate)
     head = (FOLD_FORMAT, task.version, encode_fold(task))
-    if before is None or before[:4] != row[:4]:
+    if before is None or before[:_MOVING] != row[:_MOVING]:
         execute(REPLACE_TASK, (number, *head, *row))
-    elif before[4 : _GATE + 1] != row[4 : _GATE + 1]:
-        execute(MOVE_TASK, (*head, *row[4:], number))
-    elif before[_GATE + 1 :] != row[_GATE + 1 :]:
-        execute(RENEW_TASK, (*head, *row[_GATE + 1 :], number))
+    elif before[_MOVING : GATE + 1] != row[_MOVING : GATE + 1]:
+        execute(MOVE_TASK, (*head, *row[_MOVING:], number))
+    elif before[GATE + 1 :] != row[GATE + 1 :]:
+        execute(RENEW_TASK, (*head, *row[GATE + 1 :], number))
     else:
         execute(REFOLD_TASK, (*head, number))
     return row

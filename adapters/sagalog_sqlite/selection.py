@@ -14,6 +14,7 @@ import msgspec
 
 from sagalog.errors import Corrupt
 from sagalog.ports import UNCLAIMED_MAX, Claim, UnclaimedUndo
+from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute
 
 
@@ -33,12 +34,14 @@ def _distinct(column: str, condition: str) -> str:
 class Gate(NamedTuple):
     """The statements that find what stands at one gate of claims.
 
+    name             of the gate
     any              whether there is one in a queue
     values           the kinds there, at most so many; for undos, all sets of owed kinds
     first            the first ones of a queue and kind, or set
     first_affinity   of those, the ones with an affinity
     """
 
+    name: str
     any: str
     values: str
     first: str
@@ -48,6 +51,7 @@ class Gate(NamedTuple):
 def _work(gate: str) -> Gate:
     at = f"FROM tasks WHERE gate = '{gate}'"
     return Gate(
+        gate,
         f"SELECT 1 {at} AND queue = ?1 LIMIT 1",
         _distinct("kind", f"gate = '{gate}' AND queue = ?1") + " LIMIT ?2",
         f"SELECT priority, stream {at} AND queue = ?1 AND kind = ?2 ORDER BY priority, stream LIMIT ?3",
@@ -60,7 +64,7 @@ def _undoing(gate: str) -> Gate:
     at = f"FROM tasks WHERE gate = '{gate}'"
     first = f"SELECT priority, stream {at} AND queue = ?1 AND owed = ?2 ORDER BY priority, stream LIMIT ?3"
     return Gate(
-        f"SELECT 1 {at} AND queue = ?1 LIMIT 1", _distinct("owed", f"gate = '{gate}' AND queue = ?1"), first, ""
+        gate, f"SELECT 1 {at} AND queue = ?1 LIMIT 1", _distinct("owed", f"gate = '{gate}' AND queue = ?1"), first, ""
     )
 
 
@@ -117,7 +121,7 @@ OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queu
 
 # What a claim and its upkeep ask; a test has the planner explain each.
 STATEMENTS: Final = (
-    *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate if text),
+    *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, OVER, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     AHEAD, WAITED_AHEAD,
@@ -128,42 +132,52 @@ Ordered = tuple[int, int]
 Ranked = tuple[int, int, int]
 
 
-def candidates(execute: Execute, claim: Claim, limit: int) -> list[int]:
+def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates) -> list[int]:
     """Numbers of the first `limit` streams that the claim would take, in its order: perhaps of one suspect alone."""
-    first = [] if claim.suspects == "never" else _first_suspect(execute, claim)
+    first = [] if claim.suspects == "never" else _first_suspect(execute, claim, estimates)
     if claim.suspects == "only":
         chosen = first
     else:
-        chosen = _standing(execute, claim, limit, GATES[claim.purpose])
+        chosen = _standing(execute, claim, limit, GATES[claim.purpose], estimates)
         if first and (not chosen or first[0] < chosen[0]):
             chosen = first
     return [number for _, _, number in chosen]
 
 
-def _first_suspect(execute: Execute, claim: Claim) -> list[Ranked]:
+def _first_suspect(execute: Execute, claim: Claim, estimates: Estimates) -> list[Ranked]:
     """The first suspect that the claim would take, if there is any; one seek a queue tells that there is none."""
     gate = GATES_ALONE[claim.purpose]
-    queues = tuple(queue for queue in claim.queues if any(execute(gate.any, (queue,))))
-    return _standing(execute, msgspec.structs.replace(claim, queues=queues), 1, gate) if queues else []
+    queues = tuple([queue for queue in claim.queues if _is_any(execute, queue, gate, estimates)])
+    if not queues:
+        return []
+    return _standing(execute, msgspec.structs.replace(claim, queues=queues), 1, gate, estimates)
 
 
-def _standing(execute: Execute, claim: Claim, limit: int, gate: Gate) -> list[Ranked]:
+def _is_any(execute: Execute, queue: str, gate: Gate, estimates: Estimates) -> bool:
+    known = estimates.values(gate.name, queue)
+    if known is None and not list(execute(gate.any, (queue,))):
+        estimates.keep_values(gate.name, queue, ())
+        return False
+    return known is None or len(known) > 0
+
+
+def _standing(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> list[Ranked]:
     """The first `limit` that stand at a gate and fit the claim, in its order."""
     if claim.purpose == "undo":
-        return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate), limit)]
-    ready = {queue: _kinds(execute, queue, claim.kinds, gate) for queue in claim.queues}
+        return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate, estimates), limit)]
+    ready = {queue: _kinds(execute, queue, claim.kinds, gate, estimates) for queue in claim.queues}
     chosen: dict[int, Ranked] = {}
     for place, affinity in enumerate((*claim.affinities, None)):
         if len(chosen) >= limit:
             break
-        for priority, number in _first(_ready(execute, ready, limit, gate, affinity), limit):
+        for priority, number in _first(_ready(execute, ready, limit, gate, affinity, estimates), limit):
             chosen.setdefault(number, (place, priority, number))
     return list(chosen.values())[:limit]
 
 
 def claimable_ms(execute: Execute, claim: Claim) -> int | None:
     """0 where a claim finds a task at an open gate, else when the next in its queues is due or over; None: never."""
-    if candidates(execute, claim, 1):
+    if candidates(execute, claim, 1, Estimates()):
         return 0
     times = [time for queue in claim.queues for row in execute(FIRST_DUE, (queue,)) for time in row]
     return min((time for time in times if type(time) is int), default=None)
@@ -256,33 +270,55 @@ def queues_later(execute: Execute) -> list[str]:
     return [queue for (queue,) in execute(QUEUES_LATER)]
 
 
-def _kinds(execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate) -> Iterable[str]:
-    """The kinds to look for in a queue: the fewer of those asked for and those that are there."""
+def _kinds(
+    execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate, estimates: Estimates
+) -> Iterable[str]:
+    """The kinds to look for in a queue: the fewer of those asked for and those that may be there."""
     if given is not None and len(given) == 1:
         return given
-    there = [kind for (kind,) in execute(gate.values, (queue, -1 if given is None else len(given) + 1))]
+    there = estimates.values(gate.name, queue)
+    if there is None:
+        there = [kind for (kind,) in execute(gate.values, (queue, -1 if given is None else len(given) + 1))]
+        if given is None:
+            estimates.keep_values(gate.name, queue, there)
     if given is None:
-        return there
+        # A copy: where nothing of a kind is found, the estimate shrinks.
+        return tuple(there)
     return given if len(there) > len(given) else [kind for kind in there if kind in given]
 
 
 def _ready(
-    execute: Execute, ready: dict[str, Iterable[str]], limit: int, gate: Gate, affinity: str | None
+    execute: Execute,
+    ready: dict[str, Iterable[str]],
+    limit: int,
+    gate: Gate,
+    affinity: str | None,
+    estimates: Estimates,
 ) -> Iterator[Ordered]:
     for queue, kinds in ready.items():
         for kind in kinds:
             if affinity is None:
-                yield from execute(gate.first, (queue, kind, limit))
+                found = list(execute(gate.first, (queue, kind, limit)))
+                if not found:
+                    estimates.drop_value(gate.name, queue, kind)
+                yield from found
             else:
                 yield from execute(gate.first_affinity, (queue, kind, limit, affinity))
 
 
-def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate) -> Iterator[Ordered]:
+def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> Iterator[Ordered]:
     for queue in dict.fromkeys(claim.queues):
-        for (owed,) in list(execute(gate.values, (queue,))):
-            # [UNDO-1] Whoever undoes must know every kind that is owed.
+        there = estimates.values(gate.name, queue)
+        if there is None:
+            there = [owed for (owed,) in execute(gate.values, (queue,))]
+            estimates.keep_values(gate.name, queue, there)
+        for owed in tuple(there):
+            # [UNDO-1] A claim for undoing knows every kind that is owed.
             if claim.kinds is None or claim.kinds.issuperset(_decoded(owed)):
-                yield from execute(gate.first, (queue, owed, limit))
+                found = list(execute(gate.first, (queue, owed, limit)))
+                if not found:
+                    estimates.drop_value(gate.name, queue, owed)
+                yield from found
 
 
 def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

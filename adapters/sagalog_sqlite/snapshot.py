@@ -19,6 +19,7 @@ from sagalog.kernel.values import State
 from sagalog.ports import Claim, Listed, Query, StreamHead, Tag, UnclaimedUndo
 from sagalog.projection import decode_fold
 from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
+from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
@@ -196,7 +197,7 @@ class SqliteSnapshot:
 
     def standing(self, claim: Claim) -> list[str]:
         """Ids of the tasks that such a claim would take now."""
-        return [fold.id for fold in self._folds(selection.candidates(self._rows, claim, claim.limit))]
+        return [fold.id for fold in self._folds(selection.candidates(self._rows, claim, claim.limit, Estimates()))]
 
     def claimable_ms(self, claim: Claim) -> int | None:
         """When such a claim may find something: 0 is now, None not before somebody commits."""

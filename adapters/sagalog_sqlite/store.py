@@ -141,7 +141,7 @@ class SqliteStore:
         if group is None:
             self._refuse_within_a_unit()
             group = Group(Call(()), self.path)
-        place = BARRIER.place(self.path)
+        place = Place(BARRIER, self.path)
         try:
             connection = self._take_turn(group.leader, place)
             self._turn_of = group.leader.thread
@@ -191,7 +191,7 @@ class SqliteStore:
 
     def _require_sound(self, connection: apsw.Connection) -> None:
         """Refuse to commit where that would not be found again. [FILE-1]"""
-        if connection not in self._connections:
+        if connection is not self._connections.writer:
             self._require_open()  # a forked child that has come back into its parent's transaction
         self._refused = self._connections.guard.refusal(writing=True)
         if self._refused is not None:

@@ -187,7 +187,8 @@ class _Line:
         return self._front == threading.get_ident()
 
     def has_place(self) -> bool:
-        return self.at_front() or threading.get_ident() in self._waiting
+        me = threading.get_ident()
+        return self._front == me or me in self._waiting
 
     def try_enter(self) -> bool:
         with self._guard:

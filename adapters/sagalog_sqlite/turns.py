@@ -33,7 +33,7 @@ class Turns:
         until_s = time.monotonic() + timeout_ms / 1_000
         while True:
             try:
-                self.ticket.acquire(timeout_ms)
+                (self._ticket or self.ticket).acquire(timeout_ms)
             except TurnTimeout as error:
                 raise self.refused(error, waited_ms()) from error
             except OSError as error:

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import apsw
 
-from sagalog.codec import Envelope
+from sagalog.codec import Envelope, decode, read
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.failpoints import reach
+from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Decided, Due, Unit
+from sagalog.projection import OPEN, gate_next
 from sagalog.projection import gate as gate_of
-from sagalog.projection import gate_next
 from sagalog_sqlite import rows, selection
 from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import FORMAT, Loaded
@@ -37,11 +38,13 @@ class Transaction:
     def __init__(self, connection: apsw.Connection, now_ms: int, kept: Kept) -> None:
         self.now_ms = now_ms
         self.wrote = False
+        self.reads_any_text = False
         self._connection = connection
         self.execute: Callable[..., Any] = connection.execute
         # What was loaded or written, by task id; None: there is no such stream.
         self._loaded: dict[str, Loaded | None] = {}
         self._kept = kept
+        self._estimates = kept.estimates
         self.store = kept.begin(connection, self.execute)
 
     def keep(self) -> None:
@@ -54,19 +57,30 @@ class Transaction:
 
     def read_any_text(self) -> None:
         """From here on a text that is no UTF-8 stops nobody; see `texts`."""
+        self.reads_any_text = True
         self.execute = forgiving(self._connection)
 
     def answer(self, unit: Unit) -> Any:
         """Run one unit: its answer, or the SagalogError by which it was refused."""
         try:
-            try:
-                decided, numbers = self._decide(unit)
-            except UnicodeDecodeError:
-                # [LOG-5] A damaged text lies on its way. Nothing of the unit is written yet.
-                self.read_any_text()
-                decided, numbers = self._decide(unit)
+            decided = unit.decide(UnitView(self, unit))
+            numbers = self._standing(decided.appends)
+        except UnicodeDecodeError:
+            if self.reads_any_text:
+                raise
+            # [LOG-5] A damaged text lies on its way. Nothing of the unit is written yet.
+            self.read_any_text()
+            return self.answer(unit)
         except SagalogError as refusal:
             return refusal
+        if decided.appends:
+            self._carry_out(decided, numbers)
+        for id in decided.unreadable:
+            self._put_aside(id)
+        return decided.answer
+
+    def _carry_out(self, decided: Decided, numbers: dict[str, int]) -> None:
+        """Write what a unit has decided."""
         for blob in decided.blobs:
             self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
         for append in decided.appends:
@@ -76,13 +90,6 @@ class Transaction:
         for append in decided.appends:
             if isinstance(append.fold, TaskFold) and append.fold.is_terminal:
                 self._wake(append.fold.id)
-        for id in decided.unreadable:
-            self._put_aside(id)
-        return decided.answer
-
-    def _decide(self, unit: Unit) -> tuple[Decided, dict[str, int]]:
-        decided = unit.decide(UnitView(self, unit))
-        return decided, self._standing(decided.appends)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -100,7 +107,10 @@ class Transaction:
     def claim(self, claim: Claim) -> list[TaskFold]:
         """The tasks that a claim selects; one that cannot be read is put aside and the next one taken. [LOG-5]"""
         while True:
-            found = [self._at_gate(number) for number in selection.candidates(self.execute, claim, claim.limit)]
+            found = [
+                self._at_gate(number)
+                for number in selection.candidates(self.execute, claim, claim.limit, self._estimates)
+            ]
             readable = [task for task in found if task is not None]
             if len(readable) == len(found):
                 return readable
@@ -122,16 +132,18 @@ class Transaction:
             found += [self._waited(number) for number in over]
         return [task for task in found if task is not None]
 
-    def recorded(self, id: str, version: int) -> Envelope:
-        """One event of a task's stream."""
+    def event(self, id: str, version: int) -> Recordable:
+        """One event of a task's stream; raises as `View.event`."""
         loaded = self._loaded.get(id)
         if loaded is None:
             row = self.execute(rows.OF_NAME, (rows.TASK, id, version)).fetchone()
+        elif version == 1 and loaded.created is not None:
+            return decode(loaded.created)
         else:
             row = self.execute(rows.OF_VERSION, (loaded.number, version)).fetchone()
         if row is None:
             raise rows.absent_event(id, version)
-        return Envelope(*row)
+        return read(Envelope(*row))
 
     def requested(self, request: str) -> list[Envelope]:
         """All events that carry a request. [REPEAT-4]"""
@@ -163,6 +175,9 @@ class Transaction:
         loaded = self._by_number(number)
         if loaded is None:
             return None
+        if loaded.gate in OPEN and self._kept.numbered(number) is loaded:
+            # This process has saved that row itself.
+            return loaded.fold
         # A gate that was opened stays open where the clock has stepped back since.
         gate = gate_of(loaded.fold, max(self.now_ms, loaded.fold.run_at_ms))
         if rows.says(loaded.fold, gate) == loaded.row:
@@ -210,9 +225,12 @@ class Transaction:
             )
         leased, later, waited = [], [], []
         for queue in dict.fromkeys(due.queues):
+            if not self._estimates.is_due(queue, self.now_ms):
+                continue
             first = execute(selection.FIRST_DUE, (queue,)).fetchone()
             assert first is not None
             expires_ms, run_at_ms, until_ms, waking = first
+            self._estimates.keep_due(queue, first)
             if waking is not None or (until_ms is not None and until_ms <= self.now_ms):
                 waited.append(queue)
             if expires_ms is not None and expires_ms <= self.now_ms:
@@ -231,6 +249,8 @@ class Transaction:
             SchemaMismatch: the store is founded in another format than this one writes.
         """
         numbers: dict[str, int] = {}
+        if not appends:
+            return numbers
         versions: dict[str, int] = {}
         for append in appends:
             stream = append.stream
@@ -293,15 +313,23 @@ class Transaction:
             rows.tag(self.execute, number, fold)
         if append.expected == 0 or loaded is None:
             # New, or decided without having been loaded: the row is written whole, whatever it was.
-            loaded = self._loaded[fold.id] = Loaded(number, fold, None)
+            created = append.envelopes[0] if append.expected == 0 else None
+            loaded = self._loaded[fold.id] = Loaded(number, fold, None, created)
         if fold.waiting is not None or (before is not None and before.waiting is not None):
             rows.await_tasks(self.execute, number, before, fold)
+            self._estimates.is_awaited = None
         self._save(loaded, fold)
 
     def _wake(self, ended: str) -> None:
-        """[WAIT-3] Have the next upkeep look at those who wait for a task that has ended."""
+        """[WAIT-3] Have the next upkeep look at the tasks that wait for one that has ended."""
+        estimates = self._estimates
+        if estimates.is_awaited is None:
+            estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
+        if not estimates.is_awaited:
+            return
         self.execute(rows.WAKE, (ended,))
         if self._connection.changes():
+            estimates.forget_due()
             for one in (*self._loaded.values(), *self._kept):
                 waiting = None if one is None or one.gate != "waiting" else one.fold.waiting
                 if one is not None and waiting is not None and ended in waiting.after:
@@ -312,6 +340,7 @@ class Transaction:
         gate = gate_next(fold, self.now_ms, loaded.gate, loaded.fold.run_at_ms)
         loaded.row = rows.save(self.execute, loaded.number, fold, gate, loaded.row)
         loaded.fold = fold
+        self._estimates.note(loaded.row)
 
     def _let_in(self, number: int) -> None:
         """[UPKEEP-2] Open the gate of a task whose time has come."""
@@ -386,9 +415,9 @@ class UnitView:
         loaded = self._transaction.load(id)
         return None if loaded is None else loaded.fold
 
-    def recorded(self, id: str, version: int) -> Envelope:
-        """One event of a task's stream."""
-        return self._transaction.recorded(id, version)
+    def event(self, id: str, version: int) -> Recordable:
+        """One event of a task's stream; raises as `View.event`."""
+        return self._transaction.event(id, version)
 
     def requested(self, request: str) -> Sequence[Envelope]:
         """All events that carry this request, in order of position."""

@@ -251,7 +251,7 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
     fold, found = saved
     if fold != task:
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
-    expected = columns(task)
+    expected = columns(task)._asdict()
     differs = sorted(name for name in expected if found.get(name) != expected[name])
     if found.get("gate") not in gates_at_any_time(task):
         differs.append("gate")

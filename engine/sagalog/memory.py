@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from sagalog import failpoints
-from sagalog.codec import Envelope
+from sagalog.codec import Envelope, read
 from sagalog.errors import Closed, SagalogError, VersionConflict
 from sagalog.forks import stands_still_in_forks
+from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Listed, Query, StreamHead, Tag, UnclaimedUndo, Unit
 from sagalog.projection import (
@@ -289,9 +290,9 @@ class MemoryView:
         """The fold, if the gate does not say that it cannot be read."""
         return MemorySnapshot(self._store).task(id)
 
-    def recorded(self, id: str, version: int) -> Envelope:
+    def event(self, id: str, version: int) -> Recordable:
         """By place in the stream's list."""
-        return self._store.stream_of[f"task/{id}"][version - 1]
+        return read(self._store.stream_of[f"task/{id}"][version - 1])
 
     def requested(self, request: str) -> Sequence[Envelope]:
         """By looking through the whole log."""
@@ -482,7 +483,7 @@ class MemorySnapshot:
         if task is None:
             return None
         beside = {"gate": self._store.gates[task.id], "tags": task.tags or {}, "awaited": awaited(task)}
-        return task, {**columns(task), **beside}
+        return task, {**columns(task)._asdict(), **beside}
 
     def strays(self) -> list[str]:
         """Here a projection is never without its stream."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sagalog.codec import Envelope
+from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import Purpose, Suspects
 
@@ -140,8 +141,12 @@ class View(Protocol):
         """
         ...
 
-    def recorded(self, id: str, version: int) -> Envelope:
-        """One event of a task's stream."""
+    def event(self, id: str, version: int) -> Recordable:
+        """One event of a task's stream, decoded anew at each call, so that no two callers share its values.
+
+        Raises:
+            LogDamaged, UnknownEvent: as `codec.read`; what this process has just written itself need not be compared.
+        """
         ...
 
     def requested(self, request: str) -> Sequence[Envelope]:

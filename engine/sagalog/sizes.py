@@ -60,11 +60,11 @@ def require_fold_fits(task: TaskFold, events: Sequence[e.Recordable]) -> None:
     A signal that a wait stands for, and a wait that a cancel ends at once, make nothing larger: they always fit. A
     failure may bring undos into half of the reserve, since its worker can hardly end the task otherwise.
     """
-    if hands_over(events[0]):
+    size = bytes_of(task)
+    if size <= FOLD_BYTES_MAX - FOLD_BYTES_RESERVE or hands_over(events[0]):
         return
     if len(events) > 1 and (isinstance(events[0], e.Signalled) or isinstance(events[-1], e.Cancelled)):
         return
-    size = bytes_of(task)
     reserve = FOLD_BYTES_RESERVE // 2 if any(isinstance(event, e.Failed) for event in events) else FOLD_BYTES_RESERVE
     maximum = FOLD_BYTES_MAX - reserve
     if size > maximum:

@@ -201,7 +201,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),
         {name: one.task for name, one in task.children.items()} if task.children else {},
-        {name: ended.count for name, ended in task.waits.items() if ended.count},
+        {name: ended.count for name, ended in task.waits.items() if ended.count} if task.waits else {},
         None if task.waiting is None else _wait(task.waiting),
         tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,

@@ -72,8 +72,8 @@ def writing(steps: Sequence[Step], together: bool = False) -> Unit:
 def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
     """The tasks that these may write, or whose end must not come unseen."""
     ids = [step.command.task for step in steps]
-    for command in (step.command for step in steps):
-        match command:
+    for step in steps:
+        match command := step.command:
             case c.Park():
                 ids += command.after
             case c.RetryAsNew():
@@ -219,8 +219,10 @@ class _Desk:
     def appends(self) -> tuple[Append, ...]:
         """Everything to append, a stream at a time, in the order in which the streams were first written."""
         return tuple(
-            Append(f"task/{id}", self._expected[id], tuple(envelopes), self._folds[id])
-            for id, envelopes in self._envelopes.items()
+            [
+                Append(f"task/{id}", self._expected[id], tuple(envelopes), self._folds[id])
+                for id, envelopes in self._envelopes.items()
+            ]
         )
 
     def carry_out(self, step: Step, loaded: TaskFold | None = None) -> Task:
@@ -236,23 +238,35 @@ class _Desk:
         command = step.command
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
-        if isinstance(command, c.Park) and command.after and not isinstance(decision, Repeat):
-            # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
-            decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
-        if isinstance(command, c.AdoptChild) and not isinstance(decision, Repeat):
-            self._require_child_of_predecessor(command)
-        if isinstance(command, (c.Fail, c.Register)) and task is not None:
-            self._compare_registered(task, command)
-        if isinstance(command, c.RetryAsNew) and task is not None:
-            return self._succeed(task, decision, step, command)
+        is_new = type(decision) is not Repeat
+        match command:
+            case c.Park() if command.after and is_new:
+                # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
+                decision = decide(task, self._with_ended(command), self._view.now_ms, self._view.epoch)
+            case c.AdoptChild() if is_new:
+                self._require_child_of_predecessor(command)
+            case c.Fail() | c.Register() if task is not None:
+                self._compare_registered(task, command)
+            case c.RetryAsNew() if task is not None:
+                return self._succeed(task, decision, step, command)
+            case c.Complete() if is_new and task is not None and (left := task.left()):
+                completed = self._settle(task, decision, step)
+                self._hand_over(self._folds[command.task], left, step, command.undoer or "")
+                return completed
+            case _:
+                pass
+        return self._settle(task, decision, step)
+
+    def _settle(self, task: TaskFold | None, decision: Decision, step: Step) -> Task:
+        """Take the events that were decided, or compare a repeat with what is on record; the task afterwards."""
+        command = step.command
         if isinstance(decision, Repeat):
             assert task is not None
             compare(command, self._read(decision.task or task.id, decision.version), task)
         elif decision:
-            before, task = task, self._take(task or TaskFold(command.task), decision, step)
-            self._blobs += step.blobs
-            if isinstance(command, c.Complete) and before is not None and (left := before.left()):
-                self._hand_over(task, left, step, command.undoer or "")
+            task = self._take(task or TaskFold(command.task), decision, step)
+            if step.blobs:
+                self._blobs += step.blobs
         assert task is not None
         return self._picture(task, step.known)
 
@@ -459,7 +473,7 @@ class _Desk:
         if id in self._envelopes and version > self._expected[id]:
             event = decode(self._envelopes[id][version - self._expected[id] - 1])
         else:
-            event = read(self._view.recorded(id, version))
+            event = self._view.event(id, version)
         self._read_last = (id, version, event)
         return event
 

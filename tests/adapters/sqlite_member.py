@@ -164,7 +164,7 @@ def forking(path: Path) -> None:
 
     # More than fits into the cache, so that the transaction already stands in the WAL when the fork comes.
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
-    look = seeing(lambda view: sum(len(view.recorded(f"large{number}", 1).body) > 1_000_000 for number in range(6)))
+    look = seeing(lambda view: sum(len(str(view.event(f"large{number}", 1))) > 1_000_000 for number in range(6)))
     say(*store.commit([*large, Unit(decide), look, writing("large0", leased(ttl_ms=None))]))
     say(*counted(store))
     store.close()

@@ -209,9 +209,8 @@ def test_sqlite_locks_where_the_guard_looks(store: SqliteStore, path: Path) -> N
     identity = identity_of(str(path))
     assert identity is not None
     locks = locks_of(str(path), identity)
-    me = os.getpid()
-    assert (locks.is_unlocked(), locks.written_by()) == (False, None)
-    assert store.commit([seeing(lambda _: locks.written_by())]) == [me]
+    assert (locks.are_had(writing=False), locks.are_had(writing=True)) == (True, False)
+    assert store.commit([seeing(lambda _: locks.are_had(writing=True))]) == [True]
 
 
 @needs_answers
@@ -231,7 +230,7 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
     first.close()
     second.close()
     # As long as somebody has a connection, closing them would take its locks.
-    assert not locks_of(str(path), identity_of(str(path)) or (0, 0)).is_unlocked()
+    assert locks_of(str(path), identity_of(str(path)) or (0, 0)).are_had(writing=False)
     stranger.close()
     open_at(path).close()
     assert opened() == []

@@ -9,7 +9,9 @@ import pytest
 
 import sagalog
 from sagalog import failpoints
-from sagalog_sqlite import kept
+from sagalog.testing import ManualClock
+from sagalog_sqlite import estimates, kept
+from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import raw
 
 
@@ -108,3 +110,78 @@ def test_a_waiter_that_is_kept_is_woken_by_the_end_it_waits_for(engine: sagalog.
     child.complete()
     [lease] = engine.claim("default", owner="ann", ttl_ms=60_000)
     assert lease.task.waits == {"kid": 1}
+
+
+def test_what_is_known_of_a_queue_is_asked_again_once_another_connection_has_written(
+    engine: sagalog.Engine, path: Path
+) -> None:
+    """[UPKEEP-2] [WAIT-3] Kinds at the gates, times that come, suspects, and whether any task waits for another."""
+    with sagalog.open(f"sqlite:///{path}") as other:
+        assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
+        other.create("new kind", id="a", queue="q")
+        (lease,) = engine.claim("q", owner="ann", ttl_ms=60_000)
+        other.create("build", id="w")
+        other.acquire("w", owner="bob", ttl_ms=60_000).park("done", after=["a"])
+        lease.complete()
+        assert engine.claim("default", owner="ann", ttl_ms=60_000)[0].task.id == "w"
+        other.create("build", id="late", queue="q", run_at_ms=0)
+        assert [one.task.id for one in engine.claim("q", owner="ann", ttl_ms=60_000)] == ["late"]
+
+
+def test_a_kind_that_comes_back_to_a_gate_is_found_there_again(engine: sagalog.Engine) -> None:
+    """An estimate shrinks where nothing was found, and grows with what this process writes."""
+    for round_ in range(3):
+        assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
+        for kind in ("build", "test"):
+            engine.create(kind, id=f"{kind}{round_}", queue="q")
+        for lease in engine.claim("q", owner="ann", ttl_ms=60_000, limit=2):
+            lease.complete()
+    assert {task.state for task in engine.find()} == {"completed"}
+
+
+def test_a_queue_of_very_many_kinds_is_claimed_from_like_any_other(engine: sagalog.Engine) -> None:
+    count = estimates.VALUES_MAX + 2
+    assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
+    for number in range(count):
+        engine.create(f"kind {number}", queue="q")
+    claimed = [lease.task.kind for _ in range(count) for lease in engine.claim("q", owner="ann", ttl_ms=60_000)]
+    assert claimed == [f"kind {number}" for number in range(count)]
+    assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
+
+
+def test_a_lease_that_ends_is_found_by_upkeep_though_nothing_was_due_before(path: Path) -> None:
+    """[LEASE-4] The earliest time at which something may be due is kept, and what is written may move it forward."""
+    clock = ManualClock(1_700_000_000_000)
+    with sagalog.open(f"sqlite:///{path}", clock=clock) as engine:
+        assert engine.claim("q", owner="ann", ttl_ms=1_000) == []
+        engine.create("build", id="a", queue="q")
+        engine.create("build", id="b", queue="q", run_at_ms=clock.now_ms() + 500)
+        engine.claim("q", owner="ann", ttl_ms=1_000)
+        clock.advance(500)
+        assert [one.task.id for one in engine.claim("q", owner="bob", ttl_ms=10_000)] == ["b"]
+        clock.advance(500)
+        assert [one.task.id for one in engine.claim("q", owner="bob", ttl_ms=10_000)] == ["a"]
+
+
+def test_an_end_is_told_to_a_task_that_began_to_wait_after_other_ends_were_told_to_none(
+    engine: sagalog.Engine,
+) -> None:
+    """[WAIT-3] In a queue of which it was known that nothing there would ever be due."""
+    leased(engine, "before").complete()
+    awaited, waiter = leased(engine, "awaited"), leased(engine, "waiter")
+    waiter.park("done", after=["awaited"])
+    assert engine.claim("default", owner="bob", ttl_ms=60_000) == []
+    awaited.complete()
+    assert [one.task.id for one in engine.claim("default", owner="bob", ttl_ms=60_000)] == ["waiter"]
+
+
+def test_no_more_kinds_of_a_queue_are_kept_than_its_bound(
+    engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "VALUES_MAX", 2)
+    assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
+    for kind in ("a", "b", "c"):
+        engine.create(kind, queue="q")
+    store = engine._store
+    assert isinstance(store, SqliteStore)
+    assert store._kept.estimates.values("ready", "q") is None

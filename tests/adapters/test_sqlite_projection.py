@@ -143,7 +143,7 @@ def test_a_row_says_what_its_fold_says_however_it_came_there(store: SqliteStore,
             fold, saved = snapshot.saved(f"task/{id}") or (None, {})
             assert fold == snapshot.task(id)
             assert fold is not None
-            assert saved == {**columns(fold), "gate": saved["gate"], "tags": fold.tags or {}, "awaited": ()}
+            assert saved == {**columns(fold)._asdict(), "gate": saved["gate"], "tags": fold.tags or {}, "awaited": ()}
         rows.append({name: value for name, value in row(store, id).items() if name not in ("stream", "fold")})
     assert rows[0] == rows[1]
     store.rebuild()
@@ -428,7 +428,7 @@ def test_rebuilding_lets_others_write_between_its_slices(
             fold, saved = snapshot.saved(f"task/{one.fold.id}") or (None, {})
             assert (fold, saved) == (
                 one.fold,
-                {**columns(one.fold), "gate": "ready", "tags": one.fold.tags or {}, "awaited": ()},
+                {**columns(one.fold)._asdict(), "gate": "ready", "tags": one.fold.tags or {}, "awaited": ()},
             )
             assert len(snapshot.history(f"task/{one.fold.id}")) == one.fold.version
     other.close()

@@ -145,7 +145,7 @@ class AppendingContract(Contract):
         def look(view: View) -> Decided:
             found.append([one.name for one in view.requested("r")])
             found.append([one.name for one in view.requested("nobody's")])
-            found.append([view.recorded("a", 2).type])
+            found.append([e.NAMES[type(view.event("a", 2))]])
             assert view.task("there is none") is None
             return Decided((), None)
 
