@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "input": Place("sagalog_cli.blobs", "task_input", "Print bytes that a task was given."),
     "tail": Place("sagalog_cli.tailing", "tail", "Follow the events of all tasks as they come."),
     "stats": Place("sagalog_cli.reading", "stats", "Count tasks and events, and look at the file."),
-    "stale": Place("sagalog_cli.reading", "stale", "List leases that are over and undos that nobody comes for."),
+    "stale": Place("sagalog_cli.reading", "stale", "List leases that are over and undos that no worker comes for."),
     "recover": Place("sagalog_cli.writing", "recover", "Do all upkeep that is due."),
     "cancel": Place("sagalog_cli.writing", "cancel", "Call a task off."),
     "quarantine": Place("sagalog_cli.writing", "quarantine", "Take a task out of circulation."),

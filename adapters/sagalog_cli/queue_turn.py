@@ -55,7 +55,7 @@ class Turn:
                 left_s = 60.0 if self.is_lost else max(0.0, self._renewal.left_s())
                 self._signals.wait(min(left_s, command.pause_s()))
         except BaseException:
-            # Nobody is going to look after it any more.
+            # No thread looks after it from here on.
             command.kill()
             raise
         return status

@@ -90,10 +90,10 @@ def history(session: Session, id: str, full: bool) -> None:
     )
 
 
-@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that nobody comes for.")
+@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker comes for.")
 @pass_session
 def stale(session: Session) -> None:
-    """List what nobody works on though somebody should.
+    """List what no worker works on though one should.
 
     Tasks whose lease is over by the clock and was not ended yet (`recover` or the next claim ends it); then the undos
     that are due and that no worker has leased, by queue and kind: is there a worker that knows them?

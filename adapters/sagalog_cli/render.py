@@ -120,7 +120,7 @@ def stale(listed: Sequence[Task], now_ms: int) -> Table:
 
 
 def unclaimed(listed: Sequence[UnclaimedUndo], now_ms: int) -> Table:
-    """One row a queue and kind of undo that nobody has leased: how many tasks owe it, and for how long."""
+    """One row a queue and kind of undo that no worker has leased: how many tasks owe it, and for how long."""
     head = ("UNDO", "QUEUE", "TASKS", "DUE")
     return Table(head, [(one.kind, one.queue, f"{one.tasks:,}", _ago(one.since_ms, now_ms)) for one in listed])
 

@@ -1,7 +1,7 @@
 """The lease of an item, renewed from a thread of its own while a command works on the item.
 
-Rule: a renewal counts from the moment at which it was sent, and a store that does not answer holds up nobody who has to
-know that the lease may be over: that is told before it is so. Knows no process.
+Rule: a renewal counts from the moment at which it was sent. A store that does not answer holds up no caller that has
+to know that the lease may be over: that is told before it is so. Knows no process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Renewal:
             self._thread.join()
 
     def is_lost(self) -> bool:
-        """Whether the lease is somebody else's, or may soon be.
+        """Whether another owner has the lease, or may soon have it.
 
         Raises:
             SagalogError: the store refuses renewals, for another reason than that it cannot be reached.
@@ -84,7 +84,7 @@ class Renewal:
                 self._beat()
             except LeaseLost:
                 self._is_lost = True
-            except BaseException as error:  # noqa: BLE001  whoever waits is to raise it
+            except BaseException as error:  # noqa: BLE001  the thread that waits is to raise it
                 self._error = error
             if self._is_lost or self._error is not None:
                 self._wake()

@@ -148,7 +148,7 @@ def stats(health: Health, events: int, counts: Mapping[str, Mapping[str, int]]) 
 
 
 def unclaimed(of: UnclaimedUndo) -> dict[str, Any]:
-    """One undo that nobody comes for, told from a task by its only field, `undo`: every field of `UnclaimedUndo`."""
+    """One undo that no worker comes for, told from a task by its only field, `undo`: every field of `UnclaimedUndo`."""
     return {"undo": msgspec.to_builtins(of)}
 
 

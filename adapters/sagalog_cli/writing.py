@@ -65,7 +65,7 @@ def quarantine(session: Session, id: str, reason: str, actor: str, request: str 
     multiple=True,
     metavar="STEP=JSON",
     callback=arguments.results,
-    help="What a step came to whose result is not on record, or whose undo a note has settled. Repeatable.",
+    help="The result of a step that has none on record, or whose undo a note has settled. Repeatable.",
 )
 @click.option(
     "--rerun", multiple=True, metavar="STEP", help="Such a step runs again: its effect may come twice. Repeatable."

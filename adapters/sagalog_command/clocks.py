@@ -20,7 +20,7 @@ _DATE_PASSED_MS: Final = 31 * 86_400_000
 
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# Letters that mean one thing to whoever reads them in English; any other zone has to be one of the tz database.
+# Letters that mean one thing to a reader of English; any other zone has to be one of the tz database.
 _LETTERS: Final = {
     **dict.fromkeys(("utc", "gmt", "z"), "UTC"),
     **dict.fromkeys(("pst", "pdt", "pt", "pacific time", "pacific"), "America/Los_Angeles"),

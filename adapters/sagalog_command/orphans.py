@@ -2,7 +2,7 @@
 
 Rule: ended is only a process of this user whose environment names this store, this task and a lower fence; never this
 process, and none from which it descends. A process is signalled by a descriptor that was opened before its environment
-was read, so a number that was given anew hits nobody. Where the system has no such descriptors, or tells no
+was read, so a number that was given anew hits no other process. Where the system has no such descriptors, or tells no
 environments, nothing is found. Nothing here waits.
 """
 

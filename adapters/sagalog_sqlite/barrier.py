@@ -1,4 +1,4 @@
-"""The barrier of this process: who uses which file just now, and whether anybody else may begin to.
+"""The barrier of this process: which threads use which file just now, and whether another may begin to.
 
 Its one rule: who is inside is never put out, and who comes while it is shut waits outside. Nothing here is a lock that
 a fork, an interrupt or a signal's handler could leave locked: it is a set and a dictionary whose single operations are
@@ -86,7 +86,7 @@ class Barrier:
         return [place for mark in list(self.marks) if (place := mark()) is not None]
 
     def shut(self) -> bool:
-        """Let nobody in any more, once no other thread keeps it shut; False if this thread did so already."""
+        """Let no thread in any more, once no other keeps it shut; False if this thread did so already."""
         me = threading.get_ident()
         if self.is_mine():
             return False
@@ -95,7 +95,7 @@ class Barrier:
         return True
 
     def open(self) -> None:
-        """Let everybody in again, if this thread has shut it."""
+        """Let every thread in again, if this thread has shut it."""
         if self.is_mine():
             self.keepers.clear()
 

@@ -65,7 +65,7 @@ class Changes:
             return self._askers << 32 | version
 
     def let_go(self) -> None:
-        """Close the connection, which nobody uses; the next question opens another, and finds something new."""
+        """Close the connection, which no thread uses; the next question opens another, and finds something new."""
         asker, self._asker = self._asker, None
         if asker is not None:
             _close(asker)
@@ -105,7 +105,7 @@ class Changes:
             self._closed = True
             for waiter in self._waiting:
                 waiter.wake()
-            # One by one, so that an interrupt leaves the rest to whoever closes again.
+            # One by one, so that an interrupt leaves the rest to the next call that closes.
             while self._idle:
                 self._idle[-1].close()
                 self._idle.pop()

@@ -25,7 +25,7 @@ from sagalog_sqlite.reading import Readers
 class Connections:
     """The one for writing, those for reading, and who else has asked for one.
 
-    writer     the one for writing, for whoever has the turn; None: the next turn opens another, with all guards
+    writer     the one for writing, for the thread that has the turn; None: the next turn opens another, with all guards
     readers    the pool of those for reading
     guard      says whether what is committed would be found again
     """

@@ -52,7 +52,7 @@ def create(path: str, now_ms: int) -> None:
         _sync(os.path.dirname(path))
     except BaseException as error:
         if renamed:
-            # The folder may not hold its name after a power cut; nobody has written yet, since we have the turn.
+            # The folder may not hold its name after a power cut; no process has written yet, since we have the turn.
             with suppress(OSError):
                 os.unlink(path)
         with suppress(SagalogError):
@@ -95,7 +95,7 @@ def _make_empty(path: str) -> None:
 def _fill(path: str, now_ms: int) -> None:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE)
     try:
-        # What fails in the checkpoint at close is told to nobody, so nothing may be left for that one.
+        # SQLite tells no caller what fails in the checkpoint at close, so nothing may be left for that one.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.pragma("page_size", PAGE_SIZE)
         connection.pragma("application_id", APPLICATION_ID)

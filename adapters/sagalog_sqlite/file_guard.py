@@ -86,15 +86,15 @@ def _moved(path: str, found: Identity | None) -> str:
     what = "is gone" if found is None else "is another file now"
     return (
         f"{path} {what}: it was moved, replaced or removed while it was open, and nothing is written into a file that "
-        "nobody would find; bring it back with its -wal, or close the engine and open the store where it is"
+        "no process would find; bring it back with its -wal, or close the engine and open the store where it is"
     )
 
 
 def _without_wal(path: str) -> str:
     return (
-        f"{path}-wal was removed or replaced while it was open, and nothing is written into one that nobody would "
-        "find; close every engine on the store, in all processes, which moves what was committed into the file if no "
-        "other -wal stands there by now; then open it again"
+        f"{path}-wal was removed or replaced while it was open, and nothing is written into one that no process "
+        "would find; close every engine on the store, in all processes, which moves what was committed into the file "
+        "if no other -wal stands there by now; then open it again"
     )
 
 

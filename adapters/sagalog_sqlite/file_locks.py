@@ -72,7 +72,7 @@ class FileLocks:
                 self._database = _opened(self.path)
             shm = f"{self.path}-shm"
             if self._shm >= 0 and _identity_of_descriptor(self._shm) != identity_of(shm):
-                # Kept for somebody's connection that is gone; by now the name is another file's.
+                # Kept for a connection that is gone; by now the name is another file's.
                 old, self._shm = self._shm, -1
                 os.close(old)
             if self._shm < 0:
@@ -141,7 +141,7 @@ def locks_of(path: str, identity: Identity) -> FileLocks:
 
 
 def opening() -> AbstractContextManager[object]:
-    """Within the block a connection is opened and nobody closes descriptors; its locks come with its first use."""
+    """Within the block a connection is opened and no thread closes descriptors; its locks come with its first use."""
     return _opening
 
 
@@ -173,7 +173,7 @@ def is_connected(path: str, identity: Identity) -> bool:
 def _leads_to(connection: apsw.Connection, path: str, identity: Identity) -> bool:
     name = _names.get(connection)
     if name is None:
-        # Somebody else's, opened past the stores.
+        # Another caller's connection, opened past the stores.
         try:
             name = connection.filename
         except apsw.ConnectionClosedError:

@@ -37,7 +37,7 @@ class Member(Protocol):
         ...
 
     def let_go(self) -> bool:
-        """Close every connection; called while nobody uses one. Whether all are closed."""
+        """Close every connection; called while no thread uses one. Whether all are closed."""
         ...
 
     def begin_anew(self, refusal: str | None) -> None:
@@ -79,7 +79,7 @@ def refusal_of(path: str) -> str:
     """What a child is told that must not use a file."""
     return (
         f"{path} was in use when this process was forked (by another thread, in a transaction or a snapshot, or by a "
-        "connection of somebody else's), so this child has SQLite's records of locks and not the locks: start "
+        "connection that no store has opened), so this child has SQLite's records of locks and not the locks: start "
         "processes by spawn or forkserver, or fork while nothing uses the store"
     )
 
@@ -88,7 +88,7 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
     """Close every connection that this process has to a file, so that the next ones take their locks anew.
 
     Returns:
-        Whether none is left; False where somebody uses one beyond `wait_s`, or has opened one past the stores.
+        Whether none is left; False where a thread uses one beyond `wait_s`, or has opened one past the stores.
     """
     was_mine = BARRIER.is_mine()
     try:
@@ -107,7 +107,7 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
 def _before() -> None:
     global _nested
     if not BARRIER.shut():
-        # Nobody knows how much the one that was interrupted has closed by now.
+        # No record says how much the one that was interrupted has closed by now.
         _nested += 1
         _busy.update(member.path for member in _all_members())
         return
@@ -141,7 +141,7 @@ def _after_in_child() -> None:
     _nested = 0
     file_locks.begin_anew()
     members = _all_members()
-    # Who forks past Python runs no hook before: then nobody has let go.
+    # A fork past Python runs no hook before: then no member has let go.
     lost = set(_busy) if BARRIER.is_mine() else {member.path for member in members}
     _busy.clear()
     BARRIER.begin_anew()

@@ -253,11 +253,11 @@ def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
     except UnicodeDecodeError:
         return None
     if not found:
-        raise Corrupt("the store's own row is gone: somebody has changed the file; restore a backup")
+        raise Corrupt("the store's own row is gone: another program has changed the file; restore a backup")
     row, checksum = tuple(found[0][:-1]), found[0][-1]
     if row[1:] == (None, 0, 0) and checksum is None:
         return row if not list(execute(_STORE_STREAM)) else None
-    # A row of a format that is not known here may be summed otherwise; whoever asks for the format refuses it.
+    # A row of a format that is not known here may be summed otherwise; the caller that asks for the format refuses it.
     return row if checksum == _checksum(*row) or row[0] != FORMAT else None
 
 

@@ -107,7 +107,7 @@ WAITED_AHEAD: Final = (
 )
 BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
-# Undos that nobody has leased: of which queues and kinds, since when, and which have waited for too long.
+# Undos that no worker has leased: of which queues and kinds, since when, and which have waited for too long.
 _UNCLAIMED: Final = "undo_ms IS NOT NULL"
 QUEUES_UNCLAIMED: Final = _distinct("queue", _UNCLAIMED)
 OWED_UNCLAIMED: Final = _distinct("owed", f"{_UNCLAIMED} AND queue = ?1")
@@ -327,7 +327,7 @@ def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, l
 
 
 def _decoded(owed: object) -> list[object]:
-    """The kinds of a set as it is saved; what is no such set is a kind that nobody knows."""
+    """The kinds of a set as it is saved; what is no such set is a kind that no worker knows."""
     try:
         kinds = msgspec.json.decode(owed) if isinstance(owed, str) else None
     except msgspec.DecodeError:

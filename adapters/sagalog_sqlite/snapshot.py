@@ -210,13 +210,13 @@ class SqliteSnapshot:
         unknown: frozenset[str] = frozenset(),
         known: frozenset[str] | None = None,
     ) -> list[str]:
-        """Ids of the compensating tasks that nobody holds and for which there is no hope, in order of creation."""
+        """Ids of the compensating tasks that no worker holds and for which there is no hope, in order of creation."""
         found = selection.overdue(self._rows, queues, now_ms)
         found += selection.hopeless(self._rows, queues, unknown, known)
         return [id for number in sorted(set(found)) for (id,) in self._rows(OF_NUMBER, (number,))]
 
     def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
-        """Undos that are due and that nobody has leased, by queue, then kind."""
+        """Undos that are due and that no worker has leased, by queue, then kind."""
         return selection.unclaimed(self._rows, now_ms)
 
     def store(self) -> StoreFold | None:

@@ -60,7 +60,7 @@ class SqliteStore:
         self._connections = Connections(path, durability, turn_timeout_ms, self._settle)
         self._connections.for_writing()
         self._begin(ticket)
-        # Whoever has not written anything leaves the last checkpoint to others.
+        # A store that has not written anything leaves the last checkpoint to others.
         self._leaves_wal = False
         forking.takes_part(self)
 
@@ -344,7 +344,7 @@ class SqliteStore:
         self._is_closed = True
 
     def let_go(self) -> bool:
-        """Close every connection, while nobody uses one: before a fork, and where locks were lost. [FORK-1]"""
+        """Close every connection, while no thread uses one: before a fork, and where locks were lost. [FORK-1]"""
         self._kept.forget()
         self._changes.let_go()
         return self._connections.let_go()
@@ -369,7 +369,7 @@ class SqliteStore:
     def _is_newest(self) -> bool:
         """Whether nothing newer can stand in the file than in the WAL in use, so that it may be moved there.
 
-        Also where that WAL has lost its name, as long as nobody could begin another in its place.
+        Also where that WAL has lost its name, as long as no process could begin another in its place.
         """
         refusal = self._connections.guard.refusal(writing=False)
         return refusal is None or (refusal.what, refusal.wal) == ("wal", "nothing")

@@ -1,8 +1,8 @@
 """Reading rows whose text is no UTF-8: what a disk may make of any text, and SQLite never looks at.
 
 Its one rule: such a text is given in a form that can be shown and is not what was written (a backslash and a number for
-each such byte), so that whoever compares it with a digest, a checksum or an id finds it changed; the other rows are as
-they are. It is slow, so it is for whoever was refused by the driver. It must not know what the rows mean.
+each such byte), so that a caller that compares it with a digest, a checksum or an id finds it changed; the other rows
+are as they are. It is slow, so it is for a caller that the driver has refused. It must not know what the rows mean.
 """
 
 from __future__ import annotations

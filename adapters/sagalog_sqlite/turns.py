@@ -52,7 +52,7 @@ class Turns:
             self._ticket.release()
 
     def refused(self, error: TurnTimeout, waited_ms: int) -> Unavailable:
-        """What to tell whoever got no turn."""
+        """What to tell a caller that got no turn."""
         holder = "unknown" if error.holder_pid is None else error.holder_pid
         return Unavailable(
             f"{self._path}: no turn to write within {waited_ms} ms (holder: process {holder}); "
@@ -68,7 +68,7 @@ class Turns:
         return self._ticket is not None and self._ticket.has_place()
 
     def take_last(self, timeout_ms: int) -> None:
-        """A turn for whoever closes; raises TurnTimeout, OSError. Nothing where no turns are given any more."""
+        """A turn for the thread that closes; raises TurnTimeout, OSError. Nothing where no turns are given any more."""
         ticket = self.ticket
         if not ticket.is_closed:
             ticket.acquire(timeout_ms)

@@ -56,7 +56,7 @@ class Transaction:
         self._kept.forget()
 
     def read_any_text(self) -> None:
-        """From here on a text that is no UTF-8 stops nobody; see `texts`."""
+        """From here on a text that is no UTF-8 stops no reader; see `texts`."""
         self.reads_any_text = True
         self.execute = forgiving(self._connection)
 

@@ -158,7 +158,7 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
             return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
     if task.state is State.COMPENSATING and not task.owed():
-        text = "nothing is owed any more and 'compensated' does not follow: somebody has cut the stream"  # [COMP-6]
+        text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
         return [Fault("damaged", head.stream, task.version, text)], len(envelopes)
     return [*faults, *_verify_projection(snapshot, head.stream, task)], len(envelopes)
 

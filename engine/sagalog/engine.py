@@ -254,7 +254,7 @@ class Engine(Leasing):
 
         Args:
             id: the task that has ended.
-            results: by name of the step, what a step came to whose result is not on record
+            results: by name of the step, the result of a step that has none on record
                 (`Task.unrecorded_steps`), or whose undo a note has settled after the end: the successor keeps it with
                 this result, as JSON.
             rerun: names of such steps that the successor carries out (again), so that effects which stand come twice.
@@ -294,7 +294,7 @@ class Engine(Leasing):
         return audit.rebuild(self._store)
 
     def health(self) -> Health:
-        """How the store fares: its WAL, its disk, its last checkpoint, and undos that are due and nobody has leased.
+        """How the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.
 
         It costs the same however large the store is, so it may be asked every minute.
         """
@@ -383,7 +383,7 @@ def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Any]:
 
 
 def _answer_of(entry: Entry, answer: Any) -> Any:
-    """The answer of one entry out of that of its last unit; what upkeep did before is nobody's answer."""
+    """The answer of one entry out of that of its last unit; what upkeep did before is no entry's answer."""
     if isinstance(answer, SagalogError):
         return answer
     if isinstance(entry, Asked):

@@ -29,7 +29,7 @@ class Still(Heir, Protocol):
     """Something that must not be in the middle of a change when it is copied."""
 
     def hold(self, timeout_s: float) -> bool:
-        """Let nobody change it until `let_go`; whether that was had in time."""
+        """Let no thread change it until `let_go`; whether that was had in time."""
         ...
 
     def let_go(self) -> None:

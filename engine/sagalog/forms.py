@@ -101,7 +101,7 @@ def create(
 def _require_creation_fits(command: c.Create) -> None:
     """[BOUND-4] Many planned undos with large params are within their own bounds, and not within that of an event.
 
-    Without undos the parts never come to as much.
+    Without undos the parts are never as large.
     """
     size = len(_encode(command))
     if size > bounds.EVENT_BYTES_MAX:
@@ -211,7 +211,7 @@ def _waivers(given: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _require_looks_fit(claim: Claim) -> None:
-    """[BOUND-1] A claim looks for every kind in every queue while nobody else can write."""
+    """[BOUND-1] A claim looks for every kind in every queue while no other caller can write."""
     looks = len(claim.queues) * (1 if claim.kinds is None else len(claim.kinds))
     if looks > bounds.CLAIM_LOOKS_MAX:
         raise OverBound(

@@ -1,4 +1,4 @@
-"""How a store fares: its file and disk, and undos that nobody comes for.
+"""How a store fares: its file and disk, and undos that no worker comes for.
 
 Rule: reads only, through indexes and the system, so that asking costs the same however large the store is; what is
 wrong is told in words that say what to do.
@@ -22,8 +22,8 @@ class Health(msgspec.Struct, frozen=True):
     store_id    which store
     now_ms      when this was looked at, by the store's clock
     file        its file and disk; None: it is kept in memory
-    undos       what is due to be undone and nobody has leased, by queue and kind, and since when
-    errors      what somebody has to mend, each in a sentence; undos are none, since a worker may come for them
+    undos       what is due to be undone and no worker has leased, by queue and kind, and since when
+    errors      what an operator has to mend, each in a sentence; undos are none, since a worker may come for them
     """
 
     store_id: str
@@ -50,8 +50,8 @@ def _errors(file: FileHealth) -> list[str]:
     errors = []
     if file.links > 1:
         errors.append(
-            f"{file.path} has {file.links} names (hard links): whoever opens another one has other locks and another "
-            "WAL, and what is written then is lost; remove all names but one"
+            f"{file.path} has {file.links} names (hard links): a process that opens another one has other locks and "
+            "another WAL, and what is written then is lost; remove all names but one"
         )
     if file.checkpoint_error is not None:
         errors.append(f"the last checkpoint failed, so the WAL grows: {file.checkpoint_error}")

@@ -12,7 +12,7 @@ from sagalog.door import cut_text
 from sagalog.json_values import canonical
 from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX
 
-# 128 bits: nobody finds two undos of one digest, not even one who looks for them.
+# 128 bits: no caller finds two undos of one digest, not even one that looks for them.
 _DIGEST_CHARACTERS: Final = 32
 _SHOWN_CHARACTERS: Final = 100
 

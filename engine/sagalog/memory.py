@@ -49,8 +49,8 @@ def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> Memo
 class MemoryStore:
     """A log in a list and a fold per task in a dictionary, behind one lock.
 
-    A forked child has a copy of its own, which nobody else writes to or reads; no fork takes place within a commit of
-    another thread, but for one of more than two seconds, whose child refuses its half-written copy. [FORK-1]
+    A forked child has a copy of its own, which no other process writes to or reads; no fork takes place within a commit
+    of another thread, but for one of more than two seconds, whose child refuses its half-written copy. [FORK-1]
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -31,7 +31,7 @@ def open(
         chance: ids and jitter, instead of the machine's.
         durability: "full": what was acknowledged survives power loss; "normal": it survives a killed process, and a
             power loss may take the last commits, never the file.
-        actor: who is on record for commands that name nobody: `user:`, `token:` or `schedule:` and a name. [ACTOR-1]
+        actor: who is on record for commands that name no actor: `user:`, `token:` or `schedule:` and a name. [ACTOR-1]
 
     Raises:
         Unavailable: absent, locked, unreadable, or of a file system that cannot hold it.

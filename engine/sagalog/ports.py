@@ -204,11 +204,11 @@ class FileHealth(msgspec.Struct, frozen=True):
     """How the file of a store and its disk stand.
 
     path, durability    as the store was opened
-    wal_bytes           what is written and not moved into the file yet; some megabytes, more while somebody reads long
+    wal_bytes           what is written and not moved into the file yet; some megabytes, more while a reader stays long
     checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
     checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
     links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
-    free_bytes          room on the disk for whoever writes here
+    free_bytes          room on the disk that the user of this process may fill
     """
 
     path: str
@@ -221,7 +221,7 @@ class FileHealth(msgspec.Struct, frozen=True):
 
 
 class UnclaimedUndo(msgspec.Struct, frozen=True):
-    """Undos of one kind that are due in a queue and that nobody has leased.
+    """Undos of one kind that are due in a queue and that no worker has leased.
 
     tasks       how many tasks owe one; at most `UNCLAIMED_MAX` of those that owe the same kinds are counted
     since_ms    when the one that waits longest became due
@@ -319,7 +319,7 @@ class Snapshot(Protocol):
         unknown: frozenset[str] = frozenset(),
         known: frozenset[str] | None = None,
     ) -> list[str]:
-        """Ids of the compensating tasks that nobody holds and that upkeep gives up, in order of creation. [UNDO-2]
+        """Ids of the compensating tasks that no worker holds and that upkeep gives up, in order of creation. [UNDO-2]
 
         Those whose undo has waited for longer than their policy allows, and those that owe a kind which is among
         `unknown`, or not among `known` (None: all are).
@@ -327,7 +327,7 @@ class Snapshot(Protocol):
         ...
 
     def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
-        """Undos that are due and that nobody has leased, by queue, then kind.
+        """Undos that are due and that no worker has leased, by queue, then kind.
 
         It costs by queues and kinds, not by tasks.
         """

@@ -145,7 +145,7 @@ def awaited(task: TaskFold) -> tuple[str, ...]:
 
 
 def undo_ms(task: TaskFold) -> int | None:
-    """From when on an undo that nobody has leased is due; None: there is none."""
+    """From when on an undo that no worker has leased is due; None: there is none."""
     return task.run_at_ms if task.state is State.COMPENSATING and task.lease is None else None
 
 

@@ -67,7 +67,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                    is `error.code`. `reason` is the sentence of who cancelled or quarantined it
     error          of the last failure, while the task has not completed
     payload        plain JSON; treat it as read-only, other pictures of the task may share it
-    outcome        what the forward work had come to, once it is over without success; "completed" of a task that only
+    outcome        how the forward work ended, once it is over without success; "completed" of a task that only
                    undoes what a completed one has left
     successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
                    it as its `predecessor`

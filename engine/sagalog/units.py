@@ -148,7 +148,7 @@ def letting_in(due: Due) -> Unit:
 def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Unit:
     """A unit that does what is due on the given tasks, leaving out those that cannot be read; answers what it did.
 
-    `actor` is who is on record for it: who has declared that nobody knows some kind of undo. [ACTOR-2]
+    `actor` is who is on record for it: who has declared that no worker knows some kind of undo. [ACTOR-2]
     """
 
     def run(view: View) -> Decided:
@@ -273,7 +273,7 @@ class _Desk:
     def _with_ended(self, command: c.Park) -> c.Park:
         """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves.
 
-        One that cannot be read exists: it holds up whoever waits for it, and does not fail it. [LOG-5]
+        One that cannot be read exists: it holds up a task that waits for it, and does not fail it. [LOG-5]
         """
         for id in command.after:
             if not self._exists(id):

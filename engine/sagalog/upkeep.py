@@ -63,7 +63,7 @@ class Upkeep(Reading):
                 c.Tend(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
                 for id in snapshot.undoing(now_ms, where, unknown, known)
             ]
-        # [ACTOR-2] That nobody knows a kind is the caller's word.
+        # [ACTOR-2] That no worker knows a kind is the caller's word.
         declared = bool(unknown) or known is not None
         actor = (self._actor if declared else None) or MAINTENANCE
         tended += self._tend(undoing, None if limit is None else limit - len(tended), actor)

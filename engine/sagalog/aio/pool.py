@@ -46,7 +46,7 @@ class Pool:
         self._arrived = threading.Condition(self._guard)
 
     def begin_anew(self) -> None:
-        """In a forked child: none of the threads is here, and nobody waits for what they did. [FORK-2]"""
+        """In a forked child: none of the threads is here, and no caller waits for what they did. [FORK-2]"""
         self._begin()
         if self._closing is not None and not self._closing.done():
             self._closing = Future()

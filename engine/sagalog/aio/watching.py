@@ -66,7 +66,7 @@ class Watch:
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
-        """In a forked child: neither the thread nor anybody who waits is here."""
+        """In a forked child: neither the thread nor any caller that waits is here."""
         self._guard = threading.Lock()
         is_over, self._over = self._over.is_set(), threading.Event()
         if is_over:

@@ -227,8 +227,8 @@ class Note(Command, frozen=True, kw_only=True):
 class RetryAsNew(Command, frozen=True, kw_only=True):
     """Let a task named `successor` take the place of one that has ended.
 
-    Of steps whose results are not on record, or whose undos were settled after the end: what they came to, or that they
-    run again.
+    Of steps whose results are not on record, or whose undos were settled after the end: the results that the caller
+    states, or that they run again.
     """
 
     successor: str
@@ -247,9 +247,9 @@ class Tend(Command, frozen=True, kw_only=True):
     """Do what is due on the task: end a lease or a wait that is over, quarantine what cannot go on. [UPKEEP-1]
 
     `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;
-    `unknown_kinds` are compensation kinds that nobody knows, and where `known_kinds` is given all others are; `overdue`
-    also looks at undos that nobody came for; `ended` are those tasks that this one waits for and that have ended:
-    whoever reads the other tasks fills it in.
+    `unknown_kinds` are compensation kinds that no worker knows, and where `known_kinds` is given all others are;
+    `overdue` also looks at undos that no worker came for; `ended` are those tasks that this one waits for and that have
+    ended: the caller, which reads the other tasks, fills it in.
     """
 
     seen: Seen | None = None

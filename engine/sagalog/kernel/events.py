@@ -45,7 +45,7 @@ class Created(Recordable, frozen=True, tag="created"):
     group by. `inputs` name bytes that stand beside the log.
     Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, `steps` those that it
     keeps, and `waits` those that it takes for over, all by reference; `to` is compensating where it only undoes, and
-    `outcome` then says what the predecessor's forward work had come to.
+    `outcome` then says how the predecessor's forward work had ended.
     """
 
     kind: str
@@ -300,8 +300,8 @@ class Noted(Recordable, frozen=True, tag="noted"):
     """Somebody's remark, the only event after the end. There it may settle what is still owed.
 
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
-    what is settled here. `results` are what a caller says that steps came to which are not on record, or whose undos
-    were settled after the end, by their names, for the successor; the steps `rerun` it carries out again.
+    what is settled here. `results` tell the successor, by name of the step, the results that a caller states for steps
+    which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
     """
 
     text: str

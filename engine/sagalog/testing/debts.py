@@ -1,6 +1,6 @@
 """What a task owes, as its events say: the books of a history checker.
 
-Rule: believes nobody; reads events only, and neither folds nor the reducer of the kernel.
+Rule: believes no other module; reads events only, and neither folds nor the reducer of the kernel.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def away() -> NoReturn:
 
 
 def answer_lost() -> NoReturn:
-    """The commit was made, and nobody is told so. For the point after a commit."""
+    """The commit was made, and no caller is told so. For the point after a commit."""
     raise Unknown("the answer of the commit was lost, says a test")
 
 

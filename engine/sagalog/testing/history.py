@@ -141,7 +141,7 @@ def _settled(log: Sequence[Recorded]) -> Found:
             if isinstance(now, e.Quarantined) and list(now.owed) != owed:
                 yield event, f"it names {list(now.owed)} as owed, and owed are {owed}"
         if completed is not None and books.owed():
-            yield completed, f"{books.owed()} were left to nobody"
+            yield completed, f"{books.owed()} were left to no task"
 
 
 def _in_reverse(log: Sequence[Recorded]) -> Found:
@@ -177,7 +177,7 @@ def _steps(log: Sequence[Recorded]) -> Found:
 
 
 def _waits(log: Sequence[Recorded]) -> Found:
-    """[WAIT-1] Nobody leases a task for work that waits; waits of a name follow one another, each ends once."""
+    """[WAIT-1] No worker leases a task for work that waits; waits of a name follow one another, each ends once."""
     for stream in streams(log):
         begun: defaultdict[str, set[int]] = defaultdict(set)
         open_: tuple[str, int] | None = None

@@ -59,7 +59,7 @@ def handed_over(log: Sequence[Recorded]) -> Found:
                 yield heir, f"{event.stream} has completed, and it does more than undo what was left"
     for name, heir in created.items():
         if name in inheriting and name not in named:
-            yield heir, "it inherits what nobody has handed over"
+            yield heir, "it inherits what no predecessor has handed over"
 
 
 def inheritance(log: Sequence[Recorded]) -> Found:

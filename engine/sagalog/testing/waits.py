@@ -39,7 +39,7 @@ class RecordingRun(Run):
     @precondition(holds_work)
     @rule(pick=draws.picks, name=draws.names, value=draws.values, undo=st.none() | st.sampled_from(draws.UNDOS))
     def step(self, pick: int, name: str, value: Any, undo: Compensation | None) -> None:
-        """Put a step on record, or say once more what it came to; some name an undo, which may not be on record."""
+        """Put a step on record, or say its result once more; some name an undo, which may not be on record."""
         self.with_lease("step", pick, lambda lease: lease.step(name, value, undo), "work")
 
     @rule(

@@ -36,7 +36,7 @@ def _kept_by(engine: Engine, task: Task) -> Task | None:
 
 
 def _child_of(engine: Engine, parent: Task, name: str) -> Task | None:
-    """A task's child of a name, adopted or its own; a task with another parent is nobody's child here."""
+    """A task's child of a name, adopted or its own; a task with another parent is not its child here."""
     if name in parent.children:
         return engine.get(parent.children[name])
     child = engine.get(child_id(parent.id, name))

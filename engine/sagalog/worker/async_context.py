@@ -78,7 +78,7 @@ class AsyncContext:
         return self._context.idempotency_key
 
     def end_with_its_loop(self) -> None:
-        """Take note that the event loop ends, and so the worker: what the handler comes to now burns no attempt."""
+        """Take note that the event loop ends, and so the worker: the handler's outcome now burns no attempt."""
         self._context.end_with_its_loop()
 
     def go_on(self) -> None:
@@ -175,7 +175,7 @@ class AsyncWorkContext(AsyncContext):
 
 
 async def to_its_end(running: Awaitable[Any]) -> Any:
-    """Await what goes on in a thread whoever is cancelled, and say so only when it has ended."""
+    """Await what goes on in a thread, whichever caller is cancelled, and say so only when it has ended."""
     future = asyncio.ensure_future(running)
     try:
         return await asyncio.shield(future)

@@ -35,7 +35,7 @@ class Claims:
             self._asked["undo"] = _asked(plan, owner, "undo", list(plan.compensations))
         if plan.handlers:
             self._asked["work"] = _asked(plan, owner, "work", list(plan.handlers))
-        # Whether a claim may find something, by purpose; wrong at most until somebody commits or a time comes.
+        # Whether a claim may find something, by purpose; wrong at most until a process commits or a time comes.
         self._more: dict[Purpose, bool] = {}
         # The first of the suspects that claims have looked past, and since when.
         self._passed: dict[Purpose, tuple[str, int]] = {}
@@ -52,7 +52,7 @@ class Claims:
         self._more[purpose] = purpose in self._asked
 
     def due_ms(self, holds: bool, now_ms: int) -> int | None:
-        """When a claim may find something, by the store's clock; None: not before somebody commits."""
+        """When a claim may find something, by the store's clock; None: not before a process commits."""
         how = self._how(holds, now_ms)
         return self._engine.claimable_ms(asked[how] for asked in self._asked.values())
 
@@ -95,7 +95,7 @@ class Claims:
         """Take note of what a claim has found."""
         purpose = asked.claim.purpose
         if asked.claim.suspects == "only":
-            # What was looked past is held now, or by somebody else.
+            # What was looked past is held now, by this worker or by another.
             self._passed.pop(purpose, None)
         self._more[purpose] = bool(leases)
 

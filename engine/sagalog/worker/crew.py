@@ -332,14 +332,14 @@ def _end_copy(process: int) -> None:
 def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
     """Call it in a thread of its own, which keeps no process from ending."""
     future: Future[Any] = Future()
-    # Whoever ceases to wait for it does not take it back.
+    # A caller that ceases to wait for it does not take it back.
     future.set_running_or_notify_cancel()
     process = os.getpid()
 
     def call() -> None:
         try:
             result = function(*arguments)
-        except BaseException as error:  # noqa: BLE001  whoever awaits it is told
+        except BaseException as error:  # noqa: BLE001  the caller that awaits it is told
             _end_copy(process)
             future.set_exception(error)
         else:

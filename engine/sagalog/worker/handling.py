@@ -243,7 +243,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
 
     def settle(batch: Batch) -> None:
         if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
-            # Nothing was begun, or what was in hand was settled by word; what is left is for whoever comes next.
+            # Nothing was begun, or what was in hand was settled by word; what is left is for the next worker.
             batch.release(lease, "its undo was settled by word meanwhile")
         elif at is not None:
             batch.compensation_failed(lease, at, failure)

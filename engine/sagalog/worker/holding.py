@@ -60,7 +60,7 @@ class Holding:
     def end_overdue(self) -> None:
         """Tell handlers whose time is over, and let others work in the place of those that were told and do not end.
 
-        A lease that is lost is nobody's to settle; one whose handler has used up its time is settled without it.
+        No thread settles a lease that is lost; one whose handler has used up its time is settled without it.
         """
         now_ms = self._clock.monotonic_ms()
         for job in tuple(self._jobs):
@@ -126,6 +126,6 @@ class Holding:
         for id in asked:
             jobs[id].stopping.tell_once("cancelled")
         for id in lost:
-            _log.warning("the lease of task %s was ended by somebody else: its handler is to end", id)
+            _log.warning("another caller ended the lease of task %s: its handler is to end", id)
             self._count_lost(jobs[id])
             jobs[id].stopping.tell("lost")

@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What one shift has come to so far."""
+    """What one shift has done so far."""
 
     claimed: int = 0
     settled: int = 0
@@ -37,7 +37,7 @@ class Tally:
     lost: int = 0
     renewed: int = 0
     commits: int = 0
-    # What the tasks that it has settled came to: completed, retried, parked, released, failed, ... and how many.
+    # The outcomes of the tasks that it has settled: completed, retried, parked, released, failed, ... and how many.
     outcomes: dict[str, int] = field(default_factory=dict)
 
     def count(self, outcome: str) -> None:

@@ -41,7 +41,7 @@ def listening(listener: Listener) -> Iterator[None]:
     try:
         yield
     finally:
-        # In a forked child nobody listens any more.
+        # In a forked child no listener is left.
         if listener in _listeners:
             _listeners.remove(listener)
             if not _listeners:

@@ -16,7 +16,7 @@ from sagalog.task import Lease, Task
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-# What a pending task has come to, by the verb with which its lease was settled.
+# The outcome of a pending task, by the verb with which its lease was settled.
 _PENDING: Final = {"retry": "retried", "park": "parked"}
 
 
@@ -40,7 +40,7 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:
-    """The lease of a handler is settled; what its task has come to, in a word to count by."""
+    """The lease of a handler is settled; the outcome of its task, in a word to count by."""
     outcome = _outcome(verb, task)
     if outcome == "retried":
         delay_ms = task.run_at_ms - task.updated_ms

@@ -40,12 +40,12 @@ from sagalog.worker.work_context import WorkContext
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-# How soon what a worker holds is looked at again, where somebody has committed since: a cancel is heard within 100 ms.
+# How soon what a worker holds is looked at again, where a process has committed since: a cancel is heard within 100 ms.
 _LOOK_MS: Final = 50
 _LOOK_MS_MAX: Final = 80
 # How often it is looked at in any case, and upkeep is done.
 _UPKEEP_MS: Final = 1_000
-# How often undos are looked for that nobody comes for.
+# How often undos are looked for that no worker comes for.
 _UNDOS_MS: Final = 60_000
 # How soon it is looked again where something seemed to be there and nothing was found.
 _NOTHING_FOUND_MS: Final = 5
@@ -154,7 +154,7 @@ class Shift(Holding):
             self._claims.look(bool(self._jobs), now_ms)
 
     def _look_for_unknown_undos(self, now_ms: int) -> None:
-        """Meet the undos that are due and that nobody has leased, whoever has left them."""
+        """Meet the undos that are due and that no worker has leased, whichever worker has left them."""
         if now_ms - self._undos_ms >= _UNDOS_MS:
             self._undos_ms = now_ms
             for undo in self._engine.health().undos:
@@ -166,7 +166,7 @@ class Shift(Holding):
         self._unknown_kinds.look(self._engine, self._clock.monotonic_ms(), at_the_end=True)
 
     def _look_at_jobs(self, now_ms: int) -> None:
-        """Where somebody has committed since the last look, and in any case now and then."""
+        """Where a process has committed since the last look, and in any case now and then."""
         changes = self._engine.changes()
         since_ms = now_ms - self._looked_ms
         if since_ms >= _UPKEEP_MS or (changes != self._changes and since_ms >= self._look_ms):

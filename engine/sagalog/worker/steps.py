@@ -90,7 +90,7 @@ class Steps:
                 self._taken -= name not in self._recorded
 
     def leave(self, name: str) -> None:
-        """Forget that a step was asked for, and know that it is on record: nobody was given its result."""
+        """Forget that a step was asked for, and know that it is on record: no caller was given its result."""
         with self._guard:
             self._asked.discard(name)
             self._recorded.add(name)

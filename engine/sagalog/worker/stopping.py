@@ -1,7 +1,7 @@
 """Whether a handler is to end, and why: told by the worker from any thread, looked at and waited for by the handler.
 
-Rule: told once and for good; a lost lease outweighs every other reason. Whoever tells is never held up: what a handler
-wants to be called runs in a thread of its own. Knows no store and no task.
+Rule: told once and for good; a lost lease outweighs every other reason. The thread that tells is never held up: what
+a handler wants to be called runs in a thread of its own. Knows no store and no task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stopping:
         self.reason: Reason | None = None
 
     def tell(self, reason: Reason) -> None:
-        """The handler is to end: whoever waits wakes up, and every callback is called, each once. It never blocks."""
+        """The handler is to end: every waiting thread wakes up, and every callback is called once. It never blocks."""
         with self._guard:
             if self.reason is None or reason == "lost":
                 self.reason = reason
@@ -82,7 +82,7 @@ class Stopping:
                     self._foreign.remove(callback)
 
     def add(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, by whoever tells, when the handler is to end; at once if it is. It is quick."""
+        """Have the thread that tells call `callback` once when the handler is to end; at once if it is. It is quick."""
         with self._guard:
             told = self.reason is not None
             if not told:
@@ -98,7 +98,7 @@ class Stopping:
 
 
 def _call_apart(callback: Callable[[], None]) -> None:
-    """Call it in a thread of its own: it may block, and whoever tells has the leases of others to renew."""
+    """Call it in a thread of its own: it may block, and the thread that tells has the leases of others to renew."""
     try:
         threading.Thread(target=_call, args=(callback,), name="sagalog-on-stop", daemon=True).start()
     except RuntimeError:

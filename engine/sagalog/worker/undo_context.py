@@ -34,7 +34,7 @@ class UndoContext(Context):
         try:
             after = self._persist(lambda: self._lease.compensation_done(id))
         except AlreadySettled:
-            # Somebody has settled it by word meanwhile; it is done all the same. [COMP-4]
+            # A caller has settled it by word meanwhile; it is done all the same. [COMP-4]
             return self.owed()
         except LeaseLost:
             self._lose()

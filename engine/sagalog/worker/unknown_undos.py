@@ -1,6 +1,6 @@
 """Undos of kinds that a worker does not know: they wait for another worker, and the log of this one names each once.
 
-Rule: a kind that one worker does not know is ended by none [UNDO-2]; whoever reads the worker's log learns of it. Knows
+Rule: a kind that one worker does not know is ended by none [UNDO-2]; a reader of the worker's log learns of it. Knows
 no store.
 """
 

@@ -22,7 +22,7 @@ _HELD_UP_MS: Final = 60_000
 def held_up(task: Task, now_ms: int) -> Park:
     """Park a task while another one that it needs cannot be read, as by a version that is older than its newest event.
 
-    That is a wait of the engine's own, so it costs no budget of the task, and whoever looks sees it.
+    That is a wait of the engine's own, so it costs no budget of the task, and every caller that looks sees it.
     """
     return Park(HELD_UP, number=task.waits.get(HELD_UP, 0) + 1, until_ms=now_ms + _HELD_UP_MS)
 

@@ -144,11 +144,11 @@ class WorkContext(Context):
         return None
 
     def drop_step(self, name: str) -> None:
-        """Let a step be asked for again: it has come to nothing that could be recorded."""
+        """Let a step be asked for again: it has no result that could be recorded."""
         self._steps.drop(name)
 
     def leave_step(self, name: str) -> None:
-        """Let a step be asked for again whose result is on record by now and was given to nobody."""
+        """Let a step be asked for again whose result is on record by now and was given to no caller."""
         self._steps.leave(name)
 
     def finish_step(self, name: str, result: Any) -> None:
@@ -261,7 +261,7 @@ class WorkContext(Context):
     def wait_tasks(
         self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
     ) -> list[Task]:
-        """Go on when all these tasks have ended, whatever they came to. [WAIT-3]
+        """Go on when all these tasks have ended, however they ended. [WAIT-3]
 
         Args:
             tasks: their ids; left out, the children that this attempt has asked for.
@@ -373,7 +373,7 @@ class WorkContext(Context):
         return self._waits.conflict
 
     def record_children(self, batch: Batch) -> None:
-        """Record the children that are not there yet; whoever writes for this handler calls it first. [STEP-2]"""
+        """Record the children that are missing; the thread that writes for this handler calls it first. [STEP-2]"""
         for step in list(self._children.values()):
             if step is not None:
                 batch.carry(step)

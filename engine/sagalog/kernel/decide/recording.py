@@ -61,7 +61,7 @@ def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epo
 def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch: int) -> Decision:
     """A predecessor's child taken over, for this attempt and all later ones. [STEP-2] [REPEAT-3]
 
-    Whose child it was is for whoever has read the other tasks to see.
+    The caller, which has read the other tasks, sees whose child it was.
     """
     task = existing(task, command.task)
     known = task.children.get(command.name)

@@ -1,7 +1,7 @@
 """How another task takes the place of one that has ended: `retry_as_new`; or undoes what a completed one has left.
 
 Rule: a terminal task never comes back to life [TERM-2]; what it still owes another owes from its first moment, so that
-no effect is ever left without somebody who has to undo it [COMP-7]. What is handed over is handed over by reference,
+no effect is ever left without a task that has to undo it [COMP-7]. What is handed over is handed over by reference,
 so it always fits. Knows two streams, and writes to one.
 """
 

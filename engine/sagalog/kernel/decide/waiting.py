@@ -2,7 +2,7 @@
 
 Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait, by name and number,
 ends by one `unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks,
-by whoever has read them; nothing here reads another task.
+by the caller, which has read them; nothing here reads another task.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Health: what an engine tells of its store without looking at every task.
 
-Rule: an undo that is due and that nobody has leased is told by queue and kind, and by nothing else.
+Rule: an undo that is due and that no worker has leased is told by queue and kind, and by nothing else.
 """
 
 from __future__ import annotations
