@@ -295,7 +295,8 @@ def check(folder: Path, states: int, turns: int, seed: int, monkeypatch: pytest.
         place = folder / f"{durability}{threads}"
         place.mkdir()
         told = story(place, durability, turns // threads, threads, monkeypatch)
-        assert sum(entry.what == "sync" and entry.file == NAME for entry in told.entries) > 3, "no checkpoints"
+        # Beside the one at the end: how many there are depends on which threads came into one commit.
+        assert sum(entry.what == "sync" and entry.file == NAME for entry in told.entries) > 1, "no checkpoints"
         cuts[durability, threads] = cut_everywhere(place, told, states // len(STORIES), seed)
     for (durability, _), found in cuts.items():
         if durability == "full":
