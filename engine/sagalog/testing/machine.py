@@ -106,22 +106,41 @@ class StoreMachine(RecordingRun):
         verb = "acquire_undo" if undo else "acquire"
         self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 
-    @rule(owner=draws.owners, undos=draws.undos, retry=st.sampled_from(draws.RETRIES), held=st.booleans())
-    def fall_into_undoing(self, owner: str, undos: list[Compensation], retry: Retry | None, held: bool) -> None:
-        """The long way to a lease for undoing, in one rule, so that runs get there often."""
+    @rule(
+        owner=draws.owners,
+        planned=st.integers(0, 2),
+        undos=draws.undos,
+        retry=st.sampled_from(draws.RETRIES),
+        then=st.sampled_from(["nothing", "acquire", "claim", "done", "failed", "out of order"]),
+    )
+    def fall_into_undoing(
+        self, owner: str, planned: int, undos: list[Compensation], retry: Retry | None, then: str
+    ) -> None:
+        """The long way to a lease for undoing, and to its first use, in one rule, so that runs get there often."""
         id = self.new_id()
-        first = draws.UNDOS[:1]
-        self.run("create", lambda side: side.engine.create("build", id=id, compensations=first, retry=retry))
+        given: Any = {"queue": "left", "compensations": draws.UNDOS[:planned], "retry": retry}
+        self.run("create", lambda side: side.engine.create("build", id=id, **given))
         if self.run("acquire", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=draws.TTL_MS)):
-            self.with_lease("fail", 0, lambda lease: lease.fail("no way on", undos), "work")
-        if held:
-            given: Any = {"owner": owner, "ttl_ms": draws.TTL_MS, "purpose": "undo"}
-            self.run("acquire_undo", lambda side: side.engine.acquire(id, **given))
+            self.of_newest("fail", id, lambda lease: lease.fail("no way on", undos))
+        asked: Any = {"owner": owner, "ttl_ms": draws.TTL_MS, "purpose": "undo"}
+        if then == "claim":
+            self.run("claim_undo", lambda side: side.engine.claim("left", **asked))
+        elif then != "nothing" and self.run("acquire_undo", lambda side: side.engine.acquire(id, **asked)):
+            owed = self.owed_of(id)
+            if then == "done":
+                self.of_newest("compensation_done", id, lambda lease: lease.compensation_done(owed[-1]))
+            elif then == "failed":
+                self.of_newest("compensation_failed", id, lambda lease: lease.compensation_failed(owed[-1], "no"))
+            elif then == "out of order":
+                self.of_newest("compensation_done", id, lambda lease: lease.compensation_done(owed[0]))
 
     @rule(pick=draws.picks, owner=draws.owners, undo=st.booleans(), asked=draws.suspects, many=st.booleans())
     def fall_under_suspicion(self, pick: int, owner: str, undo: bool, asked: Any, many: bool) -> None:
         """The long way to a task that is leased alone, and a claim that meets it."""
-        id = self.task(pick, "compensating" if undo else "pending")
+        id = self.new_id() if pick > 5 else self.task(pick, "compensating" if undo else "pending")
+        if pick > 5:
+            retry = draws.RETRIES[5]
+            self.run("create", lambda side: side.engine.create("build", id=id, queue="left", priority=-1, retry=retry))
         given: dict[str, Any] = {"owner": owner, "purpose": "undo" if undo else "work"}
         for _ in range(2):
             self.run("acquire", lambda side: side.engine.acquire(id, ttl_ms=draws.TTL_MS, **given))

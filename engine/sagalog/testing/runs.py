@@ -61,6 +61,12 @@ class Run(RuleBasedStateMachine):
             place = living[pick % len(living)]
             self.run(verb, lambda side: use(side.leases[place]))
 
+    def of_newest(self, verb: str, id: str, use: Callable[[Lease], Any]) -> None:
+        """A verb of the newest lease of a task."""
+        places = [place for place, lease in enumerate(self.pair.oracle.leases) if lease.task.id == id]
+        if places:
+            self.run(verb, lambda side: use(side.leases[places[-1]]))
+
     def task(self, pick: int, *states: str) -> str:
         """The id of a task, mostly of one in these states (none: any), newest first; rarely nobody's."""
         folds = list(reversed(self.pair.memory.folds.values()))

@@ -130,9 +130,17 @@ class RecordingRun(Run):
 
         self.with_lease("park for a time", pick, park, "work")
 
-    @rule(owner=draws.owners, name=draws.names, circle=st.booleans(), end=st.sampled_from(["cancel", "note", "look"]))
+    @rule(
+        owner=draws.owners,
+        name=draws.names,
+        circle=st.booleans(),
+        end=st.sampled_from(["cancel", "note", "look", "again"]),
+    )
     def wait_for_one_another(self, owner: str, name: str, circle: bool, end: str) -> None:
-        """The long way to a wait for another task, in one rule; then that one ends, or waits in its turn."""
+        """The long way to a wait for another task, in one rule; then that one ends, or waits in its turn.
+
+        `again`: the wait that is over is asked for once more.
+        """
         waiter = self.new_id()
         other = f"{waiter}-other"
         specs = [{"kind": "build", "id": id, "queue": "left"} for id in (waiter, other)]
@@ -147,6 +155,8 @@ class RecordingRun(Run):
         if end == "note":
             self.run("note", lambda side: side.engine.note(waiter, "seen"))
         self.run("claim", lambda side: side.engine.claim("left", limit=2, **given))
+        if end == "again":
+            self.of_newest("park for tasks", waiter, lambda lease: lease.park(name, None, [other], number=1))
 
     @rule(owner=draws.owners, name=draws.names, first=st.booleans(), delay=draws.delays)
     def park_and_end_in_one_batch(self, owner: str, name: str, first: bool, delay: int | None) -> None:
