@@ -138,7 +138,9 @@ def _verify_tags(store: Store, faulty: set[str | None]) -> list[Fault]:
 
 def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int]:
     envelopes = snapshot.history(head.stream)
-    faults = [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
+    faults: list[Fault] = []
+    for place, envelope in enumerate(envelopes, start=1):
+        faults += _verify_envelope(place, envelope)
     if faults:
         return faults, len(envelopes)
     if not envelopes:
@@ -152,8 +154,9 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
         try:
             event = decode(envelope)
             task = evolve(task, event, envelope.version, envelope.at_ms)
-            faults += _verify_blobs(snapshot, envelope, event)
-            faults += _verify_references(snapshot, envelope, event)
+            if isinstance(event, (Created, ArtifactPut, ChildAdopted)):
+                faults += _verify_blobs(snapshot, envelope, event)
+                faults += _verify_references(snapshot, envelope, event)
         except SagalogError as error:
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
             return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
@@ -181,7 +184,7 @@ def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable
     """[COMP-7] [STEP-1] [STEP-2] What a successor inherits, keeps and adopts stands where it says."""
     if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
         return [Fault("reference", envelope.stream, envelope.version, f"the child {event.task!r} is not there")]
-    if not isinstance(event, Created):
+    if not isinstance(event, Created) or not (event.inherited or event.steps or event.waits):
         return []
     undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
     steps = [one for one in event.steps if not _holds_step(snapshot, one)]
@@ -251,8 +254,8 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
     fold, found = saved
     if fold != task:
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
-    expected = columns(task)._asdict()
-    differs = sorted(name for name in expected if found.get(name) != expected[name])
+    expected = columns(task)
+    differs = sorted([name for name, value in zip(expected._fields, expected, strict=True) if found.get(name) != value])
     if found.get("gate") not in gates_at_any_time(task):
         differs.append("gate")
     if found.get("tags") != (task.tags or {}):
