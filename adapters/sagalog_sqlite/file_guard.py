@@ -13,7 +13,7 @@ import os
 from typing import Literal, NamedTuple
 
 from sagalog.errors import Unavailable
-from sagalog_sqlite.file_locks import Identity, are_told, identity_of, locks_of
+from sagalog_sqlite.file_locks import Identity, identity_of, locks_of
 
 
 class Refusal(NamedTuple):
@@ -61,7 +61,7 @@ class FileGuard:
     def refusal(self, writing: bool) -> Refusal | None:
         """Why nothing may be committed now, if so. `writing`: SQLite's one writer has to be this process."""
         found, there = identity_of(self._path), identity_of(self._wal_path)
-        has_locks = not are_told() or self._locks.are_had(writing)
+        has_locks = self._locks.are_had(writing)
         if has_locks and found == self.identity and there == self._locks.wal:
             return None
         if found != self.identity:

@@ -37,6 +37,7 @@ _opening = threading.RLock()
 # `struct flock` as the system lays it out: type, whence, start, length, pid.
 _FLOCK: Final = struct.Struct("hhqqi0q")
 _GETLK: Final[int] = getattr(fcntl, "F_OFD_GETLK", -1)
+_ask: Final = fcntl.fcntl
 _UNLOCKED: Final = struct.pack("h", fcntl.F_UNLCK)
 _ASK_SHARED, _ASK_WRITER, _ASK_IN_USE = (
     _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *one, 0) for one in (SHARED, WRITER, IN_USE)
@@ -86,17 +87,19 @@ class FileLocks:
     def are_had(self, writing: bool) -> bool:
         """Whether this process may have the locks of an open connection; with `writing` those of the one writer.
 
+        True where the system does not tell.
+
         Of the locks that many processes share, the system names one holder, which may be another: then that one answers
         for this process. As long as it has the file open no process takes the -wal away, and when it has closed it the
         next look finds none. The writer's lock is had by one process alone.
         """
+        if not are_told():
+            return True
         # Before every commit: so nothing stands between these questions and the system.
-        ask = fcntl.fcntl
-        if ask(self._database, _GETLK, _ASK_SHARED).startswith(_UNLOCKED):
+        database, shm = self._database, self._shm
+        if _ask(database, _GETLK, _ASK_SHARED)[:2] == _UNLOCKED or _ask(shm, _GETLK, _ASK_IN_USE)[:2] == _UNLOCKED:
             return False
-        if ask(self._shm, _GETLK, _ASK_IN_USE).startswith(_UNLOCKED):
-            return False
-        return not writing or _FLOCK.unpack(ask(self._shm, _GETLK, _ASK_WRITER))[4] == os.getpid()
+        return not writing or _FLOCK.unpack(_ask(shm, _GETLK, _ASK_WRITER))[4] == os.getpid()
 
     def close(self) -> None:
         """Close both, unless a connection of this process is left whose locks would fall."""

@@ -291,7 +291,7 @@ def test_a_name_that_the_file_gets_while_it_is_open_is_counted(store: SqliteStor
 def test_the_store_goes_on_where_the_system_says_nothing_of_locks(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagalog_sqlite.file_guard.are_told", lambda: False)
+    monkeypatch.setattr("sagalog_sqlite.file_locks.are_told", lambda: False)
     assert store.commit([writing("new", created())]) == [1]
     moved(path)
     refused(store)
