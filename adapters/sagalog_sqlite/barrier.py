@@ -24,7 +24,7 @@ class Place:
 
     Entering waits while the barrier is shut, but for a thread that is inside already; it raises Unavailable in the
     thread that has shut it. An interrupt may strike before the end of a block is noted: then the place is free as soon
-    as this object is dropped.
+    as this object is dropped, with the exception whose traceback holds it.
     """
 
     __slots__ = ("__weakref__", "_barrier", "_mark", "path", "thread")

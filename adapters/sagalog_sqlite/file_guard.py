@@ -61,15 +61,14 @@ class FileGuard:
     def refusal(self, writing: bool) -> Refusal | None:
         """Why nothing may be committed now, if so. `writing`: SQLite's one writer has to be this process."""
         found, there = identity_of(self._path), identity_of(self._wal_path)
-        has_locks = self._locks.are_had(writing)
-        if has_locks and found == self.identity and there == self._locks.wal:
+        if found == self.identity and there == self._locks.wal and self._locks.are_had(writing):
             return None
         if found != self.identity:
             return Refusal(_moved(self._path, found), "file")
         wal: Literal["same", "nothing", "another"] = (
             "same" if there == self._locks.wal else "nothing" if there is None else "another"
         )
-        if not has_locks:
+        if not self._locks.are_had(writing):
             return Refusal(_unlocked(self._path), "locks", wal)
         return Refusal(_without_wal(self._path), "wal", wal)
 

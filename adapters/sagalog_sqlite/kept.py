@@ -49,6 +49,9 @@ class Kept:
         if connection.data_version() != self._version:
             self.forget()
             self._store = rows.store_fold(rows.store_row(execute))
+        # From here on what is kept is changed in place, and stands only once this transaction is committed: whatever
+        # else becomes of it, and however it is interrupted, the next one believes nothing.
+        self._version = -1
         return self._store
 
     def get(self, id: str) -> Loaded | None:
@@ -62,8 +65,6 @@ class Kept:
 
     def keep(self, connection: apsw.Connection, store: StoreFold | None, loaded: Iterable[Loaded | None]) -> None:
         """After a commit by this connection: keep what may be asked for again soon."""
-        # Outside a transaction it tells of no commit but this one; another's is seen when the next one begins.
-        self._version = connection.data_version()
         self._store = store
         for one in loaded:
             if one is None:
@@ -78,6 +79,9 @@ class Kept:
                 self._ids[one.number] = fold.id
         if len(self._tasks) > TASKS_MAX:
             self.forget()
+            return
+        # Outside a transaction it tells of no commit but this one; another's is seen when the next one begins.
+        self._version = connection.data_version()
 
     def drop(self, id: str) -> None:
         """Keep one task no more."""

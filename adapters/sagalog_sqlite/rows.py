@@ -108,10 +108,11 @@ _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDE
 class Loaded:
     """A task as a transaction has it: its stream's number, its fold, and its saved columns (None: it has no row).
 
-    `created` is its first event, where this process has written it.
+    `created` is its first event, where this process has written it. `is_row_sound`: its columns were compared with what
+    its fold gives, or come from there.
     """
 
-    __slots__ = ("created", "fold", "number", "row")
+    __slots__ = ("created", "fold", "is_row_sound", "number", "row")
 
     def __init__(
         self, number: int, fold: TaskFold, row: tuple[Any, ...] | None, created: Envelope | None = None
@@ -120,6 +121,7 @@ class Loaded:
         self.fold = fold
         self.row = row
         self.created = created
+        self.is_row_sound = False
 
     @property
     def gate(self) -> str | None:

@@ -172,7 +172,7 @@ class SqliteStore:
             transaction = Transaction(connection, self._clock.now_ms(), self._kept)
             result = work(transaction)
             reach("commit.before_commit")
-            self._require_sound(connection)
+            self._require_sound()
             committing = transaction.wrote
             group.written = None if committing else False
             connection.execute("COMMIT")
@@ -189,9 +189,9 @@ class SqliteStore:
             raise
         return result, transaction.wrote
 
-    def _require_sound(self, connection: apsw.Connection) -> None:
+    def _require_sound(self) -> None:
         """Refuse to commit where that would not be found again. [FILE-1]"""
-        if connection is not self._connections.writer:
+        if self._turn_of is None:
             self._require_open()  # a forked child that has come back into its parent's transaction
         self._refused = self._connections.guard.refusal(writing=True)
         if self._refused is not None:

@@ -175,12 +175,12 @@ class Transaction:
         loaded = self._by_number(number)
         if loaded is None:
             return None
-        if loaded.gate in OPEN and self._kept.numbered(number) is loaded:
-            # This process has saved that row itself.
+        if loaded.is_row_sound and loaded.gate in OPEN:
             return loaded.fold
         # A gate that was opened stays open where the clock has stepped back since.
         gate = gate_of(loaded.fold, max(self.now_ms, loaded.fold.run_at_ms))
         if rows.says(loaded.fold, gate) == loaded.row:
+            loaded.is_row_sound = True
             return loaded.fold
         self._save(loaded, loaded.fold)
         return None
@@ -340,6 +340,7 @@ class Transaction:
         gate = gate_next(fold, self.now_ms, loaded.gate, loaded.fold.run_at_ms)
         loaded.row = rows.save(self.execute, loaded.number, fold, gate, loaded.row)
         loaded.fold = fold
+        loaded.is_row_sound = True
         self._estimates.note(loaded.row)
 
     def _let_in(self, number: int) -> None:

@@ -185,3 +185,39 @@ def test_no_more_kinds_of_a_queue_are_kept_than_its_bound(
     store = engine._store
     assert isinstance(store, SqliteStore)
     assert store._kept.estimates.values("ready", "q") is None
+
+
+def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_well(
+    engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[LOG-1] [LOG-2] Two signals at once: the second strikes before anything can be forgotten."""
+    engine.create("build", id="a", queue="q")
+    store = engine._store
+    assert isinstance(store, SqliteStore)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(failpoints.armed, "commit.before_commit", interrupt)
+        patch.setattr(store._kept, "forget", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            engine.claim("q", owner="ann", ttl_ms=60_000)
+        with pytest.raises(KeyboardInterrupt):
+            engine.cancel("a")
+    (lease,) = engine.claim("q", owner="ann", ttl_ms=60_000)
+    assert lease.fence == 1
+    engine.note("a", "seen")
+    assert [one.version for one in engine.history("a")] == [1, 2, 3]
+
+
+def test_a_row_that_was_changed_is_put_right_also_where_its_task_was_loaded_for_something_else(
+    engine: sagalog.Engine, path: Path
+) -> None:
+    """[LOG-5] A repeat reads the task, and does not look at its row."""
+    leased(engine, "a")
+    raw(path).execute("UPDATE tasks SET gate = 'ready'")
+    engine.create("build", id="a")
+    engine.create("build", id="b")
+    claims = [engine.claim("default", owner="ann", ttl_ms=60_000) for _ in range(2)]
+    assert [[lease.task.id for lease in leases] for leases in claims] == [["b"], []]
