@@ -171,6 +171,7 @@ def test_a_flipped_bit_is_refused_or_named_and_never_read_as_content(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_bits_flipped_at_two_thousand_places_are_refused_or_named(tmp_path: Path) -> None:
     """[LOG-4] [LOG-5]"""
     refused, named, unseen = campaign(tmp_path, int(os.environ.get("SAGALOG_FLIPS", "2000")), 7)

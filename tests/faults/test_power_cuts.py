@@ -314,6 +314,7 @@ def test_what_was_acknowledged_at_full_durability_outlives_the_power(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_twenty_thousand_power_cuts_lose_nothing_that_was_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_nor_does_a_successor_that_asks_a_wait_anew_before_one_that_it_keeps() -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_nor_does_one_that_does_all_of_that() -> None:
     """[WAIT-1] [WAIT-2] [WAIT-3] [STEP-1]"""
     result = searched(small(**ONE), also=("step", "approval", "child", "pause"))
@@ -128,6 +129,7 @@ def test_nor_does_one_that_does_all_of_that() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_nor_do_these_hazards_with_every_budget_open() -> None:
     """[LEASE-2] [LEASE-4] [TIME-3] [FENCE-1] [ATTEMPT-2]"""
     result = searched(small(UNDO), hazards=True)
