@@ -18,7 +18,7 @@ from sagalog.errors import SagalogError, Unavailable
 from sagalog_sqlite.connecting import connect
 from sagalog_sqlite.failures import told, told_by_system
 from sagalog_sqlite.file_guard import FileGuard
-from sagalog_sqlite.file_locks import identity_of
+from sagalog_sqlite.identity import identity_of
 from sagalog_sqlite.reading import Readers
 
 

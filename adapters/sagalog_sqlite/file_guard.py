@@ -13,7 +13,8 @@ import os
 from typing import Literal, NamedTuple
 
 from sagalog.errors import Unavailable
-from sagalog_sqlite.file_locks import Identity, identity_of, locks_of
+from sagalog_sqlite.file_locks import locks_of
+from sagalog_sqlite.identity import Identity, Name, identity_of
 
 
 class Refusal(NamedTuple):
@@ -35,7 +36,7 @@ class FileGuard:
     def __init__(self, path: str, identity: Identity) -> None:
         self.identity = identity
         self._path = path
-        self._wal_path = f"{path}-wal"
+        self._wal = Name(f"{path}-wal")
         self._locks = locks_of(path, identity)
 
     def attach(self) -> None:
@@ -55,12 +56,15 @@ class FileGuard:
         found = identity_of(self._path)
         if found != self.identity:
             raise Unavailable(_moved(self._path, found), path=self._path)
-        if self._locks.wal is not None and identity_of(self._wal_path) != self._locks.wal:
+        if self._locks.wal is not None and identity_of(f"{self._path}-wal") != self._locks.wal:
             raise Unavailable(_without_wal(self._path), path=self._path)
 
     def refusal(self, writing: bool) -> Refusal | None:
-        """Why nothing may be committed now, if so. `writing`: SQLite's one writer has to be this process."""
-        found, there = identity_of(self._path), identity_of(self._wal_path)
+        """Why nothing may be committed now, if so; for the thread that has the turn.
+
+        `writing`: SQLite's one writer has to be this process.
+        """
+        found, there = identity_of(self._path), self._wal.identity()
         if found == self.identity and there == self._locks.wal and self._locks.are_had(writing):
             return None
         if found != self.identity:

@@ -21,8 +21,8 @@ from typing import Final
 import apsw
 
 from sagalog_sqlite.descriptors import closes_in_children
+from sagalog_sqlite.identity import Identity, identity_of
 
-Identity = tuple[int, int]  # device and inode
 Range = tuple[int, int]  # start and length
 
 # Where SQLite locks. In the database: what every connection to a store holds shared for as long as it is open. In the
@@ -152,15 +152,6 @@ def begin_anew() -> None:
     """In a forked child: a thread of the parent may have been opening."""
     global _opening
     _opening = threading.RLock()
-
-
-def identity_of(path: str) -> Identity | None:
-    """Which file a name stands for now; None: none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def note(connection: apsw.Connection, path: str) -> None:

@@ -20,7 +20,8 @@ from sagalog.errors import Unavailable
 from sagalog_sqlite import file_locks
 from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.creation import UNFINISHED
-from sagalog_sqlite.file_locks import Identity, identity_of, is_connected
+from sagalog_sqlite.file_locks import is_connected
+from sagalog_sqlite.identity import Identity, identity_of
 
 # How long a fork waits for the transactions and snapshots of this process's other threads.
 WAIT_S: Final = 2.0

@@ -26,8 +26,8 @@ from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
-from sagalog_sqlite.file_locks import Identity
 from sagalog_sqlite.grouping import Call, Group, Line
+from sagalog_sqlite.identity import Identity
 from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot

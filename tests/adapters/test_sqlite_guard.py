@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sagalog.errors import Unavailable
-from sagalog_sqlite.file_locks import are_told, identity_of, locks_of
+from sagalog_sqlite.file_locks import are_told, locks_of
+from sagalog_sqlite.identity import identity_of
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite_processes import ROOT, hear, run, start
