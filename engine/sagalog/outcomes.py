@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from sagalog.door import check_name, shown
 from sagalog.errors import InvalidValue
@@ -28,6 +28,7 @@ from sagalog.kernel.values import Budget, Compensation, Failure
 # What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
 _TRACEBACK_CHARACTERS_MAX: Final = 8_000
 _MESSAGE_CHARACTERS_MAX: Final = 4_000
+_BUDGETS: Final = get_args(Budget)
 # A year: what is longer is no wait.
 _RETRY_AFTER_MS_MAX: Final = 365 * 86_400_000
 
@@ -65,6 +66,8 @@ class Transient(Outcome):
     retry_after_ms   not before this much later, as a server has said; the backoff counts where it is longer. What is no
                      number from 0 to a year is left to the backoff alone
     budget           "transient", or "quota" where a quota has to come back: those waits are bounded by their time alone
+
+    Raises InvalidValue where the budget is none; then the attempt fails by that, and says so.
     """
 
     code = "transient"
@@ -80,6 +83,9 @@ class Transient(Outcome):
     ) -> None:
         super().__init__(message, code=code, details=details)
         self.retry_after_ms = wait_of(retry_after_ms)
+        if budget not in _BUDGETS:
+            words = ", ".join(map(repr, _BUDGETS))
+            raise InvalidValue(f"budget: expected one of {words}, found {shown(budget)}", path="budget")
         self.budget = budget
 
 

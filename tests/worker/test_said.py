@@ -60,6 +60,16 @@ def said(task: sagalog.Task) -> tuple[str, str]:
 
 # --- kept -------------------------------------------------------------------------------------------------------------
 
+
+def test_a_budget_that_there_is_not_is_named_in_the_log(engine: sagalog.Engine, clock: ManualClock) -> None:
+    def handler(_context: Any, _payload: Any) -> None:
+        raise Transient("busy", budget="attempts")  # type: ignore[arg-type]  # as an untyped handler may
+
+    code, message = said(run(worker_of(engine, clock, handler), engine, waive_compensation="it has no effects"))
+    assert code == "InvalidValue"
+    assert "budget: expected one of 'attempt', 'transient', 'quota', found 'attempts'" in message
+
+
 WAYS = {
     "permanent": Permanent,
     "failed": Failed,
