@@ -47,6 +47,7 @@ TAGS: Final = (
     "WHERE (g.name, g.value, g.stream) > (CAST(? AS TEXT), CAST(? AS TEXT), ?) "
     "ORDER BY g.name, g.value, g.stream LIMIT ?"
 )
+TAG_COUNT: Final = "SELECT count(*) FROM tags"
 AWAITED: Final = "SELECT task FROM awaited WHERE stream = ? ORDER BY task"
 LOST_EVENTS: Final = "SELECT position FROM events WHERE stream NOT IN (SELECT number FROM streams)"
 SCHEMA: Final = "SELECT name, sql FROM sqlite_schema"
@@ -250,6 +251,11 @@ class SqliteSnapshot:
         """Rows of tasks and waits that belong to no stream."""
         found = [f"the row {number} of tasks has no stream" for (number,) in self._rows(STRAY_TASKS)]
         return found + [f"the wait of {number} for {task!r} has no stream" for task, number in self._rows(STRAY_WAITS)]
+
+    def tag_count(self) -> int:
+        """How many tags there are, counted."""
+        ((count,),) = self._rows(TAG_COUNT)
+        return int(count)
 
     def stray_tags(self, after: Tag, limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
         """Tags among the next `limit` that their task does not carry, and the last that was looked at."""

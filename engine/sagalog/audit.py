@@ -95,18 +95,19 @@ def verify(store: Store) -> VerifyReport:
             for name, position in snapshot.checkpoints().items()
             if not 0 <= position <= newest  # [SUBSCRIBE-5]
         ]
-    events = tasks = after = 0
+    events = tasks = tags = after = 0
     while True:
         with store.read() as snapshot:
             heads = snapshot.streams(after, _SLICE)
             for head in heads:
-                found, read = _verify_stream(snapshot, head)
+                found, read, carried = _verify_stream(snapshot, head)
                 faults += found
                 events += read
+                tags += carried
                 tasks += head.stream.startswith("task/")
         # Where a table is out of order, which the integrity check has told, the next page may lead back.
         if not heads or heads[-1].number <= after:
-            faults += _verify_tags(store, {fault.stream for fault in faults})
+            faults += _verify_tags(store, tags, {fault.stream for fault in faults})
             return VerifyReport(events, tasks, tuple(faults))
         after = heads[-1].number
 
@@ -118,11 +119,15 @@ def rebuild(store: Store) -> RebuildReport:
         return RebuildReport(count, tuple(snapshot.unreadable()))
 
 
-def _verify_tags(store: Store, faulty: set[str | None]) -> list[Fault]:
+def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fault]:
     """Each tag that a task is found by is one that it carries; streams whose fault is known are left out.
 
-    One pass over all tags: asking for those of each task would cost a look at every tag of the store.
+    `carried` is how many were found to be there for tasks that carry them: where there are no more by now, there is no
+    other. Else one pass over all tags tells: asking for those of each task would cost a look at every tag of the store.
     """
+    with store.read() as snapshot:
+        if snapshot.tag_count() == carried:
+            return []
     faults: list[Fault] = []
     after: Tag | None = FIRST_TAG
     while after is not None:
@@ -136,19 +141,21 @@ def _verify_tags(store: Store, faulty: set[str | None]) -> list[Fault]:
     return faults
 
 
-def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int]:
+def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int, int]:
+    """What is wrong with a stream, how many events it has, and by how many tags its task is found as it should be."""
     envelopes = snapshot.history(head.stream)
     faults: list[Fault] = []
     for place, envelope in enumerate(envelopes, start=1):
         faults += _verify_envelope(place, envelope)
     if faults:
-        return faults, len(envelopes)
+        return faults, len(envelopes), 0
     if not envelopes:
-        return [Fault("damaged", head.stream, None, "the stream has no events")], 0
+        return [Fault("damaged", head.stream, None, "the stream has no events")], 0, 0
     if not head.stream.startswith(("store/", "task/")):
-        return [Fault("damaged", head.stream, None, "this version knows no such category of streams")], len(envelopes)
+        text = "this version knows no such category of streams"
+        return [Fault("damaged", head.stream, None, text)], len(envelopes), 0
     if head.stream.startswith("store/"):
-        return _verify_store(snapshot, head.stream, envelopes), len(envelopes)
+        return _verify_store(snapshot, head.stream, envelopes), len(envelopes), 0
     task = TaskFold(head.stream.partition("/")[2])
     for envelope in envelopes:
         try:
@@ -159,11 +166,12 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
                 faults += _verify_references(snapshot, envelope, event)
         except SagalogError as error:
             code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
-            return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes)
+            return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes), 0
     if task.state is State.COMPENSATING and not task.owed():
         text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
-        return [Fault("damaged", head.stream, task.version, text)], len(envelopes)
-    return [*faults, *_verify_projection(snapshot, head.stream, task)], len(envelopes)
+        return [Fault("damaged", head.stream, task.version, text)], len(envelopes), 0
+    wrong = _verify_projection(snapshot, head.stream, task)
+    return [*faults, *wrong], len(envelopes), 0 if wrong else len(task.tags or {})
 
 
 def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:

@@ -489,6 +489,10 @@ class MemorySnapshot:
         """Here a projection is never without its stream."""
         return []
 
+    def tag_count(self) -> int:
+        """Those of all folds: here tasks are found by nothing else."""
+        return sum(len(fold.tags or {}) for fold in self._store.folds.values())
+
     def stray_tags(self, _after: Tag, _limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
         """Here a task is found by the tags of its fold."""
         return [], None

@@ -358,6 +358,10 @@ class Snapshot(Protocol):
         """Rows of tasks and waits whose stream is not in the log, each in words."""
         ...
 
+    def tag_count(self) -> int:
+        """How many tags there are by which tasks are found, strays among them."""
+        ...
+
     def stray_tags(self, after: Tag, limit: int, /) -> tuple[list[tuple[str | None, str]], Tag | None]:
         """Look at the next tags beyond `after`, at most `limit`, for those that their task does not carry.
 
