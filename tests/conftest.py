@@ -21,9 +21,13 @@ OpenEngine = Callable[..., Engine]
 
 
 def pytest_configure() -> None:
-    """Hear SIGINT again: a shell starts its background jobs deaf to it, and every process of a test inherits that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Hear SIGINT and SIGHUP again: every process of a test inherits that they are ignored.
+
+    A shell starts its background jobs deaf to the one, and `nohup` whatever it runs to the other.
+    """
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 @pytest.fixture
