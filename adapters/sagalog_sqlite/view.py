@@ -73,7 +73,7 @@ class Transaction:
             return self.answer(unit)
         except SagalogError as refusal:
             return refusal
-        if decided.appends:
+        if decided.appends or decided.blobs:
             self._carry_out(decided, numbers)
         for id in decided.unreadable:
             self._put_aside(id)
