@@ -6,6 +6,7 @@ Rule: below the engine's calls where it must be: a unit is what a store runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import msgspec
 
@@ -16,7 +17,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.ports import Append, Decided, Unit, View
+from sagalog.ports import Append, Blob, Decided, Unit, View
 from sagalog.task import Task
 from sagalog.testing.contract.base import START_MS, Contract
 from sagalog.units import Step
@@ -151,6 +152,29 @@ class AppendingContract(Contract):
 
         self.store.commit([Unit(look, tasks=("a", "there is none"))])
         assert found == [["task/a@1"], [], ["noted"]]
+
+    def test_an_event_is_decoded_anew_for_each_unit_that_reads_it(self) -> None:
+        """What one caller changes in a payload, no other sees."""
+        self.engine.create("build", {"n": 1}, id="a")
+        read: list[e.Created] = []
+
+        def look(view: View) -> Decided:
+            assert view.task("a") is not None
+            event = view.event("a", 1)
+            assert isinstance(event, e.Created)
+            read.append(event)
+            return Decided((), None)
+
+        self.store.commit([Unit(look, tasks=("a",)), Unit(look, tasks=("a",))])
+        read[0].payload["n"] = 2
+        assert read[1].payload == {"n": 1}
+
+    def test_bytes_that_a_unit_decides_are_kept_also_where_it_appends_nothing(self) -> None:
+        """[BLOB-1]"""
+        blob = Blob(sha256(b"some text").hexdigest(), b"some text")
+        self.store.commit([Unit(lambda _: Decided((), None, (), (blob,)))])
+        with self.store.read() as snapshot:
+            assert snapshot.blob(blob.digest) == blob.data
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")

@@ -91,6 +91,12 @@ class SnapshotContract(Contract):
         ]  # fmt: skip
         assert page == heads[1:2]
 
+    def test_tags_are_counted_each_once_for_each_task_that_carries_it(self) -> None:
+        self.create("a", "b", tags={"team": "red", "size": "s"})
+        self.create("c")
+        with self.store.read() as snapshot:
+            assert snapshot.tag_count() == 4
+
     def test_leases_that_are_over_and_leases_from_the_future_are_found(self) -> None:
         self.create("a", "b", "c", queue="left")
         self.acquire("a")
