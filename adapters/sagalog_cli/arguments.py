@@ -240,7 +240,9 @@ def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
 def by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
     """The same refusal, naming the line instead of the index."""
     if isinstance(error, Unknown):
-        return advised(error, "repeating is safe for lines with an id or request; look with `sagalog list` first")
+        return advised(
+            error, "repeating is safe for lines with an id or an idempotency key; look with `sagalog list` first"
+        )
     index = error.fields.get("command")
     if not isinstance(index, int):
         return error

@@ -14,7 +14,7 @@ import msgspec
 from sagalog import Compensation, Engine, Retry, SagalogError, Task, Unknown
 from sagalog_cli import arguments, shapes
 from sagalog_cli.screen import show_line
-from sagalog_cli.session import Session, StoreCommand, actor_option, advised, pass_session, request_option
+from sagalog_cli.session import Session, StoreCommand, actor_option, advised, idempotency_key_option, pass_session
 
 UNSET: Final = msgspec.UNSET
 
@@ -40,7 +40,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     trace: str | None = None
     actor: str | None = None
     cause: str | None = None
-    request: str | None = None
+    idempotency_key: str | None = None
 
 
 @click.command("create", cls=StoreCommand, short_help="Create a task, or many from JSON lines.")
@@ -89,12 +89,12 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--trace", help="A W3C traceparent.")
 @click.option("--cause", metavar="EVENT", help="The event because of which it is created, as in task/ID@7.")
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
 def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
     """Create a task of KIND and print its id; PAYLOAD is JSON, `-` reads it from standard input.
 
-    The same --id or --request again, with the same content, gives the task that exists.
+    The same --id or --idempotency-key again, with the same content, gives the task that exists.
 
     With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}; all are created
     in one commit, or none.
@@ -126,7 +126,7 @@ def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
         try:
             return engine.create(payload=payload, **wanted)
         except Unknown as error:
-            raise advised(error, "repeat the command with that --id, or with the same --request") from error
+            raise advised(error, "repeat the command with that --id, or with the same --idempotency-key") from error
 
     return session.carry_out(actor, work)
 

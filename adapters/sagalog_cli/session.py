@@ -209,4 +209,6 @@ actor_option = click.option(
     show_envvar=True,
     help="Who asks, for the record: a name, or user:, token: or schedule: and a name.",
 )
-request_option = click.option("--request", metavar="NAME", help="An identity: repeated, it writes nothing twice.")
+idempotency_key_option = click.option(
+    "--idempotency-key", metavar="NAME", help="An identity: repeated, it writes nothing twice."
+)

@@ -69,7 +69,7 @@ def recorded(of: Recorded, full: bool) -> dict[str, Any]:
         "schema": of.schema,
         "actor": of.actor,
         "cause": of.cause,
-        "request": of.request,
+        "idempotency_key": of.idempotency_key,
         "data_key": of.data_key,
         "digest": of.digest.hex(),
         "event": msgspec.to_builtins(of.event),

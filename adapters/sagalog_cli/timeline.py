@@ -79,7 +79,11 @@ def _details(one: Recorded) -> str:
         for field, value in msgspec.structs.asdict(one.event).items()
         if field not in _LEFT_OUT and value is not None and value != () and value is not False
     ]
-    named = [f"{name}={value}" for name, value in (("request", one.request), ("cause", one.cause)) if value is not None]
+    named = [
+        f"{name}={value}"
+        for name, value in (("idempotency_key", one.idempotency_key), ("cause", one.cause))
+        if value is not None
+    ]
     return " ".join((*pieces, *named))
 
 

@@ -1,7 +1,7 @@
 """Commands that write, but for `create`: `init`, what operators do to a task, and upkeep.
 
-Rule: an operator's write names who asked, takes a `--request` as its identity, and answers with the task as it is now;
-`retry` with the one that takes its place.
+Rule: an operator's write names who asked, takes an `--idempotency-key` as its identity, and answers with the task as it
+is now; `retry` with the one that takes its place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import click
 from sagalog import ResultRequired, Task
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.screen import show_line, show_table
-from sagalog_cli.session import LIMIT, Session, StoreCommand, actor_option, advised, pass_session, request_option
+from sagalog_cli.session import (
+    LIMIT,
+    Session,
+    StoreCommand,
+    actor_option,
+    advised,
+    idempotency_key_option,
+    pass_session,
+)
 
 
 @click.command("init", cls=StoreCommand, short_help="Make a new store.")
@@ -34,27 +42,27 @@ def init(session: Session) -> None:
 @click.option("--reason", metavar="TEXT", help="Why.")
 @click.option("--now", is_flag=True, help="End its lease too, instead of asking its owner to stop.")
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
-def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str, request: str | None) -> None:
+def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str, idempotency_key: str | None) -> None:
     """Call a task off: at once where nobody holds it, else its owner is asked to stop.
 
     What the task owes is compensated first. Asking again changes nothing.
     """
     with session.open(actor=actor) as engine:
-        _answer(session, engine.cancel(id, reason, now, request=request))
+        _answer(session, engine.cancel(id, reason, now, idempotency_key=idempotency_key))
 
 
 @click.command("quarantine", cls=StoreCommand, short_help="Take a task out of circulation.")
 @click.argument("id")
 @click.option("--reason", metavar="TEXT", required=True, help="What a human has to look at.")
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
-def quarantine(session: Session, id: str, reason: str, actor: str, request: str | None) -> None:
+def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_key: str | None) -> None:
     """Take a task out of circulation until a human has looked; it ends here, and what it owes is named."""
     with session.open(actor=actor) as engine:
-        _answer(session, engine.quarantine(id, reason, request=request))
+        _answer(session, engine.quarantine(id, reason, idempotency_key=idempotency_key))
 
 
 @click.command("retry", cls=StoreCommand, short_help="Let a successor take the place of an ended task.")
@@ -71,10 +79,10 @@ def quarantine(session: Session, id: str, reason: str, actor: str, request: str 
     "--rerun", multiple=True, metavar="STEP", help="Such a step runs again: its effect may come twice. Repeatable."
 )
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
 def retry(
-    session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, request: str | None
+    session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, idempotency_key: str | None
 ) -> None:
     """Let a successor take the place of a task that has ended without success; prints the successor's id.
 
@@ -84,7 +92,7 @@ def retry(
     """
     with session.open(actor=actor) as engine:
         try:
-            successor = engine.retry_as_new(id, results=results, rerun=rerun, request=request)
+            successor = engine.retry_as_new(id, results=results, rerun=rerun, idempotency_key=idempotency_key)
         except ResultRequired as error:
             kept = " ".join(f"--result {shlex.quote(step)}=JSON" for step in error.steps)
             again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
@@ -98,15 +106,17 @@ def retry(
 @click.argument("text")
 @click.option("--settles", multiple=True, metavar="COMPENSATION", help="Settled by hand, after the end. Repeatable.")
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
-def note(session: Session, id: str, text: str, settles: tuple[str, ...], actor: str, request: str | None) -> None:
+def note(
+    session: Session, id: str, text: str, settles: tuple[str, ...], actor: str, idempotency_key: str | None
+) -> None:
     """Leave a remark on a task, in any state.
 
     After its end the remark may also settle compensations that are still owed.
     """
     with session.open(actor=actor) as engine:
-        _answer(session, engine.note(id, text, settles, request=request))
+        _answer(session, engine.note(id, text, settles, idempotency_key=idempotency_key))
 
 
 @click.command("waive", cls=StoreCommand, short_help="Settle one owed compensation by word.")
@@ -114,12 +124,12 @@ def note(session: Session, id: str, text: str, settles: tuple[str, ...], actor: 
 @click.argument("compensation")
 @click.option("--reason", metavar="TEXT", required=True, help="Why it need not be undone.")
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
-def waive(session: Session, id: str, compensation: str, reason: str, actor: str, request: str | None) -> None:
+def waive(session: Session, id: str, compensation: str, reason: str, actor: str, idempotency_key: str | None) -> None:
     """Settle one owed COMPENSATION of a live task by word; `show` lists their ids."""
     with session.open(actor=actor) as engine:
-        _answer(session, engine.waive(id, compensation, reason, request=request))
+        _answer(session, engine.waive(id, compensation, reason, idempotency_key=idempotency_key))
 
 
 @click.command("signal", cls=StoreCommand, short_help="Tell a task something that it waits for.")
@@ -127,19 +137,21 @@ def waive(session: Session, id: str, compensation: str, reason: str, actor: str,
 @click.argument("name")
 @click.argument("data", callback=arguments.payload, required=False)
 @actor_option
-@request_option
+@idempotency_key_option
 @pass_session
 def signal(
-    session: Session, id: str, name: str, data: arguments.Payload | None, actor: str, request: str | None
+    session: Session, id: str, name: str, data: arguments.Payload | None, actor: str, idempotency_key: str | None
 ) -> None:
     """Tell a task something: a wait for the signal NAME takes it, now or whenever it begins.
 
     DATA is JSON that the task gets with it; `-` reads it from standard input. Each signal is taken once: without
-    --request the same command again sends another one.
+    --idempotency-key the same command again sends another one.
     """
     given = arguments.Payload(arguments.read_json()) if data is arguments.STDIN else data
     with session.open(actor=actor) as engine:
-        _answer(session, engine.signal(id, name, None if given is None else given.value, request=request))
+        _answer(
+            session, engine.signal(id, name, None if given is None else given.value, idempotency_key=idempotency_key)
+        )
 
 
 @click.command("recover", cls=StoreCommand, short_help="Do all upkeep that is due.")

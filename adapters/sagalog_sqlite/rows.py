@@ -31,12 +31,12 @@ Execute = Callable[..., Iterable[Any]]
 
 ENVELOPES: Final = (
     "SELECT e.position, s.category || '/' || s.id, e.version, e.at_ms, e.type, e.schema, e.actor, e.cause, "
-    "e.request, e.data_key, e.body, e.digest FROM events e JOIN streams s ON s.number = e.stream "
+    "e.idempotency_key, e.data_key, e.body, e.digest FROM events e JOIN streams s ON s.number = e.stream "
 )
 OF_STREAM: Final = ENVELOPES + "WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 OF_VERSION: Final = ENVELOPES + "WHERE e.stream = ? AND e.version = ?"
 OF_NAME: Final = ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version = ?"
-OF_REQUEST: Final = ENVELOPES + "WHERE e.request = ? ORDER BY e.position"
+OF_IDEMPOTENCY_KEY: Final = ENVELOPES + "WHERE e.idempotency_key = ? ORDER BY e.position"
 OF_LOG: Final = ENVELOPES + "WHERE e.position > ? ORDER BY e.position LIMIT ?"
 
 STANDING: Final = (

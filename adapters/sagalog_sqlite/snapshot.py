@@ -55,8 +55,10 @@ STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT numbe
 STRAY_WAITS: Final = (
     "SELECT task, stream FROM awaited WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 )
+# In a damaged file a name may be NULL; an audit still has to tell of its stream.
 STREAMS: Final = (
-    "SELECT number, category || '/' || id, (SELECT max(version) FROM events WHERE stream = number) "
+    "SELECT number, coalesce(category, '') || '/' || coalesce(id, ''), "
+    "(SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
 )
 LATEST: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY position DESC LIMIT ?)"

@@ -27,7 +27,7 @@ from sagalog_sqlite.texts import forgiving
 
 INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
 INSERT_EVENT: Final = (
-    "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, request, data_key, body, digest) "
+    "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
@@ -145,9 +145,9 @@ class Transaction:
             raise rows.absent_event(id, version)
         return read(Envelope(*row))
 
-    def requested(self, request: str) -> list[Envelope]:
-        """All events that carry a request. [REPEAT-4]"""
-        return [Envelope(*row) for row in self.execute(rows.OF_REQUEST, (request,))]
+    def keyed(self, idempotency_key: str) -> list[Envelope]:
+        """All events that carry an idempotency key. [REPEAT-4]"""
+        return [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (idempotency_key,))]
 
     def _by_number(self, number: int) -> Loaded | None:
         """A task by its stream's number; None, and put aside, if it cannot be read. [LOG-5]"""
@@ -294,8 +294,8 @@ class Transaction:
                 raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
             execute(
                 INSERT_EVENT,
-                (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.request, one.data_key,
-                 one.body, one.digest),
+                (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
+                 one.data_key, one.body, one.digest),
             )  # fmt: skip
         reach("commit.after_events")
         fold = append.fold
@@ -420,6 +420,6 @@ class UnitView:
         """One event of a task's stream; raises as `View.event`."""
         return self._transaction.event(id, version)
 
-    def requested(self, request: str) -> Sequence[Envelope]:
-        """All events that carry this request, in order of position."""
-        return self._transaction.requested(request)
+    def keyed(self, idempotency_key: str) -> Sequence[Envelope]:
+        """All events that carry this idempotency key, in order of position."""
+        return self._transaction.keyed(idempotency_key)

@@ -115,7 +115,7 @@ class Batch:
         id: str | None = None,
         actor: str | None = None,
         cause: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
         inputs: Mapping[str, bytes] | None = None,
         **arguments: Any,
     ) -> str:
@@ -126,7 +126,7 @@ class Batch:
         task = self._draw_id() if id is None else id
         named, blobs = taken_in(inputs)
         command = forms.create(kind, payload, id=task, inputs=named, **arguments)
-        self._add(command, actor, request, cause, drawn=id is None, blobs=blobs)
+        self._add(command, actor, idempotency_key, cause, drawn=id is None, blobs=blobs)
         return task
 
     def carry(self, step: Step) -> None:
@@ -140,32 +140,38 @@ class Batch:
         now: bool = False,
         *,
         actor: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Record a cancel."""
-        self._add(forms.cancel(id, reason, now), actor, request)
+        self._add(forms.cancel(id, reason, now), actor, idempotency_key)
 
-    def quarantine(self, id: str, reason: str, *, actor: str | None = None, request: str | None = None) -> None:
+    def quarantine(self, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None) -> None:
         """Record a quarantine."""
-        self._add(forms.quarantine(id, reason), actor, request)
+        self._add(forms.quarantine(id, reason), actor, idempotency_key)
 
     def signal(
-        self, id: str, name: str, data: Any = None, *, actor: str | None = None, request: str | None = None
+        self, id: str, name: str, data: Any = None, *, actor: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """Record a signal."""
-        self._add(forms.signal(id, name, data), actor, request)
+        self._add(forms.signal(id, name, data), actor, idempotency_key)
 
     def note(
-        self, id: str, text: str, settles: Iterable[str] = (), *, actor: str | None = None, request: str | None = None
+        self,
+        id: str,
+        text: str,
+        settles: Iterable[str] = (),
+        *,
+        actor: str | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Record a note."""
-        self._add(forms.note(id, text, settles), actor, request)
+        self._add(forms.note(id, text, settles), actor, idempotency_key)
 
     def waive(
-        self, id: str, compensation: str, reason: str, *, actor: str | None = None, request: str | None = None
+        self, id: str, compensation: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """Record a waiver of one compensation."""
-        self._add(forms.waive(id, compensation, reason), actor, request)
+        self._add(forms.waive(id, compensation, reason), actor, idempotency_key)
 
     def retry_as_new(
         self,
@@ -174,13 +180,13 @@ class Batch:
         results: Mapping[str, Any] | None = None,
         rerun: Iterable[str] = (),
         actor: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Record a retry of an ended task as a new one; its result is the successor.
 
         A signal that no wait had taken is not handed on: send it to the successor. [WAIT-1]
         """
-        self._add(forms.retry_as_new(id, self._draw_id(), results, rerun), actor, request)
+        self._add(forms.retry_as_new(id, self._draw_id(), results, rerun), actor, idempotency_key)
 
     def acquire(
         self,
@@ -190,12 +196,14 @@ class Batch:
         ttl_ms: int | None,
         purpose: Purpose = "work",
         kinds: Iterable[str] | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
         waive_compensation: str | None = None,
     ) -> None:
         """Record an acquisition with the arguments of `Engine.acquire`; its result is the lease."""
         command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
-        self._append(Step(command, worker_actor(owner), request=optional_name(request, "request")))
+        self._append(
+            Step(command, worker_actor(owner), idempotency_key=optional_name(idempotency_key, "idempotency_key"))
+        )
 
     def claim(
         self,
@@ -207,7 +215,7 @@ class Batch:
         kinds: Iterable[str] | None = None,
         affinity: str | Sequence[str] | None = None,
         purpose: Purpose = "work",
-        request: str | None = None,
+        idempotency_key: str | None = None,
         suspects: Suspects = "alone",
         waive_compensation: Mapping[str, str] | None = None,
     ) -> None:
@@ -218,7 +226,9 @@ class Batch:
         It looks once: where it has to put a task aside, another claim may find what stands behind that.
         """
         self._append(
-            forms.claim(queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation)
+            forms.claim(
+                queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation
+            )
         )
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
@@ -314,7 +324,7 @@ class Batch:
         self,
         command: c.Command,
         actor: str | None,
-        request: str | None,
+        idempotency_key: str | None,
         cause: str | None = None,
         drawn: bool = False,
         blobs: tuple[Blob, ...] = (),
@@ -324,7 +334,7 @@ class Batch:
                 command,
                 optional_actor(actor, "actor") or self._actor,
                 None if cause is None else check_cause(cause, "cause"),
-                optional_name(request, "request"),
+                optional_name(idempotency_key, "idempotency_key"),
                 drawn=drawn,
                 blobs=blobs,
             )

@@ -41,7 +41,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     schema: int
     actor: str | None
     cause: str | None
-    request: str | None
+    idempotency_key: str | None
     data_key: str | None
     body: str
     digest: bytes
@@ -70,7 +70,7 @@ def enclose(
     event: Recordable,
     actor: str | None = None,
     cause: str | None = None,
-    request: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Envelope:
     """The envelope of a new event, without a position yet."""
     name = NAMES[type(event)]
@@ -85,10 +85,10 @@ def enclose(
         schema,
         actor,
         cause,
-        request,
+        idempotency_key,
         None,
         body.decode(),
-        digest(stream, version, at_ms, name, schema, actor, cause, request, None, body),
+        digest(stream, version, at_ms, name, schema, actor, cause, idempotency_key, None, body),
     )
 
 
@@ -100,7 +100,7 @@ def digest(
     schema: int,
     actor: str | None,
     cause: str | None,
-    request: str | None,
+    idempotency_key: str | None,
     data_key: str | None,
     body: bytes,
 ) -> bytes:
@@ -115,12 +115,12 @@ def digest(
         f"{len(category)}:{category},{len(id)}:{id},{len(versions)}:{versions},{len(times)}:{times},"
         f"{len(type)}:{type},{len(schemas)}:{schemas},"
     )
-    others = (actor, cause, request, data_key)
+    others = (actor, cause, idempotency_key, data_key)
     head += "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
     if not head.isascii():
         named = (category, id, versions, times, type, schemas, *others)
         head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in named])
-    return sha256(b"15:sagalog-event-1,%b%d:%b," % (head.encode(), len(body), body)).digest()
+    return sha256(b"15:sagalog-event-2,%b%d:%b," % (head.encode(), len(body), body)).digest()
 
 
 def digest_of(envelope: Envelope) -> bytes:
@@ -133,7 +133,7 @@ def digest_of(envelope: Envelope) -> bytes:
         envelope.schema,
         envelope.actor,
         envelope.cause,
-        envelope.request,
+        envelope.idempotency_key,
         envelope.data_key,
         envelope.body.encode(),
     )

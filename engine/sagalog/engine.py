@@ -95,9 +95,9 @@ class Engine(Leasing):
         trace: str | None = None,
         actor: str | None = None,
         cause: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Task:
-        """Create a task; the same id (or `request`) again with the same content gives the task that exists. [REPEAT-2]
+        """Create a task; the same id or `idempotency_key` again, with the same content, gives the task that exists.
 
         Args:
             kind: which handler it is for; 1 to 200 printable characters, like every name here.
@@ -112,12 +112,13 @@ class Engine(Leasing):
             waive_compensation: why this task may fail without any.
             tags: names and values to find it by.
             correlation_id, parent, trace: where it belongs; a task's id, a W3C traceparent.
-            actor, cause, request: who asks, because of which event, under which identity. An actor is `user:`, `token:`
-                or `schedule:` and a name; without one of these it is a user. [ACTOR-1]
+            actor, cause: who asks, because of which event. An actor is `user:`, `token:` or `schedule:` and a name;
+                without one of these it is a user. [ACTOR-1]
+            idempotency_key: under which identity; repeated, it gives the first answer. [REPEAT-2] [REPEAT-4]
 
         Raises:
             InvalidValue: naming the argument or the path in the payload. AlreadyExists: the id has other content.
-            Conflict: the request is on record for something else.
+            Conflict: the idempotency key is on record for something else.
         """
         drawn = self._ids.next(self._clock.now_ms()) if id is None else id
         named, blobs = arguments.taken_in(inputs)
@@ -140,9 +141,9 @@ class Engine(Leasing):
             trace=trace,
         )
         try:
-            return self._write(command, actor, request, cause, drawn=id is None, blobs=blobs)
+            return self._write(command, actor, idempotency_key, cause, drawn=id is None, blobs=blobs)
         except Unknown as error:
-            if id is not None or request is not None:
+            if id is not None or idempotency_key is not None:
                 raise
             raise Unknown(
                 f"{error.message}; repeat the creation with id={drawn!r}", **{**error.fields, "identity": {"id": drawn}}
@@ -188,7 +189,7 @@ class Engine(Leasing):
         now: bool = False,
         *,
         actor: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Task:
         """Call a task off: at once where nobody holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
 
@@ -197,43 +198,49 @@ class Engine(Leasing):
         Raises:
             NotFound; TerminalTask: it has ended in another way.
         """
-        return self._write(forms.cancel(id, reason, now), actor, request)
+        return self._write(forms.cancel(id, reason, now), actor, idempotency_key)
 
-    def quarantine(self, id: str, reason: str, *, actor: str | None = None, request: str | None = None) -> Task:
+    def quarantine(self, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None) -> Task:
         """Take a task out of circulation until a human has looked; raises NotFound, TerminalTask."""
-        return self._write(forms.quarantine(id, reason), actor, request)
+        return self._write(forms.quarantine(id, reason), actor, idempotency_key)
 
     def signal(
-        self, id: str, name: str, data: Any = None, *, actor: str | None = None, request: str | None = None
+        self, id: str, name: str, data: Any = None, *, actor: str | None = None, idempotency_key: str | None = None
     ) -> Task:
         """Tell a task something: a wait for a signal of this name takes it, now or whenever it begins. [WAIT-2]
 
-        Each signal is taken once, the oldest first; without `request` a repeated call sends another one.
+        Each signal is taken once, the oldest first; without `idempotency_key` a repeated call sends another one.
 
         Raises:
             NotFound; TerminalTask; WrongState: it is compensating. OverBound: too many that no wait has taken.
         """
-        return self._write(forms.signal(id, name, data), actor, request)
+        return self._write(forms.signal(id, name, data), actor, idempotency_key)
 
     def note(
-        self, id: str, text: str, settles: Iterable[str] = (), *, actor: str | None = None, request: str | None = None
+        self,
+        id: str,
+        text: str,
+        settles: Iterable[str] = (),
+        *,
+        actor: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Task:
         """Leave a remark, in any state; after the end it may settle compensations that are still owed. [COMP-6]
 
         Raises:
             NotFound: no such task, or it does not owe what is to be settled. WrongState: `settles` before the end.
         """
-        return self._write(forms.note(id, text, settles), actor, request)
+        return self._write(forms.note(id, text, settles), actor, idempotency_key)
 
     def waive(
-        self, id: str, compensation: str, reason: str, *, actor: str | None = None, request: str | None = None
+        self, id: str, compensation: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None
     ) -> Task:
         """Settle one owed compensation by word, in any order. [COMP-4]
 
         Raises:
             NotFound; AlreadySettled; TerminalTask: use a note with `settles` instead.
         """
-        return self._write(forms.waive(id, compensation, reason), actor, request)
+        return self._write(forms.waive(id, compensation, reason), actor, idempotency_key)
 
     def retry_as_new(
         self,
@@ -242,7 +249,7 @@ class Engine(Leasing):
         results: Mapping[str, Any] | None = None,
         rerun: Iterable[str] = (),
         actor: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Task:
         """A successor takes the place of a task that has ended, with the same work and fresh budgets. [TERM-2]
 
@@ -258,7 +265,7 @@ class Engine(Leasing):
                 (`Task.unrecorded_steps`), or whose undo a note has settled after the end: the successor keeps it with
                 this result, as JSON.
             rerun: names of such steps that the successor carries out (again), so that effects which stand come twice.
-            actor, request: who asks, under which identity.
+            actor, idempotency_key: who asks, under which identity.
 
         Returns:
             The successor; its `predecessor` names the ended task.
@@ -269,7 +276,7 @@ class Engine(Leasing):
             Conflict: it was retried as new with other results.
         """
         command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()), results, rerun)
-        return self._write(command, actor, request)
+        return self._write(command, actor, idempotency_key)
 
     # --- reading on ---------------------------------------------------------------------------------------------
 
@@ -321,7 +328,7 @@ class Engine(Leasing):
         self,
         command: c.Command,
         actor: str | None,
-        request: str | None,
+        idempotency_key: str | None,
         cause: str | None = None,
         drawn: bool = False,
         blobs: tuple[Blob, ...] = (),
@@ -330,7 +337,7 @@ class Engine(Leasing):
             command,
             optional_actor(actor, "actor") or self._actor,
             None if cause is None else check_cause(cause, "cause"),
-            arguments.optional_name(request, "request"),
+            arguments.optional_name(idempotency_key, "idempotency_key"),
             drawn=drawn,
             blobs=blobs,
         )

@@ -159,7 +159,7 @@ class Asked(msgspec.Struct, frozen=True):
     claim: Claim
     owner: str
     ttl_ms: int | None
-    request: str | None
+    idempotency_key: str | None
     waivers: Mapping[str, str] = {}
 
 
@@ -171,7 +171,7 @@ def claim(
     kinds: Iterable[str] | None,
     affinity: str | Sequence[str] | None,
     purpose: Purpose,
-    request: str | None,
+    idempotency_key: str | None,
     suspects: Suspects = "alone",
     waive_compensation: Mapping[str, str] | None = None,
 ) -> Asked:
@@ -189,7 +189,7 @@ def claim(
         selected,
         check_name(owner, "owner"),
         ttl(ttl_ms),
-        optional_name(request, "request"),
+        optional_name(idempotency_key, "idempotency_key"),
         _waivers(waive_compensation),
     )
 

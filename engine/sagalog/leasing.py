@@ -41,7 +41,7 @@ class Leasing(Upkeep, Desk):
         ttl_ms: int | None,
         purpose: Purpose = "work",
         kinds: Iterable[str] | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
         waive_compensation: str | None = None,
     ) -> Lease:
         """Lease this task, whatever its order and due time. [LEASE-1]
@@ -52,17 +52,23 @@ class Leasing(Upkeep, Desk):
             ttl_ms: how long without a heartbeat; None: without end.
             purpose: "work", or "undo" for a compensating task.
             kinds: for undoing, the compensation kinds the caller knows; None: every kind.
-            request: an identity; repeated, it gives the lease that it has taken. [REPEAT-4]
+            idempotency_key: an identity; repeated, it gives the lease that it has taken. [REPEAT-4]
             waive_compensation: why what is done under this lease needs no undo. [COMP-2]
 
         Raises:
             LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
-            LeaseLost: the request has leased it, and that lease has ended.
-            Conflict: the request is on record for something else.
+            LeaseLost: the idempotency key has leased it, and that lease has ended.
+            Conflict: the idempotency key is on record for something else.
             Blocked: it is not there for this purpose, or owes kinds the caller does not know.
         """
         command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
-        steps = (Step(command, actor=worker_actor(owner), request=arguments.optional_name(request, "request")),)
+        steps = (
+            Step(
+                command,
+                actor=worker_actor(owner),
+                idempotency_key=arguments.optional_name(idempotency_key, "idempotency_key"),
+            ),
+        )
         # [UPKEEP-2] What upkeep did stands in the log, whatever became of the acquisition.
         answer = self._store.commit((*units.acquiring(steps), units.writing(steps)))[-1]
         return Lease(answered(answer)[0], self)
@@ -98,7 +104,7 @@ class Leasing(Upkeep, Desk):
         kinds: Iterable[str] | None = None,
         affinity: str | Sequence[str] | None = None,
         purpose: Purpose = "work",
-        request: str | None = None,
+        idempotency_key: str | None = None,
         wait_ms: int = 0,
         suspects: Suspects = "alone",
         waive_compensation: Mapping[str, str] | None = None,
@@ -113,7 +119,7 @@ class Leasing(Upkeep, Desk):
             kinds: only these; for "undo" the compensation kinds that the caller knows, all that a task owes [UNDO-1].
             affinity: hints to be served first, in this order.
             purpose: "work" or "undo".
-            request: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
+            idempotency_key: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
             wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
                 the time at which something becomes due. Waiting takes no turn and writes nothing.
             suspects: what to do with a task whose next expired lease would spend `expiries_max`, and that has had one,
@@ -123,7 +129,7 @@ class Leasing(Upkeep, Desk):
             waive_compensation: of task kinds, why what is done under a lease of theirs needs no undo. [COMP-2]
         """
         asked = forms.claim(
-            queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation
+            queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation
         )
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:

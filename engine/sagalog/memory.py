@@ -294,9 +294,9 @@ class MemoryView:
         """By place in the stream's list."""
         return read(self._store.stream_of[f"task/{id}"][version - 1])
 
-    def requested(self, request: str) -> Sequence[Envelope]:
+    def keyed(self, idempotency_key: str) -> Sequence[Envelope]:
         """By looking through the whole log."""
-        return [envelope for envelope in self._store.log if envelope.request == request]
+        return [envelope for envelope in self._store.log if envelope.idempotency_key == idempotency_key]
 
     @property
     def due(self) -> Sequence[TaskFold]:

@@ -149,8 +149,8 @@ class View(Protocol):
         """
         ...
 
-    def requested(self, request: str) -> Sequence[Envelope]:
-        """All events that carry this request, in order of position. [REPEAT-4]"""
+    def keyed(self, idempotency_key: str) -> Sequence[Envelope]:
+        """All events that carry this idempotency key, in order of position. [REPEAT-4]"""
         ...
 
 

@@ -20,7 +20,7 @@ from sagalog.kernel.state import TaskFold
 
 _UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "results", "data", "compensations", "error"})
 
-# The events in which a command with a request leaves its mark.
+# The events in which a command with an idempotency key leaves its mark.
 YIELDS: Final[Mapping[type[c.Command], frozenset[str]]] = {
     c.Create: frozenset({"created"}),
     c.Acquire: frozenset({"leased"}),

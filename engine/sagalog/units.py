@@ -32,7 +32,7 @@ _NOTHING_DUE: Final = Decided((), ())
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """One command with who asks (`actor`), because of which event (`cause`), under which identity (`request`).
+    """One command with who asks (`actor`), because of which event (`cause`), under which identity (`idempotency_key`).
 
     `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
     caller's. `blobs` are the bytes that the command names.
@@ -41,7 +41,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     command: c.Command
     actor: str | None = None
     cause: str | None = None
-    request: str | None = None
+    idempotency_key: str | None = None
     known: Task | None = None
     drawn: bool = False
     blobs: tuple[Blob, ...] = ()
@@ -88,7 +88,7 @@ def _written_by(steps: Sequence[Step]) -> tuple[str, ...]:
 class Claimed(msgspec.Struct, frozen=True):
     """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them.
 
-    `repeated` if its request is on record, so that it never leases anything new.
+    `repeated` if its idempotency key is on record, so that it never leases anything new.
     """
 
     tasks: list[Task]
@@ -227,14 +227,14 @@ class _Desk:
 
     def carry_out(self, step: Step, loaded: TaskFold | None = None) -> Task:
         """Decide one command and take its events; the task afterwards. `loaded` is its fold, if the view gave it."""
-        if step.request is not None:
-            earlier = self._requested(step.request)
+        if step.idempotency_key is not None:
+            earlier = self._keyed(step.idempotency_key)
             if earlier:
                 return self._answer_again(step, earlier)
         return self.decide(step, loaded)
 
     def decide(self, step: Step, loaded: TaskFold | None = None) -> Task:
-        """As `carry_out`, for a step whose request, if any, is known to be new."""
+        """As `carry_out`, for a step whose idempotency key, if any, is known to be new."""
         command = step.command
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
         decision = decide(task, command, self._view.now_ms, self._view.epoch)
@@ -353,7 +353,7 @@ class _Desk:
             return self._successor_at(task, decision.version)
         version = self._take(task, decision, step).version
         create = succeed(task, self._created(task.id), command.successor, command.results, command.rerun)
-        return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.request))
+        return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:
         """[COMP-7] The task that undoes what a completed one has left, in the same commit."""
@@ -386,8 +386,8 @@ class _Desk:
 
     def claim(self, asked: Asked) -> tuple[Claimed, tuple[str, ...]]:
         """Lease what the view's claim selects; what it came to, and the ids of tasks that cannot be read."""
-        claim, request = asked.claim, asked.request
-        if request is not None and (repeated := self.claimed_before(request, asked)) is not None:
+        claim, idempotency_key = asked.claim, asked.idempotency_key
+        if idempotency_key is not None and (repeated := self.claimed_before(idempotency_key, asked)) is not None:
             return Claimed(repeated, repeated=True), ()
         leased: list[Task] = []
         unreadable: list[str] = []
@@ -410,7 +410,9 @@ class _Desk:
                 waiver=asked.waivers.get(task.kind),
             )
             try:
-                leased.append(self.decide(Step(command, actor=worker_actor(asked.owner), request=request), task))
+                leased.append(
+                    self.decide(Step(command, actor=worker_actor(asked.owner), idempotency_key=idempotency_key), task)
+                )
             except Corrupt:
                 # [LOG-5] One damaged task never stops the others.
                 self.forget(task.id)
@@ -418,19 +420,19 @@ class _Desk:
                 put_aside = True
         return Claimed(leased, put_aside), tuple(unreadable)
 
-    def claimed_before(self, request: str, asked: Asked) -> list[Task] | None:
-        """The leases of a repeated claim that still live; None if the request is new. [REPEAT-4] [REPEAT-6]"""
-        earlier = self._requested(request)
+    def claimed_before(self, idempotency_key: str, asked: Asked) -> list[Task] | None:
+        """The leases of a repeated claim that still live; None if the idempotency key is new. [REPEAT-4] [REPEAT-6]"""
+        earlier = self._keyed(idempotency_key)
         if not earlier:
             return None
         if len(earlier) > asked.claim.limit:
-            raise _request_taken(request, earlier[0])
+            raise _idempotency_key_taken(idempotency_key, earlier[0])
         living = []
         for envelope in earlier:
             try:
                 event, task = read(envelope), self._view.task(_id_of(envelope))
                 if not isinstance(event, e.Leased) or task is None or not _gives(asked, event, task):
-                    raise _request_taken(request, envelope)
+                    raise _idempotency_key_taken(idempotency_key, envelope)
                 if task.lease is not None and task.lease.fence == event.fence:
                     living.append(self._picture(task, None))
             except Corrupt:
@@ -452,7 +454,7 @@ class _Desk:
         envelopes = self._envelopes[task.id]
         for event in events:
             version = task.version + 1
-            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.request)
+            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
             if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
                 require_event_fits(envelope)
             envelopes.append(envelope)
@@ -477,26 +479,28 @@ class _Desk:
         self._read_last = (id, version, event)
         return event
 
-    def _requested(self, request: str) -> list[Envelope]:
-        mine = [one for envelopes in self._envelopes.values() for one in envelopes if one.request == request]
-        return [*self._view.requested(request), *mine]
+    def _keyed(self, idempotency_key: str) -> list[Envelope]:
+        mine = [
+            one for envelopes in self._envelopes.values() for one in envelopes if one.idempotency_key == idempotency_key
+        ]
+        return [*self._view.keyed(idempotency_key), *mine]
 
     def _answer_again(self, step: Step, earlier: list[Envelope]) -> Task:
-        """[REPEAT-4] The request is on record: the same command gets the task as it is now, any other is a conflict."""
+        """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
         command, first = step.command, earlier[0]
         id = _id_of(first)
         if first.type not in YIELDS.get(type(command), ()):
-            raise _request_taken(step.request or "", first)
-        # A creation under an id that was drawn anew is still the same creation: its request says so.
+            raise _idempotency_key_taken(step.idempotency_key or "", first)
+        # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
         if id != command.task and not step.drawn:
-            raise _request_taken(step.request or "", first)
+            raise _idempotency_key_taken(step.idempotency_key or "", first)
         # Before its task is looked for: a name that was changed in the file leads to none.
         event, task = read(first), self._named(id, first.name)
         if isinstance(command, c.Acquire) and len(earlier) > 1:
-            raise _request_taken(step.request or "", first)
+            raise _idempotency_key_taken(step.idempotency_key or "", first)
         compare(command, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
-            raise _acquired_and_ended(task, event.fence, step.request)
+            raise _acquired_and_ended(task, event.fence, step.idempotency_key)
         if isinstance(command, c.RetryAsNew):
             return self._successor_at(task, first.version)
         return self._picture(task, None)
@@ -540,10 +544,10 @@ def _gives(asked: Asked, event: e.Leased, task: TaskFold) -> bool:
     return claim.kinds is None or kinds <= claim.kinds
 
 
-def _acquired_and_ended(task: TaskFold, fence: int, request: str | None) -> LeaseLost:
+def _acquired_and_ended(task: TaskFold, fence: int, idempotency_key: str | None) -> LeaseLost:
     return LeaseLost(
-        f"request {request!r} has leased task {task.id!r} under fence {fence}, and that lease has ended (newest fence "
-        f"{task.fence}); acquire it anew under another request",
+        f"idempotency key {idempotency_key!r} has leased task {task.id!r} under fence {fence}, and that lease has "
+        f"ended (newest fence {task.fence}); acquire it anew under another idempotency key",
         task=task.id,
         fence=fence,
         current=task.fence,
@@ -551,11 +555,11 @@ def _acquired_and_ended(task: TaskFold, fence: int, request: str | None) -> Leas
     )
 
 
-def _request_taken(request: str, envelope: Envelope) -> Conflict:
+def _idempotency_key_taken(idempotency_key: str, envelope: Envelope) -> Conflict:
     return Conflict(
-        f"request {request!r} is on record for something else ({envelope.type} in {envelope.name}): "
-        "give every command a request of its own",
-        request=request,
+        f"idempotency key {idempotency_key!r} is on record for something else ({envelope.type} in {envelope.name}): "
+        "give every command an idempotency key of its own",
+        idempotency_key=idempotency_key,
         stream=envelope.stream,
         version=envelope.version,
     )

@@ -63,21 +63,21 @@ def leased(fence: int = 1, purpose: Purpose = "work", at_ms: int = START_MS, ttl
     return e.Leased("ann", fence, 1, purpose, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
 
 
-def writing(id: str, *events: e.Recordable, request: str | None = None) -> Unit:
+def writing(id: str, *events: e.Recordable, idempotency_key: str | None = None) -> Unit:
     """A unit that appends events to a task, new or not; answers its version afterwards."""
 
     def decide(view: View) -> Decided:
-        append = appended(view.task(id) or TaskFold(id), events, view.now_ms, request)
+        append = appended(view.task(id) or TaskFold(id), events, view.now_ms, idempotency_key)
         return Decided((append,), append.fold.version)
 
     return Unit(decide, tasks=(id,))
 
 
-def appended(task: TaskFold, events: Sequence[e.Recordable], at_ms: int, request: str | None = None) -> Append:
+def appended(task: TaskFold, events: Sequence[e.Recordable], at_ms: int, idempotency_key: str | None = None) -> Append:
     stream, expected = f"task/{task.id}", task.version
     envelopes = []
     for version, event in enumerate(events, start=expected + 1):
-        envelopes.append(enclose(stream, version, at_ms, event, request=request))
+        envelopes.append(enclose(stream, version, at_ms, event, idempotency_key=idempotency_key))
         task = evolve(task, event, version, at_ms)
     return Append(stream, expected, tuple(envelopes), task)
 

@@ -241,8 +241,8 @@ def test_a_history_as_json_has_envelopes_whose_digests_can_be_computed_again(db:
     for event in events:
         category, _, id = event["stream"].partition("/")
         fields = [
-            *("sagalog-event-1", category, id, event["version"], event["at_ms"], event["type"], event["schema"]),
-            *(event["actor"], event["cause"], event["request"], event["data_key"], event["body"]),
+            *("sagalog-event-2", category, id, event["version"], event["at_ms"], event["type"], event["schema"]),
+            *(event["actor"], event["cause"], event["idempotency_key"], event["data_key"], event["body"]),
         ]
         spelled = ["-," if one is None else f"{len(str(one).encode())}:{one}," for one in fields]
         assert event["digest"] == hashlib.sha256("".join(spelled).encode()).hexdigest()

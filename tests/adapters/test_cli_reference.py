@@ -68,7 +68,7 @@ def test_every_option_of_a_command_is_documented_and_every_documented_one_exists
 def test_the_options_of_all_commands_are_documented() -> None:
     shared = SECTIONS["Options of every command"]
 
-    missing = [word for word in {*options_of(main), "--actor", "--request", "-h"} if f"`{word}" not in shared]
+    missing = [word for word in {*options_of(main), "--actor", "--idempotency-key", "-h"} if f"`{word}" not in shared]
 
     assert [] == missing
 

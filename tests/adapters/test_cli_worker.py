@@ -338,13 +338,13 @@ def test_a_signal_may_come_from_standard_input_or_say_nothing(folder: Path) -> N
     assert [[1], None] == [one.data for one in told if isinstance(one, Signalled)]
 
 
-def test_a_request_makes_a_repeated_signal_the_same_one(folder: Path) -> None:
+def test_an_idempotency_key_makes_a_repeated_signal_the_same_one(folder: Path) -> None:
     with opened(folder) as engine:
         engine.create("ask", id="t", queue="agents")
 
     for _ in range(2):
-        assert 0 == call("signal", "t", "go", "1", "--request", "r").status
-    assert 5 == call("signal", "t", "go", "2", "--request", "r").status
+        assert 0 == call("signal", "t", "go", "1", "--idempotency-key", "r").status
+    assert 5 == call("signal", "t", "go", "2", "--idempotency-key", "r").status
     assert 0 == call("signal", "t", "go", "1").status
 
     assert ["go", "go"] == call("show", "t", "--json").documents[0]["signals"]

@@ -104,7 +104,7 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
             "--correlation-id",
             "c1",
         ),
-        *("--parent", "p", "--trace", "00-1-2-01", "--cause", "task/p@7", "--actor", "bob", "--request", "r1"),
+        *("--parent", "p", "--trace", "00-1-2-01", "--cause", "task/p@7", "--actor", "bob", "--idempotency-key", "r1"),
     ]
 
     answer = call(*words)
@@ -124,7 +124,7 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     assert task.compensations[2].id == "c"
     assert task.tags == {"branch": "x=y", "empty": ""}
     assert (task.correlation_id, task.parent, task.trace) == ("c1", "p", "00-1-2-01")
-    assert (first.actor, first.cause, first.request) == ("user:bob", "task/p@7", "r1")
+    assert (first.actor, first.cause, first.idempotency_key) == ("user:bob", "task/p@7", "r1")
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 
 
@@ -348,12 +348,12 @@ def test_a_pending_task_is_cancelled_at_once_and_who_asked_is_on_record(db: str,
     with past(path) as engine:
         engine.create("build", id="t")
 
-    answer = call("cancel", "t", "--reason", "no longer wanted", "--actor", "bob", "--request", "r", "--db", db)
+    answer = call("cancel", "t", "--reason", "no longer wanted", "--actor", "bob", "--idempotency-key", "r", "--db", db)
 
     assert (0, "t is cancelled\n", "") == answer
     with past(path) as engine:
         last = engine.history("t")[-1]
-    assert ("cancelled", "user:bob", "r") == (last.type, last.actor, last.request)
+    assert ("cancelled", "user:bob", "r") == (last.type, last.actor, last.idempotency_key)
     assert msgspec.to_builtins(last.event)["reason"] == "no longer wanted"
 
 
@@ -401,7 +401,7 @@ def test_a_compensation_is_waived_by_word(db: str, path: Path) -> None:
         (("note", "live", " "), 3, "invalid_value"),
         (("cancel", "nobody"), 4, "not_found"),
         (("note", "nobody", "text"), 4, "not_found"),
-        (("note", "live", "text", "--request", "taken"), 5, "conflict"),
+        (("note", "live", "text", "--idempotency-key", "taken"), 5, "conflict"),
         (("quarantine", "live"), 2, "usage"),
         (("waive", "live", "u"), 2, "usage"),
         (("note", "live"), 2, "usage"),
@@ -415,7 +415,7 @@ def test_what_operators_may_not_do_is_refused_with_the_status_of_its_branch(
     with past(path) as engine:
         leased(engine, "done").complete()
         leased(engine, "live", undos=["u"])
-        engine.note("done", "something else", request="taken")
+        engine.note("done", "something else", idempotency_key="taken")
         before = len(engine.events())
 
     answer = call(*words, "--db", db, "--json")
@@ -425,12 +425,12 @@ def test_what_operators_may_not_do_is_refused_with_the_status_of_its_branch(
         assert before == len(engine.events())
 
 
-def test_a_request_that_is_repeated_writes_nothing_twice(db: str, path: Path) -> None:
+def test_an_idempotency_key_that_is_repeated_writes_nothing_twice(db: str, path: Path) -> None:
     """[REPEAT-4]"""
     with past(path) as engine:
         engine.create("build", id="t")
 
-    statuses = [call("note", "t", "once", "--request", "r", "--db", db).status for _ in range(2)]
+    statuses = [call("note", "t", "once", "--idempotency-key", "r", "--db", db).status for _ in range(2)]
 
     assert [0, 0] == statuses
     with past(path) as engine:

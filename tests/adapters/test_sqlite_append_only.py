@@ -14,7 +14,9 @@ from sagalog.testing import ManualClock
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import START_MS, appended, created, open_at, raw, versions
 
-EVENT = "SELECT {}, at_ms, type, schema, actor, cause, request, data_key, '{{}}', zeroblob(32) FROM events LIMIT 1"
+EVENT = (
+    "SELECT {}, at_ms, type, schema, actor, cause, idempotency_key, data_key, '{{}}', zeroblob(32) FROM events LIMIT 1"
+)
 STATEMENTS = {
     "an event changed": "UPDATE events SET body = '{}' WHERE position = 1",
     "an event moved": "UPDATE events SET position = 9",

@@ -134,3 +134,23 @@ def test_a_task_whose_newest_events_are_not_found_is_refused_and_not_shown_as_it
     assert [task.id for task in engine.find()] == ["first", "second", "idle"]
     assert ("projection", "task/parent") in faults(engine)
     assert engine.acquire("idle", owner="ann", ttl_ms=TTL_MS).task.id == "idle"
+
+
+def test_a_stream_whose_name_a_disk_has_taken_away_is_named_by_an_audit(path: Path) -> None:
+    """[LOG-4] No program can write such a row; a flipped bit can."""
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        engine.create("test", id="a")
+    nullable = "UPDATE sqlite_schema SET sql = replace(sql, {!r}, {!r}) WHERE name = 'streams'"
+    names = ("category TEXT NOT NULL", "category TEXT")
+    for statements in (
+        ["DROP TRIGGER streams_are_not_changed", nullable.format(*names)],
+        ["UPDATE streams SET category = NULL WHERE id = 'a'", nullable.format(*reversed(names))],
+    ):
+        connection = raw(path)
+        connection.pragma("writable_schema", 1)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        for statement in statements:
+            connection.execute(statement)
+        connection.close()
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        assert ("damaged", "/a") in faults(engine)

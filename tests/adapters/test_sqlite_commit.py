@@ -93,10 +93,15 @@ def test_a_unit_sees_what_the_units_before_it_have_written(store: SqliteStore) -
     def look(view: View) -> tuple[int, str, int]:
         task = view.task("a")
         assert task is not None
-        return task.version, type(view.event("a", 2)).__name__, len(view.requested("r"))
+        return task.version, type(view.event("a", 2)).__name__, len(view.keyed("r"))
 
     answers = store.commit(
-        [writing("a", created(), leased(), request="r"), seeing(look), claiming(work()), writing("b", created())]
+        [
+            writing("a", created(), leased(), idempotency_key="r"),
+            seeing(look),
+            claiming(work()),
+            writing("b", created()),
+        ]
     )
     assert answers == [2, (2, "Leased", 2), [], 1]
     assert store.commit([claiming(work()), claiming(work())]) == [["b"], []]

@@ -23,7 +23,7 @@ SEEKING = {
     "event of a version": rows.OF_VERSION,
     "event of a name": rows.OF_NAME,
     "events of a stream": rows.OF_STREAM,
-    "events of a request": rows.OF_REQUEST,
+    "events of an idempotency key": rows.OF_IDEMPOTENCY_KEY,
     "events of the log": rows.OF_LOG,
     "history": snapshot.HISTORY,
     "saved": snapshot.SAVED,

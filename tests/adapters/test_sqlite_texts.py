@@ -59,13 +59,13 @@ WHERE = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A store in which `a` owes an undo and has a tag, bytes and a request, `w` waits for `b`, and `c` for nothing."""
+    """A store in which `a` owes an undo and has a tag, bytes and a key, `w` waits for `b`, and `c` for nothing."""
     path = tmp_path / "store.db"
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal", actor="ann") as engine:
         undo = [sagalog.Compensation("remove", id="u")]
         spec, tags = {"spec": b"bytes"}, {"colour": "red"}
         for id in ("a", "b", "c", "w"):
-            mine = {"inputs": spec, "tags": tags, "compensations": undo, "request": "r"} if id == "a" else {}
+            mine = {"inputs": spec, "tags": tags, "compensations": undo, "idempotency_key": "r"} if id == "a" else {}
             engine.create("build", {"of": id}, id=id, queue="q", affinity="x", cause="task/z@1", **mine)  # type: ignore[arg-type]
         engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
         engine.acquire("w", owner="ann", ttl_ms=TTL_MS).park("other", after=["b"])
@@ -108,7 +108,7 @@ def test_a_text_that_is_no_utf8_is_named_and_stops_nobody_else(path: Path, table
             engine.find, engine.counts, engine.stale, engine.health, engine.events, engine.recover,
             partial(engine.find, queue="q"), partial(engine.find, tags={"colour": "red"}),
             *(partial(engine.get, id) for id in "abcw"), *(partial(engine.history, id) for id in "abcw"),
-            partial(engine.input, "a", "spec"), partial(engine.create, "build", request="r"),
+            partial(engine.input, "a", "spec"), partial(engine.create, "build", idempotency_key="r"),
             partial(engine.claim, "q", owner="eve", ttl_ms=TTL_MS, purpose="undo"),
             lambda: engine.subscribe("reader").read(), lambda: engine.subscribe(None).read(),
             partial(engine.note, "a", "seen"),
@@ -151,7 +151,7 @@ def test_what_is_folded_from_the_log_is_mended_by_a_rebuild(path: Path, table: s
         assert engine.verify().faults == ()
 
 
-@pytest.mark.parametrize("column", ["type", "actor", "cause", "request", "data_key", "body"])
+@pytest.mark.parametrize("column", ["type", "actor", "cause", "idempotency_key", "data_key", "body"])
 def test_the_task_of_a_spoilt_event_is_refused_and_named(path: Path, column: str) -> None:
     """[LOG-4] [LOG-5]"""
     spoil(path, "events", column)

@@ -89,7 +89,7 @@ class _Model:
         of = self._event
         digested = digest(
             f"task/{_id(number)}", of["version"], of["at_ms"], of["type"], of["schema"], of["actor"], of["cause"],
-            of["request"], of["data_key"], self._body,
+            of["idempotency_key"], of["data_key"], self._body,
         )  # fmt: skip
         return tuple({**of, "position": position, "stream": number, "digest": digested}.values())
 

@@ -32,7 +32,7 @@ class TestSqlite(StoreContract):
         if changed is None:
             tamper(self.path, ("DELETE FROM events WHERE position = ?", [event.position]))
             return
-        names = ("version", "at_ms", "type", "schema", "actor", "cause", "request", "data_key", "body")
+        names = ("version", "at_ms", "type", "schema", "actor", "cause", "idempotency_key", "data_key", "body")
         columns = ", ".join(f"{name} = ?" for name in (*names, "digest"))
         values = [*(getattr(changed, name) for name in names), {"hex": changed.digest.hex()}, event.position]
         tamper(self.path, (f"UPDATE events SET {columns} WHERE position = ?", values))  # noqa: S608  names of ours

@@ -67,10 +67,10 @@ def test_a_claim_that_waits_wakes_when_something_becomes_due(tell: Callable[[Sto
 def test_a_repeated_claim_that_leases_nothing_new_does_not_wait(tell: Callable[[Story], None]) -> None:
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build")
-        [lease] = await engine.claim("default", owner="bob", ttl_ms=None, request="r", wait_ms=60_000)
+        [lease] = await engine.claim("default", owner="bob", ttl_ms=None, idempotency_key="r", wait_ms=60_000)
         await lease.complete()
 
-        assert await engine.claim("default", owner="bob", ttl_ms=None, request="r", wait_ms=10**9) == []
+        assert await engine.claim("default", owner="bob", ttl_ms=None, idempotency_key="r", wait_ms=10**9) == []
         assert await engine.claim("default", owner="bob", ttl_ms=None, kinds=[], wait_ms=10**9) == []
 
     tell(story)

@@ -53,7 +53,7 @@ def test_every_event_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: e.NAMES[type(event)])
 def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
-    envelope = enclose("task/a", 1, 1_000, event, "me", "task/b@2", "request-1")
+    envelope = enclose("task/a", 1, 1_000, event, "me", "task/b@2", "idempotency_key-1")
 
     assert event == decode(envelope)
     assert event == recorded(envelope).event
@@ -73,14 +73,14 @@ def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
         ("actor", None),
         ("actor", "you"),
         ("cause", "task/b@3"),
-        ("request", None),
+        ("idempotency_key", None),
         ("data_key", "key-1"),
         ("body", '{"type":"completed","fence":2}'),
     ],
 )
 def test_a_change_of_any_field_but_the_position_changes_the_digest(field: str, value: object) -> None:
     """[LOG-4]"""
-    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "request-1")
+    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "idempotency_key-1")
 
     changed = msgspec.structs.replace(envelope, **{field: value})
 
@@ -90,7 +90,7 @@ def test_a_change_of_any_field_but_the_position_changes_the_digest(field: str, v
 def test_every_field_but_position_and_digest_is_under_the_digest() -> None:
     """[LOG-4] A field that is added later fails here until it is digested."""
     assert {"position", "digest"} == set(Envelope.__struct_fields__) - {
-        "stream", "version", "at_ms", "type", "schema", "actor", "cause", "request", "data_key", "body",
+        "stream", "version", "at_ms", "type", "schema", "actor", "cause", "idempotency_key", "data_key", "body",
     }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
     """[LOG-4] The worked example of specs/digest.md."""
     body = '{"type":"completed","fence":1,"result":"é"}'
     preimage = (
-        f"15:sagalog-event-1,4:task,1:a,1:3,4:1000,9:completed,1:1,8:worker-1,-,-,-,{len(body.encode())}:{body},"
+        f"15:sagalog-event-2,4:task,1:a,1:3,4:1000,9:completed,1:1,8:worker-1,-,-,-,{len(body.encode())}:{body},"
     ).encode()
 
     envelope = enclose("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")

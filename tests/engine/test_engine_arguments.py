@@ -83,7 +83,7 @@ CREATE: list[tuple[dict[str, Any], str]] = [
     ({"trace": ""}, "trace"),
     ({"actor": ""}, "actor"),
     ({"cause": 1}, "cause"),
-    ({"request": LONG}, "request"),
+    ({"idempotency_key": LONG}, "idempotency_key"),
 ]
 
 
@@ -118,13 +118,13 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("claim", lambda engine: engine.claim("q", owner="a", ttl_ms=1, affinity=[]), "affinity"),
     ("claim", lambda engine: engine.claim("q", owner="a", ttl_ms=1, affinity=[""]), "affinity"),
     ("claim", lambda engine: engine.claim("q", owner="a", ttl_ms=1, purpose="rest"), "purpose"),  # type: ignore[arg-type]
-    ("claim", lambda engine: engine.claim("q", owner="a", ttl_ms=1, request=""), "request"),
+    ("claim", lambda engine: engine.claim("q", owner="a", ttl_ms=1, idempotency_key=""), "idempotency_key"),
     ("heartbeat", lambda engine: engine.heartbeat([], 0), "ttl_ms"),
     ("cancel", lambda engine: engine.cancel(""), "id"),
     ("cancel", lambda engine: engine.cancel("t", 3), "reason"),  # type: ignore[arg-type]
     ("cancel", lambda engine: engine.cancel("t", now=1), "now"),  # type: ignore[arg-type]
     ("cancel", lambda engine: engine.cancel("t", actor=""), "actor"),
-    ("cancel", lambda engine: engine.cancel("t", request=""), "request"),
+    ("cancel", lambda engine: engine.cancel("t", idempotency_key=""), "idempotency_key"),
     ("quarantine", lambda engine: engine.quarantine("t", ""), "reason"),
     ("quarantine", lambda engine: engine.quarantine("t", " \n"), "reason"),
     ("note", lambda engine: engine.note("t", ""), "text"),

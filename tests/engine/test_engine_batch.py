@@ -197,17 +197,17 @@ def test_the_actor_of_a_batch_is_who_is_named_or_the_engines(open_engine: OpenEn
     lease = leased(engine)
     with engine.batch() as batch:
         batch.note("t", "seen")
-        batch.note("t", "seen", actor="me", request="r")
+        batch.note("t", "seen", actor="me", idempotency_key="r")
         batch.complete(lease)
     assert [one.actor for one in engine.history("t")[2:]] == ["user:the house", "user:me", "worker:ann"]
-    assert engine.history("t")[3].request == "r"
+    assert engine.history("t")[3].idempotency_key == "r"
 
 
 def test_requests_in_a_batch_make_its_commands_repeatable(engine: Engine) -> None:
     def run() -> Batch:
         with engine.batch() as batch:
-            batch.create("build", {"n": 1}, request="first")
-            batch.create("build", {"n": 2}, request="second")
+            batch.create("build", {"n": 1}, idempotency_key="first")
+            batch.create("build", {"n": 2}, idempotency_key="second")
         return batch
 
     first = run()

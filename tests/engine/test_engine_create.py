@@ -44,7 +44,7 @@ def test_a_new_task_is_made_of_what_was_given(engine: Engine) -> None:
         trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         actor="me",
         cause="task/x@3",
-        request="r-1",
+        idempotency_key="r-1",
     )
     assert task == get(engine, "mine")
     assert (task.payload, task.queue, task.priority, task.affinity) == ({"issue": 168}, "agents", -5, "box-1")
@@ -56,7 +56,7 @@ def test_a_new_task_is_made_of_what_was_given(engine: Engine) -> None:
         ("close", "close", None, None, "planned"),
     ]
     [created] = engine.history("mine")
-    assert (created.actor, created.cause, created.request) == ("user:me", "task/x@3", "r-1")
+    assert (created.actor, created.cause, created.idempotency_key) == ("user:me", "task/x@3", "r-1")
 
 
 def test_the_log_records_the_whole_policy(engine: Engine) -> None:
@@ -183,41 +183,41 @@ def test_a_repeat_after_the_end_gives_the_task_as_it_is_now(engine: Engine) -> N
     assert unchanged(engine, engine.create, "build", id="t").result == 42
 
 
-def test_a_request_finds_the_creation_whose_id_was_drawn(engine: Engine, clock: ManualClock) -> None:
-    task = engine.create("build", {"n": 1}, request="r")
+def test_an_idempotency_key_finds_the_creation_whose_id_was_drawn(engine: Engine, clock: ManualClock) -> None:
+    task = engine.create("build", {"n": 1}, idempotency_key="r")
     clock.advance(1)
-    assert unchanged(engine, engine.create, "build", {"n": 1}, request="r") == task
-    assert refused(engine, AlreadyExists, engine.create, "build", {"n": 2}, request="r").task == task.id
+    assert unchanged(engine, engine.create, "build", {"n": 1}, idempotency_key="r") == task
+    assert refused(engine, AlreadyExists, engine.create, "build", {"n": 2}, idempotency_key="r").task == task.id
 
 
-def test_a_request_under_another_chosen_id_is_a_conflict(engine: Engine) -> None:
-    engine.create("build", id="t", request="r")
-    unchanged(engine, engine.create, "build", id="t", request="r")
-    refused(engine, Conflict, engine.create, "build", id="u", request="r")
+def test_an_idempotency_key_under_another_chosen_id_is_a_conflict(engine: Engine) -> None:
+    engine.create("build", id="t", idempotency_key="r")
+    unchanged(engine, engine.create, "build", id="t", idempotency_key="r")
+    refused(engine, Conflict, engine.create, "build", id="u", idempotency_key="r")
     assert engine.get("u") is None
 
 
-def test_a_creation_may_be_repeated_under_another_request(engine: Engine) -> None:
-    task = engine.create("build", id="t", request="r")
-    assert unchanged(engine, engine.create, "build", id="t", request="s") == task
+def test_a_creation_may_be_repeated_under_another_idempotency_key(engine: Engine) -> None:
+    task = engine.create("build", id="t", idempotency_key="r")
+    assert unchanged(engine, engine.create, "build", id="t", idempotency_key="s") == task
 
 
-def test_a_request_of_another_command_is_a_conflict(engine: Engine) -> None:
+def test_an_idempotency_key_of_another_command_is_a_conflict(engine: Engine) -> None:
     engine.create("build", id="t")
-    engine.note("t", "seen", request="r")
-    assert refused(engine, Conflict, engine.create, "build", request="r").request == "r"
+    engine.note("t", "seen", idempotency_key="r")
+    assert refused(engine, Conflict, engine.create, "build", idempotency_key="r").idempotency_key == "r"
 
 
 def test_many_are_created_with_the_arguments_of_create(engine: Engine) -> None:
     specs: list[dict[str, Any]] = [
         {"kind": "build", "payload": 1, "id": "a", "queue": "agents", "tags": {"x": "1"}, "actor": "me"},
-        {"kind": "test", "compensations": [Compensation("remove")], "request": "r", "cause": "task/a@1"},
+        {"kind": "test", "compensations": [Compensation("remove")], "idempotency_key": "r", "cause": "task/a@1"},
     ]
     first, second = engine.create_many(specs)
     assert (first.id, first.queue, first.tags) == ("a", "agents", {"x": "1"})
     assert engine.history("a")[0].actor == "user:me"
     [created] = engine.history(second.id)
-    assert (created.request, created.cause) == ("r", "task/a@1")
+    assert (created.idempotency_key, created.cause) == ("r", "task/a@1")
     assert unchanged(engine, engine.create_many, specs) == [first, second]
 
 

@@ -123,7 +123,7 @@ def test_an_unknown_creation_of_many_carries_every_id_that_the_engine_drew(
     assert len(log_of(engine)) == 4
 
 
-@pytest.mark.parametrize("given", [{"id": "mine"}, {"request": "r"}])
+@pytest.mark.parametrize("given", [{"id": "mine"}, {"idempotency_key": "r"}])
 def test_an_unknown_creation_with_an_identity_of_the_caller_is_told_as_it_is(
     uncertain: tuple[Engine, UncertainStore], given: dict[str, str]
 ) -> None:
@@ -146,13 +146,13 @@ def test_every_verb_is_settled_by_repeating_it(uncertain: tuple[Engine, Uncertai
         return call(*given, **named)
 
     engine.create("build", id="t", retry=sagalog.Retry(delay_min_ms=0, delay_max_ms=0))
-    lease = twice(engine.claim, "default", owner="ann", ttl_ms=TTL_MS, request="r1")[0]
+    lease = twice(engine.claim, "default", owner="ann", ttl_ms=TTL_MS, idempotency_key="r1")[0]
     twice(lease.register, REMOVE)
     twice(lease.retry, "x")
     lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)
     twice(lease.release, "why")
-    twice(engine.note, "t", "seen", request="r2")
-    twice(engine.cancel, "t", "called off", request="r3")
+    twice(engine.note, "t", "seen", idempotency_key="r2")
+    twice(engine.cancel, "t", "called off", idempotency_key="r3")
     undo = engine.acquire("t", owner="ann", ttl_ms=TTL_MS, purpose="undo")
     twice(undo.compensation_failed, "remove", "x", 0)
     undo = engine.acquire("t", owner="ann", ttl_ms=TTL_MS, purpose="undo")

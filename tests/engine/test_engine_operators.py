@@ -227,7 +227,7 @@ def test_a_note_settles_what_a_quarantine_left_and_nothing_else(engine: Engine) 
     assert explain(check(log_of(engine))) == ""
 
 
-def test_notes_without_a_request_are_all_kept(engine: Engine) -> None:
+def test_notes_without_an_idempotency_key_are_all_kept(engine: Engine) -> None:
     engine.create("build", id="t")
     engine.note("t", "seen")
     engine.note("t", "seen")
@@ -263,23 +263,23 @@ REQUESTS: dict[str, tuple[Callable[..., object], Callable[..., object]]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_is_the_identity_of_what_people_ask(engine: Engine, name: str) -> None:
+def test_an_idempotency_key_is_the_identity_of_what_people_ask(engine: Engine, name: str) -> None:
     call, other = REQUESTS[name]
     leased(engine, compensations=[REMOVE, CLOSE])
-    answer = call(engine, request="r")
-    assert unchanged(engine, call, engine, request="r") == answer
-    refused(engine, Conflict, other, engine, request="r")
+    answer = call(engine, idempotency_key="r")
+    assert unchanged(engine, call, engine, idempotency_key="r") == answer
+    refused(engine, Conflict, other, engine, idempotency_key="r")
     engine.note("t", "meanwhile")
-    again = unchanged(engine, call, engine, request="r")
+    again = unchanged(engine, call, engine, idempotency_key="r")
     assert again == get(engine)
 
 
-def test_a_request_holds_for_one_task_only(engine: Engine) -> None:
+def test_an_idempotency_key_holds_for_one_task_only(engine: Engine) -> None:
     for id in ("a", "b"):
         engine.create("build", id=id)
-    engine.cancel("a", "called off", request="r")
-    assert refused(engine, Conflict, engine.cancel, "b", "called off", request="r").stream == "task/a"
-    refused(engine, Conflict, engine.note, "a", "called off", request="r")
+    engine.cancel("a", "called off", idempotency_key="r")
+    assert refused(engine, Conflict, engine.cancel, "b", "called off", idempotency_key="r").stream == "task/a"
+    refused(engine, Conflict, engine.note, "a", "called off", idempotency_key="r")
 
 
 def test_the_engines_actor_is_on_record_where_a_call_names_none(open_engine: Callable[..., Engine]) -> None:

@@ -52,28 +52,28 @@ SOON = Retry(delay_min_ms=0, delay_max_ms=0)
     ],
 )
 def test_a_repeated_claim_must_be_the_same_claim(engine: Engine, changed: dict[str, Any]) -> None:
-    """[REPEAT-4] [REPEAT-6] Another worker with the same request must not be handed somebody else's leases."""
+    """[REPEAT-4] [REPEAT-6] Another worker with the same idempotency key must not be handed somebody else's leases."""
     for id in ("a", "b", "c"):
         engine.create("build", id=id)
-    given: dict[str, Any] = {"queues": "default", "owner": "ann", "ttl_ms": TTL_MS, "limit": 2, "request": "r"}
+    given: dict[str, Any] = {"queues": "default", "owner": "ann", "ttl_ms": TTL_MS, "limit": 2, "idempotency_key": "r"}
     leases = engine.claim(**given)
     assert len(leases) == 2
-    assert refused(engine, Conflict, engine.claim, **{**given, **changed}).request == "r"
+    assert refused(engine, Conflict, engine.claim, **{**given, **changed}).idempotency_key == "r"
     assert unchanged(engine, engine.claim, **given) == leases
 
 
 def test_a_repeated_claim_gives_no_undo_to_who_does_not_know_its_kind(engine: Engine) -> None:
     """[UNDO-1] [REPEAT-6]"""
     leased(engine, compensations=[REMOVE]).fail("no way on")
-    given: dict[str, Any] = {"owner": "bob", "ttl_ms": TTL_MS, "purpose": "undo", "request": "r"}
+    given: dict[str, Any] = {"owner": "bob", "ttl_ms": TTL_MS, "purpose": "undo", "idempotency_key": "r"}
     [lease] = engine.claim("default", kinds=[REMOVE.kind], **given)
     refused(engine, Conflict, engine.claim, "default", kinds=["other"], **given)
     assert unchanged(engine, engine.claim, "default", kinds=[REMOVE.kind, "other"], **given) == [lease]
 
 
-def test_a_claim_with_the_request_of_another_command_leases_nothing(engine: Engine) -> None:
-    engine.create("build", id="t", request="r")
-    refused(engine, Conflict, engine.claim, "default", owner="ann", ttl_ms=TTL_MS, request="r")
+def test_a_claim_with_the_idempotency_key_of_another_command_leases_nothing(engine: Engine) -> None:
+    engine.create("build", id="t", idempotency_key="r")
+    refused(engine, Conflict, engine.claim, "default", owner="ann", ttl_ms=TTL_MS, idempotency_key="r")
 
 
 def test_a_claim_that_quarantines_the_first_at_its_bound_leases_the_next(

@@ -89,20 +89,20 @@ def ids(leases: list[Lease]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", SPOILED)
-@pytest.mark.parametrize("request_", [None, "r"])
+@pytest.mark.parametrize("idempotency_key", [None, "r"])
 @pytest.mark.parametrize(("limit", "expected"), [(1, ["b"]), (5, ["b", "c"])])
 def test_a_claim_puts_it_aside_and_leases_the_others(
-    engine: Engine, log: Log, how: str, request_: str | None, limit: int, expected: list[str]
+    engine: Engine, log: Log, how: str, idempotency_key: str | None, limit: int, expected: list[str]
 ) -> None:
     for id in ("a", "b", "c"):
         engine.create("build", {"id": id}, id=id)
     log.spoil("a", how)
-    leases = claim(engine, limit, request=request_)
+    leases = claim(engine, limit, idempotency_key=idempotency_key)
     assert ids(leases) == expected
     assert log.unreadable() == ["a"]
     assert [event.type for event in engine.history("b")] == ["created", "leased"]
-    if request_ is not None:
-        assert claim(engine, limit, request=request_) == leases
+    if idempotency_key is not None:
+        assert claim(engine, limit, idempotency_key=idempotency_key) == leases
     for lease in leases:
         lease.complete()
     assert ids(claim(engine)) == ["c"] * (2 - len(leases))
@@ -113,10 +113,10 @@ def test_a_repeated_claim_gives_what_can_still_be_read(engine: Engine, log: Log,
     """[LOG-5] [REPEAT-4]"""
     for id in ("a", "b"):
         engine.create("build", id=id)
-    first, second = claim(engine, request="r")
+    first, second = claim(engine, idempotency_key="r")
     log.spoil("a", how)
     assert first.task.id == "a"
-    assert claim(engine, request="r") == [second]
+    assert claim(engine, idempotency_key="r") == [second]
 
 
 def test_all_that_stand_first_are_put_aside_in_one_call(engine: Engine, log: Log) -> None:

@@ -41,7 +41,7 @@ def fill(path: Path) -> None:
                 inputs={"spec": f"input {number}".encode() * 9} if number % 5 == 0 else None,
                 compensations=undo if number % 3 == 0 else (),
                 priority=number % 4,
-                request=f"request {number}",
+                idempotency_key=f"idempotency_key {number}",
             )
         leases = engine.claim(["queue0", "queue1"], owner="ännchen", ttl_ms=TTL_MS, limit=20)
         for number, lease in enumerate(leases):
@@ -102,7 +102,7 @@ def use(engine: sagalog.Engine) -> None:
     answer(partial(claim, purpose="work"))
     answer(partial(claim, purpose="undo"))
     answer(lambda: engine.create("kind0", {"text": "payload 3"}, id="task3"))
-    answer(lambda: engine.create("kind0", request="request 4"))
+    answer(lambda: engine.create("kind0", idempotency_key="idempotency_key 4"))
     answer(lambda: engine.note("task7", "seen"))
     answer(engine.recover)
     answer(engine.rebuild)

@@ -260,7 +260,7 @@ def test_a_wait_of_a_successor_gets_what_the_wait_of_its_number_got_and_no_other
                 context.step(f"remind {number}", lambda number=number: outside.do(f"remind {number}"))
                 got.append(None)
             if number == 0 and context.task.predecessor is None:
-                engine.signal(context.task.id, "go", "A", request="A")
+                engine.signal(context.task.id, "go", "A", idempotency_key="A")
         if context.task.predecessor is None:
             raise Quarantine("look at this")
         return got

@@ -38,14 +38,14 @@ CREATE TABLE events(
     schema INTEGER NOT NULL,
     actor TEXT,
     cause TEXT,
-    request TEXT,
+    idempotency_key TEXT,
     data_key TEXT,
     body TEXT NOT NULL,
     digest BLOB NOT NULL,
     UNIQUE (stream, version)
 ) STRICT;
 
-CREATE INDEX requested ON events(request) WHERE request IS NOT NULL;
+CREATE INDEX keyed ON events(idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- [LOG-3] Whoever opens the file, nothing of the log is changed or taken away.
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events

@@ -22,12 +22,12 @@ _STATES = {
 }
 
 
-def dispatched_request(task: sagalog.Task) -> str:
+def dispatched_key(task: sagalog.Task) -> str:
     """The identity of the remark that says a saga was handed to a dispatcher."""
     return f"{task.queue}/dispatched/{task.id}"
 
 
-def reason_request(task: sagalog.Task) -> str:
+def reason_key(task: sagalog.Task) -> str:
     """The identity of the remark that gives an ended saga its reason; so there is at most one."""
     return f"{task.queue}/terminal_reason/{task.id}"
 
@@ -47,7 +47,7 @@ def state_of(engine: sagalog.Engine, task: sagalog.Task) -> TaskState:
     if task.state != "pending":
         return _STATES[task.state]
     # Before its first lease only remarks and waivers can follow the creation.
-    remarked = task.version > 1 and _remark(engine, task, dispatched_request(task)) is not None
+    remarked = task.version > 1 and _remark(engine, task, dispatched_key(task)) is not None
     return TaskState.DISPATCHED if task.leases or remarked else TaskState.PLANNED
 
 
@@ -74,15 +74,15 @@ def _reason(engine: sagalog.Engine, task: sagalog.Task) -> str | None:
     """A remark made for it, else what ended the work: the sentence if there is one, the engine's code if not."""
     if task.state in ("pending", "running"):
         return None
-    remark = _remark(engine, task, reason_request(task))
+    remark = _remark(engine, task, reason_key(task))
     if remark is not None or task.state == "completed":
         return remark or task.result
     return task.reason or (task.error and task.error.message) or task.code
 
 
-def _remark(engine: sagalog.Engine, task: sagalog.Task, request: str) -> str | None:
+def _remark(engine: sagalog.Engine, task: sagalog.Task, idempotency_key: str) -> str | None:
     for recorded in engine.history(task.id):
-        if recorded.request == request:
+        if recorded.idempotency_key == idempotency_key:
             text: str = json.loads(recorded.body)["text"]
             return text
     return None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 import sagalog
-from saga_store.showing import dispatched_request, reason_request, saga_of, state_of, undo_of
+from saga_store.showing import dispatched_key, reason_key, saga_of, state_of, undo_of
 from saga_store.values import Clock, Compensation, Status, TaskSaga, TaskState
 
 KIND = "implement-issue"
@@ -60,8 +60,8 @@ class SagaStore:
     ) -> TaskSaga:
         """Plan a saga. The very same creation again gives the saga that exists, as it is now.
 
-        The request makes saga ids unique: it is looked up and recorded in the transaction that creates, so it holds
-        for any number of processes. A look for the tag first would leave room for another process in between.
+        The idempotency key makes saga ids unique: it is looked up and recorded in the transaction that creates, so it
+        holds for any number of processes. A look for the tag first would leave room for another process in between.
 
         Raises:
             AlreadyExists: the task id is taken. Conflict: the saga id is taken. InvalidValue: an id is too long.
@@ -77,7 +77,7 @@ class SagaStore:
             retry=POLICY,
             compensations=[undo_of(one) for one in compensations],
             tags={"saga_id": saga_id, "issue": str(issue)},
-            request=f"{self.queue}/saga/{saga_id}",
+            idempotency_key=f"{self.queue}/saga/{saga_id}",
         )
         return self.show(task)
 
@@ -92,7 +92,7 @@ class SagaStore:
             refusal = sagalog.TerminalTask if task.is_terminal else sagalog.WrongState
             text = f"cannot dispatch task {task_id!r}: it is {task.state}"
             raise refusal(text, task=task_id, state=str(task.state))
-        return self.show(self.engine.note(task_id, "dispatched", request=dispatched_request(task)))
+        return self.show(self.engine.note(task_id, "dispatched", idempotency_key=dispatched_key(task)))
 
     def retry(self, task_id: str) -> TaskSaga:
         """A successor for a saga that has ended without success: same saga id, new task id, what is owed handed over.
@@ -158,7 +158,7 @@ class SagaStore:
                 for undo in lease.task.owed:
                     batch.compensation_done(lease, undo.id)
                 if reason is not None:
-                    batch.note(saga.task_id, reason, request=reason_request(lease.task))
+                    batch.note(saga.task_id, reason, idempotency_key=reason_key(lease.task))
         return self.show(self.existing(saga.task_id))
 
     def mark_quarantined(self, saga: TaskSaga, reason: str) -> TaskSaga:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import sagalog
-from saga_store.showing import reason_request, undo_of
+from saga_store.showing import reason_key, undo_of
 from saga_store.store import SagaStore
 from saga_store.values import TaskSaga, TaskState
 
@@ -67,7 +67,7 @@ def _remark(store: SagaStore, found: TaskSaga, saga: TaskSaga) -> TaskSaga:
         text = f"task {saga.task_id!r} has ended as {found.state}: only a missing terminal_reason can be added"
         raise sagalog.TerminalTask(text, task=saga.task_id, state=str(found.state))
     task = store.existing(saga.task_id)
-    return store.show(store.engine.note(saga.task_id, saga.terminal_reason or "", request=reason_request(task)))
+    return store.show(store.engine.note(saga.task_id, saga.terminal_reason or "", idempotency_key=reason_key(task)))
 
 
 def _require_lease(found: TaskSaga, saga: TaskSaga) -> None:

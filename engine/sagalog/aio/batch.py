@@ -82,13 +82,13 @@ class AsyncBatch(Lifted[Batch]):
         id: str | None = None,
         actor: str | None = None,
         cause: str | None = None,
-        request: str | None = None,
+        idempotency_key: str | None = None,
         inputs: Mapping[str, bytes] | None = None,
         **arguments: Any,
     ) -> str:
         """Record a creation with the arguments of `AsyncEngine.create`; its id, as `Batch.create` gives it."""
         return self.plain.create(
-            kind, payload, id=id, actor=actor, cause=cause, request=request, inputs=inputs, **arguments
+            kind, payload, id=id, actor=actor, cause=cause, idempotency_key=idempotency_key, inputs=inputs, **arguments
         )
 
     carry = passed_on(Batch.carry)

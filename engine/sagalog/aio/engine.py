@@ -148,14 +148,14 @@ class AsyncEngine(Lifted[Engine]):
         kinds: Iterable[str] | None = None,
         affinity: str | Sequence[str] | None = None,
         purpose: Purpose = "work",
-        request: str | None = None,
+        idempotency_key: str | None = None,
         wait_ms: int = 0,
         suspects: Suspects = "alone",
         waive_compensation: Mapping[str, str] | None = None,
     ) -> list[AsyncLease]:
         """As `Engine.claim`; waiting holds no thread, and who is cancelled is leased nothing."""
         asked = forms.claim(
-            queues, owner, ttl_ms, limit, kinds, affinity, purpose, request, suspects, waive_compensation
+            queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation
         )
         check_milliseconds(wait_ms, "wait_ms")
         if asked.claim.kinds is not None and not asked.claim.kinds:

@@ -36,7 +36,7 @@ RETRIES: Final = (
 queues = st.sampled_from([["left"], ["right"], ["left", "right"]])
 owners = st.sampled_from(["ann", "bob", "eve"])
 ttls = st.sampled_from([TTL_MS, 5 * TTL_MS, None])
-requests = st.sampled_from([None] * 8 + ["r1", "r2", "r3", "r4"])
+idempotency_keys = st.sampled_from([None] * 8 + ["r1", "r2", "r3", "r4"])
 # How far the number of a wait is from the next one of its name: mostly it is that one.
 aheads = st.sampled_from([0] * 5 + [-1, 1])
 delays = st.sampled_from([None, None, 0, TTL_MS])
@@ -62,7 +62,7 @@ creations = st.fixed_dictionaries(
         "compensations": undos,
         "waive_compensation": st.just("it has no effects"),
         "tags": st.just({"team": "red"}),
-        "request": requests,
+        "idempotency_key": idempotency_keys,
         "inputs": st.sampled_from([{"spec": b"some text"}, {"spec": b"", "more": b"\x00\xff"}]),
     },
 )

@@ -77,7 +77,7 @@ class StoreMachine(RecordingRun):
         limit=st.integers(1, 3),
         kinds=draws.kinds,
         undo_kinds=draws.undo_kinds,
-        request=draws.requests,
+        idempotency_key=draws.idempotency_keys,
         affinity=st.sampled_from([None, "red", ["blue", "red"]]),
         suspects=draws.suspects,
     )
@@ -94,15 +94,21 @@ class StoreMachine(RecordingRun):
         owner=draws.owners,
         ttl_ms=draws.ttls,
         kinds=draws.undo_kinds,
-        request=draws.requests,
+        idempotency_key=draws.idempotency_keys,
     )
     def acquire(
-        self, pick: int, undo: bool, owner: str, ttl_ms: int | None, kinds: list[str] | None, request: str | None
+        self,
+        pick: int,
+        undo: bool,
+        owner: str,
+        ttl_ms: int | None,
+        kinds: list[str] | None,
+        idempotency_key: str | None,
     ) -> None:
         """Lease one task, for work or for undoing."""
         id = self.task(pick, "compensating" if undo else "pending")
         given: dict[str, Any] = {"purpose": "undo", "kinds": kinds} if undo else {}
-        given["request"] = request
+        given["idempotency_key"] = idempotency_key
         verb = "acquire_undo" if undo else "acquire"
         self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 
@@ -232,37 +238,42 @@ class StoreMachine(RecordingRun):
 
     # --- what operators do ------------------------------------------------------------------------------------
 
-    @rule(pick=draws.picks, reason=st.none() | draws.texts, now=st.booleans(), request=draws.requests)
-    def cancel(self, pick: int, reason: str | None, now: bool, request: str | None) -> None:
+    @rule(pick=draws.picks, reason=st.none() | draws.texts, now=st.booleans(), idempotency_key=draws.idempotency_keys)
+    def cancel(self, pick: int, reason: str | None, now: bool, idempotency_key: str | None) -> None:
         """Call a task off."""
         id = self.task(pick, "running", "pending")
-        self.run("cancel", lambda side: side.engine.cancel(id, reason, now, request=request))
+        self.run("cancel", lambda side: side.engine.cancel(id, reason, now, idempotency_key=idempotency_key))
 
-    @rule(pick=draws.picks, reason=draws.texts, request=draws.requests)
-    def quarantine(self, pick: int, reason: str, request: str | None) -> None:
+    @rule(pick=draws.picks, reason=draws.texts, idempotency_key=draws.idempotency_keys)
+    def quarantine(self, pick: int, reason: str, idempotency_key: str | None) -> None:
         """Put a task aside."""
         id = self.task(pick, "running", "compensating")
-        self.run("quarantine", lambda side: side.engine.quarantine(id, reason, request=request))
+        self.run("quarantine", lambda side: side.engine.quarantine(id, reason, idempotency_key=idempotency_key))
 
-    @rule(pick=draws.picks, text=draws.texts, verb=st.sampled_from(["note", "settle", "waive"]), request=draws.requests)
-    def say(self, pick: int, text: str, verb: str, request: str | None) -> None:
+    @rule(
+        pick=draws.picks,
+        text=draws.texts,
+        verb=st.sampled_from(["note", "settle", "waive"]),
+        idempotency_key=draws.idempotency_keys,
+    )
+    def say(self, pick: int, text: str, verb: str, idempotency_key: str | None) -> None:
         """Leave a remark, settle by a remark what a quarantine left, or settle by word what is owed."""
         if verb == "waive":
             id = self.task(pick, "compensating", "running")
             undo = self.undo_of(id, pick)
-            self.run("waive", lambda side: side.engine.waive(id, undo, text, request=request))
+            self.run("waive", lambda side: side.engine.waive(id, undo, text, idempotency_key=idempotency_key))
         else:
             id = self.task(pick, *(["quarantined"] if verb == "settle" else []))
             owed = self.owed_of(id) if verb == "settle" else []
-            self.run("note", lambda side: side.engine.note(id, text, owed, request=request))
+            self.run("note", lambda side: side.engine.note(id, text, owed, idempotency_key=idempotency_key))
 
     @rule(
         pick=draws.picks,
         quarantined=st.booleans(),
-        request=draws.requests,
+        idempotency_key=draws.idempotency_keys,
         says=st.sampled_from(["nothing", "results", "results", "rerun", "of another"]),
     )
-    def retry_as_new(self, pick: int, quarantined: bool, request: str | None, says: str) -> None:
+    def retry_as_new(self, pick: int, quarantined: bool, idempotency_key: str | None, says: str) -> None:
         """Retry an ended task as a new one, mostly one that was quarantined with debts, or over a step."""
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
@@ -274,7 +285,7 @@ class StoreMachine(RecordingRun):
         elif steps and says != "nothing":
             some = steps[: 1 + pick % len(steps)] if pick > 16 else steps
             given = {"rerun": some} if says == "rerun" else {"results": dict.fromkeys(some, pick)}
-        self.run("retry as new", lambda side: side.engine.retry_as_new(id, request=request, **given))
+        self.run("retry as new", lambda side: side.engine.retry_as_new(id, idempotency_key=idempotency_key, **given))
 
     @rule(
         limit=st.none() | st.integers(1, 2),

@@ -181,12 +181,12 @@ class RecordingRun(Run):
 
         self.run("batch", batch)
 
-    @rule(pick=draws.picks, name=draws.words, value=draws.values, request=draws.requests)
-    def signal(self, pick: int, name: str, value: Any, request: str | None) -> None:
+    @rule(pick=draws.picks, name=draws.words, value=draws.values, idempotency_key=draws.idempotency_keys)
+    def signal(self, pick: int, name: str, value: Any, idempotency_key: str | None) -> None:
         """Tell a task something, mostly one that waits for it."""
         waits = [fold.id for fold in self.pair.memory.folds.values() if fold.waiting is not None]
         id = waits[-1 - pick % len(waits)] if waits and pick < 6 else self.task(pick, "pending", "running")
-        self.run("signal", lambda side: side.engine.signal(id, name, value, request=request))
+        self.run("signal", lambda side: side.engine.signal(id, name, value, idempotency_key=idempotency_key))
 
     @precondition(lambda self: self.pair.living())
     @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), steps=st.lists(draws.names, max_size=2))

@@ -57,10 +57,10 @@ class AppendingContract(Contract):
     def test_an_event_is_given_back_as_it_was_enclosed(self) -> None:
         text = 'ünï \U0001f600 \\u0000 "quoted"'
         payload = {"t": text + "\u2028\n", "n": -(2**63), "f": 0.1}
-        self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", request="r")
+        self.engine.create("build", payload, id=text, actor="me", cause="x/y@1", idempotency_key="r")
         stored = self.log()[-1]
         assert (stored.stream, stored.version, stored.at_ms) == (f"task/{text}", 1, START_MS)
-        assert (stored.actor, stored.cause, stored.request, stored.data_key) == ("user:me", "x/y@1", "r", None)
+        assert (stored.actor, stored.cause, stored.idempotency_key, stored.data_key) == ("user:me", "x/y@1", "r", None)
         assert digest_of(stored) == stored.digest
         assert self.get(text).payload == payload
 
@@ -138,14 +138,14 @@ class AppendingContract(Contract):
         self.store.commit([Unit(look), Unit(look)])
         assert seen == [(START_MS, 0, self.engine.store_id)] * 2
 
-    def test_a_unit_reads_events_by_version_and_by_request(self) -> None:
-        self.engine.create("build", id="a", request="r")
-        self.engine.note("a", "later", request="other")
+    def test_a_unit_reads_events_by_version_and_by_idempotency_key(self) -> None:
+        self.engine.create("build", id="a", idempotency_key="r")
+        self.engine.note("a", "later", idempotency_key="other")
         found: list[list[str]] = []
 
         def look(view: View) -> Decided:
-            found.append([one.name for one in view.requested("r")])
-            found.append([one.name for one in view.requested("nobody's")])
+            found.append([one.name for one in view.keyed("r")])
+            found.append([one.name for one in view.keyed("nobody's")])
             found.append([e.NAMES[type(view.event("a", 2))]])
             assert view.task("there is none") is None
             return Decided((), None)
@@ -178,7 +178,7 @@ class AppendingContract(Contract):
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")
-        step = Step(c.Note(task="a", text="once"), request="r")
+        step = Step(c.Note(task="a", text="once"), idempotency_key="r")
         first, second = self.store.commit([units.writing((step,)), units.writing((step,))])
         assert first == second
         assert self.types("a") == ["created", "noted"]

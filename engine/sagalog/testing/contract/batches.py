@@ -106,11 +106,11 @@ class BatchContract(Contract):
         tasks = self.engine.create_many(specs)
         assert self.writes_nothing(self.engine.create_many, specs) == tasks
 
-    def test_a_request_that_stands_twice_in_a_batch_is_carried_out_once(self) -> None:
+    def test_an_idempotency_key_that_stands_twice_in_a_batch_is_carried_out_once(self) -> None:
         self.create("a", "b")
         with self.engine.batch() as batch:
-            batch.note("a", "seen", request="r")
-            batch.note("a", "seen", request="r")
+            batch.note("a", "seen", idempotency_key="r")
+            batch.note("a", "seen", idempotency_key="r")
         assert self.types("a") == ["created", "noted"]
 
     def test_an_empty_batch_is_none(self) -> None:
@@ -164,18 +164,18 @@ class BatchContract(Contract):
         assert first[0].heartbeat().owner == "ann"
         assert self.store.changes() != changes
 
-    def test_a_claim_of_a_batch_is_repeated_by_its_request(self) -> None:
+    def test_a_claim_of_a_batch_is_repeated_by_its_idempotency_key(self) -> None:
         self.create("a", "b")
 
         def ask() -> object:
             with self.engine.batch(together=False) as batch:
-                batch.claim("default", owner="ann", ttl_ms=TTL_MS, request="r")
+                batch.claim("default", owner="ann", ttl_ms=TTL_MS, idempotency_key="r")
             return batch.results
 
         answer = ask()
         assert self.writes_nothing(ask) == answer
 
-    def test_a_batch_may_acquire_and_is_repeated_by_its_requests(self) -> None:
+    def test_a_batch_may_acquire_and_is_repeated_by_its_idempotency_keys(self) -> None:
         """[UPKEEP-2] [REPEAT-4]"""
         self.create("a", "b", "c")
         self.acquire("a")
@@ -183,15 +183,15 @@ class BatchContract(Contract):
         for together in (True, False):
             free = "a" if together else "b"
             with self.engine.batch(together=together) as batch:
-                batch.note("c", "seen", request=f"n-{free}")
-                batch.acquire(free, owner="bob", ttl_ms=TTL_MS, request=f"r-{free}")
+                batch.note("c", "seen", idempotency_key=f"n-{free}")
+                batch.acquire(free, owner="bob", ttl_ms=TTL_MS, idempotency_key=f"r-{free}")
             lease = batch.results[1]
             assert isinstance(lease, Lease)
             assert (lease.task.id, lease.owner) == (free, "bob")
             before = len(self.log())
             with self.engine.batch(together=together) as again:
-                again.note("c", "seen", request=f"n-{free}")
-                again.acquire(free, owner="bob", ttl_ms=TTL_MS, request=f"r-{free}")
+                again.note("c", "seen", idempotency_key=f"n-{free}")
+                again.acquire(free, owner="bob", ttl_ms=TTL_MS, idempotency_key=f"r-{free}")
             assert again.results[1] == lease
             assert len(self.log()) == before
         assert [one.type for one in self.engine.history("a")][2:] == ["lease_expired", "leased"]

@@ -42,10 +42,10 @@ class HandleContract(Contract):
 
     def test_a_lease_outlives_the_handle_that_took_it(self) -> None:
         self.create("a")
-        [taken] = self.claim(request="r")
+        [taken] = self.claim(idempotency_key="r")
         self.store.close()
         again = self.another_engine()
-        [lease] = again.claim("default", owner="ann", ttl_ms=TTL_MS, request="r")
+        [lease] = again.claim("default", owner="ann", ttl_ms=TTL_MS, idempotency_key="r")
         assert lease == taken
         assert lease.complete().state == "completed"
 

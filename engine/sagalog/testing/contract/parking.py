@@ -73,12 +73,12 @@ class ParkingContract(Contract):
         assert self.engine.recover() == []
         assert self.came_to("a") is None
 
-    def test_a_signal_with_a_request_is_sent_once(self) -> None:
+    def test_a_signal_with_an_idempotency_key_is_sent_once(self) -> None:
         """[REPEAT-4]"""
         self.create("a")
-        sent = self.engine.signal("a", "go", 1, request="r")
-        assert self.writes_nothing(self.engine.signal, "a", "go", 1, request="r") == sent
-        self.refused(Conflict, self.engine.signal, "a", "go", 2, request="r")
+        sent = self.engine.signal("a", "go", 1, idempotency_key="r")
+        assert self.writes_nothing(self.engine.signal, "a", "go", 1, idempotency_key="r") == sent
+        self.refused(Conflict, self.engine.signal, "a", "go", 2, idempotency_key="r")
         assert self.engine.signal("a", "go", 1).signals == ("go", "go")
 
     def test_a_signal_goes_to_a_task_whose_work_is_not_over(self) -> None:

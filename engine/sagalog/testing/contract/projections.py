@@ -32,7 +32,7 @@ CHANGES: dict[str, Callable[[Envelope], dict[str, object]]] = {
     "schema": lambda one: {"schema": one.schema + 1},
     "actor": lambda one: {"actor": "somebody else"},
     "cause": lambda one: {"cause": "task/x@1"},
-    "request": lambda one: {"request": "another"},
+    "idempotency_key": lambda one: {"idempotency_key": "another"},
     "data_key": lambda one: {"data_key": "a key"},
     "body": lambda one: {"body": one.body.replace("half", "done")},
     "digest": lambda one: {"digest": sha256(one.digest).digest()},

@@ -16,7 +16,7 @@ REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")
 
 
 class RepeatContract(Contract):
-    """Natural identities and request identities."""
+    """Natural identities and idempotency keys."""
 
     def ready_lease(self, id: str) -> Lease:
         """A lease on a new task that may fail."""
@@ -43,10 +43,10 @@ class RepeatContract(Contract):
         again = self.writes_nothing(self.engine.create, "build", id="a")
         assert (again.state, again.result) == ("completed", {"done": True})
 
-    def test_a_creation_without_an_id_is_repeated_by_its_request(self) -> None:
-        task = self.engine.create("build", {"n": 1}, request="r")
-        assert self.writes_nothing(self.engine.create, "build", {"n": 1}, request="r") == task
-        self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, request="r")
+    def test_a_creation_without_an_id_is_repeated_by_its_idempotency_key(self) -> None:
+        task = self.engine.create("build", {"n": 1}, idempotency_key="r")
+        assert self.writes_nothing(self.engine.create, "build", {"n": 1}, idempotency_key="r") == task
+        self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, idempotency_key="r")
 
     def test_each_way_to_end_a_lease_may_be_repeated_but_not_changed(self) -> None:
         at_ms = self.clock.now_ms() + 5
@@ -105,7 +105,7 @@ class RepeatContract(Contract):
         assert self.writes_nothing(undo.compensation_done, "remove").state == "compensated"
         self.refused(LeaseLost, undo.compensation_failed, "remove", "it broke")
 
-    def test_a_request_identifies_what_people_ask(self) -> None:
+    def test_an_idempotency_key_identifies_what_people_ask(self) -> None:
         self.create("a", "b", compensations=[REMOVE])
         asked: list[tuple[Callable[..., object], tuple[object, ...], tuple[object, ...]]] = [
             (self.engine.note, ("a", "seen"), ("a", "seen twice")),
@@ -114,69 +114,69 @@ class RepeatContract(Contract):
             (self.engine.quarantine, ("b", "odd"), ("b", "odder")),
         ]
         for number, (call, given, other) in enumerate(asked):
-            answer = call(*given, request=f"r{number}")
-            assert self.writes_nothing(call, *given, request=f"r{number}") == answer
-            self.refused(Conflict, call, *other, request=f"r{number}")
+            answer = call(*given, idempotency_key=f"r{number}")
+            assert self.writes_nothing(call, *given, idempotency_key=f"r{number}") == answer
+            self.refused(Conflict, call, *other, idempotency_key=f"r{number}")
 
-    def test_a_request_is_of_one_command_on_one_task(self) -> None:
+    def test_an_idempotency_key_is_of_one_command_on_one_task(self) -> None:
         self.create("a", "b")
-        self.engine.note("a", "seen", request="r")
-        self.refused(Conflict, self.engine.note, "b", "seen", request="r")
-        self.refused(Conflict, self.engine.cancel, "a", "seen", request="r")
-        self.refused(Conflict, self.engine.create, "build", request="r")
-        self.refused(Conflict, self.claim, request="r")
+        self.engine.note("a", "seen", idempotency_key="r")
+        self.refused(Conflict, self.engine.note, "b", "seen", idempotency_key="r")
+        self.refused(Conflict, self.engine.cancel, "a", "seen", idempotency_key="r")
+        self.refused(Conflict, self.engine.create, "build", idempotency_key="r")
+        self.refused(Conflict, self.claim, idempotency_key="r")
 
-    def test_a_refused_command_uses_no_request_up(self) -> None:
+    def test_a_refused_command_uses_no_idempotency_key_up(self) -> None:
         self.create("a")
         try:
-            self.engine.waive("a", "nothing of the kind", "gone", request="r")
+            self.engine.waive("a", "nothing of the kind", "gone", idempotency_key="r")
         except Exception as refusal:  # noqa: BLE001  which one it is stands elsewhere
             assert "compensation" in str(refusal)
-        assert self.engine.note("a", "seen", request="r").version == 2
+        assert self.engine.note("a", "seen", idempotency_key="r").version == 2
 
     def test_a_repeated_acquisition_gives_its_lease_while_that_lives(self) -> None:
         """[REPEAT-4]"""
         self.create("a", "b", compensations=[REMOVE])
-        lease = self.acquire("a", request="r")
-        assert self.writes_nothing(self.acquire, "a", request="r") == lease
+        lease = self.acquire("a", idempotency_key="r")
+        assert self.writes_nothing(self.acquire, "a", idempotency_key="r") == lease
         renewed = lease.heartbeat(2 * TTL_MS, {"half": True})
-        assert self.writes_nothing(self.acquire, "a", request="r") == renewed
+        assert self.writes_nothing(self.acquire, "a", idempotency_key="r") == renewed
         for other in ({"owner": "bob"}, {"ttl_ms": TTL_MS + 1}, {"purpose": "undo"}, {"kinds": ["test"]}):
-            self.refused(Conflict, self.acquire, "a", request="r", **other)
-        self.refused(Conflict, self.acquire, "b", request="r")
-        self.writes_nothing(self.acquire, "a", request="r", kinds=["build", "test"])
+            self.refused(Conflict, self.acquire, "a", idempotency_key="r", **other)
+        self.refused(Conflict, self.acquire, "b", idempotency_key="r")
+        self.writes_nothing(self.acquire, "a", idempotency_key="r", kinds=["build", "test"])
         lease.fail("no way on")
-        refusal = self.refused(LeaseLost, self.acquire, "a", request="r")
+        refusal = self.refused(LeaseLost, self.acquire, "a", idempotency_key="r")
         assert (refusal.task, refusal.fence, refusal.current) == ("a", lease.fence, lease.fence)
-        undo = self.acquire("a", purpose="undo", request="u")
-        assert self.writes_nothing(self.acquire, "a", purpose="undo", request="u", kinds=["remove"]) == undo
-        self.refused(Conflict, self.acquire, "a", purpose="undo", request="u", kinds=["close"])
+        undo = self.acquire("a", purpose="undo", idempotency_key="u")
+        assert self.writes_nothing(self.acquire, "a", purpose="undo", idempotency_key="u", kinds=["remove"]) == undo
+        self.refused(Conflict, self.acquire, "a", purpose="undo", idempotency_key="u", kinds=["close"])
 
-    def test_a_request_of_a_claim_of_several_is_no_acquisitions(self) -> None:
+    def test_an_idempotency_key_of_a_claim_of_several_is_no_acquisitions(self) -> None:
         """[REPEAT-4]"""
         self.create("a", "b")
-        self.claim(limit=2, request="r")
-        self.refused(Conflict, self.acquire, "a", request="r")
+        self.claim(limit=2, idempotency_key="r")
+        self.refused(Conflict, self.acquire, "a", idempotency_key="r")
 
-    def test_an_acquisition_that_was_refused_uses_no_request_up(self) -> None:
+    def test_an_acquisition_that_was_refused_uses_no_idempotency_key_up(self) -> None:
         """[REPEAT-4] [UPKEEP-2]"""
         self.create("a")
         first = self.acquire("a")
-        self.refused(LeaseHeld, self.acquire, "a", owner="bob", request="r")
+        self.refused(LeaseHeld, self.acquire, "a", owner="bob", idempotency_key="r")
         self.clock.advance(TTL_MS)
-        lease = self.acquire("a", owner="bob", request="r")
+        lease = self.acquire("a", owner="bob", idempotency_key="r")
         assert lease.fence > first.fence
         self.clock.advance(TTL_MS)
         self.engine.recover()
-        self.refused(LeaseLost, self.acquire, "a", owner="bob", request="r")
+        self.refused(LeaseLost, self.acquire, "a", owner="bob", idempotency_key="r")
 
     def test_a_repeated_claim_gives_those_of_its_leases_that_still_live(self) -> None:
         self.create("a", "b", "c", "d")
-        leases = self.claim(limit=3, request="r")
-        assert self.writes_nothing(self.claim, limit=3, request="r") == leases
+        leases = self.claim(limit=3, idempotency_key="r")
+        assert self.writes_nothing(self.claim, limit=3, idempotency_key="r") == leases
         leases[0].complete()
         leases[1].release()
-        assert ids(self.claim(limit=3, request="r")) == ["c"]
+        assert ids(self.claim(limit=3, idempotency_key="r")) == ["c"]
         self.clock.advance(TTL_MS)
         assert ids(self.claim(owner="bob", limit=3)) == ["b", "c", "d"]
-        assert self.writes_nothing(self.claim, limit=3, request="r") == []
+        assert self.writes_nothing(self.claim, limit=3, idempotency_key="r") == []

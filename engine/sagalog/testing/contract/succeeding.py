@@ -41,29 +41,29 @@ class SuccessorContract(Contract):
     def test_both_are_written_in_one_commit_and_name_each_other(self) -> None:
         self.left("a")
         before = len(self.log())
-        heir = self.engine.retry_as_new("a", actor="ann", request="r")
+        heir = self.engine.retry_as_new("a", actor="ann", idempotency_key="r")
         noted, created = self.engine.events(before)
         assert isinstance(noted.event, Noted)
         assert isinstance(created.event, Created)
         assert (noted.event.successor, created.event.predecessor) == (heir.id, "a")
-        assert (created.cause, created.actor, created.request) == (noted.name, "user:ann", "r")
+        assert (created.cause, created.actor, created.idempotency_key) == (noted.name, "user:ann", "r")
 
     def test_a_second_retry_gives_the_same_successor_as_it_is_now(self) -> None:
         self.left("a")
-        heir = self.engine.retry_as_new("a", request="r")
-        for request in (None, "r", "other"):
-            assert self.writes_nothing(self.engine.retry_as_new, "a", request=request) == heir
+        heir = self.engine.retry_as_new("a", idempotency_key="r")
+        for idempotency_key in (None, "r", "other"):
+            assert self.writes_nothing(self.engine.retry_as_new, "a", idempotency_key=idempotency_key) == heir
         self.acquire(heir.id).complete("done")
-        assert self.writes_nothing(self.engine.retry_as_new, "a", request="r").result == "done"
+        assert self.writes_nothing(self.engine.retry_as_new, "a", idempotency_key="r").result == "done"
 
-    def test_a_request_that_is_on_record_for_something_else_is_refused(self) -> None:
+    def test_an_idempotency_key_that_is_on_record_for_something_else_is_refused(self) -> None:
         self.left("a")
         self.left("b")
-        self.engine.note("a", "seen", request="r")
-        self.engine.retry_as_new("b", request="s")
-        self.refused(Conflict, self.engine.retry_as_new, "a", request="r")
-        self.refused(Conflict, self.engine.retry_as_new, "a", request="s")
-        self.refused(Conflict, self.engine.note, "b", "seen", request="s")
+        self.engine.note("a", "seen", idempotency_key="r")
+        self.engine.retry_as_new("b", idempotency_key="s")
+        self.refused(Conflict, self.engine.retry_as_new, "a", idempotency_key="r")
+        self.refused(Conflict, self.engine.retry_as_new, "a", idempotency_key="s")
+        self.refused(Conflict, self.engine.note, "b", "seen", idempotency_key="s")
 
     def test_what_lives_or_has_completed_is_refused(self) -> None:
         self.refused(NotFound, self.engine.retry_as_new, "nobody")
@@ -257,12 +257,15 @@ class SuccessorContract(Contract):
     def test_a_retry_that_is_repeated_with_another_result_is_a_conflict(self) -> None:
         """[REPEAT-6] [REPEAT-7]"""
         self.unrecorded("a")
-        heir = self.engine.retry_as_new("a", results={"charge": 1}, request="r")
+        heir = self.engine.retry_as_new("a", results={"charge": 1}, idempotency_key="r")
         assert self.writes_nothing(lambda: self.engine.retry_as_new("a")) == heir
-        assert self.writes_nothing(lambda: self.engine.retry_as_new("a", results={"charge": 1}, request="r")) == heir
+        assert (
+            self.writes_nothing(lambda: self.engine.retry_as_new("a", results={"charge": 1}, idempotency_key="r"))
+            == heir
+        )
         self.refused(Conflict, lambda: self.engine.retry_as_new("a", results={"charge": 2}))
         self.refused(Conflict, lambda: self.engine.retry_as_new("a", rerun=["charge"]))
-        self.refused(Conflict, lambda: self.engine.retry_as_new("a", results={"charge": 2}, request="r"))
+        self.refused(Conflict, lambda: self.engine.retry_as_new("a", results={"charge": 2}, idempotency_key="r"))
 
     def test_the_undo_of_a_step_that_is_given_up_over_is_on_record(self) -> None:
         """[WORKER-1]"""

@@ -209,12 +209,12 @@ class UpkeepContract(Contract):
         self.create("a", retry=Retry(expiries_max=1), compensations=[REMOVE])
         self.create("b")
         self.acquire("a")
-        self.engine.note("b", "seen", request="r")
+        self.engine.note("b", "seen", idempotency_key="r")
         self.clock.advance(TTL_MS)
         self.refused_after(["lease_expired", "failed"], Blocked, lambda: self.acquire("a"))
         self.acquire("b")
         self.clock.advance(TTL_MS)
-        self.refused_after(["lease_expired"], Conflict, lambda: self.claim(request="r"))
+        self.refused_after(["lease_expired"], Conflict, lambda: self.claim(idempotency_key="r"))
 
     def refused_after(self, types: list[str], kind: type[SagalogError], call: Callable[[], object]) -> None:
         """A call is refused, and exactly these events were written before."""

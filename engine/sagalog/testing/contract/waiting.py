@@ -83,10 +83,10 @@ class WaitContract(Contract):
 
     def test_a_claim_of_no_kinds_and_a_repeated_one_have_nothing_to_wait_for(self) -> None:
         self.create("a", "b")
-        [lease] = self.claim(request="r")
+        [lease] = self.claim(idempotency_key="r")
         lease.complete()
         assert self.writes_nothing(self.claim, kinds=[], wait_ms=_LONG_MS) == []
-        assert self.writes_nothing(self.claim, request="r", wait_ms=_LONG_MS) == []
+        assert self.writes_nothing(self.claim, idempotency_key="r", wait_ms=_LONG_MS) == []
 
     def test_a_claim_that_may_not_wait_comes_back_empty(self) -> None:
         self.create("a", queue="other")
