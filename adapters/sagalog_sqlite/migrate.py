@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from sagalog.errors import SchemaMismatch
-from sagalog.failpoints import reach
+from sagalog.store import reach
 
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "migrations")
 

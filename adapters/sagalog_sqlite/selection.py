@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sagalog.errors import Corrupt
-from sagalog.ports import UNCLAIMED_MAX, Claim, UnclaimedUndo
+from sagalog.store import UNCLAIMED_MAX, Claim, UnclaimedUndo
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute
 

@@ -41,11 +41,11 @@ from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Pol
 from sagalog.leasing import Renewal
 from sagalog.opening import open as open
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
-from sagalog.ports import FileHealth, UnclaimedUndo
 from sagalog.reading import Artifact, WaitOutcome
+from sagalog.store import FileHealth, UnclaimedUndo
 from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
-from sagalog.units import Tended
+from sagalog.unit_of_work import Tended
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker

@@ -16,7 +16,7 @@ from sagalog.identities import compensation_id
 from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Compensation, Failure, Input, Retry, Spent
-from sagalog.ports import Blob
+from sagalog.store import Blob
 
 T = TypeVar("T")
 

@@ -26,8 +26,9 @@ from sagalog.kernel.events import (
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
-from sagalog.ports import FIRST_TAG, Snapshot, Store, StreamHead, Tag
-from sagalog.projection import awaited, columns, gates_at_any_time, refold_store
+from sagalog.store import FIRST_TAG, Snapshot, Store, StreamHead, Tag
+from sagalog.store.projection import awaited, refold_store
+from sagalog.store.row import Row, gates_at_any_time, row_of
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
@@ -259,16 +260,16 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
     saved = snapshot.saved(stream)
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
-    fold, found = saved
-    if fold != task:
+    if saved.fold != task:
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
-    expected = columns(task)
-    differs = sorted([name for name, value in zip(expected._fields, expected, strict=True) if found.get(name) != value])
-    if found.get("gate") not in gates_at_any_time(task):
+    expected, found = row_of(task, saved.row.gate), saved.row
+    pairs = zip(Row._fields, expected, found, strict=True)
+    differs = sorted([name for name, given, other in pairs if given != other])
+    if saved.row.gate not in gates_at_any_time(task):
         differs.append("gate")
-    if found.get("tags") != (task.tags or {}):
+    if saved.tags != (task.tags or {}):
         differs.append("tags")
-    if found.get("awaited") != awaited(task):
+    if saved.awaited != awaited(task):
         differs.append("awaited")
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]

@@ -21,9 +21,9 @@ from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects, UnrecordedStep
-from sagalog.ports import Blob
+from sagalog.store import Blob
 from sagalog.task import Desk, Lease, Task, undoer
-from sagalog.units import Step
+from sagalog.unit_of_work import Step
 
 # What a batch records: a command, a claim, or commands that stand or fall together.
 Entry = Step | Asked | list[Step]

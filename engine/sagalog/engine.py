@@ -1,7 +1,7 @@
 """The object that users embed: every public call, from arguments to answers.
 
-Rule: a call checks its arguments (`forms`), makes units (`units`), hands them to the store, and turns what comes back
-into Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name.
+Rule: a call checks its arguments (`forms`), makes `operations`, hands them to the store, and turns the answers into
+Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import accumulate, islice
 from types import TracebackType
 from typing import Any
 
-from sagalog import arguments, audit, forms, units
+from sagalog import arguments, audit, forms, operations
 from sagalog.actors import optional_actor, worker_actor
 from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import check_cause, shown
@@ -22,13 +22,15 @@ from sagalog.ids import Ulids
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.leasing import Leasing, claim_units
+from sagalog.leasing import Leasing, claim_operations
 from sagalog.observer import Observer
-from sagalog.ports import Blob, Chance, Clock, Store, Unit
+from sagalog.ports import Chance, Clock
+from sagalog.relations import depends_on
+from sagalog.store import Blob, Operation, Store
 from sagalog.subscription import Subscription, subscribe
 from sagalog.system import SystemChance, SystemClock
 from sagalog.task import Lease, Task
-from sagalog.units import Step
+from sagalog.unit_of_work import Step
 from sagalog.upkeep import answered
 
 
@@ -344,26 +346,44 @@ class Engine(Leasing):
         return self._carry_out((step,))[0]
 
     def _carry_out(self, steps: Sequence[Step]) -> list[Task]:
-        tasks: list[Task] = answered(self._store.commit((units.writing(steps),))[0])
+        tasks: list[Task] = answered(self._store.commit((operations.writing(steps, reads=self._depends_on(steps)),))[0])
         return tasks
+
+    def _depends_on(self, steps: Sequence[Step]) -> tuple[str, ...]:
+        """Tasks that these steps depend on without naming them; reads only for the few commands that have any."""
+        commands = [step.command for step in steps if isinstance(step.command, c.AdoptChild | c.RetryAsNew)]
+        if not commands:
+            return ()
+        with self._store.read() as snapshot:
+            return depends_on(snapshot, commands)
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
         steps = [step for entry in entries for step in steps_of(entry)]
         asked = entries[-1]
         if not isinstance(asked, Asked):
-            writes = (*units.acquiring(steps), units.writing(steps, together=True))
+            writes = (
+                *operations.acquiring(steps),
+                operations.writing(steps, together=True, reads=self._depends_on(steps)),
+            )
             return _gathered(entries, answered(self._store.commit(writes)[-1]))
-        upkeep, _ = claim_units(asked)
-        settling = units.settling(steps, asked)
-        tasks, claimed = answered(self._store.commit((*units.acquiring(steps), upkeep, settling))[-1])
+        maintenance, _ = claim_operations(asked)
+        settling = operations.settling(steps, asked, self._depends_on(steps))
+        tasks, claimed = answered(self._store.commit((*operations.acquiring(steps), maintenance, settling))[-1])
         return [*_gathered(entries[:-1], tasks), claimed.tasks]
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
-        """One commit, a unit for each entry: its Task, the tasks that it claimed, or its refusal."""
-        writes = [_units_of(entry) for entry in entries]
-        answers = self._store.commit([unit for several in writes for unit in several])
+        """One commit, an operation for each entry: its Task, the tasks that it claimed, or its refusal."""
+        writes = [self._operations_of(entry) for entry in entries]
+        answers = self._store.commit([operation for several in writes for operation in several])
         ends = accumulate(len(several) for several in writes)
         return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
+
+    def _operations_of(self, entry: Entry) -> tuple[Operation, ...]:
+        """A command is an operation of its own, and so is a group; maintenance goes before what leases."""
+        if isinstance(entry, Asked):
+            return claim_operations(entry)
+        steps = steps_of(entry)
+        return (*operations.acquiring(steps), operations.writing(steps, reads=self._depends_on(steps)))
 
     def _found(self) -> StoreFold:
         """The store's own fold; an absent founding event is written by whoever opens it first."""
@@ -371,16 +391,9 @@ class Engine(Leasing):
             fold = snapshot.store()
         if fold is None:
             id = self._ids.next(self._clock.now_ms())
-            fold = answered(self._store.commit((units.founding(id),))[0])
+            fold = answered(self._store.commit((operations.founding(id),))[0])
         assert isinstance(fold, StoreFold)
         return fold
-
-
-def _units_of(entry: Entry) -> tuple[Unit, ...]:
-    """A command is a unit of its own, and so is a group; upkeep goes before what leases."""
-    if isinstance(entry, Asked):
-        return claim_units(entry)
-    return (*units.acquiring(steps_of(entry)), units.writing(steps_of(entry)))
 
 
 def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Any]:
@@ -390,7 +403,7 @@ def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Any]:
 
 
 def _answer_of(entry: Entry, answer: Any) -> Any:
-    """The answer of one entry out of that of its last unit; what upkeep did before is no entry's answer."""
+    """The answer of one entry out of that of its last operation; what maintenance did before is no entry's answer."""
     if isinstance(answer, SagalogError):
         return answer
     if isinstance(entry, Asked):

@@ -34,7 +34,7 @@ from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects, UnrecordedStep
-from sagalog.ports import Blob, Claim
+from sagalog.store import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 _PURPOSES: Final = get_args(Purpose)

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from sagalog.ports import FileHealth, Store, UnclaimedUndo
+from sagalog.store import FileHealth, Store, UnclaimedUndo
 
 # Only a reader that stays can let a WAL grow so far.
 WAL_ALARM_BYTES: Final = 256 * 1024 * 1024

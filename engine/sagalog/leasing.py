@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from sagalog import arguments, forms, units
+from sagalog import arguments, forms, operations
 from sagalog.actors import worker_actor
+from sagalog.claims import Claimed
 from sagalog.door import check_id, check_integer, check_milliseconds
 from sagalog.errors import InvalidValue, NotFound, SagalogError
 from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Purpose, Suspects
-from sagalog.ports import Due, Unit
 from sagalog.reading import WAIT_SLICE_MS, leased_as
+from sagalog.store import Due, Operation
 from sagalog.task import Desk, Lease
-from sagalog.units import Step
+from sagalog.unit_of_work import Step
 from sagalog.upkeep import Upkeep, answered
 
 
@@ -70,7 +71,7 @@ class Leasing(Upkeep, Desk):
             ),
         )
         # [UPKEEP-2] What upkeep did stands in the log, whatever became of the acquisition.
-        answer = self._store.commit((*units.acquiring(steps), units.writing(steps)))[-1]
+        answer = self._store.commit((*operations.acquiring(steps), operations.writing(steps)))[-1]
         return Lease(answered(answer)[0], self)
 
     def resume(self, task_id: str, fence: int) -> Lease:
@@ -164,7 +165,7 @@ class Leasing(Upkeep, Desk):
         if not held:
             return Renewal((), ())
         writes = [
-            units.writing(
+            operations.writing(
                 (Step(forms.beat(one.task.id, one.fence, ttl_ms, None), worker_actor(one.owner), known=one.task),)
             )
             for one in held
@@ -180,13 +181,13 @@ class Leasing(Upkeep, Desk):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _claim(self, asked: Asked) -> units.Claimed:
+    def _claim(self, asked: Asked) -> Claimed:
         """What is there to be leased now."""
-        writes = claim_units(asked)
+        writes = claim_operations(asked)
         if self._observer.knows_set_back(self._clock.now_ms()):
             # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
             self._end_unseen(asked.claim.queues)
-        claimed: units.Claimed = answered(self._store.commit(writes)[1])
+        claimed: Claimed = answered(self._store.commit(writes)[1])
         while not claimed.tasks and (claimed.again or self._end_unseen(asked.claim.queues)):
             claimed = answered(self._store.commit(writes)[1])
         return claimed
@@ -210,9 +211,9 @@ class Leasing(Upkeep, Desk):
             self._store.wait_change(changes, min(left_ms, soon_ms))
 
 
-def claim_units(asked: Asked) -> tuple[Unit, Unit]:
-    """The units of a claim: the upkeep of its queues, whose answer is nobody's, and the claim itself. [UPKEEP-2]"""
+def claim_operations(asked: Asked) -> tuple[Operation, Operation]:
+    """The operations of a claim: the maintenance of its queues, and the claim, whose answer counts. [UPKEEP-2]"""
     return (
-        units.upkeep(Due(asked.claim.queues, bounds.UPKEEP_LIMIT)),
-        units.claiming(asked),
+        operations.maintaining(Due(asked.claim.queues, bounds.UPKEEP_LIMIT)),
+        operations.claiming(asked),
     )

@@ -9,7 +9,8 @@ from importlib.metadata import entry_points
 
 from sagalog.door import shown
 from sagalog.engine import Engine
-from sagalog.ports import Chance, Clock, OpenStore
+from sagalog.ports import Chance, Clock
+from sagalog.store import OpenStore
 from sagalog.system import SystemClock
 
 

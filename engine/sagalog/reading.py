@@ -21,8 +21,9 @@ from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import State, WaitEnd
-from sagalog.ports import Clock, Query, Snapshot, Store
-from sagalog.projection import refold
+from sagalog.ports import Clock
+from sagalog.store import Query, Snapshot, Store
+from sagalog.store.projection import refold
 from sagalog.task import Task, picture
 
 # How long whoever waits sleeps at most before it looks again, whatever it was told of changes.
@@ -108,7 +109,7 @@ class Reading:
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
             saved = snapshot.saved(f"task/{id}")
-        fold = None if saved is None else saved[0]
+        fold = None if saved is None else saved.fold
         if not envelopes and fold is None:
             raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
         events = list(recorded_stream(envelopes))

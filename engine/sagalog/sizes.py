@@ -14,7 +14,6 @@ from sagalog.errors import OverBound
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import EVENT_BYTES_MAX, FOLD_BYTES_MAX, FOLD_BYTES_RESERVE
 from sagalog.kernel.state import TaskFold
-from sagalog.projection import bytes_of
 
 # What puts something on record by a name, so that the fold is larger for good.
 GROWING: Final = frozenset(
@@ -54,13 +53,12 @@ def require_event_fits(envelope: Envelope) -> None:
         )
 
 
-def require_fold_fits(task: TaskFold, events: Sequence[e.Recordable]) -> None:
-    """Refuse `events` that leave less than the reserve of the fold free; raises OverBound.
+def require_fold_fits(task: TaskFold, size: int, events: Sequence[e.Recordable]) -> None:
+    """Refuse `events` that leave less than the reserve of the fold free, which takes `size` bytes; raises OverBound.
 
     A signal that a wait stands for, and a wait that a cancel ends at once, make nothing larger: they always fit. A
     failure may bring undos into half of the reserve, since its worker can hardly end the task otherwise.
     """
-    size = bytes_of(task)
     if size <= FOLD_BYTES_MAX - FOLD_BYTES_RESERVE or hands_over(events[0]):
         return
     if len(events) > 1 and (isinstance(events[0], e.Signalled) or isinstance(events[-1], e.Cancelled)):

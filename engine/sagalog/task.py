@@ -29,7 +29,7 @@ from sagalog.kernel.values import (
     State,
     UnrecordedStep,
 )
-from sagalog.ports import Blob
+from sagalog.store import Blob
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):

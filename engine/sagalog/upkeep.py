@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sagalog import arguments, units
+from sagalog import arguments, operations
 from sagalog.actors import MAINTENANCE
 from sagalog.door import check_integer
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.observer import DELAYED_MAX, Observer
-from sagalog.ports import Due
 from sagalog.reading import Reading
-from sagalog.units import Tended
+from sagalog.store import Due
+from sagalog.unit_of_work import Tended
 
 
 class Upkeep(Reading):
@@ -73,13 +73,13 @@ class Upkeep(Reading):
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _tend(self, commands: Sequence[c.Tend], limit: int | None, actor: str = MAINTENANCE) -> list[Tended]:
-        """Do what is due on each task, one unit a task, until `limit` of them had something due."""
+        """Do what is due on each task, one operation a task, until `limit` of them had something due."""
         tended: list[Tended] = []
         done = 0
         while done < len(commands) and (limit is None or len(tended) < limit):
             count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(tended))
             some = commands[done : done + count]
-            for answer in self._store.commit([units.tending((command,), actor) for command in some]):
+            for answer in self._store.commit([operations.tending((command,), actor) for command in some]):
                 tended += answered(answer)
             done += count
         return tended
@@ -89,7 +89,7 @@ class Upkeep(Reading):
         share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
         let_in = 0
         while limit is None or let_in < limit:
-            more: int = answered(self._store.commit((units.letting_in(Due(queues, share)),))[0])
+            more: int = answered(self._store.commit((operations.promoting(Due(queues, share)),))[0])
             let_in += more
             if more < share:
                 return
@@ -99,7 +99,7 @@ class Upkeep(Reading):
         commands = self._unseen(queues)
         if not commands:
             return False
-        return bool(answered(self._store.commit((units.tending(commands),))[0]))
+        return bool(answered(self._store.commit((operations.tending(commands),))[0]))
 
     def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Tend]:
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
@@ -116,7 +116,7 @@ class Upkeep(Reading):
 
 
 def answered(answer: Any) -> Any:
-    """What a unit answered, or its refusal raised."""
+    """What an operation answered, or its refusal raised."""
     if isinstance(answer, SagalogError):
         raise answer
     return answer

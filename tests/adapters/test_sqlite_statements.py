@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sagalog.ports import Due
+from sagalog.store import Due
 from sagalog_sqlite import rows, selection, snapshot, subscriptions
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import claiming, created, leased, open_at, owing, tending, undo, work, writing
@@ -19,7 +19,7 @@ SEEKING = {
     **{f"selection {number}": text for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND))},
     "task by id": rows.TASK_BY_ID,
     "task by number": rows.TASK_BY_NUMBER,
-    "standing": rows.STANDING,
+    "newest version": rows.NEWEST,
     "event of a version": rows.OF_VERSION,
     "event of a name": rows.OF_NAME,
     "events of a stream": rows.OF_STREAM,

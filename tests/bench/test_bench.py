@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sagalog import Engine
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite.checkpoints import PAGES
 from sagalog_sqlite.creation import PAGE_SIZE

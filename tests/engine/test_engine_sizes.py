@@ -12,7 +12,7 @@ import sagalog
 from sagalog import Compensation, Engine, Failure, Lease, OverBound, Retry, State
 from sagalog.kernel import bounds
 from sagalog.kernel.events import Created
-from sagalog.projection import encode_fold
+from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock
 from tests.engine.checking import refused
 
@@ -37,7 +37,7 @@ def fold_bytes(engine: Engine, id: str = "t") -> int:
     with engine._store.read() as snapshot:
         task = snapshot.task(id)
     assert task is not None
-    return len(encode_fold(task).encode())
+    return len(encode_fold(task))
 
 
 def test_a_creation_whose_undos_come_to_more_than_an_event_may_take_is_refused_at_the_door(engine: Engine) -> None:

@@ -15,8 +15,8 @@ from sagalog.codec import enclose
 from sagalog.engine import Engine
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd
-from sagalog.memory import MemoryStore
-from sagalog.projection import refold
+from sagalog.store.memory import MemoryStore
+from sagalog.store.projection import refold
 from sagalog.testing import ManualClock
 
 UNDO = Compensation("remove", None, None, "u")
@@ -35,7 +35,7 @@ def successor(changed: dict[str, Any], child: str = "kid") -> Engine:
     engine.quarantine("a", "odd")
     heir = engine.retry_as_new("a").id
     engine.acquire(heir, owner="ann", ttl_ms=None).adopt_child("test", "kid")
-    stream = store.stream_of[f"task/{heir}"]
+    stream = store.tables.stream_of[f"task/{heir}"]
     for place, envelope in enumerate(stream):
         event: Any = engine.history(heir)[place].event
         if isinstance(event, e.Created):
@@ -44,8 +44,8 @@ def successor(changed: dict[str, Any], child: str = "kid") -> Engine:
             event = msgspec.structs.replace(event, task=child)
         told = enclose(envelope.stream, envelope.version, envelope.at_ms, event, envelope.actor, envelope.cause)
         stream[place] = msgspec.structs.replace(told, position=envelope.position)
-        store.log[envelope.position - 1] = stream[place]
-    store.folds[heir] = refold(heir, stream)
+        store.tables.log[envelope.position - 1] = stream[place]
+    store.tables.folds[heir] = refold(heir, stream)
     return engine
 
 

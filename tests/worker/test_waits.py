@@ -16,7 +16,7 @@ import sagalog
 from sagalog import Compensation, InvalidValue, Retry, Worker
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.decide import waiting
-from sagalog.projection import encode_fold
+from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.plan import Plan

@@ -90,7 +90,7 @@ CREATE TABLE tasks(
     renewed_ms INTEGER,
     format INTEGER,
     version INTEGER,
-    fold TEXT
+    fold BLOB
 ) STRICT;
 
 -- The stream's number is the last key of each index, so equal priorities come in order of age.

@@ -53,6 +53,9 @@ STREAM_EVENTS_RESERVE: Final = 600
 
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
+# How often one write may begin anew because it depends on tasks that it has not named, and on how many. [BOUND-5]
+ROUNDS_MAX: Final = 8
+UNDECLARED_MAX: Final = 1_024
 CLAIM_LIMIT_MAX: Final = 1_000
 QUEUES_MAX: Final = 64
 KINDS_MAX: Final = 1_000

@@ -277,7 +277,7 @@ class StoreMachine(RecordingRun):
         """Retry an ended task as a new one, mostly one that was quarantined with debts, or over a step."""
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
-        fold = self.pair.memory.folds.get(id)
+        fold = self.pair.memory.tables.folds.get(id)
         steps = [] if fold is None else steps_to_say(fold)
         given: dict[str, Any] = {}
         if says == "of another":

@@ -18,8 +18,8 @@ from sagalog.engine import Engine
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
 from sagalog.leasing import Renewal
-from sagalog.memory import MemoryStore
 from sagalog.ports import Chance, Clock
+from sagalog.store.memory import MemoryStore
 from sagalog.task import Lease
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock
@@ -250,5 +250,5 @@ def _leases_in(answer: Any) -> list[Lease]:
 
 
 def _lives(lease: Lease, memory: MemoryStore) -> bool:
-    held = memory.folds[lease.task.id].lease
+    held = memory.tables.folds[lease.task.id].lease
     return held is not None and held.fence == lease.fence

@@ -184,7 +184,7 @@ class RecordingRun(Run):
     @rule(pick=draws.picks, name=draws.words, value=draws.values, idempotency_key=draws.idempotency_keys)
     def signal(self, pick: int, name: str, value: Any, idempotency_key: str | None) -> None:
         """Tell a task something, mostly one that waits for it."""
-        waits = [fold.id for fold in self.pair.memory.folds.values() if fold.waiting is not None]
+        waits = [fold.id for fold in self.pair.memory.tables.folds.values() if fold.waiting is not None]
         id = waits[-1 - pick % len(waits)] if waits and pick < 6 else self.task(pick, "pending", "running")
         self.run("signal", lambda side: side.engine.signal(id, name, value, idempotency_key=idempotency_key))
 
@@ -210,5 +210,5 @@ class RecordingRun(Run):
 
     def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
         """A task and a name under which it has something of that kind on record; rarely one that has not."""
-        found = [(fold.id, one) for fold in self.pair.memory.folds.values() for one in getattr(fold, kind)]
+        found = [(fold.id, one) for fold in self.pair.memory.tables.folds.values() for one in getattr(fold, kind)]
         return found[pick % len(found)] if found and pick < 8 else (self.task(pick), name)

@@ -28,7 +28,7 @@ from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.reading import WaitOutcome
 from sagalog.task import Lease, Task
-from sagalog.units import Step
+from sagalog.unit_of_work import Step
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps

@@ -16,7 +16,8 @@ from sagalog.engine import Engine
 from sagalog.errors import SagalogError
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure
-from sagalog.ports import Clock, Store
+from sagalog.ports import Clock
+from sagalog.store import Store
 from sagalog.task import Lease, Task
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sagalog.kernel.values import Compensation
-from sagalog.ports import Claim
+from sagalog.store import Claim
 from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
