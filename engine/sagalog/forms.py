@@ -33,7 +33,7 @@ from sagalog.errors import InvalidValue, OverBound
 from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects, UnrecordedStep
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
 from sagalog.ports import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
@@ -122,7 +122,6 @@ def given_of(command: c.Create) -> set[str]:
         "policy": _DEFAULT_POLICY,
         "compensations": (),
         "inputs": (),
-        "to": State.PENDING,
         "inherited": (),
         "steps": (),
         "waits": (),

@@ -98,6 +98,12 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
         e.Noted("by hand", ("u2",)),
     ),
     "a failure that leads nowhere a failure leads": (RUNNING, e.Failed(State.PENDING, "failed", fence=1)),
+    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
+    "a failure that leads to undoing nothing": (
+        RUNNING.given(waive("u1"), waive("u2")),
+        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
+    ),
+    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a creation that is over at once": (given(), e.Created("build", "q", 0, 0, policy(), to=State.COMPLETED)),
     "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
     "a step without a record that has one": (
@@ -154,7 +160,6 @@ SEEN = Seen(1, 0, TTL_MS)
 
 # What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
 CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
-    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
     "another attempt than the next": (PENDING, leased(attempt=2)),
     "another attempt at undoing than the next": (OWING, leased(2, attempt=2, purpose="undo")),
     "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", TTL_MS, TTL_MS + 1)),
@@ -183,11 +188,6 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         WAITING_UNTIL.given(e.Signalled("go")),
         e.Unblocked("w", 1, "signal"),
     ),
-    "a failure that leads to undoing nothing": (
-        RUNNING.given(waive("u1"), waive("u2")),
-        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
-    ),
-    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a failure that brings what was not registered": (
         RUNNING,
         e.Failed(State.COMPENSATING, "failed", compensations=("u9",), fence=1, verb="fail"),

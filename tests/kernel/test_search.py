@@ -14,7 +14,7 @@ from sagalog.kernel import decide as kernel
 from sagalog.kernel import events as e
 from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
-from sagalog.kernel.lifecycle import TASK_MOVES
+from sagalog.kernel.lifecycle import TASK_LIFE
 from sagalog.kernel.state import EndedWaits, TaskFold
 from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
@@ -39,7 +39,6 @@ KEEPER = msgspec.structs.replace(
 )
 UNDOER = msgspec.structs.replace(
     small(UNDO),
-    to=State.COMPENSATING,
     predecessor="t0",
     inherited=(inherited(UNDO, 0, 1), inherited(LATER_UNDO)),
     outcome="failed",
@@ -148,7 +147,7 @@ def test_the_search_treads_every_row_of_the_table_that_commands_lead_to() -> Non
         search(small(**few), hazards=True),
     ]
     trodden = set().union(*(one.rows for one in searches))
-    table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES}
+    table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves}
     assert trodden == table
 
 

@@ -345,7 +345,7 @@ def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_fir
     undone = given(first, acquire_undo(), finish(fence=1)).task
     assert undone is not None
     second = succeed(undone, first, "t3")
-    assert (second.to, second.compensations, second.inherited) == (State.PENDING, (UNDO,), ())
+    assert (second.outcome, second.compensations, second.inherited) == (None, (UNDO,), ())
 
 
 def test_a_human_who_settled_everything_leaves_work_to_be_done_anew() -> None:

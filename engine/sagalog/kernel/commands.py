@@ -22,7 +22,6 @@ from sagalog.kernel.values import (
     Policy,
     Purpose,
     Seen,
-    State,
     Unchanged,
     UnrecordedStep,
 )
@@ -35,7 +34,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being. `to`, `inherited`, `steps`, `waits` and `outcome` are those of a successor."""
+    """Bring a task into being. `inherited`, `steps`, `waits` and `outcome` are those of a successor.
+
+    One that has an `outcome` only undoes: how the forward work had ended that it takes the place of. [COMP-7]
+    """
 
     kind: str
     queue: str
@@ -53,7 +55,6 @@ class Create(Command, frozen=True, kw_only=True):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
-    to: State = State.PENDING
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()

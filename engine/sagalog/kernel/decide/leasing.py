@@ -27,6 +27,7 @@ from sagalog.kernel.decide.rules import (
     require_compensations_fit,
     require_room,
     spent_event,
+    state_after,
 )
 from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import Failure, LeaseRecord, State
@@ -56,7 +57,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             predecessor=command.predecessor,
             correlation_id=command.correlation_id,
             trace=command.trace,
-            to=command.to,
+            to=state_after(task, "created", undoes=command.outcome is not None),
             inherited=command.inherited,
             steps=command.steps,
             waits=command.waits,

@@ -8,7 +8,16 @@ from __future__ import annotations
 from sagalog.errors import NotFound, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide.rules import Decision, Repeat, cut, existing, in_place, quarantined, require_room
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Repeat,
+    cut,
+    existing,
+    in_place,
+    quarantined,
+    require_room,
+    state_after,
+)
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State
 
@@ -25,7 +34,7 @@ def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) ->
         return () if task.cancel_version else (e.CancelRequested(reason=cut(command.reason)),)
     return (
         e.Cancelled(
-            to=State.COMPENSATING if task.owed() else State.CANCELLED,
+            to=state_after(task, "cancelled"),
             reason=cut(command.reason),
             fence=None if lease is None else lease.fence,
             verb=None if lease is None else "cancel",

@@ -73,7 +73,7 @@ def undo_left(task: TaskFold, created: e.Created, left: Iterable[str], undoer: s
 
 
 def _only_undoing(create: c.Create, outcome: Outcome | None) -> c.Create:
-    return msgspec.structs.replace(create, to=State.COMPENSATING, outcome=outcome)
+    return msgspec.structs.replace(create, outcome=outcome)
 
 
 def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str]) -> c.Create:

@@ -28,6 +28,7 @@ from sagalog.kernel.decide.rules import (
     require_compensations_fit,
     require_room,
     spent_event,
+    state_after,
     undo_missing,
 )
 from sagalog.kernel.state import TaskFold
@@ -112,7 +113,7 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
     return (
         *(_registered(one, command.fence) for one in brought),
         e.Failed(
-            to=State.COMPENSATING if brought or task.owed() else State.FAILED,
+            to=state_after(task, "failed", undoes=bool(brought or task.owed())),
             code="failed",
             error=cut_failure(command.error),
             waiver=cut(command.waiver),
