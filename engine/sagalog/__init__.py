@@ -45,7 +45,7 @@ from sagalog.ports import FileHealth, UnclaimedUndo
 from sagalog.reading import Artifact, WaitOutcome
 from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
-from sagalog.units import Tended
+from sagalog.units import Maintained
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -77,6 +77,7 @@ __all__ = [
     "LeaseLost",
     "LeaseRecord",
     "LogDamaged",
+    "Maintained",
     "NotFound",
     "Outcome",
     "OverBound",
@@ -98,7 +99,6 @@ __all__ = [
     "Task",
     "TaskCompensation",
     "TaskWait",
-    "Tended",
     "TerminalTask",
     "Transient",
     "Unavailable",

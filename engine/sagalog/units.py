@@ -15,13 +15,13 @@ from sagalog.actors import MAINTENANCE, worker_actor
 from sagalog.codec import Envelope, decode, enclose, read
 from sagalog.errors import Conflict, Corrupt, LeaseLost, NotFound, Rejected, SagalogError
 from sagalog.forms import Asked
+from sagalog.idempotency import compare, may_have_marked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, keeps_steps, next_lease_fits, succeed, undo_left
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
-from sagalog.repeats import YIELDS, compare
 from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
 
@@ -47,7 +47,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     blobs: tuple[Blob, ...] = ()
 
 
-class Tended(msgspec.Struct, frozen=True):
+class Maintained(msgspec.Struct, frozen=True):
     """What upkeep did to one task: the names of the events it wrote, and the state it left."""
 
     task: str
@@ -130,8 +130,8 @@ def upkeep(due: Due) -> Unit:
         if not due:
             return _NOTHING_DUE
         desk = _Desk(view)
-        tended = [desk.tend(c.Tend(task=task.id), task) for task in due]
-        return Decided(desk.appends(), [one for one in tended if one is not None])
+        maintained = [desk.maintain(c.Maintain(task=task.id), task) for task in due]
+        return Decided(desk.appends(), [one for one in maintained if one is not None])
 
     return Unit(run, due=due)
 
@@ -145,7 +145,7 @@ def letting_in(due: Due) -> Unit:
     return Unit(run, due=due)
 
 
-def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Unit:
+def maintaining(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) -> Unit:
     """A unit that does what is due on the given tasks, leaving out those that cannot be read; answers what it did.
 
     `actor` is who is on record for it: who has declared that no worker knows some kind of undo. [ACTOR-2]
@@ -153,14 +153,14 @@ def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Unit:
 
     def run(view: View) -> Decided:
         desk = _Desk(view)
-        tended = []
+        maintained = []
         for command in commands:
             try:
-                tended.append(desk.tend(command, None, actor))
+                maintained.append(desk.maintain(command, None, actor))
             except SagalogError:
                 # [LOG-5] One damaged task never stops the others.
                 continue
-        return Decided(desk.appends(), [one for one in tended if one is not None])
+        return Decided(desk.appends(), [one for one in maintained if one is not None])
 
     return Unit(run, tasks=tuple(command.task for command in commands))
 
@@ -171,7 +171,7 @@ def acquiring(steps: Sequence[Step]) -> tuple[Unit, ...]:
     [UPKEEP-2] None where they acquire nothing.
     """
     acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
-    return (tending([c.Tend(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
+    return (maintaining([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
 def founding(id: str) -> Unit:
@@ -372,7 +372,7 @@ class _Desk:
         id = noted.successor or ""
         return self._picture(self._named(id, f"task/{task.id}@{version}"), None)
 
-    def tend(self, command: c.Tend, loaded: TaskFold | None, actor: str = MAINTENANCE) -> Tended | None:
+    def maintain(self, command: c.Maintain, loaded: TaskFold | None, actor: str = MAINTENANCE) -> Maintained | None:
         """Do what is due on one task; None if nothing was. [ACTOR-2]"""
         task = self._folds.get(command.task) or loaded or self._view.task(command.task)
         if task is not None and task.waiting is not None and task.waiting.after:
@@ -382,7 +382,7 @@ class _Desk:
             return None
         assert task is not None
         after = self._take(task, decision, Step(command, actor))
-        return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+        return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
     def claim(self, asked: Asked) -> tuple[Claimed, tuple[str, ...]]:
         """Lease what the view's claim selects; what it came to, and the ids of tasks that cannot be read."""
@@ -398,7 +398,7 @@ class _Desk:
                 continue
             if not next_lease_fits(task):
                 # [BOUND-2] It would be refused at the head of every claim for ever.
-                self.tend(c.Tend(task=task.id), task)
+                self.maintain(c.Maintain(task=task.id), task)
                 put_aside = True
                 continue
             command = c.Acquire(
@@ -489,7 +489,7 @@ class _Desk:
         """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
         command, first = step.command, earlier[0]
         id = _id_of(first)
-        if first.type not in YIELDS.get(type(command), ()):
+        if not may_have_marked(command, first.type):
             raise _idempotency_key_taken(step.idempotency_key or "", first)
         # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
         if id != command.task and not step.drawn:

@@ -149,7 +149,7 @@ def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
     return floor_ms + int(jitter * (ceiling_ms - floor_ms + 1))
 
 
-def next_try_ms(policy: Policy, tries: int, command: c.TryAgain | c.FailCompensation, now_ms: int) -> int:
+def next_try_ms(policy: Policy, tries: int, command: c.Retry | c.CompensationFailed, now_ms: int) -> int:
     """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for.
 
     [ATTEMPT-4] Many are told the same moment: each draws some time on top, or all would come at once.
