@@ -45,7 +45,7 @@ from sagalog.reading import Artifact, WaitOutcome
 from sagalog.store import FileHealth, UnclaimedUndo
 from sagalog.subscription import Subscription
 from sagalog.task import Lease, Task, TaskCompensation, TaskWait
-from sagalog.unit_of_work import Tended
+from sagalog.unit_of_work import Maintained
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -77,6 +77,7 @@ __all__ = [
     "LeaseLost",
     "LeaseRecord",
     "LogDamaged",
+    "Maintained",
     "NotFound",
     "Outcome",
     "OverBound",
@@ -98,7 +99,6 @@ __all__ = [
     "Task",
     "TaskCompensation",
     "TaskWait",
-    "Tended",
     "TerminalTask",
     "Transient",
     "Unavailable",

@@ -146,7 +146,7 @@ class Batch:
         self._add(forms.cancel(id, reason, now), actor, idempotency_key)
 
     def quarantine(self, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None) -> None:
-        """Record a quarantine."""
+        """Record a quarantine, whoever holds the task; `quarantine_held` is its holder's."""
         self._add(forms.quarantine(id, reason), actor, idempotency_key)
 
     def signal(
@@ -233,7 +233,7 @@ class Batch:
 
     def heartbeat(self, lease: Lease, ttl_ms: int | None = None, progress: Any = None) -> None:
         """Record a renewal."""
-        self._hold(lease, forms.beat, ttl_ms, progress)
+        self._hold(lease, forms.heartbeat, ttl_ms, progress)
 
     def register(self, lease: Lease, compensation: Compensation) -> None:
         """Record a compensation."""
@@ -241,7 +241,7 @@ class Batch:
 
     def step(self, lease: Lease, name: str, result: Any = None, compensation: str | Compensation | None = None) -> None:
         """Record the result of a step, and which undo on record is its."""
-        self._hold(lease, forms.complete_step, name, result, compensation)
+        self._hold(lease, forms.step, name, result, compensation)
 
     def put_artifact(self, lease: Lease, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Record an artifact."""
@@ -278,7 +278,7 @@ class Batch:
     ) -> None:
         """Record a retry."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.try_again, error, run_at_ms, budget, jitter, retry_after_ms)
+        self._hold(lease, forms.retry, error, run_at_ms, budget, jitter, retry_after_ms)
 
     def complete(self, lease: Lease, result: Any = None) -> None:
         """Record a completion."""
@@ -295,18 +295,18 @@ class Batch:
         """Record a failure; with `or_quarantine` a human is to look where it lacks a compensation."""
         self._hold(lease, forms.fail, reason, compensations, waive_compensation, or_quarantine)
 
-    def give_up(
+    def quarantine_held(
         self,
         lease: Lease,
         reason: str | Failure,
         steps: Iterable[str | UnrecordedStep] = (),
     ) -> None:
-        """Record that a human must look."""
-        self._hold(lease, forms.give_up, reason, steps)
+        """Record that a human must look, says the holder: as `Lease.quarantine`."""
+        self._hold(lease, forms.quarantine_held, reason, steps)
 
     def compensation_done(self, lease: Lease, id: str) -> None:
         """Record an undo that was carried out."""
-        self._hold(lease, forms.finish_compensation, id)
+        self._hold(lease, forms.compensation_done, id)
 
     def compensation_failed(
         self,
@@ -318,7 +318,7 @@ class Batch:
     ) -> None:
         """Record an undo that failed."""
         jitter = self._desk.jitter()
-        self._hold(lease, forms.fail_compensation, id, error, run_at_ms, jitter, retry_after_ms)
+        self._hold(lease, forms.compensation_failed, id, error, run_at_ms, jitter, retry_after_ms)
 
     def _add(
         self,

@@ -53,7 +53,7 @@ def claim(work: UnitOfWork, asked: Asked) -> Claimed:
             continue
         elif not next_lease_fits(task):
             # [BOUND-2] It would be refused at the head of every claim for ever.
-            work.maintain(c.Tend(task=task.id), saved)
+            work.maintain(c.Maintain(task=task.id), saved)
             again = True
         elif (one := _lease(work, asked, saved, task)) is not None:
             leased.append(one)

@@ -33,7 +33,7 @@ from sagalog.errors import InvalidValue, OverBound
 from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects, UnrecordedStep
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
 from sagalog.store import Blob, Claim
 
 _DEFAULT_POLICY: Final = Retry().resolve()
@@ -112,23 +112,6 @@ def _require_creation_fits(command: c.Create) -> None:
             bound="event_bytes",
             maximum=bounds.EVENT_BYTES_MAX,
         )
-
-
-def given_of(command: c.Create) -> set[str]:
-    """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
-    left_out: dict[str, object] = {
-        "queue": "default",
-        "priority": 0,
-        "policy": _DEFAULT_POLICY,
-        "compensations": (),
-        "inputs": (),
-        "to": State.PENDING,
-        "inherited": (),
-        "steps": (),
-        "waits": (),
-    }
-    names = set(command.__struct_fields__) - {"task"}
-    return {name for name in names if getattr(command, name) != left_out.get(name)}
 
 
 def acquire(
@@ -223,10 +206,10 @@ def _require_looks_fit(claim: Claim) -> None:
         )
 
 
-def beat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Beat:
+def heartbeat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Heartbeat:
     """The command behind `Lease.heartbeat`; raises InvalidValue."""
     encoded = check_json(progress, "progress", bounds.PROGRESS_BYTES_MAX)
-    return c.Beat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=encoded)
+    return c.Heartbeat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=encoded)
 
 
 def register(task: str, fence: int, compensation: Compensation) -> c.Register:
@@ -234,11 +217,9 @@ def register(task: str, fence: int, compensation: Compensation) -> c.Register:
     return c.Register(task=task, fence=fence, compensation=compensation_of(compensation, "compensation"))
 
 
-def complete_step(
-    task: str, fence: int, name: str, result: object, compensation: str | Compensation | None = None
-) -> c.CompleteStep:
+def step(task: str, fence: int, name: str, result: object, compensation: str | Compensation | None = None) -> c.Step:
     """The command behind `Lease.step`; raises InvalidValue."""
-    return c.CompleteStep(
+    return c.Step(
         task=task,
         fence=fence,
         name=check_name(name, "name"),
@@ -302,7 +283,7 @@ def release(task: str, fence: int, reason: str | None, run_at_ms: int | None) ->
     return c.Release(task=task, fence=fence, reason=optional_text(reason, "reason"), run_at_ms=optional_time(run_at_ms))
 
 
-def try_again(
+def retry(
     task: str,
     fence: int,
     error: str | Failure,
@@ -310,9 +291,9 @@ def try_again(
     budget: Budget,
     jitter: float,
     retry_after_ms: int | None = None,
-) -> c.TryAgain:
+) -> c.Retry:
     """The command behind `Lease.retry`; raises InvalidValue."""
-    return c.TryAgain(
+    return c.Retry(
         task=task,
         fence=fence,
         error=failure(error, "error"),
@@ -347,12 +328,12 @@ def fail(
     )
 
 
-def finish_compensation(task: str, fence: int, compensation: str) -> c.FinishCompensation:
+def compensation_done(task: str, fence: int, compensation: str) -> c.CompensationDone:
     """The command behind `Lease.compensation_done`; raises InvalidValue."""
-    return c.FinishCompensation(task=task, fence=fence, compensation=check_name(compensation, "id"))
+    return c.CompensationDone(task=task, fence=fence, compensation=check_name(compensation, "id"))
 
 
-def fail_compensation(
+def compensation_failed(
     task: str,
     fence: int,
     compensation: str,
@@ -360,9 +341,9 @@ def fail_compensation(
     run_at_ms: int | None,
     jitter: float,
     retry_after_ms: int | None = None,
-) -> c.FailCompensation:
+) -> c.CompensationFailed:
     """The command behind `Lease.compensation_failed`; raises InvalidValue."""
-    return c.FailCompensation(
+    return c.CompensationFailed(
         task=task,
         fence=fence,
         compensation=check_name(compensation, "id"),
@@ -373,14 +354,14 @@ def fail_compensation(
     )
 
 
-def give_up(
+def quarantine_held(
     task: str,
     fence: int,
     reason: str | Failure,
     steps: Iterable[str | UnrecordedStep] = (),
-) -> c.GiveUp:
-    """The command behind `Lease.give_up`; raises InvalidValue."""
-    return c.GiveUp(
+) -> c.QuarantineHeld:
+    """The command behind `Lease.quarantine`; raises InvalidValue."""
+    return c.QuarantineHeld(
         task=task,
         fence=fence,
         error=failure(reason, "reason"),

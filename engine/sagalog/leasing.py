@@ -166,7 +166,7 @@ class Leasing(Upkeep, Desk):
             return Renewal((), ())
         writes = [
             operations.writing(
-                (Step(forms.beat(one.task.id, one.fence, ttl_ms, None), worker_actor(one.owner), known=one.task),)
+                (Step(forms.heartbeat(one.task.id, one.fence, ttl_ms, None), worker_actor(one.owner), known=one.task),)
             )
             for one in held
         ]

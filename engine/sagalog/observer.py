@@ -13,7 +13,7 @@ from typing import Final
 
 from sagalog.forks import begins_anew_in_children
 from sagalog.kernel.bounds import UPKEEP_LIMIT
-from sagalog.kernel.commands import Tend
+from sagalog.kernel.commands import Maintain
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Seen, Unchanged
 
@@ -41,7 +41,7 @@ class Observer:
         """In a forked child: a thread of the parent may have been looking."""
         self._guard = threading.Lock()
 
-    def look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Tend]:
+    def look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Maintain]:
         """Look at the leased tasks `behind`; a command for each lease that stood unchanged for its whole ttl.
 
         With `everywhere` these are all there are, and the others are forgotten.
@@ -49,7 +49,7 @@ class Observer:
         with self._guard:
             return self._look(behind, monotonic_ms, everywhere)
 
-    def _look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Tend]:
+    def _look(self, behind: Sequence[TaskFold], monotonic_ms: int, everywhere: bool) -> list[Maintain]:
         if len(self._first) > _REMEMBERED_MAX:
             self._first.clear()
         commands = []
@@ -62,7 +62,7 @@ class Observer:
                 self._first[task.id] = (lease.fence, lease.renewed_ms, monotonic_ms)
             elif monotonic_ms - first_ms >= lease.ttl_ms:
                 seen = Seen(lease.fence, lease.renewed_ms, monotonic_ms - first_ms)
-                commands.append(Tend(task=task.id, seen=seen))
+                commands.append(Maintain(task=task.id, seen=seen))
         if everywhere:
             standing = {task.id for task in behind}
             self._first = {id: seen for id, seen in self._first.items() if id in standing}
@@ -85,12 +85,12 @@ class Observer:
 
     def look_at_delayed(
         self, delayed: Sequence[TaskFold], monotonic_ms: int, queues: tuple[str, ...] | None
-    ) -> list[Tend]:
+    ) -> list[Maintain]:
         """Look at the `delayed` tasks; a command for those of `queues` that stood for as long as they were to.
 
         These are all that are looked at, and others are forgotten. At most `UPKEEP_LIMIT` commands a look.
         """
-        commands: list[Tend] = []
+        commands: list[Maintain] = []
         with self._guard:
             before, self._delayed = self._delayed, {}
             for task in delayed:
@@ -102,5 +102,5 @@ class Observer:
                 due_ms = task.run_at_ms if task.waiting is None else task.waiting.until_ms
                 is_wanted = (queues is None or task.queue in queues) and len(commands) < UPKEEP_LIMIT
                 if is_wanted and due_ms is not None and unchanged.unchanged_ms >= due_ms - task.updated_ms:
-                    commands.append(Tend(task=task.id, unchanged=unchanged))
+                    commands.append(Maintain(task=task.id, unchanged=unchanged))
         return commands

@@ -117,7 +117,7 @@ def promoting(due: Due) -> Operation:
     return Operation(decide, due=due)
 
 
-def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Operation:
+def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) -> Operation:
     """An operation that does what is due on the given tasks, but for those that cannot be read; answers what it did.
 
     `actor` is who is on record for it: who has declared that no worker knows some kind of undo. [ACTOR-2]
@@ -125,14 +125,14 @@ def tending(commands: Sequence[c.Tend], actor: str = MAINTENANCE) -> Operation:
 
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
-        tended = []
+        maintained = []
         for command in commands:
             try:
-                tended.append(work.maintain(command, None, actor))
+                maintained.append(work.maintain(command, None, actor))
             except SagalogError:
                 # [LOG-5] One damaged task never stops the others.
                 continue
-        return work.result([one for one in tended if one is not None])
+        return work.result([one for one in maintained if one is not None])
 
     ids = tuple(dict.fromkeys([command.task for command in commands]))
     return Operation(decide, writes=_streams(ids), along=ids)
@@ -144,7 +144,7 @@ def acquiring(steps: Sequence[Step]) -> tuple[Operation, ...]:
     It stands whatever becomes of them; there is none where they acquire nothing.
     """
     acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
-    return (tending([c.Tend(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
+    return (maintaining_tasks([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
 def founding(id: str) -> Operation:

@@ -197,7 +197,7 @@ class Reading:
         """Of tasks held under these fences: those whose lease has ended, and those whose holder was asked to stop.
 
         Those that cannot be read are left out, and so are leases that their holder has ended: by settling the last
-        undo, or by giving up.
+        undo, or by a quarantine.
         """
         lost, asked = set(), set()
         with self._store.read() as snapshot:
@@ -269,7 +269,7 @@ class Reading:
 def _ended_by_holder(task: TaskFold, fence: int) -> bool:
     if task.ended is None or task.ended.fence != fence:
         return False
-    return task.state is State.COMPENSATED or task.ended.verb == "give_up"
+    return task.state is State.COMPENSATED or task.is_quarantined_by_holder
 
 
 def _existing(snapshot: Snapshot, id: str) -> TaskFold:

@@ -339,7 +339,7 @@ class Lease:
         Raises:
             LeaseLost: also when the lease is over by the clock, even if nobody has taken over.
         """
-        command = forms.beat(self.task.id, self.fence, ttl_ms, progress)
+        command = forms.heartbeat(self.task.id, self.fence, ttl_ms, progress)
         return Lease(self._desk.settle(command, self), self._desk)
 
     def register(self, compensation: Compensation) -> Lease:
@@ -366,7 +366,7 @@ class Lease:
             NotFound: the undo is not on record: `register` it before the step's effect.
             OverBound: too many steps.
         """
-        command = forms.complete_step(self.task.id, self.fence, name, result, compensation)
+        command = forms.step(self.task.id, self.fence, name, result, compensation)
         return self._now(self._desk.settle(command, self))
 
     def put_artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> Lease:
@@ -431,7 +431,7 @@ class Lease:
         Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` and some draw from now. [ATTEMPT-4]
         """
         jitter = self._desk.jitter()
-        command = forms.try_again(self.task.id, self.fence, error, run_at_ms, budget, jitter, retry_after_ms)
+        command = forms.retry(self.task.id, self.fence, error, run_at_ms, budget, jitter, retry_after_ms)
         return self._desk.settle(command, self)
 
     def complete(self, result: Any = None) -> Task:
@@ -464,7 +464,7 @@ class Lease:
         command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation, or_quarantine)
         return self._desk.settle(command, self)
 
-    def give_up(self, reason: str | Failure, steps: Iterable[str | UnrecordedStep] = ()) -> Task:
+    def quarantine(self, reason: str | Failure, steps: Iterable[str | UnrecordedStep] = ()) -> Task:
         """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
 
         Args:
@@ -476,7 +476,7 @@ class Lease:
         Raises:
             Rejected: the undo of a step is not on record, or the task is at its undos.
         """
-        return self._desk.settle(forms.give_up(self.task.id, self.fence, reason, steps), self)
+        return self._desk.settle(forms.quarantine_held(self.task.id, self.fence, reason, steps), self)
 
     def compensation_done(self, id: str) -> Lease | Task:
         """An undo was carried out: the last one that is owed. [COMP-5]
@@ -487,7 +487,7 @@ class Lease:
         Raises:
             CompensationOrder, AlreadySettled, NotFound: it is not its turn, or there is no such thing to settle.
         """
-        task = self._desk.settle(forms.finish_compensation(self.task.id, self.fence, id), self)
+        task = self._desk.settle(forms.compensation_done(self.task.id, self.fence, id), self)
         return task if task.lease is None or task.lease.fence != self.fence else Lease(task, self._desk)
 
     def compensation_failed(
@@ -495,7 +495,7 @@ class Lease:
     ) -> Task:
         """An undo failed: it is due again, as for `retry`; or the task is quarantined. [UNDO-3]"""
         jitter = self._desk.jitter()
-        command = forms.fail_compensation(self.task.id, self.fence, id, error, run_at_ms, jitter, retry_after_ms)
+        command = forms.compensation_failed(self.task.id, self.fence, id, error, run_at_ms, jitter, retry_after_ms)
         return self._desk.settle(command, self)
 
     def _now(self, task: Task) -> Lease:

@@ -14,13 +14,13 @@ import msgspec
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, decode, enclose, read
 from sagalog.errors import Conflict, Corrupt, LeaseLost
+from sagalog.idempotency import compare, may_have_marked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.relations import ended_among, require_child_of_predecessor, with_ended
-from sagalog.repeats import YIELDS, compare
 from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.store import Append, Blob, Projection, Result, Saved, View
 from sagalog.store.projection import encode_fold, project, projection_at
@@ -43,7 +43,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     blobs: tuple[Blob, ...] = ()
 
 
-class Tended(msgspec.Struct, frozen=True):
+class Maintained(msgspec.Struct, frozen=True):
     """What maintenance did to one task: the names of the events it wrote, and the state it left."""
 
     task: str
@@ -184,7 +184,7 @@ class UnitOfWork:
 
     # --- maintenance ---------------------------------------------------------------------------------------------
 
-    def maintain(self, command: c.Tend, saved: Saved | None = None, actor: str = MAINTENANCE) -> Tended | None:
+    def maintain(self, command: c.Maintain, saved: Saved | None = None, actor: str = MAINTENANCE) -> Maintained | None:
         """Do what is due on one task; None if nothing was. [ACTOR-2]"""
         task = self._given(command.task, saved)
         if task is not None and task.waiting is not None and task.waiting.after:
@@ -194,18 +194,18 @@ class UnitOfWork:
             return None
         assert task is not None
         after = self._take(task, decision, Step(command, actor))
-        return Tended(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+        return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
-    def maintain_found(self, saved: Saved) -> Tended | None:
+    def maintain_found(self, saved: Saved) -> Maintained | None:
         """As `maintain`, for a task that the store has found to be due: what was not due is not found again."""
         fold = saved.fold
         if not isinstance(fold, TaskFold):
             self._aside.append(saved.stream)
             return None
-        tended = self.maintain(c.Tend(task=fold.id), saved)
-        if tended is None:
+        maintained = self.maintain(c.Maintain(task=fold.id), saved)
+        if maintained is None:
             self._look_again_later(saved, fold)
-        return tended
+        return maintained
 
     def _look_again_later(self, saved: Saved, fold: TaskFold) -> None:
         """A wait that goes on is looked at again only when another task that it waits for has ended. [WAIT-3]"""
@@ -326,7 +326,7 @@ class UnitOfWork:
         command, first = step.command, earlier[0]
         key, id = step.idempotency_key or "", id_of(first)
         # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
-        is_another = first.type not in YIELDS.get(type(command), ()) or (id != command.task and not step.drawn)
+        is_another = not may_have_marked(command, first.type) or (id != command.task and not step.drawn)
         if is_another or (isinstance(command, c.Acquire) and len(earlier) > 1):
             raise key_taken(key, first)
         # Before its task is looked for: a name that was changed in the file leads to none.

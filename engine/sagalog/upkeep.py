@@ -17,7 +17,7 @@ from sagalog.kernel import commands as c
 from sagalog.observer import DELAYED_MAX, Observer
 from sagalog.reading import Reading
 from sagalog.store import Due
-from sagalog.unit_of_work import Tended
+from sagalog.unit_of_work import Maintained
 
 
 class Upkeep(Reading):
@@ -33,7 +33,7 @@ class Upkeep(Reading):
         *,
         queues: str | Sequence[str] | None = None,
         known_kinds: Iterable[str] | None = None,
-    ) -> list[Tended]:
+    ) -> list[Maintained]:
         """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
         Ends leases and waits that are over, lets in what has become due, and quarantines what owes compensations that
@@ -55,34 +55,36 @@ class Upkeep(Reading):
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and a wait that is looked at may go on.
             over = [*snapshot.over(now_ms, limit if where is None else None), *snapshot.waits_over(now_ms)]
-        due = [c.Tend(task=task.id) for task in over if where is None or task.queue in where]
-        tended = self._tend([*due, *self._unseen(where)], limit)
+        due = [c.Maintain(task=task.id) for task in over if where is None or task.queue in where]
+        maintained = self._maintain([*due, *self._unseen(where)], limit)
         # Read after those leases have ended, so that what they leave is looked at in this call too.
         with self._store.read() as snapshot:
             undoing = [
-                c.Tend(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
+                c.Maintain(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
                 for id in snapshot.undoing(now_ms, where, unknown, known)
             ]
         # [ACTOR-2] That no worker knows a kind is the caller's word.
         declared = bool(unknown) or known is not None
         actor = (self._actor if declared else None) or MAINTENANCE
-        tended += self._tend(undoing, None if limit is None else limit - len(tended), actor)
+        maintained += self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
         self._let_in(limit, where)
-        return tended
+        return maintained
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _tend(self, commands: Sequence[c.Tend], limit: int | None, actor: str = MAINTENANCE) -> list[Tended]:
+    def _maintain(
+        self, commands: Sequence[c.Maintain], limit: int | None, actor: str = MAINTENANCE
+    ) -> list[Maintained]:
         """Do what is due on each task, one operation a task, until `limit` of them had something due."""
-        tended: list[Tended] = []
+        maintained: list[Maintained] = []
         done = 0
-        while done < len(commands) and (limit is None or len(tended) < limit):
-            count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(tended))
+        while done < len(commands) and (limit is None or len(maintained) < limit):
+            count = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit - len(maintained))
             some = commands[done : done + count]
-            for answer in self._store.commit([operations.tending((command,), actor) for command in some]):
-                tended += answered(answer)
+            for answer in self._store.commit([operations.maintaining_tasks((command,), actor) for command in some]):
+                maintained += answered(answer)
             done += count
-        return tended
+        return maintained
 
     def _let_in(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
         """Let in everything whose time has come, a bounded share a commit, or `limit` tasks."""
@@ -99,9 +101,9 @@ class Upkeep(Reading):
         commands = self._unseen(queues)
         if not commands:
             return False
-        return bool(answered(self._store.commit((operations.tending(commands),))[0]))
+        return bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
 
-    def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Tend]:
+    def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Maintain]:
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
         with self._store.read() as snapshot:

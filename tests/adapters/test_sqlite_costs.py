@@ -145,7 +145,7 @@ def test_a_call_costs_the_same_however_many_undos_were_planned(engine: Engine, m
             "step": lambda: lease[0].step("one"),
             "repeated undos": lambda: lease[0].register(planned[0]),
             "fail": lambda: lease[0].fail("no", planned),
-            "undo": lambda: engine.acquire(id, owner="ann", ttl_ms=1_000, purpose="undo").give_up("no"),
+            "undo": lambda: engine.acquire(id, owner="ann", ttl_ms=1_000, purpose="undo").quarantine("no"),
             "retry as new": lambda: engine.retry_as_new(id),
         }
         return {name: cost(engine, call) for name, call in calls.items()}

@@ -71,7 +71,7 @@ def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
     memory.signal("t", wide(0), payload)
     memory.cancel("t", text)
     lease.fail(error)
-    memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS, purpose="undo").give_up(error)
+    memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS, purpose="undo").quarantine(error)
     memory.note("t", text, [wide(n) for n in range(bounds.COMPENSATIONS_MAX)])
     memory.create("k", id="p")
     memory.acquire("p", owner=wide(0), ttl_ms=TTL_MS).park(wide(0), after=others)

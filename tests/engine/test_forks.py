@@ -98,7 +98,7 @@ def test_a_lease_that_was_had_before_the_fork_is_the_parents(engine: Engine) -> 
             lambda: lease.retry("again"),
             lease.complete,
             lambda: lease.fail("no"),
-            lambda: lease.give_up("no"),
+            lambda: lease.quarantine("no"),
             lambda: lease.compensation_done("u"),
             lambda: lease.compensation_failed("u", "no"),
             lambda: engine.heartbeat([lease]),

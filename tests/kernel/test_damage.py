@@ -17,9 +17,8 @@ from tests.kernel.making import (
     TTL_MS,
     UNDO,
     cancel,
-    complete_step,
+    compensation_done,
     fail,
-    finish,
     in_epoch,
     leased,
     park,
@@ -28,6 +27,7 @@ from tests.kernel.making import (
     registered,
     release,
     signal,
+    step,
     waive,
 )
 
@@ -89,30 +89,36 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "an undo out of order": (UNDOING, e.CompensationDone("u1", 2)),
     "an undo under another fence": (UNDOING, e.CompensationDone("u2", 1)),
     "an undo of what is not on record": (UNDOING, e.CompensationDone("u9", 2)),
-    "an undo that is done twice": (UNDOING.given(finish("u2")), e.CompensationDone("u2", 2)),
+    "an undo that is done twice": (UNDOING.given(compensation_done("u2")), e.CompensationDone("u2", 2)),
     "a failed undo under another fence": (UNDOING, e.CompensationFailed("u2", 1, ERROR, 0)),
     "a waiver of what is not on record": (PENDING, e.CompensationWaived("u9", "gone")),
-    "a waiver of what is settled": (UNDOING.given(finish("u2")), e.CompensationWaived("u2", "gone")),
+    "a waiver of what is settled": (UNDOING.given(compensation_done("u2")), e.CompensationWaived("u2", "gone")),
     "a note that settles what is settled": (
-        UNDOING.given(finish("u2"), quarantine()),
+        UNDOING.given(compensation_done("u2"), quarantine()),
         e.Noted("by hand", ("u2",)),
     ),
     "a failure that leads nowhere a failure leads": (RUNNING, e.Failed(State.PENDING, "failed", fence=1)),
+    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
+    "a failure that leads to undoing nothing": (
+        RUNNING.given(waive("u1"), waive("u2")),
+        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
+    ),
+    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a creation that is over at once": (given(), e.Created("build", "q", 0, 0, policy(), to=State.COMPLETED)),
     "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
     "a step without a record that has one": (
-        RUNNING.given(complete_step()),
-        e.Quarantined("unstorable_result", fence=1, verb="give_up", steps=(UnrecordedStep("s1"),)),
+        RUNNING.given(step()),
+        e.Quarantined("unstorable_result", fence=1, verb="quarantine", steps=(UnrecordedStep("s1"),)),
     ),
     "a step without a record that is named twice": (
         RUNNING,
-        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1"), UnrecordedStep("s1"))),
+        e.Quarantined("odd", fence=1, verb="quarantine", steps=(UnrecordedStep("s1"), UnrecordedStep("s1"))),
     ),
     "a step without a record whose undo has none": (
         RUNNING,
-        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1", "u9"),)),
+        e.Quarantined("odd", fence=1, verb="quarantine", steps=(UnrecordedStep("s1", "u9"),)),
     ),
-    "a step that is recorded twice": (RUNNING.given(complete_step()), e.StepCompleted("s1", 1)),
+    "a step that is recorded twice": (RUNNING.given(step()), e.StepCompleted("s1", 1)),
     "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),
     "an artifact under another fence": (RUNNING, ARTIFACT),
     "an artifact of nobody": (PENDING, ARTIFACT),
@@ -154,7 +160,6 @@ SEEN = Seen(1, 0, TTL_MS)
 
 # What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
 CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
-    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
     "another attempt than the next": (PENDING, leased(attempt=2)),
     "another attempt at undoing than the next": (OWING, leased(2, attempt=2, purpose="undo")),
     "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", TTL_MS, TTL_MS + 1)),
@@ -183,11 +188,6 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         WAITING_UNTIL.given(e.Signalled("go")),
         e.Unblocked("w", 1, "signal"),
     ),
-    "a failure that leads to undoing nothing": (
-        RUNNING.given(waive("u1"), waive("u2")),
-        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
-    ),
-    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a failure that brings what was not registered": (
         RUNNING,
         e.Failed(State.COMPENSATING, "failed", compensations=("u9",), fence=1, verb="fail"),

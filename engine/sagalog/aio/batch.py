@@ -111,7 +111,7 @@ class AsyncBatch(Lifted[Batch]):
     retry = _held(Batch.retry)
     complete = _held(Batch.complete)
     fail = _held(Batch.fail)
-    give_up = _held(Batch.give_up)
+    quarantine_held = _held(Batch.quarantine_held)
     compensation_done = _held(Batch.compensation_done)
     compensation_failed = _held(Batch.compensation_failed)
 

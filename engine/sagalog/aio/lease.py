@@ -108,7 +108,7 @@ class AsyncLease(Lifted[Lease]):
     retry = lifted(Lease.retry)
     complete = lifted(Lease.complete)
     fail = lifted(Lease.fail)
-    give_up = lifted(Lease.give_up)
+    quarantine = lifted(Lease.quarantine)
     compensation_failed = lifted(Lease.compensation_failed)
 
     # --- verbs that hand it back as it is then --------------------------------------------------------------------

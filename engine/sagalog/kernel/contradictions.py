@@ -25,12 +25,6 @@ def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None
     return None if compare is None else compare(task, event, at_ms)
 
 
-def _created(_: TaskFold, event: e.Created, __: int) -> str | None:
-    if (event.to is State.COMPENSATING) != (event.outcome is not None):
-        return f"it is {event.to} then and says the outcome {event.outcome!r}"
-    return None
-
-
 def _leased(task: TaskFold, event: e.Leased, at_ms: int) -> str | None:
     if event.attempt != task.attempt:
         return f"attempt {task.attempt} was expected and it says {event.attempt}"
@@ -113,25 +107,23 @@ def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
         record = task.compensations.get(id)
         if record is None or record.index >= 0 or record.fence != event.fence:
             return f"it brings compensation {id!r}, which was not registered under its lease"
-    return _ending(task, event, event.to)
+    return _ending(event)
 
 
-def _cancelled(task: TaskFold, event: e.Cancelled, _: int) -> str | None:
-    return _ending(task, event, event.to)
+def _cancelled(_: TaskFold, event: e.Cancelled, __: int) -> str | None:
+    return _ending(event)
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
     """[COMP-6]"""
     if list(event.owed) != task.owed():
         return f"{task.owed()} are owed and it names {list(event.owed)}"
-    return _ending(task, event, State.QUARANTINED)
+    return _ending(event)
 
 
-def _ending(task: TaskFold, event: e.Failed | e.Cancelled | e.Quarantined, to: State) -> str | None:
+def _ending(event: e.Failed | e.Cancelled | e.Quarantined) -> str | None:
     if (event.fence is None) != (event.verb is None):
         return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
-    if to is State.COMPENSATING and not task.owed():
-        return "it is then to be undone and owes nothing"
     return None
 
 
@@ -159,7 +151,6 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
 
 
 _COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | None]]] = {
-    e.Created: _created,
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
     e.LeaseExpired: _lease_expired,

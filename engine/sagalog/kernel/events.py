@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from sagalog.kernel.lifecycle import BEGINNING
 from sagalog.kernel.values import (
     Budget,
     Compensation,
@@ -54,7 +55,7 @@ class Created(Recordable, frozen=True, tag="created"):
     run_at_ms: int
     policy: Policy
     payload: Any = None
-    to: State = State.PENDING
+    to: State = BEGINNING
     compensations: tuple[Compensation, ...] = ()
     waiver: str | None = None
     tags: dict[str, str] | None = None

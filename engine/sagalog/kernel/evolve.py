@@ -13,7 +13,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.contradictions import contradiction
-from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
+from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, TASK_LIFE, UNBORN, Fork
 from sagalog.kernel.state import (
     AdoptedChild,
     CompensationRecord,
@@ -29,7 +29,8 @@ from sagalog.kernel.state import (
 )
 from sagalog.kernel.values import KeptWaits, LeaseRecord, SignalEnd, State
 
-_SETTLED: Final = frozenset({State.FAILED, State.CANCELLED, State.COMPENSATED})
+# One look-up an event: the table is asked at every write.
+_AFTER: Final = TASK_LIFE.after
 
 
 def evolve(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> TaskFold:
@@ -64,9 +65,9 @@ def evolve_store(store: StoreFold | None, event: e.Recordable, version: int) -> 
     Raises:
         LogDamaged: a version out of turn or a move that the table forbids.
     """
-    state = UNBORN if store is None else "founded"
+    state = UNBORN if store is None else FOUNDED
     expected = 1 if store is None else store.version + 1
-    if (state, e.NAMES[type(event)]) not in STORE_AFTER or version != expected or not isinstance(event, e.Founded):
+    if not STORE_LIFE.allows(state, e.NAMES[type(event)]) or version != expected or not isinstance(event, e.Founded):
         raise LogDamaged(
             f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
             stream="store",
@@ -83,15 +84,11 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
     name, change = _CHANGES[type(event)]
     if version != task.version + 1:
         raise _damaged(task, name, version, f"version {task.version + 1} was expected")
-    dests = TASK_AFTER.get((task.state or UNBORN, name))
-    if dests is None:
+    dest = _AFTER.get((task.state or UNBORN, name))
+    if type(dest) is Fork:
+        dest = _said(task, event, version, dest)
+    elif dest is None:
         raise _damaged(task, name, version, f"the task is {task.state or UNBORN}")
-    if len(dests) == 1:
-        dest = dests[0]
-    else:
-        dest = event.to  # type: ignore[attr-defined]  # [RECORD-1] rows with two destinations have events with `to`
-        if dest not in dests:
-            raise _damaged(task, name, version, f"it says that the task is then {dest}")
     why = contradiction(task, event, at_ms)
     if why is not None:
         raise _damaged(task, name, version, why)
@@ -103,9 +100,20 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
     task.updated_ms = at_ms
     if task.waiting is not None and dest is not State.PENDING:
         task.waiting = None
-    if dest in _SETTLED and task.owed():
-        # [COMP-6] Only quarantine may keep what is owed, and names it.
-        raise _damaged(task, name, version, f"{task.owed()} are still owed")
+
+
+def _said(task: TaskFold, event: e.Recordable, version: int, fork: Fork) -> str:
+    """[RECORD-1] [COMP-6] Where an event may lead to several states it says to which, as the table has it."""
+    # [COMP-7] Of a creation: whether the forward work was over before.
+    undoes = event.outcome is not None if type(event) is e.Created else bool(task.owed())
+    dest = fork.undoing if undoes else fork.otherwise
+    if dest is None:
+        raise _damaged(task, e.NAMES[type(event)], version, f"{task.owed()} are still owed")
+    said = getattr(event, "to", dest)
+    if said is not dest:
+        why = f"it says that the task is then {said}, and {dest} was expected"
+        raise _damaged(task, e.NAMES[type(event)], version, why)
+    return dest
 
 
 def _damaged(task: TaskFold, name: str, version: int, why: str) -> LogDamaged:
@@ -171,9 +179,9 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
         _take_over(task, event, version)
     if event.compensations or event.inherited:
         task.compensations = _of_created(event, version, task.sources)
-    if event.to is State.COMPENSATING:
-        if event.outcome is None or not event.inherited:
-            raise _damaged(task, "created", version, "it is to be undone and says no outcome, or inherits nothing")
+    if event.outcome is not None:
+        if not event.inherited:
+            raise _damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
     task.created_ms = at_ms
 

@@ -64,7 +64,10 @@ class RecordingRun(Run):
             self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
         else:
             self.with_lease(
-                "give up", 0, lambda lease: lease.give_up("odd", [UnrecordedStep("over", draws.UNDOS[1].id)]), "work"
+                "quarantine held",
+                0,
+                lambda lease: lease.quarantine("odd", [UnrecordedStep("over", draws.UNDOS[1].id)]),
+                "work",
             )
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
         if not recorded and end != "look":
@@ -190,10 +193,12 @@ class RecordingRun(Run):
 
     @precondition(lambda self: self.pair.living())
     @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), steps=st.lists(draws.names, max_size=2))
-    def give_up(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
+    def quarantine_held(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
         """Say that a human must look, perhaps over a step; seldom, since it ends the task."""
         if pick < 10:
-            self.with_lease("give up", pick, lambda lease: lease.give_up(reason, steps), "undo" if undo else "work")
+            self.with_lease(
+                "quarantine held", pick, lambda lease: lease.quarantine(reason, steps), "undo" if undo else "work"
+            )
 
     @rule(pick=draws.picks, name=draws.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:

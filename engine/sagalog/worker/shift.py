@@ -137,7 +137,7 @@ class Shift(Holding):
     # --- one turn -------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Somebody has committed, or a time has come: there may be something to claim, to stop, or to tend."""
+        """Somebody has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
         now_ms = self._clock.monotonic_ms()
         if self._jobs:
             self._look_at_jobs(now_ms)

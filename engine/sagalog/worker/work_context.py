@@ -162,7 +162,7 @@ class WorkContext(Context):
         try:
             self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
         except Rejected as refusal:
-            self._give_up(_failure_of_step(name, refusal, children))
+            self._quarantine(_failure_of_step(name, refusal, children))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
         self._steps.record(name)
 
@@ -191,7 +191,7 @@ class WorkContext(Context):
         begun = self._steps.close()
         return tuple([UnrecordedStep(name, undos[name].id if name in undos else None) for name in begun])
 
-    def _give_up(self, failure: Failure) -> None:
+    def _quarantine(self, failure: Failure) -> None:
         """Quarantine the task now; what the handler does later does not count.
 
         The quarantine names every step that has begun and has no record, and no other begins from here on. Where two
@@ -202,7 +202,7 @@ class WorkContext(Context):
                 return
             verdict = self.verdict = Verdict(failure, self.unrecorded_steps())
         try:
-            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.steps))
+            self._persist(lambda: self._lease.quarantine(verdict.failure, verdict.steps))
         except LeaseLost:
             self._lose()
         self.is_settled = True

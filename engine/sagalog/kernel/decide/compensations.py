@@ -6,6 +6,8 @@ commit.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sagalog.errors import AlreadySettled, CompensationOrder, NotFound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -25,11 +27,12 @@ from sagalog.kernel.decide.rules import (
     quarantined,
     repeat_unless_held,
 )
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import CompensationRecord, TaskFold
 from sagalog.kernel.values import State
 
 
-def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, now_ms: int, epoch: int) -> Decision:
+def compensation_done(task: TaskFold | None, command: c.CompensationDone, now_ms: int, epoch: int) -> Decision:
     """The last owed undo was carried out. [COMP-5] [REPEAT-3]"""
     task = existing(task, command.task)
     known = task.compensations.get(command.compensation)
@@ -44,7 +47,7 @@ def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, no
     return (done, *_compensated_after(task, command.compensation))
 
 
-def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms: int, epoch: int) -> Decision:
+def compensation_failed(task: TaskFold | None, command: c.CompensationFailed, now_ms: int, epoch: int) -> Decision:
     """An undo failed: it is tried again later, until its budget is spent. [UNDO-3]"""
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "compensation_failed", "fail a compensation of"):
@@ -114,3 +117,36 @@ def _compensated_after(task: TaskFold, settled: str) -> Events:
     if task.state is not State.COMPENSATING or task.owed() != [settled]:
         return ()
     return (e.Compensated(outcome=task.outcome or "failed"),)
+
+
+def _undo_failed_contents(command: c.CompensationFailed, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"error": command.error}
+    if isinstance(event, e.CompensationFailed):
+        given["id"] = command.compensation
+        if command.run_at_ms is not None:
+            given["run_at_ms"] = command.run_at_ms
+    return given, {name: getattr(event, name, None) for name in ("error", "id", "run_at_ms")}
+
+
+VERBS: Final = (
+    Verb(
+        c.CompensationDone,
+        compensation_done,
+        names("compensation_done", "compensated"),
+        contents=fields(("compensation", "id")),
+    ),
+    Verb(
+        c.CompensationFailed,
+        compensation_failed,
+        names("compensation_failed", "quarantined"),
+        contents=_undo_failed_contents,
+        time="run_at_ms",
+    ),
+    Verb(
+        c.Waive,
+        waive,
+        names("compensation_waived", "compensated"),
+        marks=names("compensation_waived"),
+        contents=fields(("compensation", "id"), ("reason", "reason")),
+    ),
+)

@@ -18,20 +18,20 @@ from tests.kernel.making import (
     acquire,
     acquire_undo,
     cancel,
+    compensation_done,
     complete,
-    complete_step,
     create,
     fail,
-    finish,
-    give_up,
     note,
     park,
     policy,
     quarantine,
+    quarantine_held,
     register,
     registered,
     retry_as_new,
     signal,
+    step,
     waive,
 )
 
@@ -54,10 +54,10 @@ CREATED = e.Created(
 RUNNING = given(CREATED, acquire())
 LEFT = RUNNING.given(register(LATER_UNDO), quarantine())
 UNDOING = RUNNING.given(register(LATER_UNDO), fail(), acquire_undo())
-STUCK = UNDOING.given(finish("u2"), quarantine())
+STUCK = UNDOING.given(compensation_done("u2"), quarantine())
 ENDED = {
     "failed": given(create(), acquire(), fail(waiver="read only")),
-    "compensated": UNDOING.given(finish("u2"), finish("u1")),
+    "compensated": UNDOING.given(compensation_done("u2"), compensation_done("u1")),
     "cancelled": given(CREATED, cancel()),
     "quarantined": LEFT,
 }
@@ -144,10 +144,10 @@ def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
 
 def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference() -> None:
     """[STEP-1] One that kept them itself hands on where they stand."""
-    worked = RUNNING.given(register(LATER_UNDO), complete_step(compensation="u2"), complete_step("s2"))
+    worked = RUNNING.given(register(LATER_UNDO), step(compensation="u2"), step("s2"))
     first = created(worked.given(quarantine()))
     assert first.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5))
-    again = given(first, id="t2").given(acquire(), complete_step("s3")).given(quarantine())
+    again = given(first, id="t2").given(acquire(), step("s3")).given(quarantine())
     assert again.task is not None
     second = succeed(again.task, first, "t3")
     assert second.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5), KeptStep("s3", "t2", 3))
@@ -187,9 +187,9 @@ def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_en
 def test_any_other_successor_begins_with_no_steps(state: str) -> None:
     """[STEP-1]"""
     stories = {
-        "failed": given(create(), acquire(), complete_step(), fail(waiver="read only")),
-        "compensated": RUNNING.given(complete_step(), fail(), acquire_undo(), finish()),
-        "cancelled": given(create(), acquire(), complete_step(), cancel(now=True)),
+        "failed": given(create(), acquire(), step(), fail(waiver="read only")),
+        "compensated": RUNNING.given(step(), fail(), acquire_undo(), compensation_done()),
+        "cancelled": given(create(), acquire(), step(), cancel(now=True)),
     }
     ended = stories[state].task
     assert ended is not None
@@ -199,21 +199,21 @@ def test_any_other_successor_begins_with_no_steps(state: str) -> None:
 
 def test_one_that_was_quarantined_while_it_was_undone_hands_on_no_steps() -> None:
     """[STEP-1] [COMP-7]"""
-    stuck = RUNNING.given(complete_step(), fail(), acquire_undo(), quarantine())
+    stuck = RUNNING.given(step(), fail(), acquire_undo(), quarantine())
     assert (created(stuck).to, created(stuck).steps) == (State.COMPENSATING, ())
     assert created(stuck.given(note("by hand", ("u1",)))).steps == ()
 
 
 def test_a_kept_step_is_a_repeat_of_what_a_predecessor_recorded() -> None:
     """[STEP-1] [REPEAT-3]"""
-    heir = successor_of(RUNNING.given(complete_step(), quarantine())).given(acquire())
-    outcome = heir.when(complete_step()).decision
+    heir = successor_of(RUNNING.given(step(), quarantine())).given(acquire())
+    outcome = heir.when(step()).decision
     assert outcome == Repeat(3, "t")
 
 
 UNRECORDED = RUNNING.given(
     register(LATER_UNDO),
-    c.GiveUp(task="t", fence=1, error=ERROR, steps=(UnrecordedStep("s9", "u2"),)),
+    c.QuarantineHeld(task="t", fence=1, error=ERROR, steps=(UnrecordedStep("s9", "u2"),)),
 )
 
 
@@ -230,7 +230,7 @@ def test_a_step_that_could_not_be_recorded_needs_a_result_or_runs_again() -> Non
 
 def test_each_of_several_steps_that_had_begun_needs_a_word() -> None:
     """[STEP-1]"""
-    several = given(create(), acquire(), give_up(1, ERROR, UnrecordedStep("a"), UnrecordedStep("b")))
+    several = given(create(), acquire(), quarantine_held(1, ERROR, UnrecordedStep("a"), UnrecordedStep("b")))
     several.when(retry_as_new()).then_refused(ResultRequired, steps=["a", "b"])
     several.when(retry_as_new(results={"b": 1})).then_refused(ResultRequired, steps=["a"])
     several.when(retry_as_new(results={"b": 1}, rerun=("a",))).then(
@@ -240,7 +240,7 @@ def test_each_of_several_steps_that_had_begun_needs_a_word() -> None:
     assert succeed(several.task, CREATED, "t2", ("b",), ("a",)).steps == (KeptStep("b", "t", 4),)
 
 
-UNDONE = RUNNING.given(register(LATER_UNDO), complete_step(compensation="u2"), complete_step("s2"), quarantine())
+UNDONE = RUNNING.given(register(LATER_UNDO), step(compensation="u2"), step("s2"), quarantine())
 
 
 def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
@@ -256,9 +256,9 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     version = settled.task.version
     assert again == (KeptStep("s2", "t", version - 2),)
     assert kept == (KeptStep("s1", "t", version + 1, "u2"), KeptStep("s2", "t", version - 2))
-    RUNNING.given(complete_step(), fail(), acquire_undo(), quarantine(), note("by hand", ("u1",))).when(
-        retry_as_new()
-    ).then(e.Noted("retried as t2", (), "t2"))
+    RUNNING.given(step(), fail(), acquire_undo(), quarantine(), note("by hand", ("u1",))).when(retry_as_new()).then(
+        e.Noted("retried as t2", (), "t2")
+    )
 
 
 def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo() -> None:
@@ -271,7 +271,7 @@ def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo()
 # --- what nothing of a completed successor stands for -----------------------------------------------------------------
 
 EXTRA = Compensation("close", {"n": 3}, None, "u3")
-THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), complete_step(compensation="u2"), quarantine())
+THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), step(compensation="u2"), quarantine())
 
 
 def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
@@ -285,7 +285,7 @@ def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over(
     heir.when(complete()).then_refused(Rejected)
 
 
-@pytest.mark.parametrize("stands", [register(EXTRA), complete_step("s2", compensation="u3"), waive("u3")])
+@pytest.mark.parametrize("stands", [register(EXTRA), step("s2", compensation="u3"), waive("u3")])
 def test_nothing_is_handed_over_where_something_stands_for_each(stands: c.Command) -> None:
     """[COMP-7]"""
     successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1))
@@ -309,7 +309,7 @@ def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
     undoing = undoing_what_is_left()
     assert undoing.task is not None
     assert (undoing.task.state, undoing.task.owed(), undoing.task.outcome) == (State.COMPENSATING, ["u3"], "completed")
-    undone = undoing.given(acquire_undo()).when(finish("u3", 1))
+    undone = undoing.given(acquire_undo()).when(compensation_done("u3", 1))
     after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed"))
     after.when(retry_as_new()).then_refused(WrongState, task="t", state="compensated")
 
@@ -329,23 +329,27 @@ def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
     heir = successor_of(STUCK)
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.outcome) == (State.COMPENSATING, ["u1"], "failed")
-    heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
+    heir.given(acquire_undo()).when(compensation_done(fence=1)).then(
+        e.CompensationDone("u1", 1), e.Compensated("failed")
+    )
 
 
 def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
     """[COMP-7] [COMP-6]"""
     stuck = RUNNING.given(cancel(now=True), acquire_undo(), quarantine())
     heir = successor_of(stuck)
-    heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("cancelled"))
+    heir.given(acquire_undo()).when(compensation_done(fence=1)).then(
+        e.CompensationDone("u1", 1), e.Compensated("cancelled")
+    )
 
 
 def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_first() -> None:
     """[COMP-7] What was undone on the way must be undone again after new work."""
     first = created(STUCK)
-    undone = given(first, acquire_undo(), finish(fence=1)).task
+    undone = given(first, acquire_undo(), compensation_done(fence=1)).task
     assert undone is not None
     second = succeed(undone, first, "t3")
-    assert (second.to, second.compensations, second.inherited) == (State.PENDING, (UNDO,), ())
+    assert (second.outcome, second.compensations, second.inherited) == (None, (UNDO,), ())
 
 
 def test_a_human_who_settled_everything_leaves_work_to_be_done_anew() -> None:

@@ -7,6 +7,8 @@ by the caller, which has read them; nothing here reads another task.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sagalog.errors import OverBound, Rejected, WaitOver
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -21,6 +23,7 @@ from sagalog.kernel.decide.rules import (
     repeat_unless_held,
     require_room,
 )
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, shows_due
 from sagalog.kernel.values import Unchanged
@@ -132,3 +135,30 @@ def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: U
     if shows_due(task, unchanged, waiting.until_ms, now_ms):
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time", seen=unchanged),)
     return ()
+
+
+def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:
+    if isinstance(event, e.Quarantined):
+        # It would have waited more often than it may, and what for is not on record.
+        return {}, {}
+    # Until when a wait lasts is computed from the clock of whoever parks, so a repeat may name another time.
+    names = ("name", "number", "signal", "after")
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name, None) for name in names}
+
+
+VERBS: Final = (
+    Verb(
+        c.Park,
+        park,
+        names("parked", "unblocked", "cancelled", "quarantined"),
+        contents=_parked_contents,
+        time="until_ms",
+    ),
+    Verb(
+        c.Signal,
+        signal,
+        names("signalled", "unblocked"),
+        marks=names("signalled"),
+        contents=fields(("name", "name"), ("data", "data")),
+    ),
+)

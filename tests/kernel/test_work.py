@@ -1,4 +1,4 @@
-"""register, retry, complete, fail, give_up: what the holder of a lease for forward work may say."""
+"""register, retry, complete, fail, quarantine_held: what the holder of a lease for forward work may say."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from tests.kernel.making import (
     acquire,
     acquire_undo,
     cancel,
+    compensation_done,
+    compensation_failed,
     complete,
-    complete_step,
     create,
     fail,
-    fail_undo,
-    finish,
-    give_up,
     leased,
+    maintain,
+    quarantine,
+    quarantine_held,
     register,
     registered,
     release,
-    tend,
-    try_again,
+    retry,
+    step,
     waive,
 )
 
@@ -82,22 +83,22 @@ def test_a_late_worker_gets_the_answer_of_what_it_registered_itself_and_of_nothi
 
 def test_a_late_worker_gets_that_answer_also_when_the_compensation_is_settled() -> None:
     """[REPEAT-3] Who did it is not who registered it."""
-    undone = given(create(), acquire(), register(), fail(), acquire_undo(), finish())
+    undone = given(create(), acquire(), register(), fail(), acquire_undo(), compensation_done())
     undone.when(register(fence=1)).then_repeat(3)
     undone.when(register(fence=2)).then_refused(LeaseLost)
-    undone.when(finish(fence=1)).then_refused(LeaseLost)
+    undone.when(compensation_done(fence=1)).then_refused(LeaseLost)
     waived = given(create(), acquire(), register(), fail(), waive())
     waived.when(register(fence=1)).then_repeat(3)
 
 
-@pytest.mark.parametrize("command", [register(fence=2), try_again(2), complete(2), fail(fence=2)])
+@pytest.mark.parametrize("command", [register(fence=2), retry(2), complete(2), fail(fence=2)])
 def test_a_lease_for_undoing_does_no_forward_work(command: c.Held) -> None:
     """[LIFE-1]"""
     undoing = given(create(UNDO), acquire(), fail(), acquire_undo())
     undoing.when(command).then_refused(WrongState, task="t", state="compensating")
 
 
-@pytest.mark.parametrize("command", [finish(fence=1), fail_undo(fence=1)])
+@pytest.mark.parametrize("command", [compensation_done(fence=1), compensation_failed(fence=1)])
 def test_a_lease_for_forward_work_undoes_nothing(command: c.Held) -> None:
     """[LIFE-1]"""
     given(create(UNDO), acquire()).when(command).then_refused(WrongState, task="t", state="running")
@@ -108,7 +109,7 @@ def test_a_lease_for_forward_work_undoes_nothing(command: c.Held) -> None:
 
 def test_a_retry_counts_the_failure_and_says_when_the_next_attempt_is_due() -> None:
     """[ATTEMPT-1] [ATTEMPT-4] [RECORD-1]"""
-    story = given(create(), acquire()).when(try_again(), now_ms=50).then(e.Retried(1, ERROR, "attempt", 60))
+    story = given(create(), acquire()).when(retry(), now_ms=50).then(e.Retried(1, ERROR, "attempt", 60))
     assert story.task is not None
     assert (story.task.state, story.task.run_at_ms, story.task.attempt) == (State.PENDING, 60, 2)
     story.when(acquire(), now_ms=60).then(leased(2, attempt=2, at_ms=60))
@@ -116,7 +117,7 @@ def test_a_retry_counts_the_failure_and_says_when_the_next_attempt_is_due() -> N
 
 def test_the_caller_may_say_when_the_next_attempt_is_due() -> None:
     """[ATTEMPT-4]"""
-    given(create(), acquire()).when(try_again(run_at_ms=5_000)).then(e.Retried(1, ERROR, "attempt", 5_000))
+    given(create(), acquire()).when(retry(run_at_ms=5_000)).then(e.Retried(1, ERROR, "attempt", 5_000))
 
 
 def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_before_it() -> None:
@@ -125,9 +126,9 @@ def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_be
     budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
     for budget in budgets:
         for asked_ms, run_at_ms in ((0, 60), (10, 60), (11, 61), (5_000, 5_050)):
-            asked = try_again(budget=budget, retry_after_ms=asked_ms)
+            asked = retry(budget=budget, retry_after_ms=asked_ms)
             held.when(asked, now_ms=50).then(e.Retried(1, ERROR, budget, run_at_ms))
-    held.when(try_again(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, ERROR, "attempt", 7))
+    held.when(retry(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, ERROR, "attempt", 7))
 
 
 def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() -> None:
@@ -135,7 +136,7 @@ def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() 
     held = given(create(UNDO, delay_max_ms=300_000), acquire())
     for asked_ms, longest_ms in ((0, 1_000), (20_000, 21_000), (40_000, 42_000), (3_600_000, 3_780_000)):
         for jitter, delay_ms in ((0.0, max(asked_ms, 10)), (0.999_999_9, longest_ms)):
-            asked = try_again(jitter=jitter, retry_after_ms=asked_ms)
+            asked = retry(jitter=jitter, retry_after_ms=asked_ms)
             held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + delay_ms))
 
 
@@ -144,7 +145,7 @@ def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay_and_the_del
     held = given(create(UNDO, delay_max_ms=60_000), acquire())
     day_ms = 86_400_000
 
-    asked = try_again(jitter=0.999_999_9, retry_after_ms=day_ms)
+    asked = retry(jitter=0.999_999_9, retry_after_ms=day_ms)
 
     held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + day_ms + 60_000))
 
@@ -153,7 +154,7 @@ def test_no_due_time_lies_beyond_the_last_one_that_there_is() -> None:
     """[ATTEMPT-4] [BOUND-2]"""
     held = given(create(UNDO), acquire())
 
-    asked = try_again(jitter=0.5, retry_after_ms=TIME_MS_MAX)
+    asked = retry(jitter=0.5, retry_after_ms=TIME_MS_MAX)
 
     held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", TIME_MS_MAX))
 
@@ -163,32 +164,32 @@ def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> No
     story = given(create(UNDO, delay_min_ms=10, delay_max_ms=35, attempts_max=None))
     for n, ceiling_ms in enumerate((10, 20, 35, 35), start=1):
         held = story.given(acquire())
-        held.when(try_again(n, jitter=0.0)).then(e.Retried(n, ERROR, "attempt", 10))
-        story = held.when(try_again(n, jitter=0.999)).then(e.Retried(n, ERROR, "attempt", ceiling_ms))
+        held.when(retry(n, jitter=0.0)).then(e.Retried(n, ERROR, "attempt", 10))
+        story = held.when(retry(n, jitter=0.999)).then(e.Retried(n, ERROR, "attempt", ceiling_ms))
 
 
 def test_failures_of_the_surroundings_have_a_delay_and_a_budget_of_their_own() -> None:
     """[ATTEMPT-2] [ATTEMPT-4]"""
     story = given(create(UNDO, delay_max_ms=100, attempts_max=1, transient_max=2), acquire())
-    story = story.when(try_again(1, "transient")).then(e.Retried(1, ERROR, "transient", 10))
+    story = story.when(retry(1, "transient")).then(e.Retried(1, ERROR, "transient", 10))
     assert story.task is not None
     assert story.task.attempt == 1
-    spent = story.given(acquire()).when(try_again(2, "transient"))
+    spent = story.given(acquire()).when(retry(2, "transient"))
     spent.then(e.Failed(State.COMPENSATING, "transients_spent", ERROR, fence=2, verb="retry"))
 
 
 def test_a_retry_is_a_repeat_until_the_next_lease_ends() -> None:
     """[REPEAT-5]"""
-    story = given(create(), acquire(), try_again())
-    story.when(try_again()).then_repeat(3)
+    story = given(create(), acquire(), retry())
+    story.when(retry()).then_repeat(3)
     story.when(release()).then_refused(LeaseLost)
-    story.given(acquire()).when(try_again(1)).then_repeat(3)
-    story.given(acquire(), try_again(2)).when(try_again(1)).then_refused(LeaseLost)
+    story.given(acquire()).when(retry(1)).then_repeat(3)
+    story.given(acquire(), retry(2)).when(retry(1)).then_refused(LeaseLost)
 
 
 def test_a_retry_that_spends_the_budget_is_a_repeat_too() -> None:
     """[REPEAT-5]"""
-    given(create(UNDO, attempts_max=1), acquire(), try_again()).when(try_again()).then_repeat(3)
+    given(create(UNDO, attempts_max=1), acquire(), retry()).when(retry()).then_repeat(3)
 
 
 SPENDING: list[tuple[Budget, dict[str, Any], str]] = [
@@ -204,14 +205,14 @@ def test_the_retry_that_spends_its_budget_ends_the_forward_work(
 ) -> None:
     """[ATTEMPT-2] [ATTEMPT-3] A budget of one allows no second try."""
     held = given(create(UNDO, **policy), acquire())
-    held.when(try_again(budget=budget)).then(e.Failed(State.COMPENSATING, code, ERROR, fence=1, verb="retry"))
+    held.when(retry(budget=budget)).then(e.Failed(State.COMPENSATING, code, ERROR, fence=1, verb="retry"))
 
 
 @pytest.mark.parametrize(("budget", "policy", "code"), SPENDING)
 def test_a_spent_budget_quarantines_where_the_policy_says_so(budget: Budget, policy: dict[str, Any], code: str) -> None:
     """[ATTEMPT-3] [COMP-6]"""
     held = given(create(UNDO, spent="quarantine", **policy), acquire())
-    held.when(try_again(budget=budget)).then(e.Quarantined(code, None, ERROR, ("u1",), 1, "retry"))
+    held.when(retry(budget=budget)).then(e.Quarantined(code, None, ERROR, ("u1",), 1, "retry"))
 
 
 def test_a_budget_of_null_is_never_spent() -> None:
@@ -220,26 +221,26 @@ def test_a_budget_of_null_is_never_spent() -> None:
     budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
     for n in range(1, 31):
         story = story.given(acquire(), now_ms=n * 10**9)
-        story = story.when(try_again(n, budgets[n % 3])).then(e.Retried(n, ERROR, budgets[n % 3], story.now_ms + 10))
+        story = story.when(retry(n, budgets[n % 3])).then(e.Retried(n, ERROR, budgets[n % 3], story.now_ms + 10))
 
 
 def test_a_run_of_quota_retries_is_spent_by_its_time_and_ended_by_any_other_retry() -> None:
     """[ATTEMPT-2]"""
     story = given(create(UNDO, quota_wait_max_ms=100, transient_max=9), now_ms=0)
-    story = story.given(acquire(), try_again(1, "quota"), now_ms=10)
-    story.given(acquire(), now_ms=109).when(try_again(2, "quota")).then(e.Retried(2, ERROR, "quota", 119))
-    story.given(acquire(), now_ms=110).when(try_again(2, "quota")).then(
+    story = story.given(acquire(), retry(1, "quota"), now_ms=10)
+    story.given(acquire(), now_ms=109).when(retry(2, "quota")).then(e.Retried(2, ERROR, "quota", 119))
+    story.given(acquire(), now_ms=110).when(retry(2, "quota")).then(
         e.Failed(State.COMPENSATING, "quota_wait_spent", ERROR, fence=2, verb="retry")
     )
-    other = story.given(acquire(), try_again(2, "transient"), now_ms=110)
-    other.given(acquire()).when(try_again(3, "quota")).then(e.Retried(3, ERROR, "quota", 120))
+    other = story.given(acquire(), retry(2, "transient"), now_ms=110)
+    other.given(acquire()).when(retry(3, "quota")).then(e.Retried(3, ERROR, "quota", 120))
 
 
 def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_undo_it_by() -> None:
     """[COMP-3]"""
     held = given(create(attempts_max=1), acquire())
     reason = "attempts_spent: the task was leased and has neither a compensation nor a waiver on record"
-    held.when(try_again()).then(e.Quarantined("compensation_required", reason, ERROR, (), 1, "retry"))
+    held.when(retry()).then(e.Quarantined("compensation_required", reason, ERROR, (), 1, "retry"))
 
 
 @pytest.mark.parametrize(
@@ -251,13 +252,13 @@ def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_un
 )
 def test_a_spent_budget_fails_a_task_whose_compensation_is_waived_or_settled(held: Scenario) -> None:
     """[COMP-3] [COMP-2]"""
-    held.when(try_again()).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=1, verb="retry"))
+    held.when(retry()).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=1, verb="retry"))
 
 
 def test_a_task_that_was_asked_to_stop_is_cancelled_by_its_retry_even_where_a_budget_is_spent() -> None:
     """[CANCEL-2]"""
     asked = given(create(UNDO, attempts_max=1), acquire(), cancel())
-    asked.when(try_again()).then(e.Retried(1, ERROR, "attempt", 10), e.Cancelled(State.COMPENSATING))
+    asked.when(retry()).then(e.Retried(1, ERROR, "attempt", 10), e.Cancelled(State.COMPENSATING))
 
 
 # --- complete --------------------------------------------------------------------------------------------------------
@@ -310,15 +311,15 @@ def test_a_task_fails_without_an_undo_where_every_lease_for_work_has_waived_one(
     planned = given(create(attempts_max=2))
     story = planned.when(waived).then(msgspec.structs.replace(leased(), waiver="writes nothing"))
     story.when(fail()).then(e.Failed(State.FAILED, "failed", ERROR, fence=1, verb="fail"))
-    again = story.given(try_again(), waived)
-    again.when(try_again(2)).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=2, verb="retry"))
+    again = story.given(retry(), waived)
+    again.when(retry(2)).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=2, verb="retry"))
 
 
 def test_a_lease_that_waived_nothing_needs_an_undo_for_good() -> None:
     """[COMP-2] [COMP-3]"""
     bare, waived = acquire(), acquire(waiver="writes nothing")
     for first, second in ((bare, waived), (waived, bare)):
-        story = given(create(attempts_max=2), first, try_again(), second)
+        story = given(create(attempts_max=2), first, retry(), second)
         story.when(fail(fence=2)).then_refused(CompensationRequired, task="t")
 
 
@@ -329,7 +330,7 @@ def test_a_lease_that_nobody_ends_has_said_that_no_undo_is_needed() -> None:
         (None, e.Quarantined("compensation_required", "expiries_spent: " + MISSING)),
     ):
         story = given(create(expiries_max=1), acquire(waiver=waiver))
-        story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), ended)
+        story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), ended)
 
 
 def test_a_lease_for_undoing_waives_nothing() -> None:
@@ -414,50 +415,60 @@ def test_a_worker_that_was_asked_to_stop_may_still_fail() -> None:
     )
 
 
-# --- give_up ---------------------------------------------------------------------------------------------------------
+# --- quarantine_held -------------------------------------------------------------------------------------------------
 
 
-def test_whoever_gives_up_leaves_the_task_to_a_human_with_what_it_owes() -> None:
+def test_a_holder_who_quarantines_leaves_the_task_to_a_human_with_what_it_owes() -> None:
     """[COMP-6]"""
     story = given(create(UNDO), acquire(), register(LATER_UNDO))
-    ended = story.when(give_up()).then(e.Quarantined("broken", "it broke", ERROR, ("u1", "u2"), 1, "give_up"))
+    ended = story.when(quarantine_held()).then(
+        e.Quarantined("broken", "it broke", ERROR, ("u1", "u2"), 1, "quarantine")
+    )
     assert ended.task is not None
     assert (ended.task.state, ended.task.lease, ended.task.code) == (State.QUARANTINED, None, "broken")
 
 
-def test_giving_up_needs_no_compensation_and_goes_before_a_requested_cancel() -> None:
+def test_a_quarantine_by_the_holder_needs_no_compensation_and_goes_before_a_requested_cancel() -> None:
     """[COMP-3] [CANCEL-2]"""
-    given(create(), acquire(), cancel()).when(give_up()).then(
-        e.Quarantined("broken", "it broke", ERROR, (), 1, "give_up")
+    given(create(), acquire(), cancel()).when(quarantine_held()).then(
+        e.Quarantined("broken", "it broke", ERROR, (), 1, "quarantine")
     )
 
 
-def test_giving_up_names_the_steps_that_had_begun_and_leaves_out_what_is_on_record_by_then() -> None:
+def test_a_quarantine_by_the_holder_names_the_steps_that_had_begun_and_leaves_out_what_is_on_record_by_then() -> None:
     """[STEP-1] [WORKER-1] [REPEAT-5]"""
-    held = given(create(UNDO), acquire(), complete_step("s1"))
+    held = given(create(UNDO), acquire(), step("s1"))
     one, two, undone = UnrecordedStep("s1"), UnrecordedStep("s2"), UnrecordedStep("s3", "u1")
-    quarantined = e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "give_up", (two, undone))
-    ended = held.when(give_up(1, ERROR, one, two, undone)).then(quarantined)
+    quarantined = e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "quarantine", (two, undone))
+    ended = held.when(quarantine_held(1, ERROR, one, two, undone)).then(quarantined)
     assert ended.task is not None
     assert ended.task.unrecorded_steps == (two, undone)
-    ended.when(give_up(1, ERROR, one, two, undone)).then_repeat(4)
-    held.when(give_up(1, ERROR, UnrecordedStep("s2", "u9"))).then_refused(Rejected, step="s2", compensation="u9")
+    ended.when(quarantine_held(1, ERROR, one, two, undone)).then_repeat(4)
+    held.when(quarantine_held(1, ERROR, UnrecordedStep("s2", "u9"))).then_refused(
+        Rejected, step="s2", compensation="u9"
+    )
     undoing = held.given(fail(), acquire_undo())
-    undoing.when(give_up(2, ERROR, two)).then_refused(Rejected, step="s2")
+    undoing.when(quarantine_held(2, ERROR, two)).then_refused(Rejected, step="s2")
 
 
-def test_giving_up_twice_is_a_repeat_and_a_late_holder_gives_nothing_up() -> None:
+def test_a_holder_who_quarantines_twice_repeats_and_a_late_one_quarantines_nothing() -> None:
     """[REPEAT-5] [FENCE-2]"""
     held = given(create(UNDO), acquire())
-    held.given(give_up()).when(give_up()).then_repeat(3)
-    held.given(complete()).when(give_up()).then_refused(LeaseLost)
-    held.given(release(), acquire("bob")).when(give_up()).then_refused(LeaseLost, fence=1, current=2)
-    held.when(give_up(), epoch=1).then_refused(LeaseLost)
+    held.given(quarantine_held()).when(quarantine_held()).then_repeat(3)
+    held.given(complete()).when(quarantine_held()).then_refused(LeaseLost)
+    held.given(release(), acquire("bob")).when(quarantine_held()).then_refused(LeaseLost, fence=1, current=2)
+    held.when(quarantine_held(), epoch=1).then_refused(LeaseLost)
+
+
+def test_an_operators_quarantine_is_none_that_its_holder_could_have_asked_for() -> None:
+    """[REPEAT-5] [FENCE-2] Both end the lease by one verb."""
+    by_operator = given(create(UNDO), acquire(), quarantine())
+    by_operator.when(quarantine_held()).then_refused(LeaseLost, fence=1, state="quarantined")
 
 
 def test_expiries_and_releases_are_no_failures() -> None:
     """[ATTEMPT-1]"""
-    story = given(create(), acquire(), now_ms=0).given(tend(), now_ms=TTL_MS).given(acquire(), release(2))
+    story = given(create(), acquire(), now_ms=0).given(maintain(), now_ms=TTL_MS).given(acquire(), release(2))
     story.when(acquire()).then(leased(3, attempt=1, at_ms=TTL_MS))
 
 

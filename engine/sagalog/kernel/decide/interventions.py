@@ -5,10 +5,22 @@ Rule: who commits first wins; asking again writes nothing. [CANCEL-3]
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sagalog.errors import NotFound, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide.rules import Decision, Repeat, cut, existing, in_place, quarantined, require_room
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Repeat,
+    cut,
+    existing,
+    in_place,
+    quarantined,
+    require_room,
+    state_after,
+)
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State
 
@@ -25,7 +37,7 @@ def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) ->
         return () if task.cancel_version else (e.CancelRequested(reason=cut(command.reason)),)
     return (
         e.Cancelled(
-            to=State.COMPENSATING if task.owed() else State.CANCELLED,
+            to=state_after(task, "cancelled"),
             reason=cut(command.reason),
             fence=None if lease is None else lease.fence,
             verb=None if lease is None else "cancel",
@@ -66,3 +78,37 @@ def note(task: TaskFold | None, command: c.Note, now_ms: int, epoch: int) -> Dec
                 compensation=id,
             )
     return (e.Noted(text=cut(command.text) or "", settles=tuple(dict.fromkeys(command.settles))),)
+
+
+def _cancelled_contents(command: c.Cancel, event: Any, _: TaskFold) -> Contents:
+    now = command.now
+    if isinstance(event, e.CancelRequested):
+        now = False
+    elif event.fence is not None:
+        # Nobody had to be asked where nobody held the task; here a lease was ended.
+        now = True
+    return {"reason": command.reason, "now": command.now}, {"reason": event.reason, "now": now}
+
+
+def _noted_contents(command: c.Note, event: e.Noted, _: TaskFold) -> Contents:
+    given = {"text": command.text, "settles": command.settles, "successor": None}
+    return given, {"text": event.text, "settles": event.settles, "successor": event.successor}
+
+
+VERBS: Final = (
+    Verb(
+        c.Cancel,
+        cancel,
+        names("cancel_requested", "cancelled"),
+        marks=names("cancel_requested", "cancelled"),
+        contents=_cancelled_contents,
+    ),
+    Verb(
+        c.Quarantine,
+        quarantine,
+        names("quarantined"),
+        marks=names("quarantined"),
+        contents=fields(("reason", "reason")),
+    ),
+    Verb(c.Note, note, names("noted"), marks=names("noted"), contents=_noted_contents),
+)

@@ -1,10 +1,12 @@
-"""tend: what is due on a task whoever comes by: the end of a lease or a wait, an undo that nobody can do. [UPKEEP-1]
+"""maintain: what is due on a task: the end of a lease or a wait, an undo that no worker can do. [UPKEEP-1]
 
-Rule: everything is read from the state and the time, never from a message, so losing a process loses nothing. Tending a
-task on which nothing is due gives no events. What cannot go on is quarantined, so no task is stuck for ever. [LIFE-2]
+Rule: everything is read from the state and the time, never from a message, so losing a process loses nothing. Where
+nothing is due there are no events. What cannot go on is quarantined, so no task is stuck for ever. [LIFE-2]
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -19,13 +21,14 @@ from sagalog.kernel.decide.rules import (
     spent_event,
     stream_bound,
 )
-from sagalog.kernel.decide.waiting import end_of_wait
+from sagalog.kernel.decide.verbs import Verb, names
+from sagalog.kernel.decide.waits import end_of_wait
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, epoch_of, shows_due
 from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
 
 
-def tend(task: TaskFold | None, command: c.Tend, now_ms: int, epoch: int) -> Decision:
+def maintain(task: TaskFold | None, command: c.Maintain, now_ms: int, epoch: int) -> Decision:
     """All upkeep that is due on one task now: the end of a lease may make more due, which then is done too."""
     task = existing(task, command.task)
     events: Events = ()
@@ -41,7 +44,7 @@ def next_lease_fits(task: TaskFold, beside: int = 0) -> bool:
     return task.length + 1 + beside <= stream_bound(task)
 
 
-def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:
+def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events:
     """What is due first; each ends a lease or the task, so there is an end to them."""
     if task.is_terminal:
         return ()
@@ -52,8 +55,8 @@ def _due(task: TaskFold, command: c.Tend, now_ms: int, epoch: int) -> Events:
     if not next_lease_fits(task):
         reason = f"its stream has {task.length} events and there is no room for another lease"
         return (quarantined(task, "bound", reason),)
-    if task.state is State.COMPENSATING and (given_up := _give_up_undo(task, command, now_ms)):
-        return given_up
+    if task.state is State.COMPENSATING and (stuck := _stuck_undo(task, command, now_ms)):
+        return stuck
     if shows_due(task, command.unchanged, task.run_at_ms, now_ms) and next_lease_fits(task, beside=1):
         assert command.unchanged is not None
         return (e.Promoted(seen=command.unchanged),)
@@ -92,7 +95,7 @@ def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Exp
     return "unseen" if same and seen.unchanged_ms >= lease.ttl_ms else None
 
 
-def _give_up_undo(task: TaskFold, command: c.Tend, now_ms: int) -> Events:
+def _stuck_undo(task: TaskFold, command: c.Maintain, now_ms: int) -> Events:
     """[UNDO-2] Quarantine what nobody knows how to undo, or what nobody came for in the policy's time."""
     owed = {task.compensations[id].kind for id in task.owed()}
     known = owed if command.known_kinds is None else owed & command.known_kinds
@@ -103,3 +106,12 @@ def _give_up_undo(task: TaskFold, command: c.Tend, now_ms: int) -> Events:
     if command.overdue and wait_ms is not None and now_ms - task.run_at_ms >= wait_ms:
         return (quarantined(task, "undo_wait", f"its undo has been due for {now_ms - task.run_at_ms} ms"),)
     return ()
+
+
+VERBS: Final = (
+    Verb(
+        c.Maintain,
+        maintain,
+        names("lease_expired", "cancelled", "failed", "quarantined", "unblocked", "promoted"),
+    ),
+)

@@ -8,6 +8,7 @@ so it always fits. Knows two streams, and writes to one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +16,7 @@ from sagalog.errors import NotFound, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, existing
+from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Outcome, SignalEnd, State
 
@@ -73,7 +75,7 @@ def undo_left(task: TaskFold, created: e.Created, left: Iterable[str], undoer: s
 
 
 def _only_undoing(create: c.Create, outcome: Outcome | None) -> c.Create:
-    return msgspec.structs.replace(create, to=State.COMPENSATING, outcome=outcome)
+    return msgspec.structs.replace(create, outcome=outcome)
 
 
 def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str]) -> c.Create:
@@ -197,3 +199,14 @@ def _require_retriable(task: TaskFold) -> None:
     raise WrongState(
         f"cannot retry task {task.id!r} as new: it is {task.state} and {why}", task=task.id, state=str(task.state)
     )
+
+
+def _succeeded_contents(command: c.RetryAsNew, event: e.Noted, _: TaskFold) -> Contents:
+    # Which successor was drawn is chance; that there is one is what was asked.
+    given: dict[str, Any] = {"retried": True}
+    if command.results or command.rerun:
+        given |= {"results": command.results, "rerun": sorted(command.rerun)}
+    return given, {"retried": event.successor is not None, "results": event.results or {}, "rerun": sorted(event.rerun)}
+
+
+VERBS: Final = (Verb(c.RetryAsNew, retry_as_new, names("noted"), marks=names("noted"), contents=_succeeded_contents),)

@@ -15,16 +15,16 @@ from tests.kernel.making import (
     UNDO,
     acquire,
     acquire_undo,
-    beat,
     cancel,
     complete,
     create,
     fail,
+    heartbeat,
     in_epoch,
     leased,
+    maintain,
     policy,
     release,
-    tend,
 )
 
 # --- create ----------------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_creating_an_id_that_is_on_record_is_a_repeat_whatever_became_of_the_tas
     given(create(), acquire(), complete()).when(create()).then_repeat(1)
 
 
-@pytest.mark.parametrize("command", [acquire(), beat(), release(), complete(), fail(), cancel(), tend()])
+@pytest.mark.parametrize("command", [acquire(), heartbeat(), release(), complete(), fail(), cancel(), maintain()])
 def test_no_command_but_create_meets_a_task_that_is_not_there(command: c.Command) -> None:
     given().when(command).then_refused(NotFound, task="t")
 
@@ -110,7 +110,7 @@ def test_a_lease_has_the_first_fence_and_ends_a_ttl_from_now() -> None:
 def test_a_lease_may_be_without_end() -> None:
     """[LEASE-2]"""
     held = given(create()).when(acquire(ttl_ms=None)).then(e.Leased("ann", 1, 1, "work", None, None))
-    held.when(tend(), now_ms=10**12).then_nothing()
+    held.when(maintain(), now_ms=10**12).then_nothing()
 
 
 def test_a_leased_task_is_refused_to_everybody_even_to_its_owner_and_even_when_the_lease_is_over() -> None:
@@ -144,7 +144,7 @@ def test_a_lease_of_an_older_epoch_is_ended_before_the_next_one() -> None:
     """[LEASE-4] [LEASE-1] [LEASE-2]"""
     story = given(create(), acquire(ttl_ms=None)).at(epoch=1)
     story.when(acquire("bob")).then_refused(LeaseHeld)
-    freed = story.when(tend()).then(e.LeaseExpired(1, "epoch"))
+    freed = story.when(maintain()).then(e.LeaseExpired(1, "epoch"))
     freed.when(acquire("bob")).then(leased(in_epoch(1, 2), "bob"))
 
 
@@ -184,56 +184,56 @@ def test_kinds_that_are_settled_need_not_be_known() -> None:
 
 def test_a_heartbeat_moves_the_expiry_a_ttl_from_now() -> None:
     """[LEASE-3]"""
-    renewed = given(create(), acquire(ttl_ms=100)).when(beat(), now_ms=60).then(e.Heartbeat(1, 100, 160))
-    renewed.when(tend(), now_ms=159).then_nothing()
-    renewed.when(tend(), now_ms=160).then(e.LeaseExpired(1, "clock"))
+    renewed = given(create(), acquire(ttl_ms=100)).when(heartbeat(), now_ms=60).then(e.Heartbeat(1, 100, 160))
+    renewed.when(maintain(), now_ms=159).then_nothing()
+    renewed.when(maintain(), now_ms=160).then(e.LeaseExpired(1, "clock"))
 
 
 def test_a_heartbeat_may_change_the_ttl_and_later_ones_keep_it() -> None:
     """[LEASE-3]"""
-    renewed = given(create(), acquire(ttl_ms=100)).when(beat(ttl_ms=500), now_ms=10).then(e.Heartbeat(1, 500, 510))
-    renewed.when(beat(), now_ms=20).then(e.Heartbeat(1, 500, 520))
+    renewed = given(create(), acquire(ttl_ms=100)).when(heartbeat(ttl_ms=500), now_ms=10).then(e.Heartbeat(1, 500, 510))
+    renewed.when(heartbeat(), now_ms=20).then(e.Heartbeat(1, 500, 520))
 
 
 def test_a_heartbeat_that_moves_nothing_forward_writes_nothing() -> None:
     """[LEASE-3]"""
     held = given(create(), acquire(ttl_ms=100))
-    held.when(beat()).then_nothing()
-    held.when(beat(ttl_ms=50), now_ms=50).then_nothing()
-    held.when(beat(ttl_ms=50), now_ms=51).then(e.Heartbeat(1, 50, 101))
+    held.when(heartbeat()).then_nothing()
+    held.when(heartbeat(ttl_ms=50), now_ms=50).then_nothing()
+    held.when(heartbeat(ttl_ms=50), now_ms=51).then(e.Heartbeat(1, 50, 101))
 
 
 def test_progress_is_written_even_where_the_later_expiry_is_kept() -> None:
     """[LEASE-3]"""
     held = given(create(), acquire(ttl_ms=100))
-    told = held.when(beat(ttl_ms=50, progress={"done": 3}), now_ms=10).then(e.Heartbeat(1, 100, 100, {"done": 3}))
+    told = held.when(heartbeat(ttl_ms=50, progress={"done": 3}), now_ms=10).then(e.Heartbeat(1, 100, 100, {"done": 3}))
     assert told.task is not None
     assert told.task.progress_version == 3
 
 
 def test_a_lease_without_end_stays_so_and_one_with_an_end_may_lose_it_to_no_heartbeat() -> None:
     """[LEASE-3]"""
-    given(create(), acquire(ttl_ms=None)).when(beat(ttl_ms=50)).then_nothing()
-    given(create(), acquire(ttl_ms=None)).when(beat(progress=1)).then(e.Heartbeat(1, None, None, 1))
-    given(create(), acquire(ttl_ms=100)).when(beat(), now_ms=99).then(e.Heartbeat(1, 100, 199))
+    given(create(), acquire(ttl_ms=None)).when(heartbeat(ttl_ms=50)).then_nothing()
+    given(create(), acquire(ttl_ms=None)).when(heartbeat(progress=1)).then(e.Heartbeat(1, None, None, 1))
+    given(create(), acquire(ttl_ms=100)).when(heartbeat(), now_ms=99).then(e.Heartbeat(1, 100, 199))
 
 
 def test_a_heartbeat_after_the_clock_stepped_back_is_written_though_the_expiry_comes_earlier() -> None:
     """[LEASE-3] [TIME-3] Else no observer could see that the worker lives."""
     held = given().given(create(), acquire(ttl_ms=100), now_ms=1_000)
-    held.when(beat(), now_ms=400).then(e.Heartbeat(1, 100, 500))
+    held.when(heartbeat(), now_ms=400).then(e.Heartbeat(1, 100, 500))
 
 
 def test_a_heartbeat_is_refused_from_the_moment_of_expiry_on() -> None:
     """[LEASE-3] [FENCE-2]"""
     held = given(create(), acquire(ttl_ms=100))
-    held.when(beat(), now_ms=99).then(e.Heartbeat(1, 100, 199))
-    held.when(beat(), now_ms=100).then_refused(LeaseLost, task="t", fence=1, current=1, state="running")
+    held.when(heartbeat(), now_ms=99).then(e.Heartbeat(1, 100, 199))
+    held.when(heartbeat(), now_ms=100).then_refused(LeaseLost, task="t", fence=1, current=1, state="running")
 
 
 def test_undoing_is_renewed_alike() -> None:
     """[LEASE-3]"""
-    given(create(UNDO), acquire(), fail(), acquire_undo()).when(beat(2), now_ms=60).then(e.Heartbeat(2, 100, 160))
+    given(create(UNDO), acquire(), fail(), acquire_undo()).when(heartbeat(2), now_ms=60).then(e.Heartbeat(2, 100, 160))
 
 
 # --- release ---------------------------------------------------------------------------------------------------------
@@ -297,22 +297,22 @@ def test_a_task_that_was_asked_to_stop_is_cancelled_when_it_is_given_back() -> N
 # --- the fence -------------------------------------------------------------------------------------------------------
 
 LATE_COMMANDS = [
-    beat(),
+    heartbeat(),
     release(),
     complete(),
     fail(waiver="w"),
     c.Register(task="t", fence=1, compensation=UNDO),
-    c.TryAgain(task="t", fence=1, error=Failure("x", "y"), budget="attempt", jitter=0.0),
-    c.FinishCompensation(task="t", fence=1, compensation="u1"),
-    c.FinishCompensation(task="t", fence=1, compensation="unheard of"),
-    c.FailCompensation(task="t", fence=1, compensation="u1", error=Failure("x", "y"), jitter=0.0),
+    c.Retry(task="t", fence=1, error=Failure("x", "y"), budget="attempt", jitter=0.0),
+    c.CompensationDone(task="t", fence=1, compensation="u1"),
+    c.CompensationDone(task="t", fence=1, compensation="unheard of"),
+    c.CompensationFailed(task="t", fence=1, compensation="u1", error=Failure("x", "y"), jitter=0.0),
 ]
 
 
 @pytest.mark.parametrize("late", LATE_COMMANDS, ids=lambda late: type(late).__name__)
 def test_a_worker_that_wakes_up_after_a_take_over_is_refused_whatever_it_asks(late: c.Held) -> None:
     """[FENCE-2] On a task that runs on, that is being undone, and on one that has ended."""
-    lost = given(create(LATER_UNDO), acquire("ann"), now_ms=0).given(tend(), now_ms=TTL_MS)
+    lost = given(create(LATER_UNDO), acquire("ann"), now_ms=0).given(maintain(), now_ms=TTL_MS)
     for story in (
         lost,
         lost.given(acquire("bob")),

@@ -1,10 +1,12 @@
 """create, acquire, heartbeat, release: how a task comes into being and changes hands.
 
 Rule: at most one lease that no event has ended [LEASE-1]; fences rise with every lease and are never reset [FENCE-1].
-A lease that is over is ended by `tend` first; nothing here ends another's lease.
+A lease that is over is ended by `maintain` first; nothing here ends another's lease.
 """
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 from sagalog.errors import Blocked, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
@@ -27,9 +29,13 @@ from sagalog.kernel.decide.rules import (
     require_compensations_fit,
     require_room,
     spent_event,
+    state_after,
 )
+from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import Failure, LeaseRecord, State
+from sagalog.kernel.values import Failure, LeaseRecord, Retry, State
+
+_DEFAULT_POLICY: Final = Retry().resolve()
 
 
 def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) -> Decision:
@@ -56,7 +62,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             predecessor=command.predecessor,
             correlation_id=command.correlation_id,
             trace=command.trace,
-            to=command.to,
+            to=state_after(task, "created", undoes=command.outcome is not None),
             inherited=command.inherited,
             steps=command.steps,
             waits=command.waits,
@@ -88,7 +94,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     )
 
 
-def beat(task: TaskFold | None, command: c.Beat, now_ms: int, epoch: int) -> Decision:
+def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: int) -> Decision:
     """A renewed lease; nothing where it would move nothing forward. Only heartbeats ask the clock. [LEASE-3]"""
     task = existing(task, command.task)
     lease = held(task, command.fence, epoch)
@@ -202,3 +208,59 @@ def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
                 state=str(task.state),
                 kinds=unknown,
             )
+
+
+def _given_of(command: c.Create) -> set[str]:
+    """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
+    left_out: dict[str, object] = {
+        "queue": "default",
+        "priority": 0,
+        "policy": _DEFAULT_POLICY,
+        "compensations": (),
+        "inputs": (),
+        "inherited": (),
+        "steps": (),
+        "waits": (),
+    }
+    names = set(command.__struct_fields__) - {"task"}
+    return {name for name in names if getattr(command, name) != left_out.get(name)}
+
+
+def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Contents:
+    names = {"kind", "payload"} | _given_of(command)
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name) for name in names}
+
+
+def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
+    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms", "waiver")}
+    found: dict[str, Any] = {name: getattr(event, name) for name in given}
+    if command.kinds is not None:
+        work = event.purpose == "work"
+        leased = {task.kind} if work else {task.compensations[id].kind for id in task.owed()}
+        given["kinds"] = sorted(command.kinds)
+        found["kinds"] = given["kinds"] if leased <= command.kinds else sorted(leased)
+    return given, found
+
+
+def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"reason": command.reason}
+    if isinstance(event, e.Released) and command.run_at_ms is not None:
+        given["run_at_ms"] = command.run_at_ms
+    # A release that spent its budget was recorded as the end of the task, with the worker's reason as its error.
+    spent = getattr(event, "error", None)
+    reason = event.reason if isinstance(event, e.Released) else spent and spent.message
+    return given, {"reason": reason, "run_at_ms": getattr(event, "run_at_ms", None)}
+
+
+VERBS: Final = (
+    Verb(c.Create, create, names("created"), marks=names("created"), contents=_created_contents, time="run_at_ms"),
+    Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
+    Verb(c.Heartbeat, heartbeat, names("heartbeat")),
+    Verb(
+        c.Release,
+        release,
+        names("released", "cancelled", "failed", "quarantined"),
+        contents=_released_contents,
+        time="run_at_ms",
+    ),
+)

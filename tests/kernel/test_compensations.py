@@ -17,16 +17,16 @@ from tests.kernel.making import (
     acquire,
     acquire_undo,
     cancel,
+    compensation_done,
+    compensation_failed,
     complete,
     create,
     fail,
-    fail_undo,
-    finish,
-    give_up,
     leased,
+    maintain,
     quarantine,
+    quarantine_held,
     register,
-    tend,
     waive,
 )
 
@@ -38,42 +38,46 @@ UNDOING_TWO = OWING_TWO.given(acquire_undo())
 
 def test_what_is_owed_is_done_in_reverse_order_and_the_last_one_ends_the_task() -> None:
     """[COMP-5] [COMP-6]"""
-    story = UNDOING_TWO.when(finish("u2")).then(e.CompensationDone("u2", 2))
-    ended = story.when(finish("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
+    story = UNDOING_TWO.when(compensation_done("u2")).then(e.CompensationDone("u2", 2))
+    ended = story.when(compensation_done("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
     assert ended.task is not None
     assert (ended.task.state, ended.task.lease) == (State.COMPENSATED, None)
 
 
 def test_an_undo_out_of_order_is_refused_naming_the_one_that_comes_first() -> None:
     """[COMP-5]"""
-    UNDOING_TWO.when(finish("u1")).then_refused(CompensationOrder, task="t", compensation="u1", expected="u2")
-    UNDOING_TWO.when(fail_undo("u1")).then_refused(CompensationOrder, compensation="u1", expected="u2")
+    UNDOING_TWO.when(compensation_done("u1")).then_refused(
+        CompensationOrder, task="t", compensation="u1", expected="u2"
+    )
+    UNDOING_TWO.when(compensation_failed("u1")).then_refused(CompensationOrder, compensation="u1", expected="u2")
 
 
 def test_the_end_says_what_the_forward_work_had_come_to() -> None:
     """[COMP-6]"""
     cancelled = given(create(UNDO), acquire(), cancel(now=True), acquire_undo())
-    cancelled.when(finish()).then(e.CompensationDone("u1", 2), e.Compensated("cancelled"))
+    cancelled.when(compensation_done()).then(e.CompensationDone("u1", 2), e.Compensated("cancelled"))
 
 
 def test_doing_it_twice_under_one_fence_is_a_repeat_also_after_the_end() -> None:
     """[REPEAT-3]"""
-    story = UNDOING_TWO.given(finish("u2"))
-    story.when(finish("u2")).then_repeat(6)
-    story.given(finish("u1")).when(finish("u1")).then_repeat(7)
-    story.given(finish("u1")).when(finish("u2")).then_repeat(6)
+    story = UNDOING_TWO.given(compensation_done("u2"))
+    story.when(compensation_done("u2")).then_repeat(6)
+    story.given(compensation_done("u1")).when(compensation_done("u1")).then_repeat(7)
+    story.given(compensation_done("u1")).when(compensation_done("u2")).then_repeat(6)
 
 
 def test_doing_what_another_lease_has_done_is_refused() -> None:
     """[COMP-5] [FENCE-2]"""
-    story = UNDOING_TWO.given(finish("u2"), c.Release(task="t", fence=2))
-    story.when(finish("u2", fence=2)).then_repeat(6)
+    story = UNDOING_TWO.given(compensation_done("u2"), c.Release(task="t", fence=2))
+    story.when(compensation_done("u2", fence=2)).then_repeat(6)
     later = story.given(acquire_undo())
-    later.when(finish("u2", fence=3)).then_refused(AlreadySettled, task="t", compensation="u2", status="done")
-    later.when(finish("u1", fence=2)).then_refused(LeaseLost)
+    later.when(compensation_done("u2", fence=3)).then_refused(
+        AlreadySettled, task="t", compensation="u2", status="done"
+    )
+    later.when(compensation_done("u1", fence=2)).then_refused(LeaseLost)
 
 
-@pytest.mark.parametrize("command", [finish("u9"), fail_undo("u9")])
+@pytest.mark.parametrize("command", [compensation_done("u9"), compensation_failed("u9")])
 def test_a_compensation_that_is_not_on_record_is_not_found(command: c.Held) -> None:
     UNDOING_TWO.when(command).then_refused(NotFound, task="t", compensation="u9")
 
@@ -86,12 +90,12 @@ def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() 
     story = given(
         create(UNDO, attempts_max=9),
         acquire(),
-        c.TryAgain(task="t", fence=1, error=ERROR, budget="attempt", jitter=0.0),
+        c.Retry(task="t", fence=1, error=ERROR, budget="attempt", jitter=0.0),
         acquire(),
         fail(fence=2),
     )
     undoing = story.when(acquire_undo()).then(leased(3, attempt=1, purpose="undo"))
-    again = undoing.when(fail_undo(fence=3), now_ms=5).then(e.CompensationFailed("u1", 3, ERROR, 15))
+    again = undoing.when(compensation_failed(fence=3), now_ms=5).then(e.CompensationFailed("u1", 3, ERROR, 15))
     assert again.task is not None
     assert (again.task.state, again.task.run_at_ms) == (State.COMPENSATING, 15)
     again.when(acquire_undo()).then(leased(4, attempt=2, at_ms=5, purpose="undo"))
@@ -99,13 +103,13 @@ def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() 
 
 def test_the_caller_may_say_when_the_undo_is_due_again() -> None:
     """[ATTEMPT-4]"""
-    UNDOING_TWO.when(fail_undo("u2", run_at_ms=700)).then(e.CompensationFailed("u2", 2, ERROR, 700))
+    UNDOING_TWO.when(compensation_failed("u2", run_at_ms=700)).then(e.CompensationFailed("u2", 2, ERROR, 700))
 
 
 def test_a_delay_that_is_asked_for_is_the_least_for_an_undo_too() -> None:
     """[ATTEMPT-4]"""
     for asked_ms, run_at_ms in ((0, 60), (11, 61)):
-        asked = fail_undo("u2", retry_after_ms=asked_ms)
+        asked = compensation_failed("u2", retry_after_ms=asked_ms)
         UNDOING_TWO.when(asked, now_ms=50).then(e.CompensationFailed("u2", 2, ERROR, run_at_ms))
 
 
@@ -113,16 +117,16 @@ def test_a_delay_that_is_asked_for_is_drawn_longer_for_an_undo_too() -> None:
     """[ATTEMPT-4]"""
     undoing = given(create(UNDO, delay_max_ms=300_000), acquire(), fail(), acquire_undo())
 
-    asked = fail_undo("u1", jitter=0.999_999_9, retry_after_ms=3_600_000)
+    asked = compensation_failed("u1", jitter=0.999_999_9, retry_after_ms=3_600_000)
 
     undoing.when(asked, now_ms=50).then(e.CompensationFailed("u1", 2, ERROR, 50 + 3_780_000))
 
 
 def test_an_undo_may_be_given_up_and_names_what_is_left() -> None:
     """[COMP-6]"""
-    story = UNDOING_TWO.given(finish("u2"))
-    ended = story.when(give_up(2)).then(e.Quarantined("broken", "it broke", ERROR, ("u1",), 2, "give_up"))
-    ended.when(give_up(2)).then_repeat(7)
+    story = UNDOING_TWO.given(compensation_done("u2"))
+    ended = story.when(quarantine_held(2)).then(e.Quarantined("broken", "it broke", ERROR, ("u1",), 2, "quarantine"))
+    ended.when(quarantine_held(2)).then_repeat(7)
     assert ended.task is not None
     assert ended.task.outcome == "failed"
 
@@ -132,42 +136,52 @@ def test_the_delay_of_an_undo_doubles_with_its_own_failures() -> None:
     story = given(create(UNDO, delay_max_ms=100), acquire(), fail())
     for n, ceiling_ms in enumerate((10, 20, 40, 80), start=2):
         held = story.given(acquire_undo())
-        story = held.when(fail_undo(fence=n, jitter=0.999)).then(e.CompensationFailed("u1", n, ERROR, ceiling_ms))
+        story = held.when(compensation_failed(fence=n, jitter=0.999)).then(
+            e.CompensationFailed("u1", n, ERROR, ceiling_ms)
+        )
 
 
 def test_saying_twice_that_an_undo_failed_is_a_repeat_until_the_next_lease_ends() -> None:
     """[REPEAT-5]"""
-    story = UNDOING_TWO.given(fail_undo("u2"))
-    story.when(fail_undo("u2")).then_repeat(6)
-    story.given(acquire_undo()).when(fail_undo("u2")).then_repeat(6)
-    story.given(acquire_undo(), fail_undo("u2", fence=3)).when(fail_undo("u2")).then_refused(LeaseLost)
+    story = UNDOING_TWO.given(compensation_failed("u2"))
+    story.when(compensation_failed("u2")).then_repeat(6)
+    story.given(acquire_undo()).when(compensation_failed("u2")).then_repeat(6)
+    story.given(acquire_undo(), compensation_failed("u2", fence=3)).when(compensation_failed("u2")).then_refused(
+        LeaseLost
+    )
 
 
 def test_a_spent_budget_of_undoing_quarantines_whatever_the_policy_says_of_spent_ones() -> None:
     """[UNDO-3] [COMP-6]"""
-    story = given(create(UNDO, undo_attempts_max=2, spent="fail"), acquire(), fail(), acquire_undo(), fail_undo())
+    story = given(
+        create(UNDO, undo_attempts_max=2, spent="fail"), acquire(), fail(), acquire_undo(), compensation_failed()
+    )
     reason = "compensation 'u1' of kind 'remove' failed 2 times"
     spent = (
         story.given(acquire_undo())
-        .when(fail_undo(fence=3))
+        .when(compensation_failed(fence=3))
         .then(e.Quarantined("undo_attempts_spent", reason, ERROR, ("u1",), 3, "compensation_failed"))
     )
-    spent.when(fail_undo(fence=3)).then_repeat(7)
+    spent.when(compensation_failed(fence=3)).then_repeat(7)
 
 
 def test_an_undo_without_a_budget_is_tried_for_ever() -> None:
     """[ATTEMPT-2]"""
     story = given(create(UNDO, undo_attempts_max=None), acquire(), fail())
     for n in range(2, 32):
-        story = story.given(acquire_undo()).when(fail_undo(fence=n)).then(e.CompensationFailed("u1", n, ERROR, 10))
+        story = (
+            story.given(acquire_undo())
+            .when(compensation_failed(fence=n))
+            .then(e.CompensationFailed("u1", n, ERROR, 10))
+        )
 
 
 def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_spent() -> None:
     """[UNDO-3]"""
-    story = given(create(UNDO, expiries_max=2), acquire(), now_ms=0).given(tend(), acquire(), now_ms=TTL_MS)
+    story = given(create(UNDO, expiries_max=2), acquire(), now_ms=0).given(maintain(), acquire(), now_ms=TTL_MS)
     story = story.given(fail(fence=2), acquire_undo())
-    story = story.when(tend(), now_ms=2 * TTL_MS).then(e.LeaseExpired(3, "clock")).given(acquire_undo())
-    story.when(tend(), now_ms=3 * TTL_MS).then(
+    story = story.when(maintain(), now_ms=2 * TTL_MS).then(e.LeaseExpired(3, "clock")).given(acquire_undo())
+    story.when(maintain(), now_ms=3 * TTL_MS).then(
         e.LeaseExpired(4, "clock"),
         e.Quarantined("undo_expiries_spent", "no worker lived to finish the undo", owed=("u1",)),
     )
@@ -182,14 +196,14 @@ def test_what_is_owed_may_be_waived_in_any_order_and_whoever_holds_the_task() ->
     ended = story.when(waive("u2")).then(e.CompensationWaived("u2", "gone already"), e.Compensated("failed"))
     assert ended.task is not None
     assert (ended.task.state, ended.task.lease) == (State.COMPENSATED, None)
-    ended.when(finish("u2")).then_refused(LeaseLost, state="compensated")
+    ended.when(compensation_done("u2")).then_refused(LeaseLost, state="compensated")
 
 
 def test_waiving_the_one_in_the_way_lets_those_before_it_be_done() -> None:
     """[COMP-4] [COMP-5]"""
     story = UNDOING_TWO.given(waive("u2"))
-    story.when(finish("u2")).then_refused(AlreadySettled, status="waived")
-    story.when(finish("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
+    story.when(compensation_done("u2")).then_refused(AlreadySettled, status="waived")
+    story.when(compensation_done("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
 
 
 def test_waiving_a_task_that_is_not_compensating_does_not_end_it() -> None:
@@ -215,7 +229,7 @@ def test_waiving_twice_is_a_repeat_also_after_the_end() -> None:
 
 
 def test_what_was_done_is_not_waived() -> None:
-    UNDOING_TWO.given(finish("u2")).when(waive("u2")).then_refused(AlreadySettled, status="done")
+    UNDOING_TWO.given(compensation_done("u2")).when(waive("u2")).then_refused(AlreadySettled, status="done")
 
 
 def test_nothing_is_waived_after_the_end() -> None:
@@ -231,4 +245,4 @@ def test_waiving_what_is_not_on_record_is_refused() -> None:
 def test_a_planned_compensation_cannot_be_done_or_failed() -> None:
     """[COMP-1] [UNDO-1] Nobody can hold an undo of what never began."""
     given(create(UNDO)).when(acquire_undo()).then_refused(Blocked)
-    given(create(UNDO)).when(finish(fence=1)).then_refused(LeaseLost)
+    given(create(UNDO)).when(compensation_done(fence=1)).then_refused(LeaseLost)

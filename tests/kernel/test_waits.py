@@ -20,12 +20,12 @@ from tests.kernel.making import (
     create,
     fail,
     in_epoch,
+    maintain,
     note,
     park,
     quarantine,
     release,
     signal,
-    tend,
     waive,
 )
 
@@ -37,8 +37,8 @@ WAITS = [FOR_SIGNAL, FOR_TASKS, FOR_TIME]
 KINDS = ["signal", "tasks", "time"]
 
 
-def ended(*tasks: str) -> c.Tend:
-    return c.Tend(task="t", ended=frozenset(tasks))
+def ended(*tasks: str) -> c.Maintain:
+    return c.Maintain(task="t", ended=frozenset(tasks))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_parking_ends_the_lease_and_burns_nothing(wait: dict[str, Any], expected
 def test_nobody_leases_a_task_that_waits(story: Scenario) -> None:
     """[WAIT-1]"""
     story.when(acquire("bob")).then_refused(Blocked, wait="w", state="pending")
-    story.when(tend()).then_nothing()
+    story.when(maintain()).then_nothing()
 
 
 def test_a_signal_is_kept_until_a_wait_of_its_name_takes_it() -> None:
@@ -116,12 +116,12 @@ def test_a_wait_for_tasks_is_over_when_all_have_ended_and_not_before() -> None:
 
 def test_a_wait_is_over_at_its_time_and_not_before() -> None:
     """[WAIT-3]"""
-    FOR_TIME.when(tend(), now_ms=49).then_nothing()
-    FOR_TIME.when(tend(), now_ms=50).then(e.Unblocked("w", 1, "time")).when(tend()).then_nothing()
+    FOR_TIME.when(maintain(), now_ms=49).then_nothing()
+    FOR_TIME.when(maintain(), now_ms=50).then(e.Unblocked("w", 1, "time")).when(maintain()).then_nothing()
     HELD.when(park(until_ms=50), now_ms=50).then(e.Parked(1, "w", 1, until_ms=50), e.Unblocked("w", 1, "time"))
     for wait in ({"signal": "go"}, {"after": ("a",)}):
         story = HELD.given(park(until_ms=50, **wait))
-        story.when(tend(), now_ms=50).then(e.Unblocked("w", 1, "time"))
+        story.when(maintain(), now_ms=50).then(e.Unblocked("w", 1, "time"))
 
 
 def test_a_signal_that_comes_when_the_time_is_over_still_ends_the_wait_and_another_one_is_kept() -> None:
@@ -132,7 +132,7 @@ def test_a_signal_that_comes_when_the_time_is_over_still_ends_the_wait_and_anoth
 
 
 def test_a_task_whose_wait_is_over_is_due_at_once() -> None:
-    story = FOR_TIME.given(tend(), now_ms=60)
+    story = FOR_TIME.given(maintain(), now_ms=60)
     assert story.task is not None
     assert (story.task.run_at_ms, story.task.attempt) == (60, 1)
     story.when(acquire("bob")).then(e.Leased("bob", 2, 1, "work", 100, 160))

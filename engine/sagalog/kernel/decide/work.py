@@ -1,10 +1,12 @@
-"""register, retry, complete, fail, give_up: what the holder of a lease for forward work may say.
+"""register, retry, complete, fail, quarantine_held: what the holder of a lease for forward work may say.
 
 Rule: every one carries the lease's fence [FENCE-2]; a task that was leased does not fail with nothing to undo it by,
 unless somebody said why that is right [COMP-2].
 """
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 from sagalog.errors import AlreadySettled, CompensationRequired, Rejected
 from sagalog.kernel import commands as c
@@ -15,6 +17,7 @@ from sagalog.kernel.decide.rules import (
     cancelled_after,
     cut,
     cut_failure,
+    ended_by,
     existing,
     held,
     in_place,
@@ -28,8 +31,10 @@ from sagalog.kernel.decide.rules import (
     require_compensations_fit,
     require_room,
     spent_event,
+    state_after,
     undo_missing,
 )
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation, State, UnrecordedStep
 
@@ -55,7 +60,7 @@ def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int
     return (_registered(command.compensation, command.fence),)
 
 
-def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: int) -> Decision:
+def retry(task: TaskFold | None, command: c.Retry, now_ms: int, epoch: int) -> Decision:
     """Another attempt, later; or, where that spends the budget, the end of the forward work. [ATTEMPT-3]"""
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "retry"):
@@ -112,7 +117,7 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
     return (
         *(_registered(one, command.fence) for one in brought),
         e.Failed(
-            to=State.COMPENSATING if brought or task.owed() else State.FAILED,
+            to=state_after(task, "failed", undoes=bool(brought or task.owed())),
             code="failed",
             error=cut_failure(command.error),
             waiver=cut(command.waiver),
@@ -123,29 +128,33 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
     )
 
 
-def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -> Decision:
+def quarantine_held(task: TaskFold | None, command: c.QuarantineHeld, now_ms: int, epoch: int) -> Decision:
     """A human must look, says the holder, at work or at an undo; what is owed is named and left. [COMP-6]"""
     task = existing(task, command.task)
-    if repeat := repeat_unless_held(task, command.fence, epoch, "give_up", "give up on"):
+    if held(task, command.fence, epoch) is None:
+        # [REPEAT-5] An operator's quarantine, which ends a lease by the same verb, is another one.
+        repeat = ended_by(task, command.fence, "quarantine") if task.is_quarantined_by_holder else None
+        if repeat is None:
+            raise lost(task, command.fence, "quarantine")
         return repeat
-    in_place(task, "quarantined", "give up on")
+    in_place(task, "quarantined", "quarantine")
     error = cut_failure(command.error)
     steps = _unrecorded(task, command.steps)
-    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", steps),)
+    return (quarantined(task, error.code, error.message, error, command.fence, "quarantine", steps),)
 
 
 def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[UnrecordedStep, ...]:
     """The steps that a quarantine names: a result that came on record in the meantime needs none. [STEP-1]"""
     if steps and task.state is State.COMPENSATING:
         raise Rejected(
-            f"cannot give up on task {task.id!r} over its step {steps[0].name!r}: an undo has no steps; leave it out",
+            f"cannot quarantine task {task.id!r} over its step {steps[0].name!r}: an undo has no steps; leave it out",
             task=task.id,
             step=steps[0].name,
         )
     for step in steps:
         if step.compensation is not None and step.compensation not in task.compensations:
             raise Rejected(
-                f"cannot give up on task {task.id!r} over its step {step.name!r}, whose undo {step.compensation!r} is "
+                f"cannot quarantine task {task.id!r} over its step {step.name!r}, whose undo {step.compensation!r} is "
                 "not on record: leave the undo out",
                 task=task.id,
                 step=step.name,
@@ -168,7 +177,7 @@ def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -
     )
 
 
-def _spent_code(task: TaskFold, command: c.TryAgain, now_ms: int) -> str | None:
+def _spent_code(task: TaskFold, command: c.Retry, now_ms: int) -> str | None:
     """The code of the budget that this retry spends, if it does. [ATTEMPT-2]"""
     policy = policy_of(task)
     if command.budget == "attempt":
@@ -189,3 +198,51 @@ def _registered(compensation: Compensation, fence: int) -> e.CompensationRegiste
         params=compensation.params,
         reason=cut(compensation.reason),
     )
+
+
+def _registered_contents(command: c.Register, event: Any, task: TaskFold) -> Contents:
+    one = command.compensation
+    if isinstance(event, e.Created):
+        event = event.compensations[task.compensations[one.id or ""].index]
+    return {"kind": one.kind, "params": one.params}, {"kind": event.kind, "params": event.params}
+
+
+def _retried_contents(command: c.Retry, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"error": command.error}
+    if isinstance(event, e.Retried):
+        given["budget"] = command.budget
+        if command.run_at_ms is not None:
+            given["run_at_ms"] = command.run_at_ms
+    names = ("error", "budget", "run_at_ms")
+    return given, {name: getattr(event, name, None) for name in names}
+
+
+def _failed_contents(command: c.Fail, event: Any, task: TaskFold) -> Contents:
+    # Those on record are compared one by one; here it counts that none is new.
+    brought = [one.id for one in command.compensations]
+    on_record = [id for id in brought if id in task.compensations]
+    return (
+        {"error": command.error, "waiver": command.waiver, "compensations": brought},
+        {"error": event.error, "waiver": getattr(event, "waiver", None), "compensations": on_record},
+    )
+
+
+def _quarantined_contents(command: c.QuarantineHeld, event: e.Quarantined, task: TaskFold) -> Contents:
+    # Steps whose results came on record before it are not named by it.
+    given = {"error": command.error, "steps": tuple(step for step in command.steps if step.name not in task.steps)}
+    return given, {"error": event.error, "steps": event.steps}
+
+
+VERBS: Final = (
+    Verb(c.Register, register, names("compensation_registered"), contents=_registered_contents),
+    Verb(
+        c.Retry,
+        retry,
+        names("retried", "cancelled", "failed", "quarantined"),
+        contents=_retried_contents,
+        time="run_at_ms",
+    ),
+    Verb(c.Complete, complete, names("completed", "noted"), contents=fields(("result", "result"))),
+    Verb(c.Fail, fail, names("compensation_registered", "failed", "quarantined"), contents=_failed_contents),
+    Verb(c.QuarantineHeld, quarantine_held, names("quarantined"), contents=_quarantined_contents),
+)

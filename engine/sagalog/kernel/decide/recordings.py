@@ -1,4 +1,4 @@
-"""complete_step, put_artifact, adopt_child: what the holder of a lease puts on record about its work.
+"""step, put_artifact, adopt_child: what the holder of a lease puts on record about its work.
 
 Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
 [REPEAT-3]. What they hold is no matter here: whoever calls compares the content of a repeat.
@@ -6,15 +6,18 @@ Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from sagalog.errors import NotFound, OverBound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import ARTIFACTS_MAX, STEPS_MAX
 from sagalog.kernel.decide.rules import Decision, Repeat, existing, held, in_place, lost, require_room
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
 
 
-def complete_step(task: TaskFold | None, command: c.CompleteStep, now_ms: int, epoch: int) -> Decision:
+def step(task: TaskFold | None, command: c.Step, now_ms: int, epoch: int) -> Decision:
     """The result of a step, for this attempt and all later ones. [STEP-1] [REPEAT-3]"""
     task = existing(task, command.task)
     known = task.steps.get(command.name)
@@ -76,7 +79,7 @@ def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch
     return (e.ChildAdopted(name=command.name, fence=command.fence, task=command.child),)
 
 
-def _require_undo(task: TaskFold, command: c.CompleteStep) -> None:
+def _require_undo(task: TaskFold, command: c.Step) -> None:
     """[WORKER-4] The undo that a step names is on record before it."""
     if command.compensation is not None and command.compensation not in task.compensations:
         raise NotFound(
@@ -96,3 +99,23 @@ def _require_place(task: TaskFold, bound: str, count: int, maximum: int, advice:
             bound=bound,
             maximum=maximum,
         )
+
+
+def _step_contents(command: c.Step, event: e.Recordable, task: TaskFold) -> Contents:
+    given: dict[str, Any] = {"result": command.result}
+    if command.compensation is not None:
+        given["compensation"] = command.compensation
+    found = e.step_result(event, command.name)
+    return given, {"result": found, "compensation": task.steps[command.name].compensation}
+
+
+VERBS: Final = (
+    Verb(c.Step, step, names("step_completed"), contents=_step_contents),
+    Verb(
+        c.PutArtifact,
+        put_artifact,
+        names("artifact_put"),
+        contents=fields(("digest", "digest"), ("media_type", "media_type")),
+    ),
+    Verb(c.AdoptChild, adopt_child, names("child_adopted"), contents=fields(("child", "task"))),
+)

@@ -14,14 +14,14 @@ from tests.kernel.making import (
     acquire,
     acquire_undo,
     cancel,
+    compensation_done,
     complete,
     create,
     fail,
-    finish,
+    maintain,
     note,
     quarantine,
     release,
-    tend,
     waive,
 )
 
@@ -30,7 +30,7 @@ RUNNING = PENDING.given(acquire())
 COMPENSATING = RUNNING.given(fail())
 COMPLETED = RUNNING.given(complete())
 FAILED = given(create(), acquire(), fail(waiver="read only"))
-COMPENSATED = COMPENSATING.given(acquire_undo(), finish())
+COMPENSATED = COMPENSATING.given(acquire_undo(), compensation_done())
 CANCELLED = PENDING.given(cancel("too late"))
 QUARANTINED = RUNNING.given(quarantine())
 ENDED = {"completed": COMPLETED, "failed": FAILED, "compensated": COMPENSATED, "quarantined": QUARANTINED}
@@ -81,7 +81,7 @@ def test_cancelling_a_task_that_was_cancelled_writes_nothing() -> None:
     """[CANCEL-3]"""
     CANCELLED.when(cancel()).then_nothing()
     undoing = RUNNING.given(cancel(now=True), acquire_undo())
-    undoing.given(finish(fence=2)).when(cancel()).then_nothing()
+    undoing.given(compensation_done(fence=2)).when(cancel()).then_nothing()
     undoing.given(quarantine()).when(cancel()).then_refused(TerminalTask, state="quarantined")
 
 
@@ -94,7 +94,7 @@ def test_cancelling_a_task_that_ended_otherwise_is_refused(state: str) -> None:
 def test_a_task_asked_to_stop_is_cancelled_when_its_worker_is_gone() -> None:
     """[CANCEL-2] Also where the expiry would have spent a budget."""
     asked = given(create(UNDO, expiries_max=1), acquire(), cancel())
-    asked.when(tend(), now_ms=100).then(e.LeaseExpired(1, "clock"), e.Cancelled(State.COMPENSATING))
+    asked.when(maintain(), now_ms=100).then(e.LeaseExpired(1, "clock"), e.Cancelled(State.COMPENSATING))
 
 
 # --- quarantine ------------------------------------------------------------------------------------------------------
