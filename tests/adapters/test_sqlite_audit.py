@@ -9,8 +9,8 @@ import apsw
 import pytest
 
 import sagalog
-from sagalog import audit
 from sagalog.codec import enclose
+from sagalog.engine import audit
 from sagalog.kernel import events as e
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation

@@ -10,12 +10,12 @@ import apsw
 import msgspec
 import pytest
 
-from sagalog import audit
 from sagalog.codec import digest_of, enclose
+from sagalog.engine import audit
+from sagalog.engine.operations import maintaining, promoting
 from sagalog.errors import LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.state import FOLD_FORMAT
-from sagalog.operations import maintaining, promoting
 from sagalog.store import Append, Due, Operation, Query, Result, Saved, SavedTask
 from sagalog.store.row import row_of
 from sagalog.testing import ManualClock

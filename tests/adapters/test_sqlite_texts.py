@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 import sagalog
-from sagalog import audit
+from sagalog.engine import audit
 from sagalog.testing import ManualClock
 from sagalog_sqlite import migrate, rebuilding
 from sagalog_sqlite.texts import bytes_of, forgiving, key_of

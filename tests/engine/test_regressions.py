@@ -23,11 +23,11 @@ from sagalog import (
     Retry,
     TerminalTask,
 )
+from sagalog.engine.lease_watch import Observer
 from sagalog.kernel.bounds import STREAM_EVENTS_RESERVE
 from sagalog.kernel.decide import rules
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import LeaseRecord, State
-from sagalog.observer import Observer
 from sagalog.testing import ManualClock, SeededChance
 from tests.conftest import OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, TTL_MS, get, leased, refused, unchanged, undoing

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sagalog import Batch, Engine, Lease, forms
+from sagalog import Batch, Engine, Lease
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import VERBS
 from sagalog.testing import draws
+from sagalog.validation import commands as forms
 
 # Upkeep asks by itself; callers say `recover`.
 ASKED = [verb for verb in VERBS if verb.command is not c.Maintain]

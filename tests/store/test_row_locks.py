@@ -10,14 +10,14 @@ import pytest
 
 from sagalog import Engine, Rejected
 from sagalog.actors import worker_actor
+from sagalog.engine.operations import writing
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.kernel import commands as c
-from sagalog.operations import writing
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_view import MemoryView
-from sagalog.task import Task
 from sagalog.testing import ManualClock
-from sagalog.unit_of_work import Step
 from tests.store.row_locks import OpenView, RowLocks
 
 START_MS = 1_700_000_000_000

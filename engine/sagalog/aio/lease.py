@@ -13,9 +13,9 @@ from typing import Any, Final
 from sagalog.aio.lifting import Lifted, lifted, lifted_to
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import SagalogError
 from sagalog.kernel.values import LeaseRecord, Purpose
-from sagalog.task import Lease, Task
 
 _log: Final = logging.getLogger("sagalog.aio")
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.task import Lease
 
 TTL_MS: Final = 100
 WAITS: Final = (1, TTL_MS // 2, TTL_MS, 10 * TTL_MS)

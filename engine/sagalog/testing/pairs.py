@@ -15,12 +15,12 @@ from typing import Any, Final
 from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
+from sagalog.engine.leasing import Renewal
+from sagalog.engine.task import Lease
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
-from sagalog.leasing import Renewal
 from sagalog.ports import Chance, Clock
 from sagalog.store.memory import MemoryStore
-from sagalog.task import Lease
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.history import check, explain

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Compensation, UnrecordedStep
-from sagalog.task import Lease
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side
 from sagalog.testing.runs import Run

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease, TaskCompensation
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, OverBound, SagalogError
 from sagalog.kernel.values import Budget, Failure, UnrecordedStep
 from sagalog.outcomes import (
@@ -29,7 +30,6 @@ from sagalog.outcomes import (
     storable,
     wait_of,
 )
-from sagalog.task import Lease, TaskCompensation
 from sagalog.worker import reporting
 from sagalog.worker.async_context import to_its_end
 from sagalog.worker.undo_context import UndoContext

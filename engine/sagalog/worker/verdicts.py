@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
+from sagalog.engine.task import Task
 from sagalog.errors import InvalidValue, Rejected
 from sagalog.kernel.values import Failure, UnrecordedStep
 from sagalog.outcomes import Park
-from sagalog.task import Task
 
 # The name of the waits by which a task is held up, and how long each lasts.
 HELD_UP: Final = "sagalog: a task that it needs cannot be read"

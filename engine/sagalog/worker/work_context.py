@@ -14,21 +14,21 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from sagalog import forms
 from sagalog.actors import worker_actor
-from sagalog.arguments import compensation_of, taken_in
-from sagalog.batch import Batch
-from sagalog.door import check_milliseconds, check_name, type_name
 from sagalog.engine import Engine
+from sagalog.engine.batch import Batch
+from sagalog.engine.reading import WaitOutcome
+from sagalog.engine.task import Lease, Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
-from sagalog.identities import again_id, child_id
-from sagalog.json_values import canonical
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
-from sagalog.reading import WaitOutcome
-from sagalog.task import Lease, Task
-from sagalog.unit_of_work import Step
+from sagalog.validation import commands as forms
+from sagalog.validation.arguments import compensation_of, taken_in
+from sagalog.validation.identities import again_id, child_id
+from sagalog.validation.json_values import canonical
+from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps

@@ -10,8 +10,10 @@ from hashlib import sha256
 
 import msgspec
 
-from sagalog import operations
 from sagalog.codec import digest_of, enclose
+from sagalog.engine import operations
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import NotFound, Rejected, SagalogError, VersionConflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -19,9 +21,7 @@ from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Append, Blob, Operation, Result, View
 from sagalog.store.projection import project
-from sagalog.task import Task
 from sagalog.testing.contract.base import START_MS, Contract
-from sagalog.unit_of_work import Step
 
 
 def noting(task: str, text: str, expected: int | None = None) -> Callable[[View], Append]:

@@ -9,19 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from sagalog import arguments, forms, operations
 from sagalog.actors import worker_actor
-from sagalog.claims import Claimed
-from sagalog.door import check_id, check_integer, check_milliseconds
+from sagalog.engine import operations
+from sagalog.engine.claims import Claimed
+from sagalog.engine.maintenance import Upkeep, answered
+from sagalog.engine.reading import WAIT_SLICE_MS, leased_as
+from sagalog.engine.task import Desk, Lease
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import InvalidValue, NotFound, SagalogError
-from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Purpose, Suspects
-from sagalog.reading import WAIT_SLICE_MS, leased_as
 from sagalog.store import Due, Operation
-from sagalog.task import Desk, Lease
-from sagalog.unit_of_work import Step
-from sagalog.upkeep import Upkeep, answered
+from sagalog.validation import arguments
+from sagalog.validation import commands as forms
+from sagalog.validation.commands import Asked
+from sagalog.validation.values import check_id, check_integer, check_milliseconds
 
 
 class Renewal(msgspec.Struct, frozen=True):

@@ -13,18 +13,18 @@ import msgspec
 
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, decode, enclose, read
+from sagalog.engine.idempotency import compare, may_have_marked
+from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
+from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
+from sagalog.engine.task import Task, picture
 from sagalog.errors import Conflict, Corrupt, LeaseLost
-from sagalog.idempotency import compare, may_have_marked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.relations import ended_among, require_child_of_predecessor, with_ended
-from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.store import Append, Blob, Projection, Result, Saved, View
 from sagalog.store.projection import encode_fold, project, projection_at
-from sagalog.task import Task, picture
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from sagalog import arguments
 from sagalog.codec import Recorded, read, recorded_log, recorded_stream
-from sagalog.door import check_id, check_integer, check_milliseconds, check_tags, shown
+from sagalog.engine.task import Task, picture
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
@@ -24,7 +23,8 @@ from sagalog.kernel.values import State, WaitEnd
 from sagalog.ports import Clock
 from sagalog.store import Query, Snapshot, Store
 from sagalog.store.projection import refold
-from sagalog.task import Task, picture
+from sagalog.validation import arguments
+from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_tags, shown
 
 # How long whoever waits sleeps at most before it looks again, whatever it was told of changes.
 WAIT_SLICE_MS: Final = 50

@@ -11,7 +11,12 @@ from typing import Final, get_args
 
 import msgspec
 
-from sagalog.arguments import (
+from sagalog.errors import InvalidValue, OverBound
+from sagalog.kernel import bounds
+from sagalog.kernel import commands as c
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
+from sagalog.store import Blob, Claim
+from sagalog.validation.arguments import (
     check_truth,
     compensation_of,
     compensations_of,
@@ -28,13 +33,8 @@ from sagalog.arguments import (
     sentence,
     ttl,
 )
-from sagalog.door import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
-from sagalog.errors import InvalidValue, OverBound
-from sagalog.json_values import check_json
-from sagalog.kernel import bounds
-from sagalog.kernel import commands as c
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
-from sagalog.store import Blob, Claim
+from sagalog.validation.json_values import check_json
+from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 _PURPOSES: Final = get_args(Purpose)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from sagalog.door import shown
 from sagalog.engine import Engine
 from sagalog.ports import Chance, Clock
 from sagalog.store import OpenStore
 from sagalog.system import SystemClock
+from sagalog.validation.values import shown
 
 
 def open(

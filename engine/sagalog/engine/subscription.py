@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Final
 
 from sagalog.codec import Recorded, recorded_log
-from sagalog.door import check_integer, check_milliseconds, check_name
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.ports import Clock
 from sagalog.store import Snapshot, Store
+from sagalog.validation.values import check_integer, check_milliseconds, check_name
 
 # How long whoever waits sleeps at most before it looks at its clock again; a commit wakes it at once.
 _SLICE_MS: Final = 50

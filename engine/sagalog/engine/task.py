@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sagalog import arguments, forms
 from sagalog.forks import generation, require_own
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -30,6 +29,8 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 from sagalog.store import Blob
+from sagalog.validation import arguments
+from sagalog.validation import commands as forms
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):

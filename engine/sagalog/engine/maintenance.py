@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sagalog import arguments, operations
 from sagalog.actors import MAINTENANCE
-from sagalog.door import check_integer
+from sagalog.engine import operations
+from sagalog.engine.lease_watch import DELAYED_MAX, Observer
+from sagalog.engine.reading import Reading
+from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.observer import DELAYED_MAX, Observer
-from sagalog.reading import Reading
 from sagalog.store import Due
-from sagalog.unit_of_work import Maintained
+from sagalog.validation import arguments
+from sagalog.validation.values import check_integer
 
 
 class Upkeep(Reading):

@@ -11,16 +11,16 @@ from typing import Final
 import msgspec
 
 from sagalog.actors import MAINTENANCE
-from sagalog.claims import claim
 from sagalog.codec import enclose
+from sagalog.engine.claims import claim
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step, UnitOfWork
 from sagalog.errors import SagalogError
-from sagalog.forms import Asked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve_store
 from sagalog.store import Append, Due, Operation, Projection, Result, Undeclared, View
-from sagalog.task import Task
-from sagalog.unit_of_work import Step, UnitOfWork
+from sagalog.validation.commands import Asked
 
 STORE_FORMAT: Final = 0
 

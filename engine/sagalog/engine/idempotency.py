@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from sagalog.errors import AlreadyExists, Conflict
-from sagalog.json_values import canonical
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import VERB_OF
 from sagalog.kernel.state import TaskFold
+from sagalog.validation.json_values import canonical
 
 _UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "results", "data", "compensations", "error"})
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from sagalog.door import cut_text
-from sagalog.json_values import canonical
 from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX
+from sagalog.validation.json_values import canonical
+from sagalog.validation.values import cut_text
 
 # 128 bits: no caller finds two undos of one digest, not even one that looks for them.
 _DIGEST_CHARACTERS: Final = 32

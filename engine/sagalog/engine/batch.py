@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from sagalog import forms
 from sagalog.actors import optional_actor, worker_actor
-from sagalog.arguments import blob, optional_name, taken_in
-from sagalog.door import check_cause
+from sagalog.engine.task import Desk, Lease, Task, undoer
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import InvalidValue, OverBound, Rejected, SagalogError, Unknown
 from sagalog.forks import generation, require_own
-from sagalog.forms import Asked
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Purpose, Suspects, UnrecordedStep
 from sagalog.store import Blob
-from sagalog.task import Desk, Lease, Task, undoer
-from sagalog.unit_of_work import Step
+from sagalog.validation import commands as forms
+from sagalog.validation.arguments import blob, optional_name, taken_in
+from sagalog.validation.commands import Asked
+from sagalog.validation.values import check_cause
 
 # What a batch records: a command, a claim, or commands that stand or fall together.
 Entry = Step | Asked | list[Step]

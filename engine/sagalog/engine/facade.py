@@ -11,27 +11,29 @@ from itertools import accumulate, islice
 from types import TracebackType
 from typing import Any
 
-from sagalog import arguments, audit, forms, operations
 from sagalog.actors import optional_actor, worker_actor
-from sagalog.batch import Batch, Entry, steps_of
-from sagalog.door import check_cause, shown
+from sagalog.engine import audit, operations
+from sagalog.engine.batch import Batch, Entry, steps_of
+from sagalog.engine.health import Health, health
+from sagalog.engine.lease_watch import Observer
+from sagalog.engine.leasing import Leasing, claim_operations
+from sagalog.engine.maintenance import answered
+from sagalog.engine.relations import depends_on
+from sagalog.engine.subscription import Subscription, subscribe
+from sagalog.engine.task import Lease, Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import InvalidValue, SagalogError, Unknown
-from sagalog.forms import Asked
-from sagalog.health import Health, health
 from sagalog.ids import Ulids
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.leasing import Leasing, claim_operations
-from sagalog.observer import Observer
 from sagalog.ports import Chance, Clock
-from sagalog.relations import depends_on
 from sagalog.store import Blob, Operation, Store
-from sagalog.subscription import Subscription, subscribe
 from sagalog.system import SystemChance, SystemClock
-from sagalog.task import Lease, Task
-from sagalog.unit_of_work import Step
-from sagalog.upkeep import answered
+from sagalog.validation import arguments
+from sagalog.validation import commands as forms
+from sagalog.validation.commands import Asked
+from sagalog.validation.values import check_cause, shown
 
 
 class Engine(Leasing):

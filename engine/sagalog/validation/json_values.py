@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from sagalog.door import fault_of_text, shown, spell, type_name
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import (
     DETAILS_BYTES_MAX,
@@ -22,6 +21,7 @@ from sagalog.kernel.bounds import (
     PAYLOAD_BYTES_MAX,
     PROGRESS_BYTES_MAX,
 )
+from sagalog.validation.values import fault_of_text, shown, spell, type_name
 
 _encode: Final = msgspec.json.Encoder().encode
 _encode_in_order: Final = msgspec.json.Encoder(order="deterministic").encode

@@ -12,16 +12,16 @@ import msgspec
 
 from sagalog.actors import worker_actor
 from sagalog.codec import Envelope, read
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step, UnitOfWork, id_of, key_taken
 from sagalog.errors import Corrupt
-from sagalog.forms import Asked
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Claim, Saved
 from sagalog.store.row import is_row_of
-from sagalog.task import Task
-from sagalog.unit_of_work import Step, UnitOfWork, id_of, key_taken
+from sagalog.validation.commands import Asked
 
 
 class Claimed(msgspec.Struct, frozen=True):

@@ -10,13 +10,13 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, TypeVar, get_args
 
-from sagalog.door import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
 from sagalog.errors import InvalidValue, OverBound
-from sagalog.identities import compensation_id
-from sagalog.json_values import check_json
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Compensation, Failure, Input, Retry, Spent
 from sagalog.store import Blob
+from sagalog.validation.identities import compensation_id
+from sagalog.validation.json_values import check_json
+from sagalog.validation.values import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
 
 T = TypeVar("T")
 
