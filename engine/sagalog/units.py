@@ -20,7 +20,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, keeps_steps, next_lease_fits, succeed, undo_left
 from sagalog.kernel.evolve import evolve, evolve_store
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
@@ -182,7 +182,7 @@ def founding(id: str) -> Unit:
             return Decided((), view.store)
         event = e.Founded(id=id, format=STORE_FORMAT)
         stream = f"store/{id}"
-        fold = evolve_store(None, event, 1)
+        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         envelope = enclose(stream, 1, view.now_ms, event)
         return Decided((Append(stream, 0, (envelope,), fold),), fold)
 

@@ -15,7 +15,7 @@ import apsw
 from sagalog.codec import enclose
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import Compensation, Purpose, Retry, State
 from sagalog.ports import Append, Claim, Clock, Decided, Due, Unit, View
 from sagalog.testing import ManualClock
@@ -116,7 +116,7 @@ def tending(due: Due) -> Unit:
 def founding(id: str = "s") -> Unit:
     def decide(view: View) -> Decided:
         event = e.Founded(id, 0)
-        fold = evolve_store(view.store, event, 1)
+        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         return Decided((Append(f"store/{id}", 0, (enclose(f"store/{id}", 1, view.now_ms, event),), fold),), fold)
 
     return Unit(decide)
