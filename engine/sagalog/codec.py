@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from sagalog.errors import LogDamaged, UnknownEvent
-from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
+from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.events import NAMES, Recordable, name_of
 
 # The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one.
 SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
@@ -21,6 +22,34 @@ SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 # (type, schema) -> the body in the next schema's shape.
 UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+
+
+class Shapes:
+    """Which events can be written and read: those of some categories, in their present shapes and in older ones.
+
+    A name of an event means one type, whatever the category. Schemas that are not given are 1.
+
+    Raises:
+        ValueError: two types of events have one name.
+    """
+
+    def __init__(
+        self,
+        categories: Iterable[Category[Any]],
+        schemas: Mapping[str, int] | None = None,
+        upcasters: Mapping[tuple[str, int], Upcaster] | None = None,
+    ) -> None:
+        kinds = [kind for category in categories for kind in category.events]
+        self.names: Mapping[type[Recordable], str] = {kind: name_of(kind) for kind in kinds}
+        self.types: Mapping[str, type[Recordable]] = {name: kind for kind, name in self.names.items()}
+        if len(self.types) < len(kinds):
+            raise ValueError("two types of events have one name: an envelope would not say which it holds")
+        self.schemas: Mapping[str, int] = {**dict.fromkeys(self.types, 1), **(schemas or {})}
+        self.upcasters: Mapping[tuple[str, int], Upcaster] = upcasters or {}
+        self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in self.types.items()}
+
+
+SHAPES: Final = Shapes(CATEGORIES.values(), SCHEMAS, UPCASTERS)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -59,8 +88,6 @@ class Recorded(Envelope, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
-_TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
 
 def enclose(
@@ -71,11 +98,12 @@ def enclose(
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
+    shapes: Shapes = SHAPES,
 ) -> Envelope:
     """The envelope of a new event, without a position yet."""
-    name = NAMES[type(event)]
+    name = shapes.names[type(event)]
     body = _encode(event)
-    schema = SCHEMAS[name]
+    schema = shapes.schemas[name]
     return Envelope(
         0,
         stream,
@@ -139,11 +167,7 @@ def digest_of(envelope: Envelope) -> bytes:
     )
 
 
-def decode(
-    envelope: Envelope,
-    schemas: Mapping[str, int] = SCHEMAS,
-    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
-) -> Recordable:
+def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
     """The typed event of an envelope, brought to the present shape.
 
     Raises:
@@ -152,15 +176,15 @@ def decode(
 
     It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
     """
-    known = schemas.get(envelope.type)
+    known = shapes.schemas.get(envelope.type)
     if known is None:
         raise _unknown(envelope, "its type is unknown")
     if envelope.data_key is not None:
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
         if envelope.schema == known:
-            return _DECODERS[envelope.type].decode(envelope.body)
-        return _upcast(envelope, known, upcasters)
+            return shapes.decoders[envelope.type].decode(envelope.body)
+        return _upcast(envelope, known, shapes)
     except msgspec.ValidationError as error:
         raise _unknown(envelope, f"its body does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -183,7 +207,7 @@ def is_intact(envelope: Envelope) -> bool:
         return False
 
 
-def read(envelope: Envelope) -> Recordable:
+def read(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
     """As `decode`, for an envelope that comes out of a store: its digest is compared first. [LOG-4]
 
     Raises:
@@ -197,7 +221,7 @@ def read(envelope: Envelope) -> Recordable:
             version=envelope.version,
             type=envelope.type,
         )
-    return decode(envelope)
+    return decode(envelope, shapes)
 
 
 def recorded(envelope: Envelope) -> Recorded:
@@ -235,15 +259,15 @@ def _missing(envelope: Envelope, why: str) -> LogDamaged:
     )
 
 
-def _upcast(envelope: Envelope, known: int, upcasters: Mapping[tuple[str, int], Upcaster]) -> Recordable:
+def _upcast(envelope: Envelope, known: int, shapes: Shapes) -> Recordable:
     if not 1 <= envelope.schema < known:
         raise _unknown(envelope, f"its schema is {envelope.schema} and this version knows up to {known}")
     body = msgspec.json.decode(envelope.body)
     if not isinstance(body, dict):
         raise _unknown(envelope, "its body is no object")
     for schema in range(envelope.schema, known):
-        body = upcasters[envelope.type, schema](body)
-    return msgspec.convert(body, _TYPES[envelope.type])
+        body = shapes.upcasters[envelope.type, schema](body)
+    return msgspec.convert(body, shapes.types[envelope.type])
 
 
 def _unknown(envelope: Envelope, why: str) -> UnknownEvent:

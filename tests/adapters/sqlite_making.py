@@ -16,7 +16,7 @@ from sagalog.codec import enclose
 from sagalog.engine import Engine
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import Compensation, Purpose, Retry, State
 from sagalog.ports import Clock
 from sagalog.store import Append, Claim, Due, Operation, Projection, Result, Saved, View
@@ -152,7 +152,7 @@ def ids_of(found: Sequence[Saved]) -> list[str]:
 def founding(id: str = "s") -> Operation:
     def decide(view: View) -> Result:
         event = e.Founded(id, 0)
-        fold = evolve_store(view.store, event, 1)
+        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         envelope = enclose(f"store/{id}", 1, view.now_ms, event)
         return Result(fold, (Append(f"store/{id}", 0, (envelope,), Projection(fold)),))
 

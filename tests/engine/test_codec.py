@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, enclose, recorded
+from sagalog.codec import Envelope, Shapes, Upcaster, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
+from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.values import Compensation, Failure, Retry, State, Unchanged
 from sagalog.schemas import schema_files
 
@@ -152,17 +153,17 @@ def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
 
 def test_an_old_shape_is_brought_to_the_present_one_step_by_step() -> None:
     """A made-up past: schema 1 called the result `value`, schema 2 counted fences from 0."""
-    schemas = {**SCHEMAS, "completed": 3}
-    upcasters = {
+    upcasters: dict[tuple[str, int], Upcaster] = {
         ("completed", 1): lambda body: {**{k: v for k, v in body.items() if k != "value"}, "result": body["value"]},
         ("completed", 2): lambda body: {**body, "fence": body["fence"] + 1},
     }
+    shapes = Shapes(CATEGORIES.values(), {"completed": 3}, upcasters)
     enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1))
     first = msgspec.structs.replace(enclosed, schema=1, body='{"type":"completed","fence":0,"value":7}')
     second = msgspec.structs.replace(enclosed, schema=2, body='{"type":"completed","fence":0,"result":7}')
 
-    assert e.Completed(fence=1, result=7) == decode(first, schemas, upcasters)
-    assert e.Completed(fence=1, result=7) == decode(second, schemas, upcasters)
+    assert e.Completed(fence=1, result=7) == decode(first, shapes)
+    assert e.Completed(fence=1, result=7) == decode(second, shapes)
 
 
 def test_the_schemas_in_specs_are_those_of_the_events() -> None:

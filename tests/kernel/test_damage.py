@@ -246,14 +246,16 @@ def test_a_damaged_log_is_not_folded(damage: str) -> None:
 def test_a_store_is_founded_once_and_first() -> None:
     """[LIFE-1] [LOG-1]"""
     founded = e.Founded("s", 0)
-    store = evolve_store(None, founded, 1)
+    nothing = StoreFold("s")
+    store = evolve_store(nothing, founded, 1, 0)
     assert store == StoreFold("s", 1, 0, 0)
     for before, event, version in (
-        (None, founded, 2),
+        (nothing, founded, 2),
+        (nothing, e.Founded("another", 0), 1),
         (store, founded, 2),
-        (None, CREATED, 1),
+        (nothing, CREATED, 1),
         (store, e.Noted("x"), 2),
     ):
         with pytest.raises(LogDamaged) as found:
-            evolve_store(before, event, version)
-        assert found.value.fields["stream"] == "store"
+            evolve_store(before, event, version, 0)
+        assert found.value.fields == {"stream": "store/s", "version": version, "type": e.NAMES[type(event)]}

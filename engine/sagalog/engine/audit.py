@@ -13,6 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, decode, is_intact
 from sagalog.errors import SagalogError
+from sagalog.kernel.categories import STORE, TASK, category_of
 from sagalog.kernel.events import (
     ArtifactPut,
     ChildAdopted,
@@ -23,7 +24,6 @@ from sagalog.kernel.events import (
     StepCompleted,
     Unblocked,
 )
-from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
 from sagalog.store import FIRST_TAG, Snapshot, Store, StreamHead, Tag
@@ -105,7 +105,7 @@ def verify(store: Store) -> VerifyReport:
                 faults += found
                 events += read
                 tags += carried
-                tasks += head.stream.startswith("task/")
+                tasks += category_of(head.stream) is TASK
         # Where a table is out of order, which the integrity check has told, the next page may lead back.
         if not heads or heads[-1].number <= after:
             faults += _verify_tags(store, tags, {fault.stream for fault in faults})
@@ -152,16 +152,17 @@ def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], i
         return faults, len(envelopes), 0
     if not envelopes:
         return [Fault("damaged", head.stream, None, "the stream has no events")], 0, 0
-    if not head.stream.startswith(("store/", "task/")):
+    category = category_of(head.stream)
+    if category is None:
         text = "this version knows no such category of streams"
         return [Fault("damaged", head.stream, None, text)], len(envelopes), 0
-    if head.stream.startswith("store/"):
+    if category is STORE:
         return _verify_store(snapshot, head.stream, envelopes), len(envelopes), 0
-    task = TaskFold(head.stream.partition("/")[2])
+    task = TASK.begin(head.stream.partition("/")[2])
     for envelope in envelopes:
         try:
             event = decode(envelope)
-            task = evolve(task, event, envelope.version, envelope.at_ms)
+            task = TASK.evolve(task, event, envelope.version, envelope.at_ms)
             if isinstance(event, (Created, ArtifactPut, ChildAdopted)):
                 faults += _verify_blobs(snapshot, envelope, event)
                 faults += _verify_references(snapshot, envelope, event)

@@ -19,6 +19,7 @@ from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve_store
+from sagalog.kernel.state import StoreFold
 from sagalog.store import Append, Due, Operation, Projection, Result, Undeclared, View
 from sagalog.validation.commands import Asked
 
@@ -155,7 +156,7 @@ def founding(id: str) -> Operation:
         if view.store is not None:
             return Result(view.store)
         event = e.Founded(id=id, format=STORE_FORMAT)
-        fold = evolve_store(None, event, 1)
+        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         envelope = enclose(stream, 1, view.now_ms, event)
         return Result(fold, (Append(stream, 0, (envelope,), Projection(fold)),))
 

@@ -59,22 +59,26 @@ def fold(id: str, events: Iterable[tuple[e.Recordable, int, int]]) -> TaskFold:
     return task
 
 
-def evolve_store(store: StoreFold | None, event: e.Recordable, version: int) -> StoreFold:
+def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int) -> StoreFold:
     """The fold of the store's own stream after one more event.
 
     Raises:
-        LogDamaged: a version out of turn or a move that the table forbids.
+        LogDamaged: a version out of turn, a move that the table forbids, or another store's founding.
     """
-    state = UNBORN if store is None else FOUNDED
-    expected = 1 if store is None else store.version + 1
-    if not STORE_LIFE.allows(state, e.NAMES[type(event)]) or version != expected or not isinstance(event, e.Founded):
-        raise LogDamaged(
-            f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
-            stream="store",
-            version=version,
-            type=e.NAMES[type(event)],
-        )
-    return StoreFold(id=event.id, version=version, format=event.format, epoch=0)
+    state = FOUNDED if store.version else UNBORN
+    name = e.NAMES[type(event)]
+    if not STORE_LIFE.allows(state, name) or version != store.version + 1 or not isinstance(event, e.Founded):
+        why = f"holds {name!r} at version {version}, which cannot follow {state!r} at version {store.version}"
+    elif event.id != store.id:
+        why = f"founds a store of the id {event.id!r}"
+    else:
+        return StoreFold(event.id, version, event.format)
+    raise LogDamaged(
+        f"the stream store/{store.id} {why}: stop, keep the file, and compare it with a backup",
+        stream=f"store/{store.id}",
+        version=version,
+        type=name,
+    )
 
 
 def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None:

@@ -300,9 +300,9 @@ class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The store's own stream, folded."""
 
     id: str
-    version: int
-    format: int
-    epoch: int
+    version: int = 0
+    format: int = 0
+    epoch: int = 0
 
 
 def epoch_of(fence: int) -> int:

@@ -11,9 +11,9 @@ from zlib import crc32
 
 import msgspec
 
-from sagalog.codec import Envelope, read
+from sagalog.codec import SHAPES, Envelope, Shapes, read
 from sagalog.errors import LogDamaged
-from sagalog.kernel.evolve import evolve_store, fold
+from sagalog.kernel.categories import STORE, TASK, Category, Fold
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.row import Row, gate_afresh, gate_of, row_of
 
@@ -62,13 +62,18 @@ def projection_at(task: TaskFold, gate: str | None, content: bytes | None = None
     )
 
 
-def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
-    """A task's fold from its whole stream.
+def refold_stream(category: Category[Fold], id: str, envelopes: Iterable[Envelope], shapes: Shapes = SHAPES) -> Fold:
+    """The fold of a whole stream of any category, as its envelopes give it.
 
     Raises:
-        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands; or there is none at all.
+        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands.
     """
-    task = fold(id, ((read(envelope), envelope.version, envelope.at_ms) for envelope in envelopes))
+    return category.fold(id, ((read(envelope, shapes), envelope.version, envelope.at_ms) for envelope in envelopes))
+
+
+def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
+    """A task's fold from its whole stream; raises as `refold_stream`, and LogDamaged where there is no event at all."""
+    task = refold_stream(TASK, id, envelopes)
     if task.version == 0:
         raise LogDamaged(
             f"the stream task/{id} has no events: another program has changed the file; restore a backup",
@@ -80,19 +85,9 @@ def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
 
 
 def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
-    """The store's fold from its own stream; raises as `refold`."""
-    store: StoreFold | None = None
-    for envelope in envelopes:
-        store = evolve_store(store, read(envelope), envelope.version)
-        if envelope.stream != f"store/{store.id}":
-            raise LogDamaged(
-                f"{envelope.name} founds a store of the id {store.id!r}: stop, keep the file, and compare it with a "
-                "backup",
-                stream=envelope.stream,
-                version=envelope.version,
-                type=envelope.type,
-            )
-    return store
+    """The store's fold from its own stream; None where it has no events. Raises as `refold_stream`."""
+    stream = list(envelopes)
+    return refold_stream(STORE, stream[0].stream.partition("/")[2], stream) if stream else None
 
 
 def awaited(task: TaskFold) -> tuple[str, ...]:
