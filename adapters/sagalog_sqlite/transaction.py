@@ -119,7 +119,7 @@ class Transaction:
     def _find(self, stream: str) -> Loaded | None:
         category, _, id = stream.partition("/")
         if category != rows.TASK:
-            return rows.load_store(self.execute, stream, self.store)
+            return rows.load_store(self.execute, stream, self.store) if category == "store" else None
         row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
         return None if row is None else rows.load(self.execute, row)
 
