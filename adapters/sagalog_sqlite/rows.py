@@ -103,38 +103,28 @@ _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDE
 class Loaded:
     """A stream as a transaction has it.
 
-    number     of the stream
+    number     of the stream; 0: it is begun by this transaction and not written yet
     saved      the stream as operations see it
+    version    how many events it has
     created    its first event, where this process has written it
     awaited    the tasks whose end it awaits, as they are saved; None: not known
     """
 
-    __slots__ = ("awaited", "created", "number", "saved")
+    __slots__ = ("awaited", "created", "number", "saved", "version")
 
-    def __init__(
-        self,
-        number: int,
-        saved: Saved,
-        created: Envelope | None = None,
-        awaited: tuple[str, ...] | None = None,
-    ) -> None:
+    def __init__(self, number: int, saved: Saved, version: int, awaited: tuple[str, ...] | None = None) -> None:
         self.number = number
         self.saved = saved
-        self.created = created
+        self.version = version
+        self.created: Envelope | None = None
         self.awaited = awaited
 
-    @property
-    def version(self) -> int:
-        """How many events the stream has."""
-        return 0 if self.saved.fold is None else self.saved.fold.version
-
-    @property
-    def may_have_been_told(self) -> bool:
-        """Whether it waits, and it is not known for whose end."""
-        return self.awaited is None and self.saved.row is not None and self.saved.row.gate == "waiting"
+    def stands_at(self, gate: str) -> bool:
+        """Whether its row is at a gate."""
+        return self.saved.row is not None and self.saved.row.gate == gate
 
     def wake(self) -> None:
-        """Take note that its row was moved to the gate `waking`, if it stood at `waiting`."""
+        """Take note that its row was moved to the gate `waking`, if it was at `waiting`."""
         row = self.saved.row
         if row is not None and row.gate == "waiting":
             self.saved = Saved(self.saved.stream, self.saved.fold, row._replace(gate="waking"))
@@ -169,18 +159,19 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
             pass
         else:
             if task.id == id and task.version == version == newest:
-                return Loaded(number, Saved(stream, task, saved))
+                return Loaded(number, Saved(stream, task, saved), version)
             if task.id == id and type(newest) is int and task.version > newest:
                 # It was folded from events that are not found any more: what is left is not the task.
                 raise absent_event(stream, newest + 1)
-    return Loaded(number, Saved(stream, refold(id, history(execute, number)), saved))
+    task = refold(id, history(execute, number))
+    return Loaded(number, Saved(stream, task, saved), task.version)
 
 
 def load_store(execute: Execute, stream: str, store: StoreFold | None) -> Loaded | None:
     """The store's own stream, if that is its name; `store` is its fold."""
     category, _, id = stream.partition("/")
-    for number, _ in execute(NEWEST, (category, id)):
-        return Loaded(number, Saved(stream, store))
+    for number, version in execute(NEWEST, (category, id)):
+        return Loaded(number, Saved(stream, store), version or 0)
     return None
 
 

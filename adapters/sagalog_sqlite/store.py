@@ -25,9 +25,9 @@ from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
+from sagalog_sqlite.fold_cache import FoldCache
 from sagalog_sqlite.grouping import Call, Group, Line
 from sagalog_sqlite.identity import Identity
-from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
 from sagalog_sqlite.ticket import Ticket, TurnTimeout
@@ -67,7 +67,7 @@ class SqliteStore:
         """What belongs to the threads of one process."""
         self._turns = Turns(self.path, ticket)
         self._line = Line(self._turn_timeout_ms)
-        self._kept = Kept()
+        self._fold_cache = FoldCache()
         self._turn_of: int | None = None  # the thread that has the turn
         self._changes = Changes(self._connections.connect, self.path)
 
@@ -171,7 +171,7 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
                 # What was only read is kept, as after a commit; what was written, as after none.
                 if transaction.wrote:
-                    self._kept.forget()
+                    self._fold_cache.forget()
                 else:
                     transaction.keep()
                 transaction, result = self._work(connection, work)
@@ -184,10 +184,10 @@ class SqliteStore:
             transaction.keep()
             reach("commit.after_commit")
         except apsw.Error as error:
-            self._kept.forget()
+            self._fold_cache.forget()
             raise self._failure(connection, error, committing) from error
         except BaseException:
-            self._kept.forget()
+            self._fold_cache.forget()
             if self._roll_back(connection):
                 group.written = False
             raise
@@ -198,7 +198,7 @@ class SqliteStore:
         reach("commit.before_begin")
         connection.execute("BEGIN IMMEDIATE")
         reach("commit.after_begin")
-        transaction = Transaction(connection, self._clock.now_ms(), self._kept)
+        transaction = Transaction(connection, self._clock.now_ms(), self._fold_cache)
         return transaction, work(transaction)
 
     def _require_sound(self) -> None:
@@ -277,7 +277,7 @@ class SqliteStore:
 
     def _drop_writer(self) -> None:
         """Close the connection for writing; the next turn opens another, with all guards."""
-        self._kept.forget()
+        self._fold_cache.forget()
         self._connections.drop_writer()
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class SqliteStore:
 
     def let_go(self) -> bool:
         """Close every connection, while no thread uses one: before a fork, and where locks were lost. [FORK-1]"""
-        self._kept.forget()
+        self._fold_cache.forget()
         self._changes.let_go()
         return self._connections.let_go()
 

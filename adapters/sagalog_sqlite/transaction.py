@@ -25,13 +25,14 @@ from sagalog.store import (
     Result,
     Saved,
     StoreFold,
+    TaskFold,
     Undeclared,
     decode,
     reach,
     read,
 )
 from sagalog_sqlite import rows, selection
-from sagalog_sqlite.kept import Kept
+from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, FoldCache, is_worth_keeping
 from sagalog_sqlite.rows import FORMAT, Loaded
 from sagalog_sqlite.texts import forgiving
 from sagalog_sqlite.view import SqliteView
@@ -50,28 +51,30 @@ class Transaction:
     is_void    an operation has asked for what it had not declared: nothing of it may be committed
     """
 
-    def __init__(self, connection: apsw.Connection, now_ms: int, kept: Kept) -> None:
+    def __init__(self, connection: apsw.Connection, now_ms: int, cache: FoldCache) -> None:
         self.now_ms = now_ms
         self.wrote = False
         self.is_void = False
         self.reads_any_text = False
         self._connection = connection
         self.execute: Callable[..., Any] = connection.execute
-        # What was loaded or written, by stream; None: there is no such stream.
-        self._loaded: dict[str, Loaded | None] = {}
+        self._cache = cache
+        self._streams = cache.streams
+        # Streams that there are not, and those that need not be kept once this is committed.
+        self._absent: set[str] = set()
+        self._finished: list[str] = []
         # Streams that cannot be folded, by name, with their numbers.
         self._unreadable: dict[str, int] = {}
-        self._kept = kept
-        self.estimates = kept.estimates
-        self.store = kept.begin(connection, self.execute)
+        self.estimates = cache.estimates
+        self.store = cache.begin(connection, self.execute)
 
     def keep(self) -> None:
         """It is committed: what it has loaded and written is right until another connection commits."""
-        self._kept.keep(self._connection, self.store, self._loaded)
+        self._cache.end(self._connection, self.store, self._finished)
 
     def forget(self) -> None:
-        """Rows are written that it does not load: nothing that is kept may be believed any more."""
-        self._kept.forget()
+        """Rows are written that it does not load: nothing that is cached may be believed any more."""
+        self._cache.forget()
 
     def read_any_text(self) -> None:
         """From here on a text that is no UTF-8 stops no reader; see `texts`."""
@@ -89,7 +92,7 @@ class Transaction:
         view = SqliteView(self, attempt)
         try:
             result = attempt.operation.decide(view)
-            numbers = self._require_expected(result.appends, view)
+            targets = self._targets(result.appends, view) if result.appends else ()
         except Undeclared as undeclared:
             attempt.widen(undeclared)
             self.is_void = True
@@ -103,29 +106,42 @@ class Transaction:
         except SagalogError as refusal:
             return refusal
         if not self.is_void:
-            self._write_result(result, numbers)
+            self._write_result(result, targets)
         return result.answer
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     def load(self, stream: str) -> Saved | None:
         """A stream by name; None if there is none. Raises as `View.saved`."""
-        if stream in self._loaded:
-            loaded = self._loaded[stream]
-        else:
-            loaded = self._loaded[stream] = self._kept.get(stream) or self._find(stream)
+        loaded = self._streams.get(stream) or self._find(stream)
         return None if loaded is None else loaded.saved
 
     def _find(self, stream: str) -> Loaded | None:
+        if stream in self._absent:
+            return None
         category, _, id = stream.partition("/")
-        if category != rows.TASK:
-            return rows.load_store(self.execute, stream, self.store) if category == "store" else None
-        row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
-        return None if row is None else rows.load(self.execute, row)
+        if category == rows.TASK:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            loaded = None if row is None else rows.load(self.execute, row)
+        else:
+            loaded = rows.load_store(self.execute, stream, self.store) if category == "store" else None
+        if loaded is None:
+            self._absent.add(stream)
+            return None
+        return self._add(loaded)
+
+    def _add(self, loaded: Loaded) -> Loaded:
+        if not is_worth_keeping(loaded):
+            self._finished.append(loaded.saved.stream)
+        return self._cache.add(loaded)
+
+    def note_new(self, stream: str) -> None:
+        """There is no such stream, as its id was drawn for it."""
+        self._absent.add(stream)
 
     def event(self, stream: str, version: int) -> Recordable:
         """One event of a stream; raises as `View.event`."""
-        loaded = self._loaded.get(stream)
+        loaded = self._streams.get(stream)
         if loaded is None:
             category, _, id = stream.partition("/")
             row = self.execute(rows.OF_NAME, (category, id, version)).fetchone()
@@ -208,156 +224,146 @@ class Transaction:
 
     def _by_number(self, number: int) -> Saved | None:
         """A task by its stream's number, without a fold if it cannot be read; None for a row of no stream. [LOG-5]"""
-        kept = self._kept.numbered(number)
-        if kept is not None:
-            self._loaded[kept.saved.stream] = kept
-            return kept.saved
+        known = self._cache.numbered.get(number)
+        if known is not None:
+            return known.saved
         row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
         if row is None:
             return None
-        stream = f"{rows.TASK}/{row[1]}"
-        loaded = self._loaded.get(stream)
-        if loaded is None:
-            try:
-                loaded = self._loaded[stream] = rows.load(self.execute, row)
-            except rows.UNFOLDABLE:
-                self._unreadable[stream] = number
-                return Saved(stream, None, rows.row_of(row))
-        return loaded.saved
+        try:
+            return self._add(rows.load(self.execute, row)).saved
+        except rows.UNFOLDABLE:
+            stream = f"{rows.TASK}/{row[1]}"
+            self._unreadable[stream] = number
+            return Saved(stream, None, rows.row_of(row))
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def _require_expected(self, appends: Sequence[Append], view: SqliteView) -> dict[str, int]:
-        """The number of each stream to append to (0: a new one), once all were found where they are expected. [LOG-2]
+    def _targets(self, appends: Sequence[Append], view: SqliteView) -> Sequence[Loaded]:
+        """The streams to append to, once all were found where they are expected. [LOG-2]
 
         Raises:
             VersionConflict: a stream has moved on.
             SchemaMismatch: the store is founded in another format than this one writes.
             Undeclared: a stream was not declared to be written.
         """
-        numbers: dict[str, int] = {}
-        if not appends:
-            return numbers
         view.require_writes(appends)
+        targets: list[Loaded] = []
+        new: dict[str, Loaded] = {}
         versions: dict[str, int] = {}
         for append in appends:
-            stream, fold = append.stream, append.projection.fold
-            if stream not in numbers:
-                numbers[stream], versions[stream] = self._newest(stream)
-            if versions[stream] != append.expected:
+            stream = append.stream
+            loaded = self._streams.get(stream) or new.get(stream)
+            if loaded is None:
+                loaded = new[stream] = self._newest(stream)
+            found = versions.get(stream, loaded.version)
+            if found != append.expected:
                 raise VersionConflict(
-                    f"{stream} has {versions[stream]} events, not {append.expected}: load it again",
+                    f"{stream} has {found} events, not {append.expected}: load it again",
                     stream=stream,
                     expected=append.expected,
-                    actual=versions[stream],
+                    actual=found,
                 )
-            versions[stream] += len(append.envelopes)
-            if type(fold) is StoreFold and fold.format != FORMAT:
-                raise SchemaMismatch(
-                    f"a store of format {fold.format} was to be founded in a file of format {FORMAT}",
-                    found=fold.format,
-                    supported=FORMAT,
-                )
-        return numbers
+            versions[stream] = found + len(append.envelopes)
+            if append.projection.row is None:
+                _require_format(append.projection.fold)
+            targets.append(loaded)
+        return targets
 
-    def _newest(self, stream: str) -> tuple[int, int]:
-        """A stream's number and its newest version; both 0 where there is none."""
-        if stream in self._loaded:
-            loaded = self._loaded[stream]
-            return (0, 0) if loaded is None else (loaded.number, loaded.version)
-        category, _, id = stream.partition("/")
-        row = self.execute(rows.NEWEST, (category, id)).fetchone()
-        return (0, 0) if row is None else (row[0], row[1] or 0)
+    def _newest(self, stream: str) -> Loaded:
+        """A stream that was not loaded, of which only its number and its version are known; both 0 where it is new."""
+        if stream not in self._absent:
+            category, _, id = stream.partition("/")
+            row = self.execute(rows.NEWEST, (category, id)).fetchone()
+            if row is not None:
+                return Loaded(row[0], Saved(stream, None), row[1] or 0)
+        return Loaded(0, Saved(stream, None), 0, ())
 
-    def _write_result(self, result: Result, numbers: dict[str, int]) -> None:
+    def _write_result(self, result: Result, targets: Sequence[Loaded]) -> None:
         """Write everything that a result carries, in the port's order."""
-        for blob in result.blobs:
-            self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
-        for append in result.appends:
-            self._append(append, numbers)
-        for stream, projection in result.projections:
-            loaded = self._loaded[stream]
-            assert loaded is not None, "a projection is saved of what was shown"
-            self._save(loaded, projection)
-        for stream in result.aside:
-            self._put_aside(stream)
+        if result.blobs:
+            for blob in result.blobs:
+                self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
+        for append, loaded in zip(result.appends, targets, strict=True):
+            self._append(append, loaded)
+        if result.projections:
+            for stream, projection in result.projections:
+                self._save(self._streams[stream], projection)
+        if result.aside:
+            for stream in result.aside:
+                self._put_aside(stream)
         # Once all is there: a task that begins to wait in this very operation is told too.
-        for id in result.ended:
-            self._wake(id)
+        if result.ended and self.is_awaited():
+            for id in result.ended:
+                self._wake(id)
 
-    def _append(self, append: Append, numbers: dict[str, int]) -> None:
+    def _append(self, append: Append, loaded: Loaded) -> None:
         self.wrote = True
-        number = numbers[append.stream]
-        if number == 0:
-            category, _, id = append.stream.partition("/")
-            self.execute(INSERT_STREAM, (category, id))
-            number = numbers[append.stream] = self._connection.last_insert_rowid()
-        self._insert(append, number)
-        reach("commit.after_events")
-        fold = append.projection.fold
-        if isinstance(fold, StoreFold):
-            rows.update_store(self.execute, fold)
-            self.store = fold
-            self._loaded.pop(append.stream, None)
-        else:
-            self._save_appended(append, number)
-        reach("commit.after_fold")
-
-    def _insert(self, append: Append, number: int) -> None:
-        version = append.expected
+        execute, projection, version = self.execute, append.projection, append.expected
+        number = loaded.number or self._begin(loaded, append)
         for one in append.envelopes:
             version += 1
             if one.version != version:
                 raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
-            self.execute(
+            execute(
                 INSERT_EVENT,
                 (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
                  one.data_key, one.body, one.digest),
             )  # fmt: skip
+        reach("commit.after_events")
+        loaded.version = version
+        if projection.row is not None:
+            self._save(loaded, projection)
+        else:
+            fold = projection.fold
+            assert isinstance(fold, StoreFold), "a stream without a row is the store's"
+            rows.update_store(execute, fold)
+            self.store = fold
+            self._cache.drop(append.stream)
+        reach("commit.after_fold")
 
-    def _save_appended(self, append: Append, number: int) -> None:
-        projection = append.projection
-        loaded = self._loaded.get(append.stream)
-        if append.expected == 0:
-            for name, value in projection.tags:
-                self.execute(rows.INSERT_TAG, (name, value, number))
-        if append.expected == 0 or loaded is None:
-            # New, or decided without having been loaded: the row is written whole, whatever it was.
-            created = append.envelopes[0] if append.expected == 0 else None
-            awaited = () if append.expected == 0 else None
-            loaded = self._loaded[append.stream] = Loaded(number, Saved(append.stream, None), created, awaited)
-        self._save(loaded, projection)
+    def _begin(self, loaded: Loaded, append: Append) -> int:
+        """Begin a stream; its number."""
+        category, _, id = append.stream.partition("/")
+        self.execute(INSERT_STREAM, (category, id))
+        number = loaded.number = self._connection.last_insert_rowid()
+        self._absent.discard(append.stream)
+        created = append.envelopes[0]
+        if len(created.body) <= CREATED_CHARACTERS_MAX:
+            loaded.created = created
+        for name, value in append.projection.tags:
+            self.execute(rows.INSERT_TAG, (name, value, number))
+        self._cache.add(loaded)
+        return number
 
     def _save(self, loaded: Loaded, projection: Projection) -> None:
         """Save a projection, touching no more tables and indexes than have changed."""
         self.wrote = True
-        row, before = projection.row, loaded.saved.row
+        row, saved = projection.row, loaded.saved
         assert row is not None, "every task has a row"
+        before = saved.row
         rows.save(self.execute, loaded.number, projection, row, before)
         if projection.awaited != loaded.awaited and (projection.awaited or rows.may_await(before)):
             rows.save_awaited(self.execute, loaded.number, projection.awaited)
             self.estimates.is_awaited = None
-        loaded.saved = Saved(loaded.saved.stream, projection.fold, row)
         loaded.awaited = projection.awaited
+        loaded.saved = Saved(saved.stream, projection.fold, row)
+        if not is_worth_keeping(loaded):
+            self._finished.append(saved.stream)
         self.estimates.note(row)
 
     def _wake(self, ended: str) -> None:
         """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
-        if not self.is_awaited():
-            return
         self.execute(rows.WAKE, (ended,))
         if self._connection.changes():
             self.wrote = True
             self.estimates.forget_due()
-            for one in (*self._loaded.values(), *self._kept):
-                if one is not None and one.awaited is not None and ended in one.awaited:
-                    one.wake()
-            self._kept.drop_waiting(self._loaded)
+            self._cache.wake(ended)
 
     def _put_aside(self, stream: str) -> None:
         """[LOG-5] Nothing finds the task any more, until it can be read again and is rebuilt."""
-        loaded = self._loaded.pop(stream, None)
-        self._kept.drop(stream)
+        loaded = self._streams.get(stream)
+        self._cache.drop(stream)
         number = self._unreadable.get(stream) if loaded is None else loaded.number
         if number is not None:
             self._write(rows.PUT_ASIDE, (number,))
@@ -365,3 +371,12 @@ class Transaction:
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         self.wrote = True
         self.execute(statement, values)
+
+
+def _require_format(fold: TaskFold | StoreFold) -> None:
+    if isinstance(fold, StoreFold) and fold.format != FORMAT:
+        raise SchemaMismatch(
+            f"a store of format {fold.format} was to be founded in a file of format {FORMAT}",
+            found=fold.format,
+            supported=FORMAT,
+        )

@@ -19,33 +19,27 @@ _Queues = tuple[list[str], list[str], list[str]]
 class SqliteView:
     """The port's view of one operation."""
 
-    __slots__ = (
-        "_attempt", "_claimed", "_found", "_is_along_found", "_queues", "_selected", "_sources", "_transaction",
-        "epoch", "now_ms", "store",
-    )  # fmt: skip
+    # Of most operations nothing is looked for: what such a search finds is set where it is made.
+    _is_along_found = False
+    _found: frozenset[str] = frozenset()  # streams that may be read, though the operation has not named them
+    _selected: frozenset[str] = frozenset()  # those that may be written as well
+    _sources: frozenset[str] = frozenset()  # streams of predecessors, of which only events are shown
+    _claimed: list[Saved] | None = None
+    _queues: _Queues | None = None
 
     def __init__(self, transaction: Transaction, attempt: Attempt) -> None:
         self._transaction = transaction
         self._attempt = attempt
-        # Streams that may be read, or written as well, though the operation has not named them.
-        self._found: set[str] | None = None
-        self._is_along_found = not attempt.operation.along
-        self._selected: set[str] = set()
-        # Streams of which only events are shown: what a task has from its predecessors stands there.
-        self._sources: set[str] | None = None
-        self._claimed: list[Saved] | None = None
-        self._queues: _Queues | None = None
         self.now_ms = transaction.now_ms
         self.store = transaction.store
-        self.epoch = 0 if transaction.store is None else transaction.store.epoch
+        self.epoch = 0 if self.store is None else self.store.epoch
+        for stream in attempt.operation.drawn:
+            transaction.note_new(stream)
 
     def require_writes(self, appends: Iterable[Append]) -> None:
         """Raise Undeclared for streams that may not be appended to."""
-        missing = [
-            append.stream
-            for append in appends
-            if append.stream not in self._attempt.writes and append.stream not in self._selected
-        ]
+        writes, selected = self._attempt.writes, self._selected
+        missing = [one.stream for one in appends if one.stream not in writes and one.stream not in selected]
         if missing:
             raise Undeclared(tuple(dict.fromkeys(missing)))
 
@@ -60,7 +54,7 @@ class SqliteView:
 
     def event(self, stream: str, version: int, /) -> Recordable:
         """One event of a stream; raises as the port says."""
-        if stream not in self._attempt.streams and (self._sources is None or stream not in self._sources):
+        if stream not in self._attempt.streams and stream not in self._sources:
             self._require(stream)
         return self._transaction.event(stream, version)
 
@@ -112,25 +106,25 @@ class SqliteView:
 
     def _require(self, stream: str) -> None:
         """Look for a stream among those that were found for the operation; raises Undeclared."""
-        if stream in self._selected or (self._found is not None and stream in self._found):
+        if stream in self._selected or stream in self._found:
             return
-        if self._is_along_found:
+        along = self._attempt.operation.along
+        if self._is_along_found or not along:
             raise Undeclared((stream,))
         self._is_along_found = True
-        self._show(self._transaction.reached(self._attempt.operation.along))
+        self._show(self._transaction.reached(along))
         self._require(stream)
 
     def _select(self, selected: list[Saved]) -> list[Saved]:
         if selected:
-            self._selected.update(saved.stream for saved in selected)
+            self._selected |= {saved.stream for saved in selected}
             for saved in selected:
                 if isinstance(saved.fold, TaskFold) and saved.fold.sources:
                     self._show_events_of(saved.fold.sources)
         return selected
 
     def _show(self, streams: set[str]) -> None:
-        self._found = streams if self._found is None else self._found | streams
+        self._found |= streams
 
     def _show_events_of(self, ids: Iterable[str]) -> None:
-        streams = {f"task/{id}" for id in ids}
-        self._sources = streams if self._sources is None else self._sources | streams
+        self._sources |= {f"task/{id}" for id in ids}

@@ -142,11 +142,12 @@ def digest(
     head = (
         f"{len(category)}:{category},{len(id)}:{id},{len(versions)}:{versions},{len(times)}:{times},"
         f"{len(type)}:{type},{len(schemas)}:{schemas},"
+        f"{'-' if actor is None else f'{len(actor)}:{actor}'},{'-' if cause is None else f'{len(cause)}:{cause}'},"
+        f"{'-' if idempotency_key is None else f'{len(idempotency_key)}:{idempotency_key}'},"
+        f"{'-' if data_key is None else f'{len(data_key)}:{data_key}'},"
     )
-    others = (actor, cause, idempotency_key, data_key)
-    head += "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
     if not head.isascii():
-        named = (category, id, versions, times, type, schemas, *others)
+        named = (category, id, versions, times, type, schemas, actor, cause, idempotency_key, data_key)
         head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in named])
     return sha256(b"15:sagalog-event-2,%b%d:%b," % (head.encode(), len(body), body)).digest()
 

@@ -81,7 +81,7 @@ def work_of_a_claim(store: SqliteStore) -> int:
         steps += status["SQLITE_STMTSTATUS_VM_STEP"]
 
     # What is known from earlier ones spares statements.
-    store._kept.forget()
+    store._fold_cache.forget()
     assert store._connections.writer is not None
     store._connections.writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
     claim = work("q", "empty", limit=3, affinities=("red",), kinds=frozenset({"nothing"}))

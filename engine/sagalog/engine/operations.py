@@ -25,6 +25,9 @@ from sagalog.validation.commands import Asked
 
 STORE_FORMAT: Final = 0
 
+# Commands that read or write other tasks than their own.
+_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
+
 # What nearly every look for maintenance gives.
 _NOTHING_DUE: Final = Result(())
 
@@ -36,6 +39,7 @@ class Declared(msgspec.Struct, frozen=True):
     reads: tuple[str, ...]
     along: tuple[str, ...]
     keys: tuple[str, ...]
+    drawn: tuple[str, ...]
 
 
 def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] = ()) -> Operation:
@@ -44,6 +48,8 @@ def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] 
     Steps that were given `together` are named: a refusal says which it was by the field `command`, its index from 0.
     `reads` are ids of other tasks on which they depend, as `relations.depends_on` tells.
     """
+    if len(steps) == 1 and not together:
+        return _writing_one(steps[0], reads)
 
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
@@ -51,7 +57,24 @@ def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] 
         return work.result(tasks)
 
     declared = declared_by(steps)
-    return Operation(decide, declared.writes, (*declared.reads, *_streams(reads)), declared.along, declared.keys)
+    reads = (*declared.reads, *_streams(reads))
+    return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
+
+
+def _writing_one(step: Step, reads: Iterable[str]) -> Operation:
+    """As `writing`, for one step: nearly all calls are that."""
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        return work.result([work.carry_out(step)])
+
+    command, key = step.command, step.idempotency_key
+    if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
+        declared = declared_by((step,))
+        reads = (*declared.reads, *_streams(reads))
+        return Operation(decide, declared.writes, reads, declared.along, declared.keys)
+    writes = (f"task/{command.task}",)
+    return Operation(decide, writes, keys=() if key is None else (key,), drawn=writes if step.drawn else ())
 
 
 def claiming(asked: Asked) -> Operation:
@@ -83,6 +106,7 @@ def settling(steps: Sequence[Step], asked: Asked, reads: Iterable[str] = ()) -> 
         declared.along,
         (*declared.keys, *_key_of(asked)),
         asked.claim,
+        drawn=declared.drawn,
     )
 
 
@@ -180,7 +204,8 @@ def declared_by(steps: Sequence[Step]) -> Declared:
             case _:
                 pass
     keys = [step.idempotency_key for step in steps if step.idempotency_key is not None]
-    return Declared(_streams(ids), _streams(reads), tuple(along), tuple(keys))
+    drawn = [step.command.task for step in steps if step.drawn]
+    return Declared(_streams(ids), _streams(reads), tuple(along), tuple(keys), _streams(drawn))
 
 
 def _streams(ids: Iterable[str]) -> tuple[str, ...]:

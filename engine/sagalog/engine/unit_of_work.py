@@ -6,8 +6,8 @@ record [REPEAT-1] [REPEAT-6]. Everything that the store saves beside the events 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL
 from sagalog.store import Append, Blob, Projection, Result, Saved, View
 from sagalog.store.projection import encode_fold, project, projection_at
 
@@ -88,23 +89,15 @@ class UnitOfWork:
     def result(self, answer: object) -> Result:
         """Everything to write, streams in the order in which they were first written, and the answer."""
         ended: list[str] = []
-        appends = [self._append(id, draft, ended) for id, draft in self._drafts.items()]
-        return Result(
-            answer,
-            tuple(appends),
-            tuple(self._projections.items()) if self._projections else (),
-            tuple(ended),
-            tuple(self._aside),
-            self._blobs,
-        )
-
-    def _append(self, id: str, draft: _Draft, ended: list[str]) -> Append:
-        before, fold = draft.before, draft.fold
-        if fold.is_terminal:
-            ended.append(id)
-        row = None if before is None else before.row
-        projection = project(fold, self._now_ms, row, draft.content)
-        return Append(f"task/{id}", draft.expected, tuple(draft.envelopes), projection)
+        appends: list[Append] = []
+        for id, draft in self._drafts.items():
+            before, fold = draft.before, draft.fold
+            if fold.state in TERMINAL:
+                ended.append(id)
+            projection = project(fold, self._now_ms, None if before is None else before.row, draft.content)
+            appends.append(Append(f"task/{id}", draft.expected, tuple(draft.envelopes), projection))
+        projections = tuple(self._projections.items()) if self._projections else ()
+        return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs)
 
     # --- commands ------------------------------------------------------------------------------------------------
 
@@ -121,24 +114,42 @@ class UnitOfWork:
         command = step.command
         task = self._given(command.task, saved)
         decision = decide(task, command, self._now_ms, self._epoch)
-        is_new = type(decision) is not Repeat
-        match command:
-            case c.Park() if command.after and is_new:
-                # Only now: a repeat and a late holder are answered as such, whatever has become of the other tasks.
-                decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
-            case c.AdoptChild() if is_new:
-                require_child_of_predecessor(self, command)
-            case c.Fail() | c.Register() if task is not None:
-                self._compare_registered(task, command)
-            case c.RetryAsNew() if task is not None:
-                return self._succeed(task, decision, step, command)
-            case c.Complete() if is_new and task is not None and (left := task.left()):
-                completed = self._settle(task, decision, step)
-                self._hand_over(self._drafts[command.task].fold, left, step, command.undoer or "")
-                return completed
-            case _:
-                pass
+        special = _SPECIAL.get(type(command))
+        if special is not None and task is not None:
+            return special(self, task, decision, step)
         return self._settle(task, decision, step)
+
+    def _park(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        """[WAIT-3] [WAIT-4] Decided again, once the tasks that it waits for are looked up.
+
+        A repeat and a late holder were answered as such, whatever has become of the other tasks.
+        """
+        command = step.command
+        assert isinstance(command, c.Park)
+        if command.after and type(decision) is not Repeat:
+            decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
+        return self._settle(task, decision, step)
+
+    def _adopt_child(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        assert isinstance(step.command, c.AdoptChild)
+        if type(decision) is not Repeat:
+            require_child_of_predecessor(self, step.command)
+        return self._settle(task, decision, step)
+
+    def _register(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        assert isinstance(step.command, c.Fail | c.Register)
+        self._compare_registered(task, step.command)
+        return self._settle(task, decision, step)
+
+    def _complete(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        """[COMP-7] What it leaves goes to a task that undoes it."""
+        command = step.command
+        assert isinstance(command, c.Complete)
+        left = task.left() if type(decision) is not Repeat else ()
+        completed = self._settle(task, decision, step)
+        if left:
+            self._hand_over(self._drafts[command.task].fold, left, step, command.undoer or "")
+        return completed
 
     def _settle(self, task: TaskFold | None, decision: Decision, step: Step) -> Task:
         """Take the events that were decided, or compare a repeat with what is on record; the task afterwards."""
@@ -153,8 +164,10 @@ class UnitOfWork:
         assert task is not None
         return self.picture(task, step.known)
 
-    def _succeed(self, task: TaskFold, decision: Decision, step: Step, command: c.RetryAsNew) -> Task:
+    def _succeed(self, task: TaskFold, decision: Decision, step: Step) -> Task:
         """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
+        command = step.command
+        assert isinstance(command, c.RetryAsNew)
         if isinstance(decision, Repeat):
             compare(command, self._read(task.id, decision.version), task)
             return self._successor_at(task, decision.version)
@@ -247,11 +260,7 @@ class UnitOfWork:
 
     def task(self, id: str) -> TaskFold | None:
         """A task as it is after the steps so far; raises as `View.saved`."""
-        draft = self._drafts.get(id)
-        if draft is not None:
-            return draft.fold
-        saved = self._load(id)
-        return None if saved is None else saved.fold  # type: ignore[return-value]  # the stream of a task folds into one
+        return self._given(id, None)
 
     def task_if_readable(self, id: str) -> TaskFold | None:
         """As `task`; None for one that cannot be read. [LOG-5]"""
@@ -276,10 +285,15 @@ class UnitOfWork:
         return picture(task, lambda version, source=None: self._read(source or task.id, version), known)
 
     def _given(self, id: str, saved: Saved | None) -> TaskFold | None:
-        """A task that was selected, or else looked up."""
-        if saved is not None:
+        """A task as it is after the steps so far: one that was selected, or else looked up."""
+        draft = self._drafts.get(id)
+        if draft is not None:
+            return draft.fold
+        if saved is None:
+            saved = self._load(id)
+        else:
             self._saved[id] = saved
-        return self.task(id)
+        return None if saved is None else saved.fold  # type: ignore[return-value]  # the stream of a task folds into one
 
     def _load(self, id: str) -> Saved | None:
         if id not in self._saved:
@@ -302,19 +316,21 @@ class UnitOfWork:
     # --- taking events -------------------------------------------------------------------------------------------
 
     def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
-        stream = f"task/{task.id}"
         draft = self._drafts.get(task.id)
         if draft is None:
             draft = self._drafts[task.id] = _Draft(self._load(task.id), task)
+        stream, now_ms = f"task/{task.id}", self._now_ms
+        grows = False
         for event in events:
             version = task.version + 1
-            envelope = enclose(stream, version, self._now_ms, event, step.actor, step.cause, step.idempotency_key)
+            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
             if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
                 require_event_fits(envelope)
             draft.envelopes.append(envelope)
-            task = evolve(task, event, version, self._now_ms)
+            task = evolve(task, event, version, now_ms)
+            grows = grows or type(event) in GROWING
         draft.fold, draft.content = task, None
-        if not GROWING.isdisjoint(map(type, events)):
+        if grows:
             draft.content = encode_fold(task)
             require_fold_fits(task, len(draft.content), events)
         return task
@@ -347,6 +363,17 @@ class UnitOfWork:
                 task=id,
             )
         return task
+
+
+# Commands that have to do with other tasks, or with undos that are on record.
+_SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, Step], Task]]] = {
+    c.Park: UnitOfWork._park,
+    c.AdoptChild: UnitOfWork._adopt_child,
+    c.Register: UnitOfWork._register,
+    c.Fail: UnitOfWork._register,
+    c.Complete: UnitOfWork._complete,
+    c.RetryAsNew: UnitOfWork._succeed,
+}
 
 
 def id_of(envelope: Envelope) -> str:

@@ -5,9 +5,15 @@ Rule: every store uses it, so that all of them allow the same: 8 rounds, and 1,0
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from sagalog.errors import OverBound
 from sagalog.kernel.bounds import ROUNDS_MAX, UNDECLARED_MAX
 from sagalog.store.operation import Operation, Undeclared
+
+# A tuple of so many is searched faster than a set is made.
+_FEW: Final = 8
 
 
 class Attempt:
@@ -23,9 +29,11 @@ class Attempt:
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.streams = {*operation.writes, *operation.reads}
-        self.writes = set(operation.writes)
-        self.keys = set(operation.keys)
+        self.writes: Collection[str] = operation.writes
+        if len(operation.writes) > _FEW:
+            self.writes = frozenset(operation.writes)
+        self.streams = frozenset((*operation.writes, *operation.reads)) if operation.reads else self.writes
+        self.keys: Collection[str] = operation.keys
         self.refusal: OverBound | None = None
         self._rounds = 1
         self._added = 0
@@ -38,9 +46,9 @@ class Attempt:
         """Declare what was asked for, for the next round; past the bounds the operation is refused. [BOUND-5]"""
         self._rounds += 1
         self._added += len(undeclared.streams) + len(undeclared.keys)
-        self.streams.update(undeclared.streams)
-        self.writes.update(undeclared.streams)
-        self.keys.update(undeclared.keys)
+        self.streams = frozenset((*self.streams, *undeclared.streams))
+        self.writes = frozenset((*self.writes, *undeclared.streams))
+        self.keys = frozenset((*self.keys, *undeclared.keys))
         if self._rounds > ROUNDS_MAX:
             self.refusal = _over("rounds", ROUNDS_MAX, f"it would take more than {ROUNDS_MAX} rounds")
         elif self._added > UNDECLARED_MAX:

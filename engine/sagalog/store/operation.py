@@ -195,6 +195,7 @@ class Operation(msgspec.Struct, frozen=True):
     keys      idempotency keys that it looks for, and may put on record
     claim     tasks to select for leasing
     due       maintenance to look for
+    drawn     streams among `writes` whose ids were drawn for it, so that a store need not look for them
     """
 
     decide: Callable[[View], Result]
@@ -204,3 +205,4 @@ class Operation(msgspec.Struct, frozen=True):
     keys: tuple[str, ...] = ()
     claim: Claim | None = None
     due: Due | None = None
+    drawn: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ stays open, and a look that is due stays due until it was taken.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -52,23 +53,29 @@ class Row(NamedTuple):
     renewed_ms: int | None
 
 
+_row: Final = partial(tuple.__new__, Row)
+
+
 def row_of(task: TaskFold, gate: str | None) -> Row:
     """The row of a task that stands at a gate."""
     lease, waiting = task.lease, task.waiting
     undoing = task.state is State.COMPENSATING
-    return Row(
-        task.queue,
-        task.kind,
-        task.priority,
-        task.affinity,
-        str(task.state),
-        owed_kinds(task) if undoing else None,
-        task.run_at_ms if waiting is None else waiting.until_ms,
-        undo_ms(task) if undoing else None,
-        overdue_ms(task) if undoing else None,
-        gate,
-        None if lease is None else lease.expires_ms,
-        None if lease is None else lease.renewed_ms,
+    # Without the constructor, which would be called for every write only to do the same.
+    return _row(
+        (
+            task.queue,
+            task.kind,
+            task.priority,
+            task.affinity,
+            str(task.state),
+            owed_kinds(task) if undoing else None,
+            task.run_at_ms if waiting is None else waiting.until_ms,
+            undo_ms(task) if undoing else None,
+            overdue_ms(task) if undoing else None,
+            gate,
+            None if lease is None else lease.expires_ms,
+            None if lease is None else lease.renewed_ms,
+        )
     )
 
 

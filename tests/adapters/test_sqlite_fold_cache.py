@@ -10,7 +10,7 @@ import pytest
 import sagalog
 from sagalog import failpoints
 from sagalog.testing import ManualClock
-from sagalog_sqlite import estimates, kept
+from sagalog_sqlite import estimates, fold_cache
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import raw
 
@@ -78,23 +78,23 @@ def test_a_row_that_somebody_changed_is_put_right(engine: sagalog.Engine, path: 
 def test_what_is_kept_is_little_however_many_tasks_there_are(
     engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "TASKS_MAX", 10)
+    monkeypatch.setattr(fold_cache, "TASKS_MAX", 10)
     store = engine._store
     for number in range(5):
         engine.create_many({"kind": "build", "id": f"{number}-{one}"} for one in range(7))
-        assert len(list(store._kept)) <= 10  # type: ignore[attr-defined]
+        assert len(store._fold_cache.streams) <= 10  # type: ignore[attr-defined]
     leases = engine.claim("default", owner="ann", ttl_ms=60_000, limit=40)
     assert len(leases) == 35
     for lease in leases:
         lease.complete()
-    assert not list(store._kept)  # type: ignore[attr-defined]
+    assert not store._fold_cache.streams  # type: ignore[attr-defined]
 
 
 def test_a_task_with_a_long_story_is_not_kept(engine: sagalog.Engine) -> None:
     lease = leased(engine, "a")
-    for number in range(kept.LENGTH_MAX):
+    for number in range(fold_cache.LENGTH_MAX):
         lease = lease.step(f"step{number}")
-    assert not list(engine._store._kept)  # type: ignore[attr-defined]
+    assert not engine._store._fold_cache.streams  # type: ignore[attr-defined]
 
 
 def test_a_rebuild_believes_nothing_that_was_kept(engine: sagalog.Engine, path: Path) -> None:
@@ -184,7 +184,7 @@ def test_no_more_kinds_of_a_queue_are_kept_than_its_bound(
         engine.create(kind, queue="q")
     store = engine._store
     assert isinstance(store, SqliteStore)
-    assert store._kept.estimates.values("ready", "q") is None
+    assert store._fold_cache.estimates.values("ready", "q") is None
 
 
 def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_well(
@@ -200,7 +200,7 @@ def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_w
 
     with monkeypatch.context() as patch:
         patch.setitem(failpoints.armed, "commit.before_commit", interrupt)
-        patch.setattr(store._kept, "forget", interrupt)
+        patch.setattr(store._fold_cache, "forget", interrupt)
         with pytest.raises(KeyboardInterrupt):
             engine.claim("q", owner="ann", ttl_ms=60_000)
         with pytest.raises(KeyboardInterrupt):
