@@ -77,6 +77,6 @@ class Estimates:
             return
         due_ms = self._due_ms.get(row.queue)
         if due_ms is not None:
-            at_ms = 0 if gate == "waking" else row.expires_ms if gate is None else row.run_at_ms
+            at_ms = 0 if gate == "waking" else row.check_ms if gate is None else row.run_at_ms
             if at_ms is not None and at_ms < due_ms:
                 self._due_ms[row.queue] = at_ms

@@ -15,6 +15,7 @@ import msgspec
 
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.store import (
+    LEASE_CHECKS_MAX,
     Append,
     Attempt,
     Claim,
@@ -169,8 +170,9 @@ class Transaction:
             limit += claim.limit - readable
 
     def expired(self, due: Due, queues: list[str]) -> list[Saved]:
-        """The tasks of these queues whose lease is over."""
-        return self._by_numbers(selection.over(self.execute, queues, self.now_ms, due.limit)) if queues else []
+        """The tasks of these queues whose lease is to be looked at."""
+        limit = due.limit + LEASE_CHECKS_MAX
+        return self._by_numbers(selection.checks(self.execute, queues, self.now_ms, limit)) if queues else []
 
     def waits_over(self, due: Due, queues: list[str]) -> list[Saved]:
         """The tasks of these queues whose wait may be over."""
@@ -195,7 +197,7 @@ class Transaction:
         return self.estimates.is_awaited
 
     def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
-        """Queues where a lease is over, where a task's time has come, and where a wait may be over."""
+        """Queues where a lease is to be looked at, where a task's time has come, and where a wait may be over."""
         execute = self.execute
         if due.queues is None:
             return (
@@ -209,11 +211,11 @@ class Transaction:
                 continue
             first = execute(selection.FIRST_DUE, (queue,)).fetchone()
             assert first is not None
-            expires_ms, run_at_ms, until_ms, waking = first
+            check_ms, run_at_ms, until_ms, waking = first
             self.estimates.keep_due(queue, first)
             if waking is not None or (until_ms is not None and until_ms <= self.now_ms):
                 waited.append(queue)
-            if expires_ms is not None and expires_ms <= self.now_ms:
+            if check_ms is not None and check_ms <= self.now_ms:
                 leased.append(queue)
             if run_at_ms is not None and run_at_ms <= self.now_ms:
                 later.append(queue)

@@ -246,7 +246,7 @@ def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_
 ) -> None:
     store.commit([writing("wrong", created(), leased(ttl_ms=TTL_MS * 9)), writing("right", created(), leased())])
     before = row(store, "wrong")
-    change(behind, "wrong", expires_ms=START_MS - 1)
+    change(behind, "wrong", check_ms=START_MS - 1)
     clock.advance(TTL_MS)
     assert maintained(store, Due(("q",), 64)) == ["right"]
     assert row(store, "wrong") == before
@@ -496,14 +496,56 @@ def test_maintenance_is_bounded_and_oldest_first(store: SqliteStore, clock: Manu
     store.commit([writing(f"late{n}", created(queue="ab"[n % 2], run_at_ms=START_MS + 10 - n)) for n in range(6)])
     store.commit([writing(f"lease{n}", created(queue="ab"[n % 2]), leased(ttl_ms=100 - n)) for n in range(6)])
     clock.advance(100)
-    for due, over in (
-        (Due(("a",), 2), ["lease4", "lease2"]),
-        (Due(None, 4), ["lease5", "lease4", "lease3", "lease2"]),
-    ):
-        assert store.commit([tending(due), promoting(due)]) == [over, due.limit]
-    # Six in all: two of queue a, then four more.
-    claim = work("a", "b", limit=10)
-    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6
+    assert maintained(store, Due(("a",), 2)) == ["lease4", "lease2"]
+    assert maintained(store, Due(None, 4)) == ["lease5", "lease3", "lease1", "lease0"]
+    # Six in all are promoted: two of queue a, then four more.
+    claim = work("a", "b", limit=20)
+    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6 + 6
+
+
+def test_a_heartbeat_moves_no_check_time_and_maintenance_moves_it_to_the_expiry(
+    store: SqliteStore, clock: ManualClock
+) -> None:
+    """[UPKEEP-1] However often a lease is renewed, no index is written but when it is looked at."""
+    engine = engine_on(store)
+    engine.create("build", id="t", queue="q")
+    lease = engine.acquire("t", owner="ann", ttl_ms=100)
+    for _ in range(3):
+        clock.advance(60)
+        lease = lease.heartbeat()
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 100, START_MS + 280)
+    events = engine.newest_position()
+    assert claimed(store) == []
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 280, START_MS + 280)
+    assert engine.newest_position() == events
+    clock.advance(99)
+    assert claimed(store) == []
+    clock.advance(1)
+    assert claimed(store) == ["t"]
+
+
+def test_a_heartbeat_that_moves_the_expiry_back_lowers_the_check_time_too(
+    store: SqliteStore, clock: ManualClock
+) -> None:
+    """[LEASE-3] [UPKEEP-1] A clock that has stepped back renews for less; the lease is then over sooner."""
+    engine = engine_on(store)
+    engine.create("build", id="t", queue="q")
+    lease = engine.acquire("t", owner="ann", ttl_ms=100)
+    clock.step(-50)
+    lease.heartbeat()
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 50, START_MS + 50)
+
+
+def test_a_claim_looks_past_live_leases_and_finds_the_one_that_is_over(store: SqliteStore, clock: ManualClock) -> None:
+    """[UPKEEP-1] Behind more live leases than it ends at a time."""
+    engine = engine_on(store)
+    engine.create_many({"kind": "build", "id": f"t{number}", "queue": "q"} for number in range(100))
+    leases = engine.claim("q", owner="ann", ttl_ms=100, limit=100)
+    clock.advance(99)
+    engine.heartbeat(leases[:-1])
+    clock.advance(1)
+    assert claimed(store) == ["t99"]
+    assert {row(store, f"t{number}")["check_ms"] for number in range(99)} == {START_MS + 199}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from tests.adapters.sqlite_making import claiming, created, leased, open_at, owi
 
 # The statements of a write transaction, and those of reading that must not grow with the store.
 SEEKING = {
-    **{f"selection {number}": text for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND))},
+    **{
+        f"selection {number}": text
+        for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND, selection.OVER))
+    },
     "task by id": rows.TASK_BY_ID,
     "task by number": rows.TASK_BY_NUMBER,
     "newest version": rows.NEWEST,

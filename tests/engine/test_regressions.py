@@ -80,7 +80,7 @@ def test_a_claim_that_quarantines_the_first_at_its_bound_leases_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[BOUND-2] A worker that claims one task at a time must not come back with none while there are others."""
-    monkeypatch.setattr(rules, "STREAM_EVENTS_MAX", STREAM_EVENTS_RESERVE + 2)
+    monkeypatch.setattr(rules, "EVENTS_MAX", STREAM_EVENTS_RESERVE + 2)
     for id in ("full", "next"):
         engine.create("build", id=id)
     engine.note("full", "one too many")

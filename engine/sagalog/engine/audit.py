@@ -263,7 +263,8 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
     if saved.fold != task:
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
-    expected, found = row_of(task, saved.row.gate), saved.row
+    found = saved.row
+    expected = row_of(task, found.gate, found.check_ms if _is_check_of(found) else None)
     pairs = zip(Row._fields, expected, found, strict=True)
     differs = sorted([name for name, given, other in pairs if given != other])
     if saved.row.gate not in gates_at_any_time(task):
@@ -275,3 +276,8 @@ def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
     return []
+
+
+def _is_check_of(row: Row) -> bool:
+    """Whether a saved check time may be that of its lease: never later than the expiry. [UPKEEP-1]"""
+    return type(row.check_ms) is int and type(row.expires_ms) is int and row.check_ms <= row.expires_ms

@@ -146,7 +146,7 @@ class Batch:
         self._add(forms.cancel(id, reason, now), actor, idempotency_key)
 
     def quarantine(self, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None) -> None:
-        """Record a quarantine, whoever holds the task; `quarantine_held` is its holder's."""
+        """Record a quarantine of a task, held or not; `quarantine_held` is its holder's."""
         self._add(forms.quarantine(id, reason), actor, idempotency_key)
 
     def signal(

@@ -21,6 +21,9 @@ from sagalog.kernel.values import Seen, Unchanged
 _REMEMBERED_MAX: Final = 100_000
 # How many delayed tasks are looked at, of each sort.
 DELAYED_MAX: Final = 1_000
+# How often leases are looked at where nothing tells that the clock was set back, and for how many sets of queues.
+_LOOK_EVERY_MS: Final = 60_000
+_QUEUES_MAX: Final = 1_000
 # How many events are looked at by a process that has not seen the clock before.
 _LOOKED_BACK_AT: Final = 1_000
 
@@ -33,6 +36,8 @@ class Observer:
         self._first: dict[str, tuple[int, int, int]] = {}
         # The latest time that it knows the clock to have shown.
         self._latest_ms = 0
+        # Queues -> when their leases were looked at last.
+        self._looked_ms: dict[tuple[str, ...] | None, int] = {}
         # Delayed tasks -> (version, monotonic time of the first look).
         self._delayed: dict[str, tuple[int, int]] = {}
         begins_anew_in_children(self)
@@ -77,6 +82,20 @@ class Observer:
             count = 1 if self._latest_ms else _LOOKED_BACK_AT
             self._latest_ms = max(self._latest_ms, now_ms, latest_ms(count))
             return now_ms < self._latest_ms
+
+    def is_to_look(self, queues: tuple[str, ...] | None, monotonic_ms: int) -> bool:
+        """Whether the leases of some queues are to be looked at though nothing tells that the clock was set back.
+
+        The newest events may not tell it to a process that came later; a look costs by the leases there are.
+        """
+        with self._guard:
+            looked_ms = self._looked_ms.get(queues)
+            if looked_ms is not None and monotonic_ms - looked_ms < _LOOK_EVERY_MS:
+                return False
+            if len(self._looked_ms) > _QUEUES_MAX:
+                self._looked_ms.clear()
+            self._looked_ms[queues] = monotonic_ms
+            return True
 
     def knows_set_back(self, now_ms: int) -> bool:
         """Whether the clock stands before a time that it has shown to this process, told without a look."""

@@ -108,9 +108,10 @@ class Upkeep(Reading):
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
         with self._store.read() as snapshot:
-            behind = snapshot.behind(now_ms, queues)
             # Of all queues, so that who looks there later finds them seen for long enough.
             was_set_back = self._observer.was_set_back(now_ms, snapshot.latest_ms)
+            is_to_look = self._observer.is_to_look(queues, monotonic_ms) or was_set_back
+            behind = snapshot.behind(now_ms, queues) if is_to_look else []
             delayed = snapshot.delayed(now_ms, DELAYED_MAX) if was_set_back else []
         return [
             *self._observer.look(behind, monotonic_ms, everywhere=queues is None),

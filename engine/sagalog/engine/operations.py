@@ -14,13 +14,13 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Step, UnitOfWork
+from sagalog.engine.unit_of_work import Maintained, Step, UnitOfWork
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve_store
 from sagalog.kernel.state import StoreFold
-from sagalog.store import Append, Due, Operation, Projection, Result, Undeclared, View
+from sagalog.store import Append, Due, Operation, Projection, Result, Saved, Undeclared, View
 from sagalog.validation.commands import Asked
 
 STORE_FORMAT: Final = 0
@@ -117,16 +117,28 @@ def maintaining(due: Due) -> Operation:
     """
 
     def decide(view: View) -> Result:
-        found, promotable = (*view.expired, *view.waits_over), view.promotable
-        if not found and not promotable:
+        checks, waits, promotable = view.expired, view.waits_over, view.promotable
+        if not checks and not waits and not promotable:
             return _NOTHING_DUE
         work = UnitOfWork(view)
-        maintained = [work.maintain_found(saved) for saved in found]
+        maintained = [*_ended_leases(work, checks, due.limit), *map(work.maintain_found, waits)]
         for saved in promotable:
             work.put_right(saved)
         return work.result([one for one in maintained if one is not None])
 
     return Operation(decide, due=due)
+
+
+def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list[Maintained]:
+    """End at most `limit` leases that are over; those that are alive are looked at again at their expiry."""
+    ended: list[Maintained] = []
+    for saved in checks:
+        if len(ended) == limit:
+            break
+        one = work.maintain_found(saved)
+        if one is not None:
+            ended.append(one)
+    return ended
 
 
 def promoting(due: Due) -> Operation:

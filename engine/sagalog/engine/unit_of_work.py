@@ -221,8 +221,13 @@ class UnitOfWork:
         return maintained
 
     def _look_again_later(self, saved: Saved, fold: TaskFold) -> None:
-        """A wait that goes on is looked at again only when another task that it waits for has ended. [WAIT-3]"""
-        if saved.row is not None and saved.row.gate == "waking" and fold.waiting is not None:
+        """A wait that goes on is looked at again when another task that it waits for has ended, a lease at its expiry.
+
+        [WAIT-3] [UPKEEP-1]
+        """
+        if fold.lease is not None:
+            self._projections[saved.stream] = projection_at(fold, None)
+        elif saved.row is not None and saved.row.gate == "waking" and fold.waiting is not None:
             self._projections[saved.stream] = projection_at(fold, "waiting")
         else:
             self.put_right(saved)

@@ -63,6 +63,8 @@ KINDS_MAX: Final = 1_000
 CLAIM_LOOKS_MAX: Final = 4_096
 # [UPKEEP-2] What a claim does for others before its own work: enough to keep up, too little to be felt.
 UPKEEP_LIMIT: Final = 64
+# [UPKEEP-1] How many live leases it looks past beside that, and moves to their expiry.
+LEASE_CHECKS_MAX: Final = 256
 
 # The low half of a fence counts the leases of a task, the high half is the store's epoch. [FENCE-1]
 FENCE_EPOCH: Final = 2**32

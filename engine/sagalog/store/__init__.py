@@ -7,7 +7,7 @@ does. How the parts work together stands in `docs/how-to/write-a-store.md`.
 
 from sagalog.codec import Envelope, decode, read
 from sagalog.failpoints import reach
-from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
@@ -24,6 +24,7 @@ from sagalog.store.row import OPEN, Gate, Row
 __all__ = [
     "FIRST_TAG",
     "FOLD_FORMAT",
+    "LEASE_CHECKS_MAX",
     "OPEN",
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",

@@ -33,14 +33,24 @@ def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
     return chosen[: claim.limit]
 
 
-def expired(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+def checks(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+    """Leased tasks whose check time has come, oldest first."""
+    found = [
+        (row.check_ms, tables.order[task.id], task)
+        for task, row in readable(tables, queues)
+        if row.check_ms is not None and now_ms >= row.check_ms
+    ]
+    return [task for *_, task in sorted(found, key=lambda one: one[:2])]
+
+
+def expired(tables: Tables, now_ms: int) -> list[TaskFold]:
     """Tasks whose lease is over by the clock, oldest expiry first."""
     over = [
-        (row.expires_ms, row.renewed_ms or 0, tables.order[task.id], task)
-        for task, row in readable(tables, queues)
+        (row.expires_ms, tables.order[task.id], task)
+        for task, row in readable(tables)
         if row.expires_ms is not None and now_ms >= row.expires_ms
     ]
-    return [task for *_, task in sorted(over, key=lambda one: one[:3])]
+    return [task for *_, task in sorted(over, key=lambda one: one[:2])]
 
 
 def waits_over(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
@@ -71,7 +81,7 @@ def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
     for _, row in readable(tables, queues):
         if row.gate == "waking":
             times.append(0)
-        times += [row.expires_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
+        times += [row.check_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
     return min((time for time in times if time is not None), default=None)
 
 

@@ -101,7 +101,7 @@ class MemorySnapshot:
 
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
         """By looking at every lease."""
-        return found.expired(self._tables, None, now_ms)[:limit]
+        return found.expired(self._tables, now_ms)[:limit]
 
     def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
         """By looking at every wait."""

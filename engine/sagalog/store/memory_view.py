@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sagalog.codec import Envelope, read
+from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
 from sagalog.store import memory_found as found
@@ -73,7 +74,8 @@ class MemoryView:
     def expired(self) -> Sequence[Saved]:
         """By looking at every lease."""
         due = self._due()
-        return self._selected(found.expired(self._tables, due.queues, self.now_ms)[: due.limit])
+        limit = due.limit + LEASE_CHECKS_MAX
+        return self._selected(found.checks(self._tables, due.queues, self.now_ms)[:limit])
 
     @property
     def waits_over(self) -> Sequence[Saved]:

@@ -166,7 +166,10 @@ class View(Protocol):
 
     @property
     def expired(self) -> Sequence[Saved]:
-        """Of the operation's `due`: tasks whose lease is over by their row, oldest expiry first."""
+        """Of the operation's `due`: leased tasks whose check time has come by their row, oldest first.
+
+        At most its `limit` and `LEASE_CHECKS_MAX` more: most of them are alive, and are found again at their expiry.
+        """
         ...
 
     @property

@@ -15,7 +15,7 @@ from sagalog.codec import SHAPES, Envelope, Shapes, read
 from sagalog.errors import LogDamaged
 from sagalog.kernel.categories import STORE, TASK, Category, Fold
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.store.row import Row, gate_afresh, gate_of, row_of
+from sagalog.store.row import Row, check_ms, gate_afresh, gate_of, row_of
 
 # A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
 _CHECKSUM: Final = 8
@@ -42,7 +42,7 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
 
 def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
     """The projection of a task at `now_ms`, which had the row `before` (None: none); `content` if it was encoded."""
-    return projection_at(task, gate_of(task, now_ms, before), content)
+    return projection_at(task, gate_of(task, now_ms, before), content, check_ms(task, before))
 
 
 def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
@@ -51,12 +51,14 @@ def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Proje
     return projection_at(task, gate_afresh(task, now_ms))
 
 
-def projection_at(task: TaskFold, gate: str | None, content: bytes | None = None) -> Projection:
-    """The projection of a task that stands at a gate."""
+def projection_at(
+    task: TaskFold, gate: str | None, content: bytes | None = None, look_ms: int | None = None
+) -> Projection:
+    """The projection of a task that stands at a gate; its lease is looked at by `look_ms` (None: at its expiry)."""
     return Projection(
         task,
         encode_fold(task) if content is None else content,
-        row_of(task, gate),
+        row_of(task, gate, look_ms),
         awaited(task) if task.waiting is not None else (),
         tuple(task.tags.items()) if task.tags else (),
     )

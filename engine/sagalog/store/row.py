@@ -34,6 +34,8 @@ class Row(NamedTuple):
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
     overdue_ms    when such an undo will have waited for too long [UNDO-2]; None: never
+    check_ms      when maintenance has to look whether its lease is over: never later than the expiry, and earlier
+                  where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
@@ -48,6 +50,7 @@ class Row(NamedTuple):
     run_at_ms: int | None
     undo_ms: int | None
     overdue_ms: int | None
+    check_ms: int | None
     gate: str | None
     expires_ms: int | None
     renewed_ms: int | None
@@ -56,9 +59,10 @@ class Row(NamedTuple):
 _row: Final = partial(tuple.__new__, Row)
 
 
-def row_of(task: TaskFold, gate: str | None) -> Row:
-    """The row of a task that stands at a gate."""
+def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row:
+    """The row of a task that stands at a gate; its lease is looked at by `check_ms` (None: at its expiry)."""
     lease, waiting = task.lease, task.waiting
+    expires_ms = None if lease is None else lease.expires_ms
     undoing = task.state is State.COMPENSATING
     # Without the constructor, which would be called for every write only to do the same.
     return _row(
@@ -72,8 +76,9 @@ def row_of(task: TaskFold, gate: str | None) -> Row:
             task.run_at_ms if waiting is None else waiting.until_ms,
             undo_ms(task) if undoing else None,
             overdue_ms(task) if undoing else None,
+            expires_ms if check_ms is None else check_ms,
             gate,
-            None if lease is None else lease.expires_ms,
+            expires_ms,
             None if lease is None else lease.renewed_ms,
         )
     )
@@ -94,6 +99,16 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
     if task.state is State.COMPENSATING:
         return "undo_alone" if task.is_suspect else "undo"
     return "ready_alone" if task.is_suspect else "ready"
+
+
+def check_ms(task: TaskFold, before: Row | None) -> int | None:
+    """By when the lease of a task is looked at, which had the row `before`; None: at its expiry.
+
+    Heartbeats leave the time as it is, but for one that moves the expiry back. [LEASE-3]
+    """
+    if before is None or before.check_ms is None or task.lease is None or task.lease.expires_ms is None:
+        return None
+    return min(before.check_ms, task.lease.expires_ms)
 
 
 def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:

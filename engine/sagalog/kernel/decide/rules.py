@@ -22,7 +22,7 @@ from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
 from sagalog.kernel.state import TaskFold, epoch_of
 from sagalog.kernel.values import Failure, LeaseRecord, Policy, State, UnrecordedStep
 
-_EVENTS_MAX: Final = TASK.events_max
+EVENTS_MAX: Final = TASK.events_max
 
 # [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
 _SPREAD_MS: Final = 1_000
@@ -194,10 +194,10 @@ def stream_bound(task: TaskFold) -> int:
     Forward work leaves a reserve for undoing; undoing leaves room for what settles each compensation and ends the task.
     """
     if task.is_terminal:
-        return _EVENTS_MAX
+        return EVENTS_MAX
     if task.state is State.COMPENSATING:
-        return _EVENTS_MAX - len(task.owed()) - 2
-    return _EVENTS_MAX - STREAM_EVENTS_RESERVE
+        return EVENTS_MAX - len(task.owed()) - 2
+    return EVENTS_MAX - STREAM_EVENTS_RESERVE
 
 
 def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
