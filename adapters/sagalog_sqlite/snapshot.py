@@ -15,6 +15,7 @@ import msgspec
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.store import (
     FOLD_FORMAT,
+    AuditedStream,
     Claim,
     Envelope,
     Listed,
@@ -67,6 +68,16 @@ STREAMS: Final = (
     "(SELECT max(version) FROM events WHERE stream = number) "
     "FROM streams WHERE number > ? ORDER BY number LIMIT ?"
 )
+NAMES: Final = (
+    "SELECT number, coalesce(category, '') || '/' || coalesce(id, '') FROM streams WHERE number > ? "
+    "ORDER BY number LIMIT ?"
+)
+EVENTS_BETWEEN: Final = (
+    "SELECT stream, position, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest "
+    "FROM events WHERE stream BETWEEN ? AND ? ORDER BY stream, version"
+)
+SAVED_BETWEEN: Final = f"SELECT stream, format, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
+AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
 LATEST: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY position DESC LIMIT ?)"
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
@@ -245,12 +256,37 @@ class SqliteSnapshot:
         """A task as it is saved; None if it is not."""
         category, _, id = stream.partition("/")
         for number, waits, format, content, *values in self._rows(SAVED, (category, id)):
-            fold = _fold_or_none(format, content)
-            carried = {} if fold is None else fold.tags or {}
-            tags = {name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))}
             awaited = tuple(task for (task,) in self._rows(AWAITED, (number,))) if waits else ()
-            return SavedTask(fold, Row(*values), awaited, tags)
+            return self._saved(number, awaited, format, content, values)
         return None
+
+    def audited(self, after: int, limit: int) -> list[AuditedStream]:
+        """Streams with all their events: four statements for all of them, and one for each tag that a task carries."""
+        heads = self._rows(NAMES, (after, limit))
+        if not heads:
+            return []
+        between = (heads[0][0], heads[-1][0])
+        events: dict[int, list[Envelope]] = {number: [] for number, _ in heads}
+        names: dict[int, str] = dict(heads)
+        for number, position, *rest in self._rows(EVENTS_BETWEEN, between):
+            if number in names:
+                events[number].append(Envelope(position, names[number], *rest))
+        awaited: dict[int, list[str]] = {}
+        for number, task in self._rows(AWAITED_BETWEEN, between):
+            awaited.setdefault(number, []).append(task)
+        saved = {
+            number: self._saved(number, tuple(awaited.get(number, ())), format, content, values)
+            for number, format, content, *values in self._rows(SAVED_BETWEEN, between)
+        }
+        return [AuditedStream(number, name, events[number], saved.get(number)) for number, name in heads]
+
+    def _saved(
+        self, number: int, awaited: tuple[str, ...], format: int | None, content: bytes | None, values: list[Any]
+    ) -> SavedTask:
+        fold = _fold_or_none(format, content)
+        carried = {} if fold is None else fold.tags or {}
+        tags = {name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))}
+        return SavedTask(fold, Row(*values), awaited, tags)
 
     def strays(self) -> list[str]:
         """Rows of tasks and waits that belong to no stream."""

@@ -153,4 +153,4 @@ def test_a_stream_whose_name_a_disk_has_taken_away_is_named_by_an_audit(path: Pa
             connection.execute(statement)
         connection.close()
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
-        assert ("damaged", "/a") in faults(engine)
+        assert "/a" in {stream for _, stream in faults(engine)}

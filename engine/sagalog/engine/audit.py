@@ -6,6 +6,7 @@ is named by stream and version and does not stop the rest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -26,12 +27,15 @@ from sagalog.kernel.events import (
 )
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
-from sagalog.store import FIRST_TAG, Snapshot, Store, StreamHead, Tag
+from sagalog.store import FIRST_TAG, AuditedStream, SavedTask, Snapshot, Store, Tag
 from sagalog.store.projection import awaited, refold_store
 from sagalog.store.row import Row, gates_at_any_time, row_of
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
+
+# Events that name bytes or other events.
+_NAMING: Final = (Created, ArtifactPut, ChildAdopted)
 
 FaultCode = Literal[
     "blob",
@@ -99,18 +103,18 @@ def verify(store: Store) -> VerifyReport:
     events = tasks = tags = after = 0
     while True:
         with store.read() as snapshot:
-            heads = snapshot.streams(after, _SLICE)
-            for head in heads:
-                found, read, carried = _verify_stream(snapshot, head)
+            streams = snapshot.audited(after, _SLICE)
+            for one in streams:
+                found, carried = _verify_stream(snapshot, one)
                 faults += found
-                events += read
+                events += len(one.envelopes)
                 tags += carried
-                tasks += category_of(head.stream) is TASK
+                tasks += category_of(one.stream) is TASK
         # Where a table is out of order, which the integrity check has told, the next page may lead back.
-        if not heads or heads[-1].number <= after:
+        if not streams or streams[-1].number <= after:
             faults += _verify_tags(store, tags, {fault.stream for fault in faults})
             return VerifyReport(events, tasks, tuple(faults))
-        after = heads[-1].number
+        after = streams[-1].number
 
 
 def rebuild(store: Store) -> RebuildReport:
@@ -142,38 +146,42 @@ def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fa
     return faults
 
 
-def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int, int]:
-    """What is wrong with a stream, how many events it has, and by how many tags its task is found as it should be."""
-    envelopes = snapshot.history(head.stream)
-    faults: list[Fault] = []
-    for place, envelope in enumerate(envelopes, start=1):
-        faults += _verify_envelope(place, envelope)
+def _verify_stream(snapshot: Snapshot, one: AuditedStream) -> tuple[list[Fault], int]:
+    """What is wrong with a stream, and by how many tags its task is found as it should be."""
+    envelopes, stream = one.envelopes, one.stream
+    faults = [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
     if faults:
-        return faults, len(envelopes), 0
+        return faults, 0
     if not envelopes:
-        return [Fault("damaged", head.stream, None, "the stream has no events")], 0, 0
-    category = category_of(head.stream)
+        return [Fault("damaged", stream, None, "the stream has no events")], 0
+    category = category_of(stream)
     if category is None:
-        text = "this version knows no such category of streams"
-        return [Fault("damaged", head.stream, None, text)], len(envelopes), 0
+        return [Fault("damaged", stream, None, "this version knows no such category of streams")], 0
     if category is STORE:
-        return _verify_store(snapshot, head.stream, envelopes), len(envelopes), 0
-    task = TASK.begin(head.stream.partition("/")[2])
-    for envelope in envelopes:
-        try:
-            event = decode(envelope)
-            task = TASK.evolve(task, event, envelope.version, envelope.at_ms)
-            if isinstance(event, (Created, ArtifactPut, ChildAdopted)):
-                faults += _verify_blobs(snapshot, envelope, event)
-                faults += _verify_references(snapshot, envelope, event)
-        except SagalogError as error:
-            code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
-            return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes), 0
+        return _verify_store(snapshot, stream, envelopes), 0
+    try:
+        task = TASK.fold(stream.partition("/")[2], _placed(snapshot, envelopes, faults))
+    except SagalogError as error:
+        code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
+        version = error.fields.get("version")
+        return [Fault(code, stream, version if isinstance(version, int) else None, error.message)], 0
     if task.state is State.COMPENSATING and not task.owed():
         text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
-        return [Fault("damaged", head.stream, task.version, text)], len(envelopes), 0
-    wrong = _verify_projection(snapshot, head.stream, task)
-    return [*faults, *wrong], len(envelopes), 0 if wrong else len(task.tags or {})
+        return [Fault("damaged", stream, task.version, text)], 0
+    wrong = _verify_projection(one.saved, stream, task)
+    return [*faults, *wrong], 0 if wrong else len(task.tags or {})
+
+
+def _placed(
+    snapshot: Snapshot, envelopes: Sequence[Envelope], faults: list[Fault]
+) -> Iterator[tuple[Recordable, int, int]]:
+    """The events of a task in order, for folding; what they name and is not there is added to `faults`."""
+    for envelope in envelopes:
+        event = decode(envelope)
+        if isinstance(event, _NAMING):
+            faults += _verify_blobs(snapshot, envelope, event)
+            faults += _verify_references(snapshot, envelope, event)
+        yield event, envelope.version, envelope.at_ms
 
 
 def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
@@ -235,7 +243,9 @@ def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:
         return None
 
 
-def _verify_envelope(place: int, envelope: Envelope) -> list[Fault]:
+def _verify_envelope(place: int, envelope: Envelope) -> Sequence[Fault]:
+    if envelope.version == place and is_intact(envelope):
+        return ()
     faults = []
     if envelope.version != place:
         text = f"version {place} was expected and {envelope.version} found"
@@ -256,9 +266,8 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
     return []
 
 
-def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[Fault]:
+def _verify_projection(saved: SavedTask | None, stream: str, task: TaskFold) -> list[Fault]:
     """[RECORD-3] What is saved must be what the log gives; a gate, which depends on the time, must fit at some."""
-    saved = snapshot.saved(stream)
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
     if saved.fold != task:

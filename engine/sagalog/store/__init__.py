@@ -13,7 +13,7 @@ from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Clock
 from sagalog.store.attempt import Attempt
-from sagalog.store.audits import FIRST_TAG, Audit, StreamHead, Tag
+from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, UnclaimedUndo
 from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
 from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
@@ -31,6 +31,7 @@ __all__ = [
     "Append",
     "Attempt",
     "Audit",
+    "AuditedStream",
     "Blob",
     "Candidates",
     "Claim",

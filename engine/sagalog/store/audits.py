@@ -6,6 +6,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from sagalog.codec import Envelope
+from sagalog.store.reads import SavedTask
+
 # A tag as a store finds tasks by it: its name, its text, and the number of the stream; in this order.
 Tag = tuple[str, str, int]
 FIRST_TAG: Final[Tag] = ("", "", 0)
@@ -19,11 +22,30 @@ class StreamHead(msgspec.Struct, frozen=True):
     version: int
 
 
+class AuditedStream(msgspec.Struct, frozen=True):
+    """One stream with everything that an audit compares.
+
+    number       inside this store; grows with creation
+    stream       its name
+    envelopes    all its events, as they are found
+    saved        of a task: what is saved beside the log, right or not; None: nothing is
+    """
+
+    number: int
+    stream: str
+    envelopes: list[Envelope]
+    saved: SavedTask | None
+
+
 class Audit(Protocol):
     """The store from end to end, a bounded slice at a time."""
 
     def streams(self, after: int, limit: int) -> list[StreamHead]:
         """Streams by number beyond `after`."""
+        ...
+
+    def audited(self, after: int, limit: int) -> list[AuditedStream]:
+        """Streams by number beyond `after`, each with all its events, by a few questions for them all."""
         ...
 
     def strays(self) -> list[str]:

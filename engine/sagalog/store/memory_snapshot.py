@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sagalog.codec import Envelope
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store import memory_found as found
-from sagalog.store.audits import StreamHead, Tag
+from sagalog.store.audits import AuditedStream, StreamHead, Tag
 from sagalog.store.candidates import UnclaimedUndo
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
@@ -168,6 +168,13 @@ class MemorySnapshot:
             for number, (name, envelopes) in enumerate(self._tables.stream_of.items(), start=1)
         ]
         return heads[after : after + limit]
+
+    def audited(self, after: int, limit: int) -> list[AuditedStream]:
+        """Stream by stream."""
+        return [
+            AuditedStream(head.number, head.stream, self.history(head.stream), self.saved(head.stream))
+            for head in self.streams(after, limit)
+        ]
 
     def strays(self) -> list[str]:
         """Here a projection is never without its stream."""
