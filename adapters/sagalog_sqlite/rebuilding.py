@@ -97,7 +97,7 @@ def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
     assert projection.row is not None, "every task has a row"
-    rows.save(execute, number, projection, projection.row, None)
+    execute(*rows.saving(number, projection, projection.row, None))
     rows.save_awaited(execute, number, projection.awaited)
     for name, value in projection.tags:
         execute(rows.INSERT_TAG, (name, value, number))

@@ -96,6 +96,8 @@ INSERT_BLOB: Final = (
 BLOB: Final = "SELECT data FROM blobs WHERE digest = ?"
 INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
 
+NEWEST_STREAM: Final = "SELECT coalesce(max(number), 0) FROM streams"
+
 STORE: Final = "SELECT format, id, version, epoch, checksum FROM store"
 UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, checksum = ?"
 _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDER BY number LIMIT 1"
@@ -187,17 +189,19 @@ def may_await(row: Row | None) -> bool:
     return row is None or row.gate in ("waiting", "waking", UNREADABLE)
 
 
-def save(execute: Execute, number: int, projection: Projection, row: Row, before: Row | None) -> None:
-    """Save a task's fold with its row, touching no more indexes than differ from `before` (None: there was no row)."""
+def saving(number: int, projection: Projection, row: Row, before: Row | None) -> tuple[str, tuple[Any, ...]]:
+    """The statement that saves a task's fold with its row, and its values.
+
+    It touches no more indexes than differ from `before` (None: there was no row).
+    """
     head = (FOLD_FORMAT, projection.fold.version, projection.content)
     if before is None or before[:_MOVING] != row[:_MOVING]:
-        execute(REPLACE_TASK, (number, *head, *row))
-    elif before[_MOVING:_RENEWED] != row[_MOVING:_RENEWED]:
-        execute(MOVE_TASK, (*head, *row[_MOVING:], number))
-    elif before[_RENEWED:] != row[_RENEWED:]:
-        execute(RENEW_TASK, (*head, *row[_RENEWED:], number))
-    else:
-        execute(REFOLD_TASK, (*head, number))
+        return REPLACE_TASK, (number, *head, *row)
+    if before[_MOVING:_RENEWED] != row[_MOVING:_RENEWED]:
+        return MOVE_TASK, (*head, *row[_MOVING:], number)
+    if before[_RENEWED:] != row[_RENEWED:]:
+        return RENEW_TASK, (*head, *row[_RENEWED:], number)
+    return REFOLD_TASK, (*head, number)
 
 
 def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:

@@ -39,6 +39,7 @@ from sagalog_sqlite.texts import forgiving
 from sagalog_sqlite.view import SqliteView
 
 INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
+INSERT_NUMBERED: Final = "INSERT INTO streams(category, id, number) VALUES (?, ?, ?)"
 INSERT_EVENT: Final = (
     "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -286,8 +287,10 @@ class Transaction:
         if result.blobs:
             for blob in result.blobs:
                 self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
-        for append, loaded in zip(result.appends, targets, strict=True):
-            self._append(append, loaded)
+        if len(targets) > 1:
+            self._append_many(result.appends, targets)
+        elif targets:
+            self._append(result.appends[0], targets[0])
         if result.projections:
             for stream, projection in result.projections:
                 self._save(self._streams[stream], projection)
@@ -300,35 +303,40 @@ class Transaction:
                 self._wake(id)
 
     def _append(self, append: Append, loaded: Loaded) -> None:
+        """Append to one stream, as nearly every operation does."""
         self.wrote = True
-        execute, projection, version = self.execute, append.projection, append.expected
-        number = loaded.number or self._begin(loaded, append)
-        for one in append.envelopes:
-            version += 1
-            if one.version != version:
-                raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
-            execute(
-                INSERT_EVENT,
-                (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
-                 one.data_key, one.body, one.digest),
-            )  # fmt: skip
+        if loaded.number == 0:
+            category, _, id = append.stream.partition("/")
+            self.execute(INSERT_STREAM, (category, id))
+            self._begin(append, loaded, self._connection.last_insert_rowid())
+        for values in _event_rows(append, loaded.number):
+            self.execute(INSERT_EVENT, values)
         reach("commit.after_events")
-        loaded.version = version
-        if projection.row is not None:
-            self._save(loaded, projection)
-        else:
-            fold = projection.fold
-            assert isinstance(fold, StoreFold), "a stream without a row is the store's"
-            rows.update_store(execute, fold)
-            self.store = fold
-            self._cache.drop(append.stream)
+        self._save_appended(append, loaded)
         reach("commit.after_fold")
 
-    def _begin(self, loaded: Loaded, append: Append) -> int:
-        """Begin a stream; its number."""
-        category, _, id = append.stream.partition("/")
-        self.execute(INSERT_STREAM, (category, id))
-        number = loaded.number = self._connection.last_insert_rowid()
+    def _append_many(self, appends: Sequence[Append], targets: Sequence[Loaded]) -> None:
+        """Append to several streams: of each table all rows at once."""
+        self.wrote = True
+        pairs = list(zip(appends, targets, strict=True))
+        new = list(
+            {append.stream: (append, loaded) for append, loaded in reversed(pairs) if loaded.number == 0}.values()
+        )
+        if new:
+            number = int(self.execute(rows.NEWEST_STREAM).fetchone()[0])
+            for append, loaded in reversed(new):
+                number += 1
+                self._begin(append, loaded, number)
+            self._execute_many(INSERT_NUMBERED, [(*_category_and_id(one), loaded.number) for one, loaded in new])
+        self._execute_many(INSERT_EVENT, [row for one, loaded in pairs for row in _event_rows(one, loaded.number)])
+        reach("commit.after_events")
+        for append, loaded in pairs:
+            self._save_appended(append, loaded)
+        reach("commit.after_fold")
+
+    def _begin(self, append: Append, loaded: Loaded, number: int) -> None:
+        """Note that a stream is begun under a number."""
+        loaded.number = number
         self._absent.discard(append.stream)
         created = append.envelopes[0]
         if len(created.body) <= CREATED_CHARACTERS_MAX:
@@ -336,7 +344,18 @@ class Transaction:
         for name, value in append.projection.tags:
             self.execute(rows.INSERT_TAG, (name, value, number))
         self._cache.add(loaded)
-        return number
+
+    def _save_appended(self, append: Append, loaded: Loaded) -> None:
+        projection = append.projection
+        loaded.version = append.expected + len(append.envelopes)
+        if projection.row is not None:
+            self._save(loaded, projection)
+            return
+        fold = projection.fold
+        assert isinstance(fold, StoreFold), "a stream without a row is the store's"
+        rows.update_store(self.execute, fold)
+        self.store = fold
+        self._cache.drop(append.stream)
 
     def _save(self, loaded: Loaded, projection: Projection) -> None:
         """Save a projection, touching no more tables and indexes than have changed."""
@@ -344,7 +363,7 @@ class Transaction:
         row, saved = projection.row, loaded.saved
         assert row is not None, "every task has a row"
         before = saved.row
-        rows.save(self.execute, loaded.number, projection, row, before)
+        self.execute(*rows.saving(loaded.number, projection, row, before))
         if projection.awaited != loaded.awaited and (projection.awaited or rows.may_await(before)):
             rows.save_awaited(self.execute, loaded.number, projection.awaited)
             self.estimates.is_awaited = None
@@ -370,6 +389,9 @@ class Transaction:
         if number is not None:
             self._write(rows.PUT_ASIDE, (number,))
 
+    def _execute_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:
+        self._connection.executemany(statement, values)
+
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         self.wrote = True
         self.execute(statement, values)
@@ -382,3 +404,22 @@ def _require_format(fold: TaskFold | StoreFold) -> None:
             found=fold.format,
             supported=FORMAT,
         )
+
+
+def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
+    """The rows of the events to append; raises ValueError where their versions have a gap."""
+    found, version = [], append.expected
+    for one in append.envelopes:
+        version += 1
+        if one.version != version:
+            raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
+        found.append(
+            (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
+             one.data_key, one.body, one.digest)
+        )  # fmt: skip
+    return found
+
+
+def _category_and_id(append: Append) -> tuple[str, str]:
+    category, _, id = append.stream.partition("/")
+    return category, id
