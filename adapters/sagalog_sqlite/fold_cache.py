@@ -96,4 +96,7 @@ class FoldCache:
 def is_worth_keeping(loaded: Loaded) -> bool:
     """Whether a stream may be asked for again soon, and takes little."""
     fold = loaded.saved.fold
-    return isinstance(fold, TaskFold) and not fold.is_terminal and fold.length <= LENGTH_MAX
+    if isinstance(fold, TaskFold):
+        return not fold.is_terminal and fold.length <= LENGTH_MAX
+    # The store's own is kept by itself.
+    return not isinstance(fold, StoreFold)

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagalog.store import Tag, TaskFold, project_afresh, refold_store
+from sagalog.store import (
+    FOLD_FORMAT,
+    Tag,
+    TaskFold,
+    category_of,
+    project_afresh,
+    project_fold,
+    refold_store,
+    refold_stream,
+)
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
@@ -20,6 +29,7 @@ SLICE: Final = 100
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM streams"
 _NEXT: Final = "SELECT number, category, id FROM streams WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
 _FORGET: Final = "DELETE FROM tasks WHERE stream < 1 OR stream > ?"
+_FORGET_FOLDS: Final = "DELETE FROM folds WHERE stream < 1 OR stream > ?"
 _FORGET_AMONG: Final = (
     "DELETE FROM tasks WHERE stream > ?1 AND stream <= ?2 "
     "AND stream NOT IN (SELECT number FROM streams WHERE number > ?1 AND number <= ?2 AND category = 'task')"
@@ -45,6 +55,7 @@ def begin(transaction: Transaction) -> int:
     newest = 0
     for (newest,) in execute(_NEWEST):
         execute(_FORGET, (newest,))
+        execute(_FORGET_FOLDS, (newest,))
     return newest
 
 
@@ -62,6 +73,8 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
             tasks += 1
         elif category == "store":
             _rebuild_store(execute, number)
+        else:
+            _rebuild_other(execute, number, f"{category}/{id}")
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
@@ -101,6 +114,18 @@ def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
     rows.save_awaited(execute, number, projection.awaited)
     for name, value in projection.tags:
         execute(rows.INSERT_TAG, (name, value, number))
+
+
+def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
+    category = category_of(stream)
+    if category is None:
+        return  # An audit names it.
+    envelopes = rows.history(execute, number)
+    try:
+        fold = refold_stream(category, stream.partition("/")[2], envelopes)
+    except rows.UNFOLDABLE:
+        return  # What is saved of it stays; an audit names the event.
+    execute(rows.REPLACE_FOLD, (number, FOLD_FORMAT, len(envelopes), project_fold(fold).content))
 
 
 def _rebuild_store(execute: Execute, number: int) -> None:

@@ -14,7 +14,22 @@ from zlib import crc32
 import msgspec
 
 from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
-from sagalog.store import FOLD_FORMAT, Envelope, Projection, Row, Saved, StoreFold, decode_fold, refold, refold_store
+from sagalog.store import (
+    FOLD_FORMAT,
+    STORE,
+    Category,
+    Envelope,
+    Projection,
+    Row,
+    Saved,
+    StoreFold,
+    category_of,
+    decode_fold,
+    decode_fold_of,
+    refold,
+    refold_store,
+    refold_stream,
+)
 
 # The format of the log that this version writes; another one may be read by nobody and written by nobody here.
 FORMAT: Final = 0
@@ -49,6 +64,12 @@ _TASKS: Final = (
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
 TASK_BY_NUMBER: Final = _TASKS + "WHERE s.category = 'task' AND s.number = ?"
+
+FOLD_BY_NAME: Final = (
+    "SELECT s.number, (SELECT max(version) FROM events WHERE stream = s.number), f.format, f.version, f.fold "
+    "FROM streams s LEFT JOIN folds f ON f.stream = s.number WHERE s.category = ? AND s.id = ?"
+)
+REPLACE_FOLD: Final = "INSERT OR REPLACE INTO folds(stream, format, version, fold) VALUES (?, ?, ?, ?)"
 
 # Where in a row what moves with the state begins, and what a heartbeat changes.
 _MOVING: Final = Row._fields.index("state")
@@ -98,7 +119,7 @@ INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, 
 
 NEWEST_STREAM: Final = "SELECT coalesce(max(number), 0) FROM streams"
 
-STORE: Final = "SELECT format, id, version, epoch, checksum FROM store"
+STORE_ROW: Final = "SELECT format, id, version, epoch, checksum FROM store"
 UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, checksum = ?"
 _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDER BY number LIMIT 1"
 
@@ -170,12 +191,29 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
     return Loaded(number, Saved(stream, task, saved), task.version)
 
 
-def load_store(execute: Execute, stream: str, store: StoreFold | None) -> Loaded | None:
-    """The store's own stream, if that is its name; `store` is its fold."""
-    category, _, id = stream.partition("/")
-    for number, version in execute(NEWEST, (category, id)):
-        return Loaded(number, Saved(stream, store), version or 0)
+def load_other(execute: Execute, stream: str, store: StoreFold | None) -> Loaded | None:
+    """A stream that is no task's, by its name; `store` is the fold of the store's own. Raises as `load`."""
+    category, (_, _, id) = category_of(stream), stream.partition("/")
+    if category is None:
+        return None
+    for number, newest, format, version, content in execute(FOLD_BY_NAME, (category.name, id)):
+        if category is STORE:
+            return Loaded(number, Saved(stream, store), newest or 0)
+        fold = other_fold(category, format, content) if version == newest else None
+        if fold is None:
+            fold = refold_stream(category, id, history(execute, number))
+        return Loaded(number, Saved(stream, fold), newest or 0)
     return None
+
+
+def other_fold(category: Category[Any], format: int | None, content: bytes | None) -> Any:
+    """The saved fold of a stream that is no task's; None where it is not of this version's format, or was changed."""
+    if format != FOLD_FORMAT or content is None:
+        return None
+    try:
+        return decode_fold_of(category, content)
+    except msgspec.DecodeError:
+        return None
 
 
 def row_of(row: tuple[Any, ...]) -> Row | None:
@@ -212,7 +250,7 @@ def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
 
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
-    """The store's own fold from a row of `STORE`; None before it was founded."""
+    """The store's own fold from a row of `STORE_ROW`; None before it was founded."""
     format, id, version, epoch = row
     return None if id is None else StoreFold(id, version, format, epoch)
 
@@ -249,7 +287,7 @@ def update_store(execute: Execute, store: StoreFold) -> None:
 def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
     """The row, if it is what was saved. One that was never saved has no id, and its store no stream."""
     try:
-        found = list(execute(STORE))
+        found = list(execute(STORE_ROW))
     except UnicodeDecodeError:
         return None
     if not found:

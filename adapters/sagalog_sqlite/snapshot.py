@@ -28,6 +28,7 @@ from sagalog.store import (
     Tag,
     TaskFold,
     UnclaimedUndo,
+    category_of,
     decode_fold,
 )
 from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
@@ -78,6 +79,7 @@ EVENTS_BETWEEN: Final = (
 )
 SAVED_BETWEEN: Final = f"SELECT stream, format, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
 AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
+FOLDS_BETWEEN: Final = "SELECT stream, format, fold FROM folds WHERE stream BETWEEN ? AND ?"
 LATEST: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY position DESC LIMIT ?)"
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
@@ -131,6 +133,12 @@ class SqliteSnapshot:
         for row in self._rows(rows.TASK_BY_ID, (id,)):
             return task_of(rows.load(self._rows, row))
         return None
+
+    def fold(self, stream: str) -> Any:
+        """The fold of a stream of any category but a task's."""
+        store = rows.store_fold(rows.store_row(self._rows)) if stream.startswith("store/") else None
+        loaded = rows.load_other(self._rows, stream, store)
+        return None if loaded is None else loaded.saved.fold
 
     def recorded(self, id: str, version: int) -> Envelope:
         """One event of a task's stream."""
@@ -278,7 +286,11 @@ class SqliteSnapshot:
             number: self._saved(number, tuple(awaited.get(number, ())), format, content, values)
             for number, format, content, *values in self._rows(SAVED_BETWEEN, between)
         }
-        return [AuditedStream(number, name, events[number], saved.get(number)) for number, name in heads]
+        folds = {number: (format, content) for number, format, content in self._rows(FOLDS_BETWEEN, between)}
+        return [
+            AuditedStream(number, name, events[number], saved.get(number), _other_fold(name, folds.get(number)))
+            for number, name in heads
+        ]
 
     def _saved(
         self, number: int, awaited: tuple[str, ...], format: int | None, content: bytes | None, values: list[Any]
@@ -406,3 +418,8 @@ def _fold_or_none(format: int | None, content: bytes | None) -> TaskFold | None:
         return decode_fold(content)
     except msgspec.DecodeError:
         return None
+
+
+def _other_fold(stream: str, saved: tuple[int, bytes] | None) -> Any:
+    category = category_of(stream)
+    return None if saved is None or category is None else rows.other_fold(category, *saved)

@@ -15,6 +15,7 @@ import msgspec
 
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.store import (
+    FOLD_FORMAT,
     LEASE_CHECKS_MAX,
     Append,
     Attempt,
@@ -126,7 +127,7 @@ class Transaction:
             row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
             loaded = None if row is None else rows.load(self.execute, row)
         else:
-            loaded = rows.load_store(self.execute, stream, self.store) if category == "store" else None
+            loaded = rows.load_other(self.execute, stream, self.store)
         if loaded is None:
             self._absent.add(stream)
             return None
@@ -351,11 +352,12 @@ class Transaction:
         if projection.row is not None:
             self._save(loaded, projection)
             return
-        fold = projection.fold
-        assert isinstance(fold, StoreFold), "a stream without a row is the store's"
-        rows.update_store(self.execute, fold)
-        self.store = fold
-        self._cache.drop(append.stream)
+        if isinstance(projection.fold, StoreFold):
+            rows.update_store(self.execute, projection.fold)
+            self.store = projection.fold
+        else:
+            self.execute(rows.REPLACE_FOLD, (loaded.number, FOLD_FORMAT, loaded.version, projection.content))
+        loaded.saved = Saved(append.stream, projection.fold)
 
     def _save(self, loaded: Loaded, projection: Projection) -> None:
         """Save a projection, touching no more tables and indexes than have changed."""

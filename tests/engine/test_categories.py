@@ -55,7 +55,9 @@ def counted(fold: CounterFold, event: e.Recordable, version: int, at_ms: int) ->
     return CounterFold(fold.id, version, state, fold.total + by)
 
 
-COUNTER: Final = Category("counter", (Counted, Closed), CounterFold, counted, LIFE, events_max=100, ends=True)
+COUNTER: Final = Category(
+    "counter", (Counted, Closed), CounterFold, CounterFold, counted, LIFE, events_max=100, ends=True
+)
 WITH_COUNTERS: Final = Shapes([*CATEGORIES.values(), COUNTER])
 
 
@@ -103,7 +105,7 @@ def test_two_events_of_one_name_are_refused() -> None:
     class AlsoClosed(e.Recordable, frozen=True, tag="closed"):
         pass
 
-    other = Category("door", (AlsoClosed,), CounterFold, counted, LIFE, events_max=1, ends=True)
+    other = Category("door", (AlsoClosed,), CounterFold, CounterFold, counted, LIFE, events_max=1, ends=True)
     with pytest.raises(ValueError, match="one name"):
         Shapes([COUNTER, other])
 

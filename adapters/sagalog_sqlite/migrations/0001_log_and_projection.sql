@@ -94,6 +94,14 @@ CREATE TABLE tasks(
     fold BLOB
 ) STRICT;
 
+-- Streams that are neither a task's nor the store's have a fold and are found by their name.
+CREATE TABLE folds(
+    stream INTEGER PRIMARY KEY,
+    format INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    fold BLOB NOT NULL
+) STRICT;
+
 -- The stream's number is the last key of each index, so equal priorities come in order of age.
 CREATE INDEX ready ON tasks(queue, kind, priority) WHERE gate = 'ready';
 CREATE INDEX ready_affinity ON tasks(queue, affinity, kind, priority) WHERE gate = 'ready' AND affinity IS NOT NULL;

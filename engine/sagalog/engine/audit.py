@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from sagalog.codec import Envelope, decode, is_intact
 from sagalog.errors import SagalogError
-from sagalog.kernel.categories import STORE, TASK, category_of
+from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import (
     ArtifactPut,
     ChildAdopted,
@@ -28,7 +28,7 @@ from sagalog.kernel.events import (
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
 from sagalog.store import FIRST_TAG, AuditedStream, SavedTask, Snapshot, Store, Tag
-from sagalog.store.projection import awaited, refold_store
+from sagalog.store.projection import awaited, refold_store, refold_stream
 from sagalog.store.row import Row, gates_at_any_time, row_of
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
@@ -159,6 +159,8 @@ def _verify_stream(snapshot: Snapshot, one: AuditedStream) -> tuple[list[Fault],
         return [Fault("damaged", stream, None, "this version knows no such category of streams")], 0
     if category is STORE:
         return _verify_store(snapshot, stream, envelopes), 0
+    if category is not TASK:
+        return _verify_other(category, one), 0
     try:
         task = TASK.fold(stream.partition("/")[2], _placed(snapshot, envelopes, faults))
     except SagalogError as error:
@@ -170,6 +172,18 @@ def _verify_stream(snapshot: Snapshot, one: AuditedStream) -> tuple[list[Fault],
         return [Fault("damaged", stream, task.version, text)], 0
     wrong = _verify_projection(one.saved, stream, task)
     return [*faults, *wrong], 0 if wrong else len(task.tags or {})
+
+
+def _verify_other(category: Category[Any], one: AuditedStream) -> list[Fault]:
+    """A stream that is neither a task's nor the store's: its events fit, and its saved fold is what they give."""
+    try:
+        fold = refold_stream(category, one.stream.partition("/")[2], one.envelopes)
+    except SagalogError as error:
+        version = error.fields.get("version")
+        return [Fault("damaged", one.stream, version if isinstance(version, int) else None, error.message)]
+    if fold != one.fold:
+        return [Fault("projection", one.stream, None, "its saved fold is not what the log gives: rebuild it")]
+    return []
 
 
 def _placed(

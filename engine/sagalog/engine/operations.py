@@ -20,7 +20,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve_store
 from sagalog.kernel.state import StoreFold
-from sagalog.store import Append, Due, Operation, Projection, Result, Saved, Undeclared, View
+from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
 from sagalog.validation.commands import Asked
 
 STORE_FORMAT: Final = 0
@@ -194,7 +194,7 @@ def founding(id: str) -> Operation:
         event = e.Founded(id=id, format=STORE_FORMAT)
         fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         envelope = enclose(stream, 1, view.now_ms, event)
-        return Result(fold, (Append(stream, 0, (envelope,), Projection(fold)),))
+        return Result(fold, (Append(stream, 0, (envelope,), project_fold(fold)),))
 
     return Operation(decide, writes=(stream,))
 

@@ -298,7 +298,7 @@ class UnitOfWork:
             saved = self._load(id)
         else:
             self._saved[id] = saved
-        return None if saved is None else saved.fold  # type: ignore[return-value]  # the stream of a task folds into one
+        return None if saved is None else saved.fold
 
     def _load(self, id: str) -> Saved | None:
         if id not in self._saved:

@@ -27,6 +27,7 @@ class Category(Generic[Fold]):
 
     name         what their names begin with
     events       the types of the events that they hold; no two categories share a name of an event
+    fold_type    the type of their folds
     begin        id -> the fold of a stream without events
     evolve       fold, event, version, at_ms -> the fold after that event, or LogDamaged
     life         which event may follow in which state
@@ -37,6 +38,7 @@ class Category(Generic[Fold]):
 
     name: str
     events: tuple[type[e.Recordable], ...]
+    fold_type: type[Fold]
     begin: Callable[[str], Fold]
     evolve: Callable[[Fold, e.Recordable, int, int], Fold]
     life: Lifecycle
@@ -58,8 +60,12 @@ class Category(Generic[Fold]):
         return folded
 
 
-TASK: Final = Category("task", e.TASK_EVENTS, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold)
-STORE: Final = Category("store", e.STORE_EVENTS, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False)
+TASK: Final = Category(
+    "task", e.TASK_EVENTS, TaskFold, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold
+)
+STORE: Final = Category(
+    "store", e.STORE_EVENTS, StoreFold, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False
+)
 
 CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE)}
 

@@ -8,6 +8,7 @@ does. How the parts work together stands in `docs/how-to/write-a-store.md`.
 from sagalog.codec import Envelope, decode, read
 from sagalog.failpoints import reach
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
+from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
@@ -17,7 +18,16 @@ from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, StreamHead, Ta
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, UnclaimedUndo
 from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
 from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
-from sagalog.store.projection import Projection, decode_fold, project_afresh, refold, refold_store
+from sagalog.store.projection import (
+    Projection,
+    decode_fold,
+    decode_fold_of,
+    project_afresh,
+    project_fold,
+    refold,
+    refold_store,
+    refold_stream,
+)
 from sagalog.store.reads import Listed, Query, Reads, SavedTask
 from sagalog.store.row import OPEN, Gate, Row
 
@@ -26,6 +36,8 @@ __all__ = [
     "FOLD_FORMAT",
     "LEASE_CHECKS_MAX",
     "OPEN",
+    "STORE",
+    "TASK",
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",
     "Append",
@@ -34,6 +46,7 @@ __all__ = [
     "AuditedStream",
     "Blob",
     "Candidates",
+    "Category",
     "Claim",
     "Clock",
     "Due",
@@ -61,11 +74,15 @@ __all__ = [
     "UnclaimedUndo",
     "Undeclared",
     "View",
+    "category_of",
     "decode",
     "decode_fold",
+    "decode_fold_of",
     "project_afresh",
+    "project_fold",
     "reach",
     "read",
     "refold",
     "refold_store",
+    "refold_stream",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -29,12 +29,14 @@ class AuditedStream(msgspec.Struct, frozen=True):
     stream       its name
     envelopes    all its events, as they are found
     saved        of a task: what is saved beside the log, right or not; None: nothing is
+    fold         of a stream that is neither a task's nor the store's: its saved fold; None: there is none that is sound
     """
 
     number: int
     stream: str
     envelopes: list[Envelope]
     saved: SavedTask | None
+    fold: Any = None
 
 
 class Audit(Protocol):

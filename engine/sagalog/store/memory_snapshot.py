@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import StoreFold, TaskFold
@@ -29,6 +30,10 @@ class MemorySnapshot:
         if id in self._tables.unreadable:
             return refold(id, self._tables.stream_of[f"task/{id}"])
         return self._tables.folds.get(id)
+
+    def fold(self, stream: str) -> Any:
+        """By name."""
+        return self._tables.store_fold if stream.startswith("store/") else self._tables.others.get(stream)
 
     def recorded(self, id: str, version: int) -> Envelope:
         """By place in the stream's list."""
@@ -172,7 +177,13 @@ class MemorySnapshot:
     def audited(self, after: int, limit: int) -> list[AuditedStream]:
         """Stream by stream."""
         return [
-            AuditedStream(head.number, head.stream, self.history(head.stream), self.saved(head.stream))
+            AuditedStream(
+                head.number,
+                head.stream,
+                self.history(head.stream),
+                self.saved(head.stream) if head.stream.startswith("task/") else None,
+                self._tables.others.get(head.stream),
+            )
             for head in self.streams(after, limit)
         ]
 

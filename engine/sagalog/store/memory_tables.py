@@ -5,15 +5,17 @@ Rule: what a transaction writes can be taken back as long as the next one has no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.errors import SagalogError, VersionConflict
+from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.operation import Result
-from sagalog.store.projection import Projection, decode_fold, project_afresh
+from sagalog.store.projection import Projection, decode_fold, decode_fold_of, project_afresh, refold_stream
 from sagalog.store.row import Row
 
 _ABSENT: Final = object()
@@ -32,6 +34,8 @@ class Tables:
         self.unreadable: dict[str, None] = {}
         self.blobs: dict[str, bytes] = {}
         self.store_fold: StoreFold | None = None
+        # Of every other category, by the name of the stream.
+        self.others: dict[str, Any] = {}
         self._begin: tuple[int, StoreFold | None] = (0, None)
         # What to set back, newest last.
         self._before: list[tuple[dict[Any, Any], Any, Any]] = []
@@ -97,8 +101,10 @@ class Tables:
         """Fold every task afresh; how many there are."""
         known, self.folds, self.rows, self.awaited, self.order, self.unreadable = self.folds, {}, {}, {}, {}, {}
         for stream, envelopes in self.stream_of.items():
-            category, _, id = stream.partition("/")
-            if category != "task":
+            name, _, id = stream.partition("/")
+            if name not in ("task", "store"):
+                self._rebuild_other(stream, CATEGORIES[name], envelopes)
+            if name != "task":
                 continue
             self.order[id] = len(self.order) + 1
             try:
@@ -109,6 +115,10 @@ class Tables:
                 if id in known:
                     self.folds[id] = known[id]
         return len(self.order)
+
+    def _rebuild_other(self, stream: str, category: Category[Any], envelopes: list[Envelope]) -> None:
+        with suppress(SagalogError):
+            self.others[stream] = refold_stream(category, stream.partition("/")[2], envelopes)
 
     def _append(self, name: str, envelopes: tuple[Envelope, ...]) -> None:
         stream = self.stream_of.setdefault(name, [])
@@ -121,7 +131,10 @@ class Tables:
         if isinstance(projection.fold, StoreFold):
             self.store_fold = projection.fold
             return
-        id = stream.partition("/")[2]
+        name, _, id = stream.partition("/")
+        if name != "task":
+            self._set(self.others, stream, decode_fold_of(CATEGORIES[name], projection.content))
+            return
         if id not in self.order:
             self._set(self.order, id, len(self.order) + 1)
         # From its bytes, so that no container is shared with the store.

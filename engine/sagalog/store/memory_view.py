@@ -41,6 +41,9 @@ class MemoryView:
         category, _, id = stream.partition("/")
         if category == "store":
             return None if self.store is None or self.store.id != id else Saved(stream, self.store)
+        if category != "task":
+            other = self._tables.others.get(stream)
+            return None if other is None else Saved(stream, other)
         if id in self._tables.unreadable:
             refold(id, self._tables.stream_of[stream])
         fold = self._tables.folds.get(id)

@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.kernel.events import Recordable
-from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
 from sagalog.store.projection import Projection
 from sagalog.store.row import Row
@@ -58,7 +58,7 @@ class Saved(msgspec.Struct, frozen=True, gc=False):
     """
 
     stream: str
-    fold: TaskFold | StoreFold | None
+    fold: Any
     row: Row | None = None
 
 

@@ -6,7 +6,7 @@ Rule: everything here can be thrown away and computed again from the log.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -27,13 +27,14 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     """What a store saves beside a stream.
 
     fold       the stream, folded; whoever keeps it must not change it
-    content    of a task: the bytes of the fold, behind a checksum; `FOLD_FORMAT` is saved beside them
+    content    the bytes of the fold, behind a checksum; `FOLD_FORMAT` is saved beside them. Of the store's own stream
+               there are none: a store keeps that in a form of its own, since it says which format may be written
     row        of a task: the columns by which it is found
     awaited    of a task: the sorted ids of the tasks whose end it awaits [WAIT-3]
     tags       of a task: names and values to find it by, which never change
     """
 
-    fold: TaskFold | StoreFold
+    fold: Any
     content: bytes = b""
     row: Row | None = None
     awaited: tuple[str, ...] = ()
@@ -62,6 +63,11 @@ def projection_at(
         awaited(task) if task.waiting is not None else (),
         tuple(task.tags.items()) if task.tags else (),
     )
+
+
+def project_fold(fold: object) -> Projection:
+    """The projection of a stream that is no task's: its fold, and nothing to find it by but its name."""
+    return Projection(fold, b"" if isinstance(fold, StoreFold) else encode_fold(fold))
 
 
 def refold_stream(category: Category[Fold], id: str, envelopes: Iterable[Envelope], shapes: Shapes = SHAPES) -> Fold:
@@ -97,21 +103,30 @@ def awaited(task: TaskFold) -> tuple[str, ...]:
     return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
 
 
-def encode_fold(task: TaskFold) -> bytes:
+def encode_fold(fold: object) -> bytes:
     """The bytes that are saved of a fold, behind a checksum of them; `FOLD_FORMAT` is saved beside them."""
-    content = _encode(task)
+    content = _encode(fold)
     return b"%08x%b" % (crc32(content), content)
 
 
 def decode_fold(saved: bytes) -> TaskFold:
-    """The fold of saved bytes of this version's format.
+    """The fold of a task from saved bytes of this version's format.
 
     Raises:
         msgspec.DecodeError: they are no such bytes, or no longer those that were saved.
     """
+    return _decode(_content(saved))
+
+
+def decode_fold_of(category: Category[Fold], saved: bytes) -> Fold:
+    """The fold of a stream of any category; raises as `decode_fold`."""
+    return msgspec.json.decode(_content(saved), type=category.fold_type)
+
+
+def _content(saved: bytes) -> memoryview:
     if type(saved) is not bytes:
         raise msgspec.DecodeError("a saved fold is bytes")
     content = memoryview(saved)[_CHECKSUM:]
     if saved[:_CHECKSUM] != b"%08x" % crc32(content):
         raise msgspec.DecodeError("a saved fold was changed: its checksum does not fit its content")
-    return _decode(content)
+    return content

@@ -5,7 +5,7 @@ Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cann
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -52,6 +52,10 @@ class Reads(Protocol):
 
     def task(self, id: str) -> TaskFold | None:
         """The fold of a task, or None."""
+        ...
+
+    def fold(self, stream: str) -> Any:
+        """The fold of a stream of any category but a task's, by its name; None: it has no events."""
         ...
 
     def recorded(self, id: str, version: int) -> Envelope:
