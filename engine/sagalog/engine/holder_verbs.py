@@ -1,8 +1,8 @@
 """Verbs of a lease's holder: each command once, with its whole signature and text; arguments -> entry.
 
 Rule: the calls of `Lease`, `Batch` and `sagalog.aio` are made of these by adapters, and have no arguments and no texts
-of their own. Every verb takes the executor, which gives what has to be drawn, and the task as it was leased: its lease is
-the holder's, and carries the fence. [FENCE-2] Writes nothing.
+of their own. Every verb takes the executor, which gives what has to be drawn, and the task as it was leased: its lease
+is the holder's, and carries the fence. [FENCE-2] Writes nothing.
 """
 
 from __future__ import annotations
