@@ -298,9 +298,8 @@ class Queue:
         if item.store_id != self.engine.store_id:
             # Ids are unique in a store only: here it may be somebody else's.
             raise NotFound(f"item {item.id!r} was popped from another store; give it back there", task=item.id)
-        # [FORK-2] A fork's copy of a loop that is left must not give back what its parent works on.
-        item.lease._require_own()
-        return Lease(item.lease.task, self.engine)
+        # [FORK-2] A fork's copy of a loop that is left must not give back what its parent works on: `rebind` refuses.
+        return self.engine.rebind(item.lease)
 
     def _lease_of(self, item: Item | str) -> Lease | None:
         """The lease of an item; None for an id that nobody knows."""

@@ -355,6 +355,7 @@ class Transaction:
         if isinstance(projection.fold, StoreFold):
             rows.update_store(self.execute, projection.fold)
             self.store = projection.fold
+            self._finished.append(append.stream)
         else:
             self.execute(rows.REPLACE_FOLD, (loaded.number, FOLD_FORMAT, loaded.version, projection.content))
         loaded.saved = Saved(append.stream, projection.fold)

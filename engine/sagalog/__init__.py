@@ -10,11 +10,11 @@ from sagalog.engine import Engine
 from sagalog.engine.audit import Fault, RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
 from sagalog.engine.health import Health
-from sagalog.engine.leasing import Renewal
+from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.reading import Artifact, WaitOutcome
+from sagalog.engine.queries import Artifact, WaitOutcome
 from sagalog.engine.subscription import Subscription
-from sagalog.engine.task import Lease, Task, TaskCompensation, TaskWait
+from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import (
     AlreadyExists,

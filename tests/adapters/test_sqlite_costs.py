@@ -18,6 +18,7 @@ from sagalog import Compensation, Engine, Retry
 from sagalog.testing import ManualClock
 from sagalog_sqlite import transaction
 from sagalog_sqlite.store import SqliteStore
+from tests.store_of import store_of
 
 LASTING = Retry(releases_max=None, attempts_max=None)
 
@@ -30,7 +31,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def cost(engine: Engine, call: Callable[[], Any]) -> tuple[int, int]:
     """Statements and steps of a call, in all connections."""
-    store = engine._store
+    store = store_of(engine)
     assert isinstance(store, SqliteStore)
     statements = steps = 0
 

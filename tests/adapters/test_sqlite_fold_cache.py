@@ -13,6 +13,7 @@ from sagalog.testing import ManualClock
 from sagalog_sqlite import estimates, fold_cache
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import raw
+from tests.store_of import store_of
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_what_is_kept_is_little_however_many_tasks_there_are(
     engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fold_cache, "TASKS_MAX", 10)
-    store = engine._store
+    store = store_of(engine)
     for number in range(5):
         engine.create_many({"kind": "build", "id": f"{number}-{one}"} for one in range(7))
         assert len(store._fold_cache.streams) <= 10  # type: ignore[attr-defined]
@@ -94,7 +95,7 @@ def test_a_task_with_a_long_story_is_not_kept(engine: sagalog.Engine) -> None:
     lease = leased(engine, "a")
     for number in range(fold_cache.LENGTH_MAX):
         lease = lease.step(f"step{number}")
-    assert not engine._store._fold_cache.streams  # type: ignore[attr-defined]
+    assert not store_of(engine)._fold_cache.streams  # type: ignore[attr-defined]
 
 
 def test_a_rebuild_believes_nothing_that_was_kept(engine: sagalog.Engine, path: Path) -> None:
@@ -182,7 +183,7 @@ def test_no_more_kinds_of_a_queue_are_kept_than_its_bound(
     assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
     for kind in ("a", "b", "c"):
         engine.create(kind, queue="q")
-    store = engine._store
+    store = store_of(engine)
     assert isinstance(store, SqliteStore)
     assert store._fold_cache.estimates.values("ready", "q") is None
 
@@ -192,7 +193,7 @@ def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_w
 ) -> None:
     """[LOG-1] [LOG-2] Two signals at once: the second strikes before anything can be forgotten."""
     engine.create("build", id="a", queue="q")
-    store = engine._store
+    store = store_of(engine)
     assert isinstance(store, SqliteStore)
 
     def interrupt() -> None:

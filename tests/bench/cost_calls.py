@@ -22,6 +22,7 @@ from sagalog_sqlite.store import SqliteStore
 from tests.bench import stores
 from tests.bench.plan import Plan
 from tests.bench.report import Figure, Goal, single
+from tests.store_of import store_of
 
 _START_MS: Final = 1_700_000_000_000
 _WARM: Final = 60
@@ -136,7 +137,7 @@ def _count(engine: Engine, files: _CountedFiles, call: Callable[[], Any]) -> Cou
 
 
 def _store_of(engine: Engine) -> SqliteStore:
-    store = engine._store
+    store = store_of(engine)
     assert isinstance(store, SqliteStore)
     return store
 

@@ -16,6 +16,7 @@ from sagalog import Engine
 from sagalog_queue import Queue, open_queue
 from sagalog_sqlite.store import SqliteStore
 from tests.bench import stores
+from tests.store_of import store_of
 
 _HISTORY: Final = ("created", "leased", "completed")
 _PAGE: Final = 1_000
@@ -95,7 +96,7 @@ def consuming(path: Path) -> Iterator[Consuming]:
 def _opened(path: Path) -> Iterator[Queue]:
     with open_queue(f"sqlite:///{path}", visibility_ms=stores.TTL_MS) as queue:
         # The store itself reads back what it set on each of its connections.
-        store = queue.engine._store
+        store = store_of(queue.engine)
         assert isinstance(store, SqliteStore)
         assert store.durability == "full"
         yield queue

@@ -58,7 +58,7 @@ def test_a_coroutine_whose_lease_is_lost_is_cancelled(tell: Callable[[Story], No
         running = asyncio.create_task(worker.run(engine))
         await handler.has_begun.wait()
         await engine.cancel("one", now=True)
-        engine.clock.advance(150)  # type: ignore[attr-defined]  # a manual one: a renewal is due
+        engine.plain._executor.clock.advance(150)  # type: ignore[attr-defined]  # a manual one: a renewal is due
         await until(lambda: handler.reasons == ["lost"])
         worker.stop()
         tally = await running

@@ -97,7 +97,7 @@ def test_steps_run_at_the_same_time_and_once(tell: Callable[[Story], None]) -> N
         worker = made(build)
         await worker.run(engine, until_idle=True)
         assert sorted((await one(engine, "one")).steps) == ["a", "b", "c"]
-        engine.clock.advance(1_000_000)  # type: ignore[attr-defined]  # a manual one
+        engine.plain._executor.clock.advance(1_000_000)  # type: ignore[attr-defined]  # a manual one
         await worker.run(engine, until_idle=True)
 
         assert (await one(engine, "one")).result == ["A", "B", "C"]

@@ -29,7 +29,7 @@ def test_what_neither_ends_nor_settles_is_refused_by_name(full: Engine) -> None:
 
 
 def test_heartbeats_and_every_end_still_fit(full: Engine, clock: ManualClock) -> None:
-    lease = Lease(get(full), full)
+    lease = Lease(get(full), full._executor)
     clock.advance(1)
     lease = lease.heartbeat()
     refused(full, OverBound, lease.register, CLOSE)
@@ -42,7 +42,7 @@ def test_heartbeats_and_every_end_still_fit(full: Engine, clock: ManualClock) ->
 
 def test_a_task_without_room_for_another_lease_stands_at_the_head_of_no_claim(full: Engine) -> None:
     full.create("build", id="u")
-    Lease(get(full), full).release()
+    Lease(get(full), full._executor).release()
     [lease] = full.claim("default", owner="bob", ttl_ms=TTL_MS, limit=2)
     assert lease.task.id == "u"
     task = get(full)

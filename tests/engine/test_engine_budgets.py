@@ -205,7 +205,7 @@ def test_a_requested_cancel_goes_before_a_spent_budget(engine: Engine, clock: Ma
     for id in ("a", "b", "c"):
         leased(engine, id, retry=Retry(1, 1, 1, 1, 0), compensations=[REMOVE])
         engine.cancel(id, "called off")
-    leases = {id: Lease(get(engine, id), engine) for id in ("a", "b")}
+    leases = {id: Lease(get(engine, id), engine._executor) for id in ("a", "b")}
     assert leases["a"].retry("x").outcome == "cancelled"
     assert leases["b"].release().outcome == "cancelled"
     clock.advance(TTL_MS)

@@ -163,14 +163,14 @@ def test_whoever_holds_several_tasks_reads_which_of_them_were_called_off(engine:
         engine.create("build", id=id)
         held[id] = engine.acquire(id, owner="ann", ttl_ms=TTL_MS)
     fences = {id: lease.fence for id, lease in held.items()}
-    assert engine.called_off(fences) == (set(), set())
+    assert engine._executor.queries.called_off(fences) == (set(), set())
     engine.cancel("asked")
     engine.cancel("at once", now=True)
     engine.quarantine("quarantined", "look")
     held["overtaken"].release()
     engine.acquire("overtaken", owner="bob", ttl_ms=TTL_MS)
     held["by its holder"].quarantine("by its holder")
-    assert engine.called_off(fences) == ({"at once", "quarantined", "overtaken"}, {"asked"})
+    assert engine._executor.queries.called_off(fences) == ({"at once", "quarantined", "overtaken"}, {"asked"})
 
 
 def test_a_planned_compensation_may_be_waived_before_it_is_owed(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from sagalog.kernel.events import Created
 from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock
 from tests.engine.checking import refused
+from tests.store_of import store_of
 
 TTL_MS = 1_000
 # Four bytes a character in UTF-8, which is the most.
@@ -34,7 +35,7 @@ def memory(clock: ManualClock) -> Any:
 
 
 def fold_bytes(engine: Engine, id: str = "t") -> int:
-    with engine._store.read() as snapshot:
+    with store_of(engine).read() as snapshot:
         task = snapshot.task(id)
     assert task is not None
     return len(encode_fold(task))
@@ -95,7 +96,7 @@ def full(memory: Engine) -> Engine:
 
 
 def test_a_fold_at_its_bound_takes_nothing_more_that_it_would_keep(full: Engine) -> None:
-    lease = Lease(full.get("t"), full)  # type: ignore[arg-type]
+    lease = Lease(full.get("t"), full._executor)  # type: ignore[arg-type]
     name = "n" * 100
     calls: list[Callable[[], object]] = [
         lambda: lease.step(name),
@@ -150,7 +151,7 @@ ENDS: dict[str, tuple[Callable[[Engine, Lease], object], Callable[[Engine], str]
 @pytest.mark.parametrize("end", ENDS)
 def test_whatever_ends_or_settles_fits_where_nothing_else_does(full: Engine, clock: ManualClock, end: str) -> None:
     """Leases come and go, and every undo is settled by itself: all of that fits in the reserve."""
-    lease = Lease(full.get("t"), full)  # type: ignore[arg-type]
+    lease = Lease(full.get("t"), full._executor)  # type: ignore[arg-type]
     for number in range(5):
         clock.advance(1)
         lease.heartbeat(progress="p" * 100).retry(Failure(wide(number), "again"), run_at_ms=0)

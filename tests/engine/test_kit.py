@@ -19,6 +19,7 @@ from sagalog.system import SystemClock
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.testing.pairs import Crash, Pair, Statistics, plain
 from tests.engine.checking import REMOVE
+from tests.store_of import store_of
 
 
 def test_a_manual_clock_stands_still_until_it_is_moved() -> None:
@@ -145,7 +146,7 @@ def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -
     with paired() as pair:
         append = Tables._append
         pair.run("create", lambda side: side.engine.create("build", id="t"))
-        broken = pair.real.engine._store.tables  # type: ignore[attr-defined]
+        broken = store_of(pair.real.engine).tables  # type: ignore[attr-defined]
 
         def half(self: Tables, name: str, envelopes: Any) -> None:
             append(self, name, envelopes)
@@ -168,7 +169,7 @@ def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_store_that_answers_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with paired() as pair:
-        tables = pair.real.engine._store.tables  # type: ignore[attr-defined]
+        tables = store_of(pair.real.engine).tables  # type: ignore[attr-defined]
         claimed = MemoryView.claimed.fget  # type: ignore[attr-defined]
         monkeypatch.setattr(
             MemoryView,

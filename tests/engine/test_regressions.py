@@ -23,7 +23,7 @@ from sagalog import (
     Retry,
     TerminalTask,
 )
-from sagalog.engine.lease_watch import Observer
+from sagalog.engine.lease_watch import LeaseWatch
 from sagalog.kernel.bounds import STREAM_EVENTS_RESERVE
 from sagalog.kernel.decide import rules
 from sagalog.kernel.state import TaskFold
@@ -199,12 +199,12 @@ class Slow(list[TaskFold]):
             yield task
 
 
-def test_threads_look_through_one_observer_one_after_another() -> None:
+def test_threads_look_through_one_watch_one_after_another() -> None:
     """[TIME-3] Else one forgets what the other has just seen, or trips over it."""
-    observer = Observer()
+    watch = LeaseWatch()
     done: list[list[str]] = []
     another = threading.Thread(
-        target=lambda: done.append([command.task for command in observer.look([fold("b", 0)], 5, everywhere=False)])
+        target=lambda: done.append([command.task for command in watch.look([fold("b", 0)], 5, everywhere=False)])
     )
 
     def come() -> None:
@@ -214,10 +214,10 @@ def test_threads_look_through_one_observer_one_after_another() -> None:
 
     listing = Slow([fold("a", 0)])
     listing.meanwhile = come
-    assert observer.look(listing, 0, everywhere=True) == []
+    assert watch.look(listing, 0, everywhere=True) == []
     another.join(60)
     assert done == [[]]
-    seen = observer.look([fold("a", 0), fold("b", 0)], 15, everywhere=True)
+    seen = watch.look([fold("a", 0), fold("b", 0)], 15, everywhere=True)
     assert [(command.task, command.seen and command.seen.unchanged_ms) for command in seen] == [("a", 15), ("b", 10)]
 
 

@@ -14,6 +14,7 @@ from sagalog import Engine, NotFound, Rejected, Unknown
 from sagalog.store import Operation
 from sagalog.testing import ManualClock, SeededChance
 from tests.engine.checking import refused, types, unchanged
+from tests.store_of import store_of
 
 
 def test_a_batch_is_carried_out_once(engine: Engine) -> None:
@@ -73,7 +74,7 @@ class Severed:
 
 
 def test_an_unknown_batch_names_the_ids_that_were_drawn(engine: Engine, clock: ManualClock) -> None:
-    store = Severed(engine._store)
+    store = Severed(store_of(engine))
     severed = Engine(store, clock=clock, chance=SeededChance(7))
 
     def run(ids: Sequence[str | None]) -> None:
@@ -93,7 +94,7 @@ def test_an_unknown_batch_names_the_ids_that_were_drawn(engine: Engine, clock: M
 
 
 def test_an_unknown_creation_of_many_is_repeated_with_its_ids(engine: Engine, clock: ManualClock) -> None:
-    store = Severed(engine._store)
+    store = Severed(store_of(engine))
     severed = Engine(store, clock=clock, chance=SeededChance(7))
     store.loses = True
     with pytest.raises(Unknown) as caught:

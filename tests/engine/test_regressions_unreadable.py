@@ -18,6 +18,7 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from tests.contract.tampering import tamper
 from tests.engine.checking import TTL_MS, get
+from tests.store_of import store_of
 
 # What happens to the event, and how whoever has to read it is told.
 SPOILED: dict[str, tuple[Callable[[Envelope], dict[str, Any]], type[SagalogError]]] = {
@@ -45,7 +46,7 @@ class Log:
 
     def change(self, task: str, changes: dict[str, Any]) -> dict[str, Any]:
         """Change the fields of a task's first event; what they were."""
-        store = self._engine._store
+        store = store_of(self._engine)
         with store.read() as snapshot:
             [event] = snapshot.history(f"task/{task}", limit=1)
         if isinstance(store, MemoryStore):
@@ -61,7 +62,7 @@ class Log:
 
     def spoil(self, task: str, how: str) -> Callable[[], object]:
         """Make a task unreadable; what mends it again."""
-        with self._engine._store.read() as snapshot:
+        with store_of(self._engine).read() as snapshot:
             [event] = snapshot.history(f"task/{task}", limit=1)
         changes = SPOILED[how][0](event)
         # A newer version gives its events a digest that fits; so does whoever forges one.
@@ -71,7 +72,7 @@ class Log:
 
     def unreadable(self) -> list[str]:
         """The tasks that are put aside."""
-        with self._engine._store.read() as snapshot:
+        with store_of(self._engine).read() as snapshot:
             return snapshot.unreadable()
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from sagalog import Engine, Rejected
 from sagalog.actors import worker_actor
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.operations import writing
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Step
 from sagalog.kernel import commands as c
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
@@ -27,7 +27,7 @@ def parking(engine: Engine, task: str, after: str) -> Operation:
     """The operation by which the holder of a task parks it until another has ended."""
     lease = engine.acquire(task, owner="ann", ttl_ms=None)
     command = c.Park(task=task, fence=lease.fence, name="w", after=(after,))
-    return writing((Step(command, worker_actor("ann")),))
+    return writing((CommandEntry(command, worker_actor("ann")),))
 
 
 def at_once(store: MemoryStore, view: type[MemoryView], *operations: Operation) -> list[Any]:

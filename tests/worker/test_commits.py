@@ -14,6 +14,7 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Permanent, Unavailable, Unknown
+from sagalog.engine import holder_verbs
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.testing import ManualClock, SeededChance
@@ -392,7 +393,7 @@ def test_a_refused_step_that_had_begun_children_leaves_them_to_what_is_written_n
         engine.waive(context.task.id, "u", "not needed")
         with pytest.raises(sagalog.StepMismatch):
             # Its undo was settled before this lease, so the registration is refused, and all that came with it.
-            context._record("an undo", "register", Compensation("undo", {"n": 2}, id="u"))
+            context._record("an undo", holder_verbs.register, Compensation("undo", {"n": 2}, id="u"))
         found.append(len(engine.find()))
         context.step("next", lambda: "written")
         found.append(len(engine.find()))
@@ -419,7 +420,7 @@ def test_children_of_a_refused_step_are_begun_only_by_a_handler_that_says_what_c
         context.step("a", lambda: 1)
         context.spawn("other", "do", 2)
         with pytest.raises(sagalog.StepMismatch):
-            context._record("a step", "step", "a", "another result")
+            context._record("a step", holder_verbs.step, "a", "another result")
         if how == "fails":
             raise Permanent("no way on", waive_compensation="nothing was done")
         engine.cancel(context.task.id)

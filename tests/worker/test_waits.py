@@ -20,6 +20,7 @@ from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.plan import Plan
+from tests.store_of import store_of
 from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
 
@@ -93,7 +94,7 @@ def test_a_round_of_a_poller_costs_the_hundredth_time_what_it_costs_the_first(
     sizes = []
     for _ in range(100):
         work.go_on()
-        with engine._store.read() as snapshot:
+        with store_of(engine).read() as snapshot:
             fold = snapshot.task(work.id)
         assert fold is not None
         sizes.append(len(encode_fold(fold)))

@@ -5,18 +5,19 @@ Rule: recording is plain and writes nothing; only the end of the block is awaite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sagalog.aio.lease import AsyncLease, give_back, lift_lease_or_task, lower_lease
 from sagalog.aio.lifting import Lifted, passed_on
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
 from sagalog.engine.batch import Batch, Result
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.errors import SagalogError
 
 P = ParamSpec("P")
@@ -74,24 +75,7 @@ class AsyncBatch(Lifted[Batch]):
         """What is recorded within a plain `with` stands or falls together, in a batch of `together=False`."""
         return self.plain.group()
 
-    def create(
-        self,
-        kind: str,
-        payload: Any = None,
-        *,
-        id: str | None = None,
-        actor: str | None = None,
-        cause: str | None = None,
-        idempotency_key: str | None = None,
-        inputs: Mapping[str, bytes] | None = None,
-        **arguments: Any,
-    ) -> str:
-        """Record a creation with the arguments of `AsyncEngine.create`; its id, as `Batch.create` gives it."""
-        return self.plain.create(
-            kind, payload, id=id, actor=actor, cause=cause, idempotency_key=idempotency_key, inputs=inputs, **arguments
-        )
-
-    carry = passed_on(Batch.carry)
+    create = passed_on(Batch.create)
     cancel = passed_on(Batch.cancel)
     quarantine = passed_on(Batch.quarantine)
     signal = passed_on(Batch.signal)

@@ -6,10 +6,10 @@ while it claims is leased nothing: what its claim came to is given back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Any, Concatenate, Final, ParamSpec
 
 from sagalog.aio.batch import AsyncBatch
 from sagalog.aio.lease import UNWANTED, AsyncLease, AsyncRenewal, give_back, lift_lease, lower_lease
@@ -17,22 +17,40 @@ from sagalog.aio.lifting import Lifted, lifted, lifted_to, passed_on
 from sagalog.aio.pool import THREADS, Pool
 from sagalog.aio.subscription import AsyncSubscription
 from sagalog.aio.watching import Waiter, Watch
-from sagalog.engine import Engine
-from sagalog.engine.leasing import Leasing
-from sagalog.engine.task import Lease, Task
-from sagalog.kernel.values import Purpose, Suspects
-from sagalog.ports import Clock
+from sagalog.engine import Engine, verbs
+from sagalog.engine.adapters import call_of
+from sagalog.engine.executor import Executor
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.validation import arguments
-from sagalog.validation import commands as forms
-from sagalog.validation.commands import Asked
+from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.values import check_milliseconds
 
 # In how many slices of waiting whoever waits for an end looks again, though nobody seems to have committed.
 _SLICES: Final = 20
 
 
-def _give_back_one(_: Leasing, lease: Lease) -> None:
+P = ParamSpec("P")
+
+
+def _give_back_one(_: Engine, lease: Lease) -> None:
     lease.release(UNWANTED)
+
+
+def _claimed(
+    verb: Callable[Concatenate[Executor, P], ClaimRequest],
+) -> Callable[Concatenate[AsyncEngine, P], Coroutine[Any, Any, list[AsyncLease]]]:
+    """The claim as a coroutine, which holds no thread while it waits."""
+
+    @call_of(verb, 1)
+    async def call(self: AsyncEngine, /, *args: P.args, **kwargs: P.kwargs) -> list[AsyncLease]:
+        request = verb(self.plain._executor, *args, **kwargs)
+        if request.claim.kinds is not None and not request.claim.kinds:
+            return []
+        leases = await self._claim(request)
+        return [AsyncLease(lease, self._pool) for lease in leases]
+
+    return call
 
 
 class AsyncEngine(Lifted[Engine]):
@@ -61,11 +79,6 @@ class AsyncEngine(Lifted[Engine]):
         await self.close()
 
     @property
-    def clock(self) -> Clock:
-        """Its clock; whoever works on it measures by that too."""
-        return self.plain.clock
-
-    @property
     def store_id(self) -> str:
         """The id of the store."""
         return self.plain.store_id
@@ -85,11 +98,10 @@ class AsyncEngine(Lifted[Engine]):
     async def subscribe(self, name: str | None, after: int | None = None) -> AsyncSubscription:
         """As `Engine.subscribe`."""
         plain = await self._pool.run(partial(self.plain.subscribe, name, after))
-        return AsyncSubscription(plain, self._pool, self._watch, self.plain.clock)
+        return AsyncSubscription(plain, self._pool, self._watch, self.plain._executor.clock)
 
     # --- calls that never block -----------------------------------------------------------------------------------
 
-    draw_id = passed_on(Engine.draw_id)
     now_ms = passed_on(Engine.now_ms)
 
     # --- calls that write -----------------------------------------------------------------------------------------
@@ -120,53 +132,25 @@ class AsyncEngine(Lifted[Engine]):
     step_result = lifted(Engine.step_result)
     wait_end = lifted(Engine.wait_end)
     wait_ends = lifted(Engine.wait_ends)
-    asked_to_stop = lifted(Engine.asked_to_stop)
-    called_off = lifted(Engine.called_off)
     newest_position = lifted(Engine.newest_position)
     changes = lifted(Engine.changes)
     ready_kinds = lifted(Engine.ready_kinds)
-    claimable_ms = lifted(Engine.claimable_ms)
-    standing = lifted(Engine.standing)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
     acquire = lifted_to(lift_lease, Engine.acquire, _give_back_one)
+    claim = _claimed(verbs.claim)
     resume = lifted_to(lift_lease, Engine.resume)
+
+    def rebind(self, lease: AsyncLease) -> AsyncLease:
+        """As `Engine.rebind`."""
+        return AsyncLease(self.plain.rebind(lower_lease(lease)), self._pool)
 
     async def heartbeat(self, leases: Iterable[AsyncLease], ttl_ms: int | None = None) -> AsyncRenewal:
         """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
         held = [lower_lease(one) for one in arguments.many_leases(leases)]
         renewal = await self._pool.run(partial(self.plain.heartbeat, held, ttl_ms))
         return AsyncRenewal(tuple(AsyncLease(one, self._pool) for one in renewal.renewed), renewal.lost)
-
-    async def claim(
-        self,
-        queues: str | Sequence[str],
-        *,
-        owner: str,
-        ttl_ms: int | None,
-        limit: int = 1,
-        kinds: Iterable[str] | None = None,
-        affinity: str | Sequence[str] | None = None,
-        purpose: Purpose = "work",
-        idempotency_key: str | None = None,
-        wait_ms: int = 0,
-        suspects: Suspects = "alone",
-        waive_compensation: Mapping[str, str] | None = None,
-    ) -> list[AsyncLease]:
-        """As `Engine.claim`; waiting holds no thread, and who is cancelled is leased nothing."""
-        asked = forms.claim(
-            queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation
-        )
-        check_milliseconds(wait_ms, "wait_ms")
-        if asked.claim.kinds is not None and not asked.claim.kinds:
-            return []
-        left_ms = self._left_ms(wait_ms)
-        repeated, leases = await self._pool.run(partial(_claim, self.plain, asked), self._give_back)
-        if not leases and not repeated and wait_ms:
-            with self._watch.waiting() as waiter:
-                leases = await self._claim_later(asked, waiter, left_ms)
-        return [AsyncLease(lease, self._pool) for lease in leases]
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -199,12 +183,20 @@ class AsyncEngine(Lifted[Engine]):
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    async def _claim_later(self, asked: Asked, waiter: Waiter, left_ms: Callable[[], int]) -> list[Lease]:
+    async def _claim(self, request: ClaimRequest) -> list[Lease]:
+        left_ms = self._left_ms(request.wait_ms)
+        repeated, leases = await self._pool.run(partial(_claim, self.plain, request), self._give_back)
+        if not leases and not repeated and request.wait_ms:
+            with self._watch.waiting() as waiter:
+                leases = await self._claim_later(request, waiter, left_ms)
+        return leases
+
+    async def _claim_later(self, request: ClaimRequest, waiter: Waiter, left_ms: Callable[[], int]) -> list[Lease]:
         while True:
             is_over = left_ms() <= 0
             waiter.expect()
-            # Nothing to wait for there: it looks once, and takes a turn only where there may be something.
-            look = partial(self.plain._claim_later, asked, 0)
+            # It looks once, and takes a turn only where there may be something.
+            look = partial(_claim_now, self.plain, request)
             leases: list[Lease] = await self._pool.run(look, partial(give_back, self.plain))
             if leases or is_over:
                 return leases
@@ -215,7 +207,7 @@ class AsyncEngine(Lifted[Engine]):
 
     def _left_ms(self, timeout_ms: int) -> Callable[[], int]:
         """How much is left of a time that begins now."""
-        clock = self.plain.clock
+        clock = self.plain._executor.clock
         until_ms = clock.monotonic_ms() + timeout_ms
         return lambda: until_ms - clock.monotonic_ms()
 
@@ -224,7 +216,14 @@ class AsyncEngine(Lifted[Engine]):
         self.plain.close()
 
 
-def _claim(engine: Engine, asked: Asked) -> tuple[bool, list[Lease]]:
+def _claim(engine: Engine, request: ClaimRequest) -> tuple[bool, list[Lease]]:
     """What is there to be leased now, and whether the claim is a repeat, which never leases anything new."""
-    claimed = engine._claim(asked)
-    return claimed.repeated, [Lease(task, engine) for task in claimed.tasks]
+    executor = engine._executor
+    claimed = executor.claim(request)
+    return claimed.repeated, [Lease(task, executor) for task in claimed.tasks]
+
+
+def _claim_now(engine: Engine, request: ClaimRequest) -> list[Lease]:
+    """What has become there to be leased since the claim was made."""
+    executor = engine._executor
+    return [Lease(task, executor) for task in executor.claim_later(request, 0)]

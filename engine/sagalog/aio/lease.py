@@ -13,7 +13,8 @@ from typing import Any, Final
 from sagalog.aio.lifting import Lifted, lifted, lifted_to
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.errors import SagalogError
 from sagalog.kernel.values import LeaseRecord, Purpose
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from sagalog.engine import Engine
-from sagalog.engine.reading import WAIT_SLICE_MS
+from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.errors import SagalogError
 from sagalog.forks import begins_anew_in_children
 

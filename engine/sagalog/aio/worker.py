@@ -117,7 +117,7 @@ def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
         except asyncio.CancelledError:
             if awaiting is not None and awaiting.cancelling():
                 # Told here, since the worker may hear of it later than what it holds comes back.
-                context.end_with_its_loop()
+                context._end_with_its_loop()
                 raise Interrupted("its event loop ends") from None
             raise
 

@@ -12,8 +12,9 @@ import msgspec
 
 from sagalog.actors import worker_actor
 from sagalog.codec import Envelope, read
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Step, UnitOfWork, id_of, key_taken
+from sagalog.engine.unit_of_work import UnitOfWork, id_of, key_taken
 from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -21,7 +22,7 @@ from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Claim, Saved
 from sagalog.store.row import is_row_of
-from sagalog.validation.commands import Asked
+from sagalog.validation.commands import ClaimRequest
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Claimed(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-def claim(work: UnitOfWork, asked: Asked) -> Claimed:
+def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
     """Lease what the view's claim selects."""
     key = asked.idempotency_key
     if key is not None and (earlier := work.keyed(key)):
@@ -62,7 +63,7 @@ def claim(work: UnitOfWork, asked: Asked) -> Claimed:
     return Claimed(leased, again)
 
 
-def _lease(work: UnitOfWork, asked: Asked, saved: Saved, task: TaskFold) -> Task | None:
+def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) -> Task | None:
     """The task, leased; None, and set aside, where its events cannot be read."""
     command = c.Acquire(
         task=task.id,
@@ -73,13 +74,15 @@ def _lease(work: UnitOfWork, asked: Asked, saved: Saved, task: TaskFold) -> Task
         waiver=asked.waivers.get(task.kind),
     )
     try:
-        return work.decide(Step(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key), saved)
+        return work.decide(
+            CommandEntry(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key), saved
+        )
     except Corrupt:
         work.set_aside(saved)
         return None
 
 
-def _still_leased(work: UnitOfWork, asked: Asked, key: str, earlier: Sequence[Envelope]) -> list[Task]:
+def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequence[Envelope]) -> list[Task]:
     """The leases of a repeated claim that have not ended. [REPEAT-4] [REPEAT-6]"""
     if len(earlier) > asked.claim.limit:
         raise key_taken(key, earlier[0])
@@ -106,7 +109,7 @@ def _may_take(claim: Claim, selected: Sequence[Saved]) -> bool:
     return claim.suspects != "never" and len(selected) == 1
 
 
-def _gives(asked: Asked, event: e.Leased, task: TaskFold) -> bool:
+def _gives(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> bool:
     """Whether such a claim could have given this lease. [REPEAT-6] [UNDO-1]"""
     claim = asked.claim
     waiver = asked.waivers.get(task.kind) if claim.purpose == "work" else None

@@ -1,59 +1,129 @@
 """The object that users embed: every public call, from arguments to answers.
 
-Rule: a call checks its arguments (`forms`), makes `operations`, hands them to the store, and turns the answers into
-Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name.
+Rule: a call checks its arguments, makes an entry of them (`verbs`) or a query, and gives that to the executor, whose
+answer becomes Tasks, Leases or an error. It decides nothing about tasks itself and knows no store by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sagalog.actors import optional_actor, worker_actor
-from sagalog.engine import audit, operations
-from sagalog.engine.batch import Batch, Entry, steps_of
-from sagalog.engine.health import Health, health
-from sagalog.engine.lease_watch import Observer
-from sagalog.engine.leasing import Leasing, claim_operations
-from sagalog.engine.maintenance import answered
-from sagalog.engine.relations import depends_on
+from sagalog.actors import optional_actor
+from sagalog.codec import Recorded, recorded_log
+from sagalog.engine import verbs
+from sagalog.engine.adapters import call_of
+from sagalog.engine.audit import RebuildReport, VerifyReport
+from sagalog.engine.batch import Batch
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.executor import WAIT_SLICE_MS, Executor
+from sagalog.engine.health import Health
+from sagalog.engine.lease import Lease, Renewal, renew, require_lease
+from sagalog.engine.local_executor import LocalExecutor
+from sagalog.engine.queries import Queries
 from sagalog.engine.subscription import Subscription, subscribe
-from sagalog.engine.task import Lease, Task
-from sagalog.engine.unit_of_work import Step
-from sagalog.errors import InvalidValue, SagalogError, Unknown
-from sagalog.ids import Ulids
-from sagalog.kernel import commands as c
-from sagalog.kernel.state import StoreFold
-from sagalog.kernel.values import Compensation, Retry
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Maintained
+from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
+from sagalog.kernel import bounds
 from sagalog.ports import Chance, Clock
-from sagalog.store import Blob, Operation, Store
+from sagalog.store import Store
 from sagalog.system import SystemChance, SystemClock
 from sagalog.validation import arguments
-from sagalog.validation import commands as forms
-from sagalog.validation.commands import Asked
-from sagalog.validation.values import check_cause, shown
+from sagalog.validation.commands import ClaimRequest
+from sagalog.validation.values import check_id, check_integer, check_milliseconds
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Engine(Leasing):
+def carried_out(verb: Callable[Concatenate[Executor, P], CommandEntry]) -> Callable[Concatenate[Engine, P], Task]:
+    """The verb carried out; the task afterwards."""
+
+    @call_of(verb, 1)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> Task:
+        executor = self._executor
+        entry = verb(executor, *args, **kwargs)
+        try:
+            return executor.carry_out(entry)
+        except Unknown as error:
+            if not entry.drawn or entry.idempotency_key is not None:
+                raise
+            id = entry.command.task
+            text = f"{error.message}; repeat the creation with id={id!r}"
+            raise Unknown(text, **{**error.fields, "identity": {"id": id}}) from error
+
+    return call
+
+
+def acquired(verb: Callable[Concatenate[Executor, P], CommandEntry]) -> Callable[Concatenate[Engine, P], Lease]:
+    """The verb carried out, where it leases a task; the lease."""
+
+    @call_of(verb, 1)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> Lease:
+        executor = self._executor
+        return Lease(executor.carry_out(verb(executor, *args, **kwargs)), executor)
+
+    return call
+
+
+def claimed(verb: Callable[Concatenate[Executor, P], ClaimRequest]) -> Callable[Concatenate[Engine, P], list[Lease]]:
+    """The claim carried out, now or once there is something to lease; the leases."""
+
+    @call_of(verb, 1)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> list[Lease]:
+        executor = self._executor
+        request = verb(executor, *args, **kwargs)
+        if request.claim.kinds is not None and not request.claim.kinds:
+            return []
+        found = executor.claim(request)
+        tasks = found.tasks
+        if not tasks and not found.repeated and request.wait_ms:
+            tasks = executor.claim_later(request, request.wait_ms)
+        return [Lease(task, executor) for task in tasks]
+
+    return call
+
+
+def asked(query: Callable[Concatenate[Queries, P], R]) -> Callable[Concatenate[Engine, P], R]:
+    """The query answered by the executor."""
+    name = query.__name__
+
+    @call_of(query, 1)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        answer: R = getattr(self._executor.queries, name)(*args, **kwargs)
+        return answer
+
+    return call
+
+
+class Engine:
     """A store of tasks, with every call on them; a context manager, safe to share between threads.
 
-    Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (somebody was first),
+    Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (another caller was first),
     `Unavailable` (nothing was written: repeat), `Unknown` (repeat with the same identity), `Corrupt` (call a human).
     Any call may raise the last three, which the methods below do not repeat.
+
+    `store_id` is the id of the store.
     """
 
     def __init__(
         self, store: Store, *, clock: Clock | None = None, chance: Chance | None = None, actor: str | None = None
     ) -> None:
-        self._store = store
-        self._clock = clock or SystemClock()
-        self._chance = chance or SystemChance()
-        self._ids = Ulids(self._chance.token_bytes)
-        self._actor = optional_actor(actor, "actor")
-        self._observer = Observer()
-        self.store_id = self._found().id
+        named = optional_actor(actor, "actor")
+        self._begin(LocalExecutor(store, clock or SystemClock(), chance or SystemChance(), named))
+
+    @classmethod
+    def over(cls, executor: Executor) -> Engine:
+        """An engine whose entries another executor than that of a store in this process carries out."""
+        engine = cls.__new__(cls)
+        engine._begin(executor)
+        return engine
+
+    def _begin(self, executor: Executor) -> None:
+        self._executor = executor
+        self.store_id = executor.store_id
 
     def __enter__(self) -> Engine:
         return self
@@ -63,95 +133,19 @@ class Engine(Leasing):
     ) -> None:
         self.close()
 
-    @property
-    def clock(self) -> Clock:
-        """Its clock; whoever works on it measures by that too."""
-        return self._clock
-
-    def draw_id(self) -> str:
-        """A new ULID, as tasks get."""
-        return self._ids.next(self._clock.now_ms())
-
     def close(self) -> None:
         """Give the store back; leases live on until they are over. A second time does nothing."""
-        self._store.close()
+        self._executor.close()
 
-    # --- creating -----------------------------------------------------------------------------------------------
+    # --- creating, and what operators do --------------------------------------------------------------------------
 
-    def create(
-        self,
-        kind: str,
-        payload: Any = None,
-        *,
-        id: str | None = None,
-        queue: str = "default",
-        priority: int = 0,
-        affinity: str | None = None,
-        key: str | None = None,
-        run_at_ms: int | None = None,
-        retry: Retry | None = None,
-        inputs: Mapping[str, bytes] | None = None,
-        compensations: Iterable[Compensation] = (),
-        waive_compensation: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        correlation_id: str | None = None,
-        parent: str | None = None,
-        trace: str | None = None,
-        actor: str | None = None,
-        cause: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """Create a task; the same id or `idempotency_key` again, with the same content, gives the task that exists.
-
-        Args:
-            kind: which handler it is for; 1 to 200 printable characters, like every name here.
-            payload: JSON, up to 1 MiB; refused at the door where a store could not give it back as it is.
-            id: 1 to 200 printable characters; a ULID is drawn if left out.
-            queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: a name that no
-                claim looks at.
-            run_at_ms: not due before this time.
-            retry: budgets and delays; the log records the whole policy.
-            inputs: bytes by name, each up to 16 MiB, kept beside the log; `input` reads them. [BLOB-1]
-            compensations: planned undos, owed from the first lease for work on.
-            waive_compensation: why this task may fail without any.
-            tags: names and values to find it by.
-            correlation_id, parent, trace: where it belongs; a task's id, a W3C traceparent.
-            actor, cause: who asks, because of which event. An actor is `user:`, `token:` or `schedule:` and a name;
-                without one of these it is a user. [ACTOR-1]
-            idempotency_key: under which identity; repeated, it gives the first answer. [REPEAT-2] [REPEAT-4]
-
-        Raises:
-            InvalidValue: naming the argument or the path in the payload. AlreadyExists: the id has other content.
-            Conflict: the idempotency key is on record for something else.
-        """
-        drawn = self._ids.next(self._clock.now_ms()) if id is None else id
-        named, blobs = arguments.taken_in(inputs)
-        command = forms.create(
-            kind,
-            payload,
-            id=drawn,
-            queue=queue,
-            priority=priority,
-            affinity=affinity,
-            key=key,
-            run_at_ms=run_at_ms,
-            retry=retry,
-            inputs=named,
-            compensations=compensations,
-            waive_compensation=waive_compensation,
-            tags=tags,
-            correlation_id=correlation_id,
-            parent=parent,
-            trace=trace,
-        )
-        try:
-            return self._write(command, actor, idempotency_key, cause, drawn=id is None, blobs=blobs)
-        except Unknown as error:
-            if id is not None or idempotency_key is not None:
-                raise
-            raise Unknown(
-                f"{error.message}; repeat the creation with id={drawn!r}", **{**error.fields, "identity": {"id": drawn}}
-            ) from error
+    create = carried_out(verbs.create)
+    cancel = carried_out(verbs.cancel)
+    quarantine = carried_out(verbs.quarantine)
+    signal = carried_out(verbs.signal)
+    note = carried_out(verbs.note)
+    waive = carried_out(verbs.waive)
+    retry_as_new = carried_out(verbs.retry_as_new)
 
     def create_many(self, specs: Iterable[Mapping[str, Any]]) -> list[Task]:
         """Create many tasks in one commit, all or none; each spec is a mapping of `create`'s arguments.
@@ -174,115 +168,95 @@ class Engine(Leasing):
                 and `results` holds its refusal in the place of its answer. So what is done is settled and what comes
                 next is leased in one commit.
         """
-        if type(together) is not bool:
-            raise InvalidValue(f"together: expected True or False, found {shown(together)}", path="together")
-        return Batch(
-            self._carry_out_together if together else self._carry_out_apart,
-            lambda: self._ids.next(self._clock.now_ms()),
-            self,
-            self._actor,
-            together,
-        )
+        return Batch(self._executor, arguments.check_truth(together, "together"))
 
-    # --- what operators do --------------------------------------------------------------------------------------
+    # --- leasing --------------------------------------------------------------------------------------------------
 
-    def cancel(
+    acquire = acquired(verbs.acquire)
+    claim = claimed(verbs.claim)
+
+    def resume(self, task_id: str, fence: int) -> Lease:
+        """Take up a lease again by its fence, as another process of the same holder does, such as a shell script.
+
+        The lease is given as it was when it was acquired, whatever has become of it: its verbs answer a repeat with
+        what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
+
+        Raises:
+            NotFound: there is no such task, or it was never leased under this fence.
+        """
+        check_id(task_id, "task_id")
+        check_integer(fence, "fence", 1, bounds.INTEGER_MAX)
+        task = self._executor.queries.leased_as(task_id, fence)
+        if task is None:
+            raise NotFound(
+                f"task {task_id!r} was never leased under fence {fence}; check both, or claim anew",
+                task=task_id,
+                fence=fence,
+            )
+        return Lease(task, self._executor)
+
+    def rebind(self, lease: Lease) -> Lease:
+        """The same lease, whose verbs this engine carries out: for a holder that has opened the store once more.
+
+        Raises:
+            InvalidValue: it is no lease, or one of another store. Closed: a fork's parent was leased the task. [FORK-2]
+        """
+        require_lease(lease)._require_own()
+        if lease._executor.store_id != self.store_id:
+            raise InvalidValue("lease: expected one of this store, found one of another", path="lease")
+        return Lease(lease.task, self._executor)
+
+    def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
+        """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
+        return renew(self._executor, leases, ttl_ms)
+
+    def recover(
         self,
-        id: str,
-        reason: str | None = None,
-        now: bool = False,
+        limit: int | None = None,
+        unknown_kinds: Iterable[str] = (),
         *,
-        actor: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """Call a task off: at once where nobody holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
+        queues: str | Sequence[str] | None = None,
+        known_kinds: Iterable[str] | None = None,
+    ) -> list[Maintained]:
+        """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
-        With `now`, undos may begin while the owner's handler still runs: what that does outside comes after them.
-
-        Raises:
-            NotFound; TerminalTask: it has ended in another way.
-        """
-        return self._write(forms.cancel(id, reason, now), actor, idempotency_key)
-
-    def quarantine(self, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None) -> Task:
-        """Take a task out of circulation until a human has looked; raises NotFound, TerminalTask."""
-        return self._write(forms.quarantine(id, reason), actor, idempotency_key)
-
-    def signal(
-        self, id: str, name: str, data: Any = None, *, actor: str | None = None, idempotency_key: str | None = None
-    ) -> Task:
-        """Tell a task something: a wait for a signal of this name takes it, now or whenever it begins. [WAIT-2]
-
-        Each signal is taken once, the oldest first; without `idempotency_key` a repeated call sends another one.
-
-        Raises:
-            NotFound; TerminalTask; WrongState: it is compensating. OverBound: too many that no wait has taken.
-        """
-        return self._write(forms.signal(id, name, data), actor, idempotency_key)
-
-    def note(
-        self,
-        id: str,
-        text: str,
-        settles: Iterable[str] = (),
-        *,
-        actor: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """Leave a remark, in any state; after the end it may settle compensations that are still owed. [COMP-6]
-
-        Raises:
-            NotFound: no such task, or it does not owe what is to be settled. WrongState: `settles` before the end.
-        """
-        return self._write(forms.note(id, text, settles), actor, idempotency_key)
-
-    def waive(
-        self, id: str, compensation: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None
-    ) -> Task:
-        """Settle one owed compensation by word, in any order. [COMP-4]
-
-        Raises:
-            NotFound; AlreadySettled; TerminalTask: use a note with `settles` instead.
-        """
-        return self._write(forms.waive(id, compensation, reason), actor, idempotency_key)
-
-    def retry_as_new(
-        self,
-        id: str,
-        *,
-        results: Mapping[str, Any] | None = None,
-        rerun: Iterable[str] = (),
-        actor: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """A successor takes the place of a task that has ended, with the same work and fresh budgets. [TERM-2]
-
-        Of a task that was quarantined in its forward work it keeps the steps and goes on [STEP-1]. What the ended task
-        still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating where only the
-        undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
-        Sleeps that are over, and signals that waits took, it keeps under their numbers; a signal that was kept and
-        that no wait had taken is not handed on: send it to the successor. [WAIT-1]
+        Ends leases and waits that are over, lets in what has become due, and quarantines what owes compensations that
+        nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
+        A task that cannot be read never stops the others. Doing it again changes nothing more.
 
         Args:
-            id: the task that has ended.
-            results: by name of the step, the result of a step that has none on record
-                (`Task.unrecorded_steps`), or whose undo a note has settled after the end: the successor keeps it with
-                this result, as JSON.
-            rerun: names of such steps that the successor carries out (again), so that effects which stand come twice.
-            actor, idempotency_key: who asks, under which identity.
-
-        Returns:
-            The successor; its `predecessor` names the ended task.
-
-        Raises:
-            NotFound: no such task, or no such step of which something is to be said. WrongState: it has not ended, or
-                it has completed. ResultRequired: neither argument says what becomes of one of those steps.
-            Conflict: it was retried as new with other results.
+            limit: at most so many tasks.
+            unknown_kinds: compensation kinds that nobody knows; or
+            known_kinds: those that somebody knows, so that all others are unknown to everybody.
+            queues: only in these; None: in every one.
         """
-        command = forms.retry_as_new(id, self._ids.next(self._clock.now_ms()), results, rerun)
-        return self._write(command, actor, idempotency_key)
+        unknown = arguments.names(unknown_kinds, "unknown_kinds") or frozenset()
+        known = arguments.names(known_kinds, "known_kinds")
+        where = None if queues is None else arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        if limit is not None:
+            check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
+        return self._executor.recover(limit, where, unknown, known)
 
-    # --- reading on ---------------------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    get = asked(Queries.get)
+    find = asked(Queries.find)
+    counts = asked(Queries.counts)
+    stale = asked(Queries.stale)
+    history = asked(Queries.history)
+    input = asked(Queries.input)
+    artifact = asked(Queries.artifact)
+    step_result = asked(Queries.step_result)
+    wait_end = asked(Queries.wait_end)
+    wait_ends = asked(Queries.wait_ends)
+    ready_kinds = asked(Queries.ready_kinds)
+    newest_position = asked(Queries.newest_position)
+
+    def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
+        """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""
+        check_integer(after, "after", 0, bounds.INTEGER_MAX)
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        return list(recorded_log(self._executor.queries.envelopes(after, limit), after))
 
     def subscribe(self, name: str | None, after: int | None = None) -> Subscription:
         """Read on in the log where the subscription of this name has stopped. [SUBSCRIBE-1]
@@ -296,121 +270,59 @@ class Engine(Leasing):
         Raises:
             InvalidValue: `after` lies beyond the log.
         """
-        return subscribe(self._store, self._clock, name, after)
+        return subscribe(self._executor, name, after)
 
-    # --- auditing -----------------------------------------------------------------------------------------------
+    # --- waiting --------------------------------------------------------------------------------------------------
 
-    def rebuild(self) -> audit.RebuildReport:
+    def now_ms(self) -> int:
+        """The time by this engine's clock, for due times that are told as a distance from now."""
+        return self._executor.clock.now_ms()
+
+    def changes(self) -> int:
+        """A number that differs once anybody has committed since, in this process or another."""
+        return self._executor.changes()
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Return when `changes()` differs from `since`, or when the time is over."""
+        self._executor.wait_change(since, timeout_ms)
+
+    def wait(self, id: str, timeout_ms: int) -> Task:
+        """The task once it is terminal.
+
+        Raises:
+            NotFound; TimeoutError: it has not ended in time.
+        """
+        check_milliseconds(timeout_ms, "timeout_ms")
+        executor = self._executor
+        started_ms = executor.clock.monotonic_ms()
+        while True:
+            changes = executor.changes()
+            task = self.get(id)
+            if task is None:
+                raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
+            if task.is_terminal:
+                return task
+            left_ms = timeout_ms - (executor.clock.monotonic_ms() - started_ms)
+            if left_ms <= 0:
+                raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
+            executor.wait_change(changes, min(left_ms, WAIT_SLICE_MS))
+
+    # --- auditing -------------------------------------------------------------------------------------------------
+
+    def rebuild(self) -> RebuildReport:
         """Throw away every projection and fold it afresh from the log."""
-        return audit.rebuild(self._store)
+        return self._executor.rebuild()
 
     def health(self) -> Health:
         """How the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.
 
         It costs the same however large the store is, so it may be asked every minute.
         """
-        return health(self._store, self.store_id, self._clock.now_ms())
+        return self._executor.health()
 
-    def verify(self) -> audit.VerifyReport:
+    def verify(self) -> VerifyReport:
         """Audit the log (places, digests, the table of the lifecycle) and every projection against it. [LOG-4]"""
-        return audit.verify(self._store)
-
-    # --- what leases and batches need ---------------------------------------------------------------------------
-
-    def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
-        """Carry out a command of a lease's holder; the verbs of `Lease` are what users call."""
-        lease._require_own()
-        return self._carry_out((Step(command, worker_actor(lease.owner), known=lease.task, blobs=blobs),))[0]
-
-    def jitter(self) -> float:
-        """A number in [0, 1) for a backoff."""
-        return self._chance.fraction()
-
-    # --- inside -------------------------------------------------------------------------------------------------
-
-    def _write(
-        self,
-        command: c.Command,
-        actor: str | None,
-        idempotency_key: str | None,
-        cause: str | None = None,
-        drawn: bool = False,
-        blobs: tuple[Blob, ...] = (),
-    ) -> Task:
-        step = Step(
-            command,
-            optional_actor(actor, "actor") or self._actor,
-            None if cause is None else check_cause(cause, "cause"),
-            arguments.optional_name(idempotency_key, "idempotency_key"),
-            drawn=drawn,
-            blobs=blobs,
-        )
-        return self._carry_out((step,))[0]
-
-    def _carry_out(self, steps: Sequence[Step]) -> list[Task]:
-        tasks: list[Task] = answered(self._store.commit((operations.writing(steps, reads=self._depends_on(steps)),))[0])
-        return tasks
-
-    def _depends_on(self, steps: Sequence[Step]) -> tuple[str, ...]:
-        """Tasks that these steps depend on without naming them; reads only for the few commands that have any."""
-        commands = [step.command for step in steps if isinstance(step.command, c.AdoptChild | c.RetryAsNew)]
-        if not commands:
-            return ()
-        with self._store.read() as snapshot:
-            return depends_on(snapshot, commands)
-
-    def _carry_out_together(self, entries: Sequence[Entry]) -> list[Any]:
-        steps = [step for entry in entries for step in steps_of(entry)]
-        asked = entries[-1]
-        if not isinstance(asked, Asked):
-            writes = (
-                *operations.acquiring(steps),
-                operations.writing(steps, together=True, reads=self._depends_on(steps)),
-            )
-            return _gathered(entries, answered(self._store.commit(writes)[-1]))
-        maintenance, _ = claim_operations(asked)
-        settling = operations.settling(steps, asked, self._depends_on(steps))
-        tasks, claimed = answered(self._store.commit((*operations.acquiring(steps), maintenance, settling))[-1])
-        return [*_gathered(entries[:-1], tasks), claimed.tasks]
-
-    def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Any]:
-        """One commit, an operation for each entry: its Task, the tasks that it claimed, or its refusal."""
-        writes = [self._operations_of(entry) for entry in entries]
-        answers = self._store.commit([operation for several in writes for operation in several])
-        ends = accumulate(len(several) for several in writes)
-        return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
-
-    def _operations_of(self, entry: Entry) -> tuple[Operation, ...]:
-        """A command is an operation of its own, and so is a group; maintenance goes before what leases."""
-        if isinstance(entry, Asked):
-            return claim_operations(entry)
-        steps = steps_of(entry)
-        return (*operations.acquiring(steps), operations.writing(steps, reads=self._depends_on(steps)))
-
-    def _found(self) -> StoreFold:
-        """The store's own fold; an absent founding event is written by whoever opens it first."""
-        with self._store.read() as snapshot:
-            fold = snapshot.store()
-        if fold is None:
-            id = self._ids.next(self._clock.now_ms())
-            fold = answered(self._store.commit((operations.founding(id),))[0])
-        assert isinstance(fold, StoreFold)
-        return fold
-
-
-def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Any]:
-    """The tasks of all commands, those of a group in its place."""
-    left = iter(tasks)
-    return [list(islice(left, len(entry))) if isinstance(entry, list) else next(left) for entry in entries]
-
-
-def _answer_of(entry: Entry, answer: Any) -> Any:
-    """The answer of one entry out of that of its last operation; what maintenance did before is no entry's answer."""
-    if isinstance(answer, SagalogError):
-        return answer
-    if isinstance(entry, Asked):
-        return answer.tasks
-    return answer[0] if isinstance(entry, Step) else answer
+        return self._executor.verify()
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The observer: since when this process has seen a lease or a task unchanged, by a clock that never steps back.
+"""The watch on leases: since when this process has seen a lease or a task unchanged, by a clock that never steps back.
 
 Rule: it is asked only about leases whose last renewal, and tasks whose last event, lies in the future of the wall
 clock, which then cannot say when they are over or due [TIME-3]. What it saw is a claim of this process: the kernel
@@ -28,7 +28,7 @@ _QUEUES_MAX: Final = 1_000
 _LOOKED_BACK_AT: Final = 1_000
 
 
-class Observer:
+class LeaseWatch:
     """What one process has seen of such leases: task -> (fence, renewed_ms, monotonic time of the first look)."""
 
     def __init__(self) -> None:

@@ -1,75 +1,73 @@
-"""Upkeep: what is due whoever comes by, done a bounded share a commit. [UPKEEP-1]
+"""Maintenance: what is due, done by the next caller that comes by, a bounded share a commit. [UPKEEP-1]
 
 Rule: what is due is read from the state and the time; a task that cannot be read never stops the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sagalog.actors import MAINTENANCE
 from sagalog.engine import operations
-from sagalog.engine.lease_watch import DELAYED_MAX, Observer
-from sagalog.engine.reading import Reading
+from sagalog.engine.lease_watch import DELAYED_MAX, LeaseWatch
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.store import Due
-from sagalog.validation import arguments
-from sagalog.validation.values import check_integer
+from sagalog.ports import Clock
+from sagalog.store import Due, Store
 
 
-class Upkeep(Reading):
-    """`recover`, and what a claim does of it."""
+class Maintenance:
+    """The maintenance of one store, as far as this process sees what is due.
 
-    _observer: Observer
-    _actor: str | None
+    `actor` is who is on record for what a caller declares of kinds that no worker knows.
+    """
+
+    def __init__(self, store: Store, clock: Clock, actor: str | None) -> None:
+        self._store = store
+        self._clock = clock
+        self._actor = actor
+        self._watch = LeaseWatch()
 
     def recover(
         self,
-        limit: int | None = None,
-        unknown_kinds: Iterable[str] = (),
-        *,
-        queues: str | Sequence[str] | None = None,
-        known_kinds: Iterable[str] | None = None,
+        limit: int | None,
+        queues: tuple[str, ...] | None,
+        unknown_kinds: frozenset[str],
+        known_kinds: frozenset[str] | None,
     ) -> list[Maintained]:
-        """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
-
-        Ends leases and waits that are over, lets in what has become due, and quarantines what owes compensations that
-        nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
-        A task that cannot be read never stops the others. Doing it again changes nothing more.
-
-        Args:
-            limit: at most so many tasks.
-            unknown_kinds: compensation kinds that nobody knows; or
-            known_kinds: those that somebody knows, so that all others are unknown to everybody.
-            queues: only in these; None: in every one.
-        """
-        unknown = arguments.names(unknown_kinds, "unknown_kinds") or frozenset()
-        known = arguments.names(known_kinds, "known_kinds")
-        where = None if queues is None else arguments.listing(queues, "queues", bounds.QUEUES_MAX)
-        if limit is not None:
-            check_integer(limit, "limit", 1, bounds.TIME_MS_MAX)
+        """Do all that is due on at most `limit` tasks; the arguments are those of `Engine.recover`. [UPKEEP-1]"""
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and a wait that is looked at may go on.
-            over = [*snapshot.over(now_ms, limit if where is None else None), *snapshot.waits_over(now_ms)]
-        due = [c.Maintain(task=task.id) for task in over if where is None or task.queue in where]
-        maintained = self._maintain([*due, *self._unseen(where)], limit)
+            over = [*snapshot.over(now_ms, limit if queues is None else None), *snapshot.waits_over(now_ms)]
+        due = [c.Maintain(task=task.id) for task in over if queues is None or task.queue in queues]
+        maintained = self._maintain([*due, *self._unseen(queues)], limit)
         # Read after those leases have ended, so that what they leave is looked at in this call too.
         with self._store.read() as snapshot:
             undoing = [
-                c.Maintain(task=id, unknown_kinds=unknown, known_kinds=known, overdue=True)
-                for id in snapshot.undoing(now_ms, where, unknown, known)
+                c.Maintain(task=id, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=True)
+                for id in snapshot.undoing(now_ms, queues, unknown_kinds, known_kinds)
             ]
         # [ACTOR-2] That no worker knows a kind is the caller's word.
-        declared = bool(unknown) or known is not None
+        declared = bool(unknown_kinds) or known_kinds is not None
         actor = (self._actor if declared else None) or MAINTENANCE
         maintained += self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
-        self._let_in(limit, where)
+        self._let_in(limit, queues)
         return maintained
+
+    def end_unseen(self, queues: tuple[str, ...]) -> bool:
+        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
+        commands = self._unseen(queues)
+        if not commands:
+            return False
+        return bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
+
+    def clock_is_set_back(self) -> bool:
+        """Whether the clock stands before a time that it has shown to this process, told without a look."""
+        return self._watch.knows_set_back(self._clock.now_ms())
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -97,25 +95,18 @@ class Upkeep(Reading):
             if more < share:
                 return
 
-    def _end_unseen(self, queues: tuple[str, ...]) -> bool:
-        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
-        commands = self._unseen(queues)
-        if not commands:
-            return False
-        return bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
-
     def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Maintain]:
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
         with self._store.read() as snapshot:
             # Of all queues, so that who looks there later finds them seen for long enough.
-            was_set_back = self._observer.was_set_back(now_ms, snapshot.latest_ms)
-            is_to_look = self._observer.is_to_look(queues, monotonic_ms) or was_set_back
+            was_set_back = self._watch.was_set_back(now_ms, snapshot.latest_ms)
+            is_to_look = self._watch.is_to_look(queues, monotonic_ms) or was_set_back
             behind = snapshot.behind(now_ms, queues) if is_to_look else []
             delayed = snapshot.delayed(now_ms, DELAYED_MAX) if was_set_back else []
         return [
-            *self._observer.look(behind, monotonic_ms, everywhere=queues is None),
-            *self._observer.look_at_delayed(delayed, monotonic_ms, queues),
+            *self._watch.look(behind, monotonic_ms, everywhere=queues is None),
+            *self._watch.look_at_delayed(delayed, monotonic_ms, queues),
         ]
 
 

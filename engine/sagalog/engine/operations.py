@@ -13,15 +13,16 @@ import msgspec
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Maintained, Step, UnitOfWork
+from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve_store
 from sagalog.kernel.state import StoreFold
 from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
-from sagalog.validation.commands import Asked
+from sagalog.validation.commands import ClaimRequest
 
 STORE_FORMAT: Final = 0
 
@@ -42,7 +43,7 @@ class Declared(msgspec.Struct, frozen=True):
     drawn: tuple[str, ...]
 
 
-def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] = ()) -> Operation:
+def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterable[str] = ()) -> Operation:
     """An operation that carries out all steps in order, or none of them; answers a list of Tasks.
 
     Steps that were given `together` are named: a refusal says which it was by the field `command`, its index from 0.
@@ -61,7 +62,7 @@ def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] 
     return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
 
 
-def _writing_one(step: Step, reads: Iterable[str]) -> Operation:
+def _writing_one(step: CommandEntry, reads: Iterable[str]) -> Operation:
     """As `writing`, for one step: nearly all calls are that."""
 
     def decide(view: View) -> Result:
@@ -77,7 +78,7 @@ def _writing_one(step: Step, reads: Iterable[str]) -> Operation:
     return Operation(decide, writes, keys=() if key is None else (key,), drawn=writes if step.drawn else ())
 
 
-def claiming(asked: Asked) -> Operation:
+def claiming(asked: ClaimRequest) -> Operation:
     """An operation that leases what a claim selects; answers `Claimed`, the Tasks as they were leased."""
 
     def decide(view: View) -> Result:
@@ -87,7 +88,7 @@ def claiming(asked: Asked) -> Operation:
     return Operation(decide, keys=_key_of(asked), claim=asked.claim)
 
 
-def settling(steps: Sequence[Step], asked: Asked, reads: Iterable[str] = ()) -> Operation:
+def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable[str] = ()) -> Operation:
     """An operation that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
 
     The claim selects from what was there before the steps, and takes nothing that they have written.
@@ -175,7 +176,7 @@ def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) 
     return Operation(decide, writes=_streams(ids), along=ids)
 
 
-def acquiring(steps: Sequence[Step]) -> tuple[Operation, ...]:
+def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
     """The operation that goes before these steps where they acquire tasks: the maintenance of those. [UPKEEP-2]
 
     It stands whatever becomes of them; there is none where they acquire nothing.
@@ -199,7 +200,7 @@ def founding(id: str) -> Operation:
     return Operation(decide, writes=(stream,))
 
 
-def declared_by(steps: Sequence[Step]) -> Declared:
+def declared_by(steps: Sequence[CommandEntry]) -> Declared:
     """The tasks that these steps may write, those whose waits they follow, and their keys."""
     ids = [step.command.task for step in steps]
     reads: list[str] = []
@@ -224,11 +225,11 @@ def _streams(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple([f"task/{id}" for id in ids])
 
 
-def _key_of(asked: Asked) -> tuple[str, ...]:
+def _key_of(asked: ClaimRequest) -> tuple[str, ...]:
     return () if asked.idempotency_key is None else (asked.idempotency_key,)
 
 
-def _all_or_none(work: UnitOfWork, steps: Sequence[Step]) -> list[Task]:
+def _all_or_none(work: UnitOfWork, steps: Sequence[CommandEntry]) -> list[Task]:
     """The tasks after all steps. What they have not declared is gathered from all of them, so one round is enough."""
     tasks: list[Task] = []
     missing = Undeclared()

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Final
 
 from sagalog.codec import Recorded, recorded_log
+from sagalog.engine.executor import Executor
+from sagalog.engine.queries import Queries
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
-from sagalog.ports import Clock
-from sagalog.store import Snapshot, Store
 from sagalog.validation.values import check_integer, check_milliseconds, check_name
 
 # How long whoever waits sleeps at most before it looks at its clock again; a commit wakes it at once.
@@ -38,12 +38,11 @@ class Subscription:
     Iterating waits for ever for what comes next; `position` is then the event in hand, and `save` includes it.
     """
 
-    def __init__(self, store: Store, clock: Clock, name: str | None, position: int) -> None:
+    def __init__(self, executor: Executor, name: str | None, position: int) -> None:
         self.name = name
         self.position = position
         self.checkpoint = None if name is None else position
-        self._store = store
-        self._clock = clock
+        self._executor = executor
         self._ahead: deque[Recorded] = deque()
         # A position whose saving had an unknown outcome: it may be found saved.
         self._doubtful: int | None = None
@@ -112,8 +111,7 @@ class Subscription:
     def _look(self, limit: int) -> list[Recorded]:
         """Read what comes next, at most `limit` events, and leave `position` as it is; raises as `read`."""
         self._require_own()
-        with self._store.read() as snapshot:
-            envelopes = snapshot.events(self.position, limit)
+        envelopes = self._executor.queries.envelopes(self.position, limit)
         events: list[Recorded] = []
         try:
             for event in recorded_log(envelopes, self.position):
@@ -149,18 +147,19 @@ class Subscription:
     def _wait(self, timeout_ms: int | None) -> bool:
         """As `wait`; None: for ever."""
         self._require_own()
-        started_ms = self._clock.monotonic_ms()
+        executor = self._executor
+        started_ms = executor.clock.monotonic_ms()
         while True:
-            changes = self._store.changes()
+            changes = executor.changes()
             if self._has_next():
                 return True
             # The log is looked at again only when somebody has committed.
-            while self._store.changes() == changes:
-                waited_ms = self._clock.monotonic_ms() - started_ms
+            while executor.changes() == changes:
+                waited_ms = executor.clock.monotonic_ms() - started_ms
                 if timeout_ms is not None and waited_ms >= timeout_ms:
                     return False
                 left_ms = _SLICE_MS if timeout_ms is None else timeout_ms - waited_ms
-                self._store.wait_change(changes, min(left_ms, _SLICE_MS))
+                executor.wait_change(changes, min(left_ms, _SLICE_MS))
 
     def _require_own(self) -> None:
         """In a fork of the process that has subscribed: there, two would read under one name. [FORK-2]"""
@@ -169,13 +168,11 @@ class Subscription:
     def _has_next(self) -> bool:
         if self._ahead:
             return True
-        with self._store.read() as snapshot:
-            return bool(snapshot.events(self.position, 1))
+        return bool(self._executor.queries.envelopes(self.position, 1))
 
     def _move(self, name: str, wanted: int) -> None:
         while not self._is_moved(name, wanted):
-            with self._store.read() as snapshot:
-                stands = snapshot.checkpoint(name)
+            stands = self._executor.queries.checkpoint(name)
             if stands is None or stands != self._doubtful:
                 raise Conflict(
                     f"the subscription {name!r} stood at {self.checkpoint} and stands at {stands}, so {wanted} was not "
@@ -192,13 +189,13 @@ class Subscription:
 
     def _is_moved(self, name: str, wanted: int) -> bool:
         try:
-            return self._store.save_checkpoint(name, self.checkpoint, wanted)
+            return self._executor.save_checkpoint(name, self.checkpoint, wanted)
         except Unknown:
             self._doubtful = wanted
             raise
 
 
-def subscribe(store: Store, clock: Clock, name: str | None, after: int | None) -> Subscription:
+def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscription:
     """Go on where the name has stopped; a new name begins behind `after` and is on record from now on. [SUBSCRIBE-2]
 
     Raises:
@@ -208,30 +205,29 @@ def subscribe(store: Store, clock: Clock, name: str | None, after: int | None) -
     if name is not None:
         check_name(name, "name")
     while True:
-        with store.read() as snapshot:
-            stands = None if name is None else snapshot.checkpoint(name)
-            if stands is None:
-                _require_reached(snapshot, begin)
-            elif not _is_reached(snapshot, stands):
-                raise Corrupt(
-                    f"the subscription {name!r} stands at {stands} and the log ends before: "
-                    "its newest events are lost; compare the file with a backup",
-                    subscription=name,
-                    checkpoint=stands,
-                )
+        stands = None if name is None else executor.queries.checkpoint(name)
+        if stands is None:
+            _require_reached(executor.queries, begin)
+        elif not _is_reached(executor.queries, stands):
+            raise Corrupt(
+                f"the subscription {name!r} stands at {stands} and the log ends before: "
+                "its newest events are lost; compare the file with a backup",
+                subscription=name,
+                checkpoint=stands,
+            )
         if name is None:
-            return Subscription(store, clock, None, begin)
-        # Where somebody else has put the new name on record meanwhile, that is where it begins.
-        if stands is not None or store.save_checkpoint(name, None, begin):
-            return Subscription(store, clock, name, begin if stands is None else stands)
+            return Subscription(executor, None, begin)
+        # Where another process has put the new name on record meanwhile, that is where it begins.
+        if stands is not None or executor.save_checkpoint(name, None, begin):
+            return Subscription(executor, name, begin if stands is None else stands)
 
 
-def _is_reached(snapshot: Snapshot, position: int) -> bool:
+def _is_reached(queries: Queries, position: int) -> bool:
     """Whether the log goes so far, told by a look at one event."""
-    return position == 0 or bool(snapshot.events(position - 1, 1))
+    return position == 0 or bool(queries.envelopes(position - 1, 1))
 
 
-def _require_reached(snapshot: Snapshot, after: int) -> None:
-    if not _is_reached(snapshot, after):
-        newest = snapshot.head()[1]
+def _require_reached(queries: Queries, after: int) -> None:
+    if not _is_reached(queries, after):
+        newest = queries.newest_position()
         raise InvalidValue(f"after: expected a position of the log, 0 to {newest}, found {after}", path="after")

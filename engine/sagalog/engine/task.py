@@ -1,36 +1,26 @@
-"""What callers see: `Task` and `Lease`, frozen values compared by content.
+"""What callers see of a task: `Task`, a frozen value compared by content, and how it is made of a fold.
 
-Rule: a Task is a photograph, never changed by what happens later; a Lease carries a fence and verbs, and an older copy
-of it works as well as the newest, since verbs use the fence only. [FENCE-2] Knows nothing of stores.
+Rule: a Task is the task as it was when it was read, never changed by what happens later. Knows nothing of stores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
-from sagalog.forks import generation, require_own
-from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
 from sagalog.kernel.values import (
-    Budget,
     Compensation,
     Failure,
     Input,
     LeaseRecord,
     Outcome,
     Policy,
-    Purpose,
     State,
     UnrecordedStep,
 )
-from sagalog.store import Blob
-from sagalog.validation import arguments
-from sagalog.validation import commands as forms
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +57,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                    the like where a budget ended it, else what the quarantine gave; what a handler said of its failure
                    is `error.code`. `reason` is the sentence of who cancelled or quarantined it
     error          of the last failure, while the task has not completed
-    payload        plain JSON; treat it as read-only, other pictures of the task may share it
+    payload        plain JSON; treat it as read-only, other readings of the task may share it
     outcome        how the forward work ended, once it is over without success; "completed" of a task that only
                    undoes what a completed one has left
     successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
@@ -148,10 +138,10 @@ class Read(Protocol):
         ...
 
 
-def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
+def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
     """The Task of a fold; `read` gives the event of a version.
 
-    `known` is an earlier picture of the same task: what can never change since is taken from it, so that the end of a
+    `known` is the same task as it was read earlier: what can never change since is taken from it, so that the end of a
     lease does not read a payload of a megabyte again.
     """
     created: e.Created | None = None
@@ -254,254 +244,3 @@ def _undo_at(
         return event.compensations[record.index]
     assert isinstance(event, e.CompensationRegistered)
     return event
-
-
-class Desk(Protocol):
-    """Where a lease's verbs are taken to: the engine, as far as a lease knows it."""
-
-    def settle(self, command: c.Held, lease: Lease, blobs: tuple[Blob, ...] = ()) -> Task:
-        """Carry out a command of the lease's holder, with the bytes that it names; raises as the verbs say."""
-        ...
-
-    def jitter(self) -> float:
-        """A number in [0, 1) for a backoff."""
-        ...
-
-    def draw_id(self) -> str:
-        """A new id, for a task that a verb may create."""
-        ...
-
-
-def undoer(lease: Lease, desk: Desk) -> str | None:
-    """An id for the task that undoes what completing leaves; only a successor can leave anything. [COMP-7]"""
-    return None if lease.task.predecessor is None else desk.draw_id()
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work on a task until `expires_ms`, with the verbs of its holder.
-
-    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once somebody else has the task
-    or an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
-    answer, and with other content `Conflict`. [REPEAT-5] Any verb may raise `Unavailable` (nothing was written),
-    `Unknown` (repeat it) or `Corrupt`.
-    """
-
-    task: Task
-    _desk: Desk = field(compare=False, repr=False)
-    _made: int = field(default_factory=generation, compare=False, repr=False)
-
-    def __hash__(self) -> int:
-        return hash((self.task.id, self.fence))
-
-    @property
-    def record(self) -> LeaseRecord:
-        """The plain data of the lease."""
-        assert self.task.lease is not None
-        return self.task.lease
-
-    @property
-    def owner(self) -> str:
-        """Who holds it."""
-        return self.record.owner
-
-    @property
-    def fence(self) -> int:
-        """The number that makes a late holder harmless; may be handed to outside systems that compare it."""
-        return self.record.fence
-
-    @property
-    def attempt(self) -> int:
-        """1 + recorded failures."""
-        return self.record.attempt
-
-    @property
-    def purpose(self) -> Purpose:
-        """`work` or `undo`."""
-        return self.record.purpose
-
-    @property
-    def ttl_ms(self) -> int | None:
-        """How long a renewal lasts; None: without end."""
-        return self.record.ttl_ms
-
-    @property
-    def expires_ms(self) -> int | None:
-        """When the lease is over, by the store's clock; None: never."""
-        return self.record.expires_ms
-
-    def _require_own(self) -> None:
-        """Nothing, unless this process is a fork of the one that was leased the task: raises Closed. [FORK-2]"""
-        require_own(self._made, f"the lease of task {self.task.id!r}")
-
-    def heartbeat(self, ttl_ms: int | None = None, progress: Any = None) -> Lease:
-        """Renew the lease for `ttl_ms` (None: as before), perhaps with a small note of progress. [LEASE-3]
-
-        Raises:
-            LeaseLost: also when the lease is over by the clock, even if nobody has taken over.
-        """
-        command = forms.heartbeat(self.task.id, self.fence, ttl_ms, progress)
-        return Lease(self._desk.settle(command, self), self._desk)
-
-    def register(self, compensation: Compensation) -> Lease:
-        """Put an undo on record, **before** its effect. The same id again changes nothing. [COMP-1] [REPEAT-3]
-
-        Raises:
-            Conflict: the id is on record with other content.
-            OverBound: too many compensations.
-        """
-        task = self._desk.settle(forms.register(self.task.id, self.fence, compensation), self)
-        return self._now(task)
-
-    def step(self, name: str, result: Any = None, compensation: str | Compensation | None = None) -> Lease:
-        """Put the result of a named step on record, once for this attempt and all later ones. [STEP-1]
-
-        Args:
-            name: the step's own within its task.
-            result: what later attempts get instead of carrying it out again.
-            compensation: its undo, or the id of that, which is on record already. A successor that keeps the step owns
-                the undo with it. [COMP-7]
-
-        Raises:
-            Conflict: the step is on record with another result or another undo.
-            NotFound: the undo is not on record: `register` it before the step's effect.
-            OverBound: too many steps.
-        """
-        command = forms.step(self.task.id, self.fence, name, result, compensation)
-        return self._now(self._desk.settle(command, self))
-
-    def put_artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> Lease:
-        """Keep something that the work has made, byte for byte; a later lease may put another under the name. [BLOB-1]
-
-        Raises:
-            Conflict: this lease has put another under this name.
-            OverBound: larger than 16 MiB, or too many.
-        """
-        blob = arguments.blob(data, "data")
-        command = forms.put_artifact(self.task.id, self.fence, name, blob, media_type)
-        return self._now(self._desk.settle(command, self, (blob,)))
-
-    def adopt_child(self, name: str, child: str) -> Lease:
-        """Take over the child that a predecessor had under this name, for this attempt and all later ones. [STEP-2]
-
-        Raises:
-            NotFound: there is no such task.
-            Rejected: its parent is none of the predecessors that this task goes on from.
-            Conflict: another child is on record under this name.
-        """
-        return self._now(self._desk.settle(forms.adopt_child(self.task.id, self.fence, name, child), self))
-
-    def park(
-        self,
-        name: str,
-        signal: str | None = None,
-        after: str | Sequence[str] = (),
-        until_ms: int | None = None,
-        number: int = 1,
-    ) -> Task:
-        """Give the lease back until something is there, which may be so at once. Burns no attempt. [WAIT-1]
-
-        A task that has waited 3,000 times, or under 1,000 names, is quarantined instead (code `bound`).
-
-        Args:
-            name: the wait's name; its end is on record for all later attempts.
-            signal: the name of a signal to wait for; or
-            after: ids of tasks to wait for, until all have ended.
-            until_ms: when the wait is over in any case; alone, a sleep.
-            number: which of the waits of this name it is: one more than `task.waits` tells, from 1 on.
-
-        Raises:
-            WaitOver: this wait is over already; its fields `number` and `next` tell which is next.
-            NotFound, Rejected: a task of `after` does not exist, or waits for this one; or `number` is not the next.
-        """
-        return self._desk.settle(forms.park(self.task.id, self.fence, name, signal, after, until_ms, number), self)
-
-    def release(self, reason: str | None = None, run_at_ms: int | None = None) -> Task:
-        """Give the lease back; the task is due again now or at `run_at_ms`. Burns no attempt. [ATTEMPT-2]"""
-        return self._desk.settle(forms.release(self.task.id, self.fence, reason, run_at_ms), self)
-
-    def retry(
-        self,
-        error: str | Failure,
-        run_at_ms: int | None = None,
-        budget: Budget = "attempt",
-        retry_after_ms: int | None = None,
-    ) -> Task:
-        """Try again, or end where that spends the budget. [ATTEMPT-3]
-
-        Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` and some draw from now. [ATTEMPT-4]
-        """
-        jitter = self._desk.jitter()
-        command = forms.retry(self.task.id, self.fence, error, run_at_ms, budget, jitter, retry_after_ms)
-        return self._desk.settle(command, self)
-
-    def complete(self, result: Any = None) -> Task:
-        """The work is done, and what is owed is void: it will never be undone. [COMP-6]
-
-        Of a successor: an undo that it inherited, and that is neither planned, nor named by a step, nor registered by
-        this task too, goes to a task that only undoes; `Task.successor` names that. [COMP-7]
-        """
-        return self._desk.settle(forms.complete(self.task.id, self.fence, result, undoer(self, self._desk)), self)
-
-    def fail(
-        self,
-        reason: str | Failure,
-        compensations: Iterable[Compensation] = (),
-        waive_compensation: str | None = None,
-        or_quarantine: bool = False,
-    ) -> Task:
-        """The work is over without success: the task then compensates what it owes, or is failed if it owes nothing.
-
-        Args:
-            reason: what went wrong.
-            compensations: undos of what was done, where they are not on record yet.
-            waive_compensation: why none is needed.
-            or_quarantine: where none is on record and none is waived, quarantine the task, with `reason` as its error
-                and the code `compensation_required`, instead of refusing.
-
-        Raises:
-            CompensationRequired: no compensation is on record and `waive_compensation` says no reason. [COMP-2]
-        """
-        command = forms.fail(self.task.id, self.fence, reason, compensations, waive_compensation, or_quarantine)
-        return self._desk.settle(command, self)
-
-    def quarantine(self, reason: str | Failure, steps: Iterable[str | UnrecordedStep] = ()) -> Task:
-        """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
-
-        Args:
-            reason: why, as a sentence or a failure, whose code is then the task's.
-            steps: the steps that were begun and whose results are not on record, by name, or as `UnrecordedStep` with
-                the id of an undo that is on record; perhaps their effects stand. One whose result is on record by
-                then is left out. [STEP-1]
-
-        Raises:
-            Rejected: the undo of a step is not on record, or the task is at its undos.
-        """
-        return self._desk.settle(forms.quarantine_held(self.task.id, self.fence, reason, steps), self)
-
-    def compensation_done(self, id: str) -> Lease | Task:
-        """An undo was carried out: the last one that is owed. [COMP-5]
-
-        Returns:
-            The lease, while something is still owed; else the task, which has ended.
-
-        Raises:
-            CompensationOrder, AlreadySettled, NotFound: it is not its turn, or there is no such thing to settle.
-        """
-        task = self._desk.settle(forms.compensation_done(self.task.id, self.fence, id), self)
-        return task if task.lease is None or task.lease.fence != self.fence else Lease(task, self._desk)
-
-    def compensation_failed(
-        self, id: str, error: str | Failure, run_at_ms: int | None = None, retry_after_ms: int | None = None
-    ) -> Task:
-        """An undo failed: it is due again, as for `retry`; or the task is quarantined. [UNDO-3]"""
-        jitter = self._desk.jitter()
-        command = forms.compensation_failed(self.task.id, self.fence, id, error, run_at_ms, jitter, retry_after_ms)
-        return self._desk.settle(command, self)
-
-    def _now(self, task: Task) -> Lease:
-        """The lease with its task as it is now.
-
-        A repeat may come after the lease has ended; whoever holds the task then, this worker does not.
-        """
-        return Lease(task, self._desk) if task.lease is not None and task.lease.fence == self.fence else self

@@ -13,10 +13,11 @@ import msgspec
 
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, decode, enclose, read
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import compare, may_have_marked
 from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
 from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
-from sagalog.engine.task import Task, picture
+from sagalog.engine.task import Task, to_task
 from sagalog.errors import Conflict, Corrupt, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -26,22 +27,6 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
 from sagalog.store import Append, Blob, Projection, Result, Saved, View
 from sagalog.store.projection import encode_fold, project, projection_at
-
-
-class Step(msgspec.Struct, frozen=True, gc=False):
-    """One command with who asks (`actor`), because of which event (`cause`), under which `idempotency_key`.
-
-    `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
-    caller's. `blobs` are the bytes that the command names.
-    """
-
-    command: c.Command
-    actor: str | None = None
-    cause: str | None = None
-    idempotency_key: str | None = None
-    known: Task | None = None
-    drawn: bool = False
-    blobs: tuple[Blob, ...] = ()
 
 
 class Maintained(msgspec.Struct, frozen=True):
@@ -101,7 +86,7 @@ class UnitOfWork:
 
     # --- commands ------------------------------------------------------------------------------------------------
 
-    def carry_out(self, step: Step, saved: Saved | None = None) -> Task:
+    def carry_out(self, step: CommandEntry, saved: Saved | None = None) -> Task:
         """Decide one command and take its events; the task afterwards. `saved` is the task, if the view gave it."""
         if step.idempotency_key is not None:
             earlier = self.keyed(step.idempotency_key)
@@ -109,7 +94,7 @@ class UnitOfWork:
                 return self._answer_again(step, earlier)
         return self.decide(step, saved)
 
-    def decide(self, step: Step, saved: Saved | None = None) -> Task:
+    def decide(self, step: CommandEntry, saved: Saved | None = None) -> Task:
         """As `carry_out`, for a step whose idempotency key, if any, is known to be new."""
         command = step.command
         task = self._given(command.task, saved)
@@ -119,7 +104,7 @@ class UnitOfWork:
             return special(self, task, decision, step)
         return self._settle(task, decision, step)
 
-    def _park(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+    def _park(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """[WAIT-3] [WAIT-4] Decided again, once the tasks that it waits for are looked up.
 
         A repeat and a late holder were answered as such, whatever has become of the other tasks.
@@ -130,18 +115,18 @@ class UnitOfWork:
             decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
         return self._settle(task, decision, step)
 
-    def _adopt_child(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+    def _adopt_child(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         assert isinstance(step.command, c.AdoptChild)
         if type(decision) is not Repeat:
             require_child_of_predecessor(self, step.command)
         return self._settle(task, decision, step)
 
-    def _register(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+    def _register(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         assert isinstance(step.command, c.Fail | c.Register)
         self._compare_registered(task, step.command)
         return self._settle(task, decision, step)
 
-    def _complete(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+    def _complete(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """[COMP-7] What it leaves goes to a task that undoes it."""
         command = step.command
         assert isinstance(command, c.Complete)
@@ -151,7 +136,7 @@ class UnitOfWork:
             self._hand_over(self._drafts[command.task].fold, left, step, command.undoer or "")
         return completed
 
-    def _settle(self, task: TaskFold | None, decision: Decision, step: Step) -> Task:
+    def _settle(self, task: TaskFold | None, decision: Decision, step: CommandEntry) -> Task:
         """Take the events that were decided, or compare a repeat with what is on record; the task afterwards."""
         command = step.command
         if isinstance(decision, Repeat):
@@ -164,7 +149,7 @@ class UnitOfWork:
         assert task is not None
         return self.picture(task, step.known)
 
-    def _succeed(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+    def _succeed(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
         command = step.command
         assert isinstance(command, c.RetryAsNew)
@@ -173,12 +158,12 @@ class UnitOfWork:
             return self._successor_at(task, decision.version)
         version = self._take(task, decision, step).version
         create = succeed(task, self.created(task.id), command.successor, command.results, command.rerun)
-        return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
+        return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
-    def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:
+    def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: CommandEntry, undoer: str) -> None:
         """[COMP-7] The task that undoes what a completed one has left, in the same commit."""
         create = undo_left(task, self.created(task.id), left, undoer)
-        self.decide(Step(create, step.actor, f"task/{task.id}@{task.version}"))
+        self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{task.version}"))
 
     def _successor_at(self, task: TaskFold, version: int) -> Task:
         """The successor that a note names, as it is now. [REPEAT-7]"""
@@ -206,7 +191,7 @@ class UnitOfWork:
         if isinstance(decision, Repeat) or not decision:
             return None
         assert task is not None
-        after = self._take(task, decision, Step(command, actor))
+        after = self._take(task, decision, CommandEntry(command, actor))
         return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
     def maintain_found(self, saved: Saved) -> Maintained | None:
@@ -287,7 +272,7 @@ class UnitOfWork:
 
     def picture(self, task: TaskFold, known: Task | None = None) -> Task:
         """The Task of a fold, with what it holds read from the log."""
-        return picture(task, lambda version, source=None: self._read(source or task.id, version), known)
+        return to_task(task, lambda version, source=None: self._read(source or task.id, version), known)
 
     def _given(self, id: str, saved: Saved | None) -> TaskFold | None:
         """A task as it is after the steps so far: one that was selected, or else looked up."""
@@ -320,7 +305,7 @@ class UnitOfWork:
 
     # --- taking events -------------------------------------------------------------------------------------------
 
-    def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
+    def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: CommandEntry) -> TaskFold:
         draft = self._drafts.get(task.id)
         if draft is None:
             draft = self._drafts[task.id] = _Draft(self._load(task.id), task)
@@ -342,7 +327,7 @@ class UnitOfWork:
 
     # --- repeats -------------------------------------------------------------------------------------------------
 
-    def _answer_again(self, step: Step, earlier: Sequence[Envelope]) -> Task:
+    def _answer_again(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
         """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
         command, first = step.command, earlier[0]
         key, id = step.idempotency_key or "", id_of(first)
@@ -371,7 +356,7 @@ class UnitOfWork:
 
 
 # Commands that have to do with other tasks, or with undos that are on record.
-_SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, Step], Task]]] = {
+_SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, CommandEntry], Task]]] = {
     c.Park: UnitOfWork._park,
     c.AdoptChild: UnitOfWork._adopt_child,
     c.Register: UnitOfWork._register,

@@ -27,8 +27,8 @@ from sagalog.kernel.values import (
 )
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base of the commands: each is addressed to one task, by id."""
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """Base of the commands: each is addressed to one task, by id. Encoded, it carries the name of its type."""
 
     task: str
 

@@ -11,7 +11,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from sagalog.engine.batch import Batch
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Compensation, Retry
 
 TTL_MS: Final = 100

@@ -15,8 +15,7 @@ from typing import Any, Final
 from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
-from sagalog.engine.leasing import Renewal
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease, Renewal
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
 from sagalog.ports import Chance, Clock
@@ -67,7 +66,7 @@ class Side:
     def moved_to(self, engine: Engine) -> None:
         """Go on with another engine; the leases are taken along, as a worker that reconnects does."""
         self.engine = engine
-        self.leases = [Lease(lease.task, engine) for lease in self.leases]
+        self.leases = [engine.rebind(lease) for lease in self.leases]
 
 
 Call = Callable[[Side], Any]

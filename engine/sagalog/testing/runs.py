@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.testing.pairs import Call, NewPlace, Pair, Statistics
 
 

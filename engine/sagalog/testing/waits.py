@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Compensation, UnrecordedStep
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side

@@ -133,10 +133,11 @@ def acquire(
     )
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
     """A claim as it was asked for: what it selects, for whom, for how long, under which identity.
 
-    `waivers` says of task kinds why what is done under a lease of theirs needs no undo.
+    `waivers` says of task kinds why what is done under a lease of theirs needs no undo. `wait_ms` is how long the
+    caller would wait where there is nothing to lease.
     """
 
     claim: Claim
@@ -144,6 +145,7 @@ class Asked(msgspec.Struct, frozen=True):
     ttl_ms: int | None
     idempotency_key: str | None
     waivers: Mapping[str, str] = {}
+    wait_ms: int = 0
 
 
 def claim(
@@ -157,7 +159,8 @@ def claim(
     idempotency_key: str | None,
     suspects: Suspects = "alone",
     waive_compensation: Mapping[str, str] | None = None,
-) -> Asked:
+    wait_ms: int = 0,
+) -> ClaimRequest:
     """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
         queues=listing(queues, "queues", bounds.QUEUES_MAX),
@@ -168,12 +171,13 @@ def claim(
         suspects=one_of(suspects, "suspects", _SUSPECTS),
     )
     _require_looks_fit(selected)
-    return Asked(
+    return ClaimRequest(
         selected,
         check_name(owner, "owner"),
         ttl(ttl_ms),
         optional_name(idempotency_key, "idempotency_key"),
         _waivers(waive_compensation),
+        check_milliseconds(wait_ms, "wait_ms"),
     )
 
 

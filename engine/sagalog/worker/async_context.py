@@ -77,9 +77,9 @@ class AsyncContext:
         assert isinstance(self._context, UndoContext)
         return self._context.idempotency_key
 
-    def end_with_its_loop(self) -> None:
+    def _end_with_its_loop(self) -> None:
         """Take note that the event loop ends, and so the worker: the handler's outcome now burns no attempt."""
-        self._context.end_with_its_loop()
+        self._context._end_with_its_loop()
 
     def go_on(self) -> None:
         """Nothing, unless the handler is to end; raises Interrupted."""
@@ -118,12 +118,12 @@ class AsyncWorkContext(AsyncContext):
 
         One whose caller is cancelled may be asked for again: what was being written for it is written first.
         """
-        begun = asyncio.ensure_future(self._off_loop(self._work.begin_step, name, run, compensation))
+        begun = asyncio.ensure_future(self._off_loop(self._work._begin_step, name, run, compensation))
         try:
             found = await to_its_end(begun)
         except asyncio.CancelledError:
             if _has_come_to_something(begun):
-                self._work.drop_step(name)
+                self._work._drop_step(name)
             raise
         if found is not None:
             return found.result
@@ -132,14 +132,14 @@ class AsyncWorkContext(AsyncContext):
             if inspect.isawaitable(result):
                 result = await result
         except BaseException:
-            self._work.drop_step(name)
+            self._work._drop_step(name)
             raise
-        finished = asyncio.ensure_future(self._off_loop(self._work.finish_step, name, result))
+        finished = asyncio.ensure_future(self._off_loop(self._work._finish_step, name, result))
         try:
             await to_its_end(finished)
         except asyncio.CancelledError:
             if _has_come_to_something(finished):
-                self._work.leave_step(name)
+                self._work._leave_step(name)
             raise
         return result
 
@@ -150,18 +150,18 @@ class AsyncWorkContext(AsyncContext):
     async def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
         """As `WorkContext.wait_signal`."""
         # Opened here, where the order of the calls is that of the coroutines.
-        with self._work.open_wait(signal if name is None else name) as wait:
-            return await self._off_loop(self._work.signal_of, wait, signal, timeout_ms)
+        with self._work._open_wait(signal if name is None else name) as wait:
+            return await self._off_loop(self._work._signal_of, wait, signal, timeout_ms)
 
     async def wait_tasks(
         self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
     ) -> list[Task]:
         """As `WorkContext.wait_tasks`."""
-        ids = self._work.waited_tasks(tasks)
+        ids = self._work._waited_tasks(tasks)
         if not ids:
             return []
-        with self._work.open_wait(name) as wait:
-            found: list[Task] = await self._off_loop(self._work.tasks_of, wait, ids, timeout_ms)
+        with self._work._open_wait(name) as wait:
+            found: list[Task] = await self._off_loop(self._work._tasks_of, wait, ids, timeout_ms)
             return found
 
     async def spawn(
@@ -169,7 +169,7 @@ class AsyncWorkContext(AsyncContext):
     ) -> str:
         """As `WorkContext.spawn`."""
         # Here, where the order of the calls is that of the coroutines.
-        self._work.place_child(name)
+        self._work._place_child(name)
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
         return id
 

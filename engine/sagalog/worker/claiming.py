@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+import msgspec
+
 from sagalog.engine import Engine
 from sagalog.engine.batch import Batch
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Purpose, Suspects
 from sagalog.validation import commands as forms
-from sagalog.validation.commands import Asked
+from sagalog.validation.commands import ClaimRequest
 from sagalog.worker.plan import Plan
 
 # [WORKER-5] How long a worker looks past a suspect before it makes room for it.
@@ -29,12 +31,13 @@ class Claims:
 
     def __init__(self, engine: Engine, plan: Plan, owner: str) -> None:
         self._engine = engine
+        self._queries = engine._executor.queries
         # What is asked for, by purpose, undoing first; and how suspects are dealt with.
-        self._asked: dict[Purpose, dict[Suspects, Asked]] = {}
+        self._requests: dict[Purpose, dict[Suspects, ClaimRequest]] = {}
         if plan.compensations:
-            self._asked["undo"] = _asked(plan, owner, "undo", list(plan.compensations))
+            self._requests["undo"] = _requests(plan, owner, "undo", list(plan.compensations))
         if plan.handlers:
-            self._asked["work"] = _asked(plan, owner, "work", list(plan.handlers))
+            self._requests["work"] = _requests(plan, owner, "work", list(plan.handlers))
         # Whether a claim may find something, by purpose; wrong at most until a process commits or a time comes.
         self._more: dict[Purpose, bool] = {}
         # The first of the suspects that claims have looked past, and since when.
@@ -49,40 +52,40 @@ class Claims:
 
     def expect(self, purpose: Purpose) -> None:
         """There is something new of this purpose."""
-        self._more[purpose] = purpose in self._asked
+        self._more[purpose] = purpose in self._requests
 
     def due_ms(self, holds: bool, now_ms: int) -> int | None:
         """When a claim may find something, by the store's clock; None: not before a process commits."""
         how = self._how(holds, now_ms)
-        return self._engine.claimable_ms(asked[how] for asked in self._asked.values())
+        return self._queries.claimable_ms([requests[how] for requests in self._requests.values()])
 
     def look(self, holds: bool, now_ms: int) -> None:
         """Ask the store what there may be by now."""
         how = self._how(holds, now_ms)
-        for purpose, asked in self._asked.items():
-            due_ms = None if self._more.get(purpose) else self._engine.claimable_ms([asked[how]])
+        for purpose, requests in self._requests.items():
+            due_ms = None if self._more.get(purpose) else self._queries.claimable_ms([requests[how]])
             if due_ms is not None and due_ms <= self._engine.now_ms():
                 self._more[purpose] = True
 
-    def record(self, batch: Batch, room: int, holds: bool, now_ms: int) -> list[Asked]:
+    def record(self, batch: Batch, room: int, holds: bool, now_ms: int) -> list[ClaimRequest]:
         """Record the claims that are to be made now, of no more than `room` leases; each has a result of its own."""
         how = self._how(holds, now_ms)
-        wanted = [purpose for purpose in self._asked if self._more.get(purpose)]
+        wanted = [purpose for purpose in self._requests if self._more.get(purpose)]
         if how == "only":
             overdue = self.overdue(now_ms)
             wanted = [] if overdue is None else [overdue]
         elif self._left_to in wanted:
             wanted = [self._left_to]
         self._left_to = None
-        recorded: list[Asked] = []
+        recorded: list[ClaimRequest] = []
         for purpose in wanted:
             # Undoing goes first, and leaves half of the room to work, if there is any.
             limit = min(room - room // 2 if purpose != wanted[-1] else room, _LIMIT_MAX)
             if limit <= 0:
                 break
-            asked = self._asked[purpose][how]
-            _record(batch, asked, limit)
-            recorded.append(asked)
+            request = _limited(self._requests[purpose][how], limit)
+            batch._append(request)
+            recorded.append(request)
             room -= limit
             if how != "never":
                 # What comes of it may be a suspect, and nothing is taken beside that.
@@ -91,10 +94,10 @@ class Claims:
             self._has_passed = True
         return recorded
 
-    def take(self, asked: Asked, leases: list[Lease]) -> None:
+    def take(self, request: ClaimRequest, leases: list[Lease]) -> None:
         """Take note of what a claim has found."""
-        purpose = asked.claim.purpose
-        if asked.claim.suspects == "only":
+        purpose = request.claim.purpose
+        if request.claim.suspects == "only":
             # What was looked past is held now, by this worker or by another.
             self._passed.pop(purpose, None)
         self._more[purpose] = bool(leases)
@@ -106,11 +109,11 @@ class Claims:
 
     def look_for_suspects(self, holds: bool, now_ms: int) -> None:
         """Note which suspect comes first where a claim has looked past it, and forget one that stands no more."""
-        for purpose, asked in self._asked.items():
+        for purpose, requests in self._requests.items():
             known, passed = self._passed.get(purpose), self._has_passed and holds
             if known is None and not passed:
                 continue
-            first = next(iter(self._engine.standing([asked["only"]])), None)
+            first = next(iter(self._queries.standing([requests["only"]])), None)
             if known is not None and known[0] != first:
                 del self._passed[purpose]
             if first is not None and passed:
@@ -123,7 +126,7 @@ class Claims:
         return "alone" if self.overdue(now_ms) is None else "only"
 
 
-def _asked(plan: Plan, owner: str, purpose: Purpose, kinds: list[str]) -> dict[Suspects, Asked]:
+def _requests(plan: Plan, owner: str, purpose: Purpose, kinds: list[str]) -> dict[Suspects, ClaimRequest]:
     waivers = plan.waivers if purpose == "work" else None
     return {
         suspects: forms.claim(plan.queues, owner, plan.ttl_ms, 1, kinds, None, purpose, None, suspects, waivers)
@@ -131,15 +134,6 @@ def _asked(plan: Plan, owner: str, purpose: Purpose, kinds: list[str]) -> dict[S
     }
 
 
-def _record(batch: Batch, asked: Asked, limit: int) -> None:
-    claim = asked.claim
-    batch.claim(
-        claim.queues,
-        owner=asked.owner,
-        ttl_ms=asked.ttl_ms,
-        limit=limit,
-        kinds=claim.kinds,
-        purpose=claim.purpose,
-        suspects=claim.suspects,
-        waive_compensation=asked.waivers,
-    )
+def _limited(request: ClaimRequest, limit: int) -> ClaimRequest:
+    """The claim, of no more than so many leases."""
+    return msgspec.structs.replace(request, claim=msgspec.structs.replace(request.claim, limit=limit))

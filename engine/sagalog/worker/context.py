@@ -10,16 +10,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from sagalog.engine import Engine
 from sagalog.engine.batch import Batch
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.holder_verbs import put_artifact
+from sagalog.engine.lease import HolderVerb, Lease
+from sagalog.engine.task import Task
 from sagalog.errors import Closed, Conflict, LeaseLost, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.outcomes import Interrupted, StepMismatch
 from sagalog.worker.stopping import Stopping
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How long a write that the store could not take waits before it is repeated, the last one for ever.
@@ -42,7 +45,7 @@ class Context:
         self._writing: Any = None
         self._guard = threading.Lock()
         self._has_ended = False
-        self.has_read_cancelled = False
+        self._has_read_cancelled = False
         self._made = generation()
         self.task: Task = lease.task
         self.fence: int = lease.fence
@@ -71,7 +74,7 @@ class Context:
         other value completes it. [CANCEL-2]
         """
         is_cancelled = self._stopping.reason == "cancelled"
-        self.has_read_cancelled = self.has_read_cancelled or is_cancelled
+        self._has_read_cancelled = self._has_read_cancelled or is_cancelled
         return is_cancelled
 
     @property
@@ -89,7 +92,7 @@ class Context:
         """Whether it is to end because its time limit has come."""
         return self._stopping.reason == "time_limit"
 
-    def end_with_its_loop(self) -> None:
+    def _end_with_its_loop(self) -> None:
         """Take note that the handler ends because its worker does. For `sagalog.aio`."""
         self._stopping.tell_once("shutdown")
 
@@ -100,10 +103,10 @@ class Context:
             Interrupted: the lease is lost, the task is cancelled, or the handler's or the worker's time is over.
         """
         self._require_own()
-        if (interruption := self.interruption()) is not None:
+        if (interruption := self._interruption()) is not None:
             raise interruption
 
-    def interruption(self) -> Interrupted | None:
+    def _interruption(self) -> Interrupted | None:
         """What `go_on` would raise."""
         if self._stopping.reason is not None:
             return Interrupted(self._stopping.reason)
@@ -131,33 +134,37 @@ class Context:
         """
         if self.lost or self._has_ended:
             self.go_on()
-        self._record(f"the artifact {name!r}", "put_artifact", name, data, media_type)
+        self._record(f"the artifact {name!r}", put_artifact, name, data, media_type)
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def newest_progress(self) -> Any:
+    def _newest_progress(self) -> Any:
         """What the handler has told of its progress and is not written yet; None: nothing."""
         self._writing = self._progress
         return self._writing
 
-    def forget_progress(self) -> None:
+    def _forget_progress(self) -> None:
         """What `newest_progress` gave is written; what came since is not."""
         if self._progress is self._writing:
             self._progress = None
 
-    def _record(self, what: str, verb: str, *arguments: Any) -> None:
+    def _record(self, what: str, verb: HolderVerb[P], *args: P.args, **kwargs: P.kwargs) -> None:
         """Write something under the lease, with what has to come before it, in one commit.
 
-        Verbs are named alike on a lease and in a batch. The newest lease knows most of its task, so it reads least.
+        The newest lease knows most of its task, so it reads least.
         """
 
-        def write() -> Any:
-            if not self.begins_something:
-                return getattr(self._lease, verb)(*arguments)
+        def write() -> Lease | Task:
+            lease = self._lease
+            entry = verb(self._engine._executor, lease.task, *args, **kwargs)
+            if not self._begins_something:
+                return lease._after(lease._carry_out(entry))
             with self._engine.batch() as batch:
                 self._record_before(batch)
-                getattr(batch, verb)(self._lease, *arguments)
-            return batch.results[-1]
+                batch._append(entry)
+            after = batch.results[-1]
+            assert isinstance(after, Lease | Task)
+            return after
 
         try:
             after = self._persist(write)
@@ -171,7 +178,7 @@ class Context:
             raise StepMismatch(f"{what}: {conflict.message}") from conflict
 
     @property
-    def begins_something(self) -> bool:
+    def _begins_something(self) -> bool:
         """Whether something has to be recorded before anything else that this handler writes."""
         return False
 

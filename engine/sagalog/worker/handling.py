@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog.engine.batch import Batch
-from sagalog.engine.task import Lease, TaskCompensation
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import TaskCompensation
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, OverBound, SagalogError
 from sagalog.kernel.values import Budget, Failure, UnrecordedStep
 from sagalog.outcomes import (
@@ -60,27 +61,27 @@ class Ending:
 
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement | None:
     """What a handler's return or exception means for the lease of a task's work; None: that is on record already."""
-    timed_out, was_told = context.timed_out, context.stopping or context.interruption() is not None
-    unmet = context.end()
-    if (verdict := context.verdict) is not None:
+    timed_out, was_told = context.timed_out, context.stopping or context._interruption() is not None
+    unmet = context._end()
+    if (verdict := context._verdict) is not None:
         # [WORKER-1] Whatever it says, the effect of a step stands without a record.
         said = Quarantine(verdict.failure.message).with_traceback(None if error is None else error.__traceback__)
         reporting.ended(lease, said, verdict.failure)
-        if context.is_settled:
+        if context._is_settled:
             return None
         why, steps = verdict.failure, verdict.steps
         return Ending(lambda batch: batch.quarantine_held(lease, why, steps), "quarantine", why)
-    if error is None and result is None and context.has_read_cancelled:
+    if error is None and result is None and context._has_read_cancelled:
         error = Interrupted("cancelled")
     if error is None and unmet:
         error = _unmet_mismatch(context, unmet)
     error = None if error is None else outcome_in(error)
-    if isinstance(error, Park) and context.conflict is not None:
+    if isinstance(error, Park) and context._conflict is not None:
         # One of two threads was refused, and the other's park is what came out of the handler.
-        error = context.conflict
+        error = context._conflict
     failure = None if error is None else _failure_in(error)
     # Threads that it has left behind may be at a step: a quarantine names it.
-    begun = context.unrecorded_steps()
+    begun = context._unrecorded_steps()
     reporting.ended(lease, error, failure)
 
     def settle(batch: Batch) -> None:
@@ -94,7 +95,7 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
                 # Nobody has told it to end, so it must cost something, or it would go round for ever.
                 batch.retry(lease, Failure("interrupted", f"interrupted: {error}"), budget="transient")
             return
-        context.record_children(batch)
+        context._record_children(batch)
         if error is None or failure is None:
             _complete(batch, lease, result, begun)
         else:
@@ -125,7 +126,7 @@ def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | No
     names = ", ".join(repr(name) for name in unmet[:_NAMES_SHOWN_MAX]) + (
         ", …" if len(unmet) > _NAMES_SHOWN_MAX else ""
     )
-    if context.is_strict:
+    if context._is_strict:
         return StepMismatch(
             f"the handler has ended without asking for steps that are on record: {names}; deploy the version that "
             "began this task, and retry the task as new"
@@ -284,7 +285,7 @@ async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: H
         context.go_on()
         result = await handler(asking, context.payload)
     except asyncio.CancelledError as error:
-        return settlement_of(context, lease, None, context.interruption() or error)
+        return settlement_of(context, lease, None, context._interruption() or error)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
         return settlement_of(context, lease, None, error)
     return settlement_of(context, lease, result, None)
@@ -330,18 +331,18 @@ class Undoing:
                     await to_its_end(apart(handler, self.context, one.params))
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
-            return undo_settlement_of(self._lease, self.at, self.context.interruption() or error)
+            return undo_settlement_of(self._lease, self.at, self.context._interruption() or error)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
             return undo_settlement_of(self._lease, self.at, error, self._was_told)
         return None
 
     @property
     def _was_told(self) -> bool:
-        return self.context.stopping or self.context.interruption() is not None
+        return self.context.stopping or self.context._interruption() is not None
 
     def _look(self) -> None:
         """Read what is owed by now: the lease may have waited for its turn."""
-        self._owed = self.context.owed()
+        self._owed = self.context._owed()
 
     def _next(self) -> TaskCompensation | None:
         """The one to undo next; None: nothing is owed any more."""
@@ -353,4 +354,4 @@ class Undoing:
         return one
 
     def _done(self, one: TaskCompensation) -> None:
-        self._owed = self.context.done(one.id)
+        self._owed = self.context._done(one.id)

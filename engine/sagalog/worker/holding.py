@@ -122,7 +122,7 @@ class Holding:
     def _look_for_cancels(self) -> None:
         """Tell handlers whose task was called off, and those whose lease an event has ended. [CANCEL-1]"""
         jobs = {job.lease.task.id: job for job in self._jobs if not job.ended and job.stopping.reason != "lost"}
-        lost, asked = self._engine.called_off({id: job.lease.fence for id, job in jobs.items()})
+        lost, asked = self._engine._executor.queries.called_off({id: job.lease.fence for id, job in jobs.items()})
         for id in asked:
             jobs[id].stopping.tell_once("cancelled")
         for id in lost:

@@ -21,7 +21,7 @@ _log: Final = logging.getLogger("sagalog.worker")
 def record_settlement(batch: Batch, job: Job, settlement: Settlement) -> Settlement:
     """Record a settlement; where it says what cannot be said, another, which is what it then is."""
     try:
-        if not job.context.begins_something:
+        if not job.context._begins_something:
             settlement(batch)
         else:
             with batch.group():
@@ -39,7 +39,7 @@ def record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> Non
         batch.heartbeat(job.lease, ttl_ms, progress)
     except Rejected as refusal:
         _log.error("the progress of task %s cannot be stored: %s", job.lease.task.id, refusal)
-        job.context.forget_progress()
+        job.context._forget_progress()
         batch.heartbeat(job.lease, ttl_ms)
 
 

@@ -10,7 +10,8 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import Interrupted, Park
 

@@ -191,7 +191,8 @@ class Worker:
             raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
         inbox = self._inbox = Inbox()
         crew = ThreadCrew(self.concurrency, inbox, loop)
-        shift = Shift(engine, self._plan(), f"{self.name}-{engine.draw_id()[-8:]}", crew, engine.clock)
+        executor = engine._executor
+        shift = Shift(engine, self._plan(), f"{self.name}-{executor.draw_id()[-8:]}", crew, executor.clock)
         self.tally = shift.tally
         try:
             with listening(self._hear) if signals else nullcontext(), _watching(shift), _Waker(engine, inbox) as waker:

@@ -14,10 +14,11 @@ from typing import Final
 
 from sagalog.engine import Engine
 from sagalog.engine.batch import Batch, Result
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.errors import Conflict, Corrupt, LeaseLost, Rejected, SagalogError, Unknown
 from sagalog.ports import Clock
-from sagalog.validation.commands import Asked
+from sagalog.validation.commands import ClaimRequest
 from sagalog.worker import reporting
 from sagalog.worker.claiming import Claims
 from sagalog.worker.crew import Crew, Job
@@ -57,7 +58,7 @@ class _Turn:
 
     settled: list[Job] = field(default_factory=list)
     renewed: list[Job] = field(default_factory=list)
-    claimed: list[Asked] = field(default_factory=list)
+    claimed: list[ClaimRequest] = field(default_factory=list)
 
 
 class Shift(Holding):
@@ -233,7 +234,7 @@ class Shift(Holding):
             # One commit for all: those that would soon be due themselves come along.
             due_ms = sent_ms - self._renew_ms // 2
         for job in living:
-            progress = job.context.newest_progress()
+            progress = job.context._newest_progress()
             if job.sent_ms <= due_ms or (progress is not None and job.sent_ms <= sent_ms - _UPKEEP_MS):
                 record_renewal(batch, job, self._plan.ttl_ms, progress)
                 turn.renewed.append(job)
@@ -246,8 +247,8 @@ class Shift(Holding):
             self._take_settled(job, next(answers))
         for job in turn.renewed:
             self._take_renewed(job, next(answers), sent_ms)
-        for asked in turn.claimed:
-            self._take_claimed(asked, next(answers), sent_ms)
+        for request in turn.claimed:
+            self._take_claimed(request, next(answers), sent_ms)
 
     def _take_settled(self, job: Job, answer: Result) -> None:
         if isinstance(answer, SagalogError) and self._settles_otherwise(job, answer):
@@ -285,7 +286,7 @@ class Shift(Holding):
     def _take_renewed(self, job: Job, answer: Result, sent_ms: int) -> None:
         if isinstance(answer, Lease):
             job.lease, job.sent_ms = answer, sent_ms
-            job.context.forget_progress()
+            job.context._forget_progress()
             self.tally.renewed += 1
             if answer.task.cancel_requested and answer.purpose == "work":
                 job.stopping.tell("cancelled")
@@ -295,17 +296,17 @@ class Shift(Holding):
             job.stopping.tell("lost")
         elif isinstance(answer, SagalogError):
             _log.error("a renewal was refused: %s", answer)
-            job.context.forget_progress()
+            job.context._forget_progress()
             # Again before long, and not all the time.
             job.renew_after_ms = sent_ms + _UPKEEP_MS
 
-    def _take_claimed(self, asked: Asked, answer: Result, sent_ms: int) -> None:
+    def _take_claimed(self, request: ClaimRequest, answer: Result, sent_ms: int) -> None:
         if isinstance(answer, SagalogError):
             _log.error("a claim was refused: %s", answer)
-            self._claims.take(asked, [])
+            self._claims.take(request, [])
             return
         assert isinstance(answer, list)
-        self._claims.take(asked, answer)
+        self._claims.take(request, answer)
         for lease in answer:
             self.begin(lease, sent_ms)
 
@@ -334,7 +335,7 @@ class Shift(Holding):
             job.undoing = Undoing(context, lease, dict(self._plan.compensations))
         job.is_coroutine = self._is_coroutine(lease)
         if isinstance(context, WorkContext) and job.is_coroutine:
-            context.allow_any_order()
+            context._allow_any_order()
         return job
 
     def _is_coroutine(self, lease: Lease) -> bool:

@@ -6,7 +6,8 @@ Rule: undos are carried out in reverse order, each on record before the next [CO
 from __future__ import annotations
 
 from sagalog.engine import Engine
-from sagalog.engine.task import Lease, TaskCompensation
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import TaskCompensation
 from sagalog.errors import AlreadySettled, LeaseLost
 from sagalog.validation.identities import undo_key
 from sagalog.worker.context import Context
@@ -29,18 +30,18 @@ class UndoContext(Context):
         """Task and compensation, joined without ambiguity. [NAME-2]"""
         return undo_key(self.task.id, self.compensation)
 
-    def done(self, id: str) -> tuple[TaskCompensation, ...]:
+    def _done(self, id: str) -> tuple[TaskCompensation, ...]:
         """Put on record that one was carried out; what is owed then. The worker calls it between two. [COMP-5]"""
         try:
             after = self._persist(lambda: self._lease.compensation_done(id))
         except AlreadySettled:
             # A caller has settled it by word meanwhile; it is done all the same. [COMP-4]
-            return self.owed()
+            return self._owed()
         except LeaseLost:
             self._lose()
         return after.task.owed if isinstance(after, Lease) else ()
 
-    def owed(self) -> tuple[TaskCompensation, ...]:
+    def _owed(self) -> tuple[TaskCompensation, ...]:
         """What is owed by now, in the order of undoing: what was settled by word is not undone. [COMP-4]"""
         self.go_on()
         task = self._persist(lambda: self._engine.get(self.task.id))

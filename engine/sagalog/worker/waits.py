@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from sagalog.engine.reading import WaitOutcome
+from sagalog.engine.queries import WaitOutcome
 from sagalog.outcomes import Park, StepMismatch
 
 Read = Callable[[], Mapping[str, Sequence[WaitOutcome]]]

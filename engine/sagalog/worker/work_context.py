@@ -10,16 +10,17 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
 from sagalog.actors import worker_actor
-from sagalog.engine import Engine
+from sagalog.engine import Engine, holder_verbs
 from sagalog.engine.batch import Batch
-from sagalog.engine.reading import WaitOutcome
-from sagalog.engine.task import Lease, Task
-from sagalog.engine.unit_of_work import Step
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.lease import HolderVerb, Lease
+from sagalog.engine.queries import WaitOutcome
+from sagalog.engine.task import Task
 from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
@@ -36,6 +37,7 @@ from sagalog.worker.stopping import Stopping
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
 from sagalog.worker.waits import OpenWait, Waits
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -50,20 +52,20 @@ class WorkContext(Context):
 
     def __init__(self, engine: Engine, lease: Lease, stopping: Stopping, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
-        self.is_strict = strict
+        self._is_strict = strict
         # Why its lease ends, where its handler has no say in that; and whether that is on record.
-        self.verdict: Verdict | None = None
-        self.is_settled = False
+        self._verdict: Verdict | None = None
+        self._is_settled = False
         self._steps = Steps(lease.task.id, lease.task.steps, strict)
         # By name of the step: its undo, as it was put on record.
         self._undos: dict[str, Compensation] = {}
         self._adopted = dict(lease.task.children)
-        self._children: dict[str, Step | None] = {}
+        self._children: dict[str, CommandEntry | None] = {}
         # By name, in the order in which they were asked for: the ids that children have where none is adopted.
         self._places: dict[str, str] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
-    def allow_any_order(self) -> None:
+    def _allow_any_order(self) -> None:
         """Steps may come in another order than is on record: coroutines may run several at a time."""
         self._steps.allow_any_order()
 
@@ -108,19 +110,21 @@ class WorkContext(Context):
                 f"step {name!r}: its function is a coroutine function, which only an `async def` handler can await",
                 path="run",
             )
-        found = self.begin_step(name, run, compensation)
+        found = self._begin_step(name, run, compensation)
         if found is not None:
             kept: T = found.result
             return kept
         try:
             result = run(*arguments)
         except BaseException:
-            self.drop_step(name)
+            self._drop_step(name)
             raise
-        self.finish_step(name, result)
+        self._finish_step(name, result)
         return result
 
-    def begin_step(self, name: str, run: Callable[..., object], compensation: Compensation | None) -> StepResult | None:
+    def _begin_step(
+        self, name: str, run: Callable[..., object], compensation: Compensation | None
+    ) -> StepResult | None:
         """The first half of `step`: what is on record, or the undo put there; for code that runs the step otherwise."""
         self.go_on()
         check_name(name, "name")
@@ -139,19 +143,19 @@ class WorkContext(Context):
             if not may_begin:
                 raise Interrupted("quarantined, or its handler has ended")
         except BaseException:
-            self.drop_step(name)
+            self._drop_step(name)
             raise
         return None
 
-    def drop_step(self, name: str) -> None:
+    def _drop_step(self, name: str) -> None:
         """Let a step be asked for again: it has no result that could be recorded."""
         self._steps.drop(name)
 
-    def leave_step(self, name: str) -> None:
+    def _leave_step(self, name: str) -> None:
         """Let a step be asked for again whose result is on record by now and was given to no caller."""
         self._steps.leave(name)
 
-    def finish_step(self, name: str, result: Any) -> None:
+    def _finish_step(self, name: str, result: Any) -> None:
         """The second half of `step`: the result put on record, or the task in quarantine.
 
         Raises:
@@ -160,7 +164,7 @@ class WorkContext(Context):
         """
         children = self._children_to_create()
         try:
-            self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
+            self._record(f"step {name!r}", holder_verbs.step, name, result, self._undos.get(name))
         except Rejected as refusal:
             self._quarantine(_failure_of_step(name, refusal, children))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
@@ -177,7 +181,7 @@ class WorkContext(Context):
             id = first if number == 1 else again_id(first, number)
             one = msgspec.structs.replace(compensation, id=id)
             try:
-                self._record(f"the undo of step {name!r}", "register", one)
+                self._record(f"the undo of step {name!r}", holder_verbs.register, one)
             except StepMismatch as mismatch:
                 if not isinstance(mismatch.__cause__, AlreadySettled):
                     raise
@@ -185,7 +189,7 @@ class WorkContext(Context):
                 self._undos[name] = one
                 return
 
-    def unrecorded_steps(self) -> tuple[UnrecordedStep, ...]:
+    def _unrecorded_steps(self) -> tuple[UnrecordedStep, ...]:
         """The steps that have begun and are not known to be on record, each with its undo; no other begins now."""
         undos = dict(self._undos)
         begun = self._steps.close()
@@ -198,14 +202,14 @@ class WorkContext(Context):
         results cannot be stored, the first to come here writes it, and names both.
         """
         with self._guard:
-            if self.verdict is not None:
+            if self._verdict is not None:
                 return
-            verdict = self.verdict = Verdict(failure, self.unrecorded_steps())
+            verdict = self._verdict = Verdict(failure, self._unrecorded_steps())
         try:
             self._persist(lambda: self._lease.quarantine(verdict.failure, verdict.steps))
         except LeaseLost:
             self._lose()
-        self.is_settled = True
+        self._is_settled = True
         self._stopping.tell("lost")
 
     # --- waits --------------------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ class WorkContext(Context):
         Raises:
             InvalidValue: the name or the duration is none. StepMismatch: as of `wait_signal`. Interrupted.
         """
-        with self.open_wait(name) as wait:
+        with self._open_wait(name) as wait:
             until_ms = self._until(check_milliseconds(duration_ms, "duration_ms"))
             if not self._waits.is_over(wait):
                 self._park(wait, until_ms=until_ms)
@@ -238,17 +242,17 @@ class WorkContext(Context):
             TimeoutError: none has come in time. InvalidValue. Interrupted.
             StepMismatch: two waits of one name are open at the same time; or this one was for something else.
         """
-        with self.open_wait(signal if name is None else name) as wait:
-            return self.signal_of(wait, signal, timeout_ms)
+        with self._open_wait(signal if name is None else name) as wait:
+            return self._signal_of(wait, signal, timeout_ms)
 
-    def open_wait(self, name: str) -> OpenWait:
+    def _open_wait(self, name: str) -> OpenWait:
         """Open the next wait of a name: the first half of each wait, for code that carries out the second elsewhere."""
         self.go_on()
         if check_name(name, "name") == HELD_UP:
             raise InvalidValue(f"name: {name!r} is the name of the engine's own waits; choose another one", path="name")
         return self._waits.open(name)
 
-    def signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
+    def _signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
         """Give the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
         check_name(signal, "signal")
         outcome = self._end_of(wait, "signal", timeout_ms)
@@ -275,13 +279,13 @@ class WorkContext(Context):
             TimeoutError: not all have ended in time. InvalidValue, OverBound. NotFound. Interrupted.
             StepMismatch: two waits of one name are open at the same time; or this one was for something else.
         """
-        ids = self.waited_tasks(tasks)
+        ids = self._waited_tasks(tasks)
         if not ids:
             return []
-        with self.open_wait(name) as wait:
-            return self.tasks_of(wait, ids, timeout_ms)
+        with self._open_wait(name) as wait:
+            return self._tasks_of(wait, ids, timeout_ms)
 
-    def waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
+    def _waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
         """The tasks that `wait_tasks` means, each once; children in the order in which they were asked for."""
         if tasks is not None:
             return list(dict.fromkeys(tasks))
@@ -289,7 +293,7 @@ class WorkContext(Context):
             asked = [self._adopted.get(name, id) for name, id in self._places.items()]
             return [id for id in dict.fromkeys(asked) if id in self._children]
 
-    def tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
+    def _tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
         """Give the tasks whose end a wait was for, or park: the second half of `wait_tasks`."""
         outcome = self._end_of(wait, "tasks", timeout_ms)
         if outcome is None:
@@ -318,7 +322,7 @@ class WorkContext(Context):
             StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
         """
         self.go_on()
-        id = self.place_child(name)
+        id = self._place_child(name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
         existing = self._readable(lambda: self._child(name, id))
@@ -331,10 +335,10 @@ class WorkContext(Context):
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:
-            self._children[id] = Step(command, worker_actor(self.owner), cause, blobs=blobs)
+            self._children[id] = CommandEntry(command, worker_actor(self.owner), cause, blobs=blobs)
         return id
 
-    def place_child(self, name: str) -> str:
+    def _place_child(self, name: str) -> str:
         """Give a child that is asked for its place among them, for `wait_tasks`; the id that is its own."""
         id = child_id(self.task.id, name)
         with self._guard:
@@ -354,48 +358,47 @@ class WorkContext(Context):
             return existing
         found = adoptable(self._engine, self.task, name)
         if found is not None:
-            command = forms.adopt_child(self.task.id, self.fence, name, found.id)
             with self._guard:
                 self._adopted[name] = found.id
-                self._children[found.id] = Step(command, worker_actor(self.owner))
+                self._children[found.id] = holder_verbs.adopt_child(self._engine._executor, self.task, name, found.id)
         return found
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def end(self) -> list[str]:
+    def _end(self) -> list[str]:
         """The handler has ended: nothing more is begun for it. The steps on record that it has not asked for."""
         self._has_ended = True
         return self._steps.unmet()
 
     @property
-    def conflict(self) -> StepMismatch | None:
+    def _conflict(self) -> StepMismatch | None:
         """Why it must not park: two of its waits had one name at the same time. [WAIT-1]"""
         return self._waits.conflict
 
-    def record_children(self, batch: Batch) -> None:
+    def _record_children(self, batch: Batch) -> None:
         """Record the children that are missing; the thread that writes for this handler calls it first. [STEP-2]"""
-        for step in list(self._children.values()):
-            if step is not None:
-                batch.carry(step)
+        for entry in list(self._children.values()):
+            if entry is not None:
+                batch._append(entry)
 
     @property
-    def begins_something(self) -> bool:
+    def _begins_something(self) -> bool:
         """Whether a child waits to be created."""
-        return any(step is not None for step in list(self._children.values()))
+        return any(entry is not None for entry in list(self._children.values()))
 
     def _record_before(self, batch: Batch) -> None:
-        self.record_children(batch)
+        self._record_children(batch)
 
-    def _record(self, what: str, verb: str, *arguments: Any) -> None:
+    def _record(self, what: str, verb: HolderVerb[P], *args: P.args, **kwargs: P.kwargs) -> None:
         begun = self._children_to_create()
-        super()._record(what, verb, *arguments)
+        super()._record(what, verb, *args, **kwargs)
         for id in begun:
             self._children[id] = None
 
     def _children_to_create(self) -> list[str]:
         """Ids of the children that are created or adopted with what is written next, in that order."""
         with self._guard:
-            return [id for id, step in list(self._children.items()) if step is not None]
+            return [id for id, entry in list(self._children.items()) if entry is not None]
 
     def _readable(self, read: Callable[[], T]) -> T:
         """Read other tasks. One that cannot be read holds this one up and never fails it. [LOG-5]"""

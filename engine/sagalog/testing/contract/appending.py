@@ -12,8 +12,8 @@ import msgspec
 
 from sagalog.codec import digest_of, enclose
 from sagalog.engine import operations
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Step
 from sagalog.errors import NotFound, Rejected, SagalogError, VersionConflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -184,7 +184,7 @@ class AppendingContract(Contract):
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")
-        step = Step(c.Note(task="a", text="once"), idempotency_key="r")
+        step = CommandEntry(c.Note(task="a", text="once"), idempotency_key="r")
         first, second = self.store.commit([operations.writing((step,)), operations.writing((step,))])
         assert first == second
         assert self.types("a") == ["created", "noted"]

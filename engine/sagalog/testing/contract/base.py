@@ -13,7 +13,8 @@ from unittest import SkipTest
 
 from sagalog.codec import Envelope
 from sagalog.engine import Engine
-from sagalog.engine.task import Lease, Task
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
 from sagalog.errors import SagalogError
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure

@@ -6,7 +6,7 @@ task meanwhile.
 
 from __future__ import annotations
 
-from sagalog.engine.reading import WaitOutcome
+from sagalog.engine.queries import WaitOutcome
 from sagalog.errors import (
     Blocked,
     Conflict,

@@ -5,7 +5,7 @@ Rule: both tasks are written in one commit, and no debt is ever in two places or
 
 from __future__ import annotations
 
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry, UnrecordedStep

@@ -5,7 +5,7 @@ Rule: whoever undoes must know every kind that is owed; half an undo is none.
 
 from __future__ import annotations
 
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.errors import AlreadySettled, Blocked, CompensationOrder, CompensationRequired, NotFound, WrongState
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.contract.base import TTL_MS, Contract, ids

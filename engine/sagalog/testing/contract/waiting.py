@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from sagalog.engine.task import Lease
+from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Compensation
 from sagalog.store import Claim
 from sagalog.testing.contract.base import TTL_MS, Contract, ids

@@ -1,7 +1,6 @@
-"""What an engine tells without writing: tasks, listings, counts, history, and waiting for an end.
+"""Queries answered by a store of this process.
 
-Rule: reads only, each from one consistent snapshot, and no writer waits for it. A task whose events cannot be read is
-left out of listings and raises where it is asked for by id. [LOG-5]
+Rule: reads only, each from one consistent snapshot, and no writer waits for it. What each answers stands in `queries`.
 """
 
 from __future__ import annotations
@@ -11,64 +10,37 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
 
-import msgspec
-
-from sagalog.codec import Recorded, read, recorded_log, recorded_stream
-from sagalog.engine.task import Task, picture
+from sagalog.codec import Envelope, Recorded, read, recorded_stream
+from sagalog.engine.queries import Artifact, WaitOutcome
+from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
-from sagalog.kernel.values import State, WaitEnd
+from sagalog.kernel.values import State
 from sagalog.ports import Clock
 from sagalog.store import Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
-from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_tags, shown
+from sagalog.validation.commands import ClaimRequest
+from sagalog.validation.values import check_id, check_integer, check_tags, shown
 
-# How long whoever waits sleeps at most before it looks again, whatever it was told of changes.
-WAIT_SLICE_MS: Final = 50
 _STATES: Final = tuple(str(state) for state in State)
 
 
-class Artifact(msgspec.Struct, frozen=True):
-    """Something that a task has made: its bytes, and the fence of the lease that put it."""
+class StoreQueries:
+    """`Queries` on a store."""
 
-    name: str
-    data: bytes
-    media_type: str
-    digest: str
-    fence: int
-
-
-class WaitOutcome(msgspec.Struct, frozen=True):
-    """How a wait ended: by a signal (with its `data`), by the end of its tasks, or by time.
-
-    `number` tells it from the other waits of its `name`; they are numbered from 1.
-    """
-
-    name: str
-    by: WaitEnd
-    data: Any = None
-    number: int = 1
-
-
-class Reading:
-    """The calls of an engine that only read."""
-
-    _store: Store
-    _clock: Clock
-
-    def now_ms(self) -> int:
-        """The time by this engine's clock, for due times that are told as a distance from now."""
-        return self._clock.now_ms()
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
 
     def get(self, id: str) -> Task | None:
-        """The task as it is now, or None."""
+        """As `Queries.get`."""
         check_id(id, "id")
         with self._store.read() as snapshot:
             task = snapshot.task(id)
-            return None if task is None else _picture(snapshot, task)
+            return None if task is None else _task(snapshot, task)
 
     def find(
         self,
@@ -79,7 +51,7 @@ class Reading:
         tags: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> list[Task]:
-        """Tasks in order of creation that fit everything given; those that cannot be read are left out."""
+        """As `Queries.find`."""
         if state is not None and state not in _STATES:
             raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
         query = Query(
@@ -90,21 +62,21 @@ class Reading:
             limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
         )
         with self._store.read() as snapshot:
-            return _pictures(snapshot, [listed.fold for listed in snapshot.find(query)])
+            return _tasks(snapshot, [listed.fold for listed in snapshot.find(query)])
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
-        """How many tasks there are: queue -> state -> number."""
+        """As `Queries.counts`."""
         with self._store.read() as snapshot:
             return snapshot.counts(arguments.optional_name(queue, "queue"))
 
     def stale(self) -> list[Task]:
-        """Tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
+        """As `Queries.stale`."""
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
-            return _pictures(snapshot, snapshot.over(now_ms))
+            return _tasks(snapshot, snapshot.over(now_ms))
 
     def history(self, id: str) -> list[Recorded]:
-        """Every event of a task, in order; raises NotFound, UnknownEvent."""
+        """As `Queries.history`."""
         check_id(id, "id")
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
@@ -123,15 +95,8 @@ class Reading:
             )
         return events
 
-    def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
-        """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""
-        check_integer(after, "after", 0, bounds.INTEGER_MAX)
-        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
-        with self._store.read() as snapshot:
-            return list(recorded_log(snapshot.events(after, limit), after))
-
     def input(self, id: str, name: str) -> bytes:
-        """The bytes that the task was given under a name; raises NotFound, Corrupt."""
+        """As `Queries.input`."""
         with self._store.read() as snapshot:
             created = read(snapshot.recorded(id, 1)) if _existing(snapshot, id) else None
             given = {one.name: one for one in created.inputs} if isinstance(created, Created) else {}
@@ -142,7 +107,7 @@ class Reading:
             return _bytes(snapshot, given[name].digest, f"the input {name!r} of task {id!r}")
 
     def artifact(self, id: str, name: str) -> Artifact:
-        """The newest artifact of a name; raises NotFound, Corrupt. [BLOB-1]"""
+        """As `Queries.artifact`."""
         with self._store.read() as snapshot:
             known = _existing(snapshot, id).artifacts
             if name not in known:
@@ -157,7 +122,7 @@ class Reading:
             return Artifact(name, data, event.media_type, event.digest, event.fence)
 
     def step_result(self, id: str, name: str) -> Any:
-        """The recorded result of a step; raises NotFound. [STEP-1]"""
+        """As `Queries.step_result`."""
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
             known = task.steps
@@ -171,10 +136,7 @@ class Reading:
             return step_result(read(snapshot.recorded(source, known[name].version)), name)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
-        """How a wait ended, by its name and its number among those of the name, from 1. [WAIT-1]
-
-        None while it is not over, or never was begun.
-        """
+        """As `Queries.wait_end`."""
         check_integer(number, "number", 1, bounds.INTEGER_MAX)
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
@@ -182,10 +144,7 @@ class Reading:
             return None if place is None else _wait_end(snapshot, task, name, number, place)
 
     def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
-        """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]
-
-        A successor's numbers may have gaps: there its predecessor's waits ended in a way that is not kept.
-        """
+        """As `Queries.wait_ends`."""
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
             return {
@@ -194,11 +153,7 @@ class Reading:
             }
 
     def called_off(self, held: Mapping[str, int]) -> tuple[set[str], set[str]]:
-        """Of tasks held under these fences: those whose lease has ended, and those whose holder was asked to stop.
-
-        Those that cannot be read are left out, and so are leases that their holder has ended: by settling the last
-        undo, or by a quarantine.
-        """
+        """As `Queries.called_off`."""
         lost, asked = set(), set()
         with self._store.read() as snapshot:
             for id, fence in held.items():
@@ -213,57 +168,47 @@ class Reading:
         return lost, asked
 
     def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
-        """The kinds of the tasks that stand ready in these queues, sorted: what workers there need handlers for.
-
-        At most `KINDS_MAX` of each queue.
-        """
+        """As `Queries.ready_kinds`."""
         where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         with self._store.read() as snapshot:
             return snapshot.ready_kinds(where, bounds.KINDS_MAX)
 
-    def asked_to_stop(self, ids: Iterable[str]) -> set[str]:
-        """Which of these running tasks somebody has asked to stop; those that cannot be read are left out."""
-        found = set()
-        with self._store.read() as snapshot:
-            for id in ids:
-                with suppress(Corrupt):
-                    task = snapshot.task(id)
-                    if task is not None and task.cancel_version and not task.is_terminal:
-                        found.add(id)
-        return found
-
-    def changes(self) -> int:
-        """A number that differs once anybody has committed since, in this process or another."""
-        return self._store.changes()
-
-    def wait_change(self, since: int, timeout_ms: int) -> None:
-        """Return when `changes()` differs from `since`, or when the time is over."""
-        self._store.wait_change(since, timeout_ms)
-
     def newest_position(self) -> int:
-        """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""
+        """As `Queries.newest_position`."""
         with self._store.read() as snapshot:
             return snapshot.head()[1]
 
-    def wait(self, id: str, timeout_ms: int) -> Task:
-        """The task once it is terminal.
+    def leased_as(self, id: str, fence: int) -> Task | None:
+        """As `Queries.leased_as`."""
+        with self._store.read() as snapshot:
+            envelopes = snapshot.history(f"task/{id}")
+            for number, envelope in enumerate(envelopes, start=1):
+                if envelope.type == "leased":
+                    leased = read(envelope)
+                    if isinstance(leased, Leased) and leased.fence == fence:
+                        return _task(snapshot, refold(id, envelopes[:number]))
+        return None
 
-        Raises:
-            NotFound; TimeoutError: it has not ended in time.
-        """
-        check_milliseconds(timeout_ms, "timeout_ms")
-        started_ms = self._clock.monotonic_ms()
-        while True:
-            changes = self._store.changes()
-            task = self.get(id)
-            if task is None:
-                raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
-            if task.is_terminal:
-                return task
-            left_ms = timeout_ms - (self._clock.monotonic_ms() - started_ms)
-            if left_ms <= 0:
-                raise TimeoutError(f"task {id!r} is {task.state} after {timeout_ms} ms; wait again or see its history")
-            self._store.wait_change(changes, min(left_ms, WAIT_SLICE_MS))
+    def claimable_ms(self, requests: Iterable[ClaimRequest]) -> int | None:
+        """As `Queries.claimable_ms`."""
+        with self._store.read() as snapshot:
+            times = [snapshot.claimable_ms(one.claim) for one in requests]
+        return min((time for time in times if time is not None), default=None)
+
+    def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:
+        """As `Queries.standing`."""
+        with self._store.read() as snapshot:
+            return {id for one in requests for id in snapshot.standing(one.claim)}
+
+    def envelopes(self, after: int, limit: int) -> list[Envelope]:
+        """As `Queries.envelopes`."""
+        with self._store.read() as snapshot:
+            return snapshot.events(after, limit)
+
+    def checkpoint(self, name: str) -> int | None:
+        """As `Queries.checkpoint`."""
+        with self._store.read() as snapshot:
+            return snapshot.checkpoint(name)
 
 
 def _ended_by_holder(task: TaskFold, fence: int) -> bool:
@@ -304,25 +249,14 @@ def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:
     return data
 
 
-def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:
-    """The task as it was when it was leased under this fence; None if it never was."""
-    envelopes = snapshot.history(f"task/{id}")
-    for number, envelope in enumerate(envelopes, start=1):
-        if envelope.type == "leased":
-            leased = read(envelope)
-            if isinstance(leased, Leased) and leased.fence == fence:
-                return _picture(snapshot, refold(id, envelopes[:number]))
-    return None
+def _task(snapshot: Snapshot, task: TaskFold) -> Task:
+    return to_task(task, lambda version, source=None: read(snapshot.recorded(source or task.id, version)))
 
 
-def _picture(snapshot: Snapshot, task: TaskFold) -> Task:
-    return picture(task, lambda version, source=None: read(snapshot.recorded(source or task.id, version)))
-
-
-def _pictures(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:
+def _tasks(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:
     """The Tasks of a listing, without those whose events cannot be read. [LOG-5]"""
-    pictures = []
+    read_whole = []
     for task in tasks:
         with suppress(Corrupt):
-            pictures.append(_picture(snapshot, task))
-    return pictures
+            read_whole.append(_task(snapshot, task))
+    return read_whole

@@ -1,0 +1,192 @@
+"""`Lease`: the right to work on a task, with the verbs of its holder.
+
+Rule: a lease carries a fence, and an older copy of it works as well as the newest, since verbs use the fence only.
+[FENCE-2] What the verbs are stands in `holder_verbs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
+
+import msgspec
+
+from sagalog.engine import holder_verbs as verbs
+from sagalog.engine.adapters import call_of
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.executor import Executor
+from sagalog.engine.task import Task
+from sagalog.errors import InvalidValue, SagalogError
+from sagalog.forks import generation, require_own
+from sagalog.kernel.values import LeaseRecord, Purpose
+from sagalog.validation import arguments
+
+P = ParamSpec("P")
+
+# A verb of a lease's holder, which makes an entry.
+HolderVerb = Callable[Concatenate[Executor, Task, P], CommandEntry]
+
+
+def ended(verb: HolderVerb[P], name: str | None = None) -> Callable[Concatenate[Lease, P], Task]:
+    """The verb carried out, where it ends the lease."""
+
+    @call_of(verb, 2, name)
+    def call(self: Lease, /, *args: P.args, **kwargs: P.kwargs) -> Task:
+        return self._carry_out(verb(self._executor, self.task, *args, **kwargs))
+
+    return call
+
+
+def held(verb: HolderVerb[P]) -> Callable[Concatenate[Lease, P], Lease]:
+    """The verb carried out, where the lease lives on."""
+
+    @call_of(verb, 2)
+    def call(self: Lease, /, *args: P.args, **kwargs: P.kwargs) -> Lease:
+        return self._after(self._carry_out(verb(self._executor, self.task, *args, **kwargs)))
+
+    return call
+
+
+def held_or_ended(verb: HolderVerb[P]) -> Callable[Concatenate[Lease, P], Lease | Task]:
+    """The verb carried out, where the lease may live on."""
+
+    @call_of(verb, 2)
+    def call(self: Lease, /, *args: P.args, **kwargs: P.kwargs) -> Lease | Task:
+        return lease_or_task(self._carry_out(verb(self._executor, self.task, *args, **kwargs)), self)
+
+    return call
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a task until `expires_ms`, with the verbs of its holder.
+
+    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once another caller has the task
+    or an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
+    answer, and with other content `Conflict`. [REPEAT-5] Any verb may raise `Unavailable` (nothing was written),
+    `Unknown` (repeat it) or `Corrupt`.
+    """
+
+    task: Task
+    _executor: Executor = field(compare=False, repr=False)
+    _made: int = field(default_factory=generation, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash((self.task.id, self.fence))
+
+    @property
+    def record(self) -> LeaseRecord:
+        """The plain data of the lease."""
+        assert self.task.lease is not None
+        return self.task.lease
+
+    @property
+    def owner(self) -> str:
+        """Who holds it."""
+        return self.record.owner
+
+    @property
+    def fence(self) -> int:
+        """The number that makes a late holder harmless; may be handed to outside systems that compare it."""
+        return self.record.fence
+
+    @property
+    def attempt(self) -> int:
+        """1 + recorded failures."""
+        return self.record.attempt
+
+    @property
+    def purpose(self) -> Purpose:
+        """`work` or `undo`."""
+        return self.record.purpose
+
+    @property
+    def ttl_ms(self) -> int | None:
+        """How long a renewal lasts; None: without end."""
+        return self.record.ttl_ms
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When the lease is over, by the store's clock; None: never."""
+        return self.record.expires_ms
+
+    # --- verbs that hand the lease back as it is then -------------------------------------------------------------
+
+    heartbeat = held(verbs.heartbeat)
+    register = held(verbs.register)
+    step = held(verbs.step)
+    put_artifact = held(verbs.put_artifact)
+    adopt_child = held(verbs.adopt_child)
+    compensation_done = held_or_ended(verbs.compensation_done)
+
+    # --- verbs that end it ----------------------------------------------------------------------------------------
+
+    park = ended(verbs.park)
+    release = ended(verbs.release)
+    retry = ended(verbs.retry)
+    complete = ended(verbs.complete)
+    fail = ended(verbs.fail)
+    quarantine = ended(verbs.quarantine_held, "quarantine")
+    compensation_failed = ended(verbs.compensation_failed)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _require_own(self) -> None:
+        """Nothing, unless this process is a fork of the one that was leased the task: raises Closed. [FORK-2]"""
+        require_own(self._made, f"the lease of task {self.task.id!r}")
+
+    def _carry_out(self, entry: CommandEntry) -> Task:
+        """The task after a command of this lease's holder."""
+        self._require_own()
+        return self._executor.carry_out(entry)
+
+    def _after(self, task: Task) -> Lease:
+        """The lease with its task as it is now.
+
+        A repeat may come after the lease has ended; whoever holds the task then, this worker does not.
+        """
+        return Lease(task, self._executor) if _lives_on(task, self.fence) else self
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What became of many heartbeats: the leases renewed, and for each other one the refusal, `LeaseLost` mostly."""
+
+    renewed: tuple[Lease, ...]
+    lost: tuple[SagalogError, ...]
+
+
+def lease_or_task(task: Task, lease: Lease) -> Lease | Task:
+    """The lease with its task as it is now, if it lives on; else the task."""
+    return Lease(task, lease._executor) if _lives_on(task, lease.fence) else task
+
+
+def renew(executor: Executor, leases: Iterable[Lease], ttl_ms: int | None) -> Renewal:
+    """Renew many leases in one commit, each by itself."""
+    held = arguments.many_leases(leases)
+    for one in held:
+        require_lease(one, "leases", "Lease objects")._require_own()
+    arguments.ttl(ttl_ms)
+    if not held:
+        return Renewal((), ())
+    entries = [verbs.heartbeat(executor, one.task, ttl_ms) for one in held]
+    renewed: list[Lease] = []
+    lost: list[SagalogError] = []
+    for answer in executor.carry_out_all(entries, together=False):
+        if isinstance(answer, SagalogError):
+            lost.append(answer)
+        else:
+            assert isinstance(answer, Task)
+            renewed.append(Lease(answer, executor))
+    return Renewal(tuple(renewed), tuple(lost))
+
+
+def require_lease(given: object, name: str = "lease", expected: str = "a Lease") -> Lease:
+    """What was given, if it is a lease; raises InvalidValue."""
+    if not isinstance(given, Lease):
+        raise InvalidValue(f"{name}: expected {expected}, found {type(given).__name__}", path=name)
+    return given
+
+
+def _lives_on(task: Task, fence: int) -> bool:
+    return task.lease is not None and task.lease.fence == fence

@@ -1,0 +1,214 @@
+"""The executor on a store of this process: entries -> operations -> one commit, and the answers handed back.
+
+Rule: it decides nothing about tasks itself and knows no store by name. Maintenance goes before what leases, in the same
+commit. [UPKEEP-2]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice
+from typing import Any, Final
+
+from sagalog.engine import audit, operations
+from sagalog.engine.claims import Claimed
+from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, commands_of
+from sagalog.engine.executor import WAIT_SLICE_MS
+from sagalog.engine.health import Health, health
+from sagalog.engine.maintenance import Maintenance, answered
+from sagalog.engine.relations import depends_on
+from sagalog.engine.store_queries import StoreQueries
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Maintained
+from sagalog.errors import SagalogError
+from sagalog.ids import Ulids
+from sagalog.kernel import bounds
+from sagalog.kernel import commands as c
+from sagalog.kernel.state import StoreFold
+from sagalog.ports import Chance, Clock
+from sagalog.store import Due, Operation, Store
+from sagalog.validation.commands import ClaimRequest
+
+# What depends on tasks that it does not name, or has maintenance before it.
+_WITH_OTHERS: Final = frozenset({c.Acquire, c.AdoptChild, c.RetryAsNew})
+
+
+class LocalExecutor:
+    """An `Executor` on a store, a clock and chance; it founds the store where no process has.
+
+    `store` is closed with it; `actor` is checked.
+    """
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance, actor: str | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self.actor = actor
+        self.queries = StoreQueries(store, clock)
+        self._chance = chance
+        self._ids = Ulids(chance.token_bytes)
+        self._maintenance = Maintenance(store, clock, actor)
+        self.store_id = self._found().id
+
+    def draw_id(self) -> str:
+        """As `Executor.draw_id`."""
+        return self._ids.next(self.clock.now_ms())
+
+    def jitter(self) -> float:
+        """As `Executor.jitter`."""
+        return self._chance.fraction()
+
+    # --- carrying out ---------------------------------------------------------------------------------------------
+
+    def carry_out(self, entry: CommandEntry) -> Task:
+        """As `Executor.carry_out`."""
+        entries = (entry,)
+        if type(entry.command) in _WITH_OTHERS:
+            answer = self.store.commit(self._operations_of(entry))[-1]
+        else:
+            answer = self.store.commit((operations.writing(entries),))[0]
+        if isinstance(answer, SagalogError):
+            raise answer
+        task: Task = answer[0]
+        return task
+
+    def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
+        """As `Executor.carry_out_all`."""
+        return self._carry_out_together(entries) if together else self._carry_out_apart(entries)
+
+    def claim(self, request: ClaimRequest) -> Claimed:
+        """As `Executor.claim`."""
+        writes = _claiming(request)
+        if self._maintenance.clock_is_set_back():
+            # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
+            self._maintenance.end_unseen(request.claim.queues)
+        claimed: Claimed = answered(self.store.commit(writes)[1])
+        while not claimed.tasks and (claimed.again or self._maintenance.end_unseen(request.claim.queues)):
+            claimed = answered(self.store.commit(writes)[1])
+        return claimed
+
+    def claim_later(self, request: ClaimRequest, timeout_ms: int) -> list[Task]:
+        """As `Executor.claim_later`."""
+        started_ms = self.clock.monotonic_ms()
+        while True:
+            changes = self.store.changes()
+            due_ms = self.queries.claimable_ms((request,))
+            in_ms = None if due_ms is None else due_ms - self.clock.now_ms()
+            is_due = (in_ms is not None and in_ms <= 0) or self._maintenance.end_unseen(request.claim.queues)
+            if is_due and (tasks := self.claim(request).tasks):
+                return tasks
+            left_ms = timeout_ms - (self.clock.monotonic_ms() - started_ms)
+            if left_ms <= 0:
+                return []
+            # A clock may jump, and a manual one does not wait: look again before long in any case.
+            soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
+            self.store.wait_change(changes, min(left_ms, soon_ms))
+
+    def recover(
+        self,
+        limit: int | None,
+        queues: tuple[str, ...] | None,
+        unknown_kinds: frozenset[str],
+        known_kinds: frozenset[str] | None,
+    ) -> list[Maintained]:
+        """As `Executor.recover`."""
+        return self._maintenance.recover(limit, queues, unknown_kinds, known_kinds)
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """As `Executor.save_checkpoint`."""
+        return self.store.save_checkpoint(name, expected, position)
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def changes(self) -> int:
+        """As `Executor.changes`."""
+        return self.store.changes()
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """As `Executor.wait_change`."""
+        self.store.wait_change(since, timeout_ms)
+
+    # --- the store as a whole -------------------------------------------------------------------------------------
+
+    def verify(self) -> audit.VerifyReport:
+        """As `Executor.verify`."""
+        return audit.verify(self.store)
+
+    def rebuild(self) -> audit.RebuildReport:
+        """As `Executor.rebuild`."""
+        return audit.rebuild(self.store)
+
+    def health(self) -> Health:
+        """As `Executor.health`."""
+        return health(self.store, self.store_id, self.clock.now_ms())
+
+    def close(self) -> None:
+        """As `Executor.close`."""
+        self.store.close()
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _carry_out_together(self, entries: Sequence[Entry]) -> list[Answer]:
+        steps = [one for entry in entries for one in commands_of(entry)]
+        acquiring, reads, last = operations.acquiring(steps), self._depends_on(steps), entries[-1]
+        if not isinstance(last, ClaimRequest):
+            writing = operations.writing(steps, together=True, reads=reads)
+            return _gathered(entries, answered(self.store.commit((*acquiring, writing))[-1]))
+        maintenance, _ = _claiming(last)
+        settling = operations.settling(steps, last, reads)
+        tasks, claimed = answered(self.store.commit((*acquiring, maintenance, settling))[-1])
+        return [*_gathered(entries[:-1], tasks), claimed.tasks]
+
+    def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Answer]:
+        """One commit, an operation for each entry: its Task, the tasks of a group or a claim, or its refusal."""
+        writes = [self._operations_of(entry) for entry in entries]
+        answers = self.store.commit([operation for several in writes for operation in several])
+        ends = accumulate(len(several) for several in writes)
+        return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
+
+    def _operations_of(self, entry: Entry) -> tuple[Operation, ...]:
+        """A command is an operation of its own, and so is a group; maintenance goes before what leases."""
+        if isinstance(entry, ClaimRequest):
+            return _claiming(entry)
+        steps = commands_of(entry)
+        return (*operations.acquiring(steps), operations.writing(steps, reads=self._depends_on(steps)))
+
+    def _depends_on(self, steps: Sequence[CommandEntry]) -> tuple[str, ...]:
+        """Tasks that these commands depend on without naming them; reads only for the few that have any."""
+        commands = [step.command for step in steps if isinstance(step.command, c.AdoptChild | c.RetryAsNew)]
+        if not commands:
+            return ()
+        with self.store.read() as snapshot:
+            return depends_on(snapshot, commands)
+
+    def _found(self) -> StoreFold:
+        """The store's own fold; an absent founding event is written by the process that opens it first."""
+        with self.store.read() as snapshot:
+            fold = snapshot.store()
+        if fold is None:
+            fold = answered(self.store.commit((operations.founding(self.draw_id()),))[0])
+        assert isinstance(fold, StoreFold)
+        return fold
+
+
+def _claiming(request: ClaimRequest) -> tuple[Operation, Operation]:
+    """The operations of a claim: the maintenance of its queues, and the claim, whose answer counts. [UPKEEP-2]"""
+    return (
+        operations.maintaining(Due(request.claim.queues, bounds.UPKEEP_LIMIT)),
+        operations.claiming(request),
+    )
+
+
+def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Answer]:
+    """The tasks of all commands, those of a group in its place."""
+    left = iter(tasks)
+    return [
+        list(islice(left, len(entry.entries))) if isinstance(entry, EntryGroup) else next(left) for entry in entries
+    ]
+
+
+def _answer_of(entry: Entry, answer: Any) -> Answer:
+    """The answer of one entry out of that of its last operation; what maintenance did before is no entry's answer."""
+    if isinstance(answer, SagalogError):
+        return answer
+    tasks: list[Task] = answer.tasks if isinstance(entry, ClaimRequest) else answer
+    return tasks[0] if isinstance(entry, CommandEntry) else tasks
