@@ -30,6 +30,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     stream     category and id, as in `task/01K…`
     version    its place in the stream, from 1 without gaps
     at_ms      the store's clock when it was decided; order is the position's alone
+    type       of which event `body` holds the fields; it stands here alone [RECORD-4]
     body       JSON text; `digest` is over it and every other field but the position
     """
 

@@ -55,12 +55,13 @@ def created(queue: str = "q", kind: str = "build", run_at_ms: int = START_MS, **
         priority=fields.pop("priority", 0),
         run_at_ms=run_at_ms,
         policy=Retry().resolve(),
+        to=State.PENDING,
         **fields,
     )
 
 
 def leased(fence: int = 1, purpose: Purpose = "work", at_ms: int = START_MS, ttl_ms: int | None = TTL_MS) -> e.Leased:
-    return e.Leased("ann", fence, 1, purpose, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
+    return e.Leased("ann", fence, 1, purpose, False, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
 
 
 def writing(id: str, *events: e.Recordable, idempotency_key: str | None = None) -> Unit:

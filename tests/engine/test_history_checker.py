@@ -236,7 +236,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 3, "named"),)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),
-        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2), SECOND)),
+        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2, -1), SECOND)),
     ],
     "children": [
         lambda log: again(log, e.ChildAdopted("test", 1, "left"), 4, keeper(log)),

@@ -57,8 +57,8 @@ def test_a_log_whose_references_stand_is_sound() -> None:
     ("changed", "child"),
     [
         ({"inherited": (Inherited("u", "remove", "a", 1, 0),)}, "kid"),
-        ({"inherited": (Inherited("u", "remove", "nobody", 3),)}, "kid"),
-        ({"inherited": (Inherited("u", "close", "a", 4),)}, "kid"),
+        ({"inherited": (Inherited("u", "remove", "nobody", 3, -1),)}, "kid"),
+        ({"inherited": (Inherited("u", "close", "a", 4, -1),)}, "kid"),
         ({"steps": (KeptStep("one", "a", 4, "u"),)}, "kid"),
         ({"steps": (KeptStep("two", "a", 5, "u"),)}, "kid"),
         ({"steps": (KeptStep("one", "a", 5),)}, "kid"),
@@ -80,6 +80,6 @@ def test_the_story_is_the_one_that_is_meant() -> None:
     heir = next(task for task in engine.find() if task.predecessor == "a")
     created = engine.history(heir.id)[0].event
     assert isinstance(created, e.Created)
-    assert created.inherited == (Inherited("u", "remove", "a", 4),)
+    assert created.inherited == (Inherited("u", "remove", "a", 4, -1),)
     assert created.steps == (KeptStep("one", "a", 5, "u"),)
     assert created.waits == (KeptWaits("w", (SignalEnd("a", 7),)),)

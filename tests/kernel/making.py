@@ -69,7 +69,7 @@ def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.A
 
 def leased(fence: int = 1, owner: str = "ann", attempt: int = 1, at_ms: int = 0, purpose: Purpose = "work") -> e.Leased:
     """The event that `acquire` leads to at `at_ms`."""
-    return e.Leased(owner, fence, attempt, purpose, TTL_MS, at_ms + TTL_MS)
+    return e.Leased(owner, fence, attempt, purpose, False, TTL_MS, at_ms + TTL_MS)
 
 
 def beat(fence: int = 1, ttl_ms: int | None = None, progress: Any = None) -> c.Beat:

@@ -61,7 +61,7 @@ def grown(story: Scenario, length: int) -> Scenario:
 
 def test_a_task_is_leased_as_long_as_the_lease_fits_before_the_reserve() -> None:
     """[BOUND-2]"""
-    grown(given(create()), OPEN - 1).when(acquire()).then(e.Leased("ann", 1, 1, "work", 100, 100))
+    grown(given(create()), OPEN - 1).when(acquire()).then(e.Leased("ann", 1, 1, "work", False, 100, 100))
     grown(given(create()), OPEN).when(acquire()).then_refused(OverBound, bound="stream_events", maximum=OPEN)
 
 

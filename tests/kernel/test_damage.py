@@ -31,7 +31,7 @@ from tests.kernel.making import (
     waive,
 )
 
-CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
+CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING, compensations=(UNDO, LATER_UNDO))
 PENDING = given(CREATED)
 RUNNING = PENDING.given(leased())
 OWING = RUNNING.given(fail())
@@ -154,17 +154,20 @@ SEEN = Seen(1, 0, TTL_MS)
 
 # What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
 CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
-    "an outcome of work that is still to be done": (given(), e.Created("b", "q", 0, 0, policy(), outcome="failed")),
+    "an outcome of work that is still to be done": (
+        given(),
+        e.Created("b", "q", 0, 0, policy(), State.PENDING, outcome="failed"),
+    ),
     "another attempt than the next": (PENDING, leased(attempt=2)),
     "another attempt at undoing than the next": (OWING, leased(2, attempt=2, purpose="undo")),
-    "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", TTL_MS, TTL_MS + 1)),
-    "an expiry without a ttl": (PENDING, e.Leased("ann", 1, 1, "work", None, 5)),
-    "a ttl without an expiry": (PENDING, e.Leased("ann", 1, 1, "work", 5, None)),
+    "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", False, TTL_MS, TTL_MS + 1)),
+    "an expiry without a ttl": (PENDING, e.Leased("ann", 1, 1, "work", False, None, 5)),
+    "a ttl without an expiry": (PENDING, e.Leased("ann", 1, 1, "work", False, 5, None)),
     "a renewal for longer than its ttl": (RUNNING, e.Heartbeat(1, 50, 51)),
     "progress that moves the expiry alone": (RUNNING, e.Heartbeat(1, TTL_MS, TTL_MS + 1, {"n": 1})),
     "a lease that is over before its expiry": (RUNNING, e.LeaseExpired(1, "clock")),
     "a lease without an end that is over by the clock": (
-        PENDING.given(e.Leased("ann", 1, 1, "work")),
+        PENDING.given(e.Leased("ann", 1, 1, "work", False)),
         e.LeaseExpired(1, "clock"),
     ),
     "a lease that was unseen by nobody": (RUNNING, e.LeaseExpired(1, "unseen")),

@@ -47,21 +47,21 @@ from tests.kernel.making import (
     try_again,
 )
 
-CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
+CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING, compensations=(UNDO, LATER_UNDO))
 PENDING = given(CREATED, now_ms=10)
-RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", 100, 110))
+RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", False, 100, 110))
 OWING = RUNNING.given(e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"))
 PARKED = RUNNING.given(e.Parked(1, "w", 1, "go"))
 # It has slept twice under the name "w", and is leased again, under fence 3.
 TIRED = RUNNING.given(
     e.Parked(1, "w", 1, until_ms=9),
     e.Unblocked("w", 1, "time"),
-    e.Leased("ann", 2, 1, "work", 100, 110),
+    e.Leased("ann", 2, 1, "work", False, 100, 110),
     e.Parked(2, "w", 2, until_ms=9),
     e.Unblocked("w", 2, "time"),
-    e.Leased("ann", 3, 1, "work", 100, 110),
+    e.Leased("ann", 3, 1, "work", False, 100, 110),
 )
-UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", 100, 110))
+UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", False, 100, 110))
 LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "quarantine"))
 
 
@@ -95,7 +95,7 @@ def _retried() -> dict[str, Any]:
 CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     "leased first": (
         PENDING,
-        e.Leased("ann", 1, 1, "work", 100, 120, True),
+        e.Leased("ann", 1, 1, "work", True, 100, 120),
         {
             "state": State.RUNNING,
             "leases": 1,
@@ -106,7 +106,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "leased with a waiver": (
         PENDING,
-        e.Leased("ann", 1, 1, "work", 100, 120, waiver="writes nothing"),
+        e.Leased("ann", 1, 1, "work", False, 100, 120, waiver="writes nothing"),
         {
             "state": State.RUNNING,
             "leases": 1,
@@ -115,13 +115,13 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "promoted": (
-        given(e.Created("build", "q", 0, 500, policy()), now_ms=100),
+        given(e.Created("build", "q", 0, 500, policy(), State.PENDING), now_ms=100),
         e.Promoted(Unchanged(1, 400)),
         {"run_at_ms": 20},
     ),
     "leased to undo": (
         OWING,
-        e.Leased("bob", 2, 1, "undo"),
+        e.Leased("bob", 2, 1, "undo", False),
         {"leases": 2, "lease": LeaseRecord("bob", 2, 1, "undo", None, None, 20)},
     ),
     "renewed": (
@@ -274,7 +274,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "failed with a waiver and no error": (
-        given(e.Created("build", "q", 0, 0, policy()), now_ms=10),
+        given(e.Created("build", "q", 0, 0, policy(), State.PENDING), now_ms=10),
         e.Failed(State.FAILED, "expiries_spent", None, "harmless"),
         {"state": State.FAILED, "outcome": "failed", "code": "expiries_spent", "run_at_ms": 20, "has_waiver": True},
     ),
@@ -351,6 +351,7 @@ def test_a_creation_begins_the_fold() -> None:
         -3,
         70,
         policy(),
+        State.PENDING,
         compensations=(UNDO,),
         waiver="harmless",
         tags={"team": "red"},
@@ -417,7 +418,7 @@ def test_the_last_ended_lease_is_remembered_by_the_verb_that_was_asked() -> None
 def test_a_heartbeat_renews_the_lease_and_changes_nothing_else_of_it() -> None:
     """[LEASE-3]"""
     task = folded(
-        given(CREATED).given(e.Leased("ann", 1, 1, "work", 100, 140, True), e.Heartbeat(1, 50, 90), now_ms=40)
+        given(CREATED).given(e.Leased("ann", 1, 1, "work", True, 100, 140), e.Heartbeat(1, 50, 90), now_ms=40)
     )
     assert task.lease == LeaseRecord("ann", 1, 1, "work", 50, 90, 40, True)
 

@@ -60,8 +60,8 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
                 -3,
                 70,
                 policy(spent="quarantine"),
-                {"issue": 168},
                 State.PENDING,
+                {"issue": 168},
                 (UNDO,),
                 "harmless",
                 {"team": "red"},
@@ -81,7 +81,9 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
 
 def test_a_task_without_a_time_is_due_at_once_and_the_event_says_when_that_is() -> None:
     """[RECORD-1]"""
-    created = given().when(create(run_at_ms=None), now_ms=41).then(e.Created("build", "q", 0, 41, policy()))
+    created = (
+        given().when(create(run_at_ms=None), now_ms=41).then(e.Created("build", "q", 0, 41, policy(), State.PENDING))
+    )
     assert created.task is not None
     assert created.task.run_at_ms == 41
 
@@ -102,14 +104,14 @@ def test_no_command_but_create_meets_a_task_that_is_not_there(command: c.Command
 
 def test_a_lease_has_the_first_fence_and_ends_a_ttl_from_now() -> None:
     """[FENCE-1] [LEASE-2]"""
-    running = given(create()).when(acquire("ann", 100), now_ms=7).then(e.Leased("ann", 1, 1, "work", 100, 107))
+    running = given(create()).when(acquire("ann", 100), now_ms=7).then(e.Leased("ann", 1, 1, "work", False, 100, 107))
     assert running.task is not None
     assert running.task.state is State.RUNNING
 
 
 def test_a_lease_may_be_without_end() -> None:
     """[LEASE-2]"""
-    held = given(create()).when(acquire(ttl_ms=None)).then(e.Leased("ann", 1, 1, "work", None, None))
+    held = given(create()).when(acquire(ttl_ms=None)).then(e.Leased("ann", 1, 1, "work", False, None, None))
     held.when(tend(), now_ms=10**12).then_nothing()
 
 

@@ -36,7 +36,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
             inherited=(inherited(),),
             outcome="failed" if to is State.COMPENSATING else None,
         ),
-        "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),
+        "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work", False),
         "heartbeat": e.Heartbeat(FENCE),
         "released": e.Released(FENCE, 0),
         "lease_expired": e.LeaseExpired(FENCE, "epoch"),

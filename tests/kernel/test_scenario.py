@@ -16,7 +16,7 @@ from sagalog.kernel.values import State
 from sagalog.testing import Outcome, given
 from tests.kernel.making import acquire, cancel, complete, create, leased, note, policy, tend
 
-CREATED = e.Created("build", "q", 0, 0, policy())
+CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING)
 PENDING = given(create())
 HELD = PENDING.given(acquire())
 ACCEPTED = HELD.when(complete())

@@ -41,6 +41,7 @@ CREATED = e.Created(
     3,
     0,
     policy(),
+    State.PENDING,
     {"n": 1},
     compensations=(UNDO,),
     waiver="read only",
@@ -127,11 +128,11 @@ def test_where_work_was_left_the_successor_works_and_owes_the_rest_before_its_fi
 def test_what_was_registered_is_inherited_by_reference_and_what_was_planned_is_planned_again() -> None:
     """[COMP-7] The params stand in the stream of whoever registered it, however many generations ago."""
     first = created(LEFT)
-    assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+    assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
     again = given(msgspec.structs.replace(first, predecessor="t0"), acquire(), quarantine())
     assert again.task is not None
     second = succeed(again.task, first, "t3")
-    assert second.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+    assert second.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
 
 
 def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:

@@ -135,7 +135,7 @@ def test_a_task_whose_wait_is_over_is_due_at_once() -> None:
     story = FOR_TIME.given(tend(), now_ms=60)
     assert story.task is not None
     assert (story.task.run_at_ms, story.task.attempt) == (60, 1)
-    story.when(acquire("bob")).then(e.Leased("bob", 2, 1, "work", 100, 160))
+    story.when(acquire("bob")).then(e.Leased("bob", 2, 1, "work", False, 100, 160))
 
 
 def test_a_wait_is_begun_once_under_its_name() -> None:

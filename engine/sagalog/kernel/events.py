@@ -1,7 +1,8 @@
-"""What happened, in past tense: one frozen struct an event, one tagged union.
+"""What happened, in past tense: one frozen struct an event.
 
-Rule: an event says what was decided, so that nobody decides it again [RECORD-1]; it is never changed. Fields that may
-be absent are None or empty, and an absent field means the same for ever; anything with a real default is written out.
+Rule: an event says what was decided, so that nobody decides it again [RECORD-1]; it is never changed. A field has a
+default here only if that is None or empty: then it is left out, and absent means the same for ever. Every other field
+is required, so that it is always written and no reader supplies it. [RECORD-4]
 Knows nothing of states: which event may follow in which state stands in `lifecycle`.
 """
 
@@ -31,13 +32,11 @@ from sagalog.kernel.values import (
 )
 
 
-class Recordable(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", gc=False
-):
-    """Base of the events: frozen, tagged by name, unknown fields refused, absent fields left out."""
+class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Base of the events: frozen, unknown fields refused, absent fields left out. Its type stands in the envelope."""
 
 
-class Created(Recordable, frozen=True, tag="created"):
+class Created(Recordable, frozen=True):
     """A task exists: what is to be done (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
 
     `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
@@ -53,8 +52,8 @@ class Created(Recordable, frozen=True, tag="created"):
     priority: int
     run_at_ms: int
     policy: Policy
+    to: State
     payload: Any = None
-    to: State = State.PENDING
     compensations: tuple[Compensation, ...] = ()
     waiver: str | None = None
     tags: dict[str, str] | None = None
@@ -71,7 +70,7 @@ class Created(Recordable, frozen=True, tag="created"):
     waits: tuple[KeptWaits, ...] = ()
 
 
-class Leased(Recordable, frozen=True, tag="leased"):
+class Leased(Recordable, frozen=True):
     """`owner` holds the task until `expires_ms` (None: without end), under a fence that rises with every lease.
 
     `waiver` says why what is done under this lease for work needs no undo.
@@ -81,13 +80,13 @@ class Leased(Recordable, frozen=True, tag="leased"):
     fence: int
     attempt: int
     purpose: Purpose
+    probe: bool
     ttl_ms: int | None = None
     expires_ms: int | None = None
-    probe: bool = False
     waiver: str | None = None
 
 
-class Heartbeat(Recordable, frozen=True, tag="heartbeat"):
+class Heartbeat(Recordable, frozen=True):
     """The lease was renewed; `progress` is a small note of the worker."""
 
     fence: int
@@ -96,7 +95,7 @@ class Heartbeat(Recordable, frozen=True, tag="heartbeat"):
     progress: Any = None
 
 
-class Released(Recordable, frozen=True, tag="released"):
+class Released(Recordable, frozen=True):
     """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt."""
 
     fence: int
@@ -104,7 +103,7 @@ class Released(Recordable, frozen=True, tag="released"):
     reason: str | None = None
 
 
-class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
+class LeaseExpired(Recordable, frozen=True):
     """The lease was over: by the clock, by a newer epoch, or unseen on a monotonic clock (`seen` tells what was)."""
 
     fence: int
@@ -112,13 +111,13 @@ class LeaseExpired(Recordable, frozen=True, tag="lease_expired"):
     seen: Seen | None = None
 
 
-class Promoted(Recordable, frozen=True, tag="promoted"):
+class Promoted(Recordable, frozen=True):
     """The task is due: its time has come on an observer's monotonic clock, while the store's stood too early."""
 
     seen: Unchanged
 
 
-class StepCompleted(Recordable, frozen=True, tag="step_completed"):
+class StepCompleted(Recordable, frozen=True):
     """A named step was carried out, once for all attempts; `result` is what later ones get instead of running it.
 
     `compensation` is the id of its undo, which is on record before it.
@@ -130,7 +129,7 @@ class StepCompleted(Recordable, frozen=True, tag="step_completed"):
     compensation: str | None = None
 
 
-class CompensationRegistered(Recordable, frozen=True, tag="compensation_registered"):
+class CompensationRegistered(Recordable, frozen=True):
     """An undo is owed, recorded before the effect it would reverse.
 
     Of an id that was inherited it says that this task has the effect too.
@@ -143,14 +142,14 @@ class CompensationRegistered(Recordable, frozen=True, tag="compensation_register
     reason: str | None = None
 
 
-class CompensationWaived(Recordable, frozen=True, tag="compensation_waived"):
+class CompensationWaived(Recordable, frozen=True):
     """Somebody settled an undo by word."""
 
     id: str
     reason: str
 
 
-class ArtifactPut(Recordable, frozen=True, tag="artifact_put"):
+class ArtifactPut(Recordable, frozen=True):
     """The work has made something: bytes that stand beside the log, named by their SHA-256 in hex.
 
     The newest of a name is the one that is read.
@@ -163,7 +162,7 @@ class ArtifactPut(Recordable, frozen=True, tag="artifact_put"):
     media_type: str
 
 
-class ChildAdopted(Recordable, frozen=True, tag="child_adopted"):
+class ChildAdopted(Recordable, frozen=True):
     """A child that a predecessor had under this name is this task's from now on: `task` is its id."""
 
     name: str
@@ -171,7 +170,7 @@ class ChildAdopted(Recordable, frozen=True, tag="child_adopted"):
     task: str
 
 
-class Retried(Recordable, frozen=True, tag="retried"):
+class Retried(Recordable, frozen=True):
     """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
 
     fence: int
@@ -180,7 +179,7 @@ class Retried(Recordable, frozen=True, tag="retried"):
     run_at_ms: int
 
 
-class Parked(Recordable, frozen=True, tag="parked"):
+class Parked(Recordable, frozen=True):
     """The lease was given back for a wait: for the signal `signal`, for the tasks `after`, at most until `until_ms`.
 
     `name` and `number` are the wait's: waits of one name are numbered from 1, in the order in which a handler asks.
@@ -194,14 +193,14 @@ class Parked(Recordable, frozen=True, tag="parked"):
     until_ms: int | None = None
 
 
-class Signalled(Recordable, frozen=True, tag="signalled"):
+class Signalled(Recordable, frozen=True):
     """Somebody told the task something; kept until a wait for a signal of this name takes it."""
 
     name: str
     data: Any = None
 
 
-class Unblocked(Recordable, frozen=True, tag="unblocked"):
+class Unblocked(Recordable, frozen=True):
     """A wait is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
 
     `wait` and `number` are the name and the number of the wait; `seen` tells what an observer saw, where the time had
@@ -215,7 +214,7 @@ class Unblocked(Recordable, frozen=True, tag="unblocked"):
     seen: Unchanged | None = None
 
 
-class Failed(Recordable, frozen=True, tag="failed"):
+class Failed(Recordable, frozen=True):
     """The forward work is over without success. `to` is compensating where something is owed, else failed.
 
     `code` says why: the worker said so ("failed") or a budget was spent. `compensations` are the ids registered in the
@@ -231,13 +230,13 @@ class Failed(Recordable, frozen=True, tag="failed"):
     verb: str | None = None
 
 
-class CancelRequested(Recordable, frozen=True, tag="cancel_requested"):
+class CancelRequested(Recordable, frozen=True):
     """The owner is asked to stop; whatever ends its lease without an end of its own is followed by `cancelled`."""
 
     reason: str | None = None
 
 
-class Cancelled(Recordable, frozen=True, tag="cancelled"):
+class Cancelled(Recordable, frozen=True):
     """The task was called off. `to` is compensating where something is owed, else cancelled."""
 
     to: State
@@ -246,14 +245,14 @@ class Cancelled(Recordable, frozen=True, tag="cancelled"):
     verb: str | None = None
 
 
-class CompensationDone(Recordable, frozen=True, tag="compensation_done"):
+class CompensationDone(Recordable, frozen=True):
     """An undo was carried out."""
 
     id: str
     fence: int
 
 
-class CompensationFailed(Recordable, frozen=True, tag="compensation_failed"):
+class CompensationFailed(Recordable, frozen=True):
     """An undo failed and is due again at `run_at_ms`; ends the lease."""
 
     id: str
@@ -262,13 +261,13 @@ class CompensationFailed(Recordable, frozen=True, tag="compensation_failed"):
     run_at_ms: int
 
 
-class Compensated(Recordable, frozen=True, tag="compensated"):
+class Compensated(Recordable, frozen=True):
     """All that was owed is settled; `outcome` says what the forward work had come to."""
 
     outcome: Outcome
 
 
-class Completed(Recordable, frozen=True, tag="completed"):
+class Completed(Recordable, frozen=True):
     """The work is done, and what is owed will never be undone: it is void.
 
     All but `left`: what was inherited and nothing of this task stands for. A note hands it over in the same commit.
@@ -279,7 +278,7 @@ class Completed(Recordable, frozen=True, tag="completed"):
     left: tuple[str, ...] = ()
 
 
-class Quarantined(Recordable, frozen=True, tag="quarantined"):
+class Quarantined(Recordable, frozen=True):
     """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed.
 
     `steps` are those whose functions had begun under the lease that ends here and whose results are not on record:
@@ -296,7 +295,7 @@ class Quarantined(Recordable, frozen=True, tag="quarantined"):
     steps: tuple[UnrecordedStep, ...] = ()
 
 
-class Noted(Recordable, frozen=True, tag="noted"):
+class Noted(Recordable, frozen=True):
     """Somebody's remark, the only event after the end. There it may settle what is still owed.
 
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
@@ -311,7 +310,7 @@ class Noted(Recordable, frozen=True, tag="noted"):
     rerun: tuple[str, ...] = ()
 
 
-class Founded(Recordable, frozen=True, tag="founded"):
+class Founded(Recordable, frozen=True):
     """The store exists: its id and the format of its log."""
 
     id: str
@@ -351,14 +350,35 @@ TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = (Founded,)
 
 
-def name_of(kind: type[Recordable]) -> str:
-    """The name of an event's type, as the envelope and the table of the lifecycle write it."""
-    tag = kind.__struct_config__.tag
-    assert isinstance(tag, str)
-    return tag
-
-
-NAMES: Final[dict[type[Recordable], str]] = {kind: name_of(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+# The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may be
+# called otherwise one day, its name here may not.
+NAMES: Final[dict[type[Recordable], str]] = {
+    Created: "created",
+    Leased: "leased",
+    Heartbeat: "heartbeat",
+    Released: "released",
+    LeaseExpired: "lease_expired",
+    Promoted: "promoted",
+    StepCompleted: "step_completed",
+    CompensationRegistered: "compensation_registered",
+    CompensationWaived: "compensation_waived",
+    ArtifactPut: "artifact_put",
+    ChildAdopted: "child_adopted",
+    Retried: "retried",
+    Parked: "parked",
+    Signalled: "signalled",
+    Unblocked: "unblocked",
+    Failed: "failed",
+    CancelRequested: "cancel_requested",
+    Cancelled: "cancelled",
+    CompensationDone: "compensation_done",
+    CompensationFailed: "compensation_failed",
+    Compensated: "compensated",
+    Completed: "completed",
+    Quarantined: "quarantined",
+    Noted: "noted",
+    Founded: "founded",
+}
 
 
 def step_result(event: Recordable, name: str) -> Any:

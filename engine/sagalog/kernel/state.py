@@ -17,7 +17,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State,
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 4
+FOLD_FORMAT: Final = 5
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 

@@ -71,7 +71,7 @@ class Inherited(Value, frozen=True, omit_defaults=True):
     kind: str
     task: str
     version: int
-    index: int = -1
+    index: int
 
 
 class KeptStep(Value, frozen=True, omit_defaults=True):
