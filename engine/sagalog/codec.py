@@ -15,12 +15,15 @@ import msgspec
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
 
-# The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one.
+# The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one;
+# so does a new name for a type, or two that take the place of one. [LOG-6]
 SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
 
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-# (type, schema) -> the body in the next schema's shape.
-UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+# A type and its schema number: what says how a body is to be read.
+Shape = tuple[str, int]
+# A body as JSON gives it -> the next shape, which may depend on the body, and the body in that.
+Upcaster = Callable[[dict[str, Any]], tuple[Shape, dict[str, Any]]]
+UPCASTERS: Final[Mapping[Shape, Upcaster]] = {}
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -143,9 +146,9 @@ def digest_of(envelope: Envelope) -> bytes:
 def decode(
     envelope: Envelope,
     schemas: Mapping[str, int] = SCHEMAS,
-    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+    upcasters: Mapping[Shape, Upcaster] = UPCASTERS,
 ) -> Recordable:
-    """The typed event of an envelope, brought to the present shape.
+    """The typed event of an envelope, brought to the present shape, perhaps under another name than it had. [LOG-6]
 
     Raises:
         UnknownEvent: unknown type or field, a newer schema than this version knows, or encrypted fields. [LOG-5]
@@ -153,15 +156,12 @@ def decode(
 
     It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
     """
-    known = schemas.get(envelope.type)
-    if known is None:
-        raise _unknown(envelope, "its type is unknown")
     if envelope.data_key is not None:
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
-        if envelope.schema == known:
+        if envelope.schema == schemas.get(envelope.type):
             return _DECODERS[envelope.type].decode(envelope.body)
-        return _upcast(envelope, known, upcasters)
+        return _upcast(envelope, schemas, upcasters)
     except msgspec.ValidationError as error:
         raise _unknown(envelope, f"its body does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -236,15 +236,29 @@ def _missing(envelope: Envelope, why: str) -> LogDamaged:
     )
 
 
-def _upcast(envelope: Envelope, known: int, upcasters: Mapping[tuple[str, int], Upcaster]) -> Recordable:
-    if not 1 <= envelope.schema < known:
-        raise _unknown(envelope, f"its schema is {envelope.schema} and this version knows up to {known}")
+def _upcast(envelope: Envelope, schemas: Mapping[str, int], upcasters: Mapping[Shape, Upcaster]) -> Recordable:
+    """[LOG-6] Step by step, each from one shape to the next, until the shape is one of the present."""
+    shape: Shape = (envelope.type, envelope.schema)
+    if shape not in upcasters:
+        raise _unknown(envelope, _why_unknown(envelope, schemas, upcasters))
     body = msgspec.json.decode(envelope.body)
-    if not isinstance(body, dict):
-        raise _unknown(envelope, "its body is no object")
-    for schema in range(envelope.schema, known):
-        body = upcasters[envelope.type, schema](body)
-    return msgspec.convert(body, _TYPES[envelope.type])
+    while schemas.get(shape[0]) != shape[1]:
+        if not isinstance(body, dict):
+            raise _unknown(envelope, "its body is no object")
+        upcast = upcasters[shape]
+        try:
+            shape, body = upcast(body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unknown(envelope, f"its body does not fit: {type(error).__name__}: {error}") from error
+    return msgspec.convert(body, _TYPES[shape[0]])
+
+
+def _why_unknown(envelope: Envelope, schemas: Mapping[str, int], upcasters: Mapping[Shape, Upcaster]) -> str:
+    numbers = [schema for type, schema in upcasters if type == envelope.type]
+    known = max([*numbers, schemas.get(envelope.type, 0)])
+    if not known:
+        return "its type is unknown"
+    return f"its schema is {envelope.schema} and this version knows up to {known}"
 
 
 def _unknown(envelope: Envelope, why: str) -> UnknownEvent:

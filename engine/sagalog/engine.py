@@ -11,11 +11,11 @@ from itertools import accumulate, islice
 from types import TracebackType
 from typing import Any
 
-from sagalog import arguments, audit, forms, units
+from sagalog import arguments, audit, forms, units, versions
 from sagalog.actors import optional_actor, worker_actor
 from sagalog.batch import Batch, Entry, steps_of
 from sagalog.door import check_cause, shown
-from sagalog.errors import InvalidValue, SagalogError, Unknown
+from sagalog.errors import InvalidValue, SagalogError, Unavailable, Unknown
 from sagalog.forms import Asked
 from sagalog.health import Health, health
 from sagalog.ids import Ulids
@@ -366,14 +366,21 @@ class Engine(Leasing):
         return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
 
     def _found(self) -> StoreFold:
-        """The store's own fold; an absent founding event is written by whoever opens it first."""
+        """The store's own fold, founded if it is new; a newer version than it has on record is recorded. [LOG-7]"""
         with self._store.read() as snapshot:
             fold = snapshot.store()
-        if fold is None:
-            id = self._ids.next(self._clock.now_ms())
-            fold = answered(self._store.commit((units.founding(id),))[0])
-        assert isinstance(fold, StoreFold)
-        return fold
+        if fold is not None and not versions.is_newer(versions.running(), fold.writer):
+            return fold
+        id = self._ids.next(self._clock.now_ms())
+        try:
+            founded = answered(self._store.commit((units.founding(id, versions.running()),))[0])
+        except (Unavailable, Unknown):
+            # [LOG-7] What cannot be written now, the next opening records: a store that is there is read all the same.
+            if fold is None:
+                raise
+            return fold
+        assert isinstance(founded, StoreFold)
+        return founded
 
 
 def _units_of(entry: Entry) -> tuple[Unit, ...]:

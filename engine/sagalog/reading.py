@@ -307,10 +307,9 @@ def leased_as(snapshot: Snapshot, id: str, fence: int) -> Task | None:
     """The task as it was when it was leased under this fence; None if it never was."""
     envelopes = snapshot.history(f"task/{id}")
     for number, envelope in enumerate(envelopes, start=1):
-        if envelope.type == "leased":
-            leased = read(envelope)
-            if isinstance(leased, Leased) and leased.fence == fence:
-                return _picture(snapshot, refold(id, envelopes[:number]))
+        leased = read(envelope)
+        if isinstance(leased, Leased) and leased.fence == fence:
+            return _picture(snapshot, refold(id, envelopes[:number]))
     return None
 
 

@@ -24,6 +24,7 @@ from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
 from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.task import Task, picture
+from sagalog.versions import is_newer
 
 STORE_FORMAT: Final = 0
 
@@ -174,17 +175,23 @@ def acquiring(steps: Sequence[Step]) -> tuple[Unit, ...]:
     return (tending([c.Tend(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
-def founding(id: str) -> Unit:
-    """A unit that founds the store, unless it is founded already; answers its StoreFold."""
+def founding(id: str, writer: str) -> Unit:
+    """A unit that founds the store, or records that a newer version begins to write; answers its StoreFold. [LOG-7]"""
 
     def run(view: View) -> Decided:
-        if view.store is not None:
-            return Decided((), view.store)
-        event = e.Founded(id=id, format=STORE_FORMAT)
-        stream = f"store/{id}"
-        fold = evolve_store(None, event, 1)
-        envelope = enclose(stream, 1, view.now_ms, event)
-        return Decided((Append(stream, 0, (envelope,), fold),), fold)
+        store = view.store
+        event: e.StoreEvent
+        if store is None:
+            event = e.Founded(id=id, format=STORE_FORMAT, writer=writer)
+        elif is_newer(writer, store.writer):
+            event = e.Upgraded(writer=writer)
+        else:
+            return Decided((), store)
+        version = 0 if store is None else store.version
+        fold = evolve_store(store, event, version + 1)
+        stream = f"store/{fold.id}"
+        envelope = enclose(stream, version + 1, view.now_ms, event)
+        return Decided((Append(stream, version, (envelope,), fold),), fold)
 
     return Unit(run)
 
@@ -489,13 +496,14 @@ class _Desk:
         """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
         command, first = step.command, earlier[0]
         id = _id_of(first)
-        if first.type not in YIELDS.get(type(command), ()):
+        event = read(first)
+        if e.NAMES[type(event)] not in YIELDS.get(type(command), ()):
             raise _idempotency_key_taken(step.idempotency_key or "", first)
         # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
         if id != command.task and not step.drawn:
             raise _idempotency_key_taken(step.idempotency_key or "", first)
-        # Before its task is looked for: a name that was changed in the file leads to none.
-        event, task = read(first), self._named(id, first.name)
+        # After the event was read: a name that was changed in the file leads to no task.
+        task = self._named(id, first.name)
         if isinstance(command, c.Acquire) and len(earlier) > 1:
             raise _idempotency_key_taken(step.idempotency_key or "", first)
         compare(command, event, task)

@@ -116,7 +116,7 @@ def tending(due: Due) -> Unit:
 
 def founding(id: str = "s") -> Unit:
     def decide(view: View) -> Decided:
-        event = e.Founded(id, 0)
+        event = e.Founded(id, 0, "1")
         fold = evolve_store(view.store, event, 1)
         return Decided((Append(f"store/{id}", 0, (enclose(f"store/{id}", 1, view.now_ms, event),), fold),), fold)
 

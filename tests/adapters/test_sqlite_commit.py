@@ -143,9 +143,9 @@ def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
 
 
 def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteStore) -> None:
-    envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9))
+    envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9, "1"))
     [answer] = store.commit(
-        [Unit(lambda _: Decided((Append("store/s", 0, (envelope,), StoreFold("s", 1, 9, 0)),), None))]
+        [Unit(lambda _: Decided((Append("store/s", 0, (envelope,), StoreFold("s", 1, 9, 0, "1")),), None))]
     )
     assert answer.code == "schema_mismatch"
     assert store.commit([]) == []

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from sagalog.codec import SCHEMAS, Envelope, decode, digest_of, enclose, recorded
+from sagalog.codec import SCHEMAS, UPCASTERS, Envelope, Shape, Upcaster, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation, Failure, Inherited, Retry, State, Unchanged
@@ -51,7 +51,8 @@ EXAMPLES: list[e.Recordable] = [
     e.Completed(fence=1, result="ok"),
     e.Quarantined(code="operator", reason="odd", owed=("c",)),
     e.Noted(text="looked at it", settles=("c",), successor="b", results={"checkout": [1]}, rerun=("build",)),
-    e.Founded(id="s", format=0),
+    e.Founded(id="s", format=0, writer="0.1.0"),
+    e.Upgraded(writer="0.2.0"),
 ]
 
 
@@ -156,19 +157,66 @@ def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
         decode(envelope)
 
 
-def test_an_old_shape_is_brought_to_the_present_one_step_by_step() -> None:
-    """A made-up past: schema 1 called the result `value`, schema 2 counted fences from 0."""
-    schemas = {**SCHEMAS, "completed": 3}
-    upcasters = {
-        ("completed", 1): lambda body: {**{k: v for k, v in body.items() if k != "value"}, "result": body["value"]},
-        ("completed", 2): lambda body: {**body, "fence": body["fence"] + 1},
-    }
-    enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1))
-    first = msgspec.structs.replace(enclosed, schema=1, body='{"fence":0,"value":7}')
-    second = msgspec.structs.replace(enclosed, schema=2, body='{"fence":0,"result":7}')
+def called_off(body: dict[str, Any]) -> tuple[Shape, dict[str, Any]]:
+    """What one event once said by a flag, two say by their names."""
+    flag = body.pop("now")
+    return (("cancelled", 1), {**body, "to": "cancelled"}) if flag else (("cancel_requested", 1), body)
 
-    assert e.Completed(fence=1, result=7) == decode(first, schemas, upcasters)
-    assert e.Completed(fence=1, result=7) == decode(second, schemas, upcasters)
+
+# A made-up past. `done` became `completed`, whose first schema called the result `value`, whose second counted fences
+# from 0; and `called_off` was split.
+PAST: dict[Shape, Upcaster] = {
+    ("done", 1): lambda body: (("completed", 1), body),
+    ("completed", 1): lambda body: (("completed", 2), {"fence": body["fence"], "result": body["value"]}),
+    ("completed", 2): lambda body: (("completed", 3), {**body, "fence": body["fence"] + 1}),
+    ("called_off", 4): called_off,
+}
+PRESENT = {**SCHEMAS, "completed": 3}
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "event"),
+    [
+        (("done", 1), '{"fence":0,"value":7}', e.Completed(1, 7)),
+        (("completed", 1), '{"fence":0,"value":7}', e.Completed(1, 7)),
+        (("completed", 2), '{"fence":0,"result":7}', e.Completed(1, 7)),
+        (("completed", 3), '{"fence":0,"result":7}', e.Completed(0, 7)),
+        (("called_off", 4), '{"reason":"odd","now":true}', e.Cancelled(State.CANCELLED, reason="odd")),
+        (("called_off", 4), '{"reason":"odd","now":false}', e.CancelRequested("odd")),
+    ],
+)
+def test_an_old_shape_is_brought_to_the_present_one_step_by_step(shape: Shape, body: str, event: e.Recordable) -> None:
+    """[LOG-6] Also one that had another name, and one that several events took the place of."""
+    assert event == decode(stored(shape, body), PRESENT, PAST)
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "why"),
+    [
+        (("done", 2), "{}", "its schema is 2 and this version knows up to 1"),
+        (("done", 0), "{}", "its schema is 0 and this version knows up to 1"),
+        (("completed", 4), "{}", "its schema is 4 and this version knows up to 3"),
+        (("called_off", 3), "{}", "its schema is 3 and this version knows up to 4"),
+        (("undone", 1), "{}", "its type is unknown"),
+        (("completed", 1), '{"fence":0}', "its body does not fit"),
+        (("completed", 1), "[]", "its body is no object"),
+        (("completed", 2), '{"fence":0,"result":7,"odd":1}', "its body does not fit"),
+    ],
+)
+def test_an_old_shape_that_is_not_known_wholly_is_refused(shape: Shape, body: str, why: str) -> None:
+    """[LOG-5] [LOG-6]"""
+    with pytest.raises(UnknownEvent, match=why):
+        decode(stored(shape, body), PRESENT, PAST)
+
+
+def stored(shape: Shape, body: str) -> Envelope:
+    enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1))
+    return msgspec.structs.replace(enclosed, type=shape[0], schema=shape[1], body=body)
+
+
+def test_every_upcaster_leads_from_a_shape_of_the_past() -> None:
+    """[LOG-6] What is written now is read as it is."""
+    assert not UPCASTERS.keys() & SCHEMAS.items()
 
 
 def structs_of(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:

@@ -56,7 +56,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "4cbf0858b76ad3253cd030704be28c31959a5cc71aa48d03a5bb78ed8e3d17ee")
+PINNED = (5, "8fffdb298036b4db6f5bc43f79a3661c7c1e2cf85a202ab3393425d72f25a3f5")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

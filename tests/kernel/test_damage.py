@@ -145,7 +145,7 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
         RUNNING.given(signal(), e.Parked(1, "w", 1, until_ms=9)),
         e.Unblocked("w", 1, "signal", 3),
     ),
-    "an event of the store": (PENDING, e.Founded("s", 0)),
+    "an event of the store": (PENDING, e.Founded("s", 0, "1")),
 }
 
 
@@ -248,15 +248,24 @@ def test_a_damaged_log_is_not_folded(damage: str) -> None:
 
 def test_a_store_is_founded_once_and_first() -> None:
     """[LIFE-1] [LOG-1]"""
-    founded = e.Founded("s", 0)
+    founded = e.Founded("s", 0, "1")
     store = evolve_store(None, founded, 1)
-    assert store == StoreFold("s", 1, 0, 0)
+    assert store == StoreFold("s", 1, 0, 0, "1")
     for before, event, version in (
         (None, founded, 2),
         (store, founded, 2),
         (None, CREATED, 1),
         (store, e.Noted("x"), 2),
+        (None, e.Upgraded("2"), 1),
+        (store, e.Upgraded("2"), 3),
+        (store, e.Upgraded("1"), 2),
     ):
         with pytest.raises(LogDamaged) as found:
             evolve_store(before, event, version)
         assert found.value.fields["stream"] == "store"
+
+
+def test_the_newest_version_on_record_is_that_of_the_last_upgrade() -> None:
+    """[LOG-7]"""
+    store = evolve_store(evolve_store(None, e.Founded("s", 0, "1"), 1), e.Upgraded("2"), 2)
+    assert store == StoreFold("s", 2, 0, 0, "2")

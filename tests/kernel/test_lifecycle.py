@@ -198,6 +198,6 @@ def test_live_and_ended_states_are_all_there_is() -> None:
     assert [str(state) for state in State] == [state.name.lower() for state in State]
 
 
-def test_a_store_is_founded_once() -> None:
-    """[LIFE-1]"""
-    assert dict(STORE_AFTER) == {(UNBORN, "founded"): (FOUNDED,)}
+def test_a_store_is_founded_once_and_upgraded_from_then_on() -> None:
+    """[LIFE-1] [LOG-7]"""
+    assert dict(STORE_AFTER) == {(UNBORN, "founded"): (FOUNDED,), (FOUNDED, "upgraded"): (FOUNDED,)}

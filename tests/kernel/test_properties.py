@@ -256,7 +256,7 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
         build(e.Completed, fence=fence),
         build(e.Quarantined, code=st.just("operator"), **ended),
         build(e.Noted, text=st.just("x"), settles=st.lists(id, max_size=1).map(tuple)),
-        build(e.Founded, id=st.just("s"), format=st.just(0)),
+        build(e.Founded, id=st.just("s"), format=st.just(0), writer=st.just("1")),
     )
     return st.builds(lambda one, rest: [one, *rest], created | sound, st.lists(later, max_size=12))
 

@@ -311,10 +311,17 @@ class Noted(Recordable, frozen=True):
 
 
 class Founded(Recordable, frozen=True):
-    """The store exists: its id and the format of its log."""
+    """The store exists: its id, the format of its log, and the version of sagalog that writes this."""
 
     id: str
     format: int
+    writer: str
+
+
+class Upgraded(Recordable, frozen=True):
+    """A newer version of sagalog than any before has begun to write. [LOG-7]"""
+
+    writer: str
 
 
 TaskEvent = (
@@ -343,11 +350,11 @@ TaskEvent = (
     | Quarantined
     | Noted
 )
-StoreEvent = Founded
+StoreEvent = Founded | Upgraded
 Event = TaskEvent | StoreEvent
 
 TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
-STORE_EVENTS: Final[tuple[type[Recordable], ...]] = (Founded,)
+STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
 
 
 # The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may be
@@ -378,6 +385,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Quarantined: "quarantined",
     Noted: "noted",
     Founded: "founded",
+    Upgraded: "upgraded",
 }
 
 

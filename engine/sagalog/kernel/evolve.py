@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
@@ -66,14 +68,20 @@ def evolve_store(store: StoreFold | None, event: e.Recordable, version: int) -> 
     """
     state = UNBORN if store is None else "founded"
     expected = 1 if store is None else store.version + 1
-    if (state, e.NAMES[type(event)]) not in STORE_AFTER or version != expected or not isinstance(event, e.Founded):
-        raise LogDamaged(
-            f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
-            stream="store",
-            version=version,
-            type=e.NAMES[type(event)],
-        )
-    return StoreFold(id=event.id, version=version, format=event.format, epoch=0)
+    if (state, e.NAMES[type(event)]) in STORE_AFTER and version == expected:
+        match event:
+            case e.Founded():
+                return StoreFold(id=event.id, version=version, format=event.format, epoch=0, writer=event.writer)
+            case e.Upgraded() if store is not None and event.writer != store.writer:
+                return msgspec.structs.replace(store, version=version, writer=event.writer)
+            case _:
+                pass
+    raise LogDamaged(
+        f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
+        stream="store",
+        version=version,
+        type=e.NAMES[type(event)],
+    )
 
 
 def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None:

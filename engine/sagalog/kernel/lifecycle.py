@@ -66,7 +66,7 @@ TASK_MOVES: Final[list[Move]] = [
 ]
 
 FOUNDED: Final = "founded"
-STORE_MOVES: Final[list[Move]] = _moves("founded", [UNBORN], FOUNDED)
+STORE_MOVES: Final[list[Move]] = [*_moves("founded", [UNBORN], FOUNDED), *_moves("upgraded", [FOUNDED])]
 
 
 def _compile(moves: list[Move]) -> Mapping[tuple[str, str], tuple[str, ...]]:

@@ -291,12 +291,13 @@ def shows_due(task: TaskFold, seen: Unchanged | None, due_ms: int | None, now_ms
 
 
 class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The store's own stream, folded."""
+    """The store's own stream, folded; `writer` is the newest version of sagalog on record. [LOG-7]"""
 
     id: str
     version: int
     format: int
     epoch: int
+    writer: str
 
 
 def epoch_of(fence: int) -> int:
