@@ -30,25 +30,25 @@ EXAMPLES: list[e.Recordable] = [
     ),
     e.Leased(owner="w", fence=1, attempt=1, purpose="work", probe=False, ttl_ms=10, expires_ms=20),
     e.Heartbeat(fence=1, progress={"done": 3}),
-    e.Released(fence=1, run_at_ms=7, reason="shutting down"),
-    e.LeaseExpired(fence=1, why="clock"),
+    e.Released(fence=1, verb="release", run_at_ms=7, reason="shutting down"),
+    e.LeaseExpired(fence=1, verb="expire", why="clock"),
     e.Promoted(seen=Unchanged(3, 1_000)),
     e.StepCompleted(name="checkout", fence=1, result={"path": "wt"}),
     e.ArtifactPut(name="log", fence=1, digest="ab" * 32, size_bytes=3, media_type="text/plain"),
     e.ChildAdopted(name="build", fence=1, task="a/build"),
-    e.Parked(fence=1, name="approval", number=1, signal="approved", until_ms=9),
+    e.Parked(fence=1, verb="park", name="approval", number=1, signal="approved", until_ms=9),
     e.Signalled(name="approved", data={"by": "ann"}),
     e.Unblocked(wait="approval", number=1, by="signal", signal_version=4),
     e.CompensationRegistered(id="c", kind="undo", fence=1, params=[1]),
     e.CompensationWaived(id="c", reason="gone already"),
-    e.Retried(fence=1, error=Failure("timeout", "no answer"), budget="transient", run_at_ms=9),
+    e.Retried(fence=1, verb="retry", error=Failure("timeout", "no answer"), budget="transient", run_at_ms=9),
     e.Failed(to=State.COMPENSATING, code="failed", fence=1, verb="fail", compensations=("c",)),
     e.CancelRequested(reason="not needed"),
     e.Cancelled(to=State.CANCELLED),
     e.CompensationDone(id="c", fence=2),
-    e.CompensationFailed(id="c", fence=2, error=Failure("x", "y", {"z": 1}), run_at_ms=4),
+    e.CompensationFailed(id="c", fence=2, verb="compensation_failed", error=Failure("x", "y", {"z": 1}), run_at_ms=4),
     e.Compensated(outcome="failed"),
-    e.Completed(fence=1, result="ok"),
+    e.Completed(fence=1, verb="complete", result="ok"),
     e.Quarantined(code="operator", reason="odd", owed=("c",)),
     e.Noted(text="looked at it", settles=("c",), successor="b", results={"checkout": [1]}, rerun=("build",)),
     e.Founded(id="s", format=0, writer="0.1.0"),
@@ -84,12 +84,12 @@ def test_an_event_reads_back_as_it_was_written(event: e.Recordable) -> None:
         ("cause", "task/b@3"),
         ("idempotency_key", None),
         ("data_key", "key-1"),
-        ("body", '{"fence":2}'),
+        ("body", '{"fence":2,"verb":"complete"}'),
     ],
 )
 def test_a_change_of_any_field_but_the_position_changes_the_digest(field: str, value: object) -> None:
     """[LOG-4]"""
-    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1), "me", "task/b@2", "idempotency_key-1")
+    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1, verb="complete"), "me", "task/b@2", "idempotency_key-1")
 
     changed = msgspec.structs.replace(envelope, **{field: value})
 
@@ -104,19 +104,19 @@ def test_every_field_but_position_and_digest_is_under_the_digest() -> None:
 
 
 def test_the_position_is_not_under_the_digest_so_that_an_export_keeps_it() -> None:
-    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1))
+    envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1, verb="complete"))
 
     assert envelope.digest == digest_of(msgspec.structs.replace(envelope, position=9))
 
 
 def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
     """[LOG-4] The worked example of specs/digest.md."""
-    body = '{"fence":1,"result":"é"}'
+    body = '{"fence":1,"verb":"complete","result":"é"}'
     preimage = (
         f"15:sagalog-event-2,4:task,1:a,1:3,4:1000,9:completed,1:1,8:worker-1,-,-,-,{len(body.encode())}:{body},"
     ).encode()
 
-    envelope = enclose("task/a", 3, 1_000, e.Completed(fence=1, result="é"), "worker-1")
+    envelope = enclose("task/a", 3, 1_000, e.Completed(fence=1, verb="complete", result="é"), "worker-1")
 
     assert body == envelope.body
     assert hashlib.sha256(preimage).digest() == envelope.digest
@@ -132,16 +132,16 @@ def test_the_digest_is_what_the_specification_computes_by_hand() -> None:
         ({"data_key": "key-1"}, "encrypted"),
         ({"schema": 2}, "schema is 2"),
         ({"schema": 0}, "schema is 0"),
-        ({"body": '{"fence":1,"invented":1}'}, "invented"),
+        ({"body": '{"fence":1,"verb":"complete","invented":1}'}, "invented"),
         ({"body": "{}"}, "fence"),
-        ({"body": '{"fence":1,"type":"completed"}'}, "type"),
-        ({"body": '{"fence":"1"}'}, "fence"),
+        ({"body": '{"fence":1,"verb":"complete","type":"completed"}'}, "type"),
+        ({"body": '{"fence":"1","verb":"complete"}'}, "fence"),
         ({"body": "[1]"}, "array"),
     ],
 )
 def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, object], why: str) -> None:
     """[LOG-5]"""
-    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1)), **change)
+    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1, verb="complete")), **change)
 
     with pytest.raises(UnknownEvent, match=why) as caught:
         decode(envelope)
@@ -149,9 +149,9 @@ def test_an_unknown_type_field_or_schema_is_refused_and_named(change: dict[str, 
     assert ("task/a", 3, envelope.type) == (caught.value.stream, caught.value.version, caught.value.type)
 
 
-@pytest.mark.parametrize("body", ["", "{", '{"fence":', '{"fence":1,"result":' + "[" * 100_000])
+@pytest.mark.parametrize("body", ["", "{", '{"fence":', '{"fence":1,"verb":"complete","result":' + "[" * 100_000])
 def test_a_body_that_is_no_json_is_a_damaged_log(body: str) -> None:
-    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1)), body=body)
+    envelope = msgspec.structs.replace(enclose("task/a", 3, 1_000, e.Completed(fence=1, verb="complete")), body=body)
 
     with pytest.raises(LogDamaged, match="task/a@3"):
         decode(envelope)
@@ -167,7 +167,10 @@ def called_off(body: dict[str, Any]) -> tuple[Shape, dict[str, Any]]:
 # from 0; and `called_off` was split.
 PAST: dict[Shape, Upcaster] = {
     ("done", 1): lambda body: (("completed", 1), body),
-    ("completed", 1): lambda body: (("completed", 2), {"fence": body["fence"], "result": body["value"]}),
+    ("completed", 1): lambda body: (
+        ("completed", 2),
+        {"fence": body["fence"], "verb": body["verb"], "result": body["value"]},
+    ),
     ("completed", 2): lambda body: (("completed", 3), {**body, "fence": body["fence"] + 1}),
     ("called_off", 4): called_off,
 }
@@ -177,10 +180,10 @@ PRESENT = {**SCHEMAS, "completed": 3}
 @pytest.mark.parametrize(
     ("shape", "body", "event"),
     [
-        (("done", 1), '{"fence":0,"value":7}', e.Completed(1, 7)),
-        (("completed", 1), '{"fence":0,"value":7}', e.Completed(1, 7)),
-        (("completed", 2), '{"fence":0,"result":7}', e.Completed(1, 7)),
-        (("completed", 3), '{"fence":0,"result":7}', e.Completed(0, 7)),
+        (("done", 1), '{"fence":0,"verb":"complete","value":7}', e.Completed(1, "complete", 7)),
+        (("completed", 1), '{"fence":0,"verb":"complete","value":7}', e.Completed(1, "complete", 7)),
+        (("completed", 2), '{"fence":0,"verb":"complete","result":7}', e.Completed(1, "complete", 7)),
+        (("completed", 3), '{"fence":0,"verb":"complete","result":7}', e.Completed(0, "complete", 7)),
         (("called_off", 4), '{"reason":"odd","now":true}', e.Cancelled(State.CANCELLED, reason="odd")),
         (("called_off", 4), '{"reason":"odd","now":false}', e.CancelRequested("odd")),
     ],
@@ -200,7 +203,7 @@ def test_an_old_shape_is_brought_to_the_present_one_step_by_step(shape: Shape, b
         (("undone", 1), "{}", "its type is unknown"),
         (("completed", 1), '{"fence":0}', "its body does not fit"),
         (("completed", 1), "[]", "its body is no object"),
-        (("completed", 2), '{"fence":0,"result":7,"odd":1}', "its body does not fit"),
+        (("completed", 2), '{"fence":0,"verb":"complete","result":7,"odd":1}', "its body does not fit"),
     ],
 )
 def test_an_old_shape_that_is_not_known_wholly_is_refused(shape: Shape, body: str, why: str) -> None:
@@ -210,7 +213,7 @@ def test_an_old_shape_that_is_not_known_wholly_is_refused(shape: Shape, body: st
 
 
 def stored(shape: Shape, body: str) -> Envelope:
-    enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1))
+    enclosed = enclose("task/a", 3, 1_000, e.Completed(fence=1, verb="complete"))
     return msgspec.structs.replace(enclosed, type=shape[0], schema=shape[1], body=body)
 
 

@@ -56,7 +56,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "8fffdb298036b4db6f5bc43f79a3661c7c1e2cf85a202ab3393425d72f25a3f5")
+PINNED = (5, "16ea9a8d7c783ab86631ad53e9259bb8d0f42df9152eeea63c370e7f06ab7b8c")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -49,7 +49,7 @@ def folded(story: Scenario) -> TaskFold:
 def test_a_version_out_of_turn_is_damage(version: int) -> None:
     """[LOG-1] [RECORD-1] A gap, a repeat, or a step back."""
     with pytest.raises(LogDamaged, match="version 3 was expected"):
-        evolve(folded(RUNNING), e.Completed(1), version, 0)
+        evolve(folded(RUNNING), e.Completed(1, "complete"), version, 0)
 
 
 def test_a_stream_that_does_not_begin_with_its_creation_is_damage() -> None:
@@ -65,17 +65,17 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a fence that skips a lease": (PENDING, leased(2)),
     "a fence that is given again": (RUNNING.given(release()), leased(1)),
     "a fence that falls back to an older epoch": (
-        PENDING.given(leased(in_epoch(2, 1)), e.Released(in_epoch(2, 1), 0)),
+        PENDING.given(leased(in_epoch(2, 1)), e.Released(in_epoch(2, 1), "release", 0)),
         leased(in_epoch(1, 2)),
     ),
     "a lease to undo what is not being undone": (PENDING, leased(1, purpose="undo")),
     "a lease to work on what is being undone": (OWING, leased(2)),
     "a heartbeat under another fence": (RUNNING, e.Heartbeat(2)),
     "a heartbeat of nobody": (OWING, e.Heartbeat(1)),
-    "a release under another fence": (RUNNING, e.Released(2, 0)),
-    "an expiry of another lease": (RUNNING, e.LeaseExpired(2, "clock")),
-    "a retry under another fence": (RUNNING, e.Retried(2, ERROR, "attempt", 0)),
-    "a completion under another fence": (RUNNING, e.Completed(2)),
+    "a release under another fence": (RUNNING, e.Released(2, "release", 0)),
+    "an expiry of another lease": (RUNNING, e.LeaseExpired(2, "expire", "clock")),
+    "a retry under another fence": (RUNNING, e.Retried(2, "retry", ERROR, "attempt", 0)),
+    "a completion under another fence": (RUNNING, e.Completed(2, "complete")),
     "a failure under another fence": (RUNNING, e.Failed(State.COMPENSATING, "failed", fence=2, verb="fail")),
     "a failure that leaves the lease": (RUNNING, e.Failed(State.COMPENSATING, "failed")),
     "a failure under a fence where nobody holds the task": (PENDING, e.Failed(State.FAILED, "failed", fence=1)),
@@ -85,12 +85,16 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a compensation registered twice": (RUNNING.given(registered(Compensation("x", id="u3"))), registered(UNDO)),
     "a failure that leaves something owed": (RUNNING, e.Failed(State.FAILED, "failed", fence=1, verb="fail")),
     "a cancel that leaves something owed": (RUNNING, e.Cancelled(State.CANCELLED, fence=1, verb="cancel")),
+    "an end of undoing that ends no lease": (
+        UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
+        e.Compensated("failed"),
+    ),
     "an end of undoing that leaves something owed": (UNDOING, e.Compensated("failed")),
     "an undo out of order": (UNDOING, e.CompensationDone("u1", 2)),
     "an undo under another fence": (UNDOING, e.CompensationDone("u2", 1)),
     "an undo of what is not on record": (UNDOING, e.CompensationDone("u9", 2)),
     "an undo that is done twice": (UNDOING.given(finish("u2")), e.CompensationDone("u2", 2)),
-    "a failed undo under another fence": (UNDOING, e.CompensationFailed("u2", 1, ERROR, 0)),
+    "a failed undo under another fence": (UNDOING, e.CompensationFailed("u2", 1, "compensation_failed", ERROR, 0)),
     "a waiver of what is not on record": (PENDING, e.CompensationWaived("u9", "gone")),
     "a waiver of what is settled": (UNDOING.given(finish("u2")), e.CompensationWaived("u2", "gone")),
     "a note that settles what is settled": (
@@ -116,15 +120,15 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),
     "an artifact under another fence": (RUNNING, ARTIFACT),
     "an artifact of nobody": (PENDING, ARTIFACT),
-    "a wait that another fence begins": (RUNNING, e.Parked(2, "w", 1, "go")),
-    "a wait that is begun again": (PARKED.given(signal(), leased(2)), e.Parked(2, "w", 1, "go")),
-    "a wait that leaves one of its name out": (RUNNING, e.Parked(1, "w", 2, "go")),
+    "a wait that another fence begins": (RUNNING, e.Parked(2, "park", "w", 1, "go")),
+    "a wait that is begun again": (PARKED.given(signal(), leased(2)), e.Parked(2, "park", "w", 1, "go")),
+    "a wait that leaves one of its name out": (RUNNING, e.Parked(1, "park", "w", 2, "go")),
     "a wait of a number that is over": (
-        PARKED.given(signal(), leased(2), e.Parked(2, "w", 2, "go"), signal(), leased(3)),
-        e.Parked(3, "w", 2, "go"),
+        PARKED.given(signal(), leased(2), e.Parked(2, "park", "w", 2, "go"), signal(), leased(3)),
+        e.Parked(3, "park", "w", 2, "go"),
     ),
     "an end of another wait of that name": (PARKED, e.Unblocked("w", 2, "time")),
-    "a wait of an undo": (UNDOING, e.Parked(2, "w", 1, "go")),
+    "a wait of an undo": (UNDOING, e.Parked(2, "park", "w", 1, "go")),
     "a lease while it waits": (PARKED, leased(2)),
     "a signal to an undo": (OWING, e.Signalled("go")),
     "an end of no wait": (PENDING, e.Unblocked("w", 1, "time")),
@@ -134,7 +138,7 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "a wait that takes no signal": (PARKED, e.Unblocked("w", 1, "signal", 3)),
     "a wait that takes a signal of another name": (PARKED.given(signal("stop")), e.Unblocked("w", 1, "signal", 4)),
     "a wait that takes a signal that was taken": (
-        PARKED.given(signal(), leased(2), e.Parked(2, "v", 1, "go")),
+        PARKED.given(signal(), leased(2), e.Parked(2, "park", "v", 1, "go")),
         e.Unblocked("v", 1, "signal", 4),
     ),
     "a wait that takes a newer signal than the oldest": (
@@ -142,14 +146,14 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
         e.Unblocked("w", 1, "signal", 5),
     ),
     "a wait for a time that takes a signal": (
-        RUNNING.given(signal(), e.Parked(1, "w", 1, until_ms=9)),
+        RUNNING.given(signal(), e.Parked(1, "park", "w", 1, until_ms=9)),
         e.Unblocked("w", 1, "signal", 3),
     ),
     "an event of the store": (PENDING, e.Founded("s", 0, "1")),
 }
 
 
-WAITING_UNTIL = RUNNING.given(e.Parked(1, "w", 1, "go", until_ms=9))
+WAITING_UNTIL = RUNNING.given(e.Parked(1, "park", "w", 1, "go", until_ms=9))
 SEEN = Seen(1, 0, TTL_MS)
 
 # What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
@@ -165,19 +169,22 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
     "a ttl without an expiry": (PENDING, e.Leased("ann", 1, 1, "work", False, 5, None)),
     "a renewal for longer than its ttl": (RUNNING, e.Heartbeat(1, 50, 51)),
     "progress that moves the expiry alone": (RUNNING, e.Heartbeat(1, TTL_MS, TTL_MS + 1, {"n": 1})),
-    "a lease that is over before its expiry": (RUNNING, e.LeaseExpired(1, "clock")),
+    "a lease that is over before its expiry": (RUNNING, e.LeaseExpired(1, "expire", "clock")),
     "a lease without an end that is over by the clock": (
         PENDING.given(e.Leased("ann", 1, 1, "work", False)),
-        e.LeaseExpired(1, "clock"),
+        e.LeaseExpired(1, "expire", "clock"),
     ),
-    "a lease that was unseen by nobody": (RUNNING, e.LeaseExpired(1, "unseen")),
-    "a lease that is over by the clock and unseen": (RUNNING, e.LeaseExpired(1, "epoch", SEEN)),
-    "an observer of another lease": (RUNNING, e.LeaseExpired(1, "unseen", Seen(2, 0, TTL_MS))),
-    "an observer of an older renewal": (RUNNING, e.LeaseExpired(1, "unseen", Seen(1, -1, TTL_MS))),
-    "an observer who did not look for long enough": (RUNNING, e.LeaseExpired(1, "unseen", Seen(1, 0, TTL_MS - 1))),
-    "a wait for nothing": (RUNNING, e.Parked(1, "w", 1)),
-    "a wait for a signal and for tasks": (RUNNING, e.Parked(1, "w", 1, "go", ("other",))),
-    "a wait for its own end": (RUNNING, e.Parked(1, "w", 1, None, ("other", "t"))),
+    "a lease that was unseen by nobody": (RUNNING, e.LeaseExpired(1, "expire", "unseen")),
+    "a lease that is over by the clock and unseen": (RUNNING, e.LeaseExpired(1, "expire", "epoch", SEEN)),
+    "an observer of another lease": (RUNNING, e.LeaseExpired(1, "expire", "unseen", Seen(2, 0, TTL_MS))),
+    "an observer of an older renewal": (RUNNING, e.LeaseExpired(1, "expire", "unseen", Seen(1, -1, TTL_MS))),
+    "an observer who did not look for long enough": (
+        RUNNING,
+        e.LeaseExpired(1, "expire", "unseen", Seen(1, 0, TTL_MS - 1)),
+    ),
+    "a wait for nothing": (RUNNING, e.Parked(1, "park", "w", 1)),
+    "a wait for a signal and for tasks": (RUNNING, e.Parked(1, "park", "w", 1, "go", ("other",))),
+    "a wait for its own end": (RUNNING, e.Parked(1, "park", "w", 1, None, ("other", "t"))),
     "a wait for a signal that ends with tasks": (PARKED, e.Unblocked("w", 1, "tasks")),
     "a wait without a time that ends by it": (PARKED, e.Unblocked("w", 1, "time")),
     "a wait that ends before its time": (WAITING_UNTIL, e.Unblocked("w", 1, "time")),
@@ -199,6 +206,12 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         RUNNING,
         e.Failed(State.COMPENSATING, "failed", compensations=("u1",), fence=1, verb="fail"),
     ),
+    "a release that ends a lease by another verb": (RUNNING, e.Released(1, "retry", 0)),
+    "a completion that ends a lease by another verb": (RUNNING, e.Completed(1, "fail")),
+    "an end of undoing that ends a lease by no verb": (
+        UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
+        e.Compensated("failed", 2),
+    ),
     "a failure that ends a lease by no verb": (RUNNING, e.Failed(State.COMPENSATING, "failed", fence=1)),
     "a cancel that ends no lease by a verb": (PENDING, e.Cancelled(State.CANCELLED, verb="cancel")),
     "a quarantine that ends a lease by no verb": (RUNNING, e.Quarantined("x", owed=("u1", "u2"), fence=1)),
@@ -208,7 +221,7 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         RUNNING,
         e.Quarantined("x", owed=("u2", "u1"), fence=1, verb="quarantine"),
     ),
-    "a failed undo that is not the next": (UNDOING, e.CompensationFailed("u1", 2, ERROR, 0)),
+    "a failed undo that is not the next": (UNDOING, e.CompensationFailed("u1", 2, "compensation_failed", ERROR, 0)),
     "another outcome than the work had": (
         UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
         e.Compensated("cancelled"),

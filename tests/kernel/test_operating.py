@@ -94,7 +94,7 @@ def test_cancelling_a_task_that_ended_otherwise_is_refused(state: str) -> None:
 def test_a_task_asked_to_stop_is_cancelled_when_its_worker_is_gone() -> None:
     """[CANCEL-2] Also where the expiry would have spent a budget."""
     asked = given(create(UNDO, expiries_max=1), acquire(), cancel())
-    asked.when(tend(), now_ms=100).then(e.LeaseExpired(1, "clock"), e.Cancelled(State.COMPENSATING))
+    asked.when(tend(), now_ms=100).then(e.LeaseExpired(1, "expire", "clock"), e.Cancelled(State.COMPENSATING))
 
 
 # --- quarantine ------------------------------------------------------------------------------------------------------

@@ -210,11 +210,13 @@ def fail_with_nothing(task: TaskFold, command: c.Fail, now_ms: int, epoch: int) 
     return working.fail(msgspec.structs.replace(task, has_waiver=True), command, now_ms, epoch)
 
 
-def compensated_at_once(task: TaskFold, settled: str) -> tuple[e.Recordable, ...]:
-    return (e.Compensated(outcome="failed"),) if task.state is State.COMPENSATING else ()
+def compensated_at_once(task: TaskFold, settled: str, verb: str) -> tuple[e.Recordable, ...]:
+    fence = None if task.lease is None else task.lease.fence
+    compensated = e.Compensated("failed", fence, None if fence is None else verb)
+    return (compensated,) if task.state is State.COMPENSATING else ()
 
 
-def never_compensated(task: TaskFold, settled: str) -> tuple[e.Recordable, ...]:
+def never_compensated(task: TaskFold, settled: str, verb: str) -> tuple[e.Recordable, ...]:
     return ()
 
 

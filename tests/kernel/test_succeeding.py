@@ -140,7 +140,7 @@ def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
     again = successor_of(LEFT).given(acquire()).when(register(LATER_UNDO)).then(registered(LATER_UNDO))
     again.when(register(LATER_UNDO)).then_repeat(3)
     again.when(register(UNDO)).then_repeat(1)
-    again.when(complete()).then(e.Completed(1))
+    again.when(complete()).then(e.Completed(1, "complete"))
 
 
 def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference() -> None:
@@ -278,7 +278,7 @@ THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), complete_step(compe
 def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
     """[COMP-6] [COMP-7]"""
     heir = successor_of(THREE).given(acquire())
-    handed = (e.Completed(1, left=("u3",)), e.Noted("undone by t9", ("u3",), "t9"))
+    handed = (e.Completed(1, "complete", left=("u3",)), e.Noted("undone by t9", ("u3",), "t9"))
     done = heir.when(complete(undoer="t9")).then(*handed)
     assert done.task is not None
     statuses = {id: one.status for id, one in done.task.compensations.items()}
@@ -289,7 +289,7 @@ def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over(
 @pytest.mark.parametrize("stands", [register(EXTRA), complete_step("s2", compensation="u3"), waive("u3")])
 def test_nothing_is_handed_over_where_something_stands_for_each(stands: c.Command) -> None:
     """[COMP-7]"""
-    successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1))
+    successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1, "complete"))
 
 
 def test_a_repeated_completion_hands_nothing_over_again() -> None:
@@ -311,7 +311,7 @@ def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
     assert undoing.task is not None
     assert (undoing.task.state, undoing.task.owed(), undoing.task.outcome) == (State.COMPENSATING, ["u3"], "completed")
     undone = undoing.given(acquire_undo()).when(finish("u3", 1))
-    after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed"))
+    after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed", 1, "compensation_done"))
     after.when(retry_as_new()).then_refused(WrongState, task="t", state="compensated")
 
 
@@ -330,14 +330,18 @@ def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
     heir = successor_of(STUCK)
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.outcome) == (State.COMPENSATING, ["u1"], "failed")
-    heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("failed"))
+    heir.given(acquire_undo()).when(finish(fence=1)).then(
+        e.CompensationDone("u1", 1), e.Compensated("failed", 1, "compensation_done")
+    )
 
 
 def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
     """[COMP-7] [COMP-6]"""
     stuck = RUNNING.given(cancel(now=True), acquire_undo(), quarantine())
     heir = successor_of(stuck)
-    heir.given(acquire_undo()).when(finish(fence=1)).then(e.CompensationDone("u1", 1), e.Compensated("cancelled"))
+    heir.given(acquire_undo()).when(finish(fence=1)).then(
+        e.CompensationDone("u1", 1), e.Compensated("cancelled", 1, "compensation_done")
+    )
 
 
 def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_first() -> None:

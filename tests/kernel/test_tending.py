@@ -48,7 +48,7 @@ def test_where_nothing_is_due_nothing_is_written(story: Scenario) -> None:
 def test_a_lease_is_over_at_its_expiry_and_not_before() -> None:
     """[LEASE-2] [LEASE-4]"""
     HELD.when(tend(), now_ms=TTL_MS - 1).then_nothing()
-    freed = HELD.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"))
+    freed = HELD.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "expire", "clock"))
     assert freed.task is not None
     assert (freed.task.state, freed.task.run_at_ms, freed.task.attempt) == (State.PENDING, TTL_MS, 1)
 
@@ -60,8 +60,8 @@ def test_tending_twice_is_tending_once() -> None:
 
 def test_a_lease_of_an_older_epoch_is_over_whatever_the_clock_says() -> None:
     """[LEASE-2] [LEASE-4]"""
-    HELD.when(tend(), now_ms=0, epoch=1).then(e.LeaseExpired(1, "epoch"))
-    HELD.when(tend(), now_ms=10 * TTL_MS, epoch=1).then(e.LeaseExpired(1, "epoch"))
+    HELD.when(tend(), now_ms=0, epoch=1).then(e.LeaseExpired(1, "expire", "epoch"))
+    HELD.when(tend(), now_ms=10 * TTL_MS, epoch=1).then(e.LeaseExpired(1, "expire", "epoch"))
 
 
 def test_a_lease_of_this_epoch_is_not_over_by_it() -> None:
@@ -75,7 +75,7 @@ def test_what_the_end_of_a_lease_makes_due_is_done_in_the_same_commit() -> None:
     left = given(create(UNDO, expiries_max=1), acquire()).at(now_ms=TTL_MS)
     nobody = tend(unknown_kinds=frozenset({"remove"}))
     left.when(nobody).then(
-        e.LeaseExpired(1, "clock"),
+        e.LeaseExpired(1, "expire", "clock"),
         e.Failed(State.COMPENSATING, "expiries_spent"),
         e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1",)),
     ).when(nobody).then_nothing()
@@ -91,7 +91,7 @@ def test_a_clock_that_stepped_back_makes_no_lease_immortal() -> None:
     """[TIME-3] [LEASE-4]"""
     seen = Seen(1, 1_000, TTL_MS)
     AHEAD.when(tend(), now_ms=200).then_nothing()
-    AHEAD.when(tend(seen), now_ms=200).then(e.LeaseExpired(1, "unseen", seen))
+    AHEAD.when(tend(seen), now_ms=200).then(e.LeaseExpired(1, "expire", "unseen", seen))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_observer_is_not_believed_unless_it_saw_this_renewal_for_the_whole_tt
 def test_an_observer_is_not_asked_where_the_clock_can_tell() -> None:
     """[TIME-3] [LEASE-4]"""
     AHEAD.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=1_000).then_nothing()
-    AHEAD.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=1_100).then(e.LeaseExpired(1, "clock"))
+    AHEAD.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=1_100).then(e.LeaseExpired(1, "expire", "clock"))
 
 
 def test_an_observer_ends_no_lease_without_end() -> None:
@@ -120,7 +120,9 @@ def test_a_renewal_after_the_step_back_starts_the_observers_wait_anew() -> None:
     """[TIME-3]"""
     renewed = AHEAD.given(beat(), now_ms=500)
     renewed.when(tend(Seen(1, 1_000, TTL_MS)), now_ms=400).then_nothing()
-    renewed.when(tend(Seen(1, 500, TTL_MS)), now_ms=400).then(e.LeaseExpired(1, "unseen", Seen(1, 500, TTL_MS)))
+    renewed.when(tend(Seen(1, 500, TTL_MS)), now_ms=400).then(
+        e.LeaseExpired(1, "expire", "unseen", Seen(1, 500, TTL_MS))
+    )
 
 
 # --- what an expiry brings -------------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def test_lost_workers_have_a_budget() -> None:
     """[ATTEMPT-2] [ATTEMPT-3]"""
     story = given(create(UNDO, expiries_max=2), acquire()).given(tend(), acquire(), now_ms=TTL_MS)
     owing = story.when(tend(), now_ms=2 * TTL_MS).then(
-        e.LeaseExpired(2, "clock"), e.Failed(State.COMPENSATING, "expiries_spent")
+        e.LeaseExpired(2, "expire", "clock"), e.Failed(State.COMPENSATING, "expiries_spent")
     )
     assert owing.task is not None
     assert owing.task.run_at_ms == 2 * TTL_MS
@@ -140,19 +142,23 @@ def test_lost_workers_of_a_task_with_nothing_to_undo_it_by_lead_to_quarantine() 
     """[COMP-3]"""
     held = given(create(expiries_max=1), acquire())
     reason = "expiries_spent: the task was leased and has neither a compensation nor a waiver on record"
-    held.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), e.Quarantined("compensation_required", reason))
+    held.when(tend(), now_ms=TTL_MS).then(
+        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("compensation_required", reason)
+    )
 
 
 def test_lost_workers_quarantine_where_the_policy_says_so() -> None:
     """[ATTEMPT-3] [COMP-6]"""
     held = given(create(UNDO, expiries_max=1, spent="quarantine"), acquire())
-    held.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), e.Quarantined("expiries_spent", owed=("u1",)))
+    held.when(tend(), now_ms=TTL_MS).then(
+        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("expiries_spent", owed=("u1",))
+    )
 
 
 def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for() -> None:
     """[CANCEL-2] [UNDO-3] The cancel was of the forward work."""
     story = given(create(UNDO), acquire(), cancel(), fail(), acquire_undo("ann"))
-    freed = story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(2, "clock"))
+    freed = story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(2, "expire", "clock"))
     freed.when(acquire_undo("bob")).then(leased(3, "bob", at_ms=TTL_MS, purpose="undo"))
 
 

@@ -21,8 +21,22 @@ def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None
     if task.state is State.COMPENSATING and type(event) is not e.Compensated and not task.owed():
         # [COMP-6] It is written together with what settles the last one.
         return "nothing is owed any more and 'compensated' was expected"
+    verb = _VERBS.get(type(event))
+    if verb is not None and event.verb != verb:  # type: ignore[attr-defined]  # those of the table have a `verb`
+        return f"it ends a lease by the verb {event.verb!r} and {verb!r} was expected"  # type: ignore[attr-defined]
     compare = _COMPARED.get(type(event))
     return None if compare is None else compare(task, event, at_ms)
+
+
+# Of events that only one verb leads to; what else ends a lease says which it was. [REPEAT-5]
+_VERBS: Final[dict[type[e.Recordable], str]] = {
+    e.Released: "release",
+    e.LeaseExpired: "expire",
+    e.Retried: "retry",
+    e.Parked: "park",
+    e.CompensationFailed: "compensation_failed",
+    e.Completed: "complete",
+}
 
 
 def _created(_: TaskFold, event: e.Created, __: int) -> str | None:
@@ -128,10 +142,14 @@ def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
 
 
 def _ending(task: TaskFold, event: e.Failed | e.Cancelled | e.Quarantined, to: State) -> str | None:
-    if (event.fence is None) != (event.verb is None):
-        return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
     if to is State.COMPENSATING and not task.owed():
         return "it is then to be undone and owes nothing"
+    return _lease_and_verb(event)
+
+
+def _lease_and_verb(event: e.Failed | e.Cancelled | e.Quarantined | e.Compensated) -> str | None:
+    if (event.fence is None) != (event.verb is None):
+        return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
     return None
 
 
@@ -145,7 +163,7 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) ->
 def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
     if event.outcome != task.outcome:
         return f"its work was {task.outcome} and it says {event.outcome}"
-    return None
+    return _lease_and_verb(event)
 
 
 def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:

@@ -33,7 +33,10 @@ from sagalog.kernel.values import (
 
 
 class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """Base of the events: frozen, unknown fields refused, absent fields left out. Its type stands in the envelope."""
+    """Base of the events: frozen, unknown fields refused, absent fields left out. Its type stands in the envelope.
+
+    One that ends a lease has its `fence`, and the `verb` that was asked of it. [REPEAT-5]
+    """
 
 
 class Created(Recordable, frozen=True):
@@ -99,6 +102,7 @@ class Released(Recordable, frozen=True):
     """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt."""
 
     fence: int
+    verb: str
     run_at_ms: int
     reason: str | None = None
 
@@ -107,6 +111,7 @@ class LeaseExpired(Recordable, frozen=True):
     """The lease was over: by the clock, by a newer epoch, or unseen on a monotonic clock (`seen` tells what was)."""
 
     fence: int
+    verb: str
     why: ExpiryCause
     seen: Seen | None = None
 
@@ -174,6 +179,7 @@ class Retried(Recordable, frozen=True):
     """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
 
     fence: int
+    verb: str
     error: Failure
     budget: Budget
     run_at_ms: int
@@ -186,6 +192,7 @@ class Parked(Recordable, frozen=True):
     """
 
     fence: int
+    verb: str
     name: str
     number: int
     signal: str | None = None
@@ -257,14 +264,20 @@ class CompensationFailed(Recordable, frozen=True):
 
     id: str
     fence: int
+    verb: str
     error: Failure
     run_at_ms: int
 
 
 class Compensated(Recordable, frozen=True):
-    """All that was owed is settled; `outcome` says what the forward work had come to."""
+    """All that was owed is settled; `outcome` says what the forward work had come to.
+
+    `fence` and `verb` tell which lease it ended, and by what: the last undo was carried out or waived.
+    """
 
     outcome: Outcome
+    fence: int | None = None
+    verb: str | None = None
 
 
 class Completed(Recordable, frozen=True):
@@ -274,6 +287,7 @@ class Completed(Recordable, frozen=True):
     """
 
     fence: int
+    verb: str
     result: Any = None
     left: tuple[str, ...] = ()
 

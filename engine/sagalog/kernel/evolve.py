@@ -135,8 +135,9 @@ def _require_lease(task: TaskFold, event: Any, version: int) -> LeaseRecord:
     return lease
 
 
-def _end_lease(task: TaskFold, fence: int, verb: str, version: int) -> None:
-    task.ended = EndedLease(fence, verb, version)
+def _end_lease(task: TaskFold, event: Any, version: int) -> None:
+    """[REPEAT-5]"""
+    task.ended = EndedLease(event.fence, event.verb, version)
     task.lease = None
 
 
@@ -147,7 +148,7 @@ def _end_lease_if_named(task: TaskFold, event: Any, version: int) -> None:
             raise _damaged(task, e.NAMES[type(event)], version, "it names no fence and the task is leased")
         return
     _require_lease(task, event, version)
-    _end_lease(task, event.fence, event.verb or "", version)
+    _end_lease(task, event, version)
 
 
 def _settle(task: TaskFold, id: str, status: Any, done_fence: int, name: str, version: int) -> None:
@@ -266,7 +267,7 @@ def _released(task: TaskFold, event: e.Released, version: int, at_ms: int) -> No
     else:
         task.releases += 1
     task.run_at_ms = event.run_at_ms
-    _end_lease(task, event.fence, "release", version)
+    _end_lease(task, event, version)
 
 
 def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: int) -> None:
@@ -276,7 +277,7 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: i
     else:
         task.expiries += 1
     task.run_at_ms = at_ms
-    _end_lease(task, event.fence, "expire", version)
+    _end_lease(task, event, version)
 
 
 def _promoted(task: TaskFold, event: e.Promoted, version: int, at_ms: int) -> None:
@@ -316,7 +317,7 @@ def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
         raise _damaged(task, "parked", version, why)
     task.waiting = Waiting(event.name, event.number, version, event.signal, event.after, event.until_ms)
     task.run_at_ms = at_ms
-    _end_lease(task, event.fence, "park", version)
+    _end_lease(task, event, version)
 
 
 def _signalled(task: TaskFold, event: e.Signalled, version: int, at_ms: int) -> None:
@@ -367,7 +368,7 @@ def _retried(task: TaskFold, event: e.Retried, version: int, at_ms: int) -> None
         task.quota_since_ms = at_ms
     task.run_at_ms = event.run_at_ms
     task.error_version = version
-    _end_lease(task, event.fence, "retry", version)
+    _end_lease(task, event, version)
 
 
 def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
@@ -405,17 +406,16 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, version: i
     task.undo_failures += 1
     task.run_at_ms = event.run_at_ms
     task.error_version = version
-    _end_lease(task, event.fence, "compensation_failed", version)
+    _end_lease(task, event, version)
 
 
 def _compensated(task: TaskFold, event: e.Compensated, version: int, at_ms: int) -> None:
-    if task.lease is not None:
-        _end_lease(task, task.lease.fence, "compensation_done", version)
+    _end_lease_if_named(task, event, version)
 
 
 def _completed(task: TaskFold, event: e.Completed, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
-    _end_lease(task, event.fence, "complete", version)
+    _end_lease(task, event, version)
     if task.compensations or event.left:
         _void(task, event, version)
     task.result_version = version

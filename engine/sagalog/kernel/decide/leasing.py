@@ -122,7 +122,7 @@ def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) 
             return repeat
         raise lost(task, command.fence, "release")
     run_at_ms = now_ms if command.run_at_ms is None else command.run_at_ms
-    given_back = e.Released(fence=command.fence, run_at_ms=run_at_ms, reason=cut(command.reason))
+    given_back = e.Released(fence=command.fence, verb="release", run_at_ms=run_at_ms, reason=cut(command.reason))
     maximum = policy_of(task).releases_max
     if lease.purpose == "undo":
         if is_spent(task.undo_releases + 1, maximum):

@@ -65,7 +65,7 @@ def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, 
     why = _over(lease, seen, now_ms, epoch)
     if why is None:
         return ()
-    expired = e.LeaseExpired(fence=lease.fence, why=why, seen=seen if why == "unseen" else None)
+    expired = e.LeaseExpired(fence=lease.fence, verb="expire", why=why, seen=seen if why == "unseen" else None)
     maximum = policy_of(task).expiries_max
     if lease.purpose == "undo":
         if is_spent(task.undo_expiries + 1, maximum):

@@ -41,7 +41,7 @@ def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, no
     record = _record(task, command.compensation)
     _require_last(task, command.compensation, record)
     done = e.CompensationDone(id=command.compensation, fence=command.fence)
-    return (done, *_compensated_after(task, command.compensation))
+    return (done, *_compensated_after(task, command.compensation, "compensation_done"))
 
 
 def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms: int, epoch: int) -> Decision:
@@ -59,7 +59,15 @@ def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms
         spent = quarantined(task, "undo_attempts_spent", reason, error, command.fence, "compensation_failed")
         return (spent,)
     run_at_ms = next_try_ms(policy, task.undo_failures, command, now_ms)
-    return (e.CompensationFailed(id=command.compensation, fence=command.fence, error=error, run_at_ms=run_at_ms),)
+    return (
+        e.CompensationFailed(
+            id=command.compensation,
+            fence=command.fence,
+            verb="compensation_failed",
+            error=error,
+            run_at_ms=run_at_ms,
+        ),
+    )
 
 
 def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> Decision:
@@ -72,7 +80,7 @@ def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> D
     if record.status not in ("owed", "planned"):
         raise _settled(task, command.compensation, record)
     waived = e.CompensationWaived(id=command.compensation, reason=cut(command.reason) or "")
-    return (waived, *_compensated_after(task, command.compensation))
+    return (waived, *_compensated_after(task, command.compensation, "waive"))
 
 
 def _record(task: TaskFold, id: str) -> CompensationRecord:
@@ -109,8 +117,11 @@ def _settled(task: TaskFold, id: str, record: CompensationRecord) -> AlreadySett
     )
 
 
-def _compensated_after(task: TaskFold, settled: str) -> Events:
-    """`compensated`, where this settles the last one owed by a compensating task."""
+def _compensated_after(task: TaskFold, settled: str, verb: str) -> Events:
+    """`compensated`, where this settles the last one owed by a compensating task; it ends the lease that there is."""
     if task.state is not State.COMPENSATING or task.owed() != [settled]:
         return ()
-    return (e.Compensated(outcome=task.outcome or "failed"),)
+    outcome, lease = task.outcome or "failed", task.lease
+    if lease is None:
+        return (e.Compensated(outcome=outcome),)
+    return (e.Compensated(outcome=outcome, fence=lease.fence, verb=verb),)

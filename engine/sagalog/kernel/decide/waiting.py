@@ -41,6 +41,7 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
         raise Rejected(f"task {task.id!r} cannot wait for its own end: name other tasks", task=task.id)
     parked = e.Parked(
         fence=command.fence,
+        verb="park",
         name=command.name,
         number=command.number,
         signal=command.signal,

@@ -64,7 +64,7 @@ def try_again(task: TaskFold | None, command: c.TryAgain, now_ms: int, epoch: in
     error = cut_failure(command.error)
     tries = task.transients if command.budget == "transient" else task.failures
     run_at_ms = next_try_ms(policy_of(task), tries, command, now_ms)
-    retried = e.Retried(fence=command.fence, error=error, budget=command.budget, run_at_ms=run_at_ms)
+    retried = e.Retried(fence=command.fence, verb="retry", error=error, budget=command.budget, run_at_ms=run_at_ms)
     if task.cancel_version:
         return (retried, *cancelled_after(task))
     if code := _spent_code(task, command, now_ms):
@@ -82,7 +82,7 @@ def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int
         return repeat
     in_place(task, "completed", "complete")
     left = task.left()
-    completed = e.Completed(fence=command.fence, result=command.result, left=left)
+    completed = e.Completed(fence=command.fence, verb="complete", result=command.result, left=left)
     if not left:
         return (completed,)
     if command.undoer is None:
