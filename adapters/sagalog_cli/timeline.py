@@ -108,8 +108,8 @@ def _told(field: str, value: Any, at_ms: int) -> str:
 
 
 def _named(one: Any) -> str:
-    """A compensation by its id, an input by its name, and whatever is a name by itself."""
-    return getattr(one, "id", None) or getattr(one, "name", None) or str(one)
+    """A compensation by its id, an input by its name, a task by its id, and whatever is a name by itself."""
+    return next((str(name) for field in ("id", "name", "task") if (name := getattr(one, field, None))), str(one))
 
 
 def _clipped(text: str, quoted: bool = True) -> str:

@@ -43,13 +43,15 @@ class Artifact(msgspec.Struct, frozen=True):
 class WaitOutcome(msgspec.Struct, frozen=True):
     """How a wait ended: by a signal (with its `data`), by the end of its tasks, or by time.
 
-    `number` tells it from the other waits of its `name`; they are numbered from 1.
+    `number` tells it from the other waits of its `name`; they are numbered from 1. `ended` gives, of a wait for tasks
+    that all have ended, the state of each by its id, in the order in which the wait named them. [WAIT-3]
     """
 
     name: str
     by: WaitEnd
     data: Any = None
     number: int = 1
+    ended: dict[str, State] = {}
 
 
 class Reading:
@@ -291,7 +293,7 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
         signalled = read(snapshot.recorded(id, unblocked.signal_version))
         assert isinstance(signalled, Signalled)
         data = signalled.data
-    return WaitOutcome(name, unblocked.by, data, number)
+    return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
 def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:

@@ -20,6 +20,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, keeps_steps, next_lease_fits, succeed, undo_left
 from sagalog.kernel.evolve import evolve, evolve_store
 from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL, TaskEnd
 from sagalog.ports import Append, Blob, Claim, Decided, Due, Unit, View
 from sagalog.repeats import YIELDS, compare
 from sagalog.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
@@ -326,16 +327,17 @@ class _Desk:
                 )
             ahead += other.waiting.after
 
-    def _ended(self, ids: Iterable[str]) -> frozenset[str]:
-        """Which of these tasks have ended, as far as can be read. An end is for ever, so it needs no lock. [TERM-1]
+    def _ended(self, ids: Iterable[str]) -> tuple[TaskEnd, ...]:
+        """The ends of those tasks that have ended, as far as can be read. They are for ever, so need no lock. [TERM-1]
 
-        One that cannot be read holds up whoever waits for it, and never the upkeep of others. [LOG-5]
+        One that cannot be read holds up the tasks that wait for it, and never the upkeep of others. [LOG-5]
         """
-        return frozenset(id for id in ids if self._has_ended(id))
-
-    def _has_ended(self, id: str) -> bool:
-        other = self._peek_readable(id)
-        return other is not None and other.is_terminal
+        ends = []
+        for id in ids:
+            other = self._peek_readable(id)
+            if other is not None and other.state in TERMINAL:
+                ends.append(TaskEnd(id, other.version, other.state))
+        return tuple(ends)
 
     def _exists(self, id: str) -> bool:
         """Whether there is such a task, if only one that cannot be read. [LOG-5]"""

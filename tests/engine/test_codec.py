@@ -13,7 +13,8 @@ import pytest
 from sagalog.codec import SCHEMAS, UPCASTERS, Envelope, Shape, Upcaster, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Compensation, Failure, Inherited, Retry, State, Unchanged
+from sagalog.kernel.ends import digest_of_ends
+from sagalog.kernel.values import Compensation, Failure, Inherited, Retry, State, TaskEnd, Unchanged
 from sagalog.schemas import schema_files
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -107,6 +108,19 @@ def test_the_position_is_not_under_the_digest_so_that_an_export_keeps_it() -> No
     envelope = enclose("task/a", 1, 1_000, e.Completed(fence=1, verb="complete"))
 
     assert envelope.digest == digest_of(msgspec.structs.replace(envelope, position=9))
+
+
+def test_the_digest_of_ends_is_what_the_specification_computes_by_hand() -> None:
+    """[WAIT-3] The worked example of specs/digest.md, whatever the order of the ends."""
+    ends = (TaskEnd("é", 3, State.COMPLETED), TaskEnd("a/b", 12, State.FAILED))
+    preimage = "14:sagalog-ends-1,3:a/b,2:12,6:failed,2:é,1:3,9:completed,"
+
+    digest = digest_of_ends(ends)
+
+    assert digest == digest_of_ends(ends[::-1]) == hashlib.sha256(preimage.encode()).hexdigest()
+    text = (SPECS / "digest.md").read_text(encoding="utf-8")
+    assert preimage in text
+    assert digest in text
 
 
 def test_the_digest_is_what_the_specification_computes_by_hand() -> None:

@@ -27,6 +27,8 @@ from sagalog.kernel.values import (
     Policy,
     Seen,
     SignalEnd,
+    TaskEnd,
+    Unchanged,
     UnrecordedStep,
 )
 
@@ -40,6 +42,8 @@ VALUES: tuple[type[msgspec.Struct], ...] = (
     KeptWaits,
     Seen,
     SignalEnd,
+    TaskEnd,
+    Unchanged,
     UnrecordedStep,
 )
 SAVED: tuple[type[msgspec.Struct], ...] = (
@@ -56,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "16ea9a8d7c783ab86631ad53e9259bb8d0f42df9152eeea63c370e7f06ab7b8c")
+PINNED = (5, "5ddf360bf3c1dfab741ddcab65f6f3bbf47dd6f2369deee6502a77755b02398e")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -199,7 +199,7 @@ def test_a_task_keeps_so_many_signals_and_no_more() -> None:
 
 
 def unblocking() -> c.Tend:
-    return tend(ended=frozenset({"a"}))
+    return tend(ended=("a",))
 
 
 def test_heartbeats_do_not_count() -> None:

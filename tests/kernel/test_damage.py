@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.contradictions import contradiction
+from sagalog.kernel.ends import digest_of_ends
 from sagalog.kernel.evolve import evolve, evolve_store, fold
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import Compensation, Seen, State, UnrecordedStep
+from sagalog.kernel.values import Compensation, Seen, State, TaskEnd, UnrecordedStep
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     ERROR,
@@ -18,6 +20,7 @@ from tests.kernel.making import (
     UNDO,
     cancel,
     complete_step,
+    ends,
     fail,
     finish,
     in_epoch,
@@ -28,6 +31,7 @@ from tests.kernel.making import (
     registered,
     release,
     signal,
+    unblocked_by_tasks,
     waive,
 )
 
@@ -153,6 +157,7 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
 }
 
 
+FOR_TWO = RUNNING.given(e.Parked(1, "park", "w", 1, after=("a", "b")))
 WAITING_UNTIL = RUNNING.given(e.Parked(1, "park", "w", 1, "go", until_ms=9))
 SEEN = Seen(1, 0, TTL_MS)
 
@@ -185,7 +190,31 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
     "a wait for nothing": (RUNNING, e.Parked(1, "park", "w", 1)),
     "a wait for a signal and for tasks": (RUNNING, e.Parked(1, "park", "w", 1, "go", ("other",))),
     "a wait for its own end": (RUNNING, e.Parked(1, "park", "w", 1, None, ("other", "t"))),
-    "a wait for a signal that ends with tasks": (PARKED, e.Unblocked("w", 1, "tasks")),
+    "a wait for a signal that ends with tasks": (PARKED, unblocked_by_tasks("w", 1, *ends("a"))),
+    "a wait for a signal that names the ends of tasks": (
+        PARKED.given(e.Signalled("go")),
+        e.Unblocked("w", 1, "signal", 4, ended=ends("a")),
+    ),
+    "a wait for a signal that counts the ends of tasks": (
+        PARKED.given(e.Signalled("go")),
+        e.Unblocked("w", 1, "signal", 4, counts={State.COMPLETED: 1}),
+    ),
+    "a wait for tasks that names none": (FOR_TWO, e.Unblocked("w", 1, "tasks")),
+    "a wait for tasks that leaves one out": (FOR_TWO, unblocked_by_tasks("w", 1, *ends("a"))),
+    "a wait for tasks that names another": (FOR_TWO, unblocked_by_tasks("w", 1, *ends("a", "b", "c"))),
+    "a wait for tasks that names one twice": (FOR_TWO, unblocked_by_tasks("w", 1, *ends("a", "b", "b"))),
+    "a wait for tasks of which one lives": (
+        FOR_TWO,
+        unblocked_by_tasks("w", 1, *ends("a"), TaskEnd("b", 3, State.RUNNING)),
+    ),
+    "a wait for tasks that counts too few": (
+        FOR_TWO,
+        msgspec.structs.replace(unblocked_by_tasks("w", 1, *ends("a", "b")), counts={State.COMPLETED: 1}),
+    ),
+    "a wait for tasks whose digest is of others": (
+        FOR_TWO,
+        msgspec.structs.replace(unblocked_by_tasks("w", 1, *ends("a", "b")), digest=digest_of_ends(ends("a"))),
+    ),
     "a wait without a time that ends by it": (PARKED, e.Unblocked("w", 1, "time")),
     "a wait that ends before its time": (WAITING_UNTIL, e.Unblocked("w", 1, "time")),
     "a wait that ends by time with a signal": (WAITING_UNTIL.given(e.Signalled("go")), e.Unblocked("w", 1, "time", 4)),

@@ -16,7 +16,7 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import leasing, operating, recording, rules, tending, undoing, waiting, working
 from sagalog.kernel.lifecycle import TASK_MOVES
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State
+from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State, TaskEnd
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
@@ -293,8 +293,8 @@ def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms:
 _END_OF_WAIT: Final = waiting.end_of_wait
 
 
-def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int, *seen: Any) -> tuple[e.Recordable, ...]:
-    return _END_OF_WAIT(task, frozenset(), now_ms, *seen)
+def blind_to_ends(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, *seen: Any) -> tuple[e.Recordable, ...]:
+    return _END_OF_WAIT(task, (), now_ms, *seen)
 
 
 def complete_leaving_all_behind(task: TaskFold, command: c.Complete, now_ms: int, epoch: int) -> kernel.Decision:

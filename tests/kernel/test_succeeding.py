@@ -162,7 +162,7 @@ def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_en
         (park("w", signal="go", until_ms=1), None),
         (park("w", until_ms=1), None),
         (park("w", signal="go"), signal("go")),
-        (park("kids", after=("kid",), ended=frozenset({"kid"})), None),
+        (park("kids", after=("kid",), ended=("kid",)), None),
         (park("late", signal="go", until_ms=1), None),
     ]
     for wait, end in waits:

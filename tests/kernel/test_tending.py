@@ -18,6 +18,7 @@ from tests.kernel.making import (
     cancel,
     complete,
     create,
+    ends,
     fail,
     fail_undo,
     in_epoch,
@@ -28,6 +29,7 @@ from tests.kernel.making import (
     tend,
     tend_unchanged,
     try_again,
+    unblocked_by_tasks,
 )
 from tests.kernel.test_bounds import grown
 
@@ -196,10 +198,10 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
 def test_a_wait_is_ended_by_whoever_comes_by_and_once() -> None:
     """[WAIT-3] [UPKEEP-1]"""
     story = HELD.given(park(after=("a", "b"), until_ms=500))
-    story.when(tend(ended=frozenset({"a"}))).then_nothing()
-    both = tend(ended=frozenset({"a", "b"}))
-    story.when(both).then(e.Unblocked("w", 1, "tasks")).when(both).then_nothing()
-    story.when(both, now_ms=500).then(e.Unblocked("w", 1, "tasks"))
+    story.when(tend(ended=("a",))).then_nothing()
+    both, over = tend(ended=("a", "b")), unblocked_by_tasks("w", 1, *ends("a", "b"))
+    story.when(both).then(over).when(both).then_nothing()
+    story.when(both, now_ms=500).then(over)
     story.when(tend(), now_ms=500).then(e.Unblocked("w", 1, "time"))
 
 

@@ -18,6 +18,7 @@ from tests.kernel.making import (
     cancel,
     complete,
     create,
+    ends,
     fail,
     in_epoch,
     note,
@@ -26,6 +27,7 @@ from tests.kernel.making import (
     release,
     signal,
     tend,
+    unblocked_by_tasks,
     waive,
 )
 
@@ -38,7 +40,7 @@ KINDS = ["signal", "tasks", "time"]
 
 
 def ended(*tasks: str) -> c.Tend:
-    return c.Tend(task="t", ended=frozenset(tasks))
+    return c.Tend(task="t", ended=ends(*tasks))
 
 
 @pytest.mark.parametrize(
@@ -108,9 +110,9 @@ def test_a_wait_for_tasks_is_over_when_all_have_ended_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TASKS.when(ended("a")).then_nothing()
     FOR_TASKS.when(ended("a", "c")).then_nothing()
-    FOR_TASKS.at(now_ms=9).when(ended("a", "b", "c")).then(e.Unblocked("w", 1, "tasks"))
-    HELD.when(park(after=("a",), ended=frozenset("a"))).then(
-        e.Parked(1, "park", "w", 1, after=("a",)), e.Unblocked("w", 1, "tasks")
+    FOR_TASKS.at(now_ms=9).when(ended("c", "b", "a")).then(unblocked_by_tasks("w", 1, *ends("a", "b")))
+    HELD.when(park(after=("a",), ended=("a",))).then(
+        e.Parked(1, "park", "w", 1, after=("a",)), unblocked_by_tasks("w", 1, *ends("a"))
     )
 
 

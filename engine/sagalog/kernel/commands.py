@@ -23,6 +23,7 @@ from sagalog.kernel.values import (
     Purpose,
     Seen,
     State,
+    TaskEnd,
     Unchanged,
     UnrecordedStep,
 )
@@ -119,8 +120,8 @@ class AdoptChild(Held, frozen=True, kw_only=True):
 class Park(Held, frozen=True, kw_only=True):
     """Give the lease back until a signal comes, tasks have ended, or a time has come.
 
-    `number` is the wait's among those of its name, from 1. `ended` are those of `after` that have ended already; the
-    code that reads the other tasks fills it in.
+    `number` is the wait's among those of its name, from 1. `ended` are the ends of those of `after` that have ended
+    already; the code that reads the other tasks fills it in.
     """
 
     name: str
@@ -128,7 +129,7 @@ class Park(Held, frozen=True, kw_only=True):
     signal: str | None = None
     after: tuple[str, ...] = ()
     until_ms: int | None = None
-    ended: frozenset[str] = frozenset()
+    ended: tuple[TaskEnd, ...] = ()
 
 
 class Release(Held, frozen=True, kw_only=True):
@@ -248,13 +249,13 @@ class Tend(Command, frozen=True, kw_only=True):
 
     `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;
     `unknown_kinds` are compensation kinds that no worker knows, and where `known_kinds` is given all others are;
-    `overdue` also looks at undos that no worker came for; `ended` are those tasks that this one waits for and that have
-    ended: the caller, which reads the other tasks, fills it in.
+    `overdue` also looks at undos that no worker came for; `ended` are the ends of those tasks that this one waits for
+    and that have ended: the caller, which reads the other tasks, fills it in.
     """
 
     seen: Seen | None = None
     unchanged: Unchanged | None = None
     unknown_kinds: frozenset[str] = frozenset()
     known_kinds: frozenset[str] | None = None
-    ended: frozenset[str] = frozenset()
+    ended: tuple[TaskEnd, ...] = ()
     overdue: bool = False

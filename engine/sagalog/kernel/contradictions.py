@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import State, Unchanged
+from sagalog.kernel.values import TERMINAL, State, Unchanged
 
 
 def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
@@ -115,10 +116,24 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
         return None
     if event.by == "tasks" and not waiting.after:
         return f"the wait {waiting.name!r} is for no tasks"
+    if why := _ends(event, waiting.after if event.by == "tasks" else ()):
+        return why
     if event.seen is not None:
         return _unchanged(task, event.seen, waiting.until_ms if event.by == "time" else None, at_ms)
     if event.by == "time" and (waiting.until_ms is None or at_ms < waiting.until_ms):
         return f"it is over by time at {at_ms} and lasts until {waiting.until_ms}"
+    return None
+
+
+def _ends(event: e.Unblocked, after: tuple[str, ...]) -> str | None:
+    """[WAIT-3] The ends that it names are those of the tasks waited for, and none where it was not their ends."""
+    if tuple([one.task for one in event.ended]) != after:
+        return f"it names the ends of {[one.task for one in event.ended]} and those of {list(after)} were waited for"
+    if any(one.state not in TERMINAL for one in event.ended):
+        return "it names a task as ended in a state that is no end"
+    told = (event.counts, event.digest)
+    if told != ((counted(event.ended), digest_of_ends(event.ended)) if after else (None, None)):
+        return "its counts or its digest do not fit the ends that it names"
     return None
 
 

@@ -26,6 +26,7 @@ from sagalog.kernel.values import (
     Purpose,
     Seen,
     State,
+    TaskEnd,
     Unchanged,
     UnrecordedStep,
     WaitEnd,
@@ -211,13 +212,17 @@ class Unblocked(Recordable, frozen=True):
     """A wait is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
 
     `wait` and `number` are the name and the number of the wait; `seen` tells what an observer saw, where the time had
-    come on its clock only.
+    come on its clock only. Of the tasks waited for, `ended` names each with its end, in the order in which the wait
+    names them; `counts` says how many came to which state, and `digest` is over all of them (`specs/digest.md`).
     """
 
     wait: str
     number: int
     by: WaitEnd
     signal_version: int | None = None
+    counts: dict[State, int] | None = None
+    digest: str | None = None
+    ended: tuple[TaskEnd, ...] = ()
     seen: Unchanged | None = None
 
 

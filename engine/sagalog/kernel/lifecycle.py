@@ -86,3 +86,9 @@ STORE_AFTER: Final = _compile(STORE_MOVES)
 def allows(state: str, event: str) -> bool:
     """Whether a task in `state` has a place for `event`."""
     return (state, event) in TASK_AFTER
+
+
+def states_after(event: str, to: str | None) -> frozenset[str]:
+    """The states in which an event may leave a task, where that may say `to`."""
+    found = frozenset(state for (_, name), dests in TASK_AFTER.items() if name == event for state in dests)
+    return found if to is None else found & {to}

@@ -125,6 +125,14 @@ class KeptWaits(Value, frozen=True):
             number += 1 if not isinstance(end, int) or not end else -end
 
 
+class TaskEnd(Value, frozen=True):
+    """A task that has ended by this version of its stream, in this state. [WAIT-3]"""
+
+    task: str
+    version: int
+    state: State
+
+
 class Input(Value, frozen=True):
     """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log."""
 

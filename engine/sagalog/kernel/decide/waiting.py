@@ -21,9 +21,10 @@ from sagalog.kernel.decide.rules import (
     repeat_unless_held,
     require_room,
 )
+from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import Unchanged
+from sagalog.kernel.values import TaskEnd, Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
@@ -99,7 +100,7 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
     task = existing(task, command.task)
     in_place(task, "signalled", "signal")
     signalled = e.Signalled(name=command.name, data=command.data)
-    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), frozenset(), now_ms)
+    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), (), now_ms)
     if task.waiting is not None and task.waiting.signal == command.name:
         return (signalled, *ends)
     require_room(task, "signal")
@@ -114,8 +115,8 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
     return (signalled, *ends)
 
 
-def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: Unchanged | None = None) -> Events:
-    """`unblocked`, if what the task waits for is there; `ended` are tasks that have ended. [WAIT-3] [TIME-3]
+def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchanged: Unchanged | None = None) -> Events:
+    """`unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
 
     It always fits: a task waits for one thing at a time. [BOUND-2]
     """
@@ -126,10 +127,25 @@ def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: U
         kept = next((one for one in task.signals if one.name == waiting.signal), None)
         if kept is not None:
             return (e.Unblocked(wait=waiting.name, number=waiting.number, by="signal", signal_version=kept.version),)
-    if waiting.after and ended.issuperset(waiting.after):
-        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="tasks"),)
+    if waiting.after and (ends := _all_ends(waiting.after, ended)):
+        return (
+            e.Unblocked(
+                wait=waiting.name,
+                number=waiting.number,
+                by="tasks",
+                counts=counted(ends),
+                digest=digest_of_ends(ends),
+                ended=ends,
+            ),
+        )
     if waiting.until_ms is not None and now_ms >= waiting.until_ms:
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
     if shows_due(task, unchanged, waiting.until_ms, now_ms):
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time", seen=unchanged),)
     return ()
+
+
+def _all_ends(after: tuple[str, ...], ended: tuple[TaskEnd, ...]) -> tuple[TaskEnd, ...]:
+    """The ends of all these tasks, in their order; none, if one of them has not ended."""
+    found = {one.task: one for one in ended}
+    return tuple([found[id] for id in after]) if found.keys() >= set(after) else ()
