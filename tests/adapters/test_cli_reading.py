@@ -212,7 +212,8 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
         "owner=worker-1 fence=1 attempt=1 purpose=work ttl=30.000s expires=+30.000s\n"
         "4    3    2023-11-14T22:13:21.204Z  +1.204s   heartbeat            worker:worker-1     "
         'fence=1 ttl=30.000s expires=+30.000s progress={"step":1}\n'
-        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        system:maintenance  fence=1 why=clock\n"
+        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        system:maintenance  "
+        "fence=1 verb=expire why=clock\n"
         "6    5    2023-11-14T22:14:21.204Z  +1m01s    leased               worker:worker-2     "
         "owner=worker-2 fence=2 attempt=1 purpose=work\n"
         "7    6    2023-11-14T22:14:21.204Z  +1m01s    failed               worker:worker-2     "

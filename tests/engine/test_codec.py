@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,8 +15,9 @@ from sagalog.codec import SCHEMAS, UPCASTERS, Envelope, Shape, Upcaster, decode,
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
 from sagalog.kernel.ends import digest_of_ends
-from sagalog.kernel.values import Compensation, Failure, Inherited, Retry, State, TaskEnd, Unchanged
+from sagalog.kernel.values import Failure, Inherited, Retry, State, TaskEnd, Unchanged
 from sagalog.schemas import schema_files
+from tests.kernel.freedom import leaves
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -283,23 +285,21 @@ def test_the_schemas_in_specs_are_those_of_the_events() -> None:
     assert schema_files() == written
 
 
-def paths(kind: type) -> set[str]:
-    """The fields of a struct, and as `field.inner` those of the structs that stand in them."""
-    found = set()
-    for field in msgspec.structs.fields(kind):
-        found.add(field.name)
-        for inner in (Compensation, Failure):
-            if inner.__name__ in str(field.type):
-                found |= {f"{field.name}.{one.name}" for one in msgspec.structs.fields(inner)}
-    return found
+# Texts that people and handlers say in their own words.
+WORDS = {"text", "reason", "waiver", "message"}
 
 
-# What people and handlers put in, in their own words or shapes; the kernel decides on none of it.
-FREE = {"payload", "params", "result", "results", "data", "progress", "text", "reason", "waiver", "message", "details"}
+@pytest.mark.parametrize("kind", e.NAMES, ids=lambda kind: e.NAMES[kind])
+def test_what_is_any_json_or_anybodys_words_is_marked_as_free_and_nothing_else(kind: type[e.Recordable]) -> None:
+    """[RECORD-5] In the structs, and so in the JSON Schemas."""
+    for leaf in leaves(kind):
+        assert leaf.free == (leaf.type is Any or leaf.path[-1] in WORDS), leaf.path
 
 
-@pytest.mark.parametrize("kind", [*e.TASK_EVENTS, *e.STORE_EVENTS], ids=lambda kind: e.NAMES[kind])
-def test_the_free_fields_of_an_event_are_marked_and_no_others(kind: type[e.Recordable]) -> None:
-    free = {path for path in paths(kind) if path.rpartition(".")[2] in FREE}
+def test_the_schemas_mark_what_is_free() -> None:
+    """[RECORD-5]"""
+    created = json.loads(schema_files()["created.1.json"])["$defs"]
 
-    assert free == set(e.FREE_FIELDS.get(kind, ()))
+    assert created["Created"]["properties"]["payload"] == {"x-free": True, "default": None}
+    assert created["Compensation"]["properties"]["reason"]["anyOf"][0] == {"x-free": True, "type": "string"}
+    assert "x-free" not in json.dumps(created["Created"]["properties"]["tags"])

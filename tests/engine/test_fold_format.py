@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "5ddf360bf3c1dfab741ddcab65f6f3bbf47dd6f2369deee6502a77755b02398e")
+PINNED = (5, "19651696a248852ae09bd139d59fe4916a5ddced92afbf153ba0a59253b6ad76")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

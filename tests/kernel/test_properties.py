@@ -18,6 +18,7 @@ from sagalog.kernel.decide.rules import backoff_ms
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure, State, Unchanged
+from tests.kernel.freedom import exchanged
 from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
 from tests.kernel.witness import Witness
@@ -40,6 +41,26 @@ def test_deciding_and_folding_are_pure(steps: list[Step]) -> None:
         if answer.events and answer.before is not None:
             evolve(answer.before, answer.events[0], answer.before.version + 1, answer.now_ms)
             assert inputs == before
+
+
+@often
+@given(walks())
+def test_what_is_free_decides_nothing(steps: list[Step]) -> None:
+    """[RECORD-5] With other content in it there are the same events, but for that content, and the same fold."""
+    for answer in walk(steps):
+        other: Decision | None = None
+        with contextlib.suppress(Rejected, Conflict):
+            other = decide(answer.before, exchanged(answer.command), answer.now_ms, answer.epoch)
+        if isinstance(other, tuple) and isinstance(answer.decision, tuple):
+            assert [exchanged(event) for event in other] == [exchanged(event) for event in answer.decision]
+        else:
+            assert other == answer.decision
+        task = answer.before or TaskFold("t")
+        for event in answer.events:
+            version = task.version + 1
+            after = evolve(task, event, version, answer.now_ms)
+            assert evolve(task, exchanged(event), version, answer.now_ms) == after
+            task = after
 
 
 @often

@@ -6,14 +6,14 @@ be refused. Knows nothing of the task it will meet.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from sagalog.kernel.values import (
     Budget,
     Compensation,
     Failure,
+    FreeJson,
+    FreeText,
     Inherited,
     Input,
     KeptStep,
@@ -43,10 +43,10 @@ class Create(Command, frozen=True, kw_only=True):
     priority: int
     run_at_ms: int | None
     policy: Policy
-    payload: Any = None
+    payload: FreeJson = None
     inputs: tuple[Input, ...] = ()
     compensations: tuple[Compensation, ...] = ()
-    waiver: str | None = None
+    waiver: FreeText | None = None
     tags: dict[str, str] | None = None
     affinity: str | None = None
     key: str | None = None
@@ -71,7 +71,7 @@ class Acquire(Command, frozen=True, kw_only=True):
     ttl_ms: int | None
     purpose: Purpose = "work"
     kinds: frozenset[str] | None = None
-    waiver: str | None = None
+    waiver: FreeText | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class Beat(Held, frozen=True, kw_only=True):
     """Renew the lease. `ttl_ms` None keeps the lease's own."""
 
     ttl_ms: int | None = None
-    progress: Any = None
+    progress: FreeJson = None
 
 
 class Register(Held, frozen=True, kw_only=True):
@@ -97,7 +97,7 @@ class CompleteStep(Held, frozen=True, kw_only=True):
     """Record the result of a named step, so that no later attempt runs it again; `compensation` is its undo's id."""
 
     name: str
-    result: Any = None
+    result: FreeJson = None
     compensation: str | None = None
 
 
@@ -135,7 +135,7 @@ class Park(Held, frozen=True, kw_only=True):
 class Release(Held, frozen=True, kw_only=True):
     """Give the lease back."""
 
-    reason: str | None = None
+    reason: FreeText | None = None
     run_at_ms: int | None = None
 
 
@@ -155,7 +155,7 @@ class TryAgain(Held, frozen=True, kw_only=True):
 class Complete(Held, frozen=True, kw_only=True):
     """The work is done. `undoer` is the id of the task that undoes what is left over, should anything be. [COMP-7]"""
 
-    result: Any = None
+    result: FreeJson = None
     undoer: str | None = None
 
 
@@ -167,7 +167,7 @@ class Fail(Held, frozen=True, kw_only=True):
 
     error: Failure
     compensations: tuple[Compensation, ...] = ()
-    waiver: str | None = None
+    waiver: FreeText | None = None
     or_quarantine: bool = False
 
 
@@ -200,14 +200,14 @@ class FailCompensation(Held, frozen=True, kw_only=True):
 class Cancel(Command, frozen=True, kw_only=True):
     """Call the task off; `now` does not wait for the owner of a lease."""
 
-    reason: str | None = None
+    reason: FreeText | None = None
     now: bool = False
 
 
 class Quarantine(Command, frozen=True, kw_only=True):
     """Take the task out of circulation until a human has looked."""
 
-    reason: str
+    reason: FreeText
     code: str = "operator"
 
 
@@ -215,13 +215,13 @@ class Signal(Command, frozen=True, kw_only=True):
     """Tell a task something that it waits for, or will."""
 
     name: str
-    data: Any = None
+    data: FreeJson = None
 
 
 class Note(Command, frozen=True, kw_only=True):
     """Leave a remark; after the end it may settle compensations that are still owed."""
 
-    text: str
+    text: FreeText
     settles: tuple[str, ...] = ()
 
 
@@ -233,7 +233,7 @@ class RetryAsNew(Command, frozen=True, kw_only=True):
     """
 
     successor: str
-    results: dict[str, Any] = {}
+    results: dict[str, FreeJson] = {}
     rerun: tuple[str, ...] = ()
 
 
@@ -241,7 +241,7 @@ class Waive(Command, frozen=True, kw_only=True):
     """Settle an owed compensation by word."""
 
     compensation: str
-    reason: str
+    reason: FreeText
 
 
 class Tend(Command, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from sagalog.kernel.values import (
     Compensation,
     ExpiryCause,
     Failure,
+    FreeJson,
+    FreeText,
     Inherited,
     Input,
     KeptStep,
@@ -57,9 +59,9 @@ class Created(Recordable, frozen=True):
     run_at_ms: int
     policy: Policy
     to: State
-    payload: Any = None
+    payload: FreeJson = None
     compensations: tuple[Compensation, ...] = ()
-    waiver: str | None = None
+    waiver: FreeText | None = None
     tags: dict[str, str] | None = None
     affinity: str | None = None
     key: str | None = None
@@ -87,7 +89,7 @@ class Leased(Recordable, frozen=True):
     probe: bool
     ttl_ms: int | None = None
     expires_ms: int | None = None
-    waiver: str | None = None
+    waiver: FreeText | None = None
 
 
 class Heartbeat(Recordable, frozen=True):
@@ -96,7 +98,7 @@ class Heartbeat(Recordable, frozen=True):
     fence: int
     ttl_ms: int | None = None
     expires_ms: int | None = None
-    progress: Any = None
+    progress: FreeJson = None
 
 
 class Released(Recordable, frozen=True):
@@ -105,7 +107,7 @@ class Released(Recordable, frozen=True):
     fence: int
     verb: str
     run_at_ms: int
-    reason: str | None = None
+    reason: FreeText | None = None
 
 
 class LeaseExpired(Recordable, frozen=True):
@@ -131,7 +133,7 @@ class StepCompleted(Recordable, frozen=True):
 
     name: str
     fence: int
-    result: Any = None
+    result: FreeJson = None
     compensation: str | None = None
 
 
@@ -144,15 +146,15 @@ class CompensationRegistered(Recordable, frozen=True):
     id: str
     kind: str
     fence: int
-    params: Any = None
-    reason: str | None = None
+    params: FreeJson = None
+    reason: FreeText | None = None
 
 
 class CompensationWaived(Recordable, frozen=True):
     """Somebody settled an undo by word."""
 
     id: str
-    reason: str
+    reason: FreeText
 
 
 class ArtifactPut(Recordable, frozen=True):
@@ -205,7 +207,7 @@ class Signalled(Recordable, frozen=True):
     """Somebody told the task something; kept until a wait for a signal of this name takes it."""
 
     name: str
-    data: Any = None
+    data: FreeJson = None
 
 
 class Unblocked(Recordable, frozen=True):
@@ -236,7 +238,7 @@ class Failed(Recordable, frozen=True):
     to: State
     code: str
     error: Failure | None = None
-    waiver: str | None = None
+    waiver: FreeText | None = None
     compensations: tuple[str, ...] = ()
     fence: int | None = None
     verb: str | None = None
@@ -245,14 +247,14 @@ class Failed(Recordable, frozen=True):
 class CancelRequested(Recordable, frozen=True):
     """The owner is asked to stop; whatever ends its lease without an end of its own is followed by `cancelled`."""
 
-    reason: str | None = None
+    reason: FreeText | None = None
 
 
 class Cancelled(Recordable, frozen=True):
     """The task was called off. `to` is compensating where something is owed, else cancelled."""
 
     to: State
-    reason: str | None = None
+    reason: FreeText | None = None
     fence: int | None = None
     verb: str | None = None
 
@@ -293,7 +295,7 @@ class Completed(Recordable, frozen=True):
 
     fence: int
     verb: str
-    result: Any = None
+    result: FreeJson = None
     left: tuple[str, ...] = ()
 
 
@@ -306,7 +308,7 @@ class Quarantined(Recordable, frozen=True):
     """
 
     code: str
-    reason: str | None = None
+    reason: FreeText | None = None
     error: Failure | None = None
     owed: tuple[str, ...] = ()
     fence: int | None = None
@@ -322,10 +324,10 @@ class Noted(Recordable, frozen=True):
     which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
     """
 
-    text: str
+    text: FreeText
     settles: tuple[str, ...] = ()
     successor: str | None = None
-    results: dict[str, Any] | None = None
+    results: dict[str, FreeJson] | None = None
     rerun: tuple[str, ...] = ()
 
 
@@ -414,29 +416,3 @@ def step_result(event: Recordable, name: str) -> Any:
         return (event.results or {})[name]
     assert isinstance(event, StepCompleted)
     return event.result
-
-
-# The fields on which the kernel decides nothing: where a data key is named, they are what is encrypted.
-FREE_FIELDS: Final[dict[type[Recordable], tuple[str, ...]]] = {
-    Created: (
-        "payload",
-        "compensations.params",
-        "compensations.reason",
-        "waiver",
-    ),
-    Leased: ("waiver",),
-    Heartbeat: ("progress",),
-    Released: ("reason",),
-    StepCompleted: ("result",),
-    Signalled: ("data",),
-    CompensationRegistered: ("params", "reason"),
-    CompensationWaived: ("reason",),
-    Retried: ("error.message", "error.details"),
-    Failed: ("error.message", "error.details", "waiver"),
-    CancelRequested: ("reason",),
-    Cancelled: ("reason",),
-    CompensationFailed: ("error.message", "error.details"),
-    Completed: ("result",),
-    Quarantined: ("reason", "error.message", "error.details"),
-    Noted: ("text", "results"),
-}

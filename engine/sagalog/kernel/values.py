@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -21,6 +21,13 @@ ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
 # What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
+
+
+# What people and handlers put in, as JSON or in their own words. The kernel keeps it, cuts a text at its bound, and may
+# depend on whether it is there, never on what it is; where a data key is named, it is what is encrypted. [RECORD-5]
+_FREE: Final = msgspec.Meta(extra_json_schema={"x-free": True})
+FreeJson = Annotated[Any, _FREE]
+FreeText = Annotated[str, _FREE]
 
 
 class State(StrEnum):
@@ -55,8 +62,8 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     """
 
     kind: str
-    params: Any = None
-    reason: str | None = None
+    params: FreeJson = None
+    reason: FreeText | None = None
     id: str | None = None
 
 
@@ -145,8 +152,8 @@ class Failure(Value, frozen=True, omit_defaults=True):
     """What went wrong: a slug for programs, a sentence for people, details as JSON."""
 
     code: str
-    message: str
-    details: Any = None
+    message: FreeText
+    details: FreeJson = None
 
 
 class Policy(Value, frozen=True):
