@@ -199,6 +199,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("unrecorded", ", ".join(_unrecorded(one) for one in task.unrecorded_steps) or None),
         ("correlation", task.correlation_id),
         ("trace", task.trace),
+        ("tracestate", task.tracestate),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),
         (
             "policy",

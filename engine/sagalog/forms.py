@@ -35,6 +35,7 @@ from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, State, Suspects, UnrecordedStep
 from sagalog.ports import Blob, Claim
+from sagalog.trace_context import check_traceparent, check_tracestate
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 _PURPOSES: Final = get_args(Purpose)
@@ -61,6 +62,7 @@ def create(
     correlation_id: str | None = None,
     parent: str | None = None,
     trace: str | None = None,
+    tracestate: str | None = None,
 ) -> c.Create:
     """The command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
@@ -91,7 +93,8 @@ def create(
         key=optional_name(key, "key"),
         parent=None if parent is None else check_id(parent, "parent"),
         correlation_id=optional_name(correlation_id, "correlation_id"),
-        trace=optional_name(trace, "trace"),
+        trace=None if trace is None else check_traceparent(trace, "trace"),
+        tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
     )
     if planned:
         _require_creation_fits(command)

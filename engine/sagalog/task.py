@@ -114,6 +114,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     unrecorded_steps: tuple[UnrecordedStep, ...]
     correlation_id: str | None
     trace: str | None
+    tracestate: str | None
     inputs: tuple[Input, ...]
     steps: tuple[str, ...]
     artifacts: tuple[str, ...]
@@ -158,11 +159,13 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         created = _created(read)
         payload, tags = created.payload, created.tags or {}
         parent, predecessor = created.parent, created.predecessor
-        correlation_id, trace, inputs = created.correlation_id, created.trace, created.inputs
+        correlation_id, inputs = created.correlation_id, created.inputs
+        trace, tracestate = created.trace, created.tracestate
     else:
         payload, tags = known.payload, known.tags
         parent, predecessor = known.parent, known.predecessor
-        correlation_id, trace, inputs = known.correlation_id, known.trace, known.inputs
+        correlation_id, inputs = known.correlation_id, known.inputs
+        trace, tracestate = known.trace, known.tracestate
     assert task.state is not None
     assert task.policy is not None
     # By position: every call ends here, and naming thirty arguments costs more than all that they hold.
@@ -197,6 +200,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.unrecorded_steps,
         correlation_id,
         trace,
+        tracestate,
         inputs,
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),

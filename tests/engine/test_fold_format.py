@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "19651696a248852ae09bd139d59fe4916a5ddced92afbf153ba0a59253b6ad76")
+PINNED = (5, "bf372ff9e706e295506a3416d7293f626be04ca4386c632cfb690bcffdb04b15")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

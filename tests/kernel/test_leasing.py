@@ -49,6 +49,7 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
         predecessor="o",
         correlation_id="c",
         trace="00-1",
+        tracestate="v=1",
     )
     created = (
         given()
@@ -71,6 +72,7 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
                 "o",
                 "c",
                 "00-1",
+                "v=1",
             )
         )
     )

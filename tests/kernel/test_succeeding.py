@@ -51,6 +51,7 @@ CREATED = e.Created(
     parent="p",
     correlation_id="c",
     trace="00-1",
+    tracestate="v=1",
 )
 RUNNING = given(CREATED, acquire())
 LEFT = RUNNING.given(register(LATER_UNDO), quarantine())
@@ -113,7 +114,7 @@ def test_a_successor_is_the_same_work_due_now() -> None:
     assert (event.kind, event.queue, event.priority, event.payload) == ("build", "q", 3, {"n": 1})
     assert (event.policy, event.compensations, event.tags, event.key) == (policy(), (UNDO,), {"team": "red"}, "k")
     assert (event.waiver, event.affinity, event.parent) == ("read only", "gpu", "p")
-    assert (event.correlation_id, event.trace) == ("c", "00-1")
+    assert (event.correlation_id, event.trace, event.tracestate) == ("c", "00-1", "v=1")
     assert (event.predecessor, event.run_at_ms, event.to, event.inherited) == ("t", 50, State.PENDING, ())
 
 

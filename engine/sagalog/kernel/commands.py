@@ -54,6 +54,7 @@ class Create(Command, frozen=True, kw_only=True):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
+    tracestate: str | None = None
     to: State = State.PENDING
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()

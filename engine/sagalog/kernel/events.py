@@ -46,8 +46,8 @@ class Created(Recordable, frozen=True):
     """A task exists: what is to be done (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
 
     `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
-    `predecessor` name tasks; `trace` is a W3C traceparent; `affinity` is a hint for claims, `key` a name to
-    group by. `inputs` name bytes that stand beside the log.
+    `predecessor` name tasks; `trace` is a W3C traceparent, `tracestate` what stands beside it; `affinity` is a hint
+    for claims, `key` a name to group by. `inputs` name bytes that stand beside the log.
     Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, `steps` those that it
     keeps, and `waits` those that it takes for over, all by reference; `to` is compensating where it only undoes, and
     `outcome` then says how the predecessor's forward work had ended.
@@ -69,6 +69,7 @@ class Created(Recordable, frozen=True):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
+    tracestate: str | None = None
     inherited: tuple[Inherited, ...] = ()
     outcome: Outcome | None = None
     inputs: tuple[Input, ...] = ()

@@ -57,6 +57,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             predecessor=command.predecessor,
             correlation_id=command.correlation_id,
             trace=command.trace,
+            tracestate=command.tracestate,
             inherited=command.inherited,
             steps=command.steps,
             waits=command.waits,

@@ -95,6 +95,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         predecessor=task.id,
         correlation_id=created.correlation_id,
         trace=created.trace,
+        tracestate=created.tracestate,
         inherited=tuple(_inherited(task, id) for id in owed),
     )
 
