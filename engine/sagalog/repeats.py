@@ -120,10 +120,8 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
     given: dict[str, Any] = {"reason": command.reason}
     if isinstance(event, e.Released) and command.run_at_ms is not None:
         given["run_at_ms"] = command.run_at_ms
-    # A release that spent its budget was recorded as the end of the task, with the worker's reason as its error.
-    spent = getattr(event, "error", None)
-    reason = event.reason if isinstance(event, e.Released) else spent and spent.message
-    return given, {"reason": reason, "run_at_ms": getattr(event, "run_at_ms", None)}
+    # A release that spent its budget was recorded as the end of the task, with the worker's reason.
+    return given, {"reason": event.reason, "run_at_ms": getattr(event, "run_at_ms", None)}
 
 
 def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:

@@ -30,6 +30,7 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 from sagalog.ports import Blob
+from sagalog.sentences import reason_of, worded
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
@@ -185,9 +186,9 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         _compensations(task, read, known, created) if task.compensations else (),
         task.policy,
         _field(task.result_version, read, "result") if task.result_version else None,
-        _field(task.error_version, read, "error") if task.error_version else None,
+        worded(_field(task.error_version, read, "error")) if task.error_version else None,
         task.code,
-        _field(task.reason_version, read, "reason") if task.reason_version else None,
+        reason_of(read(task.reason_version)) if task.reason_version else None,
         task.outcome,
         _field(task.progress_version, read, "progress") if task.progress_version else None,
         task.cancel_version > 0,

@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "bf372ff9e706e295506a3416d7293f626be04ca4386c632cfb690bcffdb04b15")
+PINNED = (5, "5cd4ab9ba2e04be185d2bd0c2e625215de34aa23fc77e30baa484107f4f0ea36")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

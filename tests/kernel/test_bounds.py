@@ -78,8 +78,8 @@ def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(
 ) -> None:
     """[BOUND-2] [LIFE-2] Undoing has the reserve that forward work left to it."""
     grown(story, bound - 1).when(tend()).then_nothing()
-    reason = f"its stream has {bound} events and there is no room for another lease"
-    grown(story, bound).when(tend()).then(e.Quarantined("bound", reason, owed=owed))
+    full = e.Quarantined("bound", owed=owed, parameters={"stream_events": bound})
+    grown(story, bound).when(tend()).then(full)
 
 
 def test_the_last_undo_that_fits_can_settle_everything_and_end_the_task() -> None:

@@ -235,6 +235,9 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         RUNNING,
         e.Failed(State.COMPENSATING, "failed", compensations=("u1",), fence=1, verb="fail"),
     ),
+    "a release with parameters and no code": (RUNNING, e.Released(1, "release", 0, parameters={"n": 1})),
+    "a note without words": (RUNNING, e.Noted()),
+    "a note in two sorts of words": (RUNNING, e.Noted("seen", code="left_over")),
     "a release that ends a lease by another verb": (RUNNING, e.Released(1, "retry", 0)),
     "a completion that ends a lease by another verb": (RUNNING, e.Completed(1, "fail")),
     "an end of undoing that ends a lease by no verb": (
@@ -262,7 +265,7 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
     "a note that settles before the end": (RUNNING, e.Noted("by hand", ("u2",))),
     "a successor that does not take over what is owed": (
         UNDOING.given(quarantine()),
-        e.Noted("retried as t2", ("u2",), successor="t2"),
+        e.Noted(None, ("u2",), "t2", code="retried_as_new"),
     ),
 }
 

@@ -281,7 +281,14 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     "failed with a waiver and no error": (
         given(e.Created("build", "q", 0, 0, policy(), State.PENDING), now_ms=10),
         e.Failed(State.FAILED, "expiries_spent", None, "harmless"),
-        {"state": State.FAILED, "outcome": "failed", "code": "expiries_spent", "run_at_ms": 20, "has_waiver": True},
+        {
+            "state": State.FAILED,
+            "outcome": "failed",
+            "code": "expiries_spent",
+            "run_at_ms": 20,
+            "has_waiver": True,
+            "reason_version": 2,
+        },
     ),
     "asked to stop": (RUNNING, e.CancelRequested(), {"cancel_version": 3, "reason_version": 3}),
     "cancelled while pending": (
@@ -565,7 +572,7 @@ def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands
         ("u3", "void", 4),
     ]
     assert done.compensations["u1"].source == 1
-    noted = folded(HEIR.given(e.Completed(1, "complete", left=("u2",)), e.Noted("undone by t9", ("u2",), "t9")))
+    noted = folded(HEIR.given(e.Completed(1, "complete", left=("u2",)), e.Noted(None, ("u2",), "t9", code="left_over")))
     assert (noted.owed(), noted.compensations["u2"].status, noted.successor_version) == ([], "noted", 4)
 
 
@@ -597,7 +604,7 @@ def test_an_inherited_undo_is_registered_once_more_and_then_is_the_tasks_own() -
 
 def test_a_second_successor_or_one_of_a_living_task_is_a_damaged_log() -> None:
     """[REPEAT-7] [TERM-2]"""
-    named = e.Noted("retried as t2", successor="t2")
+    named = e.Noted(code="retried_as_new", successor="t2")
     ended = given(create(), quarantine())
     folded(ended.given(named))
     with pytest.raises(LogDamaged):

@@ -279,8 +279,7 @@ def test_the_last_release_of_the_budget_ends_the_forward_work() -> None:
         .then(e.Released(1, "release", 0))
         .given(acquire())
     )
-    tired = Failure("released", "tired")
-    ended = e.Failed(State.COMPENSATING, "releases_spent", tired, fence=2, verb="release")
+    ended = e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release", reason="tired")
     story.when(release(2, "tired")).then(ended).when(release(2, "tired")).then_repeat(5)
     story.when(release(2)).then(e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release"))
 
@@ -290,7 +289,7 @@ def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_s
     story = given(create(UNDO, releases_max=2), acquire(), fail(), acquire_undo())
     story = story.when(release(2, run_at_ms=40)).then(e.Released(2, "release", 40)).given(acquire_undo())
     spent = story.when(release(3, "tired")).then(
-        e.Quarantined("undo_releases_spent", None, Failure("released", "tired"), ("u1",), 3, "release")
+        e.Quarantined("undo_releases_spent", "tired", None, ("u1",), 3, "release")
     )
     spent.when(release(3)).then_repeat(7)
 

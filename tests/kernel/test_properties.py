@@ -18,6 +18,7 @@ from sagalog.kernel.decide.rules import backoff_ms
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure, State, Unchanged
+from sagalog.sentences import reason_of
 from tests.kernel.freedom import exchanged
 from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
@@ -41,6 +42,16 @@ def test_deciding_and_folding_are_pure(steps: list[Step]) -> None:
         if answer.events and answer.before is not None:
             evolve(answer.before, answer.events[0], answer.before.version + 1, answer.now_ms)
             assert inputs == before
+
+
+@often
+@given(walks())
+def test_what_the_kernel_says_by_a_code_can_be_read_in_words(steps: list[Step]) -> None:
+    """[RECORD-6]"""
+    for answer in walk(steps):
+        for event in answer.events:
+            if isinstance(event, e.Quarantined | e.Noted | e.Failed) and getattr(event, "error", None) is None:
+                assert reason_of(event)
 
 
 @often

@@ -71,7 +71,7 @@ def test_what_has_ended_is_retried_by_a_note_that_names_its_successor(state: str
     ended = ENDED[state]
     assert ended.task is not None
     owed = tuple(ended.task.owed())
-    after = ended.when(retry_as_new("t2")).then(e.Noted("retried as t2", owed, "t2"))
+    after = ended.when(retry_as_new("t2")).then(e.Noted(None, owed, "t2", code="retried_as_new"))
     assert after.task is not None
     assert (after.task.state, after.task.owed()) == (state, [])
 
@@ -224,9 +224,9 @@ def test_a_step_that_could_not_be_recorded_needs_a_result_or_runs_again() -> Non
     UNRECORDED.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s9"])
     UNRECORDED.when(retry_as_new(rerun=("s8",))).then_refused(NotFound, task="t", step="s8")
     LEFT.when(retry_as_new(results={"s9": 1})).then_refused(NotFound, task="t", step="s9")
-    again = e.Noted("retried as t2", ("u1", "u2"), "t2", rerun=("s9",))
+    again = e.Noted(None, ("u1", "u2"), "t2", rerun=("s9",), code="retried_as_new")
     UNRECORDED.when(retry_as_new(rerun=("s9",))).then(again)
-    given_by = e.Noted("retried as t2", ("u1", "u2"), "t2", {"s9": 1})
+    given_by = e.Noted(None, ("u1", "u2"), "t2", {"s9": 1}, code="retried_as_new")
     UNRECORDED.when(retry_as_new(results={"s9": 1})).then(given_by)
 
 
@@ -236,7 +236,7 @@ def test_each_of_several_steps_that_had_begun_needs_a_word() -> None:
     several.when(retry_as_new()).then_refused(ResultRequired, steps=["a", "b"])
     several.when(retry_as_new(results={"b": 1})).then_refused(ResultRequired, steps=["a"])
     several.when(retry_as_new(results={"b": 1}, rerun=("a",))).then(
-        e.Noted("retried as t2", (), "t2", {"b": 1}, ("a",))
+        e.Noted(None, (), "t2", {"b": 1}, ("a",), code="retried_as_new")
     )
     assert several.task is not None
     assert succeed(several.task, CREATED, "t2", ("b",), ("a",)).steps == (KeptStep("b", "t", 4),)
@@ -251,7 +251,7 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     settled = UNDONE.given(note("refunded by hand", ("u2",)))
     settled.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s1"])
     settled.when(retry_as_new(rerun=("s1", "s2"))).then_refused(NotFound, step="s2")
-    settled.when(retry_as_new(rerun=("s1",))).then(e.Noted("retried as t2", ("u1",), "t2", rerun=("s1",)))
+    settled.when(retry_as_new(rerun=("s1",))).then(e.Noted(None, ("u1",), "t2", rerun=("s1",), code="retried_as_new"))
     assert settled.task is not None
     again = succeed(settled.task, CREATED, "t2", (), ("s1",)).steps
     kept = succeed(settled.task, CREATED, "t2", ("s1",)).steps
@@ -260,7 +260,7 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     assert kept == (KeptStep("s1", "t", version + 1, "u2"), KeptStep("s2", "t", version - 2))
     RUNNING.given(complete_step(), fail(), acquire_undo(), quarantine(), note("by hand", ("u1",))).when(
         retry_as_new()
-    ).then(e.Noted("retried as t2", (), "t2"))
+    ).then(e.Noted(None, (), "t2", code="retried_as_new"))
 
 
 def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo() -> None:
@@ -279,7 +279,7 @@ THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), complete_step(compe
 def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
     """[COMP-6] [COMP-7]"""
     heir = successor_of(THREE).given(acquire())
-    handed = (e.Completed(1, "complete", left=("u3",)), e.Noted("undone by t9", ("u3",), "t9"))
+    handed = (e.Completed(1, "complete", left=("u3",)), e.Noted(None, ("u3",), "t9", code="left_over"))
     done = heir.when(complete(undoer="t9")).then(*handed)
     assert done.task is not None
     statuses = {id: one.status for id, one in done.task.compensations.items()}
@@ -319,7 +319,7 @@ def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
 def test_an_undo_that_is_left_and_gets_stuck_is_retried_until_nothing_is_owed() -> None:
     """[COMP-7] [TERM-2]"""
     stuck = undoing_what_is_left().given(acquire_undo(), quarantine())
-    stuck.when(retry_as_new("t10")).then(e.Noted("retried as t10", ("u3",), "t10"))
+    stuck.when(retry_as_new("t10")).then(e.Noted(None, ("u3",), "t10", code="retried_as_new"))
     assert (created(stuck).to, created(stuck).outcome) == (State.COMPENSATING, "completed")
     by_hand = stuck.given(note("by hand", ("u3",)))
     by_hand.when(retry_as_new()).then_refused(WrongState, task="t", state="quarantined")

@@ -6,7 +6,7 @@ import pytest
 
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import STREAM_EVENTS_MAX, STREAM_EVENTS_RESERVE
-from sagalog.kernel.values import Seen, State, Unchanged
+from sagalog.kernel.values import Parameters, Seen, State, Unchanged
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -79,7 +79,7 @@ def test_what_the_end_of_a_lease_makes_due_is_done_in_the_same_commit() -> None:
     left.when(nobody).then(
         e.LeaseExpired(1, "expire", "clock"),
         e.Failed(State.COMPENSATING, "expiries_spent"),
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1",)),
+        e.Quarantined("unknown_compensation", owed=("u1",), parameters={"kinds": ("remove",)}),
     ).when(nobody).then_nothing()
 
 
@@ -143,9 +143,9 @@ def test_lost_workers_have_a_budget() -> None:
 def test_lost_workers_of_a_task_with_nothing_to_undo_it_by_lead_to_quarantine() -> None:
     """[COMP-3]"""
     held = given(create(expiries_max=1), acquire())
-    reason = "expiries_spent: the task was leased and has neither a compensation nor a waiver on record"
+    parameters: Parameters = {"instead_of": "expiries_spent"}
     held.when(tend(), now_ms=TTL_MS).then(
-        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("compensation_required", reason)
+        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("compensation_required", parameters=parameters)
     )
 
 
@@ -171,7 +171,7 @@ def test_an_undo_of_a_kind_that_nobody_knows_is_quarantined_and_none_is_run() ->
     """[UNDO-2]"""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(tend(unknown_kinds=frozenset({"close", "build"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("close",)})
     )
     owing.when(tend(unknown_kinds=frozenset({"build"}))).then_nothing()
 
@@ -180,17 +180,24 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
     """[UNDO-2]"""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(tend(known_kinds=frozenset({"remove"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("close",)})
     )
     owing.when(tend(known_kinds=frozenset())).then(
         e.Quarantined(
-            "unknown_compensation", "nobody knows the compensation kinds ['close', 'remove']", owed=("u1", "u2")
+            "unknown_compensation",
+            owed=("u1", "u2"),
+            parameters={
+                "kinds": (
+                    "close",
+                    "remove",
+                )
+            },
         )
     )
     both = frozenset({"remove", "close"})
     owing.when(tend(known_kinds=both)).then_nothing()
     owing.when(tend(known_kinds=both, unknown_kinds=frozenset({"remove"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("remove",)})
     )
     HELD.when(tend(known_kinds=frozenset())).then_nothing()
 
@@ -224,7 +231,7 @@ def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() ->
     owing.when(tend(overdue=True), now_ms=549).then_nothing()
     owing.when(tend(), now_ms=550).then_nothing()
     owing.when(tend(overdue=True), now_ms=550).then(
-        e.Quarantined("undo_wait", "its undo has been due for 500 ms", owed=("u1",))
+        e.Quarantined("undo_wait", owed=("u1",), parameters={"due_for_ms": 500})
     )
 
 

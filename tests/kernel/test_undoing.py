@@ -7,7 +7,7 @@ import pytest
 from sagalog.errors import AlreadySettled, Blocked, CompensationOrder, LeaseLost, NotFound, TerminalTask
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Parameters, State
 from sagalog.testing import given
 from tests.kernel.making import (
     ERROR,
@@ -152,11 +152,11 @@ def test_saying_twice_that_an_undo_failed_is_a_repeat_until_the_next_lease_ends(
 def test_a_spent_budget_of_undoing_quarantines_whatever_the_policy_says_of_spent_ones() -> None:
     """[UNDO-3] [COMP-6]"""
     story = given(create(UNDO, undo_attempts_max=2, spent="fail"), acquire(), fail(), acquire_undo(), fail_undo())
-    reason = "compensation 'u1' of kind 'remove' failed 2 times"
+    parameters: Parameters = {"compensation": "u1", "kind": "remove", "failures": 2}
     spent = (
         story.given(acquire_undo())
         .when(fail_undo(fence=3))
-        .then(e.Quarantined("undo_attempts_spent", reason, ERROR, ("u1",), 3, "compensation_failed"))
+        .then(e.Quarantined("undo_attempts_spent", None, ERROR, ("u1",), 3, "compensation_failed", (), parameters))
     )
     spent.when(fail_undo(fence=3)).then_repeat(7)
 
@@ -179,7 +179,7 @@ def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_sp
     story = story.when(tend(), now_ms=2 * TTL_MS).then(e.LeaseExpired(3, "expire", "clock")).given(acquire_undo())
     story.when(tend(), now_ms=3 * TTL_MS).then(
         e.LeaseExpired(4, "expire", "clock"),
-        e.Quarantined("undo_expiries_spent", "no worker lived to finish the undo", owed=("u1",)),
+        e.Quarantined("undo_expiries_spent", owed=("u1",)),
     )
 
 

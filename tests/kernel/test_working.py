@@ -37,7 +37,10 @@ from tests.kernel.making import (
     waive,
 )
 
-MISSING = "the task was leased and has neither a compensation nor a waiver on record"
+
+def undo_missing(code: str, **said: Any) -> e.Quarantined:
+    """The quarantine of a task that was to fail by this code."""
+    return e.Quarantined("compensation_required", parameters={"instead_of": code}, **said)
 
 
 # --- register --------------------------------------------------------------------------------------------------------
@@ -240,8 +243,7 @@ def test_a_run_of_quota_retries_is_spent_by_its_time_and_ended_by_any_other_retr
 def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_undo_it_by() -> None:
     """[COMP-3]"""
     held = given(create(attempts_max=1), acquire())
-    reason = "attempts_spent: the task was leased and has neither a compensation nor a waiver on record"
-    held.when(try_again()).then(e.Quarantined("compensation_required", reason, ERROR, (), 1, "retry"))
+    held.when(try_again()).then(undo_missing("attempts_spent", error=ERROR, fence=1, verb="retry"))
 
 
 @pytest.mark.parametrize(
@@ -293,9 +295,8 @@ def test_what_a_worker_says_stands_in_the_quarantine_of_a_task_that_lacks_an_und
     """[COMP-2]"""
     declined = Failure("card", "the card was declined")
     held = given(create(), acquire())
-    reason = "failed: the task was leased and has neither a compensation nor a waiver on record"
     ended = held.when(fail(error=declined, or_quarantine=True)).then(
-        e.Quarantined("compensation_required", reason, declined, (), 1, "fail")
+        undo_missing("failed", error=declined, fence=1, verb="fail")
     )
     ended.when(fail(error=declined, or_quarantine=True)).then_repeat(3)
 
@@ -332,7 +333,7 @@ def test_a_lease_that_nobody_ends_has_said_that_no_undo_is_needed() -> None:
     """[COMP-3] Its worker is dead: only what stands in the log counts."""
     for waiver, ended in (
         ("writes nothing", e.Failed(State.FAILED, "expiries_spent")),
-        (None, e.Quarantined("compensation_required", "expiries_spent: " + MISSING)),
+        (None, undo_missing("expiries_spent")),
     ):
         story = given(create(expiries_max=1), acquire(waiver=waiver))
         story.when(tend(), now_ms=TTL_MS).then(e.LeaseExpired(1, "expire", "clock"), ended)

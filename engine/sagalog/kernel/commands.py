@@ -19,6 +19,7 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     Outcome,
+    Parameters,
     Policy,
     Purpose,
     Seen,
@@ -134,10 +135,12 @@ class Park(Held, frozen=True, kw_only=True):
 
 
 class Release(Held, frozen=True, kw_only=True):
-    """Give the lease back."""
+    """Give the lease back; `code` and `parameters` are what the worker itself has to say."""
 
     reason: FreeText | None = None
     run_at_ms: int | None = None
+    code: str | None = None
+    parameters: Parameters | None = None
 
 
 class TryAgain(Held, frozen=True, kw_only=True):

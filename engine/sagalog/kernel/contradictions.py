@@ -181,7 +181,15 @@ def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
     return _lease_and_verb(event)
 
 
+def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
+    if event.parameters is not None and event.code is None:
+        return "it has parameters and no code"
+    return None
+
+
 def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
+    if (event.text is None) == (event.code is None):
+        return f"it holds the text {event.text!r} and the code {event.code!r}, and one of them was expected"
     if event.settles and not task.is_terminal:
         return "it settles what is owed before the end"
     left = [id for id in task.owed() if id not in event.settles]
@@ -195,6 +203,7 @@ _COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | N
     e.Created: _created,
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
+    e.Released: _released,
     e.LeaseExpired: _lease_expired,
     e.Promoted: _promoted,
     e.Parked: _parked,

@@ -24,6 +24,7 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     Outcome,
+    Parameters,
     Policy,
     Purpose,
     Seen,
@@ -103,12 +104,17 @@ class Heartbeat(Recordable, frozen=True):
 
 
 class Released(Recordable, frozen=True):
-    """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt."""
+    """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt.
+
+    `reason` is what its holder said, `code` what the worker itself has to say.
+    """
 
     fence: int
     verb: str
     run_at_ms: int
     reason: FreeText | None = None
+    code: str | None = None
+    parameters: Parameters | None = None
 
 
 class LeaseExpired(Recordable, frozen=True):
@@ -233,7 +239,8 @@ class Failed(Recordable, frozen=True):
     """The forward work is over without success. `to` is compensating where something is owed, else failed.
 
     `code` says why: the worker said so ("failed") or a budget was spent. `compensations` are the ids registered in the
-    same commit. `fence` and `verb` tell which lease it ended and what that worker had asked.
+    same commit. `fence` and `verb` tell which lease it ended and what that worker had asked, and `reason` what it said
+    where it gave the task back once too often.
     """
 
     to: State
@@ -243,6 +250,7 @@ class Failed(Recordable, frozen=True):
     compensations: tuple[str, ...] = ()
     fence: int | None = None
     verb: str | None = None
+    reason: FreeText | None = None
 
 
 class CancelRequested(Recordable, frozen=True):
@@ -301,7 +309,7 @@ class Completed(Recordable, frozen=True):
 
 
 class Quarantined(Recordable, frozen=True):
-    """A human must look: why (`code`, `reason`, `error`) and which compensations are still owed.
+    """A human must look: why (`code`, `parameters`, `reason`, `error`) and which compensations are still owed.
 
     `steps` are those whose functions had begun under the lease that ends here and whose results are not on record:
     running them again may do their effects twice, so a successor is given their results, or is told that they run
@@ -315,6 +323,7 @@ class Quarantined(Recordable, frozen=True):
     fence: int | None = None
     verb: str | None = None
     steps: tuple[UnrecordedStep, ...] = ()
+    parameters: Parameters | None = None
 
 
 class Noted(Recordable, frozen=True):
@@ -323,13 +332,15 @@ class Noted(Recordable, frozen=True):
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
     what is settled here. `results` tell the successor, by name of the step, the results that a caller states for steps
     which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
+    It holds somebody's `text`, or the `code` of what the engine notes.
     """
 
-    text: FreeText
+    text: FreeText | None = None
     settles: tuple[str, ...] = ()
     successor: str | None = None
     results: dict[str, FreeJson] | None = None
     rerun: tuple[str, ...] = ()
+    code: str | None = None
 
 
 class Founded(Recordable, frozen=True):

@@ -374,7 +374,9 @@ def _retried(task: TaskFold, event: e.Retried, version: int, at_ms: int) -> None
 def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.outcome, task.code, task.run_at_ms = "failed", event.code, at_ms
-    task.reason_version = 0
+    # Where nothing else says why, its code does.
+    says_why = event.reason is not None or event.error is None
+    task.reason_version = version if says_why else 0
     if event.waiver is not None:
         task.has_waiver = True
     if event.error is not None:
@@ -444,7 +446,7 @@ def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int)
     if len({step.name for step in event.steps}) < len(event.steps):
         raise _damaged(task, "quarantined", version, "it names a step twice")
     task.unrecorded_steps = event.steps
-    if event.reason is not None:
+    if event.reason is not None or event.parameters is not None or event.error is None:
         task.reason_version = version
     if event.error is not None:
         task.error_version = version

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NewType
 
 import msgspec
 
@@ -28,6 +28,29 @@ Suspects = Literal["alone", "never", "only"]
 _FREE: Final = msgspec.Meta(extra_json_schema={"x-free": True})
 FreeJson = Annotated[Any, _FREE]
 FreeText = Annotated[str, _FREE]
+
+
+# What the engine itself has to say is a code with parameters: names, numbers and lists of names. [RECORD-6]
+Parameter = str | int | tuple[str, ...]
+Parameters = dict[str, Parameter]
+KernelCode = Literal[
+    "attempts_spent",
+    "transients_spent",
+    "quota_wait_spent",
+    "expiries_spent",
+    "releases_spent",
+    "compensation_required",
+    "undo_attempts_spent",
+    "undo_expiries_spent",
+    "undo_releases_spent",
+    "undo_wait",
+    "unknown_compensation",
+    "bound",
+    "retried_as_new",
+    "left_over",
+]
+# The code of a failure that a worker has said, or of what an operator did: theirs, and with their own words.
+TheirCode = NewType("TheirCode", str)
 
 
 class State(StrEnum):
@@ -149,11 +172,16 @@ class Input(Value, frozen=True):
 
 
 class Failure(Value, frozen=True, omit_defaults=True):
-    """What went wrong: a slug for programs, a sentence for people, details as JSON."""
+    """What went wrong: a slug for programs, a sentence for people, details as JSON.
+
+    `parameters` are the engine's own: with them the code says what the message does not, and whoever reads a task gets
+    it in the message. [RECORD-6]
+    """
 
     code: str
     message: FreeText
     details: FreeJson = None
+    parameters: Parameters | None = None
 
 
 class Policy(Value, frozen=True):

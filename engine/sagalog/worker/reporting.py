@@ -12,6 +12,7 @@ from typing import Final
 
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import Interrupted, Park
+from sagalog.sentences import worded
 from sagalog.task import Lease, Task
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -36,7 +37,7 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
         # Formatting a foreign exception runs foreign code.
         with suppress(Exception):
             trace = (type(error), error, error.__traceback__)
-            _log.warning("%s failed: %s: %s", what, failure.code, failure.message, exc_info=trace)
+            _log.warning("%s failed: %s: %s", what, failure.code, worded(failure).message, exc_info=trace)
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:

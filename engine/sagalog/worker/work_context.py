@@ -440,5 +440,5 @@ def _failure_of_step(name: str, refusal: Rejected, children: Sequence[str]) -> F
     """Why a step that was carried out is not on record: its result, or a child that comes with it in one commit."""
     index = refusal.fields.get("command")
     if isinstance(index, int) and index < len(children):
-        return unstorable(refusal, f"the child {children[index]!r}, which comes with step {name!r},", name)
-    return unstorable(refusal, f"step {name!r} was carried out and its result", name)
+        return unstorable(refusal, {"child": children[index], "step": name})
+    return unstorable(refusal, {"step": name})

@@ -29,7 +29,7 @@ from sagalog.kernel.decide.rules import (
     spent_event,
 )
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import Failure, LeaseRecord, State
+from sagalog.kernel.values import LeaseRecord, State
 
 
 def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) -> Decision:
@@ -123,22 +123,25 @@ def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) 
             return repeat
         raise lost(task, command.fence, "release")
     run_at_ms = now_ms if command.run_at_ms is None else command.run_at_ms
-    given_back = e.Released(fence=command.fence, verb="release", run_at_ms=run_at_ms, reason=cut(command.reason))
+    reason = cut(command.reason)
+    given_back = e.Released(
+        fence=command.fence,
+        verb="release",
+        run_at_ms=run_at_ms,
+        reason=reason,
+        code=command.code,
+        parameters=command.parameters,
+    )
     maximum = policy_of(task).releases_max
     if lease.purpose == "undo":
         if is_spent(task.undo_releases + 1, maximum):
-            return (quarantined(task, "undo_releases_spent", None, _why(command), command.fence, "release"),)
+            return (quarantined(task, "undo_releases_spent", reason, None, command.fence, "release"),)
         return (given_back,)
     if task.cancel_version:
         return (given_back, *cancelled_after(task))
     if is_spent(task.releases + 1, maximum):
-        return (spent_event(task, "releases_spent", _why(command), command.fence, "release"),)
+        return (spent_event(task, "releases_spent", None, command.fence, "release", reason),)
     return (given_back,)
-
-
-def _why(command: c.Release) -> Failure | None:
-    """The worker's reason, kept where the release that brought it is not recorded itself. [RECORD-1]"""
-    return None if command.reason is None else Failure("released", cut(command.reason) or "")
 
 
 def _later(expires_ms: int | None, than_ms: int | None) -> bool:

@@ -10,7 +10,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, cut, existing, in_place, quarantined, require_room
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import State, TheirCode
 
 
 def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) -> Decision:
@@ -41,7 +41,7 @@ def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch:
     in_place(task, "quarantined", "quarantine")
     lease = task.lease
     fence, verb = (None, None) if lease is None else (lease.fence, "quarantine")
-    return (quarantined(task, command.code, command.reason, None, fence, verb),)
+    return (quarantined(task, TheirCode(command.code), command.reason, None, fence, verb),)
 
 
 def note(task: TaskFold | None, command: c.Note, now_ms: int, epoch: int) -> Decision:

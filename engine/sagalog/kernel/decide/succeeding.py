@@ -31,7 +31,7 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
     _require_results(task, command)
     return (
         e.Noted(
-            text=f"retried as {command.successor}",
+            code="retried_as_new",
             settles=tuple(task.owed()),
             successor=command.successor,
             results=command.results or None,

@@ -26,7 +26,7 @@ from sagalog.kernel.decide.rules import (
     repeat_unless_held,
 )
 from sagalog.kernel.state import CompensationRecord, TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Parameters, State
 
 
 def finish_compensation(task: TaskFold | None, command: c.FinishCompensation, now_ms: int, epoch: int) -> Decision:
@@ -55,9 +55,13 @@ def fail_compensation(task: TaskFold | None, command: c.FailCompensation, now_ms
     error = cut_failure(command.error)
     policy = policy_of(task)
     if is_spent(task.undo_failures + 1, policy.undo_attempts_max):
-        reason = f"compensation {command.compensation!r} of kind {record.kind!r} failed {task.undo_failures + 1} times"
-        spent = quarantined(task, "undo_attempts_spent", reason, error, command.fence, "compensation_failed")
-        return (spent,)
+        parameters: Parameters = {
+            "compensation": command.compensation,
+            "kind": record.kind,
+            "failures": task.undo_failures + 1,
+        }
+        verb = "compensation_failed"
+        return (quarantined(task, "undo_attempts_spent", None, error, command.fence, verb, parameters=parameters),)
     run_at_ms = next_try_ms(policy, task.undo_failures, command, now_ms)
     return (
         e.CompensationFailed(

@@ -24,7 +24,7 @@ from sagalog.kernel.decide.rules import (
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import TaskEnd, Unchanged
+from sagalog.kernel.values import Parameters, TaskEnd, Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
@@ -52,7 +52,7 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
     if task.cancel_version:
         return (parked, *cancelled_after(task))
     if (spent := _spent(task, command.name)) is not None:
-        return (quarantined(task, "bound", spent, None, command.fence, "park"),)
+        return (quarantined(task, "bound", None, None, command.fence, "park", parameters=spent),)
     return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
 
 
@@ -79,16 +79,13 @@ def _require_next(task: TaskFold, command: c.Park) -> None:
         )
 
 
-def _spent(task: TaskFold, name: str) -> str | None:
+def _spent(task: TaskFold, name: str) -> Parameters | None:
     """Why the task may not wait once more; None if it may. What it was handed is not counted. [BOUND-1]"""
     if task.rounds >= WAITS_MAX:
-        return f"the task has waited {task.rounds} times and the bound is {WAITS_MAX} (waits); go on in a new task"
+        return {"waits": task.rounds, "maximum": WAITS_MAX}
     names = len(task.waits) - task.kept_wait_names
     if name not in task.waits and names >= WAIT_NAMES_MAX:
-        return (
-            f"the task has waited under {names} names and the bound is {WAIT_NAMES_MAX} (wait_names); "
-            "let waits of a loop share a name: they are numbered"
-        )
+        return {"wait_names": names, "maximum": WAIT_NAMES_MAX}
     return None
 
 

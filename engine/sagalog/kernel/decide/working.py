@@ -31,7 +31,7 @@ from sagalog.kernel.decide.rules import (
     undo_missing,
 )
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, State, UnrecordedStep
+from sagalog.kernel.values import Compensation, KernelCode, State, TheirCode, UnrecordedStep
 
 
 def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
@@ -87,7 +87,7 @@ def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int
         return (completed,)
     if command.undoer is None:
         raise Rejected(f"cannot complete task {task.id!r}: no task is named to undo what it leaves: {list(left)}")
-    return (completed, e.Noted(text=f"undone by {command.undoer}", settles=left, successor=command.undoer))
+    return (completed, e.Noted(code="left_over", settles=left, successor=command.undoer))
 
 
 def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:
@@ -131,7 +131,18 @@ def give_up(task: TaskFold | None, command: c.GiveUp, now_ms: int, epoch: int) -
     in_place(task, "quarantined", "give up on")
     error = cut_failure(command.error)
     steps = _unrecorded(task, command.steps)
-    return (quarantined(task, error.code, error.message, error, command.fence, "give_up", steps),)
+    return (
+        quarantined(
+            task,
+            TheirCode(error.code),
+            error.message or None,
+            error,
+            command.fence,
+            "give_up",
+            steps,
+            error.parameters,
+        ),
+    )
 
 
 def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[UnrecordedStep, ...]:
@@ -168,7 +179,7 @@ def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -
     )
 
 
-def _spent_code(task: TaskFold, command: c.TryAgain, now_ms: int) -> str | None:
+def _spent_code(task: TaskFold, command: c.TryAgain, now_ms: int) -> KernelCode | None:
     """The code of the budget that this retry spends, if it does. [ATTEMPT-2]"""
     policy = policy_of(task)
     if command.budget == "attempt":
