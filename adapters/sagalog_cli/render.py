@@ -200,6 +200,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("correlation", task.correlation_id),
         ("trace", task.trace),
         ("tracestate", task.tracestate),
+        ("data key", None if task.data_key == task.id else task.data_key),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),
         (
             "policy",

@@ -156,7 +156,7 @@ def decode(
 
     It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
     """
-    if envelope.data_key is not None:
+    if envelope.data_key is not None:  # [KEY-2]
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
         if envelope.schema == schemas.get(envelope.type):

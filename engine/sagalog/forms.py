@@ -63,6 +63,7 @@ def create(
     parent: str | None = None,
     trace: str | None = None,
     tracestate: str | None = None,
+    data_key: str | None = None,
 ) -> c.Create:
     """The command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
@@ -95,6 +96,7 @@ def create(
         correlation_id=optional_name(correlation_id, "correlation_id"),
         trace=None if trace is None else check_traceparent(trace, "trace"),
         tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
+        data_key=optional_name(data_key, "data_key"),
     )
     if planned:
         _require_creation_fits(command)

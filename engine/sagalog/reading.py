@@ -20,7 +20,7 @@ from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
-from sagalog.kernel.values import State, WaitEnd
+from sagalog.kernel.values import Input, State, WaitEnd
 from sagalog.ports import Clock, Query, Snapshot, Store
 from sagalog.projection import refold
 from sagalog.task import Task, picture
@@ -140,7 +140,7 @@ class Reading:
                 raise NotFound(
                     f"task {id!r} has no input {shown(name)}; it has: {sorted(given) or 'none'}", task=id, input=name
                 )
-            return _bytes(snapshot, given[name].digest, f"the input {name!r} of task {id!r}")
+            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}")
 
     def artifact(self, id: str, name: str) -> Artifact:
         """The newest artifact of a name; raises NotFound, Corrupt. [BLOB-1]"""
@@ -154,7 +154,7 @@ class Reading:
                 )
             event = read(snapshot.recorded(id, known[name].version))
             assert isinstance(event, ArtifactPut)
-            data = _bytes(snapshot, event.digest, f"the artifact {name!r} of task {id!r}")
+            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}")
             return Artifact(name, data, event.media_type, event.digest, event.fence)
 
     def step_result(self, id: str, name: str) -> Any:
@@ -296,8 +296,15 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
     return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:
-    """The bytes of a digest, compared with it. [BLOB-1]"""
+def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
+    """The bytes of a digest, compared with it. [BLOB-1] [KEY-2]"""
+    digest = named.digest
+    if named.data_key is not None:
+        raise Corrupt(
+            f"{what} is encrypted under the key {named.data_key!r}, which this version does not know: upgrade sagalog",
+            digest=digest,
+            data_key=named.data_key,
+        )
     data = snapshot.blob(digest)
     if data is None or sha256(data).hexdigest() != digest:
         found = "gone" if data is None else "changed"

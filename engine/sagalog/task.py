@@ -116,6 +116,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     correlation_id: str | None
     trace: str | None
     tracestate: str | None
+    data_key: str
     inputs: tuple[Input, ...]
     steps: tuple[str, ...]
     artifacts: tuple[str, ...]
@@ -202,6 +203,7 @@ def picture(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         correlation_id,
         trace,
         tracestate,
+        task.subject,
         inputs,
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),

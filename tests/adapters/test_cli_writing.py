@@ -113,6 +113,8 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
             TRACE,
             "--tracestate",
             "vendor=1",
+            "--data-key",
+            "tenant-1",
             "--cause",
             "task/p@7",
             "--actor",
@@ -139,6 +141,7 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     assert task.compensations[2].id == "c"
     assert task.tags == {"branch": "x=y", "empty": ""}
     assert (task.correlation_id, task.parent, task.trace, task.tracestate) == ("c1", "p", TRACE, "vendor=1")
+    assert task.data_key == "tenant-1"
     assert (first.actor, first.cause, first.idempotency_key) == ("user:bob", "task/p@7", "r1")
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 

@@ -153,6 +153,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "tags": ({"x": "1"}, {"x": "1", "y": "2"}),
     "correlation_id": ("c", "d"),
     "parent": ("p", "q"),
+    "data_key": ("tenant-1", "tenant-2"),
     "trace": (f"00-{1:032x}-{1:016x}-01", f"00-{1:032x}-{2:016x}-01"),
 }
 

@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "5cd4ab9ba2e04be185d2bd0c2e625215de34aa23fc77e30baa484107f4f0ea36")
+PINNED = (5, "551a0f7ce05e7b029565c5af25121bf9cd04d3644f79e69801abaad5364fafa8")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -50,6 +50,7 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
         correlation_id="c",
         trace="00-1",
         tracestate="v=1",
+        data_key="tenant",
     )
     created = (
         given()
@@ -73,6 +74,7 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
                 "c",
                 "00-1",
                 "v=1",
+                "tenant",
             )
         )
     )

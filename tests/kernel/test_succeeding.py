@@ -52,6 +52,7 @@ CREATED = e.Created(
     correlation_id="c",
     trace="00-1",
     tracestate="v=1",
+    data_key="tenant",
 )
 RUNNING = given(CREATED, acquire())
 LEFT = RUNNING.given(register(LATER_UNDO), quarantine())
@@ -115,6 +116,7 @@ def test_a_successor_is_the_same_work_due_now() -> None:
     assert (event.policy, event.compensations, event.tags, event.key) == (policy(), (UNDO,), {"team": "red"}, "k")
     assert (event.waiver, event.affinity, event.parent) == ("read only", "gpu", "p")
     assert (event.correlation_id, event.trace, event.tracestate) == ("c", "00-1", "v=1")
+    assert event.data_key == "tenant"
     assert (event.predecessor, event.run_at_ms, event.to, event.inherited) == ("t", 50, State.PENDING, ())
 
 

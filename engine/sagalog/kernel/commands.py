@@ -56,6 +56,7 @@ class Create(Command, frozen=True, kw_only=True):
     correlation_id: str | None = None
     trace: str | None = None
     tracestate: str | None = None
+    data_key: str | None = None
     to: State = State.PENDING
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()

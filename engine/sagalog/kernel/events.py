@@ -48,7 +48,8 @@ class Created(Recordable, frozen=True):
 
     `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
     `predecessor` name tasks; `trace` is a W3C traceparent, `tracestate` what stands beside it; `affinity` is a hint
-    for claims, `key` a name to group by. `inputs` name bytes that stand beside the log.
+    for claims, `key` a name to group by. `inputs` name bytes that stand beside the log. `data_key` names the key of its
+    subject; left out, the task's own id does. [KEY-1]
     Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, `steps` those that it
     keeps, and `waits` those that it takes for over, all by reference; `to` is compensating where it only undoes, and
     `outcome` then says how the predecessor's forward work had ended.
@@ -71,6 +72,7 @@ class Created(Recordable, frozen=True):
     correlation_id: str | None = None
     trace: str | None = None
     tracestate: str | None = None
+    data_key: str | None = None
     inherited: tuple[Inherited, ...] = ()
     outcome: Outcome | None = None
     inputs: tuple[Input, ...] = ()
@@ -167,7 +169,7 @@ class CompensationWaived(Recordable, frozen=True):
 class ArtifactPut(Recordable, frozen=True):
     """The work has made something: bytes that stand beside the log, named by their SHA-256 in hex.
 
-    The newest of a name is the one that is read.
+    The newest of a name is the one that is read. `data_key` is as of an input. [KEY-2]
     """
 
     name: str
@@ -175,6 +177,7 @@ class ArtifactPut(Recordable, frozen=True):
     digest: str
     size_bytes: int
     media_type: str
+    data_key: str | None = None
 
 
 class ChildAdopted(Recordable, frozen=True):

@@ -184,6 +184,7 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
         if event.outcome is None or not event.inherited:
             raise _damaged(task, "created", version, "it is to be undone and says no outcome, or inherits nothing")
         task.outcome = event.outcome
+    task.data_key = event.data_key
     task.created_ms = at_ms
 
 

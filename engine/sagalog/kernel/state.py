@@ -182,6 +182,7 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     affinity: str | None = None
     key: str | None = None
     tags: dict[str, str] | None = None
+    data_key: str | None = None
     run_at_ms: int = 0
     policy: Policy | None = None
     has_waiver: bool = False
@@ -232,6 +233,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def is_terminal(self) -> bool:
         """Whether only notes may follow. [TERM-1]"""
         return self.state in TERMINAL
+
+    @property
+    def subject(self) -> str:
+        """The name of its data key: as was said at its creation, else its own id. [KEY-1]"""
+        return self.id if self.data_key is None else self.data_key
 
     @property
     def attempt(self) -> int:

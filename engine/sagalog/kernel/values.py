@@ -163,12 +163,16 @@ class TaskEnd(Value, frozen=True):
     state: State
 
 
-class Input(Value, frozen=True):
-    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log."""
+class Input(Value, frozen=True, omit_defaults=True):
+    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log.
+
+    `data_key` names the key under which they are encrypted; digest and size are those of what is stored. [KEY-2]
+    """
 
     name: str
     digest: str
     size_bytes: int
+    data_key: str | None = None
 
 
 class Failure(Value, frozen=True, omit_defaults=True):

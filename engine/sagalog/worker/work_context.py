@@ -312,7 +312,7 @@ class WorkContext(Context):
 
         Args:
             name: the child's own within its parent.
-            kind, payload, inputs, arguments: as of `Engine.create`.
+            kind, payload, inputs, arguments: as of `Engine.create`; the data key is the parent's, unless one is named.
 
         Raises:
             StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
@@ -328,6 +328,7 @@ class WorkContext(Context):
             return existing.id
         # Checked and encoded now, while the caller can see which child it was, and written later.
         named, blobs = taken_in(inputs)
+        arguments = {"data_key": self.task.data_key, **arguments}  # [KEY-1]
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:

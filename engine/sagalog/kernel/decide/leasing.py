@@ -58,6 +58,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             correlation_id=command.correlation_id,
             trace=command.trace,
             tracestate=command.tracestate,
+            data_key=command.data_key,
             inherited=command.inherited,
             steps=command.steps,
             waits=command.waits,

@@ -96,6 +96,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         correlation_id=created.correlation_id,
         trace=created.trace,
         tracestate=created.tracestate,
+        data_key=task.subject,
         inherited=tuple(_inherited(task, id) for id in owed),
     )
 
