@@ -15,7 +15,7 @@ import msgspec
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
 
-# The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one;
+# The shape of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
 # so does a new name for a type, or two that take the place of one. [LOG-6]
 SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
 

@@ -88,7 +88,7 @@ def reason_of(event: e.Recordable) -> str | None:
     if code is None or (text and parameters is None and not isinstance(event, e.Released)):
         return text
     if isinstance(event, e.Noted) and event.successor is not None:
-        parameters = {"successor": event.successor}
+        parameters = {**(parameters or {}), "successor": event.successor}
     return sentence(code, parameters, text)
 
 

@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (5, "551a0f7ce05e7b029565c5af25121bf9cd04d3644f79e69801abaad5364fafa8")
+PINNED = (5, "142843b115baf0a359788898acc2f5a644fac516f3c1bb4799d8c9a5698ec0b6")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

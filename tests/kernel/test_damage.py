@@ -236,6 +236,7 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         e.Failed(State.COMPENSATING, "failed", compensations=("u1",), fence=1, verb="fail"),
     ),
     "a release with parameters and no code": (RUNNING, e.Released(1, "release", 0, parameters={"n": 1})),
+    "a note with parameters and no code": (RUNNING, e.Noted("seen", parameters={"n": 1})),
     "a note without words": (RUNNING, e.Noted()),
     "a note in two sorts of words": (RUNNING, e.Noted("seen", code="left_over")),
     "a release that ends a lease by another verb": (RUNNING, e.Released(1, "retry", 0)),

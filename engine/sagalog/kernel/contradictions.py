@@ -182,6 +182,11 @@ def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
 
 
 def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
+    return _parameters(event)
+
+
+def _parameters(event: e.Released | e.Noted) -> str | None:
+    """[RECORD-6]"""
     if event.parameters is not None and event.code is None:
         return "it has parameters and no code"
     return None
@@ -190,6 +195,8 @@ def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
 def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
     if (event.text is None) == (event.code is None):
         return f"it holds the text {event.text!r} and the code {event.code!r}, and one of them was expected"
+    if why := _parameters(event):
+        return why
     if event.settles and not task.is_terminal:
         return "it settles what is owed before the end"
     left = [id for id in task.owed() if id not in event.settles]

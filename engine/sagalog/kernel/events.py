@@ -241,9 +241,9 @@ class Unblocked(Recordable, frozen=True):
 class Failed(Recordable, frozen=True):
     """The forward work is over without success. `to` is compensating where something is owed, else failed.
 
-    `code` says why: the worker said so ("failed") or a budget was spent. `compensations` are the ids registered in the
-    same commit. `fence` and `verb` tell which lease it ended and what that worker had asked, and `reason` what it said
-    where it gave the task back once too often.
+    `code` says why, with `parameters`: the worker said so ("failed") or a budget was spent. `compensations` are the ids
+    registered in the same commit. `fence` and `verb` tell which lease it ended and what that worker had asked, and
+    `reason` what it said where it gave the task back once too often.
     """
 
     to: State
@@ -254,6 +254,7 @@ class Failed(Recordable, frozen=True):
     fence: int | None = None
     verb: str | None = None
     reason: FreeText | None = None
+    parameters: Parameters | None = None
 
 
 class CancelRequested(Recordable, frozen=True):
@@ -335,7 +336,7 @@ class Noted(Recordable, frozen=True):
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
     what is settled here. `results` tell the successor, by name of the step, the results that a caller states for steps
     which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
-    It holds somebody's `text`, or the `code` of what the engine notes.
+    It holds somebody's `text`, or the `code` of what the engine notes, with its `parameters`.
     """
 
     text: FreeText | None = None
@@ -344,6 +345,7 @@ class Noted(Recordable, frozen=True):
     results: dict[str, FreeJson] | None = None
     rerun: tuple[str, ...] = ()
     code: str | None = None
+    parameters: Parameters | None = None
 
 
 class Founded(Recordable, frozen=True):
