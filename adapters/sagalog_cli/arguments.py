@@ -18,8 +18,8 @@ import click
 import msgspec
 
 from sagalog import Compensation, InvalidValue, OverBound, Retry, SagalogError, Unknown
-from sagalog.door import shown
 from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BUDGET_MAX, TIME_MS_MAX
+from sagalog.validation.values import shown
 from sagalog_cli.session import advised, now_ms
 from sagalog_cli.times import parse_duration, parse_instant
 

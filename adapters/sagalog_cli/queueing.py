@@ -14,8 +14,8 @@ from typing import Any, Final
 import click
 
 from sagalog import Engine, InvalidValue, NotFound, SagalogError, Task, Unknown
-from sagalog.door import check_name
 from sagalog.kernel.bounds import INTEGER_MAX
+from sagalog.validation.values import check_name
 from sagalog_cli import arguments, render, shapes
 from sagalog_cli.grouping import Commands, Place
 from sagalog_cli.screen import Table, show_line, show_table

@@ -16,11 +16,11 @@ from sagalog import (
     Fault,
     FileHealth,
     LeaseRecord,
+    Maintained,
     SagalogError,
     Task,
     TaskCompensation,
     TaskWait,
-    Tended,
     UnclaimedUndo,
     UnrecordedStep,
 )
@@ -133,7 +133,7 @@ def file(of: FileHealth, now_ms: int) -> Table:
     return Table(head, [row])
 
 
-def tended(listed: Sequence[Tended]) -> Table:
+def maintained(listed: Sequence[Maintained]) -> Table:
     """One row a task that upkeep has touched."""
     rows = [(one.task, ", ".join(one.events), state(one.state)) for one in listed]
     return Table(("ID", "EVENTS", "STATE"), rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sagalog import Engine, Health, RebuildReport, Recorded, Task, Tended, UnclaimedUndo, VerifyReport
+from sagalog import Engine, Health, Maintained, RebuildReport, Recorded, Task, UnclaimedUndo, VerifyReport
 from sagalog_cli.screen import printable
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def tally(of: Tally) -> dict[str, Any]:
     return shape
 
 
-def tended(of: Tended) -> dict[str, Any]:
-    """Every field of `Tended`."""
+def maintained(of: Maintained) -> dict[str, Any]:
+    """Every field of `Maintained`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 

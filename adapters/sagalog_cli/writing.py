@@ -171,7 +171,7 @@ def recover(session: Session, limit: int | None, unknown_kinds: tuple[str, ...])
     """
     with session.open() as engine:
         done = engine.recover(limit, unknown_kinds)
-    session.answer_each(lambda: map(shapes.tended, done), lambda: show_table(render.tended(done)))
+    session.answer_each(lambda: map(shapes.maintained, done), lambda: show_table(render.maintained(done)))
     if not done:
         session.note("empty", "nothing was due")
 

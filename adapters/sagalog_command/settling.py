@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog import Failed, Interrupted, InvalidValue, Permanent, Quarantine, Transient
-from sagalog.json_values import check_json
+from sagalog.validation.json_values import check_json
 from sagalog_command.classifying import Verdict
 from sagalog_command.ended import Ended
 from sagalog_command.output import Kept

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import sagalog
 from sagalog import Engine, InvalidValue, Lease, LeaseLost, NotFound, Retry, SagalogError, Task
-from sagalog.door import check_integer, check_milliseconds, check_name, shown
 from sagalog.kernel.bounds import BUDGET_MAX, TIME_MS_MAX
 from sagalog.ports import Clock
+from sagalog.validation.values import check_integer, check_milliseconds, check_name, shown
 
 KIND: Final = "item"
 NAME: Final = "items"

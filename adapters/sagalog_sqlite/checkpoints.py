@@ -13,8 +13,7 @@ from typing import Final
 import apsw
 
 from sagalog.errors import SagalogError
-from sagalog.failpoints import reach
-from sagalog.ports import Clock
+from sagalog.store import Clock, reach
 from sagalog_sqlite.failures import told
 
 PAGES: Final = 1_000

@@ -15,7 +15,7 @@ from typing import Final
 import apsw
 
 from sagalog.errors import Corrupt, SagalogError
-from sagalog.failpoints import reach
+from sagalog.store import reach
 from sagalog_sqlite import migrate
 from sagalog_sqlite.connecting import APPLICATION_ID, syncing
 from sagalog_sqlite.failures import told, told_by_system

@@ -8,10 +8,9 @@ how anything is found.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Final
 
-from sagalog.kernel.bounds import TIME_MS_MAX
-from sagalog_sqlite import rows
+from sagalog.store import OPEN, TIME_MS_MAX, Row
 
 # A queue with more kinds, or sets of owed kinds, at one gate is asked for them each time.
 VALUES_MAX: Final = 64
@@ -64,18 +63,20 @@ class Estimates:
         """Ends were told to waiting tasks, of whatever queue."""
         self._due_ms.clear()
 
-    def note(self, row: tuple[Any, ...]) -> None:
-        """A task's searched columns were saved, as `rows.says` gives them."""
-        queue, gate = row[rows.QUEUE], row[rows.GATE]
-        if gate in rows.VALUE_AT:
-            values = self._values.get((gate, queue))
+    def note(self, row: Row) -> None:
+        """A task's row was saved."""
+        gate = row.gate
+        if gate in OPEN:
+            values = self._values.get((gate, row.queue))
             if values is not None:
-                values[row[rows.VALUE_AT[gate]]] = None
+                # Claims for work look there by kind, those for undoing by the set of owed kinds.
+                value = row.owed if row.owed is not None else row.kind
+                values[value] = None
                 if len(values) > VALUES_MAX:
-                    del self._values[gate, queue]
+                    del self._values[gate, row.queue]
             return
-        due_ms = self._due_ms.get(queue)
+        due_ms = self._due_ms.get(row.queue)
         if due_ms is not None:
-            at_ms = 0 if gate == "waking" else row[rows.EXPIRES] if gate is None else row[rows.RUN_AT]
+            at_ms = 0 if gate == "waking" else row.check_ms if gate is None else row.run_at_ms
             if at_ms is not None and at_ms < due_ms:
-                self._due_ms[queue] = at_ms
+                self._due_ms[row.queue] = at_ms

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 
 from sagalog.errors import Unavailable
-from sagalog.ports import FileHealth
+from sagalog.store import FileHealth
 from sagalog_sqlite.checkpoints import Checkpoints
 
 

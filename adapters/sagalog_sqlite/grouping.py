@@ -21,27 +21,27 @@ from typing import Any, Final
 import apsw
 
 from sagalog.errors import SagalogError, Unavailable, Unknown
-from sagalog.ports import Unit
+from sagalog.store import Attempt, Operation
 from sagalog_sqlite.ticket import TurnTimeout
-from sagalog_sqlite.view import Transaction
+from sagalog_sqlite.transaction import Transaction
 
-# What one turn may take, so that other processes are not kept waiting. A call with more units goes alone.
+# What one turn may take, so that other processes are not kept waiting. A call with more operations goes alone.
 CALLS_MAX: Final = 64
-UNITS_MAX: Final = 1_000
+OPERATIONS_MAX: Final = 1_000
 
 
 class Call:
-    """What one caller wants written: its units, and in which group they are run.
+    """What one caller wants written: its operations, and in which group they are run.
 
     began      when it came, on the monotonic clock, in seconds
     settled    its group has ended and it has left the line: `result` tells what became of it
     gone       nobody waits for it any more
     """
 
-    __slots__ = ("answers", "began", "gone", "group", "parked", "settled", "thread", "units")
+    __slots__ = ("answers", "attempts", "began", "gone", "group", "parked", "settled", "thread")
 
-    def __init__(self, units: Sequence[Unit]) -> None:
-        self.units = units
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.attempts = [Attempt(operation) for operation in operations]
         self.began = time.monotonic()
         self.thread = threading.get_ident()
         self.answers: list[Any] = []
@@ -51,7 +51,7 @@ class Call:
         self.gone = False
 
     def result(self) -> list[Any]:
-        """The answers of its units, once its group has ended; raises what became of the group instead."""
+        """The answers of its operations, once its group has ended; raises what became of the group instead."""
         # The two refer to each other: left so, every commit would be work for the garbage collector.
         group, self.group = self.group, None
         assert group is not None
@@ -89,10 +89,10 @@ class Group:
         self._path = path
 
     def run(self, transaction: Transaction) -> None:
-        """Run every call's units, in order of arrival."""
+        """Carry out every call's operations, in order of arrival."""
         for call in self.calls:
             try:
-                call.answers = [transaction.answer(unit) for unit in call.units]
+                call.answers = [transaction.answer(attempt) for attempt in call.attempts]
             except apsw.Error:
                 raise
             except Exception as error:
@@ -182,13 +182,13 @@ class Line:
         if len(self._calls) == 1:
             group.leader.group = self._taken = group
             return
-        units = len(group.leader.units)
+        operations = len(group.leader.attempts)
         calls = []
         with self._guard:
             for call in islice(self._calls, CALLS_MAX):
                 if call is not group.leader:
-                    units += len(call.units)
-                    if units > UNITS_MAX:
+                    operations += len(call.attempts)
+                    if operations > OPERATIONS_MAX:
                         break
                 call.group = group
                 calls.append(call)
@@ -216,7 +216,7 @@ class Line:
     def leave(self, call: Call) -> None:
         """Go, from wherever the call stands: from the front, end its group first, then the next one leads.
 
-        Units that were not taken into a group are withdrawn and will not be written.
+        Operations that were not taken into a group are withdrawn and will not be written.
         """
         if call.settled:
             return

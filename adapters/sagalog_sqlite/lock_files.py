@@ -16,6 +16,7 @@ import os
 import time
 
 _TAKE = fcntl.LOCK_EX
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FREE = fcntl.LOCK_UN
 
 _SIGNATURE_BYTES = 11  # a pid, padded so that a shorter one covers a longer one, and a line's end
@@ -43,15 +44,18 @@ class LockFiles:
     def try_turn(self) -> bool:
         """Take the turn if it is free and nobody stands before us; do not wait."""
         # Not even a free turn is taken without `next`: the head of the queue would be overtaken.
-        if not _try(self._next):
+        try:
+            fcntl.flock(self._next, _TRY)
+        except BlockingIOError:
             return False
         try:
-            taken = _try(self._turn)
+            fcntl.flock(self._turn, _TRY)
+        except BlockingIOError:
+            return False
         finally:
             fcntl.flock(self._next, _FREE)
-        if taken:
-            self.sign_turn()
-        return taken
+        self._sign(self._turn)
+        return True
 
     def wait_turn(self) -> None:
         """Take the turn, however long it takes; the caller signs it."""
@@ -101,9 +105,11 @@ class LockFiles:
     def _sign(self, descriptor: int) -> None:
         # Read first and written only where another's stands: a write, however small, makes the file system's journal
         # wait for it at the next sync. And a full disk is no reason to lose a turn: the pid is a courtesy.
-        with contextlib.suppress(OSError):
+        try:
             if os.pread(descriptor, _SIGNATURE_BYTES, 0) != self._signature:
                 os.pwrite(descriptor, self._signature, 0)
+        except OSError:
+            pass  # and no context manager, which would cost more than the question
 
     def __del__(self) -> None:
         # A store that was dropped and never closed must not keep its descriptors, nor a lock, for ever.
@@ -145,7 +151,7 @@ def _give_to_owner(descriptor: int, path: str) -> None:
 
 def _try(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, _TAKE | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, _TRY)
     except BlockingIOError:
         return False
     return True

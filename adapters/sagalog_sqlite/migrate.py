@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from sagalog.errors import SchemaMismatch
-from sagalog.failpoints import reach
+from sagalog.store import reach
 
 # The last commit that reads stores of the schema before `second_edition`; no release ever wrote one.
 _FIRST_EDITION: Final = "86e543f"

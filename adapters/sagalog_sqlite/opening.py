@@ -13,7 +13,7 @@ from typing import Final
 import apsw
 
 from sagalog.errors import Corrupt, Unavailable
-from sagalog.ports import Clock
+from sagalog.store import Clock
 from sagalog_sqlite import creation, forking, migrate
 from sagalog_sqlite.barrier import BARRIER
 from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version

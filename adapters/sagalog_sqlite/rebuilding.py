@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagalog.ports import Tag
-from sagalog.projection import gate_afresh, refold, refold_store
+from sagalog.store import Tag, TaskFold, project_afresh, refold_store
 from sagalog_sqlite import rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
-from sagalog_sqlite.view import Transaction
+from sagalog_sqlite.transaction import Transaction
 
 # Streams, or tags, a transaction: short enough for other writers not to feel it.
 SLICE: Final = 100
@@ -93,14 +92,15 @@ def _begun(transaction: Transaction) -> Execute:
 
 def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
     try:
-        task = refold(id, rows.history(execute, number))
+        projection = project_afresh(id, rows.history(execute, number), now_ms)
     except rows.UNFOLDABLE:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
-    rows.save(execute, number, task, gate_afresh(task, now_ms), None)
-    execute(rows.FORGET_AWAITED, (number,))
-    rows.await_tasks(execute, number, None, task)
-    rows.tag(execute, number, task)
+    assert projection.row is not None, "every task has a row"
+    rows.save(execute, number, projection, projection.row, None)
+    rows.save_awaited(execute, number, projection.awaited)
+    for name, value in projection.tags:
+        execute(rows.INSERT_TAG, (name, value, number))
 
 
 def _rebuild_store(execute: Execute, number: int) -> None:
@@ -117,7 +117,8 @@ def _carries(execute: Execute, id: str | None, name: str, value: str) -> bool:
         return False
     try:
         for row in execute(rows.TASK_BY_ID, (id,)):
-            return (rows.load(execute, row).fold.tags or {}).get(name) == value
+            fold = rows.load(execute, row).saved.fold
+            return isinstance(fold, TaskFold) and (fold.tags or {}).get(name) == value
     except rows.UNFOLDABLE:
         return True
     return False

@@ -13,10 +13,8 @@ from zlib import crc32
 
 import msgspec
 
-from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
-from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.projection import Columns, columns, decode_fold, encode_fold, refold, refold_store
+from sagalog.store import FOLD_FORMAT, Envelope, Projection, Row, Saved, StoreFold, decode_fold, refold, refold_store
 
 # The format of the log that this version writes; another one may be read by nobody and written by nobody here.
 FORMAT: Final = 0
@@ -39,39 +37,33 @@ OF_NAME: Final = ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version = 
 OF_IDEMPOTENCY_KEY: Final = ENVELOPES + "WHERE e.idempotency_key = ? ORDER BY e.position"
 OF_LOG: Final = ENVELOPES + "WHERE e.position > ? ORDER BY e.position LIMIT ?"
 
-STANDING: Final = (
+NEWEST: Final = (
     "SELECT number, (SELECT max(version) FROM events WHERE stream = number) FROM streams WHERE category = ? AND id = ?"
 )
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.state, t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.gate, "
-    "t.expires_ms, t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.state, t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.check_ms, "
+    "t.gate, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
 TASK_BY_NUMBER: Final = _TASKS + "WHERE s.category = 'task' AND s.number = ?"
 
-# A row is the searched columns in their order, with the gate between what moves and what a renewal changes.
-GATE: Final = Columns._fields.index("expires_ms")
-QUEUE: Final = Columns._fields.index("queue")
-RUN_AT: Final = Columns._fields.index("run_at_ms")
-EXPIRES: Final = GATE + 1
-_MOVING: Final = Columns._fields.index("state")
-# Of each gate of claims, by which column claims look there: kinds, or sets of owed kinds.
-_KIND: Final = Columns._fields.index("kind")
-_OWED: Final = Columns._fields.index("owed")
-VALUE_AT: Final = {"ready": _KIND, "ready_alone": _KIND, "undo": _OWED, "undo_alone": _OWED}
+# Where in a row what moves with the state begins, and what a heartbeat changes.
+_MOVING: Final = Row._fields.index("state")
+_RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, state, owed, run_at_ms, undo_ms, "
-    "overdue_ms, gate, expires_ms, renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "overdue_ms, check_ms, gate, expires_ms, renewed_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # Only indexes over columns that are set are written, and a commit costs by the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, gate = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+    "overdue_ms = ?, check_ms = ?, gate = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -81,18 +73,22 @@ DELETE_TASK: Final = "DELETE FROM tasks WHERE stream = ?"
 # It keeps the columns that it had, the last that is known; but it must not be found due again and again.
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
-    "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, expires_ms = NULL, "
-    "renewed_ms = NULL"
+    "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, check_ms = NULL, "
+    "expires_ms = NULL, renewed_ms = NULL"
 )
 IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
-DELETE_AWAITED: Final = "DELETE FROM awaited WHERE task = ? AND stream = ?"
 FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
-# [WAIT-3] Whoever waits for this task has to be looked at.
+# All tasks that are reached over waits from those of a JSON list.
+REACHED: Final = (
+    "WITH RECURSIVE found(id) AS (SELECT value FROM json_each(?1) UNION "
+    "SELECT a.task FROM found JOIN streams s ON s.category = 'task' AND s.id = found.id "
+    "JOIN awaited a ON a.stream = s.number) SELECT id FROM found"
+)
+# [WAIT-3] Every task that waits for this one has to be looked at.
 WAKE: Final = (
     "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
 )
-LOOKED_AT: Final = "UPDATE tasks SET gate = 'waiting' WHERE stream = ? AND gate = 'waking'"
 # Its trigger refuses one that is there; and asking first writes nothing for bytes that are kept already.
 INSERT_BLOB: Final = (
     "INSERT INTO blobs(digest, data) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)"
@@ -106,32 +102,33 @@ _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDE
 
 
 class Loaded:
-    """A task as a transaction has it: its stream's number, its fold, and its saved columns (None: it has no row).
+    """A stream as a transaction has it.
 
-    `created` is its first event, where this process has written it. `is_row_sound`: its columns were compared with what
-    its fold gives, or come from there.
+    number     of the stream; 0: it is begun by this transaction and not written yet
+    saved      the stream as operations see it
+    version    how many events it has
+    created    its first event, where this process has written it
+    awaited    the tasks whose end it awaits, as they are saved; None: not known
     """
 
-    __slots__ = ("created", "fold", "is_row_sound", "number", "row")
+    __slots__ = ("awaited", "created", "number", "saved", "version")
 
-    def __init__(
-        self, number: int, fold: TaskFold, row: tuple[Any, ...] | None, created: Envelope | None = None
-    ) -> None:
+    def __init__(self, number: int, saved: Saved, version: int, awaited: tuple[str, ...] | None = None) -> None:
         self.number = number
-        self.fold = fold
-        self.row = row
-        self.created = created
-        self.is_row_sound = False
+        self.saved = saved
+        self.version = version
+        self.created: Envelope | None = None
+        self.awaited = awaited
 
-    @property
-    def gate(self) -> str | None:
-        """The gate as it is saved."""
-        return None if self.row is None else self.row[GATE]
+    def stands_at(self, gate: str) -> bool:
+        """Whether its row is at a gate."""
+        return self.saved.row is not None and self.saved.row.gate == gate
 
-    def stands_at(self, gate: str) -> None:
-        """Take note that its row was given another gate."""
-        assert self.row is not None
-        self.row = (*self.row[:GATE], gate, *self.row[GATE + 1 :])
+    def wake(self) -> None:
+        """Take note that its row was moved to the gate `waking`, if it was at `waiting`."""
+        row = self.saved.row
+        if row is not None and row.gate == "waiting":
+            self.saved = Saved(self.saved.stream, self.saved.fold, row._replace(gate="waking"))
 
 
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
@@ -146,9 +143,8 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
         UnknownEvent, LogDamaged: its events cannot be folded.
         SchemaMismatch: its fold was saved by a newer version.
     """
-    number, id, newest, format, version, text = row[:6]
-    gate = row[6 + GATE]
-    saved = None if format is None and gate is None else row[6:]
+    number, id, newest, format, version, content = row[:6]
+    saved = row_of(row)
     if type(format) is int and format > FOLD_FORMAT:
         raise SchemaMismatch(
             f"task {id!r} was saved in format {format} and this version knows up to {FOLD_FORMAT}: upgrade sagalog",
@@ -156,61 +152,59 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
             found=format,
             supported=FOLD_FORMAT,
         )
-    if format == FOLD_FORMAT and text is not None and gate != UNREADABLE:
+    stream = f"{TASK}/{id}"
+    if format == FOLD_FORMAT and content is not None and not (saved is not None and saved.gate == UNREADABLE):
         try:
-            task = decode_fold(text)
+            task = decode_fold(content)
         except msgspec.DecodeError:
             pass
         else:
             if task.id == id and task.version == version == newest:
-                return Loaded(number, task, saved)
+                return Loaded(number, Saved(stream, task, saved), version)
             if task.id == id and type(newest) is int and task.version > newest:
                 # It was folded from events that are not found any more: what is left is not the task.
-                raise absent_event(id, newest + 1)
-    return Loaded(number, refold(id, history(execute, number)), saved)
+                raise absent_event(stream, newest + 1)
+    task = refold(id, history(execute, number))
+    return Loaded(number, Saved(stream, task, saved), task.version)
 
 
-def says(task: TaskFold, gate: str | None) -> tuple[Any, ...]:
-    """What the searched columns of a task's row hold, in the order in which `save` compares them."""
-    found = columns(task)
-    return (*found[:GATE], gate, *found[GATE:])
+def load_store(execute: Execute, stream: str, store: StoreFold | None) -> Loaded | None:
+    """The store's own stream, if that is its name; `store` is its fold."""
+    category, _, id = stream.partition("/")
+    for number, version in execute(NEWEST, (category, id)):
+        return Loaded(number, Saved(stream, store), version or 0)
+    return None
 
 
-def save(
-    execute: Execute, number: int, task: TaskFold, gate: str | None, before: tuple[Any, ...] | None
-) -> tuple[Any, ...]:
-    """Save a fold with its columns, touching no more indexes than have changed; the columns as they are now.
+def row_of(row: tuple[Any, ...]) -> Row | None:
+    """The searched columns in a row of `TASK_BY_ID` or `TASK_BY_NUMBER`; None: the task has none."""
+    found = Row(*row[6:])
+    return None if row[3] is None and found.gate is None else found
 
-    `before` is what they were; None where there is no row.
-    """
-    row = says(task, gate)
-    head = (FOLD_FORMAT, task.version, encode_fold(task))
+
+def may_await(row: Row | None) -> bool:
+    """Whether a task with this row (None: not known) may be on record as awaiting others."""
+    return row is None or row.gate in ("waiting", "waking", UNREADABLE)
+
+
+def save(execute: Execute, number: int, projection: Projection, row: Row, before: Row | None) -> None:
+    """Save a task's fold with its row, touching no more indexes than differ from `before` (None: there was no row)."""
+    head = (FOLD_FORMAT, projection.fold.version, projection.content)
     if before is None or before[:_MOVING] != row[:_MOVING]:
         execute(REPLACE_TASK, (number, *head, *row))
-    elif before[_MOVING : GATE + 1] != row[_MOVING : GATE + 1]:
+    elif before[_MOVING:_RENEWED] != row[_MOVING:_RENEWED]:
         execute(MOVE_TASK, (*head, *row[_MOVING:], number))
-    elif before[GATE + 1 :] != row[GATE + 1 :]:
-        execute(RENEW_TASK, (*head, *row[GATE + 1 :], number))
+    elif before[_RENEWED:] != row[_RENEWED:]:
+        execute(RENEW_TASK, (*head, *row[_RENEWED:], number))
     else:
         execute(REFOLD_TASK, (*head, number))
-    return row
 
 
-def tag(execute: Execute, number: int, task: TaskFold) -> None:
-    """Make a task findable by its tags, which never change."""
-    for name, value in (task.tags or {}).items():
-        execute(INSERT_TAG, (name, value, number))
-
-
-def await_tasks(execute: Execute, number: int, before: TaskFold | None, after: TaskFold) -> None:
-    """Keep who waits for whom in step with a fold that has changed."""
-    ended = () if before is None or before.waiting is None else before.waiting.after
-    begun = () if after.waiting is None else after.waiting.after
-    if ended != begun:
-        for id in ended:
-            execute(DELETE_AWAITED, (id, number))
-        for id in begun:
-            execute(INSERT_AWAITED, (id, number))
+def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
+    """Save whose end a task awaits, in place of what was saved."""
+    execute(FORGET_AWAITED, (number,))
+    for id in awaited:
+        execute(INSERT_AWAITED, (id, number))
 
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
@@ -277,11 +271,11 @@ def _checksum(*values: Any) -> int:
     return crc32(repr(values).encode())
 
 
-def absent_event(id: str, version: int) -> LogDamaged:
+def absent_event(stream: str, version: int) -> LogDamaged:
     """The error for an event that must be there and is not."""
     return LogDamaged(
-        f"task/{id}@{version} is not in the log: stop, keep the file, and compare it with a backup",
-        stream=f"task/{id}",
+        f"{stream}@{version} is not in the log: stop, keep the file, and compare it with a backup",
+        stream=stream,
         version=version,
         type=None,
     )

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sagalog.errors import Corrupt
-from sagalog.ports import UNCLAIMED_MAX, Claim, UnclaimedUndo
+from sagalog.store import UNCLAIMED_MAX, Claim, UnclaimedUndo
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute
 
@@ -72,21 +72,26 @@ GATES: Final = {"work": _work("ready"), "undo": _undoing("undo")}
 # [LEASE-5] Where suspects stand.
 GATES_ALONE: Final = {"work": _work("ready_alone"), "undo": _undoing("undo_alone")}
 
-QUEUES_LEASED: Final = _distinct("queue", "expires_ms IS NOT NULL")
+QUEUES_LEASED: Final = _distinct("queue", "check_ms IS NOT NULL")
 QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
 QUEUES_WAITING: Final = _distinct("queue", "gate = 'waiting' AND run_at_ms IS NOT NULL")
 QUEUES_WAKING: Final = _distinct("queue", "gate = 'waking'")
 
 # One statement says that nothing is due, which is nearly always so.
 FIRST_DUE: Final = (
-    "SELECT (SELECT min(expires_ms) FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1), "
+    "SELECT (SELECT min(check_ms) FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1), "
     "(SELECT 0 FROM tasks WHERE gate = 'waking' AND queue = ?1)"
 )
+CHECKS: Final = (
+    "SELECT check_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "
+    "ORDER BY check_ms, stream LIMIT ?3"
+)
+# Sorted by its caller, since the index is in the order of check times.
 OVER: Final = (
-    "SELECT expires_ms, stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 "
-    "AND expires_ms <= ?2 ORDER BY expires_ms, renewed_ms, stream LIMIT ?3"
+    "SELECT expires_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "
+    "AND expires_ms <= ?2"
 )
 LATER: Final = (
     "SELECT run_at_ms, stream FROM tasks WHERE gate = 'later' AND queue = ?1 AND run_at_ms <= ?2 "
@@ -105,7 +110,7 @@ WAITED_AHEAD: Final = (
     "SELECT run_at_ms, stream FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1 "
     "AND run_at_ms > ?2 ORDER BY run_at_ms, stream LIMIT ?3"
 )
-BEHIND: Final = "SELECT stream FROM tasks WHERE expires_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
+BEHIND: Final = "SELECT stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
 # Undos that no worker has leased: of which queues and kinds, since when, and which have waited for too long.
 _UNCLAIMED: Final = "undo_ms IS NOT NULL"
@@ -122,7 +127,7 @@ OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queu
 # What a claim and its upkeep ask; a test has the planner explain each.
 STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
-    QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, OVER, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
+    QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     AHEAD, WAITED_AHEAD,
 )  # fmt: skip
@@ -183,9 +188,15 @@ def claimable_ms(execute: Execute, claim: Claim) -> int | None:
     return min((time for time in times if type(time) is int), default=None)
 
 
+def checks(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    """Numbers of up to `limit` streams whose lease is to be looked at, oldest check time first."""
+    return _due(execute, CHECKS, queues, now_ms, limit)
+
+
 def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
     """Numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
-    return _due(execute, OVER, queues, now_ms, limit)
+    found = (row for queue in queues for row in execute(OVER, (queue, now_ms)))
+    return [number for _, number in _first(found, limit)]
 
 
 def waits_over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

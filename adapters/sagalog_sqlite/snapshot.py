@@ -12,12 +12,23 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from sagalog.codec import Envelope
 from sagalog.errors import Corrupt, Unavailable
-from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.kernel.values import State
-from sagalog.ports import Claim, Listed, Query, StreamHead, Tag, UnclaimedUndo
-from sagalog.projection import decode_fold
+from sagalog.store import (
+    FOLD_FORMAT,
+    Claim,
+    Envelope,
+    Listed,
+    Query,
+    Row,
+    SavedTask,
+    State,
+    StoreFold,
+    StreamHead,
+    Tag,
+    TaskFold,
+    UnclaimedUndo,
+    decode_fold,
+)
 from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import told
@@ -28,15 +39,10 @@ AGE_MAX_MS: Final = 300_000
 _PAGE: Final = 500
 
 _STATES: Final = tuple(str(state) for state in State)
-_COLUMNS: Final = (
-    "queue", "kind", "state", "owed", "priority", "affinity", "run_at_ms", "undo_ms", "overdue_ms",
-    "expires_ms", "renewed_ms", "gate",
-)  # fmt: skip
-
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 SAVED: Final = (
     "SELECT s.number, (SELECT 1 FROM awaited WHERE stream = s.number LIMIT 1), t.format, t.fold, "  # noqa: S608
-    f"{', '.join('t.' + column for column in _COLUMNS)} "
+    f"{', '.join('t.' + column for column in Row._fields)} "
     "FROM streams s JOIN tasks t ON t.stream = s.number WHERE s.category = ? AND s.id = ?"
 )
 # There is no index of tags by their stream: each is looked for by itself, and a pass over all finds those too many.
@@ -112,14 +118,14 @@ class SqliteSnapshot:
     def task(self, id: str) -> TaskFold | None:
         """The fold of a task, or None."""
         for row in self._rows(rows.TASK_BY_ID, (id,)):
-            return rows.load(self._rows, row).fold
+            return task_of(rows.load(self._rows, row))
         return None
 
     def recorded(self, id: str, version: int) -> Envelope:
         """One event of a task's stream."""
         for row in self._rows(rows.OF_NAME, (rows.TASK, id, version)):
             return Envelope(*row)
-        raise rows.absent_event(id, version)
+        raise rows.absent_event(f"task/{id}", version)
 
     def blob(self, digest: str) -> bytes | None:
         """The bytes that are kept under a digest."""
@@ -235,18 +241,15 @@ class SqliteSnapshot:
         """Streams by number beyond `after`."""
         return [StreamHead(number, name, version or 0) for number, name, version in self._rows(STREAMS, (after, limit))]
 
-    def saved(self, stream: str) -> tuple[TaskFold | None, dict[str, object]] | None:
-        """A task's projection as it is saved; None if there is none."""
+    def saved(self, stream: str) -> SavedTask | None:
+        """A task as it is saved; None if it is not."""
         category, _, id = stream.partition("/")
-        for number, waits, format, text, *values in self._rows(SAVED, (category, id)):
-            columns: dict[str, object] = dict(zip(_COLUMNS, values, strict=True))
-            fold = _fold_or_none(format, text)
+        for number, waits, format, content, *values in self._rows(SAVED, (category, id)):
+            fold = _fold_or_none(format, content)
             carried = {} if fold is None else fold.tags or {}
-            columns["tags"] = {
-                name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))
-            }
-            columns["awaited"] = tuple(task for (task,) in self._rows(AWAITED, (number,))) if waits else ()
-            return fold, columns
+            tags = {name: value for name, value in carried.items() if self._rows(TAGGED, (name, value, number))}
+            awaited = tuple(task for (task,) in self._rows(AWAITED, (number,))) if waits else ()
+            return SavedTask(fold, Row(*values), awaited, tags)
         return None
 
     def strays(self) -> list[str]:
@@ -265,13 +268,13 @@ class SqliteSnapshot:
         last = None
         key = (texts.bytes_of(after[0]), texts.bytes_of(after[1]), after[2])
         behind = key
-        for raw_name, raw_value, number, stream, format, text in self._rows(TAGS, (*key, limit)):
+        for raw_name, raw_value, number, stream, format, content in self._rows(TAGS, (*key, limit)):
             name, value = texts.key_of(raw_name), texts.key_of(raw_value)
             last, behind = (name, value, number), (raw_name, raw_value, number)
             if stream is None or not stream.startswith("task/"):
                 found.append((None, f"the tag {name!r} of {number} has no stream"))
                 continue
-            fold = _fold_or_none(format, text)
+            fold = _fold_or_none(format, content)
             if fold is not None and (fold.tags or {}).get(name) != value:
                 found.append((stream, f"it is found by the tag {name!r}, which it does not carry so"))
         return found, last if texts.is_beyond(behind, key) else None
@@ -344,20 +347,26 @@ class SqliteSnapshot:
         """The fold of a stream; None if it cannot be read. [LOG-5]"""
         try:
             for row in self._rows(rows.TASK_BY_NUMBER, (number,)):
-                return rows.load(self._rows, row).fold
+                return task_of(rows.load(self._rows, row))
         except rows.UNFOLDABLE:
             return None
         return None
+
+
+def task_of(loaded: rows.Loaded) -> TaskFold:
+    """The fold of a task that was loaded."""
+    assert isinstance(loaded.saved.fold, TaskFold), "a stream of a task folds into one"
+    return loaded.saved.fold
 
 
 def _all_if_none(limit: int | None) -> int:
     return -1 if limit is None else limit
 
 
-def _fold_or_none(format: int | None, text: str | None) -> TaskFold | None:
-    if format != FOLD_FORMAT or text is None:
+def _fold_or_none(format: int | None, content: bytes | None) -> TaskFold | None:
+    if format != FOLD_FORMAT or content is None:
         return None
     try:
-        return decode_fold(text)
+        return decode_fold(content)
     except msgspec.DecodeError:
         return None

@@ -1,8 +1,8 @@
 """The store: turns, transactions, and what becomes of a commit that fails.
 
 Its one rule: a commit is whole or nothing, and its callers are told which, or that nobody can know. On every way out
-the transaction is ended and the turn given back. What units see and write stands in `view`; which calls share a
-transaction, in `grouping`; where files come from, in `opening`.
+the transaction is ended and the turn given back. What operations see is in `view`, what they write in `transaction`;
+which calls share a transaction, in `grouping`; where files come from, in `opening`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
-from sagalog.failpoints import reach
-from sagalog.ports import FIRST_TAG, Clock, FileHealth, Tag, Unit
+from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Tag, reach
 from sagalog_sqlite import forking, rebuilding, subscriptions
 from sagalog_sqlite.barrier import BARRIER, Place
 from sagalog_sqlite.changes import Changes
@@ -26,14 +25,14 @@ from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
+from sagalog_sqlite.fold_cache import FoldCache
 from sagalog_sqlite.grouping import Call, Group, Line
 from sagalog_sqlite.identity import Identity
-from sagalog_sqlite.kept import Kept
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
 from sagalog_sqlite.ticket import Ticket, TurnTimeout
+from sagalog_sqlite.transaction import Transaction
 from sagalog_sqlite.turns import Turns
-from sagalog_sqlite.view import Transaction
 
 T = TypeVar("T")
 
@@ -68,19 +67,19 @@ class SqliteStore:
         """What belongs to the threads of one process."""
         self._turns = Turns(self.path, ticket)
         self._line = Line(self._turn_timeout_ms)
-        self._kept = Kept()
+        self._fold_cache = FoldCache()
         self._turn_of: int | None = None  # the thread that has the turn
         self._changes = Changes(self._connections.connect, self.path)
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
-        """Run the units in order in one transaction. Returns and raises as the port says.
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        """Carry the operations out in order in one transaction. Returns and raises as the port says.
 
         Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
         """
         self._refuse_within_a_unit()
-        call = Call(units)
+        call = Call(operations)
         try:
             if self._line.come(call):
                 self._lead(call)
@@ -164,13 +163,18 @@ class SqliteStore:
         return result
 
     def _transact(self, connection: apsw.Connection, work: Callable[[Transaction], T], group: Group) -> tuple[T, bool]:
+        """One transaction around `work`, begun anew as long as an operation asks for what it had not declared."""
         committing = False
         try:
-            reach("commit.before_begin")
-            connection.execute("BEGIN IMMEDIATE")
-            reach("commit.after_begin")
-            transaction = Transaction(connection, self._clock.now_ms(), self._kept)
-            result = work(transaction)
+            transaction, result = self._work(connection, work)
+            while transaction.is_void:
+                connection.execute("ROLLBACK")
+                # What was only read is kept, as after a commit; what was written, as after none.
+                if transaction.wrote:
+                    self._fold_cache.forget()
+                else:
+                    transaction.keep()
+                transaction, result = self._work(connection, work)
             reach("commit.before_commit")
             self._require_sound()
             committing = transaction.wrote
@@ -180,14 +184,22 @@ class SqliteStore:
             transaction.keep()
             reach("commit.after_commit")
         except apsw.Error as error:
-            self._kept.forget()
+            self._fold_cache.forget()
             raise self._failure(connection, error, committing) from error
         except BaseException:
-            self._kept.forget()
+            self._fold_cache.forget()
             if self._roll_back(connection):
                 group.written = False
             raise
         return result, transaction.wrote
+
+    def _work(self, connection: apsw.Connection, work: Callable[[Transaction], T]) -> tuple[Transaction, T]:
+        """Begin a transaction and do the work within it."""
+        reach("commit.before_begin")
+        connection.execute("BEGIN IMMEDIATE")
+        reach("commit.after_begin")
+        transaction = Transaction(connection, self._clock.now_ms(), self._fold_cache)
+        return transaction, work(transaction)
 
     def _require_sound(self) -> None:
         """Refuse to commit where that would not be found again. [FILE-1]"""
@@ -265,7 +277,7 @@ class SqliteStore:
 
     def _drop_writer(self) -> None:
         """Close the connection for writing; the next turn opens another, with all guards."""
-        self._kept.forget()
+        self._fold_cache.forget()
         self._connections.drop_writer()
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -345,7 +357,7 @@ class SqliteStore:
 
     def let_go(self) -> bool:
         """Close every connection, while no thread uses one: before a fork, and where locks were lost. [FORK-1]"""
-        self._kept.forget()
+        self._fold_cache.forget()
         self._changes.let_go()
         return self._connections.let_go()
 

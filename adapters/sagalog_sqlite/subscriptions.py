@@ -12,7 +12,7 @@ from zlib import crc32
 
 from sagalog.errors import Corrupt
 from sagalog_sqlite.rows import Execute
-from sagalog_sqlite.view import Transaction
+from sagalog_sqlite.transaction import Transaction
 
 OF_NAME: Final = "SELECT name, position, checksum FROM checkpoints WHERE name = ?"
 ALL: Final = "SELECT name, position, checksum FROM checkpoints ORDER BY name"

@@ -71,7 +71,8 @@ class Ticket:
         KeyboardInterrupt too, the caller holds nothing. The process keeps its place in the queue for its next
         call; if the turn comes and nobody waits for it, it goes straight to the one behind.
         """
-        self._refuse_unless_open()
+        if self._abandoned or self._closed:
+            self._refuse_unless_open()
         if self._line.has_place():
             raise RuntimeError("this thread has the turn, or waits for it, already")
         try:
@@ -135,7 +136,8 @@ class Ticket:
 
     def _take_if_free(self) -> bool:
         # Asked again at the front of the line, where nobody but us can close the files any more.
-        self._refuse_unless_open()
+        if self._abandoned or self._closed:
+            self._refuse_unless_open()
         return not self._usher.under_way and self._files.try_turn()
 
     def _wait(self, timeout_ms: int) -> None:

@@ -5,10 +5,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sagalog.audit import Fault, RebuildReport, VerifyReport
-from sagalog.batch import Batch
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine import Engine
+from sagalog.engine.audit import Fault, RebuildReport, VerifyReport
+from sagalog.engine.batch import Batch
+from sagalog.engine.health import Health
+from sagalog.engine.leasing import Renewal
+from sagalog.engine.opening import open as open
+from sagalog.engine.reading import Artifact, WaitOutcome
+from sagalog.engine.subscription import Subscription
+from sagalog.engine.task import Lease, Task, TaskCompensation, TaskWait
+from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -36,16 +43,9 @@ from sagalog.errors import (
     WaitOver,
     WrongState,
 )
-from sagalog.health import Health
 from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State, UnrecordedStep
-from sagalog.leasing import Renewal
-from sagalog.opening import open as open
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
-from sagalog.ports import FileHealth, UnclaimedUndo
-from sagalog.reading import Artifact, WaitOutcome
-from sagalog.subscription import Subscription
-from sagalog.task import Lease, Task, TaskCompensation, TaskWait
-from sagalog.units import Tended
+from sagalog.store import FileHealth, UnclaimedUndo
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -77,6 +77,7 @@ __all__ = [
     "LeaseLost",
     "LeaseRecord",
     "LogDamaged",
+    "Maintained",
     "NotFound",
     "Outcome",
     "OverBound",
@@ -98,7 +99,6 @@ __all__ = [
     "Task",
     "TaskCompensation",
     "TaskWait",
-    "Tended",
     "TerminalTask",
     "Transient",
     "Unavailable",

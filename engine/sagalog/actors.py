@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagalog.door import check_name, shown
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import ACTOR_CHARACTERS_MAX
+from sagalog.validation.values import check_name, shown
 
 # What upkeep writes.
 MAINTENANCE: Final = "system:maintenance"

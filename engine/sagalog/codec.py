@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from sagalog.errors import LogDamaged, UnknownEvent
-from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
+from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.events import NAMES, Recordable
 
 # The shape of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
 # so does a new name for a type, or two that take the place of one. [LOG-6]
@@ -24,6 +25,34 @@ Shape = tuple[str, int]
 # A body as JSON gives it -> the next shape, which may depend on the body, and the body in that.
 Upcaster = Callable[[dict[str, Any]], tuple[Shape, dict[str, Any]]]
 UPCASTERS: Final[Mapping[Shape, Upcaster]] = {}
+
+
+class Shapes:
+    """Which events can be written and read: those of some categories, in their present shapes and in older ones.
+
+    A name of an event means one type, whatever the category. Schemas that are not given are 1.
+
+    Raises:
+        ValueError: two types of events have one name.
+    """
+
+    def __init__(
+        self,
+        categories: Iterable[Category[Any]],
+        schemas: Mapping[str, int] | None = None,
+        upcasters: Mapping[Shape, Upcaster] | None = None,
+    ) -> None:
+        named = [pair for category in categories for pair in category.events.items()]
+        self.names: Mapping[type[Recordable], str] = dict(named)
+        self.types: Mapping[str, type[Recordable]] = {name: kind for kind, name in named}
+        if len(self.types) < len(named):
+            raise ValueError("two types of events have one name: an envelope would not say which it holds")
+        self.schemas: Mapping[str, int] = {**dict.fromkeys(self.types, 1), **(schemas or {})}
+        self.upcasters: Mapping[Shape, Upcaster] = upcasters or {}
+        self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in self.types.items()}
+
+
+SHAPES: Final = Shapes(CATEGORIES.values(), SCHEMAS, UPCASTERS)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -63,8 +92,6 @@ class Recorded(Envelope, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_DECODERS: Final = {NAMES[kind]: msgspec.json.Decoder(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
-_TYPES: Final = {NAMES[kind]: kind for kind in (*TASK_EVENTS, *STORE_EVENTS)}
 
 
 def enclose(
@@ -75,11 +102,12 @@ def enclose(
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
+    shapes: Shapes = SHAPES,
 ) -> Envelope:
     """The envelope of a new event, without a position yet."""
-    name = NAMES[type(event)]
+    name = shapes.names[type(event)]
     body = _encode(event)
-    schema = SCHEMAS[name]
+    schema = shapes.schemas[name]
     return Envelope(
         0,
         stream,
@@ -118,11 +146,12 @@ def digest(
     head = (
         f"{len(category)}:{category},{len(id)}:{id},{len(versions)}:{versions},{len(times)}:{times},"
         f"{len(type)}:{type},{len(schemas)}:{schemas},"
+        f"{'-' if actor is None else f'{len(actor)}:{actor}'},{'-' if cause is None else f'{len(cause)}:{cause}'},"
+        f"{'-' if idempotency_key is None else f'{len(idempotency_key)}:{idempotency_key}'},"
+        f"{'-' if data_key is None else f'{len(data_key)}:{data_key}'},"
     )
-    others = (actor, cause, idempotency_key, data_key)
-    head += "".join(["-," if field is None else f"{len(field)}:{field}," for field in others])
     if not head.isascii():
-        named = (category, id, versions, times, type, schemas, *others)
+        named = (category, id, versions, times, type, schemas, actor, cause, idempotency_key, data_key)
         head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in named])
     return sha256(b"15:sagalog-event-2,%b%d:%b," % (head.encode(), len(body), body)).digest()
 
@@ -143,11 +172,7 @@ def digest_of(envelope: Envelope) -> bytes:
     )
 
 
-def decode(
-    envelope: Envelope,
-    schemas: Mapping[str, int] = SCHEMAS,
-    upcasters: Mapping[Shape, Upcaster] = UPCASTERS,
-) -> Recordable:
+def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
     """The typed event of an envelope, brought to the present shape, perhaps under another name than it had. [LOG-6]
 
     Raises:
@@ -159,9 +184,9 @@ def decode(
     if envelope.data_key is not None:  # [KEY-2]
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
-        if envelope.schema == schemas.get(envelope.type):
-            return _DECODERS[envelope.type].decode(envelope.body)
-        return _upcast(envelope, schemas, upcasters)
+        if envelope.schema == shapes.schemas.get(envelope.type):
+            return shapes.decoders[envelope.type].decode(envelope.body)
+        return _upcast(envelope, shapes)
     except msgspec.ValidationError as error:
         raise _unknown(envelope, f"its body does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -184,7 +209,7 @@ def is_intact(envelope: Envelope) -> bool:
         return False
 
 
-def read(envelope: Envelope) -> Recordable:
+def read(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
     """As `decode`, for an envelope that comes out of a store: its digest is compared first. [LOG-4]
 
     Raises:
@@ -198,7 +223,7 @@ def read(envelope: Envelope) -> Recordable:
             version=envelope.version,
             type=envelope.type,
         )
-    return decode(envelope)
+    return decode(envelope, shapes)
 
 
 def recorded(envelope: Envelope) -> Recorded:
@@ -236,26 +261,26 @@ def _missing(envelope: Envelope, why: str) -> LogDamaged:
     )
 
 
-def _upcast(envelope: Envelope, schemas: Mapping[str, int], upcasters: Mapping[Shape, Upcaster]) -> Recordable:
+def _upcast(envelope: Envelope, shapes: Shapes) -> Recordable:
     """[LOG-6] Step by step, each from one shape to the next, until the shape is one of the present."""
     shape: Shape = (envelope.type, envelope.schema)
-    if shape not in upcasters:
-        raise _unknown(envelope, _why_unknown(envelope, schemas, upcasters))
+    if shape not in shapes.upcasters:
+        raise _unknown(envelope, _why_unknown(envelope, shapes))
     body = msgspec.json.decode(envelope.body)
-    while schemas.get(shape[0]) != shape[1]:
+    while shapes.schemas.get(shape[0]) != shape[1]:
         if not isinstance(body, dict):
             raise _unknown(envelope, "its body is no object")
-        upcast = upcasters[shape]
+        upcast = shapes.upcasters[shape]
         try:
             shape, body = upcast(body)
         except (KeyError, TypeError, AttributeError) as error:
             raise _unknown(envelope, f"its body does not fit: {type(error).__name__}: {error}") from error
-    return msgspec.convert(body, _TYPES[shape[0]])
+    return msgspec.convert(body, shapes.types[shape[0]])
 
 
-def _why_unknown(envelope: Envelope, schemas: Mapping[str, int], upcasters: Mapping[Shape, Upcaster]) -> str:
-    numbers = [schema for type, schema in upcasters if type == envelope.type]
-    known = max([*numbers, schemas.get(envelope.type, 0)])
+def _why_unknown(envelope: Envelope, shapes: Shapes) -> str:
+    numbers = [schema for type, schema in shapes.upcasters if type == envelope.type]
+    known = max([*numbers, shapes.schemas.get(envelope.type, 0)])
     if not known:
         return "its type is unknown"
     return f"its schema is {envelope.schema} and this version knows up to {known}"

@@ -1,6 +1,6 @@
 """The table of the lifecycle as a machine of `transitions`, and drawn as diagrams: `python -m sagalog.diagram FOLDER`.
 
-Rule: everything here is made from `TASK_MOVES` and says nothing of its own [LIFE-1]; a test compares what is drawn with
+Rule: everything here is made from `TASK_ROWS` and says nothing of its own [LIFE-1]; a test compares what is drawn with
 the table. `transitions` is imported inside the function that needs it: what runs tasks uses the compiled table and must
 not pay for the import. Knows no task, no store and no clock.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sagalog.kernel.lifecycle import TASK_MOVES, UNBORN, Move
+from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN, Move
 from sagalog.kernel.values import LIVE, TERMINAL, State
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def task_machine(initial: str = UNBORN) -> Machine:
         model="self",
         states=[UNBORN, *(str(state) for state in State)],
         initial=initial,
-        transitions=[{**move, "conditions": _says(move["dest"])} for move in TASK_MOVES],
+        transitions=[{**move, "conditions": _says(move["dest"])} for move in TASK_LIFE.moves],
         auto_transitions=False,
         send_event=True,
     )
@@ -44,9 +44,9 @@ def task_machine(initial: str = UNBORN) -> Machine:
 
 def task_diagram() -> str:
     """The life of a task as a Mermaid state diagram, ending in a line break."""
-    everywhere = _everywhere(TASK_MOVES)
+    everywhere = _everywhere(TASK_LIFE.moves)
     arrows: dict[tuple[str, str], list[str]] = {}
-    for move in TASK_MOVES:
+    for move in TASK_LIFE.moves:
         if move["trigger"] not in everywhere:
             arrows.setdefault((move["source"], move["dest"]), []).append(move["trigger"])
     lines = [_HEADER, "stateDiagram-v2", "    direction LR"]

@@ -19,11 +19,11 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Final, get_args
 
-from sagalog.door import check_name, shown
 from sagalog.errors import InvalidValue
-from sagalog.json_values import check_json
 from sagalog.kernel.bounds import DETAILS_BYTES_MAX
 from sagalog.kernel.values import Budget, Compensation, Failure
+from sagalog.validation.json_values import check_json
+from sagalog.validation.values import check_name, shown
 
 # What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
 _TRACEBACK_CHARACTERS_MAX: Final = 8_000

@@ -13,18 +13,18 @@ from typing import Any
 
 import msgspec
 
-from sagalog.codec import SCHEMAS
-from sagalog.kernel.events import NAMES, STORE_EVENTS, TASK_EVENTS, Recordable
+from sagalog.codec import SHAPES, Shapes
+from sagalog.kernel.events import Recordable
 
 
-def schema_files() -> dict[str, str]:
-    """File name -> content, for every event."""
-    return {f"{NAMES[kind]}.{SCHEMAS[NAMES[kind]]}.json": _schema(kind) for kind in (*TASK_EVENTS, *STORE_EVENTS)}
+def schema_files(shapes: Shapes = SHAPES) -> dict[str, str]:
+    """File name -> content, for every event of every category."""
+    return {f"{name}.{shapes.schemas[name]}.json": _schema(name, kind) for name, kind in shapes.types.items()}
 
 
-def _schema(kind: type[Recordable]) -> str:
+def _schema(name: str, kind: type[Recordable]) -> str:
     schema: dict[str, Any] = msgspec.json.schema(kind)
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": NAMES[kind], **schema}
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

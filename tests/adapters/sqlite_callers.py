@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sagalog import failpoints
-from sagalog.ports import Decided, Unit, View
+from sagalog.store import Operation, Result, View
 from sagalog_sqlite.store import SqliteStore
 
 PATIENCE_S = 20.0
@@ -21,7 +21,7 @@ PATIENCE_S = 20.0
 class Caller:
     """A thread that makes one commit and keeps its answers or its error."""
 
-    def __init__(self, store: SqliteStore, *units: Unit) -> None:
+    def __init__(self, store: SqliteStore, *units: Operation) -> None:
         self.answers: list[Any] | None = None
         self.error: BaseException | None = None
         self._store, self._units = store, units
@@ -48,12 +48,12 @@ class Gate:
         self._reached = threading.Event()
         self._opened = threading.Event()
 
-    def unit(self) -> Unit:
-        def decide(_: View) -> Decided:
+    def unit(self) -> Operation:
+        def decide(_: View) -> Result:
             self.pass_through()
-            return Decided((), "held")
+            return Result("held")
 
-        return Unit(decide)
+        return Operation(decide)
 
     def pass_through(self) -> None:
         self._reached.set()
@@ -92,7 +92,7 @@ def in_line(store: SqliteStore) -> int:
     return len(store._line._calls)
 
 
-def call(store: SqliteStore, *calls: Sequence[Unit]) -> list[Caller]:
+def call(store: SqliteStore, *calls: Sequence[Operation]) -> list[Caller]:
     """One caller for each, arriving in this order behind whoever is in line already."""
     callers = []
     for units in calls:

@@ -13,12 +13,15 @@ from typing import Any
 import apsw
 
 from sagalog.codec import enclose
+from sagalog.engine import Engine
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.kernel.values import Compensation, Purpose, Retry, State
-from sagalog.ports import Append, Claim, Clock, Decided, Due, Unit, View
-from sagalog.testing import ManualClock
+from sagalog.ports import Clock
+from sagalog.store import Append, Claim, Due, Operation, Projection, Result, Saved, View
+from sagalog.store.projection import project
+from sagalog.testing import ManualClock, SeededChance
 from sagalog_sqlite.opening import open_store
 from sagalog_sqlite.store import SqliteStore
 
@@ -64,36 +67,58 @@ def leased(fence: int = 1, purpose: Purpose = "work", at_ms: int = START_MS, ttl
     return e.Leased("ann", fence, 1, purpose, False, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
 
 
-def writing(id: str, *events: e.Recordable, idempotency_key: str | None = None) -> Unit:
-    """A unit that appends events to a task, new or not; answers its version afterwards."""
+def writing(id: str, *events: e.Recordable, idempotency_key: str | None = None) -> Operation:
+    """An operation that appends events to a task, new or not; answers its version afterwards."""
+    stream = f"task/{id}"
 
-    def decide(view: View) -> Decided:
-        append = appended(view.task(id) or TaskFold(id), events, view.now_ms, idempotency_key)
-        return Decided((append,), append.fold.version)
+    def decide(view: View) -> Result:
+        append = appended(shown(view, id), events, view.now_ms, idempotency_key)
+        return result(append.projection.fold.version, append)
 
-    return Unit(decide, tasks=(id,))
+    return Operation(decide, (stream,))
 
 
-def appended(task: TaskFold, events: Sequence[e.Recordable], at_ms: int, idempotency_key: str | None = None) -> Append:
-    stream, expected = f"task/{task.id}", task.version
+def result(answer: Any, *appends: Append) -> Result:
+    """A result that appends, and tells which tasks have ended by that."""
+    folds = [append.projection.fold for append in appends]
+    ended = [fold.id for fold in folds if isinstance(fold, TaskFold) and fold.is_terminal]
+    return Result(answer, appends, ended=tuple(ended))
+
+
+def shown(view: View, id: str) -> Saved:
+    """A task as the view shows it; a new one has no events yet."""
+    return view.saved(f"task/{id}") or new(id)
+
+
+def new(id: str) -> Saved:
+    return Saved(f"task/{id}", TaskFold(id))
+
+
+def appended(saved: Saved, events: Sequence[e.Recordable], at_ms: int, idempotency_key: str | None = None) -> Append:
+    task = saved.fold
+    assert isinstance(task, TaskFold)
+    expected = task.version
     envelopes = []
     for version, event in enumerate(events, start=expected + 1):
-        envelopes.append(enclose(stream, version, at_ms, event, idempotency_key=idempotency_key))
+        envelopes.append(enclose(saved.stream, version, at_ms, event, idempotency_key=idempotency_key))
         task = evolve(task, event, version, at_ms)
-    return Append(stream, expected, tuple(envelopes), task)
+    return Append(saved.stream, expected, tuple(envelopes), project(task, at_ms, saved.row))
 
 
-def claiming(claim: Claim, ttl_ms: int | None = TTL_MS) -> Unit:
-    """A unit that leases what a claim selects; answers the ids, in the claim's order."""
+def claiming(claim: Claim, ttl_ms: int | None = TTL_MS) -> Operation:
+    """An operation that leases what a claim selects; answers the ids, in the claim's order."""
 
-    def decide(view: View) -> Decided:
-        tasks = list(view.claimed)
-        appends = [
-            appended(task, [leased(task.leases + 1, claim.purpose, view.now_ms, ttl_ms)], view.now_ms) for task in tasks
-        ]
-        return Decided(tuple(appends), [task.id for task in tasks])
+    def decide(view: View) -> Result:
+        appends, ids = [], []
+        for saved in view.claimed:
+            task = saved.fold
+            assert isinstance(task, TaskFold)
+            lease = leased(task.leases + 1, claim.purpose, view.now_ms, ttl_ms)
+            appends.append(appended(saved, [lease], view.now_ms))
+            ids.append(task.id)
+        return Result(ids, tuple(appends))
 
-    return Unit(decide, claim=claim)
+    return Operation(decide, claim=claim)
 
 
 def work(*queues: str, limit: int = 1, kinds: frozenset[str] | None = None, affinities: tuple[str, ...] = ()) -> Claim:
@@ -104,23 +129,35 @@ def undo(*queues: str, limit: int = 1, kinds: frozenset[str] | None = None) -> C
     return Claim(queues or ("q",), "undo", limit, kinds)
 
 
-def seeing(look: Callable[[View], Any], claim: Claim | None = None, due: Due | None = None) -> Unit:
-    """A unit that only looks; answers what it saw."""
-    return Unit(lambda view: Decided((), look(view)), claim=claim, due=due)
+def seeing(
+    look: Callable[[View], Any],
+    *reads: str,
+    keys: tuple[str, ...] = (),
+    claim: Claim | None = None,
+    due: Due | None = None,
+) -> Operation:
+    """An operation that only looks, at these tasks and what is found; answers what it saw."""
+    streams = tuple(f"task/{id}" for id in reads)
+    return Operation(lambda view: Result(look(view)), reads=streams, keys=keys, claim=claim, due=due)
 
 
-def tending(due: Due) -> Unit:
-    """A unit that answers the ids of the tasks whose lease is over, and ends none."""
-    return seeing(lambda view: [task.id for task in view.due], due=due)
+def tending(due: Due) -> Operation:
+    """An operation that answers the ids of the tasks whose lease is over, or whose wait may be, and ends none."""
+    return seeing(lambda view: ids_of((*view.expired, *view.waits_over)), due=due)
 
 
-def founding(id: str = "s") -> Unit:
-    def decide(view: View) -> Decided:
+def ids_of(found: Sequence[Saved]) -> list[str]:
+    return [saved.stream.removeprefix("task/") for saved in found]
+
+
+def founding(id: str = "s") -> Operation:
+    def decide(view: View) -> Result:
         event = e.Founded(id, 0, "1")
-        fold = evolve_store(view.store, event, 1)
-        return Decided((Append(f"store/{id}", 0, (enclose(f"store/{id}", 1, view.now_ms, event),), fold),), fold)
+        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
+        envelope = enclose(f"store/{id}", 1, view.now_ms, event)
+        return Result(fold, (Append(f"store/{id}", 0, (envelope,), Projection(fold)),))
 
-    return Unit(decide)
+    return Operation(decide, (f"store/{id}",))
 
 
 def owing(*kinds: str) -> tuple[e.Recordable, ...]:
@@ -130,6 +167,11 @@ def owing(*kinds: str) -> tuple[e.Recordable, ...]:
         leased(),
         e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
     )
+
+
+def engine_on(store: SqliteStore) -> Engine:
+    """An engine over a store, on the store's own clock."""
+    return Engine(store, clock=store._clock, chance=SeededChance(1))
 
 
 def raw(path: Path) -> apsw.Connection:

@@ -18,7 +18,7 @@ from typing import Any
 
 from sagalog.errors import SagalogError
 from sagalog.kernel import events as e
-from sagalog.ports import Decided, Unit, View
+from sagalog.store import Operation, Result, View
 from sagalog.system import SystemClock
 from sagalog_sqlite import forking as forking_
 from sagalog_sqlite.store import SqliteStore
@@ -157,15 +157,16 @@ def forking(path: Path) -> None:
     store = open_here(path)
     store.commit([writing("old", created())])
 
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         if child := os.fork():
-            return Decided((), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            return Result(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         sys.exit(0)
 
     # More than fits into the cache, so that the transaction already stands in the WAL when the fork comes.
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
-    look = seeing(lambda view: sum(len(str(view.event(f"large{number}", 1))) > 1_000_000 for number in range(6)))
-    say(*store.commit([*large, Unit(decide), look, writing("large0", leased(ttl_ms=None))]))
+    names = [f"large{number}" for number in range(6)]
+    look = seeing(lambda view: sum(len(str(view.event(f"task/{name}", 1))) > 1_000_000 for name in names), *names)
+    say(*store.commit([*large, Operation(decide), look, writing("large0", leased(ttl_ms=None))]))
     say(*counted(store))
     store.close()
 
@@ -174,14 +175,14 @@ def orphaning(path: Path) -> None:
     """Fork in the middle of a commit and die; the child stays until it is told."""
     store = open_here(path)
 
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         if os.fork():
             os.kill(os.getpid(), signal.SIGKILL)
         say("alone")
         input()
         os._exit(0)
 
-    store.commit([writing("lost", created()), Unit(decide)])
+    store.commit([writing("lost", created()), Operation(decide)])
 
 
 def orphaning_beside(path: Path) -> None:
@@ -189,12 +190,12 @@ def orphaning_beside(path: Path) -> None:
     store = open_here(path)
     begun = threading.Event()
 
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         begun.set()
         threading.Event().wait()
-        return Decided((), None)
+        return Result(None)
 
-    threading.Thread(target=store.commit, args=([writing("lost", created()), Unit(decide)],), daemon=True).start()
+    threading.Thread(target=store.commit, args=([writing("lost", created()), Operation(decide)],), daemon=True).start()
     begun.wait()
     forking_.WAIT_S = 0.05  # type: ignore[misc]  # nobody comes back from that commit
     if os.fork():
@@ -210,14 +211,14 @@ def returning(path: Path) -> None:
     wal = path.with_name(path.name + "-wal")
     sizes: list[int] = []
 
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         child = os.fork()
         sizes.append(wal.stat().st_size)
-        return Decided((), 0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return Result(0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
     try:
-        answers = store.commit([writing("first", created()), Unit(decide), *large, writing("last", created())])
+        answers = store.commit([writing("first", created()), Operation(decide), *large, writing("last", created())])
     except SagalogError as error:
         say(error.code, wal.stat().st_size - sizes[0])
         os._exit(0)

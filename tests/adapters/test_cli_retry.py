@@ -12,11 +12,11 @@ from tests.adapters.cli_calls import call, url_of
 
 @pytest.fixture
 def db(tmp_path: Path) -> str:
-    """A store with the task `t`, given up over its step `charge`."""
+    """A store with the task `t`, quarantined by its holder over its step `charge`."""
     url = url_of(tmp_path / "store.db")
     with sagalog.open(url) as engine:
         engine.create("order", id="t")
-        engine.acquire("t", owner="ann", ttl_ms=None).step("pack", 1).give_up("it cannot be stored", ["charge"])
+        engine.acquire("t", owner="ann", ttl_ms=None).step("pack", 1).quarantine("it cannot be stored", ["charge"])
     return url
 
 
@@ -49,7 +49,7 @@ def test_every_step_that_had_begun_is_shown_and_needs_a_word(db: str) -> None:
     with sagalog.open(db) as engine:
         engine.create("order", id="u")
         lease = engine.acquire("u", owner="ann", ttl_ms=None).register(sagalog.Compensation("refund", id="r"))
-        lease.give_up("it cannot be stored", [sagalog.UnrecordedStep("charge", "r"), "ship"])
+        lease.quarantine("it cannot be stored", [sagalog.UnrecordedStep("charge", "r"), "ship"])
     shown = call("show", "u", "--db", db)
     assert "the result of the step charge (undo r), the result of the step ship" in shown.out
     assert call("show", "u", "--db", db, "--json").documents[0]["unrecorded_steps"] == [

@@ -8,11 +8,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sagalog.kernel.state import TaskFold
-from sagalog.ports import Append, Blob, Decided, Unit, View
+from sagalog.store import Append, Blob, Operation, Result, View
 from sagalog.testing import ManualClock
 from sagalog_sqlite.store import SqliteStore
-from tests.adapters.sqlite_making import START_MS, appended, created, open_at, raw, versions
+from tests.adapters.sqlite_making import START_MS, appended, created, new, open_at, raw, versions
 
 EVENT = (
     "SELECT {}, at_ms, type, schema, actor, cause, idempotency_key, data_key, '{{}}', zeroblob(32) FROM events LIMIT 1"
@@ -48,14 +47,14 @@ EVERYTHING = (
 )
 
 
-def keeping(id: str, data: bytes) -> Unit:
-    """A unit that creates a task and keeps bytes under a name that every such unit gives them."""
+def keeping(id: str, data: bytes) -> Operation:
+    """An operation that creates a task and keeps bytes under a name that every such operation gives them."""
 
-    def decide(view: View) -> Decided:
-        append: Append = appended(TaskFold(id), [created()], view.now_ms)
-        return Decided((append,), None, blobs=(Blob("the digest", data),))
+    def decide(view: View) -> Result:
+        append: Append = appended(new(id), [created()], view.now_ms)
+        return Result(None, (append,), blobs=(Blob("the digest", data),))
 
-    return Unit(decide, tasks=(id,))
+    return Operation(decide, writes=(f"task/{id}",))
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import apsw
 import pytest
 
 import sagalog
-from sagalog import audit
 from sagalog.codec import enclose
+from sagalog.engine import audit
 from sagalog.kernel import events as e
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation
-from sagalog.ports import Append, Decided, Unit
+from sagalog.store import Append, Operation, Projection, Result
 from sagalog.testing import ManualClock
 from tests.adapters.sqlite_making import START_MS, open_at, raw, url_of, writing
 
@@ -114,8 +114,8 @@ def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path:
     """[RECORD-1]"""
     store = open_at(path)
     founded = enclose("store/one", 1, START_MS, e.Founded("other", 0, "1"))
-    append = Append("store/one", 0, (founded,), StoreFold("other", 1, 0, 0, "1"))
-    store.commit([Unit(lambda _: Decided((append,), None))])
+    append = Append("store/one", 0, (founded,), Projection(StoreFold("other", 1, 0, 0, "1")))
+    store.commit([Operation(lambda _: Result(None, (append,)), ("store/one",))])
     [fault] = audit.verify(store).faults
     assert (fault.code, fault.stream) == ("damaged", "store/one")
     store.close()

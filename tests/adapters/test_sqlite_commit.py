@@ -15,7 +15,8 @@ from sagalog.codec import enclose
 from sagalog.errors import Closed, Conflict, SchemaMismatch, Unavailable, VersionConflict
 from sagalog.kernel import events as e
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.ports import Append, Decided, Unit, View
+from sagalog.store import Append, Operation, Projection, Result, Saved, View
+from sagalog.store.projection import project
 from sagalog.testing import ManualClock
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
@@ -26,10 +27,12 @@ from tests.adapters.sqlite_making import (
     claiming,
     created,
     leased,
+    new,
     open_at,
     owing,
     raw,
     seeing,
+    shown,
     undo,
     versions,
     work,
@@ -52,11 +55,11 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-def failing(error: BaseException) -> Unit:
-    def decide(view: View) -> Decided:
+def failing(error: BaseException) -> Operation:
+    def decide(view: View) -> Result:
         raise error
 
-    return Unit(decide)
+    return Operation(decide)
 
 
 def free(store: SqliteStore) -> bool:
@@ -68,7 +71,7 @@ def free(store: SqliteStore) -> bool:
         other.close()
 
 
-# --- units ----------------------------------------------------------------------------------------------------------
+# --- operations ----------------------------------------------------------------------------------------------------
 
 
 def test_positions_and_versions_have_no_gaps_whatever_was_refused(store: SqliteStore) -> None:
@@ -89,16 +92,16 @@ def test_positions_and_versions_have_no_gaps_whatever_was_refused(store: SqliteS
         assert snapshot.head() == (4, 4)
 
 
-def test_a_unit_sees_what_the_units_before_it_have_written(store: SqliteStore) -> None:
+def test_an_operation_sees_what_the_operations_before_it_have_written(store: SqliteStore) -> None:
     def look(view: View) -> tuple[int, str, int]:
-        task = view.task("a")
+        task = shown(view, "a").fold
         assert task is not None
-        return task.version, type(view.event("a", 2)).__name__, len(view.keyed("r"))
+        return task.version, type(view.event("task/a", 2)).__name__, len(view.keyed("r"))
 
     answers = store.commit(
         [
             writing("a", created(), leased(), idempotency_key="r"),
-            seeing(look),
+            seeing(look, "a", keys=("r",)),
             claiming(work()),
             writing("b", created()),
         ]
@@ -109,44 +112,42 @@ def test_a_unit_sees_what_the_units_before_it_have_written(store: SqliteStore) -
 
 def test_an_append_to_a_stream_that_has_moved_on_is_refused_and_writes_nothing(store: SqliteStore) -> None:
     store.commit([writing("a", created())])
-    task = TaskFold("a")
-    stale = Unit(lambda view: Decided((appended(task, [created()], view.now_ms),), None))
+    stale = Operation(lambda view: Result(None, (appended(new("a"), [created()], view.now_ms),)), ("task/a",))
 
-    def half_stale(view: View) -> Decided:
-        good = appended(TaskFold("b"), [created()], view.now_ms)
-        return Decided((good, appended(task, [created()], view.now_ms)), None)
+    def half_stale(view: View) -> Result:
+        good = appended(new("b"), [created()], view.now_ms)
+        return Result(None, (good, appended(new("a"), [created()], view.now_ms)))
 
-    answers = store.commit([stale, Unit(half_stale)])
+    answers = store.commit([stale, Operation(half_stale, ("task/a", "task/b"))])
     assert [(type(one), one.stream, one.expected, one.actual) for one in answers] == [
         (VersionConflict, "task/a", 0, 1)
     ] * 2
     assert versions(store) == {"a": 1}
 
 
-def test_two_appends_to_one_stream_in_one_unit_follow_one_another(store: SqliteStore) -> None:
-    def decide(view: View) -> Decided:
-        first = appended(TaskFold("a"), [created()], view.now_ms)
-        assert isinstance(first.fold, TaskFold)
-        return Decided((first, appended(first.fold, [leased()], view.now_ms)), None)
+def test_two_appends_to_one_stream_in_one_operation_follow_one_another(store: SqliteStore) -> None:
+    def decide(view: View) -> Result:
+        first = appended(new("a"), [created()], view.now_ms)
+        between = Saved("task/a", first.projection.fold, first.projection.row)
+        return Result(None, (first, appended(between, [leased()], view.now_ms)))
 
-    assert store.commit([Unit(decide)]) == [None]
+    assert store.commit([Operation(decide, ("task/a",))]) == [None]
     assert versions(store) == {"a": 2}
 
 
 def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
     event = created()
-    gap = Append("task/a", 0, (enclose("task/a", 2, START_MS, event),), TaskFold("a", 2))
+    gap = Append("task/a", 0, (enclose("task/a", 2, START_MS, event),), project(TaskFold("a", 2), START_MS, None))
     with pytest.raises(ValueError, match="task/a@2"):
-        store.commit([Unit(lambda _: Decided((gap,), None))])
+        store.commit([Operation(lambda _: Result(None, (gap,)), ("task/a",))])
     assert versions(store) == {}
     assert free(store)
 
 
 def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteStore) -> None:
     envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9, "1"))
-    [answer] = store.commit(
-        [Unit(lambda _: Decided((Append("store/s", 0, (envelope,), StoreFold("s", 1, 9, 0, "1")),), None))]
-    )
+    append = Append("store/s", 0, (envelope,), Projection(StoreFold("s", 1, 9, 0, "1")))
+    [answer] = store.commit([Operation(lambda _: Result(None, (append,)), ("store/s",))])
     assert answer.code == "schema_mismatch"
     assert store.commit([]) == []
 
@@ -278,28 +279,28 @@ def test_who_has_the_turn_for_too_long_is_named(path: Path) -> None:
     slow, quick = open_at(path), open_at(path, turn_timeout_ms=50)
     caught: list[BaseException] = []
 
-    def decide(view: View) -> Decided:
+    def decide(view: View) -> Result:
         try:
             quick.commit([writing("b", created())])
         except Unavailable as error:
             caught.append(error)
-        return Decided((), "slow")
+        return Result("slow")
 
-    assert slow.commit([Unit(decide)]) == ["slow"]
+    assert slow.commit([Operation(decide)]) == ["slow"]
     assert "no turn to write within" in str(caught[0])
     assert quick.commit([writing("b", created())]) == [1]
     slow.close()
     quick.close()
 
 
-def test_a_unit_that_writes_to_its_own_store_is_refused_and_keeps_its_turn(store: SqliteStore) -> None:
-    def decide(_: View) -> Decided:
+def test_an_operation_that_writes_to_its_own_store_is_refused_and_keeps_its_turn(store: SqliteStore) -> None:
+    def decide(_: View) -> Result:
         with pytest.raises(RuntimeError, match="may not touch"):
             store.commit([writing("inner", created())])
         with pytest.raises(RuntimeError, match="may not touch"):
             store.close()
         assert not free(store)
-        return Decided((), "outer")
+        return Result("outer")
 
     def free(store: SqliteStore) -> bool:
         other = LockFiles(store.path)
@@ -308,7 +309,7 @@ def test_a_unit_that_writes_to_its_own_store_is_refused_and_keeps_its_turn(store
         finally:
             other.close()
 
-    assert store.commit([Unit(decide), writing("a", created())]) == ["outer", 1]
+    assert store.commit([Operation(decide), writing("a", created())]) == ["outer", 1]
     assert free(store)
     assert versions(store) == {"a": 1}
 
@@ -364,7 +365,7 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
 def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits_and_a_free_turn(
     store: SqliteStore, path: Path
 ) -> None:
-    def units(name: str) -> list[Unit]:
+    def units(name: str) -> list[Operation]:
         return [writing(f"{name}a", created(), leased()), claiming(work()), writing(f"{name}b", created())]
 
     store.commit([writing("ready", created())])  # each commit takes one and leaves one, so all run the same lines

@@ -16,7 +16,7 @@ import pytest
 import sagalog
 from sagalog import Compensation, Engine, Retry
 from sagalog.testing import ManualClock
-from sagalog_sqlite import kept
+from sagalog_sqlite import transaction
 from sagalog_sqlite.store import SqliteStore
 
 LASTING = Retry(releases_max=None, attempts_max=None)
@@ -126,7 +126,7 @@ def test_auditing_a_task_costs_the_same_however_many_tasks_and_tags_there_are(en
 
 def test_a_call_costs_the_same_however_many_undos_were_planned(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     # A small creation is remembered and a large one is read again: here none is remembered.
-    monkeypatch.setattr(kept, "CREATED_CHARACTERS_MAX", 0)
+    monkeypatch.setattr(transaction, "CREATED_CHARACTERS_MAX", 0)
 
     def life_with(count: int) -> dict[str, tuple[int, int]]:
         id = f"t{count}"
@@ -145,7 +145,7 @@ def test_a_call_costs_the_same_however_many_undos_were_planned(engine: Engine, m
             "step": lambda: lease[0].step("one"),
             "repeated undos": lambda: lease[0].register(planned[0]),
             "fail": lambda: lease[0].fail("no", planned),
-            "undo": lambda: engine.acquire(id, owner="ann", ttl_ms=1_000, purpose="undo").give_up("no"),
+            "undo": lambda: engine.acquire(id, owner="ann", ttl_ms=1_000, purpose="undo").quarantine("no"),
             "retry as new": lambda: engine.retry_as_new(id),
         }
         return {name: cost(engine, call) for name, call in calls.items()}

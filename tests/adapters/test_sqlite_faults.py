@@ -50,7 +50,7 @@ def test_a_sync_that_fails_at_commit_is_told_as_unknown_and_repeating_settles_it
     assert isinstance(caught.value.__cause__, error)
     files.strike = None
     # What was written and not synced may be there or not; both are told the same way.
-    [seen] = store.commit([seeing(lambda view: view.task("new"))])
+    [seen] = store.commit([seeing(lambda view: view.saved("task/new"), "new")])
     if seen is None:
         assert store.commit([writing("new", created())]) == [1]
     assert store._connections.writer is not before

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sagalog.errors import Closed, Conflict, Unavailable
-from sagalog.ports import Decided, Unit, View
-from sagalog_sqlite.grouping import CALLS_MAX, UNITS_MAX
+from sagalog.store import Operation, Result, View
+from sagalog_sqlite.grouping import CALLS_MAX, OPERATIONS_MAX
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_callers import Caller, Gate, call, counted_transactions, held_up, in_line, until
 from tests.adapters.sqlite_making import START_MS, created, leased, open_at, seeing, versions, writing
@@ -40,11 +40,11 @@ def order_of(store: SqliteStore) -> list[str]:
     return [one.stream.removeprefix("task/") for one in log if one.version == 1]
 
 
-def refusing(refusal: Exception) -> Unit:
-    def decide(_: View) -> Decided:
+def refusing(refusal: Exception) -> Operation:
+    def decide(_: View) -> Result:
         raise refusal
 
-    return Unit(decide)
+    return Operation(decide)
 
 
 # --- who is taken together ------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_a_call_sees_what_those_before_it_in_its_group_have_written(store: Sqlit
         callers = call(
             store,
             [writing("a", created())],
-            [seeing(lambda view: view.task("a") is not None)],
+            [seeing(lambda view: view.saved("task/a") is not None, "a")],
             [writing("a", leased())],
         )
         go_on()
@@ -89,20 +89,21 @@ def test_a_group_takes_no_more_calls_than_a_turn_may(store: SqliteStore) -> None
     assert len(begun) == 1 + 2
 
 
-def test_a_call_of_more_units_than_a_turn_may_take_goes_alone(store: SqliteStore) -> None:
+def test_a_call_of_more_operations_than_a_turn_may_take_goes_alone(store: SqliteStore) -> None:
     look = seeing(lambda _: "seen")
     with counted_transactions() as begun, held_up(store) as go_on:
-        callers = call(store, [look], [look] * UNITS_MAX, [look], [look] * (UNITS_MAX - 1))
+        callers = call(store, [look], [look] * OPERATIONS_MAX, [look], [look] * (OPERATIONS_MAX - 1))
         go_on()
-        assert [len(caller.ends().answers or ()) for caller in callers] == [1, UNITS_MAX, 1, UNITS_MAX - 1]
+        assert [len(caller.ends().answers or ()) for caller in callers] == [1, OPERATIONS_MAX, 1, OPERATIONS_MAX - 1]
     assert len(begun) == 1 + 3
 
 
-def test_many_threads_get_the_answers_of_their_own_units(store: SqliteStore) -> None:
+def test_many_threads_get_the_answers_of_their_own_operations(store: SqliteStore) -> None:
     def write(name: str, mine: list[Any]) -> None:
         for number in range(200):
             id = f"{name}-{number:03}"
-            mine += store.commit([writing(id, created()), seeing(lambda view, id=id: view.task(id).id)])  # type: ignore[misc]
+            look = seeing(lambda view, id=id: view.saved(f"task/{id}").fold.id, id)  # type: ignore[misc]
+            mine += store.commit([writing(id, created()), look])
 
     answers: dict[str, list[Any]] = {f"thread {number}": [] for number in range(16)}
     threads = [threading.Thread(target=write, args=(name, mine)) for name, mine in answers.items()]
@@ -197,15 +198,15 @@ def test_who_leads_waits_for_one_failure_of_others_at_most(store: SqliteStore) -
 
 
 def test_a_function_that_touches_its_store_is_refused_whichever_thread_runs_it(store: SqliteStore) -> None:
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         with pytest.raises(RuntimeError, match="may not touch"):
             store.commit([writing("inner", created())])
         with pytest.raises(RuntimeError, match="may not touch"):
             store.close()
-        return Decided((), threading.get_ident())
+        return Result(threading.get_ident())
 
     with held_up(store) as go_on:
-        leader, follower = call(store, [seeing(lambda _: threading.get_ident())], [Unit(decide)])
+        leader, follower = call(store, [seeing(lambda _: threading.get_ident())], [Operation(decide)])
         go_on()
         assert follower.ends().answers == leader.ends().answers
     assert versions(store) == {}

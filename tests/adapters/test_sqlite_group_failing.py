@@ -12,7 +12,7 @@ import pytest
 
 from sagalog import failpoints
 from sagalog.errors import Corrupt, Unavailable, Unknown
-from sagalog.ports import Decided, Unit, View
+from sagalog.store import Operation, Result, View
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_callers import Caller, Gate, call, held_up, in_line, until
 from tests.adapters.sqlite_faulty_files import FaultyFiles, failing, faulty_files
@@ -50,7 +50,7 @@ def faulty(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
     store.close()
 
 
-def group(store: SqliteStore, *names: str, payload: str = "") -> list[list[Unit]]:
+def group(store: SqliteStore, *names: str, payload: str = "") -> list[list[Operation]]:
     """A call for each name, of two units."""
     return [[writing(name, created(payload=payload)), writing(name, leased())] for name in names]
 
@@ -357,13 +357,13 @@ def test_who_has_gone_from_a_group_that_is_run_again_is_not_written_and_never_le
     callers: list[Caller] = []
     gone = threading.Event()
 
-    def fail(_: View) -> Decided:
+    def fail(_: View) -> Result:
         second.pass_through()
         raise ZeroDivisionError
 
     def direct() -> None:
         until(lambda: in_line(store) == 3)
-        callers.extend(call(store, [Unit(fail)], [writing("behind", created())]))
+        callers.extend(call(store, [Operation(fail)], [writing("behind", created())]))
         first.open()
         second.wait_for_it()
         signal.pthread_kill(me, signal.SIGINT)

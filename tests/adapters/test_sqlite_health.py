@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 import sagalog
-from sagalog import health
+from sagalog.engine import health
 from sagalog_sqlite import checkpoints
 from tests.adapters.sqlite_faulty_files import failing, faulty_files
 from tests.adapters.sqlite_making import created, open_at, url_of, writing

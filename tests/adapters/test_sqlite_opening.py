@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from sagalog.errors import Corrupt, SchemaMismatch, Unavailable
-from sagalog.ports import OpenStore
+from sagalog.store import OpenStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite import open_store
 from sagalog_sqlite.connecting import require_safe_sqlite

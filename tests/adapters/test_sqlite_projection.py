@@ -10,13 +10,14 @@ import apsw
 import msgspec
 import pytest
 
-from sagalog import audit
 from sagalog.codec import digest_of, enclose
+from sagalog.engine import audit
+from sagalog.engine.operations import maintaining, promoting
 from sagalog.errors import LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
-from sagalog.kernel.state import FOLD_FORMAT, TaskFold
-from sagalog.ports import Append, Decided, Due, Query, Unit
-from sagalog.projection import columns
+from sagalog.kernel.state import FOLD_FORMAT
+from sagalog.store import Append, Due, Operation, Query, Result, Saved, SavedTask
+from sagalog.store.row import row_of
 from sagalog.testing import ManualClock
 from sagalog_sqlite import rebuilding
 from sagalog_sqlite.store import SqliteStore
@@ -26,12 +27,16 @@ from tests.adapters.sqlite_making import (
     appended,
     claiming,
     created,
+    engine_on,
     founding,
+    ids_of,
     leased,
+    new,
     open_at,
     owing,
     raw,
     seeing,
+    shown,
     tending,
     undo,
     work,
@@ -96,13 +101,13 @@ def row(store: SqliteStore, id: str) -> dict[str, Any]:
     return dict(zip(names, next(cursor), strict=True))
 
 
-def blindly(append: Append) -> Unit:
-    """A unit that appends without having read anything."""
-    return Unit(lambda view: Decided((append,), view.now_ms))
+def blindly(append: Append) -> Operation:
+    """An operation that appends without having read anything."""
+    return Operation(lambda view: Result(view.now_ms, (append,)), (append.stream,))
 
 
-def steps_of(store: SqliteStore, *units: Any) -> list[str]:
-    """The statements that a commit of these units runs."""
+def steps_of(store: SqliteStore, *operations: Any) -> list[str]:
+    """The statements that a commit of these operations runs."""
     statements: list[str] = []
 
     def trace(_: apsw.Cursor, statement: str, __: object) -> bool:
@@ -111,7 +116,7 @@ def steps_of(store: SqliteStore, *units: Any) -> list[str]:
 
     assert store._connections.writer is not None
     store._connections.writer.exec_trace = trace
-    store.commit(units)
+    store.commit(operations)
     store._connections.writer.exec_trace = None
     return statements
 
@@ -140,10 +145,10 @@ def test_a_row_says_what_its_fold_says_however_it_came_there(store: SqliteStore,
     rows = []
     for id in ("at-once", "by-and-by"):
         with store.read() as snapshot:
-            fold, saved = snapshot.saved(f"task/{id}") or (None, {})
-            assert fold == snapshot.task(id)
+            fold, saved = snapshot.task(id), snapshot.saved(f"task/{id}")
             assert fold is not None
-            assert saved == {**columns(fold)._asdict(), "gate": saved["gate"], "tags": fold.tags or {}, "awaited": ()}
+            assert saved is not None
+            assert saved == SavedTask(fold, row_of(fold, saved.row.gate), (), fold.tags or {})
         rows.append({name: value for name, value in row(store, id).items() if name not in ("stream", "fold")})
     assert rows[0] == rows[1]
     store.rebuild()
@@ -171,8 +176,8 @@ def test_a_write_touches_no_more_columns_than_have_changed(store: SqliteStore) -
         {"version": 1},
         {"version": 99},
         {"format": FOLD_FORMAT - 1},
-        {"fold": "no json"},
-        {"fold": "[1,2,3]"},
+        {"fold": b"no json"},
+        {"fold": b"[1,2,3]"},
         {"fold": None},
     ],
 )
@@ -185,7 +190,7 @@ def test_a_saved_fold_that_cannot_be_trusted_is_folded_afresh(
         fold = snapshot.task("t")
     assert fold is not None
     assert (fold.version, fold.priority) == (2, 7)
-    assert store.commit([seeing(lambda view: view.task("t")), claiming(work())]) == [fold, ["t"]]
+    assert store.commit([seeing(lambda view: shown(view, "t").fold, "t"), claiming(work())]) == [fold, ["t"]]
     assert (row(store, "t")["version"], row(store, "t")["format"]) == (3, FOLD_FORMAT)
 
 
@@ -199,13 +204,23 @@ def test_a_task_without_a_row_is_read_and_written_from_the_log(store: SqliteStor
     assert store.commit([claiming(work())]) == [["t"]]
 
 
-def test_a_row_without_a_stream_is_removed_by_the_claim_that_meets_it(
-    store: SqliteStore, behind: apsw.Connection
-) -> None:
+def test_a_row_without_a_stream_hides_no_task_from_a_claim(store: SqliteStore, behind: apsw.Connection) -> None:
     store.commit([writing("t", created())])
     behind.execute("INSERT INTO tasks(stream, queue, kind, gate, priority) VALUES (99, 'q', 'build', 'ready', -5)")
     assert store.commit([claiming(work())]) == [["t"]]
+    store.rebuild()
     assert behind.execute("SELECT count(*) FROM tasks").get == 1
+
+
+def maintained(store: SqliteStore, due: Due) -> list[str]:
+    """The tasks on which maintenance finds something due, and does it."""
+    [answer] = store.commit([maintaining(due)])
+    return [one.task for one in answer]
+
+
+def claimed(store: SqliteStore, **how: Any) -> list[str]:
+    """The tasks that an engine's claim leases."""
+    return [lease.task.id for lease in engine_on(store).claim("q", owner="ann", ttl_ms=TTL_MS, **how)]
 
 
 @pytest.mark.parametrize(
@@ -222,24 +237,22 @@ def test_a_gate_that_is_not_what_the_log_gives_is_put_right_by_the_claim_that_me
     store.commit([writing("wrong", *events), writing("right", created(priority=9))])
     before = row(store, "wrong")
     change(behind, "wrong", gate=gate)
-    assert store.commit([claiming(work())]) == [["right"]]
+    assert claimed(store) == ["right"]
     assert row(store, "wrong") == before
 
 
-def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_meets_it(
-    store: SqliteStore, behind: apsw.Connection
+def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_that_meets_it(
+    store: SqliteStore, behind: apsw.Connection, clock: ManualClock
 ) -> None:
     store.commit([writing("wrong", created(), leased(ttl_ms=TTL_MS * 9)), writing("right", created(), leased())])
     before = row(store, "wrong")
-    change(behind, "wrong", expires_ms=START_MS - 1)
-    clock = store._clock
-    assert isinstance(clock, ManualClock)
+    change(behind, "wrong", check_ms=START_MS - 1)
     clock.advance(TTL_MS)
-    assert store.commit([tending(Due(("q",), 64))]) == [["right"]]
+    assert maintained(store, Due(("q",), 64)) == ["right"]
     assert row(store, "wrong") == before
 
 
-def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_meets_it(
+def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_that_meets_it(
     store: SqliteStore, behind: apsw.Connection
 ) -> None:
     store.commit(
@@ -252,27 +265,31 @@ def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_upkeep_that_m
     before = row(store, "early"), row(store, "never"), row(store, "ready")
     for task in ("early", "never", "ready"):
         change(behind, task, gate="waiting", run_at_ms=START_MS)
-    assert store.commit([tending(Due(("q",), 64))]) == [[]]
+    assert maintained(store, Due(("q",), 64)) == []
     assert (row(store, "early"), row(store, "never"), row(store, "ready")) == before
     for task in ("early", "never", "ready"):
         change(behind, task, gate="waking")
-    assert store.commit([tending(Due(None, 64))]) == [[]]
+    assert maintained(store, Due(None, 64)) == []
     assert (row(store, "early"), row(store, "never"), row(store, "ready")) == before
 
 
-def test_who_waits_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
-    """[WAIT-3] Also where whoever wrote has read neither task."""
-    after = ("one", "two")
+def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
+    """[WAIT-3] Also where the operation that wrote has read neither task."""
+    due = Due(("q",), 64)
     store.commit([writing("one", created()), writing("two", created())])
-    blind = appended(TaskFold("t"), (created(), leased()), START_MS)
-    assert isinstance(blind.fold, TaskFold)
-    parked = appended(blind.fold, [e.Parked(1, "park", "w", 1, after=after)], START_MS)
+    blind = appended(new("t"), (created(), leased()), START_MS)
+    between = Saved("task/t", blind.projection.fold, blind.projection.row)
+    parked = appended(between, [e.Parked(1, "park", "w", 1, after=("one", "two"))], START_MS)
     for append in (blind, parked):
         store.commit([blindly(append)])
-    assert store.commit([tending(Due(("q",), 64))]) == [[]]
-    for task in after:
-        store.commit([writing(task, e.Quarantined("operator"))])
-        assert store.commit([tending(Due(("q",), 64)), tending(Due(("q",), 64))]) == [["t"], []]
+    assert store.commit([tending(due)]) == [[]]
+    store.commit([writing("one", e.Quarantined("operator"))])
+    assert store.commit([tending(due)]) == [["t"]]
+    assert maintained(store, due) == []
+    assert store.commit([tending(due)]) == [[]]
+    store.commit([writing("two", e.Quarantined("operator"))])
+    assert maintained(store, due) == ["t"]
+    assert store.commit([tending(due)]) == [[]]
 
 
 def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore, path: Path) -> None:
@@ -287,11 +304,11 @@ def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore
 
 def test_a_gate_that_was_opened_stays_open_when_the_clock_steps_back(store: SqliteStore, clock: ManualClock) -> None:
     store.commit([writing("t", created(run_at_ms=START_MS + 100))])
-    assert store.commit([tending(Due(None, 64)), claiming(work())]) == [[], []]
+    assert store.commit([promoting(Due(None, 64)), claiming(work())]) == [0, []]
     clock.advance(100)
-    assert store.commit([tending(Due(None, 64))]) == [[]]
+    assert store.commit([promoting(Due(None, 64))]) == [1]
     clock.step(-3_600_000)
-    assert store.commit([claiming(work())]) == [["t"]]
+    assert claimed(store) == ["t"]
 
 
 # --- what cannot be read --------------------------------------------------------------------------------------------
@@ -302,18 +319,18 @@ def test_a_claim_puts_aside_what_it_cannot_read_and_takes_the_next(store: Sqlite
     store.commit([writing(id, created()) for id in "abcd"])
     for id in "ac":
         plant(behind, id)
-    assert store.commit([claiming(work(limit=2))]) == [["b", "d"]]
+    assert claimed(store, limit=2) == ["b", "d"]
     with store.read() as snapshot:
         assert snapshot.unreadable() == ["a", "c"]
         assert [one.fold.id for one in snapshot.find(Query())] == ["b", "d"]
         with pytest.raises(UnknownEvent):
             snapshot.task("a")
-        assert snapshot.head() == (8, 8)
+        assert [one.type for one in snapshot.events(6, 9)] == ["founded", "leased", "leased"]
     again = steps_of(store, claiming(work()))
     assert not [one for one in again if one.startswith(("UPDATE", "INSERT"))]
 
 
-def test_upkeep_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
+def test_maintenance_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
     store: SqliteStore, behind: apsw.Connection, clock: ManualClock
 ) -> None:
     store.commit([writing(id, created(), leased()) for id in "ab"])
@@ -321,11 +338,12 @@ def test_upkeep_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
     for id in ("a", "later", "u"):
         plant(behind, id)
     clock.advance(TTL_MS)
-    assert store.commit([tending(Due(None, 64)), claiming(undo())]) == [["b"], []]
+    assert maintained(store, Due(None, 64)) == ["b"]
+    assert claimed(store, purpose="undo") == []
     with store.read() as snapshot:
         assert snapshot.unreadable() == ["a", "later", "u"]
-        assert [fold.id for fold in snapshot.over(clock.now_ms())] == ["b"]
-    assert store.commit([tending(Due(("q",), 1))]) == [["b"]]
+        assert snapshot.over(clock.now_ms()) == []
+    assert maintained(store, Due(("q",), 1)) == []
 
 
 def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
@@ -335,8 +353,8 @@ def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
     change(behind, "new", format=FOLD_FORMAT + 1)
     with store.read() as snapshot, pytest.raises(SchemaMismatch, match="'new'"):
         snapshot.task("new")
-    [refusal, claimed] = store.commit([writing("new", e.Noted("seen")), claiming(work())])
-    assert (refusal.code, refusal.task, claimed) == ("schema_mismatch", "new", ["old"])
+    [refusal] = store.commit([writing("new", e.Noted("seen"))])
+    assert (refusal.code, refusal.task, claimed(store)) == ("schema_mismatch", "new", ["old"])
 
 
 def test_a_task_that_was_put_aside_is_not_read_from_what_was_saved_of_it(
@@ -356,7 +374,7 @@ def test_what_was_put_aside_comes_back_by_rebuilding_once_it_can_be_read(
 ) -> None:
     store.commit([writing("t", created())])
     plant(behind, "t")
-    assert store.commit([claiming(work())]) == [[]]
+    assert claimed(store) == []
     assert store.rebuild() == 1
     with store.read() as snapshot:
         assert snapshot.unreadable() == ["t"]
@@ -364,7 +382,7 @@ def test_what_was_put_aside_comes_back_by_rebuilding_once_it_can_be_read(
     known = enclose("task/t", 2, START_MS, e.Noted("later"))
     behind.execute("UPDATE events SET type = 'noted', digest = ? WHERE type = 'praised'", (known.digest,))
     assert store.rebuild() == 1
-    assert store.commit([claiming(work())]) == [["t"]]
+    assert claimed(store) == ["t"]
 
 
 # --- rebuilding -----------------------------------------------------------------------------------------------------
@@ -390,7 +408,7 @@ def test_rebuilding_gives_the_same_rows_and_tags_and_removes_what_has_no_stream(
         ]
 
     before = everything()
-    behind.execute("UPDATE tasks SET queue = 'other', priority = 5, fold = '[]' WHERE stream % 2")
+    behind.execute("UPDATE tasks SET queue = 'other', priority = 5, fold = x'5b5d' WHERE stream % 2")
     behind.execute("DELETE FROM tasks WHERE stream % 3 = 0")
     behind.execute("INSERT INTO tasks(stream, queue, gate) VALUES (77, 'q', 'ready')")
     behind.execute("DELETE FROM tags WHERE stream % 2")
@@ -425,11 +443,8 @@ def test_rebuilding_lets_others_write_between_its_slices(
         listed = snapshot.find(Query())
         assert len(listed) == 5 + turns
         for one in listed:
-            fold, saved = snapshot.saved(f"task/{one.fold.id}") or (None, {})
-            assert (fold, saved) == (
-                one.fold,
-                {**columns(one.fold)._asdict(), "gate": "ready", "tags": one.fold.tags or {}, "awaited": ()},
-            )
+            fold = one.fold
+            assert snapshot.saved(f"task/{fold.id}") == SavedTask(fold, row_of(fold, "ready"), (), fold.tags or {})
             assert len(snapshot.history(f"task/{one.fold.id}")) == one.fold.version
     other.close()
 
@@ -451,7 +466,7 @@ def test_a_claim_orders_over_queues_and_kinds_by_affinity_then_priority_then_age
 
     def order(**how: Any) -> list[str]:
         claim = work("left", "right", "left", limit=how.pop("limit", 10), **how)
-        [answer] = store.commit([seeing(lambda view: [task.id for task in view.claimed], claim=claim)])
+        [answer] = store.commit([seeing(lambda view: ids_of(view.claimed), claim=claim)])
         assert isinstance(answer, list)
         return answer
 
@@ -468,7 +483,7 @@ def test_an_undo_claim_takes_only_what_it_knows_all_of(store: SqliteStore) -> No
 
     def order(kinds: frozenset[str] | None, limit: int = 10) -> Any:
         claim = undo("q", "q", limit=limit, kinds=kinds)
-        return store.commit([seeing(lambda view: [task.id for task in view.claimed], claim=claim)])[0]
+        return store.commit([seeing(lambda view: ids_of(view.claimed), claim=claim)])[0]
 
     assert order(None) == ["xy", "x", "z"]
     assert order(frozenset({"x"})) == ["x"]
@@ -477,18 +492,60 @@ def test_an_undo_claim_takes_only_what_it_knows_all_of(store: SqliteStore) -> No
     assert order(None, 2) == ["xy", "x"]
 
 
-def test_upkeep_is_bounded_and_oldest_first(store: SqliteStore, clock: ManualClock) -> None:
+def test_maintenance_is_bounded_and_oldest_first(store: SqliteStore, clock: ManualClock) -> None:
     store.commit([writing(f"late{n}", created(queue="ab"[n % 2], run_at_ms=START_MS + 10 - n)) for n in range(6)])
     store.commit([writing(f"lease{n}", created(queue="ab"[n % 2]), leased(ttl_ms=100 - n)) for n in range(6)])
     clock.advance(100)
-    for due, over in (
-        (Due(("a",), 2), ["lease4", "lease2"]),
-        (Due(None, 4), ["lease5", "lease4", "lease3", "lease2"]),
-    ):
-        assert store.commit([tending(due)]) == [over]
-    # Six in all: two of queue a, then four more.
-    claim = work("a", "b", limit=10)
-    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6
+    assert maintained(store, Due(("a",), 2)) == ["lease4", "lease2"]
+    assert maintained(store, Due(None, 4)) == ["lease5", "lease3", "lease1", "lease0"]
+    # Six in all are promoted: two of queue a, then four more.
+    claim = work("a", "b", limit=20)
+    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6 + 6
+
+
+def test_a_heartbeat_moves_no_check_time_and_maintenance_moves_it_to_the_expiry(
+    store: SqliteStore, clock: ManualClock
+) -> None:
+    """[UPKEEP-1] However often a lease is renewed, no index is written but when it is looked at."""
+    engine = engine_on(store)
+    engine.create("build", id="t", queue="q")
+    lease = engine.acquire("t", owner="ann", ttl_ms=100)
+    for _ in range(3):
+        clock.advance(60)
+        lease = lease.heartbeat()
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 100, START_MS + 280)
+    events = engine.newest_position()
+    assert claimed(store) == []
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 280, START_MS + 280)
+    assert engine.newest_position() == events
+    clock.advance(99)
+    assert claimed(store) == []
+    clock.advance(1)
+    assert claimed(store) == ["t"]
+
+
+def test_a_heartbeat_that_moves_the_expiry_back_lowers_the_check_time_too(
+    store: SqliteStore, clock: ManualClock
+) -> None:
+    """[LEASE-3] [UPKEEP-1] A clock that has stepped back renews for less; the lease is then over sooner."""
+    engine = engine_on(store)
+    engine.create("build", id="t", queue="q")
+    lease = engine.acquire("t", owner="ann", ttl_ms=100)
+    clock.step(-50)
+    lease.heartbeat()
+    assert (row(store, "t")["check_ms"], row(store, "t")["expires_ms"]) == (START_MS + 50, START_MS + 50)
+
+
+def test_a_claim_looks_past_live_leases_and_finds_the_one_that_is_over(store: SqliteStore, clock: ManualClock) -> None:
+    """[UPKEEP-1] Behind more live leases than it ends at a time."""
+    engine = engine_on(store)
+    engine.create_many({"kind": "build", "id": f"t{number}", "queue": "q"} for number in range(100))
+    leases = engine.claim("q", owner="ann", ttl_ms=100, limit=100)
+    clock.advance(99)
+    engine.heartbeat(leases[:-1])
+    clock.advance(1)
+    assert claimed(store) == ["t99"]
+    assert {row(store, f"t{number}")["check_ms"] for number in range(99)} == {START_MS + 199}
 
 
 @pytest.mark.parametrize(

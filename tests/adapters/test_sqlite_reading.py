@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sagalog.errors import Closed, LogDamaged, Unavailable
-from sagalog.ports import Query
+from sagalog.store import Query
 from sagalog.testing import ManualClock
 from sagalog_sqlite import changes, watching
 from sagalog_sqlite import snapshot as listing

@@ -9,17 +9,20 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sagalog.ports import Due
+from sagalog.store import Due
 from sagalog_sqlite import rows, selection, snapshot, subscriptions
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite_making import claiming, created, leased, open_at, owing, tending, undo, work, writing
 
 # The statements of a write transaction, and those of reading that must not grow with the store.
 SEEKING = {
-    **{f"selection {number}": text for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND))},
+    **{
+        f"selection {number}": text
+        for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND, selection.OVER))
+    },
     "task by id": rows.TASK_BY_ID,
     "task by number": rows.TASK_BY_NUMBER,
-    "standing": rows.STANDING,
+    "newest version": rows.NEWEST,
     "event of a version": rows.OF_VERSION,
     "event of a name": rows.OF_NAME,
     "events of a stream": rows.OF_STREAM,
@@ -81,7 +84,7 @@ def work_of_a_claim(store: SqliteStore) -> int:
         steps += status["SQLITE_STMTSTATUS_VM_STEP"]
 
     # What is known from earlier ones spares statements.
-    store._kept.forget()
+    store._fold_cache.forget()
     assert store._connections.writer is not None
     store._connections.writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
     claim = work("q", "empty", limit=3, affinities=("red",), kinds=frozenset({"nothing"}))

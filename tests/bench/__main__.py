@@ -19,6 +19,7 @@ from tests.bench.report import Figure, facts, show
 # Name -> module.
 SUITES = {
     "core": "tests.bench.core",
+    "cost": "tests.bench.cost",
     "queue": "tests.bench.queue",
     "race": "tests.bench.race",
     "schema": "tests.bench.schema",

@@ -13,8 +13,8 @@ from sagalog import Engine
 from sagalog.codec import Envelope, decode
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.evolve import fold
-from sagalog.memory import MemoryStore
-from sagalog.projection import refold
+from sagalog.store.memory import MemoryStore
+from sagalog.store.projection import refold
 from sagalog.system import SystemClock
 from tests.bench import lives, stores
 from tests.bench.plan import Plan

@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from sagalog.codec import digest
-from sagalog.projection import decode_fold, encode_fold
+from sagalog.store.projection import decode_fold, encode_fold
 from sagalog.system import SystemClock
 from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, connect
 from tests.bench import stores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,11 +12,11 @@ import msgspec
 import pytest
 
 from sagalog import Engine
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite.checkpoints import PAGES
 from sagalog_sqlite.creation import PAGE_SIZE
-from tests.bench import core_lifecycle, crowd, lives, race, raw, stores, wal
+from tests.bench import core_lifecycle, cost_processor, crowd, lives, race, raw, stores, wal
 from tests.bench.__main__ import main
 from tests.bench.report import Figure, Goal, line, single
 from tests.bench.rounds import interleave, ratios, spread, take_turns
@@ -29,6 +30,8 @@ ROWS = {
     "core": ("durability full: sagalog of raw", "durability normal: sagalog of raw", "claim, all kinds: large of small",
              "fold typed events", "decode stored bodies", "verify a store", "WAL of a heartbeat, 1 MB of 100 bytes",
              "tasks with a tag each", "planned undos of 4 kB"),
+    "cost": ("processor time of a lifecycle: sagalog of raw", "claim: functions entered", "step: SQL statements",
+             "complete: syncs", "create, 100 at once: pages in the WAL", "bytes on disk of a task that is over"),
     "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
               "backlog: huey", "backlog: sagalog, push and consume: of the fastest",
               "backlog: sagalog, push, pop and ack: of the fastest"),
@@ -192,3 +195,11 @@ def test_a_figure_shows_its_noise_and_whether_its_goal_is_met() -> None:
     figure = Figure("rate", spread([3.0, 1.0, 2.0]), "/s", Goal(">=", 2))
     assert line(figure).split() == ["rate", "2", "/s", "1..3", ">=", "2", "ok"]
     assert line(single("wait", 2.5, "ms", Goal("<=", 2))).split() == ["wait", "2.50", "ms", "<=", "2", "missed"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="instructions are counted by valgrind")
+def test_instructions_of_a_lifecycle_are_more_than_those_of_the_same_rows_by_hand(tmp_path: Path) -> None:
+    ours, theirs = (cost_processor.instructions(tmp_path, side, 5, 15) for side in ("sagalog", "raw"))
+    assert ours > theirs > 50_000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import msgspec
 import pytest
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import TaskFold
-from sagalog.memory import MemoryStore, open_store
-from sagalog.ports import Clock, Store
+from sagalog.ports import Clock
+from sagalog.store import Store
+from sagalog.store.memory import MemoryStore, open_store
 from sagalog.testing.contract import StoreContract
 
 
@@ -26,15 +26,16 @@ class TestMemory(StoreContract):
     def change_event(self, event: Envelope, changed: Envelope | None) -> None:
         store = self.store
         assert isinstance(store, MemoryStore)
-        for events in (store.log, store.stream_of[event.stream]):
+        for events in (store.tables.log, store.tables.stream_of[event.stream]):
             place = events.index(event)
             events[place : place + 1] = [] if changed is None else [changed]
 
     def change_projection(self, task: str, columns: Mapping[str, object] | None, fold: TaskFold | None = None) -> None:
         store = self.store
         assert isinstance(store, MemoryStore)
+        tables = store.tables
         if columns is None:
-            del store.folds[task], store.gates[task]
-        else:
-            # Memory searches its folds and has no columns of their own.
-            store.folds[task] = fold or msgspec.structs.replace(store.folds[task], **columns)
+            del tables.folds[task], tables.rows[task], tables.awaited[task]
+            return
+        tables.folds[task] = fold or tables.folds[task]
+        tables.rows[task] = tables.rows[task]._replace(**columns)  # type: ignore[arg-type]  # damaged on purpose

@@ -9,8 +9,9 @@ import pytest
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import TaskFold
-from sagalog.ports import Clock, Store
-from sagalog.projection import encode_fold
+from sagalog.ports import Clock
+from sagalog.store import Store
+from sagalog.store.projection import encode_fold
 from sagalog.testing.contract import StoreContract
 from sagalog_sqlite import open_store
 from tests.contract.tampering import tamper
@@ -42,6 +43,6 @@ class TestSqlite(StoreContract):
         if columns is None:
             tamper(self.path, (f"DELETE FROM tasks {where}", [task]))  # noqa: S608  text of ours
             return
-        changed = dict(columns) if fold is None else {**columns, "fold": encode_fold(fold)}
+        changed = dict(columns) if fold is None else {**columns, "fold": {"hex": encode_fold(fold).hex()}}
         assignments = ", ".join(f"{name} = ?" for name in changed)
         tamper(self.path, (f"UPDATE tasks SET {assignments} {where}", [*changed.values(), task]))  # noqa: S608  as above

@@ -13,8 +13,9 @@ from typing import Any
 import sagalog.aio
 from sagalog import Engine, Task
 from sagalog.aio import AsyncEngine, Worker
-from sagalog.memory import MemoryStore
-from sagalog.ports import Clock, Unit
+from sagalog.ports import Clock
+from sagalog.store import Operation
+from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
 from sagalog.worker import AsyncWorkContext
 
@@ -33,13 +34,13 @@ class GatedStore(MemoryStore):
         self.waiting = threading.Event()
         self.failure: Exception | None = None
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
         if not self.gate.is_set():
             self.waiting.set()
             assert self.gate.wait(PATIENCE_S)
         if self.failure is not None:
             raise self.failure
-        return super().commit(units)
+        return super().commit(operations)
 
 
 class NotingStore(MemoryStore):
@@ -49,9 +50,9 @@ class NotingStore(MemoryStore):
         super().__init__(clock)
         self.callers: set[int] = set()
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
         self.callers.add(threading.get_ident())
-        return super().commit(units)
+        return super().commit(operations)
 
     def read(self) -> Any:
         self.callers.add(threading.get_ident())

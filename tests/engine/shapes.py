@@ -133,7 +133,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
             WHOLE,
             ("u1",),
             1,
-            "give_up",
+            "quarantine",
             (UnrecordedStep("charge"), UnrecordedStep("ship", "u1")),
             {"step": "charge"},
         ),

@@ -44,7 +44,7 @@ def test_a_write_that_was_begun_goes_on_and_closing_waits_for_it() -> None:
 
     asyncio.run(main())
 
-    assert [*store.folds] == ["one"]
+    assert [*store.tables.folds] == ["one"]
 
 
 def test_closing_is_done_also_where_whoever_waits_for_it_is_cancelled() -> None:
@@ -84,7 +84,7 @@ def test_a_write_that_was_not_begun_never_happens() -> None:
 
     asyncio.run(main())
 
-    assert [*store.folds] == ["one"]
+    assert [*store.tables.folds] == ["one"]
 
 
 def test_the_failure_of_a_write_whose_caller_was_cancelled_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,8 +14,8 @@ import sagalog
 import sagalog.aio
 from sagalog import Engine, InvalidValue, Subscription
 from sagalog.aio import AsyncEngine, AsyncSubscription
-from sagalog.memory import MemoryStore
 from sagalog.ports import Clock
+from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
 from tests.engine.aio_making import PATIENCE_S
 

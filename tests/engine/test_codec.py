@@ -11,9 +11,10 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from sagalog.codec import SCHEMAS, UPCASTERS, Envelope, Shape, Upcaster, decode, digest_of, enclose, recorded
+from sagalog.codec import SHAPES, Envelope, Shape, Shapes, Upcaster, decode, digest_of, enclose, recorded
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel import events as e
+from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import digest_of_ends
 from sagalog.kernel.values import Failure, Inherited, Retry, State, TaskEnd, Unchanged
 from sagalog.schemas import schema_files
@@ -190,7 +191,7 @@ PAST: dict[Shape, Upcaster] = {
     ("completed", 2): lambda body: (("completed", 3), {**body, "fence": body["fence"] + 1}),
     ("called_off", 4): called_off,
 }
-PRESENT = {**SCHEMAS, "completed": 3}
+PRESENT = Shapes(CATEGORIES.values(), {"completed": 3}, PAST)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ PRESENT = {**SCHEMAS, "completed": 3}
 )
 def test_an_old_shape_is_brought_to_the_present_one_step_by_step(shape: Shape, body: str, event: e.Recordable) -> None:
     """[LOG-6] Also one that had another name, and one that several events took the place of."""
-    assert event == decode(stored(shape, body), PRESENT, PAST)
+    assert event == decode(stored(shape, body), PRESENT)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_an_old_shape_is_brought_to_the_present_one_step_by_step(shape: Shape, b
 def test_an_old_shape_that_is_not_known_wholly_is_refused(shape: Shape, body: str, why: str) -> None:
     """[LOG-5] [LOG-6]"""
     with pytest.raises(UnknownEvent, match=why):
-        decode(stored(shape, body), PRESENT, PAST)
+        decode(stored(shape, body), PRESENT)
 
 
 def stored(shape: Shape, body: str) -> Envelope:
@@ -235,7 +236,7 @@ def stored(shape: Shape, body: str) -> Envelope:
 
 def test_every_upcaster_leads_from_a_shape_of_the_past() -> None:
     """[LOG-6] What is written now is read as it is."""
-    assert not UPCASTERS.keys() & SCHEMAS.items()
+    assert not SHAPES.upcasters.keys() & SHAPES.schemas.items()
 
 
 def structs_of(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:

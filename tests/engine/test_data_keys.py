@@ -12,7 +12,7 @@ from sagalog.codec import decode, enclose
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from tests.engine.checking import get
 
@@ -72,7 +72,7 @@ def test_bytes_that_are_encrypted_are_refused_and_never_taken_for_plain_ones() -
     engine = Engine(store, clock=clock)
     engine.create("build", id="a", inputs={"plan": b"x"})
     engine.acquire("a", owner="ann", ttl_ms=None).put_artifact("log", b"y")
-    for place, envelope in enumerate(store.stream_of["task/a"]):
+    for place, envelope in enumerate(store.tables.stream_of["task/a"]):
         event: Any = engine.history("a")[place].event
         if isinstance(event, e.Created):
             event = msgspec.structs.replace(
@@ -81,7 +81,7 @@ def test_bytes_that_are_encrypted_are_refused_and_never_taken_for_plain_ones() -
         if isinstance(event, e.ArtifactPut):
             event = msgspec.structs.replace(event, data_key="a")
         told = enclose(envelope.stream, envelope.version, envelope.at_ms, event, envelope.actor)
-        store.stream_of["task/a"][place] = msgspec.structs.replace(told, position=envelope.position)
+        store.tables.stream_of["task/a"][place] = msgspec.structs.replace(told, position=envelope.position)
     with pytest.raises(Corrupt, match="the input 'plan' of task 'a' is encrypted under the key 'a'"):
         engine.input("a", "plan")
     with pytest.raises(Corrupt, match="the artifact 'log' of task 'a' is encrypted under the key 'a'"):

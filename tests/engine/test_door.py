@@ -22,19 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagalog import door
-from sagalog.door import (
-    check_id,
-    check_integer,
-    check_milliseconds,
-    check_name,
-    check_tags,
-    check_text,
-    cut_text,
-)
 from sagalog.errors import InvalidValue, Rejected
-from sagalog.identities import compensation_id
-from sagalog.json_values import canonical, check_json
 from sagalog.kernel.bounds import (
     ID_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
@@ -42,6 +30,18 @@ from sagalog.kernel.bounds import (
     PAYLOAD_BYTES_MAX,
     TAGS_MAX,
     TIME_MS_MAX,
+)
+from sagalog.validation import values as door
+from sagalog.validation.identities import compensation_id
+from sagalog.validation.json_values import canonical, check_json
+from sagalog.validation.values import (
+    check_id,
+    check_integer,
+    check_milliseconds,
+    check_name,
+    check_tags,
+    check_text,
+    cut_text,
 )
 
 SURROGATE: Final = "\ud800"
@@ -640,7 +640,7 @@ def test_the_id_of_a_compensation_is_pinned_and_the_same_in_every_process() -> N
     """A later attempt, perhaps of a later version, must find the same undo on record. [REPEAT-3]"""
     expected = "remove-worktree:1ef6ac403fcbb6992c7de5c9c4e8ea2e"
     program = (
-        "from sagalog.identities import compensation_id\n"
+        "from sagalog.validation.identities import compensation_id\n"
         "print(compensation_id('remove-worktree', {'force': True, 'path': 'wt/168'}))"
     )
 

@@ -23,8 +23,8 @@ from sagalog import (
     Unknown,
     errors,
 )
-from sagalog.memory import MemoryStore
-from sagalog.ports import Unit
+from sagalog.store import Operation
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock, SeededChance
 from tests.engine.checking import REMOVE, TTL_MS, get, leased, log_of, refused, unchanged
 
@@ -76,11 +76,11 @@ class UncertainStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
         fails, self.fails = self.fails, None
         if fails == "before":
             raise Unknown("the link broke at the commit")
-        answers = self._store.commit(units)
+        answers = self._store.commit(operations)
         if fails == "after":
             raise Unknown("the link broke at the commit", path="somewhere")
         return answers

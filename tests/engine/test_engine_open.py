@@ -8,7 +8,7 @@ import pytest
 
 import sagalog
 from sagalog import Closed, Engine, InvalidValue, Unavailable
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock, SeededChance
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import log_of

@@ -159,7 +159,7 @@ def test_a_worker_sees_that_it_is_asked_to_stop(engine: Engine, clock: ManualClo
 def test_whoever_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
     """[CANCEL-1]"""
     held = {}
-    for id in ("kept", "asked", "at once", "quarantined", "overtaken", "given up"):
+    for id in ("kept", "asked", "at once", "quarantined", "overtaken", "by its holder"):
         engine.create("build", id=id)
         held[id] = engine.acquire(id, owner="ann", ttl_ms=TTL_MS)
     fences = {id: lease.fence for id, lease in held.items()}
@@ -169,7 +169,7 @@ def test_whoever_holds_several_tasks_reads_which_of_them_were_called_off(engine:
     engine.quarantine("quarantined", "look")
     held["overtaken"].release()
     engine.acquire("overtaken", owner="bob", ttl_ms=TTL_MS)
-    held["given up"].give_up("by its holder")
+    held["by its holder"].quarantine("by its holder")
     assert engine.called_off(fences) == ({"at once", "quarantined", "overtaken"}, {"asked"})
 
 
@@ -209,7 +209,7 @@ def test_after_the_end_nothing_is_waived(engine: Engine) -> None:
 
 def test_another_retry_of_a_retried_task_names_the_successor(engine: Engine) -> None:
     """[REPEAT-6] [REPEAT-7]"""
-    leased(engine).give_up("it cannot be stored", ["charge"])
+    leased(engine).quarantine("it cannot be stored", ["charge"])
     successor = engine.retry_as_new("t", results={"charge": 7}).id
     refusal = refused(engine, Conflict, engine.retry_as_new, "t", rerun=["charge"])
     assert (refusal.successor, repr(successor) in str(refusal)) == (successor, True)

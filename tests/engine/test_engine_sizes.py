@@ -12,7 +12,7 @@ import sagalog
 from sagalog import Compensation, Engine, Failure, Lease, OverBound, Retry, State
 from sagalog.kernel import bounds
 from sagalog.kernel.events import Created
-from sagalog.projection import encode_fold
+from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock
 from tests.engine.checking import refused
 
@@ -37,7 +37,7 @@ def fold_bytes(engine: Engine, id: str = "t") -> int:
     with engine._store.read() as snapshot:
         task = snapshot.task(id)
     assert task is not None
-    return len(encode_fold(task).encode())
+    return len(encode_fold(task))
 
 
 def test_a_creation_whose_undos_come_to_more_than_an_event_may_take_is_refused_at_the_door(engine: Engine) -> None:
@@ -71,7 +71,7 @@ def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
     memory.signal("t", wide(0), payload)
     memory.cancel("t", text)
     lease.fail(error)
-    memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS, purpose="undo").give_up(error)
+    memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS, purpose="undo").quarantine(error)
     memory.note("t", text, [wide(n) for n in range(bounds.COMPENSATIONS_MAX)])
     memory.create("k", id="p")
     memory.acquire("p", owner=wide(0), ttl_ms=TTL_MS).park(wide(0), after=others)

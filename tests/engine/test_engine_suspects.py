@@ -8,17 +8,15 @@ import pytest
 
 import sagalog
 from sagalog.kernel.state import TaskFold
-from sagalog.memory import MemoryStore
-from sagalog.ports import Claim
+from sagalog.store import Claim, memory_found
+from sagalog.store.memory import MemoryStore
+from sagalog.store.memory_tables import Tables
 from sagalog.testing import ManualClock
 
 
-class Careless(MemoryStore):
-    """A store that knows nothing of suspects: it selects every task that is ready."""
-
-    def standing_for(self, claim: Claim) -> list[TaskFold]:
-        ready = [task for task in self.folds.values() if task.lease is None and not task.is_terminal]
-        return ready[: claim.limit]
+def careless(tables: Tables, claim: Claim) -> list[TaskFold]:
+    """What a store selects that knows nothing of suspects: every task that is ready."""
+    return [task for task in tables.folds.values() if task.lease is None and not task.is_terminal][: claim.limit]
 
 
 @pytest.mark.parametrize(
@@ -26,9 +24,10 @@ class Careless(MemoryStore):
     [(10, "alone", ["a", "b"]), (1, "alone", ["bad"]), (1, "never", []), (10, "never", ["a", "b"])],
 )
 def test_a_store_that_selects_a_suspect_beside_others_gets_none_leased(
-    limit: int, suspects: Any, leased: list[str], clock: ManualClock
+    limit: int, suspects: Any, leased: list[str], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Careless(clock)
+    monkeypatch.setattr(memory_found, "claimable", careless)
+    store = MemoryStore(clock)
     with sagalog.Engine(store, clock=clock) as engine:
         engine.create("do", id="bad")
         for _ in range(2):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sagalog import Engine
-from sagalog.memory import MemoryStore
-from sagalog.ports import Unit
+from sagalog.store import Operation
+from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
 
 
@@ -16,9 +16,9 @@ class CountingStore(MemoryStore):
 
     commits = 0
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
         self.commits += 1
-        return super().commit(units)
+        return super().commit(operations)
 
 
 def test_a_claim_that_waits_in_vain_has_tried_once() -> None:

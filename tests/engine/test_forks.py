@@ -15,8 +15,8 @@ import sagalog
 import sagalog.aio
 from sagalog import Compensation, Engine
 from sagalog.errors import Closed
-from sagalog.memory import MemoryStore
-from sagalog.ports import Decided, Unit, View
+from sagalog.store import Operation, Result, View
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 
 OWN = "make another one in the child"
@@ -98,7 +98,7 @@ def test_a_lease_that_was_had_before_the_fork_is_the_parents(engine: Engine) -> 
             lambda: lease.retry("again"),
             lease.complete,
             lambda: lease.fail("no"),
-            lambda: lease.give_up("no"),
+            lambda: lease.quarantine("no"),
             lambda: lease.compensation_done("u"),
             lambda: lease.compensation_failed("u", "no"),
             lambda: engine.heartbeat([lease]),
@@ -243,11 +243,11 @@ def test_a_memory_store_that_is_copied_in_the_middle_of_a_commit_is_refused() ->
         with pytest.raises(Closed, match="start processes by spawn or forkserver"):
             store.commit([])
 
-    def decide(_: View) -> Decided:
+    def decide(_: View) -> Result:
         statuses.append(in_child(refuses))
-        return Decided((), "written")
+        return Result("written")
 
-    assert store.commit([Unit(decide)]) == ["written"]
+    assert store.commit([Operation(decide)]) == ["written"]
     assert statuses == [0]
     assert in_child(lambda: store.commit([])) == 0
 

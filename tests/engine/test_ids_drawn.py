@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from sagalog import Engine
-from sagalog.identities import child_id, undo_key
 from sagalog.ids import Ulids, drawn_ms
 from sagalog.testing import ManualClock
+from sagalog.validation.identities import child_id, undo_key
 
 
 @pytest.mark.parametrize("now_ms", [0, 1, 1_700_000_000_123, 2**48 - 1])

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from sagalog import Engine, NotFound, failpoints
-from sagalog.memory import MemoryStore, MemoryView
 from sagalog.ports import Chance, Clock
+from sagalog.store.memory import MemoryStore
+from sagalog.store.memory_tables import Tables
+from sagalog.store.memory_view import MemoryView
 from sagalog.system import SystemClock
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.testing.pairs import Crash, Pair, Statistics, plain
@@ -125,11 +127,11 @@ def test_a_crash_that_the_store_survives_without_a_trace_of_its_commit_is_seen(m
     with paired() as pair:
         commit = Kept.commit
 
-        def lose(self: Kept, units: Any) -> Any:
+        def lose(self: Kept, operations: Any) -> Any:
             try:
-                return commit(self, units)
+                return commit(self, operations)
             except Crash:
-                self._take_back(1)
+                self.tables.take_back()
                 raise
 
         monkeypatch.setattr(Kept, "commit", lose)
@@ -141,15 +143,17 @@ def test_a_crash_that_the_store_survives_without_a_trace_of_its_commit_is_seen(m
 
 def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with paired() as pair:
-        append = Kept._append
+        append = Tables._append
         pair.run("create", lambda side: side.engine.create("build", id="t"))
+        broken = pair.real.engine._store.tables  # type: ignore[attr-defined]
 
-        def half(self: Kept, one: Any, now_ms: int) -> None:
-            append(self, one, now_ms)
-            raise Crash
+        def half(self: Tables, name: str, envelopes: Any) -> None:
+            append(self, name, envelopes)
+            if self is broken:
+                raise Crash
 
-        monkeypatch.setattr(Kept, "_append", half)
-        monkeypatch.setattr(Kept, "_take_back", lambda *_: None)
+        monkeypatch.setattr(Tables, "_append", half)
+        monkeypatch.setattr(broken, "take_back", lambda: None)
         pair.crash = ("commit.before_commit", 1)
 
         def two(side: Any) -> Any:
@@ -164,11 +168,12 @@ def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_store_that_answers_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with paired() as pair:
+        tables = pair.real.engine._store.tables  # type: ignore[attr-defined]
         claimed = MemoryView.claimed.fget  # type: ignore[attr-defined]
         monkeypatch.setattr(
             MemoryView,
             "claimed",
-            property(lambda view: claimed(view)[:: -1 if isinstance(view._store, Kept) else 1]),
+            property(lambda view: claimed(view)[:: -1 if view._tables is tables else 1]),
         )
         for id in ("a", "b"):
             pair.run("create", lambda side, id=id: side.engine.create("build", id=id))  # type: ignore[misc]

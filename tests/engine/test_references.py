@@ -16,8 +16,8 @@ from sagalog.engine import Engine
 from sagalog.kernel import events as e
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd, State, TaskEnd
-from sagalog.memory import MemoryStore
-from sagalog.projection import refold
+from sagalog.store.memory import MemoryStore
+from sagalog.store.projection import refold
 from sagalog.testing import ManualClock
 
 UNDO = Compensation("remove", None, None, "u")
@@ -36,7 +36,7 @@ def successor(changed: dict[str, Any], child: str = "kid") -> Engine:
     engine.quarantine("a", "odd")
     heir = engine.retry_as_new("a").id
     engine.acquire(heir, owner="ann", ttl_ms=None).adopt_child("test", "kid")
-    stream = store.stream_of[f"task/{heir}"]
+    stream = store.tables.stream_of[f"task/{heir}"]
     for place, envelope in enumerate(stream):
         event: Any = engine.history(heir)[place].event
         if isinstance(event, e.Created):
@@ -45,8 +45,8 @@ def successor(changed: dict[str, Any], child: str = "kid") -> Engine:
             event = msgspec.structs.replace(event, task=child)
         told = enclose(envelope.stream, envelope.version, envelope.at_ms, event, envelope.actor, envelope.cause)
         stream[place] = msgspec.structs.replace(told, position=envelope.position)
-        store.log[envelope.position - 1] = stream[place]
-    store.folds[heir] = refold(heir, stream)
+        store.tables.log[envelope.position - 1] = stream[place]
+    store.tables.folds[heir] = refold(heir, stream)
     return engine
 
 
@@ -87,12 +87,13 @@ def waiter(*ends: TaskEnd) -> Engine:
     engine.cancel("c")
     engine.note("c", "looked at it")
     engine.acquire("a", owner="ann", ttl_ms=None).park("w", after=["b", "c"])
-    last = store.stream_of["task/a"][-1]
+    tables = store.tables
+    last = tables.stream_of["task/a"][-1]
     event = e.Unblocked("w", 1, "tasks", None, counted(ends), digest_of_ends(ends), ends)
     told = enclose("task/a", last.version, last.at_ms, event, last.actor)
     stored = msgspec.structs.replace(told, position=last.position)
-    store.stream_of["task/a"][-1] = store.log[-1] = stored
-    store.folds["a"] = refold("a", store.stream_of["task/a"])
+    tables.stream_of["task/a"][-1] = tables.log[-1] = stored
+    tables.folds["a"] = refold("a", tables.stream_of["task/a"])
     return engine
 
 

@@ -23,11 +23,11 @@ from sagalog import (
     Retry,
     TerminalTask,
 )
+from sagalog.engine.lease_watch import Observer
 from sagalog.kernel.bounds import STREAM_EVENTS_RESERVE
 from sagalog.kernel.decide import rules
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import LeaseRecord, State
-from sagalog.observer import Observer
 from sagalog.testing import ManualClock, SeededChance
 from tests.conftest import OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, TTL_MS, get, leased, refused, unchanged, undoing
@@ -80,7 +80,7 @@ def test_a_claim_that_quarantines_the_first_at_its_bound_leases_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[BOUND-2] A worker that claims one task at a time must not come back with none while there are others."""
-    monkeypatch.setattr(rules, "STREAM_EVENTS_MAX", STREAM_EVENTS_RESERVE + 2)
+    monkeypatch.setattr(rules, "EVENTS_MAX", STREAM_EVENTS_RESERVE + 2)
     for id in ("full", "next"):
         engine.create("build", id=id)
     engine.note("full", "one too many")

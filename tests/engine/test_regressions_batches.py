@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sagalog import Engine, NotFound, Rejected, Unknown
-from sagalog.ports import Unit
+from sagalog.store import Operation
 from sagalog.testing import ManualClock, SeededChance
 from tests.engine.checking import refused, types, unchanged
 
@@ -64,8 +64,8 @@ class Severed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
-        answers: list[Any] = self._store.commit(units)
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        answers: list[Any] = self._store.commit(operations)
         if self.loses:
             self.loses = False
             raise Unknown("the answer was lost", path="somewhere")

@@ -14,7 +14,7 @@ import pytest
 
 from sagalog import Compensation, Engine, Lease, LogDamaged, SagalogError, UnknownEvent
 from sagalog.codec import Envelope, digest_of
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from tests.contract.tampering import tamper
 from tests.engine.checking import TTL_MS, get
@@ -50,7 +50,7 @@ class Log:
             [event] = snapshot.history(f"task/{task}", limit=1)
         if isinstance(store, MemoryStore):
             changed = msgspec.structs.replace(event, **changes)
-            store.log[event.position - 1] = store.stream_of[event.stream][0] = changed
+            store.tables.log[event.position - 1] = store.tables.stream_of[event.stream][0] = changed
         else:
             sets = ", ".join(f"{name} = ?" for name in changes)
             tamper(

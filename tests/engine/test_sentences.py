@@ -104,7 +104,7 @@ def test_parameters_are_names_numbers_and_lists_of_names(engine: Engine, paramet
     engine.create("build", id="t")
     lease = engine.acquire("t", owner="ann", ttl_ms=None)
     with pytest.raises(InvalidValue, match="parameters"):
-        lease.give_up(Failure("odd", "so", parameters=parameters))
+        lease.quarantine(Failure("odd", "so", parameters=parameters))
 
 
 def test_no_template_names_what_no_event_has() -> None:

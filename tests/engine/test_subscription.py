@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sagalog import Conflict, Corrupt, Engine, InvalidValue, Recorded, Subscription, Unknown
-from sagalog.memory import MemoryStore
+from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
 from sagalog.testing import ManualClock
 from tests.engine.checking import leased

@@ -6,7 +6,7 @@ import pytest
 
 import sagalog
 from sagalog import Engine, InvalidValue
-from sagalog.trace_context import check_traceparent, check_tracestate
+from sagalog.validation.trace_context import check_traceparent, check_tracestate
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SOUND = f"00-{TRACE}-{PARENT}-01"

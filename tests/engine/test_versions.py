@@ -11,12 +11,11 @@ import pytest
 from packaging.version import Version
 
 import sagalog
-from sagalog import units
-from sagalog.engine import Engine
+from sagalog.engine import Engine, operations
 from sagalog.errors import Unavailable
 from sagalog.kernel import events as e
-from sagalog.memory import MemoryStore
-from sagalog.ports import Unit
+from sagalog.store import Operation
+from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from sagalog.versions import is_newer, running
 from tests.engine.checking import log_of
@@ -30,11 +29,11 @@ IN_ORDER = [
 
 def opened_by(store: MemoryStore, *versions: str) -> None:
     for version in versions:
-        store.commit([units.founding("s", version)])
+        store.commit([operations.founding("s", version), operations.upgrading("s", version)])
 
 
 def written(store: MemoryStore) -> list[tuple[str, str]]:
-    return [(one.type, one.body) for one in store.log]
+    return [(one.type, one.body) for one in store.tables.log]
 
 
 @pytest.mark.parametrize(("one", "than"), list(itertools.product(IN_ORDER, IN_ORDER)))
@@ -90,8 +89,8 @@ class FullStore(MemoryStore):
 
     is_full = False
 
-    def commit(self, units: Sequence[Unit]) -> list[Any]:
-        return [Unavailable("the disk is full")] if self.is_full else super().commit(units)
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        return [Unavailable("the disk is full")] if self.is_full else super().commit(operations)
 
 
 def test_a_store_that_cannot_be_written_to_is_opened_for_reading_all_the_same(clock: ManualClock) -> None:
@@ -106,8 +105,7 @@ def test_the_newest_version_on_record_is_in_the_file_and_comes_back_by_rebuildin
     """[LOG-7]"""
     url = f"sqlite:///{tmp_path}/a.db"
     with sagalog.open(url) as engine:
-        upgraded: Unit = units.founding("", "999")
-        engine._store.commit([upgraded])
+        engine._store.commit([operations.upgrading(engine.store_id, "999")])
         assert engine.verify().ok
     with sagalog.open(url) as engine:
         assert engine.health().writer == "999"

@@ -76,8 +76,8 @@ def leased(fence: int = 1, owner: str = "ann", attempt: int = 1, at_ms: int = 0,
     return e.Leased(owner, fence, attempt, purpose, False, TTL_MS, at_ms + TTL_MS)
 
 
-def beat(fence: int = 1, ttl_ms: int | None = None, progress: Any = None) -> c.Beat:
-    return c.Beat(task="t", fence=fence, ttl_ms=ttl_ms, progress=progress)
+def heartbeat(fence: int = 1, ttl_ms: int | None = None, progress: Any = None) -> c.Heartbeat:
+    return c.Heartbeat(task="t", fence=fence, ttl_ms=ttl_ms, progress=progress)
 
 
 def release(fence: int = 1, reason: str | None = None, run_at_ms: int | None = None) -> c.Release:
@@ -100,15 +100,15 @@ def inherited(compensation: Compensation = UNDO, index: int = -1, version: int =
     return Inherited(compensation.id, compensation.kind, task, version, index)
 
 
-def try_again(
+def retry(
     fence: int = 1,
     budget: Budget = "attempt",
     run_at_ms: int | None = None,
     jitter: float = 0.0,
     error: Failure = ERROR,
     retry_after_ms: int | None = None,
-) -> c.TryAgain:
-    return c.TryAgain(
+) -> c.Retry:
+    return c.Retry(
         task="t",
         fence=fence,
         error=error,
@@ -119,10 +119,8 @@ def try_again(
     )
 
 
-def complete_step(
-    name: str = "s1", fence: int = 1, result: Any = None, compensation: str | None = None
-) -> c.CompleteStep:
-    return c.CompleteStep(task="t", fence=fence, name=name, result=result, compensation=compensation)
+def step(name: str = "s1", fence: int = 1, result: Any = None, compensation: str | None = None) -> c.Step:
+    return c.Step(task="t", fence=fence, name=name, result=result, compensation=compensation)
 
 
 def put_artifact(name: str = "log", fence: int = 1, digest: str = "ab" * 32) -> c.PutArtifact:
@@ -168,8 +166,8 @@ def signal(name: str = "go", data: Any = None) -> c.Signal:
     return c.Signal(task="t", name=name, data=data)
 
 
-def give_up(fence: int = 1, error: Failure = ERROR, *steps: UnrecordedStep) -> c.GiveUp:
-    return c.GiveUp(task="t", fence=fence, error=error, steps=steps)
+def quarantine_held(fence: int = 1, error: Failure = ERROR, *steps: UnrecordedStep) -> c.QuarantineHeld:
+    return c.QuarantineHeld(task="t", fence=fence, error=error, steps=steps)
 
 
 def complete(fence: int = 1, result: Any = None, undoer: str | None = None) -> c.Complete:
@@ -193,19 +191,19 @@ def fail(
     )
 
 
-def finish(compensation: str = "u1", fence: int = 2) -> c.FinishCompensation:
-    return c.FinishCompensation(task="t", fence=fence, compensation=compensation)
+def compensation_done(compensation: str = "u1", fence: int = 2) -> c.CompensationDone:
+    return c.CompensationDone(task="t", fence=fence, compensation=compensation)
 
 
-def fail_undo(
+def compensation_failed(
     compensation: str = "u1",
     fence: int = 2,
     run_at_ms: int | None = None,
     jitter: float = 0.0,
     error: Failure = ERROR,
     retry_after_ms: int | None = None,
-) -> c.FailCompensation:
-    return c.FailCompensation(
+) -> c.CompensationFailed:
+    return c.CompensationFailed(
         task="t",
         fence=fence,
         compensation=compensation,
@@ -238,21 +236,21 @@ def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:
     return c.Waive(task="t", compensation=compensation, reason=reason)
 
 
-def tend(
+def maintain(
     seen: Seen | None = None,
     unknown_kinds: frozenset[str] = frozenset(),
     overdue: bool = False,
     known_kinds: frozenset[str] | None = None,
     ended: Iterable[str] = (),
-) -> c.Tend:
-    return c.Tend(
+) -> c.Maintain:
+    return c.Maintain(
         task="t", seen=seen, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=overdue, ended=ends(*ended)
     )
 
 
-def tend_unchanged(version: int, unchanged_ms: int) -> c.Tend:
+def maintain_unchanged(version: int, unchanged_ms: int) -> c.Maintain:
     """What is due by what an observer saw of the whole task."""
-    return c.Tend(task="t", unchanged=Unchanged(version, unchanged_ms))
+    return c.Maintain(task="t", unchanged=Unchanged(version, unchanged_ms))
 
 
 def in_epoch(epoch: int, n: int) -> int:

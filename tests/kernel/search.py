@@ -27,7 +27,7 @@ from tests.kernel import making as make
 from tests.kernel.witness import Finding, Witness
 
 TTL_MS: Final = 2
-Who = Literal["worker", "beat", "upkeep", "time", "operator"]
+Who = Literal["worker", "heartbeat", "upkeep", "time", "operator"]
 Key = tuple[object, ...]
 
 
@@ -65,6 +65,7 @@ class Searched:
     edges: list[Edge] = field(default_factory=list)
     findings: dict[str, str] = field(default_factory=dict)
     rows: set[tuple[str, str, str]] = field(default_factory=set)
+    written: set[tuple[type[c.Command], str]] = field(default_factory=set)
     refusals: int = 0
 
     def path(self, number: int) -> str:
@@ -110,7 +111,7 @@ def search(
         return numbers[key]
 
     empty = World(TaskFold("t"), Witness(create.policy), also=also)
-    reach(_append(result, empty, kernel.decide(None, create, empty.now_ms, 0)), None)
+    reach(_append(result, empty, create, kernel.decide(None, create, empty.now_ms, 0)), None)
     while waiting and not (until_found and result.findings):
         number = waiting.popleft()
         if len(numbers) > states_max:
@@ -169,7 +170,8 @@ def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, 
     world = result.states[number]
     for who, name, command in _commands(world):
         try:
-            after = _append(result, world, kernel.decide(world.task, command, world.now_ms, world.epoch))
+            decision = kernel.decide(world.task, command, world.now_ms, world.epoch)
+            after = _append(result, world, command, decision)
         except Finding as finding:
             result.add(finding.name, number, finding.seen)
         except LogDamaged as damage:
@@ -203,7 +205,7 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         if "waived lease" in world.also:
             yield "worker", "lease under a waiver", make.acquire(ttl_ms=TTL_MS, waiver="writes nothing")
         yield "worker", "lease the undo", make.acquire(ttl_ms=TTL_MS, purpose="undo")
-    yield "beat", "renew", make.beat(fence)
+    yield "heartbeat", "renew", make.heartbeat(fence)
     for name, held in _held_commands(fence):
         yield "worker", name, held
     ended = ("other",) if world.other_ended else ()
@@ -212,14 +214,14 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
             yield "worker", name, held
     if "approval" in world.also and len(task.signals) < 2:
         yield "worker", "signal", make.signal()
-    yield "upkeep", "tend", make.tend(ended=ended)
-    yield "upkeep", "tend what is overdue", make.tend(overdue=True)
+    yield "upkeep", "maintain", make.maintain(ended=ended)
+    yield "upkeep", "maintain what is overdue", make.maintain(overdue=True)
     if task.lease is None and world.stepped_back:
-        yield "upkeep", "promote", make.tend_unchanged(task.version, world.idle_ms)
+        yield "upkeep", "promote", make.maintain_unchanged(task.version, world.idle_ms)
     if task.lease is not None:
         seen = Seen(fence, task.lease.renewed_ms, world.idle_ms)
-        yield "upkeep", "tend what was seen", make.tend(seen)
-    yield "operator", "tend unknown kinds", make.tend(unknown_kinds=frozenset({"remove"}))
+        yield "upkeep", "maintain what was seen", make.maintain(seen)
+    yield "operator", "maintain unknown kinds", make.maintain(unknown_kinds=frozenset({"remove"}))
     yield "operator", "cancel", make.cancel()
     yield "operator", "cancel now", make.cancel(now=True)
     yield "operator", "quarantine", make.quarantine()
@@ -233,28 +235,31 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
 def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
     return [
         ("release", make.release(fence)),
-        ("retry", make.try_again(fence)),
-        ("retry a transient", make.try_again(fence, "transient")),
-        ("retry for quota", make.try_again(fence, "quota")),
+        ("retry", make.retry(fence)),
+        ("retry a transient", make.retry(fence, "transient")),
+        ("retry for quota", make.retry(fence, "quota")),
         ("complete", make.complete(fence, undoer="t9")),
-        ("give up", make.give_up(fence)),
-        ("give up over a step", make.give_up(fence, make.ERROR, UnrecordedStep("s1", "u1"), UnrecordedStep("s9"))),
+        ("quarantine held", make.quarantine_held(fence)),
+        (
+            "quarantine held over a step",
+            make.quarantine_held(fence, make.ERROR, UnrecordedStep("s1", "u1"), UnrecordedStep("s9")),
+        ),
         ("fail", make.fail(fence=fence)),
         ("fail or be quarantined", make.fail(fence=fence, or_quarantine=True)),
         ("fail with a waiver", make.fail(fence=fence, waiver="harmless")),
         ("fail with an undo", make.fail(make.LATER_UNDO, fence=fence)),
         ("register u2", make.register(make.LATER_UNDO, fence)),
-        ("undo u1", make.finish("u1", fence)),
-        ("undo u2", make.finish("u2", fence)),
-        ("fail the undo of u1", make.fail_undo("u1", fence)),
-        ("fail the undo of u2", make.fail_undo("u2", fence)),
+        ("undo u1", make.compensation_done("u1", fence)),
+        ("undo u2", make.compensation_done("u2", fence)),
+        ("fail the undo of u1", make.compensation_failed("u1", fence)),
+        ("fail the undo of u2", make.compensation_failed("u2", fence)),
     ]
 
 
 def _recording_commands(fence: int, ended: tuple[str, ...], now_ms: int) -> dict[str, c.Held]:
     return {
-        "step": make.complete_step("s1", fence),
-        "step of u2": make.complete_step("s2", fence, compensation="u2"),
+        "step": make.step("s1", fence),
+        "step of u2": make.step("s2", fence, compensation="u2"),
         "artifact": make.put_artifact("log", fence),
         "child of another": make.adopt_child(fence=fence),
         "approval": make.park("approval", fence, signal="go"),
@@ -264,7 +269,7 @@ def _recording_commands(fence: int, ended: tuple[str, ...], now_ms: int) -> dict
     }
 
 
-def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
+def _append(result: Searched, world: World, command: c.Command, decision: kernel.Decision) -> World:
     """The world after a decision; the same object where nothing was written.
 
     Raises:
@@ -273,7 +278,11 @@ def _append(result: Searched, world: World, decision: kernel.Decision) -> World:
     if isinstance(decision, Repeat) or not decision:
         return world
     task, witness, idle_ms = world.task, world.witness, world.idle_ms
+    listed = kernel.VERB_OF[type(command)].writes
     for event in decision:
+        if NAMES[type(event)] not in listed:
+            raise Finding("unlisted_event", (command, event))
+        result.written.add((type(command), NAMES[type(event)]))
         witness = witness.see(event)
         source = task.state or UNBORN
         task = folding.evolve(task, event, task.version + 1, world.now_ms)
@@ -307,7 +316,7 @@ def _check_late_holders(result: Searched, number: int) -> None:
     # The lease before, and the same number in another epoch; or the newest, where it has ended or is of an old epoch.
     for fence in (task.fence - 1, task.fence ^ FENCE_EPOCH) if live else (task.fence,):
         recording = _recording_commands(fence, (), world.now_ms)
-        for name, held in [("renew", make.beat(fence)), *_held_commands(fence), *recording.items()]:
+        for name, held in [("renew", make.heartbeat(fence)), *_held_commands(fence), *recording.items()]:
             try:
                 decision = kernel.decide(task, held, world.now_ms, world.epoch)
             except LeaseLost:

@@ -29,23 +29,23 @@ from tests.kernel.making import (
     UNDO,
     acquire,
     acquire_undo,
-    beat,
     cancel,
+    compensation_done,
     complete,
-    complete_step,
     create,
     fail,
-    finish,
-    give_up,
+    heartbeat,
+    maintain,
     note,
     park,
     put_artifact,
     quarantine,
+    quarantine_held,
     register,
     release,
+    retry,
     signal,
-    tend,
-    try_again,
+    step,
     waive,
 )
 
@@ -77,15 +77,15 @@ def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(
     story: Scenario, bound: int, owed: tuple[str, ...]
 ) -> None:
     """[BOUND-2] [LIFE-2] Undoing has the reserve that forward work left to it."""
-    grown(story, bound - 1).when(tend()).then_nothing()
+    grown(story, bound - 1).when(maintain()).then_nothing()
     full = e.Quarantined("bound", owed=owed, parameters={"stream_events": bound})
-    grown(story, bound).when(tend()).then(full)
+    grown(story, bound).when(maintain()).then(full)
 
 
 def test_the_last_undo_that_fits_can_settle_everything_and_end_the_task() -> None:
     """[BOUND-2]"""
     story = grown(given(create(UNDO), acquire(), fail()), STREAM_EVENTS_MAX - 4).given(acquire_undo())
-    ended = story.given(finish(fence=2)).task
+    ended = story.given(compensation_done(fence=2)).task
 
     assert ended is not None
     assert ended.state == "compensated"
@@ -118,7 +118,7 @@ def test_a_wait_at_the_bound_begins_and_ends_and_the_task_is_then_put_aside(wait
         over = parked.given(signal()) if "signal" in wait else parked.given(unblocking(), now_ms=50)
         assert over.task is not None
         assert (over.task.waiting, list(over.task.waits)) == (None, ["w"])
-        task = over.given(tend()).task if "signal" in wait else over.task
+        task = over.given(maintain()).task if "signal" in wait else over.task
         assert task is not None
         assert (task.state, task.code) == (State.QUARANTINED, "bound")
         assert task.length < STREAM_EVENTS_MAX
@@ -132,7 +132,7 @@ def test_only_the_signal_that_a_wait_stands_for_is_taken_at_the_bound() -> None:
     parked.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
     full = grown(given(create(), acquire()), OPEN)
     full.when(signal()).then_refused(OverBound, bound="stream_events")
-    full.when(complete_step()).then_refused(OverBound, bound="stream_events")
+    full.when(step()).then_refused(OverBound, bound="stream_events")
     full.when(put_artifact()).then_refused(OverBound, bound="stream_events")
 
 
@@ -198,18 +198,18 @@ def test_a_task_keeps_so_many_signals_and_no_more() -> None:
     waiting.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
 
 
-def unblocking() -> c.Tend:
-    return tend(ended=("a",))
+def unblocking() -> c.Maintain:
+    return maintain(ended=("a",))
 
 
 def test_heartbeats_do_not_count() -> None:
     """[BOUND-2]"""
     held = given(create(), acquire())
     assert held.task is not None
-    beaten = held.given(beat(progress=1), beat(progress=2))
+    beaten = held.given(heartbeat(progress=1), heartbeat(progress=2))
     assert beaten.task is not None
     assert (beaten.task.length, beaten.task.version) == (held.task.length, held.task.version + 2)
-    grown(held, STREAM_EVENTS_MAX).when(beat(progress=1)).then(e.Heartbeat(1, 100, 100, 1))
+    grown(held, STREAM_EVENTS_MAX).when(heartbeat(progress=1)).then(e.Heartbeat(1, 100, 100, 1))
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_heartbeats_do_not_count() -> None:
         complete(),
         fail(LATER_UNDO),
         release(),
-        try_again(),
+        retry(),
         cancel(),
         cancel(now=True),
         quarantine(),
         waive(),
-        give_up(),
+        quarantine_held(),
         park(signal="go"),
     ],
     ids=lambda command: type(command).__name__,
@@ -254,7 +254,7 @@ def test_an_undo_leased_on_the_last_free_place_can_do_all_that_is_owed() -> None
     """[BOUND-2]"""
     story = grown(given(create(*MANY), acquire(), fail()), OPEN - 1).given(acquire_undo())
     for one in reversed(MANY):
-        story = story.given(finish(one.id or ""))
+        story = story.given(compensation_done(one.id or ""))
     assert story.task is not None
     assert story.task.state is State.COMPENSATED
     assert story.task.length < STREAM_EVENTS_MAX
@@ -297,17 +297,17 @@ UNDOING = HELD.given(fail(), acquire_undo())
         (HELD, fail(waiver=LONG), "waiver"),
         (HELD, fail(error=Failure("x", LONG)), "error"),
         (HELD, register(Compensation("close", None, LONG, "u2")), "reason"),
-        (HELD, try_again(error=Failure("x", LONG, [1])), "error"),
+        (HELD, retry(error=Failure("x", LONG, [1])), "error"),
         (HELD, cancel(LONG), "reason"),
         (HELD, cancel(LONG, now=True), "reason"),
         (HELD, quarantine(LONG), "reason"),
-        (HELD, give_up(error=Failure("x", LONG)), "reason"),
-        (HELD, give_up(error=Failure("x", LONG)), "error"),
+        (HELD, quarantine_held(error=Failure("x", LONG)), "reason"),
+        (HELD, quarantine_held(error=Failure("x", LONG)), "error"),
         (HELD, note(LONG), "text"),
         (HELD, waive(reason=LONG), "reason"),
         (
             UNDOING,
-            c.FailCompensation(task="t", fence=2, compensation="u1", error=Failure("x", LONG), jitter=0),
+            c.CompensationFailed(task="t", fence=2, compensation="u1", error=Failure("x", LONG), jitter=0),
             "error",
         ),
     ],
@@ -329,6 +329,6 @@ def test_a_text_at_its_bound_is_kept() -> None:
 
 def test_cutting_a_message_keeps_the_code_and_the_details() -> None:
     """[BOUND-3]"""
-    HELD.when(try_again(error=Failure("x", LONG, {"status": 500}))).then(
+    HELD.when(retry(error=Failure("x", LONG, {"status": 500}))).then(
         e.Retried(1, "retry", Failure("x", CUT, {"status": 500}), "attempt", 10)
     )

@@ -19,10 +19,9 @@ from tests.kernel.making import (
     TTL_MS,
     UNDO,
     cancel,
-    complete_step,
+    compensation_done,
     ends,
     fail,
-    finish,
     in_epoch,
     leased,
     park,
@@ -31,6 +30,7 @@ from tests.kernel.making import (
     registered,
     release,
     signal,
+    step,
     unblocked_by_tasks,
     waive,
 )
@@ -97,30 +97,39 @@ DAMAGE: dict[str, tuple[Scenario, e.Recordable]] = {
     "an undo out of order": (UNDOING, e.CompensationDone("u1", 2)),
     "an undo under another fence": (UNDOING, e.CompensationDone("u2", 1)),
     "an undo of what is not on record": (UNDOING, e.CompensationDone("u9", 2)),
-    "an undo that is done twice": (UNDOING.given(finish("u2")), e.CompensationDone("u2", 2)),
+    "an undo that is done twice": (UNDOING.given(compensation_done("u2")), e.CompensationDone("u2", 2)),
     "a failed undo under another fence": (UNDOING, e.CompensationFailed("u2", 1, "compensation_failed", ERROR, 0)),
     "a waiver of what is not on record": (PENDING, e.CompensationWaived("u9", "gone")),
-    "a waiver of what is settled": (UNDOING.given(finish("u2")), e.CompensationWaived("u2", "gone")),
+    "a waiver of what is settled": (UNDOING.given(compensation_done("u2")), e.CompensationWaived("u2", "gone")),
     "a note that settles what is settled": (
-        UNDOING.given(finish("u2"), quarantine()),
+        UNDOING.given(compensation_done("u2"), quarantine()),
         e.Noted("by hand", ("u2",)),
     ),
     "a failure that leads nowhere a failure leads": (RUNNING, e.Failed(State.PENDING, "failed", fence=1)),
+    "an outcome of work that is still to be done": (
+        given(),
+        e.Created("b", "q", 0, 0, policy(), State.PENDING, outcome="failed"),
+    ),
+    "a failure that leads to undoing nothing": (
+        RUNNING.given(waive("u1"), waive("u2")),
+        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
+    ),
+    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a creation that is over at once": (given(), e.Created("build", "q", 0, 0, policy(), to=State.COMPLETED)),
     "a step under another fence": (RUNNING, e.StepCompleted("s1", 2)),
     "a step without a record that has one": (
-        RUNNING.given(complete_step()),
-        e.Quarantined("unstorable_result", fence=1, verb="give_up", steps=(UnrecordedStep("s1"),)),
+        RUNNING.given(step()),
+        e.Quarantined("unstorable_result", fence=1, verb="quarantine", steps=(UnrecordedStep("s1"),)),
     ),
     "a step without a record that is named twice": (
         RUNNING,
-        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1"), UnrecordedStep("s1"))),
+        e.Quarantined("odd", fence=1, verb="quarantine", steps=(UnrecordedStep("s1"), UnrecordedStep("s1"))),
     ),
     "a step without a record whose undo has none": (
         RUNNING,
-        e.Quarantined("odd", fence=1, verb="give_up", steps=(UnrecordedStep("s1", "u9"),)),
+        e.Quarantined("odd", fence=1, verb="quarantine", steps=(UnrecordedStep("s1", "u9"),)),
     ),
-    "a step that is recorded twice": (RUNNING.given(complete_step()), e.StepCompleted("s1", 1)),
+    "a step that is recorded twice": (RUNNING.given(step()), e.StepCompleted("s1", 1)),
     "a step of an undo": (UNDOING, e.StepCompleted("s1", 2)),
     "an artifact under another fence": (RUNNING, ARTIFACT),
     "an artifact of nobody": (PENDING, ARTIFACT),
@@ -163,10 +172,6 @@ SEEN = Seen(1, 0, TTL_MS)
 
 # What an event says again, otherwise than the task that it meets. All of them are folded at the time 0.
 CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
-    "an outcome of work that is still to be done": (
-        given(),
-        e.Created("b", "q", 0, 0, policy(), State.PENDING, outcome="failed"),
-    ),
     "another attempt than the next": (PENDING, leased(attempt=2)),
     "another attempt at undoing than the next": (OWING, leased(2, attempt=2, purpose="undo")),
     "an expiry that is not the ttl's": (PENDING, e.Leased("ann", 1, 1, "work", False, TTL_MS, TTL_MS + 1)),
@@ -222,11 +227,6 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         WAITING_UNTIL.given(e.Signalled("go")),
         e.Unblocked("w", 1, "signal"),
     ),
-    "a failure that leads to undoing nothing": (
-        RUNNING.given(waive("u1"), waive("u2")),
-        e.Failed(State.COMPENSATING, "failed", fence=1, verb="fail"),
-    ),
-    "a cancel that leads to undoing nothing": (PENDING, e.Cancelled(State.COMPENSATING)),
     "a failure that brings what was not registered": (
         RUNNING,
         e.Failed(State.COMPENSATING, "failed", compensations=("u9",), fence=1, verb="fail"),
@@ -295,23 +295,25 @@ def test_a_damaged_log_is_not_folded(damage: str) -> None:
 def test_a_store_is_founded_once_and_first() -> None:
     """[LIFE-1] [LOG-1]"""
     founded = e.Founded("s", 0, "1")
-    store = evolve_store(None, founded, 1)
+    nothing = StoreFold("s")
+    store = evolve_store(nothing, founded, 1, 0)
     assert store == StoreFold("s", 1, 0, 0, "1")
     for before, event, version in (
-        (None, founded, 2),
+        (nothing, founded, 2),
+        (nothing, e.Founded("another", 0, "1"), 1),
         (store, founded, 2),
-        (None, CREATED, 1),
+        (nothing, CREATED, 1),
         (store, e.Noted("x"), 2),
-        (None, e.Upgraded("2"), 1),
+        (nothing, e.Upgraded("2"), 1),
         (store, e.Upgraded("2"), 3),
         (store, e.Upgraded("1"), 2),
     ):
         with pytest.raises(LogDamaged) as found:
-            evolve_store(before, event, version)
-        assert found.value.fields["stream"] == "store"
+            evolve_store(before, event, version, 0)
+        assert found.value.fields == {"stream": "store/s", "version": version, "type": e.NAMES[type(event)]}
 
 
 def test_the_newest_version_on_record_is_that_of_the_last_upgrade() -> None:
     """[LOG-7]"""
-    store = evolve_store(evolve_store(None, e.Founded("s", 0, "1"), 1), e.Upgraded("2"), 2)
+    store = evolve_store(evolve_store(StoreFold("s"), e.Founded("s", 0, "1"), 1, 0), e.Upgraded("2"), 2, 0)
     assert store == StoreFold("s", 2, 0, 0, "2")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sagalog.diagram import task_diagram, write_diagrams
-from sagalog.kernel.lifecycle import TASK_MOVES, UNBORN
+from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
 from sagalog.kernel.values import TERMINAL, State
 
 DRAWN = Path(__file__).parents[2] / "docs" / "diagrams"
@@ -33,7 +33,7 @@ def test_the_diagram_of_a_task_has_an_arrow_for_every_row_and_no_other() -> None
     rows |= {
         (str(state), event, str(state)) for names in in_every_state for event in names.split(", ") for state in State
     }
-    assert rows == {(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES}
+    assert rows == {(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves}
     assert set(re.findall(r"^    (\w+) --> \[\*\]$", diagram, re.MULTILINE)) == {str(state) for state in TERMINAL}
 
 

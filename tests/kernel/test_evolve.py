@@ -30,21 +30,21 @@ from tests.kernel.making import (
     UNDO,
     acquire,
     acquire_undo,
-    beat,
     cancel,
+    compensation_done,
     complete,
     create,
     fail,
-    finish,
+    heartbeat,
     inherited,
     leased,
+    maintain,
     policy,
     quarantine,
     register,
     registered,
     release,
-    tend,
-    try_again,
+    retry,
 )
 
 CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING, compensations=(UNDO, LATER_UNDO))
@@ -407,13 +407,13 @@ def test_a_run_of_quota_retries_begins_with_the_first_and_ends_with_another_retr
     story = given(create(UNDO, quota_wait_max_ms=None, transient_max=None))
     run: list[tuple[Budget, int | None]] = [("quota", 10), ("quota", 10), ("transient", None), ("quota", 40)]
     for n, (budget, since_ms) in enumerate(run, start=1):
-        story = story.given(acquire(), try_again(n, budget), now_ms=n * 10)
+        story = story.given(acquire(), retry(n, budget), now_ms=n * 10)
         assert folded(story).quota_since_ms == since_ms
 
 
 def test_a_fold_keeps_where_things_are_and_not_the_things() -> None:
     """[RECORD-1]"""
-    story = given(create(UNDO), acquire(), now_ms=5).given(beat(progress={"n": 1}), register(LATER_UNDO), now_ms=7)
+    story = given(create(UNDO), acquire(), now_ms=5).given(heartbeat(progress={"n": 1}), register(LATER_UNDO), now_ms=7)
     task = folded(story.given(complete(result={"large": "x" * 999}), now_ms=9))
     assert (task.progress_version, task.result_version, task.created_ms, task.updated_ms) == (3, 5, 5, 9)
     planned, brought = task.compensations["u1"], task.compensations["u2"]
@@ -427,7 +427,7 @@ def test_the_last_ended_lease_is_remembered_by_the_verb_that_was_asked() -> None
     held = given(create(UNDO, attempts_max=1), acquire())
     endings = {
         "release": held.given(release()),
-        "expire": held.given(tend(), now_ms=100),
+        "expire": held.given(maintain(), now_ms=100),
         "fail": held.given(fail()),
         "cancel": held.given(cancel(now=True)),
         "quarantine": held.given(quarantine()),
@@ -460,7 +460,7 @@ def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inher
     successor = given(event)
     assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "cancelled")
     assert list(folded(successor).compensations) == ["u1"]
-    successor.given(acquire_undo()).when(finish(fence=1)).then(
+    successor.given(acquire_undo()).when(compensation_done(fence=1)).then(
         e.CompensationDone("u1", 1), e.Compensated("cancelled", 1, "compensation_done")
     )
 

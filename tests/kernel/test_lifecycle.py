@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from transitions import Machine, MachineError
@@ -11,7 +14,7 @@ from sagalog.diagram import task_machine
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.lifecycle import FOUNDED, STORE_AFTER, STORE_MOVES, TASK_AFTER, TASK_MOVES, UNBORN, allows
+from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, STORE_ROWS, TASK_LIFE, TASK_ROWS, UNBORN, Fork
 from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold, Waiting
 from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State, Unchanged
 from tests.kernel.making import ERROR, inherited, policy
@@ -19,6 +22,8 @@ from tests.kernel.making import ERROR, inherited, policy
 STATES = (UNBORN, *(str(state) for state in State))
 EVENTS = {e.NAMES[kind]: kind for kind in e.TASK_EVENTS}
 FENCE = 3
+ROOT = Path(__file__).parents[2]
+engine, adapters = ROOT / "engine", ROOT / "adapters"
 
 
 def event_named(name: str, state: str, to: State | None) -> e.Recordable:
@@ -123,6 +128,43 @@ def by_evolve(state: str, name: str, to: State | None) -> str | None:
     return str(after.state)
 
 
+def next_states(path: Path) -> list[str]:
+    """The places at which a source gives a member of `State` as the state to come: to `to`, `state`, or to an event."""
+    if path.match("kernel/lifecycle.py"):
+        return []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [f"{path.name}:{value.lineno}" for value in _given(tree) if any(map(_is_state, ast.walk(value)))]
+
+
+def _given(tree: ast.AST) -> Iterator[ast.expr]:
+    """What is assigned or passed under such a name, and what an event that says `to` is made of."""
+    saying = {kind.__name__ for kind in EVENTS.values() if "to" in kind.__struct_fields__}
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="to" | "state", value=value):
+                yield value
+            case ast.Assign(targets=targets, value=value) if any(map(_is_destination, targets)):
+                yield value
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if _is_destination(target):
+                yield value
+            case ast.Call(func=ast.Name("setattr"), args=[_, ast.Constant("to" | "state"), value]):
+                yield value
+            case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name), args=args) if name in saying:
+                yield from args
+            case _:
+                pass
+
+
+def _is_destination(target: ast.expr) -> bool:
+    return (target.id if isinstance(target, ast.Name) else getattr(target, "attr", "")) in ("to", "state", "dest")
+
+
+def _is_state(node: ast.AST) -> bool:
+    """`State.PENDING`, however it was imported, or a name of its own for it."""
+    name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
+    return name in State.__members__
+
+
 def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machine(machine: Machine) -> None:
     """[LIFE-1] [RECORD-1] A forbidden pair is a damaged log."""
     allowed = 0
@@ -131,7 +173,7 @@ def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machi
         assert by_evolve(state, name, to) == expected, (state, name, to)
         allowed += expected is not None
     assert len(PAIRS) == 9 * (21 + 3 * 8)
-    assert allowed == len(TASK_MOVES)
+    assert allowed == len(TASK_LIFE.moves)
 
 
 def test_no_pair_changes_the_fold_that_it_is_tried_on() -> None:
@@ -145,20 +187,20 @@ def test_no_pair_changes_the_fold_that_it_is_tried_on() -> None:
 
 def test_every_state_has_a_row_also_the_ended_ones() -> None:
     """[LIFE-1] [TERM-1]"""
-    assert {move["source"] for move in TASK_MOVES} == set(STATES)
+    assert {move["source"] for move in TASK_LIFE.moves} == set(STATES)
     for state in TERMINAL:
-        assert {name for name in EVENTS if allows(state, name)} == {"noted"}
+        assert {name for name in EVENTS if TASK_LIFE.allows(state, name)} == {"noted"}
 
 
 def test_nothing_leads_out_of_an_ended_state() -> None:
     """[TERM-1]"""
-    assert [move for move in TASK_MOVES if move["source"] in TERMINAL and move["source"] != move["dest"]] == []
+    assert [move for move in TASK_LIFE.moves if move["source"] in TERMINAL and move["source"] != move["dest"]] == []
 
 
 def test_every_event_has_a_place_and_every_place_an_event() -> None:
     """[LIFE-1]"""
-    assert {move["trigger"] for move in TASK_MOVES} == set(EVENTS)
-    assert {move["trigger"] for move in STORE_MOVES} == {e.NAMES[kind] for kind in e.STORE_EVENTS}
+    assert {move["trigger"] for move in TASK_LIFE.moves} == set(EVENTS)
+    assert {move["trigger"] for move in STORE_LIFE.moves} == {e.NAMES[kind] for kind in e.STORE_EVENTS}
 
 
 def test_every_state_is_reached_and_from_every_live_one_an_end_is() -> None:
@@ -173,7 +215,7 @@ def _reached_from(state: str) -> set[str]:
     waiting = [state]
     while waiting:
         source = waiting.pop()
-        dests = {move["dest"] for move in TASK_MOVES if move["source"] == source} - reached
+        dests = {move["dest"] for move in TASK_LIFE.moves if move["source"] == source} - reached
         reached |= dests
         waiting += dests
     return reached
@@ -181,13 +223,13 @@ def _reached_from(state: str) -> set[str]:
 
 def test_an_event_says_where_it_leads_exactly_if_the_table_leaves_it_open() -> None:
     """[RECORD-1]"""
-    open_ones = {name for (_, name), dests in TASK_AFTER.items() if len(dests) > 1}
+    open_ones = {name for (_, name), cell in TASK_LIFE.after.items() if isinstance(cell, Fork) and None not in cell}
     assert open_ones == {name for name, kind in EVENTS.items() if "to" in kind.__struct_fields__}
 
 
 def test_no_row_stands_twice() -> None:
     """[LIFE-1]"""
-    rows = [(move["source"], move["trigger"], move["dest"]) for move in TASK_MOVES]
+    rows = [(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves]
     assert len(rows) == len(set(rows))
 
 
@@ -200,4 +242,65 @@ def test_live_and_ended_states_are_all_there_is() -> None:
 
 def test_a_store_is_founded_once_and_upgraded_from_then_on() -> None:
     """[LIFE-1] [LOG-7]"""
-    assert dict(STORE_AFTER) == {(UNBORN, "founded"): (FOUNDED,), (FOUNDED, "upgraded"): (FOUNDED,)}
+    assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, (FOUNDED, "upgraded"): FOUNDED}
+
+
+def test_where_an_event_leads_depends_on_what_is_to_be_undone_and_on_nothing_else() -> None:
+    """[LIFE-1] [COMP-6]"""
+    assert TASK_LIFE.destination("running", "failed", undoes=True) == State.COMPENSATING
+    assert TASK_LIFE.destination("running", "failed", undoes=False) == State.FAILED
+    assert TASK_LIFE.destination(UNBORN, "created", undoes=True) == State.COMPENSATING
+    assert TASK_LIFE.destination(UNBORN, "created", undoes=False) == State.PENDING
+    assert TASK_LIFE.destination("compensating", "compensated", undoes=True) is None
+    for undoes in (True, False):
+        assert TASK_LIFE.destination("running", "completed", undoes) == State.COMPLETED
+        assert TASK_LIFE.destination("completed", "leased", undoes) is None
+
+
+def test_a_row_with_a_condition_has_its_opposite_or_the_event_has_no_place_then() -> None:
+    """[LIFE-1] [COMP-6]"""
+    halves = {(row.event, row.when) for rows in TASK_ROWS.values() for row in rows if row.when is not None}
+    assert halves == {
+        ("created", "has work"),
+        ("created", "only undoes"),
+        *((event, when) for event in ("failed", "cancelled") for when in ("owes", "owes nothing")),
+        ("compensated", "owes nothing"),
+    }
+    assert {row.when for rows in STORE_ROWS.values() for row in rows} == {None}
+
+
+def test_no_line_outside_the_table_names_a_next_state() -> None:
+    """[LIFE-1]"""
+    named = [line for root in (engine, adapters) for path in sorted(root.rglob("*.py")) for line in next_states(path)]
+    assert named == [], "ask the table for it: rules.state_after"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "e.Failed(to=State.COMPENSATING if task.owed() else State.FAILED, code='failed')",
+        "msgspec.structs.replace(create, to=State.COMPENSATING)",
+        "e.Cancelled(State.CANCELLED)",
+        "to = State.COMPENSATING if task.owed() else State.FAILED",
+        "task.state = values.State.PENDING",
+        "state: State = State.PENDING",
+        "evolved(state=COMPENSATING)",
+        "setattr(task, 'state', State.PENDING)",
+    ],
+)
+def test_a_line_that_names_a_next_state_is_seen(line: str, tmp_path: Path) -> None:
+    """[LIFE-1]"""
+    (tmp_path / "wrong.py").write_text(line, encoding="utf-8")
+    assert next_states(tmp_path / "wrong.py") == ["wrong.py:1"]
+
+
+def test_a_line_that_asks_for_a_state_is_none(tmp_path: Path) -> None:
+    """[LIFE-1]"""
+    lines = [
+        "if task.state is State.PENDING: pass",
+        "state = str(task.state)",
+        "refused(state=str(state))",
+        "to = None",
+    ]
+    (tmp_path / "right.py").write_text("\n".join(lines), encoding="utf-8")
+    assert next_states(tmp_path / "right.py") == []

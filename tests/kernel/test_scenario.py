@@ -10,18 +10,18 @@ import pytest
 from sagalog.errors import LeaseHeld, LeaseLost, LogDamaged, Rejected, TerminalTask
 from sagalog.kernel import decide as kernel
 from sagalog.kernel import events as e
-from sagalog.kernel.commands import Tend
+from sagalog.kernel.commands import Maintain
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import State
 from sagalog.testing import Outcome, given
-from tests.kernel.making import acquire, cancel, complete, create, leased, note, policy, tend
+from tests.kernel.making import acquire, cancel, complete, create, leased, maintain, note, policy
 
 CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING)
 PENDING = given(create())
 HELD = PENDING.given(acquire())
 ACCEPTED = HELD.when(complete())
 REFUSED = HELD.when(acquire("bob"))
-NOTHING = HELD.when(tend())
+NOTHING = HELD.when(maintain())
 REPEATED = HELD.given(complete()).when(complete())
 
 
@@ -37,7 +37,7 @@ def test_a_story_goes_on_from_what_a_command_led_to() -> None:
 
 
 def test_time_and_epoch_stay_until_they_are_set_and_time_may_step_back() -> None:
-    story = HELD.given(cancel(), now_ms=9).at(epoch=1).when(tend(), now_ms=4)
+    story = HELD.given(cancel(), now_ms=9).at(epoch=1).when(maintain(), now_ms=4)
     assert (story.before.now_ms, story.before.epoch) == (4, 1)
 
 
@@ -80,15 +80,15 @@ def test_history_that_cannot_have_been_is_refused() -> None:
 def test_a_decision_that_changes_what_it_was_given_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """[RECORD-3]"""
 
-    def meddle(task: TaskFold | None, command: Tend, now_ms: int, epoch: int) -> kernel.Decision:
+    def meddle(task: TaskFold | None, command: Maintain, now_ms: int, epoch: int) -> kernel.Decision:
         assert task is not None
         task.failures += 1
         return ()
 
-    deciders: dict[Any, Any] = {Tend: meddle}
-    monkeypatch.setattr(kernel, "_DECIDERS", deciders)
+    verbs: dict[Any, Any] = {Maintain: kernel.Verb(Maintain, meddle, frozenset())}
+    monkeypatch.setattr(kernel, "VERB_OF", verbs)
     with pytest.raises(AssertionError, match="changed what it was decided on"):
-        PENDING.when(tend())
+        PENDING.when(maintain())
 
 
 def test_an_outcome_can_be_looked_at() -> None:

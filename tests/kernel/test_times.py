@@ -13,12 +13,12 @@ from tests.kernel.making import (
     UNDO,
     acquire,
     acquire_undo,
+    compensation_failed,
     create,
     fail,
-    fail_undo,
     park,
     release,
-    try_again,
+    retry,
 )
 
 NOW_MS = 1_790_000_000_000
@@ -29,9 +29,9 @@ UNDOING = WORKING.given(fail(), acquire_undo())
 WAYS: dict[str, tuple[Scenario, Callable[[int], c.Command], str]] = {
     "create": (given(), lambda at: create(run_at_ms=at), "run_at_ms"),
     "release": (WORKING, lambda at: release(run_at_ms=at), "run_at_ms"),
-    "retry": (WORKING, lambda at: try_again(run_at_ms=at), "run_at_ms"),
+    "retry": (WORKING, lambda at: retry(run_at_ms=at), "run_at_ms"),
     "park": (WORKING, lambda at: park(until_ms=at), "until_ms"),
-    "fail an undo": (UNDOING, lambda at: fail_undo("u1", fence=2, run_at_ms=at), "run_at_ms"),
+    "fail an undo": (UNDOING, lambda at: compensation_failed("u1", fence=2, run_at_ms=at), "run_at_ms"),
 }
 
 

@@ -77,7 +77,7 @@ def walk(steps: list[Step]) -> Iterator[Answer]:
         command = step.command if isinstance(step.command, c.Command) else _sensible(task, step.command)
         if isinstance(command, c.Held) and task is not None:
             command = msgspec.structs.replace(command, fence=task.fence - step.age)
-        if isinstance(command, c.Tend) and task is not None and task.lease is not None and command.seen is not None:
+        if isinstance(command, c.Maintain) and task is not None and task.lease is not None and command.seen is not None:
             seen = msgspec.structs.replace(command.seen, fence=task.fence - step.age, renewed_ms=task.lease.renewed_ms)
             command = msgspec.structs.replace(command, seen=seen)
         before = task
@@ -98,23 +98,23 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
     if task.waiting is not None:
         # Whatever it is for: a signal of that name, an end, or time.
         ended = task.waiting.after
-        return make.signal(task.waiting.signal or "go") if number % 2 else make.tend(ended=ended)
+        return make.signal(task.waiting.signal or "go") if number % 2 else make.maintain(ended=ended)
     if task.state is State.PENDING:
         return make.acquire(ttl_ms=10)
     if task.lease is None:
         return make.acquire(ttl_ms=10, purpose="undo")
     if task.state is State.RUNNING:
         work: list[c.Command] = [
-            make.try_again(),
-            make.try_again(budget="transient"),
-            make.try_again(budget="quota"),
+            make.retry(),
+            make.retry(budget="transient"),
+            make.retry(budget="quota"),
             make.release(),
-            make.tend(),
-            make.beat(),
+            make.maintain(),
+            make.heartbeat(),
             make.register(COMPENSATIONS[1]),
             make.register(COMPENSATIONS[2]),
-            make.complete_step(),
-            make.complete_step("s2"),
+            make.step(),
+            make.step("s2"),
             make.put_artifact(),
             make.adopt_child(),
             make.signal(),
@@ -129,11 +129,11 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
         return work[number % len(work)]
     last = task.owed()[-1]
     undo: list[c.Command] = [
-        make.finish(last),
-        make.fail_undo(last),
+        make.compensation_done(last),
+        make.compensation_failed(last),
         make.release(),
-        make.tend(),
-        make.beat(),
+        make.maintain(),
+        make.heartbeat(),
         make.waive(last),
     ]
     return undo[number % len(undo)]
@@ -204,11 +204,11 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.builds(c.Acquire, **task, owner=st.sampled_from(("ann", "bob")), ttl_ms=ttl_ms, purpose=purpose),
         st.builds(c.Acquire, **task, owner=st.just("ann"), ttl_ms=ttl_ms, waiver=st.just("writes nothing")),
         st.builds(c.Acquire, **task, owner=st.just("ann"), ttl_ms=ttl_ms, purpose=purpose, kinds=kinds),
-        st.builds(c.Beat, **held, ttl_ms=ttl_ms, progress=st.none() | st.integers()),
+        st.builds(c.Heartbeat, **held, ttl_ms=ttl_ms, progress=st.none() | st.integers()),
         st.builds(c.Register, **held, compensation=st.sampled_from(COMPENSATIONS)),
         st.builds(c.Release, **held, run_at_ms=run_at_ms),
         st.builds(
-            c.TryAgain,
+            c.Retry,
             **held,
             error=error,
             budget=st.sampled_from(("attempt", "transient", "quota")),
@@ -216,7 +216,7 @@ def commands() -> st.SearchStrategy[c.Command]:
             run_at_ms=run_at_ms,
             retry_after_ms=retry_after_ms,
         ),
-        st.builds(c.CompleteStep, **held, name=st.sampled_from(("s1", "s2")), result=st.none() | st.integers()),
+        st.builds(c.Step, **held, name=st.sampled_from(("s1", "s2")), result=st.none() | st.integers()),
         st.builds(
             c.PutArtifact,
             **held,
@@ -228,7 +228,7 @@ def commands() -> st.SearchStrategy[c.Command]:
         st.builds(lambda name, wait: c.Park(task="t", fence=0, name=name, **wait), names, parks),
         st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
         st.builds(c.AdoptChild, **held, name=st.sampled_from(("build", "test")), child=st.sampled_from(("a", "b"))),
-        st.builds(c.GiveUp, **held, error=error, steps=unrecorded),
+        st.builds(c.QuarantineHeld, **held, error=error, steps=unrecorded),
         st.builds(c.Complete, **held, result=st.none() | st.integers()),
         st.builds(
             c.Fail,
@@ -238,14 +238,14 @@ def commands() -> st.SearchStrategy[c.Command]:
             waiver=st.sampled_from((None, "harmless")),
             or_quarantine=st.booleans(),
         ),
-        st.builds(c.FinishCompensation, **held, compensation=id),
-        st.builds(c.FailCompensation, **held, compensation=id, error=error, jitter=jitter, run_at_ms=run_at_ms),
+        st.builds(c.CompensationDone, **held, compensation=id),
+        st.builds(c.CompensationFailed, **held, compensation=id, error=error, jitter=jitter, run_at_ms=run_at_ms),
         st.builds(c.Cancel, **task, now=st.booleans()),
         st.builds(c.Quarantine, **task, reason=st.just("odd"), code=st.sampled_from(("operator", "audit"))),
         st.builds(c.Note, **task, text=st.text(max_size=3), settles=st.lists(id, max_size=2).map(tuple)),
         st.builds(c.Waive, **task, compensation=id, reason=st.just("gone")),
-        st.builds(c.Tend, **task, seen=seen, unknown_kinds=kinds, overdue=st.booleans(), ended=ended),
-        st.builds(c.Tend, **task, known_kinds=kinds, ended=ended),
+        st.builds(c.Maintain, **task, seen=seen, unknown_kinds=kinds, overdue=st.booleans(), ended=ended),
+        st.builds(c.Maintain, **task, known_kinds=kinds, ended=ended),
         creations(),
     )
 

@@ -93,7 +93,7 @@ def test_the_wheel_says_licence_python_and_readme(shipped: Shipped) -> None:
 def test_the_command_and_the_stores_are_entry_points(shipped: Shipped) -> None:
     assert shipped.entry_points() == {
         "console_scripts": {"sagalog": "sagalog_cli:main"},
-        "sagalog.stores": {"memory": "sagalog.memory:open_store", "sqlite": "sagalog_sqlite:open_store"},
+        "sagalog.stores": {"memory": "sagalog.store.memory:open_store", "sqlite": "sagalog_sqlite:open_store"},
     }
 
 

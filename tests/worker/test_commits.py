@@ -14,7 +14,8 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Permanent, Unavailable, Unknown
-from sagalog.memory import MemorySnapshot, MemoryStore
+from sagalog.store.memory import MemoryStore
+from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.testing.faults import answer_lost, away, faults, slow_commits
 from sagalog.worker import WorkContext

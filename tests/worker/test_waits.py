@@ -15,8 +15,8 @@ import pytest
 import sagalog
 from sagalog import Compensation, InvalidValue, Retry, Worker
 from sagalog.kernel.bounds import TIME_MS_MAX
-from sagalog.kernel.decide import waiting
-from sagalog.projection import encode_fold
+from sagalog.kernel.decide import waits
+from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock, SeededChance
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.plan import Plan
@@ -359,7 +359,7 @@ def test_a_poller_that_has_waited_as_often_as_it_may_is_quarantined_and_undoes_n
     engine: sagalog.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[BOUND-1] [WAIT-1] The bound is a small one here; what is counted is the same."""
-    monkeypatch.setattr(waiting, "WAITS_MAX", 3)
+    monkeypatch.setattr(waits, "WAITS_MAX", 3)
 
     def poll(context: WorkContext, _: Any) -> None:
         context.step("made", lambda: 1, compensation=Compensation("undo"))

@@ -87,11 +87,12 @@ CREATE TABLE tasks(
     run_at_ms INTEGER,
     undo_ms INTEGER,
     overdue_ms INTEGER,
+    check_ms INTEGER,
     expires_ms INTEGER,
     renewed_ms INTEGER,
     format INTEGER,
     version INTEGER,
-    fold TEXT
+    fold BLOB
 ) STRICT;
 
 -- The stream's number is the last key of each index, so equal priorities come in order of age.
@@ -104,7 +105,8 @@ CREATE INDEX ready_alone_affinity ON tasks(queue, affinity, kind, priority)
     WHERE gate = 'ready_alone' AND affinity IS NOT NULL;
 CREATE INDEX undo_alone ON tasks(queue, owed, priority) WHERE gate = 'undo_alone';
 CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
-CREATE INDEX leased ON tasks(queue, expires_ms, renewed_ms) WHERE expires_ms IS NOT NULL;
+-- Not by the expiry, which every heartbeat changes: by a time that is never later than it.
+CREATE INDEX leased ON tasks(queue, check_ms) WHERE check_ms IS NOT NULL;
 CREATE INDEX states ON tasks(state, queue);
 CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 

@@ -232,4 +232,4 @@ class SagaStore:
     def quarantine_held(self, lease: sagalog.Lease, reason: str) -> sagalog.Task:
         """Quarantine under a fence, also where a cancel was asked for. Raises LeaseLost."""
         # The code of `engine.quarantine`, so that marking it again without the lease is a repeat.
-        return lease.give_up(sagalog.Failure("operator", reason))
+        return lease.quarantine(sagalog.Failure("operator", reason))

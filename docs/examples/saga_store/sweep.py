@@ -46,23 +46,23 @@ def sweep(
         ttl_ms: how long a single undo may take.
     """
     stale = [saga.task_id for saga in store.list_stale() if saga.state is TaskState.RUNNING]
-    dead = [task_id for task_id in stale if _give_up(store, task_id, owner, ttl_ms)]
+    dead = [task_id for task_id in stale if _fail_for_agent(store, task_id, owner, ttl_ms)]
     # Upkeep knows no queues, so what it did elsewhere is left out below.
-    tended = {one.task: "lease_expired" in one.events for one in store.engine.recover()}
-    tended.update(dict.fromkeys(dead, True))
+    maintained = {one.task: "lease_expired" in one.events for one in store.engine.recover()}
+    maintained.update(dict.fromkeys(dead, True))
     swept = []
     for task in store.engine.find(queue=store.queue):
         undone: list[Compensation] = []
         problem = None
         if task.state == "compensating":
             problem = _undo_one(store, task, handlers, owner, ttl_ms, undone)
-        if task.id in tended or undone or problem is not None:
+        if task.id in maintained or undone or problem is not None:
             saga = store.show(store.existing(task.id))
-            swept.append(Swept(task.id, tended.get(task.id, False), tuple(undone), problem, saga.state))
+            swept.append(Swept(task.id, maintained.get(task.id, False), tuple(undone), problem, saga.state))
     return tuple(swept)
 
 
-def _give_up(store: SagaStore, task_id: str, owner: str, ttl_ms: int) -> bool:
+def _fail_for_agent(store: SagaStore, task_id: str, owner: str, ttl_ms: int) -> bool:
     """Take a saga over whose agent is gone, only to say that it has failed; whether that was done."""
     try:
         lease = store.engine.acquire(task_id, owner=owner, ttl_ms=ttl_ms)

@@ -14,10 +14,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sagalog.aio.lease import AsyncLease, give_back, lift_lease_or_task, lower_lease
 from sagalog.aio.lifting import Lifted, passed_on
 from sagalog.aio.pool import Pool
-from sagalog.batch import Batch, Result
 from sagalog.engine import Engine
+from sagalog.engine.batch import Batch, Result
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import SagalogError
-from sagalog.task import Lease, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ class AsyncBatch(Lifted[Batch]):
     retry = _held(Batch.retry)
     complete = _held(Batch.complete)
     fail = _held(Batch.fail)
-    give_up = _held(Batch.give_up)
+    quarantine_held = _held(Batch.quarantine_held)
     compensation_done = _held(Batch.compensation_done)
     compensation_failed = _held(Batch.compensation_failed)
 

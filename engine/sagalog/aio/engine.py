@@ -11,20 +11,21 @@ from functools import partial
 from types import TracebackType
 from typing import Final
 
-from sagalog import arguments, forms
 from sagalog.aio.batch import AsyncBatch
 from sagalog.aio.lease import UNWANTED, AsyncLease, AsyncRenewal, give_back, lift_lease, lower_lease
 from sagalog.aio.lifting import Lifted, lifted, lifted_to, passed_on
 from sagalog.aio.pool import THREADS, Pool
 from sagalog.aio.subscription import AsyncSubscription
 from sagalog.aio.watching import Waiter, Watch
-from sagalog.door import check_milliseconds
 from sagalog.engine import Engine
-from sagalog.forms import Asked
+from sagalog.engine.leasing import Leasing
+from sagalog.engine.task import Lease, Task
 from sagalog.kernel.values import Purpose, Suspects
-from sagalog.leasing import Leasing
 from sagalog.ports import Clock
-from sagalog.task import Lease, Task
+from sagalog.validation import arguments
+from sagalog.validation import commands as forms
+from sagalog.validation.commands import Asked
+from sagalog.validation.values import check_milliseconds
 
 # In how many slices of waiting whoever waits for an end looks again, though nobody seems to have committed.
 _SLICES: Final = 20

@@ -13,9 +13,9 @@ from typing import Any, Final
 from sagalog.aio.lifting import Lifted, lifted, lifted_to
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import SagalogError
 from sagalog.kernel.values import LeaseRecord, Purpose
-from sagalog.task import Lease, Task
 
 _log: Final = logging.getLogger("sagalog.aio")
 
@@ -108,7 +108,7 @@ class AsyncLease(Lifted[Lease]):
     retry = lifted(Lease.retry)
     complete = lifted(Lease.complete)
     fail = lifted(Lease.fail)
-    give_up = lifted(Lease.give_up)
+    quarantine = lifted(Lease.quarantine)
     compensation_failed = lifted(Lease.compensation_failed)
 
     # --- verbs that hand it back as it is then --------------------------------------------------------------------

@@ -10,10 +10,9 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec
 
-from sagalog import opening
 from sagalog.aio.engine import AsyncEngine
 from sagalog.aio.pool import Pool
-from sagalog.engine import Engine
+from sagalog.engine import Engine, opening
 
 P = ParamSpec("P")
 

@@ -16,10 +16,10 @@ from sagalog.aio.lifting import Lifted
 from sagalog.aio.pool import Pool
 from sagalog.aio.watching import Watch
 from sagalog.codec import Recorded
-from sagalog.door import check_integer, check_milliseconds
+from sagalog.engine.subscription import AHEAD, Subscription
 from sagalog.kernel import bounds
 from sagalog.ports import Clock
-from sagalog.subscription import AHEAD, Subscription
+from sagalog.validation.values import check_integer, check_milliseconds
 
 # Whoever iterates waits for ever, this long at a time.
 _PATIENCE_MS: Final = 3_600_000

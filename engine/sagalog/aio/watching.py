@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from sagalog.engine import Engine
+from sagalog.engine.reading import WAIT_SLICE_MS
 from sagalog.errors import SagalogError
 from sagalog.forks import begins_anew_in_children
-from sagalog.reading import WAIT_SLICE_MS
 
 _JOIN_S: Final = 1.0
 

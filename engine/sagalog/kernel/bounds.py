@@ -56,6 +56,9 @@ STREAM_EVENTS_RESERVE: Final = 600
 
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
+# How often one write may begin anew because it depends on tasks that it has not named, and on how many. [BOUND-5]
+ROUNDS_MAX: Final = 8
+UNDECLARED_MAX: Final = 1_024
 CLAIM_LIMIT_MAX: Final = 1_000
 QUEUES_MAX: Final = 64
 KINDS_MAX: Final = 1_000
@@ -63,6 +66,8 @@ KINDS_MAX: Final = 1_000
 CLAIM_LOOKS_MAX: Final = 4_096
 # [UPKEEP-2] What a claim does for others before its own work: enough to keep up, too little to be felt.
 UPKEEP_LIMIT: Final = 64
+# [UPKEEP-1] How many live leases it looks past beside that, and moves to their expiry.
+LEASE_CHECKS_MAX: Final = 256
 
 # The low half of a fence counts the leases of a task, the high half is the store's epoch. [FENCE-1]
 FENCE_EPOCH: Final = 2**32

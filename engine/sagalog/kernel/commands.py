@@ -23,7 +23,6 @@ from sagalog.kernel.values import (
     Policy,
     Purpose,
     Seen,
-    State,
     TaskEnd,
     Unchanged,
     UnrecordedStep,
@@ -37,7 +36,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being. `to`, `inherited`, `steps`, `waits` and `outcome` are those of a successor."""
+    """Bring a task into being. `inherited`, `steps`, `waits` and `outcome` are those of a successor.
+
+    One that has an `outcome` only undoes: how the forward work had ended that it takes the place of. [COMP-7]
+    """
 
     kind: str
     queue: str
@@ -57,7 +59,6 @@ class Create(Command, frozen=True, kw_only=True):
     trace: str | None = None
     tracestate: str | None = None
     data_key: str | None = None
-    to: State = State.PENDING
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
@@ -83,7 +84,7 @@ class Held(Command, frozen=True, kw_only=True):
     fence: int
 
 
-class Beat(Held, frozen=True, kw_only=True):
+class Heartbeat(Held, frozen=True, kw_only=True):
     """Renew the lease. `ttl_ms` None keeps the lease's own."""
 
     ttl_ms: int | None = None
@@ -96,7 +97,7 @@ class Register(Held, frozen=True, kw_only=True):
     compensation: Compensation
 
 
-class CompleteStep(Held, frozen=True, kw_only=True):
+class Step(Held, frozen=True, kw_only=True):
     """Record the result of a named step, so that no later attempt runs it again; `compensation` is its undo's id."""
 
     name: str
@@ -144,7 +145,7 @@ class Release(Held, frozen=True, kw_only=True):
     parameters: Parameters | None = None
 
 
-class TryAgain(Held, frozen=True, kw_only=True):
+class Retry(Held, frozen=True, kw_only=True):
     """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Chance for the backoff.
 
     `run_at_ms` takes the place of the backoff; `retry_after_ms` only makes a shorter one longer.
@@ -176,7 +177,7 @@ class Fail(Held, frozen=True, kw_only=True):
     or_quarantine: bool = False
 
 
-class GiveUp(Held, frozen=True, kw_only=True):
+class QuarantineHeld(Held, frozen=True, kw_only=True):
     """The holder says that a human must look.
 
     `steps` are those whose functions had begun and whose results are not on record.
@@ -186,13 +187,13 @@ class GiveUp(Held, frozen=True, kw_only=True):
     steps: tuple[UnrecordedStep, ...] = ()
 
 
-class FinishCompensation(Held, frozen=True, kw_only=True):
+class CompensationDone(Held, frozen=True, kw_only=True):
     """An undo was carried out."""
 
     compensation: str
 
 
-class FailCompensation(Held, frozen=True, kw_only=True):
+class CompensationFailed(Held, frozen=True, kw_only=True):
     """An undo failed; try again, later."""
 
     compensation: str
@@ -249,7 +250,7 @@ class Waive(Command, frozen=True, kw_only=True):
     reason: FreeText
 
 
-class Tend(Command, frozen=True, kw_only=True):
+class Maintain(Command, frozen=True, kw_only=True):
     """Do what is due on the task: end a lease or a wait that is over, quarantine what cannot go on. [UPKEEP-1]
 
     `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;

@@ -40,12 +40,6 @@ _VERBS: Final[dict[type[e.Recordable], str]] = {
 }
 
 
-def _created(_: TaskFold, event: e.Created, __: int) -> str | None:
-    if (event.to is State.COMPENSATING) != (event.outcome is not None):
-        return f"it is {event.to} then and says the outcome {event.outcome!r}"
-    return None
-
-
 def _leased(task: TaskFold, event: e.Leased, at_ms: int) -> str | None:
     if event.attempt != task.attempt:
         return f"attempt {task.attempt} was expected and it says {event.attempt}"
@@ -142,27 +136,21 @@ def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
         record = task.compensations.get(id)
         if record is None or record.index >= 0 or record.fence != event.fence:
             return f"it brings compensation {id!r}, which was not registered under its lease"
-    return _ending(task, event, event.to)
+    return _ending(event)
 
 
-def _cancelled(task: TaskFold, event: e.Cancelled, _: int) -> str | None:
-    return _ending(task, event, event.to)
+def _cancelled(_: TaskFold, event: e.Cancelled, __: int) -> str | None:
+    return _ending(event)
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
     """[COMP-6]"""
     if list(event.owed) != task.owed():
         return f"{task.owed()} are owed and it names {list(event.owed)}"
-    return _ending(task, event, State.QUARANTINED)
+    return _ending(event)
 
 
-def _ending(task: TaskFold, event: e.Failed | e.Cancelled | e.Quarantined, to: State) -> str | None:
-    if to is State.COMPENSATING and not task.owed():
-        return "it is then to be undone and owes nothing"
-    return _lease_and_verb(event)
-
-
-def _lease_and_verb(event: e.Failed | e.Cancelled | e.Quarantined | e.Compensated) -> str | None:
+def _ending(event: e.Failed | e.Cancelled | e.Quarantined | e.Compensated) -> str | None:
     if (event.fence is None) != (event.verb is None):
         return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
     return None
@@ -178,7 +166,7 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) ->
 def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
     if event.outcome != task.outcome:
         return f"its work was {task.outcome} and it says {event.outcome}"
-    return _lease_and_verb(event)
+    return _ending(event)
 
 
 def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
@@ -207,7 +195,6 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
 
 
 _COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | None]]] = {
-    e.Created: _created,
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
     e.Released: _released,

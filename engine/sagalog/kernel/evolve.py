@@ -15,7 +15,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.contradictions import contradiction
-from sagalog.kernel.lifecycle import STORE_AFTER, TASK_AFTER, UNBORN
+from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, TASK_LIFE, UNBORN, Fork
 from sagalog.kernel.state import (
     AdoptedChild,
     CompensationRecord,
@@ -31,7 +31,8 @@ from sagalog.kernel.state import (
 )
 from sagalog.kernel.values import KeptWaits, LeaseRecord, SignalEnd, State
 
-_SETTLED: Final = frozenset({State.FAILED, State.CANCELLED, State.COMPENSATED})
+# One look-up an event: the table is asked at every write.
+_AFTER: Final = TASK_LIFE.after
 
 
 def evolve(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> TaskFold:
@@ -60,27 +61,30 @@ def fold(id: str, events: Iterable[tuple[e.Recordable, int, int]]) -> TaskFold:
     return task
 
 
-def evolve_store(store: StoreFold | None, event: e.Recordable, version: int) -> StoreFold:
+def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int) -> StoreFold:
     """The fold of the store's own stream after one more event.
 
     Raises:
-        LogDamaged: a version out of turn or a move that the table forbids.
+        LogDamaged: a version out of turn, a move that the table forbids, or another store's founding.
     """
-    state = UNBORN if store is None else "founded"
-    expected = 1 if store is None else store.version + 1
-    if (state, e.NAMES[type(event)]) in STORE_AFTER and version == expected:
+    state = FOUNDED if store.version else UNBORN
+    name = e.NAMES[type(event)]
+    why = f"holds {name!r} at version {version}, which cannot follow {state!r} at version {store.version}"
+    if STORE_LIFE.allows(state, name) and version == store.version + 1:
         match event:
+            case e.Founded() if event.id == store.id:
+                return StoreFold(event.id, version, event.format, writer=event.writer)
             case e.Founded():
-                return StoreFold(id=event.id, version=version, format=event.format, epoch=0, writer=event.writer)
-            case e.Upgraded() if store is not None and event.writer != store.writer:
+                why = f"founds a store of the id {event.id!r}"
+            case e.Upgraded() if event.writer != store.writer:
                 return msgspec.structs.replace(store, version=version, writer=event.writer)
             case _:
-                pass
+                why = f"names the writer {store.writer!r} once more at version {version}"
     raise LogDamaged(
-        f"the store's stream at version {version} holds {e.NAMES[type(event)]!r}, which cannot follow {state!r}",
-        stream="store",
+        f"the stream store/{store.id} {why}: stop, keep the file, and compare it with a backup",
+        stream=f"store/{store.id}",
         version=version,
-        type=e.NAMES[type(event)],
+        type=name,
     )
 
 
@@ -91,15 +95,11 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
     name, change = _CHANGES[type(event)]
     if version != task.version + 1:
         raise _damaged(task, name, version, f"version {task.version + 1} was expected")
-    dests = TASK_AFTER.get((task.state or UNBORN, name))
-    if dests is None:
+    dest = _AFTER.get((task.state or UNBORN, name))
+    if type(dest) is Fork:
+        dest = _said(task, event, version, dest)
+    elif dest is None:
         raise _damaged(task, name, version, f"the task is {task.state or UNBORN}")
-    if len(dests) == 1:
-        dest = dests[0]
-    else:
-        dest = event.to  # type: ignore[attr-defined]  # [RECORD-1] rows with two destinations have events with `to`
-        if dest not in dests:
-            raise _damaged(task, name, version, f"it says that the task is then {dest}")
     why = contradiction(task, event, at_ms)
     if why is not None:
         raise _damaged(task, name, version, why)
@@ -111,9 +111,20 @@ def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None
     task.updated_ms = at_ms
     if task.waiting is not None and dest is not State.PENDING:
         task.waiting = None
-    if dest in _SETTLED and task.owed():
-        # [COMP-6] Only quarantine may keep what is owed, and names it.
-        raise _damaged(task, name, version, f"{task.owed()} are still owed")
+
+
+def _said(task: TaskFold, event: e.Recordable, version: int, fork: Fork) -> str:
+    """[RECORD-1] [COMP-6] Where an event may lead to several states it says to which, as the table has it."""
+    # [COMP-7] Of a creation: whether the forward work was over before.
+    undoes = event.outcome is not None if type(event) is e.Created else bool(task.owed())
+    dest = fork.undoing if undoes else fork.otherwise
+    if dest is None:
+        raise _damaged(task, e.NAMES[type(event)], version, f"{task.owed()} are still owed")
+    said = getattr(event, "to", dest)
+    if said is not dest:
+        why = f"it says that the task is then {said}, and {dest} was expected"
+        raise _damaged(task, e.NAMES[type(event)], version, why)
+    return dest
 
 
 def _damaged(task: TaskFold, name: str, version: int, why: str) -> LogDamaged:
@@ -180,9 +191,9 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
         _take_over(task, event, version)
     if event.compensations or event.inherited:
         task.compensations = _of_created(event, version, task.sources)
-    if event.to is State.COMPENSATING:
-        if event.outcome is None or not event.inherited:
-            raise _damaged(task, "created", version, "it is to be undone and says no outcome, or inherits nothing")
+    if event.outcome is not None:
+        if not event.inherited:
+            raise _damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
     task.data_key = event.data_key
     task.created_ms = at_ms

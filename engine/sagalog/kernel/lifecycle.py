@@ -1,94 +1,173 @@
-"""The life of a task and of a store: one table each, one reader.
+"""The life of a task and of a store: one table each, read state by state, one reader.
 
-[LIFE-1] A missing cell is an illegal move; a terminal state keeps only `noted`. No other line of sagalog names a next
-state: `evolve` moves by this table and `decide` is refused by it.
-Knows nothing of leases, fences, budgets or time: conditions on data live in `decide`, in the function of the command.
-The rows have the form that the `transitions` package takes, so that the same table is drawn and compared with; a
-dictionary compiled from them is what runs.
+[LIFE-1] A missing row is an illegal move; a terminal state keeps only `noted`. No other line of sagalog names a next
+state: `decide` asks this table for the state that an event leads to, and `evolve` moves by it.
+Where two states are possible the row says on what it depends (`when`), and the event says which it was (`to`)
+[RECORD-1]. Knows nothing of leases, fences, budgets or time: other conditions on data live in `decide`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, TypedDict
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypedDict
 
-from sagalog.kernel.values import LIVE, TERMINAL, State
+from sagalog.kernel.values import State
 
 PENDING, RUNNING, COMPENSATING = State.PENDING, State.RUNNING, State.COMPENSATING
+COMPLETED, FAILED, COMPENSATED = State.COMPLETED, State.FAILED, State.COMPENSATED
+CANCELLED, QUARANTINED = State.CANCELLED, State.QUARANTINED
+
+# Of a stream without events.
 UNBORN: Final = "unborn"
+FOUNDED: Final = "founded"
+
+When = Literal["owes", "owes nothing", "only undoes", "has work"]
+
+# Which of the conditions hold where undoing comes next: what is owed, or a successor that has no work left.
+_UNDOES: Final[Mapping[When, bool]] = {"owes": True, "owes nothing": False, "only undoes": True, "has work": False}
+
+
+class Row(NamedTuple):
+    """`event` leads to the state `then`; of an event that leads to more than one, or not always, `when` it does so."""
+
+    event: str
+    then: str
+    when: When | None = None
+
+
+TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (
+        Row("created", PENDING, when="has work"),
+        Row("created", COMPENSATING, when="only undoes"),
+    ),
+    PENDING: (
+        Row("leased", RUNNING),
+        Row("promoted", PENDING),
+        Row("unblocked", PENDING),
+        Row("signalled", PENDING),
+        Row("compensation_waived", PENDING),
+        Row("noted", PENDING),
+        Row("failed", COMPENSATING, when="owes"),
+        Row("failed", FAILED, when="owes nothing"),
+        Row("cancelled", COMPENSATING, when="owes"),
+        Row("cancelled", CANCELLED, when="owes nothing"),
+        Row("quarantined", QUARANTINED),
+    ),
+    RUNNING: (
+        Row("heartbeat", RUNNING),
+        Row("step_completed", RUNNING),
+        Row("artifact_put", RUNNING),
+        Row("child_adopted", RUNNING),
+        Row("compensation_registered", RUNNING),
+        Row("compensation_waived", RUNNING),
+        Row("signalled", RUNNING),
+        Row("cancel_requested", RUNNING),
+        Row("noted", RUNNING),
+        Row("released", PENDING),
+        Row("lease_expired", PENDING),
+        Row("retried", PENDING),
+        Row("parked", PENDING),
+        Row("completed", COMPLETED),
+        Row("failed", COMPENSATING, when="owes"),
+        Row("failed", FAILED, when="owes nothing"),
+        Row("cancelled", COMPENSATING, when="owes"),
+        Row("cancelled", CANCELLED, when="owes nothing"),
+        Row("quarantined", QUARANTINED),
+    ),
+    COMPENSATING: (
+        Row("leased", COMPENSATING),
+        Row("heartbeat", COMPENSATING),
+        Row("promoted", COMPENSATING),
+        Row("artifact_put", COMPENSATING),
+        Row("compensation_done", COMPENSATING),
+        Row("compensation_failed", COMPENSATING),
+        Row("compensation_waived", COMPENSATING),
+        Row("released", COMPENSATING),
+        Row("lease_expired", COMPENSATING),
+        Row("noted", COMPENSATING),
+        Row("compensated", COMPENSATED, when="owes nothing"),
+        Row("quarantined", QUARANTINED),
+    ),
+    COMPLETED: (Row("noted", COMPLETED),),
+    FAILED: (Row("noted", FAILED),),
+    COMPENSATED: (Row("noted", COMPENSATED),),
+    CANCELLED: (Row("noted", CANCELLED),),
+    QUARANTINED: (Row("noted", QUARANTINED),),
+}
+
+STORE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (Row("founded", FOUNDED),),
+    FOUNDED: (Row("upgraded", FOUNDED),),
+}
 
 
 class Move(TypedDict):
-    """One row, in the form of `transitions`: an event moves a task from `source` to `dest`."""
+    """One row in the form of the `transitions` package: an event moves a stream from `source` to `dest`."""
 
     trigger: str
     source: str
     dest: str
 
 
-def _moves(event: str, sources: Iterable[str], dest: str | None = None) -> list[Move]:
-    """One row a source; without `dest` the state stays as it is."""
-    return [{"trigger": event, "source": str(source), "dest": str(dest or source)} for source in sources]
+class Fork(NamedTuple):
+    """Where an event leads if undoing comes next, and where if not; None: it has no place then."""
+
+    undoing: str | None = None
+    otherwise: str | None = None
+
+    def of(self, undoes: bool) -> str | None:
+        """Where it leads."""
+        return self.undoing if undoes else self.otherwise
 
 
-# Where one event has two destinations from one source, the event's field `to` says which. [RECORD-1]
-TASK_MOVES: Final[list[Move]] = [
-    *_moves("created", [UNBORN], PENDING),
-    *_moves("created", [UNBORN], COMPENSATING),
-    *_moves("leased", [PENDING], RUNNING),
-    *_moves("leased", [COMPENSATING]),
-    *_moves("heartbeat", [RUNNING, COMPENSATING]),
-    *_moves("released", [RUNNING], PENDING),
-    *_moves("released", [COMPENSATING]),
-    *_moves("lease_expired", [RUNNING], PENDING),
-    *_moves("lease_expired", [COMPENSATING]),
-    *_moves("promoted", [PENDING, COMPENSATING]),
-    *_moves("step_completed", [RUNNING]),
-    *_moves("compensation_registered", [RUNNING]),
-    *_moves("compensation_waived", [PENDING, RUNNING, COMPENSATING]),
-    *_moves("artifact_put", [RUNNING, COMPENSATING]),
-    *_moves("child_adopted", [RUNNING]),
-    *_moves("retried", [RUNNING], PENDING),
-    *_moves("parked", [RUNNING], PENDING),
-    *_moves("signalled", [PENDING, RUNNING]),
-    *_moves("unblocked", [PENDING]),
-    *_moves("failed", [PENDING, RUNNING], COMPENSATING),
-    *_moves("failed", [PENDING, RUNNING], State.FAILED),
-    *_moves("cancel_requested", [RUNNING]),
-    *_moves("cancelled", [PENDING, RUNNING], COMPENSATING),
-    *_moves("cancelled", [PENDING, RUNNING], State.CANCELLED),
-    *_moves("compensation_done", [COMPENSATING]),
-    *_moves("compensation_failed", [COMPENSATING]),
-    *_moves("compensated", [COMPENSATING], State.COMPENSATED),
-    *_moves("completed", [RUNNING], State.COMPLETED),
-    *_moves("quarantined", [PENDING, RUNNING, COMPENSATING], State.QUARANTINED),
-    *_moves("noted", [*sorted(LIVE), *sorted(TERMINAL)]),
-]
+class Lifecycle:
+    """A table, compiled for those that ask it.
 
-FOUNDED: Final = "founded"
-STORE_MOVES: Final[list[Move]] = [*_moves("founded", [UNBORN], FOUNDED), *_moves("upgraded", [FOUNDED])]
+    rows     the table as it is written
+    after    (state, event) -> the state that follows, or a `Fork`; a missing key is an illegal move
+    moves    the rows as `transitions` takes them
+    """
+
+    def __init__(self, rows: Mapping[str, tuple[Row, ...]]) -> None:
+        self.rows = rows
+        self.after: Mapping[tuple[str, str], str | Fork] = _compiled(rows)
+        self.moves: list[Move] = [
+            {"trigger": row.event, "source": str(source), "dest": str(row.then)}
+            for source, all in rows.items()
+            for row in all
+        ]
+
+    def allows(self, state: str, event: str) -> bool:
+        """Whether a stream in `state` has a place for `event`."""
+        return (state, event) in self.after
+
+    def destination(self, state: str, event: str, undoes: bool) -> str | None:
+        """The state after `event`; None: it has no place in `state`. [LIFE-1]
+
+        `undoes`: whether undoing comes next, that is whether the task then owes something; of `created`, whether the
+        task has no work left and only undoes.
+        """
+        cell = self.after.get((state, event))
+        return cell.of(undoes) if isinstance(cell, Fork) else cell
+
+    def states_after(self, event: str, to: str | None = None) -> frozenset[str]:
+        """The states in which `event` may leave a stream; where it says `to`, only that."""
+        found = frozenset(str(row.then) for all in self.rows.values() for row in all if row.event == event)
+        return found if to is None else found & {to}
 
 
-def _compile(moves: list[Move]) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    after: dict[tuple[str, str], tuple[str, ...]] = {}
-    for move in moves:
-        cell = (move["source"], move["trigger"])
-        dest = State(move["dest"]) if move["dest"] in set(State) else move["dest"]
-        after[cell] = (*after.get(cell, ()), dest)
+def _compiled(rows: Mapping[str, tuple[Row, ...]]) -> dict[tuple[str, str], str | Fork]:
+    after: dict[tuple[str, str], str | Fork] = {}
+    for source, all in rows.items():
+        for event, then, when in all:
+            if when is None:
+                after[source, event] = then
+                continue
+            fork = after.get((source, event), Fork())
+            assert isinstance(fork, Fork)
+            after[source, event] = fork._replace(**{"undoing" if _UNDOES[when] else "otherwise": then})
     return after
 
 
-# (state, event name) -> the states that may follow; a missing key is an illegal move.
-TASK_AFTER: Final = _compile(TASK_MOVES)
-STORE_AFTER: Final = _compile(STORE_MOVES)
-
-
-def allows(state: str, event: str) -> bool:
-    """Whether a task in `state` has a place for `event`."""
-    return (state, event) in TASK_AFTER
-
-
-def states_after(event: str, to: str | None) -> frozenset[str]:
-    """The states in which an event may leave a task, where that may say `to`."""
-    found = frozenset(state for (_, name), dests in TASK_AFTER.items() if name == event for state in dests)
-    return found if to is None else found & {to}
+TASK_LIFE: Final = Lifecycle(TASK_ROWS)
+STORE_LIFE: Final = Lifecycle(STORE_ROWS)

@@ -262,6 +262,12 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
         return maximum is not None and expiries + 1 >= maximum
 
     @property
+    def is_quarantined_by_holder(self) -> bool:
+        """Whether the holder of its last lease asked for its quarantine: it says what went wrong, an operator why."""
+        ended = self.ended
+        return ended is not None and ended.verb == "quarantine" and self.error_version == ended.version
+
+    @property
     def fence(self) -> int:
         """The fence of the newest lease; 0 before the first."""
         if self.lease is not None:
@@ -300,10 +306,10 @@ class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The store's own stream, folded; `writer` is the newest version of sagalog on record. [LOG-7]"""
 
     id: str
-    version: int
-    format: int
-    epoch: int
-    writer: str
+    version: int = 0
+    format: int = 0
+    epoch: int = 0
+    writer: str = ""
 
 
 def epoch_of(fence: int) -> int:

@@ -10,9 +10,9 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.task import Lease
 
 TTL_MS: Final = 100
 WAITS: Final = (1, TTL_MS // 2, TTL_MS, 10 * TTL_MS)
@@ -94,7 +94,7 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "put_artifact": lambda lease: lease.put_artifact("w1", b"late"),
     "adopt_child": lambda lease: lease.adopt_child("w1", "t0"),
     "park": lambda lease: lease.park("w1", "go"),
-    "give_up": lambda lease: lease.give_up("late"),
+    "quarantine_held": lambda lease: lease.quarantine("late"),
     "release": lambda lease: lease.release("late"),
     "retry": lambda lease: lease.retry("late"),
     "complete": lambda lease: lease.complete("late"),
@@ -106,9 +106,10 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 # Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
 VERBS: Final = (
     "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
-    "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "give up", "heartbeat",
+    "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "heartbeat",
     "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
-    "put artifact", "quarantine", "rebuild", "recover", "register", "release", "repeat", "resume", "retry attempt",
+    "put artifact", "quarantine", "quarantine held", "rebuild", "recover", "register", "release", "repeat", "resume",
+    "retry attempt",
     "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result",
     "suspect", "wait", "wait end", "waive",
 )  # fmt: skip

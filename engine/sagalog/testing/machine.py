@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagalog.kernel.decide.succeeding import steps_to_say
+from sagalog.kernel.decide.successors import steps_to_say
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.pairs import NewPlace, Side, Statistics, plain
 
@@ -182,7 +182,7 @@ class StoreMachine(RecordingRun):
 
     @precondition(holds_work)
     @rule(pick=draws.picks, quick=st.booleans(), value=draws.values, text=draws.texts, delay=draws.delays)
-    def give_up_or_be_done(self, pick: int, quick: bool, value: Any, text: str, delay: int | None) -> None:
+    def release_or_complete(self, pick: int, quick: bool, value: Any, text: str, delay: int | None) -> None:
         """Complete, or give the lease back."""
         if quick:
             run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
@@ -277,7 +277,7 @@ class StoreMachine(RecordingRun):
         """Retry an ended task as a new one, mostly one that was quarantined with debts, or over a step."""
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
-        fold = self.pair.memory.folds.get(id)
+        fold = self.pair.memory.tables.folds.get(id)
         steps = [] if fold is None else steps_to_say(fold)
         given: dict[str, Any] = {}
         if says == "of another":

@@ -15,12 +15,12 @@ from typing import Any, Final
 from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
+from sagalog.engine.leasing import Renewal
+from sagalog.engine.task import Lease
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
-from sagalog.leasing import Renewal
-from sagalog.memory import MemoryStore
 from sagalog.ports import Chance, Clock
-from sagalog.task import Lease
+from sagalog.store.memory import MemoryStore
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.history import check, explain
@@ -250,5 +250,5 @@ def _leases_in(answer: Any) -> list[Lease]:
 
 
 def _lives(lease: Lease, memory: MemoryStore) -> bool:
-    held = memory.folds[lease.task.id].lease
+    held = memory.tables.folds[lease.task.id].lease
     return held is not None and held.fence == lease.fence

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from sagalog.task import Lease
+from sagalog.engine.task import Lease
 from sagalog.testing.pairs import Call, NewPlace, Pair, Statistics
 
 
@@ -69,22 +69,22 @@ class Run(RuleBasedStateMachine):
 
     def task(self, pick: int, *states: str) -> str:
         """The id of a task, mostly of one in these states (none: any), newest first; rarely nobody's."""
-        folds = list(reversed(self.pair.memory.folds.values()))
+        folds = list(reversed(self.pair.memory.tables.folds.values()))
         fitting = [fold.id for fold in folds if not states or fold.state in states] if pick < 8 else []
         ids = fitting or [fold.id for fold in folds]
         return "nobody" if pick == 9 or not ids else ids[pick % len(ids)]
 
     def new_id(self) -> str:
         """An id that no task has, short and the same in every run of the same commands."""
-        return f"t{len(self.pair.memory.folds)}"
+        return f"t{len(self.pair.memory.tables.folds)}"
 
     def owed_of(self, id: str) -> list[str]:
         """What a task owes."""
-        return self.pair.memory.folds[id].owed() if id in self.pair.memory.folds else []
+        return self.pair.memory.tables.folds[id].owed() if id in self.pair.memory.tables.folds else []
 
     def undo_of(self, id: str, pick: int) -> str:
         """The id of a task's compensation: the last that is owed, or any, settled ones too, or one of nobody."""
-        fold = self.pair.memory.folds.get(id)
+        fold = self.pair.memory.tables.folds.get(id)
         known = [] if fold is None else list(fold.compensations)
         owed = self.owed_of(id)
         if owed and pick < 6:

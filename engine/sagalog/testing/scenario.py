@@ -3,7 +3,7 @@
     given(Create(...), Acquire(...)).when(Release(task="t", fence=1), now_ms=5).then(Released(1, "release", 5))
 
 Rule: what is expected is events, a repeat or a refusal, never the inside of a fold. Every check also sees that what was
-passed in is unchanged [RECORD-3], and that what was decided can be folded [RECORD-1].
+passed in is unchanged [RECORD-3], that the verb lists what was decided, and that it can be folded [RECORD-1].
 Checks raise AssertionError. A failed one names what was expected and what was found.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from sagalog.errors import SagalogError
 from sagalog.kernel.commands import Command
-from sagalog.kernel.decide import Decision, Repeat, decide
-from sagalog.kernel.events import Recordable
+from sagalog.kernel.decide import VERB_OF, Decision, Repeat, decide
+from sagalog.kernel.events import NAMES, Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 
@@ -65,7 +65,10 @@ class Scenario:
         return Outcome(before, command, decision)
 
     def _decide(self, command: Command) -> Decision:
-        return decide(self.task, command, self.now_ms, self.epoch)
+        decision = decide(self.task, command, self.now_ms, self.epoch)
+        written = () if isinstance(decision, Repeat) else {NAMES[type(event)] for event in decision}
+        assert VERB_OF[type(command)].writes.issuperset(written), f"{command!r} writes what its verb does not list"
+        return decision
 
     def _fold(self, events: tuple[Recordable, ...]) -> Scenario:
         task = TaskFold(self.id) if self.task is None else self.task

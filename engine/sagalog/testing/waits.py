@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Compensation, UnrecordedStep
-from sagalog.task import Lease
 from sagalog.testing import draws
 from sagalog.testing.pairs import Side
 from sagalog.testing.runs import Run
@@ -64,7 +64,10 @@ class RecordingRun(Run):
             self.run("quarantine", lambda side: side.engine.quarantine(id, "odd"))
         else:
             self.with_lease(
-                "give up", 0, lambda lease: lease.give_up("odd", [UnrecordedStep("over", draws.UNDOS[1].id)]), "work"
+                "quarantine held",
+                0,
+                lambda lease: lease.quarantine("odd", [UnrecordedStep("over", draws.UNDOS[1].id)]),
+                "work",
             )
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
         if not recorded and end != "look":
@@ -184,16 +187,18 @@ class RecordingRun(Run):
     @rule(pick=draws.picks, name=draws.words, value=draws.values, idempotency_key=draws.idempotency_keys)
     def signal(self, pick: int, name: str, value: Any, idempotency_key: str | None) -> None:
         """Tell a task something, mostly one that waits for it."""
-        waits = [fold.id for fold in self.pair.memory.folds.values() if fold.waiting is not None]
+        waits = [fold.id for fold in self.pair.memory.tables.folds.values() if fold.waiting is not None]
         id = waits[-1 - pick % len(waits)] if waits and pick < 6 else self.task(pick, "pending", "running")
         self.run("signal", lambda side: side.engine.signal(id, name, value, idempotency_key=idempotency_key))
 
     @precondition(lambda self: self.pair.living())
     @rule(pick=st.integers(0, 19), reason=draws.texts, undo=st.booleans(), steps=st.lists(draws.names, max_size=2))
-    def give_up(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
+    def quarantine_held(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
         """Say that a human must look, perhaps over a step; seldom, since it ends the task."""
         if pick < 10:
-            self.with_lease("give up", pick, lambda lease: lease.give_up(reason, steps), "undo" if undo else "work")
+            self.with_lease(
+                "quarantine held", pick, lambda lease: lease.quarantine(reason, steps), "undo" if undo else "work"
+            )
 
     @rule(pick=draws.picks, name=draws.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:
@@ -210,5 +215,5 @@ class RecordingRun(Run):
 
     def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
         """A task and a name under which it has something of that kind on record; rarely one that has not."""
-        found = [(fold.id, one) for fold in self.pair.memory.folds.values() for one in getattr(fold, kind)]
+        found = [(fold.id, one) for fold in self.pair.memory.tables.folds.values() for one in getattr(fold, kind)]
         return found[pick % len(found)] if found and pick < 8 else (self.task(pick), name)

@@ -7,9 +7,9 @@ every later attempt finds the same child, whatever has become of it.
 from __future__ import annotations
 
 from sagalog.engine import Engine
-from sagalog.identities import child_id
+from sagalog.engine.task import Task
 from sagalog.kernel.values import State
-from sagalog.task import Task
+from sagalog.validation.identities import child_id
 
 
 def adoptable(engine: Engine, task: Task, name: str) -> Task | None:

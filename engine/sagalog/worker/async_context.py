@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sagalog.engine.task import Task
 from sagalog.kernel.values import Compensation
-from sagalog.task import Task
 from sagalog.worker.context import Context
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from sagalog import forms
-from sagalog.batch import Batch
 from sagalog.engine import Engine
-from sagalog.forms import Asked
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Purpose, Suspects
-from sagalog.task import Lease
+from sagalog.validation import commands as forms
+from sagalog.validation.commands import Asked
 from sagalog.worker.plan import Plan
 
 # [WORKER-5] How long a worker looks past a suspect before it makes room for it.

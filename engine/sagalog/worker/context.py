@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, NoReturn, TypeVar
 
-from sagalog.batch import Batch
 from sagalog.engine import Engine
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import Closed, Conflict, LeaseLost, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.outcomes import Interrupted, StepMismatch
-from sagalog.task import Lease, Task
 from sagalog.worker.stopping import Stopping
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+from sagalog.engine.task import Lease
 from sagalog.outcomes import Interrupted
-from sagalog.task import Lease
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext, OffLoop
 from sagalog.worker.handling import Handler, Settlement, Undoing, work, work_async
 from sagalog.worker.stopping import Stopping

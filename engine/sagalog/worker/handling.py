@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease, TaskCompensation
 from sagalog.errors import AlreadyExists, AlreadySettled, CompensationRequired, InvalidValue, OverBound, SagalogError
 from sagalog.kernel.values import Budget, Failure, UnrecordedStep
 from sagalog.outcomes import (
@@ -30,7 +31,6 @@ from sagalog.outcomes import (
     wait_of,
 )
 from sagalog.sentences import worded
-from sagalog.task import Lease, TaskCompensation
 from sagalog.worker import reporting
 from sagalog.worker.async_context import to_its_end
 from sagalog.worker.undo_context import UndoContext
@@ -71,7 +71,7 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         if context.is_settled:
             return None
         why, steps = verdict.failure, verdict.steps
-        return Ending(lambda batch: batch.give_up(lease, why, steps), "give_up", why)
+        return Ending(lambda batch: batch.quarantine_held(lease, why, steps), "quarantine", why)
     if error is None and result is None and context.has_read_cancelled:
         error = Interrupted("cancelled")
     if error is None and unmet:
@@ -117,7 +117,7 @@ def _verb_of(error: BaseException | None, gives_back: bool) -> str:
         case Permanent():
             return "fail"
         case Quarantine():
-            return "give_up"
+            return "quarantine"
         case _:
             return "retry"
 
@@ -147,7 +147,7 @@ def _complete(batch: Batch, lease: Lease, result: Any, begun: tuple[UnrecordedSt
     try:
         batch.complete(lease, result)
     except InvalidValue as refusal:
-        batch.give_up(lease, unstorable(refusal, {"returned": "result"}), begun)
+        batch.quarantine_held(lease, unstorable(refusal, {"returned": "result"}), begun)
 
 
 def _failure_in(error: BaseException) -> Failure:
@@ -193,7 +193,7 @@ def _settle_error(
             compensations, waiver = getattr(error, "compensations", ()), getattr(error, "waive_compensation", None)
             batch.fail(lease, failure, compensations, waiver, or_quarantine=True)
         case Quarantine():
-            batch.give_up(lease, failure, begun)
+            batch.quarantine_held(lease, failure, begun)
         case _:
             batch.retry(lease, failure)
 
@@ -210,7 +210,7 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
                 # Told to end, or nothing was begun.
                 give_back(batch, lease, "interrupted", str(error))
             case Permanent() | Quarantine():
-                batch.give_up(lease, failure)
+                batch.quarantine_held(lease, failure)
             case Transient():
                 after_ms = wait_of(getattr(error, "retry_after_ms", None))
                 batch.compensation_failed(lease, id, failure, retry_after_ms=after_ms)
@@ -219,7 +219,7 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
 
     if isinstance(error, Interrupted) and (was_told or not id):
         return Ending(settle, "release", failure)
-    return Ending(settle, "give_up" if isinstance(error, Permanent | Quarantine) else "compensation_failed", failure)
+    return Ending(settle, "quarantine" if isinstance(error, Permanent | Quarantine) else "compensation_failed", failure)
 
 
 def held_up_settlement(lease: Lease, now_ms: int) -> Settlement:
@@ -250,10 +250,10 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
         elif at is not None:
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
-            batch.give_up(lease, failure, begun)
+            batch.quarantine_held(lease, failure, begun)
         elif isinstance(refusal, OverBound) and isinstance(first, Ending) and first.verb == "park":
             # Every attempt would ask again for the wait that does not fit.
-            batch.give_up(lease, Failure("bound", refusal.message), begun)
+            batch.quarantine_held(lease, Failure("bound", refusal.message), begun)
         else:
             batch.retry(lease, failure)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
 from sagalog.errors import Rejected
 from sagalog.kernel.values import Failure, Parameters
 from sagalog.worker.crew import Job

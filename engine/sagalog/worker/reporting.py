@@ -10,10 +10,10 @@ import logging
 from contextlib import suppress
 from typing import Final
 
+from sagalog.engine.task import Lease, Task
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import Interrupted, Park
 from sagalog.sentences import worded
-from sagalog.task import Lease, Task
 
 _log: Final = logging.getLogger("sagalog.worker")
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, TypeVar
 
-from sagalog import arguments
-from sagalog.door import check_integer, check_name
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
+from sagalog.validation import arguments
+from sagalog.validation.values import check_integer, check_name
 from sagalog.worker.crew import Inbox, Job, ThreadCrew
 from sagalog.worker.handling import Handler
 from sagalog.worker.plan import Plan, Tally

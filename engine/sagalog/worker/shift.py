@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sagalog.batch import Batch, Result
 from sagalog.engine import Engine
+from sagalog.engine.batch import Batch, Result
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import Conflict, Corrupt, LeaseLost, Rejected, SagalogError, Unknown
-from sagalog.forms import Asked
 from sagalog.ports import Clock
-from sagalog.task import Lease, Task
+from sagalog.validation.commands import Asked
 from sagalog.worker import reporting
 from sagalog.worker.claiming import Claims
 from sagalog.worker.crew import Crew, Job
@@ -137,7 +137,7 @@ class Shift(Holding):
     # --- one turn -------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Somebody has committed, or a time has come: there may be something to claim, to stop, or to tend."""
+        """Somebody has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
         now_ms = self._clock.monotonic_ms()
         if self._jobs:
             self._look_at_jobs(now_ms)

@@ -6,9 +6,9 @@ Rule: undos are carried out in reverse order, each on record before the next [CO
 from __future__ import annotations
 
 from sagalog.engine import Engine
+from sagalog.engine.task import Lease, TaskCompensation
 from sagalog.errors import AlreadySettled, LeaseLost
-from sagalog.identities import undo_key
-from sagalog.task import Lease, TaskCompensation
+from sagalog.validation.identities import undo_key
 from sagalog.worker.context import Context
 from sagalog.worker.stopping import Stopping
 

@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from sagalog import forms
 from sagalog.actors import worker_actor
-from sagalog.batch import Batch
+from sagalog.engine.batch import Batch
+from sagalog.engine.task import Lease, Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import InvalidValue, Rejected
 from sagalog.kernel.values import Failure, Parameters, UnrecordedStep
 from sagalog.outcomes import Park
-from sagalog.task import Lease, Task
-from sagalog.units import Step
+from sagalog.validation import commands as forms
 
 # The name of the waits by which a task is held up, and how long each lasts.
 HELD_UP: Final = "sagalog:held_up"

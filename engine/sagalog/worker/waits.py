@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
+from sagalog.engine.reading import WaitOutcome
 from sagalog.outcomes import Park, StepMismatch
-from sagalog.reading import WaitOutcome
 
 Read = Callable[[], Mapping[str, Sequence[WaitOutcome]]]
 

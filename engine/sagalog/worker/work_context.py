@@ -14,21 +14,21 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from sagalog import forms
 from sagalog.actors import worker_actor
-from sagalog.arguments import compensation_of, taken_in
-from sagalog.batch import Batch
-from sagalog.door import check_milliseconds, check_name, type_name
 from sagalog.engine import Engine
+from sagalog.engine.batch import Batch
+from sagalog.engine.reading import WaitOutcome
+from sagalog.engine.task import Lease, Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
-from sagalog.identities import again_id, child_id
-from sagalog.json_values import canonical
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
-from sagalog.reading import WaitOutcome
-from sagalog.task import Lease, Task
-from sagalog.units import Step
+from sagalog.validation import commands as forms
+from sagalog.validation.arguments import compensation_of, taken_in
+from sagalog.validation.identities import again_id, child_id
+from sagalog.validation.json_values import canonical
+from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps
@@ -162,7 +162,7 @@ class WorkContext(Context):
         try:
             self._record(f"step {name!r}", "step", name, result, self._undos.get(name))
         except Rejected as refusal:
-            self._give_up(_failure_of_step(name, refusal, children))
+            self._quarantine(_failure_of_step(name, refusal, children))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
         self._steps.record(name)
 
@@ -191,7 +191,7 @@ class WorkContext(Context):
         begun = self._steps.close()
         return tuple([UnrecordedStep(name, undos[name].id if name in undos else None) for name in begun])
 
-    def _give_up(self, failure: Failure) -> None:
+    def _quarantine(self, failure: Failure) -> None:
         """Quarantine the task now; what the handler does later does not count.
 
         The quarantine names every step that has begun and has no record, and no other begins from here on. Where two
@@ -202,7 +202,7 @@ class WorkContext(Context):
                 return
             verdict = self.verdict = Verdict(failure, self.unrecorded_steps())
         try:
-            self._persist(lambda: self._lease.give_up(verdict.failure, verdict.steps))
+            self._persist(lambda: self._lease.quarantine(verdict.failure, verdict.steps))
         except LeaseLost:
             self._lose()
         self.is_settled = True

@@ -13,12 +13,12 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import (
     COMPENSATIONS_MAX,
-    STREAM_EVENTS_MAX,
     STREAM_EVENTS_RESERVE,
     TEXT_CHARACTERS_MAX,
     TIME_MS_MAX,
 )
-from sagalog.kernel.lifecycle import allows
+from sagalog.kernel.categories import TASK
+from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
 from sagalog.kernel.state import TaskFold, epoch_of
 from sagalog.kernel.values import (
     Failure,
@@ -30,6 +30,8 @@ from sagalog.kernel.values import (
     TheirCode,
     UnrecordedStep,
 )
+
+EVENTS_MAX: Final = TASK.events_max
 
 # [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
 _SPREAD_MS: Final = 1_000
@@ -64,7 +66,7 @@ def in_place(task: TaskFold, event: str, verb: str, instead: str = "create a new
     `instead` is what to do where the task has ended.
     """
     state = task.state or ""
-    if allows(state, event):
+    if TASK_LIFE.allows(state, event):
         return task
     if task.is_terminal:
         raise TerminalTask(
@@ -78,6 +80,19 @@ def in_place(task: TaskFold, event: str, verb: str, instead: str = "create a new
         task=task.id,
         state=str(state),
     )
+
+
+def state_after(task: TaskFold | None, event: str, undoes: bool | None = None) -> State:
+    """The state in which `event` leaves the task, as the table has it; the event says it again. [LIFE-1] [RECORD-1]
+
+    `undoes`: whether undoing comes next; left out, whether the task owes something.
+    """
+    state = UNBORN if task is None or task.state is None else task.state
+    if undoes is None:
+        undoes = task is not None and bool(task.owed())
+    dest = TASK_LIFE.destination(state, event, undoes)
+    assert isinstance(dest, State), "in_place has asked the table first"
+    return dest
 
 
 def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
@@ -145,7 +160,7 @@ def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
     return floor_ms + int(jitter * (ceiling_ms - floor_ms + 1))
 
 
-def next_try_ms(policy: Policy, tries: int, command: c.TryAgain | c.FailCompensation, now_ms: int) -> int:
+def next_try_ms(policy: Policy, tries: int, command: c.Retry | c.CompensationFailed, now_ms: int) -> int:
     """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for.
 
     [ATTEMPT-4] Many are told the same moment: each draws some time on top, or all would come at once.
@@ -188,10 +203,10 @@ def stream_bound(task: TaskFold) -> int:
     Forward work leaves a reserve for undoing; undoing leaves room for what settles each compensation and ends the task.
     """
     if task.is_terminal:
-        return STREAM_EVENTS_MAX
+        return EVENTS_MAX
     if task.state is State.COMPENSATING:
-        return STREAM_EVENTS_MAX - len(task.owed()) - 2
-    return STREAM_EVENTS_MAX - STREAM_EVENTS_RESERVE
+        return EVENTS_MAX - len(task.owed()) - 2
+    return EVENTS_MAX - STREAM_EVENTS_RESERVE
 
 
 def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
@@ -221,7 +236,7 @@ def require_compensations_fit(id: str, count: int) -> None:
 
 def cancelled_after(task: TaskFold) -> Events:
     """[CANCEL-2] What follows the end of a lease whose owner had been asked to stop."""
-    return (e.Cancelled(to=State.COMPENSATING if task.owed() else State.CANCELLED),)
+    return (e.Cancelled(to=state_after(task, "cancelled")),)
 
 
 def spent_event(
@@ -237,8 +252,7 @@ def spent_event(
         return quarantined(task, code, reason, error, fence, verb)
     if lacks_undo(task):
         return undo_missing(task, code, error, fence, verb, reason)
-    to = State.COMPENSATING if task.owed() else State.FAILED
-    return e.Failed(to=to, code=code, error=error, fence=fence, verb=verb, reason=reason)
+    return e.Failed(to=state_after(task, "failed"), code=code, error=error, fence=fence, verb=verb, reason=reason)
 
 
 def lacks_undo(task: TaskFold) -> bool:

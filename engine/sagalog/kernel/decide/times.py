@@ -10,27 +10,18 @@ from typing import Final
 from sagalog.errors import InvalidValue
 from sagalog.kernel import commands as c
 
-# The fields that hold a time, and no length of time.
-_TIMES: Final[dict[type[c.Command], str]] = {
-    c.Create: "run_at_ms",
-    c.Release: "run_at_ms",
-    c.TryAgain: "run_at_ms",
-    c.FailCompensation: "run_at_ms",
-    c.Park: "until_ms",
-}
 # Milliseconds: in March 1973, and in September 2001. In seconds the first is the year 5138.
 _TOO_EARLY_MS: Final = 10**11
 _MODERN_MS: Final = 10**12
 
 
-def require_milliseconds(command: c.Command, now_ms: int) -> None:
-    """Refuse a time in seconds. 0 is the same moment in both units, and due at once.
+def require_milliseconds(command: c.Command, name: str, now_ms: int) -> None:
+    """Refuse a time in seconds, in the field `name`. 0 is the same moment in both units, and due at once.
 
     Raises:
         InvalidValue: naming the argument.
     """
-    name = _TIMES.get(type(command))
-    time_ms = None if name is None else getattr(command, name)
+    time_ms = getattr(command, name)
     if time_ms and time_ms < _TOO_EARLY_MS and now_ms > _MODERN_MS:
         raise InvalidValue(
             f"{name}: {time_ms} ms after 1970 is before 1974, and now is {now_ms} ms: seconds were given; give "

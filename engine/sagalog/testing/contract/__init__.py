@@ -13,6 +13,7 @@ from sagalog.testing.contract.awaiting import AwaitingContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.claims import ClaimContract
+from sagalog.testing.contract.declaring import DeclaringContract
 from sagalog.testing.contract.faring import HealthContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.leases import LeaseContract
@@ -35,6 +36,7 @@ __all__ = [
     "BatchContract",
     "ClaimContract",
     "Contract",
+    "DeclaringContract",
     "HandleContract",
     "HealthContract",
     "LeaseContract",
@@ -56,6 +58,7 @@ __all__ = [
 
 class StoreContract(
     AppendingContract,
+    DeclaringContract,
     LeaseContract,
     ClaimContract,
     SuspectContract,

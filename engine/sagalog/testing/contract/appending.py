@@ -1,6 +1,6 @@
-"""Appending: places without gaps, compare-and-set on versions, units that stand or fall alone. [LOG-1] [LOG-2]
+"""Appending: places without gaps, compare-and-set on versions, operations that stand or fall alone. [LOG-1] [LOG-2]
 
-Rule: below the engine's calls where it must be: a unit is what a store runs.
+Rule: below the engine's calls where it must be: an operation is what a store carries out.
 """
 
 from __future__ import annotations
@@ -10,36 +10,41 @@ from hashlib import sha256
 
 import msgspec
 
-from sagalog import units
 from sagalog.codec import digest_of, enclose
+from sagalog.engine import operations
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step
 from sagalog.errors import NotFound, Rejected, SagalogError, VersionConflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.ports import Append, Blob, Decided, Unit, View
-from sagalog.task import Task
+from sagalog.store import Append, Blob, Operation, Result, View
+from sagalog.store.projection import project
 from sagalog.testing.contract.base import START_MS, Contract
-from sagalog.units import Step
 
 
 def noting(task: str, text: str, expected: int | None = None) -> Callable[[View], Append]:
     """From a view to an append of one note, decided on the version it shows or on a given one."""
+    stream = f"task/{task}"
 
     def append(view: View) -> Append:
-        fold = view.task(task)
-        assert fold is not None
-        fold = msgspec.structs.replace(fold, version=fold.version if expected is None else expected)
+        saved = view.saved(stream)
+        assert saved is not None
+        assert isinstance(saved.fold, TaskFold)
+        version = saved.fold.version if expected is None else expected
+        fold = msgspec.structs.replace(saved.fold, version=version)
         event = e.Noted(text=text)
-        envelope = enclose(f"task/{task}", fold.version + 1, view.now_ms, event)
-        return Append(f"task/{task}", fold.version, (envelope,), evolve(fold, event, fold.version + 1, view.now_ms))
+        envelope = enclose(stream, version + 1, view.now_ms, event)
+        after = evolve(fold, event, version + 1, view.now_ms)
+        return Append(stream, version, (envelope,), project(after, view.now_ms, saved.row))
 
     return append
 
 
-def unit(*appends: Callable[[View], Append], tasks: tuple[str, ...] = ("a", "b")) -> Unit:
-    """A unit that appends what these give."""
-    return Unit(lambda view: Decided(tuple(append(view) for append in appends), "done"), tasks=tasks)
+def appending(*appends: Callable[[View], Append], writes: tuple[str, ...] = ("task/a", "task/b")) -> Operation:
+    """An operation that appends what these give."""
+    return Operation(lambda view: Result("done", tuple(append(view) for append in appends)), writes)
 
 
 class AppendingContract(Contract):
@@ -74,7 +79,7 @@ class AppendingContract(Contract):
         self.create("a", "b")
         self.engine.note("a", "somebody was first")
         before = self.log()
-        [answer] = self.store.commit([unit(noting("a", "late", expected=1))])
+        [answer] = self.store.commit([appending(noting("a", "late", expected=1))])
         assert isinstance(answer, VersionConflict)
         assert (answer.stream, answer.expected, answer.actual) == ("task/a", 1, 2)
         assert self.log() == before
@@ -82,7 +87,7 @@ class AppendingContract(Contract):
     def test_an_append_that_would_leave_a_gap_is_refused(self) -> None:
         self.create("a", "b")
         before = self.log()
-        [answer] = self.store.commit([unit(noting("a", "early", expected=5))])
+        [answer] = self.store.commit([appending(noting("a", "early", expected=5))])
         assert isinstance(answer, VersionConflict)
         assert self.log() == before
 
@@ -90,96 +95,97 @@ class AppendingContract(Contract):
         self.create("a", "b")
         created = self.log()[-1]
         fold = TaskFold("a", version=0)
-        begin = Append("task/a", 0, (msgspec.structs.replace(created, stream="task/a", position=0),), fold)
+        envelope = msgspec.structs.replace(created, stream="task/a", position=0)
+        begin = Append("task/a", 0, (envelope,), project(fold, START_MS, None))
         before = self.log()
-        [answer] = self.store.commit([Unit(lambda view: Decided((begin,), None), tasks=("a",))])
+        [answer] = self.store.commit([Operation(lambda view: Result(None, (begin,)), ("task/a",))])
         assert isinstance(answer, VersionConflict)
         assert self.log() == before
 
-    def test_a_unit_with_one_late_append_appends_nothing(self) -> None:
+    def test_an_operation_with_one_late_append_appends_nothing(self) -> None:
         self.create("a", "b")
         before = self.log()
-        [answer] = self.store.commit([unit(noting("b", "in time"), noting("a", "late", expected=0))])
+        [answer] = self.store.commit([appending(noting("b", "in time"), noting("a", "late", expected=0))])
         assert isinstance(answer, VersionConflict)
         assert self.log() == before
         assert self.get("b").version == 1
         self.sound()
 
-    def test_units_stand_or_fall_alone(self) -> None:
+    def test_operations_stand_or_fall_alone(self) -> None:
         self.create("a", "b")
         refusal = Rejected("not this one")
 
-        def refuse(view: View) -> Decided:
+        def refuse(view: View) -> Result:
             raise refusal
 
-        answers = self.store.commit([unit(noting("a", "one")), Unit(refuse), unit(noting("b", "three"))])
+        answers = self.store.commit([appending(noting("a", "one")), Operation(refuse), appending(noting("b", "three"))])
         assert answers == ["done", refusal, "done"]
         assert self.types("a") == ["created", "noted"]
         assert self.types("b") == ["created", "noted"]
         self.sound()
 
-    def test_a_unit_sees_what_the_units_before_it_did(self) -> None:
+    def test_an_operation_sees_what_the_operations_before_it_did(self) -> None:
         self.create("a", "b")
-        answers = self.store.commit([unit(noting("a", str(number))) for number in range(3)])
+        answers = self.store.commit([appending(noting("a", str(number))) for number in range(3)])
         assert answers == ["done"] * 3
         assert [one.version for one in self.log() if one.stream == "task/a"] == [1, 2, 3, 4]
 
-    def test_a_unit_sees_the_store_and_one_time_for_the_whole_commit(self) -> None:
+    def test_an_operation_sees_the_store_and_one_time_for_the_whole_commit(self) -> None:
         self.create("a")
         clock = self.clock
         seen: list[tuple[int, int, str]] = []
 
-        def look(view: View) -> Decided:
+        def look(view: View) -> Result:
             assert view.store is not None
             seen.append((view.now_ms, view.epoch, view.store.id))
             clock.advance(10)
-            return Decided((), None)
+            return Result(None)
 
-        self.store.commit([Unit(look), Unit(look)])
+        self.store.commit([Operation(look), Operation(look)])
         assert seen == [(START_MS, 0, self.engine.store_id)] * 2
 
-    def test_a_unit_reads_events_by_version_and_by_idempotency_key(self) -> None:
+    def test_an_operation_reads_events_by_version_and_by_idempotency_key(self) -> None:
         self.engine.create("build", id="a", idempotency_key="r")
         self.engine.note("a", "later", idempotency_key="other")
         found: list[list[str]] = []
 
-        def look(view: View) -> Decided:
+        def look(view: View) -> Result:
             found.append([one.name for one in view.keyed("r")])
             found.append([one.name for one in view.keyed("nobody's")])
-            found.append([e.NAMES[type(view.event("a", 2))]])
-            assert view.task("there is none") is None
-            return Decided((), None)
+            found.append([e.NAMES[type(view.event("task/a", 2))]])
+            assert view.saved("task/there is none") is None
+            return Result(None)
 
-        self.store.commit([Unit(look, tasks=("a", "there is none"))])
+        self.store.commit([Operation(look, reads=("task/a", "task/there is none"), keys=("r", "nobody's"))])
         assert found == [["task/a@1"], [], ["noted"]]
 
-    def test_an_event_is_decoded_anew_for_each_unit_that_reads_it(self) -> None:
+    def test_an_event_is_decoded_anew_for_each_operation_that_reads_it(self) -> None:
         """What one caller changes in a payload, no other sees."""
         self.engine.create("build", {"n": 1}, id="a")
         read: list[e.Created] = []
 
-        def look(view: View) -> Decided:
-            assert view.task("a") is not None
-            event = view.event("a", 1)
+        def look(view: View) -> Result:
+            assert view.saved("task/a") is not None
+            event = view.event("task/a", 1)
             assert isinstance(event, e.Created)
             read.append(event)
-            return Decided((), None)
+            return Result(None)
 
-        self.store.commit([Unit(look, tasks=("a",)), Unit(look, tasks=("a",))])
+        self.store.commit([Operation(look, reads=("task/a",)), Operation(look, reads=("task/a",))])
         read[0].payload["n"] = 2
         assert read[1].payload == {"n": 1}
 
-    def test_bytes_that_a_unit_decides_are_kept_also_where_it_appends_nothing(self) -> None:
+    def test_bytes_that_an_operation_decides_are_kept_also_where_it_appends_nothing(self) -> None:
         """[BLOB-1]"""
         blob = Blob(sha256(b"some text").hexdigest(), b"some text")
-        self.store.commit([Unit(lambda _: Decided((), None, (), (blob,)))])
+        self.store.commit([Operation(lambda _: Result(None, blobs=(blob,)))])
         with self.store.read() as snapshot:
             assert snapshot.blob(blob.digest) == blob.data
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")
         step = Step(c.Note(task="a", text="once"), idempotency_key="r")
-        first, second = self.store.commit([units.writing((step,)), units.writing((step,))])
+        first, second = self.store.commit([operations.writing((step,)), operations.writing((step,))])
         assert first == second
         assert self.types("a") == ["created", "noted"]
 
@@ -191,11 +197,11 @@ class AppendingContract(Contract):
         self.create("a", "b")
         before = self.log()
 
-        def divide(view: View) -> Decided:
+        def divide(view: View) -> Result:
             raise ZeroDivisionError
 
         try:
-            answers = self.store.commit([unit(noting("a", "one")), Unit(divide), unit(noting("b", "three"))])
+            answers = self.store.commit([appending(noting("a", "1")), Operation(divide), appending(noting("b", "3"))])
         except (ZeroDivisionError, SagalogError):
             pass
         else:

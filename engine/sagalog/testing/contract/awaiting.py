@@ -100,7 +100,7 @@ class AwaitingContract(WaitContract):
                 batch.complete(other)
             with batch.group():
                 batch.signal("a", "go")
-                batch.give_up(late, "too late")
+                batch.quarantine_held(late, "too late")
         [done, refused] = batch.results
         assert isinstance(done, tuple)
         assert isinstance(refused, LeaseLost)

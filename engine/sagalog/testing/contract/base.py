@@ -13,11 +13,12 @@ from unittest import SkipTest
 
 from sagalog.codec import Envelope
 from sagalog.engine import Engine
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import SagalogError
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure
-from sagalog.ports import Clock, Store
-from sagalog.task import Lease, Task
+from sagalog.ports import Clock
+from sagalog.store import Store
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.history import check, explain

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from sagalog.engine.task import Lease, Task
 from sagalog.errors import AlreadyExists, LeaseHeld, LeaseLost, NotFound, Rejected
 from sagalog.kernel.values import Compensation
-from sagalog.task import Lease, Task
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 

@@ -6,7 +6,7 @@ Rule: an undo that is due and that no worker has leased is told by queue and kin
 from __future__ import annotations
 
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.ports import UnclaimedUndo
+from sagalog.store import UnclaimedUndo
 from sagalog.testing.contract.base import TTL_MS, Contract
 
 REMOVE = Compensation("remove", id="remove")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagalog.engine.task import Lease
 from sagalog.errors import Blocked, InvalidValue, LeaseHeld, LeaseLost, NotFound, TerminalTask
 from sagalog.kernel.values import Compensation, LeaseRecord
-from sagalog.task import Lease
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
 UNDO = Compensation("remove", {"path": "x"}, "left over", "undo")

@@ -6,6 +6,7 @@ task meanwhile.
 
 from __future__ import annotations
 
+from sagalog.engine.reading import WaitOutcome
 from sagalog.errors import (
     Blocked,
     Conflict,
@@ -19,7 +20,6 @@ from sagalog.errors import (
 )
 from sagalog.kernel.bounds import AFTER_MAX, SIGNALS_MAX
 from sagalog.kernel.values import Compensation
-from sagalog.reading import WaitOutcome
 from sagalog.testing.contract.base import Contract, ids
 
 

@@ -10,8 +10,8 @@ from hashlib import sha256
 
 import msgspec
 
-from sagalog.audit import Fault
 from sagalog.codec import Envelope, digest_of, enclose
+from sagalog.engine.audit import Fault
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation
 from sagalog.testing.contract.base import TTL_MS, Contract, ids

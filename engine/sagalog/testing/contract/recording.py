@@ -178,17 +178,17 @@ class RecordingContract(Contract):
         assert self.engine.artifact("a", "log").data == b"said"
         self.sound()
 
-    # --- giving up --------------------------------------------------------------------------------------------
+    # --- quarantine by the holder -----------------------------------------------------------------------------
 
     def test_whoever_gives_up_leaves_the_task_to_a_human_with_what_it_owes(self) -> None:
         """[COMP-6] [REPEAT-5]"""
         self.create("a", compensations=[Compensation("remove", id="remove")])
         lease = self.acquire("a")
-        ended = lease.give_up("odd things happen")
+        ended = lease.quarantine("odd things happen")
         assert (ended.state, ended.reason) == ("quarantined", "odd things happen")
         assert [one.id for one in ended.owed] == ["remove"]
-        assert self.writes_nothing(lease.give_up, "odd things happen") == ended
-        self.refused(Conflict, lease.give_up, "something else")
+        assert self.writes_nothing(lease.quarantine, "odd things happen") == ended
+        self.refused(Conflict, lease.quarantine, "something else")
         assert self.refused(TerminalTask, self.acquire, "a").fields["state"] == "quarantined"
         self.sound()
 
@@ -196,14 +196,14 @@ class RecordingContract(Contract):
         """[STEP-1] [WORKER-1] [REPEAT-5]"""
         self.create("a")
         lease = self.acquire("a").step("charge", 1)
-        self.refused(InvalidValue, lease.give_up, "it is named twice", ["ship", "ship"])
-        ended = lease.give_up("it cannot be stored", ["charge", "ship", UnrecordedStep("weigh")])
+        self.refused(InvalidValue, lease.quarantine, "it is named twice", ["ship", "ship"])
+        ended = lease.quarantine("it cannot be stored", ["charge", "ship", UnrecordedStep("weigh")])
         named = (UnrecordedStep("ship"), UnrecordedStep("weigh"))
         assert (ended.unrecorded_steps, ended.steps) == (named, ("charge",))
-        assert self.writes_nothing(lease.give_up, "it cannot be stored", named) == ended
-        assert self.writes_nothing(lease.give_up, "it cannot be stored", ["charge", "ship", "weigh"]) == ended
-        self.refused(Conflict, lease.give_up, "it cannot be stored", ["ship"])
-        self.refused(Conflict, lease.give_up, "it cannot be stored", ["pack"])
+        assert self.writes_nothing(lease.quarantine, "it cannot be stored", named) == ended
+        assert self.writes_nothing(lease.quarantine, "it cannot be stored", ["charge", "ship", "weigh"]) == ended
+        self.refused(Conflict, lease.quarantine, "it cannot be stored", ["ship"])
+        self.refused(Conflict, lease.quarantine, "it cannot be stored", ["pack"])
         self.engine.rebuild()
         assert self.get("a") == ended
         self.sound()
@@ -211,7 +211,7 @@ class RecordingContract(Contract):
     def test_an_undo_may_be_given_up_too(self) -> None:
         self.create("a", compensations=[Compensation("remove", id="remove")])
         self.acquire("a").fail("no way on")
-        ended = self.acquire("a", purpose="undo").give_up("it cannot be undone")
+        ended = self.acquire("a", purpose="undo").quarantine("it cannot be undone")
         assert (ended.state, ended.outcome, len(ended.owed)) == ("quarantined", "failed", 1)
         self.sound()
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagalog.engine.task import Lease
 from sagalog.errors import AlreadyExists, Conflict, LeaseHeld, LeaseLost
 from sagalog.kernel.values import Compensation
-from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")

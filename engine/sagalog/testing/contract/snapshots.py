@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sagalog.codec import Envelope
 from sagalog.kernel.values import Compensation
-from sagalog.ports import Query
+from sagalog.store import Query
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
+from sagalog.engine.subscription import Subscription
 from sagalog.errors import Closed, Conflict, InvalidValue, UnknownEvent
-from sagalog.subscription import Subscription
 from sagalog.testing.chance import SeededChance
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.projections import rewritten

@@ -5,10 +5,10 @@ Rule: both tasks are written in one commit, and no debt is ever in two places or
 
 from __future__ import annotations
 
+from sagalog.engine.task import Lease
 from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, Rejected, ResultRequired, WrongState
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry, UnrecordedStep
-from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"path": "wt"}, "left over", "remove")
@@ -204,10 +204,10 @@ class SuccessorContract(Contract):
     # --- steps that could not be recorded ---------------------------------------------------------------------
 
     def unrecorded(self, id: str) -> None:
-        """A task that was given up over a step that was carried out, and whose undo is on record."""
+        """A task that was quarantined by its holder over a step that was carried out, and whose undo is on record."""
         self.create(id)
         lease = self.acquire(id).step("checkout", 1).register(REMOVE)
-        lease.give_up("it cannot be stored", [CHARGE])
+        lease.quarantine("it cannot be stored", [CHARGE])
 
     def test_a_step_that_could_not_be_recorded_is_kept_with_the_result_that_the_caller_gives(self) -> None:
         """[STEP-1] [COMP-7]"""
@@ -271,17 +271,17 @@ class SuccessorContract(Contract):
         """[WORKER-1]"""
         self.create("a")
         lease = self.acquire("a")
-        self.refused(Rejected, lease.give_up, "it cannot be stored", [CHARGE])
+        self.refused(Rejected, lease.quarantine, "it cannot be stored", [CHARGE])
         held = lease.register(REMOVE)
-        held.give_up("it cannot be stored", [CHARGE])
-        self.writes_nothing(held.give_up, "it cannot be stored", [CHARGE])
-        self.refused(Conflict, held.give_up, "it cannot be stored", ["charge"])
+        held.quarantine("it cannot be stored", [CHARGE])
+        self.writes_nothing(held.quarantine, "it cannot be stored", [CHARGE])
+        self.refused(Conflict, held.quarantine, "it cannot be stored", ["charge"])
 
     def test_every_step_that_had_begun_needs_its_result_or_the_word_that_it_runs_again(self) -> None:
         """[STEP-1]"""
         self.create("a")
         lease = self.acquire("a").step("checkout", 1).register(REMOVE)
-        assert lease.give_up("it cannot be stored", ["ship", CHARGE]).unrecorded_steps == (
+        assert lease.quarantine("it cannot be stored", ["ship", CHARGE]).unrecorded_steps == (
             UnrecordedStep("ship"),
             CHARGE,
         )
@@ -296,7 +296,7 @@ class SuccessorContract(Contract):
         """A task that was quarantined in its forward work, and the undo of its step `charge` settled by a note."""
         self.create(id)
         lease = self.acquire(id).register(REMOVE).step("charge", 1, REMOVE).step("ship", 2)
-        lease.give_up("a bad deploy")
+        lease.quarantine("a bad deploy")
         self.engine.note(id, "refunded by hand", ["remove"])
 
     def test_a_step_that_was_undone_by_hand_is_not_taken_for_done(self) -> None:

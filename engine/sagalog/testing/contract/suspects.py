@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.ports import Claim
+from sagalog.store import Claim
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 UNDO = Compensation("remove", {"n": 1}, "left over", "remove")

@@ -5,9 +5,9 @@ Rule: whoever undoes must know every kind that is owed; half an undo is none.
 
 from __future__ import annotations
 
+from sagalog.engine.task import Lease
 from sagalog.errors import AlreadySettled, Blocked, CompensationOrder, CompensationRequired, NotFound, WrongState
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.task import Lease
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from sagalog.engine.task import Lease
 from sagalog.kernel.values import Compensation
-from sagalog.ports import Claim
-from sagalog.task import Lease
+from sagalog.store import Claim
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 _PATIENCE_S: Final = 30

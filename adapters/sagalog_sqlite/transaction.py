@@ -1,0 +1,384 @@
+"""One write transaction: what its operations read, and how what they have decided is written.
+
+Its one rule: everything is read within the transaction that holds the write lock, and is written only after an
+operation's function has returned; so a refusal has nothing to undo, and later operations see what earlier ones wrote.
+It must not know turns, files or how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
+from sagalog.store import (
+    LEASE_CHECKS_MAX,
+    Append,
+    Attempt,
+    Claim,
+    Due,
+    Envelope,
+    Projection,
+    Recordable,
+    Result,
+    Saved,
+    StoreFold,
+    TaskFold,
+    Undeclared,
+    decode,
+    reach,
+    read,
+)
+from sagalog_sqlite import rows, selection
+from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, FoldCache, is_worth_keeping
+from sagalog_sqlite.rows import FORMAT, Loaded
+from sagalog_sqlite.texts import forgiving
+from sagalog_sqlite.view import SqliteView
+
+INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
+INSERT_EVENT: Final = (
+    "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class Transaction:
+    """The state of one write transaction.
+
+    wrote      whether there is anything to commit
+    is_void    an operation has asked for what it had not declared: nothing of it may be committed
+    """
+
+    def __init__(self, connection: apsw.Connection, now_ms: int, cache: FoldCache) -> None:
+        self.now_ms = now_ms
+        self.wrote = False
+        self.is_void = False
+        self.reads_any_text = False
+        self._connection = connection
+        self.execute: Callable[..., Any] = connection.execute
+        self._cache = cache
+        self._streams = cache.streams
+        # Streams that there are not, and those that need not be kept once this is committed.
+        self._absent: set[str] = set()
+        self._finished: list[str] = []
+        # Streams that cannot be folded, by name, with their numbers.
+        self._unreadable: dict[str, int] = {}
+        self.estimates = cache.estimates
+        self.store = cache.begin(connection, self.execute)
+
+    def keep(self) -> None:
+        """It is committed: what it has loaded and written is right until another connection commits."""
+        self._cache.end(self._connection, self.store, self._finished)
+
+    def forget(self) -> None:
+        """Rows are written that it does not load: nothing that is cached may be believed any more."""
+        self._cache.forget()
+
+    def read_any_text(self) -> None:
+        """From here on a text that is no UTF-8 stops no reader; see `texts`."""
+        self.reads_any_text = True
+        self.execute = forgiving(self._connection)
+
+    def answer(self, attempt: Attempt) -> Any:
+        """Carry out one operation: its answer, or the SagalogError by which it was refused.
+
+        Where it asks for what it has not declared, the transaction is void, and the operations behind it are only asked
+        what they need, so that the next round has it all.
+        """
+        if attempt.refusal is not None:
+            return attempt.refusal
+        view = SqliteView(self, attempt)
+        try:
+            result = attempt.operation.decide(view)
+            targets = self._targets(result.appends, view) if result.appends else ()
+        except Undeclared as undeclared:
+            attempt.widen(undeclared)
+            self.is_void = True
+            return None
+        except UnicodeDecodeError:
+            if self.reads_any_text:
+                raise
+            # [LOG-5] A damaged text lies on its way. Nothing of the operation is written yet.
+            self.read_any_text()
+            return self.answer(attempt)
+        except SagalogError as refusal:
+            return refusal
+        if not self.is_void:
+            self._write_result(result, targets)
+        return result.answer
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def load(self, stream: str) -> Saved | None:
+        """A stream by name; None if there is none. Raises as `View.saved`."""
+        loaded = self._streams.get(stream) or self._find(stream)
+        return None if loaded is None else loaded.saved
+
+    def _find(self, stream: str) -> Loaded | None:
+        if stream in self._absent:
+            return None
+        category, _, id = stream.partition("/")
+        if category == rows.TASK:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            loaded = None if row is None else rows.load(self.execute, row)
+        else:
+            loaded = rows.load_store(self.execute, stream, self.store) if category == "store" else None
+        if loaded is None:
+            self._absent.add(stream)
+            return None
+        return self._add(loaded)
+
+    def _add(self, loaded: Loaded) -> Loaded:
+        if not is_worth_keeping(loaded):
+            self._finished.append(loaded.saved.stream)
+        return self._cache.add(loaded)
+
+    def note_new(self, stream: str) -> None:
+        """There is no such stream, as its id was drawn for it."""
+        self._absent.add(stream)
+
+    def event(self, stream: str, version: int) -> Recordable:
+        """One event of a stream; raises as `View.event`."""
+        loaded = self._streams.get(stream)
+        if loaded is None:
+            category, _, id = stream.partition("/")
+            row = self.execute(rows.OF_NAME, (category, id, version)).fetchone()
+        elif version == 1 and loaded.created is not None:
+            return decode(loaded.created)
+        else:
+            row = self.execute(rows.OF_VERSION, (loaded.number, version)).fetchone()
+        if row is None:
+            raise rows.absent_event(stream, version)
+        return read(Envelope(*row))
+
+    def keyed(self, key: str) -> list[Envelope]:
+        """All events that carry an idempotency key. [REPEAT-4]"""
+        return [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
+
+    def claimed(self, claim: Claim) -> list[Saved]:
+        """The tasks that a claim selects, and before or among them those that cannot be read, which do not count."""
+        limit = claim.limit
+        while True:
+            numbers = selection.candidates(self.execute, claim, limit, self.estimates)
+            found = self._by_numbers(numbers)
+            readable = sum(saved.fold is not None for saved in found)
+            if readable >= claim.limit or len(numbers) < limit:
+                return found
+            limit += claim.limit - readable
+
+    def expired(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose lease is to be looked at."""
+        limit = due.limit + LEASE_CHECKS_MAX
+        return self._by_numbers(selection.checks(self.execute, queues, self.now_ms, limit)) if queues else []
+
+    def waits_over(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose wait may be over."""
+        return self._by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
+
+    def promotable(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose due time has come."""
+        return self._by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
+
+    def reached(self, ids: Sequence[str]) -> set[str]:
+        """The streams of these tasks, and of all that are reached from them over waits."""
+        reached = {f"task/{id}" for id in ids}
+        if self.is_awaited():
+            found = self.execute(rows.REACHED, (msgspec.json.encode(ids).decode(),))
+            reached.update(f"task/{id}" for (id,) in found)
+        return reached
+
+    def is_awaited(self) -> bool:
+        """Whether some task may wait for another."""
+        if self.estimates.is_awaited is None:
+            self.estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
+        return self.estimates.is_awaited
+
+    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
+        """Queues where a lease is to be looked at, where a task's time has come, and where a wait may be over."""
+        execute = self.execute
+        if due.queues is None:
+            return (
+                selection.queues_leased(execute),
+                selection.queues_later(execute),
+                selection.queues_waited(execute),
+            )
+        leased, later, waited = [], [], []
+        for queue in dict.fromkeys(due.queues):
+            if not self.estimates.is_due(queue, self.now_ms):
+                continue
+            first = execute(selection.FIRST_DUE, (queue,)).fetchone()
+            assert first is not None
+            check_ms, run_at_ms, until_ms, waking = first
+            self.estimates.keep_due(queue, first)
+            if waking is not None or (until_ms is not None and until_ms <= self.now_ms):
+                waited.append(queue)
+            if check_ms is not None and check_ms <= self.now_ms:
+                leased.append(queue)
+            if run_at_ms is not None and run_at_ms <= self.now_ms:
+                later.append(queue)
+        return leased, later, waited
+
+    def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
+        return [saved for saved in map(self._by_number, numbers) if saved is not None]
+
+    def _by_number(self, number: int) -> Saved | None:
+        """A task by its stream's number, without a fold if it cannot be read; None for a row of no stream. [LOG-5]"""
+        known = self._cache.numbered.get(number)
+        if known is not None:
+            return known.saved
+        row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return self._add(rows.load(self.execute, row)).saved
+        except rows.UNFOLDABLE:
+            stream = f"{rows.TASK}/{row[1]}"
+            self._unreadable[stream] = number
+            return Saved(stream, None, rows.row_of(row))
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def _targets(self, appends: Sequence[Append], view: SqliteView) -> Sequence[Loaded]:
+        """The streams to append to, once all were found where they are expected. [LOG-2]
+
+        Raises:
+            VersionConflict: a stream has moved on.
+            SchemaMismatch: the store is founded in another format than this one writes.
+            Undeclared: a stream was not declared to be written.
+        """
+        view.require_writes(appends)
+        targets: list[Loaded] = []
+        new: dict[str, Loaded] = {}
+        versions: dict[str, int] = {}
+        for append in appends:
+            stream = append.stream
+            loaded = self._streams.get(stream) or new.get(stream)
+            if loaded is None:
+                loaded = new[stream] = self._newest(stream)
+            found = versions.get(stream, loaded.version)
+            if found != append.expected:
+                raise VersionConflict(
+                    f"{stream} has {found} events, not {append.expected}: load it again",
+                    stream=stream,
+                    expected=append.expected,
+                    actual=found,
+                )
+            versions[stream] = found + len(append.envelopes)
+            if append.projection.row is None:
+                _require_format(append.projection.fold)
+            targets.append(loaded)
+        return targets
+
+    def _newest(self, stream: str) -> Loaded:
+        """A stream that was not loaded, of which only its number and its version are known; both 0 where it is new."""
+        if stream not in self._absent:
+            category, _, id = stream.partition("/")
+            row = self.execute(rows.NEWEST, (category, id)).fetchone()
+            if row is not None:
+                return Loaded(row[0], Saved(stream, None), row[1] or 0)
+        return Loaded(0, Saved(stream, None), 0, ())
+
+    def _write_result(self, result: Result, targets: Sequence[Loaded]) -> None:
+        """Write everything that a result carries, in the port's order."""
+        if result.blobs:
+            for blob in result.blobs:
+                self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
+        for append, loaded in zip(result.appends, targets, strict=True):
+            self._append(append, loaded)
+        if result.projections:
+            for stream, projection in result.projections:
+                self._save(self._streams[stream], projection)
+        if result.aside:
+            for stream in result.aside:
+                self._put_aside(stream)
+        # Once all is there: a task that begins to wait in this very operation is told too.
+        if result.ended and self.is_awaited():
+            for id in result.ended:
+                self._wake(id)
+
+    def _append(self, append: Append, loaded: Loaded) -> None:
+        self.wrote = True
+        execute, projection, version = self.execute, append.projection, append.expected
+        number = loaded.number or self._begin(loaded, append)
+        for one in append.envelopes:
+            version += 1
+            if one.version != version:
+                raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
+            execute(
+                INSERT_EVENT,
+                (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
+                 one.data_key, one.body, one.digest),
+            )  # fmt: skip
+        reach("commit.after_events")
+        loaded.version = version
+        if projection.row is not None:
+            self._save(loaded, projection)
+        else:
+            fold = projection.fold
+            assert isinstance(fold, StoreFold), "a stream without a row is the store's"
+            rows.update_store(execute, fold)
+            self.store = fold
+            self._cache.drop(append.stream)
+        reach("commit.after_fold")
+
+    def _begin(self, loaded: Loaded, append: Append) -> int:
+        """Begin a stream; its number."""
+        category, _, id = append.stream.partition("/")
+        self.execute(INSERT_STREAM, (category, id))
+        number = loaded.number = self._connection.last_insert_rowid()
+        self._absent.discard(append.stream)
+        created = append.envelopes[0]
+        if len(created.body) <= CREATED_CHARACTERS_MAX:
+            loaded.created = created
+        for name, value in append.projection.tags:
+            self.execute(rows.INSERT_TAG, (name, value, number))
+        self._cache.add(loaded)
+        return number
+
+    def _save(self, loaded: Loaded, projection: Projection) -> None:
+        """Save a projection, touching no more tables and indexes than have changed."""
+        self.wrote = True
+        row, saved = projection.row, loaded.saved
+        assert row is not None, "every task has a row"
+        before = saved.row
+        rows.save(self.execute, loaded.number, projection, row, before)
+        if projection.awaited != loaded.awaited and (projection.awaited or rows.may_await(before)):
+            rows.save_awaited(self.execute, loaded.number, projection.awaited)
+            self.estimates.is_awaited = None
+        loaded.awaited = projection.awaited
+        loaded.saved = Saved(saved.stream, projection.fold, row)
+        if not is_worth_keeping(loaded):
+            self._finished.append(saved.stream)
+        self.estimates.note(row)
+
+    def _wake(self, ended: str) -> None:
+        """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
+        self.execute(rows.WAKE, (ended,))
+        if self._connection.changes():
+            self.wrote = True
+            self.estimates.forget_due()
+            self._cache.wake(ended)
+
+    def _put_aside(self, stream: str) -> None:
+        """[LOG-5] Nothing finds the task any more, until it can be read again and is rebuilt."""
+        loaded = self._streams.get(stream)
+        self._cache.drop(stream)
+        number = self._unreadable.get(stream) if loaded is None else loaded.number
+        if number is not None:
+            self._write(rows.PUT_ASIDE, (number,))
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self.wrote = True
+        self.execute(statement, values)
+
+
+def _require_format(fold: TaskFold | StoreFold) -> None:
+    if isinstance(fold, StoreFold) and fold.format != FORMAT:
+        raise SchemaMismatch(
+            f"a store of format {fold.format} was to be founded in a file of format {FORMAT}",
+            found=fold.format,
+            supported=FORMAT,
+        )

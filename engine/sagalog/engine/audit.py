@@ -1,0 +1,304 @@
+"""Verify: every event of the log against its digest, its place and the table; every projection against the log.
+
+Rule: reads only, a bounded slice at a time, so that no writer waits and no reader holds the log open for long. A fault
+is named by stream and version and does not stop the rest.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final, Literal
+
+import msgspec
+
+from sagalog.codec import Envelope, decode, is_intact
+from sagalog.errors import SagalogError
+from sagalog.kernel.categories import STORE, TASK, category_of
+from sagalog.kernel.events import (
+    NAMES,
+    ArtifactPut,
+    ChildAdopted,
+    CompensationRegistered,
+    Created,
+    Noted,
+    Recordable,
+    StepCompleted,
+    Unblocked,
+)
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
+from sagalog.store import FIRST_TAG, Snapshot, Store, StreamHead, Tag
+from sagalog.store.projection import awaited, refold_store
+from sagalog.store.row import Row, gates_at_any_time, row_of
+
+# Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
+_SLICE: Final = 500
+
+FaultCode = Literal[
+    "blob",
+    "digest",
+    "gap",
+    "unreadable",
+    "damaged",
+    "projection",
+    "positions",
+    "file",
+    "unfounded",
+    "checkpoint",
+    "reference",
+]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong: where (`stream`, `version`; None where it is no single event), what, and in words."""
+
+    code: FaultCode
+    stream: str | None
+    version: int | None
+    text: str
+
+
+class VerifyReport(msgspec.Struct, frozen=True):
+    """What an audit found; `ok` if there are no faults."""
+
+    events: int
+    tasks: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+class RebuildReport(msgspec.Struct, frozen=True):
+    """How many tasks were folded afresh, and the ids of those that could not be."""
+
+    tasks: int
+    unreadable: tuple[str, ...]
+
+
+def verify(store: Store) -> VerifyReport:
+    """Audit the whole store; raises Unavailable or Corrupt where it cannot be read at all."""
+    faults: list[Fault] = []
+    with store.read() as snapshot:
+        faults += [Fault("file", None, None, text) for text in snapshot.check()]
+        count, newest = snapshot.head()
+        if count != newest:
+            text = f"the log has {count} events and its newest position is {newest}"
+            faults.append(Fault("positions", None, None, text))
+        faults += [Fault("projection", None, None, f"{text}: rebuild it") for text in snapshot.strays()]
+        if snapshot.store() is None:
+            faults.append(Fault("unfounded", None, None, "the log has no founding event"))
+        faults += [
+            Fault(
+                "checkpoint", None, None, f"the subscription {name!r} stands at {position} and the log ends at {newest}"
+            )
+            for name, position in snapshot.checkpoints().items()
+            if not 0 <= position <= newest  # [SUBSCRIBE-5]
+        ]
+    events = tasks = tags = after = 0
+    while True:
+        with store.read() as snapshot:
+            heads = snapshot.streams(after, _SLICE)
+            for head in heads:
+                found, read, carried = _verify_stream(snapshot, head)
+                faults += found
+                events += read
+                tags += carried
+                tasks += category_of(head.stream) is TASK
+        # Where a table is out of order, which the integrity check has told, the next page may lead back.
+        if not heads or heads[-1].number <= after:
+            faults += _verify_tags(store, tags, {fault.stream for fault in faults})
+            return VerifyReport(events, tasks, tuple(faults))
+        after = heads[-1].number
+
+
+def rebuild(store: Store) -> RebuildReport:
+    """Fold every projection afresh from the log."""
+    count = store.rebuild()
+    with store.read() as snapshot:
+        return RebuildReport(count, tuple(snapshot.unreadable()))
+
+
+def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fault]:
+    """Each tag that a task is found by is one that it carries; streams whose fault is known are left out.
+
+    `carried` is how many were found to be there for tasks that carry them: where there are no more by now, there is no
+    other. Else one pass over all tags tells: asking for those of each task would cost a look at every tag of the store.
+    """
+    with store.read() as snapshot:
+        if snapshot.tag_count() == carried:
+            return []
+    faults: list[Fault] = []
+    after: Tag | None = FIRST_TAG
+    while after is not None:
+        with store.read() as snapshot:
+            found, after = snapshot.stray_tags(after, _SLICE)
+        faults += [
+            Fault("projection", stream, None, f"{text}: rebuild it")
+            for stream, text in found
+            if stream is None or stream not in faulty
+        ]
+    return faults
+
+
+def _verify_stream(snapshot: Snapshot, head: StreamHead) -> tuple[list[Fault], int, int]:
+    """What is wrong with a stream, how many events it has, and by how many tags its task is found as it should be."""
+    envelopes = snapshot.history(head.stream)
+    faults: list[Fault] = []
+    for place, envelope in enumerate(envelopes, start=1):
+        faults += _verify_envelope(place, envelope)
+    if faults:
+        return faults, len(envelopes), 0
+    if not envelopes:
+        return [Fault("damaged", head.stream, None, "the stream has no events")], 0, 0
+    category = category_of(head.stream)
+    if category is None:
+        text = "this version knows no such category of streams"
+        return [Fault("damaged", head.stream, None, text)], len(envelopes), 0
+    if category is STORE:
+        return _verify_store(snapshot, head.stream, envelopes), len(envelopes), 0
+    task = TASK.begin(head.stream.partition("/")[2])
+    for envelope in envelopes:
+        try:
+            event = decode(envelope)
+            task = TASK.evolve(task, event, envelope.version, envelope.at_ms)
+            if isinstance(event, (Created, ArtifactPut, ChildAdopted, Unblocked)):
+                faults += _verify_blobs(snapshot, envelope, event)
+                faults += _verify_references(snapshot, envelope, event)
+        except SagalogError as error:
+            code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
+            return [Fault(code, head.stream, envelope.version, error.message)], len(envelopes), 0
+    if task.state is State.COMPENSATING and not task.owed():
+        text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
+        return [Fault("damaged", head.stream, task.version, text)], len(envelopes), 0
+    wrong = _verify_projection(snapshot, head.stream, task)
+    return [*faults, *wrong], len(envelopes), 0 if wrong else len(task.tags or {})
+
+
+def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+    """[BLOB-1] The bytes that an event names are there, and are those."""
+    named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
+    named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
+    faults = []
+    for digest, size_bytes in named:
+        data = snapshot.blob(digest)
+        if data is None or len(data) != size_bytes or sha256(data).hexdigest() != digest:
+            found = "gone" if data is None else "changed"
+            text = f"the bytes that it names by {digest} are {found}"
+            faults.append(Fault("blob", envelope.stream, envelope.version, text))
+    return faults
+
+
+def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+    """[COMP-7] [STEP-1] [STEP-2] [WAIT-3] What a successor inherits, keeps and adopts stands where it says.
+
+    And each task that a wait was for had ended as the end of the wait says.
+    """
+    if isinstance(event, Unblocked):
+        texts = [
+            f"task {one.task!r} had not ended as {one.state} at version {one.version}"
+            for one in event.ended
+            if not _had_ended(snapshot, one)
+        ]
+        return [Fault("reference", envelope.stream, envelope.version, text) for text in texts]
+    if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
+        return [Fault("reference", envelope.stream, envelope.version, f"the child {event.task!r} is not there")]
+    if not isinstance(event, Created) or not (event.inherited or event.steps or event.waits):
+        return []
+    undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
+    steps = [one for one in event.steps if not _holds_step(snapshot, one)]
+    taken = [(one.name, number, end) for one in event.waits for number, end in one.numbered() if end is not None]
+    waits = [one for one in taken if not _holds_wait(snapshot, *one)]
+    absent = [f"the undo {one.id!r} is not at task/{one.task}@{one.version}" for one in undos]
+    absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
+    absent += [f"wait {number} of {name!r} did not end at task/{end.task}@{end.version}" for name, number, end in waits]
+    return [Fault("reference", envelope.stream, envelope.version, text) for text in absent]
+
+
+def _holds_undo(snapshot: Snapshot, one: Inherited) -> bool:
+    event = _event_at(snapshot, one.task, one.version)
+    if isinstance(event, Created):
+        planned = event.compensations[one.index : one.index + 1] if one.index >= 0 else ()
+        return [(undo.id, undo.kind) for undo in planned] == [(one.id, one.kind)]
+    return isinstance(event, CompensationRegistered) and (event.id, event.kind) == (one.id, one.kind)
+
+
+def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
+    event = _event_at(snapshot, one.task, one.version)
+    if isinstance(event, Noted):
+        return one.name in (event.results or {})
+    return isinstance(event, StepCompleted) and (event.name, event.compensation) == (one.name, one.compensation)
+
+
+def _holds_wait(snapshot: Snapshot, name: str, number: int, end: SignalEnd) -> bool:
+    event = _event_at(snapshot, end.task, end.version)
+    return isinstance(event, Unblocked) and (event.wait, event.number, event.by) == (name, number, "signal")
+
+
+def _had_ended(snapshot: Snapshot, one: TaskEnd) -> bool:
+    """Whether the task had ended in this state by this version. Only notes follow an end. [TERM-1]"""
+    version = one.version
+    event = _event_at(snapshot, one.task, version)
+    while isinstance(event, Noted):
+        version -= 1
+        event = _event_at(snapshot, one.task, version)
+    return event is not None and one.state in TASK.life.states_after(NAMES[type(event)], getattr(event, "to", None))
+
+
+def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:
+    """An event by name; None where there is none that can be read."""
+    found = snapshot.history(f"task/{task}", version - 1, 1)
+    try:
+        return decode(found[0]) if found else None
+    except SagalogError:
+        return None
+
+
+def _verify_envelope(place: int, envelope: Envelope) -> list[Fault]:
+    faults = []
+    if envelope.version != place:
+        text = f"version {place} was expected and {envelope.version} found"
+        faults.append(Fault("gap", envelope.stream, envelope.version, text))
+    if not is_intact(envelope):
+        text = f"position {envelope.position} was changed: its digest does not fit its content"
+        faults.append(Fault("digest", envelope.stream, envelope.version, text))
+    return faults
+
+
+def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) -> list[Fault]:
+    try:
+        fold = refold_store(envelopes)
+    except SagalogError as error:
+        return [Fault("damaged", stream, None, error.message)]
+    if fold != snapshot.store():
+        return [Fault("projection", stream, None, f"the log says {fold} and the store {snapshot.store()}")]
+    return []
+
+
+def _verify_projection(snapshot: Snapshot, stream: str, task: TaskFold) -> list[Fault]:
+    """[RECORD-3] What is saved must be what the log gives; a gate, which depends on the time, must fit at some."""
+    saved = snapshot.saved(stream)
+    if saved is None:
+        return [Fault("projection", stream, None, "it has no projection: rebuild it")]
+    if saved.fold != task:
+        return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
+    found = saved.row
+    expected = row_of(task, found.gate, found.check_ms if _is_check_of(found) else None)
+    pairs = zip(Row._fields, expected, found, strict=True)
+    differs = sorted([name for name, given, other in pairs if given != other])
+    if saved.row.gate not in gates_at_any_time(task):
+        differs.append("gate")
+    if saved.tags != (task.tags or {}):
+        differs.append("tags")
+    if saved.awaited != awaited(task):
+        differs.append("awaited")
+    if differs:
+        return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
+    return []
+
+
+def _is_check_of(row: Row) -> bool:
+    """Whether a saved check time may be that of its lease: never later than the expiry. [UPKEEP-1]"""
+    return type(row.check_ms) is int and type(row.expires_ms) is int and row.check_ms <= row.expires_ms

@@ -1,0 +1,117 @@
+"""Claims within a unit of work: which of the selected tasks are leased, and what a repeated claim gives.
+
+Rule: a task is leased only where its row is what the log gives; one that cannot be read, or leased once more, is set
+aside and never stops the others. [LOG-5] [BOUND-2]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sagalog.actors import worker_actor
+from sagalog.codec import Envelope, read
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Step, UnitOfWork, id_of, key_taken
+from sagalog.errors import Corrupt
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import next_lease_fits
+from sagalog.kernel.state import TaskFold
+from sagalog.store import Claim, Saved
+from sagalog.store.row import is_row_of
+from sagalog.validation.commands import Asked
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them.
+
+    `repeated` if its idempotency key is on record, so that it never leases anything new.
+    """
+
+    tasks: list[Task]
+    again: bool = False
+    repeated: bool = False
+
+
+def claim(work: UnitOfWork, asked: Asked) -> Claimed:
+    """Lease what the view's claim selects."""
+    key = asked.idempotency_key
+    if key is not None and (earlier := work.keyed(key)):
+        return Claimed(_still_leased(work, asked, key, earlier), repeated=True)
+    leased: list[Task] = []
+    again = False
+    selected = work.view.claimed
+    for saved in selected:
+        task = saved.fold
+        if work.is_written(saved.stream):
+            continue
+        if not isinstance(task, TaskFold) or not _is_sound(work, saved, task):
+            again = work.put_right(saved) or again
+        elif task.is_suspect and not _may_take(asked.claim, selected):
+            continue
+        elif not next_lease_fits(task):
+            # [BOUND-2] It would be refused at the head of every claim for ever.
+            work.maintain(c.Maintain(task=task.id), saved)
+            again = True
+        elif (one := _lease(work, asked, saved, task)) is not None:
+            leased.append(one)
+        else:
+            again = True
+    return Claimed(leased, again)
+
+
+def _lease(work: UnitOfWork, asked: Asked, saved: Saved, task: TaskFold) -> Task | None:
+    """The task, leased; None, and set aside, where its events cannot be read."""
+    command = c.Acquire(
+        task=task.id,
+        owner=asked.owner,
+        ttl_ms=asked.ttl_ms,
+        purpose=asked.claim.purpose,
+        kinds=asked.claim.kinds,
+        waiver=asked.waivers.get(task.kind),
+    )
+    try:
+        return work.decide(Step(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key), saved)
+    except Corrupt:
+        work.set_aside(saved)
+        return None
+
+
+def _still_leased(work: UnitOfWork, asked: Asked, key: str, earlier: Sequence[Envelope]) -> list[Task]:
+    """The leases of a repeated claim that have not ended. [REPEAT-4] [REPEAT-6]"""
+    if len(earlier) > asked.claim.limit:
+        raise key_taken(key, earlier[0])
+    living = []
+    for envelope in earlier:
+        try:
+            event, task = read(envelope), work.task(id_of(envelope))
+            if not isinstance(event, e.Leased) or task is None or not _gives(asked, event, task):
+                raise key_taken(key, envelope)
+            if task.lease is not None and task.lease.fence == event.fence:
+                living.append(work.picture(task))
+        except Corrupt:
+            # [LOG-5] One damaged task does not keep the others from their holder.
+            continue
+    return living
+
+
+def _is_sound(work: UnitOfWork, saved: Saved, task: TaskFold) -> bool:
+    return saved.row is not None and is_row_of(saved.row, task, work.view.now_ms)
+
+
+def _may_take(claim: Claim, selected: Sequence[Saved]) -> bool:
+    """[LEASE-5] Whether a claim may lease a suspect: alone, and not where it said that it looks past them."""
+    return claim.suspects != "never" and len(selected) == 1
+
+
+def _gives(asked: Asked, event: e.Leased, task: TaskFold) -> bool:
+    """Whether such a claim could have given this lease. [REPEAT-6] [UNDO-1]"""
+    claim = asked.claim
+    waiver = asked.waivers.get(task.kind) if claim.purpose == "work" else None
+    given = (asked.owner, claim.purpose, asked.ttl_ms, waiver)
+    if (event.owner, event.purpose, event.ttl_ms, event.waiver) != given or task.queue not in claim.queues:
+        return False
+    kinds = {task.kind} if claim.purpose == "work" else {task.compensations[id].kind for id in task.owed()}
+    return claim.kinds is None or kinds <= claim.kinds

@@ -1,0 +1,67 @@
+"""How a store fares: its file and disk, and undos that no worker comes for.
+
+Rule: reads only, through indexes and the system, so that asking costs the same however large the store is; what is
+wrong is told in words that say what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from sagalog.store import FileHealth, Store, UnclaimedUndo
+
+# Only a reader that stays can let a WAL grow so far.
+WAL_ALARM_BYTES: Final = 256 * 1024 * 1024
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a store fares at `now_ms`; `ok` if there are no errors.
+
+    store_id    which store
+    writer      the newest version of sagalog that has begun to write to it [LOG-7]
+    now_ms      when this was looked at, by the store's clock
+    file        its file and disk; None: it is kept in memory
+    undos       what is due to be undone and no worker has leased, by queue and kind, and since when
+    errors      what an operator has to mend, each in a sentence; undos are none, since a worker may come for them
+    """
+
+    store_id: str
+    writer: str
+    now_ms: int
+    file: FileHealth | None
+    undos: tuple[UnclaimedUndo, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing has to be mended."""
+        return not self.errors
+
+
+def health(store: Store, store_id: str, now_ms: int) -> Health:
+    """Look at a store; raises Unavailable or Corrupt where it cannot be read at all."""
+    file = store.file_health()
+    with store.read() as snapshot:
+        undos = tuple(snapshot.unclaimed(now_ms))
+        store_fold = snapshot.store()
+    writer = "" if store_fold is None else store_fold.writer
+    return Health(store_id, writer, now_ms, file, undos, () if file is None else tuple(_errors(file)))
+
+
+def _errors(file: FileHealth) -> list[str]:
+    errors = []
+    if file.links > 1:
+        errors.append(
+            f"{file.path} has {file.links} names (hard links): a process that opens another one has other locks and "
+            "another WAL, and what is written then is lost; remove all names but one"
+        )
+    if file.checkpoint_error is not None:
+        errors.append(f"the last checkpoint failed, so the WAL grows: {file.checkpoint_error}")
+    if file.wal_bytes > WAL_ALARM_BYTES:
+        errors.append(
+            f"the WAL of {file.path} has {file.wal_bytes} bytes: some program reads an old state for long, or keeps a "
+            "transaction open; find and end it"
+        )
+    return errors

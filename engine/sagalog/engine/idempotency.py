@@ -1,0 +1,77 @@
+"""Idempotency: whether a command that is on record already is the same command.
+
+Rule: compared is what the command gives, not what it left to defaults, clock or chance [REPEAT-6]; the same content
+gets the first answer, any other is a conflict. Each verb says what that is; here it is compared as JSON. Knows no
+store.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.errors import AlreadyExists, Conflict
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import VERB_OF
+from sagalog.kernel.state import TaskFold
+from sagalog.validation.json_values import canonical
+
+_UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "results", "data", "compensations", "error"})
+
+
+def may_have_marked(command: c.Command, event: str) -> bool:
+    """Whether such a command leaves its idempotency key in events of this name. [REPEAT-4]"""
+    return event in VERB_OF[type(command)].marks
+
+
+def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
+    """Compare what the command gives with the event on record. [REPEAT-6]
+
+    Raises:
+        AlreadyExists: another creation. Conflict: anything else of other content.
+    """
+    contents = VERB_OF[type(command)].contents
+    assert contents is not None, "a command without an identity is never a repeat"
+    given, found = contents(command, event, task)
+    differs = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
+    if not differs:
+        return
+    shown = "; ".join(_difference(name, given[name], found.get(name)) for name in differs)
+    if isinstance(command, c.Create):
+        raise AlreadyExists(
+            f"task {task.id!r} exists with other content ({shown}); choose another id, or repeat it as it was",
+            task=task.id,
+            differs=differs,
+        )
+    if isinstance(command, c.RetryAsNew) and isinstance(event, e.Noted) and event.successor:
+        raise Conflict(
+            f"task {task.id!r} was retried as {event.successor!r} with other content ({shown}); look at that one, or "
+            "repeat the retry as it was",
+            task=task.id,
+            differs=differs,
+            successor=event.successor,
+        )
+    raise Conflict(
+        f"task {task.id!r}: the same {e.NAMES[type(event)]!r} is on record with other content ({shown})",
+        task=task.id,
+        differs=differs,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON values, whatever is kept as encoded bytes decoded."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _difference(name: str, given: Any, found: Any) -> str:
+    """What differs, in words; what may hold a secret of somebody else is named and not shown."""
+    if name in _UNSHOWN:
+        return f"{name} differ" if name.endswith("s") else f"{name} differs"
+    return f"{name}: {_short(given)} given, {_short(found)} on record"
+
+
+def _short(value: Any) -> str:
+    text = repr(_plain(value))
+    return text if len(text) <= 60 else text[:59] + "…"

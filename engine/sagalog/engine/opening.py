@@ -1,0 +1,57 @@
+"""`sagalog.open`: a URL -> an engine on the store it names.
+
+Rule: no store is known by name here; whoever brings one registers it under the entry points `sagalog.stores`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from sagalog.engine import Engine
+from sagalog.ports import Chance, Clock
+from sagalog.store import OpenStore
+from sagalog.system import SystemClock
+from sagalog.validation.values import shown
+
+
+def open(
+    url: str,
+    *,
+    create: bool = True,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    durability: str = "full",
+    actor: str | None = None,
+) -> Engine:
+    """Open the store that `url` names, and make it if it is absent.
+
+    Args:
+        url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or what another package registers.
+        create: make an absent store; an empty file is never taken for a new one.
+        clock: time for everything, instead of the machine's (a store of a server may have its own).
+        chance: ids and jitter, instead of the machine's.
+        durability: "full": what was acknowledged survives power loss; "normal": it survives a killed process, and a
+            power loss may take the last commits, never the file.
+        actor: who is on record for commands that name no actor: `user:`, `token:` or `schedule:` and a name. [ACTOR-1]
+
+    Raises:
+        Unavailable: absent, locked, unreadable, or of a file system that cannot hold it.
+        Corrupt: damaged, empty, foreign, or of a newer format.
+        ValueError: the scheme is unknown; the text names the known ones.
+    """
+    if not isinstance(url, str):
+        raise ValueError(f"a store is named by a URL such as 'sqlite:///agents.db', not by a {type(url).__name__}")
+    if durability not in ("full", "normal"):
+        raise ValueError(f"durability: expected 'full' or 'normal', found {shown(durability)}")
+    scheme = url.partition(":")[0]
+    found = {point.name: point for point in entry_points(group="sagalog.stores")}
+    if scheme not in found:
+        raise ValueError(f"no store for {url!r}: the known schemes are {', '.join(sorted(found))}")
+    open_store: OpenStore = found[scheme].load()
+    clock = clock or SystemClock()
+    store = open_store(url, create=create, clock=clock, durability=durability)
+    try:
+        return Engine(store, clock=clock, chance=chance, actor=actor)
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,269 @@
+"""Calls -> operations of a commit: what each declares, and the unit of work that carries it out.
+
+Rule: an operation's function is pure in what its view shows, and may be run again. Knows the store port and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from sagalog.actors import MAINTENANCE
+from sagalog.codec import enclose
+from sagalog.engine.claims import claim
+from sagalog.engine.task import Task
+from sagalog.engine.unit_of_work import Maintained, Step, UnitOfWork
+from sagalog.errors import SagalogError
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.categories import STORE
+from sagalog.kernel.state import StoreFold
+from sagalog.store import Append, Due, Operation, Projection, Result, Saved, Undeclared, View
+from sagalog.validation.commands import Asked
+from sagalog.versions import is_newer
+
+STORE_FORMAT: Final = 0
+
+# Commands that read or write other tasks than their own.
+_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
+
+# What nearly every look for maintenance gives.
+_NOTHING_DUE: Final = Result(())
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """The streams and keys that some commands read or write, in the words of `Operation`."""
+
+    writes: tuple[str, ...]
+    reads: tuple[str, ...]
+    along: tuple[str, ...]
+    keys: tuple[str, ...]
+    drawn: tuple[str, ...]
+
+
+def writing(steps: Sequence[Step], together: bool = False, reads: Iterable[str] = ()) -> Operation:
+    """An operation that carries out all steps in order, or none of them; answers a list of Tasks.
+
+    Steps that were given `together` are named: a refusal says which it was by the field `command`, its index from 0.
+    `reads` are ids of other tasks on which they depend, as `relations.depends_on` tells.
+    """
+    if len(steps) == 1 and not together:
+        return _writing_one(steps[0], reads)
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        tasks = _all_or_none(work, steps) if together else [work.carry_out(step) for step in steps]
+        return work.result(tasks)
+
+    declared = declared_by(steps)
+    reads = (*declared.reads, *_streams(reads))
+    return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
+
+
+def _writing_one(step: Step, reads: Iterable[str]) -> Operation:
+    """As `writing`, for one step: nearly all calls are that."""
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        return work.result([work.carry_out(step)])
+
+    command, key = step.command, step.idempotency_key
+    if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
+        declared = declared_by((step,))
+        reads = (*declared.reads, *_streams(reads))
+        return Operation(decide, declared.writes, reads, declared.along, declared.keys)
+    writes = (f"task/{command.task}",)
+    return Operation(decide, writes, keys=() if key is None else (key,), drawn=writes if step.drawn else ())
+
+
+def claiming(asked: Asked) -> Operation:
+    """An operation that leases what a claim selects; answers `Claimed`, the Tasks as they were leased."""
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        return work.result(claim(work, asked))
+
+    return Operation(decide, keys=_key_of(asked), claim=asked.claim)
+
+
+def settling(steps: Sequence[Step], asked: Asked, reads: Iterable[str] = ()) -> Operation:
+    """An operation that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
+
+    The claim selects from what was there before the steps, and takes nothing that they have written.
+    """
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        tasks = _all_or_none(work, steps)
+        return work.result((tasks, claim(work, asked)))
+
+    declared = declared_by(steps)
+    return Operation(
+        decide,
+        declared.writes,
+        (*declared.reads, *_streams(reads)),
+        declared.along,
+        (*declared.keys, *_key_of(asked)),
+        asked.claim,
+        drawn=declared.drawn,
+    )
+
+
+def maintaining(due: Due) -> Operation:
+    """An operation that ends the leases and waits which are over in some queues, and promotes what has become due.
+
+    It answers what it did to each task; promotion writes no event and is not told. [UPKEEP-1] [UPKEEP-2]
+    """
+
+    def decide(view: View) -> Result:
+        checks, waits, promotable = view.expired, view.waits_over, view.promotable
+        if not checks and not waits and not promotable:
+            return _NOTHING_DUE
+        work = UnitOfWork(view)
+        maintained = [*_ended_leases(work, checks, due.limit), *map(work.maintain_found, waits)]
+        for saved in promotable:
+            work.put_right(saved)
+        return work.result([one for one in maintained if one is not None])
+
+    return Operation(decide, due=due)
+
+
+def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list[Maintained]:
+    """End at most `limit` leases that are over; those that are alive are looked at again at their expiry."""
+    ended: list[Maintained] = []
+    for saved in checks:
+        if len(ended) == limit:
+            break
+        one = work.maintain_found(saved)
+        if one is not None:
+            ended.append(one)
+    return ended
+
+
+def promoting(due: Due) -> Operation:
+    """An operation that only promotes tasks whose time has come; answers how many it found. [UPKEEP-2]"""
+
+    def decide(view: View) -> Result:
+        promotable = view.promotable
+        work = UnitOfWork(view)
+        for saved in promotable:
+            work.put_right(saved)
+        return work.result(len(promotable))
+
+    return Operation(decide, due=due)
+
+
+def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) -> Operation:
+    """An operation that does what is due on the given tasks, but for those that cannot be read; answers what it did.
+
+    `actor` is who is on record for it: who has declared that no worker knows some kind of undo. [ACTOR-2]
+    """
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        maintained = []
+        for command in commands:
+            try:
+                maintained.append(work.maintain(command, None, actor))
+            except SagalogError:
+                # [LOG-5] One damaged task never stops the others.
+                continue
+        return work.result([one for one in maintained if one is not None])
+
+    ids = tuple(dict.fromkeys([command.task for command in commands]))
+    return Operation(decide, writes=_streams(ids), along=ids)
+
+
+def acquiring(steps: Sequence[Step]) -> tuple[Operation, ...]:
+    """The operation that goes before these steps where they acquire tasks: the maintenance of those. [UPKEEP-2]
+
+    It stands whatever becomes of them; there is none where they acquire nothing.
+    """
+    acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
+    return (maintaining_tasks([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
+
+
+def founding(id: str, writer: str) -> Operation:
+    """An operation that founds the store, unless it is founded already; answers its StoreFold."""
+
+    def decide(view: View) -> Result:
+        if view.store is not None:
+            return Result(view.store)
+        return _of_store(view, StoreFold(id), e.Founded(id=id, format=STORE_FORMAT, writer=writer))
+
+    return Operation(decide, writes=(STORE.stream(id),))
+
+
+def upgrading(id: str, writer: str) -> Operation:
+    """An operation that records a newer version than any on record, unless one is by now; answers the StoreFold.
+
+    [LOG-7] `id` is that of the store, which is founded.
+    """
+
+    def decide(view: View) -> Result:
+        store = view.store
+        assert store is not None
+        if not is_newer(writer, store.writer):
+            return Result(store)
+        return _of_store(view, store, e.Upgraded(writer=writer))
+
+    return Operation(decide, writes=(STORE.stream(id),))
+
+
+def _of_store(view: View, store: StoreFold, event: e.StoreEvent) -> Result:
+    """One more event of the store's own stream, and its fold."""
+    version = store.version + 1
+    fold = STORE.evolve(store, event, version, view.now_ms)
+    stream = STORE.stream(fold.id)
+    envelope = enclose(stream, version, view.now_ms, event)
+    return Result(fold, (Append(stream, store.version, (envelope,), Projection(fold)),))
+
+
+def declared_by(steps: Sequence[Step]) -> Declared:
+    """The tasks that these steps may write, those whose waits they follow, and their keys."""
+    ids = [step.command.task for step in steps]
+    reads: list[str] = []
+    along: list[str] = []
+    for step in steps:
+        match step.command:
+            case c.Park(after=after):
+                # [WAIT-4] A circle may be closed by any task that is reached from them.
+                along += after
+            case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
+                ids.append(other)
+            case c.AdoptChild(child=child):
+                reads.append(child)
+            case _:
+                pass
+    keys = [step.idempotency_key for step in steps if step.idempotency_key is not None]
+    drawn = [step.command.task for step in steps if step.drawn]
+    return Declared(_streams(ids), _streams(reads), tuple(along), tuple(keys), _streams(drawn))
+
+
+def _streams(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple([f"task/{id}" for id in ids])
+
+
+def _key_of(asked: Asked) -> tuple[str, ...]:
+    return () if asked.idempotency_key is None else (asked.idempotency_key,)
+
+
+def _all_or_none(work: UnitOfWork, steps: Sequence[Step]) -> list[Task]:
+    """The tasks after all steps. What they have not declared is gathered from all of them, so one round is enough."""
+    tasks: list[Task] = []
+    missing = Undeclared()
+    for index, step in enumerate(steps):
+        try:
+            tasks.append(work.carry_out(step))
+        except Undeclared as undeclared:
+            missing = missing.and_also(undeclared)
+        except SagalogError as refusal:
+            if missing:
+                continue
+            fields = {**refusal.fields, "command": index}
+            raise type(refusal)(f"command {index} of {len(steps)}: {refusal.message}", **fields) from refusal
+    if missing:
+        raise missing
+    return tasks

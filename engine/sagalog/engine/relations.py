@@ -1,0 +1,159 @@
+"""Relations between tasks: what one waits for, which circles that would close, whose children it may take over.
+
+Rule: everything is read from folds that are locked, so that two writes at once cannot each miss the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+
+from sagalog.codec import read
+from sagalog.errors import Corrupt, NotFound, Rejected
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import keeps_steps
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL, TaskEnd
+from sagalog.store import Reads
+
+
+class Tasks(Protocol):
+    """Tasks as they are after the steps so far; raises Undeclared for those that are not locked."""
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task, or None; raises Corrupt where it cannot be read."""
+        ...
+
+    def task_if_readable(self, id: str) -> TaskFold | None:
+        """As `task`; None for one that cannot be read."""
+        ...
+
+    def created(self, id: str) -> e.Created:
+        """The first event of a task."""
+        ...
+
+
+def with_ended(tasks: Tasks, command: c.Park) -> c.Park:
+    """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves.
+
+    One that cannot be read exists: it holds up a task that waits for it, and does not fail it. [LOG-5]
+
+    Raises:
+        NotFound: there is no such task. Rejected: it waits for this one. [WAIT-4]
+    """
+    for id in command.after:
+        if not _exists(tasks, id):
+            raise NotFound(
+                f"task {command.task!r} cannot wait for {id!r}: there is no such task; create it first", task=id
+            )
+    _refuse_circle(tasks, command)
+    return msgspec.structs.replace(command, ended=ended_among(tasks, command.after))
+
+
+def ended_among(tasks: Tasks, ids: Iterable[str]) -> tuple[TaskEnd, ...]:
+    """The ends of those of these tasks that have ended, as far as can be read. [TERM-1]
+
+    One that cannot be read holds up every task that waits for it, and never the maintenance of others. [LOG-5]
+    """
+    found = ((id, tasks.task_if_readable(id)) for id in ids)
+    return tuple(
+        [
+            TaskEnd(id, other.version, other.state)
+            for id, other in found
+            if other is not None and other.state in TERMINAL
+        ]
+    )
+
+
+def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:
+    """[STEP-2] No task with another parent is adopted.
+
+    Raises:
+        NotFound: there is no such child. Rejected: its parent is no predecessor that the task goes on from.
+    """
+    if tasks.task(command.child) is None:
+        text = f"task {command.task!r} cannot adopt {command.child!r}: there is no such task"
+        raise NotFound(text, task=command.child)
+    parent, before = tasks.created(command.child).parent, tasks.created(command.task).predecessor
+    while before is not None:
+        fold = tasks.task(before)
+        if fold is None or not keeps_steps(fold):
+            break
+        if before == parent:
+            return
+        before = tasks.created(before).predecessor
+    raise Rejected(
+        f"task {command.task!r} cannot adopt {command.child!r}: its parent is {parent!r}, no predecessor "
+        "that it goes on from; create a child of its own",
+        task=command.task,
+        child=command.child,
+    )
+
+
+def depends_on(reads: Reads, commands: Sequence[c.Command]) -> tuple[str, ...]:
+    """Ids of tasks that these commands depend on and do not name, so that one round of the commit is enough.
+
+    They are found by what never changes: the predecessors of a task that adopts a child, and the successor that a task
+    has already.
+    """
+    found: list[str] = []
+    for command in commands:
+        with suppress(Corrupt):
+            if isinstance(command, c.AdoptChild):
+                found += _predecessors(reads, command.task)
+            elif isinstance(command, c.RetryAsNew):
+                found += _successors(reads, command.task)
+    return tuple(dict.fromkeys(found))
+
+
+def _predecessors(reads: Reads, id: str) -> Iterator[str]:
+    """The predecessors of a task, as far back as it goes on from them."""
+    task = reads.task(id)
+    while task is not None:
+        created = read(reads.recorded(task.id, 1))
+        assert isinstance(created, e.Created)
+        if created.predecessor is None:
+            return
+        yield created.predecessor
+        before = reads.task(created.predecessor)
+        task = before if before is not None and keeps_steps(before) else None
+
+
+def _successors(reads: Reads, id: str) -> Iterator[str]:
+    task = reads.task(id)
+    if task is not None and task.successor_version:
+        noted = read(reads.recorded(id, task.successor_version))
+        assert isinstance(noted, e.Noted)
+        if noted.successor is not None:
+            yield noted.successor
+
+
+def _refuse_circle(tasks: Tasks, command: c.Park) -> None:
+    """[WAIT-4] Tasks that wait for one another would wait for ever."""
+    seen: set[str] = set()
+    ahead = list(command.after)
+    while ahead:
+        id = ahead.pop()
+        other = None if id in seen else tasks.task_if_readable(id)
+        seen.add(id)
+        if other is None or other.waiting is None or not other.waiting.after:
+            continue
+        if command.task in other.waiting.after:
+            raise Rejected(
+                f"task {command.task!r} cannot wait for {id!r}, which waits for it: neither would ever go on",
+                task=command.task,
+                wait=command.name,
+            )
+        ahead += other.waiting.after
+
+
+def _exists(tasks: Tasks, id: str) -> bool:
+    """Whether there is such a task, if only one that cannot be read. [LOG-5]"""
+    try:
+        return tasks.task(id) is not None
+    except Corrupt:
+        return True

@@ -1,0 +1,237 @@
+"""Reading on: the events of the whole log in order, each at least once, from where one has stopped.
+
+Rule: nothing is skipped and nothing is forgotten: a checkpoint moves forward only, and never beyond what was read.
+[SUBSCRIBE-1] Decides nothing about tasks; what a reader does with an event is its own business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import Final
+
+from sagalog.codec import Recorded, recorded_log
+from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
+from sagalog.forks import generation, require_own
+from sagalog.kernel import bounds
+from sagalog.ports import Clock
+from sagalog.store import Snapshot, Store
+from sagalog.validation.values import check_integer, check_milliseconds, check_name
+
+# How long whoever waits sleeps at most before it looks at its clock again; a commit wakes it at once.
+_SLICE_MS: Final = 50
+# How many events an iteration reads ahead.
+AHEAD: Final = 100
+
+
+class Subscription:
+    """One reader of the log, and under its name a durable checkpoint. For one thread at a time.
+
+    name         whose checkpoint it moves; None: none is kept
+    position     how far it has read: the position of the last event that it gave
+    checkpoint   what is saved, as far as this reader knows; None without a name
+
+    Reading moves `position` and writes nothing; `save` moves the checkpoint. What was given and not saved is given
+    again to whoever subscribes next under this name: do with an event what may be done twice, then save. [SUBSCRIBE-2]
+
+    As a context manager it saves what it gave when the block ends, and nothing when the block ends by an exception.
+    Iterating waits for ever for what comes next; `position` is then the event in hand, and `save` includes it.
+    """
+
+    def __init__(self, store: Store, clock: Clock, name: str | None, position: int) -> None:
+        self.name = name
+        self.position = position
+        self.checkpoint = None if name is None else position
+        self._store = store
+        self._clock = clock
+        self._ahead: deque[Recorded] = deque()
+        # A position whose saving had an unknown outcome: it may be found saved.
+        self._doubtful: int | None = None
+        self._made = generation()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self.name is not None:
+            self.save()
+
+    def __iter__(self) -> Subscription:
+        return self
+
+    def __next__(self) -> Recorded:
+        while (following := self._give_ahead()) is None:
+            self._keep_ahead(self._look(AHEAD))
+            if not self._ahead:
+                self._wait(None)
+        return following
+
+    def __repr__(self) -> str:
+        return f"Subscription(name={self.name!r}, position={self.position}, checkpoint={self.checkpoint})"
+
+    def read(self, limit: int = 1_000) -> list[Recorded]:
+        """What comes next, at most `limit` events; empty where there is nothing yet. [SUBSCRIBE-1]
+
+        Raises:
+            UnknownEvent, LogDamaged: the very next event cannot be read; what comes before it was given. [SUBSCRIBE-4]
+        """
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        return self._give(self._look(limit))
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Sleep until there is something to read, or until the time is over; whether there is."""
+        return self._wait(check_milliseconds(timeout_ms, "timeout_ms"))
+
+    def save(self, position: int | None = None) -> None:
+        """Move the checkpoint to `position` (None: all that was given), durably when this returns. [SUBSCRIBE-3]
+
+        Args:
+            position: of an event that was given, not before the checkpoint.
+
+        Raises:
+            InvalidValue: it lies before the checkpoint or beyond what was given; or there is no name to save under.
+            Conflict: somebody else has moved the checkpoint: two read under one name. Fields: `subscription`,
+                `position`, `checkpoint` (what stands there).
+            Unknown: it may have been saved; save again.
+        """
+        self._require_own()
+        if self.name is None or self.checkpoint is None:
+            raise InvalidValue("this subscription has no name to save under: subscribe with one", path="name")
+        wanted = self.position if position is None else position
+        check_integer(wanted, "position", 0, bounds.INTEGER_MAX)
+        if not self.checkpoint <= wanted <= self.position:
+            text = f"position: expected what was given and not saved yet, {self.checkpoint} to {self.position}"
+            raise InvalidValue(f"{text}, found {wanted}", path="position")
+        if wanted != self.checkpoint:
+            self._move(self.name, wanted)
+
+    # --- what who reads in another thread needs --------------------------------------------------------------------
+
+    def _look(self, limit: int) -> list[Recorded]:
+        """Read what comes next, at most `limit` events, and leave `position` as it is; raises as `read`."""
+        self._require_own()
+        with self._store.read() as snapshot:
+            envelopes = snapshot.events(self.position, limit)
+        events: list[Recorded] = []
+        try:
+            for event in recorded_log(envelopes, self.position):
+                events.append(event)  # noqa: PERF402  # what came before a refusal is given
+        except Corrupt:
+            # [SUBSCRIBE-4] What comes before it is given first; then it is the very next one, and is told.
+            if not events:
+                raise
+        return events
+
+    def _give(self, events: list[Recorded]) -> list[Recorded]:
+        """Count what `_look` has read as given."""
+        self._ahead.clear()
+        if events:
+            self.position = events[-1].position
+        return events
+
+    def _keep_ahead(self, events: list[Recorded]) -> None:
+        """Keep what `_look` has read for `_give_ahead`; none of it is given yet."""
+        self._ahead.extend(events)
+
+    def _give_ahead(self) -> Recorded | None:
+        """Give the first event that was kept ahead; None if there is none."""
+        self._require_own()
+        if not self._ahead:
+            return None
+        following = self._ahead.popleft()
+        self.position = following.position
+        return following
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _wait(self, timeout_ms: int | None) -> bool:
+        """As `wait`; None: for ever."""
+        self._require_own()
+        started_ms = self._clock.monotonic_ms()
+        while True:
+            changes = self._store.changes()
+            if self._has_next():
+                return True
+            # The log is looked at again only when somebody has committed.
+            while self._store.changes() == changes:
+                waited_ms = self._clock.monotonic_ms() - started_ms
+                if timeout_ms is not None and waited_ms >= timeout_ms:
+                    return False
+                left_ms = _SLICE_MS if timeout_ms is None else timeout_ms - waited_ms
+                self._store.wait_change(changes, min(left_ms, _SLICE_MS))
+
+    def _require_own(self) -> None:
+        """In a fork of the process that has subscribed: there, two would read under one name. [FORK-2]"""
+        require_own(self._made, f"the subscription {self.name!r}" if self.name else "this subscription")
+
+    def _has_next(self) -> bool:
+        if self._ahead:
+            return True
+        with self._store.read() as snapshot:
+            return bool(snapshot.events(self.position, 1))
+
+    def _move(self, name: str, wanted: int) -> None:
+        while not self._is_moved(name, wanted):
+            with self._store.read() as snapshot:
+                stands = snapshot.checkpoint(name)
+            if stands is None or stands != self._doubtful:
+                raise Conflict(
+                    f"the subscription {name!r} stood at {self.checkpoint} and stands at {stands}, so {wanted} was not "
+                    "saved: another process reads under this name: use another name, or stop it",
+                    subscription=name,
+                    position=wanted,
+                    checkpoint=stands,
+                )
+            # What nobody could tell then is told now: it was saved.
+            self.checkpoint, self._doubtful = stands, None
+            if wanted <= stands:
+                return
+        self.checkpoint, self._doubtful = wanted, None
+
+    def _is_moved(self, name: str, wanted: int) -> bool:
+        try:
+            return self._store.save_checkpoint(name, self.checkpoint, wanted)
+        except Unknown:
+            self._doubtful = wanted
+            raise
+
+
+def subscribe(store: Store, clock: Clock, name: str | None, after: int | None) -> Subscription:
+    """Go on where the name has stopped; a new name begins behind `after` and is on record from now on. [SUBSCRIBE-2]
+
+    Raises:
+        InvalidValue: no name, or `after` lies beyond the log. Corrupt: so does the checkpoint.
+    """
+    begin = 0 if after is None else check_integer(after, "after", 0, bounds.INTEGER_MAX)
+    if name is not None:
+        check_name(name, "name")
+    while True:
+        with store.read() as snapshot:
+            stands = None if name is None else snapshot.checkpoint(name)
+            if stands is None:
+                _require_reached(snapshot, begin)
+            elif not _is_reached(snapshot, stands):
+                raise Corrupt(
+                    f"the subscription {name!r} stands at {stands} and the log ends before: "
+                    "its newest events are lost; compare the file with a backup",
+                    subscription=name,
+                    checkpoint=stands,
+                )
+        if name is None:
+            return Subscription(store, clock, None, begin)
+        # Where somebody else has put the new name on record meanwhile, that is where it begins.
+        if stands is not None or store.save_checkpoint(name, None, begin):
+            return Subscription(store, clock, name, begin if stands is None else stands)
+
+
+def _is_reached(snapshot: Snapshot, position: int) -> bool:
+    """Whether the log goes so far, told by a look at one event."""
+    return position == 0 or bool(snapshot.events(position - 1, 1))
+
+
+def _require_reached(snapshot: Snapshot, after: int) -> None:
+    if not _is_reached(snapshot, after):
+        newest = snapshot.head()[1]
+        raise InvalidValue(f"after: expected a position of the log, 0 to {newest}, found {after}", path="after")

@@ -1,0 +1,407 @@
+"""The unit of work of one operation: load, decide, evolve, enclose, all within what the store has locked.
+
+Rule: pure in what the view shows. A repeat is recognised here, and its content compared with the one event that is on
+record [REPEAT-1] [REPEAT-6]. Everything that the store saves beside the events is computed here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.actors import MAINTENANCE
+from sagalog.codec import Envelope, decode, enclose, read
+from sagalog.engine.idempotency import compare, may_have_marked
+from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
+from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
+from sagalog.engine.task import Task, picture
+from sagalog.errors import Conflict, Corrupt, LeaseLost
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL
+from sagalog.store import Append, Blob, Projection, Result, Saved, View
+from sagalog.store.projection import encode_fold, project, projection_at
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """One command with who asks (`actor`), because of which event (`cause`), under which `idempotency_key`.
+
+    `known` is an earlier picture of the task, if the caller has one. `drawn`: the id of a creation is no choice of the
+    caller's. `blobs` are the bytes that the command names.
+    """
+
+    command: c.Command
+    actor: str | None = None
+    cause: str | None = None
+    idempotency_key: str | None = None
+    known: Task | None = None
+    drawn: bool = False
+    blobs: tuple[Blob, ...] = ()
+
+
+class Maintained(msgspec.Struct, frozen=True):
+    """What maintenance did to one task: the names of the events it wrote, and the state it left."""
+
+    task: str
+    events: tuple[str, ...]
+    state: str
+
+
+class _Draft:
+    """A stream as the unit of work leaves it: the events to append, the fold after them, and what was saved before.
+
+    `content` is the fold's bytes, where it was encoded already.
+    """
+
+    __slots__ = ("before", "content", "envelopes", "expected", "fold")
+
+    def __init__(self, before: Saved | None, fold: TaskFold) -> None:
+        self.before = before
+        self.expected = fold.version
+        self.envelopes: list[Envelope] = []
+        self.fold = fold
+        self.content: bytes | None = None
+
+
+class UnitOfWork:
+    """Folds as they are after each step, and what is to be written."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._now_ms = view.now_ms
+        self._epoch = view.epoch
+        # What the view has shown; a store gives the same again, but asking costs.
+        self._saved: dict[str, Saved | None] = {}
+        self._drafts: dict[str, _Draft] = {}
+        self._projections: dict[str, Projection] = {}
+        self._aside: list[str] = []
+        self._blobs: tuple[Blob, ...] = ()
+        # The event that was read last: many undos of one task stand in one `created`, which may be large.
+        self._read_last: tuple[str, int, e.Recordable] | None = None
+
+    # --- what it gives -------------------------------------------------------------------------------------------
+
+    def result(self, answer: object) -> Result:
+        """Everything to write, streams in the order in which they were first written, and the answer."""
+        ended: list[str] = []
+        appends: list[Append] = []
+        for id, draft in self._drafts.items():
+            before, fold = draft.before, draft.fold
+            if fold.state in TERMINAL:
+                ended.append(id)
+            projection = project(fold, self._now_ms, None if before is None else before.row, draft.content)
+            appends.append(Append(f"task/{id}", draft.expected, tuple(draft.envelopes), projection))
+        projections = tuple(self._projections.items()) if self._projections else ()
+        return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs)
+
+    # --- commands ------------------------------------------------------------------------------------------------
+
+    def carry_out(self, step: Step, saved: Saved | None = None) -> Task:
+        """Decide one command and take its events; the task afterwards. `saved` is the task, if the view gave it."""
+        if step.idempotency_key is not None:
+            earlier = self.keyed(step.idempotency_key)
+            if earlier:
+                return self._answer_again(step, earlier)
+        return self.decide(step, saved)
+
+    def decide(self, step: Step, saved: Saved | None = None) -> Task:
+        """As `carry_out`, for a step whose idempotency key, if any, is known to be new."""
+        command = step.command
+        task = self._given(command.task, saved)
+        decision = decide(task, command, self._now_ms, self._epoch)
+        special = _SPECIAL.get(type(command))
+        if special is not None and task is not None:
+            return special(self, task, decision, step)
+        return self._settle(task, decision, step)
+
+    def _park(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        """[WAIT-3] [WAIT-4] Decided again, once the tasks that it waits for are looked up.
+
+        A repeat and a late holder were answered as such, whatever has become of the other tasks.
+        """
+        command = step.command
+        assert isinstance(command, c.Park)
+        if command.after and type(decision) is not Repeat:
+            decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
+        return self._settle(task, decision, step)
+
+    def _adopt_child(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        assert isinstance(step.command, c.AdoptChild)
+        if type(decision) is not Repeat:
+            require_child_of_predecessor(self, step.command)
+        return self._settle(task, decision, step)
+
+    def _register(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        assert isinstance(step.command, c.Fail | c.Register)
+        self._compare_registered(task, step.command)
+        return self._settle(task, decision, step)
+
+    def _complete(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        """[COMP-7] What it leaves goes to a task that undoes it."""
+        command = step.command
+        assert isinstance(command, c.Complete)
+        left = task.left() if type(decision) is not Repeat else ()
+        completed = self._settle(task, decision, step)
+        if left:
+            self._hand_over(self._drafts[command.task].fold, left, step, command.undoer or "")
+        return completed
+
+    def _settle(self, task: TaskFold | None, decision: Decision, step: Step) -> Task:
+        """Take the events that were decided, or compare a repeat with what is on record; the task afterwards."""
+        command = step.command
+        if isinstance(decision, Repeat):
+            assert task is not None
+            compare(command, self._read(decision.task or task.id, decision.version), task)
+        elif decision:
+            task = self._take(task or TaskFold(command.task), decision, step)
+            if step.blobs:
+                self._blobs += step.blobs
+        assert task is not None
+        return self.picture(task, step.known)
+
+    def _succeed(self, task: TaskFold, decision: Decision, step: Step) -> Task:
+        """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
+        command = step.command
+        assert isinstance(command, c.RetryAsNew)
+        if isinstance(decision, Repeat):
+            compare(command, self._read(task.id, decision.version), task)
+            return self._successor_at(task, decision.version)
+        version = self._take(task, decision, step).version
+        create = succeed(task, self.created(task.id), command.successor, command.results, command.rerun)
+        return self.decide(Step(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
+
+    def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: Step, undoer: str) -> None:
+        """[COMP-7] The task that undoes what a completed one has left, in the same commit."""
+        create = undo_left(task, self.created(task.id), left, undoer)
+        self.decide(Step(create, step.actor, f"task/{task.id}@{task.version}"))
+
+    def _successor_at(self, task: TaskFold, version: int) -> Task:
+        """The successor that a note names, as it is now. [REPEAT-7]"""
+        noted = self._read(task.id, version)
+        assert isinstance(noted, e.Noted)
+        id = noted.successor or ""
+        return self.picture(self._named(id, f"task/{task.id}@{version}"), None)
+
+    def _compare_registered(self, task: TaskFold, asked: c.Fail | c.Register) -> None:
+        """[REPEAT-3] A compensation that is on record under the same id must be the same one."""
+        for one in asked.compensations if isinstance(asked, c.Fail) else (asked.compensation,):
+            record = task.compensations.get(one.id or "")
+            if record is not None:
+                command = c.Register(task=task.id, fence=0, compensation=one)
+                compare(command, self._read(task.stream_of(record.source), record.version), task)
+
+    # --- maintenance ---------------------------------------------------------------------------------------------
+
+    def maintain(self, command: c.Maintain, saved: Saved | None = None, actor: str = MAINTENANCE) -> Maintained | None:
+        """Do what is due on one task; None if nothing was. [ACTOR-2]"""
+        task = self._given(command.task, saved)
+        if task is not None and task.waiting is not None and task.waiting.after:
+            command = msgspec.structs.replace(command, ended=ended_among(self, task.waiting.after))
+        decision = decide(task, command, self._now_ms, self._epoch)
+        if isinstance(decision, Repeat) or not decision:
+            return None
+        assert task is not None
+        after = self._take(task, decision, Step(command, actor))
+        return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+
+    def maintain_found(self, saved: Saved) -> Maintained | None:
+        """As `maintain`, for a task that the store has found to be due: what was not due is not found again."""
+        fold = saved.fold
+        if not isinstance(fold, TaskFold):
+            self._aside.append(saved.stream)
+            return None
+        maintained = self.maintain(c.Maintain(task=fold.id), saved)
+        if maintained is None:
+            self._look_again_later(saved, fold)
+        return maintained
+
+    def _look_again_later(self, saved: Saved, fold: TaskFold) -> None:
+        """A wait that goes on is looked at again when another task that it waits for has ended, a lease at its expiry.
+
+        [WAIT-3] [UPKEEP-1]
+        """
+        if fold.lease is not None:
+            self._projections[saved.stream] = projection_at(fold, None)
+        elif saved.row is not None and saved.row.gate == "waking" and fold.waiting is not None:
+            self._projections[saved.stream] = projection_at(fold, "waiting")
+        else:
+            self.put_right(saved)
+
+    def put_right(self, saved: Saved) -> bool:
+        """Save the row that the log and the time give, where another one is saved; whether that was so.
+
+        So a task whose time has come is promoted, and a row that another program has changed is found out.
+        """
+        if not isinstance(saved.fold, TaskFold):
+            self._aside.append(saved.stream)
+            return True
+        projection = project(saved.fold, self._now_ms, saved.row)
+        if projection.row == saved.row:
+            return False
+        self._projections[saved.stream] = projection
+        return True
+
+    def set_aside(self, saved: Saved) -> None:
+        """Let nothing find the task any more, and take back what was decided for it. [LOG-5]"""
+        self._drafts.pop(saved.stream.partition("/")[2], None)
+        self._read_last = None
+        self._aside.append(saved.stream)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """What the store shows."""
+        return self._view
+
+    def is_written(self, stream: str) -> bool:
+        """Whether the unit of work has written the task already."""
+        return stream.partition("/")[2] in self._drafts
+
+    def task(self, id: str) -> TaskFold | None:
+        """A task as it is after the steps so far; raises as `View.saved`."""
+        return self._given(id, None)
+
+    def task_if_readable(self, id: str) -> TaskFold | None:
+        """As `task`; None for one that cannot be read. [LOG-5]"""
+        try:
+            return self.task(id)
+        except Corrupt:
+            return None
+
+    def created(self, id: str) -> e.Created:
+        """The first event of a task."""
+        created = self._read(id, 1)
+        assert isinstance(created, e.Created)
+        return created
+
+    def keyed(self, key: str) -> list[Envelope]:
+        """The events that carry a key, those among them that this unit of work is about to append."""
+        mine = [one for draft in self._drafts.values() for one in draft.envelopes if one.idempotency_key == key]
+        return [*self._view.keyed(key), *mine]
+
+    def picture(self, task: TaskFold, known: Task | None = None) -> Task:
+        """The Task of a fold, with what it holds read from the log."""
+        return picture(task, lambda version, source=None: self._read(source or task.id, version), known)
+
+    def _given(self, id: str, saved: Saved | None) -> TaskFold | None:
+        """A task as it is after the steps so far: one that was selected, or else looked up."""
+        draft = self._drafts.get(id)
+        if draft is not None:
+            return draft.fold
+        if saved is None:
+            saved = self._load(id)
+        else:
+            self._saved[id] = saved
+        return None if saved is None else saved.fold  # type: ignore[return-value]  # the stream of a task folds into one
+
+    def _load(self, id: str) -> Saved | None:
+        if id not in self._saved:
+            self._saved[id] = self._view.saved(f"task/{id}")
+        return self._saved[id]
+
+    def _read(self, id: str, version: int) -> e.Recordable:
+        """An event on record, or one that is about to be appended: always from its bytes, as it will be stored."""
+        last = self._read_last
+        if last is not None and last[0] == id and last[1] == version:
+            return last[2]
+        draft = self._drafts.get(id)
+        if draft is not None and version > draft.expected:
+            event = decode(draft.envelopes[version - draft.expected - 1])
+        else:
+            event = self._view.event(f"task/{id}", version)
+        self._read_last = (id, version, event)
+        return event
+
+    # --- taking events -------------------------------------------------------------------------------------------
+
+    def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: Step) -> TaskFold:
+        draft = self._drafts.get(task.id)
+        if draft is None:
+            draft = self._drafts[task.id] = _Draft(self._load(task.id), task)
+        stream, now_ms = f"task/{task.id}", self._now_ms
+        grows = False
+        for event in events:
+            version = task.version + 1
+            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
+            if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
+                require_event_fits(envelope)
+            draft.envelopes.append(envelope)
+            task = evolve(task, event, version, now_ms)
+            grows = grows or type(event) in GROWING
+        draft.fold, draft.content = task, None
+        if grows:
+            draft.content = encode_fold(task)
+            require_fold_fits(task, len(draft.content), events)
+        return task
+
+    # --- repeats -------------------------------------------------------------------------------------------------
+
+    def _answer_again(self, step: Step, earlier: Sequence[Envelope]) -> Task:
+        """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
+        command, first = step.command, earlier[0]
+        key, id = step.idempotency_key or "", id_of(first)
+        # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
+        event = read(first)
+        is_another = not may_have_marked(command, e.NAMES[type(event)]) or (id != command.task and not step.drawn)
+        if is_another or (isinstance(command, c.Acquire) and len(earlier) > 1):
+            raise key_taken(key, first)
+        # After the event was read: a name that was changed in the file leads to no task.
+        task = self._named(id, first.name)
+        compare(command, event, task)
+        if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
+            raise _acquired_and_ended(task, event.fence, key)
+        if isinstance(command, c.RetryAsNew):
+            return self._successor_at(task, first.version)
+        return self.picture(task)
+
+    def _named(self, id: str, event: str) -> TaskFold:
+        """The task that an event names."""
+        task = self.task(id)
+        if task is None:
+            raise Corrupt(
+                f"{event} names task {id!r}, which is not found: stop, keep the file, and compare it with a backup",
+                task=id,
+            )
+        return task
+
+
+# Commands that have to do with other tasks, or with undos that are on record.
+_SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, Step], Task]]] = {
+    c.Park: UnitOfWork._park,
+    c.AdoptChild: UnitOfWork._adopt_child,
+    c.Register: UnitOfWork._register,
+    c.Fail: UnitOfWork._register,
+    c.Complete: UnitOfWork._complete,
+    c.RetryAsNew: UnitOfWork._succeed,
+}
+
+
+def id_of(envelope: Envelope) -> str:
+    """The id of the task whose event it is."""
+    return envelope.stream.partition("/")[2]
+
+
+def key_taken(key: str, envelope: Envelope) -> Conflict:
+    """The refusal of a key that is on record for something else. [REPEAT-4]"""
+    return Conflict(
+        f"idempotency key {key!r} is on record for something else ({envelope.type} in {envelope.name}): "
+        "give every command an idempotency key of its own",
+        idempotency_key=key,
+        stream=envelope.stream,
+        version=envelope.version,
+    )
+
+
+def _acquired_and_ended(task: TaskFold, fence: int, key: str) -> LeaseLost:
+    fields: dict[str, Any] = {"task": task.id, "fence": fence, "current": task.fence, "state": str(task.state)}
+    return LeaseLost(
+        f"idempotency key {key!r} has leased task {task.id!r} under fence {fence}, and that lease has ended (newest "
+        f"fence {task.fence}); acquire it anew under another idempotency key",
+        **fields,
+    )

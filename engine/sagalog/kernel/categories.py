@@ -1,0 +1,72 @@
+"""The categories of streams: what a stream is named after, what can stand in it, and how it is folded.
+
+Rule: one record a category, and whatever deals with streams of several kinds asks the record. A stream is named
+`<category>/<id>`. Knows no command: what may be asked of a task stands in `decide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import STREAM_EVENTS_MAX
+from sagalog.kernel.evolve import evolve, evolve_store, fold
+from sagalog.kernel.lifecycle import STORE_LIFE, TASK_LIFE, Lifecycle
+from sagalog.kernel.state import StoreFold, TaskFold
+
+Fold = TypeVar("Fold")
+# (event, version, at_ms)
+Placed = tuple[e.Recordable, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Category(Generic[Fold]):
+    """What is known of all streams of one category.
+
+    name         what their names begin with
+    events       the types of the events that they hold, and their names; no two categories share one
+    begin        id -> the fold of a stream without events
+    evolve       fold, event, version, at_ms -> the fold after that event, or LogDamaged
+    life         which event may follow in which state
+    events_max   how many events a stream may hold
+    ends         whether a stream comes to an end
+    at_once      id and events -> the fold of a whole stream, where that is faster than event by event
+    """
+
+    name: str
+    events: Mapping[type[e.Recordable], str]
+    begin: Callable[[str], Fold]
+    evolve: Callable[[Fold, e.Recordable, int, int], Fold]
+    life: Lifecycle
+    events_max: int
+    ends: bool
+    at_once: Callable[[str, Iterable[Placed]], Fold] | None = None
+
+    def stream(self, id: str) -> str:
+        """The name of a stream."""
+        return f"{self.name}/{id}"
+
+    def fold(self, id: str, events: Iterable[Placed]) -> Fold:
+        """The fold of a whole stream; raises LogDamaged."""
+        if self.at_once is not None:
+            return self.at_once(id, events)
+        folded = self.begin(id)
+        for event, version, at_ms in events:
+            folded = self.evolve(folded, event, version, at_ms)
+        return folded
+
+
+_TASK: Final = {kind: e.NAMES[kind] for kind in e.TASK_EVENTS}
+_STORE: Final = {kind: e.NAMES[kind] for kind in e.STORE_EVENTS}
+
+TASK: Final = Category("task", _TASK, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold)
+STORE: Final = Category("store", _STORE, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False)
+
+CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE)}
+
+
+def category_of(stream: str) -> Category[Any] | None:
+    """The category of a stream, by its name; None: this version knows none."""
+    return CATEGORIES.get(stream.partition("/")[0])

@@ -1,0 +1,270 @@
+"""create, acquire, heartbeat, release: how a task comes into being and changes hands.
+
+Rule: at most one lease that no event has ended [LEASE-1]; fences rise with every lease and are never reset [FENCE-1].
+A lease that is over is ended by `maintain` first; nothing here ends another's lease.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Repeat,
+    cancelled_after,
+    cut,
+    due_in,
+    ended_by,
+    existing,
+    held,
+    in_place,
+    is_spent,
+    lost,
+    policy_of,
+    quarantined,
+    require_compensations_fit,
+    require_room,
+    spent_event,
+    state_after,
+)
+from sagalog.kernel.decide.verbs import Contents, Verb, names
+from sagalog.kernel.state import TaskFold, Waiting
+from sagalog.kernel.values import LeaseRecord, Retry, State
+
+_DEFAULT_POLICY: Final = Retry().resolve()
+
+
+def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) -> Decision:
+    """A new task, or a repeat where the id is on record. [REPEAT-2]"""
+    if task is not None and task.state is not None:
+        return Repeat(1)
+    ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
+    require_compensations_fit(command.task, len(ids))
+    return (
+        e.Created(
+            kind=command.kind,
+            queue=command.queue,
+            priority=command.priority,
+            run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
+            policy=command.policy,
+            to=state_after(task, "created", undoes=command.outcome is not None),
+            payload=command.payload,
+            inputs=command.inputs,
+            compensations=command.compensations,
+            waiver=cut(command.waiver),
+            tags=command.tags,
+            affinity=command.affinity,
+            key=command.key,
+            parent=command.parent,
+            predecessor=command.predecessor,
+            correlation_id=command.correlation_id,
+            trace=command.trace,
+            tracestate=command.tracestate,
+            data_key=command.data_key,
+            inherited=command.inherited,
+            steps=command.steps,
+            waits=command.waits,
+            outcome=command.outcome,
+        ),
+    )
+
+
+def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
+    """A lease, if nobody holds one, not even the same owner. [LEASE-1] [UNDO-1]"""
+    task = existing(task, command.task)
+    if task.lease is not None:
+        raise _lease_held(task, task.lease)
+    in_place(task, "leased", "lease")
+    if task.waiting is not None:
+        raise _waits(task, task.waiting)
+    _require_purpose(task, command)
+    require_room(task, "lease")
+    return (
+        e.Leased(
+            owner=command.owner,
+            fence=epoch * FENCE_EPOCH + task.leases + 1,
+            attempt=task.attempt,
+            purpose=command.purpose,
+            probe=False,
+            ttl_ms=command.ttl_ms,
+            expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
+            waiver=cut(command.waiver) if command.purpose == "work" else None,
+        ),
+    )
+
+
+def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: int) -> Decision:
+    """A renewed lease; nothing where it would move nothing forward. Only heartbeats ask the clock. [LEASE-3]"""
+    task = existing(task, command.task)
+    lease = held(task, command.fence, epoch)
+    if lease is None:
+        raise lost(task, command.fence, "renew the lease of")
+    if lease.is_over(now_ms, epoch):
+        raise LeaseLost(
+            f"cannot renew the lease of task {task.id!r} under fence {command.fence}: it is over since "
+            f"{lease.expires_ms} ms and anybody may take the task; finish what is nearly done, or stop working on it",
+            task=task.id,
+            fence=command.fence,
+            current=task.fence,
+            state=str(task.state),
+        )
+    ttl_ms = lease.ttl_ms if command.ttl_ms is None else command.ttl_ms
+    expires_ms = None if ttl_ms is None else due_in(ttl_ms, now_ms)
+    if now_ms >= lease.renewed_ms and not _later(expires_ms, lease.expires_ms):
+        if command.progress is None:
+            return ()
+        ttl_ms, expires_ms = lease.ttl_ms, lease.expires_ms
+    return (e.Heartbeat(fence=command.fence, ttl_ms=ttl_ms, expires_ms=expires_ms, progress=command.progress),)
+
+
+def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) -> Decision:
+    """The lease given back: burns no attempt, has a budget of its own. [ATTEMPT-2]"""
+    task = existing(task, command.task)
+    lease = held(task, command.fence, epoch)
+    if lease is None:
+        if repeat := ended_by(task, command.fence, "release"):
+            return repeat
+        raise lost(task, command.fence, "release")
+    run_at_ms = now_ms if command.run_at_ms is None else command.run_at_ms
+    reason = cut(command.reason)
+    given_back = e.Released(
+        fence=command.fence,
+        verb="release",
+        run_at_ms=run_at_ms,
+        reason=reason,
+        code=command.code,
+        parameters=command.parameters,
+    )
+    maximum = policy_of(task).releases_max
+    if lease.purpose == "undo":
+        if is_spent(task.undo_releases + 1, maximum):
+            return (quarantined(task, "undo_releases_spent", reason, None, command.fence, "release"),)
+        return (given_back,)
+    if task.cancel_version:
+        return (given_back, *cancelled_after(task))
+    if is_spent(task.releases + 1, maximum):
+        return (spent_event(task, "releases_spent", None, command.fence, "release", reason),)
+    return (given_back,)
+
+
+def _later(expires_ms: int | None, than_ms: int | None) -> bool:
+    """Whether the first expiry is later than the second; None is without end."""
+    if than_ms is None:
+        return False
+    return expires_ms is None or expires_ms > than_ms
+
+
+def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
+    until = "without end" if lease.expires_ms is None else f"until {lease.expires_ms} ms"
+    return LeaseHeld(
+        f"cannot lease task {task.id!r}: {lease.owner!r} holds it under fence {lease.fence} {until}; "
+        "wait for its end or claim another",
+        task=task.id,
+        owner=lease.owner,
+        fence=lease.fence,
+        expires_ms=lease.expires_ms,
+    )
+
+
+def _waits(task: TaskFold, waiting: Waiting) -> Blocked:
+    """[WAIT-1] Nobody works on a task that waits."""
+    if waiting.signal is not None:
+        what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
+    elif waiting.after:
+        what, advice = f"{len(waiting.after)} tasks", "see to those tasks, or cancel this one"
+    else:
+        what, advice = "a time", "wait for that, or cancel it"
+    until = "" if waiting.until_ms is None else f" until {waiting.until_ms} ms"
+    return Blocked(
+        f"cannot lease task {task.id!r}: under the name {waiting.name!r} it waits for {what}{until}; {advice}",
+        task=task.id,
+        state=str(task.state),
+        wait=waiting.name,
+    )
+
+
+def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
+    """[UNDO-1] Undoing is leased as such, and only by who knows every kind that is owed; work by who knows its kind."""
+    undoing = task.state is State.COMPENSATING
+    if undoing != (command.purpose == "undo"):
+        needed = "undo" if undoing else "work"
+        raise Blocked(
+            f"cannot lease task {task.id!r} for {command.purpose!r}: it is {task.state}; ask with purpose={needed!r}",
+            task=task.id,
+            state=str(task.state),
+        )
+    if not undoing and command.kinds is not None and task.kind not in command.kinds:
+        raise Blocked(
+            f"cannot lease task {task.id!r}: it is of kind {task.kind!r}, which the caller does not name",
+            task=task.id,
+            state=str(task.state),
+            kinds=[task.kind],
+        )
+    if undoing and command.kinds is not None:
+        unknown = sorted({task.compensations[id].kind for id in task.owed()} - command.kinds)
+        if unknown:
+            raise Blocked(
+                f"cannot lease task {task.id!r} for undoing: it owes compensations of the kinds {unknown}, which the "
+                "caller does not name",
+                task=task.id,
+                state=str(task.state),
+                kinds=unknown,
+            )
+
+
+def _given_of(command: c.Create) -> set[str]:
+    """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
+    left_out: dict[str, object] = {
+        "queue": "default",
+        "priority": 0,
+        "policy": _DEFAULT_POLICY,
+        "compensations": (),
+        "inputs": (),
+        "inherited": (),
+        "steps": (),
+        "waits": (),
+    }
+    names = set(command.__struct_fields__) - {"task"}
+    return {name for name in names if getattr(command, name) != left_out.get(name)}
+
+
+def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Contents:
+    names = {"kind", "payload"} | _given_of(command)
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name) for name in names}
+
+
+def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
+    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms", "waiver")}
+    found: dict[str, Any] = {name: getattr(event, name) for name in given}
+    if command.kinds is not None:
+        work = event.purpose == "work"
+        leased = {task.kind} if work else {task.compensations[id].kind for id in task.owed()}
+        given["kinds"] = sorted(command.kinds)
+        found["kinds"] = given["kinds"] if leased <= command.kinds else sorted(leased)
+    return given, found
+
+
+def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
+    given: dict[str, Any] = {"reason": command.reason}
+    if isinstance(event, e.Released) and command.run_at_ms is not None:
+        given["run_at_ms"] = command.run_at_ms
+    # A release that spent its budget was recorded as the end of the task, with the worker's reason.
+    return given, {"reason": event.reason, "run_at_ms": getattr(event, "run_at_ms", None)}
+
+
+VERBS: Final = (
+    Verb(c.Create, create, names("created"), marks=names("created"), contents=_created_contents, time="run_at_ms"),
+    Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
+    Verb(c.Heartbeat, heartbeat, names("heartbeat")),
+    Verb(
+        c.Release,
+        release,
+        names("released", "cancelled", "failed", "quarantined"),
+        contents=_released_contents,
+        time="run_at_ms",
+    ),
+)

@@ -1,0 +1,116 @@
+"""maintain: what is due on a task: the end of a lease or a wait, an undo that no worker can do. [UPKEEP-1]
+
+Rule: everything is read from the state and the time, never from a message, so losing a process loses nothing. Where
+nothing is due there are no events. What cannot go on is quarantined, so no task is stuck for ever. [LIFE-2]
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Events,
+    cancelled_after,
+    existing,
+    is_spent,
+    policy_of,
+    quarantined,
+    spent_event,
+    stream_bound,
+)
+from sagalog.kernel.decide.verbs import Verb, names
+from sagalog.kernel.decide.waits import end_of_wait
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold, epoch_of, shows_due
+from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
+
+
+def maintain(task: TaskFold | None, command: c.Maintain, now_ms: int, epoch: int) -> Decision:
+    """All upkeep that is due on one task now: the end of a lease may make more due, which then is done too."""
+    task = existing(task, command.task)
+    events: Events = ()
+    while due := _due(task, command, now_ms, epoch):
+        for event in due:
+            task = evolve(task, event, task.version + 1, now_ms)
+        events += due
+    return events
+
+
+def next_lease_fits(task: TaskFold, beside: int = 0) -> bool:
+    """Whether the stream has room for one more lease and what ends it, `beside` so many other events. [BOUND-2]"""
+    return task.length + 1 + beside <= stream_bound(task)
+
+
+def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events:
+    """What is due first; each ends a lease or the task, so there is an end to them."""
+    if task.is_terminal:
+        return ()
+    if task.lease is not None:
+        return _expire(task, task.lease, command.seen, now_ms, epoch)
+    if task.waiting is not None:
+        return end_of_wait(task, command.ended, now_ms, command.unchanged)
+    if not next_lease_fits(task):
+        return (quarantined(task, "bound", parameters={"stream_events": task.length}),)
+    if task.state is State.COMPENSATING and (stuck := _stuck_undo(task, command, now_ms)):
+        return stuck
+    if shows_due(task, command.unchanged, task.run_at_ms, now_ms) and next_lease_fits(task, beside=1):
+        assert command.unchanged is not None
+        return (e.Promoted(seen=command.unchanged),)
+    return ()
+
+
+def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Events:
+    """End a lease that is over, with what that brings: a cancel that was asked for, or a spent budget. [LEASE-4]"""
+    why = _over(lease, seen, now_ms, epoch)
+    if why is None:
+        return ()
+    expired = e.LeaseExpired(fence=lease.fence, verb="expire", why=why, seen=seen if why == "unseen" else None)
+    maximum = policy_of(task).expiries_max
+    if lease.purpose == "undo":
+        if is_spent(task.undo_expiries + 1, maximum):
+            return (expired, quarantined(task, "undo_expiries_spent"))
+        return (expired,)
+    if task.cancel_version:
+        # [CANCEL-2] A requested cancel goes before a spent budget.
+        return (expired, *cancelled_after(task))
+    if is_spent(task.expiries + 1, maximum):
+        return (expired, spent_event(task, "expiries_spent"))
+    return (expired,)
+
+
+def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> ExpiryCause | None:
+    """Why the lease is over; None while it is not. [LEASE-2] [TIME-3]"""
+    if epoch_of(lease.fence) < epoch:
+        return "epoch"
+    if lease.is_over(now_ms, epoch):
+        return "clock"
+    if seen is None or lease.ttl_ms is None or now_ms >= lease.renewed_ms:
+        return None
+    # The clock stands behind the last renewal, so it cannot say when the lease is over. An observer's duration can.
+    same = seen.fence == lease.fence and seen.renewed_ms == lease.renewed_ms
+    return "unseen" if same and seen.unchanged_ms >= lease.ttl_ms else None
+
+
+def _stuck_undo(task: TaskFold, command: c.Maintain, now_ms: int) -> Events:
+    """[UNDO-2] Quarantine what nobody knows how to undo, or what nobody came for in the policy's time."""
+    owed = {task.compensations[id].kind for id in task.owed()}
+    known = owed if command.known_kinds is None else owed & command.known_kinds
+    unknown = sorted(owed - (known - command.unknown_kinds))
+    if unknown:
+        return (quarantined(task, "unknown_compensation", parameters={"kinds": tuple(unknown)}),)
+    wait_ms = policy_of(task).undo_wait_ms
+    if command.overdue and wait_ms is not None and now_ms - task.run_at_ms >= wait_ms:
+        return (quarantined(task, "undo_wait", parameters={"due_for_ms": now_ms - task.run_at_ms}),)
+    return ()
+
+
+VERBS: Final = (
+    Verb(
+        c.Maintain,
+        maintain,
+        names("lease_expired", "cancelled", "failed", "quarantined", "unblocked", "promoted"),
+    ),
+)

@@ -1,0 +1,59 @@
+"""A verb: all that is known of one command, registered once, beside its decider.
+
+Rule: whatever lists commands reads the verbs, so a new command is one record here and no row anywhere else. A repeat is
+compared by values alone; what is equal as JSON is for the engine to say. [REPEAT-6]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sagalog.kernel import commands as c
+from sagalog.kernel.decide.rules import Decision
+from sagalog.kernel.state import TaskFold
+
+Decider = Callable[[TaskFold | None, Any, int, int], Decision]
+# What the command gives, and what is on record under the same names.
+Contents = tuple[dict[str, Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One command, how it is decided, and what is known of it beside that.
+
+    command   its type
+    decide    task, command, now_ms and epoch -> the events, a repeat, or a refusal
+    writes    the names of the events that it can write
+    marks     those of them in which it leaves its idempotency key, if callers may give it one [REPEAT-4]
+    contents  command, the event on record and its task -> what a repeat is compared in; None: it has no identity
+    time      its field that holds a moment and no length of time [TIME-5]
+    """
+
+    command: type[c.Command]
+    decide: Decider
+    writes: frozenset[str]
+    marks: frozenset[str] = frozenset()
+    contents: Callable[[Any, Any, TaskFold], Contents] | None = None
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        assert self.marks <= self.writes
+
+
+def names(*events: str) -> frozenset[str]:
+    """The names of some events."""
+    return frozenset(events)
+
+
+def fields(*pairs: tuple[str, str]) -> Callable[[Any, Any, TaskFold], Contents]:
+    """Compare single fields: (of the command, of the event)."""
+
+    def contents(command: Any, event: Any, _: TaskFold) -> Contents:
+        return (
+            {mine: getattr(command, mine) for mine, _theirs in pairs},
+            {mine: getattr(event, theirs, None) for mine, theirs in pairs},
+        )
+
+    return contents

@@ -1,0 +1,178 @@
+"""park, signal, and the end of a wait.
+
+Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait, by name and number,
+ends by one `unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks,
+by the caller, which has read them; nothing here reads another task.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sagalog.errors import OverBound, Rejected, WaitOver
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import SIGNALS_MAX, WAIT_NAMES_MAX, WAITS_MAX
+from sagalog.kernel.decide.rules import (
+    Decision,
+    Events,
+    cancelled_after,
+    existing,
+    in_place,
+    quarantined,
+    repeat_unless_held,
+    require_room,
+)
+from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
+from sagalog.kernel.ends import counted, digest_of_ends
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold, shows_due
+from sagalog.kernel.values import Parameters, TaskEnd, Unchanged
+
+
+def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
+    """The lease given back for a wait, which may be over at once. Burns no attempt. [WAIT-1] [WAIT-3]
+
+    A task that has waited as often as it may is quarantined instead, before it parks: asked again by every attempt, a
+    refusal would cost it all of them. [BOUND-1]
+    """
+    task = existing(task, command.task)
+    if repeat := repeat_unless_held(task, command.fence, epoch, "park"):
+        return repeat
+    in_place(task, "parked", "park")
+    _require_next(task, command)
+    if command.task in command.after:
+        raise Rejected(f"task {task.id!r} cannot wait for its own end: name other tasks", task=task.id)
+    parked = e.Parked(
+        fence=command.fence,
+        verb="park",
+        name=command.name,
+        number=command.number,
+        signal=command.signal,
+        after=command.after,
+        until_ms=command.until_ms,
+    )
+    if task.cancel_version:
+        return (parked, *cancelled_after(task))
+    if (spent := _spent(task, command.name)) is not None:
+        return (quarantined(task, "bound", None, None, command.fence, "park", parameters=spent),)
+    return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
+
+
+def _require_next(task: TaskFold, command: c.Park) -> None:
+    """[WAIT-1] The wait is the next of its name."""
+    number = task.next_wait(command.name)
+    if command.number < number:
+        raise WaitOver(
+            f"cannot park task {task.id!r}: wait {command.number} of the name {command.name!r} is over; its answer is "
+            f"on record, so go on with that, or wait again as number {number} or under another name",
+            task=task.id,
+            wait=command.name,
+            number=command.number,
+            next=number,
+        )
+    if command.number > number:
+        raise Rejected(
+            f"cannot park task {task.id!r}: wait {command.number} of the name {command.name!r} comes after wait "
+            f"{number}, which has not been; waits of one name are numbered from 1 without gaps",
+            task=task.id,
+            wait=command.name,
+            number=command.number,
+            next=number,
+        )
+
+
+def _spent(task: TaskFold, name: str) -> Parameters | None:
+    """Why the task may not wait once more; None if it may. What it was handed is not counted. [BOUND-1]"""
+    if task.rounds >= WAITS_MAX:
+        return {"waits": task.rounds, "maximum": WAITS_MAX}
+    names = len(task.waits) - task.kept_wait_names
+    if name not in task.waits and names >= WAIT_NAMES_MAX:
+        return {"wait_names": names, "maximum": WAIT_NAMES_MAX}
+    return None
+
+
+def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) -> Decision:
+    """A signal, kept; a wait of its name that stands takes it in the same commit. [WAIT-2]
+
+    What is taken at once is not kept, and ends something: it always fits, so no wait is for ever. [LIFE-2] [BOUND-2]
+    """
+    task = existing(task, command.task)
+    in_place(task, "signalled", "signal")
+    signalled = e.Signalled(name=command.name, data=command.data)
+    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), (), now_ms)
+    if task.waiting is not None and task.waiting.signal == command.name:
+        return (signalled, *ends)
+    require_room(task, "signal")
+    if len(task.signals) >= SIGNALS_MAX:
+        raise OverBound(
+            f"task {task.id!r} keeps {len(task.signals)} signals that no wait has taken and the bound is "
+            f"{SIGNALS_MAX}; is this the right task?",
+            task=task.id,
+            bound="signals",
+            maximum=SIGNALS_MAX,
+        )
+    return (signalled, *ends)
+
+
+def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchanged: Unchanged | None = None) -> Events:
+    """`unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
+
+    It always fits: a task waits for one thing at a time. [BOUND-2]
+    """
+    waiting = task.waiting
+    if waiting is None:
+        return ()
+    if waiting.signal is not None:
+        kept = next((one for one in task.signals if one.name == waiting.signal), None)
+        if kept is not None:
+            return (e.Unblocked(wait=waiting.name, number=waiting.number, by="signal", signal_version=kept.version),)
+    if waiting.after and (ends := _all_ends(waiting.after, ended)):
+        return (
+            e.Unblocked(
+                wait=waiting.name,
+                number=waiting.number,
+                by="tasks",
+                counts=counted(ends),
+                digest=digest_of_ends(ends),
+                ended=ends,
+            ),
+        )
+    if waiting.until_ms is not None and now_ms >= waiting.until_ms:
+        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
+    if shows_due(task, unchanged, waiting.until_ms, now_ms):
+        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time", seen=unchanged),)
+    return ()
+
+
+def _all_ends(after: tuple[str, ...], ended: tuple[TaskEnd, ...]) -> tuple[TaskEnd, ...]:
+    """The ends of all these tasks, in their order; none, if one of them has not ended."""
+    found = {one.task: one for one in ended}
+    return tuple([found[id] for id in after]) if found.keys() >= set(after) else ()
+
+
+def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:
+    if isinstance(event, e.Quarantined):
+        # It would have waited more often than it may, and what for is not on record.
+        return {}, {}
+    # Until when a wait lasts is computed from the clock of whoever parks, so a repeat may name another time.
+    names = ("name", "number", "signal", "after")
+    return {name: getattr(command, name) for name in names}, {name: getattr(event, name, None) for name in names}
+
+
+VERBS: Final = (
+    Verb(
+        c.Park,
+        park,
+        names("parked", "unblocked", "cancelled", "quarantined"),
+        contents=_parked_contents,
+        time="until_ms",
+    ),
+    Verb(
+        c.Signal,
+        signal,
+        names("signalled", "unblocked"),
+        marks=names("signalled"),
+        contents=fields(("name", "name"), ("data", "data")),
+    ),
+)

@@ -1,0 +1,70 @@
+"""The kit for stores: what a package needs to keep sagalog's log in another database, by names that are promised.
+
+A store implements `Store`; what it opens by is an `OpenStore`, registered under the entry points `sagalog.stores`.
+`sagalog.testing.contract` is the suite that every store has to pass, and `sagalog.store.memory` the shortest one that
+does. How the parts work together stands in `docs/how-to/write-a-store.md`.
+"""
+
+from sagalog.codec import Envelope, decode, read
+from sagalog.failpoints import reach
+from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
+from sagalog.kernel.events import Recordable
+from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
+from sagalog.kernel.values import State
+from sagalog.ports import Clock
+from sagalog.store.attempt import Attempt
+from sagalog.store.audits import FIRST_TAG, Audit, StreamHead, Tag
+from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, UnclaimedUndo
+from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
+from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
+from sagalog.store.projection import Projection, decode_fold, project_afresh, refold, refold_store
+from sagalog.store.reads import Listed, Query, Reads, SavedTask
+from sagalog.store.row import OPEN, Gate, Row
+
+__all__ = [
+    "FIRST_TAG",
+    "FOLD_FORMAT",
+    "LEASE_CHECKS_MAX",
+    "OPEN",
+    "TIME_MS_MAX",
+    "UNCLAIMED_MAX",
+    "Append",
+    "Attempt",
+    "Audit",
+    "Blob",
+    "Candidates",
+    "Claim",
+    "Clock",
+    "Due",
+    "Envelope",
+    "FileHealth",
+    "Gate",
+    "Listed",
+    "OpenStore",
+    "Operation",
+    "Projection",
+    "Query",
+    "Reads",
+    "Recordable",
+    "Result",
+    "Row",
+    "Saved",
+    "SavedTask",
+    "Snapshot",
+    "State",
+    "Store",
+    "StoreFold",
+    "StreamHead",
+    "Tag",
+    "TaskFold",
+    "UnclaimedUndo",
+    "Undeclared",
+    "View",
+    "decode",
+    "decode_fold",
+    "project_afresh",
+    "reach",
+    "read",
+    "refold",
+    "refold_store",
+]

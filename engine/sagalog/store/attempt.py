@@ -1,0 +1,63 @@
+"""Attempts: one operation on its way through a commit, round after round, until it has declared all that it reads.
+
+Rule: every store uses it, so that all of them allow the same: 8 rounds, and 1,024 names beyond those first declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from sagalog.errors import OverBound
+from sagalog.kernel.bounds import ROUNDS_MAX, UNDECLARED_MAX
+from sagalog.store.operation import Operation, Undeclared
+
+# A tuple of so many is searched faster than a set is made.
+_FEW: Final = 8
+
+
+class Attempt:
+    """An operation with everything that it has declared so far.
+
+    streams     what its view gives
+    writes      what it may append to, beside the tasks that are selected for it
+    keys        idempotency keys that its view looks for
+    refusal     once it has asked for too much: its answer
+    """
+
+    __slots__ = ("_added", "_rounds", "keys", "operation", "refusal", "streams", "writes")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.writes: Collection[str] = operation.writes
+        if len(operation.writes) > _FEW:
+            self.writes = frozenset(operation.writes)
+        self.streams = frozenset((*operation.writes, *operation.reads)) if operation.reads else self.writes
+        self.keys: Collection[str] = operation.keys
+        self.refusal: OverBound | None = None
+        self._rounds = 1
+        self._added = 0
+
+    def locks(self) -> list[str]:
+        """The streams to be locked for it, in the order of names, but for what the store selects or finds for it."""
+        return sorted(self.streams)
+
+    def widen(self, undeclared: Undeclared) -> None:
+        """Declare what was asked for, for the next round; past the bounds the operation is refused. [BOUND-5]"""
+        self._rounds += 1
+        self._added += len(undeclared.streams) + len(undeclared.keys)
+        self.streams = frozenset((*self.streams, *undeclared.streams))
+        self.writes = frozenset((*self.writes, *undeclared.streams))
+        self.keys = frozenset((*self.keys, *undeclared.keys))
+        if self._rounds > ROUNDS_MAX:
+            self.refusal = _over("rounds", ROUNDS_MAX, f"it would take more than {ROUNDS_MAX} rounds")
+        elif self._added > UNDECLARED_MAX:
+            self.refusal = _over("undeclared", UNDECLARED_MAX, f"it would need more than {UNDECLARED_MAX:,} others")
+
+
+def _over(bound: str, maximum: int, why: str) -> OverBound:
+    return OverBound(
+        f"what is to be written depends on more tasks than the call names, and {why}; write less in one call",
+        bound=bound,
+        maximum=maximum,
+    )

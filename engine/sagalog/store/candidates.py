@@ -1,0 +1,91 @@
+"""Candidates: which tasks a claim or maintenance would find in a consistent state.
+
+Rule: they are found by what is saved beside the log, through indexes, whatever the number of tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from sagalog.kernel.state import TaskFold
+from sagalog.store.operation import Claim
+
+
+class UnclaimedUndo(msgspec.Struct, frozen=True):
+    """Undos of one kind that are due in a queue and that no worker has leased.
+
+    tasks       how many tasks owe one; at most `UNCLAIMED_MAX` of those that owe the same kinds are counted
+    since_ms    when the one that waits longest became due
+    """
+
+    queue: str
+    kind: str
+    tasks: int
+    since_ms: int
+
+
+# Counting goes on no further, so that asking costs the same however many there are.
+UNCLAIMED_MAX: Final = 1_000
+
+
+class Candidates(Protocol):
+    """What may be claimed now or later, and what is due."""
+
+    def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Live tasks whose lease is over by the clock and was not ended yet."""
+        ...
+
+    def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Tasks whose wait may be over, in the order of `View.waits_over`."""
+        ...
+
+    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+        """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
+        ...
+
+    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+        """Tasks that wait for a time, and whose last event lies in the future of `now_ms`. [TIME-3]
+
+        They are found among the first `limit` whose due time lies ahead, and the first `limit` whose wait ends by time,
+        each in order of that time.
+        """
+        ...
+
+    def standing(self, claim: Claim) -> list[str]:
+        """Ids of the tasks that such a claim would take now, in its order, without any upkeep."""
+        ...
+
+    def claimable_ms(self, claim: Claim) -> int | None:
+        """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
+
+        0 where something stands at an open gate, or a wait may be over; else the earliest time at which a task of its
+        queues becomes due or a lease or wait there is over, perhaps of another kind than is claimed.
+        """
+        ...
+
+    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+        """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""
+        ...
+
+    def undoing(
+        self,
+        now_ms: int,
+        queues: tuple[str, ...] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = None,
+    ) -> list[str]:
+        """Ids of the compensating tasks that no worker holds and that upkeep gives up, in order of creation. [UNDO-2]
+
+        Those whose undo has waited for longer than their policy allows, and those that owe a kind which is among
+        `unknown`, or not among `known` (None: all are).
+        """
+        ...
+
+    def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
+        """Undos that are due and that no worker has leased, by queue, then kind.
+
+        It costs by queues and kinds, not by tasks.
+        """
+        ...

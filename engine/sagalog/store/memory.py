@@ -1,0 +1,171 @@
+"""The reference store: the shortest code that keeps every promise of the port, in this process's memory.
+
+Rule: what it answers is right by definition; random runs compare every other store with it. So it looks at all tasks
+for a claim where another store has an index, and nothing in it is clever. Keeps nothing beyond the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sagalog import failpoints
+from sagalog.errors import Closed, SagalogError
+from sagalog.forks import stands_still_in_forks
+from sagalog.ports import Clock
+from sagalog.store.attempt import Attempt
+from sagalog.store.memory_snapshot import MemorySnapshot
+from sagalog.store.memory_tables import Tables
+from sagalog.store.memory_view import MemoryView
+from sagalog.store.operation import Operation, Undeclared
+
+
+def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
+    """A new, empty store; nothing can be opened twice, so `create=False` finds nothing.
+
+    Raises:
+        ValueError: the URL is not `memory:`, or asks for an existing store.
+    """
+    if url not in ("memory:", "memory://"):
+        raise ValueError(f"a memory store has no name: use 'memory:' instead of {url!r}")
+    if not create:
+        raise ValueError("a memory store is always new: create=False cannot be kept")
+    return MemoryStore(clock)
+
+
+class MemoryStore:
+    """The tables of `memory_tables`, behind one lock.
+
+    A forked child has a copy of its own, which no other process writes to or reads; no fork takes place within a commit
+    of another thread, but for one of more than two seconds, whose child refuses its half-written copy. [FORK-1]
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = threading.Condition(threading.RLock())
+        self._is_writing = False
+        self._is_torn = False
+        self._commits = 0
+        self._closed = False
+        self.tables = Tables()
+        self.checkpoints: dict[str, int] = {}
+        stands_still_in_forks(self)
+
+    def hold(self, timeout_s: float) -> bool:
+        """Before a fork: wait for the commit that is under way."""
+        return self._changed.acquire(timeout=timeout_s)
+
+    def let_go(self) -> None:
+        """After a fork, in the parent."""
+        self._changed.release()
+
+    def begin_anew(self) -> None:
+        """In the child: the lock may be a thread's that is not here."""
+        self._changed = threading.Condition(threading.RLock())
+        self._is_torn, self._is_writing = self._is_torn or self._is_writing, False
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        """As the port says: round after round, until every operation has declared what it asks for."""
+        attempts = [Attempt(operation) for operation in operations]
+        with self._changed:
+            self._require_open()
+            while (answers := self._transact(attempts)) is None:
+                pass
+            failpoints.reach("commit.after_commit")
+            return answers
+
+    def _transact(self, attempts: Sequence[Attempt]) -> list[Any] | None:
+        """One transaction; None, and nothing is written, where an operation has asked for what it had not declared."""
+        failpoints.reach("commit.before_begin")
+        now_ms = self._clock.now_ms()
+        self.tables.begin()
+        self._is_writing = True
+        try:
+            answers = [self._answer(attempt, now_ms) for attempt in attempts]
+        except BaseException:
+            self.tables.take_back()
+            raise
+        finally:
+            self._is_writing = False
+        if any(isinstance(answer, Undeclared) for answer in answers):
+            self.tables.take_back()
+            return None
+        if self.tables.has_appended():
+            self._commits += 1
+            self._changed.notify_all()
+        return answers
+
+    def _answer(self, attempt: Attempt, now_ms: int) -> Any:
+        """The answer of an operation, which has then written; or its refusal; or what it had not declared."""
+        if attempt.refusal is not None:
+            return attempt.refusal
+        view = MemoryView(self.tables, attempt, now_ms)
+        try:
+            result = attempt.operation.decide(view)
+            view.require_writes(append.stream for append in result.appends)
+            self.tables.require_expected(result)
+        except Undeclared as undeclared:
+            attempt.widen(undeclared)
+            return undeclared
+        except SagalogError as refusal:
+            return refusal
+        self.tables.write(result)
+        return result.answer
+
+    def rebuild(self) -> int:
+        """Fold every task afresh."""
+        with self._changed:
+            self._require_open()
+            return self.tables.rebuild(self._clock.now_ms())
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """Compare and set under the lock. [SUBSCRIBE-3]"""
+        with self._changed:
+            self._require_open()
+            if self.checkpoints.get(name) != expected:
+                return False
+            self.checkpoints[name] = position
+            return True
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self) -> Iterator[MemorySnapshot]:
+        """A snapshot that is consistent by holding the lock for the block."""
+        with self._changed:
+            self._require_open()
+            yield MemorySnapshot(self.tables, self.checkpoints)
+
+    def changes(self) -> int:
+        """How many commits there were."""
+        with self._changed:
+            return self._commits
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Sleep until a commit comes or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._commits != since, timeout_ms / 1_000)
+            self._require_open()
+
+    def file_health(self) -> None:
+        """There is no file."""
+        self._require_open()
+
+    def close(self) -> None:
+        """Forget that it is open; what it held can still be looked at by a debugger, not by the engine."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _require_open(self) -> None:
+        if self._is_torn:
+            raise Closed(
+                "this memory store was being written when this process was forked, so the copy is half-written: start "
+                "processes by spawn or forkserver, or fork while nothing writes"
+            )
+        if self._closed:
+            raise Closed("this memory store was closed; open a new one")

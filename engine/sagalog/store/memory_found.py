@@ -1,0 +1,118 @@
+"""Finding tasks in memory: what a claim takes and what is due, by looking at every task.
+
+Rule: each function says in plain Python what the port promises; nothing is saved here for being found faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sagalog.kernel.state import TaskFold
+from sagalog.store.memory_tables import Tables
+from sagalog.store.operation import Claim
+from sagalog.store.row import Row
+
+
+def readable(tables: Tables, queues: tuple[str, ...] | None = None) -> Iterator[tuple[TaskFold, Row]]:
+    """The tasks that may be used, in order of creation. [LOG-5]"""
+    for id, row in tables.rows.items():
+        if id not in tables.unreadable and (queues is None or row.queue in queues):
+            yield tables.folds[id], row
+
+
+def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
+    """The tasks that a claim takes, in its order; perhaps one suspect alone. [LEASE-5]"""
+    gate = "undo" if claim.purpose == "undo" else "ready"
+    chosen = _at(tables, gate, claim)
+    first = _at(tables, f"{gate}_alone", claim)[:1]
+    if claim.suspects == "only":
+        return first
+    is_first = first and (not chosen or _rank(tables, first[0], claim) < _rank(tables, chosen[0], claim))
+    if claim.suspects == "alone" and is_first:
+        return first
+    return chosen[: claim.limit]
+
+
+def checks(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+    """Leased tasks whose check time has come, oldest first."""
+    found = [
+        (row.check_ms, tables.order[task.id], task)
+        for task, row in readable(tables, queues)
+        if row.check_ms is not None and now_ms >= row.check_ms
+    ]
+    return [task for *_, task in sorted(found, key=lambda one: one[:2])]
+
+
+def expired(tables: Tables, now_ms: int) -> list[TaskFold]:
+    """Tasks whose lease is over by the clock, oldest expiry first."""
+    over = [
+        (row.expires_ms, tables.order[task.id], task)
+        for task, row in readable(tables)
+        if row.expires_ms is not None and now_ms >= row.expires_ms
+    ]
+    return [task for *_, task in sorted(over, key=lambda one: one[:2])]
+
+
+def waits_over(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+    """Tasks whose wait may be over: for an end first, then by time."""
+    waking = [task for task, row in readable(tables, queues) if row.gate == "waking"]
+    timed = [one for one in _at_times(tables, queues, "waiting") if one[0] <= now_ms]
+    waking.sort(key=lambda task: tables.order[task.id])
+    return [*waking, *(task for _, _, task in timed)]
+
+
+def promotable(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+    """Tasks that wait for their due time, which has come, oldest first."""
+    return [task for at_ms, _, task in _at_times(tables, queues, "later") if at_ms <= now_ms]
+
+
+def ahead(tables: Tables, now_ms: int, limit: int) -> list[TaskFold]:
+    """The first tasks whose due time lies ahead, then the first whose wait ends by a time that does."""
+    found = (
+        [task for at_ms, _, task in _at_times(tables, None, gate) if at_ms > now_ms][:limit]
+        for gate in ("later", "waiting")
+    )
+    return [task for tasks in found for task in tasks]
+
+
+def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
+    """The earliest time at which something in these queues is due or over; 0: a wait may be over now."""
+    times: list[int | None] = []
+    for _, row in readable(tables, queues):
+        if row.gate == "waking":
+            times.append(0)
+        times += [row.check_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
+    return min((time for time in times if time is not None), default=None)
+
+
+def owed_kinds(task: TaskFold) -> set[str]:
+    """The compensation kinds that a task owes."""
+    return {task.compensations[id].kind for id in task.owed()}
+
+
+def _at_times(tables: Tables, queues: tuple[str, ...] | None, gate: str) -> list[tuple[int, int, TaskFold]]:
+    found = [
+        (row.run_at_ms, tables.order[task.id], task)
+        for task, row in readable(tables, queues)
+        if row.gate == gate and row.run_at_ms is not None
+    ]
+    return sorted(found, key=lambda one: one[:2])
+
+
+def _at(tables: Tables, gate: str, claim: Claim) -> list[TaskFold]:
+    """The tasks that stand at a gate and fit a claim, in its order."""
+    found = [task for task, row in readable(tables, claim.queues) if row.gate == gate and _fits(task, claim)]
+    return sorted(found, key=lambda task: _rank(tables, task, claim))
+
+
+def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
+    is_asked_for = claim.purpose == "work" and task.affinity in claim.affinities
+    affinity = claim.affinities.index(task.affinity or "") if is_asked_for else len(claim.affinities)
+    return affinity, task.priority, tables.order[task.id]
+
+
+def _fits(task: TaskFold, claim: Claim) -> bool:
+    if claim.kinds is None:
+        return True
+    # [UNDO-1] A claim for undoing knows every kind that is owed.
+    return task.kind in claim.kinds if claim.purpose == "work" else owed_kinds(task) <= claim.kinds

@@ -1,0 +1,196 @@
+"""What the memory store shows for reading: the port's snapshot over plain lists and dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sagalog.codec import Envelope
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store import memory_found as found
+from sagalog.store.audits import StreamHead, Tag
+from sagalog.store.candidates import UnclaimedUndo
+from sagalog.store.memory_tables import Tables
+from sagalog.store.operation import Claim
+from sagalog.store.projection import refold
+from sagalog.store.reads import Listed, Query, SavedTask
+
+
+class MemorySnapshot:
+    """The port's snapshot; consistent as long as no transaction writes."""
+
+    def __init__(self, tables: Tables, checkpoints: Mapping[str, int]) -> None:
+        self._tables = tables
+        self._checkpoints = checkpoints
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold, folded afresh where it is said to be unreadable: then that raises and says why."""
+        if id in self._tables.unreadable:
+            return refold(id, self._tables.stream_of[f"task/{id}"])
+        return self._tables.folds.get(id)
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """By place in the stream's list."""
+        return self._tables.stream_of[f"task/{id}"][version - 1]
+
+    def blob(self, digest: str) -> bytes | None:
+        """By digest."""
+        return self._tables.blobs.get(digest)
+
+    def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
+        """A slice of the stream's list."""
+        return self._tables.stream_of.get(stream, [])[after:][:limit]
+
+    def events(self, after: int, limit: int) -> list[Envelope]:
+        """A slice of the log."""
+        return self._tables.log[after : after + limit]
+
+    def find(self, query: Query) -> list[Listed]:
+        """Every task that matches, in order of creation."""
+        order = self._tables.order
+        listed = [Listed(order[task.id], task) for task, _ in found.readable(self._tables)]
+        listed = [row for row in listed if row.order > query.after and _matches(row.fold, query)]
+        return listed[: query.limit]
+
+    def unreadable(self) -> list[str]:
+        """In order of creation."""
+        return sorted(self._tables.unreadable, key=self._tables.order.__getitem__)
+
+    def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
+        """By counting."""
+        counted: dict[str, dict[str, int]] = {}
+        for task in self._tables.folds.values():
+            if queue is None or task.queue == queue:
+                states = counted.setdefault(task.queue, {})
+                states[str(task.state)] = states.get(str(task.state), 0) + 1
+        return counted
+
+    def latest_ms(self, count: int) -> int:
+        """By looking at them."""
+        return max((envelope.at_ms for envelope in self._tables.log[-count:]), default=0)
+
+    def store(self) -> StoreFold | None:
+        """As the last commit left it."""
+        return self._tables.store_fold
+
+    def head(self) -> tuple[int, int]:
+        """The length of the log, and the position of its last event."""
+        log = self._tables.log
+        return len(log), log[-1].position if log else 0
+
+    def saved(self, stream: str) -> SavedTask | None:
+        """The fold and its row."""
+        id = stream.partition("/")[2]
+        row = self._tables.rows.get(id)
+        if row is None:
+            return None
+        fold = self._tables.folds[id]
+        shown = row._replace(gate="unreadable") if id in self._tables.unreadable else row
+        return SavedTask(fold, shown, self._tables.awaited[id], fold.tags or {})
+
+    def checkpoint(self, name: str) -> int | None:
+        """By name."""
+        return self._checkpoints.get(name)
+
+    def checkpoints(self) -> dict[str, int]:
+        """All of them."""
+        return dict(self._checkpoints)
+
+    # --- candidates -----------------------------------------------------------------------------------------------
+
+    def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """By looking at every lease."""
+        return found.expired(self._tables, now_ms)[:limit]
+
+    def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """By looking at every wait."""
+        return found.waits_over(self._tables, None, now_ms)[:limit]
+
+    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+        """By looking at every lease."""
+        return [
+            task
+            for task, row in found.readable(self._tables, queues)
+            if row.expires_ms is not None and row.renewed_ms is not None and row.renewed_ms > now_ms
+        ]
+
+    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+        """By looking at every task."""
+        return [task for task in found.ahead(self._tables, now_ms, limit) if task.updated_ms > now_ms]
+
+    def standing(self, claim: Claim) -> list[str]:
+        """By looking at every task."""
+        return [task.id for task in found.claimable(self._tables, claim)]
+
+    def claimable_ms(self, claim: Claim) -> int | None:
+        """By looking at every task."""
+        return 0 if found.claimable(self._tables, claim) else found.next_ms(self._tables, claim.queues)
+
+    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+        """By looking at every task."""
+        ready = [row for _, row in found.readable(self._tables, queues) if row.gate == "ready"]
+        kinds = (sorted({row.kind for row in ready if row.queue == queue})[:limit] for queue in queues)
+        return sorted({kind for some in kinds for kind in some})
+
+    def undoing(
+        self,
+        now_ms: int,
+        queues: tuple[str, ...] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        known: frozenset[str] | None = None,
+    ) -> list[str]:
+        """By looking at every task."""
+        ids = []
+        for task, row in found.readable(self._tables, queues):
+            kinds = found.owed_kinds(task)
+            is_hopeless = not kinds.isdisjoint(unknown) or not (known is None or kinds <= known)
+            is_overdue = row.overdue_ms is not None and row.overdue_ms <= now_ms
+            if row.undo_ms is not None and (is_hopeless or is_overdue):
+                ids.append(task.id)
+        return ids
+
+    def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
+        """By looking at every task; nothing here grows so far that counting has to end."""
+        since: dict[tuple[str, str], list[int]] = {}
+        for task, row in found.readable(self._tables):
+            if row.undo_ms is not None and row.undo_ms <= now_ms:
+                for kind in found.owed_kinds(task):
+                    since.setdefault((task.queue, kind), []).append(row.undo_ms)
+        return [UnclaimedUndo(*where, len(times), min(times)) for where, times in sorted(since.items())]
+
+    # --- audit ----------------------------------------------------------------------------------------------------
+
+    def streams(self, after: int, limit: int) -> list[StreamHead]:
+        """Streams in order of their first event."""
+        heads = [
+            StreamHead(number, name, len(envelopes))
+            for number, (name, envelopes) in enumerate(self._tables.stream_of.items(), start=1)
+        ]
+        return heads[after : after + limit]
+
+    def strays(self) -> list[str]:
+        """Here a projection is never without its stream."""
+        return []
+
+    def tag_count(self) -> int:
+        """Those of all folds: here tasks are found by nothing else."""
+        return sum(len(fold.tags or {}) for fold in self._tables.folds.values())
+
+    def stray_tags(self, _after: Tag, _limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
+        """Here a task is found by the tags of its fold."""
+        return [], None
+
+    def check(self) -> list[str]:
+        """Memory has no pages that could be damaged."""
+        return []
+
+
+def _matches(task: TaskFold, query: Query) -> bool:
+    tags = task.tags or {}
+    return (
+        (query.queue is None or task.queue == query.queue)
+        and (query.kind is None or task.kind == query.kind)
+        and (query.state is None or task.state == query.state)
+        and all(tags.get(name) == value for name, value in query.tags)
+    )

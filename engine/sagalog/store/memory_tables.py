@@ -1,0 +1,140 @@
+"""What the memory store holds: the log in a list, and beside it what is folded from that, by id of the task.
+
+Rule: what a transaction writes can be taken back as long as the next one has not begun.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.errors import SagalogError, VersionConflict
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store.operation import Result
+from sagalog.store.projection import Projection, decode_fold, project_afresh
+from sagalog.store.row import Row
+
+_ABSENT: Final = object()
+
+
+class Tables:
+    """The log and its projections. A task that cannot be read keeps the last fold that is known of it, or has none."""
+
+    def __init__(self) -> None:
+        self.log: list[Envelope] = []
+        self.stream_of: dict[str, list[Envelope]] = {}
+        self.folds: dict[str, TaskFold] = {}
+        self.rows: dict[str, Row] = {}
+        self.awaited: dict[str, tuple[str, ...]] = {}
+        self.order: dict[str, int] = {}
+        self.unreadable: dict[str, None] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.store_fold: StoreFold | None = None
+        self._begin: tuple[int, StoreFold | None] = (0, None)
+        # What to set back, newest last.
+        self._before: list[tuple[dict[Any, Any], Any, Any]] = []
+
+    def begin(self) -> None:
+        """From here on `take_back` undoes what is written."""
+        self._begin = (len(self.log), self.store_fold)
+        self._before.clear()
+
+    def require_expected(self, result: Result) -> None:
+        """Refuse a result with a stream that has moved on. [LOG-2]"""
+        versions: dict[str, int] = {}
+        for append in result.appends:
+            actual = versions.setdefault(append.stream, len(self.stream_of.get(append.stream, ())))
+            if actual != append.expected:
+                raise VersionConflict(
+                    f"{append.stream} has {actual} events, not {append.expected}: load it again",
+                    stream=append.stream,
+                    expected=append.expected,
+                    actual=actual,
+                )
+            versions[append.stream] += len(append.envelopes)
+
+    def write(self, result: Result) -> None:
+        """Write everything that a result carries, in the port's order."""
+        for blob in result.blobs:
+            if blob.digest not in self.blobs:
+                self._set(self.blobs, blob.digest, blob.data)
+        for append in result.appends:
+            self._append(append.stream, append.envelopes)
+            self._save(append.stream, append.projection)
+        for stream, projection in result.projections:
+            self._save(stream, projection)
+        for stream in result.aside:
+            self._set(self.unreadable, stream.partition("/")[2], None)
+        # Once all is there: a task that begins to wait in this very operation is told too.
+        for id in result.ended:
+            self._wake(id)
+
+    def take_back(self) -> bool:
+        """Undo what was written since `begin`; whether there were events among it."""
+        length, self.store_fold = self._begin
+        newer = self.log[length:]
+        del self.log[length:]
+        for envelope in newer:
+            stream = self.stream_of[envelope.stream]
+            stream.pop()
+            if not stream:
+                del self.stream_of[envelope.stream]
+        while self._before:
+            mapping, key, value = self._before.pop()
+            if value is _ABSENT:
+                del mapping[key]
+            else:
+                mapping[key] = value
+        return bool(newer)
+
+    def has_appended(self) -> bool:
+        """Whether there are new events since `begin`."""
+        return len(self.log) > self._begin[0]
+
+    def rebuild(self, now_ms: int) -> int:
+        """Fold every task afresh; how many there are."""
+        known, self.folds, self.rows, self.awaited, self.order, self.unreadable = self.folds, {}, {}, {}, {}, {}
+        for stream, envelopes in self.stream_of.items():
+            category, _, id = stream.partition("/")
+            if category != "task":
+                continue
+            self.order[id] = len(self.order) + 1
+            try:
+                self._save(stream, project_afresh(id, envelopes, now_ms))
+            except SagalogError:
+                # What was known of it last is still counted; nothing else looks at it.
+                self.unreadable[id] = None
+                if id in known:
+                    self.folds[id] = known[id]
+        return len(self.order)
+
+    def _append(self, name: str, envelopes: tuple[Envelope, ...]) -> None:
+        stream = self.stream_of.setdefault(name, [])
+        for envelope in envelopes:
+            stored = msgspec.structs.replace(envelope, position=len(self.log) + 1)
+            self.log.append(stored)
+            stream.append(stored)
+
+    def _save(self, stream: str, projection: Projection) -> None:
+        if isinstance(projection.fold, StoreFold):
+            self.store_fold = projection.fold
+            return
+        id = stream.partition("/")[2]
+        if id not in self.order:
+            self._set(self.order, id, len(self.order) + 1)
+        # From its bytes, so that no container is shared with the store.
+        self._set(self.folds, id, decode_fold(projection.content))
+        self._set(self.rows, id, projection.row)
+        self._set(self.awaited, id, projection.awaited)
+
+    def _wake(self, ended: str) -> None:
+        """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
+        for id, row in list(self.rows.items()):
+            if row.gate == "waiting" and ended in self.awaited[id]:
+                self._set(self.rows, id, row._replace(gate="waking"))
+
+    def _set(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
+        self._before.append((mapping, key, mapping.get(key, _ABSENT)))
+        mapping[key] = value

@@ -1,0 +1,124 @@
+"""The store port: everything that an engine needs of a store.
+
+Rule: methods are operations of the domain and state their promise and their errors. Nothing here knows a database.
+Polling is always right; being woken only makes it sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from sagalog.ports import Clock
+from sagalog.store.audits import Audit
+from sagalog.store.candidates import Candidates
+from sagalog.store.operation import Operation
+from sagalog.store.reads import Reads
+
+
+class FileHealth(msgspec.Struct, frozen=True):
+    """How the file of a store and its disk stand.
+
+    path, durability    as the store was opened
+    wal_bytes           what is written and not moved into the file yet; some megabytes, more while a reader stays long
+    checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
+    checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
+    links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
+    free_bytes          room on the disk that the user of this process may fill
+    """
+
+    path: str
+    durability: str
+    wal_bytes: int
+    checkpointed_ms: int
+    checkpoint_error: str | None
+    links: int
+    free_bytes: int
+
+
+class Snapshot(Reads, Candidates, Audit, Protocol):
+    """A consistent state for reading; blocks no writer."""
+
+
+class Store(Protocol):
+    """Keeps the log and the projections, and moves them together or not at all."""
+
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        """Carry the operations out in order in one transaction, all durable when this returns.
+
+        All that they declare is locked first, in the order of names. Where one of them asks for what it has not
+        declared, nothing is written, and all are carried out anew with that declared as well; after 8 rounds, or 1,024
+        names that one has not declared at first, its answer is OverBound. [BOUND-5]
+
+        Returns:
+            For each operation its answer, or the SagalogError by which it was refused; a refusal undoes nothing else.
+
+        Raises:
+            Unavailable: nothing of any operation was written; wait and repeat.
+            Unknown: it may have been written; repeat with the same identities.
+            Corrupt: the file is damaged or of a newer format; nothing was written.
+        """
+        ...
+
+    def read(self) -> AbstractContextManager[Snapshot]:
+        """A snapshot, to be used within the block.
+
+        Raises:
+            Unavailable, Corrupt: as `commit`.
+        """
+        ...
+
+    def rebuild(self) -> int:
+        """Throw away every projection and fold it afresh from the log; the number of tasks.
+
+        Raises:
+            Unavailable, Corrupt: as `commit`. A stream that cannot be folded gets the gate `unreadable`.
+        """
+        ...
+
+    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+        """Move the checkpoint of a subscription from `expected` (None: none yet) to `position`, durably. [SUBSCRIBE-3]
+
+        Returns:
+            Whether it was moved; False: it stands elsewhere, and nothing was written.
+
+        Raises:
+            Unavailable, Unknown, Corrupt: as `commit`.
+        """
+        ...
+
+    def changes(self) -> int:
+        """A number that differs once anybody has committed since."""
+        ...
+
+    def wait_change(self, since: int, timeout_ms: int) -> None:
+        """Return when `changes()` differs from `since`, or when the time is over."""
+        ...
+
+    def file_health(self) -> FileHealth | None:
+        """How its file and disk stand; None where there is no file.
+
+        Raises:
+            Unavailable: it was moved or taken away.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back; a second time does nothing."""
+        ...
+
+
+class OpenStore(Protocol):
+    """What an entry point of the group `sagalog.stores` names."""
+
+    def __call__(self, url: str, *, create: bool, clock: Clock, durability: str) -> Store:
+        """Open the store that `url` names; an absent one is made if `create`.
+
+        Raises:
+            Unavailable, Corrupt: it cannot be opened, or is not a store this version can write.
+            ValueError: the URL or the durability is not of this store's form.
+        """
+        ...

@@ -1,0 +1,117 @@
+"""Projections: what is saved beside a stream, folded from it.
+
+Rule: everything here can be thrown away and computed again from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from sagalog.codec import SHAPES, Envelope, Shapes, read
+from sagalog.errors import LogDamaged
+from sagalog.kernel.categories import STORE, TASK, Category, Fold
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store.row import Row, check_ms, gate_afresh, gate_of, row_of
+
+# A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
+_CHECKSUM: Final = 8
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(TaskFold).decode
+
+
+class Projection(msgspec.Struct, frozen=True, gc=False):
+    """What a store saves beside a stream.
+
+    fold       the stream, folded; whoever keeps it must not change it
+    content    of a task: the bytes of the fold, behind a checksum; `FOLD_FORMAT` is saved beside them
+    row        of a task: the columns by which it is found
+    awaited    of a task: the sorted ids of the tasks whose end it awaits [WAIT-3]
+    tags       of a task: names and values to find it by, which never change
+    """
+
+    fold: TaskFold | StoreFold
+    content: bytes = b""
+    row: Row | None = None
+    awaited: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
+    """The projection of a task at `now_ms`, which had the row `before` (None: none); `content` if it was encoded."""
+    return projection_at(task, gate_of(task, now_ms, before), content, check_ms(task, before))
+
+
+def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
+    """A task's projection from its whole stream; raises as `refold`."""
+    task = refold(id, envelopes)
+    return projection_at(task, gate_afresh(task, now_ms))
+
+
+def projection_at(
+    task: TaskFold, gate: str | None, content: bytes | None = None, look_ms: int | None = None
+) -> Projection:
+    """The projection of a task that stands at a gate; its lease is looked at by `look_ms` (None: at its expiry)."""
+    return Projection(
+        task,
+        encode_fold(task) if content is None else content,
+        row_of(task, gate, look_ms),
+        awaited(task) if task.waiting is not None else (),
+        tuple(task.tags.items()) if task.tags else (),
+    )
+
+
+def refold_stream(category: Category[Fold], id: str, envelopes: Iterable[Envelope], shapes: Shapes = SHAPES) -> Fold:
+    """The fold of a whole stream of any category, as its envelopes give it.
+
+    Raises:
+        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands.
+    """
+    return category.fold(id, ((read(envelope, shapes), envelope.version, envelope.at_ms) for envelope in envelopes))
+
+
+def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
+    """A task's fold from its whole stream; raises as `refold_stream`, and LogDamaged where there is no event at all."""
+    task = refold_stream(TASK, id, envelopes)
+    if task.version == 0:
+        raise LogDamaged(
+            f"the stream task/{id} has no events: another program has changed the file; restore a backup",
+            stream=f"task/{id}",
+            version=0,
+            type=None,
+        )
+    return task
+
+
+def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
+    """The store's fold from its own stream; None where it has no events. Raises as `refold_stream`."""
+    stream = list(envelopes)
+    return refold_stream(STORE, stream[0].stream.partition("/")[2], stream) if stream else None
+
+
+def awaited(task: TaskFold) -> tuple[str, ...]:
+    """Ids of the tasks whose end has this one looked at, sorted. [WAIT-3]"""
+    return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
+
+
+def encode_fold(task: TaskFold) -> bytes:
+    """The bytes that are saved of a fold, behind a checksum of them; `FOLD_FORMAT` is saved beside them."""
+    content = _encode(task)
+    return b"%08x%b" % (crc32(content), content)
+
+
+def decode_fold(saved: bytes) -> TaskFold:
+    """The fold of saved bytes of this version's format.
+
+    Raises:
+        msgspec.DecodeError: they are no such bytes, or no longer those that were saved.
+    """
+    if type(saved) is not bytes:
+        raise msgspec.DecodeError("a saved fold is bytes")
+    content = memoryview(saved)[_CHECKSUM:]
+    if saved[:_CHECKSUM] != b"%08x" % crc32(content):
+        raise msgspec.DecodeError("a saved fold was changed: its checksum does not fit its content")
+    return _decode(content)

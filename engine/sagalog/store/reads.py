@@ -1,0 +1,107 @@
+"""Reads: what an engine asks of a consistent state, without writing.
+
+Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cannot be folded.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from sagalog.codec import Envelope
+from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store.row import Row
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which tasks to list, in order of creation; None: no restriction. All `tags` given must match."""
+
+    queue: str | None = None
+    kind: str | None = None
+    state: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    after: int = 0
+    limit: int | None = None
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One row of a listing: `order` grows with creation and is where the next page goes on."""
+
+    order: int
+    fold: TaskFold
+
+
+class SavedTask(msgspec.Struct, frozen=True):
+    """What is saved of a task beside the log, right or not.
+
+    fold       None where its format is not this version's
+    row        the columns by which it is found
+    awaited    the sorted ids of those whose end has the task looked at [WAIT-3]
+    tags       those of the fold by which it is found; what it is found by and does not carry `stray_tags` gives
+    """
+
+    fold: TaskFold | None
+    row: Row
+    awaited: tuple[str, ...]
+    tags: dict[str, str]
+
+
+class Reads(Protocol):
+    """Single tasks, listings, the log, and how far its subscriptions are."""
+
+    def task(self, id: str) -> TaskFold | None:
+        """The fold of a task, or None."""
+        ...
+
+    def recorded(self, id: str, version: int) -> Envelope:
+        """One event of a task's stream."""
+        ...
+
+    def blob(self, digest: str) -> bytes | None:
+        """The bytes that are kept under a digest, as they are found; None if there are none. [BLOB-1]"""
+        ...
+
+    def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
+        """Events of one stream with versions beyond `after`."""
+        ...
+
+    def events(self, after: int, limit: int) -> list[Envelope]:
+        """Events of the whole log with positions beyond `after`."""
+        ...
+
+    def find(self, query: Query) -> list[Listed]:
+        """Tasks in order of creation. A task that cannot be folded is left out; `unreadable` names it."""
+        ...
+
+    def unreadable(self) -> list[str]:
+        """Ids of tasks whose gate is `unreadable`. [LOG-5]"""
+        ...
+
+    def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
+        """Queue -> state -> number of tasks."""
+        ...
+
+    def latest_ms(self, count: int) -> int:
+        """The latest time of the newest `count` events; 0 where there are none."""
+        ...
+
+    def store(self) -> StoreFold | None:
+        """The store's own stream, folded."""
+        ...
+
+    def head(self) -> tuple[int, int]:
+        """How many events there are, and the newest position."""
+        ...
+
+    def saved(self, stream: str) -> SavedTask | None:
+        """A task as it is saved beside the log; None: it is not."""
+        ...
+
+    def checkpoint(self, name: str) -> int | None:
+        """The position up to which the subscription of this name has read; None: no such name is on record."""
+        ...
+
+    def checkpoints(self) -> dict[str, int]:
+        """Every subscription's checkpoint, by name."""
+        ...

@@ -1,0 +1,153 @@
+"""The row of a task: the columns by which a store finds it, computed here and by no store.
+
+Rule: a row follows from the fold, but for its gate, which depends on the time and on the gate before: what was opened
+stays open, and a look that is due stays due until it was taken.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import State
+
+# ready: may be claimed for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases nothing
+# beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it waits for
+# has ended, so maintenance has to look; unreadable: not by this version. Without a gate: leased, or ended.
+Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "later", "waiting", "waking", "unreadable"]
+
+# The gates at which a task may be claimed.
+OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Row(NamedTuple):
+    """The searched columns of a task.
+
+    What hardly ever changes comes first, then what moves with the state, then what a heartbeat changes.
+
+    owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
+    run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
+    undo_ms       from when on an undo that no worker has leased is due; None: there is none
+    overdue_ms    when such an undo will have waited for too long [UNDO-2]; None: never
+    check_ms      when maintenance has to look whether its lease is over: never later than the expiry, and earlier
+                  where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
+    gate          where it waits to be claimed; None while it is leased and after its end
+    expires_ms    when its lease is over; None: never, or it has none
+    renewed_ms    when its lease was last renewed
+    """
+
+    queue: str
+    kind: str
+    priority: int
+    affinity: str | None
+    state: str
+    owed: str | None
+    run_at_ms: int | None
+    undo_ms: int | None
+    overdue_ms: int | None
+    check_ms: int | None
+    gate: str | None
+    expires_ms: int | None
+    renewed_ms: int | None
+
+
+_row: Final = partial(tuple.__new__, Row)
+
+
+def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row:
+    """The row of a task that stands at a gate; its lease is looked at by `check_ms` (None: at its expiry)."""
+    lease, waiting = task.lease, task.waiting
+    expires_ms = None if lease is None else lease.expires_ms
+    undoing = task.state is State.COMPENSATING
+    # Without the constructor, which would be called for every write only to do the same.
+    return _row(
+        (
+            task.queue,
+            task.kind,
+            task.priority,
+            task.affinity,
+            str(task.state),
+            owed_kinds(task) if undoing else None,
+            task.run_at_ms if waiting is None else waiting.until_ms,
+            undo_ms(task) if undoing else None,
+            overdue_ms(task) if undoing else None,
+            expires_ms if check_ms is None else check_ms,
+            gate,
+            expires_ms,
+            None if lease is None else lease.renewed_ms,
+        )
+    )
+
+
+def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | None:
+    """The gate of a task at `now_ms`, which had the row `before`.
+
+    A gate that was opened stays open where the clock has stepped back since; `waking` stays until maintenance looks.
+    """
+    if task.lease is not None or task.is_terminal:
+        return None
+    if task.waiting is not None:
+        is_to_be_looked_at = before is not None and before.gate == "waking" and bool(task.waiting.after)
+        return "waking" if is_to_be_looked_at else "waiting"
+    if task.run_at_ms > now_ms and not (before is not None and _was_opened(task, before)):
+        return "later"
+    if task.state is State.COMPENSATING:
+        return "undo_alone" if task.is_suspect else "undo"
+    return "ready_alone" if task.is_suspect else "ready"
+
+
+def check_ms(task: TaskFold, before: Row | None) -> int | None:
+    """By when the lease of a task is looked at, which had the row `before`; None: at its expiry.
+
+    Heartbeats leave the time as it is, but for one that moves the expiry back. [LEASE-3]
+    """
+    if before is None or before.check_ms is None or task.lease is None or task.lease.expires_ms is None:
+        return None
+    return min(before.check_ms, task.lease.expires_ms)
+
+
+def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:
+    """As `gate_of`, where no row tells which ends were seen: a wait for tasks has to be looked at. [WAIT-3]"""
+    if task.waiting is not None and task.waiting.after:
+        return "waking"
+    return gate_of(task, now_ms)
+
+
+def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
+    """The gates at which such a task may stand, whatever the time is."""
+    if task.waiting is not None:
+        return ("waiting", "waking") if task.waiting.after else ("waiting",)
+    return (gate_of(task, task.run_at_ms), gate_of(task, task.run_at_ms - 1))
+
+
+def is_row_of(row: Row, task: TaskFold, now_ms: int) -> bool:
+    """Whether a saved row, at an open gate, is what the log gives for this task."""
+    return row == row_of(task, gate_of(task, max(now_ms, task.run_at_ms)))
+
+
+def owed_kinds(task: TaskFold) -> str | None:
+    """The compensation kinds that a compensating task owes, sorted, as a JSON list."""
+    if task.state is not State.COMPENSATING:
+        return None
+    return _encode(sorted({task.compensations[id].kind for id in task.owed()})).decode()
+
+
+def undo_ms(task: TaskFold) -> int | None:
+    """From when on an undo that no worker has leased is due; None: there is none."""
+    return task.run_at_ms if task.state is State.COMPENSATING and task.lease is None else None
+
+
+def overdue_ms(task: TaskFold) -> int | None:
+    """When such an undo will have waited for too long; None: never, or there is none. [UNDO-2]"""
+    wait_ms = None if task.policy is None else task.policy.undo_wait_ms
+    since_ms = undo_ms(task)
+    return None if wait_ms is None or since_ms is None else since_ms + wait_ms
+
+
+def _was_opened(task: TaskFold, before: Row) -> bool:
+    return before.gate in OPEN and before.run_at_ms == task.run_at_ms

@@ -1,0 +1,438 @@
+"""What callers give -> commands: one function a call, so that every way in passes the same door.
+
+Rule: everything is checked before any state is read, and a refusal names the argument. What was drawn by clock or
+chance is an argument here too. Knows no state and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, get_args
+
+import msgspec
+
+from sagalog.errors import InvalidValue, OverBound
+from sagalog.kernel import bounds
+from sagalog.kernel import commands as c
+from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
+from sagalog.store import Blob, Claim
+from sagalog.validation.arguments import (
+    check_truth,
+    compensation_of,
+    compensations_of,
+    failure,
+    listed,
+    listing,
+    names,
+    one_of,
+    optional_duration,
+    optional_name,
+    optional_text,
+    optional_time,
+    policy_of,
+    sentence,
+    ttl,
+)
+from sagalog.validation.json_values import check_json
+from sagalog.validation.trace_context import check_traceparent, check_tracestate
+from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
+
+_DEFAULT_POLICY: Final = Retry().resolve()
+_PURPOSES: Final = get_args(Purpose)
+_SUSPECTS: Final = get_args(Suspects)
+_BUDGETS: Final = get_args(Budget)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def create(
+    kind: str,
+    payload: object = None,
+    *,
+    id: str,
+    queue: str = "default",
+    priority: int = 0,
+    affinity: str | None = None,
+    key: str | None = None,
+    run_at_ms: int | None = None,
+    retry: Retry | None = None,
+    inputs: tuple[Input, ...] = (),
+    compensations: Iterable[Compensation] = (),
+    waive_compensation: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    correlation_id: str | None = None,
+    parent: str | None = None,
+    trace: str | None = None,
+    tracestate: str | None = None,
+    data_key: str | None = None,
+) -> c.Create:
+    """The command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
+
+    Raises:
+        InvalidValue, OverBound: naming the argument.
+    """
+    check_name(kind, "kind")
+    check_id(id, "id")
+    check_name(queue, "queue")
+    check_integer(priority, "priority", bounds.PRIORITY_MIN, bounds.PRIORITY_MAX)
+    encoded = check_json(payload, "payload")
+    if run_at_ms is not None:
+        check_milliseconds(run_at_ms, "run_at_ms")
+    planned = compensations_of(compensations)
+    command = c.Create(
+        task=id,
+        kind=kind,
+        queue=queue,
+        priority=priority,
+        run_at_ms=run_at_ms,
+        policy=_DEFAULT_POLICY if retry is None else policy_of(retry).resolve(),
+        payload=encoded,
+        inputs=inputs,
+        compensations=planned,
+        waiver=optional_text(waive_compensation, "waive_compensation"),
+        tags=None if tags is None else check_tags(tags) or None,
+        affinity=optional_name(affinity, "affinity"),
+        key=optional_name(key, "key"),
+        parent=None if parent is None else check_id(parent, "parent"),
+        correlation_id=optional_name(correlation_id, "correlation_id"),
+        trace=None if trace is None else check_traceparent(trace, "trace"),
+        tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
+        data_key=optional_name(data_key, "data_key"),
+    )
+    if planned:
+        _require_creation_fits(command)
+    return command
+
+
+def _require_creation_fits(command: c.Create) -> None:
+    """[BOUND-4] Many planned undos with large params are within their own bounds, and not within that of an event.
+
+    Without undos the parts are never as large.
+    """
+    size = len(_encode(command))
+    if size > bounds.EVENT_BYTES_MAX:
+        raise OverBound(
+            f"compensations: with them the task takes {size:,} bytes as JSON and the bound of an event is "
+            f"{bounds.EVENT_BYTES_MAX:,}; keep what is large as inputs or beside the store, and give its name",
+            path="compensations",
+            bound="event_bytes",
+            maximum=bounds.EVENT_BYTES_MAX,
+        )
+
+
+def acquire(
+    task: str,
+    owner: str,
+    ttl_ms: int | None,
+    purpose: Purpose,
+    kinds: Iterable[str] | None,
+    waive_compensation: str | None = None,
+) -> c.Acquire:
+    """The command behind `Engine.acquire`; raises InvalidValue."""
+    return c.Acquire(
+        task=check_id(task, "task_id"),
+        owner=check_name(owner, "owner"),
+        ttl_ms=ttl(ttl_ms),
+        purpose=one_of(purpose, "purpose", _PURPOSES),
+        kinds=names(kinds, "kinds"),
+        waiver=optional_text(waive_compensation, "waive_compensation") if purpose == "work" else None,
+    )
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A claim as it was asked for: what it selects, for whom, for how long, under which identity.
+
+    `waivers` says of task kinds why what is done under a lease of theirs needs no undo.
+    """
+
+    claim: Claim
+    owner: str
+    ttl_ms: int | None
+    idempotency_key: str | None
+    waivers: Mapping[str, str] = {}
+
+
+def claim(
+    queues: str | Sequence[str],
+    owner: str,
+    ttl_ms: int | None,
+    limit: int,
+    kinds: Iterable[str] | None,
+    affinity: str | Sequence[str] | None,
+    purpose: Purpose,
+    idempotency_key: str | None,
+    suspects: Suspects = "alone",
+    waive_compensation: Mapping[str, str] | None = None,
+) -> Asked:
+    """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
+    selected = Claim(
+        queues=listing(queues, "queues", bounds.QUEUES_MAX),
+        purpose=one_of(purpose, "purpose", _PURPOSES),
+        limit=check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX),
+        kinds=names(kinds, "kinds"),
+        affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
+        suspects=one_of(suspects, "suspects", _SUSPECTS),
+    )
+    _require_looks_fit(selected)
+    return Asked(
+        selected,
+        check_name(owner, "owner"),
+        ttl(ttl_ms),
+        optional_name(idempotency_key, "idempotency_key"),
+        _waivers(waive_compensation),
+    )
+
+
+def _waivers(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Reasons by task kind; raises InvalidValue, OverBound."""
+    path = "waive_compensation"
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"{path}: expected a mapping of task kinds to reasons, found {shown(given)}", path=path)
+    if len(given) > bounds.KINDS_MAX:
+        raise OverBound(
+            f"{path}: at most {bounds.KINDS_MAX} kinds, found {len(given)}; claim for fewer kinds at a time",
+            bound="kinds",
+            maximum=bounds.KINDS_MAX,
+        )
+    return {check_name(kind, path): sentence(reason, f"{path}.{kind}") for kind, reason in given.items()}
+
+
+def _require_looks_fit(claim: Claim) -> None:
+    """[BOUND-1] A claim looks for every kind in every queue while no other caller can write."""
+    looks = len(claim.queues) * (1 if claim.kinds is None else len(claim.kinds))
+    if looks > bounds.CLAIM_LOOKS_MAX:
+        raise OverBound(
+            f"kinds: {len(claim.queues)} queues x {len(claim.kinds or ())} kinds are {looks:,}, and the bound of a "
+            f"claim is {bounds.CLAIM_LOOKS_MAX:,}; name fewer queues a claim, or no kinds to mean every one",
+            path="kinds",
+            bound="claim_looks",
+            maximum=bounds.CLAIM_LOOKS_MAX,
+        )
+
+
+def heartbeat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Heartbeat:
+    """The command behind `Lease.heartbeat`; raises InvalidValue."""
+    encoded = check_json(progress, "progress", bounds.PROGRESS_BYTES_MAX)
+    return c.Heartbeat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=encoded)
+
+
+def register(task: str, fence: int, compensation: Compensation) -> c.Register:
+    """The command behind `Lease.register`; raises InvalidValue."""
+    return c.Register(task=task, fence=fence, compensation=compensation_of(compensation, "compensation"))
+
+
+def step(task: str, fence: int, name: str, result: object, compensation: str | Compensation | None = None) -> c.Step:
+    """The command behind `Lease.step`; raises InvalidValue."""
+    return c.Step(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        result=check_json(result, "result"),
+        compensation=_undo_id(compensation),
+    )
+
+
+def _undo_id(compensation: str | Compensation | None) -> str | None:
+    if isinstance(compensation, Compensation):
+        return compensation_of(compensation, "compensation").id
+    return optional_name(compensation, "compensation")
+
+
+def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str) -> c.PutArtifact:
+    """The command behind `Lease.put_artifact`; raises InvalidValue."""
+    return c.PutArtifact(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        digest=given.digest,
+        size_bytes=len(given.data),
+        media_type=check_name(media_type, "media_type"),
+    )
+
+
+def adopt_child(task: str, fence: int, name: str, child: str) -> c.AdoptChild:
+    """The command behind `Lease.adopt_child`; raises InvalidValue."""
+    return c.AdoptChild(task=task, fence=fence, name=check_name(name, "name"), child=check_id(child, "child"))
+
+
+def park(
+    task: str,
+    fence: int,
+    name: str,
+    signal: str | None,
+    after: str | Sequence[str],
+    until_ms: int | None,
+    number: int = 1,
+) -> c.Park:
+    """The command behind `Lease.park`; raises InvalidValue, OverBound."""
+    advice = "let a task of its own wait for some of them"
+    ids = [after] if isinstance(after, str) else listed(after, "after", bounds.AFTER_MAX, advice)
+    if signal is not None and ids:
+        raise InvalidValue("signal: a wait is for a signal or for tasks, not for both; wait twice", path="signal")
+    if signal is None and not ids and until_ms is None:
+        raise InvalidValue("park: expected a signal, tasks or a time to wait for, found none of them", path="signal")
+    return c.Park(
+        task=task,
+        fence=fence,
+        name=check_name(name, "name"),
+        number=check_integer(number, "number", 1, bounds.INTEGER_MAX),
+        signal=optional_name(signal, "signal"),
+        after=tuple(dict.fromkeys(check_id(id, "after") for id in ids)),
+        until_ms=None if until_ms is None else check_milliseconds(until_ms, "until_ms"),
+    )
+
+
+def release(task: str, fence: int, reason: str | None, run_at_ms: int | None) -> c.Release:
+    """The command behind `Lease.release`; raises InvalidValue."""
+    return c.Release(task=task, fence=fence, reason=optional_text(reason, "reason"), run_at_ms=optional_time(run_at_ms))
+
+
+def retry(
+    task: str,
+    fence: int,
+    error: str | Failure,
+    run_at_ms: int | None,
+    budget: Budget,
+    jitter: float,
+    retry_after_ms: int | None = None,
+) -> c.Retry:
+    """The command behind `Lease.retry`; raises InvalidValue."""
+    return c.Retry(
+        task=task,
+        fence=fence,
+        error=failure(error, "error"),
+        budget=one_of(budget, "budget", _BUDGETS),
+        jitter=jitter,
+        run_at_ms=optional_time(run_at_ms),
+        retry_after_ms=optional_duration(retry_after_ms),
+    )
+
+
+def complete(task: str, fence: int, result: object, undoer: str | None = None) -> c.Complete:
+    """The command behind `Lease.complete`; `undoer` was drawn. Raises InvalidValue."""
+    return c.Complete(task=task, fence=fence, result=check_json(result, "result"), undoer=undoer)
+
+
+def fail(
+    task: str,
+    fence: int,
+    reason: str | Failure,
+    compensations: Iterable[Compensation],
+    waive_compensation: str | None,
+    or_quarantine: bool = False,
+) -> c.Fail:
+    """The command behind `Lease.fail`; raises InvalidValue."""
+    return c.Fail(
+        task=task,
+        fence=fence,
+        error=failure(reason, "reason"),
+        compensations=compensations_of(compensations),
+        waiver=optional_text(waive_compensation, "waive_compensation"),
+        or_quarantine=check_truth(or_quarantine, "or_quarantine"),
+    )
+
+
+def compensation_done(task: str, fence: int, compensation: str) -> c.CompensationDone:
+    """The command behind `Lease.compensation_done`; raises InvalidValue."""
+    return c.CompensationDone(task=task, fence=fence, compensation=check_name(compensation, "id"))
+
+
+def compensation_failed(
+    task: str,
+    fence: int,
+    compensation: str,
+    error: str | Failure,
+    run_at_ms: int | None,
+    jitter: float,
+    retry_after_ms: int | None = None,
+) -> c.CompensationFailed:
+    """The command behind `Lease.compensation_failed`; raises InvalidValue."""
+    return c.CompensationFailed(
+        task=task,
+        fence=fence,
+        compensation=check_name(compensation, "id"),
+        error=failure(error, "error"),
+        jitter=jitter,
+        run_at_ms=optional_time(run_at_ms),
+        retry_after_ms=optional_duration(retry_after_ms),
+    )
+
+
+def quarantine_held(
+    task: str,
+    fence: int,
+    reason: str | Failure,
+    steps: Iterable[str | UnrecordedStep] = (),
+) -> c.QuarantineHeld:
+    """The command behind `Lease.quarantine`; raises InvalidValue."""
+    return c.QuarantineHeld(
+        task=task,
+        fence=fence,
+        error=failure(reason, "reason"),
+        steps=_unrecorded(steps),
+    )
+
+
+def _unrecorded(steps: Iterable[str | UnrecordedStep]) -> tuple[UnrecordedStep, ...]:
+    """The steps that a quarantine names, each once."""
+    named = []
+    for one in listed(steps, "steps", bounds.STEPS_MAX, "a task has no more steps"):
+        step = one if isinstance(one, UnrecordedStep) else UnrecordedStep(one)
+        named.append(UnrecordedStep(check_name(step.name, "steps"), optional_name(step.compensation, "compensation")))
+    if len({step.name for step in named}) < len(named):
+        raise InvalidValue(f"steps: expected each step once, found {[step.name for step in named]}", path="steps")
+    return tuple(named)
+
+
+def signal(task: str, name: str, data: object) -> c.Signal:
+    """The command behind `Engine.signal`; raises InvalidValue."""
+    return c.Signal(task=check_id(task, "id"), name=check_name(name, "name"), data=check_json(data, "data"))
+
+
+def cancel(task: str, reason: str | None, now: bool) -> c.Cancel:
+    """The command behind `Engine.cancel`; raises InvalidValue."""
+    return c.Cancel(task=check_id(task, "id"), reason=optional_text(reason, "reason"), now=check_truth(now, "now"))
+
+
+def quarantine(task: str, reason: str) -> c.Quarantine:
+    """The command behind `Engine.quarantine`; raises InvalidValue."""
+    return c.Quarantine(task=check_id(task, "id"), reason=sentence(reason, "reason"))
+
+
+def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
+    """The command behind `Engine.note`; raises InvalidValue."""
+    settled = tuple(
+        check_name(id, "settles") for id in listed(settles, "settles", bounds.COMPENSATIONS_MAX, "use several notes")
+    )
+    if len(set(settled)) != len(settled):
+        raise InvalidValue(f"settles: expected each compensation once, found {list(settled)}", path="settles")
+    return c.Note(task=check_id(task, "id"), text=sentence(text, "text"), settles=settled)
+
+
+def retry_as_new(
+    task: str, successor: str, results: Mapping[str, object] | None = None, rerun: Iterable[str] = ()
+) -> c.RetryAsNew:
+    """The command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue, OverBound."""
+    if results is not None and not isinstance(results, Mapping):
+        raise InvalidValue(f"results: expected a mapping of names of steps, found {shown(results)}", path="results")
+    given = dict(results or {})
+    names = listed(rerun, "rerun", bounds.STEPS_MAX, "a task has no more steps")
+    again = tuple(dict.fromkeys(check_name(name, "rerun") for name in names))
+    if both := sorted(set(again) & set(given)):
+        raise InvalidValue(f"rerun: {both} are given a result too; give it, or let them run again", path="rerun")
+    return c.RetryAsNew(
+        task=check_id(task, "id"),
+        successor=successor,
+        results={check_name(name, "results"): check_json(value, f"results[{name!r}]") for name, value in given.items()},
+        rerun=again,
+    )
+
+
+def waive(task: str, compensation: str, reason: str) -> c.Waive:
+    """The command behind `Engine.waive`; raises InvalidValue."""
+    return c.Waive(
+        task=check_id(task, "id"),
+        compensation=check_name(compensation, "compensation"),
+        reason=sentence(reason, "reason"),
+    )

@@ -1,0 +1,58 @@
+"""Ids that follow from what they name: the same child and the same undo have the same id at every attempt.
+
+Rule: two different things never get one id. Knows no task, no state, no store, no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX
+from sagalog.validation.json_values import canonical
+from sagalog.validation.values import cut_text
+
+# 128 bits: no caller finds two undos of one digest, not even one that looks for them.
+_DIGEST_CHARACTERS: Final = 32
+_SHOWN_CHARACTERS: Final = 100
+
+
+def child_id(parent: str, name: str) -> str:
+    """Return the id of the child that a task creates under a name, the same at every attempt. [STEP-2] [NAME-2]"""
+    return _joined(parent, name)
+
+
+def undo_key(task: str, compensation: str) -> str:
+    """Return the idempotency key of carrying out a compensation: the same at every attempt, and of no other. [NAME-2]
+
+    It has at most 200 characters.
+    """
+    return _joined(task, compensation)
+
+
+def _joined(task: str, name: str) -> str:
+    """Join the two by a slash; those in the name are escaped, so the last slash parts them whatever they hold."""
+    escaped = name.replace("%", "%25").replace("/", "%2F")
+    id = f"{task}/{escaped}"
+    if len(id) <= ID_CHARACTERS_MAX:
+        return id
+    return f"{id[:_SHOWN_CHARACTERS]}~{hashlib.sha256(id.encode()).hexdigest()}"
+
+
+def again_id(id: str, number: int) -> str:
+    """Return the id of the n-th compensation that is meant where the one of an id was settled before. [COMP-1]"""
+    end = f"~{number}"
+    if len(id) + len(end) <= NAME_CHARACTERS_MAX:
+        return id + end
+    digest = hashlib.sha256(id.encode()).hexdigest()
+    return f"{id[:_SHOWN_CHARACTERS]}~{digest}{end}"
+
+
+def compensation_id(kind: str, params: object) -> str:
+    """Return the id of a compensation that was given none: the same undo has the same, for ever. [REPEAT-3]
+
+    It is the kind, a colon, and 32 hexadecimal digits of SHA-256 over the canonical JSON of `[kind, params]`,
+    as in `remove-worktree:1ef6ac403fcbb699`. Of a very long kind only the beginning shows: an id is a name.
+    """
+    digest = hashlib.sha256(canonical([kind, params])).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{cut_text(kind, NAME_CHARACTERS_MAX - _DIGEST_CHARACTERS - 1)}:{digest}"

@@ -1,0 +1,236 @@
+"""JSON values that a caller gives: payloads, results, params, details, progress.
+
+Rule: what passes is stored, given back and compared alike by every store and every reader of JSON; anything else is
+`InvalidValue`, which names the path, what was found, and what to give instead. Types are exact: a subclass (an
+`IntEnum`, a `defaultdict`) would come out of the log as something else. Knows no task, no state, no store, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from sagalog.errors import InvalidValue
+from sagalog.kernel.bounds import (
+    DETAILS_BYTES_MAX,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    NESTING_MAX,
+    PAYLOAD_BYTES_MAX,
+    PROGRESS_BYTES_MAX,
+)
+from sagalog.validation.values import fault_of_text, shown, spell, type_name
+
+_encode: Final = msgspec.json.Encoder().encode
+_encode_in_order: Final = msgspec.json.Encoder(order="deterministic").encode
+
+# The bounds on a JSON value, as refusals name them.
+_BYTES: Final = {
+    PAYLOAD_BYTES_MAX: "payload_bytes",
+    PROGRESS_BYTES_MAX: "progress_bytes",
+    DETAILS_BYTES_MAX: "details_bytes",
+}
+
+
+def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> msgspec.Raw | None:
+    """Refuse a value that JSON or one of the stores would not give back exactly as it is. [BOUND-1]
+
+    Accepted are None, bool, int of 64 signed bits, finite float, str, list, and dict with str keys, of
+    exactly these types, at most `NESTING_MAX` lists and dicts inside one another (a cycle ends there too),
+    without NUL characters and lone surrogates.
+
+    Args:
+        value: what is to be stored.
+        path: what the caller calls it: `payload` gives paths like `payload.items[3].name`.
+        bytes_max: the most that it may take as JSON, in bytes of UTF-8.
+
+    Returns:
+        The very bytes that were checked, to be put into an event as they are, so that nothing the caller changes
+        afterwards is stored; None for None.
+
+    Raises:
+        InvalidValue: its field `path` is the path of an offending value; what is too large has `bound` and `maximum`.
+    """
+    if value is None:
+        return None
+    encoded = _sound(value, bytes_max)
+    if encoded is None:
+        _refuse_json(value, path, bytes_max)
+    return msgspec.Raw(encoded)
+
+
+def _sound(value: object, bytes_max: int) -> bytes | None:
+    """The JSON of what `check_json` accepts, else None. Every create passes here: it builds no path and says no why."""
+    # Every entry, item and character costs at least a byte of JSON. Counted down before anything is encoded,
+    # that ends the work early also for a few parts that name one another so often that they unfold without end.
+    budget = bytes_max
+    # Level by level: depth is the number of rounds, and neither nesting nor a cycle can exhaust the stack.
+    level: list[Any] = [value] if type(value) is dict or type(value) is list else [[value]]
+    for _ in range(NESTING_MAX):
+        below: list[Any] = []
+        for container in level:
+            budget -= len(container)
+            if budget < 0:
+                return None
+            if type(container) is dict:
+                for key in container:
+                    if type(key) is not str:
+                        return None
+                    budget -= len(key)
+                container = container.values()
+            for item in container:
+                kind = type(item)
+                if kind is str:
+                    budget -= len(item)
+                elif kind is int:
+                    if not INTEGER_MIN <= item <= INTEGER_MAX:
+                        return None
+                elif kind is dict or kind is list:
+                    below.append(item)
+                elif kind is float:
+                    if item - item != 0.0:  # NaN, for NaN and for both infinities
+                        return None
+                elif item is not None and kind is not bool:
+                    return None
+        if not below:
+            break
+        level = below
+    else:
+        return None
+    return _sound_encoded(value, bytes_max) if budget >= 0 else None
+
+
+def _sound_encoded(value: object, bytes_max: int) -> bytes | None:
+    """Look at texts and size in the encoded form: one pass in C over all of them."""
+    try:
+        encoded = _encode(value)
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    if len(encoded) > bytes_max:
+        return None
+    # The text `\u0000` spelled out has the same six bytes behind one more backslash; then look at each text.
+    clean = b"\\u0000" not in encoded or all("\0" not in text for text in _texts(value))
+    return encoded if clean else None
+
+
+def _texts(value: object) -> Iterator[str]:
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is str:
+            yield item
+        elif type(item) is list:
+            waiting.extend(item)
+        elif type(item) is dict:
+            yield from item
+            waiting.extend(item.values())
+
+
+def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
+    """Find what `_sound` saw, with its path; what has no fault of its own is too large as a whole."""
+    budget = bytes_max
+    # The walk through each open list or dict, outermost first, and the step that each of them has taken last.
+    walks: list[Iterator[tuple[str | int, Any]]] = [iter([(path, value)])]
+    steps: list[str | int] = [path]
+    while walks and budget >= 0:
+        taken = next(walks[-1], None)
+        if taken is None:
+            walks.pop()
+            steps.pop()
+            continue
+        steps[-1], item = taken
+        if type(item) is str:
+            budget -= len(item)
+        fault = _fault_of(item, containers=len(walks) - 1)
+        if fault is not None:
+            place = spell(steps)
+            raise InvalidValue(f"{place} {fault}", path=place)
+        if type(item) is dict:
+            _refuse_keys(item, steps)
+            budget -= len(item) + sum(map(len, item))
+            walks.append(iter(item.items()))
+            steps.append(0)
+        elif type(item) is list:
+            budget -= len(item)
+            walks.append(enumerate(item))
+            steps.append(0)
+    # Encoding a value that has used up its budget could take any time and memory.
+    size = f"{len(_encode(value)):,}" if budget >= 0 else f"more than {bytes_max:,}"
+    raise InvalidValue(
+        f"{path} takes {size} bytes as JSON, and at most {bytes_max:,} are kept; "
+        "store what is large elsewhere and give its name",
+        path=path,
+        bound=_BYTES.get(bytes_max, "bytes"),
+        maximum=bytes_max,
+    )
+
+
+def _refuse_keys(container: dict[Any, Any], steps: list[str | int]) -> None:
+    for key in container:
+        if type(key) is not str:
+            place = spell(steps)
+            found = f"{shown(key)} ({type_name(key)})"
+            raise InvalidValue(f"{place} has the key {found}; give keys of type str", path=place)
+        fault = fault_of_text(key)
+        if fault is not None:
+            place = spell([*steps, key])
+            raise InvalidValue(f"{place} has a key that {fault}", path=place)
+
+
+def _fault_of(item: object, containers: int) -> str | None:
+    """What is wrong with one value itself; described, never quoted, since payloads may hold secrets."""
+    if type(item) is str:
+        return fault_of_text(item)
+    if type(item) is int:
+        if INTEGER_MIN <= item <= INTEGER_MAX:
+            return None
+        return f"is an int of {item.bit_length()} bits, outside -2**63 to 2**63 - 1; give it as str"
+    if type(item) is float:
+        return None if item - item == 0.0 else f"is {item}, which JSON does not know; give None or a str"
+    if type(item) is list or type(item) is dict:
+        if containers < NESTING_MAX:
+            return None
+        return f"lies inside {NESTING_MAX} lists and dicts, or in a cycle; give something flatter"
+    if item is None or type(item) is bool:
+        return None
+    return f"is of type {type_name(item)}; {_advice_for(type(item))}"
+
+
+# What to give instead, and the types it is said of, by full name: nothing is imported only to refuse it.
+# The first that names the type or one of its bases decides: an IntEnum is an Enum before it is an int.
+_ADVICE: Final = (
+    ("give its .value", {"enum.Enum"}),
+    ("give a list", {"builtins.tuple", "builtins.set", "builtins.frozenset", "collections.deque"}),
+    ("give text, decoded or as base64", {"builtins.bytes", "builtins.bytearray", "builtins.memoryview"}),
+    ("give its .tolist()", {"numpy.ndarray", "numpy.generic"}),
+    *((f"give exactly {kind}", {f"builtins.{kind}"}) for kind in ("str", "int", "float", "list", "dict")),
+    ("give its milliseconds as int", {"datetime.timedelta"}),
+    ("give its .isoformat(), or milliseconds since 1970 as int", {"datetime.date"}),
+    ("give its .isoformat()", {"datetime.time"}),
+    ("give str of it", {"decimal.Decimal", "fractions.Fraction", "uuid.UUID"}),
+    ("give str of it", {"pathlib.PurePath", "pathlib._local.PurePath"}),
+    ("give a dict", {"builtins.mappingproxy", "collections.abc.Mapping"}),
+    ("give msgspec.to_builtins of it", {"msgspec.Struct"}),
+    ("give its .model_dump(mode='json')", {"pydantic.main.BaseModel"}),
+)
+
+
+def _advice_for(kind: type) -> str:
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__}
+    for advice, names in _ADVICE:
+        if not names.isdisjoint(bases):
+            return advice
+    if hasattr(kind, "__dataclass_fields__"):
+        return "give dataclasses.asdict of it"
+    return "give None, bool, int, float, str, list or dict"
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON form of a value that `check_json` accepts: keys sorted by their UTF-8, no blanks.
+
+    Two values have equal bytes exactly if they are equal in content and types: 1, 1.0 and True differ, the
+    order of keys does not count. For comparing and deriving only: stores digest the bytes that they keep.
+    """
+    return _encode_in_order(value)
