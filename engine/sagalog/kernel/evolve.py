@@ -458,8 +458,8 @@ def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int)
     if len({step.name for step in event.steps}) < len(event.steps):
         raise _damaged(task, "quarantined", version, "it names a step twice")
     task.unrecorded_steps = event.steps
-    if event.reason is not None or event.parameters is not None or event.error is None:
-        task.reason_version = version
+    says_why = event.reason is not None or event.parameters is not None or event.error is None
+    task.reason_version = version if says_why else 0
     if event.error is not None:
         task.error_version = version
 

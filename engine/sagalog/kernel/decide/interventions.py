@@ -49,7 +49,7 @@ def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch:
     """Out of circulation, whoever holds it; what it owes is named and left for a human. [COMP-6]"""
     task = existing(task, command.task)
     if task.state is State.QUARANTINED and task.code == command.code:
-        return Repeat(task.reason_version)
+        return Repeat(task.reason_version or task.error_version)
     in_place(task, "quarantined", "quarantine")
     lease = task.lease
     fence, verb = (None, None) if lease is None else (lease.fence, "quarantine")
