@@ -38,6 +38,8 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     correlation_id: str | None = None
     parent: str | None = None
     trace: str | None = None
+    tracestate: str | None = None
+    data_key: str | None = None
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -87,6 +89,8 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--correlation-id", help="What it belongs together with.")
 @click.option("--parent", metavar="ID", help="The task that it belongs to.")
 @click.option("--trace", help="A W3C traceparent.")
+@click.option("--tracestate", help="The W3C tracestate that stands beside it.")
+@click.option("--data-key", metavar="NAME", help="The name of its subject's key.  [default: the task's id]")
 @click.option("--cause", metavar="EVENT", help="The event because of which it is created, as in task/ID@7.")
 @actor_option
 @idempotency_key_option

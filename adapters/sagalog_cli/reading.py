@@ -128,7 +128,10 @@ def stats(session: Session, queue: str | None) -> None:
         said = shapes.stats(health, engine.newest_position(), engine.counts(queue))
 
     def show_counts() -> None:
-        show_line(f"store {said['store_id']}: {said['tasks']:,} tasks, {said['events']:,} events")
+        show_line(
+            f"store {said['store_id']}, newest writer sagalog {said['writer']}: "
+            f"{said['tasks']:,} tasks, {said['events']:,} events"
+        )
         if said["queues"]:
             show_line("")
             show_table(render.counts(said["queues"]))

@@ -199,6 +199,8 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("unrecorded", ", ".join(_unrecorded(one) for one in task.unrecorded_steps) or None),
         ("correlation", task.correlation_id),
         ("trace", task.trace),
+        ("tracestate", task.tracestate),
+        ("data key", None if task.data_key == task.id else task.data_key),
         ("tags", " ".join(f"{name}={value}" for name, value in task.tags.items()) or None),
         (
             "policy",

@@ -143,7 +143,7 @@ def stats(health: Health, events: int, counts: Mapping[str, Mapping[str, int]]) 
     """What `stats` says; `queues` is queue -> state -> number of tasks, the rest is of `Health`."""
     tasks = sum(sum(states.values()) for states in counts.values())
     fares = msgspec.to_builtins(health)
-    said = {"store_id": health.store_id, "events": events, "tasks": tasks, "queues": counts}
+    said = {"store_id": health.store_id, "writer": health.writer, "events": events, "tasks": tasks, "queues": counts}
     return {**said, "file": fares["file"], "undos": fares["undos"], "errors": fares["errors"]}
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from sagalog import Failure, Recorded
+from sagalog.sentences import reason_of, worded
 from sagalog_cli import shapes
 from sagalog_cli.screen import Cell, Table
 from sagalog_cli.times import duration, instant, offset
@@ -74,9 +75,13 @@ def followed(events: Sequence[Recorded]) -> Table:
 
 
 def _details(one: Recorded) -> str:
+    fields = msgspec.structs.asdict(one.event)
+    if fields.get("code") is not None:
+        # What the engine has to say, in words.
+        fields |= {"parameters": None, "reason": reason_of(one.event)}
     pieces = [
         f"{_name(field)}={_told(field, value, one.at_ms)}"
-        for field, value in msgspec.structs.asdict(one.event).items()
+        for field, value in fields.items()
         if field not in _LEFT_OUT and value is not None and value != () and value is not False
     ]
     named = [
@@ -99,7 +104,7 @@ def _told(field: str, value: Any, at_ms: int) -> str:
     if field.endswith("_ms") and isinstance(value, int):
         return duration(value) if field == "ttl_ms" else instant(value)
     if isinstance(value, Failure):
-        return _clipped(f"{value.code}: {value.message}")
+        return _clipped(f"{value.code}: {worded(value).message}")
     if isinstance(value, tuple):
         return _clipped(",".join(_named(one) for one in value), quoted=False)
     if isinstance(value, str):
@@ -108,8 +113,8 @@ def _told(field: str, value: Any, at_ms: int) -> str:
 
 
 def _named(one: Any) -> str:
-    """A compensation by its id, an input by its name, and whatever is a name by itself."""
-    return getattr(one, "id", None) or getattr(one, "name", None) or str(one)
+    """A compensation by its id, an input by its name, a task by its id, and whatever is a name by itself."""
+    return next((str(name) for field in ("id", "name", "task") if (name := getattr(one, field, None))), str(one))
 
 
 def _clipped(text: str, quoted: bool = True) -> str:

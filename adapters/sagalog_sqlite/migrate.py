@@ -16,6 +16,8 @@ import apsw
 from sagalog.errors import SchemaMismatch
 from sagalog.store import reach
 
+# The last commit that reads stores of the schema before `second_edition`; no release ever wrote one.
+_FIRST_EDITION: Final = "86e543f"
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "migrations")
 
 
@@ -58,7 +60,7 @@ def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
     """What is still to be applied to an existing file.
 
     Raises:
-        SchemaMismatch: a newer version has been here.
+        SchemaMismatch: a newer version has been here, or it was begun by a schema that this one does not go on from.
     """
     applied = connection.execute("SELECT max(number) FROM migrations").get
     newest = known()[-1].number
@@ -67,6 +69,17 @@ def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
             f"{path} was migrated to {applied} and this version of sagalog knows up to {newest}: upgrade sagalog",
             found=applied,
             supported=newest,
+            path=path,
+        )
+    # As bytes: whatever stands there is compared, and never decoded.
+    first = connection.execute("SELECT CAST(name AS BLOB) FROM migrations WHERE number = 1").get
+    if first != known()[0].name.encode():
+        raise SchemaMismatch(
+            f"{path} was begun by another first migration than {known()[0].name!r}: this version of sagalog cannot "
+            f"read it. The last one that can is commit {_FIRST_EDITION} of the sagalog repository: read it with that, "
+            "and have a new store made under another name",
+            found=None if first is None else str(bytes(first), "utf-8", "replace"),
+            supported=known()[0].name,
             path=path,
         )
     return [migration for migration in known() if migration.number > applied]

@@ -119,8 +119,8 @@ INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, 
 
 NEWEST_STREAM: Final = "SELECT coalesce(max(number), 0) FROM streams"
 
-STORE_ROW: Final = "SELECT format, id, version, epoch, checksum FROM store"
-UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, checksum = ?"
+STORE_ROW: Final = "SELECT format, id, version, epoch, writer, checksum FROM store"
+UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, writer = ?, checksum = ?"
 _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDER BY number LIMIT 1"
 
 
@@ -251,12 +251,14 @@ def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
     """The store's own fold from a row of `STORE_ROW`; None before it was founded."""
-    format, id, version, epoch = row
-    return None if id is None else StoreFold(id, version, format, epoch)
+    format, id, version, epoch, writer = row
+    return None if id is None else StoreFold(id, version, format, epoch, writer)
 
 
 def store_row(execute: Execute) -> tuple[Any, ...]:
-    """The one row that says which format may write: format, id, version, epoch. Where it was changed the log wins.
+    """The one row that says which format may write: format, id, version, epoch, writer.
+
+    Where it was changed the log wins.
 
     Raises:
         SchemaMismatch: not this version's format.
@@ -280,7 +282,7 @@ def is_store_row_sound(execute: Execute) -> bool:
 
 def update_store(execute: Execute, store: StoreFold) -> None:
     """Save the store's own fold."""
-    saved = (store.id, store.version, store.epoch)
+    saved = (store.id, store.version, store.epoch, store.writer)
     execute(UPDATE_STORE, (*saved, _checksum(FORMAT, *saved)))
 
 
@@ -293,7 +295,7 @@ def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
     if not found:
         raise Corrupt("the store's own row is gone: another program has changed the file; restore a backup")
     row, checksum = tuple(found[0][:-1]), found[0][-1]
-    if row[1:] == (None, 0, 0) and checksum is None:
+    if row[1:] == (None, 0, 0, None) and checksum is None:
         return row if not list(execute(_STORE_STREAM)) else None
     # A row of a format that is not known here may be summed otherwise; the caller that asks for the format refuses it.
     return row if checksum == _checksum(*row) or row[0] != FORMAT else None
@@ -303,7 +305,7 @@ def _folded_store(execute: Execute) -> tuple[Any, ...]:
     for (number,) in execute(_STORE_STREAM):
         store = refold_store(history(execute, number))
         if store is not None:
-            return store.format, store.id, store.version, store.epoch
+            return store.format, store.id, store.version, store.epoch, store.writer
     raise Corrupt("the store's own row was changed, and its stream is gone: stop, keep the file, and restore a backup")
 
 

@@ -14,14 +14,17 @@ import msgspec
 
 from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel.categories import CATEGORIES, Category
-from sagalog.kernel.events import NAMES, Recordable, name_of
+from sagalog.kernel.events import NAMES, Recordable
 
-# The shape of each event's body. A change of a released shape raises its number and adds an upcaster from the old one.
+# The shape of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
+# so does a new name for a type, or two that take the place of one. [LOG-6]
 SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
 
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-# (type, schema) -> the body in the next schema's shape.
-UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+# A type and its schema number: what says how a body is to be read.
+Shape = tuple[str, int]
+# A body as JSON gives it -> the next shape, which may depend on the body, and the body in that.
+Upcaster = Callable[[dict[str, Any]], tuple[Shape, dict[str, Any]]]
+UPCASTERS: Final[Mapping[Shape, Upcaster]] = {}
 
 
 class Shapes:
@@ -37,15 +40,15 @@ class Shapes:
         self,
         categories: Iterable[Category[Any]],
         schemas: Mapping[str, int] | None = None,
-        upcasters: Mapping[tuple[str, int], Upcaster] | None = None,
+        upcasters: Mapping[Shape, Upcaster] | None = None,
     ) -> None:
-        kinds = [kind for category in categories for kind in category.events]
-        self.names: Mapping[type[Recordable], str] = {kind: name_of(kind) for kind in kinds}
-        self.types: Mapping[str, type[Recordable]] = {name: kind for kind, name in self.names.items()}
-        if len(self.types) < len(kinds):
+        named = [pair for category in categories for pair in category.events.items()]
+        self.names: Mapping[type[Recordable], str] = dict(named)
+        self.types: Mapping[str, type[Recordable]] = {name: kind for kind, name in named}
+        if len(self.types) < len(named):
             raise ValueError("two types of events have one name: an envelope would not say which it holds")
         self.schemas: Mapping[str, int] = {**dict.fromkeys(self.types, 1), **(schemas or {})}
-        self.upcasters: Mapping[tuple[str, int], Upcaster] = upcasters or {}
+        self.upcasters: Mapping[Shape, Upcaster] = upcasters or {}
         self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in self.types.items()}
 
 
@@ -59,6 +62,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     stream     category and id, as in `task/01K…`
     version    its place in the stream, from 1 without gaps
     at_ms      the store's clock when it was decided; order is the position's alone
+    type       of which event `body` holds the fields; it stands here alone [RECORD-4]
     body       JSON text; `digest` is over it and every other field but the position
     """
 
@@ -169,7 +173,7 @@ def digest_of(envelope: Envelope) -> bytes:
 
 
 def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
-    """The typed event of an envelope, brought to the present shape.
+    """The typed event of an envelope, brought to the present shape, perhaps under another name than it had. [LOG-6]
 
     Raises:
         UnknownEvent: unknown type or field, a newer schema than this version knows, or encrypted fields. [LOG-5]
@@ -177,15 +181,12 @@ def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
 
     It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
     """
-    known = shapes.schemas.get(envelope.type)
-    if known is None:
-        raise _unknown(envelope, "its type is unknown")
-    if envelope.data_key is not None:
+    if envelope.data_key is not None:  # [KEY-2]
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
     try:
-        if envelope.schema == known:
+        if envelope.schema == shapes.schemas.get(envelope.type):
             return shapes.decoders[envelope.type].decode(envelope.body)
-        return _upcast(envelope, known, shapes)
+        return _upcast(envelope, shapes)
     except msgspec.ValidationError as error:
         raise _unknown(envelope, f"its body does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -260,15 +261,29 @@ def _missing(envelope: Envelope, why: str) -> LogDamaged:
     )
 
 
-def _upcast(envelope: Envelope, known: int, shapes: Shapes) -> Recordable:
-    if not 1 <= envelope.schema < known:
-        raise _unknown(envelope, f"its schema is {envelope.schema} and this version knows up to {known}")
+def _upcast(envelope: Envelope, shapes: Shapes) -> Recordable:
+    """[LOG-6] Step by step, each from one shape to the next, until the shape is one of the present."""
+    shape: Shape = (envelope.type, envelope.schema)
+    if shape not in shapes.upcasters:
+        raise _unknown(envelope, _why_unknown(envelope, shapes))
     body = msgspec.json.decode(envelope.body)
-    if not isinstance(body, dict):
-        raise _unknown(envelope, "its body is no object")
-    for schema in range(envelope.schema, known):
-        body = shapes.upcasters[envelope.type, schema](body)
-    return msgspec.convert(body, shapes.types[envelope.type])
+    while shapes.schemas.get(shape[0]) != shape[1]:
+        if not isinstance(body, dict):
+            raise _unknown(envelope, "its body is no object")
+        upcast = shapes.upcasters[shape]
+        try:
+            shape, body = upcast(body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unknown(envelope, f"its body does not fit: {type(error).__name__}: {error}") from error
+    return msgspec.convert(body, shapes.types[shape[0]])
+
+
+def _why_unknown(envelope: Envelope, shapes: Shapes) -> str:
+    numbers = [schema for type, schema in shapes.upcasters if type == envelope.type]
+    known = max([*numbers, shapes.schemas.get(envelope.type, 0)])
+    if not known:
+        return "its type is unknown"
+    return f"its schema is {envelope.schema} and this version knows up to {known}"
 
 
 def _unknown(envelope: Envelope, why: str) -> UnknownEvent:

@@ -194,9 +194,9 @@ def storable(failure: Failure, code: str) -> Failure:
         left_out.append(refusal.message)
         details = None
     if not left_out:
-        return failure if kept_message is message else Failure(kept_code, kept_message, details)
+        return failure if kept_message is message else Failure(kept_code, kept_message, details, failure.parameters)
     said = {} if details is None else {"said": details}
-    return Failure(kept_code, kept_message, {"left_out": left_out, **said})
+    return Failure(kept_code, kept_message, {"left_out": left_out, **said}, failure.parameters)
 
 
 def failure_of(error: BaseException) -> Failure:

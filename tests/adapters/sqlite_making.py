@@ -58,12 +58,13 @@ def created(queue: str = "q", kind: str = "build", run_at_ms: int = START_MS, **
         priority=fields.pop("priority", 0),
         run_at_ms=run_at_ms,
         policy=Retry().resolve(),
+        to=State.PENDING,
         **fields,
     )
 
 
 def leased(fence: int = 1, purpose: Purpose = "work", at_ms: int = START_MS, ttl_ms: int | None = TTL_MS) -> e.Leased:
-    return e.Leased("ann", fence, 1, purpose, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
+    return e.Leased("ann", fence, 1, purpose, False, ttl_ms, None if ttl_ms is None else at_ms + ttl_ms)
 
 
 def writing(id: str, *events: e.Recordable, idempotency_key: str | None = None) -> Operation:
@@ -151,7 +152,7 @@ def ids_of(found: Sequence[Saved]) -> list[str]:
 
 def founding(id: str = "s") -> Operation:
     def decide(view: View) -> Result:
-        event = e.Founded(id, 0)
+        event = e.Founded(id, 0, "1")
         fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
         envelope = enclose(f"store/{id}", 1, view.now_ms, event)
         return Result(fold, (Append(f"store/{id}", 0, (envelope,), Projection(fold)),))

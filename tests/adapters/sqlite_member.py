@@ -46,7 +46,7 @@ def committing(path: Path, prefix: str, count: str) -> None:
     store = open_here(path)
     for number in range(int(count)):
         id = f"{prefix}{number}"
-        store.commit([writing(id, created(), leased(ttl_ms=None)), writing(id, e.Completed(1))])
+        store.commit([writing(id, created(), leased(ttl_ms=None)), writing(id, e.Completed(1, "complete"))])
         say(id)
 
 

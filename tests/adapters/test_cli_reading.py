@@ -13,6 +13,7 @@ import sagalog
 from sagalog import Failure
 from sagalog.codec import digest_of
 from sagalog.testing import ManualClock
+from sagalog.versions import running
 from tests.adapters.cli_calls import PAST_MS, TTL_MS, call, leased, past, url_of
 from tests.contract.tampering import tamper
 
@@ -211,7 +212,8 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
         "owner=worker-1 fence=1 attempt=1 purpose=work ttl=30.000s expires=+30.000s\n"
         "4    3    2023-11-14T22:13:21.204Z  +1.204s   heartbeat            worker:worker-1     "
         'fence=1 ttl=30.000s expires=+30.000s progress={"step":1}\n'
-        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        system:maintenance  fence=1 why=clock\n"
+        "5    4    2023-11-14T22:14:21.204Z  +1m01s    lease_expired        system:maintenance  "
+        "fence=1 verb=expire why=clock\n"
         "6    5    2023-11-14T22:14:21.204Z  +1m01s    leased               worker:worker-2     "
         "owner=worker-2 fence=2 attempt=1 purpose=work\n"
         "7    6    2023-11-14T22:14:21.204Z  +1m01s    failed               worker:worker-2     "
@@ -294,12 +296,13 @@ def test_stats_count_by_queue_and_state_and_the_events_of_the_log(db: str, path:
     assert machine.pop("errors") == []
     assert machine == {
         "store_id": store_id,
+        "writer": running(),
         "events": events,
         "tasks": 5,
         "queues": {"default": {"pending": 1, "compensating": 1, "completed": 1}, "ops": {"pending": 1, "running": 1}},
     }
     assert human.lines[:5] == [
-        f"store {store_id}: 5 tasks, {events} events",
+        f"store {store_id}, newest writer sagalog {running()}: 5 tasks, {events} events",
         "",
         "QUEUE    PENDING  RUNNING  COMPENSATING  COMPLETED",
         "default  1        0        1             1",

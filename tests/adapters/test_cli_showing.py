@@ -304,7 +304,7 @@ def test_history_tells_what_was_recorded_and_never_the_bytes(recorded: str) -> N
     told = {one["type"]: one["event"] for one in documents}
 
     assert "inputs=spec,more" in said
-    assert "fence=2 name=children number=1 after=plain until=2023-11-14T22:14:20" in said
+    assert "fence=2 verb=park name=children number=1 after=plain until=2023-11-14T22:14:20" in said
     assert "wait=approval number=1 by=signal signal_version=2" in said
     assert told["step_completed"]["name"] == "build"
     assert told["signalled"]["name"] == "noise"

@@ -16,6 +16,8 @@ from sagalog.testing import ManualClock
 from sagalog_cli.creating import NewTask
 from tests.adapters.cli_calls import PAST_MS, call, leased, past, url_of
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -104,7 +106,22 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
             "--correlation-id",
             "c1",
         ),
-        *("--parent", "p", "--trace", "00-1-2-01", "--cause", "task/p@7", "--actor", "bob", "--idempotency-key", "r1"),
+        *(
+            "--parent",
+            "p",
+            "--trace",
+            TRACE,
+            "--tracestate",
+            "vendor=1",
+            "--data-key",
+            "tenant-1",
+            "--cause",
+            "task/p@7",
+            "--actor",
+            "bob",
+            "--idempotency-key",
+            "r1",
+        ),
     ]
 
     answer = call(*words)
@@ -123,7 +140,8 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     ]
     assert task.compensations[2].id == "c"
     assert task.tags == {"branch": "x=y", "empty": ""}
-    assert (task.correlation_id, task.parent, task.trace) == ("c1", "p", "00-1-2-01")
+    assert (task.correlation_id, task.parent, task.trace, task.tracestate) == ("c1", "p", TRACE, "vendor=1")
+    assert task.data_key == "tenant-1"
     assert (first.actor, first.cause, first.idempotency_key) == ("user:bob", "task/p@7", "r1")
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 

@@ -349,7 +349,7 @@ BREAKS: Sequence[tuple[str, str, Callable[[Evidence], Evidence], str]] = [
     (
         "signal_let_a_task_go_on",
         "it was leased meanwhile",
-        added(REVIEWED, 3, "leased", e.Leased("anna", 9, 1, "work")),
+        added(REVIEWED, 3, "leased", e.Leased("anna", 9, 1, "work", False)),
         "leased came while it waited",
     ),
     ("signal_let_a_task_go_on", "its work is not there", no_commits(MAIN), "main does not hold its commit"),

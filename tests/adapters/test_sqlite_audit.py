@@ -113,8 +113,8 @@ def test_an_undoing_that_ends_where_nothing_is_owed_any_more_is_a_cut_stream(pat
 def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path: Path) -> None:
     """[RECORD-1]"""
     store = open_at(path)
-    founded = enclose("store/one", 1, START_MS, e.Founded("other", 0))
-    append = Append("store/one", 0, (founded,), Projection(StoreFold("other", 1, 0, 0)))
+    founded = enclose("store/one", 1, START_MS, e.Founded("other", 0, "1"))
+    append = Append("store/one", 0, (founded,), Projection(StoreFold("other", 1, 0, 0, "1")))
     store.commit([Operation(lambda _: Result(None, (append,)), ("store/one",))])
     [fault] = audit.verify(store).faults
     assert (fault.code, fault.stream) == ("damaged", "store/one")

@@ -145,8 +145,8 @@ def test_a_version_that_skips_one_is_never_stored(store: SqliteStore) -> None:
 
 
 def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteStore) -> None:
-    envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9))
-    append = Append("store/s", 0, (envelope,), Projection(StoreFold("s", 1, 9, 0)))
+    envelope = enclose("store/s", 1, START_MS, e.Founded("s", 9, "1"))
+    append = Append("store/s", 0, (envelope,), Projection(StoreFold("s", 1, 9, 0, "1")))
     [answer] = store.commit([Operation(lambda _: Result(None, (append,)), ("store/s",))])
     assert answer.code == "schema_mismatch"
     assert store.commit([]) == []

@@ -238,6 +238,23 @@ def test_a_store_of_a_newer_format_is_refused(made: Path) -> None:
     assert "format 1" in refusal_of(made, SchemaMismatch)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE migrations SET name = 'log_and_projection' WHERE number = 1",
+        "UPDATE migrations SET name = CAST(x'ff' AS TEXT) WHERE number = 1",
+        "UPDATE migrations SET number = 0 WHERE number = 1",
+    ],
+)
+def test_a_store_that_another_first_migration_has_begun_is_refused_with_the_last_commit_that_reads_it(
+    made: Path, change: str
+) -> None:
+    raw(made).execute(change)
+    with pytest.raises(SchemaMismatch, match=r"commit 86e543f .*have a new store made") as caught:
+        open_at(made)
+    assert caught.value.fields["supported"] == "second_edition"
+
+
 def test_a_store_of_a_newer_migration_is_refused(made: Path) -> None:
     raw(made).execute("INSERT INTO migrations VALUES (9999, 'later', 0)")
     assert "9999" in refusal_of(made, SchemaMismatch)

@@ -132,7 +132,7 @@ def steps_of(store: SqliteStore, *operations: Any) -> list[str]:
         (created(), leased()),
         (created(), leased(ttl_ms=None)),
         (created(), leased(), e.Heartbeat(1, TTL_MS, START_MS + TTL_MS, "half")),
-        (created(), leased(), e.Completed(1, {"n": 1})),
+        (created(), leased(), e.Completed(1, "complete", {"n": 1})),
         owing("x", "y"),
         (*owing("x"), leased(2, "undo")),
         (*owing("x"), e.CompensationWaived("undo-x", "gone"), e.Compensated("failed")),
@@ -227,7 +227,7 @@ def claimed(store: SqliteStore, **how: Any) -> list[str]:
     ("events", "gate"),
     [
         ((created(), leased()), "ready"),
-        ((created(), leased(), e.Completed(1)), "ready"),
+        ((created(), leased(), e.Completed(1, "complete")), "ready"),
         (owing("x"), "ready"),
     ],
 )
@@ -257,8 +257,8 @@ def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_t
 ) -> None:
     store.commit(
         [
-            writing("early", created(), leased(), e.Parked(1, "w", 1, until_ms=START_MS + 9)),
-            writing("never", created(), leased(), e.Parked(1, "w", 1, signal="go")),
+            writing("early", created(), leased(), e.Parked(1, "park", "w", 1, until_ms=START_MS + 9)),
+            writing("never", created(), leased(), e.Parked(1, "park", "w", 1, signal="go")),
             writing("ready", created(priority=9)),
         ]
     )
@@ -279,7 +279,7 @@ def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
     store.commit([writing("one", created()), writing("two", created())])
     blind = appended(new("t"), (created(), leased()), START_MS)
     between = Saved("task/t", blind.projection.fold, blind.projection.row)
-    parked = appended(between, [e.Parked(1, "w", 1, after=("one", "two"))], START_MS)
+    parked = appended(between, [e.Parked(1, "park", "w", 1, after=("one", "two"))], START_MS)
     for append in (blind, parked):
         store.commit([blindly(append)])
     assert store.commit([tending(due)]) == [[]]
@@ -295,7 +295,7 @@ def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
 def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore, path: Path) -> None:
     """[WAIT-3]"""
     store.commit(
-        [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "w", 1, after=("one",)))],
+        [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "park", "w", 1, after=("one",)))],
     )
     store._write(rebuilding.begin)
     store.commit([writing("one", e.Quarantined("operator"))])

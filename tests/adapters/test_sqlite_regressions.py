@@ -200,7 +200,7 @@ def test_a_stream_without_events_is_a_fault_and_no_task(engine: Engine, path: Pa
 
 
 def test_a_stream_of_an_unknown_category_is_a_fault(engine: Engine, path: Path) -> None:
-    event = enclose("rumour/r", 1, START_MS, Founded("r", 0))
+    event = enclose("rumour/r", 1, START_MS, Founded("r", 0, "1"))
     tamper(
         path,
         ("INSERT INTO streams(category, id) VALUES ('rumour', 'r')", []),

@@ -23,7 +23,7 @@ from tests.adapters.cli_calls import call
 from tests.adapters.sqlite_making import START_MS, raw, url_of
 
 TTL_MS = 1_000
-# What nobody reads: the name under which a migration is on record.
+# What is compared as bytes and never read as text: the name under which a migration is on record.
 UNREAD = {("migrations", "name")}
 
 

@@ -42,6 +42,7 @@ def test_a_new_task_is_made_of_what_was_given(engine: Engine) -> None:
         correlation_id="c-1",
         parent="someone",
         trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        tracestate="vendor=opaque",
         actor="me",
         cause="task/x@3",
         idempotency_key="r-1",
@@ -51,6 +52,7 @@ def test_a_new_task_is_made_of_what_was_given(engine: Engine) -> None:
     assert (task.key, task.run_at_ms, task.tags) == ("repo-7", START_MS + 5, {"a": "", "team": "red"})
     assert (task.correlation_id, task.parent, task.predecessor) == ("c-1", "someone", None)
     assert task.trace == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert task.tracestate == "vendor=opaque"
     assert [(one.id, one.kind, one.params, one.reason, one.status) for one in task.compensations] == [
         ("remove", "remove", {"n": 1}, "left over", "planned"),
         ("close", "close", None, None, "planned"),
@@ -151,7 +153,8 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "tags": ({"x": "1"}, {"x": "1", "y": "2"}),
     "correlation_id": ("c", "d"),
     "parent": ("p", "q"),
-    "trace": ("t", "u"),
+    "data_key": ("tenant-1", "tenant-2"),
+    "trace": (f"00-{1:032x}-{1:016x}-01", f"00-{1:032x}-{2:016x}-01"),
 }
 
 

@@ -61,7 +61,7 @@ def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
     undos = [Compensation(wide(n), None, id=wide(n)) for n in range(bounds.COMPENSATIONS_MAX)]
     tags = {wide(n): WIDE * 200 for n in range(bounds.TAGS_MAX)}
     inputs = {wide(n): b"" for n in range(bounds.INPUTS_MAX)}
-    names: dict[str, Any] = {name: wide(0) for name in ("queue", "affinity", "key", "correlation_id", "trace")}
+    names: dict[str, Any] = {name: wide(0) for name in ("queue", "affinity", "key", "correlation_id")}
     memory.create("build", payload, id="a", tags=tags, inputs=inputs, waive_compensation=text, parent=wide(0), **names)
     memory.create("build", id="t", compensations=undos, retry=LASTING)
     others = [task.id for task in memory.create_many([{"kind": "k", "id": wide(n)} for n in range(bounds.AFTER_MAX)])]

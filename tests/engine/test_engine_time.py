@@ -45,7 +45,7 @@ def test_a_lease_is_not_immortal_after_the_clock_was_set_back(engine: Engine, cl
     assert look() == 0
     clock.advance(1)
     assert look() >= 1
-    assert expiry(engine) == LeaseExpired(1, "unseen", Seen(1, START_MS, TTL_MS))
+    assert expiry(engine) == LeaseExpired(1, "expire", "unseen", Seen(1, START_MS, TTL_MS))
     for verb in (lease.heartbeat, lease.complete, lambda: lease.fail("x", [REMOVE])):
         refused(engine, LeaseLost, verb)
     assert check(log_of(engine)) == []

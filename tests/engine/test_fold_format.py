@@ -27,6 +27,8 @@ from sagalog.kernel.values import (
     Policy,
     Seen,
     SignalEnd,
+    TaskEnd,
+    Unchanged,
     UnrecordedStep,
 )
 
@@ -40,6 +42,8 @@ VALUES: tuple[type[msgspec.Struct], ...] = (
     KeptWaits,
     Seen,
     SignalEnd,
+    TaskEnd,
+    Unchanged,
     UnrecordedStep,
 )
 SAVED: tuple[type[msgspec.Struct], ...] = (
@@ -56,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     Policy,
 )
-PINNED = (4, "a44af938c0b696371efc9e881c4e845b9d4fc81673025c21384d47e7498ff412")
+PINNED = (5, "142843b115baf0a359788898acc2f5a644fac516f3c1bb4799d8c9a5698ec0b6")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
@@ -67,13 +71,13 @@ def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
 
 def fingerprint(
     schemas: dict[str, int],
-    events: Iterable[type[msgspec.Struct]] = (*e.TASK_EVENTS, *e.STORE_EVENTS),
+    events: Iterable[type[e.Recordable]] = (*e.TASK_EVENTS, *e.STORE_EVENTS),
     saved: Iterable[type[msgspec.Struct]] = SAVED,
 ) -> str:
     """SHA-256 over the schemas, the events' fields with their types, and the fields of what is saved."""
     written = {
         "schemas": schemas,
-        "events": {kind.__struct_config__.tag: shape(kind) for kind in events},
+        "events": {e.NAMES.get(kind, "started"): shape(kind) for kind in events},
         "values": {kind.__name__: shape(kind) for kind in VALUES},
         "saved": {kind.__name__: shape(kind, types=False) for kind in saved},
     }
@@ -90,14 +94,14 @@ def test_a_change_of_events_or_folds_raises_the_format_of_folds() -> None:
 
 
 def test_the_fingerprint_tells_a_new_schema_event_field_or_type_from_the_old() -> None:
-    class Started(e.Recordable, frozen=True, tag="started"):
+    class Started(e.Recordable, frozen=True):
         kind: str
 
-    class Longer(e.Recordable, frozen=True, tag="started"):
+    class Longer(e.Recordable, frozen=True):
         kind: str
         why: str | None = None
 
-    class Other(e.Recordable, frozen=True, tag="started"):
+    class Other(e.Recordable, frozen=True):
         kind: int
 
     schemas = dict(SCHEMAS)

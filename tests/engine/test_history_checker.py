@@ -188,8 +188,10 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "one_lease": [
         lambda log: without(log, version_of(log, e.LeaseExpired)),
-        lambda log: again(log, e.LeaseExpired(1, "clock"), version_of(log, e.LeaseExpired), at_ms=log[0].at_ms),
-        lambda log: again(log, e.Retried(1, Failure("a", "b"), "attempt", 0), version_of(log, e.Heartbeat)),
+        lambda log: again(
+            log, e.LeaseExpired(1, "expire", "clock"), version_of(log, e.LeaseExpired), at_ms=log[0].at_ms
+        ),
+        lambda log: again(log, e.Retried(1, "retry", Failure("a", "b"), "attempt", 0), version_of(log, e.Heartbeat)),
         lambda log: again(
             log,
             e.Quarantined("operator", owed=("first", "second")),
@@ -236,7 +238,7 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 3, "named"),)),
         lambda log: heir(log, KEPT, steps=(KeptStep("one", "kept", 4),)),
         lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 1, 1), SECOND)),
-        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2), SECOND)),
+        lambda log: heir(log, inherited=(Inherited("first", "remove", "left", 2, -1), SECOND)),
     ],
     "children": [
         lambda log: again(log, e.ChildAdopted("test", 1, "left"), 4, keeper(log)),
@@ -252,10 +254,10 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "waits": [
         lambda log: without(log, version_of(log, e.Unblocked, WAITS), stream=WAITS),
-        lambda log: again(log, e.Parked(2, "approval", 1, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Parked(2, "park", "approval", 1, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
         lambda log: again(log, e.Unblocked("approval", 2, "signal", 2), version_of(log, e.Unblocked, WAITS), WAITS),
         lambda log: again(log, e.Unblocked("approval", 2, "time"), version_of(log, e.Signalled, WAITS, 1), WAITS),
-        lambda log: again(log, e.Parked(2, "approval", 3, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
+        lambda log: again(log, e.Parked(2, "park", "approval", 3, "go"), version_of(log, e.Parked, WAITS, 1), WAITS),
         lambda log: again(log, e.Unblocked("another", 1, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
         lambda log: again(log, e.Unblocked("approval", 1, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
     ],

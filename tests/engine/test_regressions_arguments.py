@@ -105,7 +105,8 @@ SILENT: dict[str, Callable[[Engine], object]] = {
     name: (lambda engine, name=name: engine.create(**{"kind": "build", name: Silent()}))  # type: ignore[misc]
     for name in (
         "kind", "payload", "id", "queue", "priority", "affinity", "key", "run_at_ms", "retry", "compensations",
-        "waive_compensation", "tags", "correlation_id", "parent", "trace", "actor", "cause", "idempotency_key",
+        "waive_compensation", "tags", "correlation_id", "parent", "trace", "tracestate", "data_key", "actor",
+        "cause", "idempotency_key",
     )
 }  # fmt: skip
 SILENT |= {

@@ -5,6 +5,7 @@ Rule: defaults only; nothing here decides or checks. Fences are those of epoch 0
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.values import (
     Budget,
     Compensation,
@@ -21,6 +23,8 @@ from sagalog.kernel.values import (
     Purpose,
     Retry,
     Seen,
+    State,
+    TaskEnd,
     Unchanged,
     UnrecordedStep,
 )
@@ -69,7 +73,7 @@ def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.A
 
 def leased(fence: int = 1, owner: str = "ann", attempt: int = 1, at_ms: int = 0, purpose: Purpose = "work") -> e.Leased:
     """The event that `acquire` leads to at `at_ms`."""
-    return e.Leased(owner, fence, attempt, purpose, TTL_MS, at_ms + TTL_MS)
+    return e.Leased(owner, fence, attempt, purpose, False, TTL_MS, at_ms + TTL_MS)
 
 
 def heartbeat(fence: int = 1, ttl_ms: int | None = None, progress: Any = None) -> c.Heartbeat:
@@ -133,12 +137,29 @@ def park(
     signal: str | None = None,
     after: tuple[str, ...] = (),
     until_ms: int | None = None,
-    ended: frozenset[str] = frozenset(),
+    ended: Iterable[str] = (),
     number: int = 1,
 ) -> c.Park:
     return c.Park(
-        task="t", fence=fence, name=name, number=number, signal=signal, after=after, until_ms=until_ms, ended=ended
+        task="t",
+        fence=fence,
+        name=name,
+        number=number,
+        signal=signal,
+        after=after,
+        until_ms=until_ms,
+        ended=ends(*ended),
     )
+
+
+def ends(*ids: str) -> tuple[TaskEnd, ...]:
+    """The ends of these tasks: each has completed, at version 3."""
+    return tuple(TaskEnd(id, 3, State.COMPLETED) for id in ids)
+
+
+def unblocked_by_tasks(name: str, number: int, *ends: TaskEnd) -> e.Unblocked:
+    """The event by which a wait for these tasks is over."""
+    return e.Unblocked(name, number, "tasks", None, counted(ends), digest_of_ends(ends), ends)
 
 
 def signal(name: str = "go", data: Any = None) -> c.Signal:
@@ -220,10 +241,10 @@ def maintain(
     unknown_kinds: frozenset[str] = frozenset(),
     overdue: bool = False,
     known_kinds: frozenset[str] | None = None,
-    ended: frozenset[str] = frozenset(),
+    ended: Iterable[str] = (),
 ) -> c.Maintain:
     return c.Maintain(
-        task="t", seen=seen, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=overdue, ended=ended
+        task="t", seen=seen, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=overdue, ended=ends(*ended)
     )
 
 

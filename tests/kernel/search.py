@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-import msgspec
-
 from sagalog.errors import Conflict, LeaseHeld, LeaseLost, LogDamaged, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import decide as kernel
@@ -210,13 +208,13 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     yield "heartbeat", "renew", make.heartbeat(fence)
     for name, held in _held_commands(fence):
         yield "worker", name, held
-    ended = frozenset({"other"}) if world.other_ended else frozenset()
+    ended = ("other",) if world.other_ended else ()
     for name, held in _recording_commands(fence, ended, world.now_ms).items():
         if name in world.also:
             yield "worker", name, held
     if "approval" in world.also and len(task.signals) < 2:
         yield "worker", "signal", make.signal()
-    yield "upkeep", "maintain", msgspec.structs.replace(make.maintain(), ended=ended)
+    yield "upkeep", "maintain", make.maintain(ended=ended)
     yield "upkeep", "maintain what is overdue", make.maintain(overdue=True)
     if task.lease is None and world.stepped_back:
         yield "upkeep", "promote", make.maintain_unchanged(task.version, world.idle_ms)
@@ -258,7 +256,7 @@ def _held_commands(fence: int) -> list[tuple[str, c.Held]]:
     ]
 
 
-def _recording_commands(fence: int, ended: frozenset[str], now_ms: int) -> dict[str, c.Held]:
+def _recording_commands(fence: int, ended: tuple[str, ...], now_ms: int) -> dict[str, c.Held]:
     return {
         "step": make.step("s1", fence),
         "step of u2": make.step("s2", fence, compensation="u2"),
@@ -317,7 +315,7 @@ def _check_late_holders(result: Searched, number: int) -> None:
     live = current is not None and current // FENCE_EPOCH == world.epoch
     # The lease before, and the same number in another epoch; or the newest, where it has ended or is of an old epoch.
     for fence in (task.fence - 1, task.fence ^ FENCE_EPOCH) if live else (task.fence,):
-        recording = _recording_commands(fence, frozenset(), world.now_ms)
+        recording = _recording_commands(fence, (), world.now_ms)
         for name, held in [("renew", make.heartbeat(fence)), *_held_commands(fence), *recording.items()]:
             try:
                 decision = kernel.decide(task, held, world.now_ms, world.epoch)

@@ -61,7 +61,7 @@ def grown(story: Scenario, length: int) -> Scenario:
 
 def test_a_task_is_leased_as_long_as_the_lease_fits_before_the_reserve() -> None:
     """[BOUND-2]"""
-    grown(given(create()), OPEN - 1).when(acquire()).then(e.Leased("ann", 1, 1, "work", 100, 100))
+    grown(given(create()), OPEN - 1).when(acquire()).then(e.Leased("ann", 1, 1, "work", False, 100, 100))
     grown(given(create()), OPEN).when(acquire()).then_refused(OverBound, bound="stream_events", maximum=OPEN)
 
 
@@ -78,8 +78,8 @@ def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(
 ) -> None:
     """[BOUND-2] [LIFE-2] Undoing has the reserve that forward work left to it."""
     grown(story, bound - 1).when(maintain()).then_nothing()
-    reason = f"its stream has {bound} events and there is no room for another lease"
-    grown(story, bound).when(maintain()).then(e.Quarantined("bound", reason, owed=owed))
+    full = e.Quarantined("bound", owed=owed, parameters={"stream_events": bound})
+    grown(story, bound).when(maintain()).then(full)
 
 
 def test_the_last_undo_that_fits_can_settle_everything_and_end_the_task() -> None:
@@ -143,7 +143,7 @@ def test_a_task_that_has_waited_as_often_as_it_may_is_quarantined_before_it_park
     polls = {"poll": EndedWaits(WAITS_MAX - 1, (1 - WAITS_MAX,))}
     last = Scenario(msgspec.structs.replace(held, waits=polls, rounds=WAITS_MAX - 1))
     often = last.when(park("poll", until_ms=0, number=WAITS_MAX)).then(
-        e.Parked(1, "poll", WAITS_MAX, until_ms=0), e.Unblocked("poll", WAITS_MAX, "time")
+        e.Parked(1, "park", "poll", WAITS_MAX, until_ms=0), e.Unblocked("poll", WAITS_MAX, "time")
     )
     over = often.given(acquire(), park("poll", 2, until_ms=9, number=WAITS_MAX + 1))
     assert over.task is not None
@@ -154,7 +154,7 @@ def test_a_task_that_has_waited_as_often_as_it_may_is_quarantined_before_it_park
     assert (other.state, other.code) == (State.QUARANTINED, "bound")
     often.given(acquire()).when(park("poll", 2, until_ms=9, number=WAITS_MAX)).then_refused(WaitOver)
     asked = often.given(acquire(), cancel()).when(park("other", 2, "go"))
-    asked.then(e.Parked(2, "other", 1, "go"), e.Cancelled(State.COMPENSATING))
+    asked.then(e.Parked(2, "park", "other", 1, "go"), e.Cancelled(State.COMPENSATING))
 
 
 def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again() -> None:
@@ -163,7 +163,7 @@ def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again
     assert held is not None
     waits = {f"w{number}": EndedWaits(1, (2,)) for number in range(WAIT_NAMES_MAX)}
     named = Scenario(msgspec.structs.replace(held, waits=waits, rounds=WAIT_NAMES_MAX))
-    named.when(park("w1", signal="go", number=2)).then(e.Parked(1, "w1", 2, "go"))
+    named.when(park("w1", signal="go", number=2)).then(e.Parked(1, "park", "w1", 2, "go"))
     over = named.given(park(signal="go"))
     assert over.task is not None
     assert (over.task.code, over.task.reason_version) == ("bound", over.task.version)
@@ -173,12 +173,12 @@ def test_the_names_that_a_successor_was_handed_do_not_count_against_its_own() ->
     """[BOUND-1] What was quarantined at that bound would be a dead end otherwise."""
     kept = tuple(KeptWaits(f"w{number}", (-1,)) for number in range(WAIT_NAMES_MAX))
     heir = given(msgspec.structs.replace(create(), predecessor="t0", waits=kept), acquire())
-    heir.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"))
+    heir.when(park(signal="go")).then(e.Parked(1, "park", "w", 1, "go"))
     held = heir.task
     assert held is not None
     own = {f"own{number}": EndedWaits(1, (2,)) for number in range(WAIT_NAMES_MAX)}
     over = Scenario(msgspec.structs.replace(held, waits={**held.waits, **own}))
-    over.when(park("w7", signal="go", number=2)).then(e.Parked(1, "w7", 2, "go"))
+    over.when(park("w7", signal="go", number=2)).then(e.Parked(1, "park", "w7", 2, "go"))
     spent = over.given(park(signal="go")).task
     assert spent is not None
     assert (spent.code, spent.reason_version) == ("bound", spent.version)
@@ -191,7 +191,7 @@ def test_a_task_keeps_so_many_signals_and_no_more() -> None:
     kept = tuple(KeptSignal("noise", 2) for _ in range(SIGNALS_MAX))
     many = Scenario(msgspec.structs.replace(held, signals=kept))
     many.when(signal()).then_refused(OverBound, bound="signals", maximum=SIGNALS_MAX)
-    many.when(park(signal="noise")).then(e.Parked(1, "w", 1, "noise"), e.Unblocked("w", 1, "signal", 2))
+    many.when(park(signal="noise")).then(e.Parked(1, "park", "w", 1, "noise"), e.Unblocked("w", 1, "signal", 2))
     waiting = many.given(park(signal="go", until_ms=50))
     waiting.when(signal("noise")).then_refused(OverBound, bound="signals")
     waiting.when(signal("noise"), now_ms=60).then_refused(OverBound, bound="signals")
@@ -199,7 +199,7 @@ def test_a_task_keeps_so_many_signals_and_no_more() -> None:
 
 
 def unblocking() -> c.Maintain:
-    return maintain(ended=frozenset({"a"}))
+    return maintain(ended=("a",))
 
 
 def test_heartbeats_do_not_count() -> None:
@@ -330,5 +330,5 @@ def test_a_text_at_its_bound_is_kept() -> None:
 def test_cutting_a_message_keeps_the_code_and_the_details() -> None:
     """[BOUND-3]"""
     HELD.when(retry(error=Failure("x", LONG, {"status": 500}))).then(
-        e.Retried(1, Failure("x", CUT, {"status": 500}), "attempt", 10)
+        e.Retried(1, "retry", Failure("x", CUT, {"status": 500}), "attempt", 10)
     )

@@ -7,7 +7,7 @@ import pytest
 from sagalog.errors import AlreadySettled, Blocked, CompensationOrder, LeaseLost, NotFound, TerminalTask
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Parameters, State
 from sagalog.testing import given
 from tests.kernel.making import (
     ERROR,
@@ -39,7 +39,9 @@ UNDOING_TWO = OWING_TWO.given(acquire_undo())
 def test_what_is_owed_is_done_in_reverse_order_and_the_last_one_ends_the_task() -> None:
     """[COMP-5] [COMP-6]"""
     story = UNDOING_TWO.when(compensation_done("u2")).then(e.CompensationDone("u2", 2))
-    ended = story.when(compensation_done("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
+    ended = story.when(compensation_done("u1")).then(
+        e.CompensationDone("u1", 2), e.Compensated("failed", 2, "compensation_done")
+    )
     assert ended.task is not None
     assert (ended.task.state, ended.task.lease) == (State.COMPENSATED, None)
 
@@ -55,7 +57,9 @@ def test_an_undo_out_of_order_is_refused_naming_the_one_that_comes_first() -> No
 def test_the_end_says_what_the_forward_work_had_come_to() -> None:
     """[COMP-6]"""
     cancelled = given(create(UNDO), acquire(), cancel(now=True), acquire_undo())
-    cancelled.when(compensation_done()).then(e.CompensationDone("u1", 2), e.Compensated("cancelled"))
+    cancelled.when(compensation_done()).then(
+        e.CompensationDone("u1", 2), e.Compensated("cancelled", 2, "compensation_done")
+    )
 
 
 def test_doing_it_twice_under_one_fence_is_a_repeat_also_after_the_end() -> None:
@@ -95,7 +99,9 @@ def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() 
         fail(fence=2),
     )
     undoing = story.when(acquire_undo()).then(leased(3, attempt=1, purpose="undo"))
-    again = undoing.when(compensation_failed(fence=3), now_ms=5).then(e.CompensationFailed("u1", 3, ERROR, 15))
+    again = undoing.when(compensation_failed(fence=3), now_ms=5).then(
+        e.CompensationFailed("u1", 3, "compensation_failed", ERROR, 15)
+    )
     assert again.task is not None
     assert (again.task.state, again.task.run_at_ms) == (State.COMPENSATING, 15)
     again.when(acquire_undo()).then(leased(4, attempt=2, at_ms=5, purpose="undo"))
@@ -103,14 +109,16 @@ def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() 
 
 def test_the_caller_may_say_when_the_undo_is_due_again() -> None:
     """[ATTEMPT-4]"""
-    UNDOING_TWO.when(compensation_failed("u2", run_at_ms=700)).then(e.CompensationFailed("u2", 2, ERROR, 700))
+    UNDOING_TWO.when(compensation_failed("u2", run_at_ms=700)).then(
+        e.CompensationFailed("u2", 2, "compensation_failed", ERROR, 700)
+    )
 
 
 def test_a_delay_that_is_asked_for_is_the_least_for_an_undo_too() -> None:
     """[ATTEMPT-4]"""
     for asked_ms, run_at_ms in ((0, 60), (11, 61)):
         asked = compensation_failed("u2", retry_after_ms=asked_ms)
-        UNDOING_TWO.when(asked, now_ms=50).then(e.CompensationFailed("u2", 2, ERROR, run_at_ms))
+        UNDOING_TWO.when(asked, now_ms=50).then(e.CompensationFailed("u2", 2, "compensation_failed", ERROR, run_at_ms))
 
 
 def test_a_delay_that_is_asked_for_is_drawn_longer_for_an_undo_too() -> None:
@@ -119,7 +127,7 @@ def test_a_delay_that_is_asked_for_is_drawn_longer_for_an_undo_too() -> None:
 
     asked = compensation_failed("u1", jitter=0.999_999_9, retry_after_ms=3_600_000)
 
-    undoing.when(asked, now_ms=50).then(e.CompensationFailed("u1", 2, ERROR, 50 + 3_780_000))
+    undoing.when(asked, now_ms=50).then(e.CompensationFailed("u1", 2, "compensation_failed", ERROR, 50 + 3_780_000))
 
 
 def test_an_undo_may_be_given_up_and_names_what_is_left() -> None:
@@ -137,7 +145,7 @@ def test_the_delay_of_an_undo_doubles_with_its_own_failures() -> None:
     for n, ceiling_ms in enumerate((10, 20, 40, 80), start=2):
         held = story.given(acquire_undo())
         story = held.when(compensation_failed(fence=n, jitter=0.999)).then(
-            e.CompensationFailed("u1", n, ERROR, ceiling_ms)
+            e.CompensationFailed("u1", n, "compensation_failed", ERROR, ceiling_ms)
         )
 
 
@@ -156,11 +164,11 @@ def test_a_spent_budget_of_undoing_quarantines_whatever_the_policy_says_of_spent
     story = given(
         create(UNDO, undo_attempts_max=2, spent="fail"), acquire(), fail(), acquire_undo(), compensation_failed()
     )
-    reason = "compensation 'u1' of kind 'remove' failed 2 times"
+    parameters: Parameters = {"compensation": "u1", "kind": "remove", "failures": 2}
     spent = (
         story.given(acquire_undo())
         .when(compensation_failed(fence=3))
-        .then(e.Quarantined("undo_attempts_spent", reason, ERROR, ("u1",), 3, "compensation_failed"))
+        .then(e.Quarantined("undo_attempts_spent", None, ERROR, ("u1",), 3, "compensation_failed", (), parameters))
     )
     spent.when(compensation_failed(fence=3)).then_repeat(7)
 
@@ -172,7 +180,7 @@ def test_an_undo_without_a_budget_is_tried_for_ever() -> None:
         story = (
             story.given(acquire_undo())
             .when(compensation_failed(fence=n))
-            .then(e.CompensationFailed("u1", n, ERROR, 10))
+            .then(e.CompensationFailed("u1", n, "compensation_failed", ERROR, 10))
         )
 
 
@@ -180,10 +188,10 @@ def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_sp
     """[UNDO-3]"""
     story = given(create(UNDO, expiries_max=2), acquire(), now_ms=0).given(maintain(), acquire(), now_ms=TTL_MS)
     story = story.given(fail(fence=2), acquire_undo())
-    story = story.when(maintain(), now_ms=2 * TTL_MS).then(e.LeaseExpired(3, "clock")).given(acquire_undo())
+    story = story.when(maintain(), now_ms=2 * TTL_MS).then(e.LeaseExpired(3, "expire", "clock")).given(acquire_undo())
     story.when(maintain(), now_ms=3 * TTL_MS).then(
-        e.LeaseExpired(4, "clock"),
-        e.Quarantined("undo_expiries_spent", "no worker lived to finish the undo", owed=("u1",)),
+        e.LeaseExpired(4, "expire", "clock"),
+        e.Quarantined("undo_expiries_spent", owed=("u1",)),
     )
 
 
@@ -193,7 +201,9 @@ def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_sp
 def test_what_is_owed_may_be_waived_in_any_order_and_whoever_holds_the_task() -> None:
     """[COMP-4]"""
     story = UNDOING_TWO.when(waive("u1")).then(e.CompensationWaived("u1", "gone already"))
-    ended = story.when(waive("u2")).then(e.CompensationWaived("u2", "gone already"), e.Compensated("failed"))
+    ended = story.when(waive("u2")).then(
+        e.CompensationWaived("u2", "gone already"), e.Compensated("failed", 2, "waive")
+    )
     assert ended.task is not None
     assert (ended.task.state, ended.task.lease) == (State.COMPENSATED, None)
     ended.when(compensation_done("u2")).then_refused(LeaseLost, state="compensated")
@@ -203,7 +213,9 @@ def test_waiving_the_one_in_the_way_lets_those_before_it_be_done() -> None:
     """[COMP-4] [COMP-5]"""
     story = UNDOING_TWO.given(waive("u2"))
     story.when(compensation_done("u2")).then_refused(AlreadySettled, status="waived")
-    story.when(compensation_done("u1")).then(e.CompensationDone("u1", 2), e.Compensated("failed"))
+    story.when(compensation_done("u1")).then(
+        e.CompensationDone("u1", 2), e.Compensated("failed", 2, "compensation_done")
+    )
 
 
 def test_waiving_a_task_that_is_not_compensating_does_not_end_it() -> None:

@@ -47,21 +47,21 @@ from tests.kernel.making import (
     retry,
 )
 
-CREATED = e.Created("build", "q", 0, 0, policy(), compensations=(UNDO, LATER_UNDO))
+CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING, compensations=(UNDO, LATER_UNDO))
 PENDING = given(CREATED, now_ms=10)
-RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", 100, 110))
+RUNNING = PENDING.given(e.Leased("ann", 1, 1, "work", False, 100, 110))
 OWING = RUNNING.given(e.Failed(State.COMPENSATING, "failed", ERROR, fence=1, verb="fail"))
-PARKED = RUNNING.given(e.Parked(1, "w", 1, "go"))
+PARKED = RUNNING.given(e.Parked(1, "park", "w", 1, "go"))
 # It has slept twice under the name "w", and is leased again, under fence 3.
 TIRED = RUNNING.given(
-    e.Parked(1, "w", 1, until_ms=9),
+    e.Parked(1, "park", "w", 1, until_ms=9),
     e.Unblocked("w", 1, "time"),
-    e.Leased("ann", 2, 1, "work", 100, 110),
-    e.Parked(2, "w", 2, until_ms=9),
+    e.Leased("ann", 2, 1, "work", False, 100, 110),
+    e.Parked(2, "park", "w", 2, until_ms=9),
     e.Unblocked("w", 2, "time"),
-    e.Leased("ann", 3, 1, "work", 100, 110),
+    e.Leased("ann", 3, 1, "work", False, 100, 110),
 )
-UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", 100, 110))
+UNDOING = OWING.given(e.Leased("ann", 2, 1, "undo", False, 100, 110))
 LEFT = UNDOING.given(e.Quarantined("operator", "odd", ERROR, ("u1", "u2"), 2, "quarantine"))
 
 
@@ -91,11 +91,16 @@ def _retried() -> dict[str, Any]:
     }
 
 
+ALL_UNDONE: tuple[Scenario, e.Recordable, dict[str, Any]] = (
+    UNDOING.given(e.CompensationDone("u2", 2), e.CompensationDone("u1", 2)),
+    e.Compensated("failed", 2, "compensation_done"),
+    {},
+)
 # Each event on a task that has a place for it, and what it changes in the fold besides version, length and time.
 CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     "leased first": (
         PENDING,
-        e.Leased("ann", 1, 1, "work", 100, 120, True),
+        e.Leased("ann", 1, 1, "work", True, 100, 120),
         {
             "state": State.RUNNING,
             "leases": 1,
@@ -106,7 +111,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "leased with a waiver": (
         PENDING,
-        e.Leased("ann", 1, 1, "work", 100, 120, waiver="writes nothing"),
+        e.Leased("ann", 1, 1, "work", False, 100, 120, waiver="writes nothing"),
         {
             "state": State.RUNNING,
             "leases": 1,
@@ -115,13 +120,13 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "promoted": (
-        given(e.Created("build", "q", 0, 500, policy()), now_ms=100),
+        given(e.Created("build", "q", 0, 500, policy(), State.PENDING), now_ms=100),
         e.Promoted(Unchanged(1, 400)),
         {"run_at_ms": 20},
     ),
     "leased to undo": (
         OWING,
-        e.Leased("bob", 2, 1, "undo"),
+        e.Leased("bob", 2, 1, "undo", False),
         {"leases": 2, "lease": LeaseRecord("bob", 2, 1, "undo", None, None, 20)},
     ),
     "renewed": (
@@ -136,12 +141,12 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "released": (
         RUNNING,
-        e.Released(1, 90, "tired"),
+        e.Released(1, "release", 90, "tired"),
         {"state": State.PENDING, "lease": None, "ended": EndedLease(1, "release", 3), "releases": 1, "run_at_ms": 90},
     ),
     "released while undoing": (
         UNDOING,
-        e.Released(2, 90),
+        e.Released(2, "release", 90),
         {"lease": None, "ended": EndedLease(2, "release", 5), "undo_releases": 1, "run_at_ms": 90},
     ),
     "a child of a predecessor": (
@@ -157,7 +162,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "parked": (
         RUNNING,
-        e.Parked(1, "w", 1, None, ("a",), 90),
+        e.Parked(1, "park", "w", 1, None, ("a",), 90),
         {
             "state": State.PENDING,
             "lease": None,
@@ -179,7 +184,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "unblocked by a signal after sleeps of that name": (
-        TIRED.given(e.Parked(3, "w", 3, "go"), e.Signalled("go")),
+        TIRED.given(e.Parked(3, "park", "w", 3, "go"), e.Signalled("go")),
         e.Unblocked("w", 3, "signal", 10),
         {
             "waiting": None,
@@ -190,17 +195,17 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "a sleep is over": (
-        RUNNING.given(e.Parked(1, "w", 1, until_ms=9)),
+        RUNNING.given(e.Parked(1, "park", "w", 1, until_ms=9)),
         e.Unblocked("w", 1, "time"),
         {"waiting": None, "waits": {"w": EndedWaits(1, (-1,))}, "rounds": 1, "run_at_ms": 20},
     ),
     "another sleep of that name is over": (
-        TIRED.given(e.Parked(3, "w", 3, until_ms=9)),
+        TIRED.given(e.Parked(3, "park", "w", 3, until_ms=9)),
         e.Unblocked("w", 3, "time"),
         {"waiting": None, "waits": {"w": EndedWaits(3, (-3,))}, "rounds": 3, "run_at_ms": 20},
     ),
     "unblocked by time": (
-        RUNNING.given(e.Parked(1, "w", 1, "go", until_ms=20)),
+        RUNNING.given(e.Parked(1, "park", "w", 1, "go", until_ms=20)),
         e.Unblocked("w", 1, "time"),
         {"waiting": None, "waits": {"w": EndedWaits(1, (4,))}, "rounds": 1, "run_at_ms": 20},
     ),
@@ -211,12 +216,12 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "expired": (
         RUNNING,
-        e.LeaseExpired(1, "epoch"),
+        e.LeaseExpired(1, "expire", "epoch"),
         {"state": State.PENDING, "lease": None, "ended": EndedLease(1, "expire", 3), "expiries": 1, "run_at_ms": 20},
     ),
     "expired while undoing": (
         UNDOING,
-        e.LeaseExpired(2, "epoch"),
+        e.LeaseExpired(2, "expire", "epoch"),
         {"lease": None, "ended": EndedLease(2, "expire", 5), "undo_expiries": 1, "run_at_ms": 20},
     ),
     "a compensation registered": (
@@ -236,7 +241,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "a compensation failed": (
         UNDOING,
-        e.CompensationFailed("u2", 2, ERROR, 95),
+        e.CompensationFailed("u2", 2, "compensation_failed", ERROR, 95),
         {
             "lease": None,
             "ended": EndedLease(2, "compensation_failed", 5),
@@ -247,17 +252,17 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "retried": (
         RUNNING,
-        e.Retried(1, ERROR, "attempt", 95),
+        e.Retried(1, "retry", ERROR, "attempt", 95),
         {**_retried(), "failures": 1},
     ),
     "retried, transient": (
         RUNNING,
-        e.Retried(1, ERROR, "transient", 95),
+        e.Retried(1, "retry", ERROR, "transient", 95),
         {**_retried(), "transients": 1},
     ),
     "retried for quota": (
         RUNNING,
-        e.Retried(1, ERROR, "quota", 95),
+        e.Retried(1, "retry", ERROR, "quota", 95),
         {**_retried(), "quota_since_ms": 20},
     ),
     "failed, owing": (
@@ -274,9 +279,16 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         },
     ),
     "failed with a waiver and no error": (
-        given(e.Created("build", "q", 0, 0, policy()), now_ms=10),
+        given(e.Created("build", "q", 0, 0, policy(), State.PENDING), now_ms=10),
         e.Failed(State.FAILED, "expiries_spent", None, "harmless"),
-        {"state": State.FAILED, "outcome": "failed", "code": "expiries_spent", "run_at_ms": 20, "has_waiver": True},
+        {
+            "state": State.FAILED,
+            "outcome": "failed",
+            "code": "expiries_spent",
+            "run_at_ms": 20,
+            "has_waiver": True,
+            "reason_version": 2,
+        },
     ),
     "asked to stop": (RUNNING, e.CancelRequested(), {"cancel_version": 3, "reason_version": 3}),
     "cancelled while pending": (
@@ -297,7 +309,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
     ),
     "completed": (
         RUNNING,
-        e.Completed(1, {"pr": 42}),
+        e.Completed(1, "complete", {"pr": 42}),
         {
             "state": State.COMPLETED,
             "lease": None,
@@ -343,6 +355,18 @@ def test_each_event_changes_what_it_says_and_nothing_else(name: str) -> None:
     assert evolve(before, event, before.version + 1, 20) == msgspec.structs.replace(before, **expected)
 
 
+def test_every_event_that_ends_a_lease_names_its_fence_and_the_verb() -> None:
+    """[REPEAT-5]"""
+    ended = set()
+    for story, event, _ in (*CHANGES.values(), ALL_UNDONE):
+        before = folded(story)
+        after = evolve(before, event, before.version + 1, 20)
+        if before.lease is not None and after.lease is None:
+            assert after.ended == EndedLease(event.fence, event.verb, after.version)  # type: ignore[attr-defined]
+            ended.add(type(event))
+    assert ended == {kind for kind in e.TASK_EVENTS if "verb" in kind.__struct_fields__}
+
+
 def test_a_creation_begins_the_fold() -> None:
     """[RECORD-1] [COMP-1]"""
     created = e.Created(
@@ -351,6 +375,7 @@ def test_a_creation_begins_the_fold() -> None:
         -3,
         70,
         policy(),
+        State.PENDING,
         compensations=(UNDO,),
         waiver="harmless",
         tags={"team": "red"},
@@ -417,7 +442,7 @@ def test_the_last_ended_lease_is_remembered_by_the_verb_that_was_asked() -> None
 def test_a_heartbeat_renews_the_lease_and_changes_nothing_else_of_it() -> None:
     """[LEASE-3]"""
     task = folded(
-        given(CREATED).given(e.Leased("ann", 1, 1, "work", 100, 140, True), e.Heartbeat(1, 50, 90), now_ms=40)
+        given(CREATED).given(e.Leased("ann", 1, 1, "work", True, 100, 140), e.Heartbeat(1, 50, 90), now_ms=40)
     )
     assert task.lease == LeaseRecord("ann", 1, 1, "work", 50, 90, 40, True)
 
@@ -436,7 +461,7 @@ def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inher
     assert (folded(successor).owed(), folded(successor).outcome) == (["u1"], "cancelled")
     assert list(folded(successor).compensations) == ["u1"]
     successor.given(acquire_undo()).when(compensation_done(fence=1)).then(
-        e.CompensationDone("u1", 1), e.Compensated("cancelled")
+        e.CompensationDone("u1", 1), e.Compensated("cancelled", 1, "compensation_done")
     )
 
 
@@ -510,7 +535,7 @@ def test_what_a_successor_inherits_and_keeps_is_found_in_the_streams_of_its_pred
 def test_the_waits_that_a_successor_takes_for_over_are_numbered_on_and_are_no_rounds_of_its_own() -> None:
     """[WAIT-1] [BOUND-1]"""
     waits = (KeptWaits("poll", (-3, SignalEnd("t00", 7), -1)), KeptWaits("go", (SignalEnd("t0", 9),)))
-    task = folded(given(heir(waits=waits)).given(leased(), e.Parked(1, "poll", 6, until_ms=9)))
+    task = folded(given(heir(waits=waits)).given(leased(), e.Parked(1, "park", "poll", 6, until_ms=9)))
     assert task.sources == ("t00", "t0")
     assert task.waits == {
         "poll": EndedWaits(5, (-3, TakenSignal(7, 1), -1)),
@@ -540,22 +565,22 @@ def test_a_wait_that_is_asked_anew_fills_its_gap_and_those_behind_it_keep_their_
 
 def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands_for() -> None:
     """[COMP-6] [COMP-7] A note hands that over."""
-    done = folded(HEIR.given(registered(Compensation("x", id="u3")), e.Completed(1, left=("u2",))))
+    done = folded(HEIR.given(registered(Compensation("x", id="u3")), e.Completed(1, "complete", left=("u2",))))
     assert [(id, one.status, one.settled) for id, one in done.compensations.items()] == [
         ("u1", "void", 4),
         ("u2", "owed", 0),
         ("u3", "void", 4),
     ]
     assert done.compensations["u1"].source == 1
-    noted = folded(HEIR.given(e.Completed(1, left=("u2",)), e.Noted("undone by t9", ("u2",), "t9")))
+    noted = folded(HEIR.given(e.Completed(1, "complete", left=("u2",)), e.Noted(None, ("u2",), "t9", code="left_over")))
     assert (noted.owed(), noted.compensations["u2"].status, noted.successor_version) == ([], "noted", 4)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        e.Completed(1),
-        e.Completed(1, left=("u1", "u2")),
+        e.Completed(1, "complete"),
+        e.Completed(1, "complete", left=("u1", "u2")),
         registered(Compensation("other", id="u2")),
         e.StepCompleted("s1", 1),
         e.StepCompleted("s2", 1, None, "u9"),
@@ -579,7 +604,7 @@ def test_an_inherited_undo_is_registered_once_more_and_then_is_the_tasks_own() -
 
 def test_a_second_successor_or_one_of_a_living_task_is_a_damaged_log() -> None:
     """[REPEAT-7] [TERM-2]"""
-    named = e.Noted("retried as t2", successor="t2")
+    named = e.Noted(code="retried_as_new", successor="t2")
     ended = given(create(), quarantine())
     folded(ended.given(named))
     with pytest.raises(LogDamaged):

@@ -6,7 +6,7 @@ import pytest
 
 from sagalog.errors import LeaseLost, NotFound, TerminalTask, WrongState
 from sagalog.kernel import events as e
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Failure, State
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -21,6 +21,7 @@ from tests.kernel.making import (
     maintain,
     note,
     quarantine,
+    quarantine_held,
     release,
     waive,
 )
@@ -94,7 +95,7 @@ def test_cancelling_a_task_that_ended_otherwise_is_refused(state: str) -> None:
 def test_a_task_asked_to_stop_is_cancelled_when_its_worker_is_gone() -> None:
     """[CANCEL-2] Also where the expiry would have spent a budget."""
     asked = given(create(UNDO, expiries_max=1), acquire(), cancel())
-    asked.when(maintain(), now_ms=100).then(e.LeaseExpired(1, "clock"), e.Cancelled(State.COMPENSATING))
+    asked.when(maintain(), now_ms=100).then(e.LeaseExpired(1, "expire", "clock"), e.Cancelled(State.COMPENSATING))
 
 
 # --- quarantine ------------------------------------------------------------------------------------------------------
@@ -112,6 +113,13 @@ def test_quarantining_again_under_the_same_code_is_a_repeat() -> None:
     """[CANCEL-3] Its words are compared by whoever can read them. [REPEAT-6]"""
     QUARANTINED.when(quarantine()).then_repeat(QUARANTINED.task.version)  # type: ignore[union-attr]
     QUARANTINED.when(quarantine(code="audit")).then_refused(TerminalTask, state="quarantined")
+
+
+def test_a_quarantine_by_its_holder_whose_code_says_all_is_repeated_by_that_code() -> None:
+    """[CANCEL-3] [RECORD-6]"""
+    put_aside = RUNNING.given(cancel("too late"), quarantine_held(error=Failure("interrupted", "")))
+    assert put_aside.task is not None
+    put_aside.when(quarantine(code="interrupted")).then_repeat(put_aside.task.version)
 
 
 def test_an_ended_task_is_not_quarantined() -> None:

@@ -49,6 +49,8 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
         predecessor="o",
         correlation_id="c",
         trace="00-1",
+        tracestate="v=1",
+        data_key="tenant",
     )
     created = (
         given()
@@ -60,8 +62,8 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
                 -3,
                 70,
                 policy(spent="quarantine"),
-                {"issue": 168},
                 State.PENDING,
+                {"issue": 168},
                 (UNDO,),
                 "harmless",
                 {"team": "red"},
@@ -71,6 +73,8 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
                 "o",
                 "c",
                 "00-1",
+                "v=1",
+                "tenant",
             )
         )
     )
@@ -81,7 +85,9 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
 
 def test_a_task_without_a_time_is_due_at_once_and_the_event_says_when_that_is() -> None:
     """[RECORD-1]"""
-    created = given().when(create(run_at_ms=None), now_ms=41).then(e.Created("build", "q", 0, 41, policy()))
+    created = (
+        given().when(create(run_at_ms=None), now_ms=41).then(e.Created("build", "q", 0, 41, policy(), State.PENDING))
+    )
     assert created.task is not None
     assert created.task.run_at_ms == 41
 
@@ -102,14 +108,14 @@ def test_no_command_but_create_meets_a_task_that_is_not_there(command: c.Command
 
 def test_a_lease_has_the_first_fence_and_ends_a_ttl_from_now() -> None:
     """[FENCE-1] [LEASE-2]"""
-    running = given(create()).when(acquire("ann", 100), now_ms=7).then(e.Leased("ann", 1, 1, "work", 100, 107))
+    running = given(create()).when(acquire("ann", 100), now_ms=7).then(e.Leased("ann", 1, 1, "work", False, 100, 107))
     assert running.task is not None
     assert running.task.state is State.RUNNING
 
 
 def test_a_lease_may_be_without_end() -> None:
     """[LEASE-2]"""
-    held = given(create()).when(acquire(ttl_ms=None)).then(e.Leased("ann", 1, 1, "work", None, None))
+    held = given(create()).when(acquire(ttl_ms=None)).then(e.Leased("ann", 1, 1, "work", False, None, None))
     held.when(maintain(), now_ms=10**12).then_nothing()
 
 
@@ -144,7 +150,7 @@ def test_a_lease_of_an_older_epoch_is_ended_before_the_next_one() -> None:
     """[LEASE-4] [LEASE-1] [LEASE-2]"""
     story = given(create(), acquire(ttl_ms=None)).at(epoch=1)
     story.when(acquire("bob")).then_refused(LeaseHeld)
-    freed = story.when(maintain()).then(e.LeaseExpired(1, "epoch"))
+    freed = story.when(maintain()).then(e.LeaseExpired(1, "expire", "epoch"))
     freed.when(acquire("bob")).then(leased(in_epoch(1, 2), "bob"))
 
 
@@ -186,7 +192,7 @@ def test_a_heartbeat_moves_the_expiry_a_ttl_from_now() -> None:
     """[LEASE-3]"""
     renewed = given(create(), acquire(ttl_ms=100)).when(heartbeat(), now_ms=60).then(e.Heartbeat(1, 100, 160))
     renewed.when(maintain(), now_ms=159).then_nothing()
-    renewed.when(maintain(), now_ms=160).then(e.LeaseExpired(1, "clock"))
+    renewed.when(maintain(), now_ms=160).then(e.LeaseExpired(1, "expire", "clock"))
 
 
 def test_a_heartbeat_may_change_the_ttl_and_later_ones_keep_it() -> None:
@@ -241,10 +247,10 @@ def test_undoing_is_renewed_alike() -> None:
 
 def test_a_task_given_back_is_pending_and_due_at_once_or_when_the_worker_says() -> None:
     held = given(create(), acquire())
-    freed = held.when(release(reason="shutting down"), now_ms=30).then(e.Released(1, 30, "shutting down"))
+    freed = held.when(release(reason="shutting down"), now_ms=30).then(e.Released(1, "release", 30, "shutting down"))
     assert freed.task is not None
     assert (freed.task.state, freed.task.run_at_ms, freed.task.attempt) == (State.PENDING, 30, 1)
-    held.when(release(run_at_ms=900), now_ms=30).then(e.Released(1, 900))
+    held.when(release(run_at_ms=900), now_ms=30).then(e.Released(1, "release", 900))
 
 
 def test_giving_back_twice_is_a_repeat_until_the_next_lease_ends() -> None:
@@ -264,14 +270,18 @@ def test_giving_back_has_no_budget_unless_the_policy_sets_one() -> None:
     """[ATTEMPT-2]"""
     story = given(create(UNDO))
     for n in range(1, 30):
-        story = story.given(acquire()).when(release(n)).then(e.Released(n, 0))
+        story = story.given(acquire()).when(release(n)).then(e.Released(n, "release", 0))
 
 
 def test_the_last_release_of_the_budget_ends_the_forward_work() -> None:
     """[ATTEMPT-2] [ATTEMPT-3]"""
-    story = given(create(UNDO, releases_max=2), acquire()).when(release(1)).then(e.Released(1, 0)).given(acquire())
-    tired = Failure("released", "tired")
-    ended = e.Failed(State.COMPENSATING, "releases_spent", tired, fence=2, verb="release")
+    story = (
+        given(create(UNDO, releases_max=2), acquire())
+        .when(release(1))
+        .then(e.Released(1, "release", 0))
+        .given(acquire())
+    )
+    ended = e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release", reason="tired")
     story.when(release(2, "tired")).then(ended).when(release(2, "tired")).then_repeat(5)
     story.when(release(2)).then(e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release"))
 
@@ -279,9 +289,9 @@ def test_the_last_release_of_the_budget_ends_the_forward_work() -> None:
 def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_spent() -> None:
     """[UNDO-3]"""
     story = given(create(UNDO, releases_max=2), acquire(), fail(), acquire_undo())
-    story = story.when(release(2, run_at_ms=40)).then(e.Released(2, 40)).given(acquire_undo())
+    story = story.when(release(2, run_at_ms=40)).then(e.Released(2, "release", 40)).given(acquire_undo())
     spent = story.when(release(3, "tired")).then(
-        e.Quarantined("undo_releases_spent", None, Failure("released", "tired"), ("u1",), 3, "release")
+        e.Quarantined("undo_releases_spent", "tired", None, ("u1",), 3, "release")
     )
     spent.when(release(3)).then_repeat(7)
 
@@ -289,9 +299,9 @@ def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_s
 def test_a_task_that_was_asked_to_stop_is_cancelled_when_it_is_given_back() -> None:
     """[CANCEL-2] Also where the release would have spent a budget."""
     asked = given(create(UNDO, releases_max=1), acquire(), cancel())
-    asked.when(release()).then(e.Released(1, 0), e.Cancelled(State.COMPENSATING))
+    asked.when(release()).then(e.Released(1, "release", 0), e.Cancelled(State.COMPENSATING))
     unowed = given(create(waiver="harmless"), acquire(), cancel())
-    unowed.when(release()).then(e.Released(1, 0), e.Cancelled(State.CANCELLED))
+    unowed.when(release()).then(e.Released(1, "release", 0), e.Cancelled(State.CANCELLED))
 
 
 # --- the fence -------------------------------------------------------------------------------------------------------
@@ -332,8 +342,8 @@ def test_a_fence_of_an_older_epoch_is_refused_though_no_event_has_ended_its_leas
 def test_work_that_is_done_is_accepted_after_the_expiry_while_nobody_has_taken_over() -> None:
     """[FENCE-2] The clock has no say."""
     late = given(create(UNDO), acquire()).at(now_ms=100 * TTL_MS)
-    late.when(complete(result=1)).then(e.Completed(1, 1))
-    late.when(release()).then(e.Released(1, 100 * TTL_MS))
+    late.when(complete(result=1)).then(e.Completed(1, "complete", 1))
+    late.when(release()).then(e.Released(1, "release", 100 * TTL_MS))
 
 
 def test_a_refusal_says_who_holds_the_task_and_until_when() -> None:

@@ -41,27 +41,27 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
             inherited=(inherited(),),
             outcome="failed" if to is State.COMPENSATING else None,
         ),
-        "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work"),
+        "leased": e.Leased("ann", FENCE + 1, 1, "undo" if state == State.COMPENSATING else "work", False),
         "heartbeat": e.Heartbeat(FENCE),
-        "released": e.Released(FENCE, 0),
-        "lease_expired": e.LeaseExpired(FENCE, "epoch"),
+        "released": e.Released(FENCE, "release", 0),
+        "lease_expired": e.LeaseExpired(FENCE, "expire", "epoch"),
         "promoted": e.Promoted(Unchanged(7, 0)),
         "step_completed": e.StepCompleted("checkout", FENCE),
         "artifact_put": e.ArtifactPut("log", FENCE, "ab" * 32, 3, "text/plain"),
         "child_adopted": e.ChildAdopted("build", FENCE, "t0/build"),
-        "parked": e.Parked(FENCE, "approval", 1, signal="approved"),
+        "parked": e.Parked(FENCE, "park", "approval", 1, signal="approved"),
         "signalled": e.Signalled("approved"),
         "unblocked": e.Unblocked("approval", 1, "time"),
         "compensation_registered": e.CompensationRegistered("u2", "close", FENCE),
         "compensation_waived": e.CompensationWaived("u1", "gone"),
-        "retried": e.Retried(FENCE, ERROR, "attempt", 0),
+        "retried": e.Retried(FENCE, "retry", ERROR, "attempt", 0),
         "failed": e.Failed(to or State.FAILED, "failed", fence=fence, verb=verb),
         "cancel_requested": e.CancelRequested(),
         "cancelled": e.Cancelled(to or State.CANCELLED, fence=fence, verb=verb),
         "compensation_done": e.CompensationDone("u1", FENCE),
-        "compensation_failed": e.CompensationFailed("u1", FENCE, ERROR, 0),
-        "compensated": e.Compensated("failed"),
-        "completed": e.Completed(FENCE),
+        "compensation_failed": e.CompensationFailed("u1", FENCE, "compensation_failed", ERROR, 0),
+        "compensated": e.Compensated("failed", fence, verb),
+        "completed": e.Completed(FENCE, "complete"),
         "quarantined": e.Quarantined("operator", owed=("u1",), fence=fence, verb=verb),
         "noted": e.Noted("seen"),
     }
@@ -240,9 +240,9 @@ def test_live_and_ended_states_are_all_there_is() -> None:
     assert [str(state) for state in State] == [state.name.lower() for state in State]
 
 
-def test_a_store_is_founded_once() -> None:
-    """[LIFE-1]"""
-    assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED}
+def test_a_store_is_founded_once_and_upgraded_from_then_on() -> None:
+    """[LIFE-1] [LOG-7]"""
+    assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, (FOUNDED, "upgraded"): FOUNDED}
 
 
 def test_where_an_event_leads_depends_on_what_is_to_be_undone_and_on_nothing_else() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import STREAM_EVENTS_MAX, STREAM_EVENTS_RESERVE
-from sagalog.kernel.values import Seen, State, Unchanged
+from sagalog.kernel.values import Parameters, Seen, State, Unchanged
 from sagalog.testing import Scenario, given
 from tests.kernel.making import (
     LATER_UNDO,
@@ -18,6 +18,7 @@ from tests.kernel.making import (
     compensation_failed,
     complete,
     create,
+    ends,
     fail,
     heartbeat,
     in_epoch,
@@ -28,6 +29,7 @@ from tests.kernel.making import (
     quarantine,
     release,
     retry,
+    unblocked_by_tasks,
 )
 from tests.kernel.test_bounds import grown
 
@@ -48,7 +50,7 @@ def test_where_nothing_is_due_nothing_is_written(story: Scenario) -> None:
 def test_a_lease_is_over_at_its_expiry_and_not_before() -> None:
     """[LEASE-2] [LEASE-4]"""
     HELD.when(maintain(), now_ms=TTL_MS - 1).then_nothing()
-    freed = HELD.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"))
+    freed = HELD.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "expire", "clock"))
     assert freed.task is not None
     assert (freed.task.state, freed.task.run_at_ms, freed.task.attempt) == (State.PENDING, TTL_MS, 1)
 
@@ -60,8 +62,8 @@ def test_tending_twice_is_tending_once() -> None:
 
 def test_a_lease_of_an_older_epoch_is_over_whatever_the_clock_says() -> None:
     """[LEASE-2] [LEASE-4]"""
-    HELD.when(maintain(), now_ms=0, epoch=1).then(e.LeaseExpired(1, "epoch"))
-    HELD.when(maintain(), now_ms=10 * TTL_MS, epoch=1).then(e.LeaseExpired(1, "epoch"))
+    HELD.when(maintain(), now_ms=0, epoch=1).then(e.LeaseExpired(1, "expire", "epoch"))
+    HELD.when(maintain(), now_ms=10 * TTL_MS, epoch=1).then(e.LeaseExpired(1, "expire", "epoch"))
 
 
 def test_a_lease_of_this_epoch_is_not_over_by_it() -> None:
@@ -75,9 +77,9 @@ def test_what_the_end_of_a_lease_makes_due_is_done_in_the_same_commit() -> None:
     left = given(create(UNDO, expiries_max=1), acquire()).at(now_ms=TTL_MS)
     nobody = maintain(unknown_kinds=frozenset({"remove"}))
     left.when(nobody).then(
-        e.LeaseExpired(1, "clock"),
+        e.LeaseExpired(1, "expire", "clock"),
         e.Failed(State.COMPENSATING, "expiries_spent"),
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1",)),
+        e.Quarantined("unknown_compensation", owed=("u1",), parameters={"kinds": ("remove",)}),
     ).when(nobody).then_nothing()
 
 
@@ -91,7 +93,7 @@ def test_a_clock_that_stepped_back_makes_no_lease_immortal() -> None:
     """[TIME-3] [LEASE-4]"""
     seen = Seen(1, 1_000, TTL_MS)
     AHEAD.when(maintain(), now_ms=200).then_nothing()
-    AHEAD.when(maintain(seen), now_ms=200).then(e.LeaseExpired(1, "unseen", seen))
+    AHEAD.when(maintain(seen), now_ms=200).then(e.LeaseExpired(1, "expire", "unseen", seen))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_an_observer_is_not_believed_unless_it_saw_this_renewal_for_the_whole_tt
 def test_an_observer_is_not_asked_where_the_clock_can_tell() -> None:
     """[TIME-3] [LEASE-4]"""
     AHEAD.when(maintain(Seen(1, 1_000, TTL_MS)), now_ms=1_000).then_nothing()
-    AHEAD.when(maintain(Seen(1, 1_000, TTL_MS)), now_ms=1_100).then(e.LeaseExpired(1, "clock"))
+    AHEAD.when(maintain(Seen(1, 1_000, TTL_MS)), now_ms=1_100).then(e.LeaseExpired(1, "expire", "clock"))
 
 
 def test_an_observer_ends_no_lease_without_end() -> None:
@@ -120,7 +122,9 @@ def test_a_renewal_after_the_step_back_starts_the_observers_wait_anew() -> None:
     """[TIME-3]"""
     renewed = AHEAD.given(heartbeat(), now_ms=500)
     renewed.when(maintain(Seen(1, 1_000, TTL_MS)), now_ms=400).then_nothing()
-    renewed.when(maintain(Seen(1, 500, TTL_MS)), now_ms=400).then(e.LeaseExpired(1, "unseen", Seen(1, 500, TTL_MS)))
+    renewed.when(maintain(Seen(1, 500, TTL_MS)), now_ms=400).then(
+        e.LeaseExpired(1, "expire", "unseen", Seen(1, 500, TTL_MS))
+    )
 
 
 # --- what an expiry brings -------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ def test_lost_workers_have_a_budget() -> None:
     """[ATTEMPT-2] [ATTEMPT-3]"""
     story = given(create(UNDO, expiries_max=2), acquire()).given(maintain(), acquire(), now_ms=TTL_MS)
     owing = story.when(maintain(), now_ms=2 * TTL_MS).then(
-        e.LeaseExpired(2, "clock"), e.Failed(State.COMPENSATING, "expiries_spent")
+        e.LeaseExpired(2, "expire", "clock"), e.Failed(State.COMPENSATING, "expiries_spent")
     )
     assert owing.task is not None
     assert owing.task.run_at_ms == 2 * TTL_MS
@@ -139,22 +143,24 @@ def test_lost_workers_have_a_budget() -> None:
 def test_lost_workers_of_a_task_with_nothing_to_undo_it_by_lead_to_quarantine() -> None:
     """[COMP-3]"""
     held = given(create(expiries_max=1), acquire())
-    reason = "expiries_spent: the task was leased and has neither a compensation nor a waiver on record"
+    parameters: Parameters = {"instead_of": "expiries_spent"}
     held.when(maintain(), now_ms=TTL_MS).then(
-        e.LeaseExpired(1, "clock"), e.Quarantined("compensation_required", reason)
+        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("compensation_required", parameters=parameters)
     )
 
 
 def test_lost_workers_quarantine_where_the_policy_says_so() -> None:
     """[ATTEMPT-3] [COMP-6]"""
     held = given(create(UNDO, expiries_max=1, spent="quarantine"), acquire())
-    held.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), e.Quarantined("expiries_spent", owed=("u1",)))
+    held.when(maintain(), now_ms=TTL_MS).then(
+        e.LeaseExpired(1, "expire", "clock"), e.Quarantined("expiries_spent", owed=("u1",))
+    )
 
 
 def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for() -> None:
     """[CANCEL-2] [UNDO-3] The cancel was of the forward work."""
     story = given(create(UNDO), acquire(), cancel(), fail(), acquire_undo("ann"))
-    freed = story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(2, "clock"))
+    freed = story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(2, "expire", "clock"))
     freed.when(acquire_undo("bob")).then(leased(3, "bob", at_ms=TTL_MS, purpose="undo"))
 
 
@@ -165,7 +171,7 @@ def test_an_undo_of_a_kind_that_nobody_knows_is_quarantined_and_none_is_run() ->
     """[UNDO-2]"""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(maintain(unknown_kinds=frozenset({"close", "build"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("close",)})
     )
     owing.when(maintain(unknown_kinds=frozenset({"build"}))).then_nothing()
 
@@ -174,17 +180,24 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
     """[UNDO-2]"""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(maintain(known_kinds=frozenset({"remove"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['close']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("close",)})
     )
     owing.when(maintain(known_kinds=frozenset())).then(
         e.Quarantined(
-            "unknown_compensation", "nobody knows the compensation kinds ['close', 'remove']", owed=("u1", "u2")
+            "unknown_compensation",
+            owed=("u1", "u2"),
+            parameters={
+                "kinds": (
+                    "close",
+                    "remove",
+                )
+            },
         )
     )
     both = frozenset({"remove", "close"})
     owing.when(maintain(known_kinds=both)).then_nothing()
     owing.when(maintain(known_kinds=both, unknown_kinds=frozenset({"remove"}))).then(
-        e.Quarantined("unknown_compensation", "nobody knows the compensation kinds ['remove']", owed=("u1", "u2"))
+        e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("remove",)})
     )
     HELD.when(maintain(known_kinds=frozenset())).then_nothing()
 
@@ -192,10 +205,10 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
 def test_a_wait_is_ended_by_whoever_comes_by_and_once() -> None:
     """[WAIT-3] [UPKEEP-1]"""
     story = HELD.given(park(after=("a", "b"), until_ms=500))
-    story.when(maintain(ended=frozenset({"a"}))).then_nothing()
-    both = maintain(ended=frozenset({"a", "b"}))
-    story.when(both).then(e.Unblocked("w", 1, "tasks")).when(both).then_nothing()
-    story.when(both, now_ms=500).then(e.Unblocked("w", 1, "tasks"))
+    story.when(maintain(ended=("a",))).then_nothing()
+    both, over = maintain(ended=("a", "b")), unblocked_by_tasks("w", 1, *ends("a", "b"))
+    story.when(both).then(over).when(both).then_nothing()
+    story.when(both, now_ms=500).then(over)
     story.when(maintain(), now_ms=500).then(e.Unblocked("w", 1, "time"))
 
 
@@ -218,7 +231,7 @@ def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() ->
     owing.when(maintain(overdue=True), now_ms=549).then_nothing()
     owing.when(maintain(), now_ms=550).then_nothing()
     owing.when(maintain(overdue=True), now_ms=550).then(
-        e.Quarantined("undo_wait", "its undo has been due for 500 ms", owed=("u1",))
+        e.Quarantined("undo_wait", owed=("u1",), parameters={"due_for_ms": 500})
     )
 
 

@@ -18,6 +18,8 @@ from sagalog.kernel.decide.rules import backoff_ms
 from sagalog.kernel.evolve import evolve, fold
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure, State, Unchanged
+from sagalog.sentences import reason_of
+from tests.kernel.freedom import exchanged
 from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
 from tests.kernel.witness import Witness
@@ -40,6 +42,38 @@ def test_deciding_and_folding_are_pure(steps: list[Step]) -> None:
         if answer.events and answer.before is not None:
             evolve(answer.before, answer.events[0], answer.before.version + 1, answer.now_ms)
             assert inputs == before
+
+
+@often
+@given(walks())
+def test_what_the_kernel_says_by_a_code_can_be_read_in_words(steps: list[Step]) -> None:
+    """[RECORD-6]"""
+    for answer in walk(steps):
+        for event in answer.events:
+            if not isinstance(event, e.Quarantined | e.Noted | e.Failed) or event.code is None:
+                continue
+            if isinstance(event, e.Noted) or event.error is None:
+                assert reason_of(event)
+
+
+@often
+@given(walks())
+def test_what_is_free_decides_nothing(steps: list[Step]) -> None:
+    """[RECORD-5] With other content in it there are the same events, but for that content, and the same fold."""
+    for answer in walk(steps):
+        other: Decision | None = None
+        with contextlib.suppress(Rejected, Conflict):
+            other = decide(answer.before, exchanged(answer.command), answer.now_ms, answer.epoch)
+        if isinstance(other, tuple) and isinstance(answer.decision, tuple):
+            assert [exchanged(event) for event in other] == [exchanged(event) for event in answer.decision]
+        else:
+            assert other == answer.decision
+        task = answer.before or TaskFold("t")
+        for event in answer.events:
+            version = task.version + 1
+            after = evolve(task, event, version, answer.now_ms)
+            assert evolve(task, exchanged(event), version, answer.now_ms) == after
+            task = after
 
 
 @often
@@ -213,28 +247,37 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
         created,
         build(e.Leased, owner=st.just("ann"), fence=fence, attempt=st.just(1), purpose=purpose),
         build(e.Heartbeat, fence=fence),
-        build(e.Released, fence=fence, run_at_ms=st.just(0)),
-        build(e.LeaseExpired, fence=fence, why=st.just("clock")),
+        build(e.Released, fence=fence, verb=st.just("release"), run_at_ms=st.just(0)),
+        build(e.LeaseExpired, fence=fence, verb=st.just("expire"), why=st.just("clock")),
         build(e.Promoted, seen=st.builds(Unchanged, version=st.integers(0, 5), unchanged_ms=st.integers(0, 100))),
         build(e.CompensationRegistered, id=id, kind=st.just("x"), fence=fence),
         build(e.CompensationWaived, id=id, reason=st.just("gone")),
-        build(e.Retried, fence=fence, error=error, budget=st.just("quota"), run_at_ms=st.just(0)),
+        build(
+            e.Retried, fence=fence, verb=st.just("retry"), error=error, budget=st.just("quota"), run_at_ms=st.just(0)
+        ),
         build(e.Failed, to=to, code=st.just("failed"), **ended),
         build(e.StepCompleted, name=id, fence=fence),
         build(e.ArtifactPut, name=id, fence=fence, digest=id, size_bytes=fence, media_type=id),
         build(e.ChildAdopted, name=id, fence=fence, task=id),
-        build(e.Parked, fence=fence, name=id, signal=st.none() | id, until_ms=st.none() | fence),
+        build(e.Parked, fence=fence, verb=st.just("park"), name=id, signal=st.none() | id, until_ms=st.none() | fence),
         build(e.Signalled, name=id),
         build(e.Unblocked, wait=id, by=st.sampled_from(("signal", "tasks", "time")), signal_version=st.none() | fence),
         build(e.CancelRequested),
         build(e.Cancelled, to=to, **ended),
         build(e.CompensationDone, id=id, fence=fence),
-        build(e.CompensationFailed, id=id, fence=fence, error=error, run_at_ms=st.just(0)),
-        build(e.Compensated, outcome=st.just("failed")),
-        build(e.Completed, fence=fence),
+        build(
+            e.CompensationFailed,
+            id=id,
+            fence=fence,
+            verb=st.just("compensation_failed"),
+            error=error,
+            run_at_ms=st.just(0),
+        ),
+        build(e.Compensated, outcome=st.just("failed"), **ended),
+        build(e.Completed, fence=fence, verb=st.just("complete")),
         build(e.Quarantined, code=st.just("operator"), **ended),
         build(e.Noted, text=st.just("x"), settles=st.lists(id, max_size=1).map(tuple)),
-        build(e.Founded, id=st.just("s"), format=st.just(0)),
+        build(e.Founded, id=st.just("s"), format=st.just(0), writer=st.just("1")),
     )
     return st.builds(lambda one, rest: [one, *rest], created | sound, st.lists(later, max_size=12))
 

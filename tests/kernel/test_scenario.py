@@ -16,7 +16,7 @@ from sagalog.kernel.values import State
 from sagalog.testing import Outcome, given
 from tests.kernel.making import acquire, cancel, complete, create, leased, maintain, note, policy
 
-CREATED = e.Created("build", "q", 0, 0, policy())
+CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING)
 PENDING = given(create())
 HELD = PENDING.given(acquire())
 ACCEPTED = HELD.when(complete())
@@ -31,7 +31,7 @@ def test_history_may_be_told_in_events_or_in_commands() -> None:
 
 
 def test_a_story_goes_on_from_what_a_command_led_to() -> None:
-    ended = ACCEPTED.then(e.Completed(1)).when(note()).then(e.Noted("seen"))
+    ended = ACCEPTED.then(e.Completed(1, "complete")).when(note()).then(e.Noted("seen"))
     assert ended.task is not None
     assert (ended.task.state, ended.task.version) == (State.COMPLETED, 4)
 
@@ -50,12 +50,12 @@ def test_what_was_refused_or_repeated_leaves_the_story_where_it_was() -> None:
 @pytest.mark.parametrize(
     ("claim", "found"),
     [
-        (lambda: ACCEPTED.then(e.Completed(1, "other")), "Completed"),
+        (lambda: ACCEPTED.then(e.Completed(1, "complete", "other")), "Completed"),
         (lambda: ACCEPTED.then(), "Completed"),
         (lambda: ACCEPTED.then_nothing(), "Completed"),
         (lambda: ACCEPTED.then_repeat(3), "Completed"),
         (lambda: ACCEPTED.then_refused(LeaseLost), "Completed"),
-        (lambda: REFUSED.then(e.Completed(1)), "LeaseHeld"),
+        (lambda: REFUSED.then(e.Completed(1, "complete")), "LeaseHeld"),
         (lambda: REFUSED.then_refused(LeaseLost), "LeaseHeld"),
         (lambda: REFUSED.then_refused(LeaseHeld, owner="bob"), "LeaseHeld"),
         (lambda: HELD.given(complete()).when(acquire()).then_refused(Rejected), "TerminalTask"),
@@ -72,7 +72,7 @@ def test_history_that_cannot_have_been_is_refused() -> None:
     with pytest.raises(TerminalTask):
         HELD.given(complete(), acquire())
     with pytest.raises(LogDamaged):
-        given(CREATED, e.Completed(1))
+        given(CREATED, e.Completed(1, "complete"))
     with pytest.raises(AssertionError, match="repeats version 3"):
         HELD.given(complete(), complete())
 
@@ -93,4 +93,4 @@ def test_a_decision_that_changes_what_it_was_given_is_found(monkeypatch: pytest.
 
 def test_an_outcome_can_be_looked_at() -> None:
     assert isinstance(ACCEPTED, Outcome)
-    assert ACCEPTED.decision == (e.Completed(1),)
+    assert ACCEPTED.decision == (e.Completed(1, "complete"),)

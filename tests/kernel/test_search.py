@@ -17,7 +17,7 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import compensations, interventions, leases, maintenance, recordings, rules, waits, work
 from sagalog.kernel.lifecycle import TASK_LIFE
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State
+from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State, TaskEnd
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
@@ -221,11 +221,13 @@ def fail_with_nothing(task: TaskFold, command: c.Fail, now_ms: int, epoch: int) 
     return work.fail(msgspec.structs.replace(task, has_waiver=True), command, now_ms, epoch)
 
 
-def compensated_at_once(task: TaskFold, settled: str) -> tuple[e.Recordable, ...]:
-    return (e.Compensated(outcome="failed"),) if task.state is State.COMPENSATING else ()
+def compensated_at_once(task: TaskFold, settled: str, verb: str) -> tuple[e.Recordable, ...]:
+    fence = None if task.lease is None else task.lease.fence
+    compensated = e.Compensated("failed", fence, None if fence is None else verb)
+    return (compensated,) if task.state is State.COMPENSATING else ()
 
 
-def never_compensated(task: TaskFold, settled: str) -> tuple[e.Recordable, ...]:
+def never_compensated(task: TaskFold, settled: str, verb: str) -> tuple[e.Recordable, ...]:
     return ()
 
 
@@ -302,8 +304,8 @@ def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms:
 _END_OF_WAIT: Final = waits.end_of_wait
 
 
-def blind_to_ends(task: TaskFold, ended: frozenset[str], now_ms: int, *seen: Any) -> tuple[e.Recordable, ...]:
-    return _END_OF_WAIT(task, frozenset(), now_ms, *seen)
+def blind_to_ends(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, *seen: Any) -> tuple[e.Recordable, ...]:
+    return _END_OF_WAIT(task, (), now_ms, *seen)
 
 
 def complete_leaving_all_behind(task: TaskFold, command: c.Complete, now_ms: int, epoch: int) -> kernel.Decision:

@@ -41,6 +41,7 @@ CREATED = e.Created(
     3,
     0,
     policy(),
+    State.PENDING,
     {"n": 1},
     compensations=(UNDO,),
     waiver="read only",
@@ -50,6 +51,8 @@ CREATED = e.Created(
     parent="p",
     correlation_id="c",
     trace="00-1",
+    tracestate="v=1",
+    data_key="tenant",
 )
 RUNNING = given(CREATED, acquire())
 LEFT = RUNNING.given(register(LATER_UNDO), quarantine())
@@ -69,7 +72,7 @@ def test_what_has_ended_is_retried_by_a_note_that_names_its_successor(state: str
     ended = ENDED[state]
     assert ended.task is not None
     owed = tuple(ended.task.owed())
-    after = ended.when(retry_as_new("t2")).then(e.Noted("retried as t2", owed, "t2"))
+    after = ended.when(retry_as_new("t2")).then(e.Noted(None, owed, "t2", code="retried_as_new"))
     assert after.task is not None
     assert (after.task.state, after.task.owed()) == (state, [])
 
@@ -112,7 +115,8 @@ def test_a_successor_is_the_same_work_due_now() -> None:
     assert (event.kind, event.queue, event.priority, event.payload) == ("build", "q", 3, {"n": 1})
     assert (event.policy, event.compensations, event.tags, event.key) == (policy(), (UNDO,), {"team": "red"}, "k")
     assert (event.waiver, event.affinity, event.parent) == ("read only", "gpu", "p")
-    assert (event.correlation_id, event.trace) == ("c", "00-1")
+    assert (event.correlation_id, event.trace, event.tracestate) == ("c", "00-1", "v=1")
+    assert event.data_key == "tenant"
     assert (event.predecessor, event.run_at_ms, event.to, event.inherited) == ("t", 50, State.PENDING, ())
 
 
@@ -127,11 +131,11 @@ def test_where_work_was_left_the_successor_works_and_owes_the_rest_before_its_fi
 def test_what_was_registered_is_inherited_by_reference_and_what_was_planned_is_planned_again() -> None:
     """[COMP-7] The params stand in the stream of whoever registered it, however many generations ago."""
     first = created(LEFT)
-    assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+    assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
     again = given(msgspec.structs.replace(first, predecessor="t0"), acquire(), quarantine())
     assert again.task is not None
     second = succeed(again.task, first, "t3")
-    assert second.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3))
+    assert second.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
 
 
 def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
@@ -139,7 +143,7 @@ def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
     again = successor_of(LEFT).given(acquire()).when(register(LATER_UNDO)).then(registered(LATER_UNDO))
     again.when(register(LATER_UNDO)).then_repeat(3)
     again.when(register(UNDO)).then_repeat(1)
-    again.when(complete()).then(e.Completed(1))
+    again.when(complete()).then(e.Completed(1, "complete"))
 
 
 def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference() -> None:
@@ -161,7 +165,7 @@ def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_en
         (park("w", signal="go", until_ms=1), None),
         (park("w", until_ms=1), None),
         (park("w", signal="go"), signal("go")),
-        (park("kids", after=("kid",), ended=frozenset({"kid"})), None),
+        (park("kids", after=("kid",), ended=("kid",)), None),
         (park("late", signal="go", until_ms=1), None),
     ]
     for wait, end in waits:
@@ -222,9 +226,9 @@ def test_a_step_that_could_not_be_recorded_needs_a_result_or_runs_again() -> Non
     UNRECORDED.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s9"])
     UNRECORDED.when(retry_as_new(rerun=("s8",))).then_refused(NotFound, task="t", step="s8")
     LEFT.when(retry_as_new(results={"s9": 1})).then_refused(NotFound, task="t", step="s9")
-    again = e.Noted("retried as t2", ("u1", "u2"), "t2", rerun=("s9",))
+    again = e.Noted(None, ("u1", "u2"), "t2", rerun=("s9",), code="retried_as_new")
     UNRECORDED.when(retry_as_new(rerun=("s9",))).then(again)
-    given_by = e.Noted("retried as t2", ("u1", "u2"), "t2", {"s9": 1})
+    given_by = e.Noted(None, ("u1", "u2"), "t2", {"s9": 1}, code="retried_as_new")
     UNRECORDED.when(retry_as_new(results={"s9": 1})).then(given_by)
 
 
@@ -234,7 +238,7 @@ def test_each_of_several_steps_that_had_begun_needs_a_word() -> None:
     several.when(retry_as_new()).then_refused(ResultRequired, steps=["a", "b"])
     several.when(retry_as_new(results={"b": 1})).then_refused(ResultRequired, steps=["a"])
     several.when(retry_as_new(results={"b": 1}, rerun=("a",))).then(
-        e.Noted("retried as t2", (), "t2", {"b": 1}, ("a",))
+        e.Noted(None, (), "t2", {"b": 1}, ("a",), code="retried_as_new")
     )
     assert several.task is not None
     assert succeed(several.task, CREATED, "t2", ("b",), ("a",)).steps == (KeptStep("b", "t", 4),)
@@ -249,7 +253,7 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     settled = UNDONE.given(note("refunded by hand", ("u2",)))
     settled.when(retry_as_new()).then_refused(ResultRequired, task="t", steps=["s1"])
     settled.when(retry_as_new(rerun=("s1", "s2"))).then_refused(NotFound, step="s2")
-    settled.when(retry_as_new(rerun=("s1",))).then(e.Noted("retried as t2", ("u1",), "t2", rerun=("s1",)))
+    settled.when(retry_as_new(rerun=("s1",))).then(e.Noted(None, ("u1",), "t2", rerun=("s1",), code="retried_as_new"))
     assert settled.task is not None
     again = succeed(settled.task, CREATED, "t2", (), ("s1",)).steps
     kept = succeed(settled.task, CREATED, "t2", ("s1",)).steps
@@ -257,7 +261,7 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     assert again == (KeptStep("s2", "t", version - 2),)
     assert kept == (KeptStep("s1", "t", version + 1, "u2"), KeptStep("s2", "t", version - 2))
     RUNNING.given(step(), fail(), acquire_undo(), quarantine(), note("by hand", ("u1",))).when(retry_as_new()).then(
-        e.Noted("retried as t2", (), "t2")
+        e.Noted(None, (), "t2", code="retried_as_new")
     )
 
 
@@ -277,7 +281,7 @@ THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), step(compensation="
 def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
     """[COMP-6] [COMP-7]"""
     heir = successor_of(THREE).given(acquire())
-    handed = (e.Completed(1, left=("u3",)), e.Noted("undone by t9", ("u3",), "t9"))
+    handed = (e.Completed(1, "complete", left=("u3",)), e.Noted(None, ("u3",), "t9", code="left_over"))
     done = heir.when(complete(undoer="t9")).then(*handed)
     assert done.task is not None
     statuses = {id: one.status for id, one in done.task.compensations.items()}
@@ -288,7 +292,7 @@ def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over(
 @pytest.mark.parametrize("stands", [register(EXTRA), step("s2", compensation="u3"), waive("u3")])
 def test_nothing_is_handed_over_where_something_stands_for_each(stands: c.Command) -> None:
     """[COMP-7]"""
-    successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1))
+    successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1, "complete"))
 
 
 def test_a_repeated_completion_hands_nothing_over_again() -> None:
@@ -310,14 +314,14 @@ def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
     assert undoing.task is not None
     assert (undoing.task.state, undoing.task.owed(), undoing.task.outcome) == (State.COMPENSATING, ["u3"], "completed")
     undone = undoing.given(acquire_undo()).when(compensation_done("u3", 1))
-    after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed"))
+    after = undone.then(e.CompensationDone("u3", 1), e.Compensated("completed", 1, "compensation_done"))
     after.when(retry_as_new()).then_refused(WrongState, task="t", state="compensated")
 
 
 def test_an_undo_that_is_left_and_gets_stuck_is_retried_until_nothing_is_owed() -> None:
     """[COMP-7] [TERM-2]"""
     stuck = undoing_what_is_left().given(acquire_undo(), quarantine())
-    stuck.when(retry_as_new("t10")).then(e.Noted("retried as t10", ("u3",), "t10"))
+    stuck.when(retry_as_new("t10")).then(e.Noted(None, ("u3",), "t10", code="retried_as_new"))
     assert (created(stuck).to, created(stuck).outcome) == (State.COMPENSATING, "completed")
     by_hand = stuck.given(note("by hand", ("u3",)))
     by_hand.when(retry_as_new()).then_refused(WrongState, task="t", state="quarantined")
@@ -330,7 +334,7 @@ def test_where_only_undoing_was_left_the_successor_only_undoes() -> None:
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.outcome) == (State.COMPENSATING, ["u1"], "failed")
     heir.given(acquire_undo()).when(compensation_done(fence=1)).then(
-        e.CompensationDone("u1", 1), e.Compensated("failed")
+        e.CompensationDone("u1", 1), e.Compensated("failed", 1, "compensation_done")
     )
 
 
@@ -339,7 +343,7 @@ def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
     stuck = RUNNING.given(cancel(now=True), acquire_undo(), quarantine())
     heir = successor_of(stuck)
     heir.given(acquire_undo()).when(compensation_done(fence=1)).then(
-        e.CompensationDone("u1", 1), e.Compensated("cancelled")
+        e.CompensationDone("u1", 1), e.Compensated("cancelled", 1, "compensation_done")
     )
 
 

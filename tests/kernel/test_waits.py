@@ -18,6 +18,7 @@ from tests.kernel.making import (
     cancel,
     complete,
     create,
+    ends,
     fail,
     in_epoch,
     maintain,
@@ -26,6 +27,7 @@ from tests.kernel.making import (
     quarantine,
     release,
     signal,
+    unblocked_by_tasks,
     waive,
 )
 
@@ -38,7 +40,7 @@ KINDS = ["signal", "tasks", "time"]
 
 
 def ended(*tasks: str) -> c.Maintain:
-    return c.Maintain(task="t", ended=frozenset(tasks))
+    return c.Maintain(task="t", ended=ends(*tasks))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def ended(*tasks: str) -> c.Maintain:
 )
 def test_parking_ends_the_lease_and_burns_nothing(wait: dict[str, Any], expected: Waiting) -> None:
     """[WAIT-1] [ATTEMPT-1]"""
-    story = HELD.at(now_ms=7).when(park(**wait)).then(e.Parked(1, "w", 1, **wait))
+    story = HELD.at(now_ms=7).when(park(**wait)).then(e.Parked(1, "park", "w", 1, **wait))
     task = story.task
     assert task is not None
     assert (task.state, task.lease, task.waiting, task.run_at_ms) == (State.PENDING, None, expected, 7)
@@ -71,9 +73,9 @@ def test_a_signal_is_kept_until_a_wait_of_its_name_takes_it() -> None:
     early = HELD.when(signal(data=1)).then(e.Signalled("go", 1))
     assert early.task is not None
     assert early.task.signals == (KeptSignal("go", 3),)
-    early.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"), e.Unblocked("w", 1, "signal", 3))
-    early.when(park(signal="stop")).then(e.Parked(1, "w", 1, "stop"))
-    early.when(park(until_ms=9)).then(e.Parked(1, "w", 1, until_ms=9))
+    early.when(park(signal="go")).then(e.Parked(1, "park", "w", 1, "go"), e.Unblocked("w", 1, "signal", 3))
+    early.when(park(signal="stop")).then(e.Parked(1, "park", "w", 1, "stop"))
+    early.when(park(until_ms=9)).then(e.Parked(1, "park", "w", 1, until_ms=9))
 
 
 def test_a_signal_ends_the_wait_for_its_name_in_the_same_commit() -> None:
@@ -98,19 +100,19 @@ def test_signals_are_taken_oldest_first_and_each_once() -> None:
     story = HELD.given(signal(data=1), signal(data=2))
     for fence, (name, version) in enumerate((("first", 3), ("second", 4)), start=1):
         story = story.when(park(name, fence, "go")).then(
-            e.Parked(fence, name, 1, "go"), e.Unblocked(name, 1, "signal", version)
+            e.Parked(fence, "park", name, 1, "go"), e.Unblocked(name, 1, "signal", version)
         )
         story = story.given(acquire())
-    story.when(park("third", 3, "go")).then(e.Parked(3, "third", 1, "go"))
+    story.when(park("third", 3, "go")).then(e.Parked(3, "park", "third", 1, "go"))
 
 
 def test_a_wait_for_tasks_is_over_when_all_have_ended_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TASKS.when(ended("a")).then_nothing()
     FOR_TASKS.when(ended("a", "c")).then_nothing()
-    FOR_TASKS.at(now_ms=9).when(ended("a", "b", "c")).then(e.Unblocked("w", 1, "tasks"))
-    HELD.when(park(after=("a",), ended=frozenset("a"))).then(
-        e.Parked(1, "w", 1, after=("a",)), e.Unblocked("w", 1, "tasks")
+    FOR_TASKS.at(now_ms=9).when(ended("c", "b", "a")).then(unblocked_by_tasks("w", 1, *ends("a", "b")))
+    HELD.when(park(after=("a",), ended=("a",))).then(
+        e.Parked(1, "park", "w", 1, after=("a",)), unblocked_by_tasks("w", 1, *ends("a"))
     )
 
 
@@ -118,7 +120,7 @@ def test_a_wait_is_over_at_its_time_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TIME.when(maintain(), now_ms=49).then_nothing()
     FOR_TIME.when(maintain(), now_ms=50).then(e.Unblocked("w", 1, "time")).when(maintain()).then_nothing()
-    HELD.when(park(until_ms=50), now_ms=50).then(e.Parked(1, "w", 1, until_ms=50), e.Unblocked("w", 1, "time"))
+    HELD.when(park(until_ms=50), now_ms=50).then(e.Parked(1, "park", "w", 1, until_ms=50), e.Unblocked("w", 1, "time"))
     for wait in ({"signal": "go"}, {"after": ("a",)}):
         story = HELD.given(park(until_ms=50, **wait))
         story.when(maintain(), now_ms=50).then(e.Unblocked("w", 1, "time"))
@@ -135,14 +137,14 @@ def test_a_task_whose_wait_is_over_is_due_at_once() -> None:
     story = FOR_TIME.given(maintain(), now_ms=60)
     assert story.task is not None
     assert (story.task.run_at_ms, story.task.attempt) == (60, 1)
-    story.when(acquire("bob")).then(e.Leased("bob", 2, 1, "work", 100, 160))
+    story.when(acquire("bob")).then(e.Leased("bob", 2, 1, "work", False, 100, 160))
 
 
 def test_a_wait_is_begun_once_under_its_name() -> None:
     """[WAIT-1]"""
     again = FOR_SIGNAL.given(signal(), acquire("bob"))
     again.when(park(fence=2, signal="go")).then_refused(WaitOver, wait="w")
-    again.when(park("another", 2, "go")).then(e.Parked(2, "another", 1, "go"))
+    again.when(park("another", 2, "go")).then(e.Parked(2, "park", "another", 1, "go"))
 
 
 def test_waits_of_one_name_are_numbered_and_each_takes_a_signal_of_its_own() -> None:
@@ -150,12 +152,12 @@ def test_waits_of_one_name_are_numbered_and_each_takes_a_signal_of_its_own() -> 
     story = HELD.given(signal(data=1), signal(data=2))
     for number, version in ((1, 3), (2, 4)):
         story = story.when(park("w", number, "go", number=number)).then(
-            e.Parked(number, "w", number, "go"), e.Unblocked("w", number, "signal", version)
+            e.Parked(number, "park", "w", number, "go"), e.Unblocked("w", number, "signal", version)
         )
         story = story.given(acquire())
     story.when(park("w", 3, "go", number=2)).then_refused(WaitOver, wait="w", number=2, next=3)
     story.when(park("w", 3, "go", number=4)).then_refused(Rejected, wait="w", number=4, next=3)
-    waiting = story.when(park("w", 3, "go", number=3)).then(e.Parked(3, "w", 3, "go")).given()
+    waiting = story.when(park("w", 3, "go", number=3)).then(e.Parked(3, "park", "w", 3, "go")).given()
     waiting.when(signal(data=3)).then(e.Signalled("go", 3), e.Unblocked("w", 3, "signal", 12))
 
 
@@ -188,9 +190,9 @@ def test_a_task_does_not_wait_for_itself() -> None:
 def test_a_requested_cancel_goes_before_a_wait() -> None:
     """[CANCEL-2]"""
     asked = HELD.given(signal(), cancel())
-    asked.when(park(signal="go")).then(e.Parked(1, "w", 1, "go"), e.Cancelled(State.COMPENSATING))
+    asked.when(park(signal="go")).then(e.Parked(1, "park", "w", 1, "go"), e.Cancelled(State.COMPENSATING))
     given(create(), acquire(), cancel()).when(park(until_ms=9)).then(
-        e.Parked(1, "w", 1, until_ms=9), e.Cancelled(State.CANCELLED)
+        e.Parked(1, "park", "w", 1, until_ms=9), e.Cancelled(State.CANCELLED)
     )
 
 

@@ -38,7 +38,10 @@ from tests.kernel.making import (
     waive,
 )
 
-MISSING = "the task was leased and has neither a compensation nor a waiver on record"
+
+def undo_missing(code: str, **said: Any) -> e.Quarantined:
+    """The quarantine of a task that was to fail by this code."""
+    return e.Quarantined("compensation_required", parameters={"instead_of": code}, **said)
 
 
 # --- register --------------------------------------------------------------------------------------------------------
@@ -109,7 +112,7 @@ def test_a_lease_for_forward_work_undoes_nothing(command: c.Held) -> None:
 
 def test_a_retry_counts_the_failure_and_says_when_the_next_attempt_is_due() -> None:
     """[ATTEMPT-1] [ATTEMPT-4] [RECORD-1]"""
-    story = given(create(), acquire()).when(retry(), now_ms=50).then(e.Retried(1, ERROR, "attempt", 60))
+    story = given(create(), acquire()).when(retry(), now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 60))
     assert story.task is not None
     assert (story.task.state, story.task.run_at_ms, story.task.attempt) == (State.PENDING, 60, 2)
     story.when(acquire(), now_ms=60).then(leased(2, attempt=2, at_ms=60))
@@ -117,7 +120,7 @@ def test_a_retry_counts_the_failure_and_says_when_the_next_attempt_is_due() -> N
 
 def test_the_caller_may_say_when_the_next_attempt_is_due() -> None:
     """[ATTEMPT-4]"""
-    given(create(), acquire()).when(retry(run_at_ms=5_000)).then(e.Retried(1, ERROR, "attempt", 5_000))
+    given(create(), acquire()).when(retry(run_at_ms=5_000)).then(e.Retried(1, "retry", ERROR, "attempt", 5_000))
 
 
 def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_before_it() -> None:
@@ -127,8 +130,8 @@ def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_be
     for budget in budgets:
         for asked_ms, run_at_ms in ((0, 60), (10, 60), (11, 61), (5_000, 5_050)):
             asked = retry(budget=budget, retry_after_ms=asked_ms)
-            held.when(asked, now_ms=50).then(e.Retried(1, ERROR, budget, run_at_ms))
-    held.when(retry(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, ERROR, "attempt", 7))
+            held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, budget, run_at_ms))
+    held.when(retry(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 7))
 
 
 def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() -> None:
@@ -137,7 +140,7 @@ def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() 
     for asked_ms, longest_ms in ((0, 1_000), (20_000, 21_000), (40_000, 42_000), (3_600_000, 3_780_000)):
         for jitter, delay_ms in ((0.0, max(asked_ms, 10)), (0.999_999_9, longest_ms)):
             asked = retry(jitter=jitter, retry_after_ms=asked_ms)
-            held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + delay_ms))
+            held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 50 + delay_ms))
 
 
 def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay_and_the_delay_itself_is_kept() -> None:
@@ -147,7 +150,7 @@ def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay_and_the_del
 
     asked = retry(jitter=0.999_999_9, retry_after_ms=day_ms)
 
-    held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", 50 + day_ms + 60_000))
+    held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 50 + day_ms + 60_000))
 
 
 def test_no_due_time_lies_beyond_the_last_one_that_there_is() -> None:
@@ -156,7 +159,7 @@ def test_no_due_time_lies_beyond_the_last_one_that_there_is() -> None:
 
     asked = retry(jitter=0.5, retry_after_ms=TIME_MS_MAX)
 
-    held.when(asked, now_ms=50).then(e.Retried(1, ERROR, "attempt", TIME_MS_MAX))
+    held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", TIME_MS_MAX))
 
 
 def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> None:
@@ -164,14 +167,14 @@ def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> No
     story = given(create(UNDO, delay_min_ms=10, delay_max_ms=35, attempts_max=None))
     for n, ceiling_ms in enumerate((10, 20, 35, 35), start=1):
         held = story.given(acquire())
-        held.when(retry(n, jitter=0.0)).then(e.Retried(n, ERROR, "attempt", 10))
-        story = held.when(retry(n, jitter=0.999)).then(e.Retried(n, ERROR, "attempt", ceiling_ms))
+        held.when(retry(n, jitter=0.0)).then(e.Retried(n, "retry", ERROR, "attempt", 10))
+        story = held.when(retry(n, jitter=0.999)).then(e.Retried(n, "retry", ERROR, "attempt", ceiling_ms))
 
 
 def test_failures_of_the_surroundings_have_a_delay_and_a_budget_of_their_own() -> None:
     """[ATTEMPT-2] [ATTEMPT-4]"""
     story = given(create(UNDO, delay_max_ms=100, attempts_max=1, transient_max=2), acquire())
-    story = story.when(retry(1, "transient")).then(e.Retried(1, ERROR, "transient", 10))
+    story = story.when(retry(1, "transient")).then(e.Retried(1, "retry", ERROR, "transient", 10))
     assert story.task is not None
     assert story.task.attempt == 1
     spent = story.given(acquire()).when(retry(2, "transient"))
@@ -221,26 +224,27 @@ def test_a_budget_of_null_is_never_spent() -> None:
     budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
     for n in range(1, 31):
         story = story.given(acquire(), now_ms=n * 10**9)
-        story = story.when(retry(n, budgets[n % 3])).then(e.Retried(n, ERROR, budgets[n % 3], story.now_ms + 10))
+        story = story.when(retry(n, budgets[n % 3])).then(
+            e.Retried(n, "retry", ERROR, budgets[n % 3], story.now_ms + 10)
+        )
 
 
 def test_a_run_of_quota_retries_is_spent_by_its_time_and_ended_by_any_other_retry() -> None:
     """[ATTEMPT-2]"""
     story = given(create(UNDO, quota_wait_max_ms=100, transient_max=9), now_ms=0)
     story = story.given(acquire(), retry(1, "quota"), now_ms=10)
-    story.given(acquire(), now_ms=109).when(retry(2, "quota")).then(e.Retried(2, ERROR, "quota", 119))
+    story.given(acquire(), now_ms=109).when(retry(2, "quota")).then(e.Retried(2, "retry", ERROR, "quota", 119))
     story.given(acquire(), now_ms=110).when(retry(2, "quota")).then(
         e.Failed(State.COMPENSATING, "quota_wait_spent", ERROR, fence=2, verb="retry")
     )
     other = story.given(acquire(), retry(2, "transient"), now_ms=110)
-    other.given(acquire()).when(retry(3, "quota")).then(e.Retried(3, ERROR, "quota", 120))
+    other.given(acquire()).when(retry(3, "quota")).then(e.Retried(3, "retry", ERROR, "quota", 120))
 
 
 def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_undo_it_by() -> None:
     """[COMP-3]"""
     held = given(create(attempts_max=1), acquire())
-    reason = "attempts_spent: the task was leased and has neither a compensation nor a waiver on record"
-    held.when(retry()).then(e.Quarantined("compensation_required", reason, ERROR, (), 1, "retry"))
+    held.when(retry()).then(undo_missing("attempts_spent", error=ERROR, fence=1, verb="retry"))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +262,7 @@ def test_a_spent_budget_fails_a_task_whose_compensation_is_waived_or_settled(hel
 def test_a_task_that_was_asked_to_stop_is_cancelled_by_its_retry_even_where_a_budget_is_spent() -> None:
     """[CANCEL-2]"""
     asked = given(create(UNDO, attempts_max=1), acquire(), cancel())
-    asked.when(retry()).then(e.Retried(1, ERROR, "attempt", 10), e.Cancelled(State.COMPENSATING))
+    asked.when(retry()).then(e.Retried(1, "retry", ERROR, "attempt", 10), e.Cancelled(State.COMPENSATING))
 
 
 # --- complete --------------------------------------------------------------------------------------------------------
@@ -266,7 +270,11 @@ def test_a_task_that_was_asked_to_stop_is_cancelled_by_its_retry_even_where_a_bu
 
 def test_completing_ends_the_task_and_what_was_registered_is_never_undone() -> None:
     """[COMP-6]"""
-    done = given(create(), acquire(), register()).when(complete(result={"pr": 42})).then(e.Completed(1, {"pr": 42}))
+    done = (
+        given(create(), acquire(), register())
+        .when(complete(result={"pr": 42}))
+        .then(e.Completed(1, "complete", {"pr": 42}))
+    )
     assert done.task is not None
     assert (done.task.state, done.task.lease) == (State.COMPLETED, None)
 
@@ -278,7 +286,7 @@ def test_completing_twice_is_a_repeat() -> None:
 
 def test_who_completes_first_wins_over_a_requested_cancel() -> None:
     """[CANCEL-2] [CANCEL-3]"""
-    given(create(UNDO), acquire(), cancel()).when(complete()).then(e.Completed(1))
+    given(create(UNDO), acquire(), cancel()).when(complete()).then(e.Completed(1, "complete"))
 
 
 # --- fail ------------------------------------------------------------------------------------------------------------
@@ -288,9 +296,8 @@ def test_what_a_worker_says_stands_in_the_quarantine_of_a_task_that_lacks_an_und
     """[COMP-2]"""
     declined = Failure("card", "the card was declined")
     held = given(create(), acquire())
-    reason = "failed: the task was leased and has neither a compensation nor a waiver on record"
     ended = held.when(fail(error=declined, or_quarantine=True)).then(
-        e.Quarantined("compensation_required", reason, declined, (), 1, "fail")
+        undo_missing("failed", error=declined, fence=1, verb="fail")
     )
     ended.when(fail(error=declined, or_quarantine=True)).then_repeat(3)
 
@@ -327,10 +334,10 @@ def test_a_lease_that_nobody_ends_has_said_that_no_undo_is_needed() -> None:
     """[COMP-3] Its worker is dead: only what stands in the log counts."""
     for waiver, ended in (
         ("writes nothing", e.Failed(State.FAILED, "expiries_spent")),
-        (None, e.Quarantined("compensation_required", "expiries_spent: " + MISSING)),
+        (None, undo_missing("expiries_spent")),
     ):
         story = given(create(expiries_max=1), acquire(waiver=waiver))
-        story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "clock"), ended)
+        story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(1, "expire", "clock"), ended)
 
 
 def test_a_lease_for_undoing_waives_nothing() -> None:
@@ -342,7 +349,7 @@ def test_a_lease_for_undoing_waives_nothing() -> None:
 def test_failing_without_a_compensation_or_a_waiver_is_refused_and_the_lease_lives() -> None:
     """[COMP-2]"""
     held = given(create(), acquire())
-    held.when(fail()).then_refused(CompensationRequired, task="t").when(complete()).then(e.Completed(1))
+    held.when(fail()).then_refused(CompensationRequired, task="t").when(complete()).then(e.Completed(1, "complete"))
 
 
 def test_failing_with_something_owed_leads_to_undoing_it() -> None:

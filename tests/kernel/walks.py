@@ -97,7 +97,7 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
         return make.note()
     if task.waiting is not None:
         # Whatever it is for: a signal of that name, an end, or time.
-        ended = frozenset(task.waiting.after)
+        ended = task.waiting.after
         return make.signal(task.waiting.signal or "go") if number % 2 else make.maintain(ended=ended)
     if task.state is State.PENDING:
         return make.acquire(ttl_ms=10)
@@ -188,7 +188,7 @@ def commands() -> st.SearchStrategy[c.Command]:
     kinds = st.frozensets(st.sampled_from(("remove", "close")))
     brought = st.lists(st.sampled_from(COMPENSATIONS), max_size=3).map(tuple)
     purpose = st.sampled_from(("work", "undo"))
-    ended = st.frozensets(st.sampled_from(("a", "b")))
+    ended = st.lists(st.sampled_from(make.ends("a", "b")), unique=True).map(tuple)
     names, words = st.sampled_from(("w0", "w1", "w2")), st.sampled_from(("go", "stop"))
     retry_after_ms = st.sampled_from((None, 0, 500))
     parks = st.one_of(

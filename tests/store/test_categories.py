@@ -28,8 +28,7 @@ STREAM = COUNTER.stream("sheep")
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this version know the category, as one line in `kernel/categories.py` would."""
     monkeypatch.setitem(CATEGORIES, COUNTER.name, COUNTER)
-    for kind in COUNTER.events:
-        name = e.name_of(kind)
+    for kind, name in COUNTER.events.items():
         shapes: list[tuple[Any, Any, Any]] = [
             (SHAPES.names, kind, name),
             (SHAPES.types, name, kind),

@@ -674,3 +674,19 @@ def test_threads_may_begin_children_while_others_record_steps(engine: sagalog.En
             sys.settrace(None)
 
     assert run(engine, clock, handler).state == "completed"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "t"), ("tenant-1", "tenant-1")])
+def test_a_child_has_the_data_key_of_its_parent_unless_it_is_named_another(
+    engine: sagalog.Engine, clock: ManualClock, given: str | None, expected: str
+) -> None:
+    """[KEY-1]"""
+
+    def handler(context: WorkContext, _: Any) -> None:
+        context.spawn("same", "part", queue="elsewhere")
+        context.spawn("other", "part", queue="elsewhere", data_key="ann")
+
+    run(engine, clock, handler, id="t", data_key=given)
+
+    children = {id: task.data_key for id in ("t/same", "t/other") if (task := engine.get(id)) is not None}
+    assert children == {"t/same": expected, "t/other": "ann"}

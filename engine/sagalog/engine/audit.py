@@ -16,6 +16,7 @@ from sagalog.codec import Envelope, decode, is_intact
 from sagalog.errors import SagalogError
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import (
+    NAMES,
     ArtifactPut,
     ChildAdopted,
     CompensationRegistered,
@@ -26,7 +27,7 @@ from sagalog.kernel.events import (
     Unblocked,
 )
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State
+from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
 from sagalog.store import FIRST_TAG, AuditedStream, SavedTask, Snapshot, Store, Tag
 from sagalog.store.projection import awaited, refold_store, refold_stream
 from sagalog.store.row import Row, gates_at_any_time, row_of
@@ -35,7 +36,7 @@ from sagalog.store.row import Row, gates_at_any_time, row_of
 _SLICE: Final = 500
 
 # Events that name bytes or other events.
-_NAMING: Final = (Created, ArtifactPut, ChildAdopted)
+_NAMING: Final = (Created, ArtifactPut, ChildAdopted, Unblocked)
 
 FaultCode = Literal[
     "blob",
@@ -213,7 +214,17 @@ def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> 
 
 
 def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
-    """[COMP-7] [STEP-1] [STEP-2] What a successor inherits, keeps and adopts stands where it says."""
+    """[COMP-7] [STEP-1] [STEP-2] [WAIT-3] What a successor inherits, keeps and adopts stands where it says.
+
+    And each task that a wait was for had ended as the end of the wait says.
+    """
+    if isinstance(event, Unblocked):
+        texts = [
+            f"task {one.task!r} had not ended as {one.state} at version {one.version}"
+            for one in event.ended
+            if not _had_ended(snapshot, one)
+        ]
+        return [Fault("reference", envelope.stream, envelope.version, text) for text in texts]
     if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
         return [Fault("reference", envelope.stream, envelope.version, f"the child {event.task!r} is not there")]
     if not isinstance(event, Created) or not (event.inherited or event.steps or event.waits):
@@ -246,6 +257,16 @@ def _holds_step(snapshot: Snapshot, one: KeptStep) -> bool:
 def _holds_wait(snapshot: Snapshot, name: str, number: int, end: SignalEnd) -> bool:
     event = _event_at(snapshot, end.task, end.version)
     return isinstance(event, Unblocked) and (event.wait, event.number, event.by) == (name, number, "signal")
+
+
+def _had_ended(snapshot: Snapshot, one: TaskEnd) -> bool:
+    """Whether the task had ended in this state by this version. Only notes follow an end. [TERM-1]"""
+    version = one.version
+    event = _event_at(snapshot, one.task, version)
+    while isinstance(event, Noted):
+        version -= 1
+        event = _event_at(snapshot, one.task, version)
+    return event is not None and one.state in TASK.life.states_after(NAMES[type(event)], getattr(event, "to", None))
 
 
 def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:

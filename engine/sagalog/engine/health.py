@@ -20,6 +20,7 @@ class Health(msgspec.Struct, frozen=True):
     """How a store fares at `now_ms`; `ok` if there are no errors.
 
     store_id    which store
+    writer      the newest version of sagalog that has begun to write to it [LOG-7]
     now_ms      when this was looked at, by the store's clock
     file        its file and disk; None: it is kept in memory
     undos       what is due to be undone and no worker has leased, by queue and kind, and since when
@@ -27,6 +28,7 @@ class Health(msgspec.Struct, frozen=True):
     """
 
     store_id: str
+    writer: str
     now_ms: int
     file: FileHealth | None
     undos: tuple[UnclaimedUndo, ...]
@@ -43,7 +45,9 @@ def health(store: Store, store_id: str, now_ms: int) -> Health:
     file = store.file_health()
     with store.read() as snapshot:
         undos = tuple(snapshot.unclaimed(now_ms))
-    return Health(store_id, now_ms, file, undos, () if file is None else tuple(_errors(file)))
+        store_fold = snapshot.store()
+    writer = "" if store_fold is None else store_fold.writer
+    return Health(store_id, writer, now_ms, file, undos, () if file is None else tuple(_errors(file)))
 
 
 def _errors(file: FileHealth) -> list[str]:

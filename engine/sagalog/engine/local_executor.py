@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice
 from typing import Any, Final
 
+from sagalog import versions
 from sagalog.engine import audit, operations
 from sagalog.engine.claims import Claimed
 from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, commands_of
@@ -20,7 +21,7 @@ from sagalog.engine.relations import depends_on
 from sagalog.engine.store_queries import StoreQueries
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
-from sagalog.errors import SagalogError
+from sagalog.errors import SagalogError, Unavailable, Unknown
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
@@ -181,13 +182,22 @@ class LocalExecutor:
             return depends_on(snapshot, commands)
 
     def _found(self) -> StoreFold:
-        """The store's own fold; an absent founding event is written by the process that opens it first."""
+        """The store's own fold, founded if it is new; a newer version than it has on record is recorded. [LOG-7]"""
+        writer = versions.running()
         with self.store.read() as snapshot:
             fold = snapshot.store()
         if fold is None:
-            fold = answered(self.store.commit((operations.founding(self.draw_id()),))[0])
+            fold = answered(self.store.commit((operations.founding(self.draw_id(), writer),))[0])
         assert isinstance(fold, StoreFold)
-        return fold
+        if not versions.is_newer(writer, fold.writer):
+            return fold
+        try:
+            upgraded = answered(self.store.commit((operations.upgrading(fold.id, writer),))[0])
+        except (Unavailable, Unknown):
+            # [LOG-7] What cannot be written now, the next opening records: a store that is there is read all the same.
+            return fold
+        assert isinstance(upgraded, StoreFold)
+        return upgraded
 
 
 def _claiming(request: ClaimRequest) -> tuple[Operation, Operation]:

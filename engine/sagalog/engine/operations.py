@@ -19,10 +19,11 @@ from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.evolve import evolve_store
+from sagalog.kernel.categories import STORE
 from sagalog.kernel.state import StoreFold
 from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
 from sagalog.validation.commands import ClaimRequest
+from sagalog.versions import is_newer
 
 STORE_FORMAT: Final = 0
 
@@ -185,19 +186,40 @@ def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
     return (maintaining_tasks([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
-def founding(id: str) -> Operation:
+def founding(id: str, writer: str) -> Operation:
     """An operation that founds the store, unless it is founded already; answers its StoreFold."""
-    stream = f"store/{id}"
 
     def decide(view: View) -> Result:
         if view.store is not None:
             return Result(view.store)
-        event = e.Founded(id=id, format=STORE_FORMAT)
-        fold = evolve_store(StoreFold(id), event, 1, view.now_ms)
-        envelope = enclose(stream, 1, view.now_ms, event)
-        return Result(fold, (Append(stream, 0, (envelope,), project_fold(fold)),))
+        return _of_store(view, StoreFold(id), e.Founded(id=id, format=STORE_FORMAT, writer=writer))
 
-    return Operation(decide, writes=(stream,))
+    return Operation(decide, writes=(STORE.stream(id),))
+
+
+def upgrading(id: str, writer: str) -> Operation:
+    """An operation that records a newer version than any on record, unless one is by now; answers the StoreFold.
+
+    [LOG-7] `id` is that of the store, which is founded.
+    """
+
+    def decide(view: View) -> Result:
+        store = view.store
+        assert store is not None
+        if not is_newer(writer, store.writer):
+            return Result(store)
+        return _of_store(view, store, e.Upgraded(writer=writer))
+
+    return Operation(decide, writes=(STORE.stream(id),))
+
+
+def _of_store(view: View, store: StoreFold, event: e.StoreEvent) -> Result:
+    """One more event of the store's own stream, and its fold."""
+    version = store.version + 1
+    fold = STORE.evolve(store, event, version, view.now_ms)
+    stream = STORE.stream(fold.id)
+    envelope = enclose(stream, version, view.now_ms, event)
+    return Result(fold, (Append(stream, store.version, (envelope,), project_fold(fold)),))
 
 
 def declared_by(steps: Sequence[CommandEntry]) -> Declared:

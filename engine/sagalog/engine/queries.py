@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
-from sagalog.kernel.values import WaitEnd
+from sagalog.kernel.values import State, WaitEnd
 from sagalog.validation.commands import ClaimRequest
 
 
@@ -30,13 +30,15 @@ class Artifact(msgspec.Struct, frozen=True):
 class WaitOutcome(msgspec.Struct, frozen=True):
     """How a wait ended: by a signal (with its `data`), by the end of its tasks, or by time.
 
-    `number` tells it from the other waits of its `name`; they are numbered from 1.
+    `number` tells it from the other waits of its `name`; they are numbered from 1. `ended` gives, of a wait for tasks
+    that all have ended, the state of each by its id, in the order in which the wait named them. [WAIT-3]
     """
 
     name: str
     by: WaitEnd
     data: Any = None
     number: int = 1
+    ended: dict[str, State] = {}
 
 
 class Queries(Protocol):

@@ -17,6 +17,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import keeps_steps
 from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL, TaskEnd
 from sagalog.store import Reads
 
 
@@ -53,13 +54,19 @@ def with_ended(tasks: Tasks, command: c.Park) -> c.Park:
     return msgspec.structs.replace(command, ended=ended_among(tasks, command.after))
 
 
-def ended_among(tasks: Tasks, ids: Iterable[str]) -> frozenset[str]:
-    """Which of these tasks have ended, as far as can be read. [TERM-1]
+def ended_among(tasks: Tasks, ids: Iterable[str]) -> tuple[TaskEnd, ...]:
+    """The ends of those of these tasks that have ended, as far as can be read. [TERM-1]
 
     One that cannot be read holds up every task that waits for it, and never the maintenance of others. [LOG-5]
     """
     found = ((id, tasks.task_if_readable(id)) for id in ids)
-    return frozenset(id for id, other in found if other is not None and other.is_terminal)
+    return tuple(
+        [
+            TaskEnd(id, other.version, other.state)
+            for id, other in found
+            if other is not None and other.state in TERMINAL
+        ]
+    )
 
 
 def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:

@@ -17,7 +17,7 @@ from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
 from sagalog.kernel.state import TakenSignal, TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Input, State
 from sagalog.ports import Clock
 from sagalog.store import Query, Snapshot, Store
 from sagalog.store.projection import refold
@@ -104,7 +104,7 @@ class StoreQueries:
                 raise NotFound(
                     f"task {id!r} has no input {shown(name)}; it has: {sorted(given) or 'none'}", task=id, input=name
                 )
-            return _bytes(snapshot, given[name].digest, f"the input {name!r} of task {id!r}")
+            return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}")
 
     def artifact(self, id: str, name: str) -> Artifact:
         """As `Queries.artifact`."""
@@ -118,7 +118,7 @@ class StoreQueries:
                 )
             event = read(snapshot.recorded(id, known[name].version))
             assert isinstance(event, ArtifactPut)
-            data = _bytes(snapshot, event.digest, f"the artifact {name!r} of task {id!r}")
+            data = _bytes(snapshot, event, f"the artifact {name!r} of task {id!r}")
             return Artifact(name, data, event.media_type, event.digest, event.fence)
 
     def step_result(self, id: str, name: str) -> Any:
@@ -183,10 +183,9 @@ class StoreQueries:
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
             for number, envelope in enumerate(envelopes, start=1):
-                if envelope.type == "leased":
-                    leased = read(envelope)
-                    if isinstance(leased, Leased) and leased.fence == fence:
-                        return _task(snapshot, refold(id, envelopes[:number]))
+                leased = read(envelope)
+                if isinstance(leased, Leased) and leased.fence == fence:
+                    return _task(snapshot, refold(id, envelopes[:number]))
         return None
 
     def claimable_ms(self, requests: Iterable[ClaimRequest]) -> int | None:
@@ -237,11 +236,18 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
         signalled = read(snapshot.recorded(id, unblocked.signal_version))
         assert isinstance(signalled, Signalled)
         data = signalled.data
-    return WaitOutcome(name, unblocked.by, data, number)
+    return WaitOutcome(name, unblocked.by, data, number, {one.task: one.state for one in unblocked.ended})
 
 
-def _bytes(snapshot: Snapshot, digest: str, what: str) -> bytes:
-    """The bytes of a digest, compared with it. [BLOB-1]"""
+def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
+    """The bytes of a digest, compared with it. [BLOB-1] [KEY-2]"""
+    digest = named.digest
+    if named.data_key is not None:
+        raise Corrupt(
+            f"{what} is encrypted under the key {named.data_key!r}, which this version does not know: upgrade sagalog",
+            digest=digest,
+            data_key=named.data_key,
+        )
     data = snapshot.blob(digest)
     if data is None or sha256(data).hexdigest() != digest:
         found = "gone" if data is None else "changed"

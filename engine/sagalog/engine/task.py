@@ -21,6 +21,7 @@ from sagalog.kernel.values import (
     State,
     UnrecordedStep,
 )
+from sagalog.sentences import reason_of, worded
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +106,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     unrecorded_steps: tuple[UnrecordedStep, ...]
     correlation_id: str | None
     trace: str | None
+    tracestate: str | None
+    data_key: str
     inputs: tuple[Input, ...]
     steps: tuple[str, ...]
     artifacts: tuple[str, ...]
@@ -149,11 +152,13 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         created = _created(read)
         payload, tags = created.payload, created.tags or {}
         parent, predecessor = created.parent, created.predecessor
-        correlation_id, trace, inputs = created.correlation_id, created.trace, created.inputs
+        correlation_id, inputs = created.correlation_id, created.inputs
+        trace, tracestate = created.trace, created.tracestate
     else:
         payload, tags = known.payload, known.tags
         parent, predecessor = known.parent, known.predecessor
-        correlation_id, trace, inputs = known.correlation_id, known.trace, known.inputs
+        correlation_id, inputs = known.correlation_id, known.inputs
+        trace, tracestate = known.trace, known.tracestate
     assert task.state is not None
     assert task.policy is not None
     # By position: every call ends here, and naming thirty arguments costs more than all that they hold.
@@ -173,9 +178,9 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         _compensations(task, read, known, created) if task.compensations else (),
         task.policy,
         _field(task.result_version, read, "result") if task.result_version else None,
-        _field(task.error_version, read, "error") if task.error_version else None,
+        worded(_field(task.error_version, read, "error")) if task.error_version else None,
         task.code,
-        _field(task.reason_version, read, "reason") if task.reason_version else None,
+        reason_of(read(task.reason_version)) if task.reason_version else None,
         task.outcome,
         _field(task.progress_version, read, "progress") if task.progress_version else None,
         task.cancel_version > 0,
@@ -188,6 +193,8 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.unrecorded_steps,
         correlation_id,
         trace,
+        tracestate,
+        task.subject,
         inputs,
         tuple(task.steps) if task.steps else (),
         tuple(task.artifacts) if task.artifacts else (),

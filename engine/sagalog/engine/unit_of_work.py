@@ -332,11 +332,12 @@ class UnitOfWork:
         command, first = step.command, earlier[0]
         key, id = step.idempotency_key or "", id_of(first)
         # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
-        is_another = not may_have_marked(command, first.type) or (id != command.task and not step.drawn)
+        event = read(first)
+        is_another = not may_have_marked(command, e.NAMES[type(event)]) or (id != command.task and not step.drawn)
         if is_another or (isinstance(command, c.Acquire) and len(earlier) > 1):
             raise key_taken(key, first)
-        # Before its task is looked for: a name that was changed in the file leads to none.
-        event, task = read(first), self._named(id, first.name)
+        # After the event was read: a name that was changed in the file leads to no task.
+        task = self._named(id, first.name)
         compare(command, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, key)

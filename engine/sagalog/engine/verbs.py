@@ -40,6 +40,8 @@ def create(
     correlation_id: str | None = None,
     parent: str | None = None,
     trace: str | None = None,
+    tracestate: str | None = None,
+    data_key: str | None = None,
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -58,7 +60,10 @@ def create(
         compensations: planned undos, owed from the first lease for work on.
         waive_compensation: why this task may fail without any.
         tags: names and values to find it by.
-        correlation_id, parent, trace: where it belongs; a task's id, a W3C traceparent.
+        correlation_id, parent: where it belongs; a task's id.
+        trace, tracestate: a W3C traceparent, and the tracestate that stands beside it. [TRACE-1]
+        data_key: the name of its subject's key, as of a person or a tenant; left out, the task's own id. What is to
+            be forgotten together shares one. Nothing is encrypted by this version. [KEY-1]
         actor, cause: who asks, because of which event. An actor is `user:`, `token:` or `schedule:` and a name;
             without one of these it is a user. [ACTOR-1]
         idempotency_key: under which identity; repeated, it gives the first answer. [REPEAT-2] [REPEAT-4]
@@ -86,6 +91,8 @@ def create(
         correlation_id=correlation_id,
         parent=parent,
         trace=trace,
+        tracestate=tracestate,
+        data_key=data_key,
     )
     return CommandEntry(
         command,

@@ -17,6 +17,9 @@ CAUSE_CHARACTERS_MAX: Final = 240
 ACTOR_CHARACTERS_MAX: Final = 220
 TEXT_CHARACTERS_MAX: Final = 8_192
 TAGS_MAX: Final = 32
+# Those of W3C Trace Context: what every system that keeps to it hands on.
+TRACESTATE_CHARACTERS_MAX: Final = 512
+TRACESTATE_MEMBERS_MAX: Final = 32
 PROGRESS_BYTES_MAX: Final = 8_192
 DETAILS_BYTES_MAX: Final = 65_536
 # Blobs go through the WAL like everything else; what is larger belongs beside the store.

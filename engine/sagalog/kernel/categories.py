@@ -26,7 +26,7 @@ class Category(Generic[Fold]):
     """What is known of all streams of one category.
 
     name         what their names begin with
-    events       the types of the events that they hold; no two categories share a name of an event
+    events       the types of the events that they hold, and their names; no two categories share one
     fold_type    the type of their folds
     begin        id -> the fold of a stream without events
     evolve       fold, event, version, at_ms -> the fold after that event, or LogDamaged
@@ -37,7 +37,7 @@ class Category(Generic[Fold]):
     """
 
     name: str
-    events: tuple[type[e.Recordable], ...]
+    events: Mapping[type[e.Recordable], str]
     fold_type: type[Fold]
     begin: Callable[[str], Fold]
     evolve: Callable[[Fold, e.Recordable, int, int], Fold]
@@ -60,12 +60,11 @@ class Category(Generic[Fold]):
         return folded
 
 
-TASK: Final = Category(
-    "task", e.TASK_EVENTS, TaskFold, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold
-)
-STORE: Final = Category(
-    "store", e.STORE_EVENTS, StoreFold, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False
-)
+_TASK: Final = {kind: e.NAMES[kind] for kind in e.TASK_EVENTS}
+_STORE: Final = {kind: e.NAMES[kind] for kind in e.STORE_EVENTS}
+
+TASK: Final = Category("task", _TASK, TaskFold, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold)
+STORE: Final = Category("store", _STORE, StoreFold, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False)
 
 CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE)}
 

@@ -6,22 +6,24 @@ be refused. Knows nothing of the task it will meet.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from sagalog.kernel.values import (
     Budget,
     Compensation,
     Failure,
+    FreeJson,
+    FreeText,
     Inherited,
     Input,
     KeptStep,
     KeptWaits,
     Outcome,
+    Parameters,
     Policy,
     Purpose,
     Seen,
+    TaskEnd,
     Unchanged,
     UnrecordedStep,
 )
@@ -44,10 +46,10 @@ class Create(Command, frozen=True, kw_only=True):
     priority: int
     run_at_ms: int | None
     policy: Policy
-    payload: Any = None
+    payload: FreeJson = None
     inputs: tuple[Input, ...] = ()
     compensations: tuple[Compensation, ...] = ()
-    waiver: str | None = None
+    waiver: FreeText | None = None
     tags: dict[str, str] | None = None
     affinity: str | None = None
     key: str | None = None
@@ -55,6 +57,8 @@ class Create(Command, frozen=True, kw_only=True):
     predecessor: str | None = None
     correlation_id: str | None = None
     trace: str | None = None
+    tracestate: str | None = None
+    data_key: str | None = None
     inherited: tuple[Inherited, ...] = ()
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
@@ -71,7 +75,7 @@ class Acquire(Command, frozen=True, kw_only=True):
     ttl_ms: int | None
     purpose: Purpose = "work"
     kinds: frozenset[str] | None = None
-    waiver: str | None = None
+    waiver: FreeText | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):
@@ -84,7 +88,7 @@ class Heartbeat(Held, frozen=True, kw_only=True):
     """Renew the lease. `ttl_ms` None keeps the lease's own."""
 
     ttl_ms: int | None = None
-    progress: Any = None
+    progress: FreeJson = None
 
 
 class Register(Held, frozen=True, kw_only=True):
@@ -97,7 +101,7 @@ class Step(Held, frozen=True, kw_only=True):
     """Record the result of a named step, so that no later attempt runs it again; `compensation` is its undo's id."""
 
     name: str
-    result: Any = None
+    result: FreeJson = None
     compensation: str | None = None
 
 
@@ -120,8 +124,8 @@ class AdoptChild(Held, frozen=True, kw_only=True):
 class Park(Held, frozen=True, kw_only=True):
     """Give the lease back until a signal comes, tasks have ended, or a time has come.
 
-    `number` is the wait's among those of its name, from 1. `ended` are those of `after` that have ended already; the
-    code that reads the other tasks fills it in.
+    `number` is the wait's among those of its name, from 1. `ended` are the ends of those of `after` that have ended
+    already; the code that reads the other tasks fills it in.
     """
 
     name: str
@@ -129,14 +133,16 @@ class Park(Held, frozen=True, kw_only=True):
     signal: str | None = None
     after: tuple[str, ...] = ()
     until_ms: int | None = None
-    ended: frozenset[str] = frozenset()
+    ended: tuple[TaskEnd, ...] = ()
 
 
 class Release(Held, frozen=True, kw_only=True):
-    """Give the lease back."""
+    """Give the lease back; `code` and `parameters` are what the worker itself has to say."""
 
-    reason: str | None = None
+    reason: FreeText | None = None
     run_at_ms: int | None = None
+    code: str | None = None
+    parameters: Parameters | None = None
 
 
 class Retry(Held, frozen=True, kw_only=True):
@@ -155,7 +161,7 @@ class Retry(Held, frozen=True, kw_only=True):
 class Complete(Held, frozen=True, kw_only=True):
     """The work is done. `undoer` is the id of the task that undoes what is left over, should anything be. [COMP-7]"""
 
-    result: Any = None
+    result: FreeJson = None
     undoer: str | None = None
 
 
@@ -167,7 +173,7 @@ class Fail(Held, frozen=True, kw_only=True):
 
     error: Failure
     compensations: tuple[Compensation, ...] = ()
-    waiver: str | None = None
+    waiver: FreeText | None = None
     or_quarantine: bool = False
 
 
@@ -200,14 +206,14 @@ class CompensationFailed(Held, frozen=True, kw_only=True):
 class Cancel(Command, frozen=True, kw_only=True):
     """Call the task off; `now` does not wait for the owner of a lease."""
 
-    reason: str | None = None
+    reason: FreeText | None = None
     now: bool = False
 
 
 class Quarantine(Command, frozen=True, kw_only=True):
     """Take the task out of circulation until a human has looked."""
 
-    reason: str
+    reason: FreeText
     code: str = "operator"
 
 
@@ -215,13 +221,13 @@ class Signal(Command, frozen=True, kw_only=True):
     """Tell a task something that it waits for, or will."""
 
     name: str
-    data: Any = None
+    data: FreeJson = None
 
 
 class Note(Command, frozen=True, kw_only=True):
     """Leave a remark; after the end it may settle compensations that are still owed."""
 
-    text: str
+    text: FreeText
     settles: tuple[str, ...] = ()
 
 
@@ -233,7 +239,7 @@ class RetryAsNew(Command, frozen=True, kw_only=True):
     """
 
     successor: str
-    results: dict[str, Any] = {}
+    results: dict[str, FreeJson] = {}
     rerun: tuple[str, ...] = ()
 
 
@@ -241,7 +247,7 @@ class Waive(Command, frozen=True, kw_only=True):
     """Settle an owed compensation by word."""
 
     compensation: str
-    reason: str
+    reason: FreeText
 
 
 class Maintain(Command, frozen=True, kw_only=True):
@@ -249,13 +255,13 @@ class Maintain(Command, frozen=True, kw_only=True):
 
     `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;
     `unknown_kinds` are compensation kinds that no worker knows, and where `known_kinds` is given all others are;
-    `overdue` also looks at undos that no worker came for; `ended` are those tasks that this one waits for and that have
-    ended: the caller, which reads the other tasks, fills it in.
+    `overdue` also looks at undos that no worker came for; `ended` are the ends of those tasks that this one waits for
+    and that have ended: the caller, which reads the other tasks, fills it in.
     """
 
     seen: Seen | None = None
     unchanged: Unchanged | None = None
     unknown_kinds: frozenset[str] = frozenset()
     known_kinds: frozenset[str] | None = None
-    ended: frozenset[str] = frozenset()
+    ended: tuple[TaskEnd, ...] = ()
     overdue: bool = False

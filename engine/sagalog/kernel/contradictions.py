@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import State, Unchanged
+from sagalog.kernel.values import TERMINAL, State, Unchanged
 
 
 def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
@@ -21,8 +22,22 @@ def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None
     if task.state is State.COMPENSATING and type(event) is not e.Compensated and not task.owed():
         # [COMP-6] It is written together with what settles the last one.
         return "nothing is owed any more and 'compensated' was expected"
+    verb = _VERBS.get(type(event))
+    if verb is not None and event.verb != verb:  # type: ignore[attr-defined]  # those of the table have a `verb`
+        return f"it ends a lease by the verb {event.verb!r} and {verb!r} was expected"  # type: ignore[attr-defined]
     compare = _COMPARED.get(type(event))
     return None if compare is None else compare(task, event, at_ms)
+
+
+# Of events that only one verb leads to; what else ends a lease says which it was. [REPEAT-5]
+_VERBS: Final[dict[type[e.Recordable], str]] = {
+    e.Released: "release",
+    e.LeaseExpired: "expire",
+    e.Retried: "retry",
+    e.Parked: "park",
+    e.CompensationFailed: "compensation_failed",
+    e.Completed: "complete",
+}
 
 
 def _leased(task: TaskFold, event: e.Leased, at_ms: int) -> str | None:
@@ -95,10 +110,24 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
         return None
     if event.by == "tasks" and not waiting.after:
         return f"the wait {waiting.name!r} is for no tasks"
+    if why := _ends(event, waiting.after if event.by == "tasks" else ()):
+        return why
     if event.seen is not None:
         return _unchanged(task, event.seen, waiting.until_ms if event.by == "time" else None, at_ms)
     if event.by == "time" and (waiting.until_ms is None or at_ms < waiting.until_ms):
         return f"it is over by time at {at_ms} and lasts until {waiting.until_ms}"
+    return None
+
+
+def _ends(event: e.Unblocked, after: tuple[str, ...]) -> str | None:
+    """[WAIT-3] The ends that it names are those of the tasks waited for, and none where it was not their ends."""
+    if tuple([one.task for one in event.ended]) != after:
+        return f"it names the ends of {[one.task for one in event.ended]} and those of {list(after)} were waited for"
+    if any(one.state not in TERMINAL for one in event.ended):
+        return "it names a task as ended in a state that is no end"
+    told = (event.counts, event.digest)
+    if told != ((counted(event.ended), digest_of_ends(event.ended)) if after else (None, None)):
+        return "its counts or its digest do not fit the ends that it names"
     return None
 
 
@@ -121,7 +150,7 @@ def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
     return _ending(event)
 
 
-def _ending(event: e.Failed | e.Cancelled | e.Quarantined) -> str | None:
+def _ending(event: e.Failed | e.Cancelled | e.Quarantined | e.Compensated) -> str | None:
     if (event.fence is None) != (event.verb is None):
         return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
     return None
@@ -137,10 +166,25 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) ->
 def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
     if event.outcome != task.outcome:
         return f"its work was {task.outcome} and it says {event.outcome}"
+    return _ending(event)
+
+
+def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
+    return _parameters(event)
+
+
+def _parameters(event: e.Released | e.Noted) -> str | None:
+    """[RECORD-6]"""
+    if event.parameters is not None and event.code is None:
+        return "it has parameters and no code"
     return None
 
 
 def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
+    if (event.text is None) == (event.code is None):
+        return f"it holds the text {event.text!r} and the code {event.code!r}, and one of them was expected"
+    if why := _parameters(event):
+        return why
     if event.settles and not task.is_terminal:
         return "it settles what is owed before the end"
     left = [id for id in task.owed() if id not in event.settles]
@@ -153,6 +197,7 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
 _COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | None]]] = {
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
+    e.Released: _released,
     e.LeaseExpired: _lease_expired,
     e.Promoted: _promoted,
     e.Parked: _parked,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
@@ -67,12 +69,17 @@ def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int
     """
     state = FOUNDED if store.version else UNBORN
     name = e.NAMES[type(event)]
-    if not STORE_LIFE.allows(state, name) or version != store.version + 1 or not isinstance(event, e.Founded):
-        why = f"holds {name!r} at version {version}, which cannot follow {state!r} at version {store.version}"
-    elif event.id != store.id:
-        why = f"founds a store of the id {event.id!r}"
-    else:
-        return StoreFold(event.id, version, event.format)
+    why = f"holds {name!r} at version {version}, which cannot follow {state!r} at version {store.version}"
+    if STORE_LIFE.allows(state, name) and version == store.version + 1:
+        match event:
+            case e.Founded() if event.id == store.id:
+                return StoreFold(event.id, version, event.format, writer=event.writer)
+            case e.Founded():
+                why = f"founds a store of the id {event.id!r}"
+            case e.Upgraded() if event.writer != store.writer:
+                return msgspec.structs.replace(store, version=version, writer=event.writer)
+            case _:
+                why = f"names the writer {store.writer!r} once more at version {version}"
     raise LogDamaged(
         f"the stream store/{store.id} {why}: stop, keep the file, and compare it with a backup",
         stream=f"store/{store.id}",
@@ -139,8 +146,9 @@ def _require_lease(task: TaskFold, event: Any, version: int) -> LeaseRecord:
     return lease
 
 
-def _end_lease(task: TaskFold, fence: int, verb: str, version: int) -> None:
-    task.ended = EndedLease(fence, verb, version)
+def _end_lease(task: TaskFold, event: Any, version: int) -> None:
+    """[REPEAT-5]"""
+    task.ended = EndedLease(event.fence, event.verb, version)
     task.lease = None
 
 
@@ -151,7 +159,7 @@ def _end_lease_if_named(task: TaskFold, event: Any, version: int) -> None:
             raise _damaged(task, e.NAMES[type(event)], version, "it names no fence and the task is leased")
         return
     _require_lease(task, event, version)
-    _end_lease(task, event.fence, event.verb or "", version)
+    _end_lease(task, event, version)
 
 
 def _settle(task: TaskFold, id: str, status: Any, done_fence: int, name: str, version: int) -> None:
@@ -187,6 +195,7 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
         if not event.inherited:
             raise _damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
+    task.data_key = event.data_key
     task.created_ms = at_ms
 
 
@@ -270,7 +279,7 @@ def _released(task: TaskFold, event: e.Released, version: int, at_ms: int) -> No
     else:
         task.releases += 1
     task.run_at_ms = event.run_at_ms
-    _end_lease(task, event.fence, "release", version)
+    _end_lease(task, event, version)
 
 
 def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: int) -> None:
@@ -280,7 +289,7 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, version: int, at_ms: i
     else:
         task.expiries += 1
     task.run_at_ms = at_ms
-    _end_lease(task, event.fence, "expire", version)
+    _end_lease(task, event, version)
 
 
 def _promoted(task: TaskFold, event: e.Promoted, version: int, at_ms: int) -> None:
@@ -320,7 +329,7 @@ def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
         raise _damaged(task, "parked", version, why)
     task.waiting = Waiting(event.name, event.number, version, event.signal, event.after, event.until_ms)
     task.run_at_ms = at_ms
-    _end_lease(task, event.fence, "park", version)
+    _end_lease(task, event, version)
 
 
 def _signalled(task: TaskFold, event: e.Signalled, version: int, at_ms: int) -> None:
@@ -371,13 +380,15 @@ def _retried(task: TaskFold, event: e.Retried, version: int, at_ms: int) -> None
         task.quota_since_ms = at_ms
     task.run_at_ms = event.run_at_ms
     task.error_version = version
-    _end_lease(task, event.fence, "retry", version)
+    _end_lease(task, event, version)
 
 
 def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.outcome, task.code, task.run_at_ms = "failed", event.code, at_ms
-    task.reason_version = 0
+    # Where nothing else says why, its code does.
+    says_why = event.reason is not None or event.error is None
+    task.reason_version = version if says_why else 0
     if event.waiver is not None:
         task.has_waiver = True
     if event.error is not None:
@@ -409,17 +420,16 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, version: i
     task.undo_failures += 1
     task.run_at_ms = event.run_at_ms
     task.error_version = version
-    _end_lease(task, event.fence, "compensation_failed", version)
+    _end_lease(task, event, version)
 
 
 def _compensated(task: TaskFold, event: e.Compensated, version: int, at_ms: int) -> None:
-    if task.lease is not None:
-        _end_lease(task, task.lease.fence, "compensation_done", version)
+    _end_lease_if_named(task, event, version)
 
 
 def _completed(task: TaskFold, event: e.Completed, version: int, at_ms: int) -> None:
     _require_lease(task, event, version)
-    _end_lease(task, event.fence, "complete", version)
+    _end_lease(task, event, version)
     if task.compensations or event.left:
         _void(task, event, version)
     task.result_version = version
@@ -448,8 +458,8 @@ def _quarantined(task: TaskFold, event: e.Quarantined, version: int, at_ms: int)
     if len({step.name for step in event.steps}) < len(event.steps):
         raise _damaged(task, "quarantined", version, "it names a step twice")
     task.unrecorded_steps = event.steps
-    if event.reason is not None:
-        task.reason_version = version
+    says_why = event.reason is not None or event.parameters is not None or event.error is None
+    task.reason_version = version if says_why else 0
     if event.error is not None:
         task.error_version = version
 

@@ -97,11 +97,8 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
 
 STORE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     UNBORN: (Row("founded", FOUNDED),),
-    FOUNDED: (),
+    FOUNDED: (Row("upgraded", FOUNDED),),
 }
-
-# The state of which `created` says nothing: what most tasks begin in.
-BEGINNING: Final = PENDING
 
 
 class Move(TypedDict):
@@ -152,6 +149,11 @@ class Lifecycle:
         """
         cell = self.after.get((state, event))
         return cell.of(undoes) if isinstance(cell, Fork) else cell
+
+    def states_after(self, event: str, to: str | None = None) -> frozenset[str]:
+        """The states in which `event` may leave a stream; where it says `to`, only that."""
+        found = frozenset(str(row.then) for all in self.rows.values() for row in all if row.event == event)
+        return found if to is None else found & {to}
 
 
 def _compiled(rows: Mapping[str, tuple[Row, ...]]) -> dict[tuple[str, str], str | Fork]:

@@ -17,7 +17,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State,
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 4
+FOLD_FORMAT: Final = 5
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -182,6 +182,7 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     affinity: str | None = None
     key: str | None = None
     tags: dict[str, str] | None = None
+    data_key: str | None = None
     run_at_ms: int = 0
     policy: Policy | None = None
     has_waiver: bool = False
@@ -232,6 +233,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def is_terminal(self) -> bool:
         """Whether only notes may follow. [TERM-1]"""
         return self.state in TERMINAL
+
+    @property
+    def subject(self) -> str:
+        """The name of its data key: as was said at its creation, else its own id. [KEY-1]"""
+        return self.id if self.data_key is None else self.data_key
 
     @property
     def attempt(self) -> int:
@@ -297,12 +303,13 @@ def shows_due(task: TaskFold, seen: Unchanged | None, due_ms: int | None, now_ms
 
 
 class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The store's own stream, folded."""
+    """The store's own stream, folded; `writer` is the newest version of sagalog on record. [LOG-7]"""
 
     id: str
     version: int = 0
     format: int = 0
     epoch: int = 0
+    writer: str = ""
 
 
 def epoch_of(fence: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NewType
 
 import msgspec
 
@@ -21,6 +21,36 @@ ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
 # What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
+
+
+# What people and handlers put in, as JSON or in their own words. The kernel keeps it, cuts a text at its bound, and may
+# depend on whether it is there, never on what it is; where a data key is named, it is what is encrypted. [RECORD-5]
+_FREE: Final = msgspec.Meta(extra_json_schema={"x-free": True})
+FreeJson = Annotated[Any, _FREE]
+FreeText = Annotated[str, _FREE]
+
+
+# What the engine itself has to say is a code with parameters: names, numbers and lists of names. [RECORD-6]
+Parameter = str | int | tuple[str, ...]
+Parameters = dict[str, Parameter]
+KernelCode = Literal[
+    "attempts_spent",
+    "transients_spent",
+    "quota_wait_spent",
+    "expiries_spent",
+    "releases_spent",
+    "compensation_required",
+    "undo_attempts_spent",
+    "undo_expiries_spent",
+    "undo_releases_spent",
+    "undo_wait",
+    "unknown_compensation",
+    "bound",
+    "retried_as_new",
+    "left_over",
+]
+# The code of a failure that a worker has said, or of what an operator did: theirs, and with their own words.
+TheirCode = NewType("TheirCode", str)
 
 
 class State(StrEnum):
@@ -55,8 +85,8 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     """
 
     kind: str
-    params: Any = None
-    reason: str | None = None
+    params: FreeJson = None
+    reason: FreeText | None = None
     id: str | None = None
 
 
@@ -71,7 +101,7 @@ class Inherited(Value, frozen=True, omit_defaults=True):
     kind: str
     task: str
     version: int
-    index: int = -1
+    index: int
 
 
 class KeptStep(Value, frozen=True, omit_defaults=True):
@@ -125,20 +155,37 @@ class KeptWaits(Value, frozen=True):
             number += 1 if not isinstance(end, int) or not end else -end
 
 
-class Input(Value, frozen=True):
-    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log."""
+class TaskEnd(Value, frozen=True):
+    """A task that has ended by this version of its stream, in this state. [WAIT-3]"""
+
+    task: str
+    version: int
+    state: State
+
+
+class Input(Value, frozen=True, omit_defaults=True):
+    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log.
+
+    `data_key` names the key under which they are encrypted; digest and size are those of what is stored. [KEY-2]
+    """
 
     name: str
     digest: str
     size_bytes: int
+    data_key: str | None = None
 
 
 class Failure(Value, frozen=True, omit_defaults=True):
-    """What went wrong: a slug for programs, a sentence for people, details as JSON."""
+    """What went wrong: a slug for programs, a sentence for people, details as JSON.
+
+    `parameters` are the engine's own: with them the code says what the message does not, and whoever reads a task gets
+    it in the message. [RECORD-6]
+    """
 
     code: str
-    message: str
-    details: Any = None
+    message: FreeText
+    details: FreeJson = None
+    parameters: Parameters | None = None
 
 
 class Policy(Value, frozen=True):

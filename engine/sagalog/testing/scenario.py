@@ -1,6 +1,6 @@
 """Given, when, then: one task's life in the kernel, told without a store, a clock or an engine.
 
-    given(Create(...), Acquire(...)).when(Complete(task="t", fence=1), now_ms=5).then(Completed(fence=1))
+    given(Create(...), Acquire(...)).when(Release(task="t", fence=1), now_ms=5).then(Released(1, "release", 5))
 
 Rule: what is expected is events, a repeat or a refusal, never the inside of a fold. Every check also sees that what was
 passed in is unchanged [RECORD-3], that the verb lists what was decided, and that it can be folded [RECORD-1].

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar, get_args
 
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
-from sagalog.kernel.values import Compensation, Failure, Input, Retry, Spent
+from sagalog.kernel.values import Compensation, Failure, Input, Parameters, Retry, Spent
+from sagalog.sentences import SENTENCES
 from sagalog.store import Blob
 from sagalog.validation.identities import compensation_id
 from sagalog.validation.json_values import check_json
@@ -68,8 +69,24 @@ def failure(error: str | Failure, name: str) -> Failure:
     if isinstance(error, Failure):
         check_name(error.code, f"{name}.code")
         details = check_json(error.details, f"{name}.details", bounds.DETAILS_BYTES_MAX)
-        return Failure(error.code, _cleaned(error.message, f"{name}.message"), details)
+        parameters = _parameters(error.parameters, f"{name}.parameters")
+        if error.message == "" and (parameters is not None or error.code in SENTENCES):
+            # [RECORD-6] The code says it.
+            return Failure(error.code, "", details, parameters)
+        return Failure(error.code, _cleaned(error.message, f"{name}.message"), details, parameters)
     return Failure("error", _cleaned(error, name))
+
+
+def _parameters(given: Parameters | None, name: str) -> Parameters | None:
+    """What a code of the engine is said with: names, numbers and lists of names. [RECORD-6]"""
+    for key, value in ({} if given is None else given).items():
+        check_name(key, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if type(one) is not int or isinstance(value, tuple):
+                check_name(one, f"{name}.{key}")
+            else:
+                check_integer(one, f"{name}.{key}", bounds.INTEGER_MIN, bounds.INTEGER_MAX)
+    return given or None
 
 
 def _cleaned(text: str, name: str) -> str:

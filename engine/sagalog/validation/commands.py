@@ -34,6 +34,7 @@ from sagalog.validation.arguments import (
     ttl,
 )
 from sagalog.validation.json_values import check_json
+from sagalog.validation.trace_context import check_traceparent, check_tracestate
 from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _DEFAULT_POLICY: Final = Retry().resolve()
@@ -61,6 +62,8 @@ def create(
     correlation_id: str | None = None,
     parent: str | None = None,
     trace: str | None = None,
+    tracestate: str | None = None,
+    data_key: str | None = None,
 ) -> c.Create:
     """The command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
@@ -91,7 +94,9 @@ def create(
         key=optional_name(key, "key"),
         parent=None if parent is None else check_id(parent, "parent"),
         correlation_id=optional_name(correlation_id, "correlation_id"),
-        trace=optional_name(trace, "trace"),
+        trace=None if trace is None else check_traceparent(trace, "trace"),
+        tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
+        data_key=optional_name(data_key, "data_key"),
     )
     if planned:
         _require_creation_fits(command)

@@ -31,10 +31,11 @@ from sagalog.outcomes import (
     storable,
     wait_of,
 )
+from sagalog.sentences import worded
 from sagalog.worker import reporting
 from sagalog.worker.async_context import to_its_end
 from sagalog.worker.undo_context import UndoContext
-from sagalog.worker.verdicts import held_up, unstorable
+from sagalog.worker.verdicts import give_back, held_up, unstorable
 from sagalog.worker.work_context import WorkContext
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -65,7 +66,8 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
     unmet = context._end()
     if (verdict := context._verdict) is not None:
         # [WORKER-1] Whatever it says, the effect of a step stands without a record.
-        said = Quarantine(verdict.failure.message).with_traceback(None if error is None else error.__traceback__)
+        message = worded(verdict.failure).message
+        said = Quarantine(message).with_traceback(None if error is None else error.__traceback__)
         reporting.ended(lease, said, verdict.failure)
         if context._is_settled:
             return None
@@ -88,12 +90,12 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         if isinstance(error, Interrupted):
             # What it wanted to begin is not begun: it is called off, or will ask again.
             if timed_out:
-                batch.retry(lease, Failure("time_limit", "its handler was told to end at its time limit"))
+                batch.retry(lease, Failure("time_limit", ""))
             elif was_told:
-                batch.release(lease, f"interrupted: {error}")
+                give_back(batch, lease, "interrupted", str(error))
             else:
                 # Nobody has told it to end, so it must cost something, or it would go round for ever.
-                batch.retry(lease, Failure("interrupted", f"interrupted: {error}"), budget="transient")
+                batch.retry(lease, Failure("interrupted", str(error)), budget="transient")
             return
         context._record_children(batch)
         if error is None or failure is None:
@@ -146,7 +148,7 @@ def _complete(batch: Batch, lease: Lease, result: Any, begun: tuple[UnrecordedSt
     try:
         batch.complete(lease, result)
     except InvalidValue as refusal:
-        batch.quarantine_held(lease, unstorable(refusal, "the handler has returned, and its result"), begun)
+        batch.quarantine_held(lease, unstorable(refusal, {"returned": "result"}), begun)
 
 
 def _failure_in(error: BaseException) -> Failure:
@@ -207,7 +209,7 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
         match error:
             case _ if not id or (was_told and isinstance(error, Interrupted)):
                 # Told to end, or nothing was begun.
-                batch.release(lease, f"interrupted: {error}")
+                give_back(batch, lease, "interrupted", str(error))
             case Permanent() | Quarantine():
                 batch.quarantine_held(lease, failure)
             case Transient():
@@ -245,7 +247,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
     def settle(batch: Batch) -> None:
         if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
             # Nothing was begun, or what was in hand was settled by word; what is left is for the next worker.
-            batch.release(lease, "its undo was settled by word meanwhile")
+            give_back(batch, lease, "undo_settled")
         elif at is not None:
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
@@ -263,8 +265,10 @@ def _refused(said: Failure, refusal: Failure) -> Failure:
     """What a handler has said, with why it could not be written so."""
     why = {"code": refusal.code, "message": refusal.message}
     kept = {} if said.details is None else {"said": said.details}
-    whole = storable(Failure(said.code, said.message, {"refused": why, **kept}), said.code)
-    return whole if "left_out" not in whole.details else Failure(said.code, said.message, {"refused": why})
+    whole = storable(Failure(said.code, said.message, {"refused": why, **kept}, said.parameters), said.code)
+    if "left_out" not in whole.details:
+        return whole
+    return Failure(said.code, said.message, {"refused": why}, said.parameters)
 
 
 def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | None:

@@ -88,7 +88,7 @@ class Holding:
         """Give back what is still held, whatever its handlers do."""
         for job in tuple(self._jobs):
             if not job.ended:
-                self._settle_without(job, giving_back(job, "the worker shut down and its handler did not end"))
+                self._settle_without(job, giving_back(job, "not_ended"))
 
     # --- inside -------------------------------------------------------------------------------------------------
 

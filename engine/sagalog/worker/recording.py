@@ -11,9 +11,10 @@ from typing import Final
 
 from sagalog.engine.batch import Batch
 from sagalog.errors import Rejected
-from sagalog.kernel.values import Failure
+from sagalog.kernel.values import Failure, Parameters
 from sagalog.worker.crew import Job
 from sagalog.worker.handling import Ending, Settlement, second_settlement
+from sagalog.worker.verdicts import give_back
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -45,10 +46,11 @@ def record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> Non
 
 def timing_out(job: Job) -> Settlement:
     """The settlement of a handler that has used up its time."""
-    failure = Failure("time_limit", f"its handler did not end within {job.time_limit_ms} ms, nor when it was told to")
+    parameters: Parameters | None = None if job.time_limit_ms is None else {"time_limit_ms": job.time_limit_ms}
+    failure = Failure("time_limit", "", parameters=parameters)
     return Ending(lambda batch: batch.retry(job.lease, failure), "retry", failure)
 
 
-def giving_back(job: Job, reason: str) -> Settlement:
+def giving_back(job: Job, code: str) -> Settlement:
     """The settlement that burns no attempt."""
-    return lambda batch: batch.release(job.lease, reason)
+    return lambda batch: give_back(batch, job.lease, code)

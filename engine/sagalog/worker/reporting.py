@@ -14,6 +14,7 @@ from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import Interrupted, Park
+from sagalog.sentences import worded
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -37,7 +38,7 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
         # Formatting a foreign exception runs foreign code.
         with suppress(Exception):
             trace = (type(error), error, error.__traceback__)
-            _log.warning("%s failed: %s: %s", what, failure.code, failure.message, exc_info=trace)
+            _log.warning("%s failed: %s: %s", what, failure.code, worded(failure).message, exc_info=trace)
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:

@@ -350,7 +350,7 @@ class Shift(Holding):
         """Claim nothing more, give back what nobody has begun, and let handlers know that the worker shuts down."""
         self.is_closing = True
         for job in self._crew.take_back():
-            job.settlement = giving_back(job, "the worker shut down before it was begun")
+            job.settlement = giving_back(job, "not_begun")
             self.take([job])
         for job in self._jobs:
             job.stopping.announced = True
@@ -371,7 +371,7 @@ class Shift(Holding):
             self.begin(lease, self._sent_ms)
             return
         job = self._job(lease, self._sent_ms)
-        job.settlement = giving_back(job, "the worker shut down before it was begun")
+        job.settlement = giving_back(job, "not_begun")
         job.ended = True
         self._keep(job)
         self._ended[job] = None

@@ -1,6 +1,6 @@
 """Ends of a lease in which the handler has no say: a quarantine, and a wait until what it needs can be read.
 
-Rule: values only; what is written for each stands in `handling`. Knows a task as it was read.
+Rule: what the worker itself has to say is a code [RECORD-6]; when each is written stands in `handling`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from typing import Final
 
 import msgspec
 
+from sagalog.actors import worker_actor
+from sagalog.engine.batch import Batch
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
 from sagalog.errors import InvalidValue, Rejected
-from sagalog.kernel.values import Failure, UnrecordedStep
+from sagalog.kernel.values import Failure, Parameters, UnrecordedStep
 from sagalog.outcomes import Park
+from sagalog.validation import commands as forms
 
 # The name of the waits by which a task is held up, and how long each lasts.
-HELD_UP: Final = "sagalog: a task that it needs cannot be read"
+HELD_UP: Final = "sagalog:held_up"
 _HELD_UP_MS: Final = 60_000
 
 
@@ -34,9 +39,19 @@ class Verdict(msgspec.Struct, frozen=True):
     steps: tuple[UnrecordedStep, ...]
 
 
-def unstorable(refusal: Rejected, what: str, step: str | None = None) -> Failure:
-    """Why something that a handler gave cannot be stored: with the path of the value, and the bound that it passed."""
+def unstorable(refusal: Rejected, parameters: Parameters) -> Failure:
+    """Why something that a handler gave cannot be stored: with the path of the value, and the bound that it passed.
+
+    `parameters` say what it is: what the handler has `returned`, of a `step`, or a `child` that comes with one.
+    """
     code = "unstorable_result" if isinstance(refusal, InvalidValue) else refusal.code
-    named = {"step": step} if step is not None else {}
+    named = {"step": parameters["step"]} if "step" in parameters else {}
     found = {name: refusal.fields[name] for name in ("path", "bound", "maximum") if name in refusal.fields}
-    return Failure(code, f"{what} cannot be stored: {refusal.message}", {**named, **found} or None)
+    return Failure(code, refusal.message, {**named, **found} or None, parameters)
+
+
+def give_back(batch: Batch, lease: Lease, code: str, text: str | None = None) -> None:
+    """Record a release that a worker words by a code; `text` is what a handler has said. Burns no attempt."""
+    command = forms.release(lease.task.id, lease.fence, text or None, None)
+    release = msgspec.structs.replace(command, code=code)
+    batch._append(CommandEntry(release, worker_actor(lease.owner), known=lease.task))

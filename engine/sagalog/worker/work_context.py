@@ -316,7 +316,7 @@ class WorkContext(Context):
 
         Args:
             name: the child's own within its parent.
-            kind, payload, inputs, arguments: as of `Engine.create`.
+            kind, payload, inputs, arguments: as of `Engine.create`; the data key is the parent's, unless one is named.
 
         Raises:
             StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
@@ -332,6 +332,7 @@ class WorkContext(Context):
             return existing.id
         # Checked and encoded now, while the caller can see which child it was, and written later.
         named, blobs = taken_in(inputs)
+        arguments = {"data_key": self.task.data_key, **arguments}  # [KEY-1]
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:
@@ -443,5 +444,5 @@ def _failure_of_step(name: str, refusal: Rejected, children: Sequence[str]) -> F
     """Why a step that was carried out is not on record: its result, or a child that comes with it in one commit."""
     index = refusal.fields.get("command")
     if isinstance(index, int) and index < len(children):
-        return unstorable(refusal, f"the child {children[index]!r}, which comes with step {name!r},", name)
-    return unstorable(refusal, f"step {name!r} was carried out and its result", name)
+        return unstorable(refusal, {"child": children[index], "step": name})
+    return unstorable(refusal, {"step": name})

@@ -29,7 +29,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import CompensationRecord, TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import Parameters, State
 
 
 def compensation_done(task: TaskFold | None, command: c.CompensationDone, now_ms: int, epoch: int) -> Decision:
@@ -44,7 +44,7 @@ def compensation_done(task: TaskFold | None, command: c.CompensationDone, now_ms
     record = _record(task, command.compensation)
     _require_last(task, command.compensation, record)
     done = e.CompensationDone(id=command.compensation, fence=command.fence)
-    return (done, *_compensated_after(task, command.compensation))
+    return (done, *_compensated_after(task, command.compensation, "compensation_done"))
 
 
 def compensation_failed(task: TaskFold | None, command: c.CompensationFailed, now_ms: int, epoch: int) -> Decision:
@@ -58,11 +58,23 @@ def compensation_failed(task: TaskFold | None, command: c.CompensationFailed, no
     error = cut_failure(command.error)
     policy = policy_of(task)
     if is_spent(task.undo_failures + 1, policy.undo_attempts_max):
-        reason = f"compensation {command.compensation!r} of kind {record.kind!r} failed {task.undo_failures + 1} times"
-        spent = quarantined(task, "undo_attempts_spent", reason, error, command.fence, "compensation_failed")
-        return (spent,)
+        parameters: Parameters = {
+            "compensation": command.compensation,
+            "kind": record.kind,
+            "failures": task.undo_failures + 1,
+        }
+        verb = "compensation_failed"
+        return (quarantined(task, "undo_attempts_spent", None, error, command.fence, verb, parameters=parameters),)
     run_at_ms = next_try_ms(policy, task.undo_failures, command, now_ms)
-    return (e.CompensationFailed(id=command.compensation, fence=command.fence, error=error, run_at_ms=run_at_ms),)
+    return (
+        e.CompensationFailed(
+            id=command.compensation,
+            fence=command.fence,
+            verb="compensation_failed",
+            error=error,
+            run_at_ms=run_at_ms,
+        ),
+    )
 
 
 def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> Decision:
@@ -75,7 +87,7 @@ def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> D
     if record.status not in ("owed", "planned"):
         raise _settled(task, command.compensation, record)
     waived = e.CompensationWaived(id=command.compensation, reason=cut(command.reason) or "")
-    return (waived, *_compensated_after(task, command.compensation))
+    return (waived, *_compensated_after(task, command.compensation, "waive"))
 
 
 def _record(task: TaskFold, id: str) -> CompensationRecord:
@@ -112,11 +124,14 @@ def _settled(task: TaskFold, id: str, record: CompensationRecord) -> AlreadySett
     )
 
 
-def _compensated_after(task: TaskFold, settled: str) -> Events:
-    """`compensated`, where this settles the last one owed by a compensating task."""
+def _compensated_after(task: TaskFold, settled: str, verb: str) -> Events:
+    """`compensated`, where this settles the last one owed by a compensating task; it ends the lease that there is."""
     if task.state is not State.COMPENSATING or task.owed() != [settled]:
         return ()
-    return (e.Compensated(outcome=task.outcome or "failed"),)
+    outcome, lease = task.outcome or "failed", task.lease
+    if lease is None:
+        return (e.Compensated(outcome=outcome),)
+    return (e.Compensated(outcome=outcome, fence=lease.fence, verb=verb),)
 
 
 def _undo_failed_contents(command: c.CompensationFailed, event: Any, _: TaskFold) -> Contents:

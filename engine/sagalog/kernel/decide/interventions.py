@@ -22,7 +22,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import State, TheirCode
 
 
 def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) -> Decision:
@@ -49,11 +49,11 @@ def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch:
     """Out of circulation, whoever holds it; what it owes is named and left for a human. [COMP-6]"""
     task = existing(task, command.task)
     if task.state is State.QUARANTINED and task.code == command.code:
-        return Repeat(task.reason_version)
+        return Repeat(task.reason_version or task.error_version)
     in_place(task, "quarantined", "quarantine")
     lease = task.lease
     fence, verb = (None, None) if lease is None else (lease.fence, "quarantine")
-    return (quarantined(task, command.code, command.reason, None, fence, verb),)
+    return (quarantined(task, TheirCode(command.code), command.reason, None, fence, verb),)
 
 
 def note(task: TaskFold | None, command: c.Note, now_ms: int, epoch: int) -> Decision:

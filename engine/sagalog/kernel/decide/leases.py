@@ -33,7 +33,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import Failure, LeaseRecord, Retry, State
+from sagalog.kernel.values import LeaseRecord, Retry, State
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 
@@ -51,6 +51,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             priority=command.priority,
             run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
             policy=command.policy,
+            to=state_after(task, "created", undoes=command.outcome is not None),
             payload=command.payload,
             inputs=command.inputs,
             compensations=command.compensations,
@@ -62,7 +63,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             predecessor=command.predecessor,
             correlation_id=command.correlation_id,
             trace=command.trace,
-            to=state_after(task, "created", undoes=command.outcome is not None),
+            tracestate=command.tracestate,
+            data_key=command.data_key,
             inherited=command.inherited,
             steps=command.steps,
             waits=command.waits,
@@ -87,6 +89,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
             fence=epoch * FENCE_EPOCH + task.leases + 1,
             attempt=task.attempt,
             purpose=command.purpose,
+            probe=False,
             ttl_ms=command.ttl_ms,
             expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
             waiver=cut(command.waiver) if command.purpose == "work" else None,
@@ -127,22 +130,25 @@ def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) 
             return repeat
         raise lost(task, command.fence, "release")
     run_at_ms = now_ms if command.run_at_ms is None else command.run_at_ms
-    given_back = e.Released(fence=command.fence, run_at_ms=run_at_ms, reason=cut(command.reason))
+    reason = cut(command.reason)
+    given_back = e.Released(
+        fence=command.fence,
+        verb="release",
+        run_at_ms=run_at_ms,
+        reason=reason,
+        code=command.code,
+        parameters=command.parameters,
+    )
     maximum = policy_of(task).releases_max
     if lease.purpose == "undo":
         if is_spent(task.undo_releases + 1, maximum):
-            return (quarantined(task, "undo_releases_spent", None, _why(command), command.fence, "release"),)
+            return (quarantined(task, "undo_releases_spent", reason, None, command.fence, "release"),)
         return (given_back,)
     if task.cancel_version:
         return (given_back, *cancelled_after(task))
     if is_spent(task.releases + 1, maximum):
-        return (spent_event(task, "releases_spent", _why(command), command.fence, "release"),)
+        return (spent_event(task, "releases_spent", None, command.fence, "release", reason),)
     return (given_back,)
-
-
-def _why(command: c.Release) -> Failure | None:
-    """The worker's reason, kept where the release that brought it is not recorded itself. [RECORD-1]"""
-    return None if command.reason is None else Failure("released", cut(command.reason) or "")
 
 
 def _later(expires_ms: int | None, than_ms: int | None) -> bool:
@@ -246,10 +252,8 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
     given: dict[str, Any] = {"reason": command.reason}
     if isinstance(event, e.Released) and command.run_at_ms is not None:
         given["run_at_ms"] = command.run_at_ms
-    # A release that spent its budget was recorded as the end of the task, with the worker's reason as its error.
-    spent = getattr(event, "error", None)
-    reason = event.reason if isinstance(event, e.Released) else spent and spent.message
-    return given, {"reason": reason, "run_at_ms": getattr(event, "run_at_ms", None)}
+    # A release that spent its budget was recorded as the end of the task, with the worker's reason.
+    return given, {"reason": event.reason, "run_at_ms": getattr(event, "run_at_ms", None)}
 
 
 VERBS: Final = (

@@ -53,8 +53,7 @@ def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events
     if task.waiting is not None:
         return end_of_wait(task, command.ended, now_ms, command.unchanged)
     if not next_lease_fits(task):
-        reason = f"its stream has {task.length} events and there is no room for another lease"
-        return (quarantined(task, "bound", reason),)
+        return (quarantined(task, "bound", parameters={"stream_events": task.length}),)
     if task.state is State.COMPENSATING and (stuck := _stuck_undo(task, command, now_ms)):
         return stuck
     if shows_due(task, command.unchanged, task.run_at_ms, now_ms) and next_lease_fits(task, beside=1):
@@ -68,11 +67,11 @@ def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, 
     why = _over(lease, seen, now_ms, epoch)
     if why is None:
         return ()
-    expired = e.LeaseExpired(fence=lease.fence, why=why, seen=seen if why == "unseen" else None)
+    expired = e.LeaseExpired(fence=lease.fence, verb="expire", why=why, seen=seen if why == "unseen" else None)
     maximum = policy_of(task).expiries_max
     if lease.purpose == "undo":
         if is_spent(task.undo_expiries + 1, maximum):
-            return (expired, quarantined(task, "undo_expiries_spent", "no worker lived to finish the undo"))
+            return (expired, quarantined(task, "undo_expiries_spent"))
         return (expired,)
     if task.cancel_version:
         # [CANCEL-2] A requested cancel goes before a spent budget.
@@ -101,10 +100,10 @@ def _stuck_undo(task: TaskFold, command: c.Maintain, now_ms: int) -> Events:
     known = owed if command.known_kinds is None else owed & command.known_kinds
     unknown = sorted(owed - (known - command.unknown_kinds))
     if unknown:
-        return (quarantined(task, "unknown_compensation", f"nobody knows the compensation kinds {unknown}"),)
+        return (quarantined(task, "unknown_compensation", parameters={"kinds": tuple(unknown)}),)
     wait_ms = policy_of(task).undo_wait_ms
     if command.overdue and wait_ms is not None and now_ms - task.run_at_ms >= wait_ms:
-        return (quarantined(task, "undo_wait", f"its undo has been due for {now_ms - task.run_at_ms} ms"),)
+        return (quarantined(task, "undo_wait", parameters={"due_for_ms": now_ms - task.run_at_ms}),)
     return ()
 
 

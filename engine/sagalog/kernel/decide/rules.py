@@ -20,7 +20,16 @@ from sagalog.kernel.bounds import (
 from sagalog.kernel.categories import TASK
 from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
 from sagalog.kernel.state import TaskFold, epoch_of
-from sagalog.kernel.values import Failure, LeaseRecord, Policy, State, UnrecordedStep
+from sagalog.kernel.values import (
+    Failure,
+    KernelCode,
+    LeaseRecord,
+    Parameters,
+    Policy,
+    State,
+    TheirCode,
+    UnrecordedStep,
+)
 
 EVENTS_MAX: Final = TASK.events_max
 
@@ -185,7 +194,7 @@ def cut(text: str | None) -> str | None:
 def cut_failure(error: Failure) -> Failure:
     """The failure with its message cut at the bound. [BOUND-3]"""
     message = cut(error.message) or ""
-    return error if message is error.message else Failure(error.code, message, error.details)
+    return error if message is error.message else Failure(error.code, message, error.details, error.parameters)
 
 
 def stream_bound(task: TaskFold) -> int:
@@ -231,14 +240,19 @@ def cancelled_after(task: TaskFold) -> Events:
 
 
 def spent_event(
-    task: TaskFold, code: str, error: Failure | None = None, fence: int | None = None, verb: str | None = None
+    task: TaskFold,
+    code: KernelCode,
+    error: Failure | None = None,
+    fence: int | None = None,
+    verb: str | None = None,
+    reason: str | None = None,
 ) -> e.Failed | e.Quarantined:
     """The event by which the engine ends the forward work over a spent budget. [ATTEMPT-3] [COMP-3]"""
     if policy_of(task).spent == "quarantine":
-        return quarantined(task, code, None, error, fence, verb)
+        return quarantined(task, code, reason, error, fence, verb)
     if lacks_undo(task):
-        return undo_missing(task, code, error, fence, verb)
-    return e.Failed(to=state_after(task, "failed"), code=code, error=error, fence=fence, verb=verb)
+        return undo_missing(task, code, error, fence, verb, reason)
+    return e.Failed(to=state_after(task, "failed"), code=code, error=error, fence=fence, verb=verb, reason=reason)
 
 
 def lacks_undo(task: TaskFold) -> bool:
@@ -247,21 +261,27 @@ def lacks_undo(task: TaskFold) -> bool:
 
 
 def undo_missing(
-    task: TaskFold, code: str, error: Failure | None, fence: int | None = None, verb: str | None = None
+    task: TaskFold,
+    code: str,
+    error: Failure | None,
+    fence: int | None = None,
+    verb: str | None = None,
+    reason: str | None = None,
 ) -> e.Quarantined:
     """The quarantine of a task that was to fail, by `code`, and lacks an undo; what its worker said stands in it."""
-    reason = f"{code}: the task was leased and has neither a compensation nor a waiver on record"
-    return quarantined(task, "compensation_required", reason, error, fence, verb)
+    parameters: Parameters = {"instead_of": code}
+    return quarantined(task, "compensation_required", reason, error, fence, verb, parameters=parameters)
 
 
 def quarantined(
     task: TaskFold,
-    code: str,
-    reason: str | None,
+    code: KernelCode | TheirCode,
+    reason: str | None = None,
     error: Failure | None = None,
     fence: int | None = None,
     verb: str | None = None,
     steps: tuple[UnrecordedStep, ...] = (),
+    parameters: Parameters | None = None,
 ) -> e.Quarantined:
     """The quarantine of a task, naming what it still owes [COMP-6], and the steps that are not on record [STEP-1]."""
     return e.Quarantined(
@@ -272,4 +292,5 @@ def quarantined(
         fence=fence,
         verb=verb,
         steps=steps,
+        parameters=parameters,
     )

@@ -33,7 +33,7 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
     _require_results(task, command)
     return (
         e.Noted(
-            text=f"retried as {command.successor}",
+            code="retried_as_new",
             settles=tuple(task.owed()),
             successor=command.successor,
             results=command.results or None,
@@ -97,6 +97,8 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         predecessor=task.id,
         correlation_id=created.correlation_id,
         trace=created.trace,
+        tracestate=created.tracestate,
+        data_key=task.subject,
         inherited=tuple(_inherited(task, id) for id in owed),
     )
 

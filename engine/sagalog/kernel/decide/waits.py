@@ -24,9 +24,10 @@ from sagalog.kernel.decide.rules import (
     require_room,
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
+from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import Unchanged
+from sagalog.kernel.values import Parameters, TaskEnd, Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
@@ -44,6 +45,7 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
         raise Rejected(f"task {task.id!r} cannot wait for its own end: name other tasks", task=task.id)
     parked = e.Parked(
         fence=command.fence,
+        verb="park",
         name=command.name,
         number=command.number,
         signal=command.signal,
@@ -53,7 +55,7 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
     if task.cancel_version:
         return (parked, *cancelled_after(task))
     if (spent := _spent(task, command.name)) is not None:
-        return (quarantined(task, "bound", spent, None, command.fence, "park"),)
+        return (quarantined(task, "bound", None, None, command.fence, "park", parameters=spent),)
     return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
 
 
@@ -80,16 +82,13 @@ def _require_next(task: TaskFold, command: c.Park) -> None:
         )
 
 
-def _spent(task: TaskFold, name: str) -> str | None:
+def _spent(task: TaskFold, name: str) -> Parameters | None:
     """Why the task may not wait once more; None if it may. What it was handed is not counted. [BOUND-1]"""
     if task.rounds >= WAITS_MAX:
-        return f"the task has waited {task.rounds} times and the bound is {WAITS_MAX} (waits); go on in a new task"
+        return {"waits": task.rounds, "maximum": WAITS_MAX}
     names = len(task.waits) - task.kept_wait_names
     if name not in task.waits and names >= WAIT_NAMES_MAX:
-        return (
-            f"the task has waited under {names} names and the bound is {WAIT_NAMES_MAX} (wait_names); "
-            "let waits of a loop share a name: they are numbered"
-        )
+        return {"wait_names": names, "maximum": WAIT_NAMES_MAX}
     return None
 
 
@@ -101,7 +100,7 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
     task = existing(task, command.task)
     in_place(task, "signalled", "signal")
     signalled = e.Signalled(name=command.name, data=command.data)
-    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), frozenset(), now_ms)
+    ends = end_of_wait(evolve(task, signalled, task.version + 1, now_ms), (), now_ms)
     if task.waiting is not None and task.waiting.signal == command.name:
         return (signalled, *ends)
     require_room(task, "signal")
@@ -116,8 +115,8 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
     return (signalled, *ends)
 
 
-def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: Unchanged | None = None) -> Events:
-    """`unblocked`, if what the task waits for is there; `ended` are tasks that have ended. [WAIT-3] [TIME-3]
+def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchanged: Unchanged | None = None) -> Events:
+    """`unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
 
     It always fits: a task waits for one thing at a time. [BOUND-2]
     """
@@ -128,13 +127,28 @@ def end_of_wait(task: TaskFold, ended: frozenset[str], now_ms: int, unchanged: U
         kept = next((one for one in task.signals if one.name == waiting.signal), None)
         if kept is not None:
             return (e.Unblocked(wait=waiting.name, number=waiting.number, by="signal", signal_version=kept.version),)
-    if waiting.after and ended.issuperset(waiting.after):
-        return (e.Unblocked(wait=waiting.name, number=waiting.number, by="tasks"),)
+    if waiting.after and (ends := _all_ends(waiting.after, ended)):
+        return (
+            e.Unblocked(
+                wait=waiting.name,
+                number=waiting.number,
+                by="tasks",
+                counts=counted(ends),
+                digest=digest_of_ends(ends),
+                ended=ends,
+            ),
+        )
     if waiting.until_ms is not None and now_ms >= waiting.until_ms:
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
     if shows_due(task, unchanged, waiting.until_ms, now_ms):
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time", seen=unchanged),)
     return ()
+
+
+def _all_ends(after: tuple[str, ...], ended: tuple[TaskEnd, ...]) -> tuple[TaskEnd, ...]:
+    """The ends of all these tasks, in their order; none, if one of them has not ended."""
+    found = {one.task: one for one in ended}
+    return tuple([found[id] for id in after]) if found.keys() >= set(after) else ()
 
 
 def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:

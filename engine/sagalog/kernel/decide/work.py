@@ -36,7 +36,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, State, UnrecordedStep
+from sagalog.kernel.values import Compensation, KernelCode, State, TheirCode, UnrecordedStep
 
 
 def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
@@ -69,7 +69,7 @@ def retry(task: TaskFold | None, command: c.Retry, now_ms: int, epoch: int) -> D
     error = cut_failure(command.error)
     tries = task.transients if command.budget == "transient" else task.failures
     run_at_ms = next_try_ms(policy_of(task), tries, command, now_ms)
-    retried = e.Retried(fence=command.fence, error=error, budget=command.budget, run_at_ms=run_at_ms)
+    retried = e.Retried(fence=command.fence, verb="retry", error=error, budget=command.budget, run_at_ms=run_at_ms)
     if task.cancel_version:
         return (retried, *cancelled_after(task))
     if code := _spent_code(task, command, now_ms):
@@ -87,12 +87,12 @@ def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int
         return repeat
     in_place(task, "completed", "complete")
     left = task.left()
-    completed = e.Completed(fence=command.fence, result=command.result, left=left)
+    completed = e.Completed(fence=command.fence, verb="complete", result=command.result, left=left)
     if not left:
         return (completed,)
     if command.undoer is None:
         raise Rejected(f"cannot complete task {task.id!r}: no task is named to undo what it leaves: {list(left)}")
-    return (completed, e.Noted(text=f"undone by {command.undoer}", settles=left, successor=command.undoer))
+    return (completed, e.Noted(code="left_over", settles=left, successor=command.undoer))
 
 
 def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:
@@ -140,7 +140,18 @@ def quarantine_held(task: TaskFold | None, command: c.QuarantineHeld, now_ms: in
     in_place(task, "quarantined", "quarantine")
     error = cut_failure(command.error)
     steps = _unrecorded(task, command.steps)
-    return (quarantined(task, error.code, error.message, error, command.fence, "quarantine", steps),)
+    return (
+        quarantined(
+            task,
+            TheirCode(error.code),
+            error.message or None,
+            error,
+            command.fence,
+            "quarantine",
+            steps,
+            error.parameters,
+        ),
+    )
 
 
 def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[UnrecordedStep, ...]:
@@ -177,7 +188,7 @@ def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -
     )
 
 
-def _spent_code(task: TaskFold, command: c.Retry, now_ms: int) -> str | None:
+def _spent_code(task: TaskFold, command: c.Retry, now_ms: int) -> KernelCode | None:
     """The code of the budget that this retry spends, if it does. [ATTEMPT-2]"""
     policy = policy_of(task)
     if command.budget == "attempt":

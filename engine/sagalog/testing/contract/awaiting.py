@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sagalog.errors import Conflict, LeaseLost, Rejected, WaitOver
 from sagalog.kernel.bounds import UPKEEP_LIMIT
+from sagalog.kernel.events import Unblocked
 from sagalog.kernel.values import Compensation
 from sagalog.testing.contract.base import TTL_MS, ids
 from sagalog.testing.contract.waiting import WaitContract
@@ -28,6 +29,25 @@ class AwaitingContract(WaitContract):
         assert [(one.task, one.events) for one in self.engine.recover()] == [("a", ("unblocked",))]
         assert self.came_to("a") == ("tasks", None)
         assert ids(self.claim()) == ["a"]
+        self.sound()
+
+    def test_the_end_of_a_wait_for_tasks_names_the_end_of_each(self) -> None:
+        """[WAIT-3] A note that followed an end is of no matter."""
+        self.create("a", "b", "c", "d")
+        self.engine.cancel("b")
+        self.engine.note("b", "looked at it")
+        self.park("a", after=["d", "c", "b"])
+        for id in ("c", "d"):
+            self.acquire(id).complete()
+        self.engine.recover()
+        outcome = self.engine.wait_end("a", "w")
+        assert outcome is not None
+        assert list(outcome.ended.items()) == [("d", "completed"), ("c", "completed"), ("b", "cancelled")]
+        event = self.engine.history("a")[-1].event
+        assert isinstance(event, Unblocked)
+        assert event.counts == {"completed": 2, "cancelled": 1}
+        assert [(one.task, one.version) for one in event.ended] == [("d", 3), ("c", 3), ("b", 3)]
+        assert self.engine.wait_ends("a") == {"w": [outcome]}
         self.sound()
 
     def test_a_task_that_undoes_has_not_ended(self) -> None:

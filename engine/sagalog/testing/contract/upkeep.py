@@ -237,7 +237,7 @@ class UpkeepContract(Contract):
         ]
         assert (self.get("a").code, self.get("b").state) == ("unknown_compensation", "compensating")
         [put_aside] = recover(queues=["left", "right"], known_kinds=["remove", "close"], unknown_kinds=["close"])
-        assert (put_aside.task, self.get("b").reason) == ("b", "nobody knows the compensation kinds ['close']")
+        assert (put_aside.task, self.get("b").reason) == ("b", "no worker knows the compensation kinds 'close'")
         self.sound()
 
     def test_upkeep_of_some_queues_lets_in_and_ends_leases_there_only(self) -> None:

@@ -15,6 +15,7 @@ CREATE TABLE store(
     id TEXT,
     version INTEGER NOT NULL DEFAULT 0,
     epoch INTEGER NOT NULL DEFAULT 0,
+    writer TEXT,
     checksum INTEGER
 ) STRICT;
 

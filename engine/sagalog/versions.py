@@ -1,0 +1,54 @@
+"""Versions of sagalog: which one runs, and whether one is newer than another.
+
+Rule: a text that is no version is newer than none, so that it is never put on record twice. Knows no store.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+# The normal form in which packages carry their versions: 1.2rc1.post2.dev3+local. What is local does not order.
+_FORM: Final = re.compile(
+    r"(?:(\d+)!)?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:\.post(\d+))?(?:\.dev(\d+))?(?:\+[a-z0-9.]+)?", re.ASCII
+)
+_LAST: Final = 2**63
+
+
+@cache
+def running() -> str:
+    """The version of the sagalog that runs; "0" where it was not installed as a package."""
+    try:
+        return version("sagalog")
+    except PackageNotFoundError:
+        return "0"
+
+
+def is_newer(one: str, than: str) -> bool:
+    """Whether a version comes after another, as packages order them; a text that is no version comes before all."""
+    mine, other = _order(one), _order(than)
+    return mine is not None and (other is None or mine > other)
+
+
+def _order(text: str) -> tuple[object, ...] | None:
+    found = _FORM.fullmatch(text)
+    if found is None:
+        return None
+    epoch, release, stage, stage_number, post, dev = found.groups()
+    numbers = [int(one) for one in release.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    if stage is not None:
+        stands = (stage, int(stage_number))
+    else:
+        # Of a release alone, what is in development comes before every candidate.
+        stands = ("", 0) if dev is not None and post is None else ("z", 0)
+    return (
+        int(epoch or 0),
+        tuple(numbers),
+        stands,
+        -1 if post is None else int(post),
+        _LAST if dev is None else int(dev),
+    )

@@ -1,0 +1,163 @@
+"""What the lines of `tests/data/events/shapes.jsonl` are read as: for every type and schema number, its events.
+
+Rule: where a shape changes, the events of its older schema numbers change here to what they mean now; the lines stand.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from sagalog.codec import Envelope, Shape, enclose
+from sagalog.kernel import events as e
+from sagalog.kernel.ends import counted, digest_of_ends
+from sagalog.kernel.values import (
+    Compensation,
+    Failure,
+    Inherited,
+    Input,
+    KeptStep,
+    KeptWaits,
+    Retry,
+    Seen,
+    SignalEnd,
+    State,
+    TaskEnd,
+    Unchanged,
+    UnrecordedStep,
+)
+
+LINES: Final = Path(__file__).parents[1] / "data" / "events" / "shapes.jsonl"
+
+POLICY = Retry().resolve()
+BARE = Failure("timeout", "no answer")
+WHOLE = Failure("time_limit", "", {"seconds": 1.5}, {"time_limit_ms": 50, "kind": "build", "kinds": ("close", "open")})
+ENDS = (TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", 4, State.CANCELLED))
+DIGEST = "ab" * 32
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
+    ("created", 1): (
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING),
+        e.Created(
+            kind="build",
+            queue="agents",
+            priority=-3,
+            run_at_ms=7,
+            policy=Retry(releases_max=2, spent="quarantine", undo_wait_ms=None).resolve(),
+            to=State.COMPENSATING,
+            payload={"a": [1, 2.5, None, "é"]},
+            compensations=(Compensation("close"), Compensation("remove", {"path": "wt"}, "left over", "u1")),
+            waiver="read only",
+            tags={"team": "red"},
+            affinity="gpu",
+            key="repository",
+            parent="p",
+            predecessor="before",
+            correlation_id="c",
+            trace=TRACE,
+            tracestate="vendor=1",
+            data_key="tenant-1",
+            inherited=(Inherited("u2", "remove", "before", 1, 0), Inherited("u3", "close", "before", 4, -1)),
+            outcome="failed",
+            inputs=(Input("plan", DIGEST, 3), Input("secret", DIGEST, 19, "tenant-1")),
+            steps=(KeptStep("one", "before", 5), KeptStep("two", "before", 6, "u2")),
+            waits=(KeptWaits("w", (-2, 0, SignalEnd("before", 9))),),
+        ),
+    ),
+    ("leased", 1): (
+        e.Leased("w", 1, 1, "work", False),
+        e.Leased("w", 4_294_967_298, 2, "undo", True, 10, 20, "writes nothing"),
+    ),
+    ("heartbeat", 1): (e.Heartbeat(1), e.Heartbeat(1, 10, 20, {"done": 3})),
+    ("released", 1): (
+        e.Released(1, "release", 7),
+        e.Released(1, "release", 7, "shutdown", "interrupted", {"n": 1}),
+    ),
+    ("lease_expired", 1): (
+        e.LeaseExpired(1, "expire", "clock"),
+        e.LeaseExpired(1, "expire", "unseen", Seen(1, 5, 100)),
+        e.LeaseExpired(1, "expire", "epoch"),
+    ),
+    ("promoted", 1): (e.Promoted(Unchanged(3, 1_000)),),
+    ("step_completed", 1): (
+        e.StepCompleted("checkout", 1),
+        e.StepCompleted("checkout", 1, {"path": "wt"}, "u1"),
+    ),
+    ("compensation_registered", 1): (
+        e.CompensationRegistered("u1", "remove", 1),
+        e.CompensationRegistered("u1", "remove", 1, [1], "left over"),
+    ),
+    ("compensation_waived", 1): (e.CompensationWaived("u1", "gone already"),),
+    ("artifact_put", 1): (
+        e.ArtifactPut("log", 1, DIGEST, 3, "text/plain"),
+        e.ArtifactPut("log", 1, DIGEST, 19, "text/plain", "tenant-1"),
+    ),
+    ("child_adopted", 1): (e.ChildAdopted("build", 1, "before/build"),),
+    ("retried", 1): (
+        e.Retried(1, "retry", BARE, "transient", 9),
+        e.Retried(1, "retry", WHOLE, "quota", 9),
+    ),
+    ("parked", 1): (
+        e.Parked(1, "park", "approval", 1),
+        e.Parked(1, "park", "approval", 2, "approved", ("b", "c"), 9),
+    ),
+    ("signalled", 1): (e.Signalled("approved"), e.Signalled("approved", {"by": "ann"})),
+    ("unblocked", 1): (
+        e.Unblocked("approval", 1, "time"),
+        e.Unblocked("approval", 1, "tasks", 4, counted(ENDS), digest_of_ends(ENDS), ENDS, Unchanged(3, 1_000)),
+    ),
+    ("failed", 1): (
+        e.Failed(State.FAILED, "expiries_spent"),
+        e.Failed(State.COMPENSATING, "failed", WHOLE, "harmless", ("u1",), 1, "fail", "tired", {"n": 1}),
+        e.Failed(State.FAILED, "attempts_spent", BARE, fence=1, verb="retry"),
+    ),
+    ("cancel_requested", 1): (e.CancelRequested(), e.CancelRequested("not needed")),
+    ("cancelled", 1): (
+        e.Cancelled(State.CANCELLED),
+        e.Cancelled(State.COMPENSATING, "not needed", 1, "cancel"),
+    ),
+    ("compensation_done", 1): (e.CompensationDone("u1", 2),),
+    ("compensation_failed", 1): (
+        e.CompensationFailed("u1", 2, "compensation_failed", BARE, 4),
+        e.CompensationFailed("u1", 2, "compensation_failed", WHOLE, 4),
+    ),
+    ("compensated", 1): (e.Compensated("failed"), e.Compensated("cancelled", 2, "waive")),
+    ("completed", 1): (e.Completed(1, "complete"), e.Completed(1, "complete", [None, "é"], ("u1",))),
+    ("quarantined", 1): (
+        e.Quarantined("undo_expiries_spent"),
+        e.Quarantined(
+            "unstorable_result",
+            "odd",
+            WHOLE,
+            ("u1",),
+            1,
+            "quarantine",
+            (UnrecordedStep("charge"), UnrecordedStep("ship", "u1")),
+            {"step": "charge"},
+        ),
+        e.Quarantined("attempts_spent", None, BARE, (), 1, "retry"),
+    ),
+    ("noted", 1): (
+        e.Noted(),
+        e.Noted("seen", ("u1",), "after", {"charge": [1]}, ("ship",), "retried_as_new", {"n": 1}),
+    ),
+    ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
+    ("upgraded", 1): (e.Upgraded("0.2.0"),),
+}
+
+
+def stored_line(event: e.Recordable, version: int) -> str:
+    """The line of an event as this version stores it; the further ones of a type have all that an envelope may have."""
+    stream = "store/s" if isinstance(event, e.STORE_EVENTS) else "task/a"
+    more = ("user:ann", "task/b@2", "key-1") if version > 1 else ()
+    envelope = enclose(stream, version, 1_700_000_000_000, event, *more)
+    fields = {name: getattr(envelope, name) for name in Envelope.__struct_fields__}
+    return json.dumps({**fields, "digest": envelope.digest.hex()}, ensure_ascii=False)
+
+
+def envelope_of(line: str) -> Envelope:
+    """The envelope of a line."""
+    fields: dict[str, Any] = json.loads(line)
+    return Envelope(**{**fields, "digest": bytes.fromhex(fields["digest"])})
