@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import stat
@@ -275,8 +276,7 @@ def test_create_makes_an_absent_store_and_says_so(path: Path) -> None:
 
 
 def test_a_line_takes_exactly_the_arguments_of_create() -> None:
-    code = Engine.create.__code__
-    arguments = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    _, *arguments = inspect.signature(Engine.create).parameters
 
     assert sorted(arguments) == sorted(NewTask.__struct_fields__)
 

@@ -60,7 +60,7 @@ def life(engine: Engine, id: str) -> dict[str, tuple[int, int]]:
         held[:] = engine.claim("q", owner="ann", ttl_ms=1_000, kinds=["build", "test"], affinity=["red"])
 
     def renew() -> None:
-        engine._clock.advance(1)  # type: ignore[attr-defined]
+        engine._executor.clock.advance(1)  # type: ignore[attr-defined]
         held[0].heartbeat()
 
     calls: dict[str, Callable[[], object]] = {

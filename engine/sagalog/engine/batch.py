@@ -233,9 +233,9 @@ class Batch:
             if isinstance(entry, ClaimRequest) and isinstance(result, list):
                 leased += result
             elif not isinstance(result, SagalogError):
-                commands, several = commands_of(entry), result if isinstance(result, tuple) else (result,)
-                pairs = zip(commands, several, strict=True)
-                leased += [one for step, one in pairs if isinstance(step.command, c.Acquire) and isinstance(one, Lease)]
+                several = result if isinstance(result, tuple) else (result,)
+                pairs = zip(commands_of(entry), several, strict=True)
+                leased += [one for by, one in pairs if isinstance(by.command, c.Acquire) and isinstance(one, Lease)]
         return leased
 
     def _result(self, entry: Entry, answer: Answer) -> Result:

@@ -62,11 +62,9 @@ class LocalExecutor:
 
     def carry_out(self, entry: CommandEntry) -> Task:
         """As `Executor.carry_out`."""
-        entries = (entry,)
-        if type(entry.command) in _WITH_OTHERS:
-            answer = self.store.commit(self._operations_of(entry))[-1]
-        else:
-            answer = self.store.commit((operations.writing(entries),))[0]
+        needs_others = type(entry.command) in _WITH_OTHERS
+        writes = self._operations_of(entry) if needs_others else (operations.writing((entry,)),)
+        answer = self.store.commit(writes)[-1]
         if isinstance(answer, SagalogError):
             raise answer
         task: Task = answer[0]
@@ -149,13 +147,13 @@ class LocalExecutor:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Answer]:
-        steps = [one for entry in entries for one in commands_of(entry)]
-        acquiring, reads, last = operations.acquiring(steps), self._depends_on(steps), entries[-1]
+        commands = [one for entry in entries for one in commands_of(entry)]
+        acquiring, reads, last = operations.acquiring(commands), self._depends_on(commands), entries[-1]
         if not isinstance(last, ClaimRequest):
-            writing = operations.writing(steps, together=True, reads=reads)
+            writing = operations.writing(commands, together=True, reads=reads)
             return _gathered(entries, answered(self.store.commit((*acquiring, writing))[-1]))
         maintenance, _ = _claiming(last)
-        settling = operations.settling(steps, last, reads)
+        settling = operations.settling(commands, last, reads)
         tasks, claimed = answered(self.store.commit((*acquiring, maintenance, settling))[-1])
         return [*_gathered(entries[:-1], tasks), claimed.tasks]
 
@@ -170,16 +168,16 @@ class LocalExecutor:
         """A command is an operation of its own, and so is a group; maintenance goes before what leases."""
         if isinstance(entry, ClaimRequest):
             return _claiming(entry)
-        steps = commands_of(entry)
-        return (*operations.acquiring(steps), operations.writing(steps, reads=self._depends_on(steps)))
+        commands = commands_of(entry)
+        return (*operations.acquiring(commands), operations.writing(commands, reads=self._depends_on(commands)))
 
-    def _depends_on(self, steps: Sequence[CommandEntry]) -> tuple[str, ...]:
+    def _depends_on(self, commands: Sequence[CommandEntry]) -> tuple[str, ...]:
         """Tasks that these commands depend on without naming them; reads only for the few that have any."""
-        commands = [step.command for step in steps if isinstance(step.command, c.AdoptChild | c.RetryAsNew)]
-        if not commands:
+        some = [one.command for one in commands if isinstance(one.command, c.AdoptChild | c.RetryAsNew)]
+        if not some:
             return ()
         with self.store.read() as snapshot:
-            return depends_on(snapshot, commands)
+            return depends_on(snapshot, some)
 
     def _found(self) -> StoreFold:
         """The store's own fold, founded if it is new; a newer version than it has on record is recorded. [LOG-7]"""
