@@ -24,7 +24,6 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     LeaseRecord,
-    Policy,
     Seen,
     SignalEnd,
     TaskEnd,
@@ -58,9 +57,9 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.TakenSignal,
     state.Waiting,
     LeaseRecord,
-    Policy,
+    state.KeptPolicy,
 )
-PINNED = (5, "142843b115baf0a359788898acc2f5a644fac516f3c1bb4799d8c9a5698ec0b6")
+PINNED = (5, "01f1f6e4e9cfa47adbc2c9284b6e2b57b3ff00b2bc9012f8ef5cf9ef6dc55fa8")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -15,7 +15,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, STORE_ROWS, TASK_LIFE, TASK_ROWS, UNBORN, Fork
-from sagalog.kernel.state import CompensationRecord, EndedLease, TaskFold, Waiting
+from sagalog.kernel.state import CompensationRecord, EndedLease, KeptPolicy, TaskFold, Waiting
 from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State, Unchanged
 from tests.kernel.making import ERROR, inherited, policy
 
@@ -80,7 +80,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         "t",
         version=7,
         state=None if state == UNBORN else State(state),
-        policy=policy(),
+        policy=KeptPolicy.of(policy()),
         outcome="failed",
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
         lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 import sagalog.store
 import sagalog_sqlite
+from sagalog.kernel.state import (
+    AdoptedChild,
+    CompensationRecord,
+    EndedLease,
+    EndedWaits,
+    KeptPolicy,
+    KeptSignal,
+    Recording,
+    StepRecord,
+    TaskFold,
+    Waiting,
+)
+from sagalog.kernel.values import LeaseRecord, Policy, Retry, State, UnrecordedStep
+from sagalog.store.projection import decode_fold, encode_fold
 
 SOURCES = sorted(Path(sagalog_sqlite.__file__).parent.glob("*.py"))
 
@@ -34,3 +50,37 @@ def test_every_name_of_the_kit_is_there_and_says_what_it_is() -> None:
     for name in sagalog.store.__all__:
         kept = getattr(sagalog.store, name)
         assert name.isupper() or name in ("Gate", "Tag") or kept.__doc__, name
+
+
+FULL: dict[str, Any] = {
+    "id": "t]", "version": 7, "state": State.RUNNING, "kind": "x]}", "queue": "q", "priority": -1, "run_at_ms": 5,
+    "policy": KeptPolicy.of(Retry().resolve()), "created_ms": 1, "updated_ms": 2, "length": 3, "leases": 4,
+    "lease": LeaseRecord("ann", 1, 1, "work", None, None, 0), "ended": EndedLease(1, "retry", 2), "has_waiver": True,
+    "needs_undo": True, "affinity": ",null]", "key": "k", "tags": {"a": "[]"}, "data_key": "d",
+    "compensations": {"u": CompensationRecord("remove", 1, 0, "owed")}, "steps": {"s": StepRecord(1, 1)},
+    "artifacts": {"a": Recording(1, 1)}, "children": {"c": AdoptedChild("t", 1, 1)},
+    "waits": {"w": EndedWaits(1, (-1,))},
+    "waiting": Waiting("w", 1, 1, "go", (), None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
+    "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", TaskFold.__struct_fields__)
+def test_a_fold_comes_back_whole_whichever_of_its_fields_differs_from_its_default(field: str) -> None:
+    """Fields that it ends in are not saved where they have their defaults."""
+    value = FULL.get(field, 7)
+    fold = msgspec.structs.replace(TaskFold("t", version=1), **{field: value})
+    assert decode_fold(encode_fold(fold)) == fold
+    everything = TaskFold(**{name: FULL.get(name, 7) for name in TaskFold.__struct_fields__})
+    fold = msgspec.structs.replace(everything, **{field: getattr(TaskFold("t", 1), field)})
+    assert decode_fold(encode_fold(fold)) == fold
+
+
+def test_a_fold_of_a_new_task_saves_no_field_that_nothing_has_set() -> None:
+    assert len(encode_fold(TaskFold("t", version=1))) < 80
+
+
+def test_a_kept_policy_holds_what_the_policy_says() -> None:
+    policy = Retry(attempts_max=7, spent="quarantine", undo_wait_ms=None).resolve()
+    assert KeptPolicy.of(policy).plain() == policy
+    assert KeptPolicy.__struct_fields__ == Policy.__struct_fields__

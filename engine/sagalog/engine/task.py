@@ -176,7 +176,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.fence,
         task.lease,
         _compensations(task, read, known, created) if task.compensations else (),
-        task.policy,
+        task.policy.plain() if known is None else known.policy,
         _field(task.result_version, read, "result") if task.result_version else None,
         worded(_field(task.error_version, read, "error")) if task.error_version else None,
         task.code,

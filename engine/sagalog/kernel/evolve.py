@@ -21,6 +21,7 @@ from sagalog.kernel.state import (
     CompensationRecord,
     EndedLease,
     EndedWaits,
+    KeptPolicy,
     KeptSignal,
     Recording,
     StepRecord,
@@ -186,7 +187,7 @@ def _owe_planned(task: TaskFold) -> None:
 def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
     task.kind, task.queue, task.priority = event.kind, event.queue, event.priority
     task.affinity, task.key, task.tags, task.run_at_ms = event.affinity, event.key, event.tags, event.run_at_ms
-    task.policy, task.has_waiver = event.policy, event.waiver is not None
+    task.policy, task.has_waiver = KeptPolicy.of(event.policy), event.waiver is not None
     if event.inherited or event.steps or event.waits:
         _take_over(task, event, version)
     if event.compensations or event.inherited:

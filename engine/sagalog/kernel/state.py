@@ -170,8 +170,35 @@ class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return found
 
 
+class KeptPolicy(Policy, frozen=True, array_like=True):
+    """The policy of a task as its fold holds it: by position, since a fold is saved with every write."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> KeptPolicy:
+        """The same policy, kept."""
+        return cls(
+            policy.attempts_max,
+            policy.transient_max,
+            policy.expiries_max,
+            policy.releases_max,
+            policy.quota_wait_max_ms,
+            policy.delay_min_ms,
+            policy.delay_max_ms,
+            policy.spent,
+            policy.undo_attempts_max,
+            policy.undo_wait_ms,
+        )
+
+    def plain(self) -> Policy:
+        """The same policy, as `created` records it."""
+        return Policy(*msgspec.structs.astuple(self))
+
+
 class TaskFold(msgspec.Struct, array_like=True, gc=False):
-    """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`."""
+    """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`.
+
+    What nearly every task has comes first: trailing fields that have their defaults are not saved.
+    """
 
     id: str
     version: int = 0
@@ -179,31 +206,37 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     kind: str = ""
     queue: str = ""
     priority: int = 0
+    run_at_ms: int = 0
+    policy: KeptPolicy | None = None
+    created_ms: int = 0
+    updated_ms: int = 0
+    # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
+    length: int = 0
+    leases: int = 0
+    lease: LeaseRecord | None = None
+    ended: EndedLease | None = None
+    has_waiver: bool = False
+    # Whether a lease for work was taken without a waiver of its own: then what was done may need an undo. [COMP-2]
+    needs_undo: bool = False
+    # Versions of the events that hold what a reader wants to see; 0 is none.
+    progress_version: int = 0
+    result_version: int = 0
+    error_version: int = 0
+    reason_version: int = 0
+    successor_version: int = 0
     affinity: str | None = None
     key: str | None = None
     tags: dict[str, str] | None = None
     data_key: str | None = None
-    run_at_ms: int = 0
-    policy: Policy | None = None
-    has_waiver: bool = False
-    # Whether a lease for work was taken without a waiver of its own: then what was done may need an undo. [COMP-2]
-    needs_undo: bool = False
     compensations: dict[str, CompensationRecord] = {}
-    # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
-    sources: tuple[str, ...] = ()
     # By name: steps, artifacts and children that were recorded, and waits that are over; of those also how many in all.
     steps: dict[str, StepRecord] = {}
     artifacts: dict[str, Recording] = {}
     children: dict[str, AdoptedChild] = {}
     waits: dict[str, EndedWaits] = {}
-    # Names of waits that it has from a predecessor: neither they nor what ended there count against its bounds.
-    kept_wait_names: int = 0
     rounds: int = 0
     waiting: Waiting | None = None
     signals: tuple[KeptSignal, ...] = ()
-    lease: LeaseRecord | None = None
-    leases: int = 0
-    ended: EndedLease | None = None
     # Budgets of the forward work, then of undoing. [ATTEMPT-2]
     failures: int = 0
     transients: int = 0
@@ -216,18 +249,12 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     cancel_version: int = 0
     outcome: Outcome | None = None
     code: str | None = None
-    # Versions of the events that hold what a reader wants to see; 0 is none.
-    progress_version: int = 0
-    result_version: int = 0
-    error_version: int = 0
-    reason_version: int = 0
-    successor_version: int = 0
+    # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
+    sources: tuple[str, ...] = ()
+    # Names of waits that it has from a predecessor: neither they nor what ended there count against its bounds.
+    kept_wait_names: int = 0
     # The steps whose functions had begun and whose results are not on record, as the quarantine has named them.
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
-    # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
-    length: int = 0
-    created_ms: int = 0
-    updated_ms: int = 0
 
     @property
     def is_terminal(self) -> bool:

@@ -22,6 +22,19 @@ _CHECKSUM: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(TaskFold).decode
 
+# What a fold ends in where its last fields have their defaults, from some fields on; the longest first. A tail opens no
+# string and closes the fold itself, so that nothing else ends like it. What is missing is read as the defaults.
+_FROM: Final = ("progress_version", "error_version", "compensations", "steps", "failures", "sources")
+
+
+def _tails() -> tuple[bytes, ...]:
+    names = TaskFold.__struct_fields__
+    values = msgspec.structs.astuple(TaskFold(""))
+    return tuple(b"," + _encode(values[names.index(name) :])[1:] for name in _FROM)
+
+
+_TAILS: Final = _tails()
+
 
 class Projection(msgspec.Struct, frozen=True, gc=False):
     """What a store saves beside a stream.
@@ -106,6 +119,11 @@ def awaited(task: TaskFold) -> tuple[str, ...]:
 def encode_fold(fold: object) -> bytes:
     """The bytes that are saved of a fold, behind a checksum of them; `FOLD_FORMAT` is saved beside them."""
     content = _encode(fold)
+    if type(fold) is TaskFold:
+        for tail in _TAILS:
+            if content.endswith(tail):
+                content = content[: -len(tail)] + b"]"
+                break
     return b"%08x%b" % (crc32(content), content)
 
 
