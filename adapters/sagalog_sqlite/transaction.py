@@ -109,7 +109,14 @@ class Transaction:
         except SagalogError as refusal:
             return refusal
         if not self.is_void:
-            self._write_result(result, targets)
+            try:
+                self._write_result(result, targets)
+            except apsw.ConstraintError:
+                if not attempt.drawn:
+                    raise
+                # A stream that was drawn exists all the same, as where an entry is sent twice: look in the next round.
+                attempt.drawn = ()
+                self.is_void = True
         return result.answer
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -138,8 +145,8 @@ class Transaction:
             self._finished.append(loaded.saved.stream)
         return self._cache.add(loaded)
 
-    def note_new(self, stream: str) -> None:
-        """There is no such stream, as its id was drawn for it."""
+    def note_drawn(self, stream: str) -> None:
+        """Take a stream for absent, as its id was drawn; where it exists, the first append to it finds that out."""
         self._absent.add(stream)
 
     def event(self, stream: str, version: int) -> Recordable:
@@ -157,8 +164,10 @@ class Transaction:
         return read(Envelope(*row))
 
     def keyed(self, key: str) -> list[Envelope]:
-        """All events that carry an idempotency key. [REPEAT-4]"""
-        return [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
+        """All events that carry an idempotency key, whose streams there are, whatever was drawn. [REPEAT-4]"""
+        found = [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
+        self._absent.difference_update([envelope.stream for envelope in found])
+        return found
 
     def claimed(self, claim: Claim) -> list[Saved]:
         """The tasks that a claim selects, and before or among them those that cannot be read, which do not count."""

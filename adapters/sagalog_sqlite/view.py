@@ -33,8 +33,8 @@ class SqliteView:
         self.now_ms = transaction.now_ms
         self.store = transaction.store
         self.epoch = 0 if self.store is None else self.store.epoch
-        for stream in attempt.operation.drawn:
-            transaction.note_new(stream)
+        for stream in attempt.drawn:
+            transaction.note_drawn(stream)
 
     def require_writes(self, appends: Iterable[Append]) -> None:
         """Raise Undeclared for streams that may not be appended to."""

@@ -22,10 +22,11 @@ class Attempt:
     streams     what its view gives
     writes      what it may append to, beside the tasks that are selected for it
     keys        idempotency keys that its view looks for
+    drawn       streams that may be taken for absent without a look
     refusal     once it has asked for too much: its answer
     """
 
-    __slots__ = ("_added", "_rounds", "keys", "operation", "refusal", "streams", "writes")
+    __slots__ = ("_added", "_rounds", "drawn", "keys", "operation", "refusal", "streams", "writes")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -34,6 +35,7 @@ class Attempt:
             self.writes = frozenset(operation.writes)
         self.streams = frozenset((*operation.writes, *operation.reads)) if operation.reads else self.writes
         self.keys: Collection[str] = operation.keys
+        self.drawn: Collection[str] = operation.drawn
         self.refusal: OverBound | None = None
         self._rounds = 1
         self._added = 0

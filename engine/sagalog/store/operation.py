@@ -198,7 +198,8 @@ class Operation(msgspec.Struct, frozen=True):
     keys      idempotency keys that it looks for, and may put on record
     claim     tasks to select for leasing
     due       maintenance to look for
-    drawn     streams among `writes` whose ids were drawn for it, so that a store need not look for them
+    drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may
+              take them for absent without a look; where one then exists, it carries the operation out anew with a look
     """
 
     decide: Callable[[View], Result]

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagalog.engine import verbs
 from sagalog.engine.lease import Lease
+from sagalog.engine.local_executor import LocalExecutor
+from sagalog.engine.task import Task
 from sagalog.errors import AlreadyExists, Conflict, LeaseHeld, LeaseLost
 from sagalog.kernel.values import Compensation
+from sagalog.testing.chance import SeededChance
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")
@@ -17,6 +21,10 @@ REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")
 
 class RepeatContract(Contract):
     """Natural identities and idempotency keys."""
+
+    def executor(self) -> LocalExecutor:
+        """An executor on the store, as an engine has one: for entries that are sent by hand."""
+        return LocalExecutor(self.store, self.clock, SeededChance(2))
 
     def ready_lease(self, id: str) -> Lease:
         """A lease on a new task that may fail."""
@@ -47,6 +55,37 @@ class RepeatContract(Contract):
         task = self.engine.create("build", {"n": 1}, idempotency_key="r")
         assert self.writes_nothing(self.engine.create, "build", {"n": 1}, idempotency_key="r") == task
         self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, idempotency_key="r")
+
+    def test_an_entry_that_is_sent_twice_is_carried_out_once(self) -> None:
+        """Its id was drawn where it was made, so nothing but a look tells that it exists by now."""
+        executor = self.executor()
+        for key in (None, "r"):
+            entry = verbs.create(executor, "build", {"n": 1}, idempotency_key=key)
+            created = executor.carry_out(entry)
+            assert self.writes_nothing(executor.carry_out, entry) == created
+            self.acquire(created.id).complete()
+            ended = self.get(created.id)
+            assert self.writes_nothing(executor.carry_out, entry) == ended
+            assert self.writes_nothing(executor.carry_out_all, [entry, entry], together=True) == [ended, ended]
+            assert self.writes_nothing(executor.carry_out_all, [entry, entry], together=False) == [ended, ended]
+        self.sound()
+
+    def test_what_stands_beside_an_entry_that_is_sent_twice_is_carried_out(self) -> None:
+        executor = self.executor()
+        sent, new, last = (verbs.create(executor, "build", {"n": n}) for n in range(3))
+        id = executor.carry_out(sent).id
+        self.acquire(id).complete()
+        answers = executor.carry_out_all([new, sent, last], together=False)
+        assert [one.state for one in answers if isinstance(one, Task)] == ["pending", "completed", "pending"]
+        self.sound()
+
+    def test_a_batch_whose_drawn_id_was_used_meanwhile_repeats_that_creation(self) -> None:
+        with self.engine.batch() as batch:
+            id = batch.create("build", {"n": 1})
+            self.engine.create("build", {"n": 1}, id=id)
+            self.acquire(id).complete()
+        assert batch.results == [self.get(id)]
+        self.sound()
 
     def test_each_way_to_end_a_lease_may_be_repeated_but_not_changed(self) -> None:
         at_ms = self.clock.now_ms() + 5
