@@ -36,6 +36,7 @@ class FileGuard:
     def __init__(self, path: str, identity: Identity) -> None:
         self.identity = identity
         self._path = path
+        self._file = Name(path)
         self._wal = Name(f"{path}-wal")
         self._locks = locks_of(path, identity)
 
@@ -64,7 +65,7 @@ class FileGuard:
 
         `writing`: SQLite's one writer has to be this process.
         """
-        found, there = identity_of(self._path), self._wal.identity()
+        found, there = self._file.identity(), self._wal.identity()
         if found == self.identity and there == self._locks.wal and self._locks.are_had(writing):
             return None
         if found != self.identity:

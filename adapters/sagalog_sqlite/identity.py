@@ -40,16 +40,23 @@ class Name:
         # Kept here, and ready to be handed over: made anew for each question, they would cost more than it.
         self._encoded = ctypes.c_char_p(os.fsencode(path))
         self._answer = ctypes.create_string_buffer(_BYTES)
-        self._inode = ctypes.c_uint64.from_buffer(self._answer, _INODE_AT)
-        self._major = ctypes.c_uint32.from_buffer(self._answer, _DEVICE_AT)
-        self._minor = ctypes.c_uint32.from_buffer(self._answer, _DEVICE_AT + 4)
         self._into = ctypes.c_void_p(ctypes.addressof(self._answer))
+        answer = memoryview(self._answer).cast("B")
+        self._inode = answer[_INODE_AT : _INODE_AT + 8].cast("Q")
+        self._device = answer[_DEVICE_AT : _DEVICE_AT + 8].cast("I")  # major and minor
+        self._last: Identity = (-1, -1)
+        self._last_device = (0, 0)
 
     def identity(self) -> Identity | None:
         """As `identity_of`; it falls back to that where the system knows no such question, or refuses it."""
         if _ask is None or _ask(_BELOW_WORKING_FOLDER, self._encoded, 0, _INODE_ALONE, self._into) != 0:
             return identity_of(self._path)
-        return os.makedev(self._major.value, self._minor.value), self._inode.value
+        inode, (major, minor) = self._inode[0], self._device
+        # Nearly always the same as last time, which need not be spelled anew.
+        if self._last[1] != inode or self._last_device != (major, minor):
+            self._last_device = (major, minor)
+            self._last = (os.makedev(major, minor), inode)
+        return self._last
 
 
 def _statx() -> Callable[..., Any] | None:
