@@ -24,6 +24,7 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     LeaseRecord,
+    Retry,
     Seen,
     SignalEnd,
     TaskEnd,
@@ -59,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     state.KeptPolicy,
 )
-PINNED = (5, "01f1f6e4e9cfa47adbc2c9284b6e2b57b3ff00b2bc9012f8ef5cf9ef6dc55fa8")
+PINNED = (5, "65543f06bac5e4a429ed854d20665c3291a5db7b69872a2a3590193b10b84133")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
@@ -79,6 +80,9 @@ def fingerprint(
         "events": {e.NAMES.get(kind, "started"): shape(kind) for kind in events},
         "values": {kind.__name__: shape(kind) for kind in VALUES},
         "saved": {kind.__name__: shape(kind, types=False) for kind in saved},
+        # Neither is spelled out in a fold that has it.
+        "defaults": repr(state.TaskFold("")),
+        "policy": repr(Retry().resolve()),
     }
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 

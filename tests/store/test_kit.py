@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -54,7 +54,8 @@ def test_every_name_of_the_kit_is_there_and_says_what_it_is() -> None:
 
 FULL: dict[str, Any] = {
     "id": "t]", "version": 7, "state": State.RUNNING, "kind": "x]}", "queue": "q", "priority": -1, "run_at_ms": 5,
-    "policy": KeptPolicy.of(Retry().resolve()), "created_ms": 1, "updated_ms": 2, "length": 3, "leases": 4,
+    "policy": KeptPolicy.of(Retry(attempts_max=9).resolve()), "created_ms": 1, "updated_ms": 2, "length": 3,
+    "leases": 4,
     "lease": LeaseRecord("ann", 1, 1, "work", None, None, 0), "ended": EndedLease(1, "retry", 2), "has_waiver": True,
     "needs_undo": True, "affinity": ",null]", "key": "k", "tags": {"a": "[]"}, "data_key": "d",
     "compensations": {"u": CompensationRecord("remove", 1, 0, "owed")}, "steps": {"s": StepRecord(1, 1)},
@@ -65,19 +66,28 @@ FULL: dict[str, Any] = {
 }  # fmt: skip
 
 
+PLAIN: Final = TaskFold("t", version=1, policy=KeptPolicy.of(Retry().resolve()))
+
+
 @pytest.mark.parametrize("field", TaskFold.__struct_fields__)
 def test_a_fold_comes_back_whole_whichever_of_its_fields_differs_from_its_default(field: str) -> None:
     """Fields that it ends in are not saved where they have their defaults."""
     value = FULL.get(field, 7)
-    fold = msgspec.structs.replace(TaskFold("t", version=1), **{field: value})
+    fold = msgspec.structs.replace(PLAIN, **{field: value})
     assert decode_fold(encode_fold(fold)) == fold
     everything = TaskFold(**{name: FULL.get(name, 7) for name in TaskFold.__struct_fields__})
-    fold = msgspec.structs.replace(everything, **{field: getattr(TaskFold("t", 1), field)})
+    fold = msgspec.structs.replace(everything, **{field: getattr(PLAIN, field)})
     assert decode_fold(encode_fold(fold)) == fold
 
 
 def test_a_fold_of_a_new_task_saves_no_field_that_nothing_has_set() -> None:
-    assert len(encode_fold(TaskFold("t", version=1))) < 80
+    assert len(encode_fold(PLAIN)) < 80
+
+
+def test_a_policy_in_a_name_is_not_taken_for_that_of_the_task() -> None:
+    spelled = ',[3,20,3,null,86400000,1000,300000,"fail",5,604800000],'
+    fold = msgspec.structs.replace(PLAIN, kind=spelled, tags={spelled: spelled}, policy=FULL["policy"])
+    assert decode_fold(encode_fold(fold)) == fold
 
 
 def test_a_kept_policy_holds_what_the_policy_says() -> None:

@@ -14,7 +14,8 @@ import msgspec
 from sagalog.codec import SHAPES, Envelope, Shapes, read
 from sagalog.errors import LogDamaged
 from sagalog.kernel.categories import STORE, TASK, Category, Fold
-from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.state import KeptPolicy, StoreFold, TaskFold
+from sagalog.kernel.values import Retry
 from sagalog.store.row import Row, check_ms, gate_afresh, gate_of, row_of
 
 # A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
@@ -34,6 +35,11 @@ def _tails() -> tuple[bytes, ...]:
 
 
 _TAILS: Final = _tails()
+
+# The policy of nearly every task, which is not spelled out in its fold. Between these quotes it stands in no string.
+_DEFAULT_POLICY: Final = KeptPolicy.of(Retry().resolve())
+_POLICY_SPELLED: Final = b",%b," % _encode(_DEFAULT_POLICY)
+_POLICY_LEFT_OUT: Final = b",null,"
 
 
 class Projection(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +130,7 @@ def encode_fold(fold: object) -> bytes:
             if content.endswith(tail):
                 content = content[: -len(tail)] + b"]"
                 break
+        content = content.replace(_POLICY_SPELLED, _POLICY_LEFT_OUT, 1)
     return b"%08x%b" % (crc32(content), content)
 
 
@@ -133,7 +140,10 @@ def decode_fold(saved: bytes) -> TaskFold:
     Raises:
         msgspec.DecodeError: they are no such bytes, or no longer those that were saved.
     """
-    return _decode(_content(saved))
+    task = _decode(_content(saved))
+    if task.policy is None:
+        task.policy = _DEFAULT_POLICY
+    return task
 
 
 def decode_fold_of(category: Category[Fold], saved: bytes) -> Fold:
