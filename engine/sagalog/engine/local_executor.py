@@ -72,14 +72,16 @@ class LocalExecutor:
 
     def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
         """As `Executor.carry_out_all`."""
+        for entry in entries:
+            if isinstance(entry, ClaimRequest):
+                self._maintenance.end_unseen(entry.claim.queues)
         return self._carry_out_together(entries) if together else self._carry_out_apart(entries)
 
     def claim(self, request: ClaimRequest) -> Claimed:
         """As `Executor.claim`."""
         writes = _claiming(request)
-        if self._maintenance.clock_is_set_back():
-            # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
-            self._maintenance.end_unseen(request.claim.queues)
+        # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
+        self._maintenance.end_unseen(request.claim.queues)
         claimed: Claimed = answered(self.store.commit(writes)[1])
         while not claimed.tasks and (claimed.again or self._maintenance.end_unseen(request.claim.queues)):
             claimed = answered(self.store.commit(writes)[1])
