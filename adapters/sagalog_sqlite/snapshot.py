@@ -80,7 +80,11 @@ EVENTS_BETWEEN: Final = (
 SAVED_BETWEEN: Final = f"SELECT stream, format, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
 AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
 FOLDS_BETWEEN: Final = "SELECT stream, format, fold FROM folds WHERE stream BETWEEN ? AND ?"
-LATEST: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY position DESC LIMIT ?)"
+# Of the streams of a JSON list those whose last event is later than a time.
+LATER: Final = (
+    "SELECT value FROM json_each(?1) "
+    "WHERE (SELECT at_ms FROM events WHERE stream = value ORDER BY version DESC LIMIT 1) > ?2"
+)
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
     "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream WHERE t.gate = 'unreadable' ORDER BY t.stream"
@@ -202,26 +206,22 @@ class SqliteSnapshot:
         queues = selection.queues_waited(self._rows)
         return self._folds(selection.waits_over(self._rows, queues, now_ms, _all_if_none(limit)))
 
-    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+    def behind(self, now_ms: int) -> list[TaskFold]:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
-        wanted = selection.queues_leased(self._rows) if queues is None else dict.fromkeys(queues)
-        return self._folds(selection.behind(self._rows, wanted, now_ms))
+        return self._folds(selection.behind(self._rows, selection.queues_leased(self._rows), now_ms))
 
     def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
         """Tasks that wait for a time, and whose last event lies in the future. [TIME-3]"""
-        folds = self._folds(selection.ahead(self._rows, now_ms, limit))
+        numbers = selection.ahead(self._rows, now_ms, limit)
+        # Nearly always there are none of these, and no fold has to be read to see that.
+        later = self._rows(LATER, (msgspec.json.encode(numbers).decode(), now_ms))
+        folds = self._folds([number for (number,) in later])
         return [fold for fold in folds if fold.updated_ms > now_ms]
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
         """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""
         values = selection.GATES["work"].values
         return sorted({kind for queue in queues for (kind,) in self._rows(values, (queue, limit))})
-
-    def latest_ms(self, count: int) -> int:
-        """The latest time of the newest `count` events."""
-        ((latest_ms,),) = self._rows(LATEST, (count,))
-        # No digest is compared here, and a damaged time says nothing.
-        return latest_ms if type(latest_ms) is int else 0
 
     def standing(self, claim: Claim) -> list[str]:
         """Ids of the tasks that such a claim would take now."""

@@ -214,8 +214,8 @@ def test_a_row_without_a_stream_hides_no_task_from_a_claim(store: SqliteStore, b
 
 def maintained(store: SqliteStore, due: Due) -> list[str]:
     """The tasks on which maintenance finds something due, and does it."""
-    [answer] = store.commit([maintaining(due)])
-    return [one.task for one in answer]
+    [upkept] = store.commit([maintaining(due)])
+    return [one.task for one in upkept.maintained]
 
 
 def claimed(store: SqliteStore, **how: Any) -> list[str]:

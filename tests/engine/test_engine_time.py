@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from sagalog import Engine, LeaseLost, Retry
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import LeaseExpired
 from sagalog.kernel.values import Seen
+from sagalog.store.memory import MemoryStore
+from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.testing import ManualClock
 from sagalog.testing.history import check
 from tests.conftest import START_MS, OpenEngine
@@ -138,6 +143,36 @@ def test_a_heartbeat_after_the_clock_was_set_back_moves_the_expiry_with_it(engin
     assert types(engine, "t") == ["created", "leased", "heartbeat"]
     clock.advance(TTL_MS)
     assert [task.id for task in engine.stale()] == ["t"]
+
+
+def test_a_call_that_has_no_reason_to_doubt_the_clock_looks_once_a_minute(clock: ManualClock) -> None:
+    store = CountedReads(clock)
+    with Engine(store, clock=clock) as engine:
+        engine.create_many({"kind": "build"} for _ in range(6))
+
+        def reads_of_a_claim() -> int:
+            before = store.reads
+            [lease] = engine.claim("default", owner="ann", ttl_ms=TTL_MS)
+            lease.complete()
+            return store.reads - before
+
+        assert [reads_of_a_claim() for _ in range(3)] == [1, 0, 0]
+        clock.advance(60_000)
+        assert [reads_of_a_claim() for _ in range(2)] == [1, 0]
+        clock.step(-1)
+        assert reads_of_a_claim() == 1
+
+
+class CountedReads(MemoryStore):
+    """Counts its snapshots."""
+
+    reads = 0
+
+    @contextmanager
+    def read(self) -> Iterator[MemorySnapshot]:
+        self.reads += 1
+        with super().read() as snapshot:
+            yield snapshot
 
 
 def test_delayed_work_waits_for_the_wall_clock(engine: Engine, clock: ManualClock) -> None:

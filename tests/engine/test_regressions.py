@@ -201,10 +201,10 @@ class Slow(list[TaskFold]):
 
 def test_threads_look_through_one_watch_one_after_another() -> None:
     """[TIME-3] Else one forgets what the other has just seen, or trips over it."""
-    watch = LeaseWatch()
+    watch = LeaseWatch(ManualClock())
     done: list[list[str]] = []
     another = threading.Thread(
-        target=lambda: done.append([command.task for command in watch.look([fold("b", 0)], 5, everywhere=False)])
+        target=lambda: done.append([command.task for command in watch.look([fold("a", 0), fold("b", 0)], [], 5, None)])
     )
 
     def come() -> None:
@@ -214,10 +214,10 @@ def test_threads_look_through_one_watch_one_after_another() -> None:
 
     listing = Slow([fold("a", 0)])
     listing.meanwhile = come
-    assert watch.look(listing, 0, everywhere=True) == []
+    assert watch.look(listing, [], 0, None) == []
     another.join(60)
     assert done == [[]]
-    seen = watch.look([fold("a", 0), fold("b", 0)], 15, everywhere=True)
+    seen = watch.look([fold("a", 0), fold("b", 0)], [], 15, None)
     assert [(command.task, command.seen and command.seen.unchanged_ms) for command in seen] == [("a", 15), ("b", 10)]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -15,6 +14,7 @@ from sagalog.aio.lease import AsyncLease, give_back, lift_lease_or_task, lower_l
 from sagalog.aio.lifting import Lifted, passed_on
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
+from sagalog.engine.adapters import call_of
 from sagalog.engine.batch import Batch, Result
 from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
@@ -31,11 +31,11 @@ def _held(
 ) -> Callable[Concatenate[AsyncBatch, AsyncLease, P], R]:
     """A verb of a lease's holder, recorded."""
 
-    @wraps(method)
-    def call(self: AsyncBatch, lease: AsyncLease, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    @call_of(method, 2)
+    def call(self: AsyncBatch, lease: AsyncLease, *args: P.args, **kwargs: P.kwargs) -> R:
         return method(self.plain, lower_lease(lease), *args, **kwargs)
 
-    return call
+    return call  # type: ignore[return-value]  # its callers may also name the lease
 
 
 class AsyncBatch(Lifted[Batch]):

@@ -11,6 +11,7 @@ from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sagalog.aio.pool import Pool
+from sagalog.engine.adapters import say_returned
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +60,7 @@ def lifted_to(
         answer = await self._pool.run(partial(method, self._plain, *args, **kwargs), giving)
         return lift(answer, self._pool)
 
+    say_returned(call, lift.__annotations__["return"], lift.__module__)
     return call
 
 

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 from sagalog.aio.engine import AsyncEngine
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine, opening
+from sagalog.engine.adapters import say_returned
 
 P = ParamSpec("P")
 
@@ -50,6 +51,7 @@ def _opening(plain: Callable[P, Engine]) -> Callable[P, Opening]:
     def open(*args: P.args, **kwargs: P.kwargs) -> Opening:
         return Opening(partial(plain, *args, **kwargs))
 
+    say_returned(open, Opening.__name__, __name__)
     return open
 
 

@@ -1,7 +1,7 @@
 """From a verb to a call: what the adapters that make the calls of `Engine`, `Lease` and `Batch` have in common.
 
-Rule: a call has the name, the text, the arguments and the defaults of its verb, for people, for type checkers and for
-`inspect`. Knows no verb.
+Rule: a call has the name, the text, the arguments and the defaults of its verb, for people, for type checkers, for
+`inspect` and for `typing.get_type_hints`. Knows no verb.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ForwardRef, TypeVar
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -22,23 +22,42 @@ def call_of(verb: Callable[..., object], filled_in: int, name: str | None = None
     Args:
         verb: what it is made of.
         filled_in: how many of the verb's first parameters the method gives itself; its own first ones, such as `self`,
-            stand in their place, and what it returns is its own.
+            stand in their place. It says itself what it returns, or by a type variable that it returns what the verb
+            does.
         name: another name than the verb's.
     """
 
     def decorate(method: Call) -> Call:
-        own, given = inspect.signature(method), inspect.signature(verb)
+        own, given, module = inspect.signature(method), inspect.signature(verb), method.__module__
+        returns_its_own = not isinstance(method.__globals__.get(own.return_annotation), TypeVar)
         first = [one for one in own.parameters.values() if one.kind not in _GATHERING]
-        parameters = [*_by_name(first), *list(given.parameters.values())[filled_in:]]
+        others = list(given.parameters.values())[filled_in:]
         update_wrapper(method, verb)
         method.__name__ = name or verb.__name__
         method.__qualname__ = f"{first[0].annotation}.{method.__name__}"
-        method.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # as `inspect` asks
-        annotations = {one.name: one.annotation for one in parameters if one.annotation is not inspect.Parameter.empty}
-        method.__annotations__ = {**annotations, "return": own.return_annotation}
+        method.__signature__ = given.replace(parameters=[*_by_name(first), *others])  # type: ignore[attr-defined]
+        method.__annotations__ = {
+            **{one.name: _referring(one.annotation, module) for one in first if one.name != "self"},
+            **{one.name: _referring(verb.__annotations__[one.name], verb.__module__) for one in others},
+            "return": _referring(verb.__annotations__["return"], verb.__module__),
+        }
+        if returns_its_own:
+            say_returned(method, own.return_annotation, module)
         return method
 
     return decorate
+
+
+def say_returned(call: Callable[..., object], annotation: str, module: str) -> None:
+    """Have a call that was made of another one say what it returns, as it is written in a module."""
+    call.__annotations__ = {**call.__annotations__, "return": _referring(annotation, module)}
+    signature = inspect.signature(call).replace(return_annotation=annotation)
+    call.__signature__ = signature  # type: ignore[attr-defined]  # as `inspect` asks
+
+
+def _referring(annotation: str | ForwardRef, module: str) -> ForwardRef:
+    """An annotation with the module in which it is written, where `get_type_hints` looks once it is asked."""
+    return ForwardRef(annotation, module=module) if isinstance(annotation, str) else annotation
 
 
 def _by_name(first: list[inspect.Parameter]) -> list[inspect.Parameter]:

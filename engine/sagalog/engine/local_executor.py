@@ -72,17 +72,19 @@ class LocalExecutor:
 
     def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
         """As `Executor.carry_out_all`."""
+        for entry in entries:
+            if isinstance(entry, ClaimRequest):
+                self._maintenance.end_unseen(entry.claim.queues)
         return self._carry_out_together(entries) if together else self._carry_out_apart(entries)
 
     def claim(self, request: ClaimRequest) -> Claimed:
         """As `Executor.claim`."""
         writes = _claiming(request)
-        if self._maintenance.clock_is_set_back():
-            # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
-            self._maintenance.end_unseen(request.claim.queues)
-        claimed: Claimed = answered(self.store.commit(writes)[1])
-        while not claimed.tasks and (claimed.again or self._maintenance.end_unseen(request.claim.queues)):
-            claimed = answered(self.store.commit(writes)[1])
+        # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
+        self._maintenance.end_unseen(request.claim.queues)
+        claimed, again = self._claim_once(writes)
+        while not claimed.tasks and (again or self._maintenance.end_unseen(request.claim.queues)):
+            claimed, again = self._claim_once(writes)
         return claimed
 
     def claim_later(self, request: ClaimRequest, timeout_ms: int) -> list[Task]:
@@ -145,6 +147,13 @@ class LocalExecutor:
         self.store.close()
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _claim_once(self, writes: Sequence[Operation]) -> tuple[Claimed, bool]:
+        """What a claim leases after one look for maintenance, and whether another look may find more."""
+        upkept, answer = self.store.commit(writes)
+        claimed: Claimed = answered(answer)
+        # [UPKEEP-1] A look moves every lease that it finds alive, so another one gets behind them.
+        return claimed, claimed.again or (isinstance(upkept, operations.Upkept) and upkept.again)
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Answer]:
         commands = [one for entry in entries for one in commands_of(entry)]

@@ -29,7 +29,7 @@ class Maintenance:
         self._store = store
         self._clock = clock
         self._actor = actor
-        self._watch = LeaseWatch()
+        self._watch = LeaseWatch(clock)
 
     def recover(
         self,
@@ -59,15 +59,14 @@ class Maintenance:
         return maintained
 
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
-        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]"""
+        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]
+
+        Mostly no look is due; then it compares two numbers and asks the store nothing.
+        """
         commands = self._unseen(queues)
         if not commands:
             return False
         return bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
-
-    def clock_is_set_back(self) -> bool:
-        """Whether the clock stands before a time that it has shown to this process, told without a look."""
-        return self._watch.knows_set_back(self._clock.now_ms())
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -97,17 +96,13 @@ class Maintenance:
 
     def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Maintain]:
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
+        if not self._watch.is_look_due():
+            return []
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
         with self._store.read() as snapshot:
             # Of all queues, so that who looks there later finds them seen for long enough.
-            was_set_back = self._watch.was_set_back(now_ms, snapshot.latest_ms)
-            is_to_look = self._watch.is_to_look(queues, monotonic_ms) or was_set_back
-            behind = snapshot.behind(now_ms, queues) if is_to_look else []
-            delayed = snapshot.delayed(now_ms, DELAYED_MAX) if was_set_back else []
-        return [
-            *self._watch.look(behind, monotonic_ms, everywhere=queues is None),
-            *self._watch.look_at_delayed(delayed, monotonic_ms, queues),
-        ]
+            behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms, DELAYED_MAX)
+        return self._watch.look(behind, delayed, monotonic_ms, queues)
 
 
 def answered(answer: Any) -> Any:

@@ -19,6 +19,7 @@ from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.categories import STORE
 from sagalog.kernel.state import StoreFold
 from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
@@ -30,8 +31,19 @@ STORE_FORMAT: Final = 0
 # Commands that read or write other tasks than their own.
 _NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
 
+
+class Upkept(msgspec.Struct, frozen=True):
+    """What maintenance did.
+
+    `again` if its look was full of leases that live, so that others behind them may be over.
+    """
+
+    maintained: tuple[Maintained, ...] = ()
+    again: bool = False
+
+
 # What nearly every look for maintenance gives.
-_NOTHING_DUE: Final = Result(())
+_NOTHING_DUE: Final = Result(Upkept())
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -115,7 +127,7 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
 def maintaining(due: Due) -> Operation:
     """An operation that ends the leases and waits which are over in some queues, and promotes what has become due.
 
-    It answers what it did to each task; promotion writes no event and is not told. [UPKEEP-1] [UPKEEP-2]
+    It answers `Upkept`; promotion writes no event and is not told. [UPKEEP-1] [UPKEEP-2]
     """
 
     def decide(view: View) -> Result:
@@ -123,10 +135,12 @@ def maintaining(due: Due) -> Operation:
         if not checks and not waits and not promotable:
             return _NOTHING_DUE
         work = UnitOfWork(view)
-        maintained = [*_ended_leases(work, checks, due.limit), *map(work.maintain_found, waits)]
+        ended = _ended_leases(work, checks, due.limit)
+        again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
+        over = [one for one in map(work.maintain_found, waits) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        return work.result([one for one in maintained if one is not None])
+        return work.result(Upkept((*ended, *over), again))
 
     return Operation(decide, due=due)
 

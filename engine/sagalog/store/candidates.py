@@ -41,7 +41,7 @@ class Candidates(Protocol):
         """Tasks whose wait may be over, in the order of `View.waits_over`."""
         ...
 
-    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+    def behind(self, now_ms: int) -> list[TaskFold]:
         """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
         ...
 

@@ -71,10 +71,6 @@ class MemorySnapshot:
                 states[str(task.state)] = states.get(str(task.state), 0) + 1
         return counted
 
-    def latest_ms(self, count: int) -> int:
-        """By looking at them."""
-        return max((envelope.at_ms for envelope in self._tables.log[-count:]), default=0)
-
     def store(self) -> StoreFold | None:
         """As the last commit left it."""
         return self._tables.store_fold
@@ -112,11 +108,11 @@ class MemorySnapshot:
         """By looking at every wait."""
         return found.waits_over(self._tables, None, now_ms)[:limit]
 
-    def behind(self, now_ms: int, queues: tuple[str, ...] | None = None) -> list[TaskFold]:
+    def behind(self, now_ms: int) -> list[TaskFold]:
         """By looking at every lease."""
         return [
             task
-            for task, row in found.readable(self._tables, queues)
+            for task, row in found.readable(self._tables)
             if row.expires_ms is not None and row.renewed_ms is not None and row.renewed_ms > now_ms
         ]
 

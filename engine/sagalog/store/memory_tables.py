@@ -141,6 +141,10 @@ class Tables:
         self._set(self.folds, id, decode_fold(projection.content))
         self._set(self.rows, id, projection.row)
         self._set(self.awaited, id, projection.awaited)
+        if id in self.unreadable:
+            # Whatever is written could be read.
+            self._before.append((self.unreadable, id, None))
+            del self.unreadable[id]
 
     def _wake(self, ended: str) -> None:
         """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""

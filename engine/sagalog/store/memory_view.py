@@ -35,7 +35,7 @@ class MemoryView:
             raise Undeclared(missing)
 
     def saved(self, stream: str, /) -> Saved | None:
-        """By name; folded afresh where it is said to be unreadable: then that raises and says why."""
+        """By name; folded afresh, as if it had no row, where it was put aside: mostly that raises and says why."""
         if stream not in self._reads:
             raise Undeclared((stream,))
         category, _, id = stream.partition("/")
@@ -44,13 +44,12 @@ class MemoryView:
         if category != "task":
             other = self._tables.others.get(stream)
             return None if other is None else Saved(stream, other)
-        if id in self._tables.unreadable:
-            refold(id, self._tables.stream_of[stream])
-        fold = self._tables.folds.get(id)
+        is_aside = id in self._tables.unreadable
+        fold = refold(id, self._tables.stream_of[stream]) if is_aside else self._tables.folds.get(id)
         if fold is None:
             return None
         self._sources.update(f"task/{source}" for source in fold.sources)
-        return Saved(stream, fold, self._tables.rows[id])
+        return Saved(stream, fold, None if is_aside else self._tables.rows[id])
 
     def event(self, stream: str, version: int, /) -> Recordable:
         """By place in the stream's list."""

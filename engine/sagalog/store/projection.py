@@ -16,7 +16,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel.categories import STORE, TASK, Category, Fold
 from sagalog.kernel.state import KeptPolicy, StoreFold, TaskFold
 from sagalog.kernel.values import Retry
-from sagalog.store.row import Row, check_ms, gate_afresh, gate_of, row_of
+from sagalog.store.row import Row, check_ms, gate_of, row_of
 
 # A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
 _CHECKSUM: Final = 8
@@ -68,7 +68,7 @@ def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | No
 def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
     """A task's projection from its whole stream; raises as `refold`."""
     task = refold(id, envelopes)
-    return projection_at(task, gate_afresh(task, now_ms))
+    return projection_at(task, gate_of(task, now_ms))
 
 
 def projection_at(

@@ -86,10 +86,6 @@ class Reads(Protocol):
         """Queue -> state -> number of tasks."""
         ...
 
-    def latest_ms(self, count: int) -> int:
-        """The latest time of the newest `count` events; 0 where there are none."""
-        ...
-
     def store(self) -> StoreFold | None:
         """The store's own stream, folded."""
         ...

@@ -85,15 +85,16 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
 
 
 def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | None:
-    """The gate of a task at `now_ms`, which had the row `before`.
+    """The gate of a task at `now_ms`, which had the row `before` (None: none that tells anything).
 
     A gate that was opened stays open where the clock has stepped back since; `waking` stays until maintenance looks.
+    A task that was put aside, or has no row, may have missed an end that it waits for, so it is looked at. [WAIT-3]
     """
     if task.lease is not None or task.is_terminal:
         return None
     if task.waiting is not None:
-        is_to_be_looked_at = before is not None and before.gate == "waking" and bool(task.waiting.after)
-        return "waking" if is_to_be_looked_at else "waiting"
+        may_have_ended = before is None or before.gate in ("waking", "unreadable")
+        return "waking" if may_have_ended and task.waiting.after else "waiting"
     if task.run_at_ms > now_ms and not (before is not None and _was_opened(task, before)):
         return "later"
     if task.state is State.COMPENSATING:
@@ -109,13 +110,6 @@ def check_ms(task: TaskFold, before: Row | None) -> int | None:
     if before is None or before.check_ms is None or task.lease is None or task.lease.expires_ms is None:
         return None
     return min(before.check_ms, task.lease.expires_ms)
-
-
-def gate_afresh(task: TaskFold, now_ms: int) -> Gate | None:
-    """As `gate_of`, where no row tells which ends were seen: a wait for tasks has to be looked at. [WAIT-3]"""
-    if task.waiting is not None and task.waiting.after:
-        return "waking"
-    return gate_of(task, now_ms)
 
 
 def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:

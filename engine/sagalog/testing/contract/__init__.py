@@ -13,6 +13,7 @@ from sagalog.testing.contract.awaiting import AwaitingContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.claims import ClaimContract
+from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.declaring import DeclaringContract
 from sagalog.testing.contract.faring import HealthContract
 from sagalog.testing.contract.handles import HandleContract
@@ -35,6 +36,7 @@ __all__ = [
     "AwaitingContract",
     "BatchContract",
     "ClaimContract",
+    "ClockContract",
     "Contract",
     "DeclaringContract",
     "HandleContract",
@@ -69,6 +71,7 @@ class StoreContract(
     UndoContract,
     SuccessorContract,
     UpkeepContract,
+    ClockContract,
     RepeatContract,
     BatchContract,
     ProjectionContract,

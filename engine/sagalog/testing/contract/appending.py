@@ -21,7 +21,7 @@ from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Append, Blob, Operation, Result, View
 from sagalog.store.projection import project
-from sagalog.testing.contract.base import START_MS, Contract
+from sagalog.testing.contract.base import START_MS, Contract, ids
 
 
 def noting(task: str, text: str, expected: int | None = None) -> Callable[[View], Append]:
@@ -101,6 +101,24 @@ class AppendingContract(Contract):
         [answer] = self.store.commit([Operation(lambda view: Result(None, (begin,)), ("task/a",))])
         assert isinstance(answer, VersionConflict)
         assert self.log() == before
+
+    def test_a_stream_that_is_begun_and_written_again_is_as_old_as_its_first_append(self) -> None:
+        self.create("seed")
+        created = self.engine.history("seed")[0].event
+        folds: dict[str, TaskFold] = {}
+
+        def one_more(id: str, event: e.Recordable) -> Append:
+            before = folds.get(id, TaskFold(id))
+            folds[id] = after = evolve(before, event, before.version + 1, START_MS)
+            envelope = enclose(f"task/{id}", after.version, START_MS, event)
+            return Append(f"task/{id}", before.version, (envelope,), project(after, START_MS, None))
+
+        appends = (one_more("a", created), one_more("b", created), one_more("a", e.Noted(text="seen")))
+        assert self.store.commit([Operation(lambda view: Result("done", appends), ("task/a", "task/b"))]) == ["done"]
+        assert [one.name for one in self.log()[-3:]] == ["task/a@1", "task/b@1", "task/a@2"]
+        assert [task.id for task in self.engine.find()] == ["seed", "a", "b"]
+        assert ids(self.claim(limit=3)) == ["seed", "a", "b"]
+        self.sound()
 
     def test_an_operation_with_one_late_append_appends_nothing(self) -> None:
         self.create("a", "b")

@@ -106,8 +106,6 @@ class SnapshotContract(Contract):
             assert [task.id for task in snapshot.over(START_MS + TTL_MS)] == ["a"]
             assert snapshot.behind(START_MS) == []
             assert [task.id for task in snapshot.behind(START_MS - 1)] == ["a"]
-            assert [task.id for task in snapshot.behind(START_MS - 1, ("left",))] == ["a"]
-            assert snapshot.behind(START_MS - 1, ("right",)) == []
 
     def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
         self.create("a", "b", compensations=[Compensation("remove")])

@@ -124,6 +124,33 @@ class UnreadableContract(Contract):
         assert ids(self.claim(limit=10)) == ["new", "old"]
         self.sound()
 
+    def test_a_task_that_was_put_aside_is_found_again_once_it_is_written(self) -> None:
+        self.create("new", "old")
+        with self.store.read() as snapshot:
+            created = snapshot.history("task/new")[0]
+        changed = PLANTED["field"](created)
+        self.change_event(created, changed)
+        # Its fold can be read, and who leases it would be shown what was created.
+        assert ids(self.claim(limit=10)) == ["old"]
+        self.change_event(changed, created)
+        assert self.claim(limit=10) == []
+        self.engine.note("new", "mended")
+        with self.store.read() as snapshot:
+            assert snapshot.unreadable() == []
+        assert ids(self.claim(limit=10)) == ["new"]
+        self.sound()
+
+    def test_a_task_that_was_put_aside_misses_no_end_that_it_waits_for(self) -> None:
+        """[WAIT-3]"""
+        self.create("new", "other")
+        self.acquire("new").park("w", after="other")
+        old, new = self.plant("new", PLANTED["field"])
+        self.engine.cancel("other")
+        self.change_event(new, old)
+        self.engine.note("new", "mended")
+        assert ids(self.claim(limit=10)) == ["new"]
+        self.sound()
+
     def test_a_batch_with_an_unreadable_task_writes_nothing(self) -> None:
         self.create("new", "old")
         self.plant("new", PLANTED["field"])

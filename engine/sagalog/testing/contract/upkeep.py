@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sagalog.engine import Engine
 from sagalog.errors import Blocked, Conflict, SagalogError
-from sagalog.kernel.bounds import UPKEEP_LIMIT
+from sagalog.kernel.bounds import LEASE_CHECKS_MAX, UPKEEP_LIMIT
 from sagalog.kernel.values import Compensation, Retry
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
@@ -117,6 +117,20 @@ class UpkeepContract(Contract):
         self.clock.advance(TTL_MS)
         assert len(self.claim(limit=1_000, owner="bob")) == UPKEEP_LIMIT
         assert len(self.engine.stale()) == 5
+
+    def test_a_claim_finds_a_lease_that_is_over_behind_any_number_that_were_renewed(self) -> None:
+        """[UPKEEP-1]"""
+        renewed = 2 * (UPKEEP_LIMIT + LEASE_CHECKS_MAX) + 1
+        self.engine.create_many({"kind": "build"} for _ in range(renewed))
+        held = self.claim(limit=renewed)
+        self.create("over")
+        self.acquire("over")
+        self.clock.advance(TTL_MS - 1)
+        assert len(self.engine.heartbeat(held).renewed) == renewed
+        self.clock.advance(1)
+        assert ids(self.claim(owner="bob")) == ["over"]
+        assert self.writes_nothing(self.claim, owner="bob") == []
+        self.sound()
 
     def test_leases_that_are_over_longest_end_first(self) -> None:
         names = [f"{number:03}" for number in range(UPKEEP_LIMIT + 1)]

@@ -1,0 +1,92 @@
+"""Clocks that were set back: whoever looks, and however often, no lease is immortal and nothing is delayed. [TIME-3]
+
+Rule: every test has a lease whose holder is gone, or a delayed task, and a clock that shows an earlier day since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sagalog.engine import Engine
+from sagalog.testing.contract.base import TTL_MS, Contract, ids
+
+DAY_MS: Final = 86_400_000
+EVERY_MS: Final = TTL_MS // 4
+
+
+class ClockContract(Contract):
+    """An engine that was there before the step, and one that began long after it."""
+
+    def engines(self) -> Iterator[Engine]:
+        """The clock is set back under a lease of the task `held`, and then an engine goes on or begins."""
+        for begins_anew in (False, True):
+            engine = self.engine
+            engine.recover()
+            engine.create("build", id=f"held {begins_anew}", queue="held")
+            engine.acquire(f"held {begins_anew}", owner="ann", ttl_ms=TTL_MS)
+            self.clock.step(-DAY_MS)
+            yield self.late_engine() if begins_anew else engine
+            self.clock.step(DAY_MS)
+
+    def late_engine(self) -> Engine:
+        """One that began long after the step, when the newest events tell nothing of it."""
+        for _ in range(2):
+            self.engine.create_many({"kind": "other", "queue": "other"} for _ in range(600))
+        return Engine(self.store, clock=self.clock)
+
+    def lasts(self, call: Callable[[], object]) -> int:
+        """How long the lease lives while a call is repeated."""
+        for passed_ms in range(0, 120_000, EVERY_MS):
+            call()
+            if not any(task.lease for task in self.engine.find(queue="held")):
+                return passed_ms
+            self.clock.advance(EVERY_MS)
+        raise AssertionError("the lease is immortal")
+
+    def test_whoever_recovers_often_ends_a_lease_that_the_clock_stands_before(self) -> None:
+        for engine in self.engines():
+            assert self.lasts(engine.recover) <= TTL_MS
+        self.sound()
+
+    def test_whoever_recovers_one_queue_forgets_nothing_of_another(self) -> None:
+        for engine in self.engines():
+
+            def both(engine: Engine = engine) -> None:
+                engine.recover(queues="other")
+                assert engine.claim("held", owner="bob", ttl_ms=None, kinds=["other"]) == []
+                engine.recover(queues="another")
+
+            assert self.lasts(both) <= TTL_MS
+
+    def test_a_claim_that_always_finds_something_ends_it_too(self) -> None:
+        for engine in self.engines():
+
+            def work(engine: Engine = engine) -> None:
+                engine.create("other", queue="held")
+                [lease] = engine.claim("held", owner="bob", ttl_ms=None, kinds=["other"])
+                lease.complete()
+
+            assert self.lasts(work) <= TTL_MS
+
+    def test_a_claim_in_a_batch_ends_it_too(self) -> None:
+        for together in (True, False):
+            for engine in self.engines():
+
+                def work(engine: Engine = engine, together: bool = together) -> None:
+                    engine.create("other", queue="held")
+                    with engine.batch(together=together) as batch:
+                        batch.claim("held", owner="bob", ttl_ms=None, kinds=["other"])
+                    [leases] = batch.results
+                    assert isinstance(leases, list)
+                    leases[0].complete()
+
+                assert self.lasts(work) <= TTL_MS
+
+    def test_a_process_that_began_long_after_the_step_lets_in_what_that_delays(self) -> None:
+        self.create("a", run_at_ms=self.clock.now_ms() + TTL_MS)
+        self.clock.step(-DAY_MS)
+        late = self.late_engine()
+        assert late.claim("default", owner="ann", ttl_ms=None) == []
+        self.clock.advance(TTL_MS)
+        assert ids(late.claim("default", owner="ann", ttl_ms=None)) == ["a"]
