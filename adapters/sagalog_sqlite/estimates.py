@@ -14,6 +14,9 @@ from sagalog.store import OPEN, TIME_MS_MAX, Row
 
 # A queue with more kinds, or sets of owed kinds, at one gate is asked for them each time.
 VALUES_MAX: Final = 64
+# Of a process that claims from ever new queues; each has four gates.
+QUEUES_KEPT_MAX: Final = 1_024
+GATES_KEPT_MAX: Final = 4 * QUEUES_KEPT_MAX
 
 
 class Estimates:
@@ -41,6 +44,8 @@ class Estimates:
         """Keep what was found to stand there now."""
         kept = dict.fromkeys(values)
         if len(kept) <= VALUES_MAX:
+            if len(self._values) >= GATES_KEPT_MAX:
+                self._values.clear()
             self._values[gate, queue] = kept
 
     def drop_value(self, gate: str, queue: str, value: str) -> None:
@@ -57,6 +62,8 @@ class Estimates:
         """Keep the earliest of the times at which something there is due or over; None: nothing of that sort."""
         # In a damaged file a time may be of any type: then it is asked for each time.
         found = [time if type(time) is int else 0 for time in times_ms if time is not None]
+        if len(self._due_ms) >= QUEUES_KEPT_MAX:
+            self._due_ms.clear()
         self._due_ms[queue] = min(found, default=TIME_MS_MAX + 1)
 
     def forget_due(self) -> None:

@@ -72,7 +72,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
             _rebuild_task(execute, number, id, transaction.now_ms)
             tasks += 1
         elif category == "store":
-            _rebuild_store(execute, number)
+            _rebuild_store(transaction, number)
         else:
             _rebuild_other(execute, number, f"{category}/{id}")
         last = number
@@ -128,13 +128,15 @@ def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
     execute(rows.REPLACE_FOLD, (number, FOLD_FORMAT, len(envelopes), project_fold(fold).content))
 
 
-def _rebuild_store(execute: Execute, number: int) -> None:
+def _rebuild_store(transaction: Transaction, number: int) -> None:
     try:
-        store = refold_store(rows.history(execute, number))
+        store = refold_store(rows.history(transaction.execute, number))
     except rows.UNFOLDABLE:
         return  # What is saved of it stands; an audit names the event.
     if store is not None:
-        rows.update_store(execute, store)
+        rows.update_store(transaction.execute, store)
+        # What the transaction began with is what the next one would believe.
+        transaction.store = store
 
 
 def _carries(execute: Execute, id: str | None, name: str, value: str) -> bool:

@@ -1,0 +1,90 @@
+"""What a new event, category or store touches is no more than the documents say, and it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from tests.touched import __main__ as command
+from tests.touched import amended, counted, naming
+from tests.touched.copies import ROOT, Change, copied, run
+
+AMENDED: Change = {**amended.EVENT, **amended.CALL}
+COUNTED: Change = {**counted.CATEGORY, **counted.CALL}
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def broken_promise(folder: Path, change: Change, program: str, without: str | None = None) -> str:
+    """What a copy of the engine with the change, but for one file, does not keep; empty: it keeps all."""
+    engine = copied(folder / "engine", change, without)
+    ended = run(program, engine, f"sqlite:///{folder / 'log.db'}")
+    return ended.stderr if ended.returncode else ""
+
+
+def is_read_by_this_version(folder: Path) -> bool:
+    """Whether this version, which has no such event, makes something of the task that was amended. [LOG-5]"""
+    with sagalog.open(f"sqlite:///{folder / 'log.db'}", create=False) as engine:
+        try:
+            return engine.get("second") is not None
+        except sagalog.Corrupt:
+            return False
+
+
+def test_a_made_up_event_touches_six_files_and_its_call_six_more(tmp_path: Path) -> None:
+    assert len(amended.EVENT) <= 6
+    assert len(amended.CALL) <= 6
+    assert broken_promise(tmp_path, AMENDED, "tests.touched.amending") == ""
+    assert not is_read_by_this_version(tmp_path)
+
+
+@pytest.mark.parametrize("file", AMENDED)
+def test_an_event_needs_each_of_the_files_that_it_touches(tmp_path: Path, file: str) -> None:
+    is_broken = broken_promise(tmp_path, AMENDED, "tests.touched.amending", without=file) != ""
+    assert is_broken or is_read_by_this_version(tmp_path)
+
+
+def test_a_made_up_category_touches_nine_files_with_its_command(tmp_path: Path) -> None:
+    assert len(counted.CATEGORY) <= 5
+    assert len(COUNTED) <= 9
+    assert broken_promise(tmp_path, COUNTED, "tests.touched.counting") == ""
+
+
+@pytest.mark.parametrize("file", COUNTED)
+def test_a_category_needs_each_of_the_files_that_it_touches(tmp_path: Path, file: str) -> None:
+    assert broken_promise(tmp_path, COUNTED, "tests.touched.counting", without=file) != ""
+
+
+def test_a_store_imports_the_kit_and_the_errors_and_nothing_else_of_sagalog() -> None:
+    assert set(naming.imported(ROOT / "adapters" / "sagalog_sqlite")) == {"sagalog.store", "sagalog.errors"}
+
+
+def test_the_files_that_name_something_are_found_by_names_and_strings_alone(tmp_path: Path) -> None:
+    path = tmp_path / "some.py"
+    path.write_text('"""Of Noted."""\nimport sagalog.store\nx = e.Signalled  # ArtifactPut\ny = "parked"\n')
+    assert naming.named(path).names & {"Noted", "Signalled", "ArtifactPut"} == {"Signalled"}
+    assert "parked" in naming.named(path).strings
+    assert naming.imported(tmp_path) == {"sagalog.store": ["some.py"]}
+    called = naming.events()
+    assert [called[name] for name in ("noted", "artifact_put", "retried", "promoted")] == [
+        {"Noted", "c.Note"},
+        {"ArtifactPut", "c.PutArtifact"},
+        {"Retried", "c.Retry"},
+        {"Promoted"},
+    ]
+
+
+def test_the_command_prints_a_row_for_each_event_and_what_a_new_one_touches(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command.show()
+    lines = capsys.readouterr().out.splitlines()
+    first_words = {line.split()[0] for line in lines if line}
+    assert {*naming.events(), "largest", "median", "sagalog.store", "store"} <= first_words
+    assert [line.split()[0] for line in lines if " files   " in line] == ["6", "6", "5", "4"]
+
+
+def test_the_architecture_names_the_command_and_each_file_that_it_counts() -> None:
+    assert "python -m tests.touched" in ARCHITECTURE
+    assert [file for file in {**AMENDED, **COUNTED} if f"`{file}`" not in ARCHITECTURE] == ["kernel/decide/counters.py"]
