@@ -329,15 +329,18 @@ class Transaction:
         """Append to several streams: of each table all rows at once."""
         self.wrote = True
         pairs = list(zip(appends, targets, strict=True))
-        new = list(
-            {append.stream: (append, loaded) for append, loaded in reversed(pairs) if loaded.number == 0}.values()
-        )
+        new: dict[str, tuple[Append, Loaded]] = {}
+        for append, loaded in pairs:
+            if loaded.number == 0:
+                new.setdefault(append.stream, (append, loaded))
         if new:
             number = int(self.execute(rows.NEWEST_STREAM).fetchone()[0])
-            for append, loaded in reversed(new):
+            for append, loaded in new.values():
                 number += 1
                 self._begin(append, loaded, number)
-            self._execute_many(INSERT_NUMBERED, [(*_category_and_id(one), loaded.number) for one, loaded in new])
+            self._execute_many(
+                INSERT_NUMBERED, [(*_category_and_id(one), loaded.number) for one, loaded in new.values()]
+            )
         self._execute_many(INSERT_EVENT, [row for one, loaded in pairs for row in _event_rows(one, loaded.number)])
         reach("commit.after_events")
         for append, loaded in pairs:
