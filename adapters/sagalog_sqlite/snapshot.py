@@ -7,6 +7,8 @@ past its age it refuses. It must not know where its connection comes from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import apsw
@@ -16,6 +18,7 @@ from sagalog.errors import Corrupt, Unavailable
 from sagalog.store import (
     FOLD_FORMAT,
     AuditedStream,
+    AuditedTask,
     Claim,
     Envelope,
     Listed,
@@ -23,6 +26,7 @@ from sagalog.store import (
     Row,
     SavedTask,
     State,
+    StoredEvent,
     StoreFold,
     StreamHead,
     Tag,
@@ -49,6 +53,7 @@ SAVED: Final = (
 )
 # There is no index of tags by their stream: each is looked for by itself, and a pass over all finds those too many.
 TAGGED: Final = "SELECT 1 FROM tags WHERE name = ? AND value = ? AND stream = ?"
+TAGGED_BETWEEN: Final = "SELECT stream FROM tags WHERE name = ? AND value = ? AND stream BETWEEN ? AND ?"
 TAGS: Final = (
     "SELECT CAST(g.name AS BLOB), CAST(g.value AS BLOB), g.stream, s.category || '/' || s.id, t.format, t.fold "
     "FROM tags g LEFT JOIN streams s ON s.number = g.stream LEFT JOIN tasks t ON t.stream = g.stream "
@@ -74,7 +79,7 @@ NAMES: Final = (
     "ORDER BY number LIMIT ?"
 )
 EVENTS_BETWEEN: Final = (
-    "SELECT stream, position, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest "
+    "SELECT position, stream, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest "
     "FROM events WHERE stream BETWEEN ? AND ? ORDER BY stream, version"
 )
 SAVED_BETWEEN: Final = f"SELECT stream, format, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
@@ -114,6 +119,9 @@ BY_TAG: Final = (
 )
 
 Rows = list[tuple[Any, ...]]
+
+# Where `EVENTS_BETWEEN` has the number of the stream.
+_STREAM: Final = itemgetter(1)
 
 
 class SqliteSnapshot:
@@ -269,21 +277,22 @@ class SqliteSnapshot:
         return None
 
     def audited(self, after: int, limit: int) -> list[AuditedStream]:
-        """Streams with all their events: four statements for all of them, and one for each tag that a task carries."""
+        """Streams with all their events: five statements for all of them."""
         heads = self._rows(NAMES, (after, limit))
         if not heads:
             return []
         between = (heads[0][0], heads[-1][0])
-        events: dict[int, list[Envelope]] = {number: [] for number, _ in heads}
-        names: dict[int, str] = dict(heads)
-        for number, position, *rest in self._rows(EVENTS_BETWEEN, between):
-            if number in names:
-                events[number].append(Envelope(position, names[number], *rest))
+        events: dict[int, list[StoredEvent]] = {number: [] for number, _ in heads}
+        for number, found in groupby(self._rows(EVENTS_BETWEEN, between), _STREAM):
+            if number in events:
+                events[number] += found
         awaited: dict[int, list[str]] = {}
         for number, task in self._rows(AWAITED_BETWEEN, between):
             awaited.setdefault(number, []).append(task)
         saved = {
-            number: self._saved(number, tuple(awaited.get(number, ())), format, content, values)
+            number: AuditedTask(
+                content if format == FOLD_FORMAT else None, Row(*values), tuple(awaited.get(number, ()))
+            )
             for number, format, content, *values in self._rows(SAVED_BETWEEN, between)
         }
         folds = {number: (format, content) for number, format, content in self._rows(FOLDS_BETWEEN, between)}
@@ -291,6 +300,10 @@ class SqliteSnapshot:
             AuditedStream(number, name, events[number], saved.get(number), _other_fold(name, folds.get(number)))
             for number, name in heads
         ]
+
+    def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
+        """Numbers of streams, by the tags' own order."""
+        return frozenset([number for (number,) in self._rows(TAGGED_BETWEEN, (name, value, first, last))])
 
     def _saved(
         self, number: int, awaited: tuple[str, ...], format: int | None, content: bytes | None, values: list[Any]

@@ -7,13 +7,14 @@ that are digested are the bytes that are stored. Knows no store and no state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
 from sagalog.errors import LogDamaged, UnknownEvent
-from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.categories import CATEGORIES, Category, Placed
 from sagalog.kernel.events import NAMES, Recordable
 
 # The shape of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
@@ -85,6 +86,10 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         return f"{self.stream}@{self.version}"
 
 
+# An event as it stands in a row: the fields of its envelope, with the number of its stream in place of the name.
+StoredEvent = tuple[int, int, int, int, str, int, str | None, str | None, str | None, str | None, str, bytes]
+
+
 class Recorded(Envelope, frozen=True):
     """An envelope with its typed event."""
 
@@ -106,8 +111,8 @@ def enclose(
 ) -> Envelope:
     """The envelope of a new event, without a position yet."""
     name = shapes.names[type(event)]
-    body = _encode(event)
     schema = shapes.schemas[name]
+    body = _encode(event)
     return Envelope(
         0,
         stream,
@@ -140,20 +145,32 @@ def digest(
 
     Each field is written as its length in decimal, a colon, its UTF-8 bytes and a comma; an absent one as `-,`.
     """
-    category, _, id = stream.partition("/")
-    versions, times, schemas = str(version), str(at_ms), str(schema)
-    # Where all is ASCII characters are bytes; nothing here may cost more than the hash itself.
+    times = str(at_ms)
+    key = "-," if idempotency_key is None else f"{len(idempotency_key.encode())}:{idempotency_key},"
+    # Nothing here may cost more than the hash itself: what comes again and again is written once.
     head = (
-        f"{len(category)}:{category},{len(id)}:{id},{len(versions)}:{versions},{len(times)}:{times},"
-        f"{len(type)}:{type},{len(schemas)}:{schemas},"
-        f"{'-' if actor is None else f'{len(actor)}:{actor}'},{'-' if cause is None else f'{len(cause)}:{cause}'},"
-        f"{'-' if idempotency_key is None else f'{len(idempotency_key)}:{idempotency_key}'},"
-        f"{'-' if data_key is None else f'{len(data_key)}:{data_key}'},"
+        f"{_stream_fields(stream)}{_number_field(version)}{len(times)}:{times},{_text_field(type)}"
+        f"{_number_field(schema)}{_text_field(actor)}{_text_field(cause)}{key}{_text_field(data_key)}{len(body)}:"
     )
-    if not head.isascii():
-        named = (category, id, versions, times, type, schemas, actor, cause, idempotency_key, data_key)
-        head = "".join(["-," if field is None else f"{len(field.encode())}:{field}," for field in named])
-    return sha256(b"15:sagalog-event-2,%b%d:%b," % (head.encode(), len(body), body)).digest()
+    return sha256(b"%b%b," % (head.encode(), body)).digest()
+
+
+@lru_cache(maxsize=1024)
+def _number_field(value: int) -> str:
+    text = str(value)
+    return f"{len(text)}:{text},"
+
+
+@lru_cache(maxsize=1024)
+def _text_field(value: str | None) -> str:
+    return "-," if value is None else f"{len(value.encode())}:{value},"
+
+
+@lru_cache(maxsize=1024)
+def _stream_fields(stream: str) -> str:
+    """The fields with which the digest of every event of a stream begins."""
+    category, _, id = stream.partition("/")
+    return f"15:sagalog-event-2,{len(category.encode())}:{category},{len(id.encode())}:{id},"
 
 
 def digest_of(envelope: Envelope) -> bytes:
@@ -249,6 +266,34 @@ def recorded_stream(envelopes: Iterable[Envelope]) -> Iterator[Recorded]:
         if envelope.version != version:
             raise _missing(envelope, f"version {version} was expected and {envelope.version} found")
         yield recorded(envelope)
+
+
+def envelope_of(stream: str, row: StoredEvent) -> Envelope:
+    """The envelope of a row of this stream."""
+    return Envelope(row[0], stream, *row[2:])
+
+
+def read_rows(names: Mapping[int, str], rows: Iterable[StoredEvent], shapes: Shapes = SHAPES) -> list[Placed] | None:
+    """The events of many rows, each with its version and its time; `names` are those of their streams.
+
+    None where one of them was changed, or is not of the present shape: then `read` tells of which it is. It takes a
+    third of what as many calls of `read` take, since it makes no envelope.
+    """
+    schemas, decoders = shapes.schemas, {name: decoder.decode for name, decoder in shapes.decoders.items()}
+    placed: list[Placed] = []
+    try:
+        for _, number, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, expected in rows:
+            content = body.encode()
+            if data_key is not None or schema != schemas[type]:
+                return None
+            if expected != digest(
+                names[number], version, at_ms, type, schema, actor, cause, idempotency_key, None, content
+            ):
+                return None
+            placed.append((decoders[type](content), version, at_ms))
+    except (TypeError, AttributeError, UnicodeError, KeyError, RecursionError, msgspec.DecodeError):
+        return None
+    return placed
 
 
 def _missing(envelope: Envelope, why: str) -> LogDamaged:

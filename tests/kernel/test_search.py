@@ -173,7 +173,13 @@ def unlisted(command: type[c.Command], event: str) -> Break:
 
 
 def folded(event: type[e.Recordable], mutant: Callable[[TaskFold, Any, int, int], None]) -> Break:
-    return lambda patch: patch.setitem(folding._CHANGES, event, (e.NAMES[event], mutant))
+    def break_it(patch: pytest.MonkeyPatch) -> None:
+        for moves in folding._MOVES.values():
+            if event in moves:
+                dest, fork, compare, _, counts = moves[event]
+                patch.setitem(moves, event, (dest, fork, compare, mutant, counts))
+
+    return break_it
 
 
 def helper(name: str, mutant: Callable[..., Any], *modules: Any) -> Break:

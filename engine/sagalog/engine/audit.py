@@ -6,15 +6,16 @@ is named by stream and version and does not stop the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final, Literal
 
 import msgspec
 
-from sagalog.codec import Envelope, decode, is_intact
+from sagalog.codec import Envelope, decode, envelope_of, is_intact, read_rows
 from sagalog.errors import SagalogError
-from sagalog.kernel.categories import STORE, TASK, Category, category_of
+from sagalog.kernel.categories import STORE, TASK, Category, Placed, category_of
 from sagalog.kernel.events import (
     NAMES,
     ArtifactPut,
@@ -28,15 +29,15 @@ from sagalog.kernel.events import (
 )
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
-from sagalog.store import FIRST_TAG, AuditedStream, SavedTask, Snapshot, Store, Tag
-from sagalog.store.projection import awaited, refold_store, refold_stream
+from sagalog.store import FIRST_TAG, AuditedStream, Snapshot, Store, Tag
+from sagalog.store.projection import awaited, decode_fold, encode_fold, refold_store, refold_stream
 from sagalog.store.row import Row, gates_at_any_time, row_of
 
 # Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
 _SLICE: Final = 500
 
 # Events that name bytes or other events.
-_NAMING: Final = (Created, ArtifactPut, ChildAdopted, Unblocked)
+_NAMING: Final = frozenset({Created, ArtifactPut, ChildAdopted, Unblocked})
 
 FaultCode = Literal[
     "blob",
@@ -105,10 +106,11 @@ def verify(store: Store) -> VerifyReport:
     while True:
         with store.read() as snapshot:
             streams = snapshot.audited(after, _SLICE)
-            for one in streams:
-                found, carried = _verify_stream(snapshot, one)
+            tagged = _Tagged(snapshot, streams)
+            for one, placed in zip(streams, _read(streams), strict=True):
+                found, carried = _verify_stream(snapshot, one, placed, tagged)
                 faults += found
-                events += len(one.envelopes)
+                events += len(one.events)
                 tags += carried
                 tasks += category_of(one.stream) is TASK
         # Where a table is out of order, which the integrity check has told, the next page may lead back.
@@ -147,59 +149,107 @@ def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fa
     return faults
 
 
-def _verify_stream(snapshot: Snapshot, one: AuditedStream) -> tuple[list[Fault], int]:
+class _Tagged:
+    """Which streams of a slice are found by which tags; each tag is asked for once."""
+
+    def __init__(self, snapshot: Snapshot, streams: Sequence[AuditedStream]) -> None:
+        self._snapshot = snapshot
+        self._streams = streams
+        self._found: dict[tuple[str, str], frozenset[int]] = {}
+
+    def by_all(self, number: int, tags: dict[str, str]) -> bool:
+        """Whether a stream is found by each of these."""
+        return all(number in self._numbers(tag) for tag in tags.items())
+
+    def _numbers(self, tag: tuple[str, str]) -> frozenset[int]:
+        found = self._found.get(tag)
+        if found is None:
+            first, last = self._streams[0].number, self._streams[-1].number
+            found = self._found[tag] = self._snapshot.tagged(*tag, first, last)
+        return found
+
+
+def _read(streams: Sequence[AuditedStream]) -> list[list[Placed] | None]:
+    """The events of each stream; None for one that has none, or one that was changed or is of an older shape."""
+    # All at once: only where that fails does each stream have to be read by itself.
+    placed = read_rows({one.number: one.stream for one in streams}, [row for one in streams for row in one.events])
+    if placed is None:
+        return [read_rows({one.number: one.stream}, one.events) or None for one in streams]
+    following = iter(placed)
+    return [list(islice(following, len(one.events))) or None for one in streams]
+
+
+def _verify_stream(
+    snapshot: Snapshot, one: AuditedStream, placed: list[Placed] | None, tagged: _Tagged
+) -> tuple[list[Fault], int]:
     """What is wrong with a stream, and by how many tags its task is found as it should be."""
-    envelopes, stream = one.envelopes, one.stream
-    faults = [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
+    category = category_of(one.stream)
+    if category is TASK and placed is not None:
+        try:
+            return _verify_task(snapshot, one, placed, tagged)
+        except SagalogError:
+            pass  # What is wrong is told below, event by event.
+    envelopes = _envelopes(one)
+    faults = _verify_envelopes(envelopes)
     if faults:
         return faults, 0
     if not envelopes:
-        return [Fault("damaged", stream, None, "the stream has no events")], 0
-    category = category_of(stream)
+        return [Fault("damaged", one.stream, None, "the stream has no events")], 0
     if category is None:
-        return [Fault("damaged", stream, None, "this version knows no such category of streams")], 0
+        return [Fault("damaged", one.stream, None, "this version knows no such category of streams")], 0
     if category is STORE:
-        return _verify_store(snapshot, stream, envelopes), 0
+        return _verify_store(snapshot, one.stream, envelopes), 0
     if category is not TASK:
-        return _verify_other(category, one), 0
+        return _verify_other(category, one, envelopes), 0
     try:
-        task = TASK.fold(stream.partition("/")[2], _placed(snapshot, envelopes, faults))
+        placed = [(decode(envelope), envelope.version, envelope.at_ms) for envelope in envelopes]
+        return _verify_task(snapshot, one, placed, tagged)
     except SagalogError as error:
-        code: FaultCode = "unreadable" if error.code == "unknown_event" else "damaged"
-        version = error.fields.get("version")
-        return [Fault(code, stream, version if isinstance(version, int) else None, error.message)], 0
+        return [_fault_of(one.stream, "unreadable" if error.code == "unknown_event" else "damaged", error)], 0
+
+
+def _verify_task(
+    snapshot: Snapshot, one: AuditedStream, placed: list[Placed], tagged: _Tagged
+) -> tuple[list[Fault], int]:
+    """As `_verify_stream`, of a task whose events can be read; raises where they do not follow."""
+    task = TASK.fold(one.stream.partition("/")[2], placed)
     if task.state is State.COMPENSATING and not task.owed():
         text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
-        return [Fault("damaged", stream, task.version, text)], 0
-    wrong = _verify_projection(one.saved, stream, task)
-    return [*faults, *wrong], 0 if wrong else len(task.tags or {})
+        return [Fault("damaged", one.stream, task.version, text)], 0
+    faults: list[Fault] = []
+    for event, version, _ in placed:
+        if type(event) in _NAMING:
+            faults += _verify_blobs(snapshot, one.stream, version, event)
+            faults += _verify_references(snapshot, one.stream, version, event)
+    wrong = _verify_projection(one, task, tagged)
+    return faults + wrong, 0 if wrong else len(task.tags or ())
 
 
-def _verify_other(category: Category[Any], one: AuditedStream) -> list[Fault]:
+def _verify_other(category: Category[Any], one: AuditedStream, envelopes: Sequence[Envelope]) -> list[Fault]:
     """A stream that is neither a task's nor the store's: its events fit, and its saved fold is what they give."""
     try:
-        fold = refold_stream(category, one.stream.partition("/")[2], one.envelopes)
+        fold = refold_stream(category, one.stream.partition("/")[2], envelopes)
     except SagalogError as error:
-        version = error.fields.get("version")
-        return [Fault("damaged", one.stream, version if isinstance(version, int) else None, error.message)]
+        return [_fault_of(one.stream, "damaged", error)]
     if fold != one.fold:
         return [Fault("projection", one.stream, None, "its saved fold is not what the log gives: rebuild it")]
     return []
 
 
-def _placed(
-    snapshot: Snapshot, envelopes: Sequence[Envelope], faults: list[Fault]
-) -> Iterator[tuple[Recordable, int, int]]:
-    """The events of a task in order, for folding; what they name and is not there is added to `faults`."""
-    for envelope in envelopes:
-        event = decode(envelope)
-        if isinstance(event, _NAMING):
-            faults += _verify_blobs(snapshot, envelope, event)
-            faults += _verify_references(snapshot, envelope, event)
-        yield event, envelope.version, envelope.at_ms
+def _fault_of(stream: str, code: FaultCode, error: SagalogError) -> Fault:
+    version = error.fields.get("version")
+    return Fault(code, stream, version if isinstance(version, int) else None, error.message)
 
 
-def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+def _envelopes(one: AuditedStream) -> list[Envelope]:
+    return [envelope_of(one.stream, event) for event in one.events]
+
+
+def _verify_envelopes(envelopes: Sequence[Envelope]) -> list[Fault]:
+    return [fault for place, envelope in enumerate(envelopes, start=1) for fault in _verify_envelope(place, envelope)]
+
+
+def _verify_blobs(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
     """[BLOB-1] The bytes that an event names are there, and are those."""
     named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
     named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
@@ -209,11 +259,11 @@ def _verify_blobs(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> 
         if data is None or len(data) != size_bytes or sha256(data).hexdigest() != digest:
             found = "gone" if data is None else "changed"
             text = f"the bytes that it names by {digest} are {found}"
-            faults.append(Fault("blob", envelope.stream, envelope.version, text))
+            faults.append(Fault("blob", stream, version, text))
     return faults
 
 
-def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable) -> list[Fault]:
+def _verify_references(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
     """[COMP-7] [STEP-1] [STEP-2] [WAIT-3] What a successor inherits, keeps and adopts stands where it says.
 
     And each task that a wait was for had ended as the end of the wait says.
@@ -224,9 +274,9 @@ def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable
             for one in event.ended
             if not _had_ended(snapshot, one)
         ]
-        return [Fault("reference", envelope.stream, envelope.version, text) for text in texts]
+        return [Fault("reference", stream, version, text) for text in texts]
     if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
-        return [Fault("reference", envelope.stream, envelope.version, f"the child {event.task!r} is not there")]
+        return [Fault("reference", stream, version, f"the child {event.task!r} is not there")]
     if not isinstance(event, Created) or not (event.inherited or event.steps or event.waits):
         return []
     undos = [one for one in event.inherited if not _holds_undo(snapshot, one)]
@@ -236,7 +286,7 @@ def _verify_references(snapshot: Snapshot, envelope: Envelope, event: Recordable
     absent = [f"the undo {one.id!r} is not at task/{one.task}@{one.version}" for one in undos]
     absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
     absent += [f"wait {number} of {name!r} did not end at task/{end.task}@{end.version}" for name, number, end in waits]
-    return [Fault("reference", envelope.stream, envelope.version, text) for text in absent]
+    return [Fault("reference", stream, version, text) for text in absent]
 
 
 def _holds_undo(snapshot: Snapshot, one: Inherited) -> bool:
@@ -301,25 +351,36 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
     return []
 
 
-def _verify_projection(saved: SavedTask | None, stream: str, task: TaskFold) -> list[Fault]:
+def _verify_projection(one: AuditedStream, task: TaskFold, tagged: _Tagged) -> list[Fault]:
     """[RECORD-3] What is saved must be what the log gives; a gate, which depends on the time, must fit at some."""
+    saved, stream = one.saved, one.stream
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
-    if saved.fold != task:
+    if saved.content != encode_fold(task) and not _is_fold_of(saved.content, task):
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
     found = saved.row
     expected = row_of(task, found.gate, found.check_ms if _is_check_of(found) else None)
-    pairs = zip(Row._fields, expected, found, strict=True)
-    differs = sorted([name for name, given, other in pairs if given != other])
-    if saved.row.gate not in gates_at_any_time(task):
+    differs = []
+    if expected != found:
+        pairs = zip(Row._fields, expected, found, strict=True)
+        differs = sorted([name for name, given, other in pairs if given != other])
+    if found.gate not in gates_at_any_time(task):
         differs.append("gate")
-    if saved.tags != (task.tags or {}):
+    if task.tags and not tagged.by_all(one.number, task.tags):
         differs.append("tags")
     if saved.awaited != awaited(task):
         differs.append("awaited")
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
     return []
+
+
+def _is_fold_of(content: bytes | None, task: TaskFold) -> bool:
+    """Whether these bytes are the fold of a task, in other words than it is saved in now."""
+    try:
+        return content is not None and decode_fold(content) == task
+    except msgspec.DecodeError:
+        return False
 
 
 def _is_check_of(row: Row) -> bool:

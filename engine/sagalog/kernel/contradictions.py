@@ -16,17 +16,46 @@ from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.state import TaskFold, shows_due
 from sagalog.kernel.values import TERMINAL, State, Unchanged
 
+# The task that the event meets, the event, its time -> what it says otherwise; None: nothing.
+Comparison = Callable[[TaskFold, Any, int], str | None]
+
 
 def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
     """What the event says otherwise than the task that it meets; None: nothing."""
-    if task.state is State.COMPENSATING and type(event) is not e.Compensated and not task.owed():
-        # [COMP-6] It is written together with what settles the last one.
-        return "nothing is owed any more and 'compensated' was expected"
-    verb = _VERBS.get(type(event))
-    if verb is not None and event.verb != verb:  # type: ignore[attr-defined]  # those of the table have a `verb`
-        return f"it ends a lease by the verb {event.verb!r} and {verb!r} was expected"  # type: ignore[attr-defined]
-    compare = _COMPARED.get(type(event))
+    compare = comparison(type(event), task.state)
     return None if compare is None else compare(task, event, at_ms)
+
+
+def comparison(kind: type[e.Recordable], state: State | None) -> Comparison | None:
+    """What compares an event of this type with a task in `state`; None: there is nothing to compare."""
+    compare = _COMPARED.get(kind)
+    if kind in _VERBS:
+        compare = _ended_by(_VERBS[kind], compare)
+    if state is State.COMPENSATING and kind is not e.Compensated:
+        compare = _owing(compare)
+    return compare
+
+
+def _owing(compare: Comparison | None) -> Comparison:
+    """[COMP-6] While something is owed: the end of undoing is written together with what settles the last one."""
+
+    def owing(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
+        if not task.owed():
+            return "nothing is owed any more and 'compensated' was expected"
+        return None if compare is None else compare(task, event, at_ms)
+
+    return owing
+
+
+def _ended_by(verb: str, compare: Comparison | None) -> Comparison:
+    """[REPEAT-5] By this verb, and no other."""
+
+    def ended(task: TaskFold, event: Any, at_ms: int) -> str | None:
+        if event.verb != verb:
+            return f"it ends a lease by the verb {event.verb!r} and {verb!r} was expected"
+        return None if compare is None else compare(task, event, at_ms)
+
+    return ended
 
 
 # Of events that only one verb leads to; what else ends a lease says which it was. [REPEAT-5]
@@ -56,7 +85,9 @@ def _heartbeat(task: TaskFold, event: e.Heartbeat, at_ms: int) -> str | None:
 def _expiry(event: e.Leased | e.Heartbeat, at_ms: int) -> str | None:
     """[LEASE-3] The expiry is the ttl's; without a ttl there is none."""
     # [TIME-4] What would be later than there is, is then.
-    expires_ms = None if event.ttl_ms is None else min(at_ms + event.ttl_ms, TIME_MS_MAX)
+    expires_ms = None if event.ttl_ms is None else at_ms + event.ttl_ms
+    if expires_ms is not None and expires_ms > TIME_MS_MAX:
+        expires_ms = TIME_MS_MAX
     if event.expires_ms != expires_ms:
         return f"a ttl of {event.ttl_ms} from {at_ms} on ends at {expires_ms} and it says {event.expires_ms}"
     return None
@@ -194,7 +225,7 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
     return None
 
 
-_COMPARED: Final[dict[type[e.Recordable], Callable[[TaskFold, Any, int], str | None]]] = {
+_COMPARED: Final[dict[type[e.Recordable], Comparison]] = {
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
     e.Released: _released,

@@ -14,7 +14,7 @@ import msgspec
 from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.contradictions import contradiction
+from sagalog.kernel.contradictions import Comparison, comparison
 from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, TASK_LIFE, UNBORN, Fork
 from sagalog.kernel.state import (
     AdoptedChild,
@@ -32,8 +32,10 @@ from sagalog.kernel.state import (
 )
 from sagalog.kernel.values import KeptWaits, LeaseRecord, SignalEnd, State
 
-# One look-up an event: the table is asked at every write.
-_AFTER: Final = TASK_LIFE.after
+Change = Callable[[TaskFold, Any, int, int], None]
+# What an event does to a task in one state: the state that follows, or where there are two, which; what to compare;
+# what changes; and by how much the stream's length grows.
+Move = tuple[Any, Fork | None, Comparison | None, Change, int]
 
 
 def evolve(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> TaskFold:
@@ -91,30 +93,37 @@ def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int
 
 def _take(task: TaskFold, event: e.Recordable, version: int, at_ms: int) -> None:
     """Change `task` in place; containers inside are replaced, never changed, since older folds share them."""
-    if type(event) not in _CHANGES:
-        raise _damaged(task, e.NAMES[type(event)], version, "it is no event of a task")
-    name, change = _CHANGES[type(event)]
+    try:
+        dest, fork, compare, change, counts = _MOVES[task.state][type(event)]
+    except KeyError:
+        raise _misplaced(task, event, version) from None
     if version != task.version + 1:
-        raise _damaged(task, name, version, f"version {task.version + 1} was expected")
-    dest = _AFTER.get((task.state or UNBORN, name))
-    if type(dest) is Fork:
-        dest = _said(task, event, version, dest)
-    elif dest is None:
-        raise _damaged(task, name, version, f"the task is {task.state or UNBORN}")
-    why = contradiction(task, event, at_ms)
-    if why is not None:
-        raise _damaged(task, name, version, why)
+        raise _misplaced(task, event, version)
+    if fork is not None:
+        dest = _said(task, event, version, fork)
+    if compare is not None:
+        why = compare(task, event, at_ms)
+        if why is not None:
+            raise _damaged(task, e.NAMES[type(event)], version, why)
     change(task, event, version, at_ms)
     task.version = version
-    task.state = dest  # type: ignore[assignment]  # the table of tasks holds members of State only
-    if name != "heartbeat":
-        task.length += 1
+    task.state = dest
+    task.length += counts
     task.updated_ms = at_ms
     if task.waiting is not None and dest is not State.PENDING:
         task.waiting = None
 
 
-def _said(task: TaskFold, event: e.Recordable, version: int, fork: Fork) -> str:
+def _misplaced(task: TaskFold, event: e.Recordable, version: int) -> LogDamaged:
+    name = e.NAMES[type(event)]
+    if type(event) not in _CHANGES:
+        return _damaged(task, name, version, "it is no event of a task")
+    if version != task.version + 1:
+        return _damaged(task, name, version, f"version {task.version + 1} was expected")
+    return _damaged(task, name, version, f"the task is {task.state or UNBORN}")
+
+
+def _said(task: TaskFold, event: e.Recordable, version: int, fork: Fork) -> Any:
     """[RECORD-1] [COMP-6] Where an event may lead to several states it says to which, as the table has it."""
     # [COMP-7] Of a creation: whether the forward work was over before.
     undoes = event.outcome is not None if type(event) is e.Created else bool(task.owed())
@@ -474,32 +483,45 @@ def _noted(task: TaskFold, event: e.Noted, version: int, at_ms: int) -> None:
         task.successor_version = version
 
 
-_CHANGES: Final[dict[type[e.Recordable], tuple[str, Callable[[TaskFold, Any, int, int], None]]]] = {
-    kind: (e.NAMES[kind], change)
-    for kind, change in (
-        (e.Created, _created),
-        (e.Leased, _leased),
-        (e.Heartbeat, _heartbeat),
-        (e.Released, _released),
-        (e.LeaseExpired, _lease_expired),
-        (e.Promoted, _promoted),
-        (e.StepCompleted, _step_completed),
-        (e.CompensationRegistered, _compensation_registered),
-        (e.CompensationWaived, _compensation_waived),
-        (e.ArtifactPut, _artifact_put),
-        (e.ChildAdopted, _child_adopted),
-        (e.Retried, _retried),
-        (e.Parked, _parked),
-        (e.Signalled, _signalled),
-        (e.Unblocked, _unblocked),
-        (e.Failed, _failed),
-        (e.CancelRequested, _cancel_requested),
-        (e.Cancelled, _cancelled),
-        (e.CompensationDone, _compensation_done),
-        (e.CompensationFailed, _compensation_failed),
-        (e.Compensated, _compensated),
-        (e.Completed, _completed),
-        (e.Quarantined, _quarantined),
-        (e.Noted, _noted),
-    )
+_CHANGES: Final[dict[type[e.Recordable], Change]] = {
+    e.Created: _created,
+    e.Leased: _leased,
+    e.Heartbeat: _heartbeat,
+    e.Released: _released,
+    e.LeaseExpired: _lease_expired,
+    e.Promoted: _promoted,
+    e.StepCompleted: _step_completed,
+    e.CompensationRegistered: _compensation_registered,
+    e.CompensationWaived: _compensation_waived,
+    e.ArtifactPut: _artifact_put,
+    e.ChildAdopted: _child_adopted,
+    e.Retried: _retried,
+    e.Parked: _parked,
+    e.Signalled: _signalled,
+    e.Unblocked: _unblocked,
+    e.Failed: _failed,
+    e.CancelRequested: _cancel_requested,
+    e.Cancelled: _cancelled,
+    e.CompensationDone: _compensation_done,
+    e.CompensationFailed: _compensation_failed,
+    e.Compensated: _compensated,
+    e.Completed: _completed,
+    e.Quarantined: _quarantined,
+    e.Noted: _noted,
 }
+
+
+def _moves(state: State | None) -> dict[type[e.Recordable], Move]:
+    moves: dict[type[e.Recordable], Move] = {}
+    for kind, change in _CHANGES.items():
+        cell = TASK_LIFE.after.get((state or UNBORN, e.NAMES[kind]))
+        if cell is not None:
+            fork = cell if isinstance(cell, Fork) else None
+            # [BOUND-2] Heartbeats do not count against the bound of a stream.
+            counts = 0 if kind is e.Heartbeat else 1
+            moves[kind] = (None if fork else cell, fork, comparison(kind, state), change, counts)
+    return moves
+
+
+# One look-up an event: the table is asked at every write.
+_MOVES: Final = {state: _moves(state) for state in (None, *State)}

@@ -5,7 +5,7 @@ A store implements `Store`; what it opens by is an `OpenStore`, registered under
 does. How the parts work together stands in `docs/how-to/write-a-store.md`.
 """
 
-from sagalog.codec import Envelope, decode, read
+from sagalog.codec import Envelope, StoredEvent, decode, read
 from sagalog.failpoints import reach
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
@@ -14,7 +14,7 @@ from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Clock
 from sagalog.store.attempt import Attempt
-from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, StreamHead, Tag
+from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, UnclaimedUndo
 from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
 from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
@@ -44,6 +44,7 @@ __all__ = [
     "Attempt",
     "Audit",
     "AuditedStream",
+    "AuditedTask",
     "Blob",
     "Candidates",
     "Category",
@@ -68,6 +69,7 @@ __all__ = [
     "State",
     "Store",
     "StoreFold",
+    "StoredEvent",
     "StreamHead",
     "Tag",
     "TaskFold",

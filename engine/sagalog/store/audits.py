@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from sagalog.codec import Envelope
-from sagalog.store.reads import SavedTask
+from sagalog.codec import StoredEvent
+from sagalog.store.row import Row
 
 # A tag as a store finds tasks by it: its name, its text, and the number of the stream; in this order.
 Tag = tuple[str, str, int]
@@ -22,20 +22,33 @@ class StreamHead(msgspec.Struct, frozen=True):
     version: int
 
 
-class AuditedStream(msgspec.Struct, frozen=True):
-    """One stream with everything that an audit compares.
+class AuditedTask(NamedTuple):
+    """What is saved of a task beside the log, right or not.
 
-    number       inside this store; grows with creation
-    stream       its name
-    envelopes    all its events, as they are found
-    saved        of a task: what is saved beside the log, right or not; None: nothing is
-    fold         of a stream that is neither a task's nor the store's: its saved fold; None: there is none that is sound
+    content    the bytes of its fold; None where their format is not this version's
+    row        the columns by which it is found
+    awaited    the sorted ids of those whose end has the task looked at [WAIT-3]
+    """
+
+    content: bytes | None
+    row: Row
+    awaited: tuple[str, ...]
+
+
+class AuditedStream(NamedTuple):
+    """One stream with everything that an audit compares, but its tags.
+
+    number     inside this store; grows with creation
+    stream     its name
+    events     all its events, as they are found
+    saved      of a task: what is saved beside the log; None: nothing is
+    fold       of a stream that is neither a task's nor the store's: its saved fold; None: there is none that is sound
     """
 
     number: int
     stream: str
-    envelopes: list[Envelope]
-    saved: SavedTask | None
+    events: list[StoredEvent]
+    saved: AuditedTask | None
     fold: Any = None
 
 
@@ -48,6 +61,10 @@ class Audit(Protocol):
 
     def audited(self, after: int, limit: int) -> list[AuditedStream]:
         """Streams by number beyond `after`, each with all its events, by a few questions for them all."""
+        ...
+
+    def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
+        """Numbers of the streams from `first` to `last` that are found by this tag."""
         ...
 
     def strays(self) -> list[str]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sagalog.codec import Envelope
+from msgspec.structs import astuple
+
+from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store import memory_found as found
-from sagalog.store.audits import AuditedStream, StreamHead, Tag
+from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UnclaimedUndo
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
-from sagalog.store.projection import refold
+from sagalog.store.projection import encode_fold, refold
 from sagalog.store.reads import Listed, Query, SavedTask
 
 
@@ -176,12 +178,24 @@ class MemorySnapshot:
             AuditedStream(
                 head.number,
                 head.stream,
-                self.history(head.stream),
-                self.saved(head.stream) if head.stream.startswith("task/") else None,
+                [_stored(head.number, envelope) for envelope in self.history(head.stream)],
+                self._audited_task(head.stream) if head.stream.startswith("task/") else None,
                 self._tables.others.get(head.stream),
             )
             for head in self.streams(after, limit)
         ]
+
+    def _audited_task(self, stream: str) -> AuditedTask | None:
+        saved = self.saved(stream)
+        return None if saved is None else AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited)
+
+    def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
+        """By the folds of those streams."""
+        heads = self.streams(first - 1, last - first + 1)
+        folds = {head.number: self._tables.folds.get(head.stream.partition("/")[2]) for head in heads}
+        return frozenset(
+            number for number, fold in folds.items() if fold is not None and (fold.tags or {}).get(name) == value
+        )
 
     def strays(self) -> list[str]:
         """Here a projection is never without its stream."""
@@ -198,6 +212,11 @@ class MemorySnapshot:
     def check(self) -> list[str]:
         """Memory has no pages that could be damaged."""
         return []
+
+
+def _stored(number: int, envelope: Envelope) -> StoredEvent:
+    position, _, *fields = astuple(envelope)
+    return (position, number, *fields)
 
 
 def _matches(task: TaskFold, query: Query) -> bool:

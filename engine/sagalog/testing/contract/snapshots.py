@@ -5,9 +5,10 @@ Rule: a snapshot shows one moment, whatever is written meanwhile; it never shows
 
 from __future__ import annotations
 
-from sagalog.codec import Envelope
+from sagalog.codec import Envelope, envelope_of
 from sagalog.kernel.values import Compensation
 from sagalog.store import Query
+from sagalog.store.projection import encode_fold
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
 
@@ -96,6 +97,20 @@ class SnapshotContract(Contract):
         self.create("c")
         with self.store.read() as snapshot:
             assert snapshot.tag_count() == 4
+
+    def test_an_audit_gets_all_of_each_stream_and_which_are_found_by_a_tag(self) -> None:
+        self.create("a", "b", "c", tags={"team": "red"})
+        self.engine.note("a", "seen")
+        with self.store.read() as snapshot:
+            _, a, b = streams = snapshot.audited(0, 3)
+            assert snapshot.tagged("team", "red", streams[0].number, b.number) == {a.number, b.number}
+            assert snapshot.tagged("team", "Red", a.number, b.number) == frozenset()
+            assert [one.stream for one in snapshot.audited(b.number, 3)] == ["task/c"]
+            assert [envelope_of(a.stream, row) for row in a.events] == snapshot.history("task/a")
+            saved = snapshot.saved("task/a")
+            assert a.saved is not None
+            assert saved is not None
+            assert (a.saved.row, a.saved.awaited, a.saved.content) == (saved.row, (), encode_fold(saved.fold))
 
     def test_leases_that_are_over_and_leases_from_the_future_are_found(self) -> None:
         self.create("a", "b", "c", queue="left")
