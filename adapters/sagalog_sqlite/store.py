@@ -78,7 +78,7 @@ class SqliteStore:
 
         Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
         """
-        self._refuse_within_a_unit()
+        self._refuse_within_an_operation()
         call = Call(operations)
         try:
             if self._line.come(call):
@@ -138,7 +138,7 @@ class SqliteStore:
         clock is read, so that time never runs backwards for a caller.
         """
         if group is None:
-            self._refuse_within_a_unit()
+            self._refuse_within_an_operation()
             group = Group(Call(()), self.path)
         place = Place(BARRIER, self.path)
         try:
@@ -328,7 +328,7 @@ class SqliteStore:
         """
         if self._is_closed:
             return
-        self._refuse_within_a_unit()
+        self._refuse_within_an_operation()
         if self._refusal is None:
             self._refusal = f"the store {self.path} was closed; open it again"
         has_place = self._turns.has_place()
@@ -391,9 +391,9 @@ class SqliteStore:
         store_row(connection.execute)
         self.checkpoints.watch(connection)
 
-    def _refuse_within_a_unit(self) -> None:
+    def _refuse_within_an_operation(self) -> None:
         if self._turn_of == threading.get_ident():
-            raise RuntimeError("a unit's function only reads its view: it may not touch the store that runs it")
+            raise RuntimeError("an operation's function only reads its view: it may not touch the store that runs it")
 
     def _require_open(self) -> None:
         if self._refusal is not None:

@@ -348,7 +348,7 @@ class Transaction:
         reach("commit.after_fold")
 
     def _begin(self, append: Append, loaded: Loaded, number: int) -> None:
-        """Note that a stream is begun under a number."""
+        """Note that a stream is begun under a number, and save its tags, which never change."""
         loaded.number = number
         self._absent.discard(append.stream)
         created = append.envelopes[0]

@@ -78,7 +78,7 @@ class SqliteView:
 
     @property
     def expired(self) -> Sequence[Saved]:
-        """Of the operation's `due`: tasks whose lease is over by their row."""
+        """Of the operation's `due`: leased tasks whose check time has come by their row."""
         due, (leased, _, _) = self._look()
         return self._select(self._transaction.expired(due, leased))
 

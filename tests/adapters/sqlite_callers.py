@@ -42,7 +42,7 @@ class Caller:
 
 
 class Gate:
-    """Something that a unit's function cannot pass until it is opened."""
+    """Something that an operation's function cannot pass until it is opened."""
 
     def __init__(self) -> None:
         self._reached = threading.Event()

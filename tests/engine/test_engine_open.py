@@ -20,6 +20,11 @@ def test_an_unknown_scheme_names_the_known_ones(url: str) -> None:
         sagalog.open(url)
 
 
+def test_a_path_in_place_of_a_url_is_refused_with_the_url_of_that_file() -> None:
+    with pytest.raises(ValueError, match=r"the URL of a file is 'sqlite:////srv/agents\.db'$"):
+        sagalog.open("/srv/agents.db")
+
+
 def test_a_new_store_is_founded_once(open_engine: OpenEngine, clock: ManualClock) -> None:
     engine = open_engine()
     [founded] = log_of(engine)

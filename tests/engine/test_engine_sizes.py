@@ -7,14 +7,20 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from msgspec.structs import astuple
 
 import sagalog
 from sagalog import Compensation, Engine, Failure, Lease, OverBound, Retry, State
+from sagalog.engine.sizes import GROWING
 from sagalog.kernel import bounds
-from sagalog.kernel.events import Created
+from sagalog.kernel.events import Created, Quarantined, Unblocked
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
 from sagalog.store.projection import encode_fold
 from sagalog.testing import ManualClock
 from tests.engine.checking import refused
+from tests.kernel.walks import Step, walk, walks
 from tests.store_of import store_of
 
 TTL_MS = 1_000
@@ -205,3 +211,23 @@ def test_the_creation_of_a_successor_takes_no_more_than_what_was_accepted_and_a_
     references = len(kept.inherited) + len(kept.steps) + sum(len(one.ends) for one in kept.waits)
     assert references == 200
     assert len(created.body.encode()) <= predecessor_bytes + 1_024 * references
+
+
+# A wait was measured as it began; what puts a task aside is covered by the reserve.
+MEASURED_BEFORE = {Unblocked, Quarantined}
+
+
+@given(walks())
+def test_a_fold_is_measured_after_every_event_that_puts_a_name_on_record(steps: list[Step]) -> None:
+    for answer in walk(steps):
+        task = answer.before or TaskFold("t")
+        for event in answer.events:
+            after = evolve(task, event, task.version + 1, answer.now_ms)
+            if type(event) not in GROWING | MEASURED_BEFORE:
+                assert names_held(after) <= names_held(task), type(event)
+            task = after
+
+
+def names_held(task: TaskFold) -> int:
+    """How many there are in all that a fold holds by name."""
+    return sum(len(held) for held in astuple(task) if isinstance(held, dict | tuple))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,12 @@ def test_a_late_holder_in_the_runs_of_stores_tries_every_command_of_a_holder() -
     assert set(draws.LATE) == {
         getattr(verb.decide, "__name__", "") for verb in VERBS if issubclass(verb.command, c.Held)
     }
+
+
+def test_the_runs_of_stores_ask_for_every_command_alone_and_in_a_batch() -> None:
+    for asked in (draws.VERBS, draws.BATCHED):
+        said = {re.sub(r" (for .*|attempt|quota|transient)$", "", name).replace(" ", "_") for name in asked}
+        assert {getattr(verb.decide, "__name__", "") for verb in ASKED} - said == set()
 
 
 # --- the verbs of callers -------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ EVENT: Final[Change] = {
 
 """,
         ),
-        behind("        (e.Noted, _noted),\n", "        (e.Amended, _amended),\n"),
+        behind("    e.Noted: _noted,\n", "    e.Amended: _amended,\n"),
     ),
     "kernel/decide/interventions.py": (
         before(

@@ -46,7 +46,8 @@ def open(
     scheme = url.partition(":")[0]
     found = {point.name: point for point in entry_points(group="sagalog.stores")}
     if scheme not in found:
-        raise ValueError(f"no store for {url!r}: the known schemes are {', '.join(sorted(found))}")
+        advice = f"; the URL of a file is 'sqlite:///{url}'" if scheme == url else ""
+        raise ValueError(f"no store for {url!r}: the known schemes are {', '.join(sorted(found))}{advice}")
     open_store: OpenStore = found[scheme].load()
     clock = clock or SystemClock()
     store = open_store(url, create=create, clock=clock, durability=durability)

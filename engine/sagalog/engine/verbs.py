@@ -1,8 +1,9 @@
 """Verbs of producers, operators and claimers: each command once, with its whole signature and text; arguments -> entry.
 
 Rule: the calls of `Engine`, `Batch` and `sagalog.aio` are made of these by adapters, and have no arguments and no texts
-of their own. Every verb takes the executor first, which gives what has to be drawn and the default actor. Writes
-nothing. The verbs of a lease's holder stand in `holder_verbs`.
+of their own. A verb here is such a call; a `Verb` of the kernel is what is known of its command. Every verb takes the
+executor first, which gives what has to be drawn and the default actor. Writes nothing. The verbs of a lease's holder
+stand in `holder_verbs`.
 """
 
 from __future__ import annotations

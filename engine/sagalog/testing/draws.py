@@ -72,18 +72,26 @@ creations = st.fixed_dictionaries(
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
     "note": lambda batch, id, _: batch.note(id, "seen"),
+    "waive": lambda batch, id, _: batch.waive(id, "one", "done by hand"),
     "cancel": lambda batch, id, _: batch.cancel(id),
+    "quarantine": lambda batch, id, _: batch.quarantine(id, "look at it"),
+    "retry_as_new": lambda batch, id, _: batch.retry_as_new(id),
     "acquire": lambda batch, id, _: batch.acquire(id, owner="bob", ttl_ms=TTL_MS),
     "heartbeat": lambda batch, _, lease: batch.heartbeat(lease, progress="half"),
     "register": lambda batch, _, lease: batch.register(lease, UNDOS[1]),
     "step": lambda batch, _, lease: batch.step(lease, "w1", "together"),
     "put_artifact": lambda batch, _, lease: batch.put_artifact(lease, "w1", b"together"),
+    "adopt_child": lambda batch, id, lease: batch.adopt_child(lease, "w1", id),
     "park for tasks": lambda batch, id, lease: batch.park(lease, "w1", after=[id]),
     "park for a signal": lambda batch, _, lease: batch.park(lease, "w2", "go"),
     "signal": lambda batch, id, _: batch.signal(id, "go", "together"),
     "complete": lambda batch, _, lease: batch.complete(lease, "together"),
     "release": lambda batch, _, lease: batch.release(lease),
+    "retry": lambda batch, _, lease: batch.retry(lease, "odd"),
     "fail": lambda batch, _, lease: batch.fail(lease, "no way on", UNDOS),
+    "quarantine_held": lambda batch, _, lease: batch.quarantine_held(lease, "look at it"),
+    "compensation_done": lambda batch, _, lease: batch.compensation_done(lease, "one"),
+    "compensation_failed": lambda batch, _, lease: batch.compensation_failed(lease, "one", "odd"),
 }
 
 # What a worker says who has not noticed that it lost its lease.

@@ -1,7 +1,8 @@
 """A verb: all that is known of one command, registered once, beside its decider.
 
-Rule: whatever lists commands reads the verbs, so a new command is one record here and no row anywhere else. A repeat is
-compared by values alone; what is equal as JSON is for the engine to say. [REPEAT-6]
+Rule: whatever lists commands reads the verbs, so a new command is one record here and no row anywhere else. The calls
+that give commands are the verbs of `sagalog.engine.verbs` and `holder_verbs`. A repeat is compared by values alone;
+what is equal as JSON is for the engine to say. [REPEAT-6]
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def quarantine_held(task: TaskFold | None, command: c.QuarantineHeld, now_ms: in
         quarantined(
             task,
             TheirCode(error.code),
-            error.message or None,
+            error.message,
             error,
             command.fence,
             "quarantine",
