@@ -13,6 +13,7 @@ from sagalog.store.attempt import Attempt
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Due, Saved, Undeclared
 from sagalog.store.projection import refold
+from sagalog.store.row import Row
 
 
 class MemoryView:
@@ -48,8 +49,7 @@ class MemoryView:
         fold = refold(id, self._tables.stream_of[stream]) if is_aside else self._tables.folds.get(id)
         if fold is None:
             return None
-        self._sources.update(f"task/{source}" for source in fold.sources)
-        return Saved(stream, fold, None if is_aside else self._tables.rows[id])
+        return self._shown(fold, None if is_aside else self._tables.rows[id])
 
     def event(self, stream: str, version: int, /) -> Recordable:
         """By place in the stream's list."""
@@ -102,7 +102,11 @@ class MemoryView:
         streams = [f"task/{task.id}" for task in tasks]
         self._writes.update(streams)
         self._reads.update(streams)
-        return [Saved(stream, task, self._tables.rows[task.id]) for stream, task in zip(streams, tasks, strict=True)]
+        return [self._shown(task, self._tables.rows[task.id]) for task in tasks]
+
+    def _shown(self, fold: TaskFold, row: Row | None) -> Saved:
+        self._sources.update(f"task/{source}" for source in fold.sources)
+        return Saved(f"task/{fold.id}", fold, row)
 
     def _along(self, ids: Iterable[str]) -> set[str]:
         """The streams of these tasks, and of all that are reached from them over waits."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sagalog.engine.lease import Lease
 from sagalog.errors import Conflict, InvalidValue, LeaseLost, NotFound, Rejected, ResultRequired, WrongState
+from sagalog.kernel.bounds import ROUNDS_MAX
 from sagalog.kernel.events import Created, Noted
 from sagalog.kernel.values import Compensation, Retry, UnrecordedStep
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -47,6 +48,19 @@ class SuccessorContract(Contract):
         assert isinstance(created.event, Created)
         assert (noted.event.successor, created.event.predecessor) == (heir.id, "a")
         assert (created.cause, created.actor, created.idempotency_key) == (noted.name, "user:ann", "r")
+
+    def test_any_number_of_successors_are_leased_and_kept_up_in_one_commit(self) -> None:
+        """More than there are rounds for what is not declared: what they took over is shown with them. [BOUND-5]"""
+        predecessors = [f"t{number:02}" for number in range(ROUNDS_MAX + 2)]
+        for id in predecessors:
+            self.left(id)
+            self.engine.retry_as_new(id)
+        leases = self.claim(limit=len(predecessors))
+        assert [lease.task.predecessor for lease in leases] == predecessors
+        assert {one.params["path"] for lease in leases for one in lease.task.owed if one.id == "remove"} == {"wt"}
+        self.clock.advance(TTL_MS)
+        assert ids(self.claim(limit=len(predecessors))) == ids(leases)
+        self.sound()
 
     def test_a_second_retry_gives_the_same_successor_as_it_is_now(self) -> None:
         self.left("a")
