@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import apsw
@@ -16,7 +17,9 @@ from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation
 from sagalog.store import Append, Operation, Projection, Result
 from sagalog.testing import ManualClock
+from sagalog_sqlite import snapshot
 from tests.adapters.sqlite_making import START_MS, open_at, raw, url_of, writing
+from tests.store_of import store_of
 
 TTL_MS = 1_000
 
@@ -154,3 +157,22 @@ def test_a_stream_whose_name_a_disk_has_taken_away_is_named_by_an_audit(path: Pa
         connection.close()
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
         assert "/a" in {stream for _, stream in faults(engine)}
+
+
+def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
+    engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.create("build", "x" * 10_000, id="large")
+    whole = engine.verify()
+    with store_of(engine).read() as read:
+        numbers = [one.number for one in read.audited(0, 10)]
+
+    for held_bytes, slices in ((1, [1] * 6), (6_000, [5, 1]), (20_000, [6])):
+        monkeypatch.setattr(snapshot, "_AUDITED_BYTES_MAX", held_bytes)
+        with store_of(engine).read() as read:
+            after, found = 0, []
+            while part := read.audited(after, 10):
+                found.append([one.number for one in part])
+                after = part[-1].number
+        assert ([len(part) for part in found], list(chain.from_iterable(found))) == (slices, numbers)
+        assert engine.verify() == whole

@@ -60,7 +60,10 @@ class Audit(Protocol):
         ...
 
     def audited(self, after: int, limit: int) -> list[AuditedStream]:
-        """Streams by number beyond `after`, each with all its events, by a few questions for them all."""
+        """Streams by number beyond `after`, each with all its events, by a few questions for them all.
+
+        At most `limit`, and none only where there are no more: a store gives fewer where their events are many.
+        """
         ...
 
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
