@@ -44,7 +44,7 @@ Execute = Callable[..., Iterable[Any]]
 
 ENVELOPES: Final = (
     "SELECT e.position, s.category || '/' || s.id, e.version, e.at_ms, e.type, e.schema, e.actor, e.cause, "
-    "e.idempotency_key, e.data_key, e.body, e.digest FROM events e JOIN streams s ON s.number = e.stream "
+    "e.idempotency_key, e.data_key, e.body, e.digest FROM events e LEFT JOIN streams s ON s.number = e.stream "
 )
 OF_STREAM: Final = ENVELOPES + "WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 OF_VERSION: Final = ENVELOPES + "WHERE e.stream = ? AND e.version = ?"

@@ -85,9 +85,11 @@ EVENTS_BETWEEN: Final = (
 SIZES_BETWEEN: Final = (
     "SELECT stream, TOTAL(OCTET_LENGTH(body) + 512) FROM events WHERE stream BETWEEN ? AND ? GROUP BY stream"
 )
-SAVED_BETWEEN: Final = f"SELECT stream, format, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
+SAVED_BETWEEN: Final = (
+    f"SELECT stream, format, version, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
+)
 AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
-FOLDS_BETWEEN: Final = "SELECT stream, format, fold FROM folds WHERE stream BETWEEN ? AND ?"
+FOLDS_BETWEEN: Final = "SELECT stream, format, version, fold FROM folds WHERE stream BETWEEN ? AND ?"
 # Of the streams of a JSON list those whose last event is later than a time.
 LATER: Final = (
     "SELECT value FROM json_each(?1) "
@@ -164,9 +166,9 @@ class SqliteSnapshot:
         raise rows.absent_event(f"task/{id}", version)
 
     def blob(self, digest: str) -> bytes | None:
-        """The bytes that are kept under a digest."""
+        """The bytes that are kept under a digest; None too where something else stands there."""
         for (data,) in self._rows(rows.BLOB, (digest,)):
-            return bytes(data)
+            return data if isinstance(data, bytes) else None
         return None
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
@@ -294,13 +296,21 @@ class SqliteSnapshot:
         awaited: dict[int, list[str]] = {}
         for number, task in self._rows(AWAITED_BETWEEN, between):
             awaited.setdefault(number, []).append(task)
+        # As folds are loaded: one that is said to stand at another version than the newest is none.
+        newest = {number: of_stream[-1][2] for number, of_stream in events.items() if of_stream}
         saved = {
             number: AuditedTask(
-                content if format == FOLD_FORMAT else None, Row(*values), tuple(awaited.get(number, ()))
+                content if (format, version) == (FOLD_FORMAT, newest.get(number)) else None,
+                Row(*values),
+                tuple(awaited.get(number, ())),
             )
-            for number, format, content, *values in self._rows(SAVED_BETWEEN, between)
+            for number, format, version, content, *values in self._rows(SAVED_BETWEEN, between)
         }
-        folds = {number: (format, content) for number, format, content in self._rows(FOLDS_BETWEEN, between)}
+        folds = {
+            number: (format, content)
+            for number, format, version, content in self._rows(FOLDS_BETWEEN, between)
+            if version == newest.get(number)
+        }
         return [
             AuditedStream(number, name, events[number], saved.get(number), _other_fold(name, folds.get(number)))
             for number, name in heads

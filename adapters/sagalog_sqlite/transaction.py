@@ -224,13 +224,17 @@ class Transaction:
             assert first is not None
             check_ms, run_at_ms, until_ms, waking = first
             self.estimates.keep_due(queue, first)
-            if waking is not None or (until_ms is not None and until_ms <= self.now_ms):
+            if waking is not None or self._has_come(until_ms):
                 waited.append(queue)
-            if check_ms is not None and check_ms <= self.now_ms:
+            if self._has_come(check_ms):
                 leased.append(queue)
-            if run_at_ms is not None and run_at_ms <= self.now_ms:
+            if self._has_come(run_at_ms):
                 later.append(queue)
         return leased, later, waited
+
+    def _has_come(self, time_ms: int | None) -> bool:
+        """Whether a column's time has come; of another type, as a damaged file has it, it finds nothing."""
+        return type(time_ms) is int and time_ms <= self.now_ms
 
     def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
         return [saved for saved in map(self._by_number, numbers) if saved is not None]

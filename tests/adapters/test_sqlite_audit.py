@@ -176,3 +176,15 @@ def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
                 after = part[-1].number
         assert ([len(part) for part in found], list(chain.from_iterable(found))) == (slices, numbers)
         assert engine.verify() == whole
+
+
+def test_an_event_of_no_stream_at_the_end_of_the_log_is_damage_and_no_earlier_end(
+    engine: sagalog.Engine, behind: apsw.Connection
+) -> None:
+    newest = engine.newest_position()
+    behind.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    behind.execute("UPDATE events SET stream = 999 WHERE position = ?", (newest,))
+
+    with pytest.raises(sagalog.LogDamaged):
+        engine.events(newest - 1)
+    assert not engine.verify().ok

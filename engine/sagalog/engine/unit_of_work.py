@@ -329,10 +329,10 @@ class UnitOfWork:
 
     def _answer_again(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
         """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
-        command, first = step.command, earlier[0]
-        key, id = step.idempotency_key or "", id_of(first)
-        # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
+        command, first, key = step.command, earlier[0], step.idempotency_key or ""
         event = read(first)
+        id = id_of(first)
+        # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
         is_another = not may_have_marked(command, e.NAMES[type(event)]) or (id != command.task and not step.drawn)
         if is_another or (isinstance(command, c.Acquire) and len(earlier) > 1):
             raise key_taken(key, first)

@@ -25,7 +25,7 @@ class StreamHead(msgspec.Struct, frozen=True):
 class AuditedTask(NamedTuple):
     """What is saved of a task beside the log, right or not.
 
-    content    the bytes of its fold; None where their format is not this version's
+    content    the bytes of its fold; None where no reader takes them, since another format or version stands with them
     row        the columns by which it is found
     awaited    the sorted ids of those whose end has the task looked at [WAIT-3]
     """

@@ -38,7 +38,11 @@ NOTHING: Final[tuple[Any, ...]] = (None, [], Renewal((), ()))
 
 
 class Crash(BaseException):
-    """The process dies here; nothing that catches errors may catch it."""
+    """The process dies here, behind so many commits; nothing that catches errors may catch it."""
+
+    def __init__(self, commits: int) -> None:
+        super().__init__(commits)
+        self.commits = commits
 
 
 class Statistics:
@@ -97,7 +101,7 @@ class Pair:
         if isinstance(found, Crash):
             assert crash is not None
             self.crash = None
-            self._settle(verb, call, crash, events)
+            self._settle(verb, call, crash[0], found.commits, events)
             return False
         expected = _carry_out(call, self.oracle, None)
         assert plain(found) == plain(expected), f"{verb}: the store says {found!r} and the oracle {expected!r}"
@@ -177,16 +181,16 @@ class Pair:
         """The log of the store under test."""
         return self.real.engine.events(limit=10_000)
 
-    def _settle(self, verb: str, call: Call, crash: tuple[str, int], events: int) -> None:
+    def _settle(self, verb: str, call: Call, point: str, commits: int, events: int) -> None:
         """After a crash: what was committed is done by the oracle too, what was not is not."""
-        self.statistics.succeeded[f"crash at {crash[0]}"] += 1
+        self.statistics.succeeded[f"crash at {point}"] += 1
         self.real.moved_to(self._open_real())
-        if crash[0] == AFTER_COMMIT:
-            # The oracle dies at the same place: what an engine would have done next is not done by either.
-            died = _carry_out(call, self.oracle, crash)
-            assert isinstance(died, Crash), f"{verb}: the store died at its commit, and the oracle said {died!r}"
-        elif len(self.real_log()) > events:
-            _carry_out(call, self.oracle, None)
+        if commits:
+            # The oracle dies behind the same commit: what an engine would have done next is not done by either.
+            died = _carry_out(call, self.oracle, (AFTER_COMMIT, commits))
+            assert isinstance(died, Crash), f"{verb}: the store died after its commit, and the oracle said {died!r}"
+        else:
+            assert len(self.real_log()) == events, f"{verb}: the store died before its commit, and there are new events"
         self.oracle.moved_to(self._open_oracle())
 
     def _open_real(self) -> Engine:
@@ -217,20 +221,29 @@ def _carry_out(call: Call, side: Side, crash: tuple[str, int] | None) -> Any:
     if crash is None:
         return _answer(call, side)
     point, left = crash
+    commits = 0
+
+    def count() -> None:
+        nonlocal commits
+        commits += 1
+        if point == AFTER_COMMIT:
+            die()
 
     def die() -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            raise Crash
+            raise Crash(commits)
 
-    failpoints.armed[point] = die
+    armed = {point: die, AFTER_COMMIT: count}
+    failpoints.armed.update(armed)
     try:
         return _answer(call, side)
     except Crash as died:
         return died
     finally:
-        del failpoints.armed[point]
+        for name in armed:
+            del failpoints.armed[name]
 
 
 def _answer(call: Call, side: Side) -> Any:
