@@ -6,6 +6,7 @@ Rule: below the engine's calls where it must be: an operation is what a store ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 
 import msgspec
@@ -45,6 +46,10 @@ def noting(task: str, text: str, expected: int | None = None) -> Callable[[View]
 def appending(*appends: Callable[[View], Append], writes: tuple[str, ...] = ("task/a", "task/b")) -> Operation:
     """An operation that appends what these give."""
     return Operation(lambda view: Result("done", tuple(append(view) for append in appends)), writes)
+
+
+def _answering(blob: Blob, _: View) -> Result:
+    return Result(None, blobs=(blob,))
 
 
 class AppendingContract(Contract):
@@ -199,6 +204,21 @@ class AppendingContract(Contract):
         self.store.commit([Operation(lambda _: Result(None, blobs=(blob,)))])
         with self.store.read() as snapshot:
             assert snapshot.blob(blob.digest) == blob.data
+
+    def test_bytes_of_an_operation_that_is_refused_are_not_kept_and_those_there_are_stay(self) -> None:
+        """[BLOB-1]"""
+        self.create("a")
+        kept, other, late = Blob("1" * 64, b"kept"), Blob("1" * 64, b"other"), Blob("2" * 64, b"late")
+
+        def too_late(view: View) -> Result:
+            return Result("done", (noting("a", "late", expected=5)(view),), blobs=(late,))
+
+        _, _, refused = self.store.commit(
+            [*(Operation(partial(_answering, blob)) for blob in (kept, other)), Operation(too_late, ("task/a",))]
+        )
+        assert isinstance(refused, VersionConflict)
+        with self.store.read() as snapshot:
+            assert (snapshot.blob(kept.digest), snapshot.blob(late.digest)) == (b"kept", None)
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")
