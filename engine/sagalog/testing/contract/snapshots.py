@@ -139,12 +139,12 @@ class SnapshotContract(Contract):
             assert snapshot.delayed(START_MS, 10) == []
 
     def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
-        self.create("a", "b", compensations=[Compensation("remove")])
-        for id in ("a", "b"):
+        self.create("c", "b", "a", compensations=[Compensation("remove")])
+        for id in ("a", "b", "c"):
             self.acquire(id).fail("no way on")
         self.acquire("b", purpose="undo")
         with self.store.read() as snapshot:
-            assert snapshot.undoing(self.clock.now_ms(), known=frozenset()) == ["a"]
+            assert snapshot.undoing(self.clock.now_ms(), known=frozenset()) == ["c", "a"]
 
     def test_what_is_not_there_is_none(self) -> None:
         self.create("a")
