@@ -118,11 +118,11 @@ class AppendingContract(Contract):
             envelope = enclose(f"task/{id}", after.version, START_MS, event)
             return Append(f"task/{id}", before.version, (envelope,), project(after, START_MS, None))
 
-        appends = (one_more("a", created), one_more("b", created), one_more("a", e.Noted(text="seen")))
+        appends = (one_more("b", created), one_more("a", created), one_more("b", e.Noted(text="seen")))
         assert self.store.commit([Operation(lambda view: Result("done", appends), ("task/a", "task/b"))]) == ["done"]
-        assert [one.name for one in self.log()[-3:]] == ["task/a@1", "task/b@1", "task/a@2"]
-        assert [task.id for task in self.engine.find()] == ["seed", "a", "b"]
-        assert ids(self.claim(limit=3)) == ["seed", "a", "b"]
+        assert [one.name for one in self.log()[-3:]] == ["task/b@1", "task/a@1", "task/b@2"]
+        assert [task.id for task in self.engine.find()] == ["seed", "b", "a"]
+        assert ids(self.claim(limit=3)) == ["seed", "b", "a"]
         self.sound()
 
     def test_an_operation_with_one_late_append_appends_nothing(self) -> None:
