@@ -40,7 +40,8 @@ class AuditedStream(NamedTuple):
 
     number     inside this store; grows with creation
     stream     its name
-    events     all its events, as they are found
+    events     all its events, as they are found, each as the fields of its `Envelope` in their order, with the number
+               of the stream in place of its name
     saved      of a task: what is saved beside the log; None: nothing is
     fold       of a stream that is neither a task's nor the store's: its saved fold; None: there is none that is sound
     """
@@ -67,7 +68,7 @@ class Audit(Protocol):
         ...
 
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
-        """Numbers of the streams from `first` to `last` that are found by this tag."""
+        """Numbers of the streams from `first` to `last`, both included, that are found by this tag."""
         ...
 
     def strays(self) -> list[str]:

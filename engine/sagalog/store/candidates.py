@@ -34,7 +34,7 @@ class Candidates(Protocol):
     """What may be claimed now or later, and what is due."""
 
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
-        """Live tasks whose lease is over by the clock and was not ended yet."""
+        """Live tasks whose lease is over by the clock and was not ended yet, oldest expiry first."""
         ...
 
     def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
@@ -42,7 +42,10 @@ class Candidates(Protocol):
         ...
 
     def behind(self, now_ms: int) -> list[TaskFold]:
-        """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]"""
+        """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]
+
+        In order of creation. A lease that never expires is left out: no clock has to say when it is over.
+        """
         ...
 
     def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
@@ -60,13 +63,14 @@ class Candidates(Protocol):
     def claimable_ms(self, claim: Claim) -> int | None:
         """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
 
-        0 where something stands at an open gate, or a wait may be over; else the earliest time at which a task of its
-        queues becomes due or a lease or wait there is over, perhaps of another kind than is claimed.
+        0 where `standing` would find something, or a task of its queues stands at the gate `waking`; else the earliest
+        time at which a task of its queues becomes due, or a lease or wait there has to be looked at, perhaps of another
+        kind than is claimed. That time may have passed.
         """
         ...
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
-        """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""
+        """The kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit` kinds."""
         ...
 
     def undoing(
@@ -79,7 +83,7 @@ class Candidates(Protocol):
         """Ids of the compensating tasks that no worker holds and that upkeep gives up, in order of creation. [UNDO-2]
 
         Those whose undo has waited for longer than their policy allows, and those that owe a kind which is among
-        `unknown`, or not among `known` (None: all are).
+        `unknown`, or not among `known` (None: all are), whether it is due or not.
         """
         ...
 

@@ -20,10 +20,14 @@ from sagalog.store.row import Row
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Which tasks a claim would take: `limit` of the ready ones, affinities asked for first, then priority, then age.
+    """Which tasks a claim would take: the first `limit` of the ready ones, of all its queues in one order.
+
+    Affinities that are asked for come first, in the order asked; then the smaller priority; then the older task, which
+    is the one that was created first.
 
     kinds   for work: task kinds; for undo: the compensation kinds the claimer knows, all that a task owes must be among
             them [UNDO-1]; None: every kind
+    affinities   for work; a claim for undo has no regard to them
     suspects   "alone": where a suspect is the first of all that fit, it is taken and nothing else, else all are looked
                past; "never": all are looked past; "only": the first of them is taken and nothing else [LEASE-5]
     """
@@ -54,7 +58,8 @@ class Saved(msgspec.Struct, frozen=True, gc=False):
     """A stream as the store has it: its fold, and the row by which it is found.
 
     fold    folded from the whole stream; None: it cannot be read by this version [LOG-5]
-    row     as it is saved, right or not; None: there is none, as for every stream that is no task's
+    row     as it is saved, right or not; None: there is none, as for every stream that is no task's. Of a task that was
+            put aside it may be left out
     """
 
     stream: str
@@ -63,7 +68,10 @@ class Saved(msgspec.Struct, frozen=True, gc=False):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """Events to append to one stream that has `expected` events by now, and its projection after them. [LOG-2]"""
+    """Events to append to one stream that has `expected` events by now, and its projection after them. [LOG-2]
+
+    Where a result holds several for one stream, each expects what those before it leave.
+    """
 
     stream: str
     expected: int
@@ -80,7 +88,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
                    not what the log gives
     ended          ids of tasks that have ended in it. After all that it writes, the store moves every task that awaits
                    one of them from the gate `waiting` to `waking`; no other gate is moved by a store. [WAIT-3]
-    aside          streams that cannot be read: no claim and no maintenance is to find them any more [LOG-5]
+    aside          streams that cannot be read: they go to the gate `unreadable` until they are written again, where no
+                   claim and no maintenance finds them; queue, kind and state stay, for `counts` [LOG-5]
     blobs          the bytes that the appended events name; one that is kept already is not written again [BLOB-1]
     """
 
@@ -118,7 +127,9 @@ class View(Protocol):
     """What the function of an operation sees: a consistent state, locked until the commit, as far as it is declared.
 
     Declared are the streams of `writes` and `reads`, all that are reached from `along` over waits, the tasks that
-    `claim` and `due` select, and what those wait for. Asking for another stream or key raises `Undeclared`.
+    `claim` and `due` select, what those wait for, and the streams of the events of `keys`. Asking for another stream or
+    key raises `Undeclared`. Of the streams in `fold.sources` of a task that was shown, `event` alone may be asked for.
+    What operations before it in the same commit have written is shown as well.
     """
 
     @property
@@ -153,20 +164,24 @@ class View(Protocol):
         ...
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
-        """All events that carry this idempotency key, in order of position. [REPEAT-4]"""
+        """All events that carry this idempotency key, in order of position. [REPEAT-4]
+
+        Those of operations before in the same commit come last; their position may be 0 still.
+        """
         ...
 
     @property
     def claimed(self) -> Sequence[Saved]:
-        """The tasks that the operation's `claim` selects, in its order.
+        """The tasks that the operation's `claim` selects, in its order; asked for only where it has one.
 
-        Those that cannot be read come with them, without a fold, and do not count against the limit.
+        What is selected, here or below, may be appended to without being among `writes`. Those that cannot be read come
+        with the others, without a fold, and do not count against the limit.
         """
         ...
 
     @property
     def expired(self) -> Sequence[Saved]:
-        """Of the operation's `due`: leased tasks whose check time has come by their row, oldest first.
+        """Of the operation's `due`, as all below: leased tasks whose check time has come by their row, oldest first.
 
         At most its `limit` and `LEASE_CHECKS_MAX` more: most of them are alive, and are found again at their expiry.
         """
@@ -176,8 +191,8 @@ class View(Protocol):
     def waits_over(self) -> Sequence[Saved]:
         """Of the operation's `due`: tasks whose wait may be over by their row.
 
-        First those at the gate `waking`, in order of creation; then those whose wait has lasted until its time, oldest
-        time first.
+        First those at the gate `waking`, in order of creation; then those at `waiting` whose `run_at_ms` has come,
+        oldest first. The limit is for both together.
         """
         ...
 
@@ -195,7 +210,7 @@ class Operation(msgspec.Struct, frozen=True):
     reads     streams that it reads beside them; all are locked
     along     ids of tasks whose waits it follows: they, and all tasks that are reached from them over waits, are read
               and locked. The store finds them by one look at who waits for whom.
-    keys      idempotency keys that it looks for, and may put on record
+    keys      idempotency keys that it looks for, and may put on record; locked as well, for no stream stands for them
     claim     tasks to select for leasing
     due       maintenance to look for
     drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may

@@ -40,18 +40,24 @@ class FileHealth(msgspec.Struct, frozen=True):
 
 
 class Snapshot(Reads, Candidates, Audit, Protocol):
-    """A consistent state for reading; blocks no writer."""
+    """A consistent state for reading, fixed at its first look at the latest; blocks no writer.
+
+    What lists tasks leaves out those that cannot be folded, unless it says otherwise.
+    """
 
 
 class Store(Protocol):
-    """Keeps the log and the projections, and moves them together or not at all."""
+    """Keeps the log and the projections, and moves them together or not at all.
+
+    Several threads use one handle at the same time. Once it is closed, every method but `close` raises Closed.
+    """
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """Carry the operations out in order in one transaction, all durable when this returns.
 
-        All that they declare is locked first, in the order of names. Where one of them asks for what it has not
-        declared, nothing is written, and all are carried out anew with that declared as well; after 8 rounds, or 1,024
-        names that one has not declared at first, its answer is OverBound. [BOUND-5]
+        All that they declare is locked first, in the order of names, and then the clock is read. Where one of them asks
+        for what it has not declared, nothing is written, and all are carried out anew with that declared as well; after
+        8 rounds, or 1,024 names that one has not declared at first, its answer is OverBound. [BOUND-5]
 
         Returns:
             For each operation its answer, or the SagalogError by which it was refused; a refusal undoes nothing else.
@@ -60,6 +66,7 @@ class Store(Protocol):
             Unavailable: nothing of any operation was written; wait and repeat.
             Unknown: it may have been written; repeat with the same identities.
             Corrupt: the file is damaged or of a newer format; nothing was written.
+            Whatever else an operation's function raises: nothing was written.
         """
         ...
 
@@ -75,7 +82,9 @@ class Store(Protocol):
         """Throw away every projection and fold it afresh from the log; the number of tasks.
 
         Raises:
-            Unavailable, Corrupt: as `commit`. A stream that cannot be folded gets the gate `unreadable`.
+            Unavailable, Corrupt: as `commit`.
+
+        A task that cannot be folded is counted too, and gets the gate `unreadable`, whether it had a row or not.
         """
         ...
 
@@ -91,11 +100,15 @@ class Store(Protocol):
         ...
 
     def changes(self) -> int:
-        """A number that differs once anybody has committed since."""
+        """A number that differs once any handle has committed events since; saved checkpoints need not count."""
         ...
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
-        """Return when `changes()` differs from `since`, or when the time is over."""
+        """Return when `changes()` differs from `since`, or when the time is over, by the machine's own clock.
+
+        Raises:
+            Closed: this handle was closed, also while it waited.
+        """
         ...
 
     def file_health(self) -> FileHealth | None:
@@ -115,7 +128,7 @@ class OpenStore(Protocol):
     """What an entry point of the group `sagalog.stores` names."""
 
     def __call__(self, url: str, *, create: bool, clock: Clock, durability: str) -> Store:
-        """Open the store that `url` names; an absent one is made if `create`.
+        """Open the store that `url` names; an absent one is made if `create`. `durability` is "full" or "normal".
 
         Raises:
             Unavailable, Corrupt: it cannot be opened, or is not a store this version can write.

@@ -15,7 +15,10 @@ from sagalog.store.row import Row
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which tasks to list, in order of creation; None: no restriction. All `tags` given must match."""
+    """Which tasks to list, in order of creation; None: no restriction. All `tags` given must match.
+
+    after   the `order` of the last one that was listed: only tasks beyond it
+    """
 
     queue: str | None = None
     kind: str | None = None
@@ -51,7 +54,7 @@ class Reads(Protocol):
     """Single tasks, listings, the log, and how far its subscriptions are."""
 
     def task(self, id: str) -> TaskFold | None:
-        """The fold of a task, or None."""
+        """The fold of a task, or None; of one that was put aside it is made afresh, which mostly raises."""
         ...
 
     def fold(self, stream: str) -> Any:
@@ -59,7 +62,7 @@ class Reads(Protocol):
         ...
 
     def recorded(self, id: str, version: int) -> Envelope:
-        """One event of a task's stream."""
+        """One event of a task's stream, as it is found; raises LogDamaged where it is not there."""
         ...
 
     def blob(self, digest: str) -> bytes | None:
@@ -79,11 +82,11 @@ class Reads(Protocol):
         ...
 
     def unreadable(self) -> list[str]:
-        """Ids of tasks whose gate is `unreadable`. [LOG-5]"""
+        """Ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
         ...
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
-        """Queue -> state -> number of tasks."""
+        """Queue -> state -> number of tasks; one that cannot be folded counts where it was last known to be."""
         ...
 
     def store(self) -> StoreFold | None:

@@ -20,6 +20,7 @@ from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.racing import RaceContract
 from sagalog.testing.contract.recording import RecordingContract
 from sagalog.testing.contract.repeats import RepeatContract
 from sagalog.testing.contract.snapshots import SnapshotContract
@@ -44,6 +45,7 @@ __all__ = [
     "LeaseContract",
     "ParkingContract",
     "ProjectionContract",
+    "RaceContract",
     "RecordingContract",
     "RepeatContract",
     "SnapshotContract",
@@ -79,6 +81,7 @@ class StoreContract(
     SnapshotContract,
     SubscribeContract,
     HandleContract,
+    RaceContract,
     HealthContract,
 ):
     """All topics together."""

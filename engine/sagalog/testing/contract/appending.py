@@ -6,6 +6,7 @@ Rule: below the engine's calls where it must be: an operation is what a store ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 
 import msgspec
@@ -45,6 +46,10 @@ def noting(task: str, text: str, expected: int | None = None) -> Callable[[View]
 def appending(*appends: Callable[[View], Append], writes: tuple[str, ...] = ("task/a", "task/b")) -> Operation:
     """An operation that appends what these give."""
     return Operation(lambda view: Result("done", tuple(append(view) for append in appends)), writes)
+
+
+def _answering(blob: Blob, _: View) -> Result:
+    return Result(None, blobs=(blob,))
 
 
 class AppendingContract(Contract):
@@ -113,11 +118,11 @@ class AppendingContract(Contract):
             envelope = enclose(f"task/{id}", after.version, START_MS, event)
             return Append(f"task/{id}", before.version, (envelope,), project(after, START_MS, None))
 
-        appends = (one_more("a", created), one_more("b", created), one_more("a", e.Noted(text="seen")))
+        appends = (one_more("b", created), one_more("a", created), one_more("b", e.Noted(text="seen")))
         assert self.store.commit([Operation(lambda view: Result("done", appends), ("task/a", "task/b"))]) == ["done"]
-        assert [one.name for one in self.log()[-3:]] == ["task/a@1", "task/b@1", "task/a@2"]
-        assert [task.id for task in self.engine.find()] == ["seed", "a", "b"]
-        assert ids(self.claim(limit=3)) == ["seed", "a", "b"]
+        assert [one.name for one in self.log()[-3:]] == ["task/b@1", "task/a@1", "task/b@2"]
+        assert [task.id for task in self.engine.find()] == ["seed", "b", "a"]
+        assert ids(self.claim(limit=3)) == ["seed", "b", "a"]
         self.sound()
 
     def test_an_operation_with_one_late_append_appends_nothing(self) -> None:
@@ -199,6 +204,21 @@ class AppendingContract(Contract):
         self.store.commit([Operation(lambda _: Result(None, blobs=(blob,)))])
         with self.store.read() as snapshot:
             assert snapshot.blob(blob.digest) == blob.data
+
+    def test_bytes_of_an_operation_that_is_refused_are_not_kept_and_those_there_are_stay(self) -> None:
+        """[BLOB-1]"""
+        self.create("a")
+        kept, other, late = Blob("1" * 64, b"kept"), Blob("1" * 64, b"other"), Blob("2" * 64, b"late")
+
+        def too_late(view: View) -> Result:
+            return Result("done", (noting("a", "late", expected=5)(view),), blobs=(late,))
+
+        _, _, refused = self.store.commit(
+            [*(Operation(partial(_answering, blob)) for blob in (kept, other)), Operation(too_late, ("task/a",))]
+        )
+        assert isinstance(refused, VersionConflict)
+        with self.store.read() as snapshot:
+            assert (snapshot.blob(kept.digest), snapshot.blob(late.digest)) == (b"kept", None)
 
     def test_a_repeat_within_one_commit_finds_the_first(self) -> None:
         self.create("a")

@@ -12,7 +12,7 @@ from sagalog.errors import OverBound
 from sagalog.kernel.bounds import AFTER_MAX, ROUNDS_MAX, UNDECLARED_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Compensation
-from sagalog.store import Claim, Due, Operation, Result, Undeclared, View
+from sagalog.store import LEASE_CHECKS_MAX, Claim, Due, Operation, Result, Undeclared, View
 from sagalog.testing.contract.appending import appending, noting
 from sagalog.testing.contract.base import TTL_MS, Contract
 
@@ -151,6 +151,29 @@ class DeclaringContract(Contract):
 
         claim = Claim(("default",), "work", 10)
         assert self.rounds(look, claim=claim) == ([("task/a", True), ("task/b", True)], 1)
+
+    def test_what_is_selected_is_written_without_another_round(self) -> None:
+        self.create("a")
+        calls: list[int] = []
+
+        def decide(view: View) -> Result:
+            calls.append(1)
+            [saved] = view.claimed
+            return Result("done", (noting(saved.fold.id, "one")(view),))
+
+        assert self.store.commit([Operation(decide, claim=Claim(("default",), "work", 1))]) == ["done"]
+        assert (len(calls), self.types("a")) == (1, ["created", "noted"])
+
+    def test_of_the_leases_whose_time_has_come_so_many_are_shown_and_no_more(self) -> None:
+        """[UPKEEP-1]"""
+        many = [f"{number:03}" for number in range(LEASE_CHECKS_MAX + 4)]
+        self.engine.create_many([{"kind": "build", "id": id} for id in many])
+        with self.engine.batch() as batch:
+            for id in many:
+                batch.acquire(id, owner="ann", ttl_ms=TTL_MS)
+        self.clock.advance(TTL_MS)
+        shown, _ = self.rounds(lambda view: [saved.fold.id for saved in view.expired], due=Due(None, 3))
+        assert shown == many[: LEASE_CHECKS_MAX + 3]
 
     def test_what_is_due_is_shown_with_what_it_waits_for_and_looking_changes_nothing(self) -> None:
         self.create("a", "b", "c", "d", "e", run_at_ms=self.clock.now_ms())

@@ -12,8 +12,10 @@ import msgspec
 
 from sagalog.codec import Envelope, digest_of, enclose
 from sagalog.engine.audit import Fault
+from sagalog.errors import LogDamaged
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation
+from sagalog.store import Operation, Result
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 REMOVE = Compensation("remove", id="remove")
@@ -64,6 +66,27 @@ class ProjectionContract(Contract):
         """One event of a task."""
         with self.store.read() as snapshot:
             return snapshot.history(f"task/{task}")[version - 1]
+
+    def test_what_a_task_waits_for_is_rebuilt(self) -> None:
+        """[WAIT-3]"""
+        self.create("a")
+        self.create("b", queue="other")
+        self.park("a", after="b")
+        self.change_projection("a", None)
+        self.engine.rebuild()
+        self.sound()
+        assert self.claim() == []
+        self.engine.cancel("b")
+        assert ids(self.claim()) == ["a"]
+
+    def test_an_event_that_was_changed_is_shown_to_no_operation(self) -> None:
+        """[LOG-4] Its digest is compared, unless this handle has written it itself."""
+        self.create("a")
+        created = self.log()[-1]
+        self.change_event(created, msgspec.structs.replace(created, body=created.body.replace("build", "guild")))
+        store = self.another_store() if self.persists else self.store
+        [answer] = store.commit([Operation(lambda view: Result(view.event("task/a", 1)), reads=("task/a",))])
+        assert isinstance(answer, LogDamaged)
 
     def test_a_sound_store_has_no_faults_and_says_what_it_counted(self) -> None:
         self.live()

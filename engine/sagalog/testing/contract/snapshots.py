@@ -122,13 +122,29 @@ class SnapshotContract(Contract):
             assert snapshot.behind(START_MS) == []
             assert [task.id for task in snapshot.behind(START_MS - 1)] == ["a"]
 
+    def test_what_is_over_or_delayed_is_told_up_to_a_limit_and_longest_first(self) -> None:
+        """[TIME-3] Of what lies ahead, only that of which the last event lies ahead too."""
+        self.create("a", "b", "c", "d", "e", "f")
+        for id, ttl_ms in (("a", 30), ("b", 10), ("c", 20)):
+            self.acquire(id, ttl_ms=ttl_ms)
+        for id, until_ms in (("d", 30), ("e", 10), ("f", 20)):
+            self.park(id, until_ms=START_MS + until_ms)
+        self.create("later", "soon", run_at_ms=START_MS + 50)
+        with self.store.read() as snapshot:
+            assert [task.id for task in snapshot.over(START_MS + 30, 2)] == ["b", "c"]
+            assert [task.id for task in snapshot.over(START_MS + 30)] == ["b", "c", "a"]
+            assert [task.id for task in snapshot.waits_over(START_MS + 30, 2)] == ["e", "f"]
+            assert [task.id for task in snapshot.waits_over(START_MS + 30)] == ["e", "f", "d"]
+            assert [task.id for task in snapshot.delayed(START_MS - 1, 1)] == ["later", "e"]
+            assert snapshot.delayed(START_MS, 10) == []
+
     def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
-        self.create("a", "b", compensations=[Compensation("remove")])
-        for id in ("a", "b"):
+        self.create("c", "b", "a", compensations=[Compensation("remove")])
+        for id in ("a", "b", "c"):
             self.acquire(id).fail("no way on")
         self.acquire("b", purpose="undo")
         with self.store.read() as snapshot:
-            assert snapshot.undoing(self.clock.now_ms(), known=frozenset()) == ["a"]
+            assert snapshot.undoing(self.clock.now_ms(), known=frozenset()) == ["c", "a"]
 
     def test_what_is_not_there_is_none(self) -> None:
         self.create("a")

@@ -54,6 +54,12 @@ class SuspectContract(Contract):
         self.create("c")
         assert ids(self.claim(affinity=["blue", "red"], limit=10)) == ["bad"]
 
+    def test_the_kind_of_a_suspect_is_none_that_stands_ready(self) -> None:
+        """Its worker is known: it has leased the task before."""
+        self.suspect("bad", kind="build")
+        self.create("a", kind="test")
+        assert self.engine.ready_kinds("default") == ["test"]
+
     def test_kinds_and_queues_of_a_claim_count_for_suspects(self) -> None:
         self.suspect("bad", kind="build", queue="left")
         assert self.claim("right") == []

@@ -55,6 +55,12 @@ class UndoContract(Contract):
         self.failed("mid too", REMOVE)
         assert ids(self.undo(["remove", "close"])) == ["first", "mid", "mid too", "late"]
 
+    def test_an_affinity_changes_no_order_of_undos(self) -> None:
+        """It says where work goes fast, and an undo is owed wherever."""
+        self.failed("plain", REMOVE)
+        self.failed("red", REMOVE, affinity="red")
+        assert ids(self.claim(limit=10, purpose="undo", affinity="red")) == ["plain", "red"]
+
     def test_work_and_undoing_are_claimed_apart(self) -> None:
         self.failed("undo", REMOVE)
         self.create("work")

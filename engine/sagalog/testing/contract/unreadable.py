@@ -12,6 +12,7 @@ import msgspec
 from sagalog.codec import Envelope
 from sagalog.errors import NotFound, UnknownEvent
 from sagalog.kernel.values import Compensation
+from sagalog.store import Operation, Result
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
 from sagalog.testing.contract.projections import rewritten
 
@@ -150,6 +151,25 @@ class UnreadableContract(Contract):
         self.engine.note("new", "mended")
         assert ids(self.claim(limit=10)) == ["new"]
         self.sound()
+
+    def test_an_end_moves_no_task_that_was_put_aside(self) -> None:
+        """[WAIT-3] It goes from `waiting` to `waking` and from nowhere else."""
+        self.create("a", "b")
+        self.park("a", after="b")
+        self.store.commit([Operation(lambda _: Result(None, aside=("task/a",)), writes=("task/a",))])
+        self.engine.cancel("b")
+        with self.store.read() as snapshot:
+            assert snapshot.unreadable() == ["a"]
+            assert snapshot.waits_over(self.clock.now_ms()) == []
+
+    def test_what_was_put_aside_is_told_in_order_of_creation_and_counted_where_it_was(self) -> None:
+        self.create("b", "c", "a", queue="left")
+        before = self.engine.counts()
+        aside = ("task/a", "task/c")
+        self.store.commit([Operation(lambda _: Result(None, aside=aside), writes=aside)])
+        with self.store.read() as snapshot:
+            assert snapshot.unreadable() == ["c", "a"]
+            assert snapshot.counts("left") == before
 
     def test_a_batch_with_an_unreadable_task_writes_nothing(self) -> None:
         self.create("new", "old")
