@@ -21,7 +21,7 @@ from tests.bench.tape import Tape, record
 
 # About what one caller gets, for choosing how many make a round; and what share of raw SQLite is the goal.
 _A_SECOND: Final = {"full": 900, "normal": 2_400}
-_OF_RAW: Final = {"full": 0.6, "normal": 0.4}
+_OF_RAW: Final = {"full": 0.58, "normal": 0.42}
 # Lifecycles of one turn: some milliseconds.
 _TURN: Final = 25
 

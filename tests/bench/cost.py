@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.bench import cost_calls, cost_disk, cost_processor
+from tests.bench import cost_calls, cost_disk, cost_instructions, cost_processor
 from tests.bench.plan import Plan
 from tests.bench.report import Figure
 
 SUMMARY: Final = "instructions, processor time, functions, statements, syncs, WAL pages and bytes on disk of each call"
 
 PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
+    "instructions": cost_instructions.measure,
     "processor": cost_processor.measure,
     "calls": cost_calls.measure,
     "disk": cost_disk.measure,

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import apsw
 
+import sagalog
 from sagalog import Engine, Lease
 from sagalog.testing import ManualClock
 from sagalog_sqlite.store import SqliteStore
@@ -47,6 +48,7 @@ class Counted:
 def measure(plan: Plan) -> Iterator[Figure]:
     """Each verb at full durability, so that syncs are among it."""
     for verb, counted in counts(plan.folder, 3 if plan.tiny else _WARM).items():
+        # Of a worker those of its threads are not among them.
         functions, statements = _FUNCTIONS.get(verb), _STATEMENTS.get(verb)
         yield single(f"{verb}: files entered", counted.files, "")
         goal = None if functions is None else Goal("<=", functions)
@@ -106,6 +108,14 @@ def _life(engine: Engine, clock: ManualClock) -> Iterator[tuple[str, Callable[[]
 
     yield f"claim, {_BATCH} at once", claim_many
     yield f"complete, {_BATCH} at once", complete_many
+    worker = sagalog.Worker(concurrency=8, claim_ahead=2 * _BATCH, queues=[stores.QUEUE])
+    worker.task(stores.KIND)(lambda _context, _payload: None)
+
+    def work() -> None:
+        engine.create_many([spec] * _BATCH)
+        worker.run(engine, until_idle=True)
+
+    yield f"a busy worker, {_BATCH} tasks", work
 
 
 def _count(engine: Engine, files: _CountedFiles, call: Callable[[], Any]) -> Counted:

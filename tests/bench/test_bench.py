@@ -16,7 +16,7 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite.checkpoints import PAGES
 from sagalog_sqlite.creation import PAGE_SIZE
-from tests.bench import core_lifecycle, cost_processor, crowd, lives, race, raw, stores, wal
+from tests.bench import core_lifecycle, cost_instructions, crowd, lives, race, raw, stores, wal
 from tests.bench.__main__ import main
 from tests.bench.report import Figure, Goal, line, single
 from tests.bench.rounds import interleave, ratios, spread, take_turns
@@ -201,5 +201,5 @@ def test_a_figure_shows_its_noise_and_whether_its_goal_is_met() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="instructions are counted by valgrind")
 def test_instructions_of_a_lifecycle_are_more_than_those_of_the_same_rows_by_hand(tmp_path: Path) -> None:
-    ours, theirs = (cost_processor.instructions(tmp_path, side, 5, 15) for side in ("sagalog", "raw"))
+    ours, theirs = (cost_instructions.instructions(tmp_path / side, side, 5, 15) for side in ("lifecycle", "raw"))
     assert ours > theirs > 50_000
