@@ -97,7 +97,8 @@ LATER: Final = (
 )
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
-    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream WHERE t.gate = 'unreadable' ORDER BY t.stream"
+    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream AND s.category = 'task' "
+    "WHERE t.gate = 'unreadable' ORDER BY t.stream"
 )
 COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
 COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"

@@ -160,7 +160,8 @@ class View(Protocol):
     def claimed(self) -> Sequence[Saved]:
         """The tasks that the operation's `claim` selects, in its order.
 
-        Those that cannot be read come with them, without a fold, and do not count against the limit.
+        Those that cannot be read come with them, without a fold, and do not count against the limit. Behind many of
+        them a store may show fewer than there are; the engine puts them aside, and a claim looks again.
         """
         ...
 
