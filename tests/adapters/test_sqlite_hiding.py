@@ -146,6 +146,21 @@ def test_waits_that_are_unreadable_take_no_place_of_those_that_are_over(
     assert claim(engine) == ["good"]
 
 
+def test_recover_with_a_limit_passes_leases_that_are_over_and_unreadable(
+    engine: Engine, behind: apsw.Connection, clock: ManualClock
+) -> None:
+    """[UPKEEP-1]"""
+    for id in ("bad1", "bad2", "good1", "good2"):
+        engine.create("k", id=id)
+        engine.acquire(id, owner="ann", ttl_ms=TTL_MS)
+        clock.advance(1)
+    make_unreadable(behind, "bad")
+    clock.advance(TTL_MS)
+    assert [one.task for one in engine.recover(limit=1)] == ["good1"]
+    assert [one.task for one in engine.recover(limit=1)] == ["good2"]
+    assert engine.recover(limit=1) == []
+
+
 # --- rows of no stream ----------------------------------------------------------------------------------------------
 
 
