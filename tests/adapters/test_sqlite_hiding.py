@@ -1,4 +1,4 @@
-"""Rows that lead to no readable task hide no other: those of unreadable tasks and those of no stream.
+"""Rows that lead to no readable task hide no other: those of unreadable tasks, of no stream, and with a damaged column.
 
 Rule: what a call costs is counted in statements, never timed; every row here is changed behind the store's back.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from sagalog import Engine
+from sagalog import Compensation, Engine
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX, UPKEEP_LIMIT
 from sagalog.kernel.state import FOLD_FORMAT
 from sagalog.testing import ManualClock
@@ -232,3 +232,20 @@ def test_a_row_of_no_stream_is_no_unreadable_task(engine: Engine, behind: apsw.C
     assert claim(engine) == []
     with store.read() as snapshot:
         assert snapshot.unreadable() == []
+
+
+# --- a damaged column -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("purpose", ["work", "undo"])
+def test_a_priority_that_is_no_number_stops_no_claim_and_is_put_right(
+    engine: Engine, behind: apsw.Connection, purpose: Any
+) -> None:
+    for id in ("one", "two", "three"):
+        engine.create("k", id=id, compensations=[Compensation("undo")])
+        if purpose == "undo":
+            engine.acquire(id, owner="ann", ttl_ms=TTL_MS).fail("no")
+    behind.execute("UPDATE tasks SET priority = NULL WHERE stream = (SELECT number FROM streams WHERE id = 'two')")
+    found = [*claim(engine, limit=9, purpose=purpose), *claim(engine, limit=9, purpose=purpose)]
+    assert sorted(found) == ["one", "three", "two"]
+    assert engine.verify().ok
