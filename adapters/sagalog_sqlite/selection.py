@@ -8,11 +8,11 @@ ready. It must not know folds or transactions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
 
-from sagalog.errors import Corrupt
 from sagalog.store import UNCLAIMED_MAX, Claim, UnclaimedUndo
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute
@@ -132,9 +132,10 @@ STATEMENTS: Final = (
     AHEAD, WAITED_AHEAD,
 )  # fmt: skip
 
-Ordered = tuple[int, int]
+# By what a row is ordered, and its stream's number.
+Ordered = tuple[float, int]
 # Where a task stands among those of a claim: the place of its affinity, its priority, its stream's number.
-Ranked = tuple[int, int, int]
+Ranked = tuple[int, float, int]
 
 
 def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates) -> list[int]:
@@ -349,5 +350,10 @@ def _decoded(owed: object) -> list[object]:
 def _first(found: Iterator[Ordered], limit: int) -> list[Ordered]:
     ordered = list(found)
     if any(type(place) is not int for place, _ in ordered):
-        raise Corrupt("an index of tasks holds no number where it should: stop, keep the file, and restore a backup")
+        ordered = [(_place(value), number) for value, number in ordered]
     return sorted(ordered)[: None if limit < 0 else limit]
+
+
+def _place(value: object) -> float:
+    """Where SQLite orders a value among numbers: what a damaged column holds is shown there, for the engine to mend."""
+    return -inf if value is None else value if isinstance(value, int | float) else inf

@@ -7,7 +7,7 @@ past its age it refuses. It must not know where its connection comes from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 from operator import itemgetter
 from typing import Any, Final
 
@@ -97,7 +97,8 @@ LATER: Final = (
 )
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
-    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream WHERE t.gate = 'unreadable' ORDER BY t.stream"
+    "SELECT s.id FROM tasks t JOIN streams s ON s.number = t.stream AND s.category = 'task' "
+    "WHERE t.gate = 'unreadable' ORDER BY t.stream"
 )
 COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
 COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
@@ -214,12 +215,12 @@ class SqliteSnapshot:
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
         """Live tasks whose lease is over by the clock and was not ended yet, oldest expiry first."""
         queues = selection.queues_leased(self._rows)
-        return self._folds(selection.over(self._rows, queues, now_ms, _all_if_none(limit)))
+        return self._first_folds(selection.over(self._rows, queues, now_ms, -1), limit)
 
     def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
         """Tasks whose wait may be over."""
         queues = selection.queues_waited(self._rows)
-        return self._folds(selection.waits_over(self._rows, queues, now_ms, _all_if_none(limit)))
+        return self._first_folds(selection.waits_over(self._rows, queues, now_ms, -1), limit)
 
     def behind(self, now_ms: int) -> list[TaskFold]:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
@@ -424,6 +425,10 @@ class SqliteSnapshot:
             fold = self._fold(number)
             if fold is not None and all((fold.tags or {}).get(name) == value for name, value in query.tags):
                 yield Listed(number, fold)
+
+    def _first_folds(self, numbers: Sequence[int], limit: int | None) -> list[TaskFold]:
+        """The folds of the first `limit` streams that can be read; None: of all."""
+        return list(islice((fold for fold in map(self._fold, numbers) if fold is not None), limit))
 
     def _folds(self, numbers: Sequence[int]) -> list[TaskFold]:
         return [fold for fold in map(self._fold, numbers) if fold is not None]

@@ -39,6 +39,9 @@ from sagalog_sqlite.rows import FORMAT, Loaded
 from sagalog_sqlite.texts import forgiving
 from sagalog_sqlite.view import SqliteView
 
+# Unreadable tasks that a look for tasks to claim passes; the claim puts them aside and looks again.
+UNREADABLE_MAX: Final = 256
+
 INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
 INSERT_NUMBERED: Final = "INSERT INTO streams(category, id, number) VALUES (?, ?, ?)"
 INSERT_EVENT: Final = (
@@ -66,7 +69,8 @@ class Transaction:
         # Streams that there are not, and those that need not be kept once this is committed.
         self._absent: set[str] = set()
         self._finished: list[str] = []
-        # Streams that cannot be folded, by name, with their numbers.
+        # What selections have met and cannot be read: streams by number, and their numbers by name.
+        self._unread: dict[int, Saved] = {}
         self._unreadable: dict[str, int] = {}
         self.estimates = cache.estimates
         self.store = cache.begin(connection, self.execute)
@@ -170,15 +174,28 @@ class Transaction:
         return found
 
     def claimed(self, claim: Claim) -> list[Saved]:
-        """The tasks that a claim selects, and before or among them those that cannot be read, which do not count."""
-        limit = claim.limit
-        while True:
+        """The tasks that a claim selects, and before or among them those that cannot be read, which do not count.
+
+        A second selection passes `UNREADABLE_MAX` of those; behind more than that it shows fewer tasks than are asked.
+        """
+        found: list[Saved] = []
+        for limit in (claim.limit, claim.limit + UNREADABLE_MAX):
             numbers = selection.candidates(self.execute, claim, limit, self.estimates)
-            found = self._by_numbers(numbers)
-            readable = sum(saved.fold is not None for saved in found)
-            if readable >= claim.limit or len(numbers) < limit:
-                return found
-            limit += claim.limit - readable
+            found, readable = self._until(numbers, claim.limit)
+            if readable == claim.limit or len(numbers) < limit:
+                break
+        return found
+
+    def _until(self, numbers: Iterable[int], limit: int) -> tuple[list[Saved], int]:
+        """The tasks of these streams, up to the one that is number `limit` of the readable; how many of those."""
+        found, readable = [], 0
+        for number in numbers:
+            saved = self._by_number(number)
+            found.append(saved)
+            readable += saved.fold is not None
+            if readable == limit:
+                break
+        return found, readable
 
     def expired(self, due: Due, queues: list[str]) -> list[Saved]:
         """The tasks of these queues whose lease is to be looked at."""
@@ -237,22 +254,28 @@ class Transaction:
         return type(time_ms) is int and time_ms <= self.now_ms
 
     def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
-        return [saved for saved in map(self._by_number, numbers) if saved is not None]
+        return [self._by_number(number) for number in numbers]
 
-    def _by_number(self, number: int) -> Saved | None:
-        """A task by its stream's number, without a fold if it cannot be read; None for a row of no stream. [LOG-5]"""
+    def _by_number(self, number: int) -> Saved:
+        """A task by its stream's number, without a fold if it cannot be read or the row is of no stream. [LOG-5]"""
         known = self._cache.numbered.get(number)
         if known is not None:
             return known.saved
+        return self._unread.get(number) or self._find_numbered(number)
+
+    def _find_numbered(self, number: int) -> Saved:
         row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
         if row is None:
-            return None
-        try:
-            return self._add(rows.load(self.execute, row)).saved
-        except rows.UNFOLDABLE:
-            stream = f"{rows.TASK}/{row[1]}"
-            self._unreadable[stream] = number
-            return Saved(stream, None, rows.row_of(row))
+            # No stream has such a name, so what puts the row aside touches no task.
+            saved = Saved(f"row {number} of tasks", None)
+        else:
+            try:
+                return self._add(rows.load(self.execute, row)).saved
+            except rows.UNFOLDABLE:
+                saved = Saved(f"{rows.TASK}/{row[1]}", None, rows.row_of(row))
+        self._unread[number] = saved
+        self._unreadable[saved.stream] = number
+        return saved
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -406,6 +429,7 @@ class Transaction:
         self._cache.drop(stream)
         number = self._unreadable.get(stream) if loaded is None else loaded.number
         if number is not None:
+            self._unread.pop(number, None)
             self._write(rows.PUT_ASIDE, (number,))
 
     def _execute_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:

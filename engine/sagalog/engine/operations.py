@@ -35,7 +35,8 @@ _NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complet
 class Upkept(msgspec.Struct, frozen=True):
     """What maintenance did.
 
-    `again` if its look was full of leases that live, so that others behind them may be over.
+    `again` if its look was full of leases that live, or had tasks in it that cannot be read and are aside now, so that
+    others behind them may be due.
     """
 
     maintained: tuple[Maintained, ...] = ()
@@ -137,12 +138,18 @@ def maintaining(due: Due) -> Operation:
         work = UnitOfWork(view)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
+        again = again or any(_hides(found, due.limit) for found in (waits, promotable))
         over = [one for one in map(work.maintain_found, waits) if one is not None]
         for saved in promotable:
             work.put_right(saved)
         return work.result(Upkept((*ended, *over), again))
 
     return Operation(decide, due=due)
+
+
+def _hides(found: Sequence[Saved], limit: int) -> bool:
+    """Whether what cannot be read takes places of a full look. [LOG-5]"""
+    return len(found) == limit and any(saved.fold is None for saved in found)
 
 
 def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list[Maintained]:

@@ -175,7 +175,8 @@ class View(Protocol):
         """The tasks that the operation's `claim` selects, in its order; asked for only where it has one.
 
         What is selected, here or below, may be appended to without being among `writes`. Those that cannot be read come
-        with the others, without a fold, and do not count against the limit.
+        with the others, without a fold, and do not count against the limit. Behind many of them a store may show fewer
+        than there are; the engine puts them aside, and a claim looks again.
         """
         ...
 
