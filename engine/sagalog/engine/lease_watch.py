@@ -19,9 +19,8 @@ from sagalog.kernel.commands import Maintain
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Seen, Unchanged
 from sagalog.ports import Clock
+from sagalog.store import Delayed
 
-# How many delayed tasks are looked at, of each sort.
-DELAYED_MAX: Final = 1_000
 # How often to look where nothing tells that the clock was set back, as to a process that began after that.
 _LOOK_EVERY_MS: Final = 60_000
 
@@ -69,7 +68,7 @@ class LeaseWatch:
             self._shown_ms = now_ms
             return monotonic_ms >= self._look_from_ms
 
-    def look(self, behind: Sequence[TaskFold], delayed: Sequence[TaskFold], monotonic_ms: int) -> None:
+    def look(self, behind: Sequence[TaskFold], delayed: Sequence[Delayed], monotonic_ms: int) -> None:
         """Look at all leased tasks that are `behind`, and all `delayed` ones, of every queue; others are forgotten."""
         with self._guard:
             known, self._first_ms, self._waits = self._first_ms, {}, {}
@@ -120,12 +119,10 @@ def _leases(behind: Sequence[TaskFold]) -> Iterator[tuple[str, _Standing, int]]:
             yield task.queue, (task.id, lease.fence, lease.renewed_ms), lease.ttl_ms
 
 
-def _delays(delayed: Sequence[TaskFold]) -> Iterator[tuple[str, _Standing, int]]:
+def _delays(delayed: Sequence[Delayed]) -> Iterator[tuple[str, _Standing, int]]:
     """The same of delayed tasks: for how long each was to wait from its last event on."""
-    for task in delayed:
-        due_ms = task.run_at_ms if task.waiting is None else task.waiting.until_ms
-        if due_ms is not None:
-            yield task.queue, (task.id, task.version), due_ms - task.updated_ms
+    for one in delayed:
+        yield one.queue, (one.task, one.version), one.wait_ms
 
 
 def _command(wait: _Wait, monotonic_ms: int) -> Maintain:

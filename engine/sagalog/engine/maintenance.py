@@ -10,7 +10,7 @@ from typing import Any
 
 from sagalog.actors import MAINTENANCE
 from sagalog.engine import operations
-from sagalog.engine.lease_watch import DELAYED_MAX, LeaseWatch
+from sagalog.engine.lease_watch import LeaseWatch
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
@@ -103,7 +103,7 @@ class Maintenance:
             now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
             with self._store.read() as snapshot:
                 # Of all queues, so that a caller who claims there later finds them seen for long enough.
-                behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms, DELAYED_MAX)
+                behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms)
             self._watch.look(behind, delayed, monotonic_ms)
         return self._watch.over(queues)
 
