@@ -102,14 +102,6 @@ WAITED: Final = (
     "SELECT run_at_ms, stream FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1 "
     "AND run_at_ms <= ?2 ORDER BY run_at_ms, stream LIMIT ?3"
 )
-AHEAD: Final = (
-    "SELECT run_at_ms, stream FROM tasks WHERE gate = 'later' AND queue = ?1 AND run_at_ms > ?2 "
-    "ORDER BY run_at_ms, stream LIMIT ?3"
-)
-WAITED_AHEAD: Final = (
-    "SELECT run_at_ms, stream FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1 "
-    "AND run_at_ms > ?2 ORDER BY run_at_ms, stream LIMIT ?3"
-)
 BEHIND: Final = "SELECT stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
 # Undos that no worker has leased: of which queues and kinds, since when, and which have waited for too long.
@@ -129,7 +121,6 @@ STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
-    AHEAD, WAITED_AHEAD,
 )  # fmt: skip
 
 # By what a row is ordered, and its stream's number.
@@ -217,15 +208,6 @@ def queues_waited(execute: Execute) -> list[str]:
 def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
     """Numbers of up to `limit` streams whose time has come, oldest due time first."""
     return _due(execute, LATER, queues, now_ms, limit)
-
-
-def ahead(execute: Execute, now_ms: int, limit: int) -> list[int]:
-    """Numbers of the first `limit` streams whose due time lies ahead, then of those whose wait ends by a time ahead."""
-    waiting = [queue for (queue,) in execute(QUEUES_WAITING)]
-    return [
-        *_due(execute, AHEAD, queues_later(execute), now_ms, limit),
-        *_due(execute, WAITED_AHEAD, waiting, now_ms, limit),
-    ]
 
 
 def behind(execute: Execute, queues: Iterable[str], now_ms: int) -> list[int]:

@@ -20,6 +20,7 @@ from sagalog.store import (
     AuditedStream,
     AuditedTask,
     Claim,
+    Delayed,
     Envelope,
     Listed,
     Query,
@@ -90,10 +91,10 @@ SAVED_BETWEEN: Final = (
 )
 AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
 FOLDS_BETWEEN: Final = "SELECT stream, format, version, fold FROM folds WHERE stream BETWEEN ? AND ?"
-# Of the streams of a JSON list those whose last event is later than a time.
-LATER: Final = (
-    "SELECT value FROM json_each(?1) "
-    "WHERE (SELECT at_ms FROM events WHERE stream = value ORDER BY version DESC LIMIT 1) > ?2"
+DELAYED: Final = (
+    "SELECT s.id, t.queue, t.version, t.run_at_ms - t.updated_ms FROM tasks t JOIN streams s ON s.number = t.stream "
+    "WHERE t.updated_ms > ? AND t.gate IN ('later', 'waiting') AND t.run_at_ms > t.updated_ms "
+    "ORDER BY t.updated_ms, t.stream"
 )
 HEAD: Final = "SELECT (SELECT count(*) FROM events), (SELECT max(position) FROM events)"
 UNREADABLE: Final = (
@@ -125,6 +126,9 @@ BY_TAG: Final = (
 )
 
 Rows = list[tuple[Any, ...]]
+
+# The types of a `Delayed`.
+_DELAYED: Final = (str, str, int, int)
 
 # Where `EVENTS_BETWEEN` has the number of the stream.
 _STREAM: Final = itemgetter(1)
@@ -226,13 +230,11 @@ class SqliteSnapshot:
         """Leased tasks whose last renewal lies in the future of `now_ms`. [TIME-3]"""
         return self._folds(selection.behind(self._rows, selection.queues_leased(self._rows), now_ms))
 
-    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
-        """Tasks that wait for a time, and whose last event lies in the future. [TIME-3]"""
-        numbers = selection.ahead(self._rows, now_ms, limit)
-        # Nearly always there are none of these, and no fold has to be read to see that.
-        later = self._rows(LATER, (msgspec.json.encode(numbers).decode(), now_ms))
-        folds = self._folds([number for (number,) in later])
-        return [fold for fold in folds if fold.updated_ms > now_ms]
+    def delayed(self, now_ms: int) -> list[Delayed]:
+        """All tasks that wait for a time, and whose last event lies in the future. [TIME-3]"""
+        found = (Delayed(*row) for row in self._rows(DELAYED, (now_ms,)))
+        # A damaged column may hold another type: an audit names it, and the others are watched all the same.
+        return [one for one in found if tuple(map(type, one)) == _DELAYED]
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
         """The kinds of the tasks that stand ready in these queues, at most `limit` of each queue, sorted."""

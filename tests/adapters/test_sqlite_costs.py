@@ -209,3 +209,22 @@ def test_a_claim_of_many_kinds_looks_only_for_those_that_are_ready(engine: Engin
 
     claim(3)
     assert claim(1_000) == claim(3)
+
+
+def test_a_look_for_what_a_clock_delays_costs_the_same_however_many_tasks_are_delayed(engine: Engine) -> None:
+    """[TIME-3]"""
+    clock = engine._executor.clock
+    assert isinstance(clock, ManualClock)
+
+    def look() -> tuple[int, int]:
+        clock.advance(60_000)
+        return cost(engine, lambda: engine.claim("empty", owner="ann", ttl_ms=1_000))
+
+    def delay(count: int) -> None:
+        engine.create_many({"kind": "k", "queue": f"q{n % 7}", "run_at_ms": 2**50} for n in range(count))
+
+    delay(10)
+    look()
+    few = look()
+    delay(900)
+    assert look() == few

@@ -129,6 +129,8 @@ def steps_of(store: SqliteStore, *operations: Any) -> list[str]:
     [
         (created(priority=3, affinity="red", tags={"x": "y"}),),
         (created(run_at_ms=START_MS + 5),),
+        (created(run_at_ms=START_MS + 5), e.Noted("seen")),
+        (created(), leased(), e.Parked(1, "park", "w", 1, until_ms=START_MS + 9)),
         (created(), leased()),
         (created(), leased(ttl_ms=None)),
         (created(), leased(), e.Heartbeat(1, TTL_MS, START_MS + TTL_MS, "half")),

@@ -33,6 +33,7 @@ SEEKING = {
     "tagged": snapshot.TAGGED,
     "tags": snapshot.TAGS,
     "streams": snapshot.STREAMS,
+    "delayed": snapshot.DELAYED,
     "unreadable": snapshot.UNREADABLE,
     "count": snapshot.COUNT,
     "by state": snapshot.BY_STATE,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from sagalog import Engine, LeaseLost, Retry
+from sagalog import Engine, LeaseLost, Retry, Unavailable
+from sagalog.engine.local_executor import LocalExecutor
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import LeaseExpired
 from sagalog.kernel.values import Seen
+from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.testing import ManualClock
 from sagalog.testing.history import check
+from sagalog.validation.commands import claim
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import REMOVE, TTL_MS, get, leased, log_of, refused, types, unchanged, undoing
+from tests.store_of import store_of
 
 HOUR_MS = 3_600_000
 
@@ -173,6 +178,150 @@ class CountedReads(MemoryStore):
         self.reads += 1
         with super().read() as snapshot:
             yield snapshot
+
+
+class Looks:
+    """An engine on memory whose queue `b` has leases and delayed tasks that a clock which was set back stands before.
+
+    Its queue `a` has work; `count` says how many looks at all leases there were.
+    """
+
+    def __init__(self, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = clock
+        self.count = 0
+        self.engine = Engine(MemoryStore(clock), clock=clock)
+        self.engine.create_many({"kind": "build", "queue": "b", "id": f"b{number}"} for number in range(9))
+        assert len(self.engine.claim("b", owner="gone", ttl_ms=TTL_MS, limit=9)) == 9
+        self.engine.create("build", id="delayed", queue="b", run_at_ms=clock.now_ms() + TTL_MS + 5)
+        self.engine.create("build", id="far", queue="b", run_at_ms=clock.now_ms() + HOUR_MS)
+        self.engine.create_many({"kind": "build", "queue": "a"} for _ in range(60))
+        clock.step(-24 * HOUR_MS)
+        behind = MemorySnapshot.behind
+
+        def counted(snapshot: MemorySnapshot, now_ms: int) -> object:
+            self.count += 1
+            return behind(snapshot, now_ms)
+
+        monkeypatch.setattr(MemorySnapshot, "behind", counted)
+
+    def claim(self, queue: str | tuple[str, ...], **arguments: Any) -> list[str]:
+        leases = self.engine.claim(queue, owner="ann", ttl_ms=None, **arguments)
+        ids = [lease.task.id for lease in leases]
+        for lease in leases:
+            lease.complete()
+        return ids
+
+    def looks_of(self, call: Callable[[], object], times: int = 5) -> list[int]:
+        """How many looks each call of some made, a millisecond after the other."""
+        looks = []
+        for _ in range(times):
+            before = self.count
+            call()
+            looks.append(self.count - before)
+            self.clock.advance(1)
+        return looks
+
+
+@pytest.fixture
+def looks(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
+    looks = Looks(clock, monkeypatch)
+    yield looks
+    looks.engine.close()
+
+
+def test_what_is_over_in_another_queue_has_no_claim_look_again(looks: Looks) -> None:
+    """[TIME-3]"""
+    calls: list[Callable[[], object]] = [
+        lambda: looks.claim("a"),
+        lambda: looks.claim("a", kinds=["none"]),
+        lambda: looks.claim("a", kinds=["none"], wait_ms=0),
+        lambda: looks.engine.recover(queues=["a"]),
+    ]
+    assert looks.looks_of(calls[0]) == [1, 0, 0, 0, 0]
+    looks.clock.advance(TTL_MS + 9)
+    for call in calls:
+        assert looks.looks_of(call) == [0] * 5
+    looks.clock.advance(60_000)
+    for first, call in zip((1, 0, 0, 0), calls, strict=True):
+        assert looks.looks_of(call) == [first, 0, 0, 0, 0]
+
+
+def test_a_claim_that_waits_looks_no_more_often_than_one_that_does_not(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[TIME-3]"""
+    request = claim("nothing", "ann", None, 1, None, None, "work", None)
+    looks.claim("nothing")
+    looks.clock.advance(TTL_MS + 9)
+    sliced = 0
+
+    def slice_of_it(*_: object) -> None:
+        nonlocal sliced
+        sliced += 1
+        looks.clock.advance(100)
+
+    executor = looks.engine._executor
+    assert isinstance(executor, LocalExecutor)
+    monkeypatch.setattr(executor.store, "wait_change", slice_of_it)
+    assert executor.claim_later(request, 30_000) == []
+    assert (sliced, looks.count) == (300, 1)
+
+
+def test_a_caller_that_claims_another_queue_later_finds_there_what_was_seen_for_long_enough(looks: Looks) -> None:
+    """[TIME-3]"""
+    looks.claim("a")
+    looks.clock.advance(TTL_MS)
+    assert len(looks.claim("b", limit=99)) == 9
+    assert looks.claim("b", limit=99) == []
+    looks.clock.advance(5)
+    assert looks.claim(("a", "b"), limit=99)[0] == "delayed"
+    assert looks.count == 1
+    looks.clock.advance(HOUR_MS)
+    assert looks.claim("b") == ["far"]
+
+
+def test_what_is_over_is_ended_by_the_next_call_where_a_commit_failed_or_a_limit_was_reached(looks: Looks) -> None:
+    """[TIME-3]"""
+    looks.claim("a")
+    looks.clock.advance(TTL_MS)
+    store = store_of(looks.engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "commit", failing)
+        with pytest.raises(Unavailable):
+            looks.claim("b")
+    assert len(looks.engine.recover(limit=4)) == 4
+    assert len(looks.engine.recover()) == 5
+    assert looks.count == 1
+
+
+def test_a_lease_that_was_renewed_meanwhile_is_left_alone_and_has_no_claim_look_again(
+    engine: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[TIME-3]"""
+    lease = leased(engine)
+    clock.step(-HOUR_MS)
+    engine.recover()
+    clock.advance(TTL_MS - 1)
+    lease.heartbeat()
+    clock.advance(1)
+    commits = 0
+    store = store_of(engine)
+    commit = store.commit
+
+    def counted(operations: Sequence[Operation]) -> list[Any]:
+        nonlocal commits
+        commits += 1
+        return commit(operations)
+
+    monkeypatch.setattr(store, "commit", counted)
+    for needed in (2, 1, 1):
+        commits = 0
+        assert unchanged(engine, engine.recover) == []
+        assert commits == needed
+
+
+def failing(_: object) -> object:
+    raise Unavailable("the disk is full")
 
 
 def test_delayed_work_waits_for_the_wall_clock(engine: Engine, clock: ManualClock) -> None:

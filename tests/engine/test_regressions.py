@@ -201,11 +201,16 @@ class Slow(list[TaskFold]):
 
 def test_threads_look_through_one_watch_one_after_another() -> None:
     """[TIME-3] Else one forgets what the other has just seen, or trips over it."""
-    watch = LeaseWatch(ManualClock())
-    done: list[list[str]] = []
-    another = threading.Thread(
-        target=lambda: done.append([command.task for command in watch.look([fold("a", 0), fold("b", 0)], [], 5, None)])
-    )
+    clock = ManualClock()
+    watch = LeaseWatch(clock)
+    began_ms = clock.monotonic_ms()
+    done: list[bool] = []
+
+    def look_too() -> None:
+        watch.look([fold("a", 0), fold("b", 0)], [], began_ms + 5)
+        done.append(True)
+
+    another = threading.Thread(target=look_too)
 
     def come() -> None:
         another.start()
@@ -214,10 +219,11 @@ def test_threads_look_through_one_watch_one_after_another() -> None:
 
     listing = Slow([fold("a", 0)])
     listing.meanwhile = come
-    assert watch.look(listing, [], 0, None) == []
+    watch.look(listing, [], began_ms)
     another.join(60)
-    assert done == [[]]
-    seen = watch.look([fold("a", 0), fold("b", 0)], [], 15, None)
+    assert done == [True]
+    clock.advance(15)
+    seen = watch.over(None)
     assert [(command.task, command.seen and command.seen.unchanged_ms) for command in seen] == [("a", 15), ("b", 10)]
 
 

@@ -87,6 +87,7 @@ CREATE TABLE tasks(
     run_at_ms INTEGER,
     undo_ms INTEGER,
     overdue_ms INTEGER,
+    updated_ms INTEGER,
     check_ms INTEGER,
     expires_ms INTEGER,
     renewed_ms INTEGER,
@@ -113,6 +114,8 @@ CREATE INDEX ready_alone_affinity ON tasks(queue, affinity, kind, priority)
     WHERE gate = 'ready_alone' AND affinity IS NOT NULL;
 CREATE INDEX undo_alone ON tasks(queue, owed, priority) WHERE gate = 'undo_alone';
 CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
+-- [TIME-3] What waits for a time, by its last event: where a clock was set back, those ahead of it.
+CREATE INDEX delayed ON tasks(updated_ms) WHERE updated_ms IS NOT NULL;
 -- Not by the expiry, which every heartbeat changes: by a time that is never later than it.
 CREATE INDEX leased ON tasks(queue, check_ms) WHERE check_ms IS NOT NULL;
 CREATE INDEX states ON tasks(state, queue);

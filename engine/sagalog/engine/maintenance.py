@@ -10,7 +10,7 @@ from typing import Any
 
 from sagalog.actors import MAINTENANCE
 from sagalog.engine import operations
-from sagalog.engine.lease_watch import DELAYED_MAX, LeaseWatch
+from sagalog.engine.lease_watch import LeaseWatch
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
@@ -61,12 +61,14 @@ class Maintenance:
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
         """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]
 
-        Mostly no look is due; then it compares two numbers and asks the store nothing.
+        Mostly no look is due and nothing there is over; then it compares a few numbers and asks the store nothing.
         """
         commands = self._unseen(queues)
         if not commands:
             return False
-        return bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
+        ended = bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
+        self._watch.tried(commands)
+        return ended
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -81,6 +83,7 @@ class Maintenance:
             some = commands[done : done + count]
             for answer in self._store.commit([operations.maintaining_tasks((command,), actor) for command in some]):
                 maintained += answered(answer)
+            self._watch.tried(some)
             done += count
         return maintained
 
@@ -96,13 +99,13 @@ class Maintenance:
 
     def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Maintain]:
         """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
-        if not self._watch.is_look_due():
-            return []
-        now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
-        with self._store.read() as snapshot:
-            # Of all queues, so that who looks there later finds them seen for long enough.
-            behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms, DELAYED_MAX)
-        return self._watch.look(behind, delayed, monotonic_ms, queues)
+        if self._watch.is_look_due():
+            now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
+            with self._store.read() as snapshot:
+                # Of all queues, so that a caller who claims there later finds them seen for long enough.
+                behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms)
+            self._watch.look(behind, delayed, monotonic_ms)
+        return self._watch.over(queues)
 
 
 def answered(answer: Any) -> Any:

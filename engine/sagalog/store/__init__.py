@@ -15,7 +15,7 @@ from sagalog.kernel.values import State
 from sagalog.ports import Clock
 from sagalog.store.attempt import Attempt
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
-from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, UnclaimedUndo
+from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
 from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
 from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
 from sagalog.store.projection import (
@@ -50,6 +50,7 @@ __all__ = [
     "Category",
     "Claim",
     "Clock",
+    "Delayed",
     "Due",
     "Envelope",
     "FileHealth",

@@ -5,7 +5,7 @@ Rule: they are found by what is saved beside the log, through indexes, whatever 
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,19 @@ class UnclaimedUndo(msgspec.Struct, frozen=True):
     kind: str
     tasks: int
     since_ms: int
+
+
+class Delayed(NamedTuple):
+    """A task that waits for a time, as it stands saved; the kernel compares that with its events.
+
+    version    of its last event
+    wait_ms    for how long it was to wait from that event on
+    """
+
+    task: str
+    queue: str
+    version: int
+    wait_ms: int
 
 
 # Counting goes on no further, so that asking costs the same however many there are.
@@ -48,11 +61,11 @@ class Candidates(Protocol):
         """
         ...
 
-    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
-        """Tasks that wait for a time, and whose last event lies in the future of `now_ms`. [TIME-3]
+    def delayed(self, now_ms: int) -> list[Delayed]:
+        """All tasks that wait for a time, and whose last event lies in the future of `now_ms`. [TIME-3]
 
-        They are found among the first `limit` whose due time lies ahead, and the first `limit` whose wait ends by time,
-        each in order of that time.
+        In order of that time, then of creation. They are found by `Row.updated_ms`, so a look costs by what lies ahead
+        of the clock, which is nearly always nothing, and not by how many tasks are delayed.
         """
         ...
 

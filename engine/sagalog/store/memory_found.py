@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sagalog.kernel.state import TaskFold
+from sagalog.store.candidates import Delayed
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.row import Row
@@ -66,13 +67,19 @@ def promotable(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> l
     return [task for at_ms, _, task in _at_times(tables, queues, "later") if at_ms <= now_ms]
 
 
-def ahead(tables: Tables, now_ms: int, limit: int) -> list[TaskFold]:
-    """The first tasks whose due time lies ahead, then the first whose wait ends by a time that does."""
-    found = (
-        [task for at_ms, _, task in _at_times(tables, None, gate) if at_ms > now_ms][:limit]
-        for gate in ("later", "waiting")
-    )
-    return [task for tasks in found for task in tasks]
+def delayed(tables: Tables, now_ms: int) -> list[Delayed]:
+    """What waits for a time since an event that lies ahead, the earliest such event first."""
+    ahead = [
+        (
+            row.updated_ms,
+            tables.order[task.id],
+            Delayed(task.id, task.queue, task.version, row.run_at_ms - row.updated_ms),
+        )
+        for task, row in readable(tables)
+        if row.gate in ("later", "waiting") and row.run_at_ms is not None and row.updated_ms is not None
+        if row.updated_ms > now_ms
+    ]
+    return [one for *_, one in sorted(ahead, key=lambda one: one[:2])]
 
 
 def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:

@@ -11,7 +11,7 @@ from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store import memory_found as found
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
-from sagalog.store.candidates import UnclaimedUndo
+from sagalog.store.candidates import Delayed, UnclaimedUndo
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.projection import encode_fold, refold
@@ -118,9 +118,9 @@ class MemorySnapshot:
             if row.expires_ms is not None and row.renewed_ms is not None and row.renewed_ms > now_ms
         ]
 
-    def delayed(self, now_ms: int, limit: int) -> list[TaskFold]:
+    def delayed(self, now_ms: int) -> list[Delayed]:
         """By looking at every task."""
-        return [task for task in found.ahead(self._tables, now_ms, limit) if task.updated_ms > now_ms]
+        return found.delayed(self._tables, now_ms)
 
     def standing(self, claim: Claim) -> list[str]:
         """By looking at every task."""

@@ -34,6 +34,8 @@ class Row(NamedTuple):
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
     overdue_ms    when such an undo will have waited for too long [UNDO-2]; None: never
+    updated_ms    when the last event was of a task that was to wait from then on until `run_at_ms`; None where it was
+                  not, is leased, or has ended. It finds what a clock that was set back delays [TIME-3]
     check_ms      when maintenance has to look whether its lease is over: never later than the expiry, and earlier
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     run_at_ms: int | None
     undo_ms: int | None
     overdue_ms: int | None
+    updated_ms: int | None
     check_ms: int | None
     gate: str | None
     expires_ms: int | None
@@ -64,6 +67,8 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
     lease, waiting = task.lease, task.waiting
     expires_ms = None if lease is None else lease.expires_ms
     undoing = task.state is State.COMPENSATING
+    run_at_ms = task.run_at_ms if waiting is None else waiting.until_ms
+    updated_ms, is_free = task.updated_ms, lease is None and not task.is_terminal
     # Without the constructor, which would be called for every write only to do the same.
     return _row(
         (
@@ -73,9 +78,10 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             task.affinity,
             str(task.state),
             owed_kinds(task) if undoing else None,
-            task.run_at_ms if waiting is None else waiting.until_ms,
+            run_at_ms,
             undo_ms(task) if undoing else None,
             overdue_ms(task) if undoing else None,
+            updated_ms if run_at_ms is not None and run_at_ms > updated_ms and is_free else None,
             expires_ms if check_ms is None else check_ms,
             gate,
             expires_ms,

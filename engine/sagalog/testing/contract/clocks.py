@@ -83,6 +83,19 @@ class ClockContract(Contract):
 
                 assert self.lasts(work) <= TTL_MS
 
+    def test_what_is_delayed_is_let_in_however_many_others_are_due_before_it(self) -> None:
+        for queue in ("default", "other"):
+            due_ms = self.clock.now_ms() + TTL_MS
+            self.engine.create_many({"kind": "other", "queue": queue, "run_at_ms": due_ms - 1} for _ in range(600))
+            self.create(f"in {queue}", run_at_ms=due_ms)
+            self.clock.step(-DAY_MS)
+            self.engine.create_many({"kind": "other", "queue": queue, "run_at_ms": due_ms - 1} for _ in range(600))
+            late = Engine(self.store, clock=self.clock)
+            assert late.claim("default", owner="ann", ttl_ms=None, kinds=["build"]) == []
+            self.clock.advance(TTL_MS)
+            assert ids(late.claim("default", owner="ann", ttl_ms=None, kinds=["build"])) == [f"in {queue}"]
+        self.sound()
+
     def test_a_process_that_began_long_after_the_step_lets_in_what_that_delays(self) -> None:
         self.create("a", run_at_ms=self.clock.now_ms() + TTL_MS)
         self.clock.step(-DAY_MS)

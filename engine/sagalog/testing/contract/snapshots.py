@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sagalog.codec import Envelope, envelope_of
 from sagalog.kernel.values import Compensation
-from sagalog.store import Query
+from sagalog.store import Delayed, Query
 from sagalog.store.projection import encode_fold
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
@@ -122,21 +122,44 @@ class SnapshotContract(Contract):
             assert snapshot.behind(START_MS) == []
             assert [task.id for task in snapshot.behind(START_MS - 1)] == ["a"]
 
-    def test_what_is_over_or_delayed_is_told_up_to_a_limit_and_longest_first(self) -> None:
-        """[TIME-3] Of what lies ahead, only that of which the last event lies ahead too."""
+    def test_what_is_over_is_told_up_to_a_limit_and_longest_first(self) -> None:
         self.create("a", "b", "c", "d", "e", "f")
         for id, ttl_ms in (("a", 30), ("b", 10), ("c", 20)):
             self.acquire(id, ttl_ms=ttl_ms)
         for id, until_ms in (("d", 30), ("e", 10), ("f", 20)):
             self.park(id, until_ms=START_MS + until_ms)
-        self.create("later", "soon", run_at_ms=START_MS + 50)
         with self.store.read() as snapshot:
             assert [task.id for task in snapshot.over(START_MS + 30, 2)] == ["b", "c"]
             assert [task.id for task in snapshot.over(START_MS + 30)] == ["b", "c", "a"]
             assert [task.id for task in snapshot.waits_over(START_MS + 30, 2)] == ["e", "f"]
             assert [task.id for task in snapshot.waits_over(START_MS + 30)] == ["e", "f", "d"]
-            assert [task.id for task in snapshot.delayed(START_MS - 1, 1)] == ["later", "e"]
-            assert snapshot.delayed(START_MS, 10) == []
+
+    def test_what_waits_for_a_time_since_an_event_that_lies_ahead_is_found_however_much_else_does(self) -> None:
+        """[TIME-3]"""
+        self.create("noted", "later", queue="left", run_at_ms=START_MS + 50)
+        self.create("parked", "forever", "leased", "ready")
+        self.acquire("parked").park("pause", until_ms=START_MS + 70)
+        self.acquire("forever").park("pause", signal="go")
+        self.acquire("leased")
+        self.create("gone", run_at_ms=START_MS + 50)
+        self.engine.cancel("gone", "not needed")
+        self.clock.advance(10)
+        self.engine.note("noted", "seen")
+        self.clock.advance(10)
+        # Created after all of these, and due before them.
+        self.engine.create_many({"kind": "other", "run_at_ms": START_MS + 40} for _ in range(1_000))
+        with self.store.read() as snapshot:
+            found = snapshot.delayed(START_MS - 1)
+            assert found[:3] == [
+                Delayed("later", "left", 1, 50),
+                Delayed("parked", "default", 3, 70),
+                Delayed("noted", "left", 2, 40),
+            ]
+            assert {one.wait_ms for one in found[3:]} == {20}
+            assert len(found) == 1_003
+            assert [one.task for one in snapshot.delayed(START_MS)[:1]] == ["noted"]
+            assert len(snapshot.delayed(START_MS + 10)) == 1_000
+            assert snapshot.delayed(START_MS + 20) == []
 
     def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
         self.create("c", "b", "a", compensations=[Compensation("remove")])
