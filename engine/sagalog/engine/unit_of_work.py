@@ -270,10 +270,14 @@ class UnitOfWork:
         return self._given(id, None)
 
     def task_if_readable(self, id: str) -> TaskFold | None:
-        """As `task`; None for one that cannot be read. [LOG-5]"""
+        """As `task`; None for one that cannot be read, which is put aside. [LOG-5]
+
+        So a process that can read it finds it, and looks at the tasks that wait for it. [WAIT-3]
+        """
         try:
             return self.task(id)
         except Corrupt:
+            self._aside.append(f"task/{id}")
             return None
 
     def created(self, id: str) -> e.Created:
