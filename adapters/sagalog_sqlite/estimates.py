@@ -1,8 +1,8 @@
 """What the tables hold at most, as far as this process knows: so that no statement is made whose answer is empty.
 
 Its one rule: an estimate may say that something is there, or due, when it is not, and never the other way round. What
-this process writes is noted here; what another connection has written makes `Kept` forget all of it. It must not know
-how anything is found.
+this process writes is noted here; what another connection has written makes `FoldCache` forget all of it. It must not
+know how anything is found.
 """
 
 from __future__ import annotations

@@ -428,7 +428,10 @@ class Transaction:
         loaded = self._streams.get(stream)
         self._cache.drop(stream)
         number = self._unreadable.get(stream) if loaded is None else loaded.number
-        if number is not None:
+        if number is None:
+            # It was asked for by its name.
+            number = self._newest(stream).number
+        if number:
             self._unread.pop(number, None)
             self._write(rows.PUT_ASIDE, (number,))
 

@@ -37,7 +37,7 @@ class Outcome(Exception):
     """Base of what a handler may raise to say what became of its work.
 
     message    a sentence for people
-    code       a slug for programs, 1 to 200 printable characters, read back as `Task.error.code`; one that is none is
+    code       a slug for programs, a name of 1 to 200 characters, read back as `Task.error.code`; one that is none is
                replaced, and `left_out` of the details says so
     details    JSON, up to 64 KiB
     """

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sagalog.codec import digest_of, enclose
-from sagalog.engine import audit
+from sagalog.engine import Engine, audit
 from sagalog.engine.operations import maintaining, promoting
 from sagalog.errors import LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.kernel import events as e
@@ -357,6 +357,27 @@ def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
         snapshot.task("new")
     [refusal] = store.commit([writing("new", e.Noted("seen"))])
     assert (refusal.code, refusal.task, claimed(store)) == ("schema_mismatch", "new", ["old"])
+
+
+def test_a_task_that_a_newer_version_has_ended_ends_the_waits_for_it_once_it_can_be_read(
+    store: SqliteStore, behind: apsw.Connection, clock: ManualClock
+) -> None:
+    """[LOG-5] [WAIT-3] Who cannot read it puts it aside, so that a process that can looks at who waits for it."""
+    older = Engine(store, clock=clock)
+    for id in ("new", "parked", "held up"):
+        older.create("build", id=id)
+    leases = {id: older.acquire(id, owner="ann", ttl_ms=None) for id in ("parked", "held up")}
+    leases["held up"].park("w", after="new")
+    older.cancel("new")
+    change(behind, "new", format=FOLD_FORMAT + 1)
+    assert older.claim("default", owner="ann", ttl_ms=None) == []
+    leases["parked"].park("w", after="new")
+    change(behind, "new", format=FOLD_FORMAT)
+    assert older.claim("default", owner="ann", ttl_ms=None) == []
+    newer = Engine(store, clock=clock)
+    found = newer.claim("default", owner="ann", ttl_ms=None, limit=3)
+    assert [lease.task.id for lease in found] == ["parked", "held up"]
+    assert newer.verify().ok
 
 
 def test_a_task_that_was_put_aside_is_not_read_from_what_was_saved_of_it(

@@ -56,7 +56,7 @@ def counted(fold: CounterFold, event: e.Recordable, version: int, at_ms: int) ->
 
 
 NAMES: Final[dict[type[e.Recordable], str]] = {Counted: "counted", Closed: "closed"}
-COUNTER: Final = Category("counter", NAMES, CounterFold, CounterFold, counted, LIFE, events_max=100, ends=True)
+COUNTER: Final = Category("counter", NAMES, CounterFold, CounterFold, counted, LIFE)
 WITH_COUNTERS: Final = Shapes([*CATEGORIES.values(), COUNTER])
 
 
@@ -104,7 +104,7 @@ def test_two_events_of_one_name_are_refused() -> None:
     class AlsoClosed(e.Recordable, frozen=True):
         pass
 
-    other = Category("door", {AlsoClosed: "closed"}, CounterFold, CounterFold, counted, LIFE, events_max=1, ends=True)
+    other = Category("door", {AlsoClosed: "closed"}, CounterFold, CounterFold, counted, LIFE)
     with pytest.raises(ValueError, match="one name"):
         Shapes([COUNTER, other])
 
@@ -121,8 +121,3 @@ def test_a_stream_is_of_the_category_that_its_name_begins_with() -> None:
     assert (category_of("task/a/b"), category_of("store/s"), category_of("counter/sheep")) == (TASK, STORE, None)
     assert (TASK.stream("a/b"), TASK.begin("a")) == ("task/a/b", TaskFold("a"))
     assert all(name == category.name and "/" not in name for name, category in CATEGORIES.items())
-
-
-def test_tasks_end_and_the_store_goes_on() -> None:
-    """[TERM-1]"""
-    assert (TASK.ends, STORE.ends) == (True, False)

@@ -14,6 +14,7 @@ import sagalog
 from sagalog.engine import Engine, operations
 from sagalog.errors import Unavailable
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
@@ -73,6 +74,25 @@ def test_opening_an_older_store_records_the_version_that_runs(clock: ManualClock
     assert [one.event for one in log_of(second)] == [e.Founded("s", 0, "0.0.1"), e.Upgraded(running())]
     assert first.health().writer == running()
     assert first.verify().ok
+
+
+def test_opening_a_store_by_a_newer_version_finds_again_what_the_older_one_could_not_read(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[LOG-5] [LOG-7]"""
+    store = MemoryStore(clock)
+    engine, tables = Engine(store, clock=clock), store.tables
+    tasks = [f"t{number}" for number in range(UPKEEP_LIMIT + 1)]
+    for id in tasks:
+        engine.create("build", id=id)
+    # As this version leaves the store where it cannot read them.
+    tables.unreadable.update(dict.fromkeys(tasks))
+    before = written(store)
+    monkeypatch.setattr("sagalog.versions.running", lambda: "999")
+    newer = Engine(store, clock=clock)
+    assert tables.unreadable == {}
+    assert written(store) == [*before, ("upgraded", '{"writer":"999"}')]
+    assert newer.verify().ok
 
 
 def test_an_older_version_goes_on_in_a_store_of_a_newer_one_and_leaves_no_trace(clock: ManualClock) -> None:

@@ -7,10 +7,11 @@ operations do at the same time is brought about by waiting until the other one h
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from sagalog.codec import Envelope
 from sagalog.errors import SagalogError
 from sagalog.store import Attempt, Operation, Undeclared
 from sagalog.store.memory_tables import Tables
@@ -23,6 +24,10 @@ class OpenView(MemoryView):
     def __init__(self, tables: Tables, attempt: Attempt, now_ms: int) -> None:
         super().__init__(tables, attempt, now_ms)
         self._reads |= set(tables.stream_of)
+
+    def keyed(self, key: str, /) -> Sequence[Envelope]:
+        """As the port, of any key."""
+        return [envelope for envelope in self._tables.log if envelope.idempotency_key == key]
 
 
 class RowLocks:
@@ -41,7 +46,9 @@ class RowLocks:
         """Carry out one operation; its answer, or its refusal."""
         attempt = Attempt(operation)
         while True:
-            with self._locked(self._names(attempt)):
+            keys = [name for name in attempt.locks() if name.startswith("/")]
+            # What stands under a key is looked for once that key is locked: keys are the first in the order of names.
+            with self._locked(keys), self._locked(self._streams(attempt, keys)):
                 try:
                     return self._carry_out(attempt)
                 except Undeclared as undeclared:
@@ -58,10 +65,11 @@ class RowLocks:
             self._tables.write(result)
         return result.answer
 
-    def _names(self, attempt: Attempt) -> list[str]:
-        """What is declared, and what is reached along waits by one look, in the order of names."""
+    def _streams(self, attempt: Attempt, keys: list[str]) -> list[str]:
+        """What is declared, reached along waits or found under the keys by one look, in the order of names."""
         view = MemoryView(self._tables, attempt, self._now_ms)
-        return sorted({*attempt.locks(), *view._along(attempt.operation.along)})
+        keyed = {envelope.stream for key in attempt.keys for envelope in view.keyed(key)}
+        return sorted({*attempt.locks(), *view._along(attempt.operation.along), *keyed}.difference(keys))
 
     @contextmanager
     def _locked(self, names: list[str]) -> Iterator[None]:

@@ -10,11 +10,12 @@ import pytest
 
 from sagalog import Engine, Rejected
 from sagalog.actors import worker_actor
+from sagalog.engine import verbs
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.operations import writing
 from sagalog.engine.task import Task
 from sagalog.kernel import commands as c
-from sagalog.store import Operation
+from sagalog.store import Attempt, Operation, Result
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_view import MemoryView
 from sagalog.testing import ManualClock
@@ -28,6 +29,11 @@ def parking(engine: Engine, task: str, after: str) -> Operation:
     lease = engine.acquire(task, owner="ann", ttl_ms=None)
     command = c.Park(task=task, fence=lease.fence, name="w", after=(after,))
     return writing((CommandEntry(command, worker_actor("ann")),))
+
+
+def creating(engine: Engine, idempotency_key: str) -> Operation:
+    """The operation that creates a task under an id that is drawn."""
+    return writing((verbs.create(engine._executor, "build", idempotency_key=idempotency_key),))
 
 
 def at_once(store: MemoryStore, view: type[MemoryView], *operations: Operation) -> list[Any]:
@@ -100,3 +106,47 @@ def test_two_parks_that_share_a_task_and_close_no_circle_both_succeed(store: Mem
     answers = at_once(store, MemoryView, parking(engine, "a", after="c"), parking(engine, "b", after="c"))
     assert [type(answer) for answer in answers] == [list, list]
     assert waits(store) == {"a": ("c",), "b": ("c",)}
+
+
+@pytest.fixture
+def twins(store: MemoryStore) -> tuple[Operation, Operation]:
+    """Two creations under one idempotency key, of tasks whose ids were drawn: they share no stream."""
+    engine = Engine(store)
+    return creating(engine, "k"), creating(engine, "k")
+
+
+def created(store: MemoryStore) -> list[str]:
+    """The ids of all tasks."""
+    return list(store.tables.folds)
+
+
+def test_a_key_that_is_not_locked_would_let_two_creations_miss_each_other(
+    store: MemoryStore, twins: tuple[Operation, Operation]
+) -> None:
+    """[REPEAT-4] The flaw that locking keys mends: each looks for a key that the other one is about to write."""
+    blind = [msgspec.structs.replace(one, keys=()) for one in twins]
+    [first], [second] = at_once(store, OpenView, *blind)
+    assert first.id != second.id
+    assert sorted(created(store)) == sorted((first.id, second.id))
+
+
+@pytest.mark.parametrize("keys", [("k",), ()], ids=["declared", "found out in rounds"])
+def test_of_two_creations_under_one_key_the_second_gives_the_task_of_the_first(
+    store: MemoryStore, twins: tuple[Operation, Operation], keys: tuple[str, ...]
+) -> None:
+    """[REPEAT-4] Whether an operation declares its key or finds it out, the key is locked before it is looked for."""
+    [first], [second] = at_once(store, MemoryView, *[msgspec.structs.replace(one, keys=keys) for one in twins])
+    assert first == second
+    assert created(store) == [first.id]
+
+
+def test_creations_under_keys_of_their_own_do_not_wait_for_each_other(store: MemoryStore) -> None:
+    engine = Engine(store)
+    [first], [second] = at_once(store, MemoryView, creating(engine, "k"), creating(engine, "l"))
+    assert first.id != second.id
+
+
+def test_no_lock_of_a_key_has_the_name_of_a_stream() -> None:
+    """A key may be spelled like a stream; keys come first, so that what stands under them is found in order."""
+    operation = Operation(lambda _: Result(None), writes=("task/a", "store/s"), keys=("task/a", "a", "z"))
+    assert Attempt(operation).locks() == ["/a", "/task/a", "/z", "store/s", "task/a"]

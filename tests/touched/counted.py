@@ -82,7 +82,7 @@ COUNTER_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         before(
             "CATEGORIES: Final",
             """COUNTER: Final = Category(
-    "counter", {e.Counted: "counted"}, CounterFold, CounterFold, evolve_counter, COUNTER_LIFE, 100, ends=False
+    "counter", {e.Counted: "counted"}, CounterFold, CounterFold, evolve_counter, COUNTER_LIFE
 )
 
 """,
@@ -149,7 +149,7 @@ def count(counter: CounterFold, command: c.Count, bound: int) -> tuple[e.Recorda
         saved = view.saved(stream)
         counter = COUNTER.begin(command.task) if saved is None else saved.fold
         expected, envelopes = counter.version, []
-        for event in count(counter, command, COUNTER.events_max):
+        for event in count(counter, command, 100):
             envelopes.append(enclose(stream, counter.version + 1, view.now_ms, event, step.actor))
             counter = COUNTER.evolve(counter, event, counter.version + 1, view.now_ms)
         return Result([counter], (Append(stream, expected, tuple(envelopes), project_fold(counter)),))

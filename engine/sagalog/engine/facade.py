@@ -220,12 +220,13 @@ class Engine:
     ) -> list[Maintained]:
         """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
-        Ends leases and waits that are over, lets in what has become due, and quarantines what owes compensations that
-        nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
+        Ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes
+        compensations that nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
+        A promotion writes no event and is not told, but for one by what this process saw. [TIME-3]
         A task that cannot be read never stops the others. Doing it again changes nothing more.
 
         Args:
-            limit: at most so many tasks.
+            limit: at most so many tasks with events, and at most as many promotions without one.
             unknown_kinds: compensation kinds that nobody knows; or
             known_kinds: those that somebody knows, so that all others are unknown to everybody.
             queues: only in these; None: in every one.

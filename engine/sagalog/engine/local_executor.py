@@ -7,6 +7,7 @@ commit. [UPKEEP-2]
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import accumulate, islice
 from typing import Any, Final
 
@@ -204,6 +205,9 @@ class LocalExecutor:
             # [LOG-7] What cannot be written now, the next opening records: a store that is there is read all the same.
             return fold
         assert isinstance(upgraded, StoreFold)
+        # [LOG-5] What older versions could not read waits for no write and no operator.
+        with suppress(Unavailable, Unknown):
+            self._maintenance.find_again()
         return upgraded
 
 

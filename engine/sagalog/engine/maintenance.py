@@ -11,6 +11,7 @@ from typing import Any
 from sagalog.actors import MAINTENANCE
 from sagalog.engine import operations
 from sagalog.engine.lease_watch import LeaseWatch
+from sagalog.engine.rediscovery import Rediscovery
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
@@ -30,6 +31,7 @@ class Maintenance:
         self._clock = clock
         self._actor = actor
         self._watch = LeaseWatch(clock)
+        self._rediscovery = Rediscovery(store)
 
     def recover(
         self,
@@ -40,11 +42,13 @@ class Maintenance:
     ) -> list[Maintained]:
         """Do all that is due on at most `limit` tasks; the arguments are those of `Engine.recover`. [UPKEEP-1]"""
         now_ms = self._clock.now_ms()
+        # First, so that what is found again is looked at in this call too.
+        unseen, _ = self._look(queues)
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and a wait that is looked at may go on.
             over = [*snapshot.over(now_ms, limit if queues is None else None), *snapshot.waits_over(now_ms)]
         due = [c.Maintain(task=task.id) for task in over if queues is None or task.queue in queues]
-        maintained = self._maintain([*due, *self._unseen(queues)], limit)
+        maintained = self._maintain([*due, *unseen], limit)
         # Read after those leases have ended, so that what they leave is looked at in this call too.
         with self._store.read() as snapshot:
             undoing = [
@@ -61,14 +65,19 @@ class Maintenance:
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
         """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]
 
-        Mostly no look is due and nothing there is over; then it compares a few numbers and asks the store nothing.
+        Tasks that were put aside and can be read count too. [LOG-5] Mostly no look is due and nothing there is over;
+        then it compares a few numbers and asks the store nothing.
         """
-        commands = self._unseen(queues)
+        commands, found = self._look(queues)
         if not commands:
-            return False
+            return found
         ended = bool(answered(self._store.commit((operations.maintaining_tasks(commands),))[0]))
         self._watch.tried(commands)
-        return ended
+        return ended or found
+
+    def find_again(self) -> None:
+        """Have every task found again that was put aside and can be read by now. [LOG-5]"""
+        self._rediscovery.look_at_all()
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -97,15 +106,20 @@ class Maintenance:
             if more < share:
                 return
 
-    def _unseen(self, queues: tuple[str, ...] | None) -> list[c.Maintain]:
-        """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks."""
+    def _look(self, queues: tuple[str, ...] | None) -> tuple[list[c.Maintain], bool]:
+        """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks.
+
+        And whether a task was found again that had been put aside: the same look, once a minute, is for those.
+        """
+        found = False
         if self._watch.is_look_due():
             now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
             with self._store.read() as snapshot:
                 # Of all queues, so that a caller who claims there later finds them seen for long enough.
-                behind, delayed = snapshot.behind(now_ms), snapshot.delayed(now_ms)
+                behind, delayed, aside = snapshot.behind(now_ms), snapshot.delayed(now_ms), snapshot.unreadable()
             self._watch.look(behind, delayed, monotonic_ms)
-        return self._watch.over(queues)
+            found = self._rediscovery.look(aside)
+        return self._watch.over(queues), found
 
 
 def answered(answer: Any) -> Any:

@@ -177,6 +177,17 @@ def promoting(due: Due) -> Operation:
     return Operation(decide, due=due)
 
 
+def finding_again(ids: Sequence[str]) -> Operation:
+    """An operation that has these tasks found again where they can be read; answers how many. [LOG-5]"""
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        return work.result(sum([work.find_again(stream) for stream in streams]))
+
+    streams = _streams(ids)
+    return Operation(decide, writes=streams)
+
+
 def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) -> Operation:
     """An operation that does what is due on the given tasks, but for those that cannot be read; answers what it did.
 

@@ -65,6 +65,8 @@ class UnitOfWork:
         self._drafts: dict[str, _Draft] = {}
         self._projections: dict[str, Projection] = {}
         self._aside: list[str] = []
+        # Tasks that had ended before, and whose end may have been missed.
+        self._ended: list[str] = []
         self._blobs: tuple[Blob, ...] = ()
         # The event that was read last: many undos of one task stand in one `created`, which may be large.
         self._read_last: tuple[str, int, e.Recordable] | None = None
@@ -73,7 +75,7 @@ class UnitOfWork:
 
     def result(self, answer: object) -> Result:
         """Everything to write, streams in the order in which they were first written, and the answer."""
-        ended: list[str] = []
+        ended = list(self._ended)
         appends: list[Append] = []
         for id, draft in self._drafts.items():
             before, fold = draft.before, draft.fold
@@ -231,6 +233,21 @@ class UnitOfWork:
         self._projections[saved.stream] = projection
         return True
 
+    def find_again(self, stream: str) -> bool:
+        """Save the row of a task that was put aside, if it can be read; whether one was saved. [LOG-5]
+
+        Where it has ended, the tasks that wait for it are looked at: they could not be told. [WAIT-3]
+        """
+        try:
+            saved = self._view.saved(stream)
+        except Corrupt:
+            return False
+        if saved is None or not self.put_right(saved):
+            return False
+        if saved.fold.state in TERMINAL:
+            self._ended.append(saved.fold.id)
+        return True
+
     def set_aside(self, saved: Saved) -> None:
         """Let nothing find the task any more, and take back what was decided for it. [LOG-5]"""
         self._drafts.pop(saved.stream.partition("/")[2], None)
@@ -253,10 +270,14 @@ class UnitOfWork:
         return self._given(id, None)
 
     def task_if_readable(self, id: str) -> TaskFold | None:
-        """As `task`; None for one that cannot be read. [LOG-5]"""
+        """As `task`; None for one that cannot be read, which is put aside. [LOG-5]
+
+        So a process that can read it finds it, and looks at the tasks that wait for it. [WAIT-3]
+        """
         try:
             return self.task(id)
         except Corrupt:
+            self._aside.append(f"task/{id}")
             return None
 
     def created(self, id: str) -> e.Created:

@@ -50,9 +50,10 @@ def create(
     """Create a task; the same id or `idempotency_key` again, with the same content, gives the task that exists.
 
     Args:
-        kind: which handler it is for; 1 to 200 printable characters, like every name here.
+        kind: which handler it is for; 1 to 200 characters, like every name here, none of them a control, line
+            separator, surrogate or noncharacter. [NAME-1]
         payload: JSON, up to 1 MiB; refused at the door where a store could not give it back as it is.
-        id: 1 to 200 printable characters; a ULID is drawn if left out.
+        id: a name too; a ULID is drawn if left out.
         queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: a name that no
             claim looks at.
         run_at_ms: not due before this time.

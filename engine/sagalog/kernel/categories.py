@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import STREAM_EVENTS_MAX
 from sagalog.kernel.evolve import evolve, evolve_store, fold
 from sagalog.kernel.lifecycle import STORE_LIFE, TASK_LIFE, Lifecycle
 from sagalog.kernel.state import StoreFold, TaskFold
@@ -31,8 +30,6 @@ class Category(Generic[Fold]):
     begin        id -> the fold of a stream without events
     evolve       fold, event, version, at_ms -> the fold after that event, or LogDamaged
     life         which event may follow in which state
-    events_max   how many events a stream may hold
-    ends         whether a stream comes to an end
     at_once      id and events -> the fold of a whole stream, where that is faster than event by event
     """
 
@@ -42,8 +39,6 @@ class Category(Generic[Fold]):
     begin: Callable[[str], Fold]
     evolve: Callable[[Fold, e.Recordable, int, int], Fold]
     life: Lifecycle
-    events_max: int
-    ends: bool
     at_once: Callable[[str, Iterable[Placed]], Fold] | None = None
 
     def stream(self, id: str) -> str:
@@ -63,8 +58,8 @@ class Category(Generic[Fold]):
 _TASK: Final = {kind: e.NAMES[kind] for kind in e.TASK_EVENTS}
 _STORE: Final = {kind: e.NAMES[kind] for kind in e.STORE_EVENTS}
 
-TASK: Final = Category("task", _TASK, TaskFold, TaskFold, evolve, TASK_LIFE, STREAM_EVENTS_MAX, ends=True, at_once=fold)
-STORE: Final = Category("store", _STORE, StoreFold, StoreFold, evolve_store, STORE_LIFE, STREAM_EVENTS_MAX, ends=False)
+TASK: Final = Category("task", _TASK, TaskFold, TaskFold, evolve, TASK_LIFE, at_once=fold)
+STORE: Final = Category("store", _STORE, StoreFold, StoreFold, evolve_store, STORE_LIFE)
 
 CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE)}
 

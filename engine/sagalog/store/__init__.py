@@ -1,4 +1,4 @@
-"""The kit for stores: what a package needs to keep sagalog's log in another database, by names that are promised.
+"""The kit for stores: what a package needs to keep sagalog's log in another database. Experimental: it may change.
 
 A store implements `Store`; what it opens by is an `OpenStore`, registered under the entry points `sagalog.stores`.
 `sagalog.testing.contract` is the suite that every store has to pass, and `sagalog.store.memory` the shortest one that

@@ -41,8 +41,13 @@ class Attempt:
         self._added = 0
 
     def locks(self) -> list[str]:
-        """The streams to be locked for it, in the order of names, but for what the store selects or finds for it."""
-        return sorted(self.streams)
+        """What is to be locked for it, in the order of names, but for what the store selects or finds for it.
+
+        That is its streams, and its idempotency keys as `/<key>`: every category has a name, so no stream is named so.
+        Keys come first, so a store finds the streams of a key's events, and locks them, once the key is locked.
+        [REPEAT-4]
+        """
+        return [*sorted([f"/{key}" for key in self.keys]), *sorted(self.streams)]
 
     def widen(self, undeclared: Undeclared) -> None:
         """Declare what was asked for, for the next round; past the bounds the operation is refused. [BOUND-5]"""

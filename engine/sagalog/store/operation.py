@@ -88,8 +88,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
                    not what the log gives
     ended          ids of tasks that have ended in it. After all that it writes, the store moves every task that awaits
                    one of them from the gate `waiting` to `waking`; no other gate is moved by a store. [WAIT-3]
-    aside          streams that cannot be read: they go to the gate `unreadable` until they are written again, where no
-                   claim and no maintenance finds them; queue, kind and state stay, for `counts` [LOG-5]
+    aside          streams that cannot be read, declared or selected: they go to the gate `unreadable` until they are
+                   written again, where no claim and no maintenance finds them; queue, kind and state stay, for `counts`
+                   [LOG-5]
     blobs          the bytes that the appended events name; one that is kept already is not written again [BLOB-1]
     """
 

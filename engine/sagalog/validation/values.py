@@ -33,6 +33,7 @@ _REFUSED: Final = re.compile(
     + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(17))
     + "]"
 )
+_ALLOWED: Final = "characters, none of them a control, line separator, surrogate or noncharacter"
 
 
 def check_text(value: object, name: str, characters_max: int) -> str:
@@ -58,35 +59,35 @@ def cut_text(value: str, characters_max: int) -> str:
 
 
 def check_name(value: object, name: str) -> str:
-    """Return a name (of a kind, queue, owner, ...): 1 to `NAME_CHARACTERS_MAX` printable characters. [NAME-1]
+    """Return a name (of a kind, queue, owner, ...): 1 to `NAME_CHARACTERS_MAX` characters, as names hold. [NAME-1]
 
     Raises:
         InvalidValue: anything else, such as one with a line break or a lone surrogate.
     """
-    if not _is_printable(value, 1, NAME_CHARACTERS_MAX):
-        _refuse(name, f"a str of 1 to {NAME_CHARACTERS_MAX} printable characters", value)
+    if not _is_allowed(value, 1, NAME_CHARACTERS_MAX):
+        _refuse(name, f"a str of 1 to {NAME_CHARACTERS_MAX} {_ALLOWED}", value)
     return value
 
 
 def check_cause(value: object, name: str) -> str:
-    """Return the name of an event, as in `task/<id>@<version>`: 1 to `CAUSE_CHARACTERS_MAX` printable characters.
+    """Return the name of an event, as in `task/<id>@<version>`: 1 to `CAUSE_CHARACTERS_MAX` such characters.
 
     Raises:
         InvalidValue: anything else.
     """
-    if not _is_printable(value, 1, CAUSE_CHARACTERS_MAX):
-        _refuse(name, f"the name of an event, a str of 1 to {CAUSE_CHARACTERS_MAX} printable characters", value)
+    if not _is_allowed(value, 1, CAUSE_CHARACTERS_MAX):
+        _refuse(name, f"the name of an event, a str of 1 to {CAUSE_CHARACTERS_MAX} {_ALLOWED}", value)
     return value
 
 
 def check_id(value: object, name: str) -> str:
-    """Return a caller's task id: 1 to `ID_CHARACTERS_MAX` printable characters. [NAME-1]
+    """Return a caller's task id: 1 to `ID_CHARACTERS_MAX` characters, as of a name. [NAME-1]
 
     Raises:
         InvalidValue: anything else.
     """
-    if not _is_printable(value, 1, ID_CHARACTERS_MAX):
-        _refuse(name, f"a str of 1 to {ID_CHARACTERS_MAX} printable characters", value)
+    if not _is_allowed(value, 1, ID_CHARACTERS_MAX):
+        _refuse(name, f"a str of 1 to {ID_CHARACTERS_MAX} {_ALLOWED}", value)
     return value
 
 
@@ -113,7 +114,7 @@ def check_milliseconds(value: object, name: str) -> int:
 
 
 def check_tags(value: object) -> dict[str, str]:
-    """Return a task's tags as a new dict, sorted by name: at most `TAGS_MAX`, from names to printable text.
+    """Return a task's tags as a new dict, sorted by name: at most `TAGS_MAX`, from names to short texts.
 
     A tag's text may be empty; tasks are searched by it, so a long one is refused and never cut.
 
@@ -127,9 +128,9 @@ def check_tags(value: object) -> dict[str, str]:
     # Taken no further than it says: a mapping of another kind may go on without end.
     tags = {check_name(name, "tags"): text for name, text in islice(value.items(), TAGS_MAX)}
     for name, text in tags.items():
-        if not _is_printable(text, 0, NAME_CHARACTERS_MAX):
+        if not _is_allowed(text, 0, NAME_CHARACTERS_MAX):
             place = spell(("tags", name))
-            _refuse(place, f"a str of at most {NAME_CHARACTERS_MAX} printable characters", text)
+            _refuse(place, f"a str of at most {NAME_CHARACTERS_MAX} {_ALLOWED}", text)
     return dict(sorted(tags.items()))
 
 
@@ -161,7 +162,7 @@ def spell(steps: Iterable[str | int]) -> str:
     return "".join(pieces)
 
 
-def _is_printable(value: object, characters_min: int, characters_max: int) -> TypeGuard[str]:
+def _is_allowed(value: object, characters_min: int, characters_max: int) -> TypeGuard[str]:
     if type(value) is not str or not characters_min <= len(value) <= characters_max:
         return False
     # Of ASCII all versions of Python say the same.

@@ -13,11 +13,11 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import (
     COMPENSATIONS_MAX,
+    STREAM_EVENTS_MAX,
     STREAM_EVENTS_RESERVE,
     TEXT_CHARACTERS_MAX,
     TIME_MS_MAX,
 )
-from sagalog.kernel.categories import TASK
 from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
 from sagalog.kernel.state import TaskFold, epoch_of
 from sagalog.kernel.values import (
@@ -31,7 +31,7 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 
-EVENTS_MAX: Final = TASK.events_max
+EVENTS_MAX: Final = STREAM_EVENTS_MAX
 
 # [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
 _SPREAD_MS: Final = 1_000

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from sagalog.codec import Envelope
+from sagalog.engine import Engine
 from sagalog.errors import NotFound, UnknownEvent
+from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.kernel.values import Compensation
 from sagalog.store import Operation, Result
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
@@ -139,6 +141,88 @@ class UnreadableContract(Contract):
         with self.store.read() as snapshot:
             assert snapshot.unreadable() == []
         assert ids(self.claim(limit=10)) == ["new"]
+        self.sound()
+
+    def put_aside(self, *tasks: str) -> list[tuple[Envelope, Envelope]]:
+        """Have a claim put these ready tasks aside, as an older version would; what stands in the log, and stood."""
+        with self.store.read() as snapshot:
+            stood = [snapshot.history(f"task/{task}")[0] for task in tasks]
+        stands = [PLANTED["field"](one) for one in stood]
+        for old, new in zip(stood, stands, strict=True):
+            self.change_event(old, new)
+        assert self.claim(limit=len(tasks)) == []
+        assert self.aside() == list(tasks)
+        return list(zip(stands, stood, strict=True))
+
+    def aside(self) -> list[str]:
+        """The tasks that are put aside."""
+        with self.store.read() as snapshot:
+            return snapshot.unreadable()
+
+    def test_a_process_that_can_read_a_task_finds_it_again_though_another_put_it_aside(self) -> None:
+        """[LOG-5] [LIFE-2]"""
+        self.create("new")
+        [(new, old)] = self.put_aside("new")
+        self.change_event(new, old)
+        newer = Engine(self.store, clock=self.clock)
+        assert ids(newer.claim("default", owner="ann", ttl_ms=TTL_MS)) == ["new"]
+        assert (self.aside(), self.types("new")) == ([], ["created", "leased"])
+        self.sound()
+
+    def test_recover_finds_what_was_put_aside_again_and_does_what_is_due_on_it(self) -> None:
+        """[LOG-5] [LIFE-2] A parked task, which nothing else writes to."""
+        self.create("asleep")
+        self.acquire("asleep").park("pause", until_ms=self.clock.now_ms() + 10)
+        old, new = self.plant("asleep", PLANTED["type"])
+        self.clock.advance(10)
+        assert self.writes_nothing(self.engine.recover) == []
+        self.change_event(new, old)
+        assert [one.task for one in Engine(self.store, clock=self.clock).recover()] == ["asleep"]
+        assert ids(self.claim()) == ["asleep"]
+        self.sound()
+
+    def test_a_process_looks_at_what_was_put_aside_once_a_minute(self) -> None:
+        """[LOG-5] An older version beside it may put a task aside at any time."""
+        self.create("new")
+        [(new, old)] = self.put_aside("new")
+        self.change_event(new, old)
+        assert self.claim() == []
+        self.clock.advance(60_000)
+        assert ids(self.claim()) == ["new"]
+
+    def test_one_look_finds_all_that_can_be_read_again(self) -> None:
+        """[LOG-5]"""
+        tasks = [f"t{number}" for number in range(UPKEEP_LIMIT + 1)]
+        self.create(*tasks)
+        for new, old in self.put_aside(*tasks):
+            self.change_event(new, old)
+        self.clock.advance(60_000)
+        assert ids(self.claim(limit=len(tasks))) == tasks
+
+    def test_what_stays_unreadable_hides_nothing_behind_it_for_ever(self) -> None:
+        """[LOG-5] A look stops at a share without any that can be read, and the next one goes on behind it."""
+        tasks = [f"t{number}" for number in range(UPKEEP_LIMIT + 1)]
+        self.create(*tasks)
+        new, old = self.put_aside(*tasks)[-1]
+        self.change_event(new, old)
+        newer = Engine(self.store, clock=self.clock)
+        assert newer.recover() == []
+        assert self.aside() == tasks
+        self.clock.advance(60_000)
+        assert newer.recover() == []
+        assert self.aside() == tasks[:-1]
+        assert ids(self.claim()) == tasks[-1:]
+
+    def test_whoever_waits_for_a_task_that_can_be_read_again_is_told_of_its_end(self) -> None:
+        """[LOG-5] [WAIT-3]"""
+        self.create("new", "a")
+        self.acquire("a").park("w", after="new")
+        self.engine.cancel("new")
+        old, new = self.plant("new", PLANTED["field"])
+        assert self.claim() == []
+        self.change_event(new, old)
+        newer = Engine(self.store, clock=self.clock)
+        assert ids(newer.claim("default", owner="ann", ttl_ms=TTL_MS)) == ["a"]
         self.sound()
 
     def test_a_task_that_was_put_aside_misses_no_end_that_it_waits_for(self) -> None:
