@@ -14,10 +14,11 @@ from tests.bench import core_claim, core_fold, core_heartbeat, core_large, core_
 from tests.bench.plan import Plan
 from tests.bench.report import Figure
 
-SUMMARY: Final = "lifecycles beside raw SQLite and of many threads, claims among a million tasks, folds, heartbeats"
+SUMMARY: Final = "lifecycles and batches beside raw SQLite, threads, claims among a million tasks, folds, heartbeats"
 
 PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "lifecycle": core_lifecycle.measure,
+    "batches": core_lifecycle.measure_together,
     "threads": core_threads.measure,
     "claim": core_claim.measure,
     "fold": core_fold.measure,

@@ -41,6 +41,17 @@ def live(engine: Engine, lifecycles: int) -> None:
         lease.complete(RESULT)
 
 
+def live_together(engine: Engine, lifecycles: int, batch: int) -> None:
+    """So many tasks, `batch` at once: created, claimed, completed; each a commit for all of a batch."""
+    spec = {"kind": KIND, "payload": PAYLOAD, "queue": QUEUE}
+    for _ in range(lifecycles // batch):
+        engine.create_many([spec] * batch)
+        leases = engine.claim(QUEUE, owner=OWNER, ttl_ms=TTL_MS, limit=batch)
+        with engine.batch() as together:
+            for lease in leases:
+                together.complete(lease, RESULT)
+
+
 def remove(path: Path) -> None:
     """Remove the file with everything that stands beside it."""
     for file in path.parent.glob(f"{path.name}*"):

@@ -24,14 +24,14 @@ class Write(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """The writes of one transaction; `claimed` is the stream of the task that it leased, None for any other commit."""
+    """The writes of one transaction; `claimed` is the first stream whose task it leased, None for any other commit."""
 
     writes: tuple[Write, ...]
     claimed: int | None
 
 
 class Tape(NamedTuple):
-    """What founded the store, then three commits for each lifecycle; `path` is the file as sagalog left it."""
+    """What founded the store, then three commits for each lifecycle or batch; `path` is the file as sagalog left it."""
 
     path: Path
     founding: tuple[Commit, ...]
@@ -47,13 +47,15 @@ class Change(NamedTuple):
     new: tuple[Any, ...]
 
 
-def record(path: Path, lifecycles: int) -> Tape:
-    """Run lifecycles through sagalog on a new file and record what it writes."""
+def record(path: Path, lifecycles: int, batch: int = 1) -> Tape:
+    """Run lifecycles through sagalog on a new file, `batch` at once, and record what it writes."""
     with _recording(path) as commits, stores.open_engine(path, "normal") as engine:
         founded = len(commits)
-        stores.live(engine, lifecycles)
-    if len(commits) - founded != 3 * lifecycles:
-        raise AssertionError(f"{lifecycles} lifecycles took {len(commits) - founded} commits instead of three each")
+        stores.live(engine, lifecycles) if batch == 1 else stores.live_together(engine, lifecycles, batch)
+    if len(commits) - founded != 3 * lifecycles // batch:
+        raise AssertionError(
+            f"{lifecycles} lifecycles took {len(commits) - founded} commits, not three for each {batch}"
+        )
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         shapes = {table: _Shape(connection, table) for table in stores.tables(connection)}
     written = [_commit(changes, shapes) for changes in commits]
@@ -102,7 +104,7 @@ def _commit(changes: list[Change], shapes: dict[str, _Shape]) -> Commit:
     claimed = None
     for change in changes:
         row = dict(zip(shapes[change.table].columns, change.new, strict=False))
-        if change.table == "events" and row["type"] == "leased":
+        if claimed is None and change.table == "events" and row["type"] == "leased":
             claimed = row["stream"]
     return Commit(tuple(_write(change, shapes[change.table]) for change in changes), claimed)
 
