@@ -221,7 +221,7 @@ class Engine:
         """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
 
         Ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes
-        compensations that nobody knows, or has waited for its undo longer than its policy allows. [UNDO-2]
+        compensations that no worker knows, or has waited for its undo longer than its policy allows. [UNDO-2]
         A promotion writes no event and is not told, but for one by what this process saw. [TIME-3]
         A task that cannot be read never stops the others. Doing it again changes nothing more.
 

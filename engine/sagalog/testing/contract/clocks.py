@@ -1,4 +1,4 @@
-"""Clocks that were set back: whoever looks, and however often, no lease is immortal and nothing is delayed. [TIME-3]
+"""Clocks that were set back: the engine ends each lease and delays no task, however often a process looks. [TIME-3]
 
 Rule: every test has a lease whose holder is gone, or a delayed task, and a clock that shows an earlier day since.
 """
