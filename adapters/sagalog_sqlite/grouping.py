@@ -38,17 +38,17 @@ class Call:
     gone       nobody waits for it any more
     """
 
-    __slots__ = ("answers", "attempts", "began", "gone", "group", "parked", "settled", "thread")
+    # As a call that is alone leaves them.
+    group: Group | None = None
+    parked: threading.Lock | None = None
+    settled = False
+    gone = False
 
     def __init__(self, operations: Sequence[Operation]) -> None:
-        self.attempts = [Attempt(operation) for operation in operations]
+        self.attempts = list(map(Attempt, operations))
+        self.answers: list[Any] = []
         self.began = time.monotonic()
         self.thread = threading.get_ident()
-        self.answers: list[Any] = []
-        self.group: Group | None = None
-        self.parked: threading.Lock | None = None
-        self.settled = False
-        self.gone = False
 
     def result(self) -> list[Any]:
         """The answers of its operations, once its group has ended; raises what became of the group instead."""
@@ -77,22 +77,21 @@ class Group:
     culprit    the call whose own function raised `fault`, which is no refusal; the others have no part in that
     """
 
-    __slots__ = ("_path", "calls", "culprit", "error", "fault", "leader", "written")
+    written: bool | None = False
+    error: BaseException | None = None
+    culprit: Call | None = None
+    fault: Exception | None = None
 
     def __init__(self, leader: Call, path: str) -> None:
         self.leader = leader
         self.calls: tuple[Call, ...] = (leader,)
-        self.written: bool | None = False
-        self.error: BaseException | None = None
-        self.culprit: Call | None = None
-        self.fault: Exception | None = None
         self._path = path
 
     def run(self, transaction: Transaction) -> None:
         """Carry out every call's operations, in order of arrival."""
         for call in self.calls:
             try:
-                call.answers = [transaction.answer(attempt) for attempt in call.attempts]
+                call.answers = list(map(transaction.answer, call.attempts))
             except apsw.Error:
                 raise
             except Exception as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,8 +20,9 @@ Identity = tuple[int, int]  # device and inode
 _BELOW_WORKING_FOLDER: Final = -100
 _INODE_ALONE: Final = 0x100
 _BYTES: Final = 256
-_INODE_AT: Final = 32
-_DEVICE_AT: Final = 136
+_INODE_AT: Final = 32 // 8
+_DEVICE_AT: Final = 136 // 8
+_MAJOR_MINOR: Final = struct.Struct("=II")
 
 
 def identity_of(path: str) -> Identity | None:
@@ -41,21 +43,20 @@ class Name:
         self._encoded = ctypes.c_char_p(os.fsencode(path))
         self._answer = ctypes.create_string_buffer(_BYTES)
         self._into = ctypes.c_void_p(ctypes.addressof(self._answer))
-        answer = memoryview(self._answer).cast("B")
-        self._inode = answer[_INODE_AT : _INODE_AT + 8].cast("Q")
-        self._device = answer[_DEVICE_AT : _DEVICE_AT + 8].cast("I")  # major and minor
-        self._last: Identity = (-1, -1)
-        self._last_device = (0, 0)
+        # The answer as words of 8 bytes: of a device both numbers, major and minor, stand in one.
+        self._words = memoryview(self._answer).cast("B").cast("Q")
+        self._last: Identity | None = None
+        self._last_words = (-1, -1)
 
     def identity(self) -> Identity | None:
         """As `identity_of`; it falls back to that where the system knows no such question, or refuses it."""
         if _ask is None or _ask(_BELOW_WORKING_FOLDER, self._encoded, 0, _INODE_ALONE, self._into) != 0:
             return identity_of(self._path)
-        inode, (major, minor) = self._inode[0], self._device
+        words = (self._words[_DEVICE_AT], self._words[_INODE_AT])
         # Nearly always the same as last time, which need not be spelled anew.
-        if self._last[1] != inode or self._last_device != (major, minor):
-            self._last_device = (major, minor)
-            self._last = (os.makedev(major, minor), inode)
+        if words != self._last_words:
+            self._last_words = words
+            self._last = (os.makedev(*_MAJOR_MINOR.unpack(words[0].to_bytes(8, sys.byteorder))), words[1])
         return self._last
 
 

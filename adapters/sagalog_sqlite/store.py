@@ -166,15 +166,20 @@ class SqliteStore:
         """One transaction around `work`, begun anew as long as an operation asks for what it had not declared."""
         committing = False
         try:
-            transaction, result = self._work(connection, work)
-            while transaction.is_void:
+            while True:
+                reach("commit.before_begin")
+                connection.execute("BEGIN IMMEDIATE")
+                reach("commit.after_begin")
+                transaction = Transaction(connection, self._clock.now_ms(), self._fold_cache)
+                result = work(transaction)
+                if not transaction.is_void:
+                    break
                 connection.execute("ROLLBACK")
                 # What was only read is kept, as after a commit; what was written, as after none.
                 if transaction.wrote:
                     self._fold_cache.forget()
                 else:
                     transaction.keep()
-                transaction, result = self._work(connection, work)
             reach("commit.before_commit")
             self._require_sound()
             committing = transaction.wrote
@@ -192,14 +197,6 @@ class SqliteStore:
                 group.written = False
             raise
         return result, transaction.wrote
-
-    def _work(self, connection: apsw.Connection, work: Callable[[Transaction], T]) -> tuple[Transaction, T]:
-        """Begin a transaction and do the work within it."""
-        reach("commit.before_begin")
-        connection.execute("BEGIN IMMEDIATE")
-        reach("commit.after_begin")
-        transaction = Transaction(connection, self._clock.now_ms(), self._fold_cache)
-        return transaction, work(transaction)
 
     def _require_sound(self) -> None:
         """Refuse to commit where that would not be found again. [FILE-1]"""
@@ -232,11 +229,13 @@ class SqliteStore:
             self._require_open()
             raise
         self._require_open()
+        self._leaves_wal = False
         writer = self._connections.writer
-        if writer is not None and writer.in_transaction:
+        if writer is not None:
+            if not writer.in_transaction:
+                return writer
             # Whatever has left it open, nobody waits for its commit any more.
             self._roll_back(writer)
-        self._leaves_wal = False
         return self._connections.for_writing()
 
     def _end_turn(self, place: Place) -> None:

@@ -73,10 +73,11 @@ class Ticket:
         """
         if self._abandoned or self._closed:
             self._refuse_unless_open()
-        if self._line.has_place():
+        line = self._line
+        if line.has_place():
             raise RuntimeError("this thread has the turn, or waits for it, already")
         try:
-            if not (self._line.try_enter() and self._take_if_free()):
+            if not (line.try_enter() and self._take_if_free()):
                 self._wait(timeout_ms)
         except BaseException:
             self._withdraw()
@@ -97,12 +98,15 @@ class Ticket:
         Does nothing where the calling thread does not have it: after an `acquire` that raised, and in a forked
         child, where the turn is the parent's.
         """
-        if self._abandoned or not self._line.at_front():
+        line = self._line
+        if self._abandoned or not line.at_front():
             return
         try:
             self._files.free_turn()
         finally:
-            self._leave()
+            line.leave()
+            if self._closed:
+                self._close_if_empty()
 
     def close_unread(self) -> None:
         """In a forked child: close the inherited descriptors, and refuse every later `acquire`.
@@ -157,12 +161,9 @@ class Ticket:
             if self._line.at_front() and self._usher.dismiss():
                 self._files.drop()
         finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._line.leave()
-        if self._closed:
-            self._close_if_empty()
+            self._line.leave()
+            if self._closed:
+                self._close_if_empty()
 
     def _close_if_empty(self) -> None:
         # Tried after `_closed` is set and again after every leaving: so the last one out closes the files.

@@ -8,10 +8,12 @@ It must not know turns, files or how a transaction begins and ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.store import (
@@ -22,6 +24,7 @@ from sagalog.store import (
     Claim,
     Due,
     Envelope,
+    Operation,
     Projection,
     Recordable,
     Result,
@@ -34,7 +37,7 @@ from sagalog.store import (
     read,
 )
 from sagalog_sqlite import rows, selection
-from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, FoldCache, is_worth_keeping
+from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, LENGTH_MAX, FoldCache, is_worth_keeping
 from sagalog_sqlite.rows import FORMAT, Loaded
 from sagalog_sqlite.texts import forgiving
 from sagalog_sqlite.view import SqliteView
@@ -50,18 +53,24 @@ INSERT_EVENT: Final = (
 )
 
 
+class _NeedsView(Exception):
+    """An operation is not as plain as it may be."""
+
+
 class Transaction:
     """The state of one write transaction.
 
     wrote      whether there is anything to commit
     is_void    an operation has asked for what it had not declared: nothing of it may be committed
+    epoch      the store's epoch
     """
+
+    wrote = False
+    is_void = False
+    reads_any_text = False
 
     def __init__(self, connection: apsw.Connection, now_ms: int, cache: FoldCache) -> None:
         self.now_ms = now_ms
-        self.wrote = False
-        self.is_void = False
-        self.reads_any_text = False
         self._connection = connection
         self.execute: Callable[..., Any] = connection.execute
         self._cache = cache
@@ -73,7 +82,8 @@ class Transaction:
         self._unread: dict[int, Saved] = {}
         self._unreadable: dict[str, int] = {}
         self.estimates = cache.estimates
-        self.store = cache.begin(connection, self.execute)
+        store = self.store = cache.begin(connection, self.execute)
+        self.epoch = 0 if store is None else store.epoch
 
     def keep(self) -> None:
         """It is committed: what it has loaded and written is right until another connection commits."""
@@ -96,10 +106,11 @@ class Transaction:
         """
         if attempt.refusal is not None:
             return attempt.refusal
-        view = SqliteView(self, attempt)
         try:
-            result = attempt.operation.decide(view)
-            targets = self._targets(result.appends, view) if result.appends else ()
+            result = self._carry_out_plainly(attempt.operation) if attempt.may_be_plain and not self.is_void else None
+            if result is None:
+                result = self._carry_out(attempt)
+            return result.answer
         except Undeclared as undeclared:
             attempt.widen(undeclared)
             self.is_void = True
@@ -110,18 +121,65 @@ class Transaction:
             # [LOG-5] A damaged text lies on its way. Nothing of the operation is written yet.
             self.read_any_text()
             return self.answer(attempt)
+        except apsw.ConstraintError:
+            if not attempt.drawn:
+                raise
+            attempt.look_for_drawn()
+            self.is_void = True
+            return None
         except SagalogError as refusal:
             return refusal
+
+    def _carry_out(self, attempt: Attempt) -> Result:
+        """Have an operation decide by a view, and write what it has decided. Raises what is no answer yet."""
+        view = SqliteView(self, attempt)
+        result = attempt.operation.decide(view)
+        targets = self._targets(result.appends, view) if result.appends else ()
         if not self.is_void:
-            try:
-                self._write_result(result, targets)
-            except apsw.ConstraintError:
-                if not attempt.drawn:
-                    raise
-                # A stream that was drawn exists all the same, as where an entry is sent twice: look in the next round.
-                attempt.drawn = ()
-                self.is_void = True
-        return result.answer
+            self._write_result(result, targets)
+        return result
+
+    def _carry_out_plainly(self, operation: Operation) -> Result | None:
+        """The same where one stream decides it; None, and nothing is written, where it needs a view."""
+        plain = operation.plain
+        if plain is None:
+            return None
+        try:
+            loaded = self._only_stream_of(operation)
+            saved = None if loaded is None or loaded.number == 0 else loaded.saved
+            result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded))
+        except (SagalogError, _NeedsView):
+            # The view finds the same, and tells it.
+            return None
+        if result is not None and result.appends:
+            (append,) = result.appends
+            if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
+                return None
+            self._write_result(result, (loaded,))
+        return result
+
+    def _only_stream_of(self, operation: Operation) -> Loaded | None:
+        """The one stream that decides a plain operation, an absent one under number 0; None: nothing is due, or ready.
+
+        Raises:
+            _NeedsView: something is due, or cannot be read. SagalogError: as `View.saved`.
+        """
+        if operation.writes:
+            (stream,) = operation.writes
+            if operation.drawn:
+                self._absent.add(stream)
+            return self._streams.get(stream) or self._find(stream) or Loaded(0, Saved(stream, None), 0, ())
+        if operation.claim is not None:
+            for number in selection.candidates(self.execute, operation.claim, 1, self.estimates):
+                if self._by_number(number).fold is None:
+                    raise _NeedsView
+                return self._cache.numbered[number]
+        elif operation.due is None or self._may_be_due(operation.due):
+            raise _NeedsView
+        return None
+
+    def _may_be_due(self, due: Due) -> bool:
+        return due.queues is None or any(self.estimates.is_due(queue, self.now_ms) for queue in due.queues)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -152,6 +210,10 @@ class Transaction:
     def note_drawn(self, stream: str) -> None:
         """Take a stream for absent, as its id was drawn; where it exists, the first append to it finds that out."""
         self._absent.add(stream)
+
+    def _event_of(self, loaded: Loaded | None, version: int) -> Recordable:
+        assert loaded is not None, "there is no stream, so it has no events"
+        return self.event(loaded.saved.stream, version)
 
     def event(self, stream: str, version: int) -> Recordable:
         """One event of a stream; raises as `View.event`."""
@@ -411,7 +473,7 @@ class Transaction:
             self.estimates.is_awaited = None
         loaded.awaited = projection.awaited
         loaded.saved = Saved(saved.stream, projection.fold, row)
-        if not is_worth_keeping(loaded):
+        if projection.fold.is_terminal or projection.fold.length > LENGTH_MAX:
             self._finished.append(saved.stream)
         self.estimates.note(row)
 
@@ -454,16 +516,13 @@ def _require_format(fold: TaskFold | StoreFold) -> None:
 
 def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
     """The rows of the events to append; raises ValueError where their versions have a gap."""
-    found, version = [], append.expected
+    version = append.expected
     for one in append.envelopes:
         version += 1
         if one.version != version:
             raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
-        found.append(
-            (number, version, one.at_ms, one.type, one.schema, one.actor, one.cause, one.idempotency_key,
-             one.data_key, one.body, one.digest)
-        )  # fmt: skip
-    return found
+    # All fields of an envelope but its position, and the number of its stream in place of the name.
+    return [(number, *astuple(one)[2:]) for one in append.envelopes]
 
 
 def _category_and_id(append: Append) -> tuple[str, str]:

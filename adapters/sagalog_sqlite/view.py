@@ -32,7 +32,7 @@ class SqliteView:
         self._attempt = attempt
         self.now_ms = transaction.now_ms
         self.store = transaction.store
-        self.epoch = 0 if self.store is None else self.store.epoch
+        self.epoch = transaction.epoch
         for stream in attempt.drawn:
             transaction.note_drawn(stream)
 

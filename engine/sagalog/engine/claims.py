@@ -7,12 +7,14 @@ aside and never stops the others. [LOG-5] [BOUND-2]
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from sagalog.actors import worker_actor
 from sagalog.codec import Envelope, read
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.plain import carry_out
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import UnitOfWork, id_of, key_taken
 from sagalog.errors import Corrupt
@@ -20,7 +22,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
-from sagalog.store import Claim, Saved
+from sagalog.store import Claim, EventOf, Plain, Result, Saved
 from sagalog.store.row import is_row_of
 from sagalog.validation.commands import ClaimRequest
 
@@ -48,7 +50,7 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
         task = saved.fold
         if work.is_written(saved.stream):
             continue
-        if not isinstance(task, TaskFold) or not _is_sound(work, saved, task):
+        if not isinstance(task, TaskFold) or not _is_sound(saved, task, work.view.now_ms):
             again = work.put_right(saved) or again
         elif task.is_suspect and not _may_take(asked.claim, selected):
             continue
@@ -65,6 +67,14 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
 
 def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) -> Task | None:
     """The task, leased; None, and set aside, where its events cannot be read."""
+    try:
+        return work.decide(_leasing(asked, task), saved)
+    except Corrupt:
+        work.set_aside(saved)
+        return None
+
+
+def _leasing(asked: ClaimRequest, task: TaskFold) -> CommandEntry:
     command = c.Acquire(
         task=task.id,
         owner=asked.owner,
@@ -73,13 +83,26 @@ def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) 
         kinds=asked.claim.kinds,
         waiver=asked.waivers.get(task.kind),
     )
-    try:
-        return work.decide(
-            CommandEntry(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key), saved
-        )
-    except Corrupt:
-        work.set_aside(saved)
+    return CommandEntry(command, worker_actor(asked.owner), idempotency_key=asked.idempotency_key)
+
+
+def plain_claim(asked: ClaimRequest) -> Plain | None:
+    """The plain way of a claim of one task, without an idempotency key; None where it has none."""
+    if asked.claim.limit > 1 or asked.idempotency_key is not None:
         return None
+    return partial(_claim_one, asked)
+
+
+def _claim_one(asked: ClaimRequest, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf) -> Result | None:
+    if saved is None:
+        return Result(Claimed([]))
+    task = saved.fold
+    if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms) or not next_lease_fits(task):
+        return None
+    if task.is_suspect and not _may_take(asked.claim, (saved,)):
+        return None
+    leased = carry_out(_leasing(asked, task), saved, now_ms, epoch, event_of)
+    return None if leased is None else Result(Claimed(leased.answer), leased.appends)
 
 
 def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequence[Envelope]) -> list[Task]:
@@ -100,8 +123,8 @@ def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequ
     return living
 
 
-def _is_sound(work: UnitOfWork, saved: Saved, task: TaskFold) -> bool:
-    return saved.row is not None and is_row_of(saved.row, task, work.view.now_ms)
+def _is_sound(saved: Saved, task: TaskFold, now_ms: int) -> bool:
+    return saved.row is not None and is_row_of(saved.row, task, now_ms)
 
 
 def _may_take(claim: Claim, selected: Sequence[Saved]) -> bool:

@@ -64,7 +64,7 @@ class LocalExecutor:
     def carry_out(self, entry: CommandEntry) -> Task:
         """As `Executor.carry_out`."""
         needs_others = type(entry.command) in _WITH_OTHERS
-        writes = self._operations_of(entry) if needs_others else (operations.writing((entry,)),)
+        writes = self._operations_of(entry) if needs_others else (operations.writing_one(entry),)
         answer = self.store.commit(writes)[-1]
         if isinstance(answer, SagalogError):
             raise answer

@@ -6,14 +6,16 @@ Rule: an operation's function is pure in what its view shows, and may be run aga
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
-from sagalog.engine.claims import claim
+from sagalog.engine.claims import claim, plain_claim
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.plain import plain
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
@@ -64,7 +66,7 @@ def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterab
     `reads` are ids of other tasks on which they depend, as `relations.depends_on` tells.
     """
     if len(steps) == 1 and not together:
-        return _writing_one(steps[0], reads)
+        return writing_one(steps[0], reads)
 
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
@@ -76,20 +78,22 @@ def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterab
     return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
 
 
-def _writing_one(step: CommandEntry, reads: Iterable[str]) -> Operation:
+def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     """As `writing`, for one step: nearly all calls are that."""
-
-    def decide(view: View) -> Result:
-        work = UnitOfWork(view)
-        return work.result([work.carry_out(step)])
-
     command, key = step.command, step.idempotency_key
+    decide = partial(_carry_out_one, step)
     if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
         return Operation(decide, declared.writes, reads, declared.along, declared.keys)
     writes = (f"task/{command.task}",)
-    return Operation(decide, writes, keys=() if key is None else (key,), drawn=writes if step.drawn else ())
+    keys, drawn = () if key is None else (key,), writes if step.drawn else ()
+    return Operation(decide, writes, (), (), keys, None, None, drawn, plain(step))
+
+
+def _carry_out_one(step: CommandEntry, view: View) -> Result:
+    work = UnitOfWork(view)
+    return work.result([work.carry_out(step)])
 
 
 def claiming(asked: ClaimRequest) -> Operation:
@@ -99,7 +103,7 @@ def claiming(asked: ClaimRequest) -> Operation:
         work = UnitOfWork(view)
         return work.result(claim(work, asked))
 
-    return Operation(decide, keys=_key_of(asked), claim=asked.claim)
+    return Operation(decide, keys=_key_of(asked), claim=asked.claim, plain=plain_claim(asked))
 
 
 def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable[str] = ()) -> Operation:
@@ -144,7 +148,11 @@ def maintaining(due: Due) -> Operation:
             work.put_right(saved)
         return work.result(Upkept((*ended, *over), again))
 
-    return Operation(decide, due=due)
+    return Operation(decide, due=due, plain=_nothing_due)
+
+
+def _nothing_due(saved: Saved | None, *_: object) -> Result | None:
+    return _NOTHING_DUE if saved is None else None
 
 
 def _hides(found: Sequence[Saved], limit: int) -> bool:

@@ -12,21 +12,20 @@ from typing import Any, Final
 import msgspec
 
 from sagalog.actors import MAINTENANCE
-from sagalog.codec import Envelope, decode, enclose, read
+from sagalog.codec import Envelope, read
+from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import compare, may_have_marked
 from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
-from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Conflict, Corrupt, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
-from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
 from sagalog.store import Append, Blob, Projection, Result, Saved, View
-from sagalog.store.projection import encode_fold, project, projection_at
+from sagalog.store.projection import project, projection_at
 
 
 class Maintained(msgspec.Struct, frozen=True):
@@ -35,22 +34,6 @@ class Maintained(msgspec.Struct, frozen=True):
     task: str
     events: tuple[str, ...]
     state: str
-
-
-class _Draft:
-    """A stream as the unit of work leaves it: the events to append, the fold after them, and what was saved before.
-
-    `content` is the fold's bytes, where it was encoded already.
-    """
-
-    __slots__ = ("before", "content", "envelopes", "expected", "fold")
-
-    def __init__(self, before: Saved | None, fold: TaskFold) -> None:
-        self.before = before
-        self.expected = fold.version
-        self.envelopes: list[Envelope] = []
-        self.fold = fold
-        self.content: bytes | None = None
 
 
 class UnitOfWork:
@@ -62,7 +45,7 @@ class UnitOfWork:
         self._epoch = view.epoch
         # What the view has shown; a store gives the same again, but asking costs.
         self._saved: dict[str, Saved | None] = {}
-        self._drafts: dict[str, _Draft] = {}
+        self._drafts: dict[str, Draft] = {}
         self._projections: dict[str, Projection] = {}
         self._aside: list[str] = []
         # Tasks that had ended before, and whose end may have been missed.
@@ -78,11 +61,9 @@ class UnitOfWork:
         ended = list(self._ended)
         appends: list[Append] = []
         for id, draft in self._drafts.items():
-            before, fold = draft.before, draft.fold
-            if fold.state in TERMINAL:
+            if draft.fold.state in TERMINAL:
                 ended.append(id)
-            projection = project(fold, self._now_ms, None if before is None else before.row, draft.content)
-            appends.append(Append(f"task/{id}", draft.expected, tuple(draft.envelopes), projection))
+            appends.append(draft.append(self._now_ms))
         projections = tuple(self._projections.items()) if self._projections else ()
         return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs)
 
@@ -318,7 +299,7 @@ class UnitOfWork:
             return last[2]
         draft = self._drafts.get(id)
         if draft is not None and version > draft.expected:
-            event = decode(draft.envelopes[version - draft.expected - 1])
+            event = draft.event(version)
         else:
             event = self._view.event(f"task/{id}", version)
         self._read_last = (id, version, event)
@@ -329,22 +310,8 @@ class UnitOfWork:
     def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: CommandEntry) -> TaskFold:
         draft = self._drafts.get(task.id)
         if draft is None:
-            draft = self._drafts[task.id] = _Draft(self._load(task.id), task)
-        stream, now_ms = f"task/{task.id}", self._now_ms
-        grows = False
-        for event in events:
-            version = task.version + 1
-            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
-            if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
-                require_event_fits(envelope)
-            draft.envelopes.append(envelope)
-            task = evolve(task, event, version, now_ms)
-            grows = grows or type(event) in GROWING
-        draft.fold, draft.content = task, None
-        if grows:
-            draft.content = encode_fold(task)
-            require_fold_fits(task, len(draft.content), events)
-        return task
+            draft = self._drafts[task.id] = Draft(self._load(task.id), task)
+        return draft.take(events, step, self._now_ms)
 
     # --- repeats -------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,19 @@ from sagalog.ports import Clock
 from sagalog.store.attempt import Attempt
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
-from sagalog.store.operation import Append, Blob, Claim, Due, Operation, Result, Saved, Undeclared, View
+from sagalog.store.operation import (
+    Append,
+    Blob,
+    Claim,
+    Due,
+    EventOf,
+    Operation,
+    Plain,
+    Result,
+    Saved,
+    Undeclared,
+    View,
+)
 from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
 from sagalog.store.projection import (
     Projection,
@@ -53,11 +65,13 @@ __all__ = [
     "Delayed",
     "Due",
     "Envelope",
+    "EventOf",
     "FileHealth",
     "Gate",
     "Listed",
     "OpenStore",
     "Operation",
+    "Plain",
     "Projection",
     "Query",
     "Reads",

@@ -23,22 +23,23 @@ class Attempt:
     writes      what it may append to, beside the tasks that are selected for it
     keys        idempotency keys that its view looks for
     drawn       streams that may be taken for absent without a look
+    may_be_plain  whether its operation's `plain` may be asked: what it declared at first has been enough so far
     refusal     once it has asked for too much: its answer
     """
 
-    __slots__ = ("_added", "_rounds", "drawn", "keys", "operation", "refusal", "streams", "writes")
+    # As nearly every operation leaves them.
+    refusal: OverBound | None = None
+    may_be_plain = True
+    _rounds = 1
+    _added = 0
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.writes: Collection[str] = operation.writes
-        if len(operation.writes) > _FEW:
-            self.writes = frozenset(operation.writes)
-        self.streams = frozenset((*operation.writes, *operation.reads)) if operation.reads else self.writes
+        writes: Collection[str] = operation.writes
+        self.writes = writes if len(writes) <= _FEW else frozenset(writes)
+        self.streams = frozenset((*writes, *operation.reads)) if operation.reads else self.writes
         self.keys: Collection[str] = operation.keys
         self.drawn: Collection[str] = operation.drawn
-        self.refusal: OverBound | None = None
-        self._rounds = 1
-        self._added = 0
 
     def locks(self) -> list[str]:
         """What is to be locked for it, in the order of names, but for what the store selects or finds for it.
@@ -49,8 +50,14 @@ class Attempt:
         """
         return [*sorted([f"/{key}" for key in self.keys]), *sorted(self.streams)]
 
+    def look_for_drawn(self) -> None:
+        """A stream that was drawn exists all the same, as where an entry is sent twice: look in the next round."""
+        self.drawn = ()
+        self.may_be_plain = False
+
     def widen(self, undeclared: Undeclared) -> None:
         """Declare what was asked for, for the next round; past the bounds the operation is refused. [BOUND-5]"""
+        self.may_be_plain = False
         self._rounds += 1
         self._added += len(undeclared.streams) + len(undeclared.keys)
         self.streams = frozenset((*self.streams, *undeclared.streams))

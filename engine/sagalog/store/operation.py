@@ -204,6 +204,28 @@ class View(Protocol):
         ...
 
 
+class EventOf(Protocol):
+    """The events of the stream that a `Plain` is given."""
+
+    def __call__(self, version: int, /) -> Recordable:
+        """One of them; raises as `View.event`."""
+        ...
+
+
+class Plain(Protocol):
+    """The plain case of an operation: one stream says all. Raises as the function of an operation."""
+
+    def __call__(self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> Result | None:
+        """What is to be written; None where a view is needed.
+
+        Args:
+            saved: the stream, as the view would show it; None: there is none.
+            now_ms, epoch: as of the view.
+            event_of: the events of that stream.
+        """
+        ...
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One thing to write: what it reads, and a pure function of that. Stands or falls alone within its commit.
 
@@ -217,6 +239,10 @@ class Operation(msgspec.Struct, frozen=True):
     due       maintenance to look for
     drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may
               take them for absent without a look; where one then exists, it carries the operation out anew with a look
+    plain     as `decide`, for the plain case that one stream says all: the one of `writes`, or the only task that
+              `claim` selects. It is given that stream as the view would show it, None where there is none, and for
+              `due` None, where nothing is due. A store may ask it first and needs no view then; where it answers None,
+              or raises, `decide` says what comes of the operation
     """
 
     decide: Callable[[View], Result]
@@ -227,3 +253,4 @@ class Operation(msgspec.Struct, frozen=True):
     claim: Claim | None = None
     due: Due | None = None
     drawn: tuple[str, ...] = ()
+    plain: Plain | None = None

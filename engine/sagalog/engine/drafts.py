@@ -1,0 +1,64 @@
+"""Drafts: one task as an operation leaves it, with the events to append and all that the store saves beside them.
+
+Rule: what is read of a draft is read from the bytes of its events, as they will be stored. Knows no view and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sagalog.codec import Envelope, decode, enclose
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.sizes import CHARACTERS_THAT_FIT, GROWING, hands_over, require_event_fits, require_fold_fits
+from sagalog.kernel import events as e
+from sagalog.kernel.evolve import evolve
+from sagalog.kernel.state import TaskFold
+from sagalog.store import Append, Saved
+from sagalog.store.projection import encode_fold, project
+
+
+class Draft:
+    """A task that is being written: what was saved before, its events so far, and the fold after them.
+
+    before      the stream as the store has it; None: there is none
+    expected    how many events it has there
+    """
+
+    __slots__ = ("_content", "before", "envelopes", "expected", "fold")
+
+    def __init__(self, before: Saved | None, fold: TaskFold) -> None:
+        self.before = before
+        self.expected = fold.version
+        self.envelopes: list[Envelope] = []
+        self.fold = fold
+        # The fold's bytes, where its size was looked at.
+        self._content: bytes | None = None
+
+    def take(self, events: Sequence[e.Recordable], step: CommandEntry, now_ms: int) -> TaskFold:
+        """Take the events that were decided at `now_ms`; the task after them. Raises OverBound. [BOUND-4]"""
+        task = self.fold
+        stream = f"task/{task.id}"
+        grows = False
+        for event in events:
+            version = task.version + 1
+            envelope = enclose(stream, version, now_ms, event, step.actor, step.cause, step.idempotency_key)
+            if len(envelope.body) > CHARACTERS_THAT_FIT and not hands_over(event):
+                require_event_fits(envelope)
+            self.envelopes.append(envelope)
+            task = evolve(task, event, version, now_ms)
+            grows = grows or type(event) in GROWING
+        self.fold, self._content = task, None
+        if grows:
+            self._content = encode_fold(task)
+            require_fold_fits(task, len(self._content), events)
+        return task
+
+    def event(self, version: int) -> e.Recordable:
+        """One of its events, by the version that it has in the task's stream."""
+        return decode(self.envelopes[version - self.expected - 1])
+
+    def append(self, now_ms: int) -> Append:
+        """What the store is to write of it."""
+        before, fold = self.before, self.fold
+        projection = project(fold, now_ms, None if before is None else before.row, self._content)
+        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)

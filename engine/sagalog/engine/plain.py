@@ -1,0 +1,58 @@
+"""Plain calls: one command on one task that nothing else bears on, decided without a unit of work.
+
+Rule: the kernel, the draft and the Task are those of the unit of work; where anything but the one task could count, the
+answer is None and the unit of work decides. A store need not use this: random runs compare both ways.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sagalog.engine.drafts import Draft
+from sagalog.engine.entries import CommandEntry
+from sagalog.engine.task import to_task
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.decide import Repeat, decide
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL
+from sagalog.store import EventOf, Plain, Result, Saved
+
+
+def plain(step: CommandEntry) -> Plain | None:
+    """The plain way to carry a command out that names no other task; None where it never has one.
+
+    An idempotency key is looked for in all streams, and undos that are on record are compared. [REPEAT-3] [REPEAT-4]
+    """
+    command = step.command
+    if step.idempotency_key is not None or type(command) is c.Register:
+        return None
+    if type(command) is c.Fail and command.compensations:
+        return None
+    return partial(carry_out, step)
+
+
+def carry_out(step: CommandEntry, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf) -> Result | None:
+    """What the command makes of its task, answered by a list of the one Task; None: a unit of work decides.
+
+    Raises:
+        SagalogError: the refusal, as of `decide`. OverBound: what it would leave is too large.
+        UnknownEvent, LogDamaged: an event that the Task shows cannot be read.
+    """
+    task = TaskFold(step.command.task) if saved is None else saved.fold
+    if not isinstance(task, TaskFold) or task.sources:
+        return None
+    decision = decide(None if saved is None else task, step.command, now_ms, epoch)
+    if isinstance(decision, Repeat) or not decision:
+        return None
+    draft = Draft(saved, task)
+    after = draft.take(decision, step, now_ms)
+
+    def read(version: int, source: str | None = None) -> e.Recordable:
+        assert source is None, "a task without predecessors names no other stream"
+        return draft.event(version) if version > draft.expected else event_of(version)
+
+    answer = [to_task(after, read, step.known)]
+    # [WAIT-3] Those that await a task which has ended are to be looked at.
+    ended = (after.id,) if after.state in TERMINAL else ()
+    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
