@@ -14,9 +14,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import apsw
 
@@ -25,21 +25,25 @@ from sagalog.store import Attempt, Operation
 from sagalog_sqlite.ticket import TurnTimeout
 from sagalog_sqlite.transaction import Transaction
 
+T = TypeVar("T")
+
 # What one turn may take, so that other processes are not kept waiting. A call with more operations goes alone.
 CALLS_MAX: Final = 64
 OPERATIONS_MAX: Final = 1_000
 
 
 class Call:
-    """What one caller wants written: its operations, and in which group they are run.
+    """What one caller wants written: its operations, and in which group they are run; None: by themselves.
 
     began      when it came, on the monotonic clock, in seconds
+    written    by itself, whether the transaction was committed; None: it cannot be known
     settled    its group has ended and it has left the line: `result` tells what became of it
     gone       nobody waits for it any more
     """
 
     # As a call that is alone leaves them.
     group: Group | None = None
+    written: bool | None = False
     parked: threading.Lock | None = None
     settled = False
     gone = False
@@ -50,12 +54,15 @@ class Call:
         self.began = time.monotonic()
         self.thread = threading.get_ident()
 
+    def run(self, transaction: Transaction) -> None:
+        """Carry out its operations."""
+        self.answers = list(map(transaction.answer, self.attempts))
+
     def result(self) -> list[Any]:
-        """The answers of its operations, once its group has ended; raises what became of the group instead."""
+        """The answers of its operations, once it is committed or its group has ended; raises what became of that."""
         # The two refer to each other: left so, every commit would be work for the garbage collector.
         group, self.group = self.group, None
-        assert group is not None
-        if group.written:
+        if group is None or group.written:
             return self.answers
         raise group.error_for(self)
 
@@ -69,10 +76,24 @@ class Call:
             self.parked.release()
 
 
-class Group:
-    """The calls that share one transaction, the leader's first, and what became of them.
+class Errand(Call, Generic[T]):
+    """Something else that is written in a turn of its own: `work`, in place of operations, and its `answer`."""
 
-    written    whether the transaction was committed; None: nobody can know
+    answer: T
+
+    def __init__(self, work: Callable[[Transaction], T]) -> None:
+        super().__init__(())
+        self._work = work
+
+    def run(self, transaction: Transaction) -> None:
+        """Do the work."""
+        self.answer = self._work(transaction)
+
+
+class Group:
+    """Several calls that share one transaction, the leader's first, and what became of them.
+
+    written    whether the transaction was committed; None: it cannot be known
     error      what ended the group, where it has failed as a whole
     culprit    the call whose own function raised `fault`, which is no refusal; the others have no part in that
     """
@@ -82,16 +103,16 @@ class Group:
     culprit: Call | None = None
     fault: Exception | None = None
 
-    def __init__(self, leader: Call, path: str) -> None:
+    def __init__(self, leader: Call, calls: Sequence[Call], path: str) -> None:
         self.leader = leader
-        self.calls: tuple[Call, ...] = (leader,)
+        self.calls = calls
         self._path = path
 
     def run(self, transaction: Transaction) -> None:
         """Carry out every call's operations, in order of arrival."""
         for call in self.calls:
             try:
-                call.answers = list(map(transaction.answer, call.attempts))
+                call.run(transaction)
             except apsw.Error:
                 raise
             except Exception as error:
@@ -134,11 +155,12 @@ class Group:
 class Line:
     """The calls of one store's threads, in order of arrival; those of the group that is run are at its head.
 
-    `company` is how many stood in line when the last group ended.
+    `company` is how many stood in line when the last group ended, or the last call that was run by itself.
     """
 
-    def __init__(self, timeout_ms: int) -> None:
+    def __init__(self, timeout_ms: int, path: str) -> None:
         self._timeout_s = timeout_ms / 1000
+        self._path = path
         # An RLock, for what a signal's handler calls while its own thread is in here.
         self._guard = threading.RLock()
         self._calls: deque[Call] = deque()
@@ -176,27 +198,25 @@ class Line:
             seen = len(self._calls)
             time.sleep(0)
 
-    def take(self, group: Group) -> None:
-        """Fill a leader's group with those behind it, as many as fit into one turn."""
+    def take(self, leader: Call) -> Call | Group:
+        """A leader's group, with those behind it, as many as fit into one turn; the call itself if it is alone."""
         if len(self._calls) == 1:
-            group.leader.group = self._taken = group
-            return
-        operations = len(group.leader.attempts)
-        calls = []
+            # Perhaps it was in one that failed.
+            leader.group = None
+            return leader
+        operations = 0
+        calls: list[Call] = []
         with self._guard:
             for call in islice(self._calls, CALLS_MAX):
-                if call is not group.leader:
-                    operations += len(call.attempts)
-                    if operations > OPERATIONS_MAX:
-                        break
-                call.group = group
+                operations += len(call.attempts)
+                if calls and operations > OPERATIONS_MAX:
+                    break
                 calls.append(call)
-            group.calls = tuple(calls)
+            group = Group(leader, calls, self._path)
+            for call in calls:
+                call.group = group
             self._taken = group
-
-    def take_alone(self, group: Group) -> None:
-        """Let a leader's group be its own call and no other."""
-        group.leader.group = self._taken = group
+            return group
 
     def end(self, group: Group) -> None:
         """Answer those that followed in a group; what is to run again, or leads, stays where it stands."""
@@ -219,15 +239,18 @@ class Line:
         """
         if call.settled:
             return
+        calls = self._calls
         with self._guard:
-            if len(self._calls) == 1 and self._calls[0] is call:
+            if len(calls) == 1 and calls[0] is call:
                 self._taken, self.company = None, 1
-                self._calls.clear()
+                calls.clear()
                 return
             call.gone = True
             group = self._taken
             if group is not None and group.leader is call:
                 self.end(group)
+            elif self._calls and self._calls[0] is call:
+                self.company = len(self._calls)
             if not self._is_taken(call):
                 self._remove(call)
             if self._calls:

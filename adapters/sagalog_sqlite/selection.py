@@ -68,9 +68,11 @@ def _undoing(gate: str) -> Gate:
     )
 
 
-GATES: Final = {"work": _work("ready"), "undo": _undoing("undo")}
+_READY: Final = _work("ready")
+GATES: Final = {"work": _READY, "undo": _undoing("undo")}
 # [LEASE-5] Where suspects stand.
-GATES_ALONE: Final = {"work": _work("ready_alone"), "undo": _undoing("undo_alone")}
+_READY_ALONE: Final = _work("ready_alone")
+GATES_ALONE: Final = {"work": _READY_ALONE, "undo": _undoing("undo_alone")}
 
 QUEUES_LEASED: Final = _distinct("queue", "check_ms IS NOT NULL")
 QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
@@ -131,6 +133,12 @@ Ranked = tuple[int, float, int]
 
 def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates) -> list[int]:
     """Numbers of the first `limit` streams that the claim would take, in its order: perhaps of one suspect alone."""
+    look = _only_look(claim, estimates)
+    if look is not None:
+        found = list(execute(_READY.first, (*look, limit)))
+        if not found:
+            estimates.drop_value(_READY.name, *look)
+        return [number for _, number in found]
     first = [] if claim.suspects == "never" else _first_suspect(execute, claim, estimates)
     if claim.suspects == "only":
         chosen = first
@@ -139,6 +147,20 @@ def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates)
         if first and (not chosen or first[0] < chosen[0]):
             chosen = first
     return [number for _, _, number in chosen]
+
+
+def _only_look(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
+    """The queue and the kind, where the claim has to look for work of one kind in one queue and for no suspect."""
+    if len(claim.queues) > 1 or claim.affinities or claim.purpose != "work" or claim.suspects == "only":
+        return None
+    (queue,) = claim.queues
+    if claim.suspects != "never" and estimates.values(_READY_ALONE.name, queue) != {}:
+        return None
+    kinds = estimates.values(_READY.name, queue) if claim.kinds is None else claim.kinds
+    if kinds is None or len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    return queue, kind
 
 
 def _first_suspect(execute: Execute, claim: Claim, estimates: Estimates) -> list[Ranked]:

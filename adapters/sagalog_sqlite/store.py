@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
-from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Tag, reach
+from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Tag, armed, reach
 from sagalog_sqlite import forking, rebuilding, subscriptions
 from sagalog_sqlite.barrier import BARRIER, Place
 from sagalog_sqlite.changes import Changes
@@ -26,7 +26,7 @@ from sagalog_sqlite.failures import told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
 from sagalog_sqlite.fold_cache import FoldCache
-from sagalog_sqlite.grouping import Call, Group, Line
+from sagalog_sqlite.grouping import Call, Errand, Group, Line
 from sagalog_sqlite.identity import Identity
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
@@ -66,7 +66,7 @@ class SqliteStore:
     def _begin(self, ticket: Ticket | None) -> None:
         """What belongs to the threads of one process."""
         self._turns = Turns(self.path, ticket)
-        self._line = Line(self._turn_timeout_ms)
+        self._line = Line(self._turn_timeout_ms, self.path)
         self._fold_cache = FoldCache()
         self._turn_of: int | None = None  # the thread that has the turn
         self._changes = Changes(self._connections.connect, self.path)
@@ -96,18 +96,18 @@ class SqliteStore:
 
     def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
         """Move a subscription's checkpoint, if it stands where it is expected. Returns and raises as the port says."""
-        return self._write(partial(subscriptions.save, name=name, expected=expected, position=position))
+        return self._do(partial(subscriptions.save, name=name, expected=expected, position=position))
 
     def rebuild(self) -> int:
         """Fold every projection afresh from the log; the number of tasks. Raises as the port says."""
-        newest = self._write(rebuilding.begin)
+        newest = self._do(rebuilding.begin)
         tasks, after = 0, 0
         while after < newest:
-            folded, after = self._write(partial(rebuilding.rebuild_streams, after=after, newest=newest))
+            folded, after = self._do(partial(rebuilding.rebuild_streams, after=after, newest=newest))
             tasks += folded
         tag: Tag | None = FIRST_TAG
         while tag is not None:
-            tag = self._write(partial(rebuilding.sweep_tags, after=tag))
+            tag = self._do(partial(rebuilding.sweep_tags, after=tag))
         return tasks
 
     def _lead(self, call: Call) -> None:
@@ -116,37 +116,38 @@ class SqliteStore:
         Where the function of one of those has failed, that one is told, and the others are run again without it: first
         this call by itself, so that it waits for one failure of others at most, then they, led by one of them.
         """
-        group = Group(call, self.path)
+        if self._line.company > 1:
+            self._line.gather()
         try:
-            if self._line.company > 1:
-                self._line.gather()
-            self._write(group.run, group, self._line.take)
+            self._write(call, self._line.take)
             return
         except BaseException as error:
-            if not group.failed_by_another(error):
+            group = call.group
+            if group is None or not group.failed_by_another(error):
                 raise
         self._line.end(group)
-        group = Group(call, self.path)
-        self._write(group.run, group, self._line.take_alone)
+        call.group = None
+        self._write(call)
 
-    def _write(
-        self, work: Callable[[Transaction], T], group: Group | None = None, take: Callable[[Group], None] | None = None
-    ) -> T:
-        """One turn: one transaction around `work`, and a checkpoint if it is time.
+    def _do(self, work: Callable[[Transaction], T]) -> T:
+        """Something else to be written, in a turn of its own."""
+        self._refuse_within_an_operation()
+        errand = Errand(work)
+        self._write(errand)
+        return errand.answer
 
-        A group is filled by `take` once the turn has come, so that nobody waits who could be in it, and before the
-        clock is read, so that time never runs backwards for a caller.
+    def _write(self, call: Call, take: Callable[[Call], Call | Group] | None = None) -> None:
+        """One turn: one transaction around what the call has to write, and a checkpoint if it is time.
+
+        With which others it shares the transaction is left to `take`, which is asked once the turn has come, so that
+        every call is in the group that could be, and before the clock is read, so that time never runs backwards for a
+        caller.
         """
-        if group is None:
-            self._refuse_within_an_operation()
-            group = Group(Call(()), self.path)
         place = Place(BARRIER, self.path)
         try:
-            connection = self._take_turn(group.leader, place)
-            self._turn_of = group.leader.thread
-            if take is not None:
-                take(group)
-            result, wrote = self._transact(connection, work, group)
+            connection = self._take_turn(call, place)
+            self._turn_of = call.thread
+            wrote = self._transact(connection, call if take is None else take(call))
             if wrote:
                 self.checkpoints.after_commit(connection, self._turn_timeout_ms)
         finally:
@@ -160,18 +161,22 @@ class SqliteStore:
                 self._mend()
         if wrote:
             self._changes.announce()
-        return result
 
-    def _transact(self, connection: apsw.Connection, work: Callable[[Transaction], T], group: Group) -> tuple[T, bool]:
-        """One transaction around `work`, begun anew as long as an operation asks for what it had not declared."""
+    def _transact(self, connection: apsw.Connection, calls: Call | Group) -> bool:
+        """One transaction around one call or several, begun anew as long as one asks for what it had not declared.
+
+        Returns whether anything was written.
+        """
         committing = False
         try:
             while True:
-                reach("commit.before_begin")
+                if armed:
+                    reach("commit.before_begin")
                 connection.execute("BEGIN IMMEDIATE")
-                reach("commit.after_begin")
+                if armed:
+                    reach("commit.after_begin")
                 transaction = Transaction(connection, self._clock.now_ms(), self._fold_cache)
-                result = work(transaction)
+                calls.run(transaction)
                 if not transaction.is_void:
                     break
                 connection.execute("ROLLBACK")
@@ -180,23 +185,25 @@ class SqliteStore:
                     self._fold_cache.forget()
                 else:
                     transaction.keep()
-            reach("commit.before_commit")
+            if armed:
+                reach("commit.before_commit")
             self._require_sound()
             committing = transaction.wrote
-            group.written = None if committing else False
+            calls.written = None if committing else False
             connection.execute("COMMIT")
-            group.written = True
+            calls.written = True
             transaction.keep()
-            reach("commit.after_commit")
+            if armed:
+                reach("commit.after_commit")
         except apsw.Error as error:
             self._fold_cache.forget()
             raise self._failure(connection, error, committing) from error
         except BaseException:
             self._fold_cache.forget()
             if self._roll_back(connection):
-                group.written = False
+                calls.written = False
             raise
-        return result, transaction.wrote
+        return transaction.wrote
 
     def _require_sound(self) -> None:
         """Refuse to commit where that would not be found again. [FILE-1]"""

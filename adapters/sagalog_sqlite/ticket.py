@@ -74,7 +74,7 @@ class Ticket:
         if self._abandoned or self._closed:
             self._refuse_unless_open()
         line = self._line
-        if line.has_place():
+        if line.front is not None and line.has_place():
             raise RuntimeError("this thread has the turn, or waits for it, already")
         try:
             if not (line.try_enter() and self._take_if_free()):
@@ -99,7 +99,7 @@ class Ticket:
         child, where the turn is the parent's.
         """
         line = self._line
-        if self._abandoned or not line.at_front():
+        if self._abandoned or line.front != threading.get_ident():
             return
         try:
             self._files.free_turn()
@@ -183,21 +183,21 @@ class _Line:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._front: int | None = None
+        self.front: int | None = None  # its thread
         self._waiting: OrderedDict[int, threading.Lock] = OrderedDict()
 
     def at_front(self) -> bool:
-        return self._front == threading.get_ident()
+        return self.front == threading.get_ident()
 
     def has_place(self) -> bool:
         me = threading.get_ident()
-        return self._front == me or me in self._waiting
+        return self.front == me or me in self._waiting
 
     def try_enter(self) -> bool:
         with self._guard:
-            if self._front is not None:
+            if self.front is not None:
                 return False
-            self._front = threading.get_ident()
+            self.front = threading.get_ident()
             return True
 
     def enter(self, deadline: float) -> bool:
@@ -205,8 +205,8 @@ class _Line:
         me = threading.get_ident()
         parked = _locked()
         with self._guard:
-            if self._front is None or self._front == me:
-                self._front = me
+            if self.front is None or self.front == me:
+                self.front = me
                 return True
             self._waiting[me] = parked
         return parked.acquire(timeout=_left_s(deadline)) or self.at_front()
@@ -215,13 +215,13 @@ class _Line:
         """Go, from wherever this thread stands; from the front, hand it to the next."""
         me = threading.get_ident()
         with self._guard:
-            if self._front != me:
+            if self.front != me:
                 self._waiting.pop(me, None)
-            elif self._waiting:
-                self._front = next(iter(self._waiting))
-                self._waiting.pop(self._front).release()
+            elif not self._waiting:
+                self.front = None
             else:
-                self._front = None
+                self.front = next(iter(self._waiting))
+                self._waiting.pop(self.front).release()
 
 
 class _Usher:

@@ -32,6 +32,7 @@ from sagalog.store import (
     StoreFold,
     TaskFold,
     Undeclared,
+    armed,
     decode,
     reach,
     read,
@@ -155,7 +156,7 @@ class Transaction:
             (append,) = result.appends
             if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
                 return None
-            self._write_result(result, (loaded,))
+            self._write_plain(result, append, loaded)
         return result
 
     def _only_stream_of(self, operation: Operation) -> Loaded | None:
@@ -401,18 +402,29 @@ class Transaction:
             for id in result.ended:
                 self._wake(id)
 
+    def _write_plain(self, result: Result, append: Append, loaded: Loaded) -> None:
+        """Write a result that appends to one stream, and has nothing else beside it."""
+        for blob in result.blobs:
+            self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
+        self._append(append, loaded)
+        for id in result.ended:
+            if self.is_awaited():
+                self._wake(id)
+
     def _append(self, append: Append, loaded: Loaded) -> None:
         """Append to one stream, as nearly every operation does."""
         self.wrote = True
+        execute = self.execute
         if loaded.number == 0:
-            category, _, id = append.stream.partition("/")
-            self.execute(INSERT_STREAM, (category, id))
+            execute(INSERT_STREAM, _category_and_id(append))
             self._begin(append, loaded, self._connection.last_insert_rowid())
         for values in _event_rows(append, loaded.number):
-            self.execute(INSERT_EVENT, values)
-        reach("commit.after_events")
+            execute(INSERT_EVENT, values)
+        if armed:
+            reach("commit.after_events")
         self._save_appended(append, loaded)
-        reach("commit.after_fold")
+        if armed:
+            reach("commit.after_fold")
 
     def _append_many(self, appends: Sequence[Append], targets: Sequence[Loaded]) -> None:
         """Append to several streams: of each table all rows at once."""
@@ -431,10 +443,12 @@ class Transaction:
                 INSERT_NUMBERED, [(*_category_and_id(one), loaded.number) for one, loaded in new.values()]
             )
         self._execute_many(INSERT_EVENT, [row for one, loaded in pairs for row in _event_rows(one, loaded.number)])
-        reach("commit.after_events")
+        if armed:
+            reach("commit.after_events")
         for append, loaded in pairs:
             self._save_appended(append, loaded)
-        reach("commit.after_fold")
+        if armed:
+            reach("commit.after_fold")
 
     def _begin(self, append: Append, loaded: Loaded, number: int) -> None:
         """Note that a stream is begun under a number, and save its tags, which never change."""
@@ -516,13 +530,14 @@ def _require_format(fold: TaskFold | StoreFold) -> None:
 
 def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
     """The rows of the events to append; raises ValueError where their versions have a gap."""
-    version = append.expected
+    rows, version = [], append.expected
     for one in append.envelopes:
         version += 1
         if one.version != version:
             raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
-    # All fields of an envelope but its position, and the number of its stream in place of the name.
-    return [(number, *astuple(one)[2:]) for one in append.envelopes]
+        # All fields of an envelope but its position, and the number of its stream in place of the name.
+        rows.append((number, *astuple(one)[2:]))
+    return rows
 
 
 def _category_and_id(append: Append) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Named points at which a test may crash, stop or fail the engine.
 
-Rule: a point that is not armed costs one dictionary look-up and does nothing. Points are armed by a test in the process
-(`armed`), or for a real process by the environment: `SAGALOG_FAILPOINT=name` kills it with SIGKILL at that point,
-`name:3` at the third time it gets there.
+Rule: a point that is not armed does nothing. What runs in every commit asks `armed` first: that costs less than a call.
+Points are armed by a test in the process, or for a real process by the environment: `SAGALOG_FAILPOINT=name` kills it
+with SIGKILL at that point, `name:3` at the third time it gets there.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore
     store.commit(
         [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "park", "w", 1, after=("one",)))],
     )
-    store._write(rebuilding.begin)
+    store._do(rebuilding.begin)
     store.commit([writing("one", e.Quarantined("operator"))])
     assert store.commit([tending(Due(("q",), 64))]) == [["t"]]
 

@@ -163,6 +163,7 @@ def test_a_worker_whose_terminal_is_closed_lets_its_handler_finish_and_ends(
         process.reached("patient")
         process.send(signal.SIGHUP)
         process.send(signal.SIGHUP)
+        process.reached("told-patient")
         late = engine.create("patient", {})
         (tmp_path / "enough").touch()
         assert process.wait() == 0

@@ -6,7 +6,7 @@ does. How the parts work together stands in `docs/how-to/write-a-store.md`.
 """
 
 from sagalog.codec import Envelope, StoredEvent, decode, read
-from sagalog.failpoints import reach
+from sagalog.failpoints import armed, reach
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
@@ -91,6 +91,7 @@ __all__ = [
     "UnclaimedUndo",
     "Undeclared",
     "View",
+    "armed",
     "category_of",
     "decode",
     "decode_fold",

@@ -62,7 +62,8 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
 
 def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
     """The projection of a task at `now_ms`, which had the row `before` (None: none); `content` if it was encoded."""
-    return projection_at(task, gate_of(task, now_ms, before), content, check_ms(task, before))
+    look_ms = None if task.lease is None else check_ms(task, before)
+    return projection_at(task, gate_of(task, now_ms, before), content, look_ms)
 
 
 def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
@@ -130,7 +131,9 @@ def encode_fold(fold: object) -> bytes:
             if content.endswith(tail):
                 content = content[: -len(tail)] + b"]"
                 break
-        content = content.replace(_POLICY_SPELLED, _POLICY_LEFT_OUT, 1)
+        at = content.find(_POLICY_SPELLED)
+        if at >= 0:
+            content = content[:at] + _POLICY_LEFT_OUT + content[at + len(_POLICY_SPELLED) :]
     return b"%08x%b" % (crc32(content), content)
 
 

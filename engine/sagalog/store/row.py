@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import TERMINAL, State
 
 # ready: may be claimed for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases nothing
 # beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it waits for
@@ -68,7 +68,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
     expires_ms = None if lease is None else lease.expires_ms
     undoing = task.state is State.COMPENSATING
     run_at_ms = task.run_at_ms if waiting is None else waiting.until_ms
-    updated_ms, is_free = task.updated_ms, lease is None and not task.is_terminal
+    updated_ms, is_free = task.updated_ms, lease is None and task.state not in TERMINAL
     # Without the constructor, which would be called for every write only to do the same.
     return _row(
         (
@@ -96,7 +96,7 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
     A gate that was opened stays open where the clock has stepped back since; `waking` stays until maintenance looks.
     A task that was put aside, or has no row, may have missed an end that it waits for, so it is looked at. [WAIT-3]
     """
-    if task.lease is not None or task.is_terminal:
+    if task.lease is not None or task.state in TERMINAL:
         return None
     if task.waiting is not None:
         may_have_ended = before is None or before.gate in ("waking", "unreadable")
