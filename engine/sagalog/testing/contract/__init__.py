@@ -19,6 +19,7 @@ from sagalog.testing.contract.faring import HealthContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.parking import ParkingContract
+from sagalog.testing.contract.plainness import PlainContract
 from sagalog.testing.contract.projections import ProjectionContract
 from sagalog.testing.contract.racing import RaceContract
 from sagalog.testing.contract.recording import RecordingContract
@@ -44,6 +45,7 @@ __all__ = [
     "HealthContract",
     "LeaseContract",
     "ParkingContract",
+    "PlainContract",
     "ProjectionContract",
     "RaceContract",
     "RecordingContract",
@@ -63,6 +65,7 @@ __all__ = [
 class StoreContract(
     AppendingContract,
     DeclaringContract,
+    PlainContract,
     LeaseContract,
     ClaimContract,
     SuspectContract,
