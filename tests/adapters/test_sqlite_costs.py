@@ -16,7 +16,7 @@ import pytest
 import sagalog
 from sagalog import Compensation, Engine, Retry
 from sagalog.testing import ManualClock
-from sagalog_sqlite import transaction
+from sagalog_sqlite import writing
 from sagalog_sqlite.store import SqliteStore
 from tests.store_of import store_of
 
@@ -125,7 +125,7 @@ def test_auditing_a_task_costs_the_same_however_many_tasks_and_tags_there_are(en
 
 def test_a_call_costs_the_same_however_many_undos_were_planned(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     # A small creation is remembered and a large one is read again: here none is remembered.
-    monkeypatch.setattr(transaction, "CREATED_CHARACTERS_MAX", 0)
+    monkeypatch.setattr(writing, "CREATED_CHARACTERS_MAX", 0)
 
     def life_with(count: int) -> dict[str, tuple[int, int]]:
         id = f"t{count}"

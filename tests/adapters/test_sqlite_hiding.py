@@ -17,8 +17,8 @@ from sagalog.kernel.bounds import LEASE_CHECKS_MAX, UPKEEP_LIMIT
 from sagalog.kernel.state import FOLD_FORMAT
 from sagalog.testing import ManualClock
 from sagalog_sqlite import rows
+from sagalog_sqlite.loading import UNREADABLE_MAX
 from sagalog_sqlite.store import SqliteStore
-from sagalog_sqlite.transaction import UNREADABLE_MAX
 from tests.adapters.sqlite_making import START_MS, TTL_MS, engine_on, open_at, raw
 from tests.store_of import store_of
 
