@@ -93,9 +93,8 @@ class FoldCache:
         self.numbered.clear()
 
 
-def is_worth_keeping(loaded: Loaded) -> bool:
-    """Whether a stream may be asked for again soon, and takes little."""
-    fold = loaded.saved.fold
+def is_worth_keeping(fold: object) -> bool:
+    """Whether a stream that is folded to this may be asked for again soon, and takes little."""
     if isinstance(fold, TaskFold):
         return not fold.is_terminal and fold.length <= LENGTH_MAX
     # The store's own is kept by itself.

@@ -201,7 +201,7 @@ class Line:
     def take(self, leader: Call) -> Call | Group:
         """A leader's group, with those behind it, as many as fit into one turn; the call itself if it is alone."""
         if len(self._calls) == 1:
-            # Perhaps it was in one that failed.
+            # The call may have been in a group that failed.
             leader.group = None
             return leader
         operations = 0

@@ -35,7 +35,6 @@ class Loading:
     """The reading half of one write transaction.
 
     store    the store's own fold; None before it was founded
-    epoch    the store's epoch
     """
 
     reads_any_text = False
@@ -53,8 +52,12 @@ class Loading:
         self._unread: dict[int, Saved] = {}
         self._unreadable: dict[str, int] = {}
         self.estimates = cache.estimates
-        store = self.store = cache.begin(connection, self.execute)
-        self.epoch = 0 if store is None else store.epoch
+        self.store = cache.begin(connection, self.execute)
+
+    @property
+    def epoch(self) -> int:
+        """The store's epoch."""
+        return 0 if self.store is None else self.store.epoch
 
     def keep(self) -> None:
         """It is committed: what it has loaded and written is right until another connection commits."""
@@ -89,13 +92,19 @@ class Loading:
         return self._add(loaded)
 
     def _add(self, loaded: Loaded) -> Loaded:
-        if not is_worth_keeping(loaded):
+        if not is_worth_keeping(loaded.saved.fold):
             self._finished.append(loaded.saved.stream)
         return self._cache.add(loaded)
 
-    def note_drawn(self, stream: str) -> None:
-        """Take a stream for absent, as its id was drawn; where it exists, the first append to it finds that out."""
-        self._absent.add(stream)
+    def note_drawn(self, streams: Sequence[str], are_new: bool) -> None:
+        """Take streams for absent whose ids were drawn; where one exists, the first append to it finds that out.
+
+        Where one was found out, and `are_new` is False, they are looked up, whatever another operation takes them for.
+        """
+        if are_new:
+            self._absent.update(streams)
+        else:
+            self._absent.difference_update(streams)
 
     def _event_of(self, loaded: Loaded | None, version: int) -> Recordable:
         assert loaded is not None, "there is no stream, so it has no events"

@@ -22,7 +22,7 @@ from sagalog_sqlite.barrier import BARRIER, Place
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.connections import Connections
-from sagalog_sqlite.failures import told, told_of_commit
+from sagalog_sqlite.failures import name_of, told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
 from sagalog_sqlite.fold_cache import FoldCache
@@ -259,8 +259,9 @@ class SqliteStore:
         if connection not in self._connections:
             self._require_open()  # as above: there SQLite refuses whatever it is asked
         self._roll_back(connection)
-        if isinstance(error, apsw.IOError):
-            # What this connection believes about the file may be wrong now.
+        if isinstance(error, apsw.IOError) or name_of(error) == "SQLITE_BUSY_SNAPSHOT":
+            # What this connection believes about the file may be wrong now; or a statement was left half-read, by which
+            # it would go on reading what was there before another connection committed.
             self._drop_writer()
         if not committing:
             return told(error, self.path)

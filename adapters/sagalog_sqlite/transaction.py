@@ -32,7 +32,7 @@ from sagalog_sqlite.writing import Writing
 
 
 class _NeedsView(Exception):
-    """An operation is not as plain as it may be."""
+    """What decides an operation is more than one stream, or cannot be read."""
 
 
 class Transaction(Writing):
@@ -52,28 +52,31 @@ class Transaction(Writing):
         if attempt.refusal is not None:
             return attempt.refusal
         try:
+            return self._answer(attempt)
+        except UnicodeDecodeError:
+            if self.reads_any_text:
+                raise
+        # [LOG-5] A damaged text lies on its way, and nothing of the operation is written yet. Only once that error is
+        # gone: it holds on to a statement that was read half-way, by which the connection would go on reading.
+        self.read_any_text()
+        return self._answer(attempt)
+
+    def _answer(self, attempt: Attempt) -> Any:
+        try:
             result = self._carry_out_plainly(attempt.operation) if attempt.may_be_plain and not self.is_void else None
             if result is None:
                 result = self._carry_out(attempt)
             return result.answer
         except Undeclared as undeclared:
             attempt.widen(undeclared)
-            self.is_void = True
-            return None
-        except UnicodeDecodeError:
-            if self.reads_any_text:
-                raise
-            # [LOG-5] A damaged text lies on its way. Nothing of the operation is written yet.
-            self.read_any_text()
-            return self.answer(attempt)
         except apsw.ConstraintError:
             if not attempt.drawn:
                 raise
             attempt.look_for_drawn()
-            self.is_void = True
-            return None
         except SagalogError as refusal:
             return refusal
+        self.is_void = True
+        return None
 
     def _carry_out(self, attempt: Attempt) -> Result:
         """Have an operation decide by a view, and write what it has decided. Raises what is no answer yet."""
@@ -85,7 +88,7 @@ class Transaction(Writing):
         return result
 
     def _carry_out_plainly(self, operation: Operation) -> Result | None:
-        """The same where one stream decides it; None, and nothing is written, where it needs a view."""
+        """The same for an operation that one stream decides; None, and nothing is written, where it needs a view."""
         plain = operation.plain
         if plain is None:
             return None
@@ -94,13 +97,13 @@ class Transaction(Writing):
             saved = None if loaded is None or loaded.number == 0 else loaded.saved
             result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded))
         except (SagalogError, _NeedsView):
-            # The view finds the same, and tells it.
+            # With a view it finds the same, and tells it.
             return None
         if result is not None and result.appends:
             (append,) = result.appends
             if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
                 return None
-            self._write_plain(result, append, loaded)
+            self._write_result(result, (loaded,))
         return result
 
     def _only_stream_of(self, operation: Operation) -> Loaded | None:

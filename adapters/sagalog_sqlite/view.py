@@ -33,8 +33,8 @@ class SqliteView:
         self.now_ms = transaction.now_ms
         self.store = transaction.store
         self.epoch = transaction.epoch
-        for stream in attempt.drawn:
-            transaction.note_drawn(stream)
+        if attempt.operation.drawn:
+            transaction.note_drawn(attempt.operation.drawn, are_new=bool(attempt.drawn))
 
     def require_writes(self, appends: Iterable[Append]) -> None:
         """Raise Undeclared for streams that may not be appended to."""

@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 
 from sagalog.store import FOLD_FORMAT, Append, Projection, Result, Saved, StoreFold, armed, reach
 from sagalog_sqlite import rows
-from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, LENGTH_MAX
+from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
 from sagalog_sqlite.loading import Loading
 from sagalog_sqlite.rows import Loaded
 
@@ -51,15 +51,6 @@ class Writing(Loading):
         # Once all is there: a task that begins to wait in this very operation is told too.
         if result.ended and self.is_awaited():
             for id in result.ended:
-                self._wake(id)
-
-    def _write_plain(self, result: Result, append: Append, loaded: Loaded) -> None:
-        """Write a result that appends to one stream, and has nothing else beside it."""
-        for blob in result.blobs:
-            self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
-        self._append(append, loaded)
-        for id in result.ended:
-            if self.is_awaited():
                 self._wake(id)
 
     def _append(self, append: Append, loaded: Loaded) -> None:
@@ -138,7 +129,7 @@ class Writing(Loading):
             self.estimates.is_awaited = None
         loaded.awaited = projection.awaited
         loaded.saved = Saved(saved.stream, projection.fold, row)
-        if projection.fold.is_terminal or projection.fold.length > LENGTH_MAX:
+        if not is_worth_keeping(projection.fold):
             self._finished.append(saved.stream)
         self.estimates.note(row)
 
@@ -172,14 +163,14 @@ class Writing(Loading):
 
 def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
     """The rows of the events to append; raises ValueError where their versions have a gap."""
-    rows, version = [], append.expected
+    found, version = [], append.expected
     for one in append.envelopes:
         version += 1
         if one.version != version:
             raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
         # All fields of an envelope but its position, and the number of its stream in place of the name.
-        rows.append((number, *astuple(one)[2:]))
-    return rows
+        found.append((number, *astuple(one)[2:]))
+    return found
 
 
 def _category_and_id(append: Append) -> tuple[str, str]:

@@ -211,6 +211,22 @@ def test_a_rollback_that_was_interrupted_is_made_up_for(store: SqliteStore) -> N
     assert versions(store) == {"a": 1}
 
 
+def test_a_statement_that_was_left_half_read_is_given_up_with_its_connection(store: SqliteStore, path: Path) -> None:
+    """By it the connection would go on reading what was there before another one committed."""
+    store.commit([writing(id, created()) for id in ("a", "b")])
+    writer = store._connections.writer
+    assert writer is not None
+    half_read = writer.execute("SELECT number FROM streams")
+    next(half_read)
+    other = open_at(path)
+    other.commit([writing("c", created())])
+    other.close()
+    with pytest.raises(Unavailable):
+        store.commit([writing("d", created())])
+    assert store.commit([writing("d", created())]) == [1]
+    del half_read
+
+
 @pytest.mark.parametrize("point", COMMIT_POINTS)
 def test_a_process_killed_at_any_point_leaves_whole_commits_and_all_that_it_acknowledged(
     path: Path, point: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
 from sagalog_sqlite import transaction
 from tests.adapters.sqlite_interrupts import Interrupt
-from tests.adapters.sqlite_making import open_at
+from tests.adapters.sqlite_making import open_at, raw
 from tests.store_of import store_of
 
 TTL_MS = 600_000
@@ -127,6 +128,26 @@ def test_where_more_than_one_stream_may_count_the_view_decides(
     viewless()
     with pytest.raises(AssertionError, match="needs none"):
         ASKING_FOR_MORE[call](Held(engine, lease))
+
+
+@pytest.mark.parametrize(
+    ("changed", "queue", "kind"),
+    [
+        ("kind = 'test'", "default", "test"),
+        ("queue = 'mine'", "mine", "build"),
+        ("gate = 'ready', run_at_ms = 0", "default", "build"),
+    ],
+)
+def test_a_row_that_another_program_has_changed_leads_no_plain_claim_to_its_task(
+    engine: Engine, path: Path, changed: str, queue: str, kind: str
+) -> None:
+    """[LOG-5] The row is put right, and the task is not leased for what only its row says."""
+    later_ms = engine.now_ms() + TTL_MS
+    task = engine.create("build", run_at_ms=later_ms if "run_at_ms" in changed else None)
+    with closing(raw(path)) as behind:
+        behind.execute(f"UPDATE tasks SET {changed}")  # noqa: S608  texts of this test
+    assert engine.claim(queue, owner="ann", ttl_ms=TTL_MS, kinds=[kind]) == []
+    assert engine.get(task.id) == task
 
 
 def test_the_memory_store_asks_no_operation_for_its_plain_way() -> None:

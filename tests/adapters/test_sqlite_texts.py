@@ -6,6 +6,7 @@ schema, so a new one is tried too.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -161,6 +162,21 @@ def test_the_task_of_a_spoilt_event_is_refused_and_named(path: Path, column: str
             engine.history("a")
         assert engine.rebuild().unreadable == ("a",)
         assert [task.id for task in engine.find()] == ["b", "c", "w"]
+
+
+def test_the_refusal_of_a_task_with_a_spoilt_event_holds_up_no_other(path: Path) -> None:
+    """[LOG-5] A statement that was left half-read would keep the connection at what was there before."""
+    spoil(path, "events", "body")
+    raw(path).execute("UPDATE tasks SET fold = NULL")
+    with sagalog.open(url_of(path)) as engine, sagalog.open(url_of(path)) as other:
+        gc.disable()
+        try:
+            refusals = [said(partial(engine.note, "a", "seen")) for _ in range(2)]
+            other.note("b", "seen")
+            assert engine.note("b", "seen too").version == 3
+        finally:
+            gc.enable()
+    assert [type(refusal) for refusal in refusals] == [sagalog.LogDamaged] * 2
 
 
 def test_a_spoilt_fold_is_made_again_from_the_log(path: Path) -> None:

@@ -15,7 +15,7 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim, plain_claim
 from sagalog.engine.entries import CommandEntry
-from sagalog.engine.plain import plain
+from sagalog.engine.plain import plain_command
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
@@ -88,7 +88,7 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
         return Operation(decide, declared.writes, reads, declared.along, declared.keys)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
-    return Operation(decide, writes, (), (), keys, None, None, drawn, plain(step))
+    return Operation(decide, writes, (), (), keys, None, None, drawn, plain_command(step))
 
 
 def _carry_out_one(step: CommandEntry, view: View) -> Result:

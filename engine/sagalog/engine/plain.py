@@ -19,7 +19,7 @@ from sagalog.kernel.values import TERMINAL
 from sagalog.store import EventOf, Plain, Result, Saved
 
 
-def plain(step: CommandEntry) -> Plain | None:
+def plain_command(step: CommandEntry) -> Plain | None:
     """The plain way to carry a command out that names no other task; None where it never has one.
 
     An idempotency key is looked for in all streams, and undos that are on record are compared. [REPEAT-3] [REPEAT-4]
@@ -29,10 +29,12 @@ def plain(step: CommandEntry) -> Plain | None:
         return None
     if type(command) is c.Fail and command.compensations:
         return None
-    return partial(carry_out, step)
+    return partial(carry_out_plainly, step)
 
 
-def carry_out(step: CommandEntry, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf) -> Result | None:
+def carry_out_plainly(
+    step: CommandEntry, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf
+) -> Result | None:
     """What the command makes of its task, answered by a list of the one Task; None: a unit of work decides.
 
     Raises:

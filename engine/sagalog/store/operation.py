@@ -213,15 +213,18 @@ class EventOf(Protocol):
 
 
 class Plain(Protocol):
-    """The plain case of an operation: one stream says all. Raises as the function of an operation."""
+    """The plain case of an operation: one stream says all."""
 
     def __call__(self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> Result | None:
-        """What is to be written; None where a view is needed.
+        """What is to be written: one append with its blobs and ends, or nothing; None where a view is needed.
 
         Args:
             saved: the stream, as the view would show it; None: there is none.
             now_ms, epoch: as of the view.
             event_of: the events of that stream.
+
+        Raises:
+            SagalogError: a refusal, which the operation's `decide` says again with a view.
         """
         ...
 

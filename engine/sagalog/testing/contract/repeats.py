@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from sagalog.engine import verbs
 from sagalog.engine.lease import Lease
 from sagalog.engine.local_executor import LocalExecutor
@@ -77,6 +79,21 @@ class RepeatContract(Contract):
         self.acquire(id).complete()
         answers = executor.carry_out_all([new, sent, last], together=False)
         assert [one.state for one in answers if isinstance(one, Task)] == ["pending", "completed", "pending"]
+        self.sound()
+
+    def test_an_entry_that_is_sent_twice_is_found_also_beside_one_that_is_refused_without_a_look(self) -> None:
+        """Both name a drawn id that exists; the first is refused by its key, whatever its stream holds."""
+        executor = self.executor()
+        self.create("other", idempotency_key="taken")
+        sent = verbs.create(executor, "build", {"n": 1})
+        task = executor.carry_out(sent)
+        refused = msgspec.structs.replace(sent, idempotency_key="taken")
+        refusal, answer = self.writes_nothing(executor.carry_out_all, [refused, sent], together=False)
+        assert isinstance(refusal, AlreadyExists)
+        assert answer == task
+        self.acquire(task.id).complete()
+        _, answer = self.writes_nothing(executor.carry_out_all, [refused, sent], together=False)
+        assert answer == self.get(task.id)
         self.sound()
 
     def test_a_batch_whose_drawn_id_was_used_meanwhile_repeats_that_creation(self) -> None:
