@@ -141,7 +141,7 @@ class SqliteStore:
 
         With which others it shares the transaction is left to `take`, which is asked once the turn has come, so that
         every call is in the group that could be, and before the clock is read, so that time never runs backwards for a
-        caller.
+        caller. Without it the call has a transaction of its own.
         """
         place = Place(BARRIER, self.path)
         try:
