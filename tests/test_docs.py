@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("specs/**/*.md")])
+# As a word of a text: `CONTRIBUTING.md` names them in quotes, as those to avoid.
+HIDDEN_SUBJECT = re.compile(r"(?<![\"`])\b(whoever|somebody|nobody|everybody)\b", re.IGNORECASE)
 BLOCKS = [
     pytest.param(block, id=f"{path.relative_to(ROOT)}-{number}")
     for path in DOCUMENTS
@@ -49,6 +51,16 @@ def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
     missing = [link for link in links if not (path.parent / link).exists()]
 
     assert [] == missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_names_who_acts(path: Path) -> None:
+    """A sentence about `somebody` leaves open whether a worker, a caller or an operator is meant."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+
+    hidden = [f"{number}: {line}" for number, line in enumerate(lines, 1) if HIDDEN_SUBJECT.search(line)]
+
+    assert [] == hidden
 
 
 def test_the_architecture_names_every_room() -> None:

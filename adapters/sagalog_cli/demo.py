@@ -45,7 +45,7 @@ def demo(session: Session, keep: Path | None, as_json: bool) -> None:
 
     Tasks make branches and worktrees of a fresh git repository and build in them; workers are real processes. One is
     killed in the middle of a step, and another goes on from the steps on record. One task fails, and its worktree and
-    branch are gone; one owes an undo that nobody knows, and is quarantined with all that it made; one waits for a
+    branch are gone; one owes an undo that no worker knows, and is quarantined with all that it made; one waits for a
     signal, one for its children. Then git, the log and the disk are asked whether all of this is so.
 
     Exits with 1 if any of it is not.

@@ -25,7 +25,7 @@ from sagalog_queue.fifo import NAME, RETURNS_MAX
 
 COMMANDS: Final[dict[str, Place]] = {
     "push": Place("sagalog_cli.queueing", "push", "Add an item, or many from JSON lines."),
-    "pop": Place("sagalog_cli.queueing", "pop", "Take the oldest item that nobody holds."),
+    "pop": Place("sagalog_cli.queueing", "pop", "Take the oldest item that is not held."),
     "ack": Place("sagalog_cli.queueing", "ack", "Say that an item is done."),
     "nack": Place("sagalog_cli.queueing", "nack", "Give an item back, or drop it."),
     "depth": Place("sagalog_cli.queueing", "depth", "Count the items."),
@@ -68,7 +68,7 @@ delay_option = click.option(
 def queue() -> None:
     """First in, first out: push items, pop them, acknowledge what is done.
 
-    Nobody has an item that somebody else has; one whose holder has died comes back when its visibility is over.
+    An item has one holder at a time; one whose holder has died comes back when its visibility is over.
     """
 
 
@@ -180,7 +180,7 @@ def _push_lines(session: Session, actor: str, of: Callable[[Engine], Queue], rea
 @queue_option
 @pass_session
 def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int | None, name: str) -> None:
-    """Take the oldest item that nobody holds: its id, fence, attempts and payload in one line, with tabs in between.
+    """Take the oldest item that is not held: its id, fence, attempts and payload in one line, with tabs in between.
 
     Where there is none, the status is 4. An item that cannot be written to standard output goes back at once.
     """
@@ -212,7 +212,7 @@ def _show_item(item: Item) -> None:
 def ack(session: Session, id: str, fence: int, name: str | None) -> None:
     """Say that an item is done; ID and FENCE are those that `queue pop` gave.
 
-    A second time changes nothing. An item that is somebody else's by now is not acknowledged: status 5.
+    A second time changes nothing. An item that another consumer has by now is not acknowledged: status 5.
     """
     _settle(session, id, fence, name, lambda queue, item: queue.ack(item))
 

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 # is its nearest base class that is here: what to do next is what the status says.
 EXIT_STATUS: Final[Mapping[str, int]] = {
     "ok": 0,
-    "bug": 1,  # nobody foresaw it: report it
+    "bug": 1,  # it was not foreseen: report it
     "usage": 2,  # the command line itself is wrong; the number is click's, and that of most tools
     "rejected": 3,  # change the request
     "not_found": 4,  # a rejection that scripts often treat apart
-    "conflict": 5,  # somebody was first: look again
+    "conflict": 5,  # another caller was first: look again
     "unavailable": 6,  # nothing was written: wait and repeat
     "unknown": 7,  # it may have been written: repeat with the same identity
     "corrupt": 8,  # stop and call a human

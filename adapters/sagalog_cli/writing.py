@@ -45,7 +45,7 @@ def init(session: Session) -> None:
 @idempotency_key_option
 @pass_session
 def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str, idempotency_key: str | None) -> None:
-    """Call a task off: at once where nobody holds it, else its owner is asked to stop.
+    """Call a task off: at once where no worker holds it, else its owner is asked to stop.
 
     What the task owes is compensated first. Asking again changes nothing.
     """
@@ -161,7 +161,7 @@ def signal(
     "unknown_kinds",
     multiple=True,
     metavar="KIND",
-    help="A compensation kind that nobody can carry out: who owes one is quarantined. Repeatable.",
+    help="A compensation kind that no worker can carry out: a task that owes one is quarantined. Repeatable.",
 )
 @pass_session
 def recover(session: Session, limit: int | None, unknown_kinds: tuple[str, ...]) -> None:
