@@ -89,7 +89,7 @@ def log_was_verified(evidence: Evidence) -> Finding:
 
 
 def log_breaks_no_property(evidence: Evidence) -> Finding:
-    """The checker that sagalog ships for everybody's own logs has nothing to say about this one."""
+    """The checker that sagalog ships for every user's own log has nothing to say about this one."""
     violations = check_history(evidence.log)
     faults = [f"{one.event} breaks {one.property!r}: {one.text}" for one in violations]
     sentence = "the shipped checker of histories found nothing wrong"

@@ -58,7 +58,7 @@ def killed_worker_was_replaced(evidence: Evidence) -> Finding:
     if killed.exit_status != -signal.SIGKILL:
         faults.append(f"{killed.name} was to be killed and ended with exit status {killed.exit_status}")
     if len(held) < 2:
-        faults.append("nobody took the task over")
+        faults.append("no worker took the task over")
     else:
         first, last = held[0], held[-1]
         if not _is_of(first, killed.name) or first.ended is None or first.ended.type != "lease_expired":
@@ -146,7 +146,7 @@ def unknown_undo_was_quarantined(evidence: Evidence) -> Finding:
         faults.append(f"its worktree is gone: {ODD}")
     if branch_of(ODD) not in kept.branches:
         faults.append(f"its branch is gone: {branch_of(ODD)}")
-    sentence = "an undo that nobody knows: quarantine, all still there"
+    sentence = "an undo that no worker knows: quarantine, all still there"
     return finding("unknown_undo_was_quarantined", sentence, len(ends), "task", faults)
 
 
@@ -205,12 +205,12 @@ def git_holds_what_the_log_says(evidence: Evidence) -> Finding:
     faults += [
         f"task {id}: {held.lease.owner} still holds it" for id, held in all_leases(evidence) if held.ended is None
     ]
-    sentence = "git holds exactly what the log says, nobody holds a task"
+    sentence = "git holds exactly what the log says, no worker holds a task"
     return finding("git_holds_what_the_log_says", sentence, len(kept.worktrees), "worktree", faults)
 
 
 def workers_ended_well(evidence: Evidence) -> Finding:
-    """Whoever was not killed ended with status 0 when it was asked to."""
+    """Each worker that was not killed ended with status 0 when it was asked to."""
     asked = {name: status for name, status in evidence.exits.items() if name != evidence.killed.name}
     faults = [f"{name} ended with exit status {status}" for name, status in asked.items() if status != 0]
     return finding("workers_ended_well", "workers ended well when they were asked to", len(asked), "worker", faults)

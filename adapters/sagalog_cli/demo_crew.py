@@ -62,7 +62,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL to it and to whatever it has started; returns when it is dead."""
-        # Where nobody is left there is nothing to do.
+        # Where no process of the group is left there is nothing to do.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -140,7 +140,7 @@ class Crew:
             time.sleep(_POLL_MS / 1_000)
 
     def dismiss(self) -> dict[str, int]:
-        """Ask all that live to end and wait for it: name -> exit status of everybody."""
+        """Ask all that live to end and wait for it: name -> exit status of every worker."""
         living = [worker for worker in self._workers if worker.exit_status is None]
         for worker in living:
             worker.ask_to_end()

@@ -67,8 +67,8 @@ class Evidence:
     log          every event of the store, in order
     tasks        every task before the rebuild, and `rebuilt` after it, by id
     killed       the worker that was killed; `exits` name -> exit status, of all workers
-    slept        the fence of the lease beyond which somebody slept
-    late         verb -> what came of it when they tried it afterwards
+    slept        the fence of the lease beyond which the sleeper slept
+    late         verb -> what came of it when the sleeper tried it afterwards
     journal      the effects of steps in the order in which they began
     kept         what is left of them
     """

@@ -30,7 +30,7 @@ worker = Worker(queues=QUEUE, concurrency=3, ttl_ms=TTL_MS, grace_ms=_GRACE_MS, 
 
 @worker.task("change")
 def change(context: WorkContext, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a branch and a worktree, commit a part, build it; where it is wanted, merge it once somebody approves."""
+    """Make a branch and a worktree, commit a part, build it; where it is wanted, merge it once the user approves."""
     site = Site(context, payload)
     site.prepare()
     if payload["rents_a_machine"]:
@@ -150,7 +150,7 @@ class Site:
 
 
 def _end_with_input() -> None:
-    """End when whoever started this process has ended, however that came: nobody else holds the other end."""
+    """End when the process that started this one has ended, however that came: no other holds the other end."""
     while os.read(0, 512):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sagalog import Retry
 
 QUEUE: Final = "demo"
-# Short, so that a dead worker is found out while somebody watches; in earnest half a minute is a good beginning.
+# Short, so that a dead worker is found out while the user watches; in earnest half a minute is a good beginning.
 TTL_MS: Final = 1_500
 APPROVED: Final = "approved"
 # A worker in whose environment this stands ends when its standard input is closed.
@@ -35,7 +35,7 @@ DONE_STEPS: Final = ("branch", "worktree", "commit")
 STEP_IN_HAND: Final = "build"
 
 UNKNOWN_UNDO: Final = "return-machine"
-# How long a build that waits does so at most: should everybody else be gone, it ends by itself.
+# How long a build that waits does so at most: should all other processes of the demo be gone, it ends by itself.
 _ROUNDS_MAX: Final = 400
 
 
@@ -45,14 +45,14 @@ def hold(folder: Path) -> Path:
 
 
 def first_tasks(folder: Path) -> list[dict[str, Any]]:
-    """The specs of the two whose holders come to grief; one builds for as long as somebody wants it to."""
+    """The specs of the two whose holders come to grief; one builds for as long as the demo wants it to."""
     part = (
         f'rounds=0\nwhile [ -e "{hold(folder)}" ] && [ "$rounds" -lt {_ROUNDS_MAX} ]; do\n'
         "    sleep 0.05; rounds=$((rounds + 1))\ndone\necho built at last\n"
     )
     return [
         _spec(RESUMED, "change", _content(folder, RESUMED, part)),
-        _spec(SLEPT, "change", _content(folder, SLEPT, "echo somebody did it\n")),
+        _spec(SLEPT, "change", _content(folder, SLEPT, "echo another worker did it\n")),
     ]
 
 

@@ -88,7 +88,7 @@ class Repository:
         path = self.worktree(name)
         with self._alone():
             if name not in self.worktrees():
-                # What somebody who was killed had begun is no worktree yet.
+                # What a worker that was killed had begun is no worktree yet.
                 shutil.rmtree(path, ignore_errors=True)
                 self.git("worktree", "prune")
                 self.git("worktree", "add", "--quiet", str(path), branch_of(name))
@@ -162,7 +162,7 @@ class Repository:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Within the block nobody else changes worktrees and branches: git gives up where it meets another at it."""
+        """Within the block no other caller changes worktrees and branches: git gives up where it meets another one."""
         with open(self._folder / "repository.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

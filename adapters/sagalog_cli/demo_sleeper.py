@@ -1,8 +1,8 @@
-"""Somebody who leases a task, sleeps beyond the lease, and goes on as if nothing had happened.
+"""A holder that leases a task, sleeps beyond the lease, and goes on as if nothing had happened.
 
 Rule: it renews nothing and asks nothing; whether its late writes count is for the store alone to say [FENCE-2].
 It sleeps in the demo's own process: one that is stopped by a signal might be stopped inside a commit, and keep the
-file's lock from everybody.
+file's lock from every other process.
 """
 
 from __future__ import annotations

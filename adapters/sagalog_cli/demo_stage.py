@@ -73,7 +73,7 @@ class Stage:
             return self._gather(ended, exits, asleep.fence, late)
 
     def _begin(self) -> Lease:
-        """The first two tasks, one of which somebody leases and forgets."""
+        """The first two tasks, one of which the sleeper leases and forgets."""
         hold(self._folder).touch()
         self._engine.create_many(first_tasks(self._folder))
         asleep = fall_asleep(self._engine)
@@ -103,7 +103,7 @@ class Stage:
         self._tell("worker-2 and worker-3 are started, and have four more tasks to do")
 
     def _approve(self, crew: Crew) -> None:
-        """Send the signal that one of them waits for, once nobody works on it any more."""
+        """Send the signal that one of them waits for, once no worker works on it any more."""
         crew.wait_until(lambda: self._is_waiting(REVIEWED))
         self._engine.signal(REVIEWED, APPROVED, {"by": "you"}, actor="demo")
         self._tell(f"{REVIEWED!r} waits, and no worker holds it; the signal {APPROVED!r} is sent")

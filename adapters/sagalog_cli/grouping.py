@@ -1,7 +1,7 @@
 """Groups of commands that are imported one by one.
 
 Rule: a command is imported when it is called, so none pays for another, and one that is missing or slow to import hurts
-nobody else. Knows no command by name.
+no other. Knows no command by name.
 """
 
 from __future__ import annotations

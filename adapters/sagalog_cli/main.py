@@ -91,7 +91,7 @@ class Sagalog(Commands):
             return render.EXIT_STATUS["pipe_closed"]
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can tell anybody
             status, code, message, fields = _told(error)
-            # Where nobody reads standard error, the status still says it.
+            # Where no process reads standard error, the status still says it.
             with suppress(OSError):
                 render.tell(code, message, fields, as_json)
                 if code == "bug" and os.environ.get("SAGALOG_TRACEBACK"):

@@ -99,7 +99,7 @@ def _say(session: Session, name: str, counts: Counts) -> None:
 
 
 def _pause(length_ms: int) -> None:
-    """Wait; but for a reader that goes away nobody need be kept waiting until the next change.
+    """Wait; but once the reader has gone, do not keep the caller waiting until the next change.
 
     Raises:
         BrokenPipeError: the reader of standard output has gone.

@@ -192,9 +192,9 @@ def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int
         try:
             session.answer(lambda: shapes.item(item), lambda: _show_item(item))
         except BaseException:
-            # Nobody knows that they hold it.
+            # The caller does not know that it holds the item.
             with suppress(SagalogError):
-                queue.hand_back(item, "whoever popped it did not get it")
+                queue.hand_back(item, "the caller that popped it did not get it")
             raise
 
 

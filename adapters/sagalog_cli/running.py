@@ -1,4 +1,4 @@
-"""A command as a process group of its own, and the signals of whoever looks after it.
+"""A command as a process group of its own, and the signals to the process that looks after it.
 
 Rule: waiting ends at once when the command ends or a signal comes, and never hangs on what a command leaves behind: no
 pipe leads to it or from it. Knows nothing of queues.
@@ -129,7 +129,7 @@ class Command:
         return _WAIT_S_MAX if self._is_killed else self._kill_at - time.monotonic()
 
     def _send(self, number: int) -> None:
-        # Where nobody is left, or only dead ones (which some systems refuse to signal), there is nothing to do.
+        # Where no process is left, or only dead ones (which some systems refuse to signal), there is nothing to do.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 

@@ -133,7 +133,7 @@ def now_ms() -> int:
 
 
 def advised(error: SagalogError, advice: str) -> SagalogError:
-    """The same error with a hint for whoever sits at the command line."""
+    """The same error with a hint for the user at the command line."""
     return type(error)(error.message, **{**error.fields, "hint": advice})
 
 

@@ -111,7 +111,7 @@ def _write(session: Session, events: Sequence[Recorded]) -> None:
 def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozenset[str]) -> Fits:
     @lru_cache(_REMEMBERED)
     def queue_of(id: str) -> str | None:
-        # Of a task that cannot be read nobody can say that it is of another queue.
+        # Of a task that cannot be read the engine cannot say that it is of another queue.
         with suppress(Corrupt):
             found = engine.get(id)
             return None if found is None else found.queue

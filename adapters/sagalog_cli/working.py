@@ -1,4 +1,4 @@
-"""`worker`: the handlers of a module of the user's, run on the store until somebody says that it is enough.
+"""`worker`: the handlers of a module of the user's, run on the store until the user says that it is enough.
 
 Rule: what the options say wins over what the module's worker says, and nothing is run before both are known to be
 right. How a worker works is the engine's business; here it is found, told its signals, and listened to.
@@ -86,7 +86,7 @@ def _settle(found: Worker, given: dict[str, Any]) -> None:
     wanted = {name: value for name, value in given.items() if value is not None and value != ()}
     if not wanted:
         return
-    # Judged as a whole by whoever judges what is written in the module, before anything is changed.
+    # Judged as a whole by `Worker`, which judges what is written in the module, before anything is changed.
     judged = Worker(
         queues or found.queues,
         name=wanted.get("name", found.name),
@@ -149,7 +149,7 @@ def _told(error: Exception) -> str:
 
 
 def _offered(module: ModuleType) -> str:
-    """The workers that there are, for whoever mistyped the name of one."""
+    """The workers that there are, for a user who mistyped the name of one."""
     names = [name for name, value in vars(module).items() if isinstance(value, Worker)]
     return f"; the workers in it: {', '.join(sorted(names))}" if names else "; there is no sagalog.Worker in it"
 

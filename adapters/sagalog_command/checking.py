@@ -1,7 +1,7 @@
 """Checks of a command's and a classifier's parts, each of which names the path of what it refuses.
 
-Rule: what is refused is `InvalidValue`, described and never quoted whole, since a payload may hold what nobody should
-read. Knows no command and no rule.
+Rule: what is refused is `InvalidValue`, described and never quoted whole, since a payload may hold what no reader
+of an error should see. Knows no command and no rule.
 """
 
 from __future__ import annotations

@@ -68,11 +68,11 @@ class Group:
             os.killpg(self._process.pid, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        # What has ended and was not yet collected by its parent counts as well; where nobody collects, for ever.
+        # What has ended and was not yet collected by its parent counts as well; where no parent collects it, for ever.
         return _has_living(self._process.pid)
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the whole group; where nobody is left, do nothing."""
+        """Signal the whole group; where no process of it is left, do nothing."""
         # Some systems refuse to signal what is dead.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)

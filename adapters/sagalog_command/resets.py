@@ -1,7 +1,7 @@
 """From when on trying again makes sense, read from what a program says about it.
 
 Rule: what cannot be read says nothing, so that a strange sentence costs a guess and never a task. Pure: the time,
-and the zone of whoever wrote the sentence, are arguments.
+and the zone of the program that wrote the sentence, are arguments.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _DATE_IN: Final = re.compile(
 def read_reset(form: str, value: Any, now_ms: int, zone: tzinfo, longest_ms: int) -> int | None:
     """Give the milliseconds to wait from `now_ms` on, from 0 to `longest_ms`; None if `value` does not tell.
 
-    `zone` is the one of whoever wrote a time of day that names none.
+    `zone` is the one of the program that wrote a time of day that names none.
     """
     readers = {
         "sentence": lambda: _sentence(value, now_ms, zone),

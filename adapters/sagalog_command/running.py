@@ -83,7 +83,7 @@ def run(
 
     Raises:
         Interrupted: it was stopped because the lease is lost, the task was cancelled or the worker shuts down, or
-            somebody else asked it to end: there is no outcome, the task is to be released.
+            another process asked it to end: there is no outcome, the task is to be released.
         Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
             A command that was ended because its time was over has the code `time_limit`, if no rule says more.
             One that cannot be found or started is `Permanent` (code `config`), one for which the machine had nothing

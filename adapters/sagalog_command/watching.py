@@ -1,7 +1,7 @@
 """A running command is followed to its end: its streams are read, its time is kept, its group is ended.
 
-Rule: no wait is without end. The command itself has its time limit, its group a grace, and a pipe that somebody outside
-the group holds open is not waited for at all.
+Rule: no wait is without end. The command itself has its time limit, its group a grace, and a pipe that a process
+outside the group holds open is not waited for at all.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _LINE_CHARACTERS_MAX: Final = 200
 
 
 class Stop:
-    """A wish to end that may come from any thread, and that wakes whoever waits for it.
+    """A wish to end that may come from any thread, and that wakes the thread that waits for it.
 
-    `is_urgent` tells whether there is no time for a grace: somebody else may be at work by now.
+    `is_urgent` tells whether there is no time for a grace: another holder may be at work by now.
     """
 
     def __init__(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
@@ -70,7 +70,7 @@ class Stop:
     def set(self) -> None:
         """Wish it."""
         self.is_set = True
-        # Who calls late must not write into a descriptor that has become somebody else's.
+        # A thread that calls late must not write into a descriptor that has become another file's.
         with self._lock, suppress(BlockingIOError):
             if self._is_open:
                 os.write(self._pipe[1], b"\0")

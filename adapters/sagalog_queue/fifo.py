@@ -1,7 +1,7 @@
 """First in, first out: items are tasks of one kind, a pop is a lease, an ack completes, a nack releases.
 
-Rule: whatever holds of leases holds of items: nobody has one that somebody else has, an item whose holder died comes
-back when its visibility is over, and a late holder's ack is refused. It must not know how a store works.
+Rule: whatever holds of leases holds of items: no consumer has one that another consumer has, an item whose holder died
+comes back when its visibility is over, and a late holder's ack is refused. It must not know how a store works.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Queue:
     # --- items out ----------------------------------------------------------------------------------------------
 
     def pop(self, owner: str, timeout_ms: int = 1_000, *, ack: Item | None = None) -> Item | None:
-        """The oldest item that nobody holds, for `owner` alone; None if none comes within the time.
+        """The oldest item that no owner holds, for `owner` alone; None if none comes within the time.
 
         Args:
             owner: who will hold it, for the record.
@@ -140,7 +140,7 @@ class Queue:
                 batch.complete(self._lease(ack))
                 batch.claim(self.name, owner=owner, ttl_ms=self._visibility_ms, kinds=[KIND])
         except NotFound:
-            # Nobody knows the item: no harm is done.
+            # The store does not know the item: no harm is done.
             return self._pop(owner, timeout_ms)
         leases = batch.results[1]
         assert isinstance(leases, list)
@@ -149,9 +149,10 @@ class Queue:
     def consume(self, owner: str, timeout_ms: int | None = None) -> Iterator[Item]:
         """Items one after another; each is acknowledged when the next is asked for, in the commit that pops that one.
 
-        Ends when none has come for `timeout_ms`; None: never. Whoever leaves the loop earlier, by `break` or an
-        exception, hands the item in hand back to the head of the queue, unless it was acknowledged before. (Python
-        tells an iterator that it was left when nobody names it any more; who has given it a name calls its `close`.)
+        Ends when none has come for `timeout_ms`; None: never. A caller that leaves the loop earlier, by `break` or
+        an exception, hands the item in hand back to the head of the queue, unless it was acknowledged before. (Python
+        tells an iterator that it was left when no name refers to it any more; a caller that has given it a name calls
+        its `close`.)
 
         Raises:
             LeaseLost: the item in hand was not ours any more when the next was asked for. As after `Unavailable` and
@@ -172,7 +173,7 @@ class Queue:
         """The item is done; it stays in the history. Whether there is such an item: an unknown one is harmless.
 
         Raises:
-            LeaseLost: it came back after its visibility was over, and may be somebody else's now.
+            LeaseLost: it came back after its visibility was over, and may be another holder's now.
             InvalidValue: an id instead of the item: what was popped is what can be acknowledged.
         """
         lease = self._lease_of(item)
@@ -255,7 +256,7 @@ class Queue:
     # --- what is there ------------------------------------------------------------------------------------------
 
     def depth(self) -> int:
-        """How many items wait: for somebody who pops them, for their delay, or to be let in after a holder's death."""
+        """How many items wait: for a caller that pops them, for their delay, or to be let in after a holder's death."""
         return self._count("pending") + self._over()
 
     def in_flight(self) -> int:
@@ -296,13 +297,13 @@ class Queue:
         if not isinstance(item, Item):
             raise InvalidValue(f"item: expected the Item that pop gave, found {type(item).__name__}", path="item")
         if item.store_id != self.engine.store_id:
-            # Ids are unique in a store only: here it may be somebody else's.
+            # Ids are unique in a store only: here it may be another item's.
             raise NotFound(f"item {item.id!r} was popped from another store; give it back there", task=item.id)
         # [FORK-2] A fork's copy of a loop that is left must not give back what its parent works on: `rebind` refuses.
         return self.engine.rebind(item.lease)
 
     def _lease_of(self, item: Item | str) -> Lease | None:
-        """The lease of an item; None for an id that nobody knows."""
+        """The lease of an item; None for an id that the store does not know."""
         if not isinstance(item, str):
             with suppress(NotFound):
                 return self._lease(item)
@@ -320,7 +321,7 @@ class Queue:
         return self.engine.counts(self.name).get(self.name, {}).get(state, 0)
 
     def _over(self) -> int:
-        """Items whose holder let their visibility pass, and which nobody has let in yet."""
+        """Items whose holder let their visibility pass, and which no caller has let in yet."""
         return sum(task.queue == self.name for task in self.engine.stale())
 
 
@@ -353,7 +354,7 @@ def open_queue(
 
 
 def default_owner() -> str:
-    """A name for whoever pops: this host's, and six digits that differ each time."""
+    """A name for the caller that pops: this host's, and six digits that differ each time."""
     return f"{socket.gethostname()}-{secrets.token_hex(3)}"
 
 

@@ -1,8 +1,8 @@
-"""The news that somebody has committed, in this process or in another.
+"""The news that a writer has committed, in this process or in another.
 
-Its one rule: what is asked is the file, by its data version; being told that somebody writes only says when to ask. A
-writer is seen before its commit is visible, so whoever was told asks again for a little while. It must not know what
-was committed.
+Its one rule: what is asked is the file, by its data version; being told that a process writes only says when to ask. A
+writer is seen before its commit is visible, so a waiter that was told asks again for a little while. It must not know
+what was committed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Changes:
             _close(asker)
 
     def announce(self) -> None:
-        """Wake whoever waits in this process."""
+        """Wake the threads that wait in this process."""
         if self._waiting:
             with self._guard:
                 for waiter in self._waiting:
@@ -85,12 +85,12 @@ class Changes:
         waiter = self._begin()
         try:
             expected_until_s = 0.0
-            # Once more: somebody may have committed before there was anybody to tell.
+            # Once more: a writer may have committed before there was a waiter to tell.
             while not self._differs(since):
                 now_s = time.monotonic()
                 if now_s >= until_s:
                     return
-                # A slow disk shows a commit long after the write was heard of, and nobody tells of that.
+                # A slow disk shows a commit long after the write was heard of, and the system does not tell of that.
                 slice_s = POLL_S if now_s < expected_until_s else until_s - now_s
                 if waiter.wait(min(slice_s, until_s - now_s)) and waiter.is_told:
                     if self._comes(since):
@@ -100,7 +100,7 @@ class Changes:
             self._end(waiter)
 
     def close(self) -> None:
-        """Wake whoever waits and close the connection."""
+        """Wake the threads that wait and close the connection."""
         with self._guard:
             self._closed = True
             for waiter in self._waiting:
@@ -115,7 +115,7 @@ class Changes:
         return self._closed or self.number() != since
 
     def _comes(self, since: int) -> bool:
-        """Whether a commit becomes visible that somebody is writing now."""
+        """Whether a commit becomes visible that a process is writing now."""
         for pause_s in _PAUSES_S:
             if self._differs(since):
                 return True
@@ -145,6 +145,6 @@ class Changes:
 
 
 def _close(connection: apsw.Connection) -> None:
-    # There is nothing in it to lose, and nobody could do anything about it.
+    # There is nothing in it to lose, and no caller could do anything about it.
     with suppress(apsw.Error):
         connection.close()

@@ -88,7 +88,7 @@ def syncing(durability: str) -> dict[str, int]:
 
 def _settle(connection: apsw.Connection, path: str, durability: str, busy_timeout_ms: int, writing: bool) -> None:
     connection.set_busy_timeout(busy_timeout_ms)
-    # At close SQLite would checkpoint by itself and tell nobody if that failed.
+    # At close SQLite would checkpoint by itself and not tell its caller if that failed.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     # Plans depend on the statement alone; else most are prepared anew for each set of values, at five times the cost.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)

@@ -1,4 +1,4 @@
-"""A new file: made completely under another name, then renamed, so that nobody ever sees half of it.
+"""A new file: made completely under another name, then renamed, so that no process ever sees half of it.
 
 Its one rule: what appears under the store's path is whole, on the disk, and mode 0600 whatever the umask. Callers hold
 the ticket. It must not know what the tables mean.
@@ -22,7 +22,7 @@ from sagalog_sqlite.failures import told, told_by_system
 
 PAGE_SIZE: Final = 2048
 
-# The name of a file that is being made: nobody else's, so that what a killed maker left may be removed.
+# The name of a file that is being made: no other program uses it, so that what a killed maker left may be removed.
 UNFINISHED: Final = ".sagalog-new"
 
 _SIDE_FILES: Final = ("", "-wal", "-shm", "-journal")
@@ -111,7 +111,7 @@ def _fill(path: str, now_ms: int) -> None:
 
 
 def _sync(path: str) -> None:
-    """Sync a file or a folder ourselves: SQLite tells nobody when a folder's sync fails."""
+    """Sync a file or a folder ourselves: SQLite does not tell its caller when a folder's sync fails."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if sys.platform == "darwin":

@@ -14,7 +14,7 @@ import apsw
 from sagalog.errors import Closed, Corrupt, SagalogError, Unavailable, Unknown
 
 _DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError)
-# The file is sound, but is not what its migrations say: somebody has changed its tables.
+# The file is sound, but is not what its migrations say: another program has changed its tables.
 _FOREIGN: Final = (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError)
 
 _ADVICE: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
@@ -59,7 +59,7 @@ def told_of_commit(error: apsw.Error, path: str) -> SagalogError:
     """As `told`, for a COMMIT that failed: nothing was written only where SQLite promises it.
 
     With a full disk and with a lock not got the transaction is rolled back. After any other failure its frames may
-    stand in the WAL, to be found or not by whoever recovers it.
+    stand in the WAL, to be found or not by the process that recovers it.
     """
     if isinstance(error, (apsw.FullError, apsw.BusyError, *_DAMAGED)):
         return told(error, path)

@@ -1,8 +1,9 @@
 """The line of calls: what arrives while a commit runs is taken together into the next one.
 
-Its one rule: the front of the line leads and everybody behind it is parked; whoever goes (answered, refused, timed out,
-interrupted) makes the next one the front and wakes it. So no thread beside the callers is needed, and a caller that is
-alone waits for nobody. Calls stay in the line until their fate is settled: what is run again needs no moving.
+Its one rule: the caller at the front of the line leads and every caller behind it is parked; a caller that goes
+(answered, refused, timed out, interrupted) makes the next one the front and wakes it. So no thread beside the callers
+is needed, and a caller that is alone waits for no other. Calls stay in the line until their fate is settled: what is
+run again needs no moving.
 
 Each step below may be cut short by an interrupt and then be done once more from its beginning; nothing is lost or
 answered twice by that. It must not know files, turns or how a transaction begins and ends.
@@ -38,7 +39,7 @@ class Call:
     began      when it came, on the monotonic clock, in seconds
     written    by itself, whether the transaction was committed; None: it cannot be known
     settled    its group has ended and it has left the line: `result` tells what became of it
-    gone       nobody waits for it any more
+    gone       its caller waits for it no more
     """
 
     # As a call that is alone leaves them.

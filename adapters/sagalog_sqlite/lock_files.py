@@ -26,9 +26,9 @@ _STEP_BACK_S = 0.00002  # the kernel makes it about 0.1 ms; a woken waiter needs
 class LockFiles:
     """Both lock files, open. For one thread at a time, except `close` and `holder_pid`.
 
-    Creates what is missing with mode 0600 whatever the umask; a file that exists keeps the mode that somebody gave
-    it. Nothing is ever deleted: a lock on a deleted file excludes nobody. Raises OSError as it comes: no
-    permission, or a symbolic link in the place of a lock file (the pid would be written over its target).
+    Creates what is missing with mode 0600 whatever the umask; a file that exists keeps the mode that an operator
+    gave it. Nothing is ever deleted: a lock on a deleted file excludes no other process. Raises OSError as it comes:
+    no permission, or a symbolic link in the place of a lock file (the pid would be written over its target).
     """
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class LockFiles:
             raise
 
     def try_turn(self) -> bool:
-        """Take the turn if it is free and nobody stands before us; do not wait."""
+        """Take the turn if it is free and no other process stands before us; do not wait."""
         # Not even a free turn is taken without `next`: the head of the queue would be overtaken.
         try:
             fcntl.flock(self._next, _TRY)
@@ -65,8 +65,8 @@ class LockFiles:
                     return
             finally:
                 fcntl.flock(self._next, _FREE)
-            # Here nobody seems to wait, but whoever is next may just be waking up: for some microseconds after
-            # `next` is freed the kernel lets a newcomer slip in. So we step back once and join behind him.
+            # Here no process seems to wait, but the next one may just be waking up: for some microseconds after
+            # `next` is freed the kernel lets a newcomer slip in. So we step back once and join behind it.
             time.sleep(_STEP_BACK_S)
         fcntl.flock(self._next, _TAKE)
         try:
@@ -80,7 +80,7 @@ class LockFiles:
         self._sign(self._turn)
 
     def free_turn(self) -> None:
-        """Give the turn, which we have, to whoever waits for it."""
+        """Give the turn, which we have, to the process that waits for it, if one does."""
         fcntl.flock(self._turn, _FREE)
 
     def drop(self) -> None:
@@ -92,14 +92,14 @@ class LockFiles:
     def holder_pid(self) -> int | None:
         """Who is in the way: the pid of who has the turn, else of the head of the queue; None if unknown.
 
-        A head that is stopped between the two locks holds up everybody while nobody has the turn. The pid may be
-        an earlier holder's where the new one could not write, or was stopped before it did.
+        A head that is stopped between the two locks holds up every other process while none has the turn. The
+        pid may be an earlier holder's where the new one could not write, or was stopped before it did.
         """
         with contextlib.suppress(OSError):
             if holder := _pid_if_locked(self._paths[0]):
                 return holder
             head = _pid_if_locked(self._paths[1])
-            return head if head != os.getpid() else None  # ourselves at the head: in nobody's way
+            return head if head != os.getpid() else None  # we are at the head ourselves: in no caller's way
         return None
 
     def _sign(self, descriptor: int) -> None:

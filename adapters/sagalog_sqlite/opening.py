@@ -116,7 +116,7 @@ def _look_at_file(path: str) -> None:
         )
     if os.path.getsize(path) == 0:
         raise Corrupt(
-            f"{path} is empty, and an empty file is not a new store: somebody has cut or touched it; "
+            f"{path} is empty, and an empty file is not a new store: another program has cut or touched it; "
             "restore a backup, or remove it to have a new one made",
             path=path,
         )

@@ -70,6 +70,6 @@ class Readers:
 
 
 def _close(connection: apsw.Connection) -> None:
-    # There is nothing in it to lose, and nobody could do anything about it.
+    # There is nothing in it to lose, and no caller could do anything about it.
     with suppress(apsw.Error):
         connection.close()

@@ -1,7 +1,7 @@
 """Fold every projection afresh from the log, some streams at a time.
 
-Its one rule: each slice is folded within a transaction of its own, so whoever comes between two finds every task either
-as it was or as the log gives it. It must not know how a transaction begins and ends.
+Its one rule: each slice is folded within a transaction of its own, so a caller that comes between two finds every task
+either as it was or as the log gives it. It must not know how a transaction begins and ends.
 """
 
 from __future__ import annotations

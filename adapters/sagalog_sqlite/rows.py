@@ -31,7 +31,7 @@ from sagalog.store import (
     refold_stream,
 )
 
-# The format of the log that this version writes; another one may be read by nobody and written by nobody here.
+# The format of the log that this version writes; it refuses to read or to write another one.
 FORMAT: Final = 0
 
 TASK: Final = "task"

@@ -1,6 +1,6 @@
 """A consistent view for reading: the port's snapshot over one read transaction.
 
-Its one rule: it blocks no writer and lives shortly, since the WAL cannot be reused while somebody reads an old state;
+Its one rule: it blocks no writer and lives shortly, since the WAL cannot be reused while a reader holds an old state;
 past its age it refuses. It must not know where its connection comes from.
 """
 
@@ -40,7 +40,7 @@ from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import told
 
-# A slice of an audit or an export takes seconds; whoever takes longer reads in pages.
+# A slice of an audit or an export takes seconds; a reader that takes longer reads in pages.
 AGE_MAX_MS: Final = 300_000
 
 _PAGE: Final = 500
@@ -246,7 +246,7 @@ class SqliteSnapshot:
         return [fold.id for fold in self._folds(selection.candidates(self._rows, claim, claim.limit, Estimates()))]
 
     def claimable_ms(self, claim: Claim) -> int | None:
-        """When such a claim may find something: 0 is now, None not before somebody commits."""
+        """When such a claim may find something: 0 is now, None not before a writer commits."""
         return selection.claimable_ms(self._rows, claim)
 
     def undoing(

@@ -1,8 +1,8 @@
 """The store: turns, transactions, and what becomes of a commit that fails.
 
-Its one rule: a commit is whole or nothing, and its callers are told which, or that nobody can know. On every way out
-the transaction is ended and the turn given back. What operations see is in `view`, what they write in `transaction`;
-which calls share a transaction, in `grouping`; where files come from, in `opening`.
+Its one rule: a commit is whole or nothing, and the store tells its callers which, or that it cannot know. On every
+way out the transaction is ended and the turn given back. What operations see is in `view`, what they write in
+`transaction`; which calls share a transaction, in `grouping`; where files come from, in `opening`.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class SqliteStore:
         if writer is not None:
             if not writer.in_transaction:
                 return writer
-            # Whatever has left it open, nobody waits for its commit any more.
+            # Whatever has left it open, no caller waits for its commit any more.
             self._roll_back(writer)
         return self._connections.for_writing()
 

@@ -1,8 +1,8 @@
-"""The ticket: fair turns for everybody who writes to one file, threads and processes alike.
+"""The ticket: fair turns for all threads and processes that write to one file.
 
-Its one rule: turns are taken in order of arrival, and whoever ends (returns, raises, times out, forks, dies)
+Its one rule: turns are taken in order of arrival, and a writer that ends (returns, raises, times out, forks, dies)
 leaves no lock behind. It gives fairness and never safety: the lock of the thing that is written stays behind it,
-for writers that do not know the ticket and for a lock file that somebody removed.
+for writers that do not know the ticket and for a lock file that another program or an operator removed.
 
 A process waits for the lock `next`, the head of the queue, then, as the only one, for `turn`, the right to write,
 and lets go of `next` once it has it. Who has just finished cannot overtake: to come back it needs `next`, which the
@@ -30,7 +30,7 @@ class TurnTimeout(Exception):
 
     `waited_ms` is how long it waited. `holder_pid` is the process in the way, as its lock file has it: the holder
     of the turn or, while the turn is free, the head of the queue that does not take it (stopped, most likely). It is
-    this process's own where another of its threads is the holder; None where nobody is known.
+    this process's own where another of its threads is the holder; None where no process is known.
     """
 
     def __init__(self, waited_ms: int, holder_pid: int | None) -> None:
@@ -69,7 +69,7 @@ class Ticket:
         Raises TurnTimeout at the deadline, whatever the holder does; OSError where the system refuses a lock;
         RuntimeError if the ticket is closed or abandoned, or if this thread has the turn already. Whatever is raised,
         KeyboardInterrupt too, the caller holds nothing. The process keeps its place in the queue for its next
-        call; if the turn comes and nobody waits for it, it goes straight to the one behind.
+        call; if the turn comes and no thread waits for it, the turn goes straight to the process behind.
         """
         if self._abandoned or self._closed:
             self._refuse_unless_open()
@@ -139,7 +139,7 @@ class Ticket:
             raise RuntimeError("this ticket is closed")
 
     def _take_if_free(self) -> bool:
-        # Asked again at the front of the line, where nobody but us can close the files any more.
+        # Asked again at the front of the line, where no other thread can close the files any more.
         if self._abandoned or self._closed:
             self._refuse_unless_open()
         return not self._usher.under_way and self._files.try_turn()

@@ -1,8 +1,8 @@
-"""A waiter: sleeps until somebody writes to a file, is woken by its own process, or runs out of time.
+"""A waiter: sleeps until a process writes to a file, is woken by its own process, or runs out of time.
 
 Its one rule: waking too often is harmless and waking never is not; so where the system tells nothing of writes, or
 stops telling, a waiter sleeps shortly. On Linux it is told by inotify, called by `ctypes` since the standard library
-has no name for it: nobody polls, and a sleeping process costs nothing. It must not know what is written.
+has no name for it: no thread polls, and a sleeping process costs nothing. It must not know what is written.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Waiter:
         return self._watch >= 0
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until somebody writes or wakes it, at most so long; whether somebody has."""
+        """Sleep until a process writes or a thread wakes it, at most so long; whether one has."""
         timeout_s = min(timeout_s, TOLD_S if self.is_told else POLL_S)
         ready = self._poll.poll(max(1.0, timeout_s * 1_000))
         for descriptor, _ in ready:
@@ -83,7 +83,7 @@ class Waiter:
 
 
 def watch(path: str) -> int:
-    """A descriptor that becomes readable when somebody writes to the file; -1 where there is no such thing."""
+    """A descriptor that becomes readable when a process writes to the file; -1 where there is no such thing."""
     library = _library()
     if library is None:
         return -1

@@ -269,7 +269,7 @@ BREAKS: Sequence[tuple[str, str, Callable[[Evidence], Evidence], str]] = [
     ("killed_worker_was_replaced", "another held it", killed(name="worker-9"), "the lease of worker-9 ended by"),
     ("killed_worker_was_replaced", "it finished itself", killed(name="worker-2"), "by another than worker-2"),
     ("killed_worker_was_replaced", "its lease did not expire", without("lease_expired", RESUMED), "ended by nothing"),
-    ("killed_worker_was_replaced", "nobody came", without("leased", RESUMED), "nobody took the task over"),
+    ("killed_worker_was_replaced", "nobody came", without("leased", RESUMED), "no worker took the task over"),
     ("killed_worker_was_replaced", "nobody finished", without("completed", RESUMED), "was not completed"),
     ("recorded_steps_were_not_run_again", "one was", ran("commit", SECOND_PID), "step 'commit' was on record and ran"),
     ("recorded_steps_were_not_run_again", "one ran elsewhere", killed(pid=7), f"ran in process {FIRST_PID}"),

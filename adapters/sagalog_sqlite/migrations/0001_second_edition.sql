@@ -48,7 +48,7 @@ CREATE TABLE events(
 
 CREATE INDEX keyed ON events(idempotency_key) WHERE idempotency_key IS NOT NULL;
 
--- [LOG-3] Whoever opens the file, nothing of the log is changed or taken away.
+-- [LOG-3] Whatever program opens the file, nothing of the log is changed or taken away.
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event is never changed'); END;
 
@@ -125,7 +125,7 @@ CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 CREATE INDEX waiting ON tasks(queue, run_at_ms) WHERE gate = 'waiting' AND run_at_ms IS NOT NULL;
 CREATE INDEX waking ON tasks(queue) WHERE gate = 'waking';
 
--- Undos that nobody has leased: what is owed in each queue and since when, and what has waited for too long.
+-- Undos that no worker has leased: what is owed in each queue and since when, and what has waited for too long.
 CREATE INDEX unclaimed ON tasks(queue, owed, undo_ms) WHERE undo_ms IS NOT NULL;
 CREATE INDEX overdue ON tasks(queue, overdue_ms) WHERE overdue_ms IS NOT NULL;
 

@@ -1,4 +1,4 @@
-"""A short story of three sagas: one succeeds, one's agent dies, one owes an undo that nobody knows at first.
+"""A short story of three sagas: one succeeds, one's agent dies, one owes an undo that the sweep does not know at first.
 
 Rule: time is moved by hand, so the story is the same each time. Run it with `python -m saga_store`.
 """

@@ -117,7 +117,7 @@ class SagaStore:
         """Renew the lease that the saga carries; nothing is written where that would not move its end forward.
 
         Raises:
-            LeaseLost: it is over, or somebody else's.
+            LeaseLost: it is over, or another holder's.
         """
         return self.show(self.lease(saga).heartbeat(ttl_ms).task)
 
@@ -144,7 +144,7 @@ class SagaStore:
         """The caller has undone everything itself: while it ran, or after it failed.
 
         Raises:
-            CompensationRequired: nothing is on record. LeaseLost; LeaseHeld: somebody is undoing it; TerminalTask.
+            CompensationRequired: nothing is on record. LeaseLost; LeaseHeld: a holder is undoing it; TerminalTask.
         """
         if saga.state is TaskState.RUNNING:
             lease = self.lease(saga)
@@ -165,7 +165,7 @@ class SagaStore:
         """Out of circulation until a human has looked.
 
         Raises:
-            LeaseLost: somebody has leased it since. TerminalTask; Conflict: it is quarantined for another reason.
+            LeaseLost: another caller has leased it since. TerminalTask; Conflict: it is quarantined for another reason.
         """
         if saga.state is TaskState.RUNNING:
             return self.show(self.quarantine_held(self.lease(saga), reason))

@@ -1,4 +1,4 @@
-"""The recovery sweep: dead agents are failed, what is owed is undone, what nobody can undo is quarantined.
+"""The recovery sweep: dead agents are failed, what is owed is undone, what it cannot undo is quarantined.
 
 Rule: everything is read from the store and the time, so a sweep that dies loses nothing and one that has nothing to do
 writes nothing. One bad saga never stops the others.
@@ -71,7 +71,7 @@ def _fail_for_agent(store: SagaStore, task_id: str, owner: str, ttl_ms: int) -> 
         except sagalog.CompensationRequired:
             store.quarantine_held(lease, "its agent is gone and has recorded nothing to undo it by")
     except (sagalog.Rejected, sagalog.Conflict, sagalog.Corrupt):
-        # Somebody was first. What is still due on it is upkeep.
+        # Another caller was first. What is still due on it is upkeep.
         return False
     return True
 
@@ -91,7 +91,7 @@ def _undo_one(
     try:
         lease = store.engine.acquire(task.id, owner=owner, ttl_ms=ttl_ms, purpose="undo")
         if unknown:
-            problem = f"nobody knows the compensation kinds {unknown}"
+            problem = f"the sweep does not know the compensation kinds {unknown}"
             store.quarantine_held(lease, problem)
             return problem
         return _undo(store, lease, handlers, undone)
@@ -112,7 +112,7 @@ def _undo(
             lease.compensation_failed(undo.id, sagalog.Failure("handler_raised", f"{type(error).__name__}: {error}"))
             return f"{undo.kind}: {error}"
         except BaseException:
-            # Somebody stops the sweep: the lease would run out, and that would count as a death.
+            # An operator stops the sweep: the lease would run out, and that would count as a death.
             lease.release("the sweep was stopped")
             raise
         lease.compensation_done(undo.id)

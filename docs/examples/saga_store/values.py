@@ -14,7 +14,7 @@ class TaskState(StrEnum):
     """Where a saga stands.
 
     `compensating` is the one state that the hand-written store did not have: failed, and not undone yet.
-    `failed` is left for what failed and owes nothing, because somebody settled it by word.
+    `failed` is left for what failed and owes nothing, because an operator settled it by word.
     """
 
     PLANNED = "planned"
@@ -46,8 +46,8 @@ class TaskSaga:
     """A saga as it was when it was read; times in milliseconds.
 
     compensations   all that were ever planned or appended, in that order, undone or not
-    fence           of its newest lease, 0 before the first; whoever hands the value back writes under it
-    lease_owner, lease_expires_at, last_heartbeat_at   None while nobody holds it
+    fence           of its newest lease, 0 before the first; a caller that hands the value back writes under it
+    lease_owner, lease_expires_at, last_heartbeat_at   None while no owner holds it
     terminal_reason also given while it is compensating: why it failed
     """
 

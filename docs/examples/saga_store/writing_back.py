@@ -76,7 +76,7 @@ def _require_lease(found: TaskSaga, saga: TaskSaga) -> None:
         raise _stale(found, saga)
     if found.lease_owner is None:
         if saga.lease_owner is not None and saga.state not in _ENDS:
-            raise _unsayable(saga, "lease_owner", "is nobody; take a lease with acquire_lease")
+            raise _unsayable(saga, "lease_owner", "is None on record; take a lease with acquire_lease")
         return
     dropped = saga.lease_owner is None or saga.lease_expires_at is None or found.lease_expires_at is None
     if dropped or saga.lease_owner != found.lease_owner:

@@ -17,7 +17,7 @@ task-1 is completed
   undo delete-branch fix/2
   undo remove-worktree wt/2
 saga-2 is compensated: all undone
-saga-3 is quarantined: nobody knows the compensation kinds ['revoke-token']
+saga-3 is quarantined: the sweep does not know the compensation kinds ['revoke-token']
 agent 2 wakes up too late, and is refused
 a second sweep finds 0 sagas to do something about
 task-3 is retried, and its debt with it: saga-3 is compensating
