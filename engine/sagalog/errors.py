@@ -1,7 +1,7 @@
 """Every error of sagalog, grouped by what the caller should do next.
 
     Rejected      change the request; repeating it is useless
-    Conflict      somebody was first: load the task again and decide again
+    Conflict      another caller was first: load the task again and decide again
     Unavailable   nothing was written: wait and repeat the same call
     Unknown       it may have been written: repeat the call with the same identity
     Corrupt       stop and call a human; never repeated automatically
@@ -127,13 +127,13 @@ class OverBound(Rejected):
 
 
 class Conflict(SagalogError):
-    """Somebody else was first, or the identity is on record with other content: load again, decide again."""
+    """Another caller was first, or the identity is on record with other content: load again, decide again."""
 
     code = "conflict"
 
 
 class LeaseHeld(Conflict):
-    """Somebody holds the task's lease, perhaps the same owner. [LEASE-1]
+    """A worker holds the task's lease, perhaps under the same owner. [LEASE-1]
 
     Fields: `task`, `owner`, `fence`, `expires_ms`.
     """

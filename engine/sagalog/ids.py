@@ -64,7 +64,7 @@ class Ulids:
 
 def drawn_ms(id: str) -> int | None:
     """When an id was drawn, in milliseconds since 1970, by its ULID; None for a caller's own id."""
-    # Imported here: nobody who only makes ids pays for reading them.
+    # Imported here: a program that only makes ids does not pay for reading them.
     from ulid import ULID
 
     try:
@@ -87,7 +87,8 @@ def _spell(number: int) -> str:
     )
 
 
-# One hook for all generators: a hook cannot be taken back, and must not keep alive what nobody uses any more.
+# One hook for all generators: a hook cannot be taken back, and must not keep alive a generator that no caller uses
+# any more.
 _generators: Final[weakref.WeakSet[Ulids]] = weakref.WeakSet()
 
 

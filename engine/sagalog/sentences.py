@@ -56,7 +56,7 @@ _UNSTORABLE: Final = (
 
 
 def sentence(code: str, parameters: Parameters | None = None, text: str | None = None) -> str | None:
-    """What a code says to a person, with its parameters and with what somebody has said; None: nothing."""
+    """What a code says to a person, with its parameters and with what a caller has said; None: nothing."""
     given = {name: _spelled(value) for name, value in (parameters or {}).items()}
     if text:
         given["text"] = text
@@ -81,7 +81,7 @@ def worded(failure: Failure) -> Failure:
 
 
 def reason_of(event: e.Recordable) -> str | None:
-    """Why an event says that it happened: in somebody's own words, or in those of its code; None: it does not."""
+    """Why an event says that it happened: in a caller's own words, or in those of its code; None: it does not."""
     text: str | None = getattr(event, "text" if isinstance(event, e.Noted) else "reason", None)
     code: str | None = getattr(event, "code", None)
     parameters: Parameters | None = getattr(event, "parameters", None)

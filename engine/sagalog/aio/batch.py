@@ -41,8 +41,8 @@ def _held(
 class AsyncBatch(Lifted[Batch]):
     """Commands to be carried out in one commit, as in a `Batch`; `results` are there after the block.
 
-    Where whoever waits for the end of the block is cancelled, the commit is made all the same if it was begun, and
-    what the batch has claimed or acquired is given back.
+    Where the caller that waits for the end of the block is cancelled, the commit is made all the same if it was begun,
+    and what the batch has claimed or acquired is given back.
     """
 
     __slots__ = ("_engine",)

@@ -26,7 +26,7 @@ from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.values import check_milliseconds
 
-# In how many slices of waiting whoever waits for an end looks again, though nobody seems to have committed.
+# After how many slices of waiting a caller that waits for an end looks again, though it has seen no commit.
 _SLICES: Final = 20
 
 
@@ -86,7 +86,7 @@ class AsyncEngine(Lifted[Engine]):
     async def close(self) -> None:
         """Take no more calls, wait for those under way, and give the store back; a second time does nothing.
 
-        All of that happens also where whoever waits for it is cancelled.
+        All of that happens also where the caller that waits for it is cancelled.
         """
         self._watch.stop()
         await self._pool.close(self._close)

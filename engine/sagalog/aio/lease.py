@@ -1,6 +1,7 @@
 """`AsyncLease`: the right to work on a task, with the verbs of its holder as coroutines.
 
-Rule: as for `Lease`, an older copy works as well as the newest. A lease for which nobody waits any more is given back.
+Rule: as for `Lease`, an older copy works as well as the newest. A lease for which no caller waits any more is given
+back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sagalog.kernel.values import LeaseRecord, Purpose
 
 _log: Final = logging.getLogger("sagalog.aio")
 
-UNWANTED: Final = "whoever claimed it was cancelled"
+UNWANTED: Final = "the caller that claimed it was cancelled"
 
 
 def lift_lease(lease: Lease, pool: Pool) -> AsyncLease:
@@ -39,7 +40,7 @@ def lower_lease(lease: Any) -> Any:
 
 
 def give_back(engine: Engine, leases: Iterable[Lease]) -> None:
-    """Release leases for whose coming nobody waits any more; those that somebody else holds by now are left alone."""
+    """Release leases for which no caller waits any more; those that another worker holds by now are left alone."""
     with engine.batch(together=False) as batch:
         for lease in leases:
             batch.release(lease, UNWANTED)

@@ -52,7 +52,7 @@ def lifted_to(
     method: Callable[Concatenate[S, P], R],
     give_back: Callable[[S, R], None] | None = None,
 ) -> Callable[Concatenate[Lifted[S], P], Coroutine[Any, Any, T]]:
-    """The method as a coroutine whose answer is lifted too; `give_back` gets one for which nobody waits any more."""
+    """The method as a coroutine whose answer is lifted too; `give_back` gets one for which no caller waits any more."""
 
     @wraps(method)
     async def call(self: Lifted[S], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,6 +1,6 @@
 """`sagalog.aio.open`: the engine of a URL, to be awaited or entered.
 
-Rule: the arguments are those of `sagalog.open`. An engine for which nobody waits any more is closed again.
+Rule: the arguments are those of `sagalog.open`. An engine for which no caller waits any more is closed again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Threads for calls that block, so that the event loop never does, and so many at a time.
 
-Rule: a call that was begun goes on to its end, whoever has ceased to wait for it, and closing waits for it; its failure
-is logged then, and what it took for its caller is given back before anything is closed. Knows no engine.
+Rule: a call that was begun goes on to its end, even if its caller has ceased to wait for it, and closing waits for it.
+Its failure is logged then, and what it took for its caller is given back before anything is closed. Knows no engine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Pool:
 
         Args:
             function: the call.
-            give_back: what to do, off the loop, with an answer for which nobody waits any more.
+            give_back: what to do, off the loop, with an answer for which no caller waits any more.
 
         Raises:
             Closed: the pool is closed. CancelledError: a call that was begun goes on; one that was not never happens.
@@ -71,7 +71,7 @@ class Pool:
             return await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled():
-                answer.exception()  # looked at, so that nobody says that it never was
+                answer.exception()  # looked at, so that asyncio does not log that it never was
             if not call.cancel():
                 is_left = True
                 call.add_done_callback(partial(self._leave, threading.get_ident(), give_back))
@@ -115,13 +115,13 @@ class Pool:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._underway == 0, _HANDED_OVER_S)
             last()
-        except BaseException as error:  # noqa: BLE001  whoever waits for the end gets it
+        except BaseException as error:  # noqa: BLE001  the caller that waits for the end gets it
             closing.set_exception(error)
         else:
             closing.set_result(None)
 
     def _leave(self, loop_thread: int, give_back: Callable[[Any], None] | None, call: Future[Any]) -> None:
-        """A call has ended, or had, for which nobody waits any more."""
+        """A call has ended, or had, for which no caller waits any more."""
         error = call.exception()
         if error is not None or give_back is None:
             if error is not None:
@@ -156,7 +156,7 @@ class Pool:
 def _give_back(give_back: Callable[[R], None], answer: R) -> None:
     try:
         give_back(answer)
-    except Exception as error:  # noqa: BLE001  nobody is there to be told but the log
+    except Exception as error:  # noqa: BLE001  no caller waits for it, so only the log is told
         _log.warning("what a call has taken for a caller that was cancelled could not be given back: %s", error)
 
 
@@ -173,6 +173,6 @@ def _hand_over(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[R], call:
             answer.set_result(call.result())
 
     if not call.cancelled():
-        # A loop that is closed has nobody who waits.
+        # No caller waits on a loop that is closed.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(deliver)

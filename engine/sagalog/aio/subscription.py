@@ -21,7 +21,7 @@ from sagalog.kernel import bounds
 from sagalog.ports import Clock
 from sagalog.validation.values import check_integer, check_milliseconds
 
-# Whoever iterates waits for ever, this long at a time.
+# A reader that iterates waits for ever, this long at a time.
 _PATIENCE_MS: Final = 3_600_000
 
 

@@ -1,7 +1,7 @@
 """Waiting for a commit without a thread for each that waits: one thread watches the store and wakes all.
 
 Rule: being woken says that there may be something, never what; who waits looks again by itself before long, too. The
-thread lives while somebody waits. Knows no task.
+thread lives while a coroutine waits. Knows no task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Waiter:
         self._woken.clear()
 
     async def woken(self, left_ms: Callable[[], int], slices: int = 1) -> None:
-        """Return when somebody has committed, when no time is left, or after so many slices to look again."""
+        """Return when a caller has committed, when no time is left, or after so many slices to look again."""
         for _ in range(slices):
             # A clock may jump, and a manual one does not wait: it is asked again at each slice.
             slice_ms = min(left_ms(), WAIT_SLICE_MS)
@@ -46,7 +46,7 @@ class Waiter:
             return
 
     def wake(self) -> bool:
-        """Wake it, from any thread; False where its event loop is gone, and nobody waits."""
+        """Wake it, from any thread; False where its event loop is gone, and no coroutine waits."""
         try:
             self._loop.call_soon_threadsafe(self._woken.set)
         except RuntimeError:
@@ -90,7 +90,7 @@ class Watch:
                 self._waiters.discard(waiter)
 
     def stop(self) -> None:
-        """The engine closes: wake everybody, and watch no more."""
+        """The engine closes: wake every waiter, and watch no more."""
         self._over.set()
         self._wake()
 
@@ -103,7 +103,7 @@ class Watch:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        # At first nobody knows what was committed since those that wait have looked: they are woken once.
+        # At first the thread does not know what was committed since the waiters have looked: it wakes them once.
         since: int | None = None
         while not self._over.is_set():
             with self._guard:
@@ -117,7 +117,7 @@ class Watch:
                     self._wake()
                 self._engine.wait_change(since, WAIT_SLICE_MS)
             except SagalogError:
-                # Whoever waits looks by itself, and meets the same.
+                # Each waiter looks by itself, and meets the same error.
                 self._over.wait(WAIT_SLICE_MS / 1_000)
 
     def _wake(self) -> None:

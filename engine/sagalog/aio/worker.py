@@ -35,10 +35,10 @@ class Worker(worker.Worker):
     """A `sagalog.Worker` whose `run` is awaited; handlers are registered in the same way.
 
     A handler that is a coroutine function runs on the event loop on which `run` is awaited, with the context variables
-    of whoever awaits it; a plain function runs in a thread.
+    of the caller that awaits it; a plain function runs in a thread.
     """
 
-    async def run(  # type: ignore[override]  # awaited here; nobody takes the one for the other unseen
+    async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
         self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
     ) -> Tally:
         """Work until it is told to stop, by `stop`, by SIGTERM, SIGINT or SIGHUP, or by cancelling.
@@ -74,7 +74,7 @@ class Worker(worker.Worker):
         def run() -> None:
             try:
                 running.set_result(context.run(self._run, engine, loop, until_idle, False))
-            except BaseException as error:  # noqa: BLE001  whoever awaits it gets it
+            except BaseException as error:  # noqa: BLE001  the caller that awaits it gets it
                 running.set_exception(error)
 
         threading.Thread(target=run, name=f"sagalog-{self.name}", daemon=True).start()
@@ -106,7 +106,7 @@ def _guarded(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
 
 
 def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
-    """The handler, for which it is no failure that it was cancelled together with whoever awaits `run`.
+    """The handler, for which it is no failure that it was cancelled together with the caller that awaits `run`.
 
     So it goes when an event loop ends: all that runs on it is cancelled in one go.
     """
@@ -125,6 +125,6 @@ def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    # A loop that is closed has nobody who waits.
+    # No caller waits on a loop that is closed.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(ended.set)

@@ -227,8 +227,8 @@ class Engine:
 
         Args:
             limit: at most so many tasks with events, and at most as many promotions without one.
-            unknown_kinds: compensation kinds that nobody knows; or
-            known_kinds: those that somebody knows, so that all others are unknown to everybody.
+            unknown_kinds: compensation kinds that no worker knows; or
+            known_kinds: those that a worker knows, so that all others are unknown to every worker.
             queues: only in these; None: in every one.
         """
         unknown = arguments.names(unknown_kinds, "unknown_kinds") or frozenset()

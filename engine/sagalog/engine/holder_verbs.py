@@ -25,7 +25,7 @@ def heartbeat(executor: Executor, held: Task, ttl_ms: int | None = None, progres
     """Renew the lease for `ttl_ms` (None: as before), perhaps with a small note of progress. [LEASE-3]
 
     Raises:
-        LeaseLost: also when the lease is over by the clock, even if nobody has taken over.
+        LeaseLost: also when the lease is over by the clock, even if no other worker has taken over.
     """
     return _by_holder(held, forms.heartbeat(held.id, _fence(held), ttl_ms, progress))
 

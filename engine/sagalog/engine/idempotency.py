@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 
 def _difference(name: str, given: Any, found: Any) -> str:
-    """What differs, in words; what may hold a secret of somebody else is named and not shown."""
+    """What differs, in words; what may hold a secret of another caller is named and not shown."""
     if name in _UNSHOWN:
         return f"{name} differ" if name.endswith("s") else f"{name} differs"
     return f"{name}: {_short(given)} given, {_short(found)} on record"

@@ -144,7 +144,7 @@ class Lease:
     def _after(self, task: Task) -> Lease:
         """The lease with its task as it is now.
 
-        A repeat may come after the lease has ended; whoever holds the task then, this worker does not.
+        A repeat may come after the lease has ended; another worker may hold the task then, and this one does not.
         """
         return Lease(task, self._executor) if _lives_on(task, self.fence) else self
 

@@ -1,6 +1,7 @@
 """`sagalog.open`: a URL -> an engine on the store it names.
 
-Rule: no store is known by name here; whoever brings one registers it under the entry points `sagalog.stores`.
+Rule: no store is known by name here; the package that brings one registers it under the entry points
+`sagalog.stores`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation.values import check_integer, check_milliseconds, check_name
 
-# How long whoever waits sleeps at most before it looks at its clock again; a commit wakes it at once.
+# How long a reader that waits sleeps at most before it looks at its clock again; a commit wakes it at once.
 _SLICE_MS: Final = 50
 # How many events an iteration reads ahead.
 AHEAD: Final = 100
@@ -32,7 +32,7 @@ class Subscription:
     checkpoint   what is saved, as far as this reader knows; None without a name
 
     Reading moves `position` and writes nothing; `save` moves the checkpoint. What was given and not saved is given
-    again to whoever subscribes next under this name: do with an event what may be done twice, then save. [SUBSCRIBE-2]
+    again to the next reader under this name: do with an event what may be done twice, then save. [SUBSCRIBE-2]
 
     As a context manager it saves what it gave when the block ends, and nothing when the block ends by an exception.
     Iterating waits for ever for what comes next; `position` is then the event in hand, and `save` includes it.
@@ -91,7 +91,7 @@ class Subscription:
 
         Raises:
             InvalidValue: it lies before the checkpoint or beyond what was given; or there is no name to save under.
-            Conflict: somebody else has moved the checkpoint: two read under one name. Fields: `subscription`,
+            Conflict: another reader has moved the checkpoint: two read under one name. Fields: `subscription`,
                 `position`, `checkpoint` (what stands there).
             Unknown: it may have been saved; save again.
         """
@@ -153,7 +153,7 @@ class Subscription:
             changes = executor.changes()
             if self._has_next():
                 return True
-            # The log is looked at again only when somebody has committed.
+            # The reader looks at the log again only when a caller has committed.
             while executor.changes() == changes:
                 waited_ms = executor.clock.monotonic_ms() - started_ms
                 if timeout_ms is not None and waited_ms >= timeout_ms:
@@ -181,7 +181,7 @@ class Subscription:
                     position=wanted,
                     checkpoint=stands,
                 )
-            # What nobody could tell then is told now: it was saved.
+            # The store tells now what it could not tell then: it was saved.
             self.checkpoint, self._doubtful = stands, None
             if wanted <= stands:
                 return

@@ -115,7 +115,7 @@ def cancel(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Call a task off: at once where nobody holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
+    """Call a task off: at once where no worker holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
 
     With `now`, undos may begin while the owner's handler still runs: what that does outside comes after them.
 
@@ -244,7 +244,7 @@ def acquire(
         waive_compensation: why what is done under this lease needs no undo. [COMP-2]
 
     Raises:
-        LeaseHeld: somebody holds it, perhaps the same owner. TerminalTask, NotFound.
+        LeaseHeld: a worker holds it, perhaps under the same owner. TerminalTask, NotFound.
         LeaseLost: the idempotency key has leased it, and that lease has ended.
         Conflict: the idempotency key is on record for something else.
         Blocked: it is not there for this purpose, or owes kinds the caller does not know.

@@ -1,4 +1,4 @@
-"""What somebody asks for, in the imperative: one frozen struct a command.
+"""What a caller asks for, in the imperative: one frozen struct a command.
 
 Rule: a command carries what the caller gave, already checked at the door, and what clock and chance drew for it; it may
 be refused. Knows nothing of the task it will meet.

@@ -1,6 +1,6 @@
 """What happened, in past tense: one frozen struct an event.
 
-Rule: an event says what was decided, so that nobody decides it again [RECORD-1]; it is never changed. A field has a
+Rule: an event says what was decided, so that no reader decides it again [RECORD-1]; it is never changed. A field has a
 default here only if that is None or empty: then it is left out, and absent means the same for ever. Every other field
 is required, so that it is always written and no reader supplies it. [RECORD-4]
 Knows nothing of states: which event may follow in which state stands in `lifecycle`.
@@ -160,7 +160,7 @@ class CompensationRegistered(Recordable, frozen=True):
 
 
 class CompensationWaived(Recordable, frozen=True):
-    """Somebody settled an undo by word."""
+    """A caller settled an undo by word."""
 
     id: str
     reason: FreeText
@@ -214,7 +214,7 @@ class Parked(Recordable, frozen=True):
 
 
 class Signalled(Recordable, frozen=True):
-    """Somebody told the task something; kept until a wait for a signal of this name takes it."""
+    """A caller told the task something; kept until a wait for a signal of this name takes it."""
 
     name: str
     data: FreeJson = None
@@ -331,12 +331,12 @@ class Quarantined(Recordable, frozen=True):
 
 
 class Noted(Recordable, frozen=True):
-    """Somebody's remark, the only event after the end. There it may settle what is still owed.
+    """A remark of a caller or of the engine, the only event after the end. There it may settle what is still owed.
 
     `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
     what is settled here. `results` tell the successor, by name of the step, the results that a caller states for steps
     which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
-    It holds somebody's `text`, or the `code` of what the engine notes, with its `parameters`.
+    It holds a caller's `text`, or the `code` of what the engine notes, with its `parameters`.
     """
 
     text: FreeText | None = None

@@ -352,7 +352,7 @@ def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> 
         stands = "it waits for nothing" if waiting is None else f"its wait is {waiting.name!r}, number {waiting.number}"
         raise _damaged(task, "unblocked", version, stands)
     if event.by == "signal":
-        # [WAIT-2] The oldest of its name, which nobody else can take any more.
+        # [WAIT-2] The oldest of its name, which no other wait can take any more.
         kept = next((one for one in task.signals if one.name == waiting.signal), None)
         if kept is None or kept.version != event.signal_version:
             raise _damaged(task, "unblocked", version, f"the signal at version {event.signal_version} is not the next")

@@ -1,6 +1,6 @@
 """What a stream folds into: the little that decisions need, never the bodies.
 
-Rule: only `evolve` makes or changes a fold; everybody else treats it as a value. What can be large (payload, result,
+Rule: only `evolve` makes or changes a fold; all other code treats it as a value. What can be large (payload, result,
 errors, params of compensations) stays in its event, and the fold keeps the version where it stands.
 Folds are saved beside the log and may be thrown away: `FOLD_FORMAT` numbers their shape.
 """

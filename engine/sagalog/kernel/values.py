@@ -81,7 +81,7 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     """An undo as data: which handler (`kind`), with what (`params`, JSON), and why it would be needed.
 
     `id` names it within its task; left out, it is derived from kind and params, so that a later attempt's same undo is
-    the same one. Whoever means one undo twice names both. [REPEAT-3]
+    the same one. A caller that means one undo twice names both. [REPEAT-3]
     """
 
     kind: str
@@ -178,7 +178,7 @@ class Input(Value, frozen=True, omit_defaults=True):
 class Failure(Value, frozen=True, omit_defaults=True):
     """What went wrong: a slug for programs, a sentence for people, details as JSON.
 
-    `parameters` are the engine's own: with them the code says what the message does not, and whoever reads a task gets
+    `parameters` are the engine's own: with them the code says what the message does not, and a reader of a task gets
     it in the message. [RECORD-6]
     """
 

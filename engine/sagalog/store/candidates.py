@@ -74,7 +74,7 @@ class Candidates(Protocol):
         ...
 
     def claimable_ms(self, claim: Claim) -> int | None:
-        """From when on such a claim may find something, as far as can be told now; None: not before somebody commits.
+        """From when on such a claim may find something, as far as can be told now; None: not before a caller commits.
 
         0 where `standing` would find something, or a task of its queues stands at the gate `waking`; else the earliest
         time at which a task of its queues becomes due, or a lease or wait there has to be looked at, perhaps of another

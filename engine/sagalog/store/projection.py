@@ -45,7 +45,7 @@ _POLICY_LEFT_OUT: Final = b",null,"
 class Projection(msgspec.Struct, frozen=True, gc=False):
     """What a store saves beside a stream.
 
-    fold       the stream, folded; whoever keeps it must not change it
+    fold       the stream, folded; a store that keeps it must not change it
     content    the bytes of the fold, behind a checksum; `FOLD_FORMAT` is saved beside them. Of the store's own stream
                there are none: a store keeps that in a form of its own, since it says which format may be written
     row        of a task: the columns by which it is found

@@ -1,6 +1,6 @@
 """Chance that repeats: the same seed gives the same ids and the same jitter.
 
-Rule: for tests only. Whoever knows the seed knows every id, and a fork of the process draws the same as its parent.
+Rule: for tests only. A test that knows the seed knows every id, and a fork of the process draws the same as its parent.
 """
 
 from __future__ import annotations

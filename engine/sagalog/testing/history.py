@@ -1,11 +1,11 @@
-"""A checker of histories: what must hold of any log, whoever wrote it and whatever went wrong meanwhile.
+"""A checker of histories: what must hold of any log, whichever process wrote it and whatever went wrong meanwhile.
 
     violations = check(engine.events())
     assert not violations, explain(violations)
 
-Rule: believes nobody. It reads the recorded events only, neither the folds of a store nor the reducer or the table of
-the kernel, so that a mistake in those cannot hide itself. Each property is one function that walks the log by itself:
-leaving one out lets exactly its own violations pass.
+Rule: the checker trusts no other code. It reads the recorded events only, neither the folds of a store nor the reducer
+or the table of the kernel, so that a mistake in those cannot hide itself. Each property is one function that walks the
+log by itself: leaving one out lets exactly its own violations pass.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _one_lease(log: Sequence[Recorded]) -> Found:
             elif isinstance(now, e.Heartbeat):
                 expires_ms = now.expires_ms
             if _needs_lease(now) and held is None:
-                yield event, "nobody holds the task"
+                yield event, "no worker holds the task"
             by_clock = isinstance(now, e.LeaseExpired) and now.why == "clock"
             if by_clock and (expires_ms is None or event.at_ms < expires_ms):
                 yield event, f"the lease runs until {expires_ms} and it is {event.at_ms}"

@@ -33,7 +33,7 @@ except ImportError as error:
 
 
 def holds_undo(machine: Any) -> bool:
-    """Whether somebody holds a lease for undoing."""
+    """Whether a worker holds a lease for undoing."""
     return bool(machine.pair.living("undo"))
 
 
@@ -227,7 +227,7 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.pair.living())
     @rule(pick=draws.picks, verb=st.sampled_from(sorted(draws.LATE)))
     def overtake(self, pick: int, verb: str) -> None:
-        """A worker sleeps until somebody else has its task, and then goes on as if nothing had happened."""
+        """A worker sleeps until another worker has its task, and then goes on as if nothing had happened."""
         living = self.pair.living()
         place = living[pick % len(living)]
         late = self.pair.oracle.leases[place]
@@ -366,7 +366,7 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.last is not None)
     @rule()
     def repeat(self) -> None:
-        """Whoever got no answer asks again."""
+        """A caller that got no answer asks again."""
         assert self.last is not None
         _, call = self.last
         self.run("repeat", call, crashes=False)

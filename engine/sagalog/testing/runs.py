@@ -68,7 +68,7 @@ class Run(RuleBasedStateMachine):
             self.run(verb, lambda side: use(side.leases[places[-1]]))
 
     def task(self, pick: int, *states: str) -> str:
-        """The id of a task, mostly of one in these states (none: any), newest first; rarely nobody's."""
+        """The id of a task, mostly of one in these states (none: any), newest first; rarely one that no task has."""
         folds = list(reversed(self.pair.memory.tables.folds.values()))
         fitting = [fold.id for fold in folds if not states or fold.state in states] if pick < 8 else []
         ids = fitting or [fold.id for fold in folds]
@@ -83,7 +83,7 @@ class Run(RuleBasedStateMachine):
         return self.pair.memory.tables.folds[id].owed() if id in self.pair.memory.tables.folds else []
 
     def undo_of(self, id: str, pick: int) -> str:
-        """The id of a task's compensation: the last that is owed, or any, settled ones too, or one of nobody."""
+        """The id of a task's compensation: the last that is owed, or any, settled ones too, or one that no task has."""
         fold = self.pair.memory.tables.folds.get(id)
         known = [] if fold is None else list(fold.compensations)
         owed = self.owed_of(id)

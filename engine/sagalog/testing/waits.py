@@ -1,7 +1,7 @@
 """The rules of a random run by which holders record steps and artifacts, and tasks wait: part of `machine`.
 
 Rule: as in `machine`, a rule draws a command and hands it to the pair. A wait is drawn from few names, so that runs
-meet one that is over, and from the tasks of the run, so that they meet ends, circles and what nobody has created.
+meet one that is over, and from the tasks of the run, so that they meet ends, circles and tasks that no rule created.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sagalog.testing.runs import Run
 
 
 def holds_work(machine: Any) -> bool:
-    """Whether somebody holds a lease for forward work."""
+    """Whether a worker holds a lease for forward work."""
     return bool(machine.pair.living("work"))
 
 

@@ -1,4 +1,4 @@
-"""Where a task belongs in somebody's traces: W3C Trace Context, checked before it is recorded.
+"""Where a task belongs in its caller's traces: W3C Trace Context, checked before it is recorded.
 
 Rule: what passes another system that keeps to the recommendation takes as well; nothing is mended, since the caller
 would then look for another trace than is on record. [TRACE-1] Knows no task and no store.

@@ -42,7 +42,7 @@ class AsyncContext:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is, or may be, somebody else's."""
+        """Whether the lease is, or may be, another worker's."""
         return self._context.lost
 
     @property

@@ -63,7 +63,7 @@ class Context:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is, or may be, somebody else's: nothing that is done now may count."""
+        """Whether the lease is, or may be, another worker's: nothing that is done now may count."""
         return self._stopping.reason == "lost"
 
     @property

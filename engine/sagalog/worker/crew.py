@@ -53,7 +53,7 @@ class Job:
         self.coroutine: asyncio.Task[None] | None = None
         self.begun = False
         self.ended = False
-        # Given up on: the worker has settled its lease, and what its handler comes to is nobody's.
+        # Given up on: the worker has settled its lease, and drops what its handler returns or raises.
         self.abandoned = False
         self.told_ms: int | None = None
         self.renew_after_ms = 0
@@ -113,15 +113,15 @@ class Crew(Protocol):
     """Runs jobs, so many at a time, and gives each back by the inbox."""
 
     def begin(self, job: Job) -> None:
-        """Run it, now or when somebody is free."""
+        """Run it, now or when the crew has room."""
         ...
 
     def take_back(self) -> list[Job]:
-        """Jobs that nobody has begun; they are nobody's then."""
+        """Jobs that the crew has not begun, and now will not begin."""
         ...
 
     def replace(self, job: Job) -> None:
-        """The job's handler does not end: let somebody else do what it keeps from being done."""
+        """The job's handler does not end: run another job in its place."""
         ...
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class DaemonThreads(Executor):
                 return
             try:
                 future.set_result(fn(*arguments, **named))
-            except BaseException as error:  # noqa: BLE001  whoever awaits it is told
+            except BaseException as error:  # noqa: BLE001  the coroutine that awaits it is told
                 future.set_exception(error)
 
         with self._guard:
@@ -160,7 +160,7 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end as they come back; nobody waits for them."""
+        """Let the threads end as they come back; the caller does not wait for them."""
         del wait, cancel_futures
         for _ in range(self._threads):
             self._calls.put(None)
@@ -197,11 +197,11 @@ class ThreadCrew:
 
     @property
     def waiting(self) -> int:
-        """How many jobs nobody has begun."""
+        """How many jobs the crew has not begun."""
         return len(self._waiting)
 
     def take_back(self) -> list[Job]:
-        """Jobs that nobody has begun."""
+        """Jobs that the crew has not begun."""
         with self._guard:
             taken = list(self._waiting)
             self._waiting.clear()
@@ -212,7 +212,7 @@ class ThreadCrew:
         with self._guard:
             if job in self._running:
                 self._running.discard(job)
-                # Its thread is nobody's any more, and ends when it comes back.
+                # The crew counts its thread no more; the thread ends when it comes back.
                 self._threads -= not job.is_coroutine
                 self._hand_out()
 
@@ -252,7 +252,7 @@ class ThreadCrew:
         while True:
             with self._guard:
                 self._idle += 1
-                # Whoever has made room begins what stands first, and takes what is for threads.
+                # The thread that has made room begins what stands first, and takes what is for threads.
                 self._begin_coroutines()
                 while not self._closed and not self._may_take():
                     self._guard.wait()

@@ -1,8 +1,8 @@
 """From a lease to a settlement: run the handler, and say what is to be written for how it ended.
 
 Rule: a handler may do what it likes and the lease is settled in some way all the same [WORKER-1]. What is
-written last is only said here; whoever runs many handlers writes it with whatever else it has to write. Knows no queue
-and no thread.
+written last is only said here; the shift, which runs many handlers, writes it with whatever else it has to write.
+Knows no queue and no thread.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
             elif was_told:
                 give_back(batch, lease, "interrupted", str(error))
             else:
-                # Nobody has told it to end, so it must cost something, or it would go round for ever.
+                # The worker has not told it to end, so it must cost something, or it would go round for ever.
                 batch.retry(lease, Failure("interrupted", str(error)), budget="transient")
             return
         context._record_children(batch)

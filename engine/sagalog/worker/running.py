@@ -262,7 +262,7 @@ class Worker:
         self._drain(shift, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
 
     def _drain(self, shift: Shift, inbox: Inbox, until_ms: int, stops: int) -> None:
-        """Settle what comes back until nothing is held, the time is over, or somebody is in more of a hurry."""
+        """Settle what comes back until nothing is held, the time is over, or a further stop or signal comes."""
         while shift.owes and self._stops < stops:
             left_ms = until_ms - shift.monotonic_ms()
             try:
@@ -282,7 +282,7 @@ class Worker:
 
 
 def _ended(inbox: Inbox, crew: ThreadCrew, wait_s: float) -> list[Job]:
-    """The jobs that have ended; where others are at hand nobody waits for a commit, so a few more may come along."""
+    """The jobs that have ended; where others are at hand no thread waits for a commit, so a few more may come along."""
     ended = inbox.take(wait_s)
     if ended and crew.waiting:
         time.sleep(_COMPANY_MS / 1_000)
@@ -326,7 +326,7 @@ def _watching(shift: Shift) -> Iterator[None]:
 
 
 class _Waker:
-    """A thread that puts a note into the inbox when somebody has committed; only while the worker waits for that."""
+    """A thread that puts a note into the inbox when a caller has committed; only while the worker waits for that."""
 
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
         self._engine = engine

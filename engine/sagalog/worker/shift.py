@@ -2,7 +2,7 @@
 
 Rule: whatever of these is due at one time stands in one commit. Everything that matters is in the log: a shift that is
 killed between any two lines loses nothing but its leases, and those end by themselves [UPKEEP-1]. A shift is driven by
-`turn`, which never waits; whoever drives it waits between turns. Knows no thread but through its crew.
+`turn`, which never waits; the caller of `turn` waits between turns. Knows no thread but through its crew.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Shift(Holding):
         self.owner = owner
         self.is_closing = False
 
-    # --- what whoever drives it asks ------------------------------------------------------------------------------
+    # --- what the caller of `turn` asks ---------------------------------------------------------------------------
 
     def monotonic_ms(self) -> int:
         """The clock by which it measures how long something takes."""
@@ -114,7 +114,7 @@ class Shift(Holding):
         return bool(self._jobs) or self._is_unknown
 
     def wait_ms(self) -> int:
-        """How long nothing will be due for it, if no job ends and nobody commits."""
+        """How long nothing will be due for it, if no job ends and no caller commits."""
         now_ms, holds = self._clock.monotonic_ms(), bool(self._jobs)
         if self._ended or (self.room > 0 and self._claims.may_find(holds, now_ms)):
             return 0
@@ -138,7 +138,7 @@ class Shift(Holding):
     # --- one turn -------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Somebody has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
+        """A caller has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
         now_ms = self._clock.monotonic_ms()
         if self._jobs:
             self._look_at_jobs(now_ms)
@@ -347,7 +347,7 @@ class Shift(Holding):
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def announce_stop(self) -> None:
-        """Claim nothing more, give back what nobody has begun, and let handlers know that the worker shuts down."""
+        """Claim nothing more, give back what has not begun, and let handlers know that the worker shuts down."""
         self.is_closing = True
         for job in self._crew.take_back():
             job.settlement = giving_back(job, "not_begun")

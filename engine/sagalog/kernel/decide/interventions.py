@@ -1,4 +1,4 @@
-"""cancel, quarantine, note: what people may do to a task, whoever holds it.
+"""cancel, quarantine, note: what people may do to a task, whether or not a worker holds it.
 
 Rule: who commits first wins; asking again writes nothing. [CANCEL-3]
 """
@@ -46,7 +46,7 @@ def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) ->
 
 
 def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch: int) -> Decision:
-    """Out of circulation, whoever holds it; what it owes is named and left for a human. [COMP-6]"""
+    """Out of circulation, whether or not a worker holds it; what it owes is named and left for a human. [COMP-6]"""
     task = existing(task, command.task)
     if task.state is State.QUARANTINED and task.code == command.code:
         return Repeat(task.reason_version or task.error_version)
@@ -85,7 +85,7 @@ def _cancelled_contents(command: c.Cancel, event: Any, _: TaskFold) -> Contents:
     if isinstance(event, e.CancelRequested):
         now = False
     elif event.fence is not None:
-        # Nobody had to be asked where nobody held the task; here a lease was ended.
+        # No owner had to be asked where no worker held the task; here a lease was ended.
         now = True
     return {"reason": command.reason, "now": command.now}, {"reason": event.reason, "now": now}
 

@@ -74,7 +74,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
-    """A lease, if nobody holds one, not even the same owner. [LEASE-1] [UNDO-1]"""
+    """A lease, if no worker holds one, not even under the same owner. [LEASE-1] [UNDO-1]"""
     task = existing(task, command.task)
     if task.lease is not None:
         raise _lease_held(task, task.lease)
@@ -171,7 +171,7 @@ def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
 
 
 def _waits(task: TaskFold, waiting: Waiting) -> Blocked:
-    """[WAIT-1] Nobody works on a task that waits."""
+    """[WAIT-1] No worker leases a task that waits."""
     if waiting.signal is not None:
         what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
     elif waiting.after:

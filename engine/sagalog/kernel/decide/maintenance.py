@@ -95,7 +95,7 @@ def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Exp
 
 
 def _stuck_undo(task: TaskFold, command: c.Maintain, now_ms: int) -> Events:
-    """[UNDO-2] Quarantine what nobody knows how to undo, or what nobody came for in the policy's time."""
+    """[UNDO-2] Quarantine what no worker knows how to undo, or what no worker came for in the policy's time."""
     owed = {task.compensations[id].kind for id in task.owed()}
     known = owed if command.known_kinds is None else owed & command.known_kinds
     unknown = sorted(owed - (known - command.unknown_kinds))

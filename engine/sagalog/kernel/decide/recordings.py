@@ -1,7 +1,7 @@
 """step, put_artifact, adopt_child: what the holder of a lease puts on record about its work.
 
 Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
-[REPEAT-3]. What they hold is no matter here: whoever calls compares the content of a repeat.
+[REPEAT-3]. What they hold is no matter here: the unit of work compares the content of a repeat.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def state_after(task: TaskFold | None, event: str, undoes: bool | None = None) -
 def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
     """The lease with this fence, if no event has ended it and it is of the store's epoch. [FENCE-2]
 
-    The clock has no say: work that is done is not refused while nobody has taken over.
+    The clock has no say: work that is done is not refused while no other holder has taken over.
     """
     lease = task.lease
     if lease is not None and lease.fence == fence and epoch_of(fence) == epoch:

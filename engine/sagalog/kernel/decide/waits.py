@@ -155,7 +155,7 @@ def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:
     if isinstance(event, e.Quarantined):
         # It would have waited more often than it may, and what for is not on record.
         return {}, {}
-    # Until when a wait lasts is computed from the clock of whoever parks, so a repeat may name another time.
+    # Until when a wait lasts is computed from the clock of the worker that parks, so a repeat may name another time.
     names = ("name", "number", "signal", "after")
     return {name: getattr(command, name) for name in names}, {name: getattr(event, name, None) for name in names}
 

@@ -1,7 +1,7 @@
 """register, retry, complete, fail, quarantine_held: what the holder of a lease for forward work may say.
 
 Rule: every one carries the lease's fence [FENCE-2]; a task that was leased does not fail with nothing to undo it by,
-unless somebody said why that is right [COMP-2].
+unless a caller said why that is right [COMP-2].
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
     if repeat := repeat_unless_held(task, command.fence, epoch, "fail"):
         return repeat
     in_place(task, "failed", "fail")
-    # One already on record, or named twice here, is the same one; whoever calls this compares its content. [REPEAT-3]
+    # One already on record, or named twice here, is the same one; the unit of work compares its content.
+    # [REPEAT-3]
     for one in command.compensations:
         _require_unsettled(task, one, command.fence)
     brought = {one.id: one for one in command.compensations if one.id not in task.compensations}.values()

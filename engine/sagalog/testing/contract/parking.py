@@ -1,7 +1,7 @@
 """Parking: a task that waits for a signal or a time, and what ends its wait. [WAIT-1] [WAIT-2]
 
-Rule: whatever comes first, the wait or what it waits for, the wait ends once, by whoever comes by; nobody leases the
-task meanwhile.
+Rule: whatever comes first, the wait or what it waits for, the wait ends once, by the next caller; no worker leases
+the task meanwhile.
 """
 
 from __future__ import annotations

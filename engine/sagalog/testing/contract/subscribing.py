@@ -1,6 +1,6 @@
 """Subscriptions: reading on in the whole log, and checkpoints that outlive their reader. [SUBSCRIBE-1]
 
-Rule: whoever reads misses nothing, whatever is written, saved or closed meanwhile.
+Rule: a reader misses nothing, whatever is written, saved or closed meanwhile.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class SubscribeContract(Contract):
         read: set[int] = set()
 
         def work(engine: Engine) -> None:
-            # Whoever is refused subscribes again and goes on where the other one is.
+            # A reader that is refused subscribes again and goes on where the other one is.
             while (reader := engine.subscribe("r")).position < 9:
                 got = reader.read(1)
                 try:

@@ -1,6 +1,6 @@
 """Undoing: who may take a compensating task, in which order it is undone, and when nothing is owed any more. [UNDO-1]
 
-Rule: whoever undoes must know every kind that is owed; half an undo is none.
+Rule: a worker that undoes must know every kind that is owed; half an undo is none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Upkeep: what is due is found in the state, by whoever comes by, and doing it twice is doing it once. [UPKEEP-1]
+"""Upkeep: what is due is found in the state, by the next caller, and doing it twice is doing it once. [UPKEEP-1]
 
 Rule: `recover` leaves nothing that was due when it began; a claim does a bounded share.
 """
