@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,28 @@ def test_a_document_names_who_acts(path: Path) -> None:
     hidden = [f"{number}: {line}" for number, line in enumerate(lines, 1) if HIDDEN_SUBJECT.search(line)]
 
     assert [] == hidden
+
+
+@pytest.mark.parametrize("room", ["engine", "adapters"])
+def test_the_comments_and_docstrings_of_the_code_name_who_acts(room: str) -> None:
+    hidden = [
+        f"{path.relative_to(ROOT)}: {text.strip()[:100]}"
+        for path in sorted((ROOT / room).glob("**/*.py"))
+        for text in spoken(path.read_text(encoding="utf-8"))
+        if HIDDEN_SUBJECT.search(text)
+    ]
+
+    assert [] == hidden
+
+
+def spoken(code: str) -> Iterator[str]:
+    """The comments and docstrings of a module: what it says to people, and not what it works with."""
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from filter(None, [ast.get_docstring(node)])
 
 
 def test_the_architecture_names_every_room() -> None:
