@@ -67,7 +67,7 @@ def test_a_document_names_who_acts(path: Path) -> None:
     assert [] == hidden
 
 
-@pytest.mark.parametrize("room", ["engine", "adapters"])
+@pytest.mark.parametrize("room", ["engine", "adapters", "tests"])
 def test_the_comments_and_docstrings_of_the_code_name_who_acts(room: str) -> None:
     hidden = [
         f"{path.relative_to(ROOT)}: {text.strip()[:100]}"

@@ -1,7 +1,7 @@
 """The rules in `specs/`, the code that keeps them and the tests that hold it to them speak of the same numbers.
 
-Rule: strict in every direction. What is missing is listed: a number with the place that cites it, or a rule that nobody
-cites.
+Rule: strict in every direction. What is missing is listed: a number with the place that cites it, or a rule that no
+place cites.
 """
 
 from __future__ import annotations

@@ -93,6 +93,6 @@ def past(path: Path, clock: ManualClock | None = None) -> Iterator[Engine]:
 
 
 def leased(engine: Engine, id: str, kind: str = "build", undos: Sequence[str] = (), **fields: Any) -> Lease:
-    """A task that somebody works on; by the clock of today the lease is over."""
+    """A task that a worker has leased; by the clock of today the lease is over."""
     engine.create(kind, id=id, compensations=[Compensation(undo, id=undo) for undo in undos], **fields)
     return engine.acquire(id, owner="worker-1", ttl_ms=TTL_MS)

@@ -57,10 +57,10 @@ class Gate:
 
     def pass_through(self) -> None:
         self._reached.set()
-        assert self._opened.wait(PATIENCE_S), "nobody has opened the gate"
+        assert self._opened.wait(PATIENCE_S), "no test has opened the gate"
 
     def wait_for_it(self) -> None:
-        assert self._reached.wait(PATIENCE_S), "nobody has come to the gate"
+        assert self._reached.wait(PATIENCE_S), "no caller has come to the gate"
 
     def open(self) -> None:
         self._opened.set()
@@ -93,7 +93,7 @@ def in_line(store: SqliteStore) -> int:
 
 
 def call(store: SqliteStore, *calls: Sequence[Operation]) -> list[Caller]:
-    """One caller for each, arriving in this order behind whoever is in line already."""
+    """One caller for each, arriving in this order behind the callers that are in line already."""
     callers = []
     for units in calls:
         before = in_line(store)

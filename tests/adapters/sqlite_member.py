@@ -119,7 +119,7 @@ def counted(store: SqliteStore) -> tuple[Any, ...]:
         return (*snapshot.head(), *snapshot.check())
 
 
-def as_nobody(path: Path, create: str) -> None:
+def without_rights(path: Path, create: str) -> None:
     """Open the store without the rights of root; say the error."""
     if os.geteuid() == 0:
         os.setgroups([])
@@ -197,7 +197,7 @@ def orphaning_beside(path: Path) -> None:
 
     threading.Thread(target=store.commit, args=([writing("lost", created()), Operation(decide)],), daemon=True).start()
     begun.wait()
-    forking_.WAIT_S = 0.05  # type: ignore[misc]  # nobody comes back from that commit
+    forking_.WAIT_S = 0.05  # type: ignore[misc]  # no thread comes back from that commit
     if os.fork():
         os.kill(os.getpid(), signal.SIGKILL)
     say("alone")
@@ -254,7 +254,7 @@ def main() -> None:
         filling,
         making,
         outgrowing,
-        as_nobody,
+        without_rights,
         masked,
         holding,
         forking,

@@ -103,7 +103,7 @@ def test_a_folder_is_status_6(tmp_path: Path) -> None:
     assert 6 == call("init", "--db", str(tmp_path / "no" / "folder.db")).status
 
 
-def test_a_store_that_may_not_be_written_is_status_6_whoever_asks(tmp_path: Path) -> None:
+def test_a_store_that_may_not_be_written_is_status_6_whichever_user_asks(tmp_path: Path) -> None:
     """As another user where the tests run as root, for root may write anywhere."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # others must be able to get there
         path = Path(folder) / "store.db"
@@ -252,7 +252,7 @@ def test_a_misspelled_command_is_answered_with_the_one_that_was_meant() -> None:
     )
 
 
-def test_an_interrupted_commit_leaves_nothing_and_holds_up_nobody(path: Path) -> None:
+def test_an_interrupted_commit_leaves_nothing_and_holds_up_no_other_caller(path: Path) -> None:
     with past(path):
         pass
 

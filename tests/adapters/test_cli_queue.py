@@ -203,7 +203,7 @@ def test_a_pop_that_waits_gets_what_another_process_pushes(path: Path) -> None:
     assert (waiting.returncode, json.loads(out)["payload"]) == (0, 7)
 
 
-def test_an_item_that_cannot_be_told_to_whoever_popped_it_goes_back(path: Path) -> None:
+def test_an_item_that_cannot_be_told_to_the_process_that_popped_it_goes_back(path: Path) -> None:
     queue(path, "push", "1")
     with open("/dev/full", "wb") as full:
         full_disk = run("queue", "pop", "--db", str(path), stdout=full)
@@ -331,7 +331,7 @@ def test_watch_says_every_change_once_and_ends_when_nothing_is_left(path: Path) 
     assert (process.returncode, rest, err) == (0, b"", b"")
 
 
-def test_watch_sees_a_visibility_pass_that_nobody_wrote_down(path: Path) -> None:
+def test_watch_sees_a_visibility_pass_that_no_process_wrote_down(path: Path) -> None:
     queue(path, "push", "1")
     process = start("queue", "watch", "--timeout", "20s", "--json", "--db", str(path))
     assert process.stdout is not None

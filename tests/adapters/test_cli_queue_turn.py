@@ -109,8 +109,8 @@ def test_a_renewal_that_the_store_could_not_take_is_repeated(queue: SlowQueue, e
         assert not renewal.is_lost()
 
 
-def test_a_lease_that_is_lost_wakes_whoever_waits(queue: SlowQueue) -> None:
-    queue.errors = [LeaseLost("somebody has it")]
+def test_a_lease_that_is_lost_wakes_the_thread_that_waits(queue: SlowQueue) -> None:
+    queue.errors = [LeaseLost("another consumer has it")]
     queue.go_on.set()
     woken = threading.Event()
     with Renewal(queue, popped(queue), 60.0, time.monotonic() - 30.0, woken.set) as renewal:
@@ -119,7 +119,7 @@ def test_a_lease_that_is_lost_wakes_whoever_waits(queue: SlowQueue) -> None:
         assert renewal.left_s() > 0
 
 
-def test_a_store_that_refuses_renewals_is_told_to_whoever_looks(queue: SlowQueue) -> None:
+def test_a_store_that_refuses_renewals_is_told_to_the_caller_that_looks(queue: SlowQueue) -> None:
     queue.errors = [Corrupt("the log is damaged")]
     queue.go_on.set()
     woken = threading.Event()
@@ -185,7 +185,7 @@ def test_a_command_that_had_ended_when_it_was_stopped_was_not_stopped(queue: Slo
 
 
 def test_a_command_that_had_ended_when_its_lease_was_lost_has_not_lost_its_item(queue: SlowQueue) -> None:
-    queue.errors = [LeaseLost("somebody has it")]
+    queue.errors = [LeaseLost("another consumer has it")]
     queue.go_on.set()
     with Signals() as signals, Renewal(queue, popped(queue), 60.0, time.monotonic() - 30.0, signals.wake) as renewal:
         turn = Turn(renewal, signals, grace_s=20)

@@ -136,7 +136,7 @@ def test_a_signal_without_a_name_is_told_by_its_number() -> None:
     assert ended_by(-250) == "killed by signal 250"
 
 
-def test_a_poison_item_ends_in_quarantine_and_holds_up_nobody(path: Path) -> None:
+def test_a_poison_item_ends_in_quarantine_and_holds_up_no_other_item(path: Path) -> None:
     poison, good = push(path, '"poison"', '"good"', returns_max="3")
 
     answer = work(path, "--until-empty", "--text", "--", "sh", "-c", "read -r word; echo $word; test $word = good")
@@ -167,7 +167,9 @@ def test_a_command_that_cannot_be_started_is_wrong_usage_and_costs_no_item_a_ret
     assert state(path, first) == "pending"
 
 
-def test_a_large_payload_that_nobody_reads_and_children_left_behind_hang_nobody(path: Path, tmp_path: Path) -> None:
+def test_a_large_payload_that_the_command_does_not_read_and_children_left_behind_do_not_hang_the_worker(
+    path: Path, tmp_path: Path
+) -> None:
     ids = push(path, f'"{"x" * 200_000}"', "2")
     script = f"sleep 300 >/dev/null 2>&1 & echo $! >>{tmp_path}/pids"
 

@@ -199,7 +199,7 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
         engine.recover()
         engine.acquire("t", owner="worker-2", ttl_ms=None).fail("no ladder")
         clock.step(-100_000)
-        engine.waive("t", "sweep", "nobody was there", actor="ann")
+        engine.waive("t", "sweep", "it was swept already", actor="ann")
 
     told = call("history", "t", "--db", str(path))
 
@@ -219,7 +219,7 @@ def test_a_history_is_a_timeline_that_a_person_can_read(tmp_path: Path) -> None:
         "7    6    2023-11-14T22:14:21.204Z  +1m01s    failed               worker:worker-2     "
         'to=compensating code=failed error="error: no ladder" fence=2 verb=fail\n'
         "8    7    2023-11-14T22:12:41.204Z  -38.796s  compensation_waived  user:ann            "
-        'id=sweep reason="nobody was there"\n'
+        'id=sweep reason="it was swept already"\n'
         "9    8    2023-11-14T22:12:41.204Z  -38.796s  compensated          user:ann            outcome=failed\n"
     )
 

@@ -20,7 +20,7 @@ def db(tmp_path: Path) -> str:
     return url
 
 
-def test_it_is_refused_until_somebody_says_what_becomes_of_the_step(db: str) -> None:
+def test_it_is_refused_until_an_operator_says_what_becomes_of_the_step(db: str) -> None:
     """[STEP-1]"""
     refused = call("retry", "t", "--db", db, "--json")
     assert refused.status == 3

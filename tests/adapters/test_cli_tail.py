@@ -55,7 +55,7 @@ class Following:
         return [self.line()["position"] for _ in range(count)]
 
     def ends(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes | None, bytes]:
-        """Its status after a signal, and what was left to read; None where nobody can read it."""
+        """Its status after a signal, and what was left to read; None where the test cannot read it."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
@@ -245,7 +245,7 @@ def test_a_reader_that_goes_in_the_middle_of_the_answer_ends_it_with_status_0(pa
     process.stderr.close()
 
 
-def test_a_signal_ends_it_though_nobody_reads_its_full_pipe(path: Path, open_engine: Engine) -> None:
+def test_a_signal_ends_it_though_no_process_reads_its_full_pipe(path: Path, open_engine: Engine) -> None:
     open_engine.create_many({"kind": "build", "payload": "x" * 500} for _ in range(2_000))
     following = Following(path, "--from-start")
     following.lines(1)

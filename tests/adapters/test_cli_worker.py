@@ -22,7 +22,7 @@ import sagalog
 from sagalog import Compensation, Permanent
 
 worker = sagalog.Worker(queues="agents", concurrency=3, ttl_ms=20_000, name="crew")
-nobody = sagalog.Worker(queues="agents")
+idle = sagalog.Worker(queues="agents")
 number = 7
 
 
@@ -189,7 +189,7 @@ def test_a_handler_can_stop_the_worker_that_the_module_holds_whatever_the_option
         ("handlers", "expected MODULE:NAME"),
         (":worker", "expected MODULE:NAME"),
         ("handlers:", "expected MODULE:NAME"),
-        ("handlers:wroker", "has no 'wroker'; the workers in it: nobody, worker"),
+        ("handlers:wroker", "has no 'wroker'; the workers in it: idle, worker"),
         ("handlers:number", "of the type int"),
         ("raising:worker", "ZeroDivisionError: division by zero"),
         ("needing:worker", "No module named 'not_installed_here'"),
@@ -230,7 +230,7 @@ def test_what_no_worker_can_be_given_is_refused_and_nothing_is_run(folder: Path,
 
 
 def test_a_worker_without_a_handler_is_refused(folder: Path) -> None:
-    answer = work(handlers="handlers:nobody")
+    answer = work(handlers="handlers:idle")
 
     assert 3 == answer.status
     assert "has no handler" in answer.err
@@ -350,7 +350,7 @@ def test_an_idempotency_key_makes_a_repeated_signal_the_same_one(folder: Path) -
     assert ["go", "go"] == call("show", "t", "--json").documents[0]["signals"]
 
 
-def test_a_signal_that_reaches_nobody_is_refused(folder: Path) -> None:
+def test_a_signal_that_reaches_no_task_is_refused(folder: Path) -> None:
     with opened(folder) as engine:
         engine.create("ask", id="t", queue="agents")
         engine.cancel("t")

@@ -22,7 +22,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a store is, once somebody makes it."""
+    """Where a store is, once a test makes it."""
     return tmp_path / "store.db"
 
 
@@ -157,7 +157,7 @@ def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None
     assert ids(db) == ["t"]
 
 
-def test_whoever_runs_the_command_is_on_record_unless_the_environment_or_an_option_says_otherwise(
+def test_the_user_who_runs_the_command_is_on_record_unless_the_environment_or_an_option_says_otherwise(
     db: str, path: Path
 ) -> None:
     call("create", "build", "--id", "a", "--db", db, env={"SAGALOG_ACTOR": ""})
@@ -480,7 +480,7 @@ def test_recover_stops_at_its_limit_and_answers_json_lines(db: str, path: Path) 
     assert [{"task": "0", "events": ["lease_expired"], "state": "pending"}] == answer.documents
 
 
-def test_recover_quarantines_who_owes_a_kind_that_nobody_knows(db: str, path: Path) -> None:
+def test_recover_quarantines_who_owes_a_kind_that_no_worker_knows(db: str, path: Path) -> None:
     with past(path) as engine:
         leased(engine, "t", undos=["teleport"]).fail("broken")
         # Its undo may wait for ever, though the past lies years ago.

@@ -114,7 +114,9 @@ def test_a_command_that_is_halted_is_killed_when_its_time_is_over(attempt: Attem
 
 
 @pytest.mark.parametrize("manner", ["obey", "ignore"])
-def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_nobody(attempt: Attempt, manner: str) -> None:
+def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_up_no_worker(
+    attempt: Attempt, manner: str
+) -> None:
     begun_s = time.monotonic()
 
     result = go(attempt, python(LEAVES_CHILD, manner, "0.3", "0", grace_ms=400))
@@ -155,8 +157,8 @@ def test_what_is_still_in_a_pipe_when_the_command_has_ended_is_read(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
-def test_the_dead_whom_nobody_collects_are_not_waited_for(attempt: Attempt) -> None:
-    # As in a container whose first process collects nobody: here this one adopts the orphan, and lets it lie.
+def test_the_dead_whom_no_parent_collects_are_not_waited_for(attempt: Attempt) -> None:
+    # As in a container whose first process collects no dead: here this one adopts the orphan, and lets it lie.
     adopt = 36
     library = ctypes.CDLL(None)
     assert library.prctl(adopt, 1, 0, 0, 0) == 0

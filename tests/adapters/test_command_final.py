@@ -98,7 +98,7 @@ print({json.dumps({**RESULT, "result": "and clear again"})!r}, flush=True)
     assert ("and clear again", 0, False) == (result["fields"]["result"], result["exit_status"], result["lingered"])
 
 
-def test_what_a_program_prints_after_its_result_holds_nobody(attempt: Attempt) -> None:
+def test_what_a_program_prints_after_its_result_holds_up_no_worker(attempt: Attempt) -> None:
     chatter = f"""
 while True:
     print({json.dumps({"type": "system", "subtype": "hook_response"})!r}, flush=True)

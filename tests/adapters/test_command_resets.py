@@ -44,7 +44,7 @@ def test_a_time_of_day_is_the_next_one(sentence: str, expected_ms: int) -> None:
     assert expected_ms == wait_ms("clock", sentence)
 
 
-def test_a_time_without_a_zone_is_one_of_whoever_wrote_it() -> None:
+def test_a_time_without_a_zone_is_one_of_the_program_that_wrote_it() -> None:
     assert 9 * HOUR_MS == wait_ms("clock", "try again at 11 PM", hours_ahead=2)
 
 

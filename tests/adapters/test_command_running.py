@@ -1,4 +1,4 @@
-"""A command is run: what it gets, what it leaves, what becomes of its task, and what nobody may read."""
+"""A command is run: what it gets, what it leaves, what becomes of its task, and which secrets no reader sees."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_command_that_reads_for_ever_comes_to_the_end_of_its_input(attempt: At
     assert 0 == go(attempt, python("import sys; sys.stdin.read()", input=given))["exit_status"]
 
 
-def test_input_that_nobody_reads_holds_nobody(attempt: Attempt) -> None:
+def test_input_that_the_command_does_not_read_holds_up_no_worker(attempt: Attempt) -> None:
     assert 0 == go(attempt, python("pass", input="x" * 10_000_000))["exit_status"]
 
 
@@ -97,7 +97,7 @@ def test_a_command_that_dies_of_a_signal_has_failed(attempt: Attempt) -> None:
     assert "signal" == failed.value.code
 
 
-def test_a_command_that_somebody_else_asked_to_end_has_no_outcome(attempt: Attempt) -> None:
+def test_a_command_that_another_process_asked_to_end_has_no_outcome(attempt: Attempt) -> None:
     with pytest.raises(Interrupted, match="killed by SIGTERM"):
         go(attempt, python("import os; os.kill(os.getpid(), 15)"))
 

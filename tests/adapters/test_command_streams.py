@@ -1,4 +1,4 @@
-"""Streams that run by: what is kept, what is cut, and what nobody may read."""
+"""Streams that run by: what is kept, what is cut, and which secrets no reader sees."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ CLAUDE_SAYS: list[tuple[str, int | None, str]] = [
     ("transient.network", None, "API Error: Response stalled mid-stream"),
     ("transient.network", None, "API Error: getaddrinfo EAI_AGAIN api.example.com"),
     ("transient.network", None, "Request timed out. Check your internet connection and proxy settings"),
-    ("unknown", None, "API Error: something that nobody has seen yet"),
+    ("unknown", None, "API Error: something that no rule has seen yet"),
 ]
 
 CODEX_SAYS: list[tuple[str, int | None, str]] = [

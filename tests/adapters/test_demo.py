@@ -252,9 +252,9 @@ def url(tmp_path: Path) -> str:
 
 def test_a_worker_that_dies_by_itself_is_noticed_with_what_it_said(tmp_path: Path) -> None:
     with Crew(f"sqlite:///{tmp_path}/absent.db", tmp_path, 60) as crew:
-        crew.start("nobody")
+        crew.start("worker-1")
 
-        with pytest.raises(DidNotHappen, match=r"nobody ended by itself with exit status 6: (?s:.)*absent\.db"):
+        with pytest.raises(DidNotHappen, match=r"worker-1 ended by itself with exit status 6: (?s:.)*absent\.db"):
             crew.wait_until(lambda: False)
 
 
@@ -314,7 +314,7 @@ def test_whatever_changes_the_repository_may_be_done_again(repository: Repositor
     assert what_is_there(repository) == ([], [], ["main"])
 
 
-def test_half_a_worktree_of_somebody_who_was_killed_is_made_whole(repository: Repository) -> None:
+def test_half_a_worktree_of_a_worker_that_was_killed_is_made_whole(repository: Repository) -> None:
     repository.add_branch("a")
     repository.worktree("a").mkdir()
     (repository.worktree("a") / "half").touch()

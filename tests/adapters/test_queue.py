@@ -190,7 +190,7 @@ def test_items_can_be_kept_in_sets_whatever_their_payload(queue: Queue) -> None:
     assert {item, item} == {item}
 
 
-def test_an_id_does_not_acknowledge_what_somebody_holds(queue: Queue) -> None:
+def test_an_id_does_not_acknowledge_what_a_consumer_holds(queue: Queue) -> None:
     id = queue.push("x")
     pop(queue)
     for settle in (queue.ack, queue.nack):
@@ -202,7 +202,7 @@ def test_an_id_does_not_acknowledge_what_somebody_holds(queue: Queue) -> None:
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_gets_what_somebody_holds(queue: Queue, clock: ManualClock) -> None:
+def test_no_consumer_gets_what_another_holds(queue: Queue, clock: ManualClock) -> None:
     queue.push("x")
     pop(queue)
     clock.advance(VISIBILITY_MS - 1)
@@ -240,7 +240,7 @@ def test_a_late_holder_can_neither_acknowledge_nor_give_back(queue: Queue, clock
         queue.ack(late)
 
 
-def test_a_holder_that_is_late_when_nobody_has_taken_over_may_still_acknowledge(
+def test_a_holder_that_is_late_when_no_other_has_taken_over_may_still_acknowledge(
     queue: Queue, clock: ManualClock
 ) -> None:
     queue.push("x")
@@ -277,11 +277,11 @@ def test_the_item_in_hand_is_acknowledged_by_the_pop_of_the_next_in_one_commit(q
     assert states(queue) == {"completed": 2}
 
 
-@pytest.mark.parametrize("how", ["its visibility was over", "somebody took it"])
+@pytest.mark.parametrize("how", ["its visibility was over", "an operator took it"])
 def test_who_has_lost_the_item_in_hand_is_told_and_holds_no_other(queue: Queue, clock: ManualClock, how: str) -> None:
     first, second = queue.push(1), queue.push(2)
     item = pop(queue)
-    if how == "somebody took it":
+    if how == "an operator took it":
         queue.engine.quarantine(first, "odd")
     else:
         clock.advance(VISIBILITY_MS)

@@ -1,4 +1,4 @@
-"""The log is append-only: whoever opens the file, no statement changes, deletes or replaces what is in it."""
+"""The log is append-only: whichever program opens the file, no statement changes, deletes or replaces what is in it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ CHANGES = {
         "INSERT INTO awaited(task, stream) SELECT 'first', number FROM streams WHERE id = 'idle'",
         "task/idle",
     ),
-    "a wait of nobody": ("INSERT INTO awaited(task, stream) VALUES ('first', 99)", None),
+    "a wait of no task": ("INSERT INTO awaited(task, stream) VALUES ('first', 99)", None),
 }
 
 
@@ -101,7 +101,7 @@ def test_the_bytes_of_a_blob_are_compared_with_the_size_that_the_event_says(path
 
 
 def test_an_undoing_that_ends_where_nothing_is_owed_any_more_is_a_cut_stream(path: Path) -> None:
-    """[COMP-6] Workers look for what is owed, so nobody would ever end it."""
+    """[COMP-6] Workers look for what is owed, so no worker would ever end it."""
     clock = ManualClock(START_MS)
     with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
         engine.create("build", id="a", compensations=[Compensation("remove", id="u")])

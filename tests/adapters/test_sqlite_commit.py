@@ -63,7 +63,7 @@ def failing(error: BaseException) -> Operation:
 
 
 def free(store: SqliteStore) -> bool:
-    """Whether somebody else can write at once: no turn is kept, no transaction is open."""
+    """Whether another store can write at once: no turn is kept, no transaction is open."""
     other = open_at(Path(store.path), turn_timeout_ms=50)
     try:
         return other.commit([]) == []
@@ -152,7 +152,7 @@ def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteS
     assert store.commit([]) == []
 
 
-def test_a_format_that_somebody_raised_meanwhile_stops_every_write(store: SqliteStore, path: Path) -> None:
+def test_a_format_that_another_connection_raised_meanwhile_stops_every_write(store: SqliteStore, path: Path) -> None:
     store.commit([writing("a", created())])
     other = raw(path)
     other.execute("UPDATE store SET format = 1")

@@ -1,4 +1,4 @@
-"""What one transaction knows of tasks serves the next: while nobody else has written, and never after a failure."""
+"""What one transaction knows of tasks serves the next: while no other process has written, never after a failure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_nothing_that_a_failed_transaction_decided_is_believed(engine: sagalog.E
     assert lease.complete().state == "completed"
 
 
-def test_a_row_that_somebody_changed_is_put_right(engine: sagalog.Engine, path: Path) -> None:
+def test_a_row_that_another_connection_changed_is_put_right(engine: sagalog.Engine, path: Path) -> None:
     """[RECORD-3]"""
     engine.create("build", id="a")
     other = raw(path)

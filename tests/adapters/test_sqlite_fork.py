@@ -233,7 +233,7 @@ def test_a_place_that_an_interrupt_kept_from_being_left_is_free_once_it_is_dropp
     assert BARRIER.occupied(0) == set()
 
 
-def test_nobody_opens_a_store_while_a_fork_is_under_way(path: Path) -> None:
+def test_no_thread_opens_a_store_while_a_fork_is_under_way(path: Path) -> None:
     opened: list[SqliteStore] = []
     assert BARRIER.shut()
     try:

@@ -242,7 +242,7 @@ def test_a_caller_that_is_being_run_at_its_deadline_has_its_answer(path: Path) -
     store.close()
 
 
-def test_when_another_process_has_the_turn_for_too_long_everybody_is_told_and_nobody_hangs(path: Path) -> None:
+def test_when_another_process_has_the_turn_for_too_long_every_caller_is_told_and_none_hangs(path: Path) -> None:
     other, store = open_at(path), open_at(path, turn_timeout_ms=80)
     with held_up(other):
         callers = call(store, *([writing(f"t{number}", created())] for number in range(4)))
@@ -333,7 +333,7 @@ def test_a_child_that_is_forked_while_threads_wait_refuses_and_the_parent_answer
     assert sorted(versions(store)) == ["t0", "t1", "t2"]
 
 
-def test_the_clock_is_read_after_everybody_of_the_group_has_come(path: Path) -> None:
+def test_the_clock_is_read_after_every_caller_of_the_group_has_come(path: Path) -> None:
     class Rising:
         def __init__(self) -> None:
             self.ms = START_MS

@@ -1,4 +1,4 @@
-"""Groups that fail: everybody in one is told the truth, each by an error of its own, and nobody hangs."""
+"""Groups that fail: every caller in one is told the truth, each by an error of its own, and none hangs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def told_truly(store: SqliteStore, callers: dict[str, Caller]) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_a_disk_that_fills_at_the_commit_of_a_group_is_told_to_everybody_and_nothing_is_written(
+def test_a_disk_that_fills_at_the_commit_of_a_group_is_told_to_every_caller_and_nothing_is_written(
     faulty: SqliteStore, files: FaultyFiles, after: int
 ) -> None:
     with held_up(faulty) as go_on:
@@ -131,7 +131,9 @@ def test_a_commit_of_a_group_that_fails_half_way_is_told_as_unknown_and_repeatin
     assert {name: found[name] for name in NAMES if name in found} in ({}, dict.fromkeys(NAMES, 2))
 
 
-def test_a_file_whose_tables_somebody_changed_is_told_as_corrupt_to_everybody(store: SqliteStore, path: Path) -> None:
+def test_a_file_whose_tables_another_connection_changed_is_told_as_corrupt_to_every_caller(
+    store: SqliteStore, path: Path
+) -> None:
     other = raw(path)
 
     def change() -> None:
@@ -170,7 +172,7 @@ def test_an_exception_at_any_point_of_a_group_is_raised_once_and_the_others_are_
 
     with held_up(store) as go_on:
         callers = dict(zip(NAMES, call(store, *group(store, *NAMES)), strict=True))
-        # Not before the group begins: whoever holds it up has to pass the last points too.
+        # Not before the group begins: the caller that holds it up has to pass the last points too.
         failpoints.armed["commit.before_begin"] = arm
         go_on()
         leader, *_ = [caller.ends() for caller in callers.values()]
@@ -188,7 +190,7 @@ def test_an_exception_at_any_point_of_a_group_is_raised_once_and_the_others_are_
 def test_an_interrupt_that_comes_with_the_commit_itself_is_told_as_unknown(
     faulty: SqliteStore, files: FaultyFiles
 ) -> None:
-    """SQLite has ended the transaction, and nobody can say how."""
+    """SQLite has ended the transaction, and the store cannot say how."""
 
     def strike(operation: str, path: str) -> None:
         if operation == "sync" and path.endswith("-wal"):
@@ -270,7 +272,7 @@ class Scene:
         return self._interrupt.lines
 
     def judge(self) -> None:
-        """Nobody hangs, everybody is told truly, and this thread's own units are there wholly or not at all."""
+        """No caller hangs, each is told truly, and this thread's own units are there wholly or not at all."""
         told_truly(self._store, self.callers)
         written = versions(self._store).get(self._mine, 0)
         assert written in ((0, 2) if self.interrupted else (2,))
@@ -290,7 +292,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("led", [True, False], ids=["leading", "following"])
-def test_an_interrupt_at_any_line_of_a_group_leaves_nobody_hanging_and_everybody_told_truly(
+def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging_and_every_caller_told_truly(
     path: Path, led: bool
 ) -> None:
     store, other = open_at(path), open_at(path, turn_timeout_ms=5_000)
@@ -317,7 +319,7 @@ def test_an_interrupt_at_any_line_of_a_group_leaves_nobody_hanging_and_everybody
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_who_is_interrupted_while_it_waits_is_withdrawn_unless_it_was_taken(store: SqliteStore, taken: bool) -> None:
-    """Whoever was taken into a group is written; either way nobody waits for the one that has gone."""
+    """A caller that was taken into a group is written; either way no other waits for the one that has gone."""
     me = threading.get_ident()
     first, second = Gate(), Gate()
     callers: list[Caller] = []

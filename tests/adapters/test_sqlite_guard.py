@@ -92,7 +92,7 @@ def test_a_file_that_is_not_the_opened_one_any_more_takes_no_commit(
     versions(store)
     change(path)
     assert "moved, replaced or removed while it was open" in refused(store)
-    # Nor an answer that nothing was to be written: whoever gets it would believe it of the file that is there.
+    # Nor an answer that nothing was to be written: a caller that gets it would believe it of the file in its place.
     with pytest.raises(Unavailable, match="bring it back"):
         store.commit([seeing(lambda view: view.now_ms)])
     assert versions(store) == {"old": 1}, "what was read can still be read"
@@ -111,14 +111,14 @@ def test_closing_moves_nothing_into_a_file_that_was_replaced(store: SqliteStore,
     before = path.read_bytes()
     store.close()
     assert path.read_bytes() == before
-    assert beside(path, "-wal").stat().st_size > 0, "whoever brings the file back finds everything"
+    assert beside(path, "-wal").stat().st_size > 0, "an operator who brings the file back finds everything"
     path.with_name("elsewhere.db").rename(path)
     again = open_at(path)
     assert versions(again) == {"old": 1}
     again.close()
 
 
-def test_a_wal_that_somebody_removed_takes_no_commit(store: SqliteStore, path: Path) -> None:
+def test_a_wal_that_another_process_removed_takes_no_commit(store: SqliteStore, path: Path) -> None:
     """[FILE-1]"""
     beside(path, "-wal").unlink()
     assert f"{path}-wal was removed or replaced" in refused(store)
@@ -131,7 +131,7 @@ def test_a_wal_that_somebody_removed_takes_no_commit(store: SqliteStore, path: P
     again.close()
 
 
-def test_a_wal_that_somebody_replaced_is_not_moved_into_the_file(store: SqliteStore, path: Path) -> None:
+def test_a_wal_that_another_process_replaced_is_not_moved_into_the_file(store: SqliteStore, path: Path) -> None:
     beside(path, "-wal").rename(beside(path, "-kept"))
     beside(path, "-wal").touch()
     assert "-wal was removed or replaced" in refused(store)
@@ -140,7 +140,7 @@ def test_a_wal_that_somebody_replaced_is_not_moved_into_the_file(store: SqliteSt
     assert path.stat().st_mtime_ns == held
 
 
-def test_a_wal_that_another_process_took_away_while_nobody_here_had_it_open_is_nobodys_loss(
+def test_a_wal_that_another_process_took_away_while_no_connection_here_had_it_open_loses_nothing(
     store: SqliteStore, path: Path
 ) -> None:
     """As after a failing disk: the connection for writing is dropped, and the next turn opens another."""
@@ -167,7 +167,7 @@ def test_a_connection_is_never_opened_to_another_file(store: SqliteStore, path: 
 
 @needs_answers
 @pytest.mark.parametrize("ends", [[""], ["-shm"], ["", "-wal", "-shm"]])
-def test_locks_that_fell_since_somebody_read_the_files_by_hand_refuse_one_commit_and_lose_none(
+def test_locks_that_fell_since_this_process_read_the_files_by_hand_refuse_one_commit_and_lose_none(
     store: SqliteStore, path: Path, ends: list[str]
 ) -> None:
     """[FILE-1]"""
@@ -182,7 +182,7 @@ def test_locks_that_fell_since_somebody_read_the_files_by_hand_refuse_one_commit
 
 
 @needs_answers
-def test_locks_are_not_taken_anew_while_somebody_reads(store: SqliteStore, path: Path) -> None:
+def test_locks_are_not_taken_anew_while_a_snapshot_reads(store: SqliteStore, path: Path) -> None:
     """The reader's connection keeps what SQLite believes of the locks; it ends, and all is well."""
     with store.read() as snapshot:
         path.read_bytes()
@@ -230,7 +230,7 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
     stranger.execute("SELECT count(*) FROM sqlite_schema")
     first.close()
     second.close()
-    # As long as somebody has a connection, closing them would take its locks.
+    # As long as the stranger has a connection, closing them would take its locks.
     assert locks_of(str(path), identity_of(str(path)) or (0, 0)).are_had(writing=False)
     stranger.close()
     open_at(path).close()
@@ -238,8 +238,10 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
 
 
 @needs_answers
-@pytest.mark.parametrize("whose", ["the store's", "somebody else's"])
-def test_a_connection_at_work_in_another_thread_keeps_its_locks_whoever_opens_others(whose: str, path: Path) -> None:
+@pytest.mark.parametrize("whose", ["the store's", "a stranger's"])
+def test_a_connection_at_work_in_another_thread_keeps_its_locks_when_the_store_opens_others(
+    whose: str, path: Path
+) -> None:
     """[FILE-2] While it is busy apsw does not tell to which file it leads; nor is it the less connected."""
     store = open_at(path)
     busy = store._connections.readers.take() if whose == "the store's" else raw(path)

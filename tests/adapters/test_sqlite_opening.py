@@ -260,7 +260,7 @@ def test_a_store_of_a_newer_migration_is_refused(made: Path) -> None:
     assert "9999" in refusal_of(made, SchemaMismatch)
 
 
-def test_a_store_whose_tables_somebody_removed_is_refused(made: Path) -> None:
+def test_a_store_whose_tables_another_program_removed_is_refused(made: Path) -> None:
     raw(made).execute("DROP TABLE migrations")
     assert "not what this version" in refusal_of(made, Corrupt)
 
@@ -282,7 +282,7 @@ def test_a_file_that_is_no_regular_file_is_refused(path: Path) -> None:
 
 
 @pytest.fixture
-def nobodys(tmp_path: Path) -> Path:
+def reachable(tmp_path: Path) -> Path:
     """A folder that a process without rights can reach."""
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder.stat().st_uid == os.geteuid():
@@ -292,20 +292,20 @@ def nobodys(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_cannot_be_written_is_refused_by_name(nobodys: Path) -> None:
-    nobodys.chmod(0o555)
-    status, [answer] = run(nobodys / "store.db", "as_nobody", "create")
+def test_a_folder_that_cannot_be_written_is_refused_by_name(reachable: Path) -> None:
+    reachable.chmod(0o555)
+    status, [answer] = run(reachable / "store.db", "without_rights", "create")
     assert (status, answer.split()[0]) == (0, "unavailable")
-    assert f"the folder {nobodys} cannot be written" in answer
+    assert f"the folder {reachable} cannot be written" in answer
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o000])
-def test_a_file_that_cannot_be_written_is_refused_by_name(nobodys: Path, mode: int) -> None:
-    path = nobodys / "store.db"
+def test_a_file_that_cannot_be_written_is_refused_by_name(reachable: Path, mode: int) -> None:
+    path = reachable / "store.db"
     open_at(path).close()
-    nobodys.chmod(0o777)
+    reachable.chmod(0o777)
     path.chmod(mode)
-    status, [answer] = run(path, "as_nobody", "open")
+    status, [answer] = run(path, "without_rights", "open")
     assert (status, answer.split()[0]) == (0, "unavailable")
     assert str(path) in answer
 

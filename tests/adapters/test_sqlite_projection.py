@@ -1,4 +1,4 @@
-"""The projection: what is saved beside the log, that the log always wins, and that what cannot be read stops nobody."""
+"""The projection: what is saved beside the log, that the log always wins, and that an unreadable row stops no other."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
     assert store.commit([tending(due)]) == [[]]
 
 
-def test_a_rebuild_that_is_cut_short_forgets_nobody_who_waits(store: SqliteStore, path: Path) -> None:
+def test_a_rebuild_that_is_cut_short_forgets_no_task_that_waits(store: SqliteStore, path: Path) -> None:
     """[WAIT-3]"""
     store.commit(
         [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "park", "w", 1, after=("one",)))],
@@ -348,7 +348,7 @@ def test_maintenance_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
     assert maintained(store, Due(("q",), 1)) == []
 
 
-def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_nobody(
+def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_no_other(
     store: SqliteStore, behind: apsw.Connection
 ) -> None:
     store.commit([writing("new", created()), writing("old", created())])

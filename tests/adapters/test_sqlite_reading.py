@@ -174,7 +174,7 @@ def test_the_number_of_changes_differs_after_a_commit_of_anybody_and_only_then(s
 def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody tells it of writes, and it polls hardly ever: only its own process can wake it.
+    # The system tells it of no write, and it polls hardly ever: only its own process can wake it.
     monkeypatch.setattr(watching, "watch", lambda _path: -1)
     monkeypatch.setattr(watching, "POLL_S", 20)
     since, woken = store.changes(), threading.Event()
@@ -218,7 +218,7 @@ def test_waiting_ends_with_its_time_and_at_once_where_something_has_changed(stor
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of writes")
-def test_a_waiter_sleeps_until_somebody_writes_and_shortly_once_the_file_is_gone(tmp_path: Path) -> None:
+def test_a_waiter_sleeps_until_a_process_writes_and_shortly_once_the_file_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     waiter = watching.Waiter(str(file))
@@ -256,7 +256,7 @@ def test_closing_wakes_who_waits(path: Path) -> None:
 def test_a_commit_that_shows_long_after_its_write_is_not_missed(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a slow disk a write is heard of, its sync takes its time, and nobody tells of the end of that."""
+    """On a slow disk a write is heard of, its sync takes its time, and the system does not tell of the end of that."""
     monkeypatch.setattr(watching, "TOLD_S", 30)  # who misses it sleeps for long
     since, seen, shows = store.changes(), threading.Event(), threading.Event()
     number = changes.Changes.number

@@ -1,6 +1,6 @@
 """What once went wrong around an SQLite file, and must not again: side files, audits that saw nothing, descriptors.
 
-Rule: each test is one case that somebody met, on a real file; who changes it behind the store's back does so from a
+Rule: each test is one case that occurred, on a real file; who changes it behind the store's back does so from a
 process of its own.
 """
 
@@ -113,7 +113,7 @@ def test_a_foreign_file_stays_as_it_is_and_gets_no_lock_files(path: Path, kind: 
         sagalog.open(url_of(path))
     assert call("list", "--db", url_of(path)).status == 8
     assert path.read_bytes() == before
-    # Whoever looks into a file in WAL mode leaves these two, empty, and its own program takes them away.
+    # A program that looks into a file in WAL mode leaves these two, empty, and its own program takes them away.
     empty = {path.name + "-wal", path.name + "-shm"} if "WAL" in kind else set()
     assert set(listing(path.parent)) - empty == {path.name}
 
@@ -137,7 +137,7 @@ def on(task: str, text: str) -> Statement:
     return text.replace("STREAM", "(SELECT number FROM streams WHERE category = 'task' AND id = ?)"), [task]
 
 
-# What somebody does to the tables: a statement, and words of the fault that an audit finds.
+# What another program does to the tables: a statement, and words of the fault that an audit finds.
 HARMS: dict[str, tuple[Statement, str]] = {
     "a deleted tag": (on("tagged", "DELETE FROM tags WHERE name = 'size' AND stream = STREAM"), "tag"),
     "an invented tag": (on("tagged", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tag"),

@@ -190,7 +190,9 @@ def test_a_wait_that_another_has_begun_is_told_of_the_end_that_it_waits_for(engi
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_another_has_ended_is_completed_by_nobody(engine: Engine, other: Other) -> None:
+def test_a_task_that_another_process_has_ended_is_not_completed_by_its_late_holder(
+    engine: Engine, other: Other
+) -> None:
     """[FENCE-2] [TERM-1]"""
     engine.create("build", id="a", queue="q")
     lease = engine.acquire("a", owner="ann", ttl_ms=LONG_MS)

@@ -97,7 +97,7 @@ def test_a_process_that_opens_the_file_anew_sees_what_was_saved(path: Path) -> N
     connection.close()
 
 
-def test_a_name_that_somebody_has_taken_away_is_a_conflict(path: Path) -> None:
+def test_a_name_that_another_connection_has_taken_away_is_a_conflict(path: Path) -> None:
     with sagalog.open(url_of(path)) as engine:
         reader = engine.subscribe("r")
         reader.read()

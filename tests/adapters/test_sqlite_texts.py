@@ -100,7 +100,7 @@ def said(ask: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize(("table", "column"), columns())
-def test_a_text_that_is_no_utf8_is_named_and_stops_nobody_else(path: Path, table: str, column: str) -> None:
+def test_a_text_that_is_no_utf8_is_named_and_stops_no_other_task(path: Path, table: str, column: str) -> None:
     """[LOG-5] [LOG-4]"""
     spoil(path, table, column)
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
@@ -237,7 +237,7 @@ def test_forgiven_rows_come_in_order_and_each_as_it_is() -> None:
 
 
 def test_a_page_that_leads_back_ends_the_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that a disk has made another type's sorts behind all others; whoever read on from it would begin again."""
+    """A key that a disk has made another type's sorts behind all others; a reader that goes on would begin again."""
     monkeypatch.setattr(audit, "_SLICE", 1)
     monkeypatch.setattr(rebuilding, "SLICE", 1)
     strict = "UPDATE sqlite_schema SET sql = replace(sql, {!r}, {!r}) WHERE name = 'tags'"

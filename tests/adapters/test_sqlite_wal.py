@@ -89,7 +89,7 @@ def test_checkpoints_that_a_reader_holds_up_are_not_tried_at_every_commit(
     assert 3 <= tried <= 5
 
 
-def test_a_long_wal_is_begun_anew_when_nobody_reads_it(
+def test_a_long_wal_is_begun_anew_when_no_connection_reads_it(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store.checkpoints, "_restart_pages", 2_000)

@@ -156,7 +156,7 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-def test_no_two_have_the_turn_at_once_and_everybody_who_waits_gets_it(
+def test_no_two_have_the_turn_at_once_and_every_caller_who_waits_gets_it(
     tmp_path: Path, members: Callable[[int], list[Member]]
 ) -> None:
     counter = tmp_path / "counter"

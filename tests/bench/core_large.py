@@ -1,6 +1,6 @@
 """What is large: an audit of many tagged tasks, and leasing a task with as many undos as there may be.
 
-Rule: the store is made before the time is taken; each claim leases a task that nobody has read before.
+Rule: the store is made before the time is taken; each claim leases a task that no call has read before.
 """
 
 from __future__ import annotations

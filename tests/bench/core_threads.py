@@ -73,7 +73,7 @@ def _crew(engine: Engine, each: int) -> Iterator[Callable[[], None]]:
                 stores.live(engine, each)
                 done.wait()
         except BaseException:
-            # Whoever waits for this thread is to fail with it and not to hang.
+            # The thread that waits for this one is to fail with it and not to hang.
             done.abort()
             raise
 

@@ -1,7 +1,7 @@
 """What each public call does, counted once it is warm: files and functions entered, SQL statements, syncs, WAL pages.
 
-Rule: each verb is called many times before it is counted, and the counters hang on the store as it is opened by
-everybody: SQLite's own trace, its file system, and Python's profiler.
+Rule: each verb is called many times before it is counted, and the counters hang on the store as every
+caller opens it: SQLite's own trace, its file system, and Python's profiler.
 """
 
 from __future__ import annotations

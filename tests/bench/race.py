@@ -24,7 +24,7 @@ from tests.bench import stores
 from tests.bench.report import Figure, Goal, single
 from tests.bench.rounds import Spread, spread
 
-SUMMARY: Final = "processes that claim and complete from one file: nothing twice, nobody refused, fair shares"
+SUMMARY: Final = "processes that claim and complete from one file: nothing twice, no process refused, fair shares"
 
 _SHARE: Final = Goal("<=", 0.25)
 _WAIT_MS: Final = Goal("<=", 250)

@@ -1,7 +1,7 @@
 """One process of the race: `python -m tests.bench.race_worker PATH OWNER BATCH DURABILITY`.
 
 Rule: says `ready`, begins at the next line of its input, works until a claim is empty, and says what it did as one
-line of JSON. It repeats what was refused, and counts it: that is what nobody may ever see.
+line of JSON. It repeats what was refused, and counts it: that is what no caller may ever see.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sagalog import Engine, SagalogError
 from tests.bench import stores
 
 _ERRORS_MAX = 100
-# Longer than any race: a lease that expires would be given to somebody else, and rightly so.
+# Longer than any race: a lease that expires would be given to another process, and rightly so.
 _TTL_MS = 3_600_000
 
 Answer = TypeVar("Answer")

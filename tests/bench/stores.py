@@ -1,4 +1,4 @@
-"""The store that is measured: opening an engine on a file, and the lifecycle that everybody measures.
+"""The store that is measured: opening an engine on a file, and the lifecycle that every benchmark measures.
 
 Rule: an engine is made as `sagalog.open` makes it, from the store's own function, so that nothing need be installed.
 Reads of the file are for comparing it, never for a figure.

@@ -1,7 +1,7 @@
 """What stands in a WAL file: how many frames, and so how many bytes were written to it.
 
 Rule: counts the frames of the WAL's present run, by their salts, so that neither an allocated rest nor frames of an
-earlier run are counted. Reads the file beside SQLite, and only while nobody writes.
+earlier run are counted. Reads the file beside SQLite, and only while no process writes.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _tasks(folder: Path, size: argparse.Namespace) -> Iterator[Figure]:
         yield Figure(f"tasks: {name}", spread(rates[name]), "/s")
     fastest = [max(some) for some in zip(*(rates[name] for name in DURABLE), strict=True)]
     yield Figure("tasks: sagalog of the fastest queue", spread(ratios(rates[_OURS], fastest)), "x", Goal(">=", 2.5))
-    # A call of DBOS is no queue: nobody has to find the work. Its queue does what the others do.
+    # A call of DBOS is no queue: no worker has to find the work. Its queue does what the others do.
     queued = rates["DBOS, by its queue"]
     yield Figure("tasks: sagalog of DBOS by its queue", spread(ratios(rates[_OURS], queued)), "x", Goal(">=", 25))
     called = rates["DBOS, called one by one"]

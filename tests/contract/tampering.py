@@ -1,4 +1,4 @@
-"""Change an SQLite store's tables behind its back, as somebody with the file and a shell would.
+"""Change an SQLite store's tables behind its back, as an operator with the file and a shell would.
 
 Rule: runs as a process of its own (`python tampering.py FILE`, statements as JSON on stdin), since a connection of this
 process would be no outsider. The triggers that guard the log are dropped and put back.

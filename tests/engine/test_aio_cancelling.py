@@ -1,4 +1,4 @@
-"""Cancelled in the middle: what was begun goes on to its end, what was not never happens, and nobody is leased to."""
+"""Cancelled in the middle: what was begun goes on to its end, what was not never happens, and no lease is orphaned."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_write_that_was_begun_goes_on_and_closing_waits_for_it() -> None:
     assert [*store.tables.folds] == ["one"]
 
 
-def test_closing_is_done_also_where_whoever_waits_for_it_is_cancelled() -> None:
+def test_closing_is_done_also_where_the_caller_that_waits_for_it_is_cancelled() -> None:
     store, plain = gated()
 
     async def main() -> None:
@@ -207,8 +207,8 @@ def test_a_claim_that_is_cancelled_while_it_waits_leases_nothing_later(store_url
     asyncio.run(main())
 
 
-def test_cancelling_at_any_step_of_the_loop_leases_to_the_caller_or_to_nobody(clock: ManualClock) -> None:
-    """A claim is cancelled after so many steps of the loop; whoever does not get the lease has it given back."""
+def test_cancelling_at_any_step_of_the_loop_leases_to_the_caller_or_not_at_all(clock: ManualClock) -> None:
+    """A claim is cancelled after so many steps of the loop; a lease that its caller does not get is given back."""
     got = 0
     for steps in range(40):
         with sagalog.open("memory:", clock=clock) as plain:

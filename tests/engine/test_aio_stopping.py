@@ -39,7 +39,7 @@ def test_cancelling_a_task_cancels_its_coroutine(tell: Callable[[Story], None], 
         await handler.has_begun.wait()
         await engine.cancel("one")
         clock.advance(1_000)
-        # It looks now and then, when somebody has committed.
+        # It looks now and then, when a caller has committed.
         await engine.note("one", "called off")
         ended = await engine.wait("one", 60_000)
         worker.stop()
@@ -105,7 +105,7 @@ def test_a_coroutine_that_ignores_that_it_is_cancelled_is_left_behind(tell: Call
         task = await one(engine, "one")
         assert (task.state, task.lease, task.attempt) == ("pending", None, 1)
         assert handler.reasons == ["interrupted"]
-        # What it comes to later is nobody's.
+        # The worker takes nothing that the handler returns later.
         handler.may_end.set()
         await asyncio.sleep(0)
         assert (await one(engine, "one")).state == "pending"

@@ -104,7 +104,7 @@ async def until_created(engine: AsyncEngine, id: str) -> None:
     assert (await waiting).state == "cancelled"
 
 
-def test_the_thread_that_watches_ends_when_nobody_waits() -> None:
+def test_the_thread_that_watches_ends_when_no_caller_waits() -> None:
     def watching() -> bool:
         return any(thread.name == "sagalog-aio-watch" for thread in threading.enumerate())
 

@@ -11,12 +11,12 @@ from tests.engine.aio_making import PATIENCE_S
 
 
 async def woken(waiter: Waiter) -> None:
-    """Only somebody who wakes it ends this in time: it has far more slices than that."""
+    """Only a watch that wakes it ends this in time: it has far more slices than that."""
     async with asyncio.timeout(PATIENCE_S):
         await waiter.woken(lambda: 1_000_000_000, slices=1_000_000_000)
 
 
-def test_who_begins_to_wait_is_woken_once_since_nobody_watched_before(engine: Engine) -> None:
+def test_a_waiter_that_begins_is_woken_once_since_no_thread_watched_before(engine: Engine) -> None:
     async def main() -> None:
         watch = Watch(engine)
         with watch.waiting() as waiter:
@@ -26,7 +26,7 @@ def test_who_begins_to_wait_is_woken_once_since_nobody_watched_before(engine: En
     asyncio.run(main())
 
 
-def test_a_commit_wakes_everybody(engine: Engine) -> None:
+def test_a_commit_wakes_every_waiter(engine: Engine) -> None:
     async def main() -> None:
         watch = Watch(engine)
         with watch.waiting() as first:
@@ -55,7 +55,7 @@ def test_a_commit_of_another_engine_wakes_too(sqlite_url: str) -> None:
     asyncio.run(main())
 
 
-def test_stopping_wakes_everybody_and_starts_no_thread_again(engine: Engine) -> None:
+def test_stopping_wakes_every_waiter_and_starts_no_thread_again(engine: Engine) -> None:
     async def main() -> None:
         watch = Watch(engine)
         with watch.waiting() as waiter:
@@ -70,7 +70,7 @@ def test_stopping_wakes_everybody_and_starts_no_thread_again(engine: Engine) -> 
     asyncio.run(main())
 
 
-def test_a_waiter_whose_event_loop_is_gone_holds_up_nobody(engine: Engine) -> None:
+def test_a_waiter_whose_event_loop_is_gone_holds_up_no_other(engine: Engine) -> None:
     watch = Watch(engine)
 
     async def leave() -> Waiter:

@@ -1,4 +1,4 @@
-"""Who is on record for an event: a class and a name, and nobody speaks for the engine. [ACTOR-1] [ACTOR-2]"""
+"""Who is on record for an event: a class and a name, and no caller speaks for the engine. [ACTOR-1] [ACTOR-2]"""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_actor_whose_name_is_none_is_refused(given: object) -> None:
 
 
 @pytest.mark.parametrize("given", ["worker:ann", "system:maintenance", "system:", "worker:"])
-def test_nobody_speaks_for_a_worker_or_for_the_engine(engine: Engine, given: str) -> None:
+def test_no_caller_speaks_for_a_worker_or_for_the_engine(engine: Engine, given: str) -> None:
     """A fence shows that a worker wrote something, so no name alone may."""
     engine.create("build", id="t")
     calls: list[Callable[[], object]] = [
@@ -90,7 +90,9 @@ def test_holders_are_told_apart_by_owner_and_fence_whatever_actor_they_have(engi
     assert actors(engine, "t")[-1] == ("cancelled", "user:ann")
 
 
-def test_what_is_due_is_written_by_maintenance_whoever_comes_by(open_engine: OpenEngine, clock: ManualClock) -> None:
+def test_what_is_due_is_written_by_maintenance_whichever_call_comes_by(
+    open_engine: OpenEngine, clock: ManualClock
+) -> None:
     engine = open_engine(actor="the house")
     for id in ("claimed", "recovered", "acquired"):
         engine.create("build", id=id, queue=id)
@@ -104,7 +106,7 @@ def test_what_is_due_is_written_by_maintenance_whoever_comes_by(open_engine: Ope
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "system:maintenance"), ("ann", "user:ann"), ("token:7", "token:7")])
-def test_who_says_that_nobody_knows_a_kind_of_undo_is_on_record(
+def test_the_caller_who_says_that_no_worker_knows_a_kind_of_undo_is_on_record(
     open_engine: OpenEngine, given: str | None, kept: str
 ) -> None:
     engine = open_engine(actor=given)

@@ -112,7 +112,7 @@ def test_noting_in_every_state_changes_no_state(engine: Engine, state: str) -> N
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_waiving_what_nobody_has_registered_is_refused_in_every_state(engine: Engine, state: str) -> None:
+def test_waiving_what_the_task_does_not_have_is_refused_in_every_state(engine: Engine, state: str) -> None:
     STATES[state](engine)
     assert refused(engine, NotFound, engine.waive, "t", "unheard of", "gone").compensation == "unheard of"
 
@@ -139,7 +139,7 @@ def test_a_cancelled_task_that_owes_something_is_undone_and_says_so(engine: Engi
     assert (task.state, task.outcome) == ("compensated", "cancelled")
 
 
-def test_whoever_commits_first_wins(engine: Engine) -> None:
+def test_the_caller_that_commits_first_wins(engine: Engine) -> None:
     lease = leased(engine)
     engine.cancel("t", "called off")
     assert lease.complete("done").state == "completed"
@@ -156,7 +156,7 @@ def test_a_worker_sees_that_it_is_asked_to_stop(engine: Engine, clock: ManualClo
     assert (seen.cancel_requested, seen.reason, seen.state) == (True, "called off", "running")
 
 
-def test_whoever_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
+def test_a_worker_that_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
     """[CANCEL-1]"""
     held = {}
     for id in ("kept", "asked", "at once", "quarantined", "overtaken", "by its holder"):

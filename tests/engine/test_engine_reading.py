@@ -90,7 +90,7 @@ def test_a_history_has_every_event_with_its_envelope(engine: Engine, clock: Manu
     assert history[2].event.result == "done"  # type: ignore[attr-defined]
 
 
-def test_the_history_of_nobody_is_not_found(engine: Engine) -> None:
+def test_the_history_of_a_missing_task_is_not_found(engine: Engine) -> None:
     assert refused(engine, NotFound, engine.history, "nobody").task == "nobody"
     assert engine.get("nobody") is None
 
@@ -125,7 +125,7 @@ def test_waiting_gives_the_task_that_has_ended(engine: Engine) -> None:
     assert (task.state, task.result) == ("completed", 42)
 
 
-def test_waiting_for_nobody_is_not_found(engine: Engine) -> None:
+def test_waiting_for_a_missing_task_is_not_found(engine: Engine) -> None:
     refused(engine, NotFound, engine.wait, "nobody", 10)
 
 

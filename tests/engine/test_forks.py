@@ -108,7 +108,7 @@ def test_a_lease_that_was_had_before_the_fork_is_the_parents(engine: Engine) -> 
 
 
 def test_a_lease_that_the_child_has_taken_up_is_its_own(engine: Engine) -> None:
-    """Whoever hands work over to a child names the task and the fence."""
+    """A process that hands work over to a child names the task and the fence."""
     lease = leased(engine)
 
     def work() -> None:

@@ -203,7 +203,7 @@ def test_a_fork_makes_ids_though_a_thread_of_its_parent_held_the_lock() -> None:
     assert len(made) == 26
 
 
-def test_a_generator_that_nobody_uses_is_not_kept_alive_by_the_hook() -> None:
+def test_a_generator_that_no_caller_uses_is_not_kept_alive_by_the_hook() -> None:
     ids = Ulids(always(0))
     seen = weakref.ref(ids)
 

@@ -42,7 +42,7 @@ def test_a_callers_own_id_says_nothing(id: str) -> None:
     assert drawn_ms(id) is None
 
 
-def test_whoever_only_draws_ids_does_not_pay_for_reading_them() -> None:
+def test_a_caller_that_only_draws_ids_does_not_pay_for_reading_them() -> None:
     code = (
         "import sys, sagalog\n"
         "with sagalog.open('memory:') as engine: engine.create('build')\n"

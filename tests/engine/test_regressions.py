@@ -1,6 +1,6 @@
 """What once went wrong between commands, and must not again: repeats, settled undos, late holders, pictures.
 
-Rule: each test is one case that somebody met; the topics themselves have files of their own.
+Rule: each test is one case that occurred; the topics themselves have files of their own.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SOON = Retry(delay_min_ms=0, delay_max_ms=0)
     ],
 )
 def test_a_repeated_claim_must_be_the_same_claim(engine: Engine, changed: dict[str, Any]) -> None:
-    """[REPEAT-4] [REPEAT-6] Another worker with the same idempotency key must not be handed somebody else's leases."""
+    """[REPEAT-4] [REPEAT-6] A second worker with the same idempotency key must not be handed the first one's leases."""
     for id in ("a", "b", "c"):
         engine.create("build", id=id)
     given: dict[str, Any] = {"queues": "default", "owner": "ann", "ttl_ms": TTL_MS, "limit": 2, "idempotency_key": "r"}
@@ -117,7 +117,7 @@ def test_a_gate_for_undoing_stays_open_too(engine: Engine, clock: ManualClock) -
 
 
 def test_an_undo_waived_under_an_earlier_lease_stands_for_no_later_effect(engine: Engine) -> None:
-    """[COMP-1] Else the second effect would count as undone, and nobody would undo it."""
+    """[COMP-1] Else the second effect would count as undone, and no worker would undo it."""
     lease = leased(engine, retry=SOON)
     lease.register(REMOVE)
     engine.waive("t", "remove", "it was never made")
@@ -270,7 +270,7 @@ def test_quarantining_again_is_a_repeat_in_the_same_words_only(engine: Engine) -
 
 @pytest.mark.parametrize("end", ["at once", "undone by half"])
 def test_a_quarantined_task_is_not_cancelled_by_what_came_before(engine: Engine, end: str) -> None:
-    """[CANCEL-3] Whoever cancels must not believe that it is out of the way."""
+    """[CANCEL-3] A caller who cancels must not believe that it is out of the way."""
     if end == "at once":
         leased(engine)
         engine.cancel("t", "asked for")

@@ -1,4 +1,4 @@
-"""Arguments of types that nobody meant, and must be refused as what they are: never by another exception.
+"""Arguments of types that the engine does not take and refuses as what they are: never by another exception.
 
 Rule: what is given here passes no type checker; callers without one are refused as kindly as the others. [BOUND-1]
 """

@@ -1,6 +1,6 @@
 """What once went wrong with batches, and must not again: a block used twice, ids lost with an answer.
 
-Rule: each test is one case that somebody met; batches themselves are in `test_engine_batch`.
+Rule: each test is one case that occurred; batches themselves are in `test_engine_batch`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tests.contract.tampering import tamper
 from tests.engine.checking import TTL_MS, get
 from tests.store_of import store_of
 
-# What happens to the event, and how whoever has to read it is told.
+# What happens to the event, and which error tells the reader of it.
 SPOILED: dict[str, tuple[Callable[[Envelope], dict[str, Any]], type[SagalogError]]] = {
     "a newer schema": (lambda event: {"schema": event.schema + 1}, UnknownEvent),
     "a newer type": (lambda _: {"type": "created_twice"}, UnknownEvent),
@@ -38,7 +38,7 @@ def sent(value: Any) -> Any:
 
 
 class Log:
-    """The log of an open store, in the hands of somebody who is not the store."""
+    """The log of an open store, in the hands of a program that is not the store."""
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
@@ -65,7 +65,7 @@ class Log:
         with store_of(self._engine).read() as snapshot:
             [event] = snapshot.history(f"task/{task}", limit=1)
         changes = SPOILED[how][0](event)
-        # A newer version gives its events a digest that fits; so does whoever forges one.
+        # A newer version gives its events a digest that fits; so does a forger.
         fitting = digest_of(msgspec.structs.replace(event, **changes))
         before = self.change(task, {"digest": fitting, **changes})
         return lambda: self.change(task, before)

@@ -1,4 +1,4 @@
-"""Subscriptions: iterating, blocks that save, what `save` refuses, and saves of which nobody knew what became."""
+"""Subscriptions: iterating, blocks that save, what `save` refuses, and saves whose outcome no caller knew."""
 
 from __future__ import annotations
 

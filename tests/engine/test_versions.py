@@ -55,7 +55,7 @@ def test_what_is_local_or_a_zero_at_the_end_makes_no_version_newer() -> None:
     assert not is_newer("1.0.0", "1.0")
 
 
-def test_a_newer_version_is_recorded_once_whoever_takes_turns_with_it(clock: ManualClock) -> None:
+def test_a_newer_version_is_recorded_once_whichever_versions_take_turns_with_it(clock: ManualClock) -> None:
     """[LOG-7]"""
     store = MemoryStore(clock)
     opened_by(store, "1.0", "1.0", "1.2", "1.0", "1.1", "1.2", "1.0", "2.0")

@@ -112,7 +112,7 @@ def test_eight_processes_share_the_work_and_no_task_is_done_twice(
     assert set(leased.values()) == {1}
     by_owner = {owner: sum(line.get("did") == "completed" for line in lines) for owner, lines in said.items()}
     assert sum(by_owner.values()) == count
-    # Turns are fair: whoever comes back gets one before any other gets two.
+    # Turns are fair: a process that comes back gets one before any other gets two.
     assert min(by_owner.values()) >= count / 8 / 4, by_owner
 
 
@@ -145,7 +145,7 @@ def test_processes_that_are_killed_in_the_middle_of_a_commit_cost_nothing_that_w
     promised = [line for lines in said.values() for line in lines if "did" in line]
     assert len(promised) > count
     assert [line for line in promised if not kept(log, line)] == []
-    # What nobody was promised is there wholly or not at all: no end without its follow-up, and none without its end.
+    # What no process was promised is there wholly or not at all: no end without its follow-up, none without its end.
     assert engine.counts() == {"race": {"completed": count}, "later": {"pending": count}}
     assert {task.id for task in engine.find(queue="later")} == {f"after {number:03}" for number in range(count)}
 

@@ -34,7 +34,7 @@ Key = tuple[object, ...]
 class World(NamedTuple):
     """One task, the clocks, and what was seen.
 
-    `idle_ms` is how long nobody renewed its lease, or it stood unchanged where nobody holds it, by a steady clock.
+    `idle_ms` is how long no worker renewed its lease, or it stood unchanged where none holds it, by a steady clock.
     """
 
     task: TaskFold
@@ -92,7 +92,7 @@ def search(
     """Search all that can happen to a task so created; `hazards`: also one step back of the clock and one restore.
 
     `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" and
-    "second approval" of one name (for a signal, which somebody sends), "child" (for another task, which ends), "pause".
+    "second approval" of one name (for a signal, which a caller sends), "child" (for another task, which ends), "pause".
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -293,7 +293,7 @@ def _append(result: Searched, world: World, command: c.Command, decision: kernel
             raise Finding("fence_of_another_epoch", (event, world.epoch))
     _check_agreement(task, witness)
     if task.state is State.COMPLETED and task.owed():
-        raise Finding("left_to_nobody", (decision, task.owed()))
+        raise Finding("left_to_no_task", (decision, task.owed()))
     if witness.undoing and not witness.ended and not witness.owed:
         raise Finding("undoing_of_nothing", decision)
     begun = task.lease is not None and (world.task.lease is None or isinstance(decision[0], Heartbeat))

@@ -198,7 +198,7 @@ def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_sp
 # --- waive -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_may_be_waived_in_any_order_and_whoever_holds_the_task() -> None:
+def test_what_is_owed_may_be_waived_in_any_order_whichever_worker_holds_the_task() -> None:
     """[COMP-4]"""
     story = UNDOING_TWO.when(waive("u1")).then(e.CompensationWaived("u1", "gone already"))
     ended = story.when(waive("u2")).then(
@@ -255,6 +255,6 @@ def test_waiving_what_is_not_on_record_is_refused() -> None:
 
 
 def test_a_planned_compensation_cannot_be_done_or_failed() -> None:
-    """[COMP-1] [UNDO-1] Nobody can hold an undo of what never began."""
+    """[COMP-1] [UNDO-1] No worker can hold an undo of what never began."""
     given(create(UNDO)).when(acquire_undo()).then_refused(Blocked)
     given(create(UNDO)).when(compensation_done(fence=1)).then_refused(LeaseLost)

@@ -494,14 +494,14 @@ def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_
     ids=[
         "inherits nothing",
         "says no outcome",
-        "inherits from nobody",
-        "keeps steps of nobody",
+        "inherits from no predecessor",
+        "keeps steps of no predecessor",
         "inherits one twice",
         "keeps a step twice",
         "only undoes and keeps steps",
         "only undoes and keeps waits",
         "keeps the waits of a name twice",
-        "keeps waits of nobody",
+        "keeps waits of no predecessor",
         "keeps a gap behind its waits",
         "keeps a name and no wait of it",
         "keeps an end by its version",
@@ -586,7 +586,7 @@ def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands
         e.StepCompleted("s1", 1),
         e.StepCompleted("s2", 1, None, "u9"),
     ],
-    ids=["leaves too little", "leaves too much", "another kind", "a kept step", "an undo of nobody"],
+    ids=["leaves too little", "leaves too much", "another kind", "a kept step", "an undo that is not registered"],
 )
 def test_what_contradicts_what_a_successor_took_over_is_a_damaged_log(damage: e.Recordable) -> None:
     """[RECORD-1] [STEP-1]"""

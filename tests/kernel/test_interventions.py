@@ -1,4 +1,4 @@
-"""cancel, quarantine, note: what people may do to a task, whoever holds it."""
+"""cancel, quarantine, note: what people may do to a task, whichever worker holds it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_quarantine_names_what_is_owed_and_ends_the_lease() -> None:
 
 
 def test_quarantining_again_under_the_same_code_is_a_repeat() -> None:
-    """[CANCEL-3] Its words are compared by whoever can read them. [REPEAT-6]"""
+    """[CANCEL-3] The caller, who can read its words, compares them. [REPEAT-6]"""
     QUARANTINED.when(quarantine()).then_repeat(QUARANTINED.task.version)  # type: ignore[union-attr]
     QUARANTINED.when(quarantine(code="audit")).then_refused(TerminalTask, state="quarantined")
 

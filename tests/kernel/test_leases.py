@@ -119,7 +119,7 @@ def test_a_lease_may_be_without_end() -> None:
     held.when(maintain(), now_ms=10**12).then_nothing()
 
 
-def test_a_leased_task_is_refused_to_everybody_even_to_its_owner_and_even_when_the_lease_is_over() -> None:
+def test_a_leased_task_is_refused_to_every_owner_even_to_its_own_and_even_when_the_lease_is_over() -> None:
     """[LEASE-1]"""
     held = given(create(), acquire("ann"))
     for owner in ("ann", "bob"):
@@ -339,7 +339,7 @@ def test_a_fence_of_an_older_epoch_is_refused_though_no_event_has_ended_its_leas
     given(create(LATER_UNDO), acquire()).when(late, epoch=1).then_refused(LeaseLost, task="t", fence=1, current=1)
 
 
-def test_work_that_is_done_is_accepted_after_the_expiry_while_nobody_has_taken_over() -> None:
+def test_work_that_is_done_is_accepted_after_the_expiry_while_no_worker_has_taken_over() -> None:
     """[FENCE-2] The clock has no say."""
     late = given(create(UNDO), acquire()).at(now_ms=100 * TTL_MS)
     late.when(complete(result=1)).then(e.Completed(1, "complete", 1))

@@ -1,4 +1,4 @@
-"""maintain: what is due on a task, whoever comes by."""
+"""maintain: what is due on a task, whichever call comes by."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def test_a_lease_of_this_epoch_is_not_over_by_it() -> None:
 def test_what_the_end_of_a_lease_makes_due_is_done_in_the_same_commit() -> None:
     """[UPKEEP-1] Else tending again would still find something."""
     left = given(create(UNDO, expiries_max=1), acquire()).at(now_ms=TTL_MS)
-    nobody = maintain(unknown_kinds=frozenset({"remove"}))
-    left.when(nobody).then(
+    unable = maintain(unknown_kinds=frozenset({"remove"}))
+    left.when(unable).then(
         e.LeaseExpired(1, "expire", "clock"),
         e.Failed(State.COMPENSATING, "expiries_spent"),
         e.Quarantined("unknown_compensation", owed=("u1",), parameters={"kinds": ("remove",)}),
-    ).when(nobody).then_nothing()
+    ).when(unable).then_nothing()
 
 
 # --- unseen ----------------------------------------------------------------------------------------------------------
@@ -164,10 +164,10 @@ def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for
     freed.when(acquire_undo("bob")).then(leased(3, "bob", at_ms=TTL_MS, purpose="undo"))
 
 
-# --- undos that nobody can do, or comes for --------------------------------------------------------------------------
+# --- undos that no worker can do, or comes for -----------------------------------------------------------------------
 
 
-def test_an_undo_of_a_kind_that_nobody_knows_is_quarantined_and_none_is_run() -> None:
+def test_an_undo_of_a_kind_that_no_worker_knows_is_quarantined_and_none_is_run() -> None:
     """[UNDO-2]"""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(maintain(unknown_kinds=frozenset({"close", "build"}))).then(
@@ -202,7 +202,7 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
     HELD.when(maintain(known_kinds=frozenset())).then_nothing()
 
 
-def test_a_wait_is_ended_by_whoever_comes_by_and_once() -> None:
+def test_a_wait_is_ended_by_whichever_call_comes_by_and_once() -> None:
     """[WAIT-3] [UPKEEP-1]"""
     story = HELD.given(park(after=("a", "b"), until_ms=500))
     story.when(maintain(ended=("a",))).then_nothing()
@@ -225,7 +225,7 @@ def test_only_undoing_asks_who_knows_the_kinds() -> None:
     given(create(UNDO)).when(maintain(unknown_kinds=frozenset({"remove"}))).then_nothing()
 
 
-def test_an_undo_that_nobody_came_for_is_quarantined_after_the_policys_time() -> None:
+def test_an_undo_that_no_worker_came_for_is_quarantined_after_the_policys_time() -> None:
     """[UNDO-2]"""
     owing = given(create(UNDO, undo_wait_ms=500), acquire(), now_ms=0).given(fail(), now_ms=50)
     owing.when(maintain(overdue=True), now_ms=549).then_nothing()

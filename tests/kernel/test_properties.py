@@ -218,7 +218,7 @@ def _maintained(task: TaskFold, answer: Answer) -> TaskFold:
 
 
 def logs() -> st.SearchStrategy[list[e.Recordable]]:
-    """Events that nobody decided, in any order."""
+    """Events that no command decided, in any order."""
     fence, id, to = st.integers(0, 3), st.sampled_from(("u1", "u2", "u9")), st.sampled_from(State)
     error = st.just(Failure("x", "y"))
     ended = {"fence": st.none() | fence, "verb": st.sampled_from((None, "fail"))}

@@ -39,7 +39,7 @@ def test_a_step_is_put_on_record_with_its_result() -> None:
 
 
 def test_a_step_on_record_is_a_repeat_for_this_lease_and_for_later_ones() -> None:
-    """[STEP-1] [REPEAT-3] Whoever calls compares the result."""
+    """[STEP-1] [REPEAT-3] The caller compares the result."""
     HELD.given(step(result=1)).when(step(result=2)).then_repeat(3)
     AGAIN.when(step(fence=2)).then_repeat(3)
     AGAIN.when(step("s2", 2)).then(e.StepCompleted("s2", 2))
@@ -78,7 +78,7 @@ def test_an_artifact_is_one_for_each_lease_and_name() -> None:
 
 
 def test_a_child_is_adopted_once_for_all_attempts() -> None:
-    """[STEP-2] [REPEAT-3] Whoever calls compares which child it is."""
+    """[STEP-2] [REPEAT-3] The caller compares which child it is."""
     story = HELD.when(adopt_child()).then(e.ChildAdopted("build", 1, "t0/build"))
     story.when(adopt_child(child="other")).then_repeat(3)
     later = story.given(release()).given(acquire("bob"))

@@ -210,7 +210,7 @@ def forget_the_epoch(task: TaskFold, command: c.Acquire, now_ms: int, epoch: int
 def lease_no_undo(task: TaskFold, command: c.Acquire, now_ms: int, epoch: int) -> kernel.Decision:
     decision = leases.acquire(task, command, now_ms, epoch)
     if command.purpose == "undo":
-        raise Blocked("nobody undoes")
+        raise Blocked("no worker undoes")
     return decision
 
 
@@ -381,7 +381,7 @@ MUTANTS: dict[str, tuple[Break, str]] = {
         helper("_compensated_after", never_compensated, compensations),
         "undoing_of_nothing",
     ),
-    "nobody may undo": (replaced(c.Acquire, lease_no_undo), "dead_end"),
+    "no worker may undo": (replaced(c.Acquire, lease_no_undo), "dead_end"),
     "undos are done in any order": (helper("_require_last", unasked, compensations), "undone_out_of_order"),
     "what was planned is never owed": (helper("_owe_planned", unasked, folding), "fold_disagrees"),
     "a quarantine does not name what is owed": (
@@ -427,8 +427,8 @@ def adopt_again(task: TaskFold, command: c.AdoptChild, now_ms: int, epoch: int) 
 
 
 HEIR_MUTANTS: dict[str, tuple[Break, str]] = {
-    "what is left is handed to nobody": (replaced(c.Complete, complete_leaving_all_behind), "left_to_nobody"),
-    "what is left is void": (lambda patch: patch.setattr(TaskFold, "left", nothing_is_left), "left_to_nobody"),
+    "what is left is handed to no task": (replaced(c.Complete, complete_leaving_all_behind), "left_to_no_task"),
+    "what is left is void": (lambda patch: patch.setattr(TaskFold, "left", nothing_is_left), "left_to_no_task"),
     "all is void": (helper("_void", all_is_void, folding), "log_damaged"),
     "a child is adopted twice": (replaced(c.AdoptChild, adopt_again), "child_twice"),
 }

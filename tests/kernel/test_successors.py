@@ -90,7 +90,7 @@ def test_what_lives_or_has_completed_is_not_retried(story: Scenario) -> None:
     story.when(retry_as_new()).then_refused(WrongState, task="t", state=str(story.task.state))
 
 
-def test_nobody_is_retried_who_never_was() -> None:
+def test_a_task_that_never_was_is_not_retried() -> None:
     given().when(retry_as_new()).then_refused(NotFound, task="t")
 
 
@@ -129,7 +129,7 @@ def test_where_work_was_left_the_successor_works_and_owes_the_rest_before_its_fi
 
 
 def test_what_was_registered_is_inherited_by_reference_and_what_was_planned_is_planned_again() -> None:
-    """[COMP-7] The params stand in the stream of whoever registered it, however many generations ago."""
+    """[COMP-7] The params stand in the stream of the task that registered it, however many generations ago."""
     first = created(LEFT)
     assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
     again = given(msgspec.structs.replace(first, predecessor="t0"), acquire(), quarantine())

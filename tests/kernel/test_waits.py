@@ -62,7 +62,7 @@ def test_parking_ends_the_lease_and_burns_nothing(wait: dict[str, Any], expected
 
 
 @pytest.mark.parametrize("story", WAITS, ids=KINDS)
-def test_nobody_leases_a_task_that_waits(story: Scenario) -> None:
+def test_no_worker_leases_a_task_that_waits(story: Scenario) -> None:
     """[WAIT-1]"""
     story.when(acquire("bob")).then_refused(Blocked, wait="w", state="pending")
     story.when(maintain()).then_nothing()
@@ -127,7 +127,7 @@ def test_a_wait_is_over_at_its_time_and_not_before() -> None:
 
 
 def test_a_signal_that_comes_when_the_time_is_over_still_ends_the_wait_and_another_one_is_kept() -> None:
-    """[WAIT-2] Whoever comes by sees that the time is over."""
+    """[WAIT-2] Any call that comes by sees that the time is over."""
     story = HELD.given(park(signal="go", until_ms=50)).at(now_ms=60)
     story.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
     story.when(signal("stop")).then(e.Signalled("stop"), e.Unblocked("w", 1, "time"))

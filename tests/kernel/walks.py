@@ -92,7 +92,7 @@ def walk(steps: list[Step]) -> Iterator[Answer]:
 
 
 def _sensible(task: TaskFold | None, number: int) -> c.Command:
-    """One of the things that somebody with eyes would ask now; most of them lead on rather than to the end."""
+    """One of the things that a caller with eyes would ask now; most of them lead on rather than to the end."""
     if task is None or task.is_terminal:
         return make.note()
     if task.waiting is not None:

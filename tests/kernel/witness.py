@@ -184,7 +184,7 @@ class Witness(NamedTuple):
             return self._replace(undoing=True)
         if isinstance(event, e.Completed):
             handed = tuple(id for id in self.owed if id in self.inherited and id not in self.named)
-            _expect(event.left == handed, "left_to_nobody", (event, handed))
+            _expect(event.left == handed, "left_to_no_task", (event, handed))
             return self._replace(ended=True, open=None, owed=handed)
         settled = dest is State.QUARANTINED or self.owed == ()
         _expect(settled, "left_behind", (event, self.owed))

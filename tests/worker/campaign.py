@@ -2,7 +2,7 @@
 
     python -m tests.worker.campaign --seconds 600 --folder /tmp/campaign --seed 1
 
-Rule: believes nobody. When all is quiet, the log is judged by the checker of histories, by SQL over its rows, by
+Rule: believes no process. When all is quiet, the log is judged by the checker of histories, by SQL over its rows, by
 `verify`, and by the world outside in which the sagas had their effects. Ends every process that it has started.
 """
 
@@ -41,7 +41,7 @@ DRAIN_S = 90.0
 
 
 def work(url: str, folder: str, name: str) -> None:
-    """Run sagas until somebody kills this process."""
+    """Run sagas until the campaign kills this process."""
     world, chance = World(Path(folder)), random.Random(name)
     worker = sagalog.Worker(
         name=name, concurrency=6, claim_ahead=2, ttl_ms=TTL_MS, grace_ms=5_000, quarantine_unknown=False
@@ -146,7 +146,7 @@ class Campaign:
             self.done["stopped"] += 1
 
     def end(self) -> None:
-        """Kill whoever lives."""
+        """Kill the workers that live."""
         for process in list(self._workers):
             self._kill(process)
 
@@ -172,7 +172,7 @@ class Campaign:
         self._workers.remove(process)
 
     def wake(self) -> None:
-        """Return when everybody is awake."""
+        """Return when every worker is awake."""
         for timer in list(self._asleep.values()):
             timer.join()
 

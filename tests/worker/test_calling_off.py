@@ -96,7 +96,7 @@ def test_a_handler_hears_that_its_task_was_called_off_long_before_its_next_renew
 def test_a_look_for_what_was_called_off_is_due_within_the_promised_time(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[CANCEL-1] By the clock: somebody has committed, so the worker wants to look again within 100 ms."""
+    """[CANCEL-1] By the clock: a caller has committed, so the worker wants to look again within 100 ms."""
     looked: list[bool] = []
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -115,7 +115,9 @@ def test_a_look_for_what_was_called_off_is_due_within_the_promised_time(
     assert looked == [True]
 
 
-def test_where_nobody_commits_a_worker_does_not_look_all_the_time(engine: sagalog.Engine, clock: ManualClock) -> None:
+def test_where_no_caller_commits_a_worker_does_not_look_all_the_time(
+    engine: sagalog.Engine, clock: ManualClock
+) -> None:
     waits: list[int] = []
 
     def handler(_context: WorkContext, _payload: Any) -> None:
@@ -195,7 +197,7 @@ def test_an_undo_whose_task_is_quarantined_hears_of_it(engine: sagalog.Engine, c
         told.append(context.lost)
 
     engine.create("do", id="a", compensations=[UNDO])
-    engine.acquire("a", owner="somebody", ttl_ms=100).fail("no")
+    engine.acquire("a", owner="another", ttl_ms=100).fail("no")
     worker = worker_of(engine, clock, None, undo)
     worker.until_idle()
     assert told == [True]
@@ -207,7 +209,7 @@ def test_an_undo_whose_task_is_quarantined_hears_of_it(engine: sagalog.Engine, c
 
 def owing(engine: sagalog.Engine, *ids: str) -> None:
     engine.create("do", id="a", compensations=[Compensation("undo", id, id=id) for id in ids])
-    engine.acquire("a", owner="somebody", ttl_ms=100).fail("no")
+    engine.acquire("a", owner="another", ttl_ms=100).fail("no")
 
 
 def test_an_undo_that_is_waived_while_another_is_in_hand_is_not_run(engine: sagalog.Engine, clock: ManualClock) -> None:
@@ -288,7 +290,7 @@ def test_an_undo_that_is_waived_beside_coroutines_is_not_run(real: sagalog.Engin
 
     undos = [Compensation("coroutine", "b", id="b"), Compensation("undo", "c", id="c"), Compensation("undo", "d")]
     real.create("do", id="a", compensations=undos)
-    real.acquire("a", owner="somebody", ttl_ms=100).fail("no")
+    real.acquire("a", owner="another", ttl_ms=100).fail("no")
     with at_work(worker, real):
         assert at.wait(PATIENCE_S)
         real.waive("a", "c", "done by hand")
@@ -362,7 +364,7 @@ def test_an_undo_that_says_it_was_interrupted_within_the_grace_has_not_failed(re
         raise Interrupted("the rest is for the next worker")
 
     real.create("do", id="a", compensations=[Compensation(kind)])
-    real.acquire("a", owner="somebody", ttl_ms=LONG_TTL_MS).fail("no")
+    real.acquire("a", owner="another", ttl_ms=LONG_TTL_MS).fail("no")
     task = in_the_grace(real, worker, begun, "a")
     assert (task.state, task.attempt) == ("compensating", 1)
     assert story(real, "a")[-2:] == ["leased", "released"]
@@ -437,7 +439,7 @@ def test_undos_go_before_work_also_where_a_worker_has_room_for_one(engine: sagal
     for number in range(5):
         engine.create("do", id=f"t{number}")
     engine.create("do", id="a", queue="default", compensations=[UNDO])
-    engine.acquire("a", owner="somebody", ttl_ms=100).fail("no")
+    engine.acquire("a", owner="another", ttl_ms=100).fail("no")
     worker.run_job()
     worker.until_idle()
     assert ran.index("undo a") <= 2
@@ -448,7 +450,7 @@ def test_half_of_the_room_is_left_to_work_where_there_is_much_to_undo(
 ) -> None:
     for number in range(6):
         engine.create("do", id=f"u{number}", compensations=[UNDO])
-        engine.acquire(f"u{number}", owner="somebody", ttl_ms=100).fail("no")
+        engine.acquire(f"u{number}", owner="another", ttl_ms=100).fail("no")
         engine.create("do", id=f"w{number}")
     worker = worker_of(engine, clock, lambda *_: None, lambda *_: None, concurrency=4)
     worker.turn()

@@ -51,7 +51,7 @@ def failing(engine: sagalog.Engine, *ids: str) -> None:
     """Tasks that are to be undone."""
     for id in ids:
         engine.create("do", id=id, compensations=[UNDO])
-        engine.acquire(id, owner="somebody", ttl_ms=TTL_MS).fail("no")
+        engine.acquire(id, owner="another", ttl_ms=TTL_MS).fail("no")
 
 
 # --- time passes in a commit ------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def stopped_while_it_registers(
 def test_a_cancel_that_comes_before_an_undo_is_registered_keeps_the_effect_from_beginning(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-4] [CANCEL-1] Nobody has told the worker: it reads so in the answer of its own commit."""
+    """[WORKER-4] [CANCEL-1] No caller has told the worker: it reads so in the answer of its own commit."""
     made = stopped_while_it_registers(engine, clock, lambda id, _: asked(engine, id))
     assert made == []
     assert story(engine, "a")[:4] == ["created", "leased", "cancel_requested", "compensation_registered"]

@@ -835,7 +835,7 @@ def test_no_exception_of_a_handler_ends_its_worker(
     assert task.error.message
 
 
-def test_a_callback_that_fails_keeps_nobody_from_being_told(engine: sagalog.Engine, clock: ManualClock) -> None:
+def test_a_callback_that_fails_keeps_no_other_from_being_told(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[WORKER-2]"""
     told = threading.Event()
 
@@ -890,7 +890,7 @@ def test_a_step_on_record_that_strict_code_does_not_ask_for_is_a_mismatch_and_an
     assert len(engine.find()) == 2
 
 
-def test_an_undo_that_was_settled_by_word_and_then_failed_leaves_the_rest_to_whoever_comes_next(
+def test_an_undo_that_was_settled_by_word_and_then_failed_leaves_the_rest_to_the_next_holder(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[COMP-4]"""

@@ -166,7 +166,7 @@ def test_a_wait_that_ran_out_of_time_reads_no_child(stage: Stage) -> None:
     assert stage.parent().result == "late"
 
 
-def test_the_name_of_the_waits_that_hold_up_a_task_is_nobodys_else(stage: Stage) -> None:
+def test_the_name_of_the_waits_that_hold_up_a_task_is_the_engines_alone(stage: Stage) -> None:
     def handler(context: WorkContext, _: Any) -> str:
         with pytest.raises(InvalidValue, match="the engine's own"):
             context.sleep(HELD_UP, 1)

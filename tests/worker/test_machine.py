@@ -132,7 +132,7 @@ class Workers(RuleBasedStateMachine):
             self.engine.close()
 
     def _heal(self) -> None:
-        """Nobody dies any more, time passes, and whoever waits for a signal gets one."""
+        """No worker dies any more, time passes, and every task that waits for a signal gets one."""
         self.workers.clear()
         # What was due by a clock that has stepped back since is due when that time comes again.
         self.clock.advance(max(0, self.latest_ms - self.clock.now_ms()))

@@ -322,7 +322,7 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
     assert sum(worker.shift.tally.outcomes.values()) == worker.shift.tally.settled
 
 
-def test_a_kind_that_nobody_here_knows_is_named_once_where_it_goes_on_standing_there(
+def test_a_kind_that_no_worker_here_knows_is_named_once_where_it_goes_on_standing_there(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     worker = worker_of(engine, clock, lambda _context, _payload: None)

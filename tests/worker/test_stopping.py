@@ -1,4 +1,4 @@
-"""How a handler is told to end: by which reason, by whom, and without holding up whoever tells it."""
+"""How a handler is told to end: by which reason, by whom, and without holding up the caller that tells it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_lost_lease_outweighs_every_other_reason_and_none_outweighs_it(first: 
     assert stopping.reason == "lost"
 
 
-def test_whoever_waits_is_woken_once_it_is_told() -> None:
+def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
     stopping = Stopping()
     waits = threading.Thread(target=stopping.wait, args=(60_000,))
     waits.start()

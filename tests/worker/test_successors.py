@@ -66,7 +66,7 @@ def step(context: WorkContext, outside: Outside, name: str) -> Any:
     return context.step(name, outside.do, name, compensation=Compensation("undo", name))
 
 
-def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_nobody_is_charged_twice(
+def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_none_is_charged_twice(
     engine: sagalog.Engine,
 ) -> None:
     """[STEP-1] [COMP-7] [TERM-2]"""
@@ -105,7 +105,7 @@ def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_nobody_is_ch
 def test_the_undo_of_a_step_that_was_never_recorded_is_carried_out_once_the_successor_has_completed(
     engine: sagalog.Engine,
 ) -> None:
-    """[COMP-7] Nobody can tell whether its effect is there, and the successor has another of its own."""
+    """[COMP-7] No worker can tell whether its effect is there, and the successor has another of its own."""
     outside = Outside()
 
     def handler(context: WorkContext, _payload: Any) -> str:

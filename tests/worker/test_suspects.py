@@ -1,4 +1,4 @@
-"""Tasks whose handler may be what kills its worker: worked on alone, so that nobody else pays for it. [LEASE-5]"""
+"""Tasks whose handler may be what kills its worker: worked on alone, so that no other task pays for it. [LEASE-5]"""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def suspect(engine: sagalog.Engine, clock: ManualClock, id: str, **given: Any) -
 def suspect_undo(engine: sagalog.Engine, clock: ManualClock, id: str) -> None:
     """The same, of undoing."""
     engine.create("do", id=id, compensations=[UNDO])
-    engine.acquire(id, owner="somebody", ttl_ms=TTL_MS).fail("no")
+    engine.acquire(id, owner="another", ttl_ms=TTL_MS).fail("no")
     for _ in range(2):
         engine.acquire(id, owner="dead", ttl_ms=TTL_MS, purpose="undo")
         clock.advance(TTL_MS)
@@ -111,7 +111,7 @@ def test_nothing_is_claimed_beside_a_suspect_neither_work_nor_undos(engine: saga
     suspect_undo(engine, clock, "bad")
     for id in ("a", "b"):
         engine.create("do", id=id, compensations=[UNDO])
-        engine.acquire(id, owner="somebody", ttl_ms=TTL_MS).fail("no")
+        engine.acquire(id, owner="another", ttl_ms=TTL_MS).fail("no")
         engine.create("do", id=f"work {id}")
     worker = worker_of(engine, clock)
     for _ in range(4):
@@ -144,7 +144,7 @@ def test_a_worker_that_has_passed_a_suspect_for_a_minute_makes_room_for_it(
     assert all(task.state == "completed" for task in engine.find())
 
 
-def test_a_worker_that_makes_room_goes_on_when_somebody_else_has_taken_the_suspect(
+def test_a_worker_that_makes_room_goes_on_when_another_worker_has_taken_the_suspect(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-5]"""
@@ -257,7 +257,7 @@ def test_a_handler_that_kills_its_process_spends_no_neighbours_budget(tmp_path: 
         assert story(engine, poison).count("lease_expired") == 3
         assert [engine.get(id).state for id in (*beside, *others)] == ["completed"] * 27  # type: ignore[union-attr]
         expired = [story(engine, id).count("lease_expired") for id in (*beside, *others)]
-        # Whoever was beside it at its first death has lost one lease, and some perhaps a second; the third death was
+        # Each task beside it at its first death has lost one lease, and some perhaps a second; the third death was
         # that of the poison alone.
         assert max(expired) <= 2
         assert min(expired[:7]) >= 1

@@ -43,7 +43,7 @@ def create(engine: sagalog.Engine, *kinds: str) -> list[str]:
 
 
 def test_jobs_that_come_at_one_time_are_handed_to_every_idle_thread(engine: sagalog.Engine, clock: ManualClock) -> None:
-    """Two are told of at once and need each other; whoever wakes first must see to it that the other is woken too."""
+    """Two are told of at once and need each other; the thread that wakes first must see that the other is woken too."""
     together = threading.Barrier(2, timeout=PATIENCE_S)
     plan = plan_of(2, meet=lambda *_: together.wait(), quick=lambda *_: None)
     with ThreadedWorker(engine, plan, "w", clock) as worker:
@@ -103,7 +103,7 @@ def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round
 def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_others(
     engine: sagalog.Engine, clock: ManualClock, kind: str
 ) -> None:
-    """[WORKER-2] What it comes to later is nobody's: neither its result nor its thread."""
+    """[WORKER-2] The worker takes nothing of it later: neither its result nor its thread."""
     begun, release, ended = threading.Event(), threading.Event(), threading.Event()
 
     def plain(_context: WorkContext, _payload: Any) -> str:
@@ -149,7 +149,7 @@ def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_other
     assert (worker.shift.tally.settled, worker.shift.held) == (2, 0)
 
 
-def test_a_worker_that_gives_back_what_nobody_began_leaves_it_unbegun(
+def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-3]"""

@@ -88,7 +88,7 @@ def test_a_round_of_a_poller_costs_the_hundredth_time_what_it_costs_the_first(
         while True:
             context.sleep("poll", 10)
 
-    # Nobody can read the ends, and nobody has to.
+    # The worker cannot read the ends, and does not have to.
     monkeypatch.setattr(engine, "wait_ends", None)
     work = Work(engine, clock, poll)
     sizes = []
@@ -287,7 +287,7 @@ def test_a_wait_that_was_refused_has_used_up_no_number(engine: sagalog.Engine, c
 
 
 def test_a_wait_whose_coroutine_was_cancelled_has_used_up_no_number(engine: sagalog.Engine) -> None:
-    """[WAIT-1] Whether its end was on record by then or not: it was given to nobody."""
+    """[WAIT-1] Whether its end was on record by then or not: no handler was given it."""
 
     async def impatient(context: AsyncWorkContext, _: Any) -> Any:
         for _ in range(2):

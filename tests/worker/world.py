@@ -1,7 +1,7 @@
 """The world outside: what sagas have made there, kept in files, by a system that compares fences.
 
-Rule: as a real one should, it refuses whoever comes with an older fence than it has seen for a task; so a process that
-slept beyond its lease makes nothing that somebody else has taken back. Many processes may use it at a time.
+Rule: as a real one should, it refuses a worker with an older fence than it has seen for a task; so a process that
+slept beyond its lease makes nothing that another process has taken back. Many processes may use it at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SIZE: Final = 200
 
 
 class Refused(Exception):
-    """Somebody with a newer fence was here before."""
+    """A worker with a newer fence was here before."""
 
 
 class World:
