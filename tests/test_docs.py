@@ -72,7 +72,8 @@ def test_the_comments_and_docstrings_of_the_code_name_who_acts(room: str) -> Non
     hidden = [
         f"{path.relative_to(ROOT)}: {text.strip()[:100]}"
         for path in sorted((ROOT / room).glob("**/*.py"))
-        for text in spoken(path.read_text(encoding="utf-8"))
+        if HIDDEN_SUBJECT.search(code := path.read_text(encoding="utf-8"))
+        for text in spoken(code)
         if HIDDEN_SUBJECT.search(text)
     ]
 
