@@ -90,7 +90,6 @@ RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 REFOLD_TASK: Final = "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE stream = ?"
-DELETE_TASK: Final = "DELETE FROM tasks WHERE stream = ?"
 # It keeps the columns that it had, the last that is known; but it must not be found due again and again.
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "

@@ -150,7 +150,7 @@ def test_a_row_that_another_program_has_changed_leads_no_plain_claim_to_its_task
     assert engine.get(task.id) == task
 
 
-def test_the_memory_store_asks_no_operation_for_its_plain_way() -> None:
+def test_the_memory_store_asks_no_operation_for_its_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random runs compare every other store with it, and so the two ways with one another."""
     store = MemoryStore(SystemClock())
     commit = store.commit
@@ -163,7 +163,7 @@ def test_the_memory_store_asks_no_operation_for_its_plain_way() -> None:
         given.extend(one for one in operations if one.plain is not None)
         return commit([one if one.plain is None else replace(one, plain=refuse) for one in operations])
 
-    store.commit = without  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "commit", without)
     with Engine(store) as engine:
         leased(engine).complete()
     assert len(given) == 4  # the claim has its maintenance before it

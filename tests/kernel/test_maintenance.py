@@ -1,4 +1,4 @@
-"""maintain: what is due on a task, whichever call comes by."""
+"""maintain: what the engine does about what is due on a task, at the next call that claims, acquires or recovers."""
 
 from __future__ import annotations
 

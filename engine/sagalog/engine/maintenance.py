@@ -1,4 +1,4 @@
-"""Maintenance: what is due, done by the next caller that comes by, a bounded share a commit. [UPKEEP-1]
+"""Maintenance: what is due, done by the next claim or `recover`, a bounded share a commit. [UPKEEP-1]
 
 Rule: what is due is read from the state and the time; a task that cannot be read never stops the others.
 """
