@@ -34,11 +34,12 @@ _TRACE: Final = re.compile(r"\n\s+at \S")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What it means.
+    """The meaning of an end.
 
+    class_          its class
     rule            the name of the rule that held, or None if none did
     message         a sentence for people
-    retry_after_ms  how long to wait before trying again, if that was said
+    retry_after_ms  how long to wait before trying again, in milliseconds, if that was said
     fields          what the classifier takes into the result; absent where the command did not print it
     """
 
@@ -50,7 +51,13 @@ class Verdict:
 
 
 def classify(classifier: Classifier, ended: Ended, now_ms: int) -> Verdict:
-    """Say what an end means, at the time `now_ms`; where no rule holds, it is `unknown`."""
+    """Say what an end means; where no rule holds, it is `unknown`.
+
+    Args:
+        classifier: the rules.
+        ended: how the command ended.
+        now_ms: the time, in milliseconds since 1970, from which waits are counted.
+    """
     fields = {}
     for name, wanted in classifier.fields.items():
         frame = last(ended.frames, wanted.select)

@@ -28,7 +28,7 @@ _OUTPUT_BYTES_BOUND: Final = 64 * 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command line.
+    """A command line, with what it is run in and within which limits.
 
     words             the executable and its arguments; no shell reads them
     cwd               the folder to run in, or None for the worker's own
@@ -37,11 +37,13 @@ class Command:
     secrets           names of variables that are taken from the worker, must be there, and whose values are replaced by
                       a mark wherever they turn up in the output
     input             what standard input holds, a text as UTF-8; without it, nothing
-    time_limit_ms     how long it may run before it is ended
-    grace_ms          between SIGTERM and SIGKILL, for the whole process group
-    output_bytes_max  how much of each stream is kept, half of it from the beginning and half from the end
+    time_limit_ms     how long it may run before it is ended, in milliseconds; 30 days at most
+    grace_ms          how long between SIGTERM and SIGKILL, for the whole process group, in milliseconds
+    output_bytes_max  how many bytes of each stream are kept, half from the beginning and half from the end; 64 MiB at
+                      most
 
-    Raises `InvalidValue` (field `path`) if it cannot be run as it is.
+    Raises:
+        InvalidValue: it cannot be run as it is; the field `path` names what is wrong.
     """
 
     words: tuple[str, ...]
@@ -87,8 +89,12 @@ class Command:
     def from_payload(cls, payload: Any, path: str = "payload") -> Command:
         """Read a command from JSON: a mapping of the fields above, of which only `words` must be there.
 
+        Args:
+            payload: the mapping.
+            path: what the mapping is called in errors.
+
         Raises:
-            InvalidValue: field `path`, as in `payload.words[2]`.
+            InvalidValue: it is no command; the field `path` names what is wrong, as in `payload.words[2]`.
         """
         given = checking.mapping(payload, path)
         checking.known(given, [each.name for each in fields(cls)], path)
@@ -105,10 +111,13 @@ class Command:
         return command
 
     def variables(self, worker: Mapping[str, str]) -> dict[str, str]:
-        """Give what the process finds in its environment, from that of the worker.
+        """Give what the process finds in its environment.
+
+        Args:
+            worker: the variables of the worker, from which those of the command are taken.
 
         Raises:
-            InvalidValue: the worker lacks a secret. Field `path`.
+            InvalidValue: the worker lacks a secret; the field `path` names it.
         """
         for name in self.secrets:
             if name not in worker:
@@ -122,7 +131,11 @@ class Command:
         return self.input.encode() if isinstance(self.input, str) else self.input
 
     def secret_values(self, worker: Mapping[str, str]) -> dict[str, str]:
-        """Give name and value of each secret that says anything at all."""
+        """Give name and value of each secret that says anything at all.
+
+        Args:
+            worker: the variables of the worker.
+        """
         return {name: worker[name] for name in self.secrets if worker.get(name)}
 
 

@@ -37,10 +37,20 @@ class Context(Protocol):
         """Whether the lease is gone, or may be."""
 
     def progress(self, value: Any) -> None:
-        """Put on record how far the work is; JSON."""
+        """Put on record how far the work is.
+
+        Args:
+            value: JSON.
+        """
 
     def artifact(self, name: str, data: bytes, *, media_type: str) -> None:
-        """Keep what the work has left."""
+        """Keep what the work has left.
+
+        Args:
+            name: the name of the artifact.
+            data: the bytes.
+            media_type: what they are, as in `text/plain`.
+        """
 
     def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[object]:
-        """Within the block, call back once, from any thread, as soon as the work should end; at once if so already."""
+        """Call back once, from any thread, as soon as the work should end, while a `with` block lasts."""

@@ -18,12 +18,12 @@ from sagalog_command.rules import Classifier
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended.
+    """The end of a command, as far as rules look at it.
 
     status        the exit status, or the negative number of the signal that ended it
     frames        the mappings of JSON that matter, in order of arrival; see `Classifier.selections`
-    stdout_tail   the last words of each stream
-    stderr_tail
+    stdout_tail   the last words of standard output
+    stderr_tail   the last words of standard error
     is_over_time  it was ended because its time was over: then `status` says nothing
     is_lingering  it was ended because it went on after its final frame: then `status` says nothing
     zone          of the times of day that it printed
@@ -41,7 +41,14 @@ class Ended:
     def from_output(
         cls, classifier: Classifier, status: int, stdout: bytes = b"", stderr: bytes = b"", **more: Any
     ) -> Ended:
-        """Read what a command has printed as a running one is read; `more` as the fields above."""
+        """Read what a command has printed as a running one is read.
+
+        Args:
+            classifier: which frames matter.
+            status: the exit status, or the negative number of the signal that ended it.
+            stdout, stderr: all that it printed.
+            **more: the other fields of `Ended`.
+        """
         selected = Selected(classifier)
         tails: dict[str, str] = {}
         for name, data in (("stdout", stdout), ("stderr", stderr)):

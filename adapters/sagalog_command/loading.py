@@ -34,15 +34,15 @@ _PARTS: Final = (
 
 
 def load_classifier(given: Mapping[str, Any], path: str = "classifier") -> Classifier:
-    """Make a classifier of a mapping.
+    """Make a classifier of a mapping, as JSON or TOML give it.
 
     Args:
         given: `name`, `rules` (a list), and maybe `errors`, `final`, `wordings`, `streams`, `fields`, `statuses`,
-            `quarantines`, `reset_ms_max`; see the guide.
+            `quarantines`, `reset_ms_max`; `docs/how-to/run-command-lines.md` says what they mean.
         path: what the mapping is called in errors.
 
     Raises:
-        InvalidValue: field `path`, as in `classifier.rules[2].text.stream`.
+        InvalidValue: it means nothing; the field `path` names what is wrong, as in `classifier.rules[2].text.stream`.
     """
     given = checking.mapping(given, path)
     checking.known(given, _PARTS, path)

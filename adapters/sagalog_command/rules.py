@@ -17,7 +17,7 @@ from sagalog_command.wordings import Patterns
 
 
 class Class(StrEnum):
-    """What the end of a command means; `unknown` counts as an attempt."""
+    """The meaning of a command's end, as a class; `unknown` counts as an attempt."""
 
     OK = "ok"
     RATE_LIMIT = "transient.rate_limit"

@@ -39,10 +39,24 @@ _NO_COMMAND: Final = frozenset(
 
 
 def handler(classifier: Classifier = EXIT_STATUS) -> Callable[[Context, Any], dict[str, Any]]:
-    """Give a handler for a worker: the payload of a task is its command, and its end is what the classifier says.
+    """Make a handler for a worker: the payload of a task is its command line.
 
-    The payload is JSON as `Command.from_payload` reads it; one that is no command fails for good, with the code
-    `invalid` and the path of what is wrong.
+    The classifier says what its end means. The payload is JSON as `Command.from_payload` reads it; one that is no
+    command fails for good, with the code `invalid` and the path of what is wrong.
+
+    Args:
+        classifier: what the end of a command means; left out, its exit status alone.
+
+    Example:
+        import sagalog
+        import sagalog_command
+
+        worker = sagalog.Worker()
+        worker.task("shell", waive_compensation="it only prints")(sagalog_command.handler())
+        with sagalog.open("memory:") as engine:
+            task = engine.create("shell", {"words": ["echo", "hello"]})
+            worker.run(engine, until_idle=True)
+            print(engine.artifact(task.id, "stdout").data)
     """
 
     def handle(ctx: Context, payload: Any) -> dict[str, Any]:
@@ -62,33 +76,29 @@ def run(
     *,
     variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run a command to its end and give the result, small JSON; what it printed is kept as artifacts.
+    """Run a command to its end and give the result, small JSON; artifacts keep what it printed.
 
-    The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
-    `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
-    named `stdout` and `stderr`; an empty stream leaves none, and nothing is kept when the lease is lost.
-
-    The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its
-    variables. Processes of this user with this store, this task and a lower fence among theirs are ended before it is
-    begun: an attempt whose worker was killed may have left them.
+    The artifacts are `stdout` and `stderr`. The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`,
+    `stderr_bytes`, `stdout_truncated`, `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier
+    takes from the output. The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and
+    `SAGALOG_TASK_FENCE` among its variables. Processes of this user with the same task and a lower fence are ended
+    first: a killed worker left them. A command has its outcome with its final frame; what it does for longer than its
+    grace is cut short (`lingered`).
 
     Args:
-        ctx: the worker's side.
+        ctx: the context of the handler.
         command: what to run.
         classifier: what its end means.
-        variables: those of the worker, from which the command's are taken; by default `os.environ`.
-
-    A command whose final frame has come has its outcome: what it does after that for longer than its grace, or when it
-    is told to end, is cut short. `lingered` in the result says so.
+        variables: those of the worker, from which the command's are taken; None: `os.environ`.
 
     Raises:
-        Interrupted: it was stopped because the lease is lost, the task was cancelled or the worker shuts down, or
-            another process asked it to end: there is no outcome, the task is to be released.
-        Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
-            A command that was ended because its time was over has the code `time_limit`, if no rule says more.
-            One that cannot be found or started is `Permanent` (code `config`), one for which the machine had nothing
-            left `Transient` (code `resources`). Where something of an earlier attempt does not end, `Transient` (code
-            `orphan`).
+        Interrupted: it was stopped, or another process asked it to end, so the task is to be released.
+        Transient: as the classifier says; or the machine had nothing left to start it (code `resources`), or something
+            of an earlier attempt does not end (code `orphan`).
+        Permanent: as the classifier says; or it cannot be found or started (code `config`).
+        Failed: no rule holds (codes `exit`, `signal`, `time_limit`); all of these say in `details` what the result
+            would.
+        Quarantine: the classifier leaves this class of end to a human.
     """
     worker = os.environ if variables is None else variables
     try:

@@ -9,7 +9,11 @@ from typing import Final
 from sagalog_command.loading import load_shipped
 from sagalog_command.rules import Classifier
 
+# Any command: an exit status of 0 is success, every other a failed attempt.
 EXIT_STATUS: Final[Classifier] = load_shipped("exit_status")
+# The program `claude`, printing JSON.
 CLAUDE: Final[Classifier] = load_shipped("claude")
+# The program `codex`, printing JSON.
 CODEX: Final[Classifier] = load_shipped("codex")
+# The program `gemini`, printing JSON.
 GEMINI: Final[Classifier] = load_shipped("gemini")

@@ -32,28 +32,31 @@ _awaiting: Final[ContextVar[asyncio.Task[Any] | None]] = ContextVar("_awaiting",
 
 
 class Worker(worker.Worker):
-    """A `sagalog.Worker` whose `run` is awaited; handlers are registered in the same way.
+    """A `sagalog.Worker` whose `run` is awaited; its handlers are registered in the same way.
 
-    A handler that is a coroutine function runs on the event loop on which `run` is awaited, with the context variables
-    of the caller that awaits it; a plain function runs in a thread.
+    A coroutine function runs on the event loop on which `run` is awaited, with the context variables of the caller that
+    awaits it; a plain function runs in a thread.
     """
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
         self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
     ) -> Tally:
-        """Work until it is told to stop, by `stop`, by SIGTERM, SIGINT or SIGHUP, or by cancelling.
+        """Run handlers until the worker is told to stop: by `stop`, by a signal, or by cancelling. [WORKER-3]
 
         Args:
-            engine: where the tasks are; it is to stay open meanwhile.
-            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take these three, as far as they are not ignored, where the event loop runs in the main thread.
+            engine: the engine on the store that holds the tasks; it is to stay open meanwhile.
+            until_idle: stop once the worker holds nothing and there is nothing to claim now.
+            signals: listen to SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop runs in
+                the main thread.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
             CancelledError: it was cancelled, and has stopped gracefully, as after a signal; cancelled again, at once.
-            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+            Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged, or newer than this version: stop and call a human.
+            Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until_idle)

@@ -55,7 +55,13 @@ FaultCode = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong: where (`stream`, `version`; None where it is no single event), what, and in words."""
+    """A thing that `Engine.verify` has found wrong.
+
+    code      its sort, as a slug
+    stream    the stream, as in `task/<id>`; None: it is no single one
+    version   of the event in that stream; None: it is no single one
+    text      what is wrong, in words
+    """
 
     code: FaultCode
     stream: str | None
@@ -64,7 +70,12 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """What an audit found; `ok` if there are no faults."""
+    """The findings of an audit.
+
+    events   how many events were looked at
+    tasks    how many tasks
+    faults   everything that is wrong
+    """
 
     events: int
     tasks: int
@@ -77,7 +88,11 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
-    """How many tasks were folded afresh, and the ids of those that could not be."""
+    """The outcome of a rebuild.
+
+    tasks        how many tasks were folded afresh
+    unreadable   the ids of those that this version cannot read
+    """
 
     tasks: int
     unreadable: tuple[str, ...]

@@ -20,10 +20,11 @@ from sagalog.store.reads import Reads
 
 
 class FileHealth(msgspec.Struct, frozen=True):
-    """How the file of a store and its disk stand.
+    """The state of a store's file and of its disk.
 
     path, durability    as the store was opened
-    wal_bytes           what is written and not moved into the file yet; some megabytes, more while a reader stays long
+    wal_bytes           bytes that are written and not moved into the file yet: some megabytes, more beside a long
+                        reader
     checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
     checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
     links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
@@ -66,7 +67,7 @@ class Store(Protocol):
             Unavailable: nothing of any operation was written; wait and repeat.
             Unknown: it may have been written; repeat with the same identities.
             Corrupt: the file is damaged or of a newer format; nothing was written.
-            Whatever else an operation's function raises: nothing was written.
+            Exception: whatever else an operation's function raises; nothing was written.
         """
         ...
 

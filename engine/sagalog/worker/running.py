@@ -43,26 +43,28 @@ _NEWS_MS: Final = 5
 
 
 class Worker:
-    """Runs tasks and their undos on an engine: register handlers, then `run`.
+    """A worker: it leases tasks and owed undos of its queues and runs the handlers of their kinds, until it is stopped.
 
-    A handler of a task is called as `handler(context, payload)` and a handler of a compensation as
-    `handler(context, params)`: plain functions in threads, `async def` on an event loop. What it returns completes the
-    task; `sagalog.outcomes` says what else it may do.
+    A handler is called as `handler(context, payload)`, that of an undo as `handler(context, params)`: a plain function
+    in a thread, a coroutine function on an event loop. What it returns completes the task; what it raises is its
+    outcome (`Permanent`, `Transient`, …), and any other exception is a failed attempt. [WORKER-1]
+
+    tally   the numbers of the present run, or of the last one
 
     Args:
         queues: one name or several.
-        name: who it is, in the log and in what people read; an end is added that no other worker has.
+        name: its name in the log and for people, to which a part is added that no other worker has; None: host and pid.
         concurrency: how many handlers run at a time.
-        claim_ahead: how many more tasks it holds, so that none waits for a commit; 0 leaves them to other workers.
-        ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
-        grace_ms: how long handlers may go on once the worker is told to stop.
-        quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
-            of its undos is run [UNDO-2]: for a worker that knows every kind of these queues. Left out, such a task
-            waits for a worker that knows it, at most for its policy's `undo_wait_ms`, and a warning names the kind
-            once. A worker that knows no compensation at all leaves every one to others.
+        claim_ahead: how many more tasks it holds, so that no handler waits for a commit; 0 leaves them to other
+            workers.
+        ttl_ms: how long a lease lasts without a renewal, in milliseconds; the worker renews it at a third of that.
+        grace_ms: how long handlers may go on once the worker is told to stop, in milliseconds.
+        quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a task that owes
+            another one. [UNDO-2] Left out, such a task waits for a worker that knows it, at most for its
+            `undo_wait_ms`, and a warning names the kind.
 
     Raises:
-        InvalidValue: naming the argument.
+        InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
     """
 
     def __init__(
@@ -76,14 +78,14 @@ class Worker:
         grace_ms: int = 30_000,
         quarantine_unknown: bool = False,
     ) -> None:
-        self.queues = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
-        self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
-        self.concurrency = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
-        self.claim_ahead = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
-        self.ttl_ms = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
-        self.grace_ms = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
+        self.queues: tuple[str, ...] = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        self.name: str = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
+        self.concurrency: int = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
+        self.claim_ahead: int = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
+        self.ttl_ms: int = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
+        self.grace_ms: int = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
         self.quarantine_unknown = quarantine_unknown
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
         self._time_limits_ms: dict[str, int] = {}
@@ -103,17 +105,19 @@ class Worker:
         strict: bool = False,
         waive_compensation: str | None = None,
     ) -> Callable[[H], H]:
-        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
+        """Decorate the handler of tasks of this kind.
 
         Args:
-            kind: of the tasks.
-            time_limit_ms: how long one call may take. Then it is told to end, which a coroutine is at its next await
-                and a function at its next call of the context; the attempt has failed, also where it does not end.
-            strict: hold the code to the history: a step that comes where the history has another one, or a step on
-                record that is not asked for, quarantines the task (`StepMismatch`). Left out, a step is what its name
-                says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
-            waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
-                so that the task may fail without a compensation, also where its worker dies. [COMP-2]
+            kind: the kind of the tasks.
+            time_limit_ms: how long one call may take, in milliseconds. Then the attempt has failed, and the handler is
+                told to end: a coroutine at its next await, a function at its next call of the context.
+            strict: hold the code to the history: a step out of order, or a step on record that is not asked for,
+                quarantines the task (`StepMismatch`). Left out, a step is found by its name, in any order. [WORKER-4]
+            waive_compensation: why this kind needs no undo, such as "writes nothing". Each lease records it, so that
+                the task may fail without a compensation, also where its worker dies. [COMP-2]
+
+        Raises:
+            InvalidValue: the kind has a handler already, or an argument is none of its kind.
         """
         if arguments.check_truth(strict, "strict"):
             self._strict.add(kind)
@@ -124,11 +128,17 @@ class Worker:
         return self._registering(self._handlers, kind, "task")
 
     def compensation(self, kind: str) -> Callable[[H], H]:
-        """Decorate the handler of compensations of this kind; raises InvalidValue where there is one.
+        """Decorate the handler of compensations of this kind.
 
-        It may be called again for the same compensation, so it finds undone what an earlier call has undone.
-        What it raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine
-        its task at once. [UNDO-3]
+        It may be called again for the same compensation, so it must bear to find undone what it would undo. What it
+        raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine the
+        task. [UNDO-3]
+
+        Args:
+            kind: the kind of the compensations.
+
+        Raises:
+            InvalidValue: the kind has a handler already, or is no name.
         """
         return self._registering(self._compensations, kind, "compensation")
 
@@ -150,30 +160,32 @@ class Worker:
     # --- running --------------------------------------------------------------------------------------------------
 
     def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> Tally:
-        """Work until it is told to stop.
+        """Run handlers until the worker is told to stop, and give back what it has not finished. [WORKER-3]
 
-        SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
-        at once what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back
-        the rest. None of that burns an attempt [WORKER-3]. A second signal stops it at once.
+        SIGTERM, SIGINT, SIGHUP or `stop` stop it gracefully: it claims nothing more, gives back at once what no handler
+        has begun, lets handlers finish for `grace_ms`, then tells them to end and gives back the rest. None of that
+        counts as a failure. A second signal stops it at once. While the store is away (`Unavailable`, `Unknown`) it
+        waits and goes on.
 
         Args:
-            engine: where the tasks are.
-            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take these three, as far as they are not ignored, where this is the main thread. A child that a
-                handler forks has the default ones.
+            engine: the engine on the store that holds the tasks.
+            until_idle: stop once the worker holds nothing and there is nothing to claim now.
+            signals: listen to these three, as far as they are not ignored, where this is the main thread.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
-            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+            Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged, or newer than this version: stop and call a human.
+            Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
         return self._run(engine, None, until_idle, signals)
 
     def stop(self) -> None:
-        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
+        """Stop gracefully, as a signal does; a second call stops at once. From any thread, and from a signal handler.
 
-        Of a worker that does not run yet it stops the next run before that begins anything.
+        A worker that does not run yet ends its next run before that begins anything.
         """
         self._stops += 1
         inbox = self._inbox
