@@ -181,8 +181,8 @@ class Queue:
         """Iterate over items; each is acknowledged when the next is asked for, in the commit that pops that one.
 
         A caller that leaves the loop earlier, by `break` or an exception, hands the item in hand back to the head of
-        the queue, unless it was acknowledged before. (Python tells an iterator that it was left when no name refers to
-        it any more; a caller that has given it a name calls its `close`.)
+        the queue, unless it was acknowledged before. Python tells an iterator that it was left when no name refers to
+        it any more, so a caller that has given it a name calls its `close`.
 
         Args:
             owner: the name of the caller that will hold the items, for the record.

@@ -36,7 +36,7 @@ class SagalogError(Exception):
                 print(error.code, error.task)
     """
 
-    code = "error"
+    code: str = "error"
 
     def __init__(self, message: str, **fields: object) -> None:
         super().__init__(message)

@@ -42,9 +42,9 @@ def _held(
 class AsyncBatch(Lifted[Batch]):
     """Commands that are recorded in an `async with` block and carried out in one commit when the block ends.
 
-    It is an awaited `Batch`, with its errors. Recording is plain and writes nothing. Where the caller that waits for
-    the end of the block is cancelled, the commit is made all the same if it was begun, and what the batch has claimed
-    or acquired is given back.
+    It is an awaited `Batch`, with its errors. Recording is plain and writes nothing. A caller that is cancelled while
+    it waits for the end of the block does not stop a commit that was begun; what that has claimed or acquired is given
+    back.
     """
 
     __slots__ = ("_engine",)

@@ -162,15 +162,16 @@ class Worker:
     def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> Tally:
         """Run handlers until the worker is told to stop, and give back what it has not finished. [WORKER-3]
 
-        SIGTERM, SIGINT, SIGHUP or `stop` stop it gracefully: it claims nothing more, gives back at once what no handler
-        has begun, lets handlers finish for `grace_ms`, then tells them to end and gives back the rest. None of that
-        counts as a failure. A second signal stops it at once. While the store is away (`Unavailable`, `Unknown`) it
-        waits and goes on.
+        SIGTERM, SIGINT, SIGHUP or `stop` stop it gracefully: it claims nothing more and gives back at once what no
+        handler has begun. It lets handlers finish for `grace_ms`, then tells them to end and gives back the rest. None
+        of that counts as a failure. A second signal stops it at once. While the store is away (`Unavailable`,
+        `Unknown`) it waits and goes on.
 
         Args:
             engine: the engine on the store that holds the tasks.
             until_idle: stop once the worker holds nothing and there is nothing to claim now.
-            signals: listen to these three, as far as they are not ignored, where this is the main thread.
+            signals: listen to these three, as far as they are not ignored, where this is the main thread. A child that
+                a handler forks has the default ones.
 
         Returns:
             What it has done, in numbers.
