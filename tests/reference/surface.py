@@ -39,7 +39,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "sagalog.worker": {
         "Contexts of handlers": _words("Context WorkContext UndoContext AsyncContext AsyncWorkContext"),
-        "Counts": _words("Tally"),
+        "Numbers of a run": _words("WorkerStats"),
     },
     "sagalog.aio": {},
     "sagalog_queue": {},

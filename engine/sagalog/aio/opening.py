@@ -26,9 +26,11 @@ class Opening:
 
         import sagalog.aio
 
+
         async def main():
             async with sagalog.aio.open("memory:") as engine:
                 await engine.create("build")
+
 
         asyncio.run(main())
     """

@@ -33,7 +33,7 @@ from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
 from sagalog.worker.waits import OpenWait, Waits
 
@@ -58,11 +58,13 @@ class WorkContext(Context):
 
         worker = sagalog.Worker()
 
+
         @worker.task("ship", waive_compensation="it only talks")
         def ship(context, order):
             parcel = context.step("pack", lambda: {"parcel": order["id"]})
             context.wait_signal("collected", timeout_ms=86_400_000)
             return parcel
+
 
         with sagalog.open("memory:") as engine:
             task = engine.create("ship", {"id": 7})
@@ -70,7 +72,7 @@ class WorkContext(Context):
             worker.run(engine, until_idle=True)
     """
 
-    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping, *, strict: bool = False) -> None:
+    def __init__(self, engine: Engine, lease: Lease, stopping: StopToken, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
         self._is_strict = strict
         # Why its lease ends, where its handler has no say in that; and whether that is on record.

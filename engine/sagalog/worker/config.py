@@ -1,0 +1,55 @@
+"""How a worker works, and what it has done: plain values.
+
+Rule: values only. Knows no store and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sagalog.worker.settlement import Handler
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """How a worker works; `Worker` says what each means."""
+
+    queues: tuple[str, ...]
+    handlers: Mapping[str, Handler]
+    compensations: Mapping[str, Handler]
+    concurrency: int
+    claim_ahead: int
+    ttl_ms: int
+    quarantine_unknown: bool
+    time_limits_ms: Mapping[str, int] = field(default_factory=dict)
+    strict: frozenset[str] = frozenset()
+    waivers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class WorkerStats:
+    """The numbers of one run of a worker.
+
+    claimed    leases that it was given
+    settled    leases that it has settled, by whatever verb
+    refused    settlements that were refused as they were and settled in another way
+    lost       leases that it has lost
+    renewed    renewals
+    commits    commits that it has made
+    outcomes   how many of the settled ones were completed, retried, parked, released, failed, …
+    """
+
+    claimed: int = 0
+    settled: int = 0
+    refused: int = 0
+    lost: int = 0
+    renewed: int = 0
+    commits: int = 0
+    # The outcomes of the tasks that it has settled: completed, retried, parked, released, failed, ... and how many.
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcome: str) -> None:
+        """Count a lease that is settled, by its `outcome`."""
+        self.settled += 1
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
