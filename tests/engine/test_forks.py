@@ -163,7 +163,7 @@ def test_a_worker_that_was_made_before_the_fork_is_the_parents(engine: Engine) -
     def work() -> None:
         refused(
             lambda: worker.run(engine, until_idle=True),
-            lambda: asyncio.run(awaited.run(engine, until_idle=True, signals=False)),
+            lambda: asyncio.run(awaited.run(engine, until_idle=True, handle_signals=False)),
         )()
         mine = sagalog.Worker()
         mine.task("k")(lambda _context, _payload: "done")

@@ -369,7 +369,7 @@ def test_an_undo_that_no_worker_knows_waits_for_a_week_and_is_then_quarantined(
         (1, "quarantined", "undo_wait"),
     ):
         clock.advance(wait_ms)
-        worker.run(engine, until_idle=True, signals=False)
+        worker.run(engine, until_idle=True, handle_signals=False)
         after = engine.get(task.id)
         assert after is not None
         assert (after.state, after.code) == (state, code), wait_ms

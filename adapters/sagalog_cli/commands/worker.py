@@ -68,7 +68,7 @@ def worker(session: Session, /, place: str, until_idle: bool, **given: Any) -> N
     _settle(found, given)
     with session.open() as engine, _listening(session), _stopping(found) as stops:
         session.note("working", _described(found, until_idle))
-        worker_stats = found.run(engine, until_idle=until_idle, signals=False)
+        worker_stats = found.run(engine, until_idle=until_idle, handle_signals=False)
     session.answer(lambda: json_output.worker_stats(worker_stats), lambda: show_line(render.worker_stats(worker_stats)))
     if stops and stops[0] == signal.SIGINT:
         raise KeyboardInterrupt

@@ -39,14 +39,16 @@ class Worker(worker.Worker):
     """
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
-        self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
+        self, engine: AsyncEngine | Engine, *, until_idle: bool = False, handle_signals: bool = False
     ) -> WorkerStats:
-        """Work until it is told to stop, by `stop`, by SIGTERM, SIGINT or SIGHUP, or by cancelling.
+        """Work until it is told to stop, by `stop`, by cancelling, or by a signal where it is to take them.
 
         Args:
             engine: where the tasks are; it is to stay open meanwhile.
             until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take these three, as far as they are not ignored, where the event loop runs in the main thread.
+            handle_signals: take SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop runs
+                in the main thread, and give them back at the end. Left out, they stay those of the program: a server
+                or a framework that runs the event loop has handlers of its own.
 
         Returns:
             What it has done, in numbers.
@@ -57,7 +59,7 @@ class Worker(worker.Worker):
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until_idle)
-        with listening(lambda _number: self.stop()) if signals else nullcontext():
+        with listening(lambda _number: self.stop()) if handle_signals else nullcontext():
             await self._ended(running)
         return running.result()
 

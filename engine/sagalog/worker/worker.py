@@ -26,6 +26,7 @@ from sagalog.worker.config import WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
 from sagalog.worker.process_signals import listening
 from sagalog.worker.settlement import Handler
+from sagalog.worker.typed_handlers import COMPENSATION, TASK, OfCompensation, OfTask, typed
 from sagalog.worker.worker_loop import WorkerLoop
 
 H = TypeVar("H", bound=Handler)
@@ -48,6 +49,10 @@ class Worker:
     A handler of a task is called as `handler(context, payload)` and a handler of a compensation as
     `handler(context, params)`: plain functions in threads, `async def` on an event loop. What it returns completes the
     task; `sagalog.outcomes` says what else it may do.
+
+    Where the second parameter is annotated with a msgspec Struct, a dataclass, a TypedDict, or another type that holds
+    more than JSON, the handler is given a value of that type, made of the recorded JSON; `context.payload` stays JSON.
+    What does not fit is a permanent failure, and the handler is not called. [WORKER-6]
 
     Args:
         queues: one name or several.
@@ -102,8 +107,8 @@ class Worker:
         time_limit_ms: int | None = None,
         strict: bool = False,
         waive_compensation: str | None = None,
-    ) -> Callable[[H], H]:
-        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
+    ) -> Callable[[OfTask], OfTask]:
+        """Decorate the handler of tasks of this kind.
 
         Args:
             kind: of the tasks.
@@ -114,6 +119,10 @@ class Worker:
                 says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
             waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
                 so that the task may fail without a compensation, also where its worker dies. [COMP-2]
+
+        Raises:
+            InvalidValue: there is one; or the annotation of its payload cannot be resolved, or is none of which values
+                can be made. [WORKER-6]
         """
         if arguments.check_truth(strict, "strict"):
             self._strict.add(kind)
@@ -121,18 +130,21 @@ class Worker:
             self._waivers[kind] = arguments.sentence(waive_compensation, "waive_compensation")
         if time_limit_ms is not None:
             self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
-        return self._registering(self._handlers, kind, "task")
+        return self._registering(self._handlers, kind, "task", TASK)
 
-    def compensation(self, kind: str) -> Callable[[H], H]:
-        """Decorate the handler of compensations of this kind; raises InvalidValue where there is one.
+    def compensation(self, kind: str) -> Callable[[OfCompensation], OfCompensation]:
+        """Decorate the handler of compensations of this kind.
 
         It may be called again for the same compensation, so it finds undone what an earlier call has undone.
         What it raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine
-        its task at once. [UNDO-3]
-        """
-        return self._registering(self._compensations, kind, "compensation")
+        its task at once, and so do params that do not fit what it takes. [UNDO-3] [WORKER-6]
 
-    def _registering(self, handlers: dict[str, Handler], kind: str, what: str) -> Callable[[H], H]:
+        Raises:
+            InvalidValue: as of `task`.
+        """
+        return self._registering(self._compensations, kind, "compensation", COMPENSATION)
+
+    def _registering(self, handlers: dict[str, Handler], kind: str, what: str, code: str) -> Callable[[H], H]:
         if callable(kind):
             raise InvalidValue(f'kind: found a function; name the kind, as in @worker.{what}("…")', path="kind")
         check_name(kind, "kind")
@@ -142,14 +154,14 @@ class Worker:
                 raise InvalidValue(f"{what} {kind!r}: expected a function, found {type(handler).__name__}", path="kind")
             if kind in handlers:
                 raise InvalidValue(f"{what} {kind!r} has a handler already: {handlers[kind]!r}", path="kind")
-            handlers[kind] = handler
+            handlers[kind] = typed(handler, f"{what} {kind!r}", code)
             return handler
 
         return register
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> WorkerStats:
+    def run(self, engine: Engine, *, until_idle: bool = False, handle_signals: bool = True) -> WorkerStats:
         """Work until it is told to stop.
 
         SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
@@ -159,8 +171,8 @@ class Worker:
         Args:
             engine: where the tasks are.
             until_idle: stop by itself once it holds nothing and there is nothing to claim now.
-            signals: take these three, as far as they are not ignored, where this is the main thread. A child that a
-                handler forks has the default ones.
+            handle_signals: take these three, as far as they are not ignored, where this is the main thread, and give
+                them back at the end. A child that a handler forks has the default ones.
 
         Returns:
             What it has done, in numbers.
@@ -168,7 +180,7 @@ class Worker:
         Raises:
             Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
         """
-        return self._run(engine, None, until_idle, signals)
+        return self._run(engine, None, until_idle, handle_signals)
 
     def stop(self) -> None:
         """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
@@ -184,7 +196,7 @@ class Worker:
         self.stop()
 
     def _run(
-        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool
+        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, handle_signals: bool
     ) -> WorkerStats:
         require_own(self._made, f"the worker {self.name!r}")
         if not self._handlers and not self._compensations:
@@ -197,11 +209,8 @@ class Worker:
         worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
         self.stats = worker_loop.stats
         try:
-            with (
-                listening(self._hear) if signals else nullcontext(),
-                _watching(worker_loop),
-                _Waker(engine, inbox) as waker,
-            ):
+            heard = listening(self._hear) if handle_signals else nullcontext()
+            with heard, _watching(worker_loop), _Waker(engine, inbox) as waker:
                 try:
                     self._work(worker_loop, inbox, pool, waker, until_idle)
                     self._finish(worker_loop, inbox)
