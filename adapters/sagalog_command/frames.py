@@ -25,7 +25,7 @@ _IN_TEXT: Final = re.compile(rb'["\\\n]')
 Take = Callable[[Mapping[str, Any]], None]
 
 
-class Frames:
+class FrameReader:
     """Hands on each mapping of a stream as soon as it has ended."""
 
     def __init__(self, take: Take) -> None:

@@ -31,7 +31,7 @@ class _Tail:
         return bytes(self._data[-self._bytes_max :]) if self._bytes_max else b""
 
 
-class Kept:
+class Excerpt:
     """The head and the tail of a stream, at most `bytes_max` together, and how much there was."""
 
     def __init__(self, bytes_max: int) -> None:

@@ -12,8 +12,8 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from sagalog_command.clocks import read_clock
 from sagalog_command.durations import DURATION, ceiling_ms, read_duration
+from sagalog_command.times_of_day import read_clock
 
 FORMS: Final = ("sentence", "epoch", "clock", "date", "duration", "seconds", "milliseconds", "retry_after")
 

@@ -15,7 +15,7 @@ from sagalog_command import (
     GEMINI,
     Class,
     Classifier,
-    Ended,
+    Ending,
     Verdict,
     classify,
     load_classifier,
@@ -26,7 +26,7 @@ HOUR_MS = 3_600_000
 
 
 def of(classifier: Classifier, status: int = 0, *frames: dict[str, Any], **ended: Any) -> Verdict:
-    return classify(classifier, Ended(status, frames, **ended), NOW_MS)
+    return classify(classifier, Ending(status, frames, **ended), NOW_MS)
 
 
 def result(**fields: Any) -> dict[str, Any]:
@@ -337,7 +337,7 @@ OWN = {
 
 def own(status: int, stdout: bytes = b"", stderr: bytes = b"") -> Verdict:
     classifier = load_classifier(OWN)
-    return classify(classifier, Ended.from_output(classifier, status, stdout, stderr), NOW_MS)
+    return classify(classifier, Ending.from_output(classifier, status, stdout, stderr), NOW_MS)
 
 
 def test_a_classifier_says_where_a_program_speaks_and_picks_families_of_wordings() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sagalog import Failed, Permanent
-from sagalog_command import Command, run, watching
+from sagalog_command import Command, process_watch, run
 from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
 
 IGNORES_TERM = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -149,7 +149,7 @@ os._exit(0)
 def test_what_is_still_in_a_pipe_when_the_command_has_ended_is_read(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(process_watch, "_CHUNK_BYTES", 7)
 
     result = go(attempt, python("import os; os.write(1, b'x' * 5000); os.write(2, b'y' * 5000)"))
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagalog_command.frames import LINE_BYTES_MAX, Frames
-from sagalog_command.output import Kept
-from sagalog_command.redacting import Redactor
+from sagalog_command.frames import LINE_BYTES_MAX, FrameReader
+from sagalog_command.output import Excerpt
+from sagalog_command.redactor import Redactor
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -86,8 +86,8 @@ def test_a_stream_is_cleaned_alike_however_it_is_cut(data: bytes, places: list[i
 # --- what is kept ----------------------------------------------------------------------------------------------
 
 
-def kept(bytes_max: int, *chunks: bytes) -> Kept:
-    stream = Kept(bytes_max)
+def kept(bytes_max: int, *chunks: bytes) -> Excerpt:
+    stream = Excerpt(bytes_max)
     for chunk in chunks:
         stream.feed(chunk)
     return stream
@@ -141,7 +141,7 @@ def test_the_last_words_are_a_text_whatever_came() -> None:
 
 def frames(*chunks: bytes) -> list[Any]:
     found: list[Any] = []
-    reader = Frames(found.append)
+    reader = FrameReader(found.append)
     for chunk in chunks:
         reader.feed(chunk)
     reader.end()

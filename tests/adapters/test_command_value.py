@@ -21,7 +21,7 @@ def test_a_command_is_read_from_json_with_defaults() -> None:
     assert (3_600_000, 5_000, 262_144) == (command.time_limit_ms, command.grace_ms, command.output_bytes_max)
     assert (None, None, {}, (), ()) == (
         command.cwd,
-        command.given(),
+        command.input_bytes(),
         command.environment,
         command.inherit,
         command.secrets,
@@ -44,7 +44,7 @@ def test_a_command_is_read_from_json_whole() -> None:
     command = Command.from_payload(json.loads(json.dumps(payload)))
 
     assert Command(("cat",), "/tmp", {"A": "b"}, ("C",), ("D",), "ä", 1, 0, 0) == command  # noqa: S108
-    assert "ä".encode() == command.given()
+    assert "ä".encode() == command.input_bytes()
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,9 @@ RULE = {"name": "it", "class": "ok", "exits": [0]}
         ({**RULE, "frames": [{"select": {"a": {"match": "x"}}}]}, "c.rules[0].frames[0].select.a.match"),
         ({**RULE, "frames": [{"select": {"a": {"matches": "("}}}]}, "c.rules[0].frames[0].select.a.matches"),
         ({**RULE, "frames": [{"select": {"a": {"missing": False}}}]}, "c.rules[0].frames[0].select.a"),
-        ({**RULE, "frames": [{"select": {"a": {"in": [1], "missing": 0}}}]}, "c.rules[0].frames[0].select.a"),
-        ({**RULE, "frames": [{"select": {"a": {"in": []}}}]}, "c.rules[0].frames[0].select.a"),
+        ({**RULE, "frames": [{"select": {"a": {"in": [1], "missing": 0}}}]}, "c.rules[0].frames[0].select.a.missing"),
+        ({**RULE, "frames": [{"select": {"a": {"in": []}}}]}, "c.rules[0].frames[0].select.a.in"),
+        ({**RULE, "frames": [{"select": {"a": []}}]}, "c.rules[0].frames[0].select.a"),
         ({**RULE, "frames": [{"select": {"a": {"in": [None]}}}]}, "c.rules[0].frames[0].select.a.in[0]"),
         ({**RULE, "frames": [{"select": {"a": {"matches": []}}}]}, "c.rules[0].frames[0].select.a.matches"),
         ({**RULE, "frames": [{"select": {"a": {"says": "quote"}}}]}, "c.rules[0].frames[0].select.a.says"),
@@ -160,6 +161,29 @@ def test_a_rule_that_means_nothing_is_refused_with_its_path(rule: Any, path: str
         load_classifier({"name": "own", "rules": [rule]}, "c")
 
     assert path == refused.value.path
+    assert refused.value.message.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"rules": [{**RULE, "exit": [0]}]}, "c.rules[0].exit: unknown; known are exits, signals, frames, name, class,"),
+        ({"rules": [{**RULE, "frames": [{"select": {"a": {"is": 1}}}]}]}, ".select.a.is: unknown; known are matches,"),
+        ({"rules": [{"name": "it", "exits": [0]}]}, "c.rules[0].class: missing, and required"),
+        ({"rules": [{**RULE, "exits": [0, "5-1"]}]}, "c.rules[0].exits[1]: expected an exit status from 0 to 255, or"),
+        ({"rules": [{**RULE, "class": "good"}]}, "c.rules[0].class: expected one of ok, transient.rate_limit,"),
+        ({"rules": [{**RULE, "signals": ["TERM"]}]}, "c.rules[0].signals[0]: expected the name of a signal"),
+        ({"rules": [{**RULE, "frames": "all"}]}, "c.rules[0].frames: expected `array`, got `str`"),
+        ({"statuses": {"404": "gone"}}, "c.statuses.404: expected one of ok,"),
+        ({"statuses": {"42": "ok"}}, "c.statuses.42: expected `int` >= 100"),
+        ({"wordings": {"busy": ["x", "("]}}, "c.wordings.busy[1]: is no regular expression: missing )"),
+    ],
+)
+def test_a_refusal_says_what_was_expected(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        load_classifier({"name": "own", "rules": [], **part}, "c")
+
+    assert message in refused.value.message
 
 
 @pytest.mark.parametrize(

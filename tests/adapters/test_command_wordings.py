@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sagalog_command import CLAUDE, CODEX, GEMINI, Classifier, Ended, Verdict, classify
+from sagalog_command import CLAUDE, CODEX, GEMINI, Classifier, Ending, Verdict, classify
 
 NOW_MS = round(datetime(2026, 1, 15, 12, 0, tzinfo=UTC).timestamp() * 1_000)
 MINUTE_MS = 60_000
@@ -324,7 +324,7 @@ def plain(text: str) -> str:
 
 
 def of(classifier: Classifier, status: int, *frames: dict[str, Any], **ended: Any) -> Verdict:
-    return classify(classifier, Ended(status, frames, **ended), NOW_MS)
+    return classify(classifier, Ending(status, frames, **ended), NOW_MS)
 
 
 def in_claude(text: str) -> Iterator[Verdict]:

@@ -16,17 +16,17 @@ from zoneinfo import ZoneInfo
 
 from sagalog import Interrupted, InvalidValue, Permanent, Transient
 from sagalog.system import SystemClock
-from sagalog_command.classifying import classify
+from sagalog_command.builtin import EXIT_STATUS
+from sagalog_command.classification import classify
 from sagalog_command.command import Command
 from sagalog_command.context import Context
-from sagalog_command.ended import Ended
+from sagalog_command.ending import Ending
 from sagalog_command.group import read_ready
 from sagalog_command.orphans import Orphans
-from sagalog_command.redacting import Redactor
+from sagalog_command.outcome import RunReport, conclude
+from sagalog_command.process_watch import ProcessWatch, Stop
+from sagalog_command.redactor import Redactor
 from sagalog_command.rules import Class, Classifier
-from sagalog_command.settling import Spent, settle
-from sagalog_command.shipped import EXIT_STATUS
-from sagalog_command.watching import Stop, Watched
 
 _LOG: Final = logging.getLogger("sagalog_command")
 # How often orphans are looked at that were told to end.
@@ -103,32 +103,32 @@ def run(
         if stop.is_set:
             raise Interrupted("stopped before it began")
         try:
-            watched = Watched(command, given, lambda: Redactor(command.secret_values(worker)), classifier)
+            watch = ProcessWatch(command, given, lambda: Redactor(command.secret_values(worker)), classifier)
         except OSError as error:
             raise _not_started(error, redactor) from error
-        with watched:
-            watched.follow(stop, ctx.progress)
+        with watch:
+            watch.follow(stop, ctx.progress)
     if not ctx.lost:
-        for name, kept in (("stdout", watched.stdout), ("stderr", watched.stderr)):
-            if kept.bytes_seen:
-                data = kept.read()
+        for name, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
+            if excerpt.bytes_seen:
+                data = excerpt.read()
                 ctx.artifact(name, data, media_type=_media_type(data))
-    spent = Spent(clock.monotonic_ms() - begun_ms, watched.stdout, watched.stderr)
-    ended = Ended(
-        status=watched.status,
-        frames=watched.frames(),
-        stdout_tail=watched.stdout.tail(),
-        stderr_tail=watched.stderr.tail(),
-        is_over_time=watched.is_over_time,
-        is_lingering=watched.is_lingering or watched.was_stopped,
+    report = RunReport(clock.monotonic_ms() - begun_ms, watch.stdout, watch.stderr)
+    ending = Ending(
+        status=watch.status,
+        frames=watch.frames(),
+        stdout_tail=watch.stdout.tail(),
+        stderr_tail=watch.stderr.tail(),
+        is_over_time=watch.is_over_time,
+        is_lingering=watch.is_lingering or watch.was_stopped,
         zone=_zone(given),
     )
-    verdict = classify(classifier, ended, clock.now_ms())
+    verdict = classify(classifier, ending, clock.now_ms())
     # A failure that was told only after the wish to end may come from it; a success was reached in spite of it.
-    is_cut_short = watched.was_stopped and not (watched.is_final and verdict.class_ is Class.OK)
+    is_cut_short = watch.was_stopped and not (watch.is_final and verdict.class_ is Class.OK)
     if is_cut_short or ctx.lost:
-        raise Interrupted(f"stopped after {spent.duration_ms} ms")
-    return settle(verdict, ended, spent, classifier)
+        raise Interrupted(f"stopped after {report.duration_ms} ms")
+    return conclude(verdict, ending, report, classifier)
 
 
 def _end_orphans(ctx: Context, command: Command, stop: Stop) -> None:

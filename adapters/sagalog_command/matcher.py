@@ -1,6 +1,6 @@
-"""Whether the conditions of rules hold for values, mappings of JSON and last words, and what their patterns find.
+"""Matcher of conditions: whether they hold for values, mappings of JSON and last words, and what their patterns find.
 
-Rule: pure. Typographic apostrophes and spaces are read as plain ones. Knows no rule and no class.
+Rule: this module is pure, reads typographic apostrophes and spaces as plain ones, and knows no rule and no class.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sagalog_command.rules import FrameTest, Test, TextTest
+from sagalog_command.conditions import FrameTest, Test, Tests, TextTest
 from sagalog_command.wordings import Patterns
 
 MISSING: Final = object()
@@ -42,12 +42,12 @@ def _value_at(frame: Any, path: str) -> Any:
     return frame
 
 
-def is_selected(frame: Mapping[str, Any], select: Mapping[str, Test]) -> bool:
-    """Whether a mapping of JSON is one of those that `select` picks."""
+def is_selected(frame: Mapping[str, Any], select: Tests) -> bool:
+    """Tell whether a mapping of JSON is one of those that `select` picks."""
     return all(_passes(test, value_at(frame, path)) is not None for path, test in select.items())
 
 
-def last(frames: Sequence[Mapping[str, Any]], select: Mapping[str, Test]) -> Mapping[str, Any] | None:
+def last(frames: Sequence[Mapping[str, Any]], select: Tests) -> Mapping[str, Any] | None:
     """Give the last mapping that `select` picks."""
     return next((frame for frame in reversed(frames) if is_selected(frame, select)), None)
 
@@ -95,7 +95,7 @@ def folded(text: str) -> str:
 
 
 def _passes(test: Test, value: Any) -> list[re.Match[str]] | None:
-    """What the patterns have found if a value passes, or None."""
+    """Give what the patterns have found if a value passes, or None."""
     if value is MISSING or value is None:
         return [] if test.is_missing else None
     # True is no 1 here, as it is none in JSON.
@@ -113,7 +113,7 @@ def _places(test: TextTest, text: str) -> Iterator[re.Match[str]]:
             return
         begin, end = spans[-1]
     for pattern in test.patterns:
-        if test.begins:
+        if test.says:
             yield from _at_line_begins(pattern, text, begin, end)
         else:
             yield from pattern.finditer(text, begin, end)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any
 
-from sagalog_command.frames import Frames
-from sagalog_command.matching import find_in_frame, is_selected
-from sagalog_command.output import Kept
+from sagalog_command.frames import FrameReader
+from sagalog_command.matcher import find_in_frame, is_selected
+from sagalog_command.output import Excerpt
 from sagalog_command.rules import Classifier
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Ending:
     """How a command ended.
 
     status        the exit status, or the negative number of the signal that ended it
@@ -40,22 +40,22 @@ class Ended:
     @classmethod
     def from_output(
         cls, classifier: Classifier, status: int, stdout: bytes = b"", stderr: bytes = b"", **more: Any
-    ) -> Ended:
+    ) -> Ending:
         """Read what a command has printed as a running one is read; `more` as the fields above."""
-        selected = Selected(classifier)
+        selected = FrameSelection(classifier)
         tails: dict[str, str] = {}
         for name, data in (("stdout", stdout), ("stderr", stderr)):
-            kept = Kept(0)
-            kept.feed(data)
-            tails[name] = kept.tail()
+            excerpt = Excerpt(0)
+            excerpt.feed(data)
+            tails[name] = excerpt.tail()
             if name in classifier.streams:
-                reader = Frames(selected.take)
+                reader = FrameReader(selected.take)
                 reader.feed(data)
                 reader.end()
         return cls(status, selected.frames(), tails["stdout"], tails["stderr"], **more)
 
 
-class Selected:
+class FrameSelection:
     """The last mapping of JSON of each selection of a classifier: that is all that a rule can look at."""
 
     def __init__(self, classifier: Classifier) -> None:

@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from sagalog_command.command import Command
-from sagalog_command.ended import Selected
-from sagalog_command.frames import Frames
+from sagalog_command.ending import FrameSelection
+from sagalog_command.frames import FrameReader
 from sagalog_command.group import Group, read_ready
-from sagalog_command.output import Kept
-from sagalog_command.redacting import Redactor
+from sagalog_command.output import Excerpt
+from sagalog_command.redactor import Redactor
 from sagalog_command.rules import Classifier
 
 _CHUNK_BYTES: Final = 262_144
@@ -76,7 +76,7 @@ class Stop:
                 os.write(self._pipe[1], b"\0")
 
 
-class Watched:
+class ProcessWatch:
     """One run of a command; after the `with` block nothing of its group is left.
 
     status        how it ended, once `follow` has returned
@@ -98,18 +98,18 @@ class Watched:
             OSError: it cannot be started.
         """
         self._command = command
-        self._group = Group(command.words, command.cwd, variables, command.given())
+        self._group = Group(command.words, command.cwd, variables, command.input_bytes())
         self._begun_s = time.monotonic()
         self._grace_s = command.grace_ms / 1_000
-        self._selected = Selected(classifier)
-        self.stdout = Kept(command.output_bytes_max)
-        self.stderr = Kept(command.output_bytes_max)
+        self._selected = FrameSelection(classifier)
+        self.stdout = Excerpt(command.output_bytes_max)
+        self.stderr = Excerpt(command.output_bytes_max)
         streams = {"stdout": (self._group.stdout, self.stdout), "stderr": (self._group.stderr, self.stderr)}
         self._streams = {
             pipe.fileno(): _Stream(
-                make_redactor(), kept, Frames(self._take_frame) if name in classifier.streams else None
+                make_redactor(), excerpt, FrameReader(self._take_frame) if name in classifier.streams else None
             )
-            for name, (pipe, kept) in streams.items()
+            for name, (pipe, excerpt) in streams.items()
         }
         self._open = set(self._streams)
         self._kill_at_s: float | None = None
@@ -124,7 +124,7 @@ class Watched:
         self.is_over_time = False
         self.is_lingering = False
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> ProcessWatch:
         return self
 
     def __exit__(
@@ -268,11 +268,11 @@ class Watched:
 
 
 class _Stream:
-    """One stream on its way: cleaned, kept, and cut into frames."""
+    """One stream on its way: cleaned, excerpt, and cut into frames."""
 
-    def __init__(self, redactor: Redactor, kept: Kept, frames: Frames | None) -> None:
+    def __init__(self, redactor: Redactor, excerpt: Excerpt, frames: FrameReader | None) -> None:
         self._redactor = redactor
-        self._kept = kept
+        self._excerpt = excerpt
         self._frames = frames
 
     def feed(self, data: bytes) -> None:
@@ -284,6 +284,6 @@ class _Stream:
             self._frames.end()
 
     def _pass(self, data: bytes) -> None:
-        self._kept.feed(data)
+        self._excerpt.feed(data)
         if self._frames is not None:
             self._frames.feed(data)
