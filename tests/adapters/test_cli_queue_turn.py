@@ -18,7 +18,7 @@ from sagalog_cli.renewing import Renewal
 from sagalog_cli.running import Command, Signals
 from sagalog_cli.session import Session
 from sagalog_queue import Item, Queue
-from tests.adapters.command_worker import until
+from tests.adapters.command.attempt import until
 
 SLEEPS = ("sleep", "600")
 

@@ -10,7 +10,7 @@ import pytest
 
 from sagalog import Interrupted
 from sagalog_command import EXIT_STATUS, process_watch, run
-from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
+from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
 
 # It tells its id in a file, and what becomes of a wish to end is the second word.
 WAITS = """
@@ -80,7 +80,8 @@ def test_a_command_is_not_begun_where_it_is_to_end_already(attempt: Attempt, tmp
     assert not (tmp_path / "id").exists()
 
 
-def test_a_lease_that_was_lost_while_the_command_ended_by_itself_leaves_nothing_too(attempt: Attempt) -> None:
+def test_a_command_that_ended_leaves_nothing_once_the_lease_is_lost(attempt: Attempt) -> None:
+    """The lease was lost while the command ended by itself."""
     attempt.lost = True
 
     with pytest.raises(Interrupted):

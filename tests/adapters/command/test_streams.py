@@ -98,7 +98,8 @@ def test_what_fits_is_kept_whole() -> None:
     assert not kept(10, b"abcdefghij").is_cut
 
 
-def test_of_what_does_not_fit_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
+def test_head_and_tail_are_kept_of_what_does_not_fit() -> None:
+    """A line between them counts the bytes that were left out."""
     stream = kept(10, b"abcdefgh", b"0" * 100, b"qrstuvwxyz")
 
     assert b"abcde\n[... 108 bytes left out ...]\nvwxyz" == stream.read()
