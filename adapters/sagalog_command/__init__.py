@@ -1,4 +1,4 @@
-"""Tasks that are command lines: `handler()` runs them, a `Classifier` says what their end means."""
+"""Command lines as tasks: `handler()` runs them for a worker, and a `Classifier` says what their end means."""
 
 from sagalog_command.builtin import CLAUDE, CODEX, EXIT_STATUS, GEMINI
 from sagalog_command.classification import Verdict, classify

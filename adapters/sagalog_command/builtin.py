@@ -1,7 +1,7 @@
-"""Classifiers that come with the package; their rules stand in `classifiers/`, as data.
+"""Built-in classifiers; the files in `classifiers/` hold their rules, as data.
 
-Rule: what they claim was seen from the program that they are for, at the version that their file names, or their file
-says where else it comes from.
+Rule: each claim was seen from the program that the classifier is for, at the version that its file names, or the file
+says where else the claim comes from.
 """
 
 from __future__ import annotations

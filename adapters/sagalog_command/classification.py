@@ -148,13 +148,12 @@ def _ended_so(of: Conditions, ending: Ending) -> bool:
         return True
     if ending.is_over_time or ending.is_lingering:
         return False
-    numbers = {signal.Signals[name] for name in of.signals}
     is_exit = any(ending.status in statuses for statuses in of.exits)
-    return is_exit or -ending.status in numbers or ending.status - _SHELL_SIGNAL in numbers
+    return is_exit or -ending.status in of.signals or ending.status - _SHELL_SIGNAL in of.signals
 
 
 def _said(source: Source, ending: Ending) -> str | None:
-    """Give the sentence that stands at a source, if there is one."""
+    """Give the sentence that a source holds, if there is one."""
     framed = _hold_frames(source.frames, ending) if _ended_so(source, ending) else None
     if framed is None:
         return None

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
 from sagalog_command import wordings
-from sagalog_command.conversion import Converter, Named, one_of
+from sagalog_command.conversion import Converter, Named
 from sagalog_command.wordings import FamilyPatterns, Patterns
 
 _EXIT_MAX: Final = 255
 _EXITS: Final = re.compile(r"(\d{1,3})-(\d{1,3})", re.ASCII)
-_SIGNALS: Final = "|".join(signal.Signals.__members__).replace("+", r"\+")
 
 Scalars = Annotated[tuple[bool | int | float | str, ...], Meta(min_length=1)]
-SignalName = Annotated[str, Meta(pattern=rf"(?#the name of a signal, like SIGTERM)\A(?:{_SIGNALS})\Z")]
+Stream = Literal["stdout", "stderr"]
+
+
+class SignalNumber(int):
+    """The number of a signal: given as its name."""
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,9 +44,9 @@ class Wording(Data, frozen=True):
 
 
 class Test(Wording, frozen=True):
-    """A condition on one value: one of some scalars, a text in which a pattern is found, or nothing at all.
+    """A condition on one value: it is one of some scalars, or a text in which a pattern is found, or missing.
 
-    The condition holds if any of these holds. Null counts as nothing.
+    The condition holds if any of these holds. Null counts as missing.
     """
 
     __test__ = False  # no class of tests, whatever its name says
@@ -59,8 +62,8 @@ class Test(Wording, frozen=True):
 class Tests(dict[str, Test]):
     """Conditions on values, by their paths.
 
-    A path is keys and numbers with dots between them; of several with `|` between them, the first counts at which
-    anything stands.
+    A path is keys and numbers with dots between them; of several paths with `|` between them, the first counts that
+    leads to a value.
     """
 
 
@@ -83,8 +86,8 @@ class TextTest(Wording, frozen=True, kw_only=True):
     What `says` names is found only at the beginning of a line, and if no further word follows in the same clause.
     """
 
-    stream: Annotated[str, one_of(("stdout", "stderr"))]
-    line: Annotated[str, one_of(("any", "last", "only"))] = "any"
+    stream: Stream
+    line: Literal["any", "last", "only"] = "any"
 
     def __post_init__(self) -> None:
         if bool(self.matches) == bool(self.says):
@@ -104,11 +107,11 @@ class Conditions(Data, frozen=True, kw_only=True):
 
     exits, signals  the process ended with one of these statuses, or by one of these signals (a shell's 128 + n, too);
                     neither holds for a process that the runner has ended
-    frames          conditions on mappings of JSON; the first that is not `is_not` is the subject, where paths begin
+    frames          conditions on mappings of JSON; the first without `is_not` picks the subject, at which paths begin
     """
 
     exits: tuple[range, ...] = ()
-    signals: tuple[SignalName, ...] = ()
+    signals: tuple[SignalNumber, ...] = ()
     frames: tuple[FrameTest, ...] = ()
 
     @property
@@ -125,6 +128,12 @@ def _read_exits(_: Converter, given: Any) -> range:
     return range(first, last + 1)
 
 
+def _read_signal(_: Converter, given: Any) -> SignalNumber:
+    if not isinstance(given, str) or given not in signal.Signals.__members__:
+        raise ValueError("expected the name of a signal, like SIGTERM")
+    return SignalNumber(signal.Signals[given])
+
+
 # The forms in which a condition on a value is given: the value, a list of values, or a mapping.
 _FORMS: Final = Named[str, None | bool | int | float | str | Scalars | Test]
 
@@ -137,4 +146,4 @@ def _read_tests(converter: Converter, given: Any) -> Tests:
     return tests
 
 
-READERS: Final = {**wordings.READERS, range: _read_exits, Tests: _read_tests}
+READERS: Final = {**wordings.READERS, range: _read_exits, SignalNumber: _read_signal, Tests: _read_tests}

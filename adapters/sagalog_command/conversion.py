@@ -10,9 +10,10 @@ This module knows no command and no rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -31,13 +32,8 @@ _FIELD: Final = re.compile(r"Object (contains unknown|missing required) field `(
 Text = Annotated[str, Meta(pattern=r"(?#text without NUL and halves of surrogate pairs)\A[^\0\ud800-\udfff]*\Z")]
 
 
-def one_of(names: Iterable[str]) -> Meta:
-    """Make the constraint of a text that is one of some names."""
-    return Meta(pattern=rf"(?#one of {', '.join(names)})\A(?:{'|'.join(map(re.escape, names))})\Z")
-
-
 class Refused(ValueError):
-    """The refusal of what stands at `place` below the value that is converted, as in `.select[2]`."""
+    """The refusal of a part of the value that is converted; `place` leads to the part, as in `.select[2]`."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(message)
@@ -49,9 +45,10 @@ class Named(dict[K, V]):
 
 
 class Converter:
-    """A conversion to types of which some are read by functions: `readers`, by type.
+    """A conversion of data to typed values.
 
-    A reader takes the converter and what is given; it raises `ValueError`, or `Refused` for a part of what is given.
+    readers  functions that read the types that `msgspec` does not know, by type; a reader takes the converter and what
+             is given, and raises `ValueError`, or `Refused` for a part of what is given
     """
 
     def __init__(self, readers: Mapping[Any, Callable[[Converter, Any], Any]] | None = None) -> None:
@@ -71,7 +68,7 @@ class Converter:
         return found
 
     def part(self, given: Any, kind: Any, *, strict: bool = True) -> Any:
-        """Convert a part of a document; not `strict`, a text may stand for a number.
+        """Convert a part of a document; unless `strict`, a text may spell a number.
 
         Raises:
             Refused: `given` is no such value.
@@ -80,14 +77,16 @@ class Converter:
             return msgspec.convert((given,), _holder(kind), strict=strict, dec_hook=self._hook).value
         except msgspec.ValidationError as error:
             raise _refused(error, kind) from error
+        except UnicodeEncodeError as error:  # of a name, by `msgspec`, which does not say where
+            raise Refused("", "holds half of a surrogate pair; give whole characters") from error
 
     def _hook(self, kind: Any, given: Any) -> Any:
-        origin = get_origin(kind) or kind
-        return self._named(given, *get_args(kind)) if origin is Named else self._readers[origin](self, given)
+        reader = self._readers.get(kind)
+        return self._named(given, *get_args(kind)) if reader is None else reader(self, given)
 
     def _named(self, given: Any, key_kind: Any, value_kind: Any) -> Named[Any, Any]:
         found: Named[Any, Any] = Named()
-        for key, value in self.part(given, dict[Any, Any]).items():
+        for key, value in (given if isinstance(given, dict) else self.part(given, dict[Any, Any])).items():
             try:
                 found[self.part(key, key_kind, strict=False)] = self.part(value, value_kind)
             except Refused as refused:
@@ -102,26 +101,36 @@ def _holder(kind: Any) -> Any:
 
 
 def _refused(error: msgspec.ValidationError, kind: Any) -> Refused:
-    message, _, place = str(error).partition(" - at `$[0]")
+    message, _, place = str(error).replace(" - at `key` in `$", " as a key - at `$").rpartition(" - at `$[0]")
     place = place.removesuffix("`")
     if isinstance(error.__cause__, Refused):
         return Refused(place + error.__cause__.place, str(error.__cause__))
+    for name in re.findall(r"\.([^.\[]+)", place):
+        kind = _fields(kind)[name]
     if field := _FIELD.fullmatch(message):
-        known = ", ".join(_fields(kind, re.findall(r"\.([^.\[]+)", place)))
-        fault = f"unknown; known are {known}" if field[1] == "contains unknown" else "missing, and required"
+        is_missing = field[1] == "missing required"
+        fault = "missing, and required" if is_missing else f"unknown; known are {', '.join(_fields(kind))}"
         return Refused(f"{place}.{field[2]}", fault)
+    if message.startswith("Invalid enum value"):
+        message = f"expected one of {', '.join(_choices(kind))}"
     message = _MEANING.sub(r"\1", message)
     return Refused(place, message[:1].lower() + message[1:])
 
 
-def _fields(kind: Any, names: list[str]) -> list[str]:
-    """Give the names of the fields of the struct that a path leads to, from a type that holds one struct."""
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(next(_structs(kind)))}
-    return _fields(fields[names[0]], names[1:]) if names else list(fields)
+def _fields(kind: Any) -> dict[str, Any]:
+    """Give the types of the fields of the struct that a type holds, by name."""
+    struct = next(part for part in _parts(kind) if isinstance(part, type) and issubclass(part, msgspec.Struct))
+    return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
 
 
-def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        yield kind
+def _choices(kind: Any) -> list[str]:
+    """Give the texts that the enumeration or the literal in a type allows."""
+    parts = [*_parts(kind)]
+    enumerations = [part for part in parts if isinstance(part, type) and issubclass(part, StrEnum)]
+    return [*(each.value for part in enumerations for each in part), *(part for part in parts if isinstance(part, str))]
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    yield kind
     for part in get_args(kind):
-        yield from _structs(part)
+        yield from _parts(part)

@@ -1,6 +1,7 @@
-"""How a command ended: its status, its frames, its last words.
+"""Ending of a command: its status, its frames, its last words.
 
-Rule: only what rules can look at is kept, so that memory is bounded whatever a command prints. Knows no process.
+Rule: an ending keeps only what rules can look at, so that memory is bounded whatever a command prints. This module
+knows no process.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from sagalog_command.rules import Classifier
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a command ended.
+    """The ending of a command.
 
-    status        the exit status, or the negative number of the signal that ended it
+    status        the exit status, or the negative number of the signal that ended the command
     frames        the mappings of JSON that matter, in order of arrival; see `Classifier.selections`
-    stdout_tail   the last words of each stream
-    stderr_tail
-    is_over_time  it was ended because its time was over: then `status` says nothing
-    is_lingering  it was ended because it went on after its final frame: then `status` says nothing
-    zone          of the times of day that it printed
+    stdout_tail   the last words of standard output
+    stderr_tail   the last words of standard error
+    is_over_time  the runner ended the command because its time was over: then `status` says nothing
+    is_lingering  the runner ended the command because it went on after its final frame: then `status` says nothing
+    zone          the time zone of times of day that name none
     """
 
     status: int
@@ -41,7 +42,15 @@ class Ending:
     def from_output(
         cls, classifier: Classifier, status: int, stdout: bytes = b"", stderr: bytes = b"", **more: Any
     ) -> Ending:
-        """Read what a command has printed as a running one is read; `more` as the fields above."""
+        """Read an output as the runner reads that of a running command.
+
+        Args:
+            classifier: whose rules will look at the ending.
+            status: as the field above.
+            stdout: all that the command wrote to standard output.
+            stderr: all that it wrote to standard error.
+            more: `is_over_time`, `is_lingering`, `zone`, as the fields above.
+        """
         selected = FrameSelection(classifier)
         tails: dict[str, str] = {}
         for name, data in (("stdout", stdout), ("stderr", stderr)):
@@ -56,7 +65,7 @@ class Ending:
 
 
 class FrameSelection:
-    """The last mapping of JSON of each selection of a classifier: that is all that a rule can look at."""
+    """The last mapping of JSON that each selection of a classifier picks: all that a rule can look at."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._selections = classifier.selections()
@@ -66,7 +75,7 @@ class FrameSelection:
         self._finals: dict[int, bool] = {}
 
     def take(self, frame: Mapping[str, Any]) -> None:
-        """Take the next one."""
+        """Take the next mapping."""
         self._seen += 1
         for number, select in enumerate(self._selections):
             if is_selected(frame, select):
@@ -76,11 +85,11 @@ class FrameSelection:
                 self._finals[number] = find_in_frame(test, frame) is not None
 
     def frames(self) -> list[Mapping[str, Any]]:
-        """Give those that were kept, in order of arrival."""
+        """Give the mappings that were kept, in order of arrival."""
         unique = dict(self._last.values())
         return [unique[number] for number in sorted(unique)]
 
     @property
     def is_final(self) -> bool:
-        """Whether the last word was said."""
+        """Whether the final frame has come."""
         return any(self._finals.values())

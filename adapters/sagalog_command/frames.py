@@ -1,7 +1,7 @@
-"""Mappings of JSON in a stream: one a line, or in an array, or one that is spread over many lines.
+"""Frames: the mappings of JSON in a stream, one a line, in an array, or spread over many lines.
 
-Rule: memory is bounded by the limits given, whatever comes and however fast. What is no JSON is passed over, and what
-follows it is read. Knows neither processes nor secrets: what comes in has been cleaned.
+Rule: memory is bounded by the limits given, whatever the stream holds. A reader passes over what is no JSON, and reads
+what follows. This module knows neither processes nor secrets: the redactor has been over the bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Take = Callable[[Mapping[str, Any]], None]
 
 
 class FrameReader:
-    """Hands on each mapping of a stream as soon as it has ended."""
+    """A reader of one stream; it hands on each mapping as soon as the mapping has ended."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -48,7 +48,7 @@ class FrameReader:
                 self._document = None
 
     def end(self) -> None:
-        """Take the last line, which may lack its end."""
+        """Take the last line, which may lack its line break."""
         self._document = None
         self._end_line()
 

@@ -22,7 +22,7 @@ _END_CHARACTERS: Final = 4_096
 
 
 def value_at(frame: Any, path: str) -> Any:
-    """Give what stands at the first of some paths (`a.b.0|c`) at which anything stands; `MISSING` if nothing does."""
+    """Give the value that the first of some paths (`a.b.0|c`) leads to; `MISSING` if none leads to one."""
     found: Any = MISSING
     for each in path.split("|"):
         found = _value_at(frame, each)
@@ -53,7 +53,7 @@ def last(frames: Sequence[Mapping[str, Any]], select: Tests) -> Mapping[str, Any
 
 
 def find_in_frame(test: FrameTest, frame: Mapping[str, Any] | None) -> list[re.Match[str]] | None:
-    """Give what the patterns have found if the mapping passes `where`, or None; does not heed `is_not`."""
+    """Give what the patterns have found if the mapping passes `where`, or None; leave `is_not` to the caller."""
     if frame is None:
         return None
     matches: list[re.Match[str]] = []
@@ -76,12 +76,12 @@ def find_last_in_text(test: TextTest, text: str) -> re.Match[str] | None:
 
 
 def find_in_sentence(patterns: Patterns, sentence: str) -> re.Match[str] | None:
-    """Give what the first of the patterns that is found has found."""
+    """Give the match of the first of the patterns that is found, if any."""
     return next((found for each in patterns if (found := each.search(sentence)) is not None), None)
 
 
 def line_around(found: re.Match[str]) -> str:
-    """Give the line in which something was found."""
+    """Give the line of a match."""
     begin = found.string.rfind("\n", 0, found.start()) + 1
     end = found.string.find("\n", found.start())
     return found.string[begin : end if end >= 0 else None].strip()

@@ -1,6 +1,6 @@
-"""From what an end means to the outcome of the task: a result, or one of the exceptions that a worker knows.
+"""Outcome of a run: the result of the task, or one of the exceptions that a worker knows.
 
-Rule: whatever a command printed, what is made of it here is small and sound JSON. Knows no process.
+Rule: the outcome is small and sound JSON, whatever a command printed. This module knows no process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIELDS_BYTES_MAX: Final = 32_768
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run took, and what it printed."""
+    """The time that a run took, in milliseconds, and what it printed."""
 
     duration_ms: int
     stdout: Excerpt
@@ -31,10 +31,10 @@ class RunReport:
 
 
 def conclude(verdict: Verdict, ending: Ending, report: RunReport, classifier: Classifier) -> dict[str, Any]:
-    """Give the result if all went well.
+    """Give the result of a run of the class `ok`.
 
     Raises:
-        Interrupted, Transient, Permanent, Failed, Quarantine: if not.
+        Interrupted, Transient, Permanent, Failed, Quarantine: the run is of another class.
     """
     facts = _facts(verdict, ending, report)
     class_ = verdict.class_
@@ -82,7 +82,7 @@ def _facts(verdict: Verdict, ending: Ending, report: RunReport) -> dict[str, Any
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
-    """Give the fields that are small and that every store keeps; a long text is cut, anything else is left out."""
+    """Give the fields that are small and that every store keeps; cut long texts, leave out all else."""
     fields: dict[str, Any] = {}
     for name, value in verdict.fields.items():
         if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""A running command is followed to its end: its streams are read, its time is kept, its group is ended.
+"""Watch of a running process: it reads the streams, keeps the time, and ends the group.
 
-Rule: no wait is without end. The command itself has its time limit, its group a grace, and a pipe that a process
-outside the group holds open is not waited for at all.
+Rule: no wait is without end. The command has its time limit and its group a grace; for a pipe that a process outside
+the group holds open, the watch does not wait at all.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _LINE_CHARACTERS_MAX: Final = 200
 
 
 class Stop:
-    """A wish to end that may come from any thread, and that wakes the thread that waits for it.
+    """A request to end, from any thread, that wakes the thread that waits for it.
 
-    `is_urgent` tells whether there is no time for a grace: another holder may be at work by now.
+    `is_urgent` tells whether there is no time for a grace, because another holder may be at work by now.
     """
 
     def __init__(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
@@ -64,11 +64,11 @@ class Stop:
 
     @property
     def descriptor(self) -> int:
-        """What can be read once it is set."""
+        """The descriptor that can be read once the request is there."""
         return self._pipe[0]
 
     def set(self) -> None:
-        """Wish it."""
+        """Make the request."""
         self.is_set = True
         # A thread that calls late must not write into a descriptor that has become another file's.
         with self._lock, suppress(BlockingIOError):
@@ -77,12 +77,13 @@ class Stop:
 
 
 class ProcessWatch:
-    """One run of a command; after the `with` block nothing of its group is left.
+    """The watch of one run; after the `with` block nothing of the process group is left.
 
-    status        how it ended, once `follow` has returned
-    was_stopped   it was ended because of a wish
-    is_over_time  it was ended because its time was over
-    is_lingering  it was ended after its final frame: because it went on for a whole grace, or because of a wish
+    status        how the command ended, once `follow` has returned
+    was_stopped   the watch ended the command because of a request
+    is_over_time  the watch ended the command because its time was over
+    is_lingering  the watch ended the command after its final frame, because it went on for a whole grace or because of
+                  a request
     """
 
     def __init__(
@@ -92,10 +93,10 @@ class ProcessWatch:
         make_redactor: Callable[[], Redactor],
         classifier: Classifier,
     ) -> None:
-        """Start it.
+        """Start the command.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the command cannot be started.
         """
         self._command = command
         self._group = Group(command.words, command.cwd, variables, command.input_bytes())
@@ -117,7 +118,7 @@ class ProcessWatch:
         self._killed_at_s = 0.0
         self._progress_at_s = self._begun_s + _PROGRESS_S
         self._progress_seen = 0
-        # Since when the last word is said, if it is.
+        # When the final frame came, if it has.
         self._final_at_s: float | None = None
         self.status = 0
         self.was_stopped = False
@@ -141,11 +142,11 @@ class ProcessWatch:
 
     @property
     def is_final(self) -> bool:
-        """Whether its last word is said."""
+        """Whether the final frame has come."""
         return self._selected.is_final
 
     def follow(self, stop: Stop, progress: Callable[[Any], None]) -> None:
-        """Return once the command has ended, and its group with it."""
+        """Follow the command until it has ended, and its group with it."""
         while True:
             status = self._group.status()
             self._look(stop)
@@ -167,10 +168,10 @@ class ProcessWatch:
                 # It ended by itself: what it has left behind goes, and the outcome is its own.
                 self._end(now_s)
             elif stop.is_set:
-                # What it had said before the wish came counts, whether or not it was read by then.
+                # What it had said before the request counts, whether or not it was read by then.
                 for descriptor in sorted(self._open):
                     self._read_one(descriptor)
-                # Whose last word is said has its outcome; all that is cut short is what it does after it.
+                # After its final frame a command has its outcome; all that is cut short is what it does then.
                 self.is_lingering = self._final_at_s is not None
                 self.was_stopped = not self.is_lingering
                 self._end(now_s)
@@ -212,7 +213,7 @@ class ProcessWatch:
         return min(_WAIT_S_MAX, until_s - time.monotonic())
 
     def _read(self, stop: Stop, seconds: float) -> None:
-        """Wait for output, the end of the command, or a wish; read what there is."""
+        """Wait for output, the end of the command, or a request; read what there is."""
         descriptors = [*self._open]
         if self._group.end_descriptor is not None and self._group.status() is None:
             descriptors.append(self._group.end_descriptor)
@@ -233,7 +234,7 @@ class ProcessWatch:
         return len(data)
 
     def _drain(self) -> None:
-        """Read what the ended have left in the pipes, and nothing of what others go on writing."""
+        """Read what the group has left in the pipes, and nothing that other processes go on writing."""
         for descriptor in sorted(self._open):
             left = _PIPE_BYTES_MAX
             while left > 0 and (count := self._read_one(descriptor)) > 0:
@@ -249,7 +250,7 @@ class ProcessWatch:
             self._final_at_s = time.monotonic()
 
     def _report(self, progress: Callable[[Any], None]) -> None:
-        """Tell how far it is, now and then, and only if anything has come."""
+        """Report how far the command is, now and then, and only if it has printed something new."""
         now_s = time.monotonic()
         seen = self.stdout.bytes_seen + self.stderr.bytes_seen
         if now_s < self._progress_at_s or seen == self._progress_seen or self._kill_at_s is not None:
@@ -268,7 +269,7 @@ class ProcessWatch:
 
 
 class _Stream:
-    """One stream on its way: cleaned, excerpt, and cut into frames."""
+    """A stream on its way through the redactor to the excerpt and to the frames."""
 
     def __init__(self, redactor: Redactor, excerpt: Excerpt, frames: FrameReader | None) -> None:
         self._redactor = redactor

@@ -1,8 +1,8 @@
 """Rules by which a classifier understands the end of a command: the first that holds says what it was.
 
-Rule: a classifier is data and says nothing by itself; `classification` reads it, `loader` makes it from JSON and TOML.
-A rule looks at fields of the mappings of JSON that a command printed, at how the command ended, or at its last words,
-in that order of trust.
+Rule: a classifier is data and says nothing by itself; `loader` makes it from JSON and TOML, `classification` asks its
+rules. A rule looks at fields of the mappings of JSON that a command printed, at how the command ended, or at its last
+words, in that order of trust.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta, field
 
-from sagalog_command.conditions import Conditions, Data, FrameTest, SentenceTest, Tests, TextTest
-from sagalog_command.conversion import Named, Refused, Text, one_of
-from sagalog_command.resets import FORMS
+from sagalog_command.conditions import Conditions, Data, FrameTest, SentenceTest, Stream, Tests, TextTest
+from sagalog_command.conversion import Named, Refused, Text
+from sagalog_command.resets import Form
 from sagalog_command.wordings import Patterns
 
 
 class Class(StrEnum):
-    """What the end of a command means; `unknown` counts as an attempt."""
+    """The meaning of the end of a command; `unknown` counts as an attempt."""
 
     OK = "ok"
     RATE_LIMIT = "transient.rate_limit"
@@ -54,7 +54,6 @@ STATUSES: Final = {
 # No limit that is known lasts longer than a week.
 RESET_MS_MAX: Final = 8 * 86_400_000
 
-ClassName = Annotated[str, one_of(Class)]
 Status = Annotated[int, Meta(ge=100, le=599)]
 
 
@@ -86,7 +85,7 @@ class Reset(Data, frozen=True):
           rule looks at that, or in all that was found
     """
 
-    form: Annotated[str, one_of(FORMS)]
+    form: Form
     path: str | None = None
 
 
@@ -100,7 +99,7 @@ class Rule(Conditions, frozen=True, kw_only=True):
     """
 
     name: Text
-    class_: Annotated[str, one_of((*Class, BY_STATUS))] = field(name="class")
+    class_: str = field(name="class")
     is_over_time: bool | None = field(default=None, name="over_time")
     text: TextTest | None = None
     error: SentenceTest | None = None
@@ -109,6 +108,8 @@ class Rule(Conditions, frozen=True, kw_only=True):
     reset: Reset | None = None
 
     def __post_init__(self) -> None:
+        if self.class_ not in (*Class, BY_STATUS):
+            raise Refused(".class", f"expected one of {', '.join((*Class, BY_STATUS))}")
         given = (self.exits, self.signals, self.frames, self.text, self.error)
         if not any(given) and self.is_over_time is None:
             raise ValueError("has no condition; give one of exits, signals, over_time, frames, text, error")
@@ -152,10 +153,10 @@ class Classifier(Data, frozen=True):
     fields: Named[Text, Field] = Named()
     sources: tuple[Source, ...] = field(default=(), name="errors")
     final: tuple[FrameTest, ...] = ()
-    streams: tuple[Annotated[str, one_of(("stdout", "stderr"))], ...] = ("stdout",)
+    streams: tuple[Stream, ...] = ("stdout",)
     wordings: Named[str, Patterns] = Named()
-    statuses: Named[Status, ClassName] = Named()
-    quarantines: tuple[ClassName, ...] = ()
+    statuses: Named[Status, Class] = Named()
+    quarantines: tuple[Class, ...] = ()
     reset_ms_max: Annotated[int, Meta(ge=0, le=2**53 - 1)] = RESET_MS_MAX
 
     def __post_init__(self) -> None:
@@ -168,8 +169,7 @@ class Classifier(Data, frozen=True):
 
     def class_of(self, status: int) -> Class | None:
         """Give what a status of HTTP means, or None if it decides nothing."""
-        name = self.statuses.get(status, STATUSES.get(status))
-        return None if name is None else Class(name)
+        return self.statuses.get(status, STATUSES.get(status))
 
     def selections(self) -> tuple[Tests, ...]:
         """Give what picks the mappings of JSON that matter, each once."""

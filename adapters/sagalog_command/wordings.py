@@ -70,4 +70,4 @@ def _listed(converter: Converter, given: Any, kind: Any) -> tuple[Any, ...]:
     return items
 
 
-READERS: Final = {Patterns: _read_patterns, re.Pattern: _read_pattern}
+READERS: Final = {Patterns: _read_patterns, re.Pattern[str]: _read_pattern}

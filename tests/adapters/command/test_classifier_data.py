@@ -101,6 +101,8 @@ def test_a_refusal_says_what_was_expected(part: dict[str, Any], message: str) ->
         ({"name": "own", "rules": [], "fields": {"a": {"select": {}}}}, "c.fields.a.path"),
         ({"name": "own", "rules": [], "reset_ms_max": -1}, "c.reset_ms_max"),
         ({"name": "own", "rules": [], "streams": ["stdin"]}, "c.streams[0]"),
+        ({"name": "own", "rules": [], "streams": ["\ud800"]}, "c"),
+        ({"name": "own", "rules": [], "statuses": {"\ud800": "ok"}}, "c.statuses.\ud800"),
         ({"name": "own", "rules": [], "wordings": {"a": []}}, "c.wordings.a"),
         ({"name": "own", "rules": [], "wordings": {"a": ["x", "("]}}, "c.wordings.a[1]"),
         ({"name": "own", "rules": [], "final": [{"select": {"a": 1}, "not": True}]}, "c.final[0].not"),
@@ -117,7 +119,7 @@ def test_a_classifier_that_means_nothing_is_refused_with_its_path(classifier: An
 
 
 @pytest.mark.parametrize("name", ["claude", "codex", "gemini", "exit_status"])
-def test_a_shipped_classifier_is_the_same_as_json(name: str) -> None:
+def test_a_builtin_classifier_is_the_same_as_json(name: str) -> None:
     given = tomllib.loads((resources.files("sagalog_command") / "classifiers" / f"{name}.toml").read_text("utf-8"))
 
     assert load_classifier(given) == load_classifier(json.loads(json.dumps(given)))

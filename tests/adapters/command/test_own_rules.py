@@ -63,7 +63,7 @@ def test_true_is_no_one_and_null_is_as_good_as_nothing() -> None:
 
 
 def test_a_classifier_says_where_a_program_speaks() -> None:
-    """Its rules pick families of wordings, of its own and built-in ones, for the sentence that stands there."""
+    """Its rules pick families of wordings, of its own and built-in ones, for the sentence that it finds there."""
     found = own(1, b"failed: once\nfailed: no more today, try again in 2 hours\n")
     assert ("limit", 2 * HOUR_MS, "no more today, try again in 2 hours") == (
         found.rule,
@@ -76,7 +76,7 @@ def test_a_classifier_says_where_a_program_speaks() -> None:
         == own(0, stderr=b'{"event": "end", "error": {"text": "try much later"}, "reason": "no more today"}').rule
     )
     assert "busy" == own(3, b"failed: crowded").rule
-    # A family that it does not define is the shipped one, and one that it defines is no longer.
+    # A family that it does not define is the built-in one, and one that it defines is no longer.
     assert "access" == own(9, b"failed: Not logged in").rule
     assert own(9, b"failed: You've hit your usage limit").rule is None
 

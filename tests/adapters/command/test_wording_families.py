@@ -275,5 +275,5 @@ def test_a_number_is_no_status_unless_the_sentence_says_so(text: str) -> None:
     assert find_in_sentence(builtin_families()["status"], text) is None
 
 
-def test_every_shipped_family_is_tested_here() -> None:
+def test_every_builtin_family_is_tested_here() -> None:
     assert {*SAYS, "status", "opening"} == set(builtin_families())
