@@ -1,6 +1,6 @@
 """What tests of several folders share: a clock that stands still, and engines over every store that is always there.
 
-Rule: a test that takes `open_engine` or `engine` runs once on each store, with time and chance of its own.
+Rule: a test that takes `open_engine` or `engine` runs once on each store, with time and entropy of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 import sagalog
 from sagalog import Engine
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 
 START_MS = 1_700_000_000_000
 
@@ -48,7 +48,7 @@ def open_engine(store_url: str, clock: ManualClock) -> Iterator[OpenEngine]:
     opened: list[Engine] = []
 
     def open_(**arguments: object) -> Engine:
-        arguments = {"clock": clock, "chance": SeededChance(len(opened)), "durability": "normal", **arguments}
+        arguments = {"clock": clock, "entropy": SeededEntropy(len(opened)), "durability": "normal", **arguments}
         opened.append(sagalog.open(store_url, **arguments))  # type: ignore[arg-type]  # whatever the test gives
         return opened[-1]
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.adapters.cli_calls import ROOT, environment
+from tests.adapters.cli.calls import ROOT, environment
 
 TEXT: Final = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCK: Final = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)

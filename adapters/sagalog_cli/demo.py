@@ -25,8 +25,8 @@ from sagalog_cli.demo_crew import DidNotHappen
 from sagalog_cli.demo_report import report, show
 from sagalog_cli.demo_repository import is_installed
 from sagalog_cli.demo_stage import Stage
-from sagalog_cli.screen import printable, show_line
 from sagalog_cli.session import Session, pass_session
+from sagalog_cli.tables import printable, show_line
 
 _TERMINATED: Final = 128 + signal.SIGTERM
 

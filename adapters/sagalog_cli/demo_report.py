@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sagalog import Recorded
-from sagalog_cli import shapes
+from sagalog_cli import json_output
 from sagalog_cli.demo_audit import Finding
 from sagalog_cli.demo_checks import check
 from sagalog_cli.demo_evidence import Evidence
-from sagalog_cli.screen import Cell, Table, show_line, show_table
+from sagalog_cli.tables import Cell, Table, show_line, show_table
 from sagalog_cli.timeline import timeline
 from sagalog_cli.times import duration
 
@@ -51,7 +51,8 @@ class Report:
                 for one in self.findings
             },
             "histories": {
-                task: [shapes.recorded(one, full=False) for one in history] for task, history in self.histories.items()
+                task: [json_output.recorded(one, full=False) for one in history]
+                for task, history in self.histories.items()
             },
             "missing": self.missing,
         }

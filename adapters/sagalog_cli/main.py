@@ -1,6 +1,6 @@
 """The command `sagalog`: which commands there are, and the one place where an error becomes a message and a status.
 
-Rule: a command is imported when it is called (`grouping`). Whatever is raised ends here as one sentence on standard
+Rule: a command is imported when it is called (`lazy_group`). Whatever is raised ends here as one sentence on standard
 error; a traceback is for defects, and asked for.
 """
 
@@ -16,39 +16,41 @@ import click
 
 from sagalog import SagalogError
 from sagalog_cli import render
-from sagalog_cli.grouping import Commands
-from sagalog_cli.grouping import Place as Place
+from sagalog_cli.lazy_group import LazyGroup
+from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
 
 # In the order in which one meets them; the list of commands is shown without importing any.
 COMMANDS: Final[dict[str, Place]] = {
-    "init": Place("sagalog_cli.writing", "init", "Make a new store."),
-    "create": Place("sagalog_cli.creating", "create", "Create a task, or many from JSON lines."),
-    "list": Place("sagalog_cli.reading", "list_tasks", "List tasks."),
-    "show": Place("sagalog_cli.reading", "show", "Show everything about a task."),
-    "history": Place("sagalog_cli.reading", "history", "Show a task's events as a timeline."),
-    "artifact": Place("sagalog_cli.blobs", "artifact", "Print the bytes that a task has made."),
-    "input": Place("sagalog_cli.blobs", "task_input", "Print bytes that a task was given."),
-    "tail": Place("sagalog_cli.tailing", "tail", "Follow the events of all tasks as they come."),
-    "stats": Place("sagalog_cli.reading", "stats", "Count tasks and events, and look at the file."),
-    "stale": Place("sagalog_cli.reading", "stale", "List leases that are over and undos that no worker comes for."),
-    "recover": Place("sagalog_cli.writing", "recover", "Do all upkeep that is due."),
-    "cancel": Place("sagalog_cli.writing", "cancel", "Call a task off."),
-    "quarantine": Place("sagalog_cli.writing", "quarantine", "Take a task out of circulation."),
-    "waive": Place("sagalog_cli.writing", "waive", "Settle one owed compensation by word."),
-    "retry": Place("sagalog_cli.writing", "retry", "Let a successor take the place of an ended task."),
-    "note": Place("sagalog_cli.writing", "note", "Leave a remark on a task."),
-    "signal": Place("sagalog_cli.writing", "signal", "Tell a task something that it waits for."),
-    "worker": Place("sagalog_cli.working", "worker", "Run the handlers of a module."),
-    "queue": Place("sagalog_cli.queueing", "queue", "A queue for shells: push, pop, ack, work."),
-    "command": Place("sagalog_cli.classifying", "command", "Command lines as tasks: try a classifier."),
-    "verify": Place("sagalog_cli.auditing", "verify", "Audit the log and every projection."),
-    "rebuild": Place("sagalog_cli.auditing", "rebuild", "Fold every projection afresh."),
+    "init": Place("sagalog_cli.commands.operations", "init", "Make a new store."),
+    "create": Place("sagalog_cli.commands.creation", "create", "Create a task, or many from JSON lines."),
+    "list": Place("sagalog_cli.commands.queries", "list_tasks", "List tasks."),
+    "show": Place("sagalog_cli.commands.queries", "show", "Show everything about a task."),
+    "history": Place("sagalog_cli.commands.queries", "history", "Show a task's events as a timeline."),
+    "artifact": Place("sagalog_cli.commands.blobs", "artifact", "Print the bytes that a task has made."),
+    "input": Place("sagalog_cli.commands.blobs", "task_input", "Print bytes that a task was given."),
+    "tail": Place("sagalog_cli.commands.tail", "tail", "Follow the events of all tasks as they come."),
+    "stats": Place("sagalog_cli.commands.queries", "stats", "Count tasks and events, and look at the file."),
+    "stale": Place(
+        "sagalog_cli.commands.queries", "stale", "List leases that are over and undos that no worker comes for."
+    ),
+    "recover": Place("sagalog_cli.commands.operations", "recover", "Do all upkeep that is due."),
+    "cancel": Place("sagalog_cli.commands.operations", "cancel", "Call a task off."),
+    "quarantine": Place("sagalog_cli.commands.operations", "quarantine", "Take a task out of circulation."),
+    "waive": Place("sagalog_cli.commands.operations", "waive", "Settle one owed compensation by word."),
+    "retry": Place("sagalog_cli.commands.operations", "retry", "Let a successor take the place of an ended task."),
+    "note": Place("sagalog_cli.commands.operations", "note", "Leave a remark on a task."),
+    "signal": Place("sagalog_cli.commands.operations", "signal", "Tell a task something that it waits for."),
+    "worker": Place("sagalog_cli.commands.worker", "worker", "Run the handlers of a module."),
+    "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
+    "command": Place("sagalog_cli.commands.classifier", "command", "Command lines as tasks: try a classifier."),
+    "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
+    "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),
 }
 
 
-class Sagalog(Commands):
+class Sagalog(LazyGroup):
     """The group of all commands."""
 
     def main(

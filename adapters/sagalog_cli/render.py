@@ -1,6 +1,6 @@
 """Tasks, faults and errors as people read them, and the one table from an error's code to an exit status.
 
-Rule: no other line of the command line names an exit status or lays out a task. Data is handed to `screen`, which makes
+Rule: no other line of the command line names an exit status or lays out a task. Data is handed to `tables`, which makes
 it safe to show. Knows no store; decides nothing.
 """
 
@@ -25,12 +25,12 @@ from sagalog import (
     UnrecordedStep,
 )
 from sagalog.ids import drawn_ms
-from sagalog_cli import shapes
-from sagalog_cli.screen import Cell, Table, printable
+from sagalog_cli import json_output
+from sagalog_cli.tables import Cell, Table, printable
 from sagalog_cli.times import distance, instant
 
 if TYPE_CHECKING:
-    from sagalog.worker import Tally  # a listing need not pay for workers
+    from sagalog.worker import WorkerStats  # a listing need not pay for workers
 
 # The code of an error -> the status the process ends with. A code that is not here has the status of its branch, which
 # is its nearest base class that is here: what to do next is what the status says.
@@ -71,7 +71,7 @@ def exit_status(error: SagalogError) -> int:
 def tell(code: str, message: str, fields: Mapping[str, object], as_json: bool) -> None:
     """Write an error to standard error: one sentence and perhaps a hint, or one JSON object."""
     if as_json:
-        click.echo(shapes.encode(shapes.failure(code, message, fields)), err=True)
+        click.echo(json_output.encode(json_output.failure(code, message, fields)), err=True)
         return
     click.echo(f"error: {printable(message)}", err=True)
     if "hint" in fields:
@@ -162,7 +162,7 @@ def outcome(task: Task) -> str:
     return said
 
 
-def tally(of: Tally) -> str:
+def worker_stats(of: WorkerStats) -> str:
     """One sentence about what a worker has done."""
     said = [f"{of.claimed} claimed", f"{of.settled} settled", f"{of.refused} refused", f"{of.lost} lost"]
     came_to = ", ".join(f"{count} {outcome}" for outcome, count in sorted(of.outcomes.items()))
@@ -297,7 +297,7 @@ def _setting(value: object) -> str:
 
 
 def _json(value: Any, full: bool) -> str | None:
-    return None if value is None else _clipped(shapes.encode(value), full)
+    return None if value is None else _clipped(json_output.encode(value), full)
 
 
 def _clipped(text: str, full: bool) -> str:

@@ -20,8 +20,8 @@ import click
 import sagalog
 from sagalog import Engine, SagalogError, Unavailable
 from sagalog.system import SystemClock
-from sagalog_cli import shapes
-from sagalog_cli.screen import printable
+from sagalog_cli import json_output
+from sagalog_cli.tables import printable
 
 DEFAULT_URL: Final = "sqlite:///sagalog.db"
 
@@ -105,7 +105,7 @@ class Session:
         try:
             if self.as_json:
                 # JSON is UTF-8, whatever the terminal's encoding.
-                sys.stdout.buffer.writelines(shapes.encode(document).encode() + b"\n" for document in documents())
+                sys.stdout.buffer.writelines(json_output.encode(document).encode() + b"\n" for document in documents())
             else:
                 show()
             sys.stdout.flush()
@@ -116,7 +116,7 @@ class Session:
 
     def note(self, code: str, message: str) -> None:
         """Leave a remark on standard error."""
-        remark = shapes.encode(shapes.note(code, message)) if self.as_json else f"note: {printable(message)}"
+        remark = json_output.encode(json_output.note(code, message)) if self.as_json else f"note: {printable(message)}"
         with suppress(OSError):
             click.echo(remark, err=True)
 

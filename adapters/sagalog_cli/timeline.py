@@ -13,8 +13,8 @@ import msgspec
 
 from sagalog import Failure, Recorded
 from sagalog.sentences import reason_of, worded
-from sagalog_cli import shapes
-from sagalog_cli.screen import Cell, Table
+from sagalog_cli import json_output
+from sagalog_cli.tables import Cell, Table
 from sagalog_cli.times import duration, instant, offset
 
 _CLIPPED_CHARACTERS: Final = 80
@@ -109,7 +109,7 @@ def _told(field: str, value: Any, at_ms: int) -> str:
         return _clipped(",".join(_named(one) for one in value), quoted=False)
     if isinstance(value, str):
         return _clipped(value)
-    return _clipped(shapes.encode(value), quoted=False)
+    return _clipped(json_output.encode(value), quoted=False)
 
 
 def _named(one: Any) -> str:

@@ -1,4 +1,4 @@
-"""Conditions of rules: what has to be so in a mapping of JSON, in last words, or in how a command ended.
+"""Conditions of rules: what has to be so in a JSON object, in last words, or in how a command ended.
 
 Rule: a condition that means nothing is refused where it is made, since one that silently never counts lets an error
 pass as success. Conditions are data; `matcher` says whether they hold. This module knows no class.
@@ -68,9 +68,9 @@ class Tests(dict[str, Test]):
 
 
 class FrameTest(Data, frozen=True):
-    """A condition on the last mapping of JSON that `select` picks.
+    """A condition on the last JSON object that `select` picks.
 
-    The condition holds if there is such a mapping and all of `where` hold for it; with `is_not`, if not.
+    The condition holds if there is such a object and all of `where` hold for it; with `is_not`, if not.
     """
 
     select: Tests
@@ -107,7 +107,7 @@ class Conditions(Data, frozen=True, kw_only=True):
 
     exits, signals  the process ended with one of these statuses, or by one of these signals (a shell's 128 + n, too);
                     neither holds for a process that the runner has ended
-    frames          conditions on mappings of JSON; the first without `is_not` picks the subject, at which paths begin
+    frames          conditions on JSON objects; the first without `is_not` picks the subject, at which paths begin
     """
 
     exits: tuple[range, ...] = ()
@@ -116,7 +116,7 @@ class Conditions(Data, frozen=True, kw_only=True):
 
     @property
     def has_subject(self) -> bool:
-        """Whether there is a mapping of JSON at which paths begin."""
+        """Whether there is a JSON object at which paths begin."""
         return not all(test.is_not for test in self.frames)
 
 

@@ -22,7 +22,7 @@ class Ending:
     """The ending of a command.
 
     status        the exit status, or the negative number of the signal that ended the command
-    frames        the mappings of JSON that matter, in order of arrival; see `Classifier.selections`
+    frames        the JSON objects that matter, in order of arrival; see `Classifier.selections`
     stdout_tail   the last words of standard output
     stderr_tail   the last words of standard error
     is_over_time  the runner ended the command because its time was over: then `status` says nothing
@@ -65,7 +65,7 @@ class Ending:
 
 
 class FrameSelection:
-    """The last mapping of JSON that each selection of a classifier picks: all that a rule can look at."""
+    """The last JSON object that each selection of a classifier picks: all that a rule can look at."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._selections = classifier.selections()
@@ -75,7 +75,7 @@ class FrameSelection:
         self._finals: dict[int, bool] = {}
 
     def take(self, frame: Mapping[str, Any]) -> None:
-        """Take the next mapping."""
+        """Take the next object."""
         self._seen += 1
         for number, select in enumerate(self._selections):
             if is_selected(frame, select):
@@ -85,7 +85,7 @@ class FrameSelection:
                 self._finals[number] = find_in_frame(test, frame) is not None
 
     def frames(self) -> list[Mapping[str, Any]]:
-        """Give the mappings that were kept, in order of arrival."""
+        """Give the objects that were kept, in order of arrival."""
         unique = dict(self._last.values())
         return [unique[number] for number in sorted(unique)]
 

@@ -1,4 +1,4 @@
-"""Matcher of conditions: whether they hold for values, mappings of JSON and last words, and what their patterns find.
+"""Matcher of conditions: whether they hold for values, JSON objects and last words, and what their patterns find.
 
 Rule: this module is pure, reads typographic apostrophes and spaces as plain ones, and knows no rule and no class.
 """
@@ -43,17 +43,17 @@ def _value_at(frame: Any, path: str) -> Any:
 
 
 def is_selected(frame: Mapping[str, Any], select: Tests) -> bool:
-    """Tell whether a mapping of JSON is one of those that `select` picks."""
+    """Tell whether a JSON object is one of those that `select` picks."""
     return all(_passes(test, value_at(frame, path)) is not None for path, test in select.items())
 
 
 def last(frames: Sequence[Mapping[str, Any]], select: Tests) -> Mapping[str, Any] | None:
-    """Give the last mapping that `select` picks."""
+    """Give the last object that `select` picks."""
     return next((frame for frame in reversed(frames) if is_selected(frame, select)), None)
 
 
 def find_in_frame(test: FrameTest, frame: Mapping[str, Any] | None) -> list[re.Match[str]] | None:
-    """Give what the patterns have found if the mapping passes `where`, or None; leave `is_not` to the caller."""
+    """Give what the patterns have found if the object passes `where`, or None; leave `is_not` to the caller."""
     if frame is None:
         return None
     matches: list[re.Match[str]] = []

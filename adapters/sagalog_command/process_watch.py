@@ -137,7 +137,7 @@ class ProcessWatch:
         self._group.close()
 
     def frames(self) -> list[Mapping[str, Any]]:
-        """Give the mappings of JSON that matter, in order of arrival."""
+        """Give the JSON objects that matter, in order of arrival."""
         return self._selected.frames()
 
     @property

@@ -1,7 +1,7 @@
 """Rules by which a classifier understands the end of a command: the first that holds says what it was.
 
 Rule: a classifier is data and says nothing by itself; `loader` makes it from JSON and TOML, `classification` asks its
-rules. A rule looks at fields of the mappings of JSON that a command printed, at how the command ended, or at its last
+rules. A rule looks at fields of the JSON objects that a command printed, at how the command ended, or at its last
 words, in that order of trust.
 """
 
@@ -129,7 +129,7 @@ class Rule(Conditions, frozen=True, kw_only=True):
 
 
 class Field(Data, frozen=True):
-    """A value for the result: `path` in the last mapping of JSON that `select` picks."""
+    """A value for the result: `path` in the last JSON object that `select` picks."""
 
     select: Tests
     path: str
@@ -141,7 +141,7 @@ class Classifier(Data, frozen=True):
     sources       where the program says what went wrong; the first that gives a sentence counts
     final         the frames after which nothing more comes: if one of these holds, the meaning of the end is known, and
                   the runner ends a process that goes on
-    streams       those in which mappings of JSON are looked for
+    streams       those in which JSON objects are looked for
     wordings      families of regular expressions of its own, which go before the built-in ones
     statuses      what a status of HTTP means, where `STATUSES` says something else; a status in neither decides nothing
     quarantines   classes at whose end a human must look, instead of failing the task
@@ -172,7 +172,7 @@ class Classifier(Data, frozen=True):
         return self.statuses.get(status, STATUSES.get(status))
 
     def selections(self) -> tuple[Tests, ...]:
-        """Give what picks the mappings of JSON that matter, each once."""
+        """Give what picks the JSON objects that matter, each once."""
         found: list[Tests] = []
         for select in (
             *(test.select for conditions in (*self.rules, *self.sources) for test in conditions.frames),

@@ -15,9 +15,9 @@ from typing import Final
 
 import apsw
 
-from sagalog_sqlite.barrier import BARRIER
+from sagalog_sqlite.change_waiter import POLL_S, ChangeWaiter
 from sagalog_sqlite.failures import told
-from sagalog_sqlite.watching import POLL_S, Waiter
+from sagalog_sqlite.fork_barrier import BARRIER
 
 Connect = Callable[[], apsw.Connection]
 
@@ -40,8 +40,8 @@ class Changes:
         self._guard = threading.RLock()
         self._asker: apsw.Connection | None = None
         self._askers = 0
-        self._waiting: list[Waiter] = []
-        self._idle: list[Waiter] = []
+        self._waiting: list[ChangeWaiter] = []
+        self._idle: list[ChangeWaiter] = []
         self._closed = False
 
     def number(self) -> int:
@@ -122,7 +122,7 @@ class Changes:
             time.sleep(pause_s)
         return False
 
-    def _begin(self) -> Waiter:
+    def _begin(self) -> ChangeWaiter:
         with self._guard:
             waiter = self._idle.pop() if self._idle else None
         if waiter is None or not waiter.is_told:
@@ -130,12 +130,12 @@ class Changes:
                 waiter.close()
             # A fork waits for that: the child has to know of every descriptor.
             with BARRIER.place(self._path):
-                waiter = Waiter(f"{self._path}-wal")
+                waiter = ChangeWaiter(f"{self._path}-wal")
         with self._guard:
             self._waiting.append(waiter)
         return waiter
 
-    def _end(self, waiter: Waiter) -> None:
+    def _end(self, waiter: ChangeWaiter) -> None:
         with self._guard:
             self._waiting.remove(waiter)
             if not self._closed:

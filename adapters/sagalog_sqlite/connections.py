@@ -15,11 +15,11 @@ from typing import Any, Final
 import apsw
 
 from sagalog.errors import SagalogError, Unavailable
-from sagalog_sqlite.connecting import connect
+from sagalog_sqlite.connection import connect
 from sagalog_sqlite.failures import told, told_by_system
 from sagalog_sqlite.file_guard import FileGuard
-from sagalog_sqlite.identity import identity_of
-from sagalog_sqlite.reading import Readers
+from sagalog_sqlite.file_identity import identity_of
+from sagalog_sqlite.readers import Readers
 
 
 class Connections:

@@ -16,8 +16,8 @@ import apsw
 
 from sagalog.errors import Corrupt, SagalogError
 from sagalog.store import reach
-from sagalog_sqlite import migrate
-from sagalog_sqlite.connecting import APPLICATION_ID, syncing
+from sagalog_sqlite import migration
+from sagalog_sqlite.connection import APPLICATION_ID, syncing
 from sagalog_sqlite.failures import told, told_by_system
 
 PAGE_SIZE: Final = 2048
@@ -102,7 +102,7 @@ def _fill(path: str, now_ms: int) -> None:
         connection.pragma("journal_mode", "wal")
         for name, value in syncing("full").items():
             connection.pragma(name, value)
-        migrate.apply(connection, migrate.known(), now_ms)
+        migration.apply(connection, migration.known(), now_ms)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         # All is in the file: the last one out may remove the empty WAL.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)

@@ -13,8 +13,8 @@ import os
 from typing import Literal, NamedTuple
 
 from sagalog.errors import Unavailable
+from sagalog_sqlite.file_identity import Identity, Name, identity_of
 from sagalog_sqlite.file_locks import locks_of
-from sagalog_sqlite.identity import Identity, Name, identity_of
 
 
 class Refusal(NamedTuple):

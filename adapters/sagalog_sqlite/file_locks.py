@@ -21,7 +21,7 @@ from typing import Final
 import apsw
 
 from sagalog_sqlite.descriptors import closes_in_children
-from sagalog_sqlite.identity import Identity, identity_of
+from sagalog_sqlite.file_identity import Identity, identity_of
 
 Range = tuple[int, int]  # start and length
 

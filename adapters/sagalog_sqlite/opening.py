@@ -14,12 +14,12 @@ import apsw
 
 from sagalog.errors import Corrupt, Unavailable
 from sagalog.store import Clock
-from sagalog_sqlite import creation, forking, migrate
-from sagalog_sqlite.barrier import BARRIER
-from sagalog_sqlite.connecting import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version
+from sagalog_sqlite import creation, fork_hooks, migration
+from sagalog_sqlite.connection import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version
 from sagalog_sqlite.failures import told, told_by_system
+from sagalog_sqlite.fork_barrier import BARRIER
 from sagalog_sqlite.store import SqliteStore
-from sagalog_sqlite.ticket import Ticket, TurnTimeout
+from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 
 _SCHEME: Final = "sqlite:///"
 # What stands beside a store under its name with these endings is not anybody else's to use.
@@ -48,7 +48,7 @@ def open_store(
         raise ValueError(f"durability is 'full' or 'normal', not {durability!r}")
     require_safe_sqlite(sqlite_version())
     with BARRIER.place(path):
-        forking.refuse_lost(path)
+        fork_hooks.refuse_lost(path)
         return _open(path, create, clock, durability, turn_timeout_ms)
 
 
@@ -57,7 +57,7 @@ def _open(path: str, create: bool, clock: Clock, durability: str, turn_timeout_m
     # Looked at before anything is laid beside it: it may be no store at all.
     ready = os.path.exists(path) and not _pending(path, durability, turn_timeout_ms)
     try:
-        ticket = Ticket(path)
+        ticket = TicketLock(path)
     except OSError as error:
         raise told_by_system(error, path) from error
     try:
@@ -122,7 +122,7 @@ def _look_at_file(path: str) -> None:
         )
 
 
-def _bring_up(path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
+def _bring_up(path: str, ticket: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
     """Make the file, or bring it to this version's tables, in a turn of our own."""
     try:
         ticket.acquire(turn_timeout_ms)
@@ -145,11 +145,11 @@ def _bring_up(path: str, ticket: Ticket, clock: Clock, durability: str, turn_tim
         ticket.release()
 
 
-def _pending(path: str, durability: str, turn_timeout_ms: int) -> Sequence[migrate.Migration]:
+def _pending(path: str, durability: str, turn_timeout_ms: int) -> Sequence[migration.Migration]:
     connection = connect(path, durability, turn_timeout_ms, writing=False)
     try:
         _refuse_cut(connection, path)
-        return migrate.pending(connection, path)
+        return migration.pending(connection, path)
     except apsw.Error as error:
         raise told(error, path) from error
     finally:
@@ -167,7 +167,7 @@ def _refuse_cut(connection: apsw.Connection, path: str) -> None:
 def _migrate(path: str, durability: str, turn_timeout_ms: int, now_ms: int) -> None:
     connection = connect(path, durability, turn_timeout_ms, writing=True)
     try:
-        migrate.apply(connection, migrate.pending(connection, path), now_ms)
+        migration.apply(connection, migration.pending(connection, path), now_ms)
     except apsw.Error as error:
         raise told(error, path) from error
     finally:

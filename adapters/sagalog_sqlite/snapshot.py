@@ -36,7 +36,7 @@ from sagalog.store import (
     category_of,
     decode_fold,
 )
-from sagalog_sqlite import migrate, rows, selection, subscriptions, texts
+from sagalog_sqlite import migration, rows, selection, subscriptions, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import told
 
@@ -378,7 +378,7 @@ class SqliteSnapshot:
             present: dict[str, str | None] = dict(self._rows(SCHEMA))
         except Corrupt as error:
             return [error.message]
-        made = migrate.schema()
+        made = migration.schema()
         gone = [
             f"{name} is gone from the schema: the file was changed" for name in sorted(made.keys() - present.keys())
         ]

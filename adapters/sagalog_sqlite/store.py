@@ -2,7 +2,7 @@
 
 Its one rule: a commit is whole or nothing, and the store tells its callers which, or that it cannot know. On every
 way out the transaction is ended and the turn given back. What operations see is in `view`, what they write in
-`transaction`; which calls share a transaction, in `grouping`; where files come from, in `opening`.
+`transaction`; which calls share a transaction, in `commit_queue`; where files come from, in `opening`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
 from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Tag, armed, reach
-from sagalog_sqlite import forking, rebuilding, subscriptions
-from sagalog_sqlite.barrier import BARRIER, Place
+from sagalog_sqlite import fork_hooks, rebuild, subscriptions
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
+from sagalog_sqlite.commit_queue import CommitGroup, CommitQueue, PendingCommit, PendingWork
 from sagalog_sqlite.connections import Connections
 from sagalog_sqlite.failures import name_of, told, told_of_commit
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
+from sagalog_sqlite.file_identity import Identity
 from sagalog_sqlite.fold_cache import FoldCache
-from sagalog_sqlite.grouping import Call, Errand, Group, Line
-from sagalog_sqlite.identity import Identity
+from sagalog_sqlite.fork_barrier import BARRIER, Place
 from sagalog_sqlite.rows import store_row
 from sagalog_sqlite.snapshot import SqliteSnapshot
-from sagalog_sqlite.ticket import Ticket, TurnTimeout
+from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 from sagalog_sqlite.transaction import Transaction
 from sagalog_sqlite.turns import Turns
 
@@ -47,7 +47,7 @@ class SqliteStore:
     checkpoints         the policy that keeps the WAL short, and what it has seen
     """
 
-    def __init__(self, path: str, ticket: Ticket, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
+    def __init__(self, path: str, ticket: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
         self.path = path
         self.durability = durability
         self.checkpoints = Checkpoints(path, clock)
@@ -61,12 +61,12 @@ class SqliteStore:
         self._begin(ticket)
         # A store that has not written anything leaves the last checkpoint to others.
         self._leaves_wal = False
-        forking.takes_part(self)
+        fork_hooks.takes_part(self)
 
-    def _begin(self, ticket: Ticket | None) -> None:
+    def _begin(self, ticket: TicketLock | None) -> None:
         """What belongs to the threads of one process."""
         self._turns = Turns(self.path, ticket)
-        self._line = Line(self._turn_timeout_ms, self.path)
+        self._line = CommitQueue(self._turn_timeout_ms, self.path)
         self._fold_cache = FoldCache()
         self._turn_of: int | None = None  # the thread that has the turn
         self._changes = Changes(self._connections.connect, self.path)
@@ -79,7 +79,7 @@ class SqliteStore:
         Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
         """
         self._refuse_within_an_operation()
-        call = Call(operations)
+        call = PendingCommit(operations)
         try:
             if self._line.come(call):
                 self._lead(call)
@@ -100,17 +100,17 @@ class SqliteStore:
 
     def rebuild(self) -> int:
         """Fold every projection afresh from the log; the number of tasks. Raises as the port says."""
-        newest = self._do(rebuilding.begin)
+        newest = self._do(rebuild.begin)
         tasks, after = 0, 0
         while after < newest:
-            folded, after = self._do(partial(rebuilding.rebuild_streams, after=after, newest=newest))
+            folded, after = self._do(partial(rebuild.rebuild_streams, after=after, newest=newest))
             tasks += folded
         tag: Tag | None = FIRST_TAG
         while tag is not None:
-            tag = self._do(partial(rebuilding.sweep_tags, after=tag))
+            tag = self._do(partial(rebuild.sweep_tags, after=tag))
         return tasks
 
-    def _lead(self, call: Call) -> None:
+    def _lead(self, call: PendingCommit) -> None:
         """Commit the call and those that wait behind it.
 
         Where the function of one of those has failed, that one is told, and the others are run again without it: first
@@ -132,11 +132,13 @@ class SqliteStore:
     def _do(self, work: Callable[[Transaction], T]) -> T:
         """Something else to be written, in a turn of its own."""
         self._refuse_within_an_operation()
-        errand = Errand(work)
-        self._write(errand)
-        return errand.answer
+        pending = PendingWork(work)
+        self._write(pending)
+        return pending.answer
 
-    def _write(self, call: Call, take: Callable[[Call], Call | Group] | None = None) -> None:
+    def _write(
+        self, call: PendingCommit, take: Callable[[PendingCommit], PendingCommit | CommitGroup] | None = None
+    ) -> None:
         """One turn: one transaction around what the call has to write, and a checkpoint if it is time.
 
         With which others it shares the transaction is left to `take`, which is asked once the turn has come, so that
@@ -162,7 +164,7 @@ class SqliteStore:
         if wrote:
             self._changes.announce()
 
-    def _transact(self, connection: apsw.Connection, calls: Call | Group) -> bool:
+    def _transact(self, connection: apsw.Connection, calls: PendingCommit | CommitGroup) -> bool:
         """One transaction around one call or several, begun anew as long as one asks for what it had not declared.
 
         Returns whether anything was written.
@@ -222,9 +224,9 @@ class SqliteStore:
             and refused.what == "locks"
             and (refused.wal == "same" or self._connections.is_all_moved())
         ):
-            forking.renew(self.identity)
+            fork_hooks.renew(self.identity)
 
-    def _take_turn(self, call: Call, place: Place) -> apsw.Connection:
+    def _take_turn(self, call: PendingCommit, place: Place) -> apsw.Connection:
         """The turn, and the connection for writing, outside a transaction; what the call has waited counts as well."""
         self._require_open()
         left_ms = self._turn_timeout_ms
@@ -359,7 +361,7 @@ class SqliteStore:
         self._turns.release()
         self._turns.close()
         self._connections.guard.detach()
-        forking.ends(self)
+        fork_hooks.ends(self)
         self._is_closed = True
 
     def let_go(self) -> bool:

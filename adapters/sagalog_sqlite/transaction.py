@@ -1,7 +1,7 @@
 """One write transaction: how its operations decide, by one stream or by a view, and what becomes of their answers.
 
 Its one rule: what an operation has decided is written only after its function has returned; so a refusal has nothing to
-undo, and later operations see what earlier ones wrote. What is read stands in `loading`, what is written in `writing`.
+undo, and later operations see what earlier ones wrote. What is read is in `loader`, what is written in `writer`.
 It must not know turns, files or how a transaction begins and ends.
 """
 
@@ -16,8 +16,8 @@ import apsw
 from sagalog.errors import SagalogError, SchemaMismatch, VersionConflict
 from sagalog.store import (
     Append,
-    Attempt,
     Due,
+    Execution,
     Operation,
     Result,
     Saved,
@@ -28,14 +28,14 @@ from sagalog.store import (
 from sagalog_sqlite import selection
 from sagalog_sqlite.rows import FORMAT, Loaded
 from sagalog_sqlite.view import SqliteView
-from sagalog_sqlite.writing import Writing
+from sagalog_sqlite.writer import Writer
 
 
 class _NeedsView(Exception):
     """What decides an operation is more than one stream, or cannot be read."""
 
 
-class Transaction(Writing):
+class Transaction(Writer):
     """The state of one write transaction.
 
     is_void    an operation has asked for what it had not declared: nothing of it may be committed
@@ -43,45 +43,47 @@ class Transaction(Writing):
 
     is_void = False
 
-    def answer(self, attempt: Attempt) -> Any:
+    def answer(self, execution: Execution) -> Any:
         """Carry out one operation: its answer, or the SagalogError by which it was refused.
 
         Where it asks for what it has not declared, the transaction is void, and the operations behind it are only asked
         what they need, so that the next round has it all.
         """
-        if attempt.refusal is not None:
-            return attempt.refusal
+        if execution.refusal is not None:
+            return execution.refusal
         try:
-            return self._answer(attempt)
+            return self._answer(execution)
         except UnicodeDecodeError:
             if self.reads_any_text:
                 raise
         # [LOG-5] A damaged text lies on its way, and nothing of the operation is written yet. Only once that error is
         # gone: it holds on to a statement that was read half-way, by which the connection would go on reading.
         self.read_any_text()
-        return self._answer(attempt)
+        return self._answer(execution)
 
-    def _answer(self, attempt: Attempt) -> Any:
+    def _answer(self, execution: Execution) -> Any:
         try:
-            result = self._carry_out_plainly(attempt.operation) if attempt.may_be_plain and not self.is_void else None
+            result = (
+                self._carry_out_plainly(execution.operation) if execution.may_be_plain and not self.is_void else None
+            )
             if result is None:
-                result = self._carry_out(attempt)
+                result = self._carry_out(execution)
             return result.answer
         except Undeclared as undeclared:
-            attempt.widen(undeclared)
+            execution.widen(undeclared)
         except apsw.ConstraintError:
-            if not attempt.drawn:
+            if not execution.drawn:
                 raise
-            attempt.look_for_drawn()
+            execution.look_for_drawn()
         except SagalogError as refusal:
             return refusal
         self.is_void = True
         return None
 
-    def _carry_out(self, attempt: Attempt) -> Result:
+    def _carry_out(self, execution: Execution) -> Result:
         """Have an operation decide by a view, and write what it has decided. Raises what is no answer yet."""
-        view = SqliteView(self, attempt)
-        result = attempt.operation.decide(view)
+        view = SqliteView(self, execution)
+        result = execution.operation.decide(view)
         targets = self._targets(result.appends, view) if result.appends else ()
         if not self.is_void:
             self._write_result(result, targets)

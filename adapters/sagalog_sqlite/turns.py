@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 
 from sagalog.errors import Unavailable
-from sagalog_sqlite.barrier import BARRIER, Place
-from sagalog_sqlite.ticket import Ticket, TurnTimeout
+from sagalog_sqlite.fork_barrier import BARRIER, Place
+from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 
 
 class Turns:
     """Turns to write to one file."""
 
-    def __init__(self, path: str, ticket: Ticket | None) -> None:
+    def __init__(self, path: str, ticket: TicketLock | None) -> None:
         """Without a ticket, as in a forked child, the first turn opens one."""
         self._path = path
         self._ticket = ticket
@@ -84,11 +84,11 @@ class Turns:
             self._ticket.close()
 
     @property
-    def ticket(self) -> Ticket:
+    def ticket(self) -> TicketLock:
         """Where turns are had. Raises OSError as it comes, where it has to be opened."""
         while (ticket := self._ticket) is None:
             # A fork waits for that: its child has to know of every descriptor.
             with BARRIER.place(self._path), self._opening:
                 if self._ticket is None:
-                    self._ticket = Ticket(self._path)
+                    self._ticket = TicketLock(self._path)
         return ticket

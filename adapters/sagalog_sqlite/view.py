@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from sagalog.store import Append, Attempt, Due, Envelope, Recordable, Saved, TaskFold, Undeclared
+from sagalog.store import Append, Due, Envelope, Execution, Recordable, Saved, TaskFold, Undeclared
 
 if TYPE_CHECKING:
     from sagalog_sqlite.transaction import Transaction
@@ -27,25 +27,25 @@ class SqliteView:
     _claimed: list[Saved] | None = None
     _queues: _Queues | None = None
 
-    def __init__(self, transaction: Transaction, attempt: Attempt) -> None:
+    def __init__(self, transaction: Transaction, execution: Execution) -> None:
         self._transaction = transaction
-        self._attempt = attempt
+        self._execution = execution
         self.now_ms = transaction.now_ms
         self.store = transaction.store
         self.epoch = transaction.epoch
-        if attempt.operation.drawn:
-            transaction.note_drawn(attempt.operation.drawn, are_new=bool(attempt.drawn))
+        if execution.operation.drawn:
+            transaction.note_drawn(execution.operation.drawn, are_new=bool(execution.drawn))
 
     def require_writes(self, appends: Iterable[Append]) -> None:
         """Raise Undeclared for streams that may not be appended to."""
-        writes, selected = self._attempt.writes, self._selected
+        writes, selected = self._execution.writes, self._selected
         missing = [one.stream for one in appends if one.stream not in writes and one.stream not in selected]
         if missing:
             raise Undeclared(tuple(dict.fromkeys(missing)))
 
     def saved(self, stream: str, /) -> Saved | None:
         """A stream by name; raises as the port says."""
-        if stream not in self._attempt.streams:
+        if stream not in self._execution.streams:
             self._require(stream)
         saved = self._transaction.load(stream)
         if saved is not None and isinstance(saved.fold, TaskFold) and saved.fold.sources:
@@ -54,13 +54,13 @@ class SqliteView:
 
     def event(self, stream: str, version: int, /) -> Recordable:
         """One event of a stream; raises as the port says."""
-        if stream not in self._attempt.streams and stream not in self._sources:
+        if stream not in self._execution.streams and stream not in self._sources:
             self._require(stream)
         return self._transaction.event(stream, version)
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
         """All events that carry this idempotency key, whose streams are declared by it."""
-        if key not in self._attempt.keys:
+        if key not in self._execution.keys:
             raise Undeclared((), (key,))
         envelopes = self._transaction.keyed(key)
         if envelopes:
@@ -71,7 +71,7 @@ class SqliteView:
     def claimed(self) -> Sequence[Saved]:
         """The tasks that the operation's `claim` selects, in its order."""
         if self._claimed is None:
-            claim = self._attempt.operation.claim
+            claim = self._execution.operation.claim
             assert claim is not None, "the operation declares no claim"
             self._claimed = self._select(self._transaction.claimed(claim))
         return self._claimed
@@ -98,7 +98,7 @@ class SqliteView:
         return self._select(self._transaction.promotable(due, later))
 
     def _look(self) -> tuple[Due, _Queues]:
-        due = self._attempt.operation.due
+        due = self._execution.operation.due
         assert due is not None, "the operation declares no maintenance"
         if self._queues is None:
             self._queues = self._transaction.queues_due(due)
@@ -108,7 +108,7 @@ class SqliteView:
         """Look for a stream among those that were found for the operation; raises Undeclared."""
         if stream in self._selected or stream in self._found:
             return
-        along = self._attempt.operation.along
+        along = self._execution.operation.along
         if self._is_along_found or not along:
             raise Undeclared((stream,))
         self._is_along_found = True

@@ -1,8 +1,8 @@
-"""Ids of tasks, in the text form of ULIDs: 48 bits of milliseconds, then 80 of chance, in 26 characters.
+"""Ids of tasks, in the text form of ULIDs: 48 bits of milliseconds, then 80 of entropy, in 26 characters.
 
 Rule: the ids of one generator differ, and sort in the order in which they were made, whatever the clock does
-and however many threads ask; a fork never repeats those of its parent. Between generators chance keeps apart.
-This file reads no clock and draws no chance itself: time is an argument, chance a function.
+and however many threads ask; a fork never repeats those of its parent. Between generators entropy keeps apart.
+This file reads no clock and draws no entropy itself: time is an argument, entropy a function.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ulids:
     """A generator of ULIDs for any number of threads.
 
     Args:
-        token_bytes: gives so many bytes of chance, to any thread that wants an id. They alone tell a fork
+        token_bytes: gives so many bytes of entropy, to any thread that wants an id. They alone tell a fork
             from its parent, so a seeded source gives both the same ids.
     """
 
@@ -49,7 +49,7 @@ class Ulids:
         A time outside the 48 bits of a ULID (before 1970, after the year 10889) counts as the nearest inside.
 
         Raises:
-            OverflowError: the last of all ULIDs was given; no clock and no chance ever come to this.
+            OverflowError: the last of all ULIDs was given; no clock and no entropy ever come to this.
         """
         time_ms = min(max(now_ms, 0), _TIME_MS_MAX)
         fresh = time_ms << _CHANCE_BITS | int.from_bytes(self._token_bytes(_CHANCE_BYTES), "big")

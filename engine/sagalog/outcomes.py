@@ -8,8 +8,8 @@
     Park              go on when something is there
     Interrupted       no outcome: the lease is lost, the task is cancelled, or the worker shuts down
 
-Rule: values only; what is written for each stands in `handling`. `Park` and `Interrupted` are no `Exception`, so that a
-handler's own `except Exception` does not take them for failures.
+Rule: values only; `sagalog.worker.settlement` says what is written for each. `Park` and `Interrupted` are no
+`Exception`, so that a handler's own `except Exception` does not take them for failures.
 """
 
 from __future__ import annotations

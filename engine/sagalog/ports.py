@@ -1,4 +1,4 @@
-"""What the engine needs from outside beside a store: time and chance."""
+"""What the engine needs from outside beside a store: time and entropy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock(Protocol):
         ...
 
 
-class Chance(Protocol):
+class Entropy(Protocol):
     """Where ids and jitter come from."""
 
     def token_bytes(self, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The machine's own clock and chance: what an engine runs on unless its user gives others.
+"""The machine's own clock and entropy: what an engine runs on unless its user gives others.
 
 Rule: this is the only room of the engine that reads either; everything else takes them from the ports. It
 knows nothing of tasks, leases or stores.
@@ -22,8 +22,8 @@ class SystemClock:
         return time.monotonic_ns() // 1_000_000
 
 
-class SystemChance:
-    """The chance of the operating system; none is kept in the process, so a fork shares none."""
+class SystemEntropy:
+    """The entropy of the operating system; none is kept in the process, so a fork shares none."""
 
     def token_bytes(self, count: int) -> bytes:
         """Return `count` random bytes, good enough for secrets."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sagalog_sqlite import file_locks
-from sagalog_sqlite.barrier import BARRIER
+from sagalog_sqlite.fork_barrier import BARRIER
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,1 @@
-"""Measurements, run by hand with `./dev bench`."""
+"""Tests of the measurements: that each suite measures what it says."""

@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench import core_lifecycle, cost_instructions, crowd, lives, race, raw, stores, wal
+from bench.__main__ import main
+from bench.report import Figure, Goal, line, single
+from bench.rounds import interleave, ratios, spread, take_turns
+from bench.tape import Tape, record
 from sagalog import Engine
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
 from sagalog_sqlite.checkpoints import PAGES
 from sagalog_sqlite.creation import PAGE_SIZE
-from tests.bench import core_lifecycle, cost_instructions, crowd, lives, race, raw, stores, wal
-from tests.bench.__main__ import main
-from tests.bench.report import Figure, Goal, line, single
-from tests.bench.rounds import interleave, ratios, spread, take_turns
-from tests.bench.tape import Tape, record
 
 # A page and the header of its frame.
 _FRAME_BYTES = PAGE_SIZE + 24

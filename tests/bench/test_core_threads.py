@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench import stores
+from bench.__main__ import main
 from sagalog import Engine
-from tests.bench import stores
-from tests.bench.__main__ import main
 
 
 def test_the_part_runs_and_prints_its_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from huey import SqliteHuey
 from litequeue import LiteQueue
 
-from tests.bench import queue, queue_ours, queue_peers
+from bench import queue, queue_ours, queue_peers
 
 
 class Heard:

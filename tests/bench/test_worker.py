@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import worker, worker_sides
+from bench import worker, worker_sides
 
 SIDES: list[Callable[[Path, int], float]] = [
     worker_sides.sagalog_tasks,

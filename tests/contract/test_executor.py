@@ -12,7 +12,7 @@ from sagalog.engine.local_executor import LocalExecutor
 from sagalog.ports import Clock
 from sagalog.store import Store
 from sagalog.store.memory import open_store
-from sagalog.testing import SeededChance
+from sagalog.testing import SeededEntropy
 from sagalog.testing.contract import StoreContract
 from tests.engine.bytes_executor import BytesExecutor
 
@@ -28,4 +28,4 @@ class TestBytes(StoreContract):
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine.over(BytesExecutor(LocalExecutor(self.store, self.clock, SeededChance(1))))
+        return Engine.over(BytesExecutor(LocalExecutor(self.store, self.clock, SeededEntropy(1))))

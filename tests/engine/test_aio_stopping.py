@@ -61,9 +61,9 @@ def test_a_coroutine_whose_lease_is_lost_is_cancelled(tell: Callable[[Story], No
         engine.plain._executor.clock.advance(150)  # type: ignore[attr-defined]  # a manual one: a renewal is due
         await until(lambda: handler.reasons == ["lost"])
         worker.stop()
-        tally = await running
+        stats = await running
 
-        assert tally.lost >= 1
+        assert stats.lost >= 1
         assert (await one(engine, "one")).state == "cancelled"
 
     tell(story)
@@ -229,7 +229,7 @@ def test_a_coroutine_that_is_cancelled_with_its_event_loop_burns_nothing_though_
         for task in asyncio.all_tasks() - {running, mine}:
             if "run" in repr(task.get_coro()):
                 task.cancel()
-        await until(lambda: running.done() or worker.tally.settled > 0)
+        await until(lambda: running.done() or worker.stats.settled > 0)
         released = [one.type for one in await engine.history("one")]
         worker.may_hear = True
         handler.may_end.set()

@@ -48,26 +48,28 @@ def set_by_its_making(kind: type) -> set[str]:
 
 
 @pytest.mark.parametrize(("plain", "lifted", "left_out"), _PAIRS, ids=lambda one: getattr(one, "__name__", ""))
-def test_every_public_name_is_there_and_no_other(plain: type, lifted: type, left_out: set[str]) -> None:
+def test_every_public_name_is_there_and_no_other(plain: type, as_coroutine: type, left_out: set[str]) -> None:
     expected = names_of(plain) | set_by_its_making(plain)
 
-    assert names_of(lifted) - _OWN == expected - left_out
+    assert names_of(as_coroutine) - _OWN == expected - left_out
 
 
 @pytest.mark.parametrize(
     ("plain", "lifted", "name"),
     [
-        pytest.param(plain, lifted, name, id=f"{lifted.__name__}.{name}")
-        for plain, lifted, left_out in _PAIRS
+        pytest.param(plain, as_coroutine, name, id=f"{as_coroutine.__name__}.{name}")
+        for plain, as_coroutine, left_out in _PAIRS
         for name in sorted(calls_of(plain) - left_out)
     ],
 )
-def test_a_call_has_the_parameters_defaults_and_text_of_the_plain_one(plain: type, lifted: type, name: str) -> None:
-    call, theirs = getattr(lifted, name), getattr(plain, name)
+def test_a_call_has_the_parameters_defaults_and_text_of_the_plain_one(
+    plain: type, as_coroutine: type, name: str
+) -> None:
+    call, theirs = getattr(as_coroutine, name), getattr(plain, name)
 
     assert shape_of(call) == shape_of(theirs)
     assert call.__doc__
-    is_plain = lifted is AsyncBatch or name in _PLAIN_CALLS
+    is_plain = as_coroutine is AsyncBatch or name in _PLAIN_CALLS
     assert inspect.iscoroutinefunction(call) is not is_plain
 
 

@@ -6,11 +6,11 @@ import asyncio
 
 import sagalog
 from sagalog import Engine
-from sagalog.aio.watching import Waiter, Watch
+from sagalog.aio.change_watch import ChangeWaiter, ChangeWatch
 from tests.engine.aio_making import PATIENCE_S
 
 
-async def woken(waiter: Waiter) -> None:
+async def woken(waiter: ChangeWaiter) -> None:
     """Only a watch that wakes it ends this in time: it has far more slices than that."""
     async with asyncio.timeout(PATIENCE_S):
         await waiter.woken(lambda: 1_000_000_000, slices=1_000_000_000)
@@ -18,7 +18,7 @@ async def woken(waiter: Waiter) -> None:
 
 def test_a_waiter_that_begins_is_woken_once_since_no_thread_watched_before(engine: Engine) -> None:
     async def main() -> None:
-        watch = Watch(engine)
+        watch = ChangeWatch(engine)
         with watch.waiting() as waiter:
             waiter.expect()
             await woken(waiter)
@@ -28,7 +28,7 @@ def test_a_waiter_that_begins_is_woken_once_since_no_thread_watched_before(engin
 
 def test_a_commit_wakes_every_waiter(engine: Engine) -> None:
     async def main() -> None:
-        watch = Watch(engine)
+        watch = ChangeWatch(engine)
         with watch.waiting() as first:
             await woken(first)
             with watch.waiting() as second:
@@ -43,7 +43,7 @@ def test_a_commit_wakes_every_waiter(engine: Engine) -> None:
 def test_a_commit_of_another_engine_wakes_too(sqlite_url: str) -> None:
     async def main() -> None:
         with sagalog.open(sqlite_url) as here, sagalog.open(sqlite_url) as there:
-            watch = Watch(here)
+            watch = ChangeWatch(here)
             with watch.waiting() as waiter:
                 await woken(waiter)
                 waiter.expect()
@@ -57,7 +57,7 @@ def test_a_commit_of_another_engine_wakes_too(sqlite_url: str) -> None:
 
 def test_stopping_wakes_every_waiter_and_starts_no_thread_again(engine: Engine) -> None:
     async def main() -> None:
-        watch = Watch(engine)
+        watch = ChangeWatch(engine)
         with watch.waiting() as waiter:
             await woken(waiter)
             waiter.expect()
@@ -71,10 +71,10 @@ def test_stopping_wakes_every_waiter_and_starts_no_thread_again(engine: Engine) 
 
 
 def test_a_waiter_whose_event_loop_is_gone_holds_up_no_other(engine: Engine) -> None:
-    watch = Watch(engine)
+    watch = ChangeWatch(engine)
 
-    async def leave() -> Waiter:
-        return Waiter()
+    async def leave() -> ChangeWaiter:
+        return ChangeWaiter()
 
     gone = asyncio.run(leave())
 

@@ -54,11 +54,11 @@ def test_coroutines_run_on_the_callers_loop_and_plain_functions_in_threads(tell:
         await engine.create("coroutine", 1, id="a")
         await engine.create("plain", 2, id="b")
         trace.set("mine")
-        tally = await worker.run(engine, until_idle=True)
+        stats = await worker.run(engine, until_idle=True)
 
         assert (await one(engine, "a")).result == [True, 1, "mine"]
         assert (await one(engine, "b")).result == [False, 2]
-        assert (tally.claimed, tally.settled) == (2, 2)
+        assert (stats.claimed, stats.settled) == (2, 2)
 
     tell(story)
 
@@ -200,10 +200,10 @@ def test_what_a_coroutine_raises_is_its_outcome(
 
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build", id="one")
-        tally = await made(build).run(engine, until_idle=True)
+        stats = await made(build).run(engine, until_idle=True)
 
         task = await one(engine, "one")
-        assert (task.state, task.attempt, task.lease, tally.settled) == (state, attempt, None, 1)
+        assert (task.state, task.attempt, task.lease, stats.settled) == (state, attempt, None, 1)
         assert code is None or (task.error is not None and task.error.code == code)
 
     tell(story)

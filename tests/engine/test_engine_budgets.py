@@ -6,7 +6,7 @@ import pytest
 
 from sagalog import Compensation, Engine, Failure, Lease, Retry
 from sagalog.kernel.values import Budget
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import REMOVE, TTL_MS, get, leased, types, undoing
 
@@ -132,7 +132,7 @@ def test_a_backoff_lies_between_its_bounds_doubles_and_is_drawn_from_chance(
     open_engine: OpenEngine, clock: ManualClock
 ) -> None:
     seed = 99
-    engine = open_engine(chance=SeededChance(seed))
+    engine = open_engine(entropy=SeededEntropy(seed))
     engine.create("build", id="t", retry=Retry(attempts_max=None, delay_min_ms=100, delay_max_ms=1_000))
     delays = []
     for ceiling_ms in (100, 200, 400, 800, 1_000, 1_000):
@@ -142,9 +142,9 @@ def test_a_backoff_lies_between_its_bounds_doubles_and_is_drawn_from_chance(
         assert engine.history("t")[-1].event.run_at_ms == task.run_at_ms  # type: ignore[attr-defined]
     assert len(set(delays)) > 2
     # The store's own id was drawn first; a reopened store would draw none.
-    chance = SeededChance(seed)
-    chance.token_bytes(10)
-    drawn = [chance.fraction() for _ in delays]
+    entropy = SeededEntropy(seed)
+    entropy.token_bytes(10)
+    drawn = [entropy.fraction() for _ in delays]
     assert delays == [
         100 + int(fraction * (ceiling_ms - 100 + 1))
         for fraction, ceiling_ms in zip(drawn, (100, 200, 400, 800, 1_000, 1_000), strict=True)

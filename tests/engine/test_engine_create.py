@@ -9,7 +9,7 @@ import pytest
 from sagalog import AlreadyExists, Compensation, Conflict, Engine, InvalidValue, Policy, Retry
 from sagalog.kernel import bounds
 from sagalog.kernel.values import Spent
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, get, leased, refused, types, unchanged
 
@@ -87,7 +87,7 @@ def test_drawn_ids_are_ulids_that_sort_by_creation(engine: Engine, clock: Manual
 def test_drawn_ids_come_from_chance(open_engine: OpenEngine, store_url: str, clock: ManualClock) -> None:
     if store_url != "memory:":
         pytest.skip("two new stores are needed")
-    first, second = (open_engine(chance=SeededChance(7)) for _ in range(2))
+    first, second = (open_engine(entropy=SeededEntropy(7)) for _ in range(2))
     assert first.store_id == second.store_id
     assert first.create("build").id == second.create("build").id
 

@@ -25,7 +25,7 @@ from sagalog import (
 )
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.engine.checking import REMOVE, TTL_MS, get, leased, log_of, refused, unchanged
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SagalogError)]
@@ -89,7 +89,7 @@ class UncertainStore:
 @pytest.fixture
 def uncertain(clock: ManualClock) -> tuple[Engine, UncertainStore]:
     store = UncertainStore(MemoryStore(clock))
-    return Engine(store, clock=clock, chance=SeededChance(1)), store
+    return Engine(store, clock=clock, entropy=SeededEntropy(1)), store
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])

@@ -9,7 +9,7 @@ import pytest
 import sagalog
 from sagalog import Closed, Engine, InvalidValue, Unavailable
 from sagalog.store.memory import MemoryStore
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import log_of
 
@@ -82,8 +82,8 @@ def test_an_engine_is_closed_at_the_end_of_its_block_and_says_so(open_engine: Op
 
 def test_a_store_may_be_given_to_an_engine_by_hand(clock: ManualClock) -> None:
     store = MemoryStore(clock)
-    first = Engine(store, clock=clock, chance=SeededChance(1))
-    second = Engine(store, clock=clock, chance=SeededChance(2))
+    first = Engine(store, clock=clock, entropy=SeededEntropy(1))
+    second = Engine(store, clock=clock, entropy=SeededEntropy(2))
     first.create("build", id="t")
     assert second.store_id == first.store_id
     assert second.get("t") == first.get("t")

@@ -8,7 +8,7 @@ import pytest
 
 import sagalog
 from sagalog.kernel.state import TaskFold
-from sagalog.store import Claim, memory_found
+from sagalog.store import Claim, memory_selection
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_tables import Tables
 from sagalog.testing import ManualClock
@@ -26,7 +26,7 @@ def careless(tables: Tables, claim: Claim) -> list[TaskFold]:
 def test_a_store_that_selects_a_suspect_beside_others_gets_none_leased(
     limit: int, suspects: Any, leased: list[str], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_found, "claimable", careless)
+    monkeypatch.setattr(memory_selection, "claimable", careless)
     store = MemoryStore(clock)
     with sagalog.Engine(store, clock=clock) as engine:
         engine.create("do", id="bad")

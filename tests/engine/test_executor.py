@@ -19,7 +19,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel.decide import VERBS
 from sagalog.store import Store
 from sagalog.store.memory import MemoryStore
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.validation.commands import ClaimRequest
 from sagalog.worker import WorkContext
 from tests.engine.bytes_executor import BytesExecutor, sent_entries
@@ -34,7 +34,7 @@ PAYLOAD = {"z": 1, "a": [1.0, 1e300, -(2**63), 2**63 - 1, 0.1], "e": {}, "t": 'a
 
 def executor() -> LocalExecutor:
     clock = ManualClock(START_MS)
-    return LocalExecutor(MemoryStore(clock), clock, SeededChance(7), "user:ann")
+    return LocalExecutor(MemoryStore(clock), clock, SeededEntropy(7), "user:ann")
 
 
 def held(at: Executor, id: str = "t", **arguments: Any) -> Task:
@@ -258,7 +258,7 @@ def test_a_creation_of_unknown_outcome_names_the_id_that_was_drawn() -> None:
             return answers
 
     store: Store = Lost(ManualClock(START_MS))
-    engine = Engine(store, clock=ManualClock(START_MS), chance=SeededChance(1))
+    engine = Engine(store, clock=ManualClock(START_MS), entropy=SeededEntropy(1))
     with pytest.raises(sagalog.Unknown) as caught:
         engine.create("build")
     [task] = engine.find()
@@ -280,4 +280,4 @@ def test_a_lease_is_taken_along_to_another_engine_on_its_store_and_to_no_other(s
 
 def executor_of(seed: int) -> LocalExecutor:
     clock = ManualClock(START_MS)
-    return LocalExecutor(MemoryStore(clock), clock, SeededChance(seed))
+    return LocalExecutor(MemoryStore(clock), clock, SeededEntropy(seed))

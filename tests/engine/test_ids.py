@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ulid import ULID
 
 from sagalog.ids import Ulids
-from sagalog.system import SystemChance, SystemClock
+from sagalog.system import SystemClock, SystemEntropy
 
 NOW_MS: Final = 1_790_000_000_000
 TIMES_MS = st.integers(0, 2**48 - 1)
@@ -26,7 +26,7 @@ FORKS: Final = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks
 
 
 def always(number: int) -> Callable[[int], bytes]:
-    """A chance that has stopped: the worst case, in which only counting on keeps ids apart."""
+    """Entropy that has stopped: the worst case, in which only counting on keeps ids apart."""
     return lambda count: number.to_bytes(count, "big")
 
 
@@ -39,14 +39,14 @@ def spelled(number: int) -> str:
 
 @settings(deadline=None)
 @given(TIMES_MS, st.binary(min_size=10, max_size=10))
-def test_an_id_is_read_back_by_python_ulid_with_its_time_and_its_chance(now_ms: int, chance: bytes) -> None:
-    text = Ulids(lambda _count: chance).next(now_ms)
+def test_an_id_is_read_back_by_python_ulid_with_its_time_and_its_chance(now_ms: int, entropy: bytes) -> None:
+    text = Ulids(lambda _count: entropy).next(now_ms)
 
     read = ULID.from_str(text)
     assert str(read) == text
     assert read == ULID.parse(text)
     assert read.milliseconds == now_ms
-    assert read.bytes == now_ms.to_bytes(6, "big") + chance
+    assert read.bytes == now_ms.to_bytes(6, "big") + entropy
 
 
 def test_the_smallest_and_the_greatest_id_are_spelled_like_ulids() -> None:
@@ -79,9 +79,9 @@ def test_a_time_that_no_ulid_can_hold_counts_as_the_nearest(now_ms: int, counts_
 @settings(deadline=None)
 @given(st.lists(TIMES_MS | st.integers(NOW_MS, NOW_MS + 2), max_size=50), st.randoms(use_true_random=False))
 def test_ids_sort_in_the_order_they_were_made_however_the_clock_jumps(
-    times_ms: list[int], chance: random.Random
+    times_ms: list[int], entropy: random.Random
 ) -> None:
-    ids = Ulids(chance.randbytes)
+    ids = Ulids(entropy.randbytes)
 
     made = [ids.next(now_ms) for now_ms in times_ms]
 
@@ -90,12 +90,12 @@ def test_ids_sort_in_the_order_they_were_made_however_the_clock_jumps(
 
 @settings(deadline=None)
 @given(st.lists(TIMES_MS, min_size=1, max_size=50), st.integers(0, 2**80 - 1))
-def test_an_id_is_the_fresh_one_or_the_one_after_the_last(times_ms: list[int], chance: int) -> None:
-    ids = Ulids(always(chance))
+def test_an_id_is_the_fresh_one_or_the_one_after_the_last(times_ms: list[int], entropy: int) -> None:
+    ids = Ulids(always(entropy))
     last = -1
 
     for now_ms in times_ms:
-        last = max(last + 1, now_ms << 80 | chance)
+        last = max(last + 1, now_ms << 80 | entropy)
         if last < 2**128:
             assert ids.next(now_ms) == spelled(last)
 
@@ -148,7 +148,7 @@ def test_eight_threads_draw_different_ids_each_in_order() -> None:
     everything = [text for own in drawn for text in own]
     assert len(set(everything)) == 8 * 500
     assert all(own == sorted(own) for own in drawn)
-    # Chance and clock stood still, so each id is the one after another: none was given twice, none was lost.
+    # Entropy and clock stood still, so each id is the one after another: none was given twice, none was lost.
     assert max(everything) == spelled((NOW_MS << 80) + 8 * 500)
 
 
@@ -171,7 +171,7 @@ def in_a_fork(make: Callable[[], str]) -> str:
 
 @FORKS
 def test_a_fork_and_its_parent_make_different_ids_in_the_same_millisecond() -> None:
-    ids = Ulids(SystemChance().token_bytes)
+    ids = Ulids(SystemEntropy().token_bytes)
     before = ids.next(NOW_MS)
 
     made = [*(in_a_fork(lambda: ids.next(NOW_MS)) for _ in range(5)), ids.next(NOW_MS)]
@@ -183,7 +183,7 @@ def test_a_fork_and_its_parent_make_different_ids_in_the_same_millisecond() -> N
 @FORKS
 def test_a_fork_does_not_count_on_from_the_last_id_of_its_parent() -> None:
     """The clock has stepped back, so parent and fork would both give the last id and one."""
-    ids = Ulids(SystemChance().token_bytes)
+    ids = Ulids(SystemEntropy().token_bytes)
     ids.next(NOW_MS)
 
     in_fork = in_a_fork(lambda: ids.next(NOW_MS - 1_000))
@@ -194,7 +194,7 @@ def test_a_fork_does_not_count_on_from_the_last_id_of_its_parent() -> None:
 
 @FORKS
 def test_a_fork_makes_ids_though_a_thread_of_its_parent_held_the_lock() -> None:
-    ids = Ulids(SystemChance().token_bytes)
+    ids = Ulids(SystemEntropy().token_bytes)
     ids.next(NOW_MS)
 
     with ids._lock:
@@ -235,10 +235,10 @@ def test_the_monotonic_clock_of_the_machine_counts_whole_milliseconds() -> None:
 
 
 def test_the_chance_of_the_machine_gives_as_many_bytes_as_asked_for_and_never_the_same() -> None:
-    chance = SystemChance()
+    entropy = SystemEntropy()
 
-    assert [len(chance.token_bytes(count)) for count in (0, 1, 10, 1000)] == [0, 1, 10, 1000]
-    assert len({chance.token_bytes(10) for _ in range(1000)}) == 1000
+    assert [len(entropy.token_bytes(count)) for count in (0, 1, 10, 1000)] == [0, 1, 10, 1000]
+    assert len({entropy.token_bytes(10) for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_a_fraction_lies_between_nothing_and_less_than_one(
 ) -> None:
     monkeypatch.setattr(os, "urandom", lambda count: drawn[:count])
 
-    assert SystemChance().fraction() == fraction
+    assert SystemEntropy().fraction() == fraction
     assert 0 <= fraction < 1
 
 
 @FORKS
 def test_a_fork_draws_other_chance_than_its_parent() -> None:
-    chance = SystemChance()
-    chance.fraction()
+    entropy = SystemEntropy()
+    entropy.fraction()
 
-    assert in_a_fork(lambda: repr(chance.fraction())) != repr(chance.fraction())
+    assert in_a_fork(lambda: repr(entropy.fraction())) != repr(entropy.fraction())

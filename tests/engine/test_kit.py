@@ -1,4 +1,4 @@
-"""The test kit itself: its clock, its chance, and that the random runs see what they are there to see."""
+"""The test kit itself: its clock, its entropy, and that the random runs see what they are there to see."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from sagalog import Engine, NotFound, failpoints
-from sagalog.ports import Chance, Clock
+from sagalog.ports import Clock, Entropy
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
 from sagalog.system import SystemClock
-from sagalog.testing import ManualClock, SeededChance
-from sagalog.testing.pairs import Crash, Pair, Side, Statistics, plain
+from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing.oracle_pair import Crash, Pair, Side, Statistics, plain
 from tests.engine.checking import REMOVE
 from tests.store_of import store_of
 
@@ -47,8 +47,10 @@ def test_the_machines_clock_and_the_manual_one_are_of_one_shape() -> None:
 
 
 def test_the_same_seed_gives_the_same_chance() -> None:
-    first, second, third = SeededChance(1), SeededChance(1), SeededChance(2)
-    drawn = [(chance.token_bytes(10), chance.fraction(), chance.token_bytes(3)) for chance in (first, second, third)]
+    first, second, third = SeededEntropy(1), SeededEntropy(1), SeededEntropy(2)
+    drawn = [
+        (entropy.token_bytes(10), entropy.fraction(), entropy.token_bytes(3)) for entropy in (first, second, third)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(0 <= fraction < 1 for _, fraction, _ in drawn)
     assert [len(drawn[0][0]), len(drawn[0][2])] == [10, 3]
@@ -58,7 +60,7 @@ def test_the_kit_needs_no_pytest_and_the_machine_names_the_extra_that_it_needs()
     script = (
         "import sys\n"
         "sys.modules['hypothesis'] = None\n"
-        "import sagalog.testing, sagalog.testing.contract, sagalog.testing.history, sagalog.testing.pairs\n"
+        "import sagalog.testing, sagalog.testing.contract, sagalog.testing.history, sagalog.testing.oracle_pair\n"
         "assert 'pytest' not in sys.modules and '_pytest' not in sys.modules\n"
         "try:\n"
         "    import sagalog.testing.machine\n"
@@ -84,9 +86,9 @@ class Kept(MemoryStore):
 def paired() -> Iterator[Pair]:
     stores: list[Kept] = []
 
-    def open_(clock: Clock, chance: Chance) -> Engine:
+    def open_(clock: Clock, entropy: Entropy) -> Engine:
         stores[:] = stores or [Kept(clock)]
-        return Engine(stores[0], clock=clock, chance=chance)
+        return Engine(stores[0], clock=clock, entropy=entropy)
 
     yield Pair(open_, Statistics())
 

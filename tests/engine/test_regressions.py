@@ -28,7 +28,7 @@ from sagalog.kernel.bounds import STREAM_EVENTS_RESERVE
 from sagalog.kernel.decide import rules
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import LeaseRecord, State
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, TTL_MS, get, leased, refused, unchanged, undoing
 
@@ -170,7 +170,7 @@ def test_who_holds_the_lease_hears_that_the_content_differs(engine: Engine) -> N
 def test_a_heartbeat_of_many_renews_the_good_and_names_the_bad(
     engine: Engine, open_engine: OpenEngine, clock: ManualClock
 ) -> None:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(9)) as elsewhere:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(9)) as elsewhere:
         stray = leased(elsewhere, "stray")
     first, ended, last = (leased(engine, id) for id in ("first", "ended", "last"))
     ended.complete()

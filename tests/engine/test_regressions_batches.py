@@ -12,7 +12,7 @@ import pytest
 
 from sagalog import Engine, NotFound, Rejected, Unknown
 from sagalog.store import Operation
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.engine.checking import refused, types, unchanged
 from tests.store_of import store_of
 
@@ -75,7 +75,7 @@ class Severed:
 
 def test_an_unknown_batch_names_the_ids_that_were_drawn(engine: Engine, clock: ManualClock) -> None:
     store = Severed(store_of(engine))
-    severed = Engine(store, clock=clock, chance=SeededChance(7))
+    severed = Engine(store, clock=clock, entropy=SeededEntropy(7))
 
     def run(ids: Sequence[str | None]) -> None:
         with severed.batch() as batch:
@@ -95,7 +95,7 @@ def test_an_unknown_batch_names_the_ids_that_were_drawn(engine: Engine, clock: M
 
 def test_an_unknown_creation_of_many_is_repeated_with_its_ids(engine: Engine, clock: ManualClock) -> None:
     store = Severed(store_of(engine))
-    severed = Engine(store, clock=clock, chance=SeededChance(7))
+    severed = Engine(store, clock=clock, entropy=SeededEntropy(7))
     store.loses = True
     with pytest.raises(Unknown) as caught:
         severed.create_many({"kind": "build", "payload": number} for number in range(3))

@@ -17,7 +17,7 @@ from sagalog.kernel import commands
 from sagalog.testing import ManualClock
 from sagalog.validation.commands import ClaimRequest
 from sagalog.worker import AsyncWorkContext, UndoContext, WorkContext
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 
 
 def words(text: str) -> list[str]:
@@ -51,7 +51,7 @@ _CONTEXT = words("""
 """)
 _WORK = [*_CONTEXT, *words("input payload sleep spawn step wait_signal wait_tasks")]
 _WORKER = words("""
-    claim_ahead compensation concurrency grace_ms name quarantine_unknown queues run stop tally task ttl_ms
+    claim_ahead compensation concurrency grace_ms name quarantine_unknown queues run stop stats task ttl_ms
 """)
 
 SURFACES: dict[type, list[str]] = {
@@ -91,8 +91,8 @@ def made_of(kind: type) -> object:
             Engine: engine,
             Batch: engine.batch(),
             Worker: Worker(),
-            WorkContext: WorkContext(engine, lease, Stopping()),
-            UndoContext: UndoContext(engine, lease, Stopping()),
+            WorkContext: WorkContext(engine, lease, StopToken()),
+            UndoContext: UndoContext(engine, lease, StopToken()),
         }
         if kind is AsyncWorkContext:
             context = made[WorkContext]

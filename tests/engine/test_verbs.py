@@ -15,7 +15,7 @@ from sagalog.engine import holder_verbs, verbs
 from sagalog.engine.entries import CommandEntry
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import VERBS
-from sagalog.testing import draws
+from sagalog.testing import strategies
 from sagalog.validation import commands as forms
 
 # Maintenance asks by itself; callers say `recover`.
@@ -37,13 +37,13 @@ def test_every_command_of_a_holder_is_a_call_of_its_lease_and_every_other_one_of
 
 def test_a_late_holder_in_the_runs_of_stores_tries_every_command_of_a_holder() -> None:
     """[FENCE-2]"""
-    assert set(draws.LATE) == {
+    assert set(strategies.LATE) == {
         getattr(verb.decide, "__name__", "") for verb in VERBS if issubclass(verb.command, c.Held)
     }
 
 
 def test_the_runs_of_stores_ask_for_every_command_alone_and_in_a_batch() -> None:
-    for asked in (draws.VERBS, draws.BATCHED):
+    for asked in (strategies.VERBS, strategies.BATCHED):
         said = {re.sub(r" (for .*|attempt|quota|transient)$", "", name).replace(" ", "_") for name in asked}
         assert {getattr(verb.decide, "__name__", "") for verb in ASKED} - said == set()
 

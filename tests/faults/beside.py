@@ -1,7 +1,7 @@
 """Calls of one engine beside a change by another one on the same store: what is set up, what each does, how it ended.
 
-Rule: a scene names every id itself and draws no other chance, so its outcome depends on the order of the two alone; the
-memory store, which keeps nothing of what it has read, gives the outcome of each order.
+Rule: a scene names every id itself and draws no other entropy, so its outcome depends on the order of the two alone;
+the memory store, which keeps nothing of what it has read, gives the outcome of each order.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 
 from sagalog import Compensation, Engine, Lease, Retry, SagalogError, Task
 from sagalog.store.memory import MemoryStore
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.testing.history import check, explain
-from tests.adapters.sqlite_making import START_MS
+from tests.adapters.sqlite.stores import START_MS
 
 LONG_MS: Final = 2**40
 SHORT_MS: Final = 1_000
@@ -63,9 +63,9 @@ def in_order(scene: Scene, call_first: bool) -> Outcome:
     """The outcome of a scene on the memory store where one of the two comes wholly first."""
     stores: list[MemoryStore] = []
 
-    def engine_at(clock: ManualClock, chance: SeededChance) -> Engine:
+    def engine_at(clock: ManualClock, entropy: SeededEntropy) -> Engine:
         stores[:] = stores or [MemoryStore(clock)]
-        return Engine(stores[0], clock=clock, chance=chance)
+        return Engine(stores[0], clock=clock, entropy=entropy)
 
     stage = staged(engine_at)
     scene.set_up(stage)
@@ -74,10 +74,10 @@ def in_order(scene: Scene, call_first: bool) -> Outcome:
     return outcome(stage, call if call_first else told(scene.call, stage), change)
 
 
-def staged(engine_at: Callable[[ManualClock, SeededChance], Engine]) -> Stage:
+def staged(engine_at: Callable[[ManualClock, SeededEntropy], Engine]) -> Stage:
     """A stage on a new store; `engine_at` gives one engine on it at each call."""
     clock = ManualClock(START_MS)
-    return Stage(engine_at(clock, SeededChance(1)), engine_at(clock, SeededChance(2)), clock)
+    return Stage(engine_at(clock, SeededEntropy(1)), engine_at(clock, SeededEntropy(2)), clock)
 
 
 def told(call: Callable[[Stage], Any], stage: Stage) -> Any:

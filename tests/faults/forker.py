@@ -42,47 +42,47 @@ def create(engine: Engine, name: str, count: int) -> None:
             return
 
 
-def child(url: str, engine: Engine, name: str, chance: random.Random) -> None:
+def child(url: str, engine: Engine, name: str, entropy: random.Random) -> None:
     """What a child does: go on with the engine, or open its own; perhaps fork itself."""
-    own = chance.random() < 0.5
+    own = entropy.random() < 0.5
     try:
         mine = sagalog.open(url) if own else engine
     except SagalogError as error:
         say("refused", error.message.replace("\n", " "))
         return
-    create(mine, name, chance.randrange(1, 12))
-    if chance.random() < 0.2:
+    create(mine, name, entropy.randrange(1, 12))
+    if entropy.random() < 0.2:
         if os.fork() == 0:
             create(mine, f"{name}-grand", 4)
             os._exit(0)
         create(mine, f"{name}-after", 4)
-    if chance.random() < 0.5:
+    if entropy.random() < 0.5:
         mine.close()
 
 
 def main() -> None:
     """Fork so often, beside threads that write."""
     url, name, forks = sys.argv[1:]
-    chance = random.Random(name)
+    entropy = random.Random(name)
     engine = sagalog.open(url)
     for number in range(THREADS):
         thread = threading.Thread(target=create, args=(engine, f"{name}-t{number}", 1_000_000), daemon=True)
         thread.start()
     children: list[int] = []
     for number in range(int(forks)):
-        seed = chance.random()
+        seed = entropy.random()
         pid = os.fork()
         if pid == 0:
             child(url, engine, f"{name}-c{number}", random.Random(seed))
             os._exit(0)
         say("forked", pid)
         children.append(pid)
-        if chance.random() < 0.4:
-            time.sleep(chance.random() * 0.02)
-            os.kill(chance.choice(children), signal.SIGKILL)
+        if entropy.random() < 0.4:
+            time.sleep(entropy.random() * 0.02)
+            os.kill(entropy.choice(children), signal.SIGKILL)
         if len(children) > 6:
             os.waitpid(children.pop(0), 0)
-        with_snapshot = chance.random() < 0.1
+        with_snapshot = entropy.random() < 0.1
         if with_snapshot:
             engine.find(limit=5)
     for pid in children:

@@ -18,7 +18,7 @@ import pytest
 import sagalog
 from sagalog.testing import ManualClock
 from sagalog_sqlite.creation import PAGE_SIZE
-from tests.adapters.sqlite_making import START_MS, url_of
+from tests.adapters.sqlite.stores import START_MS, url_of
 
 TTL_MS = 1_000
 # What is told apart from an answer.
@@ -133,10 +133,10 @@ def campaign(folder: Path, places: int, seed: int) -> tuple[int, int, int]:
     with sagalog.open(url_of(path), clock=ManualClock(START_MS + TTL_MS), durability="normal") as engine:
         sound = everything(engine)
         assert engine.verify().ok
-    chance = random.Random(seed)
+    entropy = random.Random(seed)
     refused = named = unseen = 0
     for _ in range(places):
-        at, bit = chance.randrange(len(content)), chance.randrange(8)
+        at, bit = entropy.randrange(len(content)), entropy.randrange(8)
         where = f"seed {seed}: bit {bit} of byte {at} (page {at // PAGE_SIZE + 1})"
         for ending in ("", "-wal", "-shm"):
             path.with_name(path.name + ending).unlink(missing_ok=True)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from sagalog import Engine, Unavailable
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog_sqlite.store import SqliteStore
-from sagalog_sqlite.ticket import Ticket
-from tests.adapters.sqlite_making import open_at
+from sagalog_sqlite.ticket_lock import TicketLock
+from tests.adapters.sqlite.stores import open_at
 from tests.faults.beside import SCENES, Outcome, Scene, in_order, outcome, staged, told
 from tests.faults.moments import Moments, elsewhere
 from tests.store_of import store_of
@@ -56,17 +56,17 @@ class Run:
         stage.ours.close()
 
 
-def _engines_on(path: Path) -> Callable[[ManualClock, SeededChance], Engine]:
+def _engines_on(path: Path) -> Callable[[ManualClock, SeededEntropy], Engine]:
     """The first engine opens the file as all do, the second with turns that are no business of the first."""
     opened: list[SqliteStore] = []
 
-    def engine_at(clock: ManualClock, chance: SeededChance) -> Engine:
+    def engine_at(clock: ManualClock, entropy: SeededEntropy) -> Engine:
         if opened:
-            ticket = Ticket(str(path.with_name("other")))
+            ticket = TicketLock(str(path.with_name("other")))
             opened.append(SqliteStore(str(path), ticket, clock, "normal", BUSY_MS))
         else:
             opened.append(open_at(path, clock))
-        return Engine(opened[-1], clock=clock, chance=chance)
+        return Engine(opened[-1], clock=clock, entropy=entropy)
 
     return engine_at
 

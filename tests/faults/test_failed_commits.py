@@ -21,11 +21,11 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import ROUNDS_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Due, Operation, Result, Saved, View
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog_sqlite.store import SqliteStore
-from sagalog_sqlite.ticket import Ticket
-from tests.adapters.sqlite_faulty_files import FaultyFiles, failing, faulty_files
-from tests.adapters.sqlite_making import (
+from sagalog_sqlite.ticket_lock import TicketLock
+from tests.adapters.sqlite.faulty_files import FaultyFiles, failing, faulty_files
+from tests.adapters.sqlite.stores import (
     appended,
     claiming,
     created,
@@ -86,9 +86,9 @@ class Failing:
         folder.mkdir()
         opened: list[SqliteStore] = []
 
-        def engine_at(clock: ManualClock, chance: SeededChance) -> Engine:
+        def engine_at(clock: ManualClock, entropy: SeededEntropy) -> Engine:
             opened[:] = opened or [open_at(folder / "log.db", clock, durability=durability)]
-            return Engine(opened[0], clock=clock, chance=chance)
+            return Engine(opened[0], clock=clock, entropy=entropy)
 
         self._scene = scene
         self._stage = staged(engine_at)
@@ -279,7 +279,7 @@ def test_a_commit_of_several_rounds_that_was_interrupted_at_any_moment_is_repeat
 
 def test_what_another_commits_between_two_rounds_is_seen_by_the_last(store: SqliteStore, tmp_path: Path) -> None:
     """[LOG-2]"""
-    other = SqliteStore(str(tmp_path / "log.db"), Ticket(str(tmp_path / "other")), store._clock, "normal", 2)
+    other = SqliteStore(str(tmp_path / "log.db"), TicketLock(str(tmp_path / "other")), store._clock, "normal", 2)
     seen = []
     for at in range(20):
         asked, begun = f"asked{at}", f"begun{at}"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
-from tests.adapters.sqlite_processes import ROOT
+from tests.adapters.sqlite.processes import ROOT
 
 
 def start(module: str, *words: object, output: int) -> subprocess.Popen[bytes]:
@@ -49,7 +49,7 @@ def campaign(tmp_path: Path, forks: int, seed: int) -> None:
     """Two processes that write and fork, killed and begun anew at random, until there were so many forks."""
     url = f"sqlite:///{tmp_path / 'store.db'}"
     sagalog.open(url).close()
-    chance = random.Random(seed)
+    entropy = random.Random(seed)
     told = tmp_path / "told"
     said = 0
     round_ = 0
@@ -61,13 +61,13 @@ def campaign(tmp_path: Path, forks: int, seed: int) -> None:
                 for name in "ab"
             ]
             try:
-                until = time.monotonic() + 3 + chance.random() * 4
+                until = time.monotonic() + 3 + entropy.random() * 4
                 while time.monotonic() < until and any(one.poll() is None for one in processes):
                     time.sleep(0.05)
-                victim = chance.choice(processes)
+                victim = entropy.choice(processes)
                 # Its children live on, and write.
                 victim.kill()
-                time.sleep(chance.random())
+                time.sleep(entropy.random())
             finally:
                 for process in processes:
                     with suppress(ProcessLookupError):

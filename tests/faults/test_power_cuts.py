@@ -23,7 +23,7 @@ import pytest
 import sagalog
 from sagalog.testing import ManualClock
 from sagalog_sqlite import checkpoints
-from tests.adapters.sqlite_making import START_MS, url_of
+from tests.adapters.sqlite.stores import START_MS, url_of
 
 SECTOR = 512
 NAME = "store.db"
@@ -169,7 +169,7 @@ class Disk:
             self.durable.pop(entry.file, None)
             self.pending.pop(entry.file, None)
 
-    def after_cut(self, damage: str, chance: random.Random) -> dict[str, bytearray]:
+    def after_cut(self, damage: str, entropy: random.Random) -> dict[str, bytearray]:
         """The files as the cut may leave them: what was not synced is lost, kept, or torn, each write by itself."""
         disk = {name: bytearray(content) for name, content in self.durable.items()}
         for name, waiting in self.pending.items():
@@ -178,7 +178,7 @@ class Disk:
                 if damage == "kept":
                     change(content, entry)
                 elif damage == "torn":
-                    tear(content, entry, chance)
+                    tear(content, entry, entropy)
         return disk
 
 
@@ -190,17 +190,17 @@ def change(content: bytearray, entry: Entry) -> None:
     content[entry.at : entry.at + len(entry.data)] = entry.data
 
 
-def tear(content: bytearray, entry: Entry, chance: random.Random) -> None:
-    fate = chance.random()
+def tear(content: bytearray, entry: Entry, entropy: random.Random) -> None:
+    fate = entropy.random()
     if fate < 0.3:
         change(content, entry)
     elif entry.what == "write" and fate < 0.8:
         for start in range(0, len(entry.data), SECTOR):
-            sector, luck = entry.data[start : start + SECTOR], chance.random()
+            sector, luck = entry.data[start : start + SECTOR], entropy.random()
             if luck < 0.50:
                 change(content, Entry("write", entry.file, entry.at + start, sector))
             elif luck < 0.55:
-                change(content, Entry("write", entry.file, entry.at + start, chance.randbytes(len(sector))))
+                change(content, Entry("write", entry.file, entry.at + start, entropy.randbytes(len(sector))))
 
 
 # --- what is found then ---------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def looked_at(path: Path) -> list[tuple[str, bytes]]:
         connection.close()
 
 
-def cut_during_recovery(folder: Path, disk: dict[str, bytearray], chance: random.Random) -> dict[str, bytearray]:
+def cut_during_recovery(folder: Path, disk: dict[str, bytearray], entropy: random.Random) -> dict[str, bytearray]:
     """The disk after the power has gone once more, at some moment of opening, auditing and closing the store."""
     path = lay(folder, disk)
     before = disk_of(folder)
@@ -247,9 +247,9 @@ def cut_during_recovery(folder: Path, disk: dict[str, bytearray], chance: random
         found_in(path)
         entries = list(files.entries)
     again = Disk(before)
-    for entry in entries[: chance.randrange(len(entries) + 1)]:
+    for entry in entries[: entropy.randrange(len(entries) + 1)]:
         again.take(entry)
-    return again.after_cut(chance.choice(["lost", "torn", "torn"]), chance)
+    return again.after_cut(entropy.choice(["lost", "torn", "torn"]), entropy)
 
 
 class Cuts(NamedTuple):
@@ -262,8 +262,8 @@ class Cuts(NamedTuple):
 
 def cut_everywhere(folder: Path, told: Story, states: int, seed: int) -> Cuts:
     """Cut the power at random moments of a story, with random damage; a prefix of the story must be found each time."""
-    chance = random.Random(seed)
-    moments = sorted(chance.randrange(1, len(told.entries) + 1) for _ in range(states))
+    entropy = random.Random(seed)
+    moments = sorted(entropy.randrange(1, len(told.entries) + 1) for _ in range(states))
     disk = Disk(told.before)
     acked = done = losing = lost_most = 0
     for moment in moments:
@@ -272,12 +272,12 @@ def cut_everywhere(folder: Path, told: Story, states: int, seed: int) -> Cuts:
             if entry.what == "acked":
                 acked = max(acked, entry.at)
         done = moment
-        damage = chance.choice(["lost", "kept", "torn", "torn"])
-        cut = disk.after_cut(damage, chance)
-        if chance.random() < 0.1:
-            cut = cut_during_recovery(folder / "cut", cut, chance)
+        damage = entropy.choice(["lost", "kept", "torn", "torn"])
+        cut = disk.after_cut(damage, entropy)
+        if entropy.random() < 0.1:
+            cut = cut_during_recovery(folder / "cut", cut, entropy)
         path = lay(folder / "cut", cut)
-        found = found_in(path) if chance.random() < 0.1 else looked_at(path)
+        found = found_in(path) if entropy.random() < 0.1 else looked_at(path)
         where = f"seed {seed}: {damage} after entry {moment} of {len(told.entries)}"
         assert found == told.events[: len(found)], f"{where}: not what the log began with"
         if len(found) < acked:

@@ -15,7 +15,7 @@ import pytest
 
 import sagalog
 from sagalog.testing import ManualClock
-from tests.adapters.sqlite_making import START_MS, raw, url_of
+from tests.adapters.sqlite.stores import START_MS, raw, url_of
 from tests.faults.test_bit_flips import REFUSED, SEARCHED, TTL_MS, answer, everything, fill, use, wrong
 
 VALUES: dict[str, Any] = {"null": None, "bytes": b"\xff\x00", "text": "x", "number": 2**53 + 1}

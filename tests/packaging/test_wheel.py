@@ -144,7 +144,7 @@ def test_what_is_installed_is_imported_and_generic_names_are_not(shipped: Shippe
 def test_the_sdist_holds_the_house_and_nothing_that_merely_lies_in_it(shipped: Shipped) -> None:
     tops = {name.split("/")[0] for name in shipped.sdist_names}
     house = {
-        *("engine", "adapters", "tests", "specs", "docs", ".ci", "dev", "pyproject.toml", "constraints.txt"),
+        *("engine", "adapters", "tests", "bench", "specs", "docs", ".ci", "dev", "pyproject.toml", "constraints.txt"),
         *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
     }
 

@@ -12,9 +12,9 @@ import pytest
 
 import sagalog
 from sagalog import Engine
-from sagalog.ports import Chance, Clock
+from sagalog.ports import Clock, Entropy
 from sagalog.testing.machine import prove, store_machine
-from sagalog.testing.pairs import Open
+from sagalog.testing.oracle_pair import Open
 
 CRASH_POINTS = (
     "commit.before_begin",
@@ -32,8 +32,8 @@ def new_place() -> Iterator[Open]:
     shared_memory = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
     folder = tempfile.mkdtemp(dir=shared_memory if shared_memory.is_dir() else None)
 
-    def open_(clock: Clock, chance: Chance) -> Engine:
-        return sagalog.open(f"sqlite:///{folder}/log.db", clock=clock, chance=chance, durability="normal")
+    def open_(clock: Clock, entropy: Entropy) -> Engine:
+        return sagalog.open(f"sqlite:///{folder}/log.db", clock=clock, entropy=entropy, durability="normal")
 
     yield open_
     shutil.rmtree(folder)
@@ -50,5 +50,5 @@ def test_sqlite_answers_as_the_oracle_does_whatever_happens() -> None:
 @pytest.mark.parametrize("part", range(1, 5))
 def test_sqlite_answers_as_the_oracle_does_in_a_long_campaign(part: int) -> None:
     """5,000 runs in parts, each of which draws its own, so that several cores share them and each ends in its time."""
-    del part  # chance is not seeded: no two parts draw the same runs
+    del part  # entropy is not seeded: no two parts draw the same runs
     prove(store_machine(new_place, CRASH_POINTS), max_examples=1_250, stateful_step_count=80)

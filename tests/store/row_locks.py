@@ -13,7 +13,7 @@ from typing import Any
 
 from sagalog.codec import Envelope
 from sagalog.errors import SagalogError
-from sagalog.store import Attempt, Operation, Undeclared
+from sagalog.store import Execution, Operation, Undeclared
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
 
@@ -21,8 +21,8 @@ from sagalog.store.memory_view import MemoryView
 class OpenView(MemoryView):
     """A view that shows everything, locked or not: what the port forbids."""
 
-    def __init__(self, tables: Tables, attempt: Attempt, now_ms: int) -> None:
-        super().__init__(tables, attempt, now_ms)
+    def __init__(self, tables: Tables, execution: Execution, now_ms: int) -> None:
+        super().__init__(tables, execution, now_ms)
         self._reads |= set(tables.stream_of)
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
@@ -44,20 +44,20 @@ class RowLocks:
 
     def commit(self, operation: Operation) -> Any:
         """Carry out one operation; its answer, or its refusal."""
-        attempt = Attempt(operation)
+        execution = Execution(operation)
         while True:
-            keys = [name for name in attempt.locks() if name.startswith("/")]
+            keys = [name for name in execution.locks() if name.startswith("/")]
             # What stands under a key is looked for once that key is locked: keys are the first in the order of names.
-            with self._locked(keys), self._locked(self._streams(attempt, keys)):
+            with self._locked(keys), self._locked(self._streams(execution, keys)):
                 try:
-                    return self._carry_out(attempt)
+                    return self._carry_out(execution)
                 except Undeclared as undeclared:
-                    attempt.widen(undeclared)
+                    execution.widen(undeclared)
                 except SagalogError as refusal:
                     return refusal
 
-    def _carry_out(self, attempt: Attempt) -> Any:
-        result = attempt.operation.decide(self._view(self._tables, attempt, self._now_ms))
+    def _carry_out(self, execution: Execution) -> Any:
+        result = execution.operation.decide(self._view(self._tables, execution, self._now_ms))
         self._meet()
         with self._guard:
             self._tables.begin()
@@ -65,11 +65,11 @@ class RowLocks:
             self._tables.write(result)
         return result.answer
 
-    def _streams(self, attempt: Attempt, keys: list[str]) -> list[str]:
+    def _streams(self, execution: Execution, keys: list[str]) -> list[str]:
         """What is declared, reached along waits or found under the keys by one look, in the order of names."""
-        view = MemoryView(self._tables, attempt, self._now_ms)
-        keyed = {envelope.stream for key in attempt.keys for envelope in view.keyed(key)}
-        return sorted({*attempt.locks(), *view._along(attempt.operation.along), *keyed}.difference(keys))
+        view = MemoryView(self._tables, execution, self._now_ms)
+        keyed = {envelope.stream for key in execution.keys for envelope in view.keyed(key)}
+        return sorted({*execution.locks(), *view._along(execution.operation.along), *keyed}.difference(keys))
 
     @contextmanager
     def _locked(self, names: list[str]) -> Iterator[None]:

@@ -18,7 +18,7 @@ from sagalog.kernel.categories import CATEGORIES
 from sagalog.store import Append, Operation, Result, Store, View, project_fold
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
-from tests.adapters.sqlite_making import START_MS, open_at
+from tests.adapters.sqlite.stores import START_MS, open_at
 from tests.engine.test_categories import COUNTER, Closed, Counted, CounterFold
 
 STREAM = COUNTER.stream("sheep")

@@ -15,7 +15,7 @@ from sagalog.engine.entries import CommandEntry
 from sagalog.engine.operations import writing
 from sagalog.engine.task import Task
 from sagalog.kernel import commands as c
-from sagalog.store import Attempt, Operation, Result
+from sagalog.store import Execution, Operation, Result
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_view import MemoryView
 from sagalog.testing import ManualClock
@@ -149,4 +149,4 @@ def test_creations_under_keys_of_their_own_do_not_wait_for_each_other(store: Mem
 def test_no_lock_of_a_key_has_the_name_of_a_stream() -> None:
     """A key may be spelled like a stream; keys come first, so that what stands under them is found in order."""
     operation = Operation(lambda _: Result(None), writes=("task/a", "store/s"), keys=("task/a", "a", "z"))
-    assert Attempt(operation).locks() == ["/a", "/task/a", "/z", "store/s", "task/a"]
+    assert Execution(operation).locks() == ["/a", "/task/a", "/z", "store/s", "task/a"]

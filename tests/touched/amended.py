@@ -116,6 +116,6 @@ CALL: Final[Change] = {
     ),
     "engine/facade.py": (behind("    note = carried_out(verbs.note)\n", "    amend = carried_out(verbs.amend)\n"),),
     "engine/batch.py": (behind("    note = recorded(verbs.note)\n", "    amend = recorded(verbs.amend)\n"),),
-    "aio/engine.py": (behind("    note = lifted(Engine.note)\n", "    amend = lifted(Engine.amend)\n"),),
+    "aio/engine.py": (behind("    note = as_coroutine(Engine.note)\n", "    amend = as_coroutine(Engine.amend)\n"),),
     "aio/batch.py": (behind("    note = passed_on(Batch.note)\n", "    amend = passed_on(Batch.amend)\n"),),
 }

@@ -42,13 +42,13 @@ DRAIN_S = 90.0
 
 def work(url: str, folder: str, name: str) -> None:
     """Run sagas until the campaign kills this process."""
-    world, chance = World(Path(folder)), random.Random(name)
+    world, entropy = World(Path(folder)), random.Random(name)
     worker = sagalog.Worker(
         name=name, concurrency=6, claim_ahead=2, ttl_ms=TTL_MS, grace_ms=5_000, quarantine_unknown=False
     )
 
     def effect(context: Any, step: str) -> str:
-        time.sleep(chance.random() / 200)
+        time.sleep(entropy.random() / 200)
         world.make(context.task.id, context.fence, step)
         return step
 
@@ -78,7 +78,7 @@ def work(url: str, folder: str, name: str) -> None:
         return "grown"
 
     def undo(context: Any, step: str) -> None:
-        if chance.random() < 0.05:
+        if entropy.random() < 0.05:
             raise ConnectionError("another time")
         world.take_back(context.task.id, context.fence, step)
 
@@ -116,7 +116,7 @@ class Campaign:
     def __init__(self, folder: Path, seed: int, backlog: int) -> None:
         self.folder = folder
         self.url = f"sqlite:///{folder}/store.db"
-        self.chance = random.Random(seed)
+        self.entropy = random.Random(seed)
         self.backlog = backlog
         self.done: Counter[str] = Counter()
         self._started = 0
@@ -135,14 +135,14 @@ class Campaign:
         """Kill a worker, or stop it for longer than its leases last."""
         for process in self._workers:
             assert process.poll() is None, f"a worker has ended by itself, with {process.returncode}"
-        process = self.chance.choice(self._workers)
-        draw = self.chance.random()
+        process = self.entropy.choice(self._workers)
+        draw = self.entropy.random()
         if draw < 0.12:
             self._kill(process)
             self.start()
             self.done["killed"] += 1
         elif draw < 0.2 and process.pid not in self._asleep:
-            self._asleep[process.pid] = self._sleep(process, TTL_MS / 1_000 * self.chance.uniform(1.1, 2.5))
+            self._asleep[process.pid] = self._sleep(process, TTL_MS / 1_000 * self.entropy.uniform(1.1, 2.5))
             self.done["stopped"] += 1
 
     def end(self) -> None:
@@ -182,18 +182,18 @@ class Campaign:
         live = sum(states.get(state, 0) for state in ("pending", "running", "compensating"))
         if live < self.backlog:
             engine.create_many(self._saga() for _ in range(self.backlog // 3))
-        if self.chance.random() < 0.3:
+        if self.entropy.random() < 0.3:
             for task in engine.find(state="running", limit=2):
                 self.done["cancelled"] += 1
                 try:
-                    engine.cancel(task.id, "not needed", now=self.chance.random() < 0.5)
+                    engine.cancel(task.id, "not needed", now=self.entropy.random() < 0.5)
                 except sagalog.TerminalTask:
                     self.done["cancelled"] -= 1
 
     def _saga(self) -> dict[str, Any]:
-        steps = [f"s{number}" for number in range(self.chance.randint(1, 4))]
-        payload = {"steps": steps, "end": self.chance.choice(ENDS), "at": self.chance.choice(steps)}
-        return {"kind": self.chance.choice(("plain", "coroutine")), "payload": payload, "retry": RETRY}
+        steps = [f"s{number}" for number in range(self.entropy.randint(1, 4))]
+        payload = {"steps": steps, "end": self.entropy.choice(ENDS), "at": self.entropy.choice(steps)}
+        return {"kind": self.entropy.choice(("plain", "coroutine")), "payload": payload, "retry": RETRY}
 
 
 def run(folder: Path, seconds: float, seed: int = 1, backlog: int = BACKLOG) -> dict[str, Any]:

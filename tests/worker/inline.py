@@ -1,6 +1,6 @@
 """A worker without threads: its turns and its handlers run when a test says so, on a clock that a test moves.
 
-Rule: the shift and the handlers are the real ones; only who runs them, and when, is the test's. A kill is an exception
+Rule: the loop and the handlers are the real ones; only who runs them, and when, is the test's. A kill is an exception
 that nothing settles: what the killed worker knew is thrown away, what it wrote stays.
 """
 
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import sagalog
 from sagalog import failpoints
 from sagalog.testing import ManualClock
-from sagalog.worker.crew import Job
-from sagalog.worker.plan import Plan
-from sagalog.worker.shift import Shift
+from sagalog.worker.config import WorkerConfig
+from sagalog.worker.handler_pool import Job
+from sagalog.worker.worker_loop import WorkerLoop
 
 # Where a worker may die: before a commit is begun, and after it is durable and before anybody knows.
 BOUNDARIES = ("commit.before_begin", "commit.after_commit")
@@ -24,7 +24,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class InlineCrew:
+class InlineHandlerPool:
     """Keeps jobs until a test runs them."""
 
     def __init__(self) -> None:
@@ -45,34 +45,34 @@ class InlineCrew:
 
 
 class InlineWorker:
-    """One shift with its crew."""
+    """One worker loop with its pool."""
 
-    def __init__(self, engine: sagalog.Engine, plan: Plan, owner: str, clock: ManualClock) -> None:
-        self.crew = InlineCrew()
-        self.shift = Shift(engine, plan, owner, self.crew, clock)
+    def __init__(self, engine: sagalog.Engine, config: WorkerConfig, owner: str, clock: ManualClock) -> None:
+        self.pool = InlineHandlerPool()
+        self.worker_loop = WorkerLoop(engine, config, owner, self.pool, clock)
 
     def turn(self) -> bool:
         """Look, and write what is due; whether there was anything."""
-        self.shift.look()
-        return self.shift.turn()
+        self.worker_loop.look()
+        return self.worker_loop.turn()
 
     def run_job(self, number: int = 0) -> None:
         """Run the handler of one job to its end, and take it back."""
-        if self.crew.waiting:
-            job = self.crew.waiting.pop(number % len(self.crew.waiting))
+        if self.pool.waiting:
+            job = self.pool.waiting.pop(number % len(self.pool.waiting))
             job.begun = True
             job.run()
-            self.shift.take([job])
+            self.worker_loop.take([job])
 
     def until_idle(self, turns_max: int = 100) -> None:
         """Turn and run until nothing is left to do now."""
         for _ in range(turns_max):
             wrote = self.turn()
-            if not self.crew.waiting and not wrote:
+            if not self.pool.waiting and not wrote:
                 return
-            while self.crew.waiting:
+            while self.pool.waiting:
                 self.run_job()
-        raise AssertionError(f"still at work after {turns_max} turns: {self.shift.tally}")
+        raise AssertionError(f"still at work after {turns_max} turns: {self.worker_loop.stats}")
 
 
 @contextmanager

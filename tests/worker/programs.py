@@ -12,7 +12,7 @@ from typing import Any
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Transient
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 
 # How an attempt may end; the last one of a program is kept for all later attempts.
 ENDS = ("return", "error", "failed", "transient", "quota", "permanent", "waived", "quarantine", "unstorable", "exit")
@@ -28,10 +28,12 @@ class World:
         self.seen: Counter[str] = Counter()
         self.failing_undos: dict[str, int] = {}
 
-    def plan(self, ttl_ms: int = 100, concurrency: int = 3) -> Plan:
+    def config(self, ttl_ms: int = 100, concurrency: int = 3) -> WorkerConfig:
         """How a worker works that knows these handlers."""
         handlers = {"program": self.run, "child": self.child}
-        return Plan(("default",), handlers, {"undo": self.undo}, concurrency, 0, ttl_ms, quarantine_unknown=True)
+        return WorkerConfig(
+            ("default",), handlers, {"undo": self.undo}, concurrency, 0, ttl_ms, quarantine_unknown=True
+        )
 
     def child(self, context: WorkContext, payload: Any) -> Any:
         return payload

@@ -13,9 +13,9 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Interrupted
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.worker.crew_of import PATIENCE_S, at_work, ended, story, until
 from tests.worker.inline import InlineWorker
 
@@ -31,7 +31,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
@@ -45,7 +45,7 @@ def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sagalog.Eng
 def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **given: Any) -> InlineWorker:
     compensations = {} if undo is None else {"undo": undo}
     given = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100_000, "quarantine_unknown": False, **given}
-    return InlineWorker(engine, Plan(("default",), {"do": handler}, compensations, **given), "w", clock)
+    return InlineWorker(engine, WorkerConfig(("default",), {"do": handler}, compensations, **given), "w", clock)
 
 
 CALLS: dict[str, tuple[Callable[[sagalog.Engine, str], object], str, str]] = {
@@ -100,12 +100,12 @@ def test_a_look_for_what_was_called_off_is_due_within_the_promised_time(
     looked: list[bool] = []
 
     def handler(context: WorkContext, _payload: Any) -> None:
-        worker.shift.look()
+        worker.worker_loop.look()
         engine.quarantine("a", "look")
-        waits_ms = worker.shift.wait_ms()
+        waits_ms = worker.worker_loop.wait_ms()
         assert waits_ms <= 100
         clock.advance(waits_ms)
-        worker.shift.look()
+        worker.worker_loop.look()
         looked.append(context.lost)
 
     engine.create("do", id="a")
@@ -123,8 +123,8 @@ def test_where_no_caller_commits_a_worker_does_not_look_all_the_time(
     def handler(_context: WorkContext, _payload: Any) -> None:
         for _ in range(3):
             clock.advance(100)
-            worker.shift.look()
-        waits.append(worker.shift.wait_ms())
+            worker.worker_loop.look()
+        waits.append(worker.worker_loop.wait_ms())
 
     engine.create("do", id="a")
     worker = worker_of(engine, clock, handler, concurrency=1)
@@ -137,14 +137,14 @@ def test_what_was_called_off_counts_once_among_the_lost(engine: sagalog.Engine, 
     def handler(context: WorkContext, _payload: Any) -> str:
         engine.cancel("a", now=True)
         clock.advance(60)
-        worker.shift.look()
+        worker.worker_loop.look()
         assert context.lost
         return "all the same"
 
     engine.create("do", id="a")
     worker = worker_of(engine, clock, handler)
     worker.until_idle()
-    assert (worker.shift.tally.lost, worker.shift.tally.settled) == (1, 0)
+    assert (worker.worker_loop.stats.lost, worker.worker_loop.stats.settled) == (1, 0)
     assert engine.get("a").state == "cancelled"  # type: ignore[union-attr]
 
 
@@ -158,7 +158,7 @@ def test_a_handler_that_was_told_of_a_cancel_is_told_when_its_lease_is_lost_too(
         for now in (False, True):
             engine.cancel("a", now=now)
             clock.advance(60)
-            worker.shift.look()
+            worker.worker_loop.look()
             told.append((context.cancelled, context.lost))
 
     engine.create("do", id="a")
@@ -177,12 +177,12 @@ def test_a_handler_that_has_ended_its_own_lease_does_not_count_among_the_lost(
             context.step("make", lambda: object())
         finally:
             clock.advance(60)
-            worker.shift.look()
+            worker.worker_loop.look()
 
     engine.create("do", id="a")
     worker = worker_of(engine, clock, handler)
     worker.until_idle()
-    assert worker.shift.tally.lost == 0
+    assert worker.worker_loop.stats.lost == 0
     assert story(engine, "a") == ["created", "leased", "quarantined"]
 
 
@@ -193,7 +193,7 @@ def test_an_undo_whose_task_is_quarantined_hears_of_it(engine: sagalog.Engine, c
     def undo(context: UndoContext, _params: Any) -> None:
         engine.quarantine("a", "look")
         clock.advance(60)
-        worker.shift.look()
+        worker.worker_loop.look()
         told.append(context.lost)
 
     engine.create("do", id="a", compensations=[UNDO])
@@ -455,7 +455,7 @@ def test_half_of_the_room_is_left_to_work_where_there_is_much_to_undo(
     worker = worker_of(engine, clock, lambda *_: None, lambda *_: None, concurrency=4)
     worker.turn()
     worker.turn()
-    assert sorted(job.lease.purpose for job in worker.crew.waiting) == ["undo", "undo", "work", "work"]
+    assert sorted(job.lease.purpose for job in worker.pool.waiting) == ["undo", "undo", "work", "work"]
 
 
 def test_a_real_worker_hears_of_a_cancel_of_another_process_by_its_commit(tmp_path: Path) -> None:

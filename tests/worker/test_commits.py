@@ -17,10 +17,10 @@ from sagalog import Compensation, Permanent, Unavailable, Unknown
 from sagalog.engine import holder_verbs
 from sagalog.store.memory import MemoryStore
 from sagalog.store.memory_snapshot import MemorySnapshot
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.testing.faults import answer_lost, away, faults, slow_commits
 from sagalog.worker import WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.worker.crew_of import PATIENCE_S, at_work, ended, story
 from tests.worker.inline import InlineWorker
 from tests.worker.threaded import ThreadedWorker
@@ -37,14 +37,14 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
-def plan_of(handler: Any, undo: Any = None, **given: Any) -> Plan:
+def plan_of(handler: Any, undo: Any = None, **given: Any) -> WorkerConfig:
     compensations = {} if undo is None else {"undo": undo}
     given = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": TTL_MS, "quarantine_unknown": False, **given}
-    return Plan(("default",), {"do": handler}, compensations, **given)
+    return WorkerConfig(("default",), {"do": handler}, compensations, **given)
 
 
 def failing(engine: sagalog.Engine, *ids: str) -> None:
@@ -67,15 +67,15 @@ def test_a_lease_is_measured_from_the_sending_of_its_claim(
     def handler(context: WorkContext, _payload: Any) -> None:
         for ms in (29, 1):
             clock.advance(ms)
-            worker.shift.watch()
+            worker.worker_loop.watch()
             lost.append((clock.monotonic_ms() - sent_ms, context.lost))
 
     engine.create("do")
     worker = InlineWorker(engine, plan_of(handler), "w", clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     sent_ms = clock.monotonic_ms()
     with slow_commits(clock, before_ms, after_ms):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     worker.run_job()
     # Told at 80 of 100 ms since the sending, not since the answer.
     assert lost == [(79, False), (80, True)]
@@ -92,11 +92,11 @@ def test_a_renewal_is_measured_from_its_sending(
         clock.advance(40)
         sent_ms = clock.monotonic_ms()
         with slow_commits(clock, before_ms, after_ms):
-            worker.shift.turn()
-        assert worker.shift.tally.renewed == 1
+            worker.worker_loop.turn()
+        assert worker.worker_loop.stats.renewed == 1
         for ms in (49, 1):
             clock.advance(ms)
-            worker.shift.watch()
+            worker.worker_loop.watch()
             lost.append((clock.monotonic_ms() - sent_ms, context.lost))
 
     engine.create("do")
@@ -125,11 +125,11 @@ def test_the_watchdog_tells_a_handler_while_the_commit_of_its_renewal_is_under_w
 
         def hang() -> None:
             clock.advance(45)
-            worker.shift.watch()
+            worker.worker_loop.watch()
             worker.take()
 
         with faults(BEFORE, hang):
-            worker.shift.turn()
+            worker.worker_loop.turn()
         assert lost == [True]
 
 
@@ -144,11 +144,11 @@ def test_progress_that_is_told_during_a_renewal_is_written_with_the_next(
         for fault in (lambda: context.progress({"done": 2}), None):
             clock.advance(40)
             with faults(AFTER, fault):
-                worker.shift.turn()
+                worker.worker_loop.turn()
             seen.append(engine.get(context.task.id).progress)  # type: ignore[union-attr]
         # What is written is written once.
         clock.advance(40)
-        worker.shift.turn()
+        worker.worker_loop.turn()
         newest = engine.history(context.task.id)[-1].event
         seen.append(newest.progress)  # type: ignore[attr-defined]
 
@@ -167,14 +167,14 @@ def test_progress_of_a_renewal_that_did_not_come_through_is_written_with_the_nex
         context.progress("half")
         clock.advance(40)
         with faults(BEFORE, away), pytest.raises(Unavailable):
-            worker.shift.turn()
-        worker.shift.turn()
+            worker.worker_loop.turn()
+        worker.worker_loop.turn()
         assert engine.get(context.task.id).progress == "half"  # type: ignore[union-attr]
 
     engine.create("do")
     worker = InlineWorker(engine, plan_of(handler), "w", clock)
     worker.until_idle()
-    assert worker.shift.tally.settled == 1
+    assert worker.worker_loop.stats.settled == 1
 
 
 # --- commits of unknown outcome ---------------------------------------------------------------------------------------
@@ -200,14 +200,14 @@ def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_fur
     """[REPEAT-1] Unknown, then Unavailable again and again: that says nothing of what was claimed."""
     ran: list[str] = []
     store = ShortOfReads(clock)
-    engine = sagalog.Engine(store, clock=clock, chance=SeededChance(1))
+    engine = sagalog.Engine(store, clock=clock, entropy=SeededEntropy(1))
     for id in ("a", "b"):
         engine.create("do", id=id)
     worker = InlineWorker(engine, plan_of(lambda context, _payload: ran.append(context.task.id)), "w", clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.shift.turn()
-    assert worker.shift.held == 0
+        worker.worker_loop.turn()
+    assert worker.worker_loop.held == 0
     for reads in (1, 2, 3):
         # It fails before it finds the first, between the two, and behind them.
         store.left = 0
@@ -215,7 +215,7 @@ def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_fur
             engine.note("a", "anything")
         store.left = reads
         with suppress(Unavailable):
-            worker.shift.turn()
+            worker.worker_loop.turn()
     store.left = 0
     worker.until_idle()
 
@@ -231,9 +231,9 @@ def test_undos_that_were_claimed_in_a_commit_of_unknown_outcome_are_carried_out(
     undone: list[str] = []
     failing(engine, "a", "b")
     worker = InlineWorker(engine, plan_of(None, lambda context, _params: undone.append(context.task.id)), "w", clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     worker.until_idle()
 
     assert sorted(undone) == ["a", "b"]
@@ -248,20 +248,20 @@ def test_what_is_found_after_an_unknown_outcome_is_measured_from_the_commit_that
 
     def handler(context: WorkContext, _payload: Any) -> None:
         clock.advance(9)
-        worker.shift.watch()
+        worker.worker_loop.watch()
         told.append(context.lost)
         clock.advance(1)
-        worker.shift.watch()
+        worker.worker_loop.watch()
         told.append(context.lost)
 
     engine.create("do")
     worker = InlineWorker(engine, plan_of(handler), "w", clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     clock.advance(70)
     # The first turn after that finds it; its own commit says nothing of when the lease began.
-    worker.shift._find_own()
+    worker.worker_loop._find_own()
     worker.run_job()
     assert told == [False, True]
 
@@ -274,21 +274,21 @@ def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unkn
     engine.create("do", id="a")
     failing(engine, "b")
     worker = InlineWorker(engine, plan_of(lambda *_: ran.append("work"), lambda *_: ran.append("undo")), "w", clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     assert (story(engine, "a")[-1], story(engine, "b")[-1]) == ("created", "leased")
     with faults(AFTER, None, answer_lost):
         # It finds the undo, and in the second commit from there it claims the work.
         while story(engine, "a")[-1] == "created":
             with suppress(Unknown):
                 worker.turn()
-    worker.shift.announce_stop()
-    before = worker.shift.owes
-    worker.shift.turn()
+    worker.worker_loop.announce_stop()
+    before = worker.worker_loop.owes
+    worker.worker_loop.turn()
 
-    assert (before, worker.shift.owes) == (True, False)
-    assert worker.crew.waiting == []
+    assert (before, worker.worker_loop.owes) == (True, False)
+    assert worker.pool.waiting == []
     assert ran == []
     assert [story(engine, id)[-1] for id in ("a", "b")] == ["released", "released"]
     assert [task.attempt for task in engine.find()] == [1, 1]
@@ -324,12 +324,12 @@ def test_a_settlement_whose_answer_was_lost_and_then_the_store_is_written_once(
     worker.turn()
     worker.run_job()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     with faults(BEFORE, away), pytest.raises(Unavailable):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     worker.until_idle()
     assert story(engine, "a") == ["created", "leased", "completed"]
-    assert (worker.shift.tally.settled, worker.shift.tally.lost) == (1, 0)
+    assert (worker.worker_loop.stats.settled, worker.worker_loop.stats.lost) == (1, 0)
 
 
 def test_a_step_whose_answer_was_lost_twice_is_recorded_once_and_run_once(tmp_path: Any) -> None:
@@ -424,7 +424,7 @@ def test_children_of_a_refused_step_are_begun_only_by_a_handler_that_says_what_c
         if how == "fails":
             raise Permanent("no way on", waive_compensation="nothing was done")
         engine.cancel(context.task.id)
-        worker.shift._look_for_cancels()
+        worker.worker_loop._look_for_cancels()
         context.go_on()
         return None
 
@@ -489,7 +489,7 @@ def test_a_lease_that_may_be_over_while_an_undo_is_registered_keeps_the_effect_f
 
     def pass_time(_id: str, worker: InlineWorker) -> None:
         clock.advance(85)
-        worker.shift.watch()
+        worker.worker_loop.watch()
 
     assert stopped_while_it_registers(engine, clock, pass_time) == []
     assert story(engine, "a")[2] == "compensation_registered"
@@ -511,10 +511,10 @@ def test_a_cancel_while_an_undo_is_registered_reaches_handlers_in_real_threads(
     engine.create("do", id="a")
     handler = plain if kind == "plain" else coroutine
     with ThreadedWorker(engine, plan_of(handler, lambda *_: effects.append("undone")), "w", clock) as worker:
-        worker.shift.look()
+        worker.worker_loop.look()
         # The claim's commit is the first to get there, and the registration the second.
         with faults(BEFORE, None, lambda: asked(engine, "a")):
-            worker.shift.turn()
+            worker.worker_loop.turn()
             worker.take()
         assert effects == []
         worker.turn()

@@ -16,9 +16,9 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Failed, Park, Permanent, Quarantine, Retry, Transient, failpoints
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.worker.crew_of import at_work, ended, story, until
 from tests.worker.inline import InlineWorker
 
@@ -33,7 +33,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
@@ -43,11 +43,13 @@ def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
         yield engine
 
 
-def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **plan: Any) -> InlineWorker:
+def worker_of(
+    engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **config: Any
+) -> InlineWorker:
     """A worker whose one handler is this."""
     compensations = {} if undo is None else {"undo": undo}
-    plan = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100, "quarantine_unknown": True, **plan}
-    return InlineWorker(engine, Plan(("default",), {"do": handler}, compensations, **plan), "w", clock)
+    config = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100, "quarantine_unknown": True, **config}
+    return InlineWorker(engine, WorkerConfig(("default",), {"do": handler}, compensations, **config), "w", clock)
 
 
 def raises(error: BaseException) -> Any:
@@ -385,10 +387,10 @@ def test_all_leases_are_renewed_in_one_commit_with_what_else_is_due(engine: saga
     clock.advance(40)
     worker.run_job()
     engine.create("do", id="d")
-    commits = worker.shift.tally.commits
+    commits = worker.worker_loop.stats.commits
     worker.turn()
 
-    assert worker.shift.tally.commits == commits + 1
+    assert worker.worker_loop.stats.commits == commits + 1
     newest = [one.type for one in engine.events()][-4:]
     assert sorted(newest) == ["completed", "heartbeat", "heartbeat", "leased"]
 
@@ -401,7 +403,7 @@ def test_a_handler_is_told_before_its_lease_can_end_and_nothing_is_written_late(
 
     def handler(context: WorkContext, _payload: Any) -> None:
         clock.advance(85)
-        worker.shift.watch()
+        worker.worker_loop.watch()
         told.append(context.lost)
         clock.advance(20)
         engine.claim("default", owner="other", ttl_ms=1_000)
@@ -687,13 +689,13 @@ def test_the_newest_progress_is_written_with_a_renewal(engine: sagalog.Engine, c
         context.progress({"done": 1})
         context.progress({"done": 2})
         clock.advance(40)
-        worker.shift.turn()
+        worker.worker_loop.turn()
         seen = engine.get(context.task.id)
         assert seen is not None
         assert seen.progress == {"done": 2}
         context.progress(object())
         clock.advance(40)
-        worker.shift.turn()
+        worker.worker_loop.turn()
 
     task = engine.create("do")
     worker = worker_of(engine, clock, handler)
@@ -711,7 +713,7 @@ def test_a_clock_that_jumps_forward_costs_a_lease_and_no_step(engine: sagalog.En
         if jumps:
             clock.step(jumps.pop())
             clock.advance(40)
-            worker.shift.turn()
+            worker.worker_loop.turn()
             told.append(context.lost)
         return [first, context.step("second", lambda: context.task.leases)]
 
@@ -734,7 +736,7 @@ def test_a_clock_that_jumps_back_costs_nothing(engine: sagalog.Engine, clock: Ma
         clock.step(-3_600_000)
         for _ in range(4):
             clock.advance(40)
-            worker.shift.turn()
+            worker.worker_loop.turn()
         return context.step("only", lambda: "done")
 
     task = engine.create("do")
@@ -845,7 +847,7 @@ def test_a_callback_that_fails_keeps_no_other_from_being_told(engine: sagalog.En
     def handler(context: WorkContext, _payload: Any) -> None:
         with context.on_stop(fails), context.on_stop(told.set):
             clock.advance(90)
-            worker.shift.watch()
+            worker.worker_loop.watch()
             assert told.wait(20)
 
     engine.create("do", id="a")
@@ -880,7 +882,7 @@ def test_a_step_on_record_that_strict_code_does_not_ask_for_is_a_mismatch_and_an
     def parent(context: WorkContext, _payload: Any) -> None:
         context.spawn("kid", "do")
         engine.cancel(context.task.id)
-        worker.shift._look_for_cancels()
+        worker.worker_loop._look_for_cancels()
         context.go_on()
 
     called_off = engine.create("do")

@@ -15,7 +15,7 @@ import sagalog
 from sagalog import Compensation, InvalidValue, Retry
 from sagalog.testing import ManualClock
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from sagalog.worker.verdicts import HELD_UP
 from tests.contract.tampering import tamper
 from tests.worker.crew_of import story
@@ -40,8 +40,8 @@ class Stage:
             self.undone.append(context.compensation)
 
         self.engine.create("do", id="p", **{"retry": ONCE, **create})
-        plan = Plan(("default",), {"do": handler}, {"undo": undo}, 1, 0, 1_000, False)
-        return InlineWorker(self.engine, plan, "w", self.clock)
+        config = WorkerConfig(("default",), {"do": handler}, {"undo": undo}, 1, 0, 1_000, False)
+        return InlineWorker(self.engine, config, "w", self.clock)
 
     def parent(self) -> sagalog.Task:
         task = self.engine.get("p")

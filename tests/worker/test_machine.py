@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 import sagalog
 from sagalog import Retry, SagalogError
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.testing.history import check, explain
 from tests.worker.inline import InlineWorker, killed_at
 from tests.worker.programs import ENDS, STEPS, World
@@ -32,7 +32,7 @@ class Workers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock(1_000_000_000_000)
-        self.engine = sagalog.open("memory:", clock=self.clock, chance=SeededChance(1))
+        self.engine = sagalog.open("memory:", clock=self.clock, entropy=SeededEntropy(1))
         self.world = World(self.engine)
         self.workers: list[InlineWorker] = []
         self.ids: list[str] = []
@@ -96,7 +96,7 @@ class Workers(RuleBasedStateMachine):
     def time_passes(self, ms: int) -> None:
         self.clock.advance(ms)
         for worker in self.workers:
-            worker.shift.watch()
+            worker.worker_loop.watch()
 
     @rule(ms=st.sampled_from((3_600_000, -3_600_000)))
     def the_clock_jumps(self, ms: int) -> None:
@@ -106,11 +106,11 @@ class Workers(RuleBasedStateMachine):
     @rule(pick=PICK)
     def stop(self, pick: int) -> None:
         worker = self._worker(pick)
-        worker.shift.announce_stop()
-        worker.shift.turn()
-        worker.shift.give_back()
-        worker.shift.turn()
-        assert worker.shift.held == 0
+        worker.worker_loop.announce_stop()
+        worker.worker_loop.turn()
+        worker.worker_loop.give_back()
+        worker.worker_loop.turn()
+        assert worker.worker_loop.held == 0
         self.workers.remove(worker)
 
     @rule(pick=PICK, now=st.booleans())
@@ -171,7 +171,7 @@ class Workers(RuleBasedStateMachine):
     def _worker(self, pick: int) -> InlineWorker:
         if pick >= len(self.workers) and len(self.workers) < 3:
             self.started += 1
-            worker = InlineWorker(self.engine, self.world.plan(), f"w{self.started}", self.clock)
+            worker = InlineWorker(self.engine, self.world.config(), f"w{self.started}", self.clock)
             self.workers.append(worker)
         return self.workers[pick % len(self.workers)]
 

@@ -10,9 +10,9 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Retry, Transient
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.worker.inline import InlineWorker
 
 ONCE = Retry(attempts_max=1, transient_max=1, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
@@ -27,14 +27,16 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
-def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **plan: Any) -> InlineWorker:
+def worker_of(
+    engine: sagalog.Engine, clock: ManualClock, handler: Any, undo: Any = None, **config: Any
+) -> InlineWorker:
     compensations = {} if undo is None else {"undo": undo}
-    plan = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100, "quarantine_unknown": True, **plan}
-    return InlineWorker(engine, Plan(("default",), {"do": handler}, compensations, **plan), "w", clock)
+    config = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": 100, "quarantine_unknown": True, **config}
+    return InlineWorker(engine, WorkerConfig(("default",), {"do": handler}, compensations, **config), "w", clock)
 
 
 def run(worker: InlineWorker, engine: sagalog.Engine, **create: Any) -> sagalog.Task:
@@ -211,11 +213,11 @@ def test_a_worker_is_told_that_a_kind_needs_no_undo() -> None:
 
     with sagalog.open("memory:") as engine:
         engine.create("resize", id="t")
-        tally = worker.run(engine, until_idle=True, signals=False)
+        stats = worker.run(engine, until_idle=True, signals=False)
         task = engine.get("t")
 
     assert task is not None
-    assert (task.state, said(task), tally.outcomes) == ("failed", ("size", "too large"), {"failed": 1})
+    assert (task.state, said(task), stats.outcomes) == ("failed", ("size", "too large"), {"failed": 1})
 
 
 @pytest.mark.parametrize("reason", ["", " ", 5, ["writes nothing"]])
@@ -310,7 +312,7 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
     engine.create("do", "permanent", compensations=[Compensation("undo")])
     worker.until_idle()
 
-    assert worker.shift.tally.outcomes == {
+    assert worker.worker_loop.stats.outcomes == {
         "completed": 2,
         "parked": 1,
         "retried": 1,
@@ -319,7 +321,7 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
         "compensating": 1,
         "compensated": 1,
     }
-    assert sum(worker.shift.tally.outcomes.values()) == worker.shift.tally.settled
+    assert sum(worker.worker_loop.stats.outcomes.values()) == worker.worker_loop.stats.settled
 
 
 def test_a_kind_that_no_worker_here_knows_is_named_once_where_it_goes_on_standing_there(

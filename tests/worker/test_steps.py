@@ -19,9 +19,9 @@ import sagalog
 from sagalog import Compensation, Failed, Interrupted, InvalidValue, OverBound, Retry, Transient, Worker, failpoints
 from sagalog.errors import Unavailable
 from sagalog.kernel.bounds import STEPS_MAX
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import AsyncWorkContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.worker.crew_of import PATIENCE_S, at_work, ended, story
 from tests.worker.inline import InlineWorker
 
@@ -37,14 +37,14 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
 def worker_of(engine: sagalog.Engine, clock: ManualClock, handler: Handler, strict: bool = False) -> InlineWorker:
     kinds = frozenset({"do"}) if strict else frozenset()
-    plan = Plan(("default",), {"do": handler}, {"undo": lambda *_: None}, 1, 0, 1_000, True, strict=kinds)
-    return InlineWorker(engine, plan, "w", clock)
+    config = WorkerConfig(("default",), {"do": handler}, {"undo": lambda *_: None}, 1, 0, 1_000, True, strict=kinds)
+    return InlineWorker(engine, config, "w", clock)
 
 
 def named(task: sagalog.Task) -> list[str]:
@@ -210,7 +210,7 @@ def test_an_undo_that_was_waived_before_the_work_leaves_the_step_one_of_its_own(
     id = engine.create("do", retry=AT_ONCE, compensations=[UNDO]).id
     engine.waive(id, "u", "not needed")
     undone: list[str] = []
-    plan = Plan(
+    config = WorkerConfig(
         ("default",),
         {"do": handler},
         {"undo": lambda context, _: undone.append(context.compensation)},
@@ -219,7 +219,7 @@ def test_an_undo_that_was_waived_before_the_work_leaves_the_step_one_of_its_own(
         1_000,
         True,
     )
-    InlineWorker(engine, plan, "w", clock).until_idle()
+    InlineWorker(engine, config, "w", clock).until_idle()
     task = engine.get(id)
 
     assert task is not None
@@ -600,7 +600,7 @@ def test_a_quarantine_over_a_step_outlasts_a_store_that_is_away(engine: sagalog.
     def effect() -> object:
         ran.append(1)
         failpoints.armed["commit.before_begin"] = full
-        worker.shift.interrupt()
+        worker.worker_loop.interrupt()
         return object()
 
     def handler(context: WorkContext, _: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import sagalog
 from sagalog import Compensation
 from sagalog.worker import UndoContext, WorkContext
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 from tests.worker.crew_of import PATIENCE_S, at_work, ended, until
 
 
@@ -25,7 +25,7 @@ def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
 @pytest.mark.parametrize("first", ["cancelled", "time_limit", "shutdown"])
 def test_a_lost_lease_outweighs_every_other_reason_and_none_outweighs_it(first: Any) -> None:
     """[WORKER-2]"""
-    stopping = Stopping()
+    stopping = StopToken()
     stopping.tell(first)
     stopping.tell("cancelled")
     assert stopping.reason == first
@@ -37,7 +37,7 @@ def test_a_lost_lease_outweighs_every_other_reason_and_none_outweighs_it(first: 
 
 
 def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
-    stopping = Stopping()
+    stopping = StopToken()
     waits = threading.Thread(target=stopping.wait, args=(60_000,))
     waits.start()
     stopping.tell("shutdown")
@@ -47,7 +47,7 @@ def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
 
 
 def test_a_callback_that_hangs_holds_up_neither_who_tells_nor_another_callback() -> None:
-    stopping = Stopping()
+    stopping = StopToken()
     release, called = threading.Event(), threading.Event()
     threads: list[int] = []
 
@@ -65,7 +65,7 @@ def test_a_callback_that_hangs_holds_up_neither_who_tells_nor_another_callback()
 
 
 def test_a_callback_is_called_once_and_not_behind_its_block() -> None:
-    stopping = Stopping()
+    stopping = StopToken()
     called: list[str] = []
     done = threading.Event()
     with stopping.calls(lambda: called.append("gone")):

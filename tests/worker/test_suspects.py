@@ -15,12 +15,12 @@ import pytest
 
 import sagalog
 from sagalog import Compensation
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.testing.faults import answer_lost, faults
 from sagalog.testing.history import check, explain
 from sagalog.worker import WorkContext
-from sagalog.worker.claiming import PASSED_MS
-from sagalog.worker.plan import Plan
+from sagalog.worker.claims import PASSED_MS
+from sagalog.worker.config import WorkerConfig
 from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.inline import InlineWorker
 
@@ -36,7 +36,7 @@ def clock() -> ManualClock:
 @pytest.fixture(params=["memory", "sqlite"])
 def engine(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> Iterator[sagalog.Engine]:
     url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/store.db"
-    with sagalog.open(url, clock=clock, chance=SeededChance(1), durability="normal") as engine:
+    with sagalog.open(url, clock=clock, entropy=SeededEntropy(1), durability="normal") as engine:
         yield engine
 
 
@@ -44,7 +44,7 @@ def worker_of(engine: sagalog.Engine, clock: ManualClock, name: str = "w", **giv
     handlers = {"do": lambda context, _payload: context.task.id}
     compensations = {"undo": lambda _context, _params: None}
     given = {"concurrency": 4, "claim_ahead": 0, "ttl_ms": 20 * TTL_MS, "quarantine_unknown": False, **given}
-    return InlineWorker(engine, Plan(("default",), handlers, compensations, **given), name, clock)
+    return InlineWorker(engine, WorkerConfig(("default",), handlers, compensations, **given), name, clock)
 
 
 def suspect(engine: sagalog.Engine, clock: ManualClock, id: str, **given: Any) -> None:
@@ -68,7 +68,7 @@ def suspect_undo(engine: sagalog.Engine, clock: ManualClock, id: str) -> None:
 
 def held(worker: InlineWorker) -> list[str]:
     """What the worker holds and has not begun."""
-    return sorted(job.lease.task.id for job in worker.crew.waiting)
+    return sorted(job.lease.task.id for job in worker.pool.waiting)
 
 
 def time_passes(worker: InlineWorker, clock: ManualClock, ms: int) -> None:
@@ -175,9 +175,9 @@ def test_a_suspect_that_was_leased_in_a_commit_of_unknown_outcome_is_held_alone(
     """[WORKER-5] [REPEAT-1]"""
     suspect(engine, clock, "bad")
     worker = worker_of(engine, clock)
-    worker.shift.look()
+    worker.worker_loop.look()
     with faults("commit.after_commit", answer_lost), pytest.raises(sagalog.Unknown):
-        worker.shift.turn()
+        worker.worker_loop.turn()
     engine.create("do", id="a")
     for _ in range(3):
         worker.turn()

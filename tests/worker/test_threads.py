@@ -1,6 +1,6 @@
 """Who runs handlers: threads that hand work on to one another, an event loop, and what a handler that hangs leaves.
 
-Rule: the real crew; interleavings are held by its own lock or by barriers, never by time.
+Rule: the real pool; interleavings are held by its own lock or by barriers, never by time.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import sagalog
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import WorkContext
-from sagalog.worker.crew import DaemonThreads
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
+from sagalog.worker.handler_pool import DaemonThreads
 from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.threaded import ThreadedWorker
 
@@ -30,12 +30,12 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
-def plan_of(concurrency: int, **handlers: Any) -> Plan:
-    return Plan(("default",), handlers, {}, concurrency, 0, TTL_MS, quarantine_unknown=False)
+def plan_of(concurrency: int, **handlers: Any) -> WorkerConfig:
+    return WorkerConfig(("default",), handlers, {}, concurrency, 0, TTL_MS, quarantine_unknown=False)
 
 
 def create(engine: sagalog.Engine, *kinds: str) -> list[str]:
@@ -45,11 +45,11 @@ def create(engine: sagalog.Engine, *kinds: str) -> list[str]:
 def test_jobs_that_come_at_one_time_are_handed_to_every_idle_thread(engine: sagalog.Engine, clock: ManualClock) -> None:
     """Two are told of at once and need each other; the thread that wakes first must see that the other is woken too."""
     together = threading.Barrier(2, timeout=PATIENCE_S)
-    plan = plan_of(2, meet=lambda *_: together.wait(), quick=lambda *_: None)
-    with ThreadedWorker(engine, plan, "w", clock) as worker:
+    config = plan_of(2, meet=lambda *_: together.wait(), quick=lambda *_: None)
+    with ThreadedWorker(engine, config, "w", clock) as worker:
         for _ in range(5):
             create(engine, "meet", "meet")
-            with worker.crew._guard:
+            with worker.pool._guard:
                 # No thread wakes in here: both jobs are there before the first one does.
                 worker.turn()
             worker.take(2)
@@ -70,7 +70,7 @@ def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_th
         worker.take()
         worker.turn()
         create(engine, "meet", "meet", "meet")
-        with worker.crew._guard:
+        with worker.pool._guard:
             worker.turn()
         worker.take(3)
         worker.turn()
@@ -89,9 +89,11 @@ def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round
     def plain(context: WorkContext, _payload: Any) -> None:
         ran.append(context.task.kind)
 
-    plan = Plan(("default",), {"plain": plain, "coroutine": coroutine}, {}, 1, 8, TTL_MS, quarantine_unknown=False)
+    config = WorkerConfig(
+        ("default",), {"plain": plain, "coroutine": coroutine}, {}, 1, 8, TTL_MS, quarantine_unknown=False
+    )
     kinds = ["coroutine", "plain", "plain", "coroutine", "coroutine", "plain"]
-    with ThreadedWorker(engine, plan, "w", clock) as worker:
+    with ThreadedWorker(engine, config, "w", clock) as worker:
         create(engine, *kinds)
         worker.turn()
         worker.take(len(kinds))
@@ -130,10 +132,10 @@ def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_other
         assert begun.wait(PATIENCE_S)
         engine.cancel(hung, now=True)
         clock.advance(60)
-        worker.shift.look()
-        worker.shift.end_overdue()
+        worker.worker_loop.look()
+        worker.worker_loop.end_overdue()
         clock.advance(2_000)
-        worker.shift.end_overdue()
+        worker.worker_loop.end_overdue()
         worker.turn()
         worker.take()
         worker.turn()
@@ -146,7 +148,7 @@ def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_other
         worker.take(2)
         worker.turn()
     assert story(engine, hung) == ["created", "leased", "cancelled"]
-    assert (worker.shift.tally.settled, worker.shift.held) == (2, 0)
+    assert (worker.worker_loop.stats.settled, worker.worker_loop.held) == (2, 0)
 
 
 def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
@@ -161,17 +163,17 @@ def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
         begun.set()
         release.wait(PATIENCE_S)
 
-    plan = Plan(("default",), {"do": handler}, {}, 1, 5, TTL_MS, quarantine_unknown=False)
-    with ThreadedWorker(engine, plan, "w", clock) as worker:
+    config = WorkerConfig(("default",), {"do": handler}, {}, 1, 5, TTL_MS, quarantine_unknown=False)
+    with ThreadedWorker(engine, config, "w", clock) as worker:
         ids = create(engine, "do", "do", "do")
         worker.turn()
         assert begun.wait(PATIENCE_S)
-        worker.shift.announce_stop()
-        worker.shift.turn()
+        worker.worker_loop.announce_stop()
+        worker.worker_loop.turn()
         release.set()
         worker.take()
-        worker.shift.turn()
-        assert not worker.shift.owes
+        worker.worker_loop.turn()
+        assert not worker.worker_loop.owes
     assert ran == ids[:1]
     assert [story(engine, id)[-1] for id in ids] == ["completed", "released", "released"]
 

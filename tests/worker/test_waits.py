@@ -17,9 +17,9 @@ from sagalog import Compensation, InvalidValue, Retry, Worker
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.decide import waits
 from sagalog.store.projection import encode_fold
-from sagalog.testing import ManualClock, SeededChance
+from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import AsyncWorkContext, WorkContext
-from sagalog.worker.plan import Plan
+from sagalog.worker.config import WorkerConfig
 from tests.store_of import store_of
 from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
@@ -35,7 +35,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, chance=SeededChance(1)) as engine:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine
 
 
@@ -45,8 +45,8 @@ class Work:
     def __init__(self, engine: sagalog.Engine, clock: ManualClock, handler: Handler, retry: Retry = ONCE) -> None:
         self._engine = engine
         self.id = engine.create("do", retry=retry, waive_compensation="it has no effects").id
-        plan = Plan(("default",), {"do": handler}, {}, 1, 0, 1_000, True)
-        self._worker = InlineWorker(engine, plan, "w", clock)
+        config = WorkerConfig(("default",), {"do": handler}, {}, 1, 0, 1_000, True)
+        self._worker = InlineWorker(engine, config, "w", clock)
 
     def go_on(self, turns_max: int = 100) -> sagalog.Task:
         """Work until there is nothing to do now; the task as it is then."""

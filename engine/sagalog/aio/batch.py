@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
+from sagalog.aio.coroutine_methods import CoroutineMethod, passed_on
 from sagalog.aio.lease import AsyncLease, give_back, lift_lease_or_task, lower_lease
-from sagalog.aio.lifting import Lifted, passed_on
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
 from sagalog.engine.adapters import call_of
@@ -38,7 +38,7 @@ def _held(
     return call  # type: ignore[return-value]  # its callers may also name the lease
 
 
-class AsyncBatch(Lifted[Batch]):
+class AsyncBatch(CoroutineMethod[Batch]):
     """Commands to be carried out in one commit, as in a `Batch`; `results` are there after the block.
 
     Where the caller that waits for the end of the block is cancelled, the commit is made all the same if it was begun,

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec
 
 from sagalog.aio.batch import AsyncBatch
+from sagalog.aio.change_watch import ChangeWaiter, ChangeWatch
+from sagalog.aio.coroutine_methods import CoroutineMethod, as_coroutine, as_coroutine_of, passed_on
 from sagalog.aio.lease import UNWANTED, AsyncLease, AsyncRenewal, give_back, lift_lease, lower_lease
-from sagalog.aio.lifting import Lifted, lifted, lifted_to, passed_on
 from sagalog.aio.pool import THREADS, Pool
 from sagalog.aio.subscription import AsyncSubscription
-from sagalog.aio.watching import Waiter, Watch
 from sagalog.engine import Engine, verbs
 from sagalog.engine.adapters import call_of
 from sagalog.engine.executor import Executor
@@ -53,7 +53,7 @@ def _claimed(
     return call
 
 
-class AsyncEngine(Lifted[Engine]):
+class AsyncEngine(CoroutineMethod[Engine]):
     """An `Engine` whose calls are awaited; an asynchronous context manager.
 
     A call that is cancelled before it was begun writes nothing. One that was begun goes on to its end: its outcome is
@@ -68,7 +68,7 @@ class AsyncEngine(Lifted[Engine]):
 
     def __init__(self, plain: Engine, threads: int = THREADS) -> None:
         super().__init__(plain, Pool(threads))
-        self._watch = Watch(plain)
+        self._watch = ChangeWatch(plain)
 
     async def __aenter__(self) -> AsyncEngine:
         return self
@@ -106,41 +106,41 @@ class AsyncEngine(Lifted[Engine]):
 
     # --- calls that write -----------------------------------------------------------------------------------------
 
-    create = lifted(Engine.create)
-    create_many = lifted(Engine.create_many)
-    cancel = lifted(Engine.cancel)
-    quarantine = lifted(Engine.quarantine)
-    signal = lifted(Engine.signal)
-    note = lifted(Engine.note)
-    waive = lifted(Engine.waive)
-    retry_as_new = lifted(Engine.retry_as_new)
-    recover = lifted(Engine.recover)
-    rebuild = lifted(Engine.rebuild)
+    create = as_coroutine(Engine.create)
+    create_many = as_coroutine(Engine.create_many)
+    cancel = as_coroutine(Engine.cancel)
+    quarantine = as_coroutine(Engine.quarantine)
+    signal = as_coroutine(Engine.signal)
+    note = as_coroutine(Engine.note)
+    waive = as_coroutine(Engine.waive)
+    retry_as_new = as_coroutine(Engine.retry_as_new)
+    recover = as_coroutine(Engine.recover)
+    rebuild = as_coroutine(Engine.rebuild)
 
     # --- calls that read ------------------------------------------------------------------------------------------
 
-    verify = lifted(Engine.verify)
-    get = lifted(Engine.get)
-    find = lifted(Engine.find)
-    counts = lifted(Engine.counts)
-    stale = lifted(Engine.stale)
-    health = lifted(Engine.health)
-    history = lifted(Engine.history)
-    events = lifted(Engine.events)
-    input = lifted(Engine.input)
-    artifact = lifted(Engine.artifact)
-    step_result = lifted(Engine.step_result)
-    wait_end = lifted(Engine.wait_end)
-    wait_ends = lifted(Engine.wait_ends)
-    newest_position = lifted(Engine.newest_position)
-    changes = lifted(Engine.changes)
-    ready_kinds = lifted(Engine.ready_kinds)
+    verify = as_coroutine(Engine.verify)
+    get = as_coroutine(Engine.get)
+    find = as_coroutine(Engine.find)
+    counts = as_coroutine(Engine.counts)
+    stale = as_coroutine(Engine.stale)
+    health = as_coroutine(Engine.health)
+    history = as_coroutine(Engine.history)
+    events = as_coroutine(Engine.events)
+    input = as_coroutine(Engine.input)
+    artifact = as_coroutine(Engine.artifact)
+    step_result = as_coroutine(Engine.step_result)
+    wait_end = as_coroutine(Engine.wait_end)
+    wait_ends = as_coroutine(Engine.wait_ends)
+    newest_position = as_coroutine(Engine.newest_position)
+    changes = as_coroutine(Engine.changes)
+    ready_kinds = as_coroutine(Engine.ready_kinds)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
-    acquire = lifted_to(lift_lease, Engine.acquire, _give_back_one)
+    acquire = as_coroutine_of(lift_lease, Engine.acquire, _give_back_one)
     claim = _claimed(verbs.claim)
-    resume = lifted_to(lift_lease, Engine.resume)
+    resume = as_coroutine_of(lift_lease, Engine.resume)
 
     def rebind(self, lease: AsyncLease) -> AsyncLease:
         """As `Engine.rebind`."""
@@ -191,7 +191,9 @@ class AsyncEngine(Lifted[Engine]):
                 leases = await self._claim_later(request, waiter, left_ms)
         return leases
 
-    async def _claim_later(self, request: ClaimRequest, waiter: Waiter, left_ms: Callable[[], int]) -> list[Lease]:
+    async def _claim_later(
+        self, request: ClaimRequest, waiter: ChangeWaiter, left_ms: Callable[[], int]
+    ) -> list[Lease]:
         while True:
             is_over = left_ms() <= 0
             waiter.expect()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sagalog.aio.lifting import Lifted, lifted, lifted_to
+from sagalog.aio.coroutine_methods import CoroutineMethod, as_coroutine, as_coroutine_of
 from sagalog.aio.pool import Pool
 from sagalog.engine import Engine
 from sagalog.engine.lease import Lease
@@ -49,7 +49,7 @@ def give_back(engine: Engine, leases: Iterable[Lease]) -> None:
             _log.warning("a lease whose claim was cancelled could not be given back: %s", refusal)
 
 
-class AsyncLease(Lifted[Lease]):
+class AsyncLease(CoroutineMethod[Lease]):
     """A `Lease` whose verbs are awaited; its attributes are plain. Equal to another by what it holds."""
 
     __slots__ = ()
@@ -105,22 +105,22 @@ class AsyncLease(Lifted[Lease]):
 
     # --- verbs that end the lease ---------------------------------------------------------------------------------
 
-    park = lifted(Lease.park)
-    release = lifted(Lease.release)
-    retry = lifted(Lease.retry)
-    complete = lifted(Lease.complete)
-    fail = lifted(Lease.fail)
-    quarantine = lifted(Lease.quarantine)
-    compensation_failed = lifted(Lease.compensation_failed)
+    park = as_coroutine(Lease.park)
+    release = as_coroutine(Lease.release)
+    retry = as_coroutine(Lease.retry)
+    complete = as_coroutine(Lease.complete)
+    fail = as_coroutine(Lease.fail)
+    quarantine = as_coroutine(Lease.quarantine)
+    compensation_failed = as_coroutine(Lease.compensation_failed)
 
     # --- verbs that hand it back as it is then --------------------------------------------------------------------
 
-    heartbeat = lifted_to(lift_lease, Lease.heartbeat)
-    register = lifted_to(lift_lease, Lease.register)
-    step = lifted_to(lift_lease, Lease.step)
-    put_artifact = lifted_to(lift_lease, Lease.put_artifact)
-    adopt_child = lifted_to(lift_lease, Lease.adopt_child)
-    compensation_done = lifted_to(lift_lease_or_task, Lease.compensation_done)
+    heartbeat = as_coroutine_of(lift_lease, Lease.heartbeat)
+    register = as_coroutine_of(lift_lease, Lease.register)
+    step = as_coroutine_of(lift_lease, Lease.step)
+    put_artifact = as_coroutine_of(lift_lease, Lease.put_artifact)
+    adopt_child = as_coroutine_of(lift_lease, Lease.adopt_child)
+    compensation_done = as_coroutine_of(lift_lease_or_task, Lease.compensation_done)
 
 
 @dataclass(frozen=True, slots=True)

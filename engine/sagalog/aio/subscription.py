@@ -12,9 +12,9 @@ from functools import partial
 from types import TracebackType
 from typing import Final
 
-from sagalog.aio.lifting import Lifted
+from sagalog.aio.change_watch import ChangeWatch
+from sagalog.aio.coroutine_methods import CoroutineMethod
 from sagalog.aio.pool import Pool
-from sagalog.aio.watching import Watch
 from sagalog.codec import Recorded
 from sagalog.engine.subscription import AHEAD, Subscription
 from sagalog.kernel import bounds
@@ -25,7 +25,7 @@ from sagalog.validation.values import check_integer, check_milliseconds
 _PATIENCE_MS: Final = 3_600_000
 
 
-class AsyncSubscription(Lifted[Subscription]):
+class AsyncSubscription(CoroutineMethod[Subscription]):
     """One reader of the log, and under its name a durable checkpoint; as `Subscription`.
 
     A call that is cancelled has given nothing: `position` stays, and the next call gives the same events. A `save` that
@@ -34,7 +34,7 @@ class AsyncSubscription(Lifted[Subscription]):
 
     __slots__ = ("_clock", "_saving", "_watch")
 
-    def __init__(self, plain: Subscription, pool: Pool, watch: Watch, clock: Clock) -> None:
+    def __init__(self, plain: Subscription, pool: Pool, watch: ChangeWatch, clock: Clock) -> None:
         super().__init__(plain, pool)
         self._watch = watch
         self._clock = clock

@@ -20,10 +20,10 @@ from sagalog import worker
 from sagalog.aio.engine import AsyncEngine
 from sagalog.engine import Engine
 from sagalog.outcomes import Interrupted
-from sagalog.worker import Tally
-from sagalog.worker.handling import Handler, is_coroutine_function
-from sagalog.worker.plan import Plan
+from sagalog.worker import WorkerStats
+from sagalog.worker.config import WorkerConfig
 from sagalog.worker.process_signals import listening
+from sagalog.worker.settlement import Handler, is_coroutine_function
 
 _log: Final = logging.getLogger("sagalog.aio")
 
@@ -40,7 +40,7 @@ class Worker(worker.Worker):
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
         self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
-    ) -> Tally:
+    ) -> WorkerStats:
         """Work until it is told to stop, by `stop`, by SIGTERM, SIGINT or SIGHUP, or by cancelling.
 
         Args:
@@ -61,15 +61,15 @@ class Worker(worker.Worker):
             await self._ended(running)
         return running.result()
 
-    def _plan(self) -> Plan:
-        plan = super()._plan()
-        return replace(plan, handlers=_guarded(plan.handlers), compensations=_guarded(plan.compensations))
+    def _config(self) -> WorkerConfig:
+        config = super()._config()
+        return replace(config, handlers=_guarded(config.handlers), compensations=_guarded(config.compensations))
 
-    def _start(self, engine: Engine, until_idle: bool) -> Future[Tally]:
+    def _start(self, engine: Engine, until_idle: bool) -> Future[WorkerStats]:
         """Begin to work in a thread of its own; what its work comes to."""
         context, loop = copy_context(), asyncio.get_running_loop()
         context.run(_awaiting.set, asyncio.current_task())
-        running: Future[Tally] = Future()
+        running: Future[WorkerStats] = Future()
 
         def run() -> None:
             try:
@@ -80,7 +80,7 @@ class Worker(worker.Worker):
         threading.Thread(target=run, name=f"sagalog-{self.name}", daemon=True).start()
         return running
 
-    async def _ended(self, running: Future[Tally]) -> None:
+    async def _ended(self, running: Future[WorkerStats]) -> None:
         """Wait for its end; every cancelling on the way tells it to stop."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()

@@ -27,9 +27,9 @@ from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.kernel import bounds
-from sagalog.ports import Chance, Clock
+from sagalog.ports import Clock, Entropy
 from sagalog.store import Store
-from sagalog.system import SystemChance, SystemClock
+from sagalog.system import SystemClock, SystemEntropy
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.values import check_id, check_integer, check_milliseconds
@@ -109,10 +109,10 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, *, clock: Clock | None = None, chance: Chance | None = None, actor: str | None = None
+        self, store: Store, *, clock: Clock | None = None, entropy: Entropy | None = None, actor: str | None = None
     ) -> None:
         named = optional_actor(actor, "actor")
-        self._begin(LocalExecutor(store, clock or SystemClock(), chance or SystemChance(), named))
+        self._begin(LocalExecutor(store, clock or SystemClock(), entropy or SystemEntropy(), named))
 
     @classmethod
     def over(cls, executor: Executor) -> Engine:

@@ -1,6 +1,6 @@
 """Idempotency: whether a command that is on record already is the same command.
 
-Rule: compared is what the command gives, not what it left to defaults, clock or chance [REPEAT-6]; the same content
+Rule: compared is what the command gives, not what it left to defaults, clock or entropy [REPEAT-6]; the same content
 gets the first answer, any other is a conflict. Each verb says what that is; here it is compared as JSON. Knows no
 store.
 """

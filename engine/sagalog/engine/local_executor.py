@@ -27,7 +27,7 @@ from sagalog.ids import Ulids
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
-from sagalog.ports import Chance, Clock
+from sagalog.ports import Clock, Entropy
 from sagalog.store import Due, Operation, Store
 from sagalog.validation.commands import ClaimRequest
 
@@ -36,18 +36,18 @@ _WITH_OTHERS: Final = frozenset({c.Acquire, c.AdoptChild, c.RetryAsNew})
 
 
 class LocalExecutor:
-    """An `Executor` on a store, a clock and chance; it founds the store where no process has.
+    """An `Executor` on a store, a clock and entropy; it founds the store where no process has.
 
     `store` is closed with it; `actor` is checked.
     """
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance, actor: str | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, actor: str | None = None) -> None:
         self.store = store
         self.clock = clock
         self.actor = actor
         self.queries = StoreQueries(store, clock)
-        self._chance = chance
-        self._ids = Ulids(chance.token_bytes)
+        self._entropy = entropy
+        self._ids = Ulids(entropy.token_bytes)
         self._maintenance = Maintenance(store, clock, actor)
         self.store_id = self._found().id
 
@@ -57,7 +57,7 @@ class LocalExecutor:
 
     def jitter(self) -> float:
         """As `Executor.jitter`."""
-        return self._chance.fraction()
+        return self._entropy.fraction()
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 

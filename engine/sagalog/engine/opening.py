@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from sagalog.engine import Engine
-from sagalog.ports import Chance, Clock
+from sagalog.ports import Clock, Entropy
 from sagalog.store import OpenStore
 from sagalog.system import SystemClock
 from sagalog.validation.values import shown
@@ -20,7 +20,7 @@ def open(
     *,
     create: bool = True,
     clock: Clock | None = None,
-    chance: Chance | None = None,
+    entropy: Entropy | None = None,
     durability: str = "full",
     actor: str | None = None,
 ) -> Engine:
@@ -30,7 +30,7 @@ def open(
         url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or what another package registers.
         create: make an absent store; an empty file is never taken for a new one.
         clock: time for everything, instead of the machine's (a store of a server may have its own).
-        chance: ids and jitter, instead of the machine's.
+        entropy: ids and jitter, instead of the machine's.
         durability: "full": what was acknowledged survives power loss; "normal": it survives a killed process, and a
             power loss may take the last commits, never the file.
         actor: who is on record for commands that name no actor: `user:`, `token:` or `schedule:` and a name. [ACTOR-1]
@@ -53,7 +53,7 @@ def open(
     clock = clock or SystemClock()
     store = open_store(url, create=create, clock=clock, durability=durability)
     try:
-        return Engine(store, clock=clock, chance=chance, actor=actor)
+        return Engine(store, clock=clock, entropy=entropy, actor=actor)
     except BaseException:
         store.close()
         raise

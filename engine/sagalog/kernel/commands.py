@@ -1,7 +1,7 @@
 """What a caller asks for, in the imperative: one frozen struct a command.
 
-Rule: a command carries what the caller gave, already checked at the door, and what clock and chance drew for it; it may
-be refused. Knows nothing of the task it will meet.
+Rule: a command carries what the caller gave, already checked, and what clock and entropy drew for it; it may be
+refused. Knows nothing of the task it will meet.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Release(Held, frozen=True, kw_only=True):
 
 
 class Retry(Held, frozen=True, kw_only=True):
-    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Chance for the backoff.
+    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Entropy for the backoff.
 
     `run_at_ms` takes the place of the backoff; `retry_after_ms` only makes a shorter one longer.
     """

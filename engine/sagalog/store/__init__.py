@@ -13,9 +13,9 @@ from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Clock
-from sagalog.store.attempt import Attempt
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
+from sagalog.store.execution import Execution
 from sagalog.store.operation import (
     Append,
     Blob,
@@ -53,7 +53,6 @@ __all__ = [
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",
     "Append",
-    "Attempt",
     "Audit",
     "AuditedStream",
     "AuditedTask",
@@ -66,6 +65,7 @@ __all__ = [
     "Due",
     "Envelope",
     "EventOf",
+    "Execution",
     "FileHealth",
     "Gate",
     "Listed",

@@ -15,7 +15,7 @@ from sagalog import failpoints
 from sagalog.errors import Closed, SagalogError
 from sagalog.forks import stands_still_in_forks
 from sagalog.ports import Clock
-from sagalog.store.attempt import Attempt
+from sagalog.store.execution import Execution
 from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
@@ -70,22 +70,22 @@ class MemoryStore:
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """As the port says: round after round, until every operation has declared what it asks for."""
-        attempts = [Attempt(operation) for operation in operations]
+        executions = [Execution(operation) for operation in operations]
         with self._changed:
             self._require_open()
-            while (answers := self._transact(attempts)) is None:
+            while (answers := self._transact(executions)) is None:
                 pass
             failpoints.reach("commit.after_commit")
             return answers
 
-    def _transact(self, attempts: Sequence[Attempt]) -> list[Any] | None:
+    def _transact(self, executions: Sequence[Execution]) -> list[Any] | None:
         """One transaction; None, and nothing is written, where an operation has asked for what it had not declared."""
         failpoints.reach("commit.before_begin")
         now_ms = self._clock.now_ms()
         self.tables.begin()
         self._is_writing = True
         try:
-            answers = [self._answer(attempt, now_ms) for attempt in attempts]
+            answers = [self._answer(execution, now_ms) for execution in executions]
         except BaseException:
             self.tables.take_back()
             raise
@@ -99,17 +99,17 @@ class MemoryStore:
             self._changed.notify_all()
         return answers
 
-    def _answer(self, attempt: Attempt, now_ms: int) -> Any:
+    def _answer(self, execution: Execution, now_ms: int) -> Any:
         """The answer of an operation, which has then written; or its refusal; or what it had not declared."""
-        if attempt.refusal is not None:
-            return attempt.refusal
-        view = MemoryView(self.tables, attempt, now_ms)
+        if execution.refusal is not None:
+            return execution.refusal
+        view = MemoryView(self.tables, execution, now_ms)
         try:
-            result = attempt.operation.decide(view)
+            result = execution.operation.decide(view)
             view.require_writes(append.stream for append in result.appends)
             self.tables.require_expected(result)
         except Undeclared as undeclared:
-            attempt.widen(undeclared)
+            execution.widen(undeclared)
             return undeclared
         except SagalogError as refusal:
             return refusal

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.store import memory_found as found
+from sagalog.store import memory_selection as found
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, UnclaimedUndo
 from sagalog.store.memory_tables import Tables

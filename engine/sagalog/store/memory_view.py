@@ -8,8 +8,8 @@ from sagalog.codec import Envelope, read
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
-from sagalog.store import memory_found as found
-from sagalog.store.attempt import Attempt
+from sagalog.store import memory_selection as found
+from sagalog.store.execution import Execution
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Due, Saved, Undeclared
 from sagalog.store.projection import refold
@@ -19,11 +19,11 @@ from sagalog.store.row import Row
 class MemoryView:
     """The port's view; what is selected or found for the operation is shown to it as if it were declared."""
 
-    def __init__(self, tables: Tables, attempt: Attempt, now_ms: int) -> None:
+    def __init__(self, tables: Tables, execution: Execution, now_ms: int) -> None:
         self._tables = tables
-        self._attempt = attempt
-        self._writes = set(attempt.writes)
-        self._reads = {*attempt.streams, *self._along(attempt.operation.along)}
+        self._execution = execution
+        self._writes = set(execution.writes)
+        self._reads = {*execution.streams, *self._along(execution.operation.along)}
         # Streams of which only events are shown: what a task has from its predecessors stands there.
         self._sources: set[str] = set()
         self.now_ms = now_ms
@@ -59,7 +59,7 @@ class MemoryView:
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
         """By looking through the whole log; the streams of what is found are declared by their key."""
-        if key not in self._attempt.keys:
+        if key not in self._execution.keys:
             raise Undeclared((), (key,))
         envelopes = [envelope for envelope in self._tables.log if envelope.idempotency_key == key]
         self._reads.update(envelope.stream for envelope in envelopes)
@@ -68,7 +68,7 @@ class MemoryView:
     @property
     def claimed(self) -> Sequence[Saved]:
         """Every ready task, sorted, cut to the limit."""
-        claim = self._attempt.operation.claim
+        claim = self._execution.operation.claim
         assert claim is not None, "the operation declares no claim"
         return self._selected(found.claimable(self._tables, claim))
 
@@ -94,7 +94,7 @@ class MemoryView:
         return self._selected(found.promotable(self._tables, due.queues, self.now_ms)[: due.limit])
 
     def _due(self) -> Due:
-        due = self._attempt.operation.due
+        due = self._execution.operation.due
         assert due is not None, "the operation declares no maintenance"
         return due
 

@@ -22,8 +22,8 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
-from sagalog.testing.debts import Books, settles
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
+from sagalog.testing.obligations import Obligations, settles
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -118,7 +118,7 @@ def _terminal(log: Sequence[Recorded]) -> Found:
 def _settled(log: Sequence[Recorded]) -> Found:
     """[COMP-6] Nothing is owed after the end but in `quarantined`; each is registered and settled once."""
     for stream in streams(log):
-        books = Books()
+        books = Obligations()
         completed: Recorded | None = None
         for event in stream:
             now = event.event
@@ -147,7 +147,7 @@ def _settled(log: Sequence[Recorded]) -> Found:
 def _in_reverse(log: Sequence[Recorded]) -> Found:
     """[COMP-5] What is undone is the last that is owed: nothing before its turn, nothing that never began."""
     for stream in streams(log):
-        books = Books()
+        books = Obligations()
         for event in stream:
             now = event.event
             books.owe(now)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sagalog.kernel.decide.successors import steps_to_say
 from sagalog.kernel.values import Compensation, Retry
-from sagalog.testing.pairs import NewPlace, Side, Statistics, plain
+from sagalog.testing.oracle_pair import NewPlace, Side, Statistics, plain
 
 try:
     from hypothesis import HealthCheck, Phase, settings
@@ -26,8 +26,8 @@ try:
         run_state_machine_as_test,
     )
 
-    from sagalog.testing import draws
-    from sagalog.testing.waits import RecordingRun, holds_work
+    from sagalog.testing import strategies
+    from sagalog.testing.recording_run import RecordingRun, holds_work
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
 
@@ -45,21 +45,23 @@ class StoreMachine(RecordingRun):
 
     # --- what callers do --------------------------------------------------------------------------------------
 
-    @initialize(given=st.tuples(draws.creations, draws.creations, draws.creations), ttl_ms=draws.ttls)
+    @initialize(
+        given=st.tuples(strategies.creations, strategies.creations, strategies.creations), ttl_ms=strategies.ttls
+    )
     def begin(self, given: tuple[dict[str, Any], ...], ttl_ms: int | None) -> None:
         """No run is about nothing: some tasks are there, and some are leased."""
         for arguments in given:
             self.create(0, arguments, None)
         self.run("claim", lambda side: side.engine.claim(["left", "right"], owner="ann", ttl_ms=ttl_ms, limit=2))
 
-    @rule(pick=draws.picks, given=draws.creations, delay=draws.delays)
+    @rule(pick=strategies.picks, given=strategies.creations, delay=strategies.delays)
     def create(self, pick: int, given: dict[str, Any], delay: int | None) -> None:
         """A new task, or the same again, or another under its id, or one whose id is drawn."""
         id = None if pick == 7 else self.task(pick) if pick > 7 else self.new_id()
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
         self.run("create", lambda side: side.engine.create(id=id, run_at_ms=run_at_ms, **given))
 
-    @rule(given=st.lists(st.tuples(draws.picks, draws.creations), min_size=1, max_size=3))
+    @rule(given=st.lists(st.tuples(strategies.picks, strategies.creations), min_size=1, max_size=3))
     def create_many(self, given: list[tuple[int, dict[str, Any]]]) -> None:
         """Several at once, rarely one that exists."""
         first = self.new_id()
@@ -71,15 +73,15 @@ class StoreMachine(RecordingRun):
 
     @rule(
         undo=st.booleans(),
-        queues=draws.queues,
-        owner=draws.owners,
-        ttl_ms=draws.ttls,
+        queues=strategies.queues,
+        owner=strategies.owners,
+        ttl_ms=strategies.ttls,
         limit=st.integers(1, 3),
-        kinds=draws.kinds,
-        undo_kinds=draws.undo_kinds,
-        idempotency_key=draws.idempotency_keys,
+        kinds=strategies.kinds,
+        undo_kinds=strategies.undo_kinds,
+        idempotency_key=strategies.idempotency_keys,
         affinity=st.sampled_from([None, "red", ["blue", "red"]]),
-        suspects=draws.suspects,
+        suspects=strategies.suspects,
     )
     def claim(self, undo: bool, kinds: list[str] | None, undo_kinds: list[str] | None, **given: Any) -> None:
         """Claim forward work, or undoing."""
@@ -89,12 +91,12 @@ class StoreMachine(RecordingRun):
             self.run("claim", lambda side: side.engine.claim(kinds=kinds, **given))
 
     @rule(
-        pick=draws.picks,
+        pick=strategies.picks,
         undo=st.booleans(),
-        owner=draws.owners,
-        ttl_ms=draws.ttls,
-        kinds=draws.undo_kinds,
-        idempotency_key=draws.idempotency_keys,
+        owner=strategies.owners,
+        ttl_ms=strategies.ttls,
+        kinds=strategies.undo_kinds,
+        idempotency_key=strategies.idempotency_keys,
     )
     def acquire(
         self,
@@ -113,10 +115,10 @@ class StoreMachine(RecordingRun):
         self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 
     @rule(
-        owner=draws.owners,
+        owner=strategies.owners,
         planned=st.integers(0, 2),
-        undos=draws.undos,
-        retry=st.sampled_from(draws.RETRIES),
+        undos=strategies.undos,
+        retry=st.sampled_from(strategies.RETRIES),
         then=st.sampled_from(["nothing", "acquire", "claim", "done", "failed", "out of order"]),
     )
     def fall_into_undoing(
@@ -124,11 +126,11 @@ class StoreMachine(RecordingRun):
     ) -> None:
         """The long way to a lease for undoing, and to its first use, in one rule, so that runs get there often."""
         id = self.new_id()
-        given: Any = {"queue": "left", "compensations": draws.UNDOS[:planned], "retry": retry}
+        given: Any = {"queue": "left", "compensations": strategies.UNDOS[:planned], "retry": retry}
         self.run("create", lambda side: side.engine.create("build", id=id, **given))
-        if self.run("acquire", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=draws.TTL_MS)):
+        if self.run("acquire", lambda side: side.engine.acquire(id, owner=owner, ttl_ms=strategies.TTL_MS)):
             self.of_newest("fail", id, lambda lease: lease.fail("no way on", undos))
-        asked: Any = {"owner": owner, "ttl_ms": draws.TTL_MS, "purpose": "undo"}
+        asked: Any = {"owner": owner, "ttl_ms": strategies.TTL_MS, "purpose": "undo"}
         if then == "claim":
             self.run("claim_undo", lambda side: side.engine.claim("left", **asked))
         elif then != "nothing" and self.run("acquire_undo", lambda side: side.engine.acquire(id, **asked)):
@@ -140,31 +142,42 @@ class StoreMachine(RecordingRun):
             elif then == "out of order":
                 self.of_newest("compensation_done", id, lambda lease: lease.compensation_done(owed[0]))
 
-    @rule(pick=draws.picks, owner=draws.owners, undo=st.booleans(), asked=draws.suspects, many=st.booleans())
+    @rule(
+        pick=strategies.picks,
+        owner=strategies.owners,
+        undo=st.booleans(),
+        asked=strategies.suspects,
+        many=st.booleans(),
+    )
     def fall_under_suspicion(self, pick: int, owner: str, undo: bool, asked: Any, many: bool) -> None:
         """The long way to a task that is leased alone, and a claim that meets it."""
         id = self.new_id() if pick > 5 else self.task(pick, "compensating" if undo else "pending")
         if pick > 5:
-            retry = draws.RETRIES[5]
+            retry = strategies.RETRIES[5]
             self.run("create", lambda side: side.engine.create("build", id=id, queue="left", priority=-1, retry=retry))
         given: dict[str, Any] = {"owner": owner, "purpose": "undo" if undo else "work"}
         for _ in range(2):
-            self.run("acquire", lambda side: side.engine.acquire(id, ttl_ms=draws.TTL_MS, **given))
-            self.pair.clock.advance(draws.TTL_MS)
+            self.run("acquire", lambda side: side.engine.acquire(id, ttl_ms=strategies.TTL_MS, **given))
+            self.pair.clock.advance(strategies.TTL_MS)
             self.run("recover", lambda side: side.engine.recover(), crashes=False)
-        given |= {"ttl_ms": draws.TTL_MS, "limit": 3 if many else 1, "suspects": asked}
+        given |= {"ttl_ms": strategies.TTL_MS, "limit": 3 if many else 1, "suspects": asked}
         verb = "suspect" if asked == "only" else "claim"
         self.run(verb, lambda side: side.engine.claim(["left", "right"], **given))
 
     # --- what holders of leases do ----------------------------------------------------------------------------
 
-    @rule(pick=draws.picks, ttl_ms=st.none() | draws.ttls, progress=st.none() | draws.values, undo=st.booleans())
+    @rule(
+        pick=strategies.picks,
+        ttl_ms=st.none() | strategies.ttls,
+        progress=st.none() | strategies.values,
+        undo=st.booleans(),
+    )
     def heartbeat(self, pick: int, ttl_ms: int | None, progress: Any, undo: bool) -> None:
         """Renew one lease."""
         purpose = "undo" if undo else "work"
         self.with_lease("heartbeat", pick, lambda lease: lease.heartbeat(ttl_ms, progress), purpose)
 
-    @rule(places=st.lists(draws.picks, max_size=4), ttl_ms=draws.ttls)
+    @rule(places=st.lists(strategies.picks, max_size=4), ttl_ms=strategies.ttls)
     def heartbeat_many(self, places: list[int], ttl_ms: int | None) -> None:
         """Renew several leases, some of them lost."""
 
@@ -175,13 +188,19 @@ class StoreMachine(RecordingRun):
         self.run("heartbeat_many", renew)
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, undo=st.sampled_from(draws.UNDOS))
+    @rule(pick=strategies.picks, undo=st.sampled_from(strategies.UNDOS))
     def register(self, pick: int, undo: Compensation) -> None:
         """Put an undo on record."""
         self.with_lease("register", pick, lambda lease: lease.register(undo), "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, quick=st.booleans(), value=draws.values, text=draws.texts, delay=draws.delays)
+    @rule(
+        pick=strategies.picks,
+        quick=st.booleans(),
+        value=strategies.values,
+        text=strategies.texts,
+        delay=strategies.delays,
+    )
     def release_or_complete(self, pick: int, quick: bool, value: Any, text: str, delay: int | None) -> None:
         """Complete, or give the lease back."""
         if quick:
@@ -192,20 +211,26 @@ class StoreMachine(RecordingRun):
             self.with_lease("complete", pick, lambda lease: lease.complete(value), "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, error=draws.texts, budget=draws.budgets, delay=draws.delays, after_ms=draws.retry_afters)
+    @rule(
+        pick=strategies.picks,
+        error=strategies.texts,
+        budget=strategies.budgets,
+        delay=strategies.delays,
+        after_ms=strategies.retry_afters,
+    )
     def retry(self, pick: int, error: str, budget: Any, delay: int | None, after_ms: int | None) -> None:
         """Fail for now."""
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
         self.with_lease(f"retry {budget}", pick, lambda lease: lease.retry(error, run_at_ms, budget, after_ms), "work")
 
     @precondition(holds_work)
-    @rule(pick=draws.picks, reason=draws.texts, undos=draws.undos, waiver=st.none() | draws.texts)
+    @rule(pick=strategies.picks, reason=strategies.texts, undos=strategies.undos, waiver=st.none() | strategies.texts)
     def fail(self, pick: int, reason: str, undos: list[Compensation], waiver: str | None) -> None:
         """Fail for good."""
         self.with_lease("fail", pick, lambda lease: lease.fail(reason, undos, waiver), "work")
 
     @precondition(holds_undo)
-    @rule(pick=draws.picks, done=st.booleans(), error=draws.texts, delay=draws.delays)
+    @rule(pick=strategies.picks, done=st.booleans(), error=strategies.texts, delay=strategies.delays)
     def undo(self, pick: int, done: bool, error: str, delay: int | None) -> None:
         """An undo is done, or failed; mostly the one whose turn it is."""
         id = self.turn(pick)
@@ -218,43 +243,48 @@ class StoreMachine(RecordingRun):
             )
 
     @precondition(lambda self: self.pair.oracle.leases)
-    @rule(pick=st.integers(0, 99), verb=st.sampled_from(sorted(draws.LATE)))
+    @rule(pick=st.integers(0, 99), verb=st.sampled_from(sorted(strategies.LATE)))
     def late(self, pick: int, verb: str) -> None:
         """Some copy of a lease, mostly one that has ended long ago, is used once more."""
         place = pick % len(self.pair.oracle.leases)
-        self.run(f"late {verb}", lambda side: draws.LATE[verb](side.leases[place]))
+        self.run(f"late {verb}", lambda side: strategies.LATE[verb](side.leases[place]))
 
     @precondition(lambda self: self.pair.living())
-    @rule(pick=draws.picks, verb=st.sampled_from(sorted(draws.LATE)))
+    @rule(pick=strategies.picks, verb=st.sampled_from(sorted(strategies.LATE)))
     def overtake(self, pick: int, verb: str) -> None:
         """A worker sleeps until another worker has its task, and then goes on as if nothing had happened."""
         living = self.pair.living()
         place = living[pick % len(living)]
         late = self.pair.oracle.leases[place]
-        self.pair.clock.advance(5 * draws.TTL_MS)
-        given: Any = {"owner": "eve", "ttl_ms": draws.TTL_MS, "purpose": late.purpose}
+        self.pair.clock.advance(5 * strategies.TTL_MS)
+        given: Any = {"owner": "eve", "ttl_ms": strategies.TTL_MS, "purpose": late.purpose}
         self.run("acquire", lambda side: side.engine.acquire(late.task.id, **given))
-        self.run(f"late {verb}", lambda side: draws.LATE[verb](side.leases[place]))
+        self.run(f"late {verb}", lambda side: strategies.LATE[verb](side.leases[place]))
 
     # --- what operators do ------------------------------------------------------------------------------------
 
-    @rule(pick=draws.picks, reason=st.none() | draws.texts, now=st.booleans(), idempotency_key=draws.idempotency_keys)
+    @rule(
+        pick=strategies.picks,
+        reason=st.none() | strategies.texts,
+        now=st.booleans(),
+        idempotency_key=strategies.idempotency_keys,
+    )
     def cancel(self, pick: int, reason: str | None, now: bool, idempotency_key: str | None) -> None:
         """Call a task off."""
         id = self.task(pick, "running", "pending")
         self.run("cancel", lambda side: side.engine.cancel(id, reason, now, idempotency_key=idempotency_key))
 
-    @rule(pick=draws.picks, reason=draws.texts, idempotency_key=draws.idempotency_keys)
+    @rule(pick=strategies.picks, reason=strategies.texts, idempotency_key=strategies.idempotency_keys)
     def quarantine(self, pick: int, reason: str, idempotency_key: str | None) -> None:
         """Put a task aside."""
         id = self.task(pick, "running", "compensating")
         self.run("quarantine", lambda side: side.engine.quarantine(id, reason, idempotency_key=idempotency_key))
 
     @rule(
-        pick=draws.picks,
-        text=draws.texts,
+        pick=strategies.picks,
+        text=strategies.texts,
         verb=st.sampled_from(["note", "settle", "waive"]),
-        idempotency_key=draws.idempotency_keys,
+        idempotency_key=strategies.idempotency_keys,
     )
     def say(self, pick: int, text: str, verb: str, idempotency_key: str | None) -> None:
         """Leave a remark, settle by a remark what a quarantine left, or settle by word what is owed."""
@@ -268,9 +298,9 @@ class StoreMachine(RecordingRun):
             self.run("note", lambda side: side.engine.note(id, text, owed, idempotency_key=idempotency_key))
 
     @rule(
-        pick=draws.picks,
+        pick=strategies.picks,
         quarantined=st.booleans(),
-        idempotency_key=draws.idempotency_keys,
+        idempotency_key=strategies.idempotency_keys,
         says=st.sampled_from(["nothing", "results", "results", "rerun", "of another"]),
     )
     def retry_as_new(self, pick: int, quarantined: bool, idempotency_key: str | None, says: str) -> None:
@@ -291,7 +321,7 @@ class StoreMachine(RecordingRun):
         limit=st.none() | st.integers(1, 2),
         unknown=st.sampled_from([(), (), ("close",)]),
         known=st.sampled_from([None, None, ["remove"], ["remove", "close"]]),
-        queues=st.none() | draws.queues,
+        queues=st.none() | strategies.queues,
     )
     def recover(self, limit: int | None, unknown: tuple[str, ...], **given: Any) -> None:
         """All upkeep, everywhere or in some queues."""
@@ -299,7 +329,7 @@ class StoreMachine(RecordingRun):
         self.run("recover", lambda side: side.engine.recover(limit, unknown, known_kinds=known, **given), crashes=False)
 
     @precondition(lambda self: self.pair.oracle.leases)
-    @rule(commands=st.lists(st.tuples(st.sampled_from(sorted(draws.BATCHED)), draws.picks), max_size=4))
+    @rule(commands=st.lists(st.tuples(st.sampled_from(sorted(strategies.BATCHED)), strategies.picks), max_size=4))
     def batch(self, commands: list[tuple[str, int]]) -> None:
         """Several commands as one."""
         new, living = self.new_id(), self.pair.living() or [len(self.pair.oracle.leases) - 1]
@@ -308,19 +338,19 @@ class StoreMachine(RecordingRun):
         def run(side: Side) -> Any:
             with side.engine.batch() as batch:
                 for (name, pick), id in zip(commands, ids, strict=True):
-                    draws.BATCHED[name](batch, id, side.leases[living[pick % len(living)]])
+                    strategies.BATCHED[name](batch, id, side.leases[living[pick % len(living)]])
             return batch.results
 
         self.run("batch", run)
 
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(
-        commands=st.lists(st.tuples(st.sampled_from(sorted(draws.BATCHED)), draws.picks), max_size=3),
+        commands=st.lists(st.tuples(st.sampled_from(sorted(strategies.BATCHED)), strategies.picks), max_size=3),
         together=st.booleans(),
-        queues=draws.queues,
-        owner=draws.owners,
+        queues=strategies.queues,
+        owner=strategies.owners,
         limit=st.integers(1, 3),
-        suspects=draws.suspects,
+        suspects=strategies.suspects,
     )
     def settle_and_claim(self, commands: list[tuple[str, int]], together: bool, **given: Any) -> None:
         """Several commands and a claim in one commit, all or none or each by itself."""
@@ -330,8 +360,8 @@ class StoreMachine(RecordingRun):
         def run(side: Side) -> Any:
             with side.engine.batch(together=together) as batch:
                 for (name, pick), id in zip(commands, ids, strict=True):
-                    draws.BATCHED[name](batch, id, side.leases[living[pick % len(living)]])
-                batch.claim(ttl_ms=draws.TTL_MS, **given)
+                    strategies.BATCHED[name](batch, id, side.leases[living[pick % len(living)]])
+                batch.claim(ttl_ms=strategies.TTL_MS, **given)
             return [
                 one for result in batch.results for one in (result if isinstance(result, list) else [plain(result)])
             ]
@@ -347,7 +377,7 @@ class StoreMachine(RecordingRun):
 
     # --- what is read -----------------------------------------------------------------------------------------
 
-    @rule(pick=draws.picks)
+    @rule(pick=strategies.picks)
     def read(self, pick: int) -> None:
         """One task, all that can be seen of it."""
         id = self.task(pick)
@@ -371,7 +401,7 @@ class StoreMachine(RecordingRun):
         _, call = self.last
         self.run("repeat", call, crashes=False)
 
-    @rule(ms=st.sampled_from(draws.WAITS), step_ms=st.sampled_from([0, 0, *draws.JUMPS]))
+    @rule(ms=st.sampled_from(strategies.WAITS), step_ms=st.sampled_from([0, 0, *strategies.JUMPS]))
     def time_passes(self, ms: int, step_ms: int) -> None:
         """Both clocks go on, or the wall clock jumps, ahead or back."""
         if step_ms:
@@ -398,7 +428,7 @@ def store_machine(new_place: NewPlace, crash_points: tuple[str, ...] = ()) -> ty
 
     Args:
         new_place: makes a place for one store and removes it afterwards, as a context manager; what it gives opens the
-            store at that place with a clock and a chance, the first time and after each close or crash.
+            store at that place with a clock and entropy, the first time and after each close or crash.
         crash_points: names of failpoints at which the store is killed in the middle of a command.
     """
     members = {"new_place": staticmethod(new_place), "crash_points": crash_points, "statistics": Statistics()}
@@ -427,11 +457,11 @@ def prove(
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    verbs = [*draws.VERBS, *(f"crash at {point}" for point in machine.crash_points)]
+    verbs = [*strategies.VERBS, *(f"crash at {point}" for point in machine.crash_points)]
     again = settings(first, max_examples=max(1, max_examples // 3))
     for left in reversed(range(rounds_max)):
         run_state_machine_as_test(machine, settings=first if left == rounds_max - 1 else again)
-        never = machine.statistics.never(verbs, draws.REFUSALS)
+        never = machine.statistics.never(verbs, strategies.REFUSALS)
         assert never == [] or left, f"in {rounds_max} rounds these were never met: {never}; {machine.statistics}"
         if not never:
             return

@@ -1,7 +1,7 @@
 """What callers give -> commands: one function a call, so that every way in passes the same door.
 
 Rule: everything is checked before any state is read, and a refusal names the argument. What was drawn by clock or
-chance is an argument here too. Knows no state and no store.
+entropy is an argument here too. Knows no state and no store.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from sagalog.engine.task import Task
 from sagalog.errors import Closed, Conflict, LeaseLost, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.outcomes import Interrupted, StepMismatch
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Context:
     attempt   1 + recorded failures
     """
 
-    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+    def __init__(self, engine: Engine, lease: Lease, stopping: StopToken) -> None:
         self._engine = engine
         self._lease = lease
         self._stopping = stopping

@@ -11,7 +11,7 @@ from sagalog.engine.task import TaskCompensation
 from sagalog.errors import AlreadySettled, LeaseLost
 from sagalog.validation.identities import undo_key
 from sagalog.worker.context import Context
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 
 
 class UndoContext(Context):
@@ -21,7 +21,7 @@ class UndoContext(Context):
     idempotency_key   the same at every attempt to carry it out, and of no other: for outside systems that ask for one
     """
 
-    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping) -> None:
+    def __init__(self, engine: Engine, lease: Lease, stopping: StopToken) -> None:
         super().__init__(engine, lease, stopping)
         self.compensation = ""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sagalog.engine import Engine
-from sagalog.worker import reporting
+from sagalog.worker import handler_log
 
 # How long others have to take what stands there.
 _LOOK_MS: Final = 10_000
@@ -35,4 +35,4 @@ class UnknownKinds:
         found = standing if at_the_end else standing & self._seen
         self._seen = standing
         self._named |= found
-        reporting.unknown(sorted(found), self._queues)
+        handler_log.unknown(sorted(found), self._queues)

@@ -1,6 +1,6 @@
 """Ends of a lease in which the handler has no say: a quarantine, and a wait until what it needs can be read.
 
-Rule: what the worker itself has to say is a code [RECORD-6]; when each is written stands in `handling`.
+Rule: what the worker itself has to say is a code [RECORD-6]; when each is written stands in `settlement`.
 """
 
 from __future__ import annotations

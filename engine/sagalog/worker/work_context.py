@@ -33,7 +33,7 @@ from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps
-from sagalog.worker.stopping import Stopping
+from sagalog.worker.stop_token import StopToken
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
 from sagalog.worker.waits import OpenWait, Waits
 
@@ -50,7 +50,7 @@ class StepResult(msgspec.Struct, frozen=True):
 class WorkContext(Context):
     """What a handler of a task may do."""
 
-    def __init__(self, engine: Engine, lease: Lease, stopping: Stopping, *, strict: bool = False) -> None:
+    def __init__(self, engine: Engine, lease: Lease, stopping: StopToken, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
         self._is_strict = strict
         # Why its lease ends, where its handler has no say in that; and whether that is on record.

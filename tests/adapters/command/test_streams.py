@@ -137,7 +137,7 @@ def test_the_last_words_are_a_text_whatever_came() -> None:
     assert 8_192 == len(stream.tail())
 
 
-# --- mappings of JSON -------------------------------------------------------------------------------------------
+# --- JSON objects -------------------------------------------------------------------------------------------
 
 
 def frames(*chunks: bytes) -> list[Any]:

@@ -1,6 +1,6 @@
 """Command + state + time -> events, a repeat, or a refusal. One plain function a command.
 
-Rule: pure. `now_ms`, the epoch and drawn chance are arguments; a refusal is an error of `sagalog.errors` and changes
+Rule: pure. `now_ms`, the epoch and drawn entropy are arguments; a refusal is an error of `sagalog.errors` and changes
 nothing. A command asks in this order: does the task exist; who holds it, and is this a repeat; has the table of the
 lifecycle a place for it; then the conditions on data (budgets, what is owed, room), each with its rule.
 Each module registers its commands in its `VERBS`, and `VERBS` here is the one list of them all.

@@ -8,81 +8,81 @@ imported, time passes only through a ManualClock, and nothing sleeps. What a sto
 `unittest.SkipTest`. Each topic is a class of its own, so that a new store can be grown a topic at a time.
 """
 
-from sagalog.testing.contract.appending import AppendingContract
-from sagalog.testing.contract.awaiting import AwaitingContract
+from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.clocks import ClockContract
-from sagalog.testing.contract.declaring import DeclaringContract
-from sagalog.testing.contract.faring import HealthContract
+from sagalog.testing.contract.compensations import CompensationContract
+from sagalog.testing.contract.declarations import DeclarationContract
 from sagalog.testing.contract.handles import HandleContract
+from sagalog.testing.contract.health import HealthContract
+from sagalog.testing.contract.idempotency import IdempotencyContract
 from sagalog.testing.contract.leases import LeaseContract
+from sagalog.testing.contract.maintenance import MaintenanceContract
 from sagalog.testing.contract.parking import ParkingContract
-from sagalog.testing.contract.plainness import PlainContract
+from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
-from sagalog.testing.contract.racing import RaceContract
-from sagalog.testing.contract.recording import RecordingContract
-from sagalog.testing.contract.repeats import RepeatContract
+from sagalog.testing.contract.races import RaceContract
+from sagalog.testing.contract.records import RecordingContract
 from sagalog.testing.contract.snapshots import SnapshotContract
-from sagalog.testing.contract.subscribing import SubscribeContract
-from sagalog.testing.contract.succeeding import SuccessorContract
+from sagalog.testing.contract.subscriptions import SubscriptionContract
+from sagalog.testing.contract.successors import SuccessorContract
 from sagalog.testing.contract.suspects import SuspectContract
-from sagalog.testing.contract.undoing import UndoContract
-from sagalog.testing.contract.unreadable import UnreadableContract
-from sagalog.testing.contract.upkeep import UpkeepContract
-from sagalog.testing.contract.waiting import WaitContract
+from sagalog.testing.contract.task_waits import TaskWaitContract
+from sagalog.testing.contract.unreadable_events import UnreadableEventContract
 
 __all__ = [
-    "AppendingContract",
-    "AwaitingContract",
+    "AppendContract",
     "BatchContract",
     "ClaimContract",
+    "ClaimWaitContract",
     "ClockContract",
+    "CompensationContract",
     "Contract",
-    "DeclaringContract",
+    "DeclarationContract",
     "HandleContract",
     "HealthContract",
+    "IdempotencyContract",
     "LeaseContract",
+    "MaintenanceContract",
     "ParkingContract",
-    "PlainContract",
+    "PlainCallContract",
     "ProjectionContract",
     "RaceContract",
     "RecordingContract",
-    "RepeatContract",
     "SnapshotContract",
     "StoreContract",
-    "SubscribeContract",
+    "SubscriptionContract",
     "SuccessorContract",
     "SuspectContract",
-    "UndoContract",
-    "UnreadableContract",
-    "UpkeepContract",
-    "WaitContract",
+    "TaskWaitContract",
+    "UnreadableEventContract",
 ]
 
 
 class StoreContract(
-    AppendingContract,
-    DeclaringContract,
-    PlainContract,
+    AppendContract,
+    DeclarationContract,
+    PlainCallContract,
     LeaseContract,
     ClaimContract,
     SuspectContract,
     ParkingContract,
-    AwaitingContract,
-    WaitContract,
+    TaskWaitContract,
+    ClaimWaitContract,
     RecordingContract,
-    UndoContract,
+    CompensationContract,
     SuccessorContract,
-    UpkeepContract,
+    MaintenanceContract,
     ClockContract,
-    RepeatContract,
+    IdempotencyContract,
     BatchContract,
     ProjectionContract,
-    UnreadableContract,
+    UnreadableEventContract,
     SnapshotContract,
-    SubscribeContract,
+    SubscriptionContract,
     HandleContract,
     RaceContract,
     HealthContract,

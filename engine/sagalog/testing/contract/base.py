@@ -20,8 +20,8 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Failure
 from sagalog.ports import Clock
 from sagalog.store import Store
-from sagalog.testing.chance import SeededChance
 from sagalog.testing.clock import ManualClock
+from sagalog.testing.entropy import SeededEntropy
 from sagalog.testing.history import check, explain
 
 P = ParamSpec("P")
@@ -63,7 +63,7 @@ class Contract:
     @cached_property
     def engine(self) -> Engine:
         """An engine over `store`."""
-        return Engine(self.store, clock=self.clock, chance=SeededChance(1))
+        return Engine(self.store, clock=self.clock, entropy=SeededEntropy(1))
 
     @cached_property
     def _opened(self) -> list[Store]:

@@ -11,8 +11,8 @@ from unittest import SkipTest
 from sagalog.engine import Engine
 from sagalog.errors import Closed, LeaseLost
 from sagalog.kernel.values import Compensation
-from sagalog.testing.chance import SeededChance
 from sagalog.testing.contract.base import TTL_MS, Contract, ids
+from sagalog.testing.entropy import SeededEntropy
 
 REMOVE = Compensation("remove", id="remove")
 
@@ -24,7 +24,7 @@ class HandleContract(Contract):
         """An engine over another handle on the same store, as another process would have it."""
         if not self.persists:
             raise SkipTest("this store lives and dies with its handle")
-        return Engine(self.another_store(), clock=self.clock, chance=SeededChance(2))
+        return Engine(self.another_store(), clock=self.clock, entropy=SeededEntropy(2))
 
     def test_reopening_keeps_everything(self) -> None:
         self.create("a", "b", "c", compensations=[REMOVE], tags={"team": "red"})

@@ -1,0 +1,53 @@
+"""Commands that audit: `verify` and `rebuild`.
+
+Rule: what is wrong is answered in full on standard output first, and is then an error of the branch `corrupt`: a script
+that looks at the status alone stops.
+"""
+
+from __future__ import annotations
+
+import click
+
+from sagalog import Corrupt
+from sagalog_cli import json_output, render
+from sagalog_cli.session import Session, StoreCommand, pass_session
+from sagalog_cli.tables import show_line, show_table
+
+
+@click.command("verify", cls=StoreCommand, short_help="Audit the log and every projection.")
+@pass_session
+def verify(session: Session) -> None:
+    """Audit the whole store: every event's digest and place, and every projection against the log. Changes nothing."""
+    with session.open() as engine:
+        report = engine.verify()
+
+    def show_report() -> None:
+        show_line(f"{'ok' if report.ok else 'FAULTS'}: {report.events:,} events of {report.tasks:,} tasks were read")
+        show_table(render.faults(report.faults))
+
+    session.answer(lambda: json_output.verified(report), show_report)
+    if not report.ok:
+        advice = "keep the file with its -wal and compare it with a backup; `rebuild` mends projections only"
+        raise Corrupt(f"the audit found {_many(len(report.faults), 'fault')}", faults=len(report.faults), hint=advice)
+
+
+@click.command("rebuild", cls=StoreCommand, short_help="Fold every projection afresh.")
+@pass_session
+def rebuild(session: Session) -> None:
+    """Throw away every projection and fold it afresh from the log; the log itself is not touched."""
+    with session.open() as engine:
+        report = engine.rebuild()
+
+    def show_report() -> None:
+        show_line(f"folded {_many(report.tasks, 'task')} afresh")
+        for id in report.unreadable:
+            show_line(f"unreadable: {id}")
+
+    session.answer(lambda: json_output.rebuilt(report), show_report)
+    if report.unreadable:
+        found = len(report.unreadable)
+        raise Corrupt(f"{_many(found, 'task')} cannot be read", unreadable=found, hint="`verify` says why")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

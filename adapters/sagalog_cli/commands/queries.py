@@ -1,0 +1,147 @@
+"""Commands that read: `list`, `show`, `history`, `stale`, `stats`.
+
+Rule: they write nothing, and an empty answer is an answer: status 0, nothing on standard output, a note beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from sagalog import NotFound, State
+from sagalog_cli import arguments, json_output, render
+from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
+from sagalog_cli.tables import show_line, show_table
+from sagalog_cli.timeline import timeline
+
+LISTED: Final = 50
+
+
+@click.command("list", cls=StoreCommand, short_help="List tasks.")
+@click.option("--queue", metavar="NAME", help="Only of this queue.")
+@click.option("--kind", metavar="NAME", help="Only of this kind.")
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=arguments.tags,
+    help="Only with this tag. Repeatable: all must fit.",
+)
+@click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="At most so many.")
+@click.option("--all", "everything", is_flag=True, help="However many there are.")
+@pass_session
+def list_tasks(
+    session: Session,
+    queue: str | None,
+    kind: str | None,
+    state: str | None,
+    tags: dict[str, str],
+    limit: int,
+    everything: bool,
+) -> None:
+    """List tasks in order of creation, those that fit everything given."""
+    with session.open() as engine:
+        # One more than is shown tells whether there are more.
+        found = engine.find(queue=queue, kind=kind, state=state, tags=tags, limit=None if everything else limit + 1)
+    shown = found if everything else found[:limit]
+    session.answer_each(lambda: map(json_output.task, shown), lambda: show_table(render.tasks(shown, now_ms())))
+    if len(found) > len(shown):
+        session.note("more", f"the first {limit} are shown and there are more: --limit {limit * 10} or --all")
+    if not found:
+        session.note("empty", "no task fits")
+
+
+@click.command("show", cls=StoreCommand, short_help="Show everything about a task.")
+@click.argument("id")
+@click.option("--full", is_flag=True, help="Clip nothing.")
+@pass_session
+def show(session: Session, id: str, full: bool) -> None:
+    """Show everything about a task as it is now."""
+    with session.open() as engine:
+        task = engine.get(id)
+    if task is None:
+        raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
+
+    def show_details() -> None:
+        show_table(render.details(task, now_ms(), full))
+        if task.compensations:
+            show_line("")
+            show_table(render.compensations(task.compensations, full))
+
+    session.answer(lambda: json_output.task(task), show_details)
+
+
+@click.command("history", cls=StoreCommand, short_help="Show a task's events as a timeline.")
+@click.argument("id")
+@click.option("--full", is_flag=True, help="With the whole body of each event.")
+@pass_session
+def history(session: Session, id: str, full: bool) -> None:
+    """Show every event of a task in order: its place, when it came, who caused it, what it says.
+
+    SINCE is the distance from the first event; due times and expiries are told as distances from their own event.
+    """
+    with session.open() as engine:
+        events = engine.history(id)
+    session.answer_each(
+        lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full))
+    )
+
+
+@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker comes for.")
+@pass_session
+def stale(session: Session) -> None:
+    """List what no worker works on though one should.
+
+    Tasks whose lease is over by the clock and was not ended yet (`recover` or the next claim ends it); then the undos
+    that are due and that no worker has leased, by queue and kind: is there a worker that knows them?
+    """
+    with session.open() as engine:
+        found = engine.stale()
+        undos = engine.health().undos
+
+    def show_both() -> None:
+        if found:
+            show_table(render.stale(found, now_ms()))
+        if found and undos:
+            show_line("")
+        if undos:
+            show_table(render.unclaimed(undos, now_ms()))
+
+    session.answer_each(lambda: [*map(json_output.task, found), *map(json_output.unclaimed, undos)], show_both)
+    if not found and not undos:
+        session.note("empty", "no lease is over, and no undo waits for a worker")
+
+
+@click.command("stats", cls=StoreCommand, short_help="Count tasks and events, and look at the file.")
+@click.option("--queue", metavar="NAME", help="Only the tasks of this queue.")
+@pass_session
+def stats(session: Session, queue: str | None) -> None:
+    """Count tasks by queue and state, and the events of the whole log; say how the file and its disk stand.
+
+    With `--queue` only the tasks are of that queue. What has to be mended is told beside the answer.
+    """
+    with session.open() as engine:
+        health = engine.health()
+        said = json_output.stats(health, engine.newest_position(), engine.counts(queue))
+
+    def show_counts() -> None:
+        show_line(
+            f"store {said['store_id']}, newest writer sagalog {said['writer']}: "
+            f"{said['tasks']:,} tasks, {said['events']:,} events"
+        )
+        if said["queues"]:
+            show_line("")
+            show_table(render.counts(said["queues"]))
+        if health.file is not None:
+            show_line("")
+            show_table(render.file(health.file, now_ms()))
+        if health.undos:
+            show_line("")
+            show_table(render.unclaimed(health.undos, now_ms()))
+
+    session.answer(lambda: said, show_counts)
+    for error in health.errors:
+        session.note("unhealthy", error)

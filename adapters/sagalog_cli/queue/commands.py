@@ -1,0 +1,280 @@
+"""The group `queue`, and all its commands but `watch` and `work`: a queue for shells.
+
+Rule: nothing is promised here that `sagalog_queue` does not keep; a command turns words into one call of it, and what
+was popped is told by its id and fence, so that another process can acknowledge it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+
+from sagalog import Engine, InvalidValue, NotFound, SagalogError, Task, Unknown
+from sagalog.kernel.bounds import INTEGER_MAX
+from sagalog.validation.values import check_name
+from sagalog_cli import arguments, json_output, render
+from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.session import Session, StoreCommand, actor_option, advised, options, pass_session
+from sagalog_cli.tables import Table, show_line, show_table
+from sagalog_queue import Item, Queue, default_owner
+from sagalog_queue.fifo import NAME, RETURNS_MAX
+
+COMMANDS: Final[dict[str, Place]] = {
+    "push": Place("sagalog_cli.queue.commands", "push", "Add an item, or many from JSON lines."),
+    "pop": Place("sagalog_cli.queue.commands", "pop", "Take the oldest item that is not held."),
+    "ack": Place("sagalog_cli.queue.commands", "ack", "Say that an item is done."),
+    "nack": Place("sagalog_cli.queue.commands", "nack", "Give an item back, or drop it."),
+    "depth": Place("sagalog_cli.queue.commands", "depth", "Count the items."),
+    "watch": Place("sagalog_cli.queue.watch", "watch", "Count the items after every change."),
+    "work": Place("sagalog_cli.queue.work", "work", "Run a command for each item."),
+}
+
+queue_option = click.option(
+    "--queue",
+    "name",
+    metavar="NAME",
+    default=NAME,
+    show_default=True,
+    callback=lambda _context, _option, value: check_name(value, "--queue"),
+    help="Which queue.",
+)
+owner_option = click.option(
+    "--owner", metavar="NAME", help="Who holds what is popped, for the record.  [default: drawn from the host's name]"
+)
+visibility_option = click.option(
+    "--visibility",
+    "visibility_ms",
+    metavar="DURATION",
+    default="60s",
+    show_default=True,
+    callback=arguments.visibility,
+    help="How long an item is its holder's; none: until it is acknowledged or given back, even if its holder has died.",
+)
+delay_option = click.option(
+    "--delay",
+    "delay_ms",
+    metavar="DURATION",
+    default="0",
+    callback=arguments.duration,
+    help="How long before what is given back may be popped again, as in 500ms or 2s.  [default: none]",
+)
+
+
+@click.group("queue", cls=LazyGroup, places=COMMANDS, params=options(), no_args_is_help=False)
+def queue() -> None:
+    """First in, first out: push items, pop them, acknowledge what is done.
+
+    An item has one holder at a time; one whose holder has died comes back when its visibility is over.
+    """
+
+
+# --- items in --------------------------------------------------------------------------------------------------------
+
+
+@click.command("push", cls=StoreCommand)
+@click.argument("payload", required=False)
+@click.option("--text", is_flag=True, help="PAYLOAD is plain text instead of JSON; it is stored as a JSON string.")
+@click.option("--many", is_flag=True, help="Each line of standard input is an item; all are added, or none.")
+@click.option("--id", help="The item's id; a ULID is drawn if left out.")
+@click.option(
+    "--returns-max",
+    metavar="N",
+    default=str(RETURNS_MAX),
+    show_default=True,
+    callback=arguments.returns_max,
+    help="An item that comes back so many times is quarantined; none: never.",
+)
+@queue_option
+@actor_option
+@pass_session
+def push(
+    session: Session,
+    /,
+    payload: str | None,
+    text: bool,
+    many: bool,
+    id: str | None,
+    name: str,
+    actor: str,
+    returns_max: int | None,
+) -> None:
+    """Add an item at the end and print its id; PAYLOAD is JSON, `-` reads it from standard input.
+
+    The same --id again with the same PAYLOAD adds nothing.
+    """
+
+    def of(engine: Engine) -> Queue:
+        return Queue(engine, name=name, returns_max=returns_max)
+
+    if not many:
+        value = _payload(payload, text)
+        ids = [session.carry_out(actor, lambda engine: _push_one(of(engine), value, id))]
+    elif payload is not None or id is not None:
+        raise click.UsageError(
+            f"--many takes items from the lines: leave out {'PAYLOAD' if payload is not None else '--id'}"
+        )
+    else:
+        ids = _push_lines(session, actor, of, arguments.as_text if text else arguments.decode)
+
+    def show_ids() -> None:
+        for one in ids:
+            show_line(one)
+
+    session.answer_each(lambda: map(json_output.pushed, ids), show_ids)
+
+
+def _payload(word: str | None, is_text: bool) -> Any:
+    """What the word PAYLOAD stands for."""
+    if is_text:
+        if word is None:
+            raise click.UsageError("--text needs a PAYLOAD: the text, or - for standard input")
+        return arguments.read_text() if word == "-" else word
+    context = click.get_current_context()
+    given = arguments.payload(context, next(one for one in context.command.params if one.name == "payload"), word)
+    if given is arguments.STDIN:
+        return arguments.read_json()
+    return None if given is None else given.value
+
+
+def _push_one(queue: Queue, payload: Any, id: str | None) -> str:
+    try:
+        return queue.push(payload, id=id)
+    except Unknown as error:
+        raise advised(error, "repeat the command with that --id") from error
+
+
+def _push_lines(session: Session, actor: str, of: Callable[[Engine], Queue], read: Callable[[bytes], Any]) -> list[str]:
+    numbers, payloads = arguments.read_batch(read)
+    if not payloads:
+        session.note("empty", "standard input held no line: nothing to push")
+        return []
+
+    def work(engine: Engine) -> list[str]:
+        try:
+            return of(engine).push_many(payloads)
+        except SagalogError as error:
+            raise arguments.by_line(error, numbers) from error
+
+    return session.carry_out(actor, work)
+
+
+# --- items out -------------------------------------------------------------------------------------------------------
+
+
+@click.command("pop", cls=StoreCommand)
+@click.option(
+    "--timeout",
+    "timeout_ms",
+    metavar="DURATION",
+    default="0",
+    show_default=True,
+    callback=arguments.duration,
+    help="How long to wait for an item, as in 500ms or 2s.",
+)
+@owner_option
+@visibility_option
+@queue_option
+@pass_session
+def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int | None, name: str) -> None:
+    """Take the oldest item that is not held: its id, fence, attempts and payload in one line, with tabs in between.
+
+    Where there is none, the status is 4. An item that cannot be written to standard output goes back at once.
+    """
+    with session.open() as engine:
+        queue = Queue(engine, name=name, visibility_ms=visibility_ms)
+        item = queue.pop(default_owner() if owner is None else owner, timeout_ms)
+        if item is None:
+            raise NotFound(f"queue {name!r} has nothing to pop", queue=name)
+        try:
+            session.answer(lambda: json_output.item(item), lambda: _show_item(item))
+        except BaseException:
+            # The caller does not know that it holds the item.
+            with suppress(SagalogError):
+                queue.hand_back(item, "the caller that popped it did not get it")
+            raise
+
+
+def _show_item(item: Item) -> None:
+    """Four fields, none of them empty and none with a tab in it; bytes, for JSON is UTF-8 whatever the terminal has."""
+    line = f"{item.id}\t{item.lease.fence}\t{item.attempts}\t{json_output.encode(item.payload)}\n"
+    sys.stdout.buffer.write(line.encode())
+
+
+@click.command("ack", cls=StoreCommand)
+@click.argument("id")
+@click.argument("fence", type=click.IntRange(1, INTEGER_MAX))
+@click.option("--queue", "name", metavar="NAME", help="Only if it is in this queue.")
+@pass_session
+def ack(session: Session, id: str, fence: int, name: str | None) -> None:
+    """Say that an item is done; ID and FENCE are those that `queue pop` gave.
+
+    A second time changes nothing. An item that another consumer has by now is not acknowledged: status 5.
+    """
+    _settle(session, id, fence, name, lambda queue, item: queue.ack(item))
+
+
+@click.command("nack", cls=StoreCommand)
+@click.argument("id")
+@click.argument("fence", type=click.IntRange(1, INTEGER_MAX))
+@click.option("--drop", is_flag=True, help="It ends as failed, instead of going back to the head of the queue.")
+@click.option("--reason", metavar="TEXT", help="Why, for the record.")
+@delay_option
+@click.option("--queue", "name", metavar="NAME", help="Only if it is in this queue.")
+@pass_session
+def nack(
+    session: Session, id: str, fence: int, drop: bool, reason: str | None, delay_ms: int, name: str | None
+) -> None:
+    """Say that an item is not done; ID and FENCE are those that `queue pop` gave.
+
+    It goes back to the head of the queue, or to quarantine if it has come back too often.
+    """
+    if drop and delay_ms:
+        raise click.UsageError("--drop and --delay: what is dropped does not come back")
+    _settle(
+        session,
+        id,
+        fence,
+        name,
+        lambda queue, item: queue.nack(item, requeue=not drop, reason=reason, delay_ms=delay_ms),
+    )
+
+
+def _settle(session: Session, id: str, fence: int, name: str | None, verb: Callable[[Queue, Item], bool]) -> None:
+    """Carry out a holder's verb and answer with the task behind the item as it is then."""
+    task: Task | None = None
+    with session.open() as engine:
+        queue = Queue(engine)
+        item = queue.resume(id, fence)
+        if item is not None:
+            found = item.lease.task.queue
+            if name is not None and found != name:
+                raise InvalidValue(f"--queue: item {id!r} is in {found!r}, not in {name!r}", path="queue")
+            verb(queue, item)
+            task = engine.get(id)
+    if task is None:
+        session.note("unknown_item", f"there is no item {id!r}: nothing was changed")
+        return
+    answered = task
+    session.answer(lambda: json_output.task(answered), lambda: show_line(render.outcome(answered)))
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+@click.command("depth", cls=StoreCommand)
+@queue_option
+@pass_session
+def depth(session: Session, name: str) -> None:
+    """Count the items that wait, that are held, and that are in quarantine."""
+    with session.open() as engine:
+        queue = Queue(engine, name=name)
+        counts = (queue.depth(), queue.in_flight(), len(queue.quarantined()))
+    head = ("DEPTH", "IN_FLIGHT", "QUARANTINED")
+    session.answer(
+        lambda: json_output.depth(name, *counts),
+        lambda: show_table(Table(head, [tuple(str(count) for count in counts)])),
+    )

@@ -1,0 +1,244 @@
+"""What a write transaction reads: streams by name, by number and by key, and the tasks that are selected.
+
+Its one rule: everything is read within the transaction that holds the write lock, and kept for the next one as long as
+no other connection commits. It must not know what operations do, nor how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from sagalog.store import (
+    LEASE_CHECKS_MAX,
+    Claim,
+    Due,
+    Envelope,
+    Recordable,
+    Saved,
+    decode,
+    read,
+)
+from sagalog_sqlite import rows, selection
+from sagalog_sqlite.fold_cache import FoldCache, is_worth_keeping
+from sagalog_sqlite.rows import Loaded
+from sagalog_sqlite.texts import forgiving
+
+# Unreadable tasks that a look for tasks to claim passes; the claim puts them aside and looks again.
+UNREADABLE_MAX: Final = 256
+
+
+class Loader:
+    """The reading half of one write transaction.
+
+    store    the store's own fold; None before it was founded
+    """
+
+    reads_any_text = False
+
+    def __init__(self, connection: apsw.Connection, now_ms: int, cache: FoldCache) -> None:
+        self.now_ms = now_ms
+        self._connection = connection
+        self.execute: Callable[..., Any] = connection.execute
+        self._cache = cache
+        self._streams = cache.streams
+        # Streams that there are not, and those that need not be kept once this is committed.
+        self._absent: set[str] = set()
+        self._finished: list[str] = []
+        # What selections have met and cannot be read: streams by number, and their numbers by name.
+        self._unread: dict[int, Saved] = {}
+        self._unreadable: dict[str, int] = {}
+        self.estimates = cache.estimates
+        self.store = cache.begin(connection, self.execute)
+
+    @property
+    def epoch(self) -> int:
+        """The store's epoch."""
+        return 0 if self.store is None else self.store.epoch
+
+    def keep(self) -> None:
+        """It is committed: what it has loaded and written is right until another connection commits."""
+        self._cache.end(self._connection, self.store, self._finished)
+
+    def forget(self) -> None:
+        """Rows are written that it does not load: nothing that is cached may be believed any more."""
+        self._cache.forget()
+
+    def read_any_text(self) -> None:
+        """From here on a text that is no UTF-8 stops no reader; see `texts`."""
+        self.reads_any_text = True
+        self.execute = forgiving(self._connection)
+
+    def load(self, stream: str) -> Saved | None:
+        """A stream by name; None if there is none. Raises as `View.saved`."""
+        loaded = self._streams.get(stream) or self._find(stream)
+        return None if loaded is None else loaded.saved
+
+    def _find(self, stream: str) -> Loaded | None:
+        if stream in self._absent:
+            return None
+        category, _, id = stream.partition("/")
+        if category == rows.TASK:
+            row = self.execute(rows.TASK_BY_ID, (id,)).fetchone()
+            loaded = None if row is None else rows.load(self.execute, row)
+        else:
+            loaded = rows.load_other(self.execute, stream, self.store)
+        if loaded is None:
+            self._absent.add(stream)
+            return None
+        return self._add(loaded)
+
+    def _add(self, loaded: Loaded) -> Loaded:
+        if not is_worth_keeping(loaded.saved.fold):
+            self._finished.append(loaded.saved.stream)
+        return self._cache.add(loaded)
+
+    def note_drawn(self, streams: Sequence[str], are_new: bool) -> None:
+        """Take streams for absent whose ids were drawn; where one exists, the first append to it finds that out.
+
+        Where one was found out, and `are_new` is False, they are looked up, whatever another operation takes them for.
+        """
+        if are_new:
+            self._absent.update(streams)
+        else:
+            self._absent.difference_update(streams)
+
+    def _event_of(self, loaded: Loaded | None, version: int) -> Recordable:
+        assert loaded is not None, "there is no stream, so it has no events"
+        return self.event(loaded.saved.stream, version)
+
+    def event(self, stream: str, version: int) -> Recordable:
+        """One event of a stream; raises as `View.event`."""
+        loaded = self._streams.get(stream)
+        if loaded is None:
+            category, _, id = stream.partition("/")
+            row = self.execute(rows.OF_NAME, (category, id, version)).fetchone()
+        elif version == 1 and loaded.created is not None:
+            return decode(loaded.created)
+        else:
+            row = self.execute(rows.OF_VERSION, (loaded.number, version)).fetchone()
+        if row is None:
+            raise rows.absent_event(stream, version)
+        return read(Envelope(*row))
+
+    def keyed(self, key: str) -> list[Envelope]:
+        """All events that carry an idempotency key, whose streams there are, whatever was drawn. [REPEAT-4]"""
+        found = [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
+        self._absent.difference_update([envelope.stream for envelope in found])
+        return found
+
+    def claimed(self, claim: Claim) -> list[Saved]:
+        """The tasks that a claim selects, and before or among them those that cannot be read, which do not count.
+
+        A second selection passes `UNREADABLE_MAX` of those; behind more than that it shows fewer tasks than are asked.
+        """
+        found: list[Saved] = []
+        for limit in (claim.limit, claim.limit + UNREADABLE_MAX):
+            numbers = selection.candidates(self.execute, claim, limit, self.estimates)
+            found, readable = self._until(numbers, claim.limit)
+            if readable == claim.limit or len(numbers) < limit:
+                break
+        return found
+
+    def _until(self, numbers: Iterable[int], limit: int) -> tuple[list[Saved], int]:
+        """The tasks of these streams, up to the one that is number `limit` of the readable; how many of those."""
+        found, readable = [], 0
+        for number in numbers:
+            saved = self._by_number(number)
+            found.append(saved)
+            readable += saved.fold is not None
+            if readable == limit:
+                break
+        return found, readable
+
+    def expired(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose lease is to be looked at."""
+        limit = due.limit + LEASE_CHECKS_MAX
+        return self._by_numbers(selection.checks(self.execute, queues, self.now_ms, limit)) if queues else []
+
+    def waits_over(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose wait may be over."""
+        return self._by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
+
+    def promotable(self, due: Due, queues: list[str]) -> list[Saved]:
+        """The tasks of these queues whose due time has come."""
+        return self._by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
+
+    def reached(self, ids: Sequence[str]) -> set[str]:
+        """The streams of these tasks, and of all that are reached from them over waits."""
+        reached = {f"task/{id}" for id in ids}
+        if self.is_awaited():
+            found = self.execute(rows.REACHED, (msgspec.json.encode(ids).decode(),))
+            reached.update(f"task/{id}" for (id,) in found)
+        return reached
+
+    def is_awaited(self) -> bool:
+        """Whether some task may wait for another."""
+        if self.estimates.is_awaited is None:
+            self.estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
+        return self.estimates.is_awaited
+
+    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
+        """Queues where a lease is to be looked at, where a task's time has come, and where a wait may be over."""
+        execute = self.execute
+        if due.queues is None:
+            return (
+                selection.queues_leased(execute),
+                selection.queues_later(execute),
+                selection.queues_waited(execute),
+            )
+        leased, later, waited = [], [], []
+        for queue in dict.fromkeys(due.queues):
+            if not self.estimates.is_due(queue, self.now_ms):
+                continue
+            first = execute(selection.FIRST_DUE, (queue,)).fetchone()
+            assert first is not None
+            check_ms, run_at_ms, until_ms, waking = first
+            self.estimates.keep_due(queue, first)
+            if waking is not None or self._has_come(until_ms):
+                waited.append(queue)
+            if self._has_come(check_ms):
+                leased.append(queue)
+            if self._has_come(run_at_ms):
+                later.append(queue)
+        return leased, later, waited
+
+    def _has_come(self, time_ms: int | None) -> bool:
+        """Whether a column's time has come; of another type, as a damaged file has it, it finds nothing."""
+        return type(time_ms) is int and time_ms <= self.now_ms
+
+    def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
+        return [self._by_number(number) for number in numbers]
+
+    def _by_number(self, number: int) -> Saved:
+        """A task by its stream's number, without a fold if it cannot be read or the row is of no stream. [LOG-5]"""
+        known = self._cache.numbered.get(number)
+        if known is not None:
+            return known.saved
+        return self._unread.get(number) or self._find_numbered(number)
+
+    def _find_numbered(self, number: int) -> Saved:
+        row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
+        if row is None:
+            # No stream has such a name, so what puts the row aside touches no task.
+            saved = Saved(f"row {number} of tasks", None)
+        else:
+            try:
+                return self._add(rows.load(self.execute, row)).saved
+            except rows.UNFOLDABLE:
+                saved = Saved(f"{rows.TASK}/{row[1]}", None, rows.row_of(row))
+        self._unread[number] = saved
+        self._unreadable[saved.stream] = number
+        return saved
+
+    def _newest(self, stream: str) -> Loaded:
+        """A stream that was not loaded, of which only its number and its version are known; both 0 where it is new."""
+        if stream not in self._absent:
+            category, _, id = stream.partition("/")
+            row = self.execute(rows.NEWEST, (category, id)).fetchone()
+            if row is not None:
+                return Loaded(row[0], Saved(stream, None), row[1] or 0)
+        return Loaded(0, Saved(stream, None), 0, ())

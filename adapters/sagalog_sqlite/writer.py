@@ -1,0 +1,178 @@
+"""What a write transaction writes: events, projections, blobs, and the gates of tasks that are woken or put aside.
+
+Its one rule: no more statements, tables and indexes are touched than have something new, and what is kept of a stream
+is changed with it. It must not know what operations do, nor how a transaction begins and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec.structs import astuple
+
+from sagalog.store import FOLD_FORMAT, Append, Projection, Result, Saved, StoreFold, armed, reach
+from sagalog_sqlite import rows
+from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
+from sagalog_sqlite.loader import Loader
+from sagalog_sqlite.rows import Loaded
+
+INSERT_STREAM: Final = "INSERT INTO streams(category, id) VALUES (?, ?)"
+INSERT_NUMBERED: Final = "INSERT INTO streams(category, id, number) VALUES (?, ?, ?)"
+INSERT_EVENT: Final = (
+    "INSERT INTO events(stream, version, at_ms, type, schema, actor, cause, idempotency_key, data_key, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class Writer(Loader):
+    """The writing half of one transaction, upon what it has read.
+
+    wrote      whether there is anything to commit
+    """
+
+    wrote = False
+
+    def _write_result(self, result: Result, targets: Sequence[Loaded]) -> None:
+        """Write everything that a result carries, in the port's order."""
+        if result.blobs:
+            for blob in result.blobs:
+                self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
+        if len(targets) > 1:
+            self._append_many(result.appends, targets)
+        elif targets:
+            self._append(result.appends[0], targets[0])
+        if result.projections:
+            for stream, projection in result.projections:
+                self._save(self._streams[stream], projection)
+        if result.aside:
+            for stream in result.aside:
+                self._put_aside(stream)
+        # Once all is there: a task that begins to wait in this very operation is told too.
+        if result.ended and self.is_awaited():
+            for id in result.ended:
+                self._wake(id)
+
+    def _append(self, append: Append, loaded: Loaded) -> None:
+        """Append to one stream, as nearly every operation does."""
+        self.wrote = True
+        execute = self.execute
+        if loaded.number == 0:
+            execute(INSERT_STREAM, _category_and_id(append))
+            self._begin(append, loaded, self._connection.last_insert_rowid())
+        for values in _event_rows(append, loaded.number):
+            execute(INSERT_EVENT, values)
+        if armed:
+            reach("commit.after_events")
+        self._save_appended(append, loaded)
+        if armed:
+            reach("commit.after_fold")
+
+    def _append_many(self, appends: Sequence[Append], targets: Sequence[Loaded]) -> None:
+        """Append to several streams: of each table all rows at once."""
+        self.wrote = True
+        pairs = list(zip(appends, targets, strict=True))
+        new: dict[str, tuple[Append, Loaded]] = {}
+        for append, loaded in pairs:
+            if loaded.number == 0:
+                new.setdefault(append.stream, (append, loaded))
+        if new:
+            number = int(self.execute(rows.NEWEST_STREAM).fetchone()[0])
+            for append, loaded in new.values():
+                number += 1
+                self._begin(append, loaded, number)
+            self._execute_many(
+                INSERT_NUMBERED, [(*_category_and_id(one), loaded.number) for one, loaded in new.values()]
+            )
+        self._execute_many(INSERT_EVENT, [row for one, loaded in pairs for row in _event_rows(one, loaded.number)])
+        if armed:
+            reach("commit.after_events")
+        for append, loaded in pairs:
+            self._save_appended(append, loaded)
+        if armed:
+            reach("commit.after_fold")
+
+    def _begin(self, append: Append, loaded: Loaded, number: int) -> None:
+        """Note that a stream is begun under a number, and save its tags, which never change."""
+        loaded.number = number
+        self._absent.discard(append.stream)
+        created = append.envelopes[0]
+        if len(created.body) <= CREATED_CHARACTERS_MAX:
+            loaded.created = created
+        for name, value in append.projection.tags:
+            self.execute(rows.INSERT_TAG, (name, value, number))
+        self._cache.add(loaded)
+
+    def _save_appended(self, append: Append, loaded: Loaded) -> None:
+        projection = append.projection
+        loaded.version = append.expected + len(append.envelopes)
+        if projection.row is not None:
+            self._save(loaded, projection)
+            return
+        if isinstance(projection.fold, StoreFold):
+            rows.update_store(self.execute, projection.fold)
+            self.store = projection.fold
+            self._finished.append(append.stream)
+        else:
+            self.execute(rows.REPLACE_FOLD, (loaded.number, FOLD_FORMAT, loaded.version, projection.content))
+        loaded.saved = Saved(append.stream, projection.fold)
+
+    def _save(self, loaded: Loaded, projection: Projection) -> None:
+        """Save a projection, touching no more tables and indexes than have changed."""
+        self.wrote = True
+        row, saved = projection.row, loaded.saved
+        assert row is not None, "every task has a row"
+        before = saved.row
+        self.execute(*rows.saving(loaded.number, projection, row, before))
+        if projection.awaited != loaded.awaited and (projection.awaited or rows.may_await(before)):
+            rows.save_awaited(self.execute, loaded.number, projection.awaited)
+            self.estimates.is_awaited = None
+        loaded.awaited = projection.awaited
+        loaded.saved = Saved(saved.stream, projection.fold, row)
+        if not is_worth_keeping(projection.fold):
+            self._finished.append(saved.stream)
+        self.estimates.note(row)
+
+    def _wake(self, ended: str) -> None:
+        """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
+        self.execute(rows.WAKE, (ended,))
+        if self._connection.changes():
+            self.wrote = True
+            self.estimates.forget_due()
+            self._cache.wake(ended)
+
+    def _put_aside(self, stream: str) -> None:
+        """[LOG-5] Nothing finds the task any more, until it can be read again and is rebuilt."""
+        loaded = self._streams.get(stream)
+        self._cache.drop(stream)
+        number = self._unreadable.get(stream) if loaded is None else loaded.number
+        if number is None:
+            # It was asked for by its name.
+            number = self._newest(stream).number
+        if number:
+            self._unread.pop(number, None)
+            self._write(rows.PUT_ASIDE, (number,))
+
+    def _execute_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:
+        self._connection.executemany(statement, values)
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self.wrote = True
+        self.execute(statement, values)
+
+
+def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
+    """The rows of the events to append; raises ValueError where their versions have a gap."""
+    found, version = [], append.expected
+    for one in append.envelopes:
+        version += 1
+        if one.version != version:
+            raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
+        # All fields of an envelope but its position, and the number of its stream in place of the name.
+        found.append((number, *astuple(one)[2:]))
+    return found
+
+
+def _category_and_id(append: Append) -> tuple[str, str]:
+    category, _, id = append.stream.partition("/")
+    return category, id

@@ -1,0 +1,146 @@
+"""The peers of the suite `queue`: litequeue, persist-queue and huey, as their own documents use them.
+
+Rule: each keeps its own choices (how it writes a payload down, its cache, when it checkpoints) but one: a commit is
+synced, and what the connection says about that is believed, not what was asked for. They bring Python's own SQLite, so
+no file of theirs is ever opened with ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from huey import SqliteHuey
+from litequeue import LiteQueue, MessageStatus
+from persistqueue import SQLiteAckQueue
+
+from bench import stores
+
+_DURABLE: Final = {"synchronous": 2, "journal_mode": "wal"}
+
+
+def versions() -> str:
+    """The peers with their versions, and that of their SQLite."""
+    with closing(LiteQueue(memory=True)) as queue:
+        (library,) = queue.conn.execute("SELECT sqlite_version()").fetchone()
+    peers = " ".join(f"{name} {version(name)}" for name in ("litequeue", "persist-queue", "huey"))
+    return f"{peers} on SQLite {library}"
+
+
+def require_durable(connection: Any) -> None:
+    """Raise AssertionError unless a commit of this connection survives power loss, as one of ours does."""
+    found = {name: tuple(connection.execute(f"PRAGMA {name}").fetchone()) for name in _DURABLE}
+    wanted = {name: (value,) for name, value in _DURABLE.items()}
+    if found != wanted:
+        raise AssertionError(f"a peer that is measured beside durable writes has {found}")
+
+
+class Lite:
+    """litequeue, which keeps what is done; it takes text, so what makes text of the payload counts."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def push(self) -> None:
+        """One message."""
+        self._queue.put(json.dumps(stores.PAYLOAD))
+
+    def take(self) -> None:
+        """The next message, marked as done at once."""
+        message = self._queue.pop()
+        assert json.loads(message.data) == stores.PAYLOAD
+        self._queue.done(message.message_id)
+
+    def settle(self) -> None:
+        """Nothing is in hand."""
+
+    def done(self) -> int:
+        """The messages that are marked as done."""
+        found = self._queue.conn.execute(
+            f"SELECT count(*) FROM {self._queue.table} WHERE status = ?",  # noqa: S608  # its own name
+            (MessageStatus.DONE.value,),
+        )
+        return int(found.fetchone()[0])
+
+
+class Persist:
+    """persist-queue, which keeps what is acknowledged; the id spares it a search of what is in hand."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def push(self) -> None:
+        """One item."""
+        self._queue.put(stores.PAYLOAD)
+
+    def take(self) -> None:
+        """The next item, acknowledged at once."""
+        item = self._queue.get(block=False, raw=True)
+        assert item["data"] == stores.PAYLOAD
+        self._queue.ack(id=item["pqid"])
+
+    def settle(self) -> None:
+        """Nothing is in hand."""
+
+    def done(self) -> int:
+        """The items that are acknowledged."""
+        return int(self._queue.acked_count())
+
+
+class Huey:
+    """huey, which deletes a task when it is dequeued, runs it, and stores its result: nothing is acknowledged."""
+
+    def __init__(self, huey: Any) -> None:
+        self._huey = huey
+        self._task = huey.task()(_is_payload)
+
+    def push(self) -> None:
+        """One task."""
+        self._task(stores.PAYLOAD)
+
+    def take(self) -> None:
+        """The next task, run; its result is stored."""
+        # An exception of the task would be stored too: only what it gave tells.
+        assert self._huey.execute(self._huey.dequeue()) is True
+
+    def settle(self) -> None:
+        """Nothing is in hand."""
+
+    def done(self) -> int:
+        """The results that are stored."""
+        return int(self._huey.result_count())
+
+
+def _is_payload(payload: dict[str, Any]) -> bool:
+    return payload == stores.PAYLOAD
+
+
+@contextmanager
+def litequeue(path: Path) -> Iterator[Lite]:
+    """A side of litequeue on a new file, made durable: it asks for less by itself."""
+    with closing(LiteQueue(path)) as queue:
+        queue.conn.execute("PRAGMA synchronous = FULL")
+        require_durable(queue.conn)
+        yield Lite(queue)
+
+
+@contextmanager
+def persist_queue(path: Path) -> Iterator[Persist]:
+    """A side of persist-queue on a new file; it leaves `synchronous` as SQLite was built."""
+    with closing(SQLiteAckQueue(str(path.parent), db_file_name=path.name, auto_commit=True)) as queue:
+        for connection in (queue._conn, queue._putter):
+            require_durable(connection)
+        yield Persist(queue)
+
+
+@contextmanager
+def huey(path: Path) -> Iterator[Huey]:
+    """A side of huey on a new file, with the sync that it offers."""
+    instance = SqliteHuey(filename=str(path), fsync=True)
+    with closing(instance.storage):
+        require_durable(instance.storage.conn)
+        yield Huey(instance)

@@ -1,0 +1,74 @@
+"""From a plain method to the coroutine method that does the same off the event loop.
+
+Rule: parameters, defaults and texts are those of the plain method, for people, for type checkers and for `inspect`.
+Knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from sagalog.aio.pool import Pool
+from sagalog.engine.adapters import say_returned
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class CoroutineMethod(Generic[S_co]):
+    """A plain object and the threads in which its methods are called."""
+
+    __slots__ = ("_plain", "_pool")
+
+    def __init__(self, plain: S_co, pool: Pool) -> None:
+        self._plain = plain
+        self._pool = pool
+
+    @property
+    def plain(self) -> S_co:
+        """The object whose calls block."""
+        return self._plain
+
+
+def as_coroutine(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[CoroutineMethod[S], P], Coroutine[Any, Any, R]]:
+    """The method as a coroutine."""
+
+    @wraps(method)
+    async def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._pool.run(partial(method, self._plain, *args, **kwargs))
+
+    return call
+
+
+def as_coroutine_of(
+    lift: Callable[[R, Pool], T],
+    method: Callable[Concatenate[S, P], R],
+    give_back: Callable[[S, R], None] | None = None,
+) -> Callable[Concatenate[CoroutineMethod[S], P], Coroutine[Any, Any, T]]:
+    """The method as a coroutine whose answer is lifted too; `give_back` gets one for which no caller waits any more."""
+
+    @wraps(method)
+    async def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        giving = None if give_back is None else partial(give_back, self._plain)
+        answer = await self._pool.run(partial(method, self._plain, *args, **kwargs), giving)
+        return lift(answer, self._pool)
+
+    say_returned(call, lift.__annotations__["return"], lift.__module__)
+    return call
+
+
+def passed_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[CoroutineMethod[S], P], R]:
+    """A method that never blocks, called where it is."""
+
+    @wraps(method)
+    def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self._plain, *args, **kwargs)
+
+    return call

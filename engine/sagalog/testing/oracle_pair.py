@@ -1,0 +1,266 @@
+"""A store and its oracle, taken through the same commands and compared after each.
+
+Rule: both see the same clock and the same entropy, so everything must be equal: answers, refusals with all their
+fields, every envelope of the log, and every listing. Needs no hypothesis; `machine` draws the commands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Final
+
+from sagalog import failpoints
+from sagalog.codec import Recorded
+from sagalog.engine import Engine
+from sagalog.engine.lease import Lease, Renewal
+from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
+from sagalog.kernel.values import Purpose
+from sagalog.ports import Clock, Entropy
+from sagalog.store.memory import MemoryStore
+from sagalog.testing.clock import ManualClock
+from sagalog.testing.entropy import SeededEntropy
+from sagalog.testing.history import check, explain
+
+# Opens the store of one run, and again after it was closed or crashed.
+Open = Callable[[Clock, Entropy], Engine]
+NewPlace = Callable[[], AbstractContextManager[Open]]
+
+START_MS: Final = 1_700_000_000_000
+# Longer than any delay and any lease that the runs draw.
+LONG_MS: Final = 10_000_000
+PURPOSES: Final[tuple[Purpose, ...]] = ("work", "undo")
+AFTER_COMMIT: Final = "commit.after_commit"
+# Answers that show nothing of what a verb does.
+NOTHING: Final[tuple[Any, ...]] = (None, [], Renewal((), ()))
+
+
+class Crash(BaseException):
+    """The process dies here, behind so many commits; nothing that catches errors may catch it."""
+
+    def __init__(self, commits: int) -> None:
+        super().__init__(commits)
+        self.commits = commits
+
+
+class Statistics:
+    """How often each verb came to something, and how often each refusal was met, over all runs."""
+
+    def __init__(self) -> None:
+        self.succeeded: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def never(self, verbs: Iterable[str], refusals: Iterable[str]) -> list[str]:
+        """Which of these verbs and refusals were never met: the runs have proved nothing about them."""
+        return sorted({*verbs} - {*self.succeeded}) + sorted({*refusals} - {*self.refused})
+
+    def __str__(self) -> str:
+        return f"succeeded: {dict(self.succeeded)}; refused: {dict(self.refused)}"
+
+
+class Side:
+    """One of the two: an engine, and the leases that it has given out, at the same places on both sides."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.leases: list[Lease] = []
+
+    def moved_to(self, engine: Engine) -> None:
+        """Go on with another engine; the leases are taken along, as a worker that reconnects does."""
+        self.engine = engine
+        self.leases = [engine.rebind(lease) for lease in self.leases]
+
+
+Call = Callable[[Side], Any]
+
+
+class Pair:
+    """The store under test (`real`) beside the memory store (`oracle`)."""
+
+    def __init__(self, open_: Open, statistics: Statistics) -> None:
+        self.clock = ManualClock(START_MS)
+        self.statistics = statistics
+        self.memory = MemoryStore(self.clock)
+        self._open = open_
+        self._openings = 0
+        self.real = Side(self._open_real())
+        self.oracle = Side(self._open_oracle())
+        self.crash: tuple[str, int] | None = None
+
+    def run(self, verb: str, call: Call, crashes: bool = True) -> bool:
+        """Carry a command out on both sides and compare what came of it; whether it succeeded.
+
+        If `crash` is set to a failpoint and a number, the store dies when one command gets there for the n-th time;
+        then it is reopened, and the command must be there wholly or not at all.
+        """
+        crash = self.crash if crashes else None
+        events = len(self.real_log())
+        found = _carry_out(call, self.real, crash)
+        if isinstance(found, Crash):
+            assert crash is not None
+            self.crash = None
+            self._settle(verb, call, crash[0], found.commits, events)
+            return False
+        expected = _carry_out(call, self.oracle, None)
+        assert plain(found) == plain(expected), f"{verb}: the store says {found!r} and the oracle {expected!r}"
+        assert not isinstance(found, Corrupt | Unavailable | Unknown), f"{verb}: the store says {found!r}"
+        if isinstance(found, Exception):
+            self.statistics.refused[getattr(found, "code", "timeout")] += 1
+            return False
+        if found not in NOTHING:
+            self.statistics.succeeded[verb] += 1
+        self.real.leases += _leases_in(found)
+        self.oracle.leases += _leases_in(expected)
+        return True
+
+    def reopen(self) -> None:
+        """Close the store and open it again; what is in the log stays, what an engine remembers is gone."""
+        self.real.engine.close()
+        self.real.moved_to(self._open_real())
+        self.oracle.moved_to(self._open_oracle())
+
+    def compare(self) -> None:
+        """Everything that can be asked must be answered alike."""
+        real, oracle = self.real.engine, self.oracle.engine
+        assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
+        for name in ("find", "counts", "stale"):
+            found, expected = getattr(real, name)(), getattr(oracle, name)()
+            assert found == expected, f"{name}: the store says {found!r} and the oracle {expected!r}"
+
+    def drain(self, queues: list[str]) -> None:
+        """Claim all there is, now and when everything has come due: the order and the time of each must be the same."""
+        self.crash = None
+        for wait_ms in (0, LONG_MS):
+            self.clock.advance(wait_ms)
+            for purpose in PURPOSES:
+                given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "purpose": purpose}
+                self.run("drain", partial(_claim, queues, given))
+                leased = -1
+                while leased < len(self.oracle.leases):
+                    # [LEASE-5] Each of these comes alone.
+                    leased = len(self.oracle.leases)
+                    self.run("drain", partial(_claim, queues, {**given, "suspects": "only"}))
+        self.compare()
+
+    def audit(self) -> None:
+        """Both are sound, and the history breaks no property."""
+        self._compare_recorded()
+        for side in (self.real, self.oracle):
+            report = side.engine.verify()
+            assert report.ok, report.faults
+        violations = check(self.real_log())
+        assert not violations, explain(violations)
+
+    def _compare_recorded(self) -> None:
+        """Results, bytes and what waits came to: of all tasks, read by name."""
+        real, oracle = self.real.engine, self.oracle.engine
+        for task in oracle.find():
+            reads = [("step_result", name) for name in task.steps]
+            assert real.wait_ends(task.id) == oracle.wait_ends(task.id), f"the ends of the waits of {task.id} differ"
+            reads += [("artifact", name) for name in task.artifacts] + [("input", one.name) for one in task.inputs]
+            for verb, name in reads:
+                found, expected = getattr(real, verb)(task.id, name), getattr(oracle, verb)(task.id, name)
+                assert found == expected, f"{verb} {task.id} {name}: the store says {found!r} and not {expected!r}"
+
+    def close(self) -> None:
+        """Close both."""
+        self.real.engine.close()
+        self.oracle.engine.close()
+
+    def living(self, purpose: str | None = None) -> list[int]:
+        """Places of the leases that no event has ended, newest first."""
+        return [
+            place
+            for place in reversed(range(len(self.oracle.leases)))
+            if _lives(self.oracle.leases[place], self.memory) and purpose in (None, self.oracle.leases[place].purpose)
+        ]
+
+    def real_log(self) -> list[Recorded]:
+        """The log of the store under test."""
+        return self.real.engine.events(limit=10_000)
+
+    def _settle(self, verb: str, call: Call, point: str, commits: int, events: int) -> None:
+        """After a crash: what was committed is done by the oracle too, what was not is not."""
+        self.statistics.succeeded[f"crash at {point}"] += 1
+        self.real.moved_to(self._open_real())
+        if commits:
+            # The oracle dies behind the same commit: what an engine would have done next is not done by either.
+            died = _carry_out(call, self.oracle, (AFTER_COMMIT, commits))
+            assert isinstance(died, Crash), f"{verb}: the store died after its commit, and the oracle said {died!r}"
+        else:
+            assert len(self.real_log()) == events, f"{verb}: the store died before its commit, and there are new events"
+        self.oracle.moved_to(self._open_oracle())
+
+    def _open_real(self) -> Engine:
+        self._openings += 1
+        return self._open(self.clock, SeededEntropy(self._openings))
+
+    def _open_oracle(self) -> Engine:
+        return Engine(self.memory, clock=self.clock, entropy=SeededEntropy(self._openings))
+
+
+def _claim(queues: list[str], given: dict[str, Any], side: Side) -> list[Lease]:
+    return side.engine.claim(queues, **given)
+
+
+def plain(value: Any) -> Any:
+    """A value by which answers and refusals of two engines can be compared."""
+    if isinstance(value, SagalogError):
+        return type(value).__name__, value.code, value.message, value.fields
+    if isinstance(value, Exception):
+        return type(value).__name__, str(value)
+    if isinstance(value, Renewal):
+        return value.renewed, [plain(one) for one in value.lost]
+    return value
+
+
+def _carry_out(call: Call, side: Side, crash: tuple[str, int] | None) -> Any:
+    """The answer, the refusal, or the crash."""
+    if crash is None:
+        return _answer(call, side)
+    point, left = crash
+    commits = 0
+
+    def count() -> None:
+        nonlocal commits
+        commits += 1
+        if point == AFTER_COMMIT:
+            die()
+
+    def die() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Crash(commits)
+
+    armed = {point: die, AFTER_COMMIT: count}
+    failpoints.armed.update(armed)
+    try:
+        return _answer(call, side)
+    except Crash as died:
+        return died
+    finally:
+        for name in armed:
+            del failpoints.armed[name]
+
+
+def _answer(call: Call, side: Side) -> Any:
+    try:
+        return call(side)
+    except (SagalogError, TimeoutError) as refusal:
+        return refusal
+
+
+def _leases_in(answer: Any) -> list[Lease]:
+    if isinstance(answer, Lease):
+        return [answer]
+    if isinstance(answer, Renewal):
+        return list(answer.renewed)
+    return [one for one in answer if isinstance(one, Lease)] if isinstance(answer, list) else []
+
+
+def _lives(lease: Lease, memory: MemoryStore) -> bool:
+    held = memory.tables.folds[lease.task.id].lease
+    return held is not None and held.fence == lease.fence

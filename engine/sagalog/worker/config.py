@@ -1,0 +1,46 @@
+"""How a worker works, and what it has done: plain values.
+
+Rule: values only. Knows no store and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sagalog.worker.settlement import Handler
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """How a worker works; `Worker` says what each means."""
+
+    queues: tuple[str, ...]
+    handlers: Mapping[str, Handler]
+    compensations: Mapping[str, Handler]
+    concurrency: int
+    claim_ahead: int
+    ttl_ms: int
+    quarantine_unknown: bool
+    time_limits_ms: Mapping[str, int] = field(default_factory=dict)
+    strict: frozenset[str] = frozenset()
+    waivers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class WorkerStats:
+    """What one worker loop has done so far."""
+
+    claimed: int = 0
+    settled: int = 0
+    refused: int = 0
+    lost: int = 0
+    renewed: int = 0
+    commits: int = 0
+    # The outcomes of the tasks that it has settled: completed, retried, parked, released, failed, ... and how many.
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcome: str) -> None:
+        """Count a lease that is settled."""
+        self.settled += 1
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

@@ -1,0 +1,378 @@
+"""A worker: handlers by kind, and the threads in which they run until it is told to stop.
+
+Rule: what it knows stands in the code that made it, what it has done stands in the log; killed at any line, it loses
+nothing [UPKEEP-1]. This file waits and stops; what is done in a turn stands in `worker_loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Final, TypeVar
+
+from sagalog.engine import Engine
+from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
+from sagalog.forks import generation, require_own
+from sagalog.kernel import bounds
+from sagalog.validation import arguments
+from sagalog.validation.values import check_integer, check_name
+from sagalog.worker.config import WorkerConfig, WorkerStats
+from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
+from sagalog.worker.process_signals import listening
+from sagalog.worker.settlement import Handler
+from sagalog.worker.worker_loop import WorkerLoop
+
+H = TypeVar("H", bound=Handler)
+
+_log: Final = logging.getLogger("sagalog.worker")
+
+# How long a wait lasts at most, since a clock may jump; and how long a store that is away is left alone.
+_SLICE_MS: Final = 1_000
+_AWAY_MS: Final = (50, 100, 250, 500, 1_000)
+_INTERRUPT_MS: Final = 2_000
+# How long an end waits for others to be settled with, while handlers have enough to do.
+_COMPANY_MS: Final = 3
+# How soon news is told again.
+_NEWS_MS: Final = 5
+
+
+class Worker:
+    """Runs tasks and their undos on an engine: register handlers, then `run`.
+
+    A handler of a task is called as `handler(context, payload)` and a handler of a compensation as
+    `handler(context, params)`: plain functions in threads, `async def` on an event loop. What it returns completes the
+    task; `sagalog.outcomes` says what else it may do.
+
+    Args:
+        queues: one name or several.
+        name: who it is, in the log and in what people read; an end is added that no other worker has.
+        concurrency: how many handlers run at a time.
+        claim_ahead: how many more tasks it holds, so that none waits for a commit; 0 leaves them to other workers.
+        ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
+        grace_ms: how long handlers may go on once the worker is told to stop.
+        quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
+            of its undos is run [UNDO-2]: for a worker that knows every kind of these queues. Left out, such a task
+            waits for a worker that knows it, at most for its policy's `undo_wait_ms`, and a warning names the kind
+            once. A worker that knows no compensation at all leaves every one to others.
+
+    Raises:
+        InvalidValue: naming the argument.
+    """
+
+    def __init__(
+        self,
+        queues: str | Sequence[str] = "default",
+        *,
+        name: str | None = None,
+        concurrency: int = 4,
+        claim_ahead: int = 0,
+        ttl_ms: int = 30_000,
+        grace_ms: int = 30_000,
+        quarantine_unknown: bool = False,
+    ) -> None:
+        self.queues = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
+        self.concurrency = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
+        self.claim_ahead = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
+        self.ttl_ms = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
+        self.grace_ms = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
+        self.quarantine_unknown = quarantine_unknown
+        self.stats = WorkerStats()
+        self._handlers: dict[str, Handler] = {}
+        self._compensations: dict[str, Handler] = {}
+        self._time_limits_ms: dict[str, int] = {}
+        self._strict: set[str] = set()
+        self._waivers: dict[str, str] = {}
+        self._stops = 0
+        self._inbox: Inbox | None = None
+        self._made = generation()
+
+    # --- handlers -------------------------------------------------------------------------------------------------
+
+    def task(
+        self,
+        kind: str,
+        *,
+        time_limit_ms: int | None = None,
+        strict: bool = False,
+        waive_compensation: str | None = None,
+    ) -> Callable[[H], H]:
+        """Decorate the handler of tasks of this kind; raises InvalidValue where there is one.
+
+        Args:
+            kind: of the tasks.
+            time_limit_ms: how long one call may take. Then it is told to end, which a coroutine is at its next await
+                and a function at its next call of the context; the attempt has failed, also where it does not end.
+            strict: hold the code to the history: a step that comes where the history has another one, or a step on
+                record that is not asked for, quarantines the task (`StepMismatch`). Left out, a step is what its name
+                says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
+            waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
+                so that the task may fail without a compensation, also where its worker dies. [COMP-2]
+        """
+        if arguments.check_truth(strict, "strict"):
+            self._strict.add(kind)
+        if waive_compensation is not None:
+            self._waivers[kind] = arguments.sentence(waive_compensation, "waive_compensation")
+        if time_limit_ms is not None:
+            self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
+        return self._registering(self._handlers, kind, "task")
+
+    def compensation(self, kind: str) -> Callable[[H], H]:
+        """Decorate the handler of compensations of this kind; raises InvalidValue where there is one.
+
+        It may be called again for the same compensation, so it finds undone what an earlier call has undone.
+        What it raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine
+        its task at once. [UNDO-3]
+        """
+        return self._registering(self._compensations, kind, "compensation")
+
+    def _registering(self, handlers: dict[str, Handler], kind: str, what: str) -> Callable[[H], H]:
+        if callable(kind):
+            raise InvalidValue(f'kind: found a function; name the kind, as in @worker.{what}("…")', path="kind")
+        check_name(kind, "kind")
+
+        def register(handler: H) -> H:
+            if not callable(handler):
+                raise InvalidValue(f"{what} {kind!r}: expected a function, found {type(handler).__name__}", path="kind")
+            if kind in handlers:
+                raise InvalidValue(f"{what} {kind!r} has a handler already: {handlers[kind]!r}", path="kind")
+            handlers[kind] = handler
+            return handler
+
+        return register
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> WorkerStats:
+        """Work until it is told to stop.
+
+        SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
+        at once what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back
+        the rest. None of that burns an attempt [WORKER-3]. A second signal stops it at once.
+
+        Args:
+            engine: where the tasks are.
+            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
+            signals: take these three, as far as they are not ignored, where this is the main thread. A child that a
+                handler forks has the default ones.
+
+        Returns:
+            What it has done, in numbers.
+
+        Raises:
+            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+        """
+        return self._run(engine, None, until_idle, signals)
+
+    def stop(self) -> None:
+        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
+
+        Of a worker that does not run yet it stops the next run before that begins anything.
+        """
+        self._stops += 1
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.put()
+
+    def _hear(self, _number: int) -> None:
+        self.stop()
+
+    def _run(
+        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool
+    ) -> WorkerStats:
+        require_own(self._made, f"the worker {self.name!r}")
+        if not self._handlers and not self._compensations:
+            raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
+        if self._inbox is not None:
+            raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
+        inbox = self._inbox = Inbox()
+        pool = ThreadHandlerPool(self.concurrency, inbox, loop)
+        executor = engine._executor
+        worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
+        self.stats = worker_loop.stats
+        try:
+            with (
+                listening(self._hear) if signals else nullcontext(),
+                _watching(worker_loop),
+                _Waker(engine, inbox) as waker,
+            ):
+                try:
+                    self._work(worker_loop, inbox, pool, waker, until_idle)
+                    self._finish(worker_loop, inbox)
+                except BaseException:
+                    _leave(worker_loop)
+                    raise
+        finally:
+            pool.close()
+            self._inbox, self._stops = None, 0
+        return worker_loop.stats
+
+    def _config(self) -> WorkerConfig:
+        return WorkerConfig(
+            self.queues,
+            dict(self._handlers),
+            dict(self._compensations),
+            self.concurrency,
+            self.claim_ahead,
+            self.ttl_ms,
+            self.quarantine_unknown,
+            dict(self._time_limits_ms),
+            frozenset(self._strict),
+            dict(self._waivers),
+        )
+
+    def _work(
+        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until_idle: bool
+    ) -> None:
+        """Turn after turn, until it is told to stop."""
+        away = 0
+        while not self._stops:
+            try:
+                waker.look()
+                worker_loop.look()
+                while worker_loop.turn() and not self._stops:
+                    worker_loop.take(_ended(inbox, pool, 0))
+                worker_loop.end_overdue()
+                away = 0
+                if until_idle and _has_nothing_left(worker_loop):
+                    worker_loop.name_what_is_left()
+                    return
+                wait_ms = min(worker_loop.wait_ms(), _SLICE_MS)
+            except (Unavailable, Unknown) as error:
+                if isinstance(error, Closed):
+                    _log.error("the store was closed under the worker: %s", error)
+                    worker_loop.interrupt()
+                    self._stops = max(self._stops, 2)
+                    return
+                wait_ms = _AWAY_MS[min(away, len(_AWAY_MS) - 1)]
+                away += 1
+                _log.warning("the store is away, again in %d ms: %s", wait_ms, error)
+            if wait_ms:
+                waker.arm()
+            worker_loop.take(_ended(inbox, pool, wait_ms / 1_000))
+
+    def _finish(self, worker_loop: WorkerLoop, inbox: Inbox) -> None:
+        """Let handlers finish until the deadline, tell them to end, and give back the rest."""
+        clock_ms = worker_loop.monotonic_ms
+        worker_loop.announce_stop()
+        until_ms = clock_ms() + self.grace_ms
+        self._drain(worker_loop, inbox, until_ms, stops=2)
+        if worker_loop.held:
+            worker_loop.interrupt()
+            self._drain(worker_loop, inbox, clock_ms() + min(_INTERRUPT_MS, self.ttl_ms), stops=2)
+        worker_loop.give_back()
+        self._drain(worker_loop, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
+
+    def _drain(self, worker_loop: WorkerLoop, inbox: Inbox, until_ms: int, stops: int) -> None:
+        """Settle what comes back until nothing is held, the time is over, or a further stop or signal comes."""
+        while worker_loop.owes and self._stops < stops:
+            left_ms = until_ms - worker_loop.monotonic_ms()
+            try:
+                worker_loop.look()
+                worker_loop.end_overdue()
+                worker_loop.turn()
+                wait_ms = min(worker_loop.wait_ms(), left_ms, 50)
+            except (Unavailable, Unknown) as error:
+                _log.warning("the store is away while the worker stops: %s", error)
+                if isinstance(error, Closed):
+                    return
+                wait_ms = 50
+            if left_ms <= 0:
+                return
+            if worker_loop.owes:
+                worker_loop.take(inbox.take(max(0, wait_ms) / 1_000))
+
+
+def _ended(inbox: Inbox, pool: ThreadHandlerPool, wait_s: float) -> list[Job]:
+    """The jobs that have ended; where others are at hand no thread waits for a commit, so a few more may come along."""
+    ended = inbox.take(wait_s)
+    if ended and pool.waiting:
+        time.sleep(_COMPANY_MS / 1_000)
+        ended += inbox.take(0)
+    return ended
+
+
+def _leave(worker_loop: WorkerLoop) -> None:
+    """The worker itself cannot go on: its handlers are told, and what can be given back is."""
+    worker_loop.interrupt()
+    with suppress(Exception):
+        worker_loop.announce_stop()
+        worker_loop.give_back()
+        worker_loop.turn()
+
+
+def _has_nothing_left(worker_loop: WorkerLoop) -> bool:
+    """Whether it is idle, also after another look: what was settled last may have let in something else."""
+    if not worker_loop.is_idle:
+        return False
+    worker_loop.look()
+    return worker_loop.is_idle
+
+
+@contextmanager
+def _watching(worker_loop: WorkerLoop) -> Iterator[None]:
+    """Within the block a thread tells handlers in time whose lease may be over, also while a commit hangs."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(worker_loop.watch() / 1_000):
+            pass
+
+    thread = threading.Thread(target=watch, name="sagalog-watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1)
+
+
+class _Waker:
+    """A thread that puts a note into the inbox when a caller has committed; only while the worker waits for that."""
+
+    def __init__(self, engine: Engine, inbox: Inbox) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._armed = threading.Event()
+        self._is_over = False
+        self._seen: int | None = None
+
+    def __enter__(self) -> _Waker:
+        threading.Thread(target=self._wake, name="sagalog-wake-up", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._armed.set()
+
+    def look(self) -> None:
+        """Take note of what is committed by now: what comes later is news."""
+        self._seen = self._engine.changes()
+
+    def arm(self) -> None:
+        """Tell of what has been committed since `look`."""
+        self._armed.set()
+
+    def _wake(self) -> None:
+        while not self._is_over:
+            self._armed.wait()
+            try:
+                seen = self._seen
+                if seen is not None and not self._is_over:
+                    self._engine.wait_change(seen, _SLICE_MS)
+                    if self._engine.changes() != seen:
+                        self._armed.clear()
+                        self._inbox.put()
+                        # The worker's own handlers commit too, by the thousand: one look serves many.
+                        time.sleep(_NEWS_MS / 1_000)
+            except SagalogError:
+                # The worker meets it too, and says so; whatever it is, it is not asked for all the time.
+                self._armed.clear()
+                self._inbox.put()
+                time.sleep(_AWAY_MS[0] / 1_000)

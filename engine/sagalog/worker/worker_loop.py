@@ -1,0 +1,385 @@
+"""One worker at work on one engine: what has ended is settled, what runs is renewed, what comes next is claimed.
+
+Rule: whatever of these is due at one time stands in one commit. Everything that matters is in the log: a loop that is
+killed between any two lines loses nothing but its leases, and those end by themselves [UPKEEP-1]. A loop is driven by
+`turn`, which never waits; the caller of `turn` waits between turns. Knows no thread but through its pool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sagalog.engine import Engine
+from sagalog.engine.batch import Batch, Result
+from sagalog.engine.lease import Lease
+from sagalog.engine.task import Task
+from sagalog.errors import Conflict, Corrupt, LeaseLost, Rejected, SagalogError, Unknown
+from sagalog.ports import Clock
+from sagalog.validation.commands import ClaimRequest
+from sagalog.worker import handler_log
+from sagalog.worker.claims import Claims
+from sagalog.worker.config import WorkerConfig
+from sagalog.worker.handler_pool import HandlerPool, Job
+from sagalog.worker.held_jobs import HeldJobs
+from sagalog.worker.job_records import giving_back, record_renewal, record_settlement
+from sagalog.worker.settlement import (
+    Ending,
+    Handler,
+    Undoing,
+    held_up_settlement,
+    is_coroutine_function,
+    second_settlement,
+)
+from sagalog.worker.stop_token import StopToken
+from sagalog.worker.undo_context import UndoContext
+from sagalog.worker.unknown_kinds import UnknownKinds
+from sagalog.worker.unknown_undos import UnknownUndos
+from sagalog.worker.work_context import WorkContext
+
+_log: Final = logging.getLogger("sagalog.worker")
+
+# How soon what a worker holds is looked at again, where a process has committed since: a cancel is heard within 100 ms.
+_LOOK_MS: Final = 50
+_LOOK_MS_MAX: Final = 80
+# How often it is looked at in any case, and upkeep is done.
+_UPKEEP_MS: Final = 1_000
+# How often undos are looked for that no worker comes for.
+_UNDOS_MS: Final = 60_000
+# How soon it is looked again where something seemed to be there and nothing was found.
+_NOTHING_FOUND_MS: Final = 5
+
+
+@dataclass
+class _Round:
+    """What one commit is made of: the jobs behind each result, in the order in which they were recorded."""
+
+    settled: list[Job] = field(default_factory=list)
+    renewed: list[Job] = field(default_factory=list)
+    claimed: list[ClaimRequest] = field(default_factory=list)
+
+
+class WorkerLoop(HeldJobs):
+    """The state of one worker at work. Not safe to share; only `watch` may be called from another thread."""
+
+    def __init__(self, engine: Engine, config: WorkerConfig, owner: str, pool: HandlerPool, clock: Clock) -> None:
+        super().__init__(engine, config, pool, clock)
+        self._claims = Claims(engine, config, owner)
+        self._unknown_undos = UnknownUndos(config.compensations)
+        self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
+        self._unknown_kinds = UnknownKinds(config.handlers, config.queues, clock.monotonic_ms())
+        self._coroutines = _coroutines_of(config.handlers)
+        self._undo_coroutines = _coroutines_of(config.compensations)
+        self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
+        # What was committed when it looked last; and how long that took, which bounds how often it does.
+        self._changes: int | None = None
+        self._look_ms = _LOOK_MS
+        self._sent_ms = 0
+        # Whether the outcome of a commit is unknown: what was claimed in it has to be found.
+        self._is_unknown = False
+        self.owner = owner
+        self.is_closing = False
+
+    # --- what the caller of `turn` asks ---------------------------------------------------------------------------
+
+    def monotonic_ms(self) -> int:
+        """The clock by which it measures how long something takes."""
+        return self._clock.monotonic_ms()
+
+    @property
+    def held(self) -> int:
+        """How many leases it holds."""
+        return len(self._jobs)
+
+    @property
+    def room(self) -> int:
+        """How many more it may hold."""
+        if self.is_closing or self._alone:
+            return 0
+        if self._jobs and self._claims.overdue(self._clock.monotonic_ms()) is not None:
+            # It has looked past a suspect for too long, and makes room for it.
+            return 0
+        return self._config.concurrency + self._config.claim_ahead - len(self._jobs) + len(self._ended)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds nothing, and there is nothing to claim as far as it knows."""
+        return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
+
+    @property
+    def owes(self) -> bool:
+        """Whether it holds something, or may hold what it has not found yet."""
+        return bool(self._jobs) or self._is_unknown
+
+    def wait_ms(self) -> int:
+        """How long nothing will be due for it, if no job ends and no caller commits."""
+        now_ms, holds = self._clock.monotonic_ms(), bool(self._jobs)
+        if self._ended or (self.room > 0 and self._claims.may_find(holds, now_ms)):
+            return 0
+        living = [job for job in self._jobs if not job.ended and job.stopping.reason != "lost"]
+        times = [max(job.sent_ms + self._renew_ms, job.renew_after_ms) - now_ms for job in living]
+        times += [job.time_limit_ms for job in self._jobs if job.time_limit_ms is not None]
+        if self._jobs:
+            next_look_ms = self._look_ms if self._engine.changes() != self._changes else _UPKEEP_MS
+            times.append(self._looked_ms + next_look_ms - now_ms)
+        if self.room > 0:
+            due = self._claims.due_ms(holds, now_ms)
+            if due is not None:
+                # What seems to be there and was not found is not asked for all the time.
+                times.append(max(_NOTHING_FOUND_MS, due - self._engine.now_ms()))
+        return max(0, min(times, default=_UPKEEP_MS))
+
+    @property
+    def _renew_ms(self) -> int:
+        return max(1, self._config.ttl_ms // 3)
+
+    # --- one turn -------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """A caller has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
+        now_ms = self._clock.monotonic_ms()
+        if self._jobs:
+            self._look_at_jobs(now_ms)
+        if now_ms - self._upkept_ms >= _UPKEEP_MS and not self.is_closing:
+            self._upkept_ms = now_ms
+            self._claims.look_for_suspects(bool(self._jobs), now_ms)
+            # Who undoes nothing has no say in what can be undone.
+            declares = self._config.quarantine_unknown and self._config.compensations
+            known = list(self._config.compensations) if declares else None
+            self._engine.recover(queues=self._config.queues, known_kinds=known)
+            self._look_for_unknown_undos(now_ms)
+            self._unknown_kinds.look(self._engine, now_ms)
+        if self.room > 0:
+            self._claims.look(bool(self._jobs), now_ms)
+
+    def _look_for_unknown_undos(self, now_ms: int) -> None:
+        """Meet the undos that are due and that no worker has leased, whichever worker has left them."""
+        if now_ms - self._undos_ms >= _UNDOS_MS:
+            self._undos_ms = now_ms
+            for undo in self._engine.health().undos:
+                if undo.queue in self._config.queues:
+                    self._unknown_undos.meet(undo.queue, [undo.kind])
+
+    def name_what_is_left(self) -> None:
+        """There is nothing left to do: name what stands ready and cannot be done here."""
+        self._unknown_kinds.look(self._engine, self._clock.monotonic_ms(), at_the_end=True)
+
+    def _look_at_jobs(self, now_ms: int) -> None:
+        """Where a process has committed since the last look, and in any case now and then."""
+        changes = self._engine.changes()
+        since_ms = now_ms - self._looked_ms
+        if since_ms >= _UPKEEP_MS or (changes != self._changes and since_ms >= self._look_ms):
+            self._looked_ms, self._changes = now_ms, changes
+            self._look_for_cancels()
+            # Of many jobs it takes long; then it is done less often, so that there is time for anything else.
+            self._look_ms = min(max(_LOOK_MS, 10 * (self._clock.monotonic_ms() - now_ms)), _LOOK_MS_MAX)
+
+    def take(self, ended: list[Job]) -> None:
+        """Jobs have come back: they are settled in the next turn."""
+        for job in ended:
+            if job.abandoned:
+                continue
+            job.ended = True
+            if job.settlement is None:
+                # What it did is on record already.
+                self._drop(job)
+                self.stats.count("quarantined" if job.undoing is None else "compensated")
+            else:
+                self._ended[job] = None
+
+    def turn(self) -> bool:
+        """Settle, renew and claim what is due, in one commit; whether there was anything.
+
+        Raises:
+            Unavailable, Unknown: the store is away; the same again, later. What was claimed in a commit of unknown
+                outcome is found before anything else is done.
+            Closed, Corrupt: it is no use to go on.
+        """
+        if self._is_unknown:
+            self._find_own()
+            self._is_unknown = False
+        turn = _Round()
+        sent_ms = self._sent_ms = self._clock.monotonic_ms()
+        batch = self._engine.batch(together=False)
+        try:
+            with batch:
+                self._record_settlements(batch, turn)
+                self._record_renewals(batch, turn, sent_ms)
+                turn.claimed = self._claims.record(batch, self.room, bool(self._jobs), sent_ms)
+        except Unknown:
+            self._is_unknown = True
+            raise
+        if not len(batch):
+            return False
+        self.stats.commits += 1
+        self._take_results(turn, batch.results, sent_ms)
+        return True
+
+    def _record_settlements(self, batch: Batch, turn: _Round) -> None:
+        for job in self._ended:
+            assert job.settlement is not None
+            job.settlement = record_settlement(batch, job, job.settlement)
+            turn.settled.append(job)
+
+    def _record_renewals(self, batch: Batch, turn: _Round, sent_ms: int) -> None:
+        living = [
+            job
+            for job in self._jobs
+            if not job.ended and job.stopping.reason != "lost" and job.renew_after_ms <= sent_ms
+        ]
+        due_ms = sent_ms - self._renew_ms
+        if any(job.sent_ms <= due_ms for job in living):
+            # One commit for all: those that would soon be due themselves come along.
+            due_ms = sent_ms - self._renew_ms // 2
+        for job in living:
+            progress = job.context._newest_progress()
+            if job.sent_ms <= due_ms or (progress is not None and job.sent_ms <= sent_ms - _UPKEEP_MS):
+                record_renewal(batch, job, self._config.ttl_ms, progress)
+                turn.renewed.append(job)
+
+    # --- what a commit came to ------------------------------------------------------------------------------------
+
+    def _take_results(self, turn: _Round, results: list[Result], sent_ms: int) -> None:
+        answers = iter(results)
+        for job in turn.settled:
+            self._take_settled(job, next(answers))
+        for job in turn.renewed:
+            self._take_renewed(job, next(answers), sent_ms)
+        for request in turn.claimed:
+            self._take_claimed(request, next(answers), sent_ms)
+
+    def _take_settled(self, job: Job, answer: Result) -> None:
+        if isinstance(answer, SagalogError) and self._settles_otherwise(job, answer):
+            return
+        del self._ended[job]
+        self._drop(job)
+        # Children that it has begun stand before it.
+        task = _several(answer)[-1]
+        if isinstance(task, Task):
+            verb = job.settlement.verb if isinstance(job.settlement, Ending) else "release"
+            self.stats.count(handler_log.settled(job.lease, verb, task))
+        undoing = [one for one in _several(answer) if isinstance(one, Task) and one.state == "compensating"]
+        for one in undoing:
+            self._unknown_undos.meet(one.queue, [owed.kind for owed in one.owed])
+        if undoing:
+            self._claims.expect("undo")
+
+    def _settles_otherwise(self, job: Job, refusal: SagalogError) -> bool:
+        """After a refusal: whether the job is to be settled in another way in the next turn."""
+        if isinstance(refusal, LeaseLost):
+            self._count_lost(job)
+            _log.warning("the end of a handler came too late: %s", refusal)
+            return False
+        _log.error("the end of a handler was refused, and it is settled otherwise: %s", refusal)
+        self.stats.refused += 1
+        if job.tries >= 2 or not isinstance(refusal, Rejected | Conflict | Corrupt):
+            return False
+        job.tries += 1
+        if isinstance(refusal, Corrupt) and job.undo_at is None:
+            job.settlement = held_up_settlement(job.lease, self._engine.now_ms())
+        else:
+            job.settlement = second_settlement(job.lease, job.undo_at, refusal, job.settlement)
+        return True
+
+    def _take_renewed(self, job: Job, answer: Result, sent_ms: int) -> None:
+        if isinstance(answer, Lease):
+            job.lease, job.sent_ms = answer, sent_ms
+            job.context._forget_progress()
+            self.stats.renewed += 1
+            if answer.task.cancel_requested and answer.purpose == "work":
+                job.stopping.tell("cancelled")
+        elif isinstance(answer, LeaseLost):
+            _log.warning("a lease was lost: %s", answer)
+            self._count_lost(job)
+            job.stopping.tell("lost")
+        elif isinstance(answer, SagalogError):
+            _log.error("a renewal was refused: %s", answer)
+            job.context._forget_progress()
+            # Again before long, and not all the time.
+            job.renew_after_ms = sent_ms + _UPKEEP_MS
+
+    def _take_claimed(self, request: ClaimRequest, answer: Result, sent_ms: int) -> None:
+        if isinstance(answer, SagalogError):
+            _log.error("a claim was refused: %s", answer)
+            self._claims.take(request, [])
+            return
+        assert isinstance(answer, list)
+        self._claims.take(request, answer)
+        for lease in answer:
+            self.begin(lease, sent_ms)
+
+    def begin(self, lease: Lease, sent_ms: int) -> None:
+        """Have the handler of a lease run."""
+        job = self._job(lease, sent_ms)
+        self.stats.claimed += 1
+        self._keep(job)
+        if lease.task.cancel_requested and lease.purpose == "work":
+            job.stopping.tell("cancelled")
+        self._pool.begin(job)
+
+    def _job(self, lease: Lease, sent_ms: int) -> Job:
+        stopping = StopToken()
+        context: WorkContext | UndoContext
+        handler = None
+        if lease.purpose == "work":
+            handler = self._config.handlers[lease.task.kind]
+            context = WorkContext(self._engine, lease, stopping, strict=lease.task.kind in self._config.strict)
+        else:
+            context = UndoContext(self._engine, lease, stopping)
+        job = Job(lease, context, stopping, sent_ms)
+        job.handler = handler
+        job.time_limit_ms = self._config.time_limits_ms.get(lease.task.kind) if handler is not None else None
+        if isinstance(context, UndoContext):
+            job.undoing = Undoing(context, lease, dict(self._config.compensations))
+        job.is_coroutine = self._is_coroutine(lease)
+        if isinstance(context, WorkContext) and job.is_coroutine:
+            context._allow_any_order()
+        return job
+
+    def _is_coroutine(self, lease: Lease) -> bool:
+        """Whether it is run on an event loop: so are undoings of which any handler is a coroutine function."""
+        if lease.purpose == "work":
+            return lease.task.kind in self._coroutines
+        return any(one.kind in self._undo_coroutines for one in lease.task.owed)
+
+    # --- stopping -------------------------------------------------------------------------------------------------
+
+    def announce_stop(self) -> None:
+        """Claim nothing more, give back what has not begun, and let handlers know that the worker shuts down."""
+        self.is_closing = True
+        for job in self._pool.take_back():
+            job.settlement = giving_back(job, "not_begun")
+            self.take([job])
+        for job in self._jobs:
+            job.stopping.announced = True
+
+    def _find_own(self) -> None:
+        """After a commit of unknown outcome: begin what it has leased to this worker, or give it back. [REPEAT-1]"""
+        mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs} | self._given_up
+        for queue in self._config.queues:
+            for state in ("running", "compensating"):
+                for task in self._engine.find(queue=queue, state=state):
+                    lease = task.lease
+                    if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
+                        self._take_up(self._engine.resume(task.id, lease.fence))
+
+    def _take_up(self, lease: Lease) -> None:
+        """Begin what was found; a worker that shuts down begins nothing. [WORKER-3]"""
+        if not self.is_closing:
+            self.begin(lease, self._sent_ms)
+            return
+        job = self._job(lease, self._sent_ms)
+        job.settlement = giving_back(job, "not_begun")
+        job.ended = True
+        self._keep(job)
+        self._ended[job] = None
+
+
+def _coroutines_of(handlers: Mapping[str, Handler]) -> frozenset[str]:
+    return frozenset(kind for kind, handler in handlers.items() if is_coroutine_function(handler))
+
+
+def _several(answer: Result) -> tuple[object, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)

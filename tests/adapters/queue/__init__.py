@@ -1,0 +1,1 @@
+"""What only `sagalog_queue` promises."""

@@ -1,0 +1,1 @@
+"""What only `sagalog_sqlite` promises: its file, its locks, its statements."""

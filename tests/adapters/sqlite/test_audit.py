@@ -1,0 +1,190 @@
+"""An audit of a real file: what was changed behind the store's back is named, and a rebuild mends what it can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import apsw
+import pytest
+
+import sagalog
+from sagalog.codec import enclose
+from sagalog.engine import audit
+from sagalog.kernel import events as e
+from sagalog.kernel.state import StoreFold
+from sagalog.kernel.values import Compensation
+from sagalog.store import Append, Operation, Projection, Result
+from sagalog.testing import ManualClock
+from sagalog_sqlite import snapshot
+from tests.adapters.sqlite.stores import START_MS, open_at, raw, url_of, writing
+from tests.store_of import store_of
+
+TTL_MS = 1_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    """A store in which `parent` waits for `first` and `second`, and `idle` for nothing."""
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        for id in ("first", "second", "idle", "parent"):
+            engine.create("build", id=id)
+        engine.acquire("parent", owner="ann", ttl_ms=TTL_MS).park("both", after=["second", "first"])
+        yield engine
+
+
+@pytest.fixture
+def behind(engine: sagalog.Engine, path: Path) -> Iterator[apsw.Connection]:
+    connection = raw(path)
+    connection.set_busy_timeout(1_000)
+    yield connection
+    connection.close()
+
+
+def faults(engine: sagalog.Engine) -> list[tuple[str, str | None]]:
+    return [(fault.code, fault.stream) for fault in engine.verify().faults]
+
+
+CHANGES = {
+    "a wait that is gone": ("DELETE FROM awaited WHERE task = 'first'", "task/parent"),
+    "all waits that are gone": ("DELETE FROM awaited", "task/parent"),
+    "a wait of one that waits for others": (
+        "INSERT INTO awaited(task, stream) SELECT 'idle', number FROM streams WHERE id = 'parent'",
+        "task/parent",
+    ),
+    "a wait of one that does not wait": (
+        "INSERT INTO awaited(task, stream) SELECT 'first', number FROM streams WHERE id = 'idle'",
+        "task/idle",
+    ),
+    "a wait of no task": ("INSERT INTO awaited(task, stream) VALUES ('first', 99)", None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_who_waits_for_whom_is_compared_in_both_directions_and_mended_by_a_rebuild(
+    engine: sagalog.Engine, behind: apsw.Connection, name: str
+) -> None:
+    """[WAIT-3] [RECORD-3] A row that is gone would never wake its task; one too many wakes the wrong one."""
+    assert faults(engine) == []
+    statement, stream = CHANGES[name]
+    behind.execute(statement)
+    assert faults(engine) == [("projection", stream)]
+    engine.rebuild()
+    assert faults(engine) == []
+    for id in ("first", "second"):
+        engine.acquire(id, owner="ann", ttl_ms=TTL_MS).complete()
+    engine.recover()
+    parent = engine.get("parent")
+    assert parent is not None
+    assert parent.waiting is None
+
+
+def test_the_bytes_of_a_blob_are_compared_with_the_size_that_the_event_says(path: Path) -> None:
+    """[BLOB-1]"""
+    clock = ManualClock(START_MS)
+    with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
+        engine.create("build", id="a", inputs={"spec": b"right"})
+        engine.acquire("a", owner="ann", ttl_ms=TTL_MS)
+    store = open_at(path, clock)
+    with store.read() as snapshot:
+        digest = snapshot.task("a") and snapshot.history("task/a")[0].body.partition('"digest":"')[2][:64]
+    store.commit([writing("a", e.ArtifactPut("log", 1, str(digest), 6, "text/plain"))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream, fault.version) == ("blob", "task/a", 3)
+    store.close()
+
+
+def test_an_undoing_that_ends_where_nothing_is_owed_any_more_is_a_cut_stream(path: Path) -> None:
+    """[COMP-6] Workers look for what is owed, so no worker would ever end it."""
+    clock = ManualClock(START_MS)
+    with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
+        engine.create("build", id="a", compensations=[Compensation("remove", id="u")])
+        engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
+    store = open_at(path, clock)
+    store.commit([writing("a", e.CompensationWaived("u", "by hand"))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream, fault.version) == ("damaged", "task/a", 4)
+    store.close()
+
+
+def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path: Path) -> None:
+    """[RECORD-1]"""
+    store = open_at(path)
+    founded = enclose("store/one", 1, START_MS, e.Founded("other", 0, "1"))
+    append = Append("store/one", 0, (founded,), Projection(StoreFold("other", 1, 0, 0, "1")))
+    store.commit([Operation(lambda _: Result(None, (append,)), ("store/one",))])
+    [fault] = audit.verify(store).faults
+    assert (fault.code, fault.stream) == ("damaged", "store/one")
+    store.close()
+
+
+def test_a_task_whose_newest_events_are_not_found_is_refused_and_not_shown_as_it_was(
+    engine: sagalog.Engine, behind: apsw.Connection
+) -> None:
+    """[LOG-1] Its saved fold, which is sound, was made from more events than there are."""
+    behind.execute("DROP TRIGGER events_are_not_deleted")
+    behind.execute("DELETE FROM events WHERE type = 'parked'")
+    for ask in (engine.get, engine.history):
+        with pytest.raises(sagalog.LogDamaged) as found:
+            ask("parent")
+        assert (found.value.fields["stream"], found.value.fields["version"]) == ("task/parent", 3)
+    assert [task.id for task in engine.find()] == ["first", "second", "idle"]
+    assert ("projection", "task/parent") in faults(engine)
+    assert engine.acquire("idle", owner="ann", ttl_ms=TTL_MS).task.id == "idle"
+
+
+def test_a_stream_whose_name_a_disk_has_taken_away_is_named_by_an_audit(path: Path) -> None:
+    """[LOG-4] No program can write such a row; a flipped bit can."""
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        engine.create("test", id="a")
+    nullable = "UPDATE sqlite_schema SET sql = replace(sql, {!r}, {!r}) WHERE name = 'streams'"
+    names = ("category TEXT NOT NULL", "category TEXT")
+    for statements in (
+        ["DROP TRIGGER streams_are_not_changed", nullable.format(*names)],
+        ["UPDATE streams SET category = NULL WHERE id = 'a'", nullable.format(*reversed(names))],
+    ):
+        connection = raw(path)
+        connection.pragma("writable_schema", 1)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        for statement in statements:
+            connection.execute(statement)
+        connection.close()
+    with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
+        assert "/a" in {stream for _, stream in faults(engine)}
+
+
+def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
+    engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.create("build", "x" * 10_000, id="large")
+    whole = engine.verify()
+    with store_of(engine).read() as read:
+        numbers = [one.number for one in read.audited(0, 10)]
+
+    for held_bytes, slices in ((1, [1] * 6), (6_000, [5, 1]), (20_000, [6])):
+        monkeypatch.setattr(snapshot, "_AUDITED_BYTES_MAX", held_bytes)
+        with store_of(engine).read() as read:
+            after, found = 0, []
+            while part := read.audited(after, 10):
+                found.append([one.number for one in part])
+                after = part[-1].number
+        assert ([len(part) for part in found], list(chain.from_iterable(found))) == (slices, numbers)
+        assert engine.verify() == whole
+
+
+def test_an_event_of_no_stream_at_the_end_of_the_log_is_damage_and_no_earlier_end(
+    engine: sagalog.Engine, behind: apsw.Connection
+) -> None:
+    newest = engine.newest_position()
+    behind.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    behind.execute("UPDATE events SET stream = 999 WHERE position = ?", (newest,))
+
+    with pytest.raises(sagalog.LogDamaged):
+        engine.events(newest - 1)
+    assert not engine.verify().ok

@@ -1,0 +1,131 @@
+"""What statements cost: every claim and all upkeep by seeks, whatever the number of tasks, and prepared once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sagalog.store import Due
+from sagalog_sqlite import rows, selection, snapshot, subscriptions
+from sagalog_sqlite.store import SqliteStore
+from tests.adapters.sqlite.stores import claiming, created, leased, open_at, owing, tending, undo, work, writing
+
+# The statements of a write transaction, and those of reading that must not grow with the store.
+SEEKING = {
+    **{
+        f"selection {number}": text
+        for number, text in enumerate((*selection.STATEMENTS, selection.BEHIND, selection.OVER))
+    },
+    "task by id": rows.TASK_BY_ID,
+    "task by number": rows.TASK_BY_NUMBER,
+    "newest version": rows.NEWEST,
+    "event of a version": rows.OF_VERSION,
+    "event of a name": rows.OF_NAME,
+    "events of a stream": rows.OF_STREAM,
+    "events of an idempotency key": rows.OF_IDEMPOTENCY_KEY,
+    "events of the log": rows.OF_LOG,
+    "history": snapshot.HISTORY,
+    "saved": snapshot.SAVED,
+    "tagged": snapshot.TAGGED,
+    "tags": snapshot.TAGS,
+    "streams": snapshot.STREAMS,
+    "delayed": snapshot.DELAYED,
+    "unreadable": snapshot.UNREADABLE,
+    "count": snapshot.COUNT,
+    "by state": snapshot.BY_STATE,
+    "by tag": snapshot.BY_TAG,
+    "by age": snapshot.BY_AGE,
+    "checkpoint": subscriptions.OF_NAME,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = open_at(tmp_path / "store.db")
+    yield store
+    store.close()
+
+
+def plan(connection: apsw.Connection, statement: str) -> list[str]:
+    numbered = [int(number) for number in re.findall(r"\?(\d)", statement)]
+    values = (None,) * max([*numbered, statement.count("?") if not numbered else 0])
+    return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, values)]
+
+
+@pytest.mark.parametrize("name", SEEKING)
+def test_it_finds_its_rows_by_seeks_in_an_index_and_sorts_nothing(store: SqliteStore, name: str) -> None:
+    assert store._connections.writer is not None
+    steps = plan(store._connections.writer, SEEKING[name])
+    assert any(step.startswith("SEARCH") for step in steps)
+    for step in steps:
+        assert "TEMP B-TREE" not in step, steps
+        # A recursion reads its own queue, of one row at a time, and a row of constants is no table.
+        assert not step.startswith("SCAN") or step in ("SCAN found", "SCAN CONSTANT ROW"), steps
+
+
+@pytest.mark.parametrize("number", range(len(selection.STATEMENTS)))
+def test_a_claim_and_its_upkeep_read_nothing_but_indexes(store: SqliteStore, number: int) -> None:
+    assert store._connections.writer is not None
+    steps = plan(store._connections.writer, selection.STATEMENTS[number])
+    assert all("USING COVERING INDEX" in step for step in steps if step.startswith("SEARCH")), steps
+
+
+def work_of_a_claim(store: SqliteStore) -> int:
+    """Steps of SQLite's machine that a claim of nothing takes in all its statements."""
+    steps = 0
+
+    def count(event: dict[str, object]) -> None:
+        nonlocal steps
+        status = event["stmt_status"]
+        assert isinstance(status, dict)
+        steps += status["SQLITE_STMTSTATUS_VM_STEP"]
+
+    # What is known from earlier ones spares statements.
+    store._fold_cache.forget()
+    assert store._connections.writer is not None
+    store._connections.writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
+    claim = work("q", "empty", limit=3, affinities=("red",), kinds=frozenset({"nothing"}))
+    assert store.commit([claiming(claim), claiming(undo("q", kinds=frozenset({"other"})))]) == [[], []]
+    store._connections.writer.trace_v2(0, None)
+    return steps
+
+
+def test_a_claim_takes_as_many_steps_with_a_thousand_tasks_as_with_ten(store: SqliteStore) -> None:
+    def fill(first: int, last: int) -> None:
+        store.commit([writing(f"t{n}", created(affinity="red", tags={"n": str(n)})) for n in range(first, last)])
+        store.commit([writing(f"later{n}", created(run_at_ms=2**50)) for n in range(first, last)])
+        store.commit([writing(f"leased{n}", created(), leased()) for n in range(first, last)])
+        store.commit([writing(f"owing{n}", *owing("x")) for n in range(first, last)])
+
+    fill(0, 10)
+    few = work_of_a_claim(store)
+    fill(10, 250)
+    assert work_of_a_claim(store) == few
+
+
+def test_no_statement_is_prepared_twice(store: SqliteStore) -> None:
+    asked = 0
+
+    def ask(*_: object) -> int:
+        # SQLite asks its authorizer while it prepares a statement, and never while it runs one.
+        nonlocal asked
+        asked += 1
+        return apsw.SQLITE_OK
+
+    def live(name: str) -> None:
+        store.commit([writing(name, created(tags={"a": name})), writing(f"{name}-undo", *owing("x"))])
+        store.commit([tending(Due(("q",), 64)), claiming(work(affinities=("red",))), claiming(undo())])
+
+    assert store._connections.writer is not None
+    store._connections.writer.authorizer = ask
+    live("a")
+    assert asked > 100
+    asked = 0
+    for name in "bcd":
+        live(name)
+    assert asked == 0
+    store._connections.writer.authorizer = None

@@ -1,0 +1,117 @@
+"""Checkpoints of subscriptions in an SQLite file: durable, or told to be unknown; and nothing is written in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+import sagalog
+from sagalog import Closed, Conflict, Unavailable, Unknown
+from sagalog_sqlite.store import SqliteStore
+from tests.adapters.sqlite.faulty_files import FaultyFiles, failing, faulty_files
+from tests.adapters.sqlite.stores import open_at, raw, url_of
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def files() -> Iterator[FaultyFiles]:
+    with faulty_files() as files:
+        yield files
+
+
+@pytest.fixture
+def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
+    """A store at full durability on faulty files, with one checkpoint."""
+    store = open_at(path, durability="full")
+    assert store.save_checkpoint("r", None, 3)
+    yield store
+    files.strike = None
+    store.close()
+
+
+def stands(store: SqliteStore) -> int | None:
+    with store.read() as snapshot:
+        return snapshot.checkpoint("r")
+
+
+def test_a_checkpoint_is_synced_before_it_is_told_as_saved(store: SqliteStore, files: FaultyFiles) -> None:
+    """[SUBSCRIBE-3]"""
+    files.reached.clear()
+
+    assert store.save_checkpoint("r", 3, 4)
+
+    assert "sync" in [operation for operation, path in files.reached if path.endswith("-wal")]
+
+
+def test_a_sync_that_fails_leaves_it_unknown_and_the_next_try_settles_it(
+    store: SqliteStore, files: FaultyFiles
+) -> None:
+    files.strike = failing("sync", "-wal", apsw.IOError)
+    with pytest.raises(Unknown):
+        store.save_checkpoint("r", 3, 4)
+    files.strike = None
+
+    assert stands(store) in (3, 4)
+    assert store.save_checkpoint("r", 3, 4) or stands(store) == 4
+
+
+def test_a_full_disk_is_told_as_not_written(store: SqliteStore, files: FaultyFiles) -> None:
+    files.strike = failing("write", "-wal", apsw.FullError)
+    with pytest.raises(Unavailable):
+        store.save_checkpoint("r", 3, 4)
+    files.strike = None
+
+    assert stands(store) == 3
+    assert store.save_checkpoint("r", 3, 4)
+
+
+def test_a_checkpoint_that_stands_elsewhere_is_compared_and_nothing_is_written(
+    store: SqliteStore, files: FaultyFiles
+) -> None:
+    """[SUBSCRIBE-3]"""
+    seen = store.changes()
+    files.reached.clear()
+
+    assert not store.save_checkpoint("r", 2, 4)
+
+    assert store.changes() == seen
+    assert not [one for one in files.reached if one[0] != "read"]
+
+
+def test_a_process_that_opens_the_file_anew_sees_what_was_saved(path: Path) -> None:
+    """[SUBSCRIBE-2]"""
+    with sagalog.open(url_of(path)) as engine:
+        engine.create("build")
+        with engine.subscribe("r") as reader:
+            reader.read()
+    connection = raw(path)
+
+    assert [("r", 2)] == list(connection.execute("SELECT name, position FROM checkpoints"))
+    connection.close()
+
+
+def test_a_name_that_another_connection_has_taken_away_is_a_conflict(path: Path) -> None:
+    with sagalog.open(url_of(path)) as engine:
+        reader = engine.subscribe("r")
+        reader.read()
+        connection = raw(path)
+        connection.execute("DELETE FROM checkpoints")
+        connection.close()
+
+        with pytest.raises(Conflict, match="stands at None"):
+            reader.save()
+
+
+def test_a_closed_store_saves_nothing(path: Path) -> None:
+    store = open_at(path)
+    store.close()
+
+    with pytest.raises(Closed):
+        store.save_checkpoint("r", None, 1)
