@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-# A object that is longer is no frame: it is passed over.
+# An object that is longer is no frame: it is passed over.
 LINE_BYTES_MAX: Final = 1_048_576
 
 # Only a line that begins so can be a frame, or begin one.
@@ -88,7 +88,7 @@ class FrameReader:
 class _Document:
     """An array of objects, or one object, that may be spread over many lines; `is_over` once it has ended.
 
-    A line break inside a text, or a line that begins with a brace inside a object, is no JSON as programs print it:
+    A line break inside a text, or a line that begins with a brace inside an object, is no JSON as programs print it:
     then it was something else, and what follows is read line by line again.
     """
 
