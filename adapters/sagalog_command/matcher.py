@@ -1,6 +1,6 @@
-"""Whether the conditions of rules hold for values, mappings of JSON and last words, and what their patterns find.
+"""Matcher of conditions: whether they hold for values, JSON objects and last words, and what their patterns find.
 
-Rule: pure. Typographic apostrophes and spaces are read as plain ones. Knows no rule and no class.
+Rule: this module is pure, reads typographic apostrophes and spaces as plain ones, and knows no rule and no class.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sagalog_command.rules import FrameTest, Test, TextTest
+from sagalog_command.conditions import FrameTest, Test, Tests, TextTest
 from sagalog_command.wordings import Patterns
 
 MISSING: Final = object()
@@ -22,7 +22,7 @@ _END_CHARACTERS: Final = 4_096
 
 
 def value_at(frame: Any, path: str) -> Any:
-    """Give what stands at the first of some paths (`a.b.0|c`) at which anything stands; `MISSING` if nothing does."""
+    """Give the value that the first of some paths (`a.b.0|c`) leads to; `MISSING` if none leads to one."""
     found: Any = MISSING
     for each in path.split("|"):
         found = _value_at(frame, each)
@@ -42,18 +42,18 @@ def _value_at(frame: Any, path: str) -> Any:
     return frame
 
 
-def is_selected(frame: Mapping[str, Any], select: Mapping[str, Test]) -> bool:
-    """Whether a mapping of JSON is one of those that `select` picks."""
+def is_selected(frame: Mapping[str, Any], select: Tests) -> bool:
+    """Tell whether a JSON object is one of those that `select` picks."""
     return all(_passes(test, value_at(frame, path)) is not None for path, test in select.items())
 
 
-def last(frames: Sequence[Mapping[str, Any]], select: Mapping[str, Test]) -> Mapping[str, Any] | None:
-    """Give the last mapping that `select` picks."""
+def last(frames: Sequence[Mapping[str, Any]], select: Tests) -> Mapping[str, Any] | None:
+    """Give the last object that `select` picks."""
     return next((frame for frame in reversed(frames) if is_selected(frame, select)), None)
 
 
 def find_in_frame(test: FrameTest, frame: Mapping[str, Any] | None) -> list[re.Match[str]] | None:
-    """Give what the patterns have found if the mapping passes `where`, or None; does not heed `is_not`."""
+    """Give what the patterns have found if the object passes `where`, or None; leave `is_not` to the caller."""
     if frame is None:
         return None
     matches: list[re.Match[str]] = []
@@ -76,12 +76,12 @@ def find_last_in_text(test: TextTest, text: str) -> re.Match[str] | None:
 
 
 def find_in_sentence(patterns: Patterns, sentence: str) -> re.Match[str] | None:
-    """Give what the first of the patterns that is found has found."""
+    """Give the match of the first of the patterns that is found, if any."""
     return next((found for each in patterns if (found := each.search(sentence)) is not None), None)
 
 
 def line_around(found: re.Match[str]) -> str:
-    """Give the line in which something was found."""
+    """Give the line of a match."""
     begin = found.string.rfind("\n", 0, found.start()) + 1
     end = found.string.find("\n", found.start())
     return found.string[begin : end if end >= 0 else None].strip()
@@ -95,7 +95,7 @@ def folded(text: str) -> str:
 
 
 def _passes(test: Test, value: Any) -> list[re.Match[str]] | None:
-    """What the patterns have found if a value passes, or None."""
+    """Give what the patterns have found if a value passes, or None."""
     if value is MISSING or value is None:
         return [] if test.is_missing else None
     # True is no 1 here, as it is none in JSON.
@@ -113,7 +113,7 @@ def _places(test: TextTest, text: str) -> Iterator[re.Match[str]]:
             return
         begin, end = spans[-1]
     for pattern in test.patterns:
-        if test.begins:
+        if test.says:
             yield from _at_line_begins(pattern, text, begin, end)
         else:
             yield from pattern.finditer(text, begin, end)

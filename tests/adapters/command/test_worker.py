@@ -13,7 +13,7 @@ import pytest
 import sagalog
 from sagalog import Retry
 from sagalog_command import handler
-from tests.adapters.command_worker import is_running
+from tests.adapters.command.attempt import is_running
 from tests.worker.crew_of import at_work, ended, story, until
 
 WAIVED = "it changes nothing"
@@ -32,9 +32,8 @@ def worker() -> sagalog.Worker:
     return worker
 
 
-def test_a_command_that_ends_well_completes_its_task_and_its_output_is_kept(
-    engine: sagalog.Engine, worker: sagalog.Worker
-) -> None:
+def test_a_command_that_ends_well_completes_its_task(engine: sagalog.Engine, worker: sagalog.Worker) -> None:
+    """Its output is kept as artifacts."""
     id = engine.create("command", {"words": ["sh", "-c", "echo out; echo err >&2"]}).id
     with at_work(worker, engine):
         task = ended(engine, id)
@@ -44,10 +43,10 @@ def test_a_command_that_ends_well_completes_its_task_and_its_output_is_kept(
     assert story(engine, id) == ["created", "leased", "artifact_put", "artifact_put", "completed"]
 
 
-def test_a_command_that_fails_burns_an_attempt_and_one_that_asks_for_patience_does_not(
+def test_a_failure_costs_an_attempt_and_a_plea_for_patience_does_not(
     engine: sagalog.Engine, worker: sagalog.Worker
 ) -> None:
-    """[ATTEMPT-2]"""
+    """Exit status 75 costs the budget of transients instead. [ATTEMPT-2]"""
     once = Retry(attempts_max=1, transient_max=2, delay_min_ms=0, delay_max_ms=0)
     failing = engine.create("command", {"words": ["sh", "-c", "exit 3"]}, retry=once, waive_compensation=WAIVED).id
     busy = engine.create("command", {"words": ["sh", "-c", "exit 75"]}, retry=once, waive_compensation=WAIVED).id

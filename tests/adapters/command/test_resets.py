@@ -96,9 +96,8 @@ def test_what_tells_no_time_says_nothing(sentence: Any) -> None:
         ("Your limit resets at noon (UTC-01:00)", HOUR_MS),
     ],
 )
-def test_a_time_may_have_a_weekday_a_date_before_or_behind_24_hours_or_a_zone_in_letters(
-    sentence: str, expected_ms: int
-) -> None:
+def test_a_time_of_day_is_read_in_each_of_its_forms(sentence: str, expected_ms: int) -> None:
+    """It may have a weekday, a date before or behind it, 24 hours, or a zone in letters."""
     assert expected_ms == wait_ms("clock", sentence)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sagalog import Interrupted
-from sagalog_command import EXIT_STATUS, run, watching
-from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
+from sagalog_command import EXIT_STATUS, process_watch, run
+from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
 
 # It tells its id in a file, and what becomes of a wish to end is the second word.
 WAITS = """
@@ -56,7 +56,7 @@ def test_a_command_that_is_stopped_ends_at_once(
     attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing but the wish itself may wake the runner.
-    monkeypatch.setattr(watching, "_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr(process_watch, "_WAIT_S_MAX", 60.0)
 
     assert stopped(attempt, tmp_path / "id", "obey") < 10
 
@@ -80,7 +80,8 @@ def test_a_command_is_not_begun_where_it_is_to_end_already(attempt: Attempt, tmp
     assert not (tmp_path / "id").exists()
 
 
-def test_a_lease_that_was_lost_while_the_command_ended_by_itself_leaves_nothing_too(attempt: Attempt) -> None:
+def test_a_command_that_ended_leaves_nothing_once_the_lease_is_lost(attempt: Attempt) -> None:
+    """The lease was lost while the command ended by itself."""
     attempt.lost = True
 
     with pytest.raises(Interrupted):
@@ -90,7 +91,7 @@ def test_a_lease_that_was_lost_while_the_command_ended_by_itself_leaves_nothing_
 
 
 def test_a_wish_to_end_that_comes_late_does_no_harm() -> None:
-    with watching.Stop() as stop:
+    with process_watch.Stop() as stop:
         pass
 
     stop.set()
@@ -101,7 +102,7 @@ def test_a_wish_to_end_that_comes_late_does_no_harm() -> None:
 def test_progress_tells_how_much_came_and_the_last_line_without_secrets(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(process_watch, "_PROGRESS_S", 0.0)
     program = """
 import os, sys, time
 print("first " + os.environ["TOKEN"], flush=True)
@@ -122,7 +123,7 @@ time.sleep(0.3)
 def test_a_worker_whose_progress_fails_leaves_no_command_behind(
     attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(process_watch, "_PROGRESS_S", 0.0)
     place = tmp_path / "id"
 
     def refuse(value: Any) -> None:

@@ -1,8 +1,9 @@
 """Times of day as programs tell them: "1pm (Europe/Lisbon)", "Jul 23rd, 2026 4:15 AM", "Mon 12:00am", "at 23:02".
 
-Rule: the moment that is meant is the next such one on the wall, or one that has just passed and means now. A day on
-which clocks change is none of 24 hours: an hour that comes twice is meant the first time that is still to come, and one
-that is left out is meant at the same distance from midnight. Pure: now and the zone of the writer are arguments.
+Rule: a time of day means the next such moment on the wall, or one that has just passed and means now. A day on which
+clocks change does not have 24 hours: an hour that comes twice means the first time that is still to come, and an hour
+that is left out means the same distance from midnight. This module is pure: now and the zone of the writer are
+arguments.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ _NOON: Final = ((re.compile(r"\bmidnight\b", re.IGNORECASE), "12am"), (re.compil
 
 
 def read_clock(text: str, now_ms: int, zone: tzinfo) -> int | None:
-    """Give the milliseconds since 1970 of the moment that a sentence names; None if it names none.
+    """Give the milliseconds since 1970 of the moment that a sentence names; None if it names no moment.
 
     Raises:
-        ValueError, KeyError, OSError, OverflowError: it names a zone, an hour or a day that there is not.
+        ValueError, KeyError, OSError, OverflowError: the sentence names a zone, an hour or a day that does not exist.
     """
     for pattern, word in _NOON:
         text = pattern.sub(word, text)

@@ -11,7 +11,7 @@ import pytest
 
 from sagalog import Failed, Interrupted, Permanent, Quarantine, Transient
 from sagalog_command import EXIT_STATUS, Classifier, Command, handler, load_classifier, run
-from tests.adapters.command_worker import VARIABLES, Attempt, python
+from tests.adapters.command.attempt import VARIABLES, Attempt, python
 
 
 @pytest.fixture
@@ -45,7 +45,8 @@ def test_a_command_that_ends_well_gives_a_small_result_and_its_output(attempt: A
     assert {"text/plain; charset=utf-8"} == set(attempt.media_types.values())
 
 
-def test_a_command_finds_its_task_and_no_variable_of_the_worker_that_it_was_not_given(attempt: Attempt) -> None:
+def test_a_command_finds_its_task_and_only_the_variables_it_was_given(attempt: Attempt) -> None:
+    """The other variables of the worker do not reach it."""
     command = python(
         "import json, os; print(json.dumps(dict(os.environ)))", environment={"A": "1", "LANG": "x"}, inherit=("B",)
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sagalog_command import CLAUDE, CODEX, GEMINI, Classifier, Ended, Verdict, classify
+from sagalog_command import CLAUDE, CODEX, GEMINI, Classifier, Ending, Verdict, classify
 
 NOW_MS = round(datetime(2026, 1, 15, 12, 0, tzinfo=UTC).timestamp() * 1_000)
 MINUTE_MS = 60_000
@@ -324,7 +324,7 @@ def plain(text: str) -> str:
 
 
 def of(classifier: Classifier, status: int, *frames: dict[str, Any], **ended: Any) -> Verdict:
-    return classify(classifier, Ended(status, frames, **ended), NOW_MS)
+    return classify(classifier, Ending(status, frames, **ended), NOW_MS)
 
 
 def in_claude(text: str) -> Iterator[Verdict]:
@@ -416,7 +416,8 @@ def test_a_run_that_broke_off_is_not_explained_by_what_the_model_had_said(answer
     assert all(verdict.retry_after_ms is None for verdict in verdicts.values())
 
 
-def test_a_limit_that_an_older_claude_told_with_status_0_and_nothing_else_is_one() -> None:
+def test_a_limit_that_an_older_claude_told_with_status_0_is_one() -> None:
+    """The sentence is all that it printed."""
     verdict = of(CLAUDE, 0, stdout_tail="You've hit your limit · resets 1pm (Europe/Lisbon)\n")
 
     assert ("transient.quota", HOUR_MS) == (verdict.class_, verdict.retry_after_ms)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagalog_command.frames import LINE_BYTES_MAX, Frames
-from sagalog_command.output import Kept
-from sagalog_command.redacting import Redactor
+from sagalog_command.frames import LINE_BYTES_MAX, FrameReader
+from sagalog_command.output import Excerpt
+from sagalog_command.redactor import Redactor
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -86,8 +86,8 @@ def test_a_stream_is_cleaned_alike_however_it_is_cut(data: bytes, places: list[i
 # --- what is kept ----------------------------------------------------------------------------------------------
 
 
-def kept(bytes_max: int, *chunks: bytes) -> Kept:
-    stream = Kept(bytes_max)
+def kept(bytes_max: int, *chunks: bytes) -> Excerpt:
+    stream = Excerpt(bytes_max)
     for chunk in chunks:
         stream.feed(chunk)
     return stream
@@ -98,7 +98,8 @@ def test_what_fits_is_kept_whole() -> None:
     assert not kept(10, b"abcdefghij").is_cut
 
 
-def test_of_what_does_not_fit_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
+def test_head_and_tail_are_kept_of_what_does_not_fit() -> None:
+    """A line between them counts the bytes that were left out."""
     stream = kept(10, b"abcdefgh", b"0" * 100, b"qrstuvwxyz")
 
     assert b"abcde\n[... 108 bytes left out ...]\nvwxyz" == stream.read()
@@ -136,12 +137,12 @@ def test_the_last_words_are_a_text_whatever_came() -> None:
     assert 8_192 == len(stream.tail())
 
 
-# --- mappings of JSON -------------------------------------------------------------------------------------------
+# --- JSON objects -------------------------------------------------------------------------------------------
 
 
 def frames(*chunks: bytes) -> list[Any]:
     found: list[Any] = []
-    reader = Frames(found.append)
+    reader = FrameReader(found.append)
     for chunk in chunks:
         reader.feed(chunk)
     reader.end()

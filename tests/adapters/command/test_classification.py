@@ -15,10 +15,9 @@ from sagalog_command import (
     GEMINI,
     Class,
     Classifier,
-    Ended,
+    Ending,
     Verdict,
     classify,
-    load_classifier,
 )
 
 NOW_MS = round(datetime(2026, 1, 15, 12, 0, tzinfo=UTC).timestamp() * 1_000)
@@ -26,7 +25,7 @@ HOUR_MS = 3_600_000
 
 
 def of(classifier: Classifier, status: int = 0, *frames: dict[str, Any], **ended: Any) -> Verdict:
-    return classify(classifier, Ended(status, frames, **ended), NOW_MS)
+    return classify(classifier, Ending(status, frames, **ended), NOW_MS)
 
 
 def result(**fields: Any) -> dict[str, Any]:
@@ -65,7 +64,8 @@ def test_an_exit_status_has_its_class(status: int, class_: str) -> None:
     assert class_ == of(EXIT_STATUS, status).class_
 
 
-def test_an_end_that_no_rule_knows_is_told_with_the_last_line_of_its_complaint() -> None:
+def test_an_end_that_no_rule_knows_is_told_with_its_complaint() -> None:
+    """The message holds the last line of standard error that is not blank."""
     assert "exit 3: no such branch" == of(EXIT_STATUS, 3, stderr_tail="trying\nno such branch\n\n").message
     assert "killed by SIGSEGV" == of(EXIT_STATUS, -signal.SIGSEGV).message
     assert "its time was over" == of(EXIT_STATUS, -signal.SIGTERM, is_over_time=True).message
@@ -76,7 +76,8 @@ def test_the_status_of_a_command_whose_time_was_over_says_nothing() -> None:
     assert Class.UNKNOWN is of(EXIT_STATUS, 0, is_over_time=True).class_
 
 
-def test_the_status_of_a_command_that_was_ended_after_its_last_word_says_nothing() -> None:
+def test_the_status_of_a_lingering_command_says_nothing() -> None:
+    """The runner has ended the command after its last word, so the status is not the command's own."""
     for status in (-signal.SIGTERM, 0, 75):
         verdict = of(EXIT_STATUS, status, is_lingering=True)
         assert (Class.UNKNOWN, "it did not end after its last word") == (verdict.class_, verdict.message)
@@ -85,13 +86,14 @@ def test_the_status_of_a_command_that_was_ended_after_its_last_word_says_nothing
 # --- claude: forms of other versions and of subscriptions -------------------------------------------------------
 
 
-def test_an_exit_status_of_zero_is_no_success_where_the_result_is_an_error() -> None:
+def test_status_zero_is_no_success_where_the_result_is_an_error() -> None:
     verdict = of(CLAUDE, 0, result(is_error=True, api_error_status=429, result="API Error: Request rejected (429)"))
 
     assert (Class.RATE_LIMIT, "API Error: Request rejected (429)") == (verdict.class_, verdict.message)
 
 
-def test_an_exit_status_of_zero_is_no_success_where_the_last_message_is_an_error() -> None:
+def test_status_zero_is_no_success_where_the_last_message_is_an_error() -> None:
+    """Older versions of claude told a limit so, under a result without an error."""
     verdict = of(
         CLAUDE, 0, synthetic("You've hit your limit · resets 1pm (Europe/Lisbon)", error="rate_limit"), result()
     )
@@ -99,7 +101,7 @@ def test_an_exit_status_of_zero_is_no_success_where_the_last_message_is_an_error
     assert (Class.QUOTA, HOUR_MS) == (verdict.class_, verdict.retry_after_ms)
 
 
-def test_an_exit_status_of_zero_is_no_success_without_a_result() -> None:
+def test_status_zero_is_no_success_without_a_result() -> None:
     assert Class.UNKNOWN is of(CLAUDE, 0, {"type": "system", "subtype": "init"}).class_
 
 
@@ -197,7 +199,8 @@ def test_the_name_of_an_error_has_its_class_where_there_is_no_status(error: str,
 
 
 @pytest.mark.parametrize("word", ["ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENOTFOUND", "fetch failed"])
-def test_a_connection_that_failed_is_known_by_its_word_where_there_is_no_status(word: str) -> None:
+def test_a_failed_connection_is_known_by_its_word(word: str) -> None:
+    """There is no status of HTTP where no server has answered."""
     text = f"API Error: no connection ({word})"
 
     assert Class.NETWORK is of(CLAUDE, 1, result(is_error=True, api_error_status=None, result=text)).class_
@@ -241,7 +244,8 @@ def test_a_retry_that_was_overcome_is_no_error() -> None:
     assert Class.OK is of(CODEX, 0, {"type": "turn.started"}, retry, {"type": "turn.completed"}).class_
 
 
-def test_only_who_still_waits_for_a_network_when_the_time_is_over_lacked_one() -> None:
+def test_only_a_wait_that_lasts_to_the_end_is_a_lack_of_network() -> None:
+    """An answer after the wait, or an end before the time is over, shows that there was a network."""
     waiting = {"type": "error", "message": "Reconnecting... waiting for network (Connection failed)"}
     answer = {"type": "item.completed", "item": {"type": "agent_message", "text": "hi"}}
 
@@ -276,105 +280,17 @@ def test_a_used_up_window_does_not_explain_a_server_that_failed(status: int) -> 
     assert Class.QUOTA is of(CLAUDE, 1, rejected).class_
 
 
-# --- rules -----------------------------------------------------------------------------------------------------
-
-
-def test_the_first_rule_that_holds_decides() -> None:
-    rules = [{"name": "first", "class": "ok", "exits": [3]}, {"name": "second", "class": "unknown", "exits": [3]}]
-
-    assert "first" == of(load_classifier({"name": "own", "rules": rules}), 3).rule
-    assert "second" == of(load_classifier({"name": "own", "rules": rules[::-1]}), 3).rule
-
-
-def test_true_is_no_one_and_null_is_as_good_as_nothing() -> None:
-    def frame_rule(test: Any) -> Classifier:
-        frames = [{"select": {"type": "end"}, "where": {"ok": test}}]
-        return load_classifier({"name": "own", "rules": [{"name": "it", "class": "ok", "frames": frames}]})
-
-    assert of(frame_rule(1), 9, {"type": "end", "ok": True}).rule is None
-    assert of(frame_rule(1), 9, {"type": "end", "ok": 1}).rule == "it"
-    assert of(frame_rule(None), 9, {"type": "end", "ok": None}).rule == "it"
-    assert of(frame_rule(None), 9, {"type": "end"}).rule == "it"
-    assert of(frame_rule(None), 9, {"type": "end", "ok": False}).rule is None
+# --- the order of trust ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("classifier", [CLAUDE, CODEX, GEMINI])
-def test_the_shipped_rules_trust_the_final_frame_before_how_the_process_ended_and_last_words_last(
+def test_the_builtin_rules_keep_the_order_of_trust(
     classifier: Classifier,
 ) -> None:
+    """The final frame comes first, then how the process ended, and last words come last."""
     success, *others = classifier.rules
     assert (success.class_, success.exits, success.signals) == (Class.OK, (), ())
     # How the process ended counts only where no frame has told an error.
     assert all(any(test.is_not for test in rule.frames) for rule in others if rule.signals)
     tiers = [bool(rule.text) for rule in classifier.rules if rule.name not in ("error", "turn failed")]
     assert sorted(tiers) == tiers
-
-
-# --- what rules of one's own can say ---------------------------------------------------------------------------
-
-OWN = {
-    "name": "own",
-    "streams": ["stderr"],
-    "wordings": {"quota": ["no more today"], "busy": ["try \\w+ later", "come back"]},
-    "final": [{"select": {"event": ["begin", "end"]}, "where": {"event": "end"}}],
-    "errors": [
-        {"frames": [{"select": {"event": "end"}}], "path": "error.text|reason"},
-        {"exits": ["1-9"], "text": {"stream": "stdout", "matches": "^failed: (?P<error>.*)"}},
-        {"signals": ["SIGTERM"], "text": {"stream": "stdout", "line": "last", "says": "busy"}},
-    ],
-    "rules": [
-        {"name": "limit", "class": "transient.quota", "error": {"says": "quota"}, "reset": {"form": "sentence"}},
-        {"name": "busy", "class": "transient.overloaded", "error": {"says": ["busy"], "matches": "crowded"}},
-        {"name": "access", "class": "permanent.auth", "error": {"says": "access"}},
-        {
-            "name": "odd",
-            "class": "interrupted",
-            "frames": [{"select": {"n": {"in": [1, 2], "matches": "^x", "missing": True}}}],
-        },
-    ],
-}
-
-
-def own(status: int, stdout: bytes = b"", stderr: bytes = b"") -> Verdict:
-    classifier = load_classifier(OWN)
-    return classify(classifier, Ended.from_output(classifier, status, stdout, stderr), NOW_MS)
-
-
-def test_a_classifier_says_where_a_program_speaks_and_picks_families_of_wordings() -> None:
-    found = own(1, b"failed: once\nfailed: no more today, try again in 2 hours\n")
-    assert ("limit", 2 * HOUR_MS, "no more today, try again in 2 hours") == (
-        found.rule,
-        found.retry_after_ms,
-        found.message,
-    )
-    assert "limit" == own(0, stderr=b'{"event": "end", "reason": "No more today"}').rule
-    assert (
-        "busy"
-        == own(0, stderr=b'{"event": "end", "error": {"text": "try much later"}, "reason": "no more today"}').rule
-    )
-    assert "busy" == own(3, b"failed: crowded").rule
-    # A family that it does not define is the shipped one, and one that it defines is no longer.
-    assert "access" == own(9, b"failed: Not logged in").rule
-    assert own(9, b"failed: You've hit your usage limit").rule is None
-
-
-def test_a_sentence_counts_only_under_the_conditions_of_its_source() -> None:
-    assert own(10, b"failed: no more today").rule is None
-    assert own(1, b'{"event": "end", "reason": "no more today"}').rule is None
-    assert "busy" == own(-signal.SIGTERM, b"come back\n\n").rule
-    assert own(-signal.SIGTERM, b"come back later\n").rule is None
-    assert own(-signal.SIGTERM, b"I say come back\n").rule is None
-    assert own(-signal.SIGTERM, b"come back\nor not\n").rule is None
-
-
-def test_a_test_holds_if_any_of_its_parts_does() -> None:
-    for line in (b'{"n": 1}', b'{"n": "xy"}', b'{"n": null}', b'{"m": 1}'):
-        assert "odd" == own(0, stderr=line).rule
-    for line in (b'{"n": 3}', b'{"n": "yx"}', b'{"n": true}'):
-        assert own(0, stderr=line).rule is None
-
-
-def test_a_sentence_that_no_rule_knows_is_the_message_all_the_same() -> None:
-    verdict = own(1, b"failed: the moon is wrong")
-
-    assert (Class.UNKNOWN, None, "the moon is wrong") == (verdict.class_, verdict.rule, verdict.message)

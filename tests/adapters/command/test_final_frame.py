@@ -11,7 +11,7 @@ import pytest
 
 from sagalog import Interrupted, Transient
 from sagalog_command import CLAUDE, CODEX, GEMINI, Classifier, run
-from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
+from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
 
 RESULT = {"type": "result", "subtype": "success", "is_error": False, "result": "all clear", "session_id": "s"}
 LIMITED = {"type": "result", "subtype": "success", "is_error": True, "api_error_status": 429, "result": "rejected"}
@@ -42,7 +42,8 @@ def go(attempt: Attempt, command: Any, classifier: Classifier = CLAUDE) -> dict[
 
 
 @pytest.mark.parametrize("form", FINAL)
-def test_a_command_that_hangs_after_its_final_frame_is_ended_and_its_result_counts(attempt: Attempt, form: str) -> None:
+def test_a_command_that_hangs_after_its_final_frame_is_ended(attempt: Attempt, form: str) -> None:
+    """Its result counts, and says that it lingered."""
     classifier, frames = FINAL[form]
     begun_s = time.monotonic()
 
@@ -72,7 +73,8 @@ def test_a_final_frame_that_tells_an_error_decides_as_well(attempt: Attempt) -> 
     )
 
 
-def test_the_final_frame_decides_where_the_time_limit_comes_before_the_grace(attempt: Attempt) -> None:
+def test_the_final_frame_decides_where_the_time_limit_comes_first(attempt: Attempt) -> None:
+    """The time limit is over before the grace that follows the final frame."""
     result = go(attempt, printing([RESULT], HANGS, time_limit_ms=1_500, grace_ms=20_000))
 
     assert ("ok", "all clear", False) == (result["class"], result["fields"]["result"], result["lingered"])

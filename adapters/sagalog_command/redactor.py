@@ -1,7 +1,7 @@
-"""Values that must not be read by anybody, taken out of a stream of bytes.
+"""Redactor of secrets in a stream of bytes.
 
-Rule: no value leaves whole, however the stream was cut: as many bytes are held back as could be the beginning of one.
-Knows nothing of where the bytes come from or go to.
+Rule: no secret leaves whole, however the stream is cut: the redactor holds back as many bytes as could begin one. This
+module does not know where the bytes come from or go to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 
 class Redactor:
-    """Replaces each value by `[secret NAME]`; also as it stands inside a text of JSON, where some characters differ."""
+    """A redactor of one stream; it writes `[secret NAME]` for each value, also where JSON spells it otherwise."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._marks = {form: f"[secret {name}]".encode() for name, value in values.items() for form in _forms(value)}
@@ -23,15 +23,15 @@ class Redactor:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; give those that can be let go."""
+        """Take the next bytes; give those that can leave."""
         return self._pass(data, is_last=False)
 
     def end(self) -> bytes:
-        """Give what was held back; nothing follows."""
+        """Give the bytes that were held back, at the end of the stream."""
         return self._pass(b"", is_last=True)
 
     def whole(self, text: str) -> str:
-        """Give a text that stands for itself."""
+        """Give a whole text without the values."""
         if self._pattern is None:
             return text
         cleaned = self._pattern.sub(self._mark, text.encode(errors="surrogateescape"))
@@ -56,7 +56,7 @@ class Redactor:
         return b"".join(parts)
 
     def _undecided_from(self, data: bytes, begin: int) -> int:
-        """Where the first value may begin that ends in what has not come yet."""
+        """Give the place where a value may begin that ends in bytes that have not come yet."""
         for place in range(max(begin, len(data) - self._longest + 1), len(data)):
             if data[place] in self._first_bytes:
                 rest = data[place:]
@@ -69,7 +69,7 @@ class Redactor:
 
 
 def _forms(value: str) -> Iterator[bytes]:
-    """The bytes in which a value may turn up."""
+    """Give the bytes in which a value may appear."""
     # A variable may hold bytes that are no UTF-8; Python spells them as lone surrogates.
     yield value.encode(errors="surrogateescape")
     for is_ascii in (True, False):

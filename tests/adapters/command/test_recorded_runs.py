@@ -11,10 +11,10 @@ import pytest
 
 from sagalog import Failed, Interrupted, Permanent, Transient
 from sagalog_command import CLAUDE, CODEX, EXIT_STATUS, Class, Command, run
-from tests.adapters import command_stand_in
-from tests.adapters.command_worker import VARIABLES, Attempt
+from tests.adapters.command import stand_in
+from tests.adapters.command.attempt import VARIABLES, Attempt
 
-DATA = Path(__file__).parents[1] / "data" / "command"
+DATA = Path(__file__).parents[2] / "data" / "command"
 CLASSIFIERS = {"claude": CLAUDE, "codex": CODEX}
 CASES = [
     pytest.param(program, name, case, id=f"{program}-{name}")
@@ -26,7 +26,7 @@ CASES = [
 def replay(program: str, name: str, case: dict[str, Any]) -> tuple[str, Any, Attempt]:
     """Run the stand-in; give the class, the result or what was raised, and the attempt."""
     classifier = EXIT_STATUS if name == "version" else CLASSIFIERS[program]
-    words = (sys.executable, "-I", "-S", command_stand_in.__file__, str(DATA / f"{program}.json"), name)
+    words = (sys.executable, "-I", "-S", stand_in.__file__, str(DATA / f"{program}.json"), name)
     limit_ms = 3_000 if case["exit_status"] is None else 60_000
     attempt = Attempt()
     try:
@@ -52,7 +52,7 @@ def test_each_recorded_run_ends_in_its_class(program: str, name: str, case: dict
     }
     assert isinstance(outcome, expected[class_.partition(".")[0]])
     for stream in ("stdout", "stderr"):
-        lines = [command_stand_in._line(line) for line in case.get(stream, ())]
+        lines = [stand_in.text_of(line) for line in case.get(stream, ())]
         assert lines == attempt.artifacts.get(stream, b"").decode().splitlines()
 
 
@@ -77,7 +77,8 @@ def test_a_good_run_gives_what_its_classifier_takes_from_the_output() -> None:
     assert 2 == codex["fields"]["usage"]["output_tokens"]
 
 
-def test_a_limit_with_a_time_of_day_waits_until_then_at_the_cost_of_the_quota() -> None:
+def test_a_limit_with_a_time_of_day_waits_until_then() -> None:
+    """The wait costs the budget of quota waits."""
     _, error, _ = replay("codex", "429_usage_limit", case_of("codex", "429_usage_limit"))
 
     assert isinstance(error, Transient)

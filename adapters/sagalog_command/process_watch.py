@@ -1,7 +1,7 @@
-"""A running command is followed to its end: its streams are read, its time is kept, its group is ended.
+"""Watch of a running process: it reads the streams, keeps the time, and ends the group.
 
-Rule: no wait is without end. The command itself has its time limit, its group a grace, and a pipe that a process
-outside the group holds open is not waited for at all.
+Rule: no wait is without end. The command has its time limit and its group a grace; for a pipe that a process outside
+the group holds open, the watch does not wait at all.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from sagalog_command.command import Command
-from sagalog_command.ended import Selected
-from sagalog_command.frames import Frames
+from sagalog_command.ending import FrameSelection
+from sagalog_command.frames import FrameReader
 from sagalog_command.group import Group, read_ready
-from sagalog_command.output import Kept
-from sagalog_command.redacting import Redactor
+from sagalog_command.output import Excerpt
+from sagalog_command.redactor import Redactor
 from sagalog_command.rules import Classifier
 
 _CHUNK_BYTES: Final = 262_144
@@ -36,9 +36,9 @@ _LINE_CHARACTERS_MAX: Final = 200
 
 
 class Stop:
-    """A wish to end that may come from any thread, and that wakes the thread that waits for it.
+    """A request to end, from any thread, that wakes the thread that waits for it.
 
-    `is_urgent` tells whether there is no time for a grace: another holder may be at work by now.
+    `is_urgent` tells whether there is no time for a grace, because another holder may be at work by now.
     """
 
     def __init__(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
@@ -64,11 +64,11 @@ class Stop:
 
     @property
     def descriptor(self) -> int:
-        """What can be read once it is set."""
+        """The descriptor that can be read once the request is there."""
         return self._pipe[0]
 
     def set(self) -> None:
-        """Wish it."""
+        """Make the request."""
         self.is_set = True
         # A thread that calls late must not write into a descriptor that has become another file's.
         with self._lock, suppress(BlockingIOError):
@@ -76,13 +76,14 @@ class Stop:
                 os.write(self._pipe[1], b"\0")
 
 
-class Watched:
-    """One run of a command; after the `with` block nothing of its group is left.
+class ProcessWatch:
+    """The watch of one run; after the `with` block nothing of the process group is left.
 
-    status        how it ended, once `follow` has returned
-    was_stopped   it was ended because of a wish
-    is_over_time  it was ended because its time was over
-    is_lingering  it was ended after its final frame: because it went on for a whole grace, or because of a wish
+    status        how the command ended, once `follow` has returned
+    was_stopped   the watch ended the command because of a request
+    is_over_time  the watch ended the command because its time was over
+    is_lingering  the watch ended the command after its final frame, because it went on for a whole grace or because of
+                  a request
     """
 
     def __init__(
@@ -92,24 +93,24 @@ class Watched:
         make_redactor: Callable[[], Redactor],
         classifier: Classifier,
     ) -> None:
-        """Start it.
+        """Start the command.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the command cannot be started.
         """
         self._command = command
-        self._group = Group(command.words, command.cwd, variables, command.given())
+        self._group = Group(command.words, command.cwd, variables, command.input_bytes())
         self._begun_s = time.monotonic()
         self._grace_s = command.grace_ms / 1_000
-        self._selected = Selected(classifier)
-        self.stdout = Kept(command.output_bytes_max)
-        self.stderr = Kept(command.output_bytes_max)
+        self._selected = FrameSelection(classifier)
+        self.stdout = Excerpt(command.output_bytes_max)
+        self.stderr = Excerpt(command.output_bytes_max)
         streams = {"stdout": (self._group.stdout, self.stdout), "stderr": (self._group.stderr, self.stderr)}
         self._streams = {
             pipe.fileno(): _Stream(
-                make_redactor(), kept, Frames(self._take_frame) if name in classifier.streams else None
+                make_redactor(), excerpt, FrameReader(self._take_frame) if name in classifier.streams else None
             )
-            for name, (pipe, kept) in streams.items()
+            for name, (pipe, excerpt) in streams.items()
         }
         self._open = set(self._streams)
         self._kill_at_s: float | None = None
@@ -117,14 +118,14 @@ class Watched:
         self._killed_at_s = 0.0
         self._progress_at_s = self._begun_s + _PROGRESS_S
         self._progress_seen = 0
-        # Since when the last word is said, if it is.
+        # When the final frame came, if it has.
         self._final_at_s: float | None = None
         self.status = 0
         self.was_stopped = False
         self.is_over_time = False
         self.is_lingering = False
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> ProcessWatch:
         return self
 
     def __exit__(
@@ -136,16 +137,16 @@ class Watched:
         self._group.close()
 
     def frames(self) -> list[Mapping[str, Any]]:
-        """Give the mappings of JSON that matter, in order of arrival."""
+        """Give the JSON objects that matter, in order of arrival."""
         return self._selected.frames()
 
     @property
     def is_final(self) -> bool:
-        """Whether its last word is said."""
+        """Whether the final frame has come."""
         return self._selected.is_final
 
     def follow(self, stop: Stop, progress: Callable[[Any], None]) -> None:
-        """Return once the command has ended, and its group with it."""
+        """Follow the command until it has ended, and its group with it."""
         while True:
             status = self._group.status()
             self._look(stop)
@@ -167,10 +168,10 @@ class Watched:
                 # It ended by itself: what it has left behind goes, and the outcome is its own.
                 self._end(now_s)
             elif stop.is_set:
-                # What it had said before the wish came counts, whether or not it was read by then.
+                # What it had said before the request counts, whether or not it was read by then.
                 for descriptor in sorted(self._open):
                     self._read_one(descriptor)
-                # Whose last word is said has its outcome; all that is cut short is what it does after it.
+                # After its final frame a command has its outcome; all that is cut short is what it does then.
                 self.is_lingering = self._final_at_s is not None
                 self.was_stopped = not self.is_lingering
                 self._end(now_s)
@@ -212,7 +213,7 @@ class Watched:
         return min(_WAIT_S_MAX, until_s - time.monotonic())
 
     def _read(self, stop: Stop, seconds: float) -> None:
-        """Wait for output, the end of the command, or a wish; read what there is."""
+        """Wait for output, the end of the command, or a request; read what there is."""
         descriptors = [*self._open]
         if self._group.end_descriptor is not None and self._group.status() is None:
             descriptors.append(self._group.end_descriptor)
@@ -233,7 +234,7 @@ class Watched:
         return len(data)
 
     def _drain(self) -> None:
-        """Read what the ended have left in the pipes, and nothing of what others go on writing."""
+        """Read what the group has left in the pipes, and nothing that other processes go on writing."""
         for descriptor in sorted(self._open):
             left = _PIPE_BYTES_MAX
             while left > 0 and (count := self._read_one(descriptor)) > 0:
@@ -249,7 +250,7 @@ class Watched:
             self._final_at_s = time.monotonic()
 
     def _report(self, progress: Callable[[Any], None]) -> None:
-        """Tell how far it is, now and then, and only if anything has come."""
+        """Report how far the command is, now and then, and only if it has printed something new."""
         now_s = time.monotonic()
         seen = self.stdout.bytes_seen + self.stderr.bytes_seen
         if now_s < self._progress_at_s or seen == self._progress_seen or self._kill_at_s is not None:
@@ -268,11 +269,11 @@ class Watched:
 
 
 class _Stream:
-    """One stream on its way: cleaned, kept, and cut into frames."""
+    """A stream on its way through the redactor to the excerpt and to the frames."""
 
-    def __init__(self, redactor: Redactor, kept: Kept, frames: Frames | None) -> None:
+    def __init__(self, redactor: Redactor, excerpt: Excerpt, frames: FrameReader | None) -> None:
         self._redactor = redactor
-        self._kept = kept
+        self._excerpt = excerpt
         self._frames = frames
 
     def feed(self, data: bytes) -> None:
@@ -284,6 +285,6 @@ class _Stream:
             self._frames.end()
 
     def _pass(self, data: bytes) -> None:
-        self._kept.feed(data)
+        self._excerpt.feed(data)
         if self._frames is not None:
             self._frames.feed(data)

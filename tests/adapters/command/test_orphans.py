@@ -18,7 +18,7 @@ import sagalog
 from sagalog import Interrupted, Transient
 from sagalog_command import handler, orphans, run
 from sagalog_command.orphans import Orphans
-from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
+from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
 from tests.worker.crew_of import at_work, ended
 
 # Of this run of tests alone: another one beside it leaves processes as well.
@@ -117,7 +117,7 @@ def test_a_process_of_another_user_is_spared(leave: Leave) -> None:
 
 def test_a_process_is_spared_from_which_the_looking_one_descends(leave: Leave) -> None:
     # Both carry the variables of an earlier attempt: a worker that is a command, and the shell that began it.
-    paths = [str(Path(__file__).parents[2] / each) for each in ("engine", "adapters")]
+    paths = [str(Path(__file__).parents[3] / each) for each in ("engine", "adapters")]
     child = f"""
 import sys, time
 sys.path[:0] = {paths + sys.path!r}
@@ -142,7 +142,8 @@ time.sleep(600)
     assert is_running(process.pid)
 
 
-def test_what_has_left_for_a_session_of_its_own_is_found_by_what_it_inherited(leave: Leave, tmp_path: Path) -> None:
+def test_a_process_in_a_session_of_its_own_is_found(leave: Leave, tmp_path: Path) -> None:
+    """It has inherited the variables that name its store, task and fence."""
     inner = f"open({str(tmp_path / 'id')!r}, 'w').write(str(os.getpid()))"
     program = f"""
 import os, subprocess, sys, time
@@ -256,7 +257,8 @@ def test_two_commands_under_one_lease_do_not_end_each_other(leave: Leave) -> Non
     assert is_running(other.pid)
 
 
-def test_the_command_of_a_killed_worker_is_gone_when_the_next_attempt_begins(tmp_path: Path) -> None:
+def test_the_command_of_a_killed_worker_ends_before_the_next_attempt(tmp_path: Path) -> None:
+    """The second command looks for the process of the first, and finds itself alone."""
     url = f"sqlite:///{tmp_path}/store.db"
     # The second command tells whether the first one still runs beside it.
     script = f"""

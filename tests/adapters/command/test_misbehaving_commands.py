@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sagalog import Failed, Permanent
-from sagalog_command import Command, run, watching
-from tests.adapters.command_worker import VARIABLES, Attempt, is_running, python, until
+from sagalog_command import Command, process_watch, run
+from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
 
 IGNORES_TERM = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 # A child in the same group that keeps both pipes open, and tells its id.
@@ -52,7 +52,7 @@ def test_a_flood_is_kept_by_head_and_tail_in_bounded_memory() -> None:
     program = """
 import resource, sys
 from sagalog_command import CLAUDE, run
-from tests.adapters.command_worker import VARIABLES, Attempt, python
+from tests.adapters.command.attempt import VARIABLES, Attempt, python
 flood = '''
 import os
 os.write(1, b"first\\\\n")
@@ -69,7 +69,7 @@ grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print(done["stdout_bytes"], grown, len(attempt.artifacts["stdout"]))
 print(attempt.artifacts["stdout"][:6] + attempt.artifacts["stdout"][-6:])
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     paths = [str(root / each) for each in ("engine", "adapters", ".")]
     prepared = f"import sys; sys.path[:0] = {paths!r}\n{program}"
 
@@ -114,9 +114,8 @@ def test_a_command_that_is_halted_is_killed_when_its_time_is_over(attempt: Attem
 
 
 @pytest.mark.parametrize("manner", ["obey", "ignore"])
-def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_up_no_worker(
-    attempt: Attempt, manner: str
-) -> None:
+def test_what_a_command_leaves_behind_in_its_group_is_ended(attempt: Attempt, manner: str) -> None:
+    """The worker waits for the grace of what is left at most."""
     begun_s = time.monotonic()
 
     result = go(attempt, python(LEAVES_CHILD, manner, "0.3", "0", grace_ms=400))
@@ -126,7 +125,8 @@ def test_what_a_command_leaves_behind_in_its_group_is_ended_and_holds_up_no_work
     assert not is_running(child_of(attempt))
 
 
-def test_what_a_command_leaves_behind_has_its_grace_and_its_last_words_are_kept(attempt: Attempt) -> None:
+def test_what_a_command_leaves_behind_has_its_grace(attempt: Attempt) -> None:
+    """What it prints within the grace is kept."""
     program = """
 import os, signal, sys, time
 ready, told = os.pipe()
@@ -149,7 +149,7 @@ os._exit(0)
 def test_what_is_still_in_a_pipe_when_the_command_has_ended_is_read(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(process_watch, "_CHUNK_BYTES", 7)
 
     result = go(attempt, python("import os; os.write(1, b'x' * 5000); os.write(2, b'y' * 5000)"))
 
@@ -202,9 +202,10 @@ def test_a_command_that_closes_its_streams_is_waited_for(attempt: Attempt) -> No
         go(attempt, python("import os, time; os.close(1); os.close(2); time.sleep(0.3); os._exit(5)"))
 
 
-def test_all_this_holds_where_the_system_does_not_tell_of_the_end_of_a_process(
+def test_commands_end_where_the_system_has_no_descriptor_of_a_process(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without `pidfd_open` the runner looks for the end of the command again and again."""
     monkeypatch.delattr("os.pidfd_open", raising=False)
 
     with pytest.raises(Failed, match="exit 5"):

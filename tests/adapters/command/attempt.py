@@ -1,4 +1,4 @@
-"""A worker's side of a handler, for tests: what a command leaves is kept here, and a test may stop it.
+"""Attempt of a worker at a task, for tests: it keeps what a command leaves, and a test may stop it.
 
 Rule: it keeps the promise of `on_stop` as a worker must: once, from another thread, and at once if it is so already.
 """

@@ -1,4 +1,4 @@
-"""A program that behaves as another one did once: it prints the lines of a recorded case and ends as that one ended.
+"""Stand-in of a program: it prints the lines of a recorded case and ends as that one ended.
 
 Rule: what it was recorded from is not needed to run it. Called with the file of cases and the name of one.
 """
@@ -17,7 +17,7 @@ def main(path: str, name: str) -> None:
     """Print and end."""
     case = json.loads(Path(path).read_text(encoding="utf-8"))["cases"][name]
     for stream, lines in ((sys.stdout, case.get("stdout", ())), (sys.stderr, case.get("stderr", ()))):
-        stream.buffer.write("".join(f"{_line(line)}\n" for line in lines).encode())
+        stream.buffer.write("".join(f"{text_of(line)}\n" for line in lines).encode())
         stream.flush()
     status = case["exit_status"]
     while status is None:
@@ -27,7 +27,8 @@ def main(path: str, name: str) -> None:
     os._exit(status)
 
 
-def _line(line: Any) -> str:
+def text_of(line: Any) -> str:
+    """Give a recorded line as it was printed."""
     return line if isinstance(line, str) else json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sagalog_command.matching import find_in_sentence, folded
-from sagalog_command.wordings import shipped
+from sagalog_command.matcher import find_in_sentence, folded
+from sagalog_command.wordings import builtin_families
 
 SAYS = {
     "quota": [
@@ -232,12 +232,14 @@ SAYS_NOT = {
 @pytest.mark.parametrize("family", SAYS)
 def test_a_family_has_a_dozen_wordings_and_knows_each(family: str) -> None:
     assert len(SAYS[family]) >= 12
-    assert [] == [text for text in SAYS[family] if find_in_sentence(shipped()[family], folded(text)) is None]
+    assert [] == [text for text in SAYS[family] if find_in_sentence(builtin_families()[family], folded(text)) is None]
 
 
 @pytest.mark.parametrize("family", SAYS_NOT)
 def test_a_family_does_not_take_in_what_only_comes_close(family: str) -> None:
-    assert [] == [text for text in SAYS_NOT[family] if find_in_sentence(shipped()[family], folded(text)) is not None]
+    assert [] == [
+        text for text in SAYS_NOT[family] if find_in_sentence(builtin_families()[family], folded(text)) is not None
+    ]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_a_family_does_not_take_in_what_only_comes_close(family: str) -> None:
     ],
 )
 def test_a_status_of_http_is_found_where_a_sentence_tells_it(text: str, status: str) -> None:
-    found = find_in_sentence(shipped()["status"], text)
+    found = find_in_sentence(builtin_families()["status"], text)
 
     assert found is not None
     assert status == found["status"]
@@ -270,8 +272,8 @@ def test_a_status_of_http_is_found_where_a_sentence_tells_it(text: str, status: 
     "text", ["200 files were read", "it took 429 ms", "port 5000", "line 404", "500", "a status of 7"]
 )
 def test_a_number_is_no_status_unless_the_sentence_says_so(text: str) -> None:
-    assert find_in_sentence(shipped()["status"], text) is None
+    assert find_in_sentence(builtin_families()["status"], text) is None
 
 
-def test_every_shipped_family_is_tested_here() -> None:
-    assert {*SAYS, "status", "opening"} == set(shipped())
+def test_every_builtin_family_is_tested_here() -> None:
+    assert {*SAYS, "status", "opening"} == set(builtin_families())

@@ -1,7 +1,7 @@
-"""A command is run for a task: what it prints is kept, what its end means becomes the outcome.
+"""Runner of commands for tasks: it keeps what a command prints, and makes the outcome of what the end means.
 
-Rule: whatever a command does, and whatever happens to the worker's right to run it, this ends, and nothing of the
-command's process group is left. What is not known to have failed is no failure: what was stopped has no outcome.
+Rule: a run ends whatever the command does and whatever happens to the lease, and nothing of the command's process group
+is left. A run that is not known to have failed is no failure: one that was stopped has no outcome.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from zoneinfo import ZoneInfo
 
 from sagalog import Interrupted, InvalidValue, Permanent, Transient
 from sagalog.system import SystemClock
-from sagalog_command.classifying import classify
+from sagalog_command.builtin import EXIT_STATUS
+from sagalog_command.classification import classify
 from sagalog_command.command import Command
 from sagalog_command.context import Context
-from sagalog_command.ended import Ended
+from sagalog_command.ending import Ending
 from sagalog_command.group import read_ready
 from sagalog_command.orphans import Orphans
-from sagalog_command.redacting import Redactor
+from sagalog_command.outcome import RunReport, conclude
+from sagalog_command.process_watch import ProcessWatch, Stop
+from sagalog_command.redactor import Redactor
 from sagalog_command.rules import Class, Classifier
-from sagalog_command.settling import Spent, settle
-from sagalog_command.shipped import EXIT_STATUS
-from sagalog_command.watching import Stop, Watched
 
 _LOG: Final = logging.getLogger("sagalog_command")
 # How often orphans are looked at that were told to end.
@@ -39,10 +39,10 @@ _NO_COMMAND: Final = frozenset(
 
 
 def handler(classifier: Classifier = EXIT_STATUS) -> Callable[[Context, Any], dict[str, Any]]:
-    """Give a handler for a worker: the payload of a task is its command, and its end is what the classifier says.
+    """Make a handler for a worker: it runs the command in a task's payload, and the classifier says what the end means.
 
-    The payload is JSON as `Command.from_payload` reads it; one that is no command fails for good, with the code
-    `invalid` and the path of what is wrong.
+    The payload is JSON as `Command.from_payload` reads it. A task whose payload is no command fails for good, with the
+    code `invalid` and the path of the fault.
     """
 
     def handle(ctx: Context, payload: Any) -> dict[str, Any]:
@@ -62,32 +62,32 @@ def run(
     *,
     variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run a command to its end and give the result, small JSON; what it printed is kept as artifacts.
+    """Run a command to its end, keep its output as artifacts, and give the result, small JSON.
 
     The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
-    named `stdout` and `stderr`; an empty stream leaves none, and nothing is kept when the lease is lost.
+    named `stdout` and `stderr`; an empty stream leaves none, and a run whose lease is lost leaves none at all.
 
     The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its
-    variables. Processes of this user with this store, this task and a lower fence among theirs are ended before it is
-    begun: an attempt whose worker was killed may have left them.
+    variables. Before it starts the command, the runner ends the processes of this user whose variables name this store,
+    this task and a lower fence: an attempt whose worker was killed may have left them.
+
+    After its final frame a command has its outcome. The runner ends a command that then goes on for longer than its
+    grace, or that is told to end; `lingered` in the result says so.
 
     Args:
-        ctx: the worker's side.
-        command: what to run.
-        classifier: what its end means.
+        ctx: the attempt, as the worker has it.
+        command: the command to run.
+        classifier: the rules that say what the end means.
         variables: those of the worker, from which the command's are taken; by default `os.environ`.
 
-    A command whose final frame has come has its outcome: what it does after that for longer than its grace, or when it
-    is told to end, is cut short. `lingered` in the result says so.
-
     Raises:
-        Interrupted: it was stopped because the lease is lost, the task was cancelled or the worker shuts down, or
-            another process asked it to end: there is no outcome, the task is to be released.
+        Interrupted: the command was stopped because the lease is lost, the task was cancelled or the worker shuts down,
+            or another process asked the command to end. There is no outcome; the worker is to release the task.
         Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
-            A command that was ended because its time was over has the code `time_limit`, if no rule says more.
-            One that cannot be found or started is `Permanent` (code `config`), one for which the machine had nothing
-            left `Transient` (code `resources`). Where something of an earlier attempt does not end, `Transient` (code
+            A command whose time was over has the code `time_limit`, unless a rule says more. A command that cannot be
+            found or started is `Permanent` (code `config`); one for which the machine had no memory or no process left
+            is `Transient` (code `resources`). Where an orphan of an earlier attempt does not end, `Transient` (code
             `orphan`).
     """
     worker = os.environ if variables is None else variables
@@ -103,36 +103,36 @@ def run(
         if stop.is_set:
             raise Interrupted("stopped before it began")
         try:
-            watched = Watched(command, given, lambda: Redactor(command.secret_values(worker)), classifier)
+            watch = ProcessWatch(command, given, lambda: Redactor(command.secret_values(worker)), classifier)
         except OSError as error:
             raise _not_started(error, redactor) from error
-        with watched:
-            watched.follow(stop, ctx.progress)
+        with watch:
+            watch.follow(stop, ctx.progress)
     if not ctx.lost:
-        for name, kept in (("stdout", watched.stdout), ("stderr", watched.stderr)):
-            if kept.bytes_seen:
-                data = kept.read()
+        for name, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
+            if excerpt.bytes_seen:
+                data = excerpt.read()
                 ctx.artifact(name, data, media_type=_media_type(data))
-    spent = Spent(clock.monotonic_ms() - begun_ms, watched.stdout, watched.stderr)
-    ended = Ended(
-        status=watched.status,
-        frames=watched.frames(),
-        stdout_tail=watched.stdout.tail(),
-        stderr_tail=watched.stderr.tail(),
-        is_over_time=watched.is_over_time,
-        is_lingering=watched.is_lingering or watched.was_stopped,
+    report = RunReport(clock.monotonic_ms() - begun_ms, watch.stdout, watch.stderr)
+    ending = Ending(
+        status=watch.status,
+        frames=watch.frames(),
+        stdout_tail=watch.stdout.tail(),
+        stderr_tail=watch.stderr.tail(),
+        is_over_time=watch.is_over_time,
+        is_lingering=watch.is_lingering or watch.was_stopped,
         zone=_zone(given),
     )
-    verdict = classify(classifier, ended, clock.now_ms())
-    # A failure that was told only after the wish to end may come from it; a success was reached in spite of it.
-    is_cut_short = watched.was_stopped and not (watched.is_final and verdict.class_ is Class.OK)
+    verdict = classify(classifier, ending, clock.now_ms())
+    # A failure that was told only after the request to end may come of it; a success was reached in spite of it.
+    is_cut_short = watch.was_stopped and not (watch.is_final and verdict.class_ is Class.OK)
     if is_cut_short or ctx.lost:
-        raise Interrupted(f"stopped after {spent.duration_ms} ms")
-    return settle(verdict, ended, spent, classifier)
+        raise Interrupted(f"stopped after {report.duration_ms} ms")
+    return conclude(verdict, ending, report, classifier)
 
 
 def _end_orphans(ctx: Context, command: Command, stop: Stop) -> None:
-    """End what an earlier attempt has left: nothing is begun beside it."""
+    """End the orphans of earlier attempts: no command starts beside one."""
     marks = {"SAGALOG_STORE_ID": ctx.store_id, "SAGALOG_TASK_ID": ctx.task.id}
     with Orphans(marks, "SAGALOG_TASK_FENCE", ctx.fence, command.grace_ms / 1_000) as orphans:
         while not stop.is_set and not orphans.look():
@@ -165,7 +165,7 @@ def _not_started(error: OSError, redactor: Redactor) -> Permanent | Transient:
 
 
 def _zone(variables: Mapping[str, str]) -> tzinfo:
-    """Give the zone in which the command tells the time."""
+    """Give the time zone in which the command tells the time."""
     try:
         return ZoneInfo(variables["TZ"].removeprefix(":"))
     except (KeyError, ValueError, OSError):

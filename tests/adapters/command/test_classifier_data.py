@@ -1,8 +1,7 @@
-"""A command as a value, and a classifier as data: what is refused, and where it says that the fault is."""
+"""Classifiers as data: what is refused, and where the error says that the fault is."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tomllib
 from importlib import resources
@@ -11,105 +10,7 @@ from typing import Any
 import pytest
 
 from sagalog import InvalidValue
-from sagalog_command import Command, load_classifier
-
-
-def test_a_command_is_read_from_json_with_defaults() -> None:
-    command = Command.from_payload({"words": ["git", "status"]})
-
-    assert ("git", "status") == command.words
-    assert (3_600_000, 5_000, 262_144) == (command.time_limit_ms, command.grace_ms, command.output_bytes_max)
-    assert (None, None, {}, (), ()) == (
-        command.cwd,
-        command.given(),
-        command.environment,
-        command.inherit,
-        command.secrets,
-    )
-
-
-def test_a_command_is_read_from_json_whole() -> None:
-    payload = {
-        "words": ["cat"],
-        "cwd": "/tmp",  # noqa: S108  nothing runs here
-        "environment": {"A": "b"},
-        "inherit": ["C"],
-        "secrets": ["D"],
-        "input": "ä",
-        "time_limit_ms": 1,
-        "grace_ms": 0,
-        "output_bytes_max": 0,
-    }
-
-    command = Command.from_payload(json.loads(json.dumps(payload)))
-
-    assert Command(("cat",), "/tmp", {"A": "b"}, ("C",), ("D",), "ä", 1, 0, 0) == command  # noqa: S108
-    assert "ä".encode() == command.given()
-
-
-@pytest.mark.parametrize(
-    ("payload", "path"),
-    [
-        (None, "payload"),
-        (["ls"], "payload"),
-        ({}, "payload.words"),
-        ({"words": None}, "payload.words"),
-        ({"words": "ls -l"}, "payload.words"),
-        ({"words": []}, "payload.words"),
-        ({"words": [""]}, "payload.words"),
-        ({"words": ["ls", "-l", 5]}, "payload.words[2]"),
-        ({"words": ["ls", "a\0b"]}, "payload.words[1]"),
-        ({"words": ["ls", "\ud800"]}, "payload.words[1]"),
-        ({"words": ["ls"], "word": 1}, "payload.word"),
-        ({"words": ["ls"], "cwd": 1}, "payload.cwd"),
-        ({"words": ["ls"], "cwd": ""}, "payload.cwd"),
-        ({"words": ["ls"], "environment": ["A"]}, "payload.environment"),
-        ({"words": ["ls"], "environment": {"A": 1}}, "payload.environment.A"),
-        ({"words": ["ls"], "environment": {"A=B": "1"}}, "payload.environment.A=B"),
-        ({"words": ["ls"], "inherit": "HOME"}, "payload.inherit"),
-        ({"words": ["ls"], "secrets": ["A", ""]}, "payload.secrets[1]"),
-        ({"words": ["ls"], "secrets": ["A"], "environment": {"A": "1"}}, "payload.secrets[0]"),
-        ({"words": ["ls"], "input": 5}, "payload.input"),
-        ({"words": ["ls"], "time_limit_ms": 0}, "payload.time_limit_ms"),
-        ({"words": ["ls"], "time_limit_ms": None}, "payload.time_limit_ms"),
-        ({"words": ["ls"], "time_limit_ms": True}, "payload.time_limit_ms"),
-        ({"words": ["ls"], "grace_ms": -1}, "payload.grace_ms"),
-        ({"words": ["ls"], "output_bytes_max": 1.5}, "payload.output_bytes_max"),
-    ],
-)
-def test_what_is_no_command_is_refused_with_its_path(payload: Any, path: str) -> None:
-    with pytest.raises(InvalidValue) as refused:
-        Command.from_payload(payload)
-
-    assert path == refused.value.path
-    assert refused.value.message.startswith((path, f"a key of {path}"))
-
-
-def test_a_command_made_in_python_is_checked_alike() -> None:
-    with pytest.raises(InvalidValue, match=r"command\.words\[1\]"):
-        Command(("ls", 5))  # type: ignore[arg-type]
-
-
-def test_a_command_cannot_be_changed() -> None:
-    given = {"A": "b"}
-    command = Command(("ls",), environment=given)
-    given["A"] = "c"
-
-    assert {"A": "b"} == command.environment
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        command.cwd = "x"  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        command.environment["A"] = "c"  # type: ignore[index]
-
-
-def test_a_refusal_quotes_no_value() -> None:
-    with pytest.raises(InvalidValue) as refused:
-        Command.from_payload({"words": ["ls"], "environment": {"A": ["hunter2"]}})
-
-    assert "hunter2" not in refused.value.message
-
-
-# --- classifiers -----------------------------------------------------------------------------------------------
+from sagalog_command import load_classifier
 
 RULE = {"name": "it", "class": "ok", "exits": [0]}
 
@@ -131,8 +32,9 @@ RULE = {"name": "it", "class": "ok", "exits": [0]}
         ({**RULE, "frames": [{"select": {"a": {"match": "x"}}}]}, "c.rules[0].frames[0].select.a.match"),
         ({**RULE, "frames": [{"select": {"a": {"matches": "("}}}]}, "c.rules[0].frames[0].select.a.matches"),
         ({**RULE, "frames": [{"select": {"a": {"missing": False}}}]}, "c.rules[0].frames[0].select.a"),
-        ({**RULE, "frames": [{"select": {"a": {"in": [1], "missing": 0}}}]}, "c.rules[0].frames[0].select.a"),
-        ({**RULE, "frames": [{"select": {"a": {"in": []}}}]}, "c.rules[0].frames[0].select.a"),
+        ({**RULE, "frames": [{"select": {"a": {"in": [1], "missing": 0}}}]}, "c.rules[0].frames[0].select.a.missing"),
+        ({**RULE, "frames": [{"select": {"a": {"in": []}}}]}, "c.rules[0].frames[0].select.a.in"),
+        ({**RULE, "frames": [{"select": {"a": []}}]}, "c.rules[0].frames[0].select.a"),
         ({**RULE, "frames": [{"select": {"a": {"in": [None]}}}]}, "c.rules[0].frames[0].select.a.in[0]"),
         ({**RULE, "frames": [{"select": {"a": {"matches": []}}}]}, "c.rules[0].frames[0].select.a.matches"),
         ({**RULE, "frames": [{"select": {"a": {"says": "quote"}}}]}, "c.rules[0].frames[0].select.a.says"),
@@ -160,6 +62,32 @@ def test_a_rule_that_means_nothing_is_refused_with_its_path(rule: Any, path: str
         load_classifier({"name": "own", "rules": [rule]}, "c")
 
     assert path == refused.value.path
+    assert refused.value.message.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"rules": [{**RULE, "exit": [0]}]},
+            "c.rules[0].exit: unknown; known are exits, signals, frames, name,",
+        ),
+        ({"rules": [{**RULE, "frames": [{"select": {"a": {"is": 1}}}]}]}, ".select.a.is: unknown; known are matches,"),
+        ({"rules": [{"name": "it", "exits": [0]}]}, "c.rules[0].class: missing, and required"),
+        ({"rules": [{**RULE, "exits": [0, "5-1"]}]}, "c.rules[0].exits[1]: expected an exit status from 0 to 255, or"),
+        ({"rules": [{**RULE, "class": "good"}]}, "c.rules[0].class: expected one of ok, transient.rate_limit,"),
+        ({"rules": [{**RULE, "signals": ["TERM"]}]}, "c.rules[0].signals[0]: expected the name of a signal"),
+        ({"rules": [{**RULE, "frames": "all"}]}, "c.rules[0].frames: expected `array`, got `str`"),
+        ({"statuses": {"404": "gone"}}, "c.statuses.404: expected one of ok,"),
+        ({"statuses": {"42": "ok"}}, "c.statuses.42: expected `int` >= 100"),
+        ({"wordings": {"busy": ["x", "("]}}, "c.wordings.busy[1]: is no regular expression: missing )"),
+    ],
+)
+def test_a_refusal_says_what_was_expected(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        load_classifier({"name": "own", "rules": [], **part}, "c")
+
+    assert message in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -173,6 +101,8 @@ def test_a_rule_that_means_nothing_is_refused_with_its_path(rule: Any, path: str
         ({"name": "own", "rules": [], "fields": {"a": {"select": {}}}}, "c.fields.a.path"),
         ({"name": "own", "rules": [], "reset_ms_max": -1}, "c.reset_ms_max"),
         ({"name": "own", "rules": [], "streams": ["stdin"]}, "c.streams[0]"),
+        ({"name": "own", "rules": [], "streams": ["\ud800"]}, "c"),
+        ({"name": "own", "rules": [], "statuses": {"\ud800": "ok"}}, "c.statuses.\ud800"),
         ({"name": "own", "rules": [], "wordings": {"a": []}}, "c.wordings.a"),
         ({"name": "own", "rules": [], "wordings": {"a": ["x", "("]}}, "c.wordings.a[1]"),
         ({"name": "own", "rules": [], "final": [{"select": {"a": 1}, "not": True}]}, "c.final[0].not"),
@@ -189,7 +119,7 @@ def test_a_classifier_that_means_nothing_is_refused_with_its_path(classifier: An
 
 
 @pytest.mark.parametrize("name", ["claude", "codex", "gemini", "exit_status"])
-def test_a_shipped_classifier_is_the_same_as_json(name: str) -> None:
+def test_a_builtin_classifier_is_the_same_as_json(name: str) -> None:
     given = tomllib.loads((resources.files("sagalog_command") / "classifiers" / f"{name}.toml").read_text("utf-8"))
 
     assert load_classifier(given) == load_classifier(json.loads(json.dumps(given)))

@@ -1,6 +1,6 @@
-"""From what an end means to the outcome of the task: a result, or one of the exceptions that a worker knows.
+"""Outcome of a run: the result of the task, or one of the exceptions that a worker knows.
 
-Rule: whatever a command printed, what is made of it here is small and sound JSON. Knows no process.
+Rule: the outcome is small and sound JSON, whatever a command printed. This module knows no process.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sagalog import Failed, Interrupted, InvalidValue, Permanent, Quarantine, Transient
 from sagalog.validation.json_values import check_json
-from sagalog_command.classifying import Verdict
-from sagalog_command.ended import Ended
-from sagalog_command.output import Kept
+from sagalog_command.classification import Verdict
+from sagalog_command.ending import Ending
+from sagalog_command.output import Excerpt
 from sagalog_command.rules import Class, Classifier
 
 _MESSAGE_CHARACTERS_MAX: Final = 1_000
@@ -22,67 +22,67 @@ _FIELDS_BYTES_MAX: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What a run took, and what it printed."""
+class RunReport:
+    """The time that a run took, in milliseconds, and what it printed."""
 
     duration_ms: int
-    stdout: Kept
-    stderr: Kept
+    stdout: Excerpt
+    stderr: Excerpt
 
 
-def settle(verdict: Verdict, ended: Ended, spent: Spent, classifier: Classifier) -> dict[str, Any]:
-    """Give the result if all went well.
+def conclude(verdict: Verdict, ending: Ending, report: RunReport, classifier: Classifier) -> dict[str, Any]:
+    """Give the result of a run of the class `ok`.
 
     Raises:
-        Interrupted, Transient, Permanent, Failed, Quarantine: if not.
+        Interrupted, Transient, Permanent, Failed, Quarantine: the run is of another class.
     """
-    facts = _facts(verdict, ended, spent)
+    facts = _facts(verdict, ending, report)
     class_ = verdict.class_
     if class_ is Class.OK:
         return facts
     message = _sound(verdict.message[:_MESSAGE_CHARACTERS_MAX]) or str(class_)
     if class_ in classifier.quarantines:
-        raise Quarantine(message, code=_code(class_, ended), details=facts)
+        raise Quarantine(message, code=_code(class_, ending), details=facts)
     if class_ is Class.INTERRUPTED:
         raise Interrupted(message)
     if class_.startswith("transient."):
         raise Transient(
             message,
-            code=_code(class_, ended),
+            code=_code(class_, ending),
             retry_after_ms=verdict.retry_after_ms,
             budget="quota" if class_ is Class.QUOTA else "transient",
             details=facts,
         )
     if class_.startswith("permanent."):
-        raise Permanent(message, code=_code(class_, ended), details=facts)
-    raise Failed(message, code=_code(class_, ended), details=facts)
+        raise Permanent(message, code=_code(class_, ending), details=facts)
+    raise Failed(message, code=_code(class_, ending), details=facts)
 
 
-def _code(class_: Class, ended: Ended) -> str:
+def _code(class_: Class, ending: Ending) -> str:
     if class_ is not Class.UNKNOWN:
         return class_.rpartition(".")[2]
-    if ended.is_over_time:
+    if ending.is_over_time:
         return "time_limit"
-    return "exit" if ended.status >= 0 else "signal"
+    return "exit" if ending.status >= 0 else "signal"
 
 
-def _facts(verdict: Verdict, ended: Ended, spent: Spent) -> dict[str, Any]:
+def _facts(verdict: Verdict, ending: Ending, report: RunReport) -> dict[str, Any]:
     return {
         "class": str(verdict.class_),
         "rule": verdict.rule,
-        "exit_status": ended.status,
-        "lingered": ended.is_lingering,
-        "duration_ms": spent.duration_ms,
-        "stdout_bytes": spent.stdout.bytes_seen,
-        "stderr_bytes": spent.stderr.bytes_seen,
-        "stdout_truncated": spent.stdout.is_cut,
-        "stderr_truncated": spent.stderr.is_cut,
+        "exit_status": ending.status,
+        "lingered": ending.is_lingering,
+        "duration_ms": report.duration_ms,
+        "stdout_bytes": report.stdout.bytes_seen,
+        "stderr_bytes": report.stderr.bytes_seen,
+        "stdout_truncated": report.stdout.is_cut,
+        "stderr_truncated": report.stderr.is_cut,
         "fields": _fields(verdict),
     }
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
-    """Give the fields that are small and that every store keeps; a long text is cut, anything else is left out."""
+    """Give the fields that are small and that every store keeps; cut long texts, leave out all else."""
     fields: dict[str, Any] = {}
     for name, value in verdict.fields.items():
         if isinstance(value, str):
