@@ -64,7 +64,7 @@ def show_table(table: Table) -> None:
     if sys.stdout is not None and sys.stdout.isatty():
         _show_on_terminal(table)
     else:
-        click.echo("\n".join(_plain(table)))
+        click.echo("\n".join(plain(table)))
 
 
 def show_line(text: str) -> None:
@@ -77,7 +77,8 @@ def _cell(given: Cell | str) -> Cell:
     return cell._replace(text=printable(cell.text) or _NOTHING, short=printable(cell.short))
 
 
-def _plain(table: Table) -> list[str]:
+def plain(table: Table) -> list[str]:
+    """The lines of a table as they stand in a pipe."""
     rows = [[_cell(one).text for one in row] for row in table.rows]
     if table.head:
         rows.insert(0, list(table.head))

@@ -242,6 +242,8 @@ class Engine:
 
     get = asked(Queries.get)
     find = asked(Queries.find)
+    ids_with_prefix = asked(Queries.ids_with_prefix)
+    unreadable = asked(Queries.unreadable)
     counts = asked(Queries.counts)
     stale = asked(Queries.stale)
     history = asked(Queries.history)

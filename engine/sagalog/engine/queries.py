@@ -7,7 +7,7 @@ out of listings and raises where it is asked for by id. [LOG-5] This file says w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -53,13 +53,52 @@ class Queries(Protocol):
     def find(
         self,
         *,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
         kind: str | None = None,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        waiting: str | Literal[True] | None = None,
+        parent: str | None = None,
+        correlation_id: str | None = None,
+        since_ms: int | None = None,
+        newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
-        """Tasks in order of creation that fit everything given; those that cannot be read are left out."""
+        """Tasks in order of creation that fit everything given; those that cannot be read are left out.
+
+        Args:
+            queue, state: one name, or several of which any fits.
+            tags: all of them must fit.
+            waiting: parked for a wait of this name, or True: for any wait. [WAIT-1]
+            parent: the id of the task that created it as a child. A child that a successor has adopted keeps its
+                parent.
+            correlation_id: what it was said to belong together with.
+            since_ms: created or changed at this time or later, in milliseconds since 1970: by its newest event, which
+                may be a heartbeat. No index is ordered by it, so every task that fits the rest is looked at.
+            newest_first: the opposite order, in which `limit` gives the newest.
+            limit: at most so many; None: all.
+
+        Raises:
+            InvalidValue: names the argument that is wrong. OverBound: more than `QUEUES_MAX` names.
+        """
+        ...
+
+    def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
+        """The ids of tasks that begin with a prefix, in order of code points, at most `limit`.
+
+        A task whose id is the prefix itself comes first. Tasks that cannot be read are among them. It costs the same
+        however many tasks there are.
+
+        Raises:
+            InvalidValue: no id begins so, or a limit that is not from 1 to 10,000.
+        """
+        ...
+
+    def unreadable(self) -> list[str]:
+        """Ids of the tasks that were put aside since this version cannot read them, in order of creation. [LOG-5]
+
+        `find` leaves them out; `verify` says why each cannot be read.
+        """
         ...
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:

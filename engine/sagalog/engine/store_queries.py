@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.queries import Artifact, WaitOutcome
@@ -23,7 +23,7 @@ from sagalog.store import Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
-from sagalog.validation.values import check_id, check_integer, check_tags, shown
+from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _STATES: Final = tuple(str(state) for state in State)
 
@@ -45,24 +45,44 @@ class StoreQueries:
     def find(
         self,
         *,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
         kind: str | None = None,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        waiting: str | Literal[True] | None = None,
+        parent: str | None = None,
+        correlation_id: str | None = None,
+        since_ms: int | None = None,
+        newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
         """As `Queries.find`."""
-        if state is not None and state not in _STATES:
-            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
         query = Query(
-            queue=arguments.optional_name(queue, "queue"),
+            queues=None if queue is None else arguments.listing(queue, "queue", bounds.QUEUES_MAX),
             kind=arguments.optional_name(kind, "kind"),
-            state=None if state is None else str(state),
+            states=None if state is None else _states(state),
             tags=() if tags is None else tuple(check_tags(tags).items()),
+            waiting=waiting if waiting is None or waiting is True else check_name(waiting, "waiting"),
+            parent=None if parent is None else check_id(parent, "parent"),
+            correlation_id=arguments.optional_name(correlation_id, "correlation_id"),
+            since_ms=None if since_ms is None else check_milliseconds(since_ms, "since_ms"),
+            newest_first=arguments.check_truth(newest_first, "newest_first"),
             limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
         )
         with self._store.read() as snapshot:
             return _tasks(snapshot, [listed.fold for listed in snapshot.find(query)])
+
+    def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
+        """As `Queries.ids_with_prefix`."""
+        check_id(prefix, "prefix")
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        with self._store.read() as snapshot:
+            return snapshot.ids_with_prefix(prefix, limit)
+
+    def unreadable(self) -> list[str]:
+        """As `Queries.unreadable`."""
+        with self._store.read() as snapshot:
+            return snapshot.unreadable()
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """As `Queries.counts`."""
@@ -208,6 +228,16 @@ class StoreQueries:
         """As `Queries.checkpoint`."""
         with self._store.read() as snapshot:
             return snapshot.checkpoint(name)
+
+
+def _states(given: str | Sequence[str]) -> tuple[str, ...]:
+    """The states that a caller asks for, one or several; raises InvalidValue, OverBound."""
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    found = [given] if is_one else arguments.listed(given, "state", bounds.QUEUES_MAX, "name each state once")
+    for one in found or [None]:
+        if one not in _STATES:
+            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(one)}", path="state")
+    return tuple(dict.fromkeys(map(str, found)))
 
 
 def _ended_by_holder(task: TaskFold, fence: int) -> bool:

@@ -429,7 +429,7 @@ def test_a_pipe_of_commands_works_as_one(tmp_path: Path) -> None:
     pick = "import json, sys; [print(json.dumps({n: json.loads(l)[n] for n in ('id', 'kind')})) for l in sys.stdin]"
     script = (
         'set -e; sagalog() { "$python" -m sagalog_cli "$@"; }\n'
-        f'sagalog list --json --db "$1" | "$python" -c "{pick}" | sagalog create --many --db "$2"'
+        f'sagalog list --oldest --json --db "$1" | "$python" -c "{pick}" | sagalog create --many --db "$2"'
     )
 
     done = subprocess.run(
