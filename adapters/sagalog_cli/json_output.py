@@ -164,9 +164,9 @@ def failure(code: str, message: str, fields: Mapping[str, object]) -> dict[str, 
     return {"error": {"code": code, "message": message, **{k: v for k, v in plain.items() if k not in _OWN}}}
 
 
-def note(code: str, message: str) -> dict[str, Any]:
+def note(code: str, message: str, **fields: object) -> dict[str, Any]:
     """A remark on standard error beside an answer that is right."""
-    return {"note": {"code": code, "message": message}}
+    return {"note": {"code": code, "message": message, **fields}}
 
 
 _OWN: Final = frozenset({"code", "message"})

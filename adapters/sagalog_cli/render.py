@@ -29,6 +29,7 @@ from sagalog_cli import gates, json_output
 from sagalog_cli.session import now_ms
 from sagalog_cli.tables import Cell, Table, plain, printable
 from sagalog_cli.times import distance, instant
+from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
     from sagalog.worker import WorkerStats  # a listing need not pay for workers
@@ -62,6 +63,7 @@ _COLOURS: Final = {
 }
 SHOWN_CHARACTERS_MAX: Final = 1_000
 UNREADABLE_SHOWN: Final = 5
+_TRACEBACK_LINES: Final = 20
 
 
 def exit_status(error: SagalogError) -> int:
@@ -206,7 +208,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("code", task.code),
         ("reason", task.reason),
         ("error", None if task.error is None else _clipped(f"{task.error.code}: {task.error.message}", full)),
-        ("details", None if task.error is None else _json(task.error.details, full)),
+        ("details", None if task.error is None else _json(without(task.error.details), full)),
         ("lease", None if task.lease is None else _lease(task.lease, now_ms)),
         ("cancel", "asked for" if task.cancel_requested else None),
         ("due", _due(task, now_ms)),
@@ -259,6 +261,12 @@ def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
         for one in listed
     ]
     return Table(("COMPENSATION", "KIND", "STATUS", "PARAMS", "REASON"), rows)
+
+
+def traceback(task: Task, full: bool) -> list[str]:
+    """Where the error of a task came from, under an empty line and a head; nothing where no traceback is on record."""
+    lines = [] if task.error is None else lines_in(task.error.details)
+    return ["", "TRACEBACK", *clipped(lines, None if full else _TRACEBACK_LINES)] if lines else []
 
 
 def _ago(time_ms: int, now_ms: int) -> Cell:

@@ -84,7 +84,7 @@ def test_a_child_that_a_handler_forks_ends_by_signals_that_stop_its_worker(
     worker.task("mp")(lambda _context, _payload: multiprocessed())
     ids = [engine.create(kind).id for kind in ("fork", "mp", "fork")]
 
-    assert worker.run(engine, until_idle=True).settled == 3
+    assert worker.run(engine, until="idle").settled == 3
     # It was run to its end: what the children were sent has stopped nothing here.
     assert [engine.get(id).result for id in ids] == [-number, -signal.SIGTERM, -number]  # type: ignore[union-attr]
 
@@ -102,7 +102,7 @@ def test_a_child_of_a_worker_on_an_event_loop_ends_by_signals_that_stop_its_work
         return killed(signal.SIGHUP)
 
     ids = [engine.create(kind).id for kind in ("plain", "thread", "loop")]
-    asyncio.run(worker.run(engine, until_idle=True, handle_signals=True))
+    asyncio.run(worker.run(engine, until="idle", handle_signals=True))
 
     found = [engine.get(id).result for id in ids]  # type: ignore[union-attr]
     assert found == [-signal.SIGTERM, [-signal.SIGTERM] * 2, -signal.SIGHUP]

@@ -68,7 +68,7 @@ def worker() -> sagalog.Worker:
 def run(worker: sagalog.Worker, engine: sagalog.Engine, kind: str, payload: Any = None, **create: Any) -> sagalog.Task:
     """What becomes of a task, until the worker finds nothing more to do now."""
     id = engine.create(kind, payload, **{"retry": AT_ONCE, "waive_compensation": "none", **create}).id
-    worker.run(engine, until_idle=True)
+    worker.run(engine, until="idle")
     task = engine.get(id)
     assert task is not None
     return task

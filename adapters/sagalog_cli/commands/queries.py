@@ -123,6 +123,8 @@ def show(session: Session, id: str, full: bool) -> None:
         if task.compensations:
             show_line("")
             show_table(render.compensations(task.compensations, full))
+        for line in render.traceback(task, full):
+            show_line(line)
 
     session.answer(lambda: json_output.task(task), show_details)
 

@@ -21,7 +21,7 @@ from sagalog.aio.engine import AsyncEngine
 from sagalog.engine import Engine
 from sagalog.outcomes import Interrupted
 from sagalog.worker import WorkerStats
-from sagalog.worker.config import WorkerConfig
+from sagalog.worker.config import Until, WorkerConfig
 from sagalog.worker.process_signals import listening
 from sagalog.worker.settlement import Handler, is_coroutine_function
 
@@ -39,13 +39,13 @@ class Worker(worker.Worker):
     """
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
-        self, engine: AsyncEngine | Engine, *, until_idle: bool = False, handle_signals: bool = False
+        self, engine: AsyncEngine | Engine, *, until: Until | None = None, handle_signals: bool = False
     ) -> WorkerStats:
         """Work until it is told to stop, by `stop`, by cancelling, or by a signal where it is to take them.
 
         Args:
             engine: where the tasks are; it is to stay open meanwhile.
-            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
+            until: when it stops by itself, "idle" or "drained", as in `sagalog.Worker.run`; None: it does not.
             handle_signals: take SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop runs
                 in the main thread, and give them back at the end. Left out, they stay those of the program: a server
                 or a framework that runs the event loop has handlers of its own.
@@ -55,10 +55,11 @@ class Worker(worker.Worker):
 
         Raises:
             CancelledError: it was cancelled, and has stopped gracefully, as after a signal; cancelled again, at once.
-            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged. InvalidValue: `until` is none of these. Rejected: it runs already, or has no
+                handler.
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
-        running = self._start(plain, until_idle)
+        running = self._start(plain, until)
         with listening(lambda _number: self.stop()) if handle_signals else nullcontext():
             await self._ended(running)
         return running.result()
@@ -67,7 +68,7 @@ class Worker(worker.Worker):
         config = super()._config()
         return replace(config, handlers=_guarded(config.handlers), compensations=_guarded(config.compensations))
 
-    def _start(self, engine: Engine, until_idle: bool) -> Future[WorkerStats]:
+    def _start(self, engine: Engine, until: Until | None) -> Future[WorkerStats]:
         """Begin to work in a thread of its own; what its work comes to."""
         context, loop = copy_context(), asyncio.get_running_loop()
         context.run(_awaiting.set, asyncio.current_task())
@@ -75,7 +76,7 @@ class Worker(worker.Worker):
 
         def run() -> None:
             try:
-                running.set_result(context.run(self._run, engine, loop, until_idle, False))
+                running.set_result(context.run(self._run, engine, loop, until, False))
             except BaseException as error:  # noqa: BLE001  the caller that awaits it gets it
                 running.set_exception(error)
 

@@ -171,6 +171,18 @@ class Queries(Protocol):
         """
         ...
 
+    def has_live(self, requests: Iterable[ClaimRequest]) -> bool:
+        """Whether one of these claims could lease a task of its queues, now or later.
+
+        For work these are the pending and running tasks of its kinds: due, delayed, parked or leased. For undo these
+        are the compensating tasks that owe nothing but its kinds. A task that cannot be read counts as none. [LOG-5]
+        """
+        ...
+
+    def live_kinds(self, queues: str | Sequence[str]) -> list[str]:
+        """The kinds of the pending and running tasks of these queues, sorted. It reads every one of them."""
+        ...
+
     def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:
         """Ids of the tasks that these claims would lease now, without any maintenance."""
         ...

@@ -5,7 +5,7 @@ Rule: reads only, each from one consistent snapshot, and no writer waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -19,13 +19,17 @@ from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblo
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Input, State
 from sagalog.ports import Clock
-from sagalog.store import Query, Snapshot, Store
+from sagalog.store import Claim, Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _STATES: Final = tuple(str(state) for state in State)
+# The live states of forward work.
+_WORKABLE: Final = (str(State.PENDING), str(State.RUNNING))
+# How many tasks are read at a time where all may have to be looked at.
+_PAGE: Final = 1_000
 
 
 class StoreQueries:
@@ -214,6 +218,19 @@ class StoreQueries:
             times = [snapshot.claimable_ms(one.claim) for one in requests]
         return min((time for time in times if time is not None), default=None)
 
+    def has_live(self, requests: Iterable[ClaimRequest]) -> bool:
+        """As `Queries.has_live`."""
+        # All from one state: a task that ends may have begun another one in a queue that was looked at before.
+        with self._store.read() as snapshot:
+            return any(_has_live(snapshot, one.claim) for one in requests)
+
+    def live_kinds(self, queues: str | Sequence[str]) -> list[str]:
+        """As `Queries.live_kinds`."""
+        where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        with self._store.read() as snapshot:
+            living = (task for queue in where for state in _WORKABLE for task in _live(snapshot, queue, state))
+            return sorted({task.kind for task in living})
+
     def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:
         """As `Queries.standing`."""
         with self._store.read() as snapshot:
@@ -238,6 +255,27 @@ def _states(given: str | Sequence[str]) -> tuple[str, ...]:
         if one not in _STATES:
             raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(one)}", path="state")
     return tuple(dict.fromkeys(map(str, found)))
+
+
+def _has_live(snapshot: Snapshot, claim: Claim) -> bool:
+    if claim.purpose == "undo":
+        undoing = (task for queue in claim.queues for task in _live(snapshot, queue, str(State.COMPENSATING)))
+        return any(claim.kinds is None or _owed_kinds(task) <= claim.kinds for task in undoing)
+    kinds = [None] if claim.kinds is None else sorted(claim.kinds)
+    wanted = (Query(claim.queues, kind, _WORKABLE, limit=1) for kind in kinds)
+    return any(snapshot.find(query) for query in wanted)
+
+
+def _live(snapshot: Snapshot, queue: str, state: str) -> Iterator[TaskFold]:
+    """The tasks of a queue in a state, a page at a time."""
+    after = 0
+    while page := snapshot.find(Query((queue,), states=(state,), after=after, limit=_PAGE)):
+        yield from (listed.fold for listed in page)
+        after = page[-1].order
+
+
+def _owed_kinds(task: TaskFold) -> set[str]:
+    return {task.compensations[id].kind for id in task.owed()}
 
 
 def _ended_by_holder(task: TaskFold, fence: int) -> bool:

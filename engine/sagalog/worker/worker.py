@@ -14,15 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation import arguments
-from sagalog.validation.values import check_integer, check_name
-from sagalog.worker.config import WorkerConfig, WorkerStats
+from sagalog.validation.values import check_integer, check_name, shown
+from sagalog.worker.config import Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
 from sagalog.worker.process_signals import listening
 from sagalog.worker.settlement import Handler
@@ -161,7 +161,7 @@ class Worker:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def run(self, engine: Engine, *, until_idle: bool = False, handle_signals: bool = True) -> WorkerStats:
+    def run(self, engine: Engine, *, until: Until | None = None, handle_signals: bool = True) -> WorkerStats:
         """Work until it is told to stop.
 
         SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
@@ -170,7 +170,11 @@ class Worker:
 
         Args:
             engine: where the tasks are.
-            until_idle: stop by itself once it holds nothing and there is nothing to claim now.
+            until: when it stops by itself; None: it does not. "idle": once it holds nothing and there is nothing to
+                claim now. "drained": once no live task is left in its queues that it has handlers for: it waits for
+                tasks that are delayed, parked or leased by others too, and for undos whose kinds it all knows. So it
+                waits without end for a task that is parked for a signal which no caller sends. A task of a kind that it
+                does not know is not waited for; a warning names the kind once.
             handle_signals: take these three, as far as they are not ignored, where this is the main thread, and give
                 them back at the end. A child that a handler forks has the default ones.
 
@@ -178,9 +182,10 @@ class Worker:
             What it has done, in numbers.
 
         Raises:
-            Corrupt: the store is damaged. Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged. InvalidValue: `until` is none of these. Rejected: it runs already, or has no
+                handler.
         """
-        return self._run(engine, None, until_idle, handle_signals)
+        return self._run(engine, None, until, handle_signals)
 
     def stop(self) -> None:
         """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
@@ -196,9 +201,12 @@ class Worker:
         self.stop()
 
     def _run(
-        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, handle_signals: bool
+        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until: Until | None, handle_signals: bool
     ) -> WorkerStats:
         require_own(self._made, f"the worker {self.name!r}")
+        if until is not None and until not in get_args(Until):
+            words = ", ".join(map(repr, get_args(Until)))
+            raise InvalidValue(f"until: expected one of {words}, or None, found {shown(until)}", path="until")
         if not self._handlers and not self._compensations:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
@@ -212,7 +220,7 @@ class Worker:
             heard = listening(self._hear) if handle_signals else nullcontext()
             with heard, _watching(worker_loop), _Waker(engine, inbox) as waker:
                 try:
-                    self._work(worker_loop, inbox, pool, waker, until_idle)
+                    self._work(worker_loop, inbox, pool, waker, until)
                     self._finish(worker_loop, inbox)
                 except BaseException:
                     _leave(worker_loop)
@@ -237,9 +245,9 @@ class Worker:
         )
 
     def _work(
-        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until_idle: bool
+        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until: Until | None
     ) -> None:
-        """Turn after turn, until it is told to stop."""
+        """Turn after turn, until it is told to stop or what it works until has come."""
         away = 0
         while not self._stops:
             try:
@@ -249,8 +257,8 @@ class Worker:
                     worker_loop.take(_ended(inbox, pool, 0))
                 worker_loop.end_overdue()
                 away = 0
-                if until_idle and _has_nothing_left(worker_loop):
-                    worker_loop.name_what_is_left()
+                if until is not None and _has_nothing_left(worker_loop, until):
+                    worker_loop.name_what_is_left(until)
                     return
                 wait_ms = min(worker_loop.wait_ms(), _SLICE_MS)
             except (Unavailable, Unknown) as error:
@@ -316,8 +324,10 @@ def _leave(worker_loop: WorkerLoop) -> None:
         worker_loop.turn()
 
 
-def _has_nothing_left(worker_loop: WorkerLoop) -> bool:
-    """Whether it is idle, also after another look: what was settled last may have let in something else."""
+def _has_nothing_left(worker_loop: WorkerLoop, until: Until) -> bool:
+    """Whether it is idle, also after another look: what was settled last may have let in something else; or drained."""
+    if until == "drained":
+        return worker_loop.is_drained()
     if not worker_loop.is_idle:
         return False
     worker_loop.look()

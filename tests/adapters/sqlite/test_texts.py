@@ -125,7 +125,7 @@ def test_a_text_that_is_no_utf8_is_named_and_stops_no_other_task(path: Path, tab
         worker = sagalog.Worker("q")
         worker.task("build")(lambda *_: None)
         worker.compensation("remove")(lambda *_: None)
-        worker.run(engine, until_idle=True, handle_signals=False)
+        worker.run(engine, until="idle", handle_signals=False)
 
 
 @pytest.mark.parametrize(
