@@ -83,7 +83,7 @@ def _row(finding: Finding) -> tuple[Cell | str, ...]:
 
 def _life(history: Sequence[Recorded]) -> Table:
     """The timeline that `sagalog history` shows, without the columns that tell nothing here."""
-    head, rows, _ = timeline(history, full=False)
+    head, rows, _ = timeline(history, full=False, beside={})
     kept = [place for place, name in enumerate(head) if name in ("SINCE", "EVENT", "ACTOR", "DETAILS")]
     return Table((), [[_clipped(row[place]) for place in kept] for row in rows])
 

@@ -6,7 +6,7 @@ said elsewhere is clipped, and `--full` shows it. Knows the shape of envelopes, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,10 +42,11 @@ _COLOURS: Final = {
 }
 
 
-def timeline(history: Sequence[Recorded], full: bool) -> Table:
+def timeline(history: Sequence[Recorded], full: bool, beside: Mapping[int, str]) -> Table:
     """Position, version, time, distance from the first event, type, actor, details; with `full` the whole body.
 
-    Below an event stands the traceback of its failure.
+    `beside` says what is known beside the event of a version; it ends the details. Below an event comes the traceback
+    of its failure.
     """
     head = ("POS", "VER", "AT", "SINCE", "EVENT", "ACTOR", "DETAILS")
     first_ms = history[0].at_ms if history else 0
@@ -57,7 +58,9 @@ def timeline(history: Sequence[Recorded], full: bool) -> Table:
             offset(one.at_ms - first_ms),
             Cell(one.type, _COLOURS.get(one.type, "")),
             one.actor or "",
-            one.body if full else _details(one),
+            one.body
+            if full
+            else " ".join(filter(None, (_details(one), _clipped(beside.get(one.version, ""), quoted=False)))),
         )
         for one in history
     ]

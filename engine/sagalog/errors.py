@@ -67,7 +67,7 @@ class NotFound(Rejected):
 
 
 class AlreadyExists(Rejected):
-    """The task's id is taken by a task of other content. Fields: `task`, `differs`."""
+    """The task's id is taken by a task of other content. [REPEAT-6] Fields: `task`, `differs`."""
 
     code = "already_exists"
 
@@ -127,7 +127,11 @@ class OverBound(Rejected):
 
 
 class Conflict(SagalogError):
-    """Another caller was first, or the identity is on record with other content: load again, decide again."""
+    """Another caller was first, or the identity is on record with other content: load again, decide again.
+
+    Where an idempotency key was used with other content [REPEAT-6], the fields are `idempotency_key`, `task` and its
+    `stream` and `version`, which say where it was used, and `differs`, the names of what is not the same.
+    """
 
     code = "conflict"
 

@@ -5,11 +5,12 @@ Rule: they write nothing, and an empty answer is an answer: status 0, nothing on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
-from sagalog import Engine, NotFound, State
+from sagalog import Corrupt, Engine, NotFound, Recorded, State
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
@@ -139,10 +140,22 @@ def history(session: Session, id: str, full: bool) -> None:
     SINCE is the distance from the first event; due times and expiries are told as distances from their own event.
     """
     with session.open() as engine:
-        events = engine.history(whole_id(engine, id))
+        events = engine.history(id := whole_id(engine, id))
+        beside = {} if session.as_json or full else _voided(engine, id, events)
     session.answer_each(
-        lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full))
+        lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full, beside))
     )
+
+
+def _voided(engine: Engine, id: str, events: Sequence[Recorded]) -> dict[int, str]:
+    """What the event `completed` has made void, by its version: no event names it. [COMP-6]"""
+    versions = [one.version for one in events if one.type == "completed"]
+    try:
+        task = engine.get(id) if versions else None
+    except Corrupt:
+        return {}  # its events are shown all the same
+    void = [] if task is None else [one.id for one in task.compensations if one.status == "void"]
+    return {version: f"void={','.join(void)}" for version in versions} if void else {}
 
 
 @click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker comes for.")

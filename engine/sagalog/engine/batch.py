@@ -112,6 +112,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __repr__(self) -> str:
+        state = "open" if self._is_open else "over" if self._is_done else "new"
+        return f"<Batch {state} commands {self._count}>"
+
     @contextmanager
     def group(self) -> Iterator[None]:
         """What is recorded within stands or falls together, in a batch whose commands else stand by themselves.
@@ -165,6 +169,8 @@ class Batch:
         nothing that the batch itself has written. In any other it finds what earlier commands made ready.
         It looks once: where it has to put a task aside, another claim may find what stands behind that.
         """
+        # Written out, where every other call is made of its verb: `call_of` gives a call all of the verb's arguments,
+        # and `wait_ms` has no place here. A test compares the two signatures.
         request = verbs.claim(
             self._executor,
             queues,

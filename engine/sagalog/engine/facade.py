@@ -101,9 +101,18 @@ def asked(query: Callable[Concatenate[Queries, P], R]) -> Callable[Concatenate[E
 class Engine:
     """A store of tasks, with every call on them; a context manager, safe to share between threads.
 
-    Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (another caller was first),
-    `Unavailable` (nothing was written: repeat), `Unknown` (repeat with the same identity), `Corrupt` (call a human).
-    Any call may raise the last three, which the methods below do not repeat.
+    `sagalog.open(url)` gives one, and the end of its `with` block closes it. The calls to know first:
+
+        create(kind, payload)            a new task; repeated with an `id` it had, the same task
+        get(id), find(state=, queue=)    tasks as they are now
+        claim(queues, owner=, ttl_ms=)   leases on what is ready, whose verbs do the rest, as
+                                         `lease.complete(result)`; a `Worker` does that by itself
+        wait(id, timeout_ms)             the task once it has ended
+        history(id)                      its events: what happened, when, and who asked for it
+
+    Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (another
+    caller was first), `Unavailable` (nothing was written: repeat), `Unknown` (repeat with the same
+    identity), `Corrupt` (call a human). Any may raise the last three, so their texts do not say it.
 
     `store_id` is the id of the store.
     """
@@ -112,18 +121,22 @@ class Engine:
         self, store: Store, *, clock: Clock | None = None, entropy: Entropy | None = None, actor: str | None = None
     ) -> None:
         named = optional_actor(actor, "actor")
-        self._begin(LocalExecutor(store, clock or SystemClock(), entropy or SystemEntropy(), named))
+        executor = LocalExecutor(store, clock or SystemClock(), entropy or SystemEntropy(), named)
+        self._begin(executor, type(store).__name__)
 
     @classmethod
     def over(cls, executor: Executor) -> Engine:
         """An engine whose entries another executor than that of a store in this process carries out."""
         engine = cls.__new__(cls)
-        engine._begin(executor)
+        engine._begin(executor, type(executor).__name__)
         return engine
 
-    def _begin(self, executor: Executor) -> None:
+    def _begin(self, executor: Executor, place: str) -> None:
         self._executor = executor
         self.store_id = executor.store_id
+        # For people only: what the store is called, and whether this engine was closed.
+        self._place = place
+        self._is_open = True
 
     def __enter__(self) -> Engine:
         return self
@@ -133,8 +146,12 @@ class Engine:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Engine {self._place} {'open' if self._is_open else 'closed'}>"
+
     def close(self) -> None:
         """Give the store back; leases live on until they are over. A second time does nothing."""
+        self._is_open = False
         self._executor.close()
 
     # --- creating, and what operators do --------------------------------------------------------------------------

@@ -50,30 +50,26 @@ class TaskWait(msgspec.Struct, frozen=True, gc=False):
 class Task(msgspec.Struct, frozen=True, gc=False):
     """A task as it was when it was read.
 
-    state          equal to its lower-case name, as in `task.state == "running"`
-    version        number of its events; `attempt` 1 + recorded failures; `leases` how often it was leased
-    fence          of its newest lease; 0 before the first
-    compensations  in order of registration
-    code           why it failed or was quarantined, as a slug: `failed` where its holder said so, `attempts_spent` and
-                   the like where a budget ended it, else what the quarantine gave; what a handler said of its failure
-                   is `error.code`. `reason` is the sentence of who cancelled or quarantined it
-    error          of the last failure, while the task has not completed
-    payload        plain JSON; treat it as read-only, other readings of the task may share it
-    outcome        how the forward work ended, once it is over without success; "completed" of a task that only
-                   undoes what a completed one has left
-    successor      the task that has taken its place, by `retry_as_new`, or that undoes what it has left; that one names
-                   it as its `predecessor`
-    unrecorded_steps  the steps that had begun as it was quarantined and whose results are not on record, each with the
-                   id of its undo, if it has one: perhaps its effect stands, and nothing runs it again unasked
-    inputs         the bytes it was given: name, digest and size of each; `Engine.input` reads them
-    steps          names of the steps on record, those that were kept from a predecessor first; `Engine.step_result`
-                   reads one
-    artifacts      names of what it has made; `Engine.artifact` reads one
-    children       ids of the children that it has adopted from a predecessor, by name
-    waits          how many waits of each name are over, from the first to the one before the next; `waiting` the one
-                   that it is parked for, if any
-    signals        names of the signals that no wait has taken yet, oldest first
-    is_suspect     whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]
+    state           equal to its lower-case name, as in `task.state == "running"`
+    version         number of its events; `leases` how often it was leased; `fence` the newest, or 0
+    attempt         1 + recorded failures; `error` the last failure, while it has not completed
+    code            why it failed or was quarantined, a slug: `failed` where its holder said so, as
+                    `attempts_spent` where a budget ended it, else what the quarantine gave
+    reason          the sentence of who cancelled or quarantined it
+    outcome         how the forward work ended, once it is over without success; "completed" of a
+                    task that only undoes what a completed one has left
+    payload         plain JSON; read-only, since other readings of the task may share it
+    compensations   in order of registration; `void` once it has completed
+    successor       the task that has taken its place, by `retry_as_new`, or that undoes what it
+                    has left; that one names it as its `predecessor`
+    unrecorded_steps   begun as it was quarantined, and without a result on record: perhaps the
+                    effect is there, and nothing runs it again unasked
+    inputs          the bytes it was given; `Engine.input` reads them
+    steps, artifacts   names; `Engine.step_result` and `Engine.artifact` read one
+    children        ids of those that it has adopted from a predecessor, by name
+    waits           how many of each name are over; `waiting` the one that it is parked for
+    signals         names of those that no wait has taken yet, oldest first
+    is_suspect      the next lease to expire would be the last, so it is claimed alone [LEASE-5]
     """
 
     id: str
@@ -121,6 +117,13 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.kind} {self.state} attempt {self.attempt}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `repr`, for `rich`: what a Struct has shows every field, the payload too."""
+        return [("id", self.id), ("kind", self.kind), ("state", str(self.state)), ("attempt", self.attempt)]
 
     @property
     def owed(self) -> tuple[TaskCompensation, ...]:

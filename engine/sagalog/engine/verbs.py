@@ -72,7 +72,7 @@ def create(
 
     Raises:
         InvalidValue: naming the argument or the path in the payload. AlreadyExists: the id has other content.
-        Conflict: the idempotency key is on record for something else.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     drawn = executor.draw_id() if id is None else id
     named, blobs = arguments.taken_in(inputs)
@@ -246,7 +246,7 @@ def acquire(
     Raises:
         LeaseHeld: a worker holds it, perhaps under the same owner. TerminalTask, NotFound.
         LeaseLost: the idempotency key has leased it, and that lease has ended.
-        Conflict: the idempotency key is on record for something else.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
         Blocked: it is not there for this purpose, or owes kinds the caller does not know.
     """
     command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)

@@ -61,10 +61,11 @@ class Worker:
         claim_ahead: how many more tasks it holds, so that none waits for a commit; 0 leaves them to other workers.
         ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
         grace_ms: how long handlers may go on once the worker is told to stop.
-        quarantine_unknown: what owes a compensation of a kind that this worker does not know is quarantined, and none
-            of its undos is run [UNDO-2]: for a worker that knows every kind of these queues. Left out, such a task
-            waits for a worker that knows it, at most for its policy's `undo_wait_ms`, and a warning names the kind
-            once. A worker that knows no compensation at all leaves every one to others.
+        quarantine_unknown: quarantine what owes a compensation of a kind that this worker does not
+            know, and run none of its undos [UNDO-2]: for a worker that knows every kind of these
+            queues. Left out, such a task waits for a worker that knows it, at most for its policy's
+            `undo_wait_ms`, and a warning names the kind once. A worker that knows no compensation
+            leaves all to others.
 
     Raises:
         InvalidValue: naming the argument.

@@ -137,6 +137,29 @@ def test_a_task_is_shown_with_all_that_says_something(db: str) -> None:
     assert ["first         first   owed    -       -", "second        second  owed    -       -"] == answer.lines[-2:]
 
 
+def test_compensations_of_a_completed_task_are_void_wherever_they_are_shown(tmp_path: Path) -> None:
+    """[COMP-6]"""
+    with past(tmp_path / "store.db") as engine:
+        done = leased(engine, "t", undos=["branch", "worktree"]).complete("built")
+        read = engine.get("t")
+    db = str(tmp_path / "store.db")
+
+    shown = call("show", "t", "--db", db).lines
+    [document] = call("show", "t", "--db", db, "--json").documents
+    [listed] = call("list", "--db", db, "--json").documents
+    last = call("history", "t", "--db", db).lines[-1]
+    whole = call("history", "t", "--db", db, "--full").lines[-1]
+
+    assert read is not None
+    for task in (done, read):
+        assert ([one.status for one in task.compensations], task.owed) == (["void", "void"], ())
+    assert ["void", "void"] == [line.split()[2] for line in shown[-2:]]
+    for one in (document, listed):
+        assert ["void", "void"] == [undo["status"] for undo in one["compensations"]]
+    assert ("completed", "void=branch,worktree") == (last.split()[4], last.split()[-1])
+    assert "void" not in whole
+
+
 def test_a_lease_is_shown_with_its_owner_fence_and_how_long_it_is_over(db: str) -> None:
     line = next(line for line in call("show", "runs", "--db", db).lines if line.startswith("lease "))
 
