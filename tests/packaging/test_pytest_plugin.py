@@ -16,7 +16,7 @@ from tests.packaging.tree import ROOT
 LOADED = """
 import sys
 
-OURS = ("sagalog", "apsw", "msgspec", "asyncio")
+OURS = ("sagalog", "apsw", "msgspec")
 
 def loaded():
     return sorted(name for name in sys.modules if name.startswith(OURS))

@@ -1,7 +1,7 @@
-"""The git repository of the demo: made, changed by handlers, and asked by checks, always with the command `git`.
+"""The git repository of the demo, which handlers change and checks read, always by the command `git`.
 
-Rule: whatever changes it finds done what was done before, since a handler may have been killed in the middle of it; and
-nothing that the user has configured, or exported, reaches it. Knows no store and no task.
+Rule: every change can be repeated, since a handler may have been killed in the middle of it. No setting and no variable
+of the user's git reaches it. Knows no store and no task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-# One identity and one time: the same work gives the same commits.
+# One identity and one time, so that the same work gives the same commits.
 _SETTINGS: Final = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -29,9 +29,11 @@ _SETTINGS: Final = {
     "LC_ALL": "C",
 }
 MAIN: Final = "main"
+# Where the repository is, in the folder of the demo.
+REPOSITORY: Final = "repository"
 _BRANCHES: Final = "work/"
 
-# Runs one part; that it has begun shows on the disk at once, how it ended only in its exit status.
+# Runs one part. A file on the disk shows that it has begun, and its exit status how it ended.
 _BUILD: Final = """\
 #!/bin/sh
 set -eu
@@ -42,20 +44,20 @@ sh "parts/$1.sh" >> "built/$1"
 
 
 class Repository:
-    """A repository with its worktrees and branches beside it, all in one folder.
+    """A repository and its worktrees in one folder.
 
-    repository      what is checked out on `main`
-    worktrees       one folder for each name; its branch is `work/NAME`
+    repository      the worktree of `main`
+    worktrees       one folder for each name, on the branch `work/NAME`
     """
 
     def __init__(self, folder: Path) -> None:
-        # As git spells it: a temporary folder may be reached by a link.
+        # As git spells it, since a link may lead to the temporary folder.
         self._folder = folder.resolve()
-        self._repository = self._folder / "repository"
+        self._repository = self._folder / REPOSITORY
         self._worktrees = self._folder / "worktrees"
 
     def make(self) -> None:
-        """Make it, with a build script and one commit on `main`."""
+        """Make the repository, with a build script in one commit on `main`."""
         self._repository.mkdir()
         self._worktrees.mkdir()
         self.git("init", "--quiet")
@@ -66,17 +68,17 @@ class Repository:
         self.git("commit", "--quiet", "--message", "Begin with a build script")
 
     def worktree(self, name: str) -> Path:
-        """Where the worktree of this name is, or would be."""
+        """Name the folder of a worktree, whether it exists or not."""
         return self._worktrees / name
 
     def folders(self) -> frozenset[str]:
-        """The names of what lies where worktrees are, whether git knows it or not."""
+        """List the folders among the worktrees, whether git knows them or not."""
         return frozenset(path.name for path in self._worktrees.iterdir())
 
     # --- changing it ----------------------------------------------------------------------------------------------
 
     def add_branch(self, name: str) -> str:
-        """A branch from `main`; its name."""
+        """Make a branch from `main`, unless it exists; return its name."""
         branch = branch_of(name)
         with self._alone():
             if branch not in self.branches():
@@ -84,18 +86,18 @@ class Repository:
         return branch
 
     def add_worktree(self, name: str) -> str:
-        """A worktree on the branch of this name; its path."""
+        """Make a worktree on the branch of this name, unless it exists; return its path."""
         path = self.worktree(name)
         with self._alone():
             if name not in self.worktrees():
-                # What a worker that was killed had begun is no worktree yet.
+                # A worker that was killed may have left half of it.
                 shutil.rmtree(path, ignore_errors=True)
                 self.git("worktree", "prune")
                 self.git("worktree", "add", "--quiet", str(path), branch_of(name))
         return str(path)
 
     def remove_worktree(self, name: str) -> None:
-        """Take a worktree away with all that is in it; nothing where there is none."""
+        """Remove a worktree with all that is in it, if it exists."""
         with self._alone():
             if name in self.worktrees():
                 self.git("worktree", "remove", "--force", str(self.worktree(name)))
@@ -103,13 +105,13 @@ class Repository:
             self.git("worktree", "prune")
 
     def delete_branch(self, name: str) -> None:
-        """Take a branch away, merged or not; nothing where there is none."""
+        """Delete a branch, merged or not, if it exists."""
         with self._alone():
             if branch_of(name) in self.branches():
                 self.git("branch", "--quiet", "-D", branch_of(name))
 
     def commit(self, name: str, file: str, text: str) -> str:
-        """Write a file in a worktree and commit it; the id of the commit that holds it."""
+        """Write a file in a worktree and commit it, unless it is committed; return the id of the commit."""
         path = self.worktree(name) / file
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -119,7 +121,7 @@ class Repository:
         return self.git("rev-parse", "HEAD", within=path.parent.parent)
 
     def merge(self, commit: str, into: str | None = None) -> str:
-        """Merge a commit into the branch of a worktree, or into `main`; the id of what it is then."""
+        """Merge a commit into the branch of a worktree, or into `main`; return the id of its newest commit."""
         within = self._repository if into is None else self.worktree(into)
         with self._alone():
             self.git("merge", "--quiet", "--no-ff", "--no-edit", commit, within=within)
@@ -128,24 +130,24 @@ class Repository:
     # --- asking it ------------------------------------------------------------------------------------------------
 
     def worktrees(self) -> frozenset[str]:
-        """The names of all worktrees, as `git worktree list` has them."""
+        """List the names of all worktrees, as `git worktree list` gives them."""
         listed = self.git("worktree", "list", "--porcelain").splitlines()
         paths = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
         return frozenset(path.name for path in paths if path.parent == self._worktrees)
 
     def branches(self) -> frozenset[str]:
-        """The names of all branches, as `git branch --list` has them."""
+        """List the names of all branches, as `git branch --list` gives them."""
         return frozenset(self.git("branch", "--list", "--format=%(refname:short)").splitlines())
 
     def commits(self, branch: str) -> frozenset[str]:
-        """The ids of all commits that a branch holds."""
+        """List the ids of all commits that a branch holds."""
         return frozenset(self.git("rev-list", branch, "--").splitlines())
 
     def git(self, *words: str, within: Path | None = None) -> str:
-        """Run `git` with these words; what it says.
+        """Run `git` with these words; return its output.
 
         Raises:
-            RuntimeError: it ended with another status than 0; what it said is in the text.
+            RuntimeError: it ended with another status than 0; the text holds its error.
         """
         done = subprocess.run(  # noqa: S603  fixed words, and names of our own
             ["git", *words],  # noqa: S607  whichever git the user has
@@ -162,23 +164,23 @@ class Repository:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Within the block no other caller changes worktrees and branches: git gives up where it meets another one."""
+        """Keep other callers from changing worktrees and branches within the block: git fails where two meet."""
         with open(self._folder / "repository.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 def branch_of(name: str) -> str:
-    """The branch that belongs to a name."""
+    """Give the branch that belongs to a name."""
     return f"{_BRANCHES}{name}"
 
 
 def environment() -> Mapping[str, str]:
-    """What commands of the demo run in: nothing of git's but what stands here."""
+    """Give the environment of the demo's commands: of the variables of git it holds only `_SETTINGS`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, **_SETTINGS}
 
 
 def is_installed() -> bool:
-    """Whether there is a `git` to call."""
+    """Tell whether there is a command `git`."""
     return shutil.which("git") is not None

@@ -1,9 +1,9 @@
-"""The handlers of the demo: `sagalog worker --handlers sagalog_cli.demo_handlers:worker` runs them.
+"""The handlers of the demo: `sagalog worker --handlers sagalog_cli.demo.handlers:worker` runs them.
 
-This is how work is written for sagalog: each effect is a named step, the undo of an effect is put on record before it,
-and what a step does bears being done again, since its worker may be killed before the result is on record.
+They show how work for sagalog is written. Each effect is a named step. The undo of an effect is on record before the
+effect is made. A step can be repeated, since its worker may be killed before the result is on record.
 
-Rule: a handler knows its payload and what its steps gave, never the other workers and never the demo.
+Rule: a handler knows its payload and the results of its steps, and nothing of other workers or of the demo.
 """
 
 from __future__ import annotations
@@ -19,63 +19,63 @@ from typing import Any, Final
 
 from sagalog import Compensation, Permanent, Worker
 from sagalog.worker import Context, UndoContext, WorkContext
-from sagalog_cli.demo_plan import APPROVED, ENDS_WITH_INPUT, QUEUE, TTL_MS
-from sagalog_cli.demo_repository import Repository, environment
+from sagalog_cli.demo.repository import Repository, environment
+from sagalog_cli.demo.tasks import APPROVED, ENDS_WITH_INPUT, QUEUE, TTL_MS
 
 _GRACE_MS: Final = 1_000
 
-# All workers of the demo are this one, so what it does not know is known to none.
+# All workers of the demo run these handlers, so an undo that is missing here is known to no worker.
 worker = Worker(queues=QUEUE, concurrency=3, ttl_ms=TTL_MS, grace_ms=_GRACE_MS, quarantine_unknown=True)
 
 
 @worker.task("change")
 def change(context: WorkContext, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a branch and a worktree, commit a part, build it; where it is wanted, merge it once the user approves."""
-    site = Site(context, payload)
-    site.prepare()
+    """Make a branch and a worktree, commit a part and build it; if asked to, wait for approval and merge it."""
+    workspace = Workspace(context, payload)
+    workspace.prepare()
     if payload["rents_a_machine"]:
-        # No worker of the demo knows how to give it back.
-        machine = Compensation("return-machine", {"machine": site.name}, reason="it costs money")
-        context.step("rent", site.rent, compensation=machine)
-    commit: str = context.step("commit", site.commit, payload["part"])
-    built = context.step("build", site.build)
+        # No worker of the demo has a handler that gives it back.
+        machine = Compensation("return-machine", {"machine": workspace.name}, reason="it costs money")
+        context.step("rent", workspace.rent, compensation=machine)
+    commit: str = context.step("commit", workspace.commit, payload["part"])
+    built = context.step("build", workspace.build)
     if built["status"] != 0:
         raise Permanent(f"the build ended with exit status {built['status']}", code="build_failed")
     result: dict[str, Any] = {"commit": commit}
     if payload["needs_approval"]:
         result["approved"] = context.wait_signal(APPROVED)
-        result["merged"] = context.step("merge", site.merge, commit)
+        result["merged"] = context.step("merge", workspace.merge, commit)
     return result
 
 
 @worker.task("release")
 def release(context: WorkContext, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Let children build the parts, wait for all of them, and merge what they committed."""
+    """Let children build the parts, wait for all of them, and merge their commits."""
     for part, content in payload["parts"].items():
         context.spawn(part, "change", content, queue=QUEUE)
     children = context.wait_tasks()
     if not all(child.state == "completed" for child in children):
         raise Permanent("a part was not built", waive_compensation="nothing was made but by the parts themselves")
-    site = Site(context, payload)
-    site.prepare()
-    merged = context.step("merge", site.merge_all, [child.result["commit"] for child in children])
+    workspace = Workspace(context, payload)
+    workspace.prepare()
+    merged = context.step("merge", workspace.merge_all, [child.result["commit"] for child in children])
     return {"merged": merged}
 
 
 @worker.compensation("remove-worktree")
 def remove_worktree(context: UndoContext, params: Mapping[str, Any]) -> None:
-    """The undo of a worktree."""
-    Site(context, params).repository.remove_worktree(params["name"])
+    """Undo a worktree."""
+    Workspace(context, params).repository.remove_worktree(params["name"])
 
 
 @worker.compensation("delete-branch")
 def delete_branch(context: UndoContext, params: Mapping[str, Any]) -> None:
-    """The undo of a branch."""
-    Site(context, params).repository.delete_branch(params["name"])
+    """Undo a branch."""
+    Workspace(context, params).repository.delete_branch(params["name"])
 
 
-class Site:
-    """Where one task works: `name` is that of its branch and its worktree."""
+class Workspace:
+    """The place where one task works: its branch and its worktree have the same `name`."""
 
     def __init__(self, context: Context, where: Mapping[str, Any]) -> None:
         self._context = context
@@ -84,7 +84,7 @@ class Site:
         self.repository = Repository(self._folder)
 
     def prepare(self) -> None:
-        """A branch and a worktree, each with its undo on record before it is made."""
+        """Make a branch and a worktree; the undo of each is on record before it is made."""
         context, params = self._context, {"folder": str(self._folder), "name": self.name}
         assert isinstance(context, WorkContext)
         context.step("branch", self._add_branch, compensation=Compensation("delete-branch", params))
@@ -99,7 +99,7 @@ class Site:
         return self.repository.add_worktree(self.name)
 
     def rent(self) -> None:
-        """Rent a machine, which leaves nothing but its line in the journal."""
+        """Rent a machine, which leaves a line in the journal and nothing else."""
         self._note("rent")
 
     def commit(self, part: str) -> str:
@@ -108,7 +108,7 @@ class Site:
         return self.repository.commit(self.name, f"parts/{self.name}.sh", part)
 
     def build(self) -> dict[str, Any]:
-        """Run the build in the worktree, and keep what it says beside the log."""
+        """Run the build in the worktree, and keep its output as an artifact."""
         self._note("build")
         process = subprocess.Popen(  # noqa: S603  our own script and name
             ["sh", "build.sh", self.name],  # noqa: S607
@@ -119,10 +119,10 @@ class Site:
             stderr=subprocess.STDOUT,
         )
         with self._context.on_stop(process.kill):
-            said, _ = process.communicate()
-        # Killed because the handler is to end: that is no result.
+            output, _ = process.communicate()
+        # Raises if the handler has to end: then the build was killed and has no result.
         self._context.go_on()
-        self._context.artifact("build", self._built() + said, "text/plain")
+        self._context.artifact("build", self._built() + output, "text/plain")
         return {"status": process.returncode}
 
     def _built(self) -> bytes:
@@ -130,17 +130,17 @@ class Site:
         return path.read_bytes() if path.exists() else b""
 
     def merge(self, commit: str) -> str:
-        """Merge into `main`."""
+        """Merge a commit into `main`."""
         self._note("merge")
         return self.repository.merge(commit)
 
     def merge_all(self, commits: list[str]) -> str:
-        """Merge into the task's own branch; what it is then."""
+        """Merge commits into the task's own branch; return its newest commit."""
         self._note("merge")
         return [self.repository.merge(commit, into=self.name) for commit in commits][-1]
 
     def _note(self, step: str) -> None:
-        """Say in the journal that the effect of a step begins, in this process: what runs twice stands there twice."""
+        """Write into the journal that a step begins in this process; a step that runs twice has two lines."""
         line = json.dumps({"task": self._context.task.id, "step": step, "pid": os.getpid()}) + "\n"
         journal = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -150,7 +150,7 @@ class Site:
 
 
 def _end_with_input() -> None:
-    """End when the process that started this one has ended, however that came: no other holds the other end."""
+    """End when the demo has ended, however it ended: it alone holds the other end of standard input."""
     while os.read(0, 512):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
