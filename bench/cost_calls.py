@@ -113,7 +113,7 @@ def _life(engine: Engine, clock: ManualClock) -> Iterator[tuple[str, Callable[[]
 
     def work() -> None:
         engine.create_many([spec] * _BATCH)
-        worker.run(engine, until_idle=True)
+        worker.run(engine, until="idle")
 
     yield f"a busy worker, {_BATCH} tasks", work
 

@@ -92,7 +92,7 @@ def _work(engine: Engine, count: int) -> None:
     worker = sagalog.Worker(concurrency=8, claim_ahead=200, queues=[stores.QUEUE])
     worker.task(stores.KIND)(lambda _context, _payload: None)
     _create_together(engine, count)
-    worker.run(engine, until_idle=True)
+    worker.run(engine, until="idle")
 
 
 SIDES: Final[Mapping[str, Callable[[Engine, int], None]]] = {

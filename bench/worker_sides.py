@@ -41,7 +41,7 @@ def sagalog_tasks(path: Path, count: int) -> float:
     with _opened(path) as engine:
         began = time.perf_counter()
         _create(engine, "nothing", count)
-        worker.run(engine, until_idle=True)
+        worker.run(engine, until="idle")
         taken = time.perf_counter() - began
         _require(whole(engine), count)
     return taken
@@ -63,7 +63,7 @@ def _sagas(path: Path, count: int, handler: Callable[[WorkContext, Any], Any], w
     with _opened(path) as engine:
         began = time.perf_counter()
         _create(engine, "saga", count)
-        worker.run(engine, until_idle=True)
+        worker.run(engine, until="idle")
         taken = time.perf_counter() - began
         tasks = engine.find(state="completed")
         _require(len(tasks), count)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
-from sagalog import Engine
+from sagalog import Engine, Task
 from sagalog.testing import ManualClock, SeededEntropy
 
 START_MS = 1_700_000_000_000
@@ -28,6 +28,17 @@ def pytest_configure() -> None:
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say which fields of two tasks differ: what is shown of a task is not all of it."""
+    if op != "==" or not isinstance(left, Task) or not isinstance(right, Task):
+        return None
+    fields = [name for name in left.__struct_fields__ if getattr(left, name) != getattr(right, name)]
+    return [
+        f"{left!r} == {right!r}",
+        *(f"{name}: {getattr(left, name)!r} == {getattr(right, name)!r}" for name in fields),
+    ]
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("specs/**/*.md")])
+from tests.documents import DOCUMENTS, ROOT, blocks_of, check_types
+
 # As a word of a text: `CONTRIBUTING.md` names them in quotes, as those to avoid.
 HIDDEN_SUBJECT = re.compile(r"(?<![\"`])\b(whoever|somebody|nobody|everybody)\b", re.IGNORECASE)
 BLOCKS = [
-    pytest.param(block, id=f"{path.relative_to(ROOT)}-{number}")
+    pytest.param(block.code, id=f"{path.relative_to(ROOT)}-{block.number}")
     for path in DOCUMENTS
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL), 1)
+    for block in blocks_of(path)
 ]
 
 
@@ -34,8 +34,7 @@ def test_the_code_of_a_document_runs_in_an_empty_folder(code: str, tmp_path: Pat
 
 
 def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0]
+    code = next(blocks_of(ROOT / "README.md")).code
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
 
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -46,6 +45,16 @@ def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -
     assert 9 == len(lines[3:])
     assert "1 created None" == lines[3]
     assert "9 compensated worker:worker-2" == lines[-1]
+
+
+def test_a_block_with_a_wrong_type_is_found_and_named_by_its_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "a-page.md"
+    page.write_text("# A page\n\n```python\nright: int = 1\n```\n\n```python\n\nwrong: int = 'one'\n```\n", "utf-8")
+
+    assert check_types([page]) == 1
+    assert "a_page_2.py:9: error: Incompatible types in assignment" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

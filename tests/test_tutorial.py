@@ -114,7 +114,7 @@ def test_the_killed_worker_and_its_successor_did_what_the_page_says_and_no_more(
         name: [line for line in said[words] if re.match("making|writing|adding", line)]
         for name, words in {
             "first": "cat first.log",
-            "second": "sagalog worker --handlers tasks:worker --name second --until-idle",
+            "second": "sagalog worker --handlers tasks:worker --name second --until idle",
         }.items()
     }
 

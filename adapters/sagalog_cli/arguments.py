@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
@@ -64,6 +65,18 @@ def instant(_: click.Context, param: click.Parameter, given: str | None) -> int 
         return parse_instant(given, now_ms())
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
+
+
+def since(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
+    """A point in time as milliseconds since 1970, or how long ago it was."""
+    if given is None:
+        return None
+    with suppress(ValueError):
+        return max(0, now_ms() - parse_duration(given))
+    try:
+        return parse_instant(given, now_ms())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; or how long ago it was, like 2h", param=param) from error
 
 
 def duration(_: click.Context, param: click.Parameter, given: str | None) -> int | None:

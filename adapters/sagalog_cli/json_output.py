@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from sagalog import Engine, Health, Maintained, RebuildReport, Recorded, Task, UnclaimedUndo, VerifyReport
+from sagalog_cli import gates
 from sagalog_cli.tables import printable
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def task(of: Task) -> dict[str, Any]:
     """Every field of `Task`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
+
+
+def listed(of: Task, now_ms: int) -> dict[str, Any]:
+    """Every field of `Task`, and `waits_for`: what has to come before it is at work; null: it is leased, or ended."""
+    return {**task(of), "waits_for": gates.waits_for(of, now_ms)}
 
 
 def recorded(of: Recorded, full: bool) -> dict[str, Any]:
@@ -158,9 +164,9 @@ def failure(code: str, message: str, fields: Mapping[str, object]) -> dict[str, 
     return {"error": {"code": code, "message": message, **{k: v for k, v in plain.items() if k not in _OWN}}}
 
 
-def note(code: str, message: str) -> dict[str, Any]:
+def note(code: str, message: str, **fields: object) -> dict[str, Any]:
     """A remark on standard error beside an answer that is right."""
-    return {"note": {"code": code, "message": message}}
+    return {"note": {"code": code, "message": message, **fields}}
 
 
 _OWN: Final = frozenset({"code", "message"})

@@ -60,4 +60,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, self.places[name].short_help) for name in self.list_commands(context)])
 
     def _is_installed(self, name: str) -> bool:
-        return find_spec(self.places[name].module) is not None
+        try:
+            return find_spec(self.places[name].module) is not None
+        except ModuleNotFoundError:
+            # The package that the module is in.
+            return False

@@ -46,7 +46,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "command": Place("sagalog_cli.commands.classifier", "command", "Command lines as tasks: try a classifier."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
-    "demo": Place("sagalog_cli.demo", "demo", "Watch tasks live, fail, and be undone."),
+    "demo": Place("sagalog_cli.demo.command", "demo", "Watch tasks live, fail, and be undone."),
 }
 
 

@@ -25,9 +25,11 @@ from sagalog import (
     UnrecordedStep,
 )
 from sagalog.ids import drawn_ms
-from sagalog_cli import json_output
-from sagalog_cli.tables import Cell, Table, printable
+from sagalog_cli import gates, json_output
+from sagalog_cli.session import now_ms
+from sagalog_cli.tables import Cell, Table, plain, printable
 from sagalog_cli.times import distance, instant
+from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
     from sagalog.worker import WorkerStats  # a listing need not pay for workers
@@ -60,6 +62,8 @@ _COLOURS: Final = {
     "quarantined": "bright_red",
 }
 SHOWN_CHARACTERS_MAX: Final = 1_000
+UNREADABLE_SHOWN: Final = 5
+_TRACEBACK_LINES: Final = 20
 
 
 def exit_status(error: SagalogError) -> int:
@@ -74,8 +78,22 @@ def tell(code: str, message: str, fields: Mapping[str, object], as_json: bool) -
         click.echo(json_output.encode(json_output.failure(code, message, fields)), err=True)
         return
     click.echo(f"error: {printable(message)}", err=True)
+    if "candidates" in fields:
+        for line in plain(_candidates(fields["candidates"])):
+            click.echo(f"  {line}", err=True)
     if "hint" in fields:
         click.echo(f"hint: {printable(str(fields['hint']))}", err=True)
+
+
+def _candidates(given: Any) -> Table:
+    """One row a task that an id may mean."""
+    now = now_ms()
+    rows = [(one["id"], one["kind"] or "", one["state"] or "unreadable", _age(one["created_ms"], now)) for one in given]
+    return Table(("ID", "KIND", "STATE", "CREATED"), rows)
+
+
+def _age(created_ms: int | None, now_ms: int) -> str:
+    return "" if created_ms is None else distance(created_ms, now_ms)
 
 
 def state(of: str) -> Cell:
@@ -84,8 +102,8 @@ def state(of: str) -> Cell:
 
 
 def tasks(listed: Sequence[Task], now_ms: int) -> Table:
-    """One row a task."""
-    head = ("ID", "STATE", "KIND", "QUEUE", "UPDATED", "OWNER")
+    """One row a task: what it is, who holds it, and while no worker does, what it waits for."""
+    head = ("ID", "STATE", "KIND", "QUEUE", "UPDATED", "OWNER", "WAITS_FOR")
     rows = [
         (
             task.id,
@@ -94,10 +112,18 @@ def tasks(listed: Sequence[Task], now_ms: int) -> Table:
             task.queue,
             _ago(task.updated_ms, now_ms),
             task.lease.owner if task.lease else "",
+            gates.cell(task, now_ms),
         )
         for task in listed
     ]
     return Table(head, rows)
+
+
+def unreadable(ids: Sequence[str]) -> str:
+    """One sentence about tasks that a listing leaves out since they cannot be read."""
+    more = f" and {len(ids) - UNREADABLE_SHOWN:,} more" if len(ids) > UNREADABLE_SHOWN else ""
+    named = ", ".join(ids[:UNREADABLE_SHOWN])
+    return f"not listed, and claimed by no worker, since they cannot be read: {named}{more}; `sagalog verify` says why"
 
 
 def stale(listed: Sequence[Task], now_ms: int) -> Table:
@@ -182,7 +208,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("code", task.code),
         ("reason", task.reason),
         ("error", None if task.error is None else _clipped(f"{task.error.code}: {task.error.message}", full)),
-        ("details", None if task.error is None else _json(task.error.details, full)),
+        ("details", None if task.error is None else _json(without(task.error.details), full)),
         ("lease", None if task.lease is None else _lease(task.lease, now_ms)),
         ("cancel", "asked for" if task.cancel_requested else None),
         ("due", _due(task, now_ms)),
@@ -235,6 +261,12 @@ def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
         for one in listed
     ]
     return Table(("COMPENSATION", "KIND", "STATUS", "PARAMS", "REASON"), rows)
+
+
+def traceback(task: Task, full: bool) -> list[str]:
+    """Where the error of a task came from, under an empty line and a head; nothing where no traceback is on record."""
+    lines = [] if task.error is None else lines_in(task.error.details)
+    return ["", "TRACEBACK", *clipped(lines, None if full else _TRACEBACK_LINES)] if lines else []
 
 
 def _ago(time_ms: int, now_ms: int) -> Cell:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -22,6 +22,9 @@ from sagalog import Engine, SagalogError, Unavailable
 from sagalog.system import SystemClock
 from sagalog_cli import json_output
 from sagalog_cli.tables import printable
+
+if TYPE_CHECKING:
+    from sagalog_cli.lifeline import Lifeline  # only workers pay for workers
 
 DEFAULT_URL: Final = "sqlite:///sagalog.db"
 
@@ -37,10 +40,12 @@ class OutputFailed(Exception):
 
 @dataclass
 class Session:
-    """One run of the command: the store's URL, and whether answers are JSON."""
+    """One run of the command: the store's URL, whether answers are JSON, and whose process it is."""
 
     url: str = DEFAULT_URL
     as_json: bool = False
+    # Of one of several worker processes: the line to their parent.
+    lifeline: Lifeline | None = None
 
     def open(self, actor: str | None = None) -> Engine:
         """The engine on the store that the user named, which is never made: a typo makes no file.
@@ -114,9 +119,13 @@ class Session:
         except OSError as error:
             raise OutputFailed(f"the answer could not be written: {error}") from error
 
-    def note(self, code: str, message: str) -> None:
-        """Leave a remark on standard error."""
-        remark = json_output.encode(json_output.note(code, message)) if self.as_json else f"note: {printable(message)}"
+    def note(self, code: str, message: str, **fields: object) -> None:
+        """Leave a remark on standard error; with `--json` it also has these fields."""
+        remark = (
+            json_output.encode(json_output.note(code, message, **fields))
+            if self.as_json
+            else f"note: {printable(message)}"
+        )
         with suppress(OSError):
             click.echo(remark, err=True)
 

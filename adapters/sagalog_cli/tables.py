@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import click
@@ -31,10 +31,11 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of cells under a head; an empty head is not shown."""
+    """Rows of cells under a head; an empty head is not shown. `below` gives lines below a row, by its number from 0."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
+    below: Mapping[int, Sequence[str]] = {}
 
 
 def printable(text: str) -> str:
@@ -64,7 +65,7 @@ def show_table(table: Table) -> None:
     if sys.stdout is not None and sys.stdout.isatty():
         _show_on_terminal(table)
     else:
-        click.echo("\n".join(_plain(table)))
+        click.echo("\n".join(plain(table)))
 
 
 def show_line(text: str) -> None:
@@ -77,16 +78,19 @@ def _cell(given: Cell | str) -> Cell:
     return cell._replace(text=printable(cell.text) or _NOTHING, short=printable(cell.short))
 
 
-def _plain(table: Table) -> list[str]:
+def plain(table: Table) -> list[str]:
+    """The lines of a table as they stand in a pipe."""
     rows = [[_cell(one).text for one in row] for row in table.rows]
     if table.head:
         rows.insert(0, list(table.head))
     widths = [max(_width(text) for text in column) for column in zip(*rows, strict=True)]
     # The last column stands as long as it is: nothing follows that would have to be aligned.
     widths[-1] = 0
-    return [
-        _GAP.join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)) for row in rows
-    ]
+    lines = []
+    for number, row in enumerate(rows, start=-1 if table.head else 0):
+        lines.append(_GAP.join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)))
+        lines += map(printable, table.below.get(number, ()))
+    return lines
 
 
 def _width(text: str) -> int:
@@ -111,7 +115,7 @@ def _show_on_terminal(table: Table) -> None:
     indent = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
     hangs = console.width - indent < min(widths[-1], _READABLE)
     margin = _INDENT if hangs else indent
-    for row in rows:
+    for number, row in enumerate(rows, start=-1 if table.head else 0):
         line = Text()
         for text, width in zip(row[:-1], widths, strict=False):
             line.append_text(text).append(" " * (width - text.cell_len) + _GAP)
@@ -121,4 +125,6 @@ def _show_on_terminal(table: Table) -> None:
         for index, part in enumerate(folded if not hangs or row[-1].plain != _NOTHING else ()):
             part.rstrip()
             line.append("\n" + " " * margin if hangs or index else "").append_text(part)
+        for below in table.below.get(number, ()):
+            line.append("\n" + printable(below))
         console.print(line, soft_wrap=True)

@@ -6,7 +6,7 @@ said elsewhere is clipped, and `--full` shows it. Knows the shape of envelopes, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +16,11 @@ from sagalog.sentences import reason_of, worded
 from sagalog_cli import json_output
 from sagalog_cli.tables import Cell, Table
 from sagalog_cli.times import duration, instant, offset
+from sagalog_cli.tracebacks import clipped, lines_in
 
 _CLIPPED_CHARACTERS: Final = 80
+# The place and the code of the innermost frames; `show` has more, and `--full` all.
+_TRACEBACK_LINES: Final = 6
 # The whole policy stands in every `created`; `show` and `--full` have it.
 _LEFT_OUT: Final = frozenset({"policy"})
 # What most events need, so that lines which come one by one stand below each other: a ULID, the longest type.
@@ -39,8 +42,12 @@ _COLOURS: Final = {
 }
 
 
-def timeline(history: Sequence[Recorded], full: bool) -> Table:
-    """Position, version, time, distance from the first event, type, actor, details; with `full` the whole body."""
+def timeline(history: Sequence[Recorded], full: bool, beside: Mapping[int, str]) -> Table:
+    """Position, version, time, distance from the first event, type, actor, details; with `full` the whole body.
+
+    `beside` says what is known beside the event of a version; it ends the details. Below an event comes the traceback
+    of its failure.
+    """
     head = ("POS", "VER", "AT", "SINCE", "EVENT", "ACTOR", "DETAILS")
     first_ms = history[0].at_ms if history else 0
     rows = [
@@ -51,11 +58,15 @@ def timeline(history: Sequence[Recorded], full: bool) -> Table:
             offset(one.at_ms - first_ms),
             Cell(one.type, _COLOURS.get(one.type, "")),
             one.actor or "",
-            one.body if full else _details(one),
+            one.body
+            if full
+            else " ".join(filter(None, (_details(one), _clipped(beside.get(one.version, ""), quoted=False)))),
         )
         for one in history
     ]
-    return Table((*head[:-1], "BODY") if full else head, rows)
+    traces = {number: _traceback(one) for number, one in enumerate(history)}
+    below = {number: clipped(lines, None if full else _TRACEBACK_LINES) for number, lines in traces.items() if lines}
+    return Table((*head[:-1], "BODY") if full else head, rows, below)
 
 
 def followed(events: Sequence[Recorded]) -> Table:
@@ -72,6 +83,11 @@ def followed(events: Sequence[Recorded]) -> Table:
         for one in events
     ]
     return Table((), rows)
+
+
+def _traceback(one: Recorded) -> list[str]:
+    failures = (value for value in msgspec.structs.asdict(one.event).values() if isinstance(value, Failure))
+    return [line for failure in failures for line in lines_in(failure.details)]
 
 
 def _details(one: Recorded) -> str:

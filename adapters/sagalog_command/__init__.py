@@ -1,13 +1,13 @@
-"""Tasks that are command lines: `handler()` runs them, a `Classifier` says what their end means."""
+"""Command lines as tasks: `handler()` runs them for a worker, and a `Classifier` says what their end means."""
 
-from sagalog_command.classifying import Verdict, classify
+from sagalog_command.builtin import CLAUDE, CODEX, EXIT_STATUS, GEMINI
+from sagalog_command.classification import Verdict, classify
 from sagalog_command.command import Command
 from sagalog_command.context import Context
-from sagalog_command.ended import Ended
-from sagalog_command.loading import load_classifier
+from sagalog_command.ending import Ending
+from sagalog_command.loader import load_classifier
 from sagalog_command.rules import Class, Classifier
-from sagalog_command.running import handler, run
-from sagalog_command.shipped import CLAUDE, CODEX, EXIT_STATUS, GEMINI
+from sagalog_command.runner import handler, run
 
 __all__ = [
     "CLAUDE",
@@ -18,7 +18,7 @@ __all__ = [
     "Classifier",
     "Command",
     "Context",
-    "Ended",
+    "Ending",
     "Verdict",
     "classify",
     "handler",

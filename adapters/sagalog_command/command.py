@@ -1,7 +1,7 @@
-"""What is run: the words of a command line, where, with which variables, and within which limits.
+"""Command: the words of a command line, the folder and the variables that it runs in, and its limits.
 
-Rule: a `Command` that exists can be handed to the operating system; every other is refused when it is made, with the
-path of what is wrong. Secrets are names here, never values. Knows nothing of processes.
+Rule: a `Command` that exists can be handed to the operating system; any other is refused when it is made, with the path
+of the fault. Secrets are names here, never values. This module knows no process.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
 
 from sagalog import InvalidValue
-from sagalog_command import checking
+from sagalog_command.conversion import Converter, Named, Refused, Text
 
 # What a command gets from the worker's own variables unasked: enough to be found, to find its home and to spell.
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
@@ -21,9 +23,31 @@ TIME_LIMIT_MS: Final = 3_600_000
 GRACE_MS: Final = 5_000
 OUTPUT_BYTES_MAX: Final = 262_144
 
-_TIME_LIMIT_MS_MAX: Final = 30 * 86_400_000
-_GRACE_MS_MAX: Final = 3_600_000
-_OUTPUT_BYTES_BOUND: Final = 64 * 1_048_576
+_CHARACTERS: Final = r"(?#text without halves of surrogate pairs)\A[^\ud800-\udfff]*\Z"
+_VARIABLE: Final = r"(?#the name of a variable, without `=` and NUL)\A[^=\0\ud800-\udfff]+\Z"
+
+_Variable = Annotated[str, Meta(pattern=_VARIABLE)]
+
+
+class _Payload(Struct, forbid_unknown_fields=True):
+    """What each field of a command may hold."""
+
+    words: tuple[Text, ...]
+    cwd: Annotated[Text, Meta(min_length=1)] | None = None
+    environment: Named[_Variable, Text] = Named()
+    inherit: tuple[_Variable, ...] = ()
+    secrets: tuple[_Variable, ...] = ()
+    input: Annotated[str, Meta(pattern=_CHARACTERS)] | None = None
+    time_limit_ms: Annotated[int, Meta(ge=1, le=30 * 86_400_000)] = TIME_LIMIT_MS
+    grace_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = GRACE_MS
+    output_bytes_max: Annotated[int, Meta(ge=0, le=64 * 1_048_576)] = OUTPUT_BYTES_MAX
+
+    def __post_init__(self) -> None:
+        if not any(self.words[:1]):
+            raise Refused(".words", "names nothing to run; give the executable first")
+        for number, name in enumerate(self.secrets):
+            if name in self.environment:
+                raise Refused(f".secrets[{number}]", "is also in environment, where its value is no secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +58,16 @@ class Command:
     cwd               the folder to run in, or None for the worker's own
     environment       variables to set, beside those of the worker in `INHERITED`
     inherit           names of further variables that are taken from the worker, where it has them
-    secrets           names of variables that are taken from the worker, must be there, and whose values are replaced by
-                      a mark wherever they turn up in the output
+    secrets           names of variables that are taken from the worker, must be there, and whose values the runner
+                      replaces by a mark wherever they turn up in the output
     input             what standard input holds, a text as UTF-8; without it, nothing
-    time_limit_ms     how long it may run before it is ended, in milliseconds; 30 days at most
-    grace_ms          how long between SIGTERM and SIGKILL, for the whole process group, in milliseconds
-    output_bytes_max  how many bytes of each stream are kept, half from the beginning and half from the end; 64 MiB at
-                      most
+    time_limit_ms     how long the command may run before the runner ends it, in milliseconds; at most 30 days
+    grace_ms          the milliseconds between SIGTERM and SIGKILL, for the whole process group; at most one hour
+    output_bytes_max  how many bytes of each stream are kept, half from its beginning and half from its end; at most
+                      64 MiB
 
     Raises:
-        InvalidValue: it cannot be run as it is; the field `path` names what is wrong.
+        InvalidValue: the command cannot be run as it is; the field `path` names what is wrong.
     """
 
     words: tuple[str, ...]
@@ -57,33 +81,14 @@ class Command:
     output_bytes_max: int = OUTPUT_BYTES_MAX
 
     def __post_init__(self) -> None:
-        self._check("command")
-
-    def _check(self, path: str) -> None:
-        _set(self, "words", checking.texts(self.words, f"{path}.words"))
-        if not self.words or not self.words[0]:
-            raise InvalidValue(f"{path}.words names nothing to run; give the executable first", path=f"{path}.words")
-        if self.cwd is not None and not checking.text(self.cwd, f"{path}.cwd"):
-            raise InvalidValue(f"{path}.cwd is empty; leave it out for the worker's own folder", path=f"{path}.cwd")
-        environment = checking.mapping(self.environment, f"{path}.environment")
-        for name, value in environment.items():
-            checking.variable(name, f"{path}.environment.{name}")
-            checking.text(value, f"{path}.environment.{name}")
-        _set(self, "environment", MappingProxyType(dict(environment)))
-        for part in ("inherit", "secrets"):
-            names = checking.texts(getattr(self, part), f"{path}.{part}")
-            _set(self, part, tuple(checking.variable(name, f"{path}.{part}[{i}]") for i, name in enumerate(names)))
-        for number, name in enumerate(self.secrets):
-            if name in self.environment:
-                place = f"{path}.secrets[{number}]"
-                raise InvalidValue(f"{place} is also in environment, where its value is no secret", path=place)
-        if isinstance(self.input, str):
-            checking.whole_characters(self.input, f"{path}.input")
-        elif self.input is not None and not isinstance(self.input, bytes):
-            checking.refuse(f"{path}.input", "a text", self.input)
-        checking.whole(self.time_limit_ms, f"{path}.time_limit_ms", 1, _TIME_LIMIT_MS_MAX)
-        checking.whole(self.grace_ms, f"{path}.grace_ms", 0, _GRACE_MS_MAX)
-        checking.whole(self.output_bytes_max, f"{path}.output_bytes_max", 0, _OUTPUT_BYTES_BOUND)
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        # Bytes are as good as text here, and JSON has none.
+        payload = Converter().read(
+            {**given, "input": None} if isinstance(self.input, bytes) else given, _Payload, "command"
+        )
+        for name in ("words", "inherit", "secrets"):
+            object.__setattr__(self, name, getattr(payload, name))
+        object.__setattr__(self, "environment", MappingProxyType(payload.environment))
 
     @classmethod
     def from_payload(cls, payload: Any, path: str = "payload") -> Command:
@@ -91,24 +96,13 @@ class Command:
 
         Args:
             payload: the mapping.
-            path: what the mapping is called in errors.
+            path: what errors call the payload.
 
         Raises:
-            InvalidValue: it is no command; the field `path` names what is wrong, as in `payload.words[2]`.
+            InvalidValue: the payload is no command; the field `path` names what is wrong, as in `payload.words[2]`.
         """
-        given = checking.mapping(payload, path)
-        checking.known(given, [each.name for each in fields(cls)], path)
-        if "words" not in given:
-            raise InvalidValue(f"{path}.words is missing; give the executable and its arguments", path=f"{path}.words")
-        for name in ("words", "environment", "inherit", "secrets", "time_limit_ms", "grace_ms", "output_bytes_max"):
-            if name in given and given[name] is None:
-                checking.refuse(f"{path}.{name}", "a value, or leave it out", None)
-        command = object.__new__(cls)
-        for each in fields(cls):
-            default = each.default_factory() if callable(each.default_factory) else each.default
-            _set(command, each.name, given.get(each.name, default))
-        command._check(path)
-        return command
+        found = Converter().read(payload, _Payload, path)
+        return cls(**{each.name: getattr(found, each.name) for each in fields(cls)})
 
     def variables(self, worker: Mapping[str, str]) -> dict[str, str]:
         """Give what the process finds in its environment.
@@ -126,18 +120,14 @@ class Command:
         taken = {name: worker[name] for name in (*INHERITED, *self.inherit, *self.secrets) if name in worker}
         return {**taken, **self.environment}
 
-    def given(self) -> bytes | None:
-        """Give what standard input holds, if anything."""
+    def input_bytes(self) -> bytes | None:
+        """Give the bytes that standard input holds, or None."""
         return self.input.encode() if isinstance(self.input, str) else self.input
 
     def secret_values(self, worker: Mapping[str, str]) -> dict[str, str]:
-        """Give name and value of each secret that says anything at all.
+        """Give the name and the value of each secret that is not empty.
 
         Args:
             worker: the variables of the worker.
         """
         return {name: worker[name] for name in self.secrets if worker.get(name)}
-
-
-def _set(command: Command, name: str, value: object) -> None:
-    object.__setattr__(command, name, value)

@@ -1,7 +1,7 @@
-"""What the runner needs of the worker that calls it.
+"""Context of an attempt: what the runner needs of the worker that calls it.
 
-Rule: only what is used is named here, so that any worker, and any test, can be one. Leases and heartbeats are the
-worker's business.
+Rule: the protocol names only what the runner uses, so that any worker, and any test, can be one. The worker alone looks
+after leases and heartbeats.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from sagalog import Task
 
 
 class Context(Protocol):
-    """One attempt at one task, as its handler sees it."""
+    """An attempt at a task, as its handler sees it."""
 
     @property
     def task(self) -> Task:
-        """The task that is worked on."""
+        """The task that the handler works on."""
 
     @property
     def store_id(self) -> str:
-        """The id of the store that holds it."""
+        """The id of the store that holds the task."""
 
     @property
     def attempt(self) -> int:
-        """1 + the failures on record."""
+        """1 + the failures of the task on record."""
 
     @property
     def fence(self) -> int:
-        """The number of the lease, which tells the outside world which of two holders is late."""
+        """The number of the lease, by which the outside world tells which of two holders is late."""
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is gone, or may be."""
+        """Whether the lease is lost, or may be."""
 
     def progress(self, value: Any) -> None:
         """Put on record how far the work is.
@@ -44,7 +44,7 @@ class Context(Protocol):
         """
 
     def artifact(self, name: str, data: bytes, *, media_type: str) -> None:
-        """Keep what the work has left.
+        """Keep bytes that the work has made, under a name.
 
         Args:
             name: the name of the artifact.
@@ -53,4 +53,4 @@ class Context(Protocol):
         """
 
     def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[object]:
-        """Call back once, from any thread, as soon as the work should end, while a `with` block lasts."""
+        """Call back once within the block, from any thread, once the work should end; at once if it should now."""

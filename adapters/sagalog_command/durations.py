@@ -1,7 +1,7 @@
-"""Lengths of time as programs tell them: `8h44m7s`, `5 days 3 hours`, `15.002899939s`, "less than a minute".
+"""Durations as programs tell them: `8h44m7s`, `5 days 3 hours`, `15.002899939s`, "a minute".
 
-Rule: what is not wholly such a length says nothing. A part of a millisecond counts as one, for who comes a moment too
-early is refused once more. Pure.
+Rule: a text that is not wholly a duration says nothing. A part of a millisecond counts as a whole one, since a call
+that is a moment too early is refused again. This module is pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNITS_MS: Final = (
 )
 _UNIT: Final = "|".join(names for names, _ in _UNITS_MS)
 _PART: Final = rf"(?:\d{{1,12}}(?:\.\d{{1,18}})?\s*|\b(?:an?|one)\s+)(?:{_UNIT})(?![a-z])"
-# What stands between two parts may be nothing: a digit ends a unit.
+# There may be nothing between two parts: a digit ends a unit.
 DURATION: Final = rf"{_PART}(?:,?\s*(?:and\s+)?{_PART})*"
 
 _EACH: Final = re.compile(
@@ -31,17 +31,17 @@ _BY_NAME: Final = tuple((re.compile(names, re.IGNORECASE), unit_ms) for names, u
 
 
 def read_duration(text: str) -> int | None:
-    """Give the milliseconds of a text that is a length of time and nothing else; None if it is not."""
+    """Give the milliseconds of a text that is a duration and nothing else; None if it is not."""
     if not _WHOLE.fullmatch(text):
         return None
     return sum(_part_ms(found["number"], found["unit"]) for found in _EACH.finditer(text))
 
 
 def ceiling_ms(number: Decimal, unit_ms: int) -> int:
-    """Give whole milliseconds, a part of one counted as one.
+    """Give whole milliseconds; a part of one counts as one.
 
     Raises:
-        ArithmeticError: the number is none, or infinite.
+        ArithmeticError: the number is NaN or infinite.
     """
     return int((number * unit_ms).to_integral_value(ROUND_CEILING))
 

@@ -1,7 +1,7 @@
-"""Mappings of JSON in a stream: one a line, or in an array, or one that is spread over many lines.
+"""Frames: the JSON objects in a stream, one a line, in an array, or spread over many lines.
 
-Rule: memory is bounded by the limits given, whatever comes and however fast. What is no JSON is passed over, and what
-follows it is read. Knows neither processes nor secrets: what comes in has been cleaned.
+Rule: memory is bounded by the limits given, whatever the stream holds. A reader passes over what is no JSON, and reads
+what follows. This module knows neither processes nor secrets: the redactor has been over the bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-# A mapping that is longer is no frame: it is passed over.
+# An object that is longer is no frame: it is passed over.
 LINE_BYTES_MAX: Final = 1_048_576
 
 # Only a line that begins so can be a frame, or begin one.
@@ -25,8 +25,8 @@ _IN_TEXT: Final = re.compile(rb'["\\\n]')
 Take = Callable[[Mapping[str, Any]], None]
 
 
-class Frames:
-    """Hands on each mapping of a stream as soon as it has ended."""
+class FrameReader:
+    """A reader of one stream; it hands on each object as soon as the object has ended."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -48,7 +48,7 @@ class Frames:
                 self._document = None
 
     def end(self) -> None:
-        """Take the last line, which may lack its end."""
+        """Take the last line, which may lack its line break."""
         self._document = None
         self._end_line()
 
@@ -86,9 +86,9 @@ class Frames:
 
 
 class _Document:
-    """An array of mappings, or one mapping, that may be spread over many lines; `is_over` once it has ended.
+    """An array of objects, or one object, that may be spread over many lines; `is_over` once it has ended.
 
-    A line break inside a text, or a line that begins with a brace inside a mapping, is no JSON as programs print it:
+    A line break inside a text, or a line that begins with a brace inside an object, is no JSON as programs print it:
     then it was something else, and what follows is read line by line again.
     """
 
@@ -96,7 +96,7 @@ class _Document:
         self.is_over = False
         self._take = take
         self._is_array = is_array
-        self._mapping = bytearray() if is_array else bytearray(b"{")
+        self._object = bytearray() if is_array else bytearray(b"{")
         self._depth = 0 if is_array else 1
         self._is_in_text = False
         self._is_escaped = False
@@ -115,7 +115,7 @@ class _Document:
         return at
 
     def _between(self, data: bytes, at: int) -> int:
-        """Go on to the next mapping of the array; give the place from which on nothing is read yet."""
+        """Go on to the next object of the array; give the place from which on nothing is read yet."""
         found = _BETWEEN.match(data, at)
         assert found is not None
         at = found.end()
@@ -124,7 +124,7 @@ class _Document:
         if data[at : at + 1] != b"{":
             self.is_over = True
             return at + (data[at : at + 1] == b"]")
-        self._mapping, self._is_too_long, self._depth, self._is_line_begin = bytearray(b"{"), False, 1, False
+        self._object, self._is_too_long, self._depth, self._is_line_begin = bytearray(b"{"), False, 1, False
         return at + 1
 
     def _inside(self, data: bytes, at: int) -> int:
@@ -156,18 +156,18 @@ class _Document:
         else:
             self._depth -= 1
             if self._depth == 0:
-                self._end_mapping()
+                self._end_object()
 
     def _keep(self, piece: bytes) -> None:
-        if self._is_too_long or len(self._mapping) + len(piece) > LINE_BYTES_MAX:
+        if self._is_too_long or len(self._object) + len(piece) > LINE_BYTES_MAX:
             self._is_too_long = True
-            self._mapping.clear()
+            self._object.clear()
         else:
-            self._mapping += piece
+            self._object += piece
 
-    def _end_mapping(self) -> None:
+    def _end_object(self) -> None:
         if not self._is_too_long:
-            _hand_on(bytes(self._mapping), self._take)
+            _hand_on(bytes(self._object), self._take)
         self.is_over = not self._is_array
 
 

@@ -1,7 +1,7 @@
-"""A process group: a command with all that it has started and that has not left for a session of its own.
+"""Process group: a command, and all that it has started and that has not left for a session of its own.
 
-Rule: nothing here waits for long, and a group is signalled only as long as it is known to be ours. Knows neither time
-limits nor output.
+Rule: nothing here waits for long, and a group is signalled only as long as it is known to be ours. This module knows
+neither time limits nor output.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _DEAD: Final = frozenset((b"Z", b"X"))
 
 
 class Group:
-    """One run of a command in a session of its own; its output comes through two pipes that are ours to read."""
+    """The processes of a run in a session of its own; the runner reads their output through two pipes."""
 
     def __init__(
         self, words: Sequence[str], cwd: str | None, variables: Mapping[str, str], given: bytes | None
     ) -> None:
-        """Start it.
+        """Start the command.
 
-        What it is given is a file and no pipe: whether it is read, by whom, and for how long, is no matter then.
+        Its input is a file and no pipe, so it does not matter whether, by which process and for how long it is read.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the command cannot be started.
         """
         with _input(given) as source:
             self._process = subprocess.Popen(  # noqa: S603  running what the task names is what this is for
@@ -57,11 +57,11 @@ class Group:
         self.end_descriptor = _watch(self._process.pid)
 
     def status(self) -> int | None:
-        """How the command itself has ended, negative for a signal; None while it runs."""
+        """Give how the command itself has ended, negative for a signal; None while it runs."""
         return self._process.poll()
 
     def is_alive(self) -> bool:
-        """Whether anything of the group still runs, the command itself included."""
+        """Tell whether any process of the group still runs, the command included."""
         if self._process.poll() is None:
             return True
         try:
@@ -72,13 +72,13 @@ class Group:
         return _has_living(self._process.pid)
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the whole group; where no process of it is left, do nothing."""
+        """Signal the whole group; do nothing where no process of it is left."""
         # Some systems refuse to signal what is dead.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     def close(self) -> None:
-        """Let go of all that is open."""
+        """Close the pipes and the descriptor."""
         _OPEN.discard(self)
         for stream in (self.stdout, self.stderr):
             stream.close()
@@ -99,7 +99,7 @@ def _end_all() -> None:
 
 
 def read_ready(descriptors: Sequence[int], seconds: float) -> set[int]:
-    """Wait until one of them can be read or the time is over; give those that can."""
+    """Wait until one of the descriptors can be read, or the seconds are over; give those that can be read."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
@@ -116,7 +116,7 @@ def _input(given: bytes | None) -> IO[bytes]:
 
 
 def _watch(process_id: int) -> int | None:
-    """Give a descriptor that can be read once the process has ended, where the system has such."""
+    """Give a descriptor that can be read once the process has ended; None where the system has none."""
     if hasattr(os, "pidfd_open"):
         with suppress(OSError):
             return os.pidfd_open(process_id)
@@ -129,7 +129,7 @@ def _has_living(group_id: int) -> bool:
     for name in os.listdir(_PROCESSES):
         if name.isdecimal():
             with suppress(OSError):
-                # The name of the program stands in parentheses and may hold anything: state and group come after it.
+                # The name of the program is in parentheses and may hold anything: state and group come after it.
                 words = (_PROCESSES / name / "stat").read_bytes().rpartition(b")")[2].split()
                 if int(words[2]) == group_id and words[0] not in _DEAD:
                     return True

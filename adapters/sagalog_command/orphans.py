@@ -1,9 +1,9 @@
-"""What an earlier holder of a task has left running when it was killed: found by its environment, and ended.
+"""Orphans: processes that a killed holder of a task has left running, found by their environment, and ended.
 
-Rule: ended is only a process of this user whose environment names this store, this task and a lower fence; never this
-process, and none from which it descends. A process is signalled by a descriptor that was opened before its environment
-was read, so a number that was given anew hits no other process. Where the system has no such descriptors, or tells no
-environments, nothing is found. Nothing here waits.
+Rule: an orphan is a process of this user whose environment names this store, this task and a lower fence; never this
+process, and none from which it descends. A signal goes by a descriptor that was opened before the environment was read,
+so it reaches no later process of the same number. Where the system has no such descriptors, or does not show
+environments, there are no orphans. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KILLED_S: Final = 10.0
 
 @dataclass
 class _Found:
-    """A process that is to end; `descriptor` means it and no later one of its number."""
+    """An orphan; `descriptor` means this process and no later one of its number."""
 
     descriptor: int
     kill_at_s: float
@@ -34,16 +34,16 @@ class _Found:
 
 
 class Orphans:
-    """The processes of earlier holders, until none is there any more. A context manager."""
+    """The orphans of one task, until none is left. A context manager."""
 
     def __init__(self, marks: Mapping[str, str], fence_name: str, fence: int, grace_s: float) -> None:
-        """Look for nothing yet.
+        """Begin without looking.
 
         Args:
-            marks: variables that such a process has with these values: which store, and which task.
-            fence_name: the variable that holds its fence.
-            fence: that of the present holder; only what has a lower one is an orphan.
-            grace_s: between SIGTERM and SIGKILL, in seconds.
+            marks: the variables, with their values, by which an orphan names its store and its task.
+            fence_name: the variable that holds the fence of an orphan.
+            fence: the fence of the present holder; only a process with a lower one is an orphan.
+            grace_s: the time between SIGTERM and SIGKILL, in seconds.
         """
         self._marks = {name.encode(): value.encode() for name, value in marks.items()}
         self._fence_name = fence_name.encode()
@@ -64,17 +64,17 @@ class Orphans:
 
     @property
     def left(self) -> list[int]:
-        """The ids of those that were signalled and are still there."""
+        """The ids of the orphans that were signalled and still run."""
         return sorted(self._found)
 
     @property
     def is_stuck(self) -> bool:
-        """Whether one of them was killed, and is still there after seconds."""
+        """Whether an orphan still runs seconds after it was killed."""
         now_s = time.monotonic()
         return any(each.is_killed and now_s >= each.kill_at_s + _KILLED_S for each in self._found.values())
 
     def look(self) -> bool:
-        """Tell those that are there to end, or kill them after their grace; whether none is there any more."""
+        """Ask new orphans to end, and kill the others after their grace; tell whether no orphan is left."""
         self._drop_ended()
         for process_id, descriptor in self._search():
             self._found[process_id] = _Found(descriptor, time.monotonic() + self._grace_s)
@@ -94,7 +94,7 @@ class Orphans:
                 self.ended.append(process_id)
 
     def _search(self) -> Iterator[tuple[int, int]]:
-        """Give id and descriptor of each process that is to end and that is not known yet."""
+        """Give id and descriptor of each orphan that is not known yet."""
         if not (hasattr(os, "pidfd_open") and (_PROCESSES / "self" / "environ").exists()):
             return
         spared = _ancestry()
@@ -111,7 +111,7 @@ class Orphans:
     def _open(self, process_id: int) -> int | None:
         """Give a descriptor of a process if it is an orphan.
 
-        The descriptor comes first: if it still means a living process once the environment is read, it was its own.
+        The descriptor comes first: if its process still lives once the environment is read, both are of one process.
         """
         place = _PROCESSES / str(process_id)
         if os.stat(place).st_uid != os.geteuid() or not self._is_orphan((place / "environ").read_bytes()):
@@ -149,13 +149,13 @@ def _has_ended(descriptor: int) -> bool:
 
 
 def _ancestry() -> frozenset[int]:
-    """Give the ids of this process and of all from which it descends."""
+    """Give the ids of this process and of all processes from which it descends."""
     found: set[int] = set()
     process_id = os.getpid()
     while process_id > 0 and process_id not in found:
         found.add(process_id)
         try:
-            # The name of the program stands in parentheses and may hold anything: the parent comes after it.
+            # The name of the program is in parentheses and may hold anything: the parent comes after it.
             words = (_PROCESSES / str(process_id) / "stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             break

@@ -1,14 +1,14 @@
-"""What is kept of a stream while it runs by: its head and its tail.
+"""Output of a command: an excerpt of each stream, its head and its tail.
 
-Rule: memory is bounded by the limits given, whatever comes and however fast. Knows neither processes nor secrets: what
-comes in has been cleaned.
+Rule: memory is bounded by the limits given, whatever the stream holds. This module knows neither processes nor secrets:
+the redactor has been over the bytes.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# What the last words of a stream are looked for in.
+# How many bytes at the end of a stream are its last words.
 TAIL_BYTES: Final = 8_192
 
 _CHARACTER_BYTES_MAX: Final = 4
@@ -31,8 +31,8 @@ class _Tail:
         return bytes(self._data[-self._bytes_max :]) if self._bytes_max else b""
 
 
-class Kept:
-    """The head and the tail of a stream, at most `bytes_max` together, and how much there was."""
+class Excerpt:
+    """The head and the tail of a stream, at most `bytes_max` bytes together, and how many bytes there were."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_seen = 0
@@ -58,7 +58,7 @@ class Kept:
         return self.bytes_seen > self._bytes_max
 
     def read(self) -> bytes:
-        """Give what is kept; where bytes are left out, a line says how many."""
+        """Give the excerpt; where bytes are left out, a line says how many."""
         head, tail = bytes(self._head), self._tail.read()
         if not self.is_cut:
             return head + tail
@@ -67,7 +67,7 @@ class Kept:
         return b"%s\n[... %d bytes left out ...]\n%s" % (head, left_out, tail)
 
     def tail(self) -> str:
-        """Give the last words, as text; at most `TAIL_BYTES`."""
+        """Give the last words as text, at most `TAIL_BYTES` bytes of the stream."""
         return self._last.read().decode(errors="replace").replace("\0", "\ufffd")
 
 

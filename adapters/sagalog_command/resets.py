@@ -1,7 +1,7 @@
-"""From when on trying again makes sense, read from what a program says about it.
+"""Resets: the moments from which on trying again makes sense, as programs tell them.
 
-Rule: what cannot be read says nothing, so that a strange sentence costs a guess and never a task. Pure: the time,
-and the zone of the program that wrote the sentence, are arguments.
+Rule: what cannot be read says nothing, so that a strange sentence costs a guess and never a task. This module is pure:
+the time, and the zone of the program that wrote the sentence, are arguments.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import re
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
-from sagalog_command.clocks import read_clock
 from sagalog_command.durations import DURATION, ceiling_ms, read_duration
+from sagalog_command.times_of_day import read_clock
 
-FORMS: Final = ("sentence", "epoch", "clock", "date", "duration", "seconds", "milliseconds", "retry_after")
+Form = Literal["sentence", "epoch", "clock", "date", "duration", "seconds", "milliseconds", "retry_after"]
+FORMS: Final[tuple[str, ...]] = get_args(Form)
 
 # Above it a number of seconds since 1970 would lie in the year 5138: it is one of milliseconds.
 _EPOCH_S_MAX: Final = 100_000_000_000
 
 _FLAGS: Final = re.IGNORECASE | re.ASCII
 _NUMBER: Final = re.compile(r"\s*\d{1,18}(\.\d{1,18})?\s*", re.ASCII)
-# "Claude AI usage limit reached|1750708800", and fields of JSON that stand in a sentence.
+# "Claude AI usage limit reached|1750708800", and fields of JSON in a sentence.
 _EPOCH_IN: Final = re.compile(r"(?:\||\breset[s_]?_?at[\"']?\s*[:=]\s*[\"']?)(\d{10,13})\b", _FLAGS)
 # The word says that the wait is one until trying again makes sense: "timed out after 30 seconds" is none.
 _DURATION_IN: Final = re.compile(
@@ -46,7 +47,12 @@ _DATE_IN: Final = re.compile(
 def read_reset(form: str, value: Any, now_ms: int, zone: tzinfo, longest_ms: int) -> int | None:
     """Give the milliseconds to wait from `now_ms` on, from 0 to `longest_ms`; None if `value` does not tell.
 
-    `zone` is the one of the program that wrote a time of day that names none.
+    Args:
+        form: one of `FORMS`; `Reset` describes each.
+        value: a text or a number.
+        now_ms: the time, in milliseconds since 1970.
+        zone: the time zone of a time of day that names none.
+        longest_ms: the longest wait that is believed, in milliseconds.
     """
     readers = {
         "sentence": lambda: _sentence(value, now_ms, zone),
@@ -101,7 +107,7 @@ def _clock(value: Any, now_ms: int, zone: tzinfo) -> int | None:
 
 
 def _sentence(value: Any, now_ms: int, zone: tzinfo) -> int | None:
-    """Read whatever a sentence tells: a number of an epoch, a length of time, a date, a time of day."""
+    """Read what a sentence tells: an epoch, a duration, a date, or a time of day."""
     if not isinstance(value, str):
         return None
     if (found := _EPOCH_IN.search(value)) is not None:

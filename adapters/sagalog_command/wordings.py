@@ -1,7 +1,7 @@
-"""What programs say, by what they mean: families of regular expressions, picked by name.
+"""Wordings: what programs say, in families of regular expressions by what they mean.
 
-Rule: a family is data. Those of `classifiers/wordings.toml` are there for every classifier, and one of the same name in
-a classifier goes before. Knows no rule and no process.
+Rule: a family is data. The families of `classifiers/wordings.toml` are there for every classifier, and one of the same
+name in a classifier goes before. This module knows no rule and no process.
 """
 
 from __future__ import annotations
@@ -11,56 +11,63 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from sagalog import InvalidValue
-from sagalog_command import checking
+from msgspec import Meta
 
-Patterns = tuple[re.Pattern[str], ...]
+from sagalog_command.conversion import Converter, Named, Refused
 
 FLAGS: Final = re.IGNORECASE | re.MULTILINE
 
 
+class Patterns(tuple[re.Pattern[str], ...]):
+    """Regular expressions, of which any may be found: given as one, or as a list of them."""
+
+
+class FamilyPatterns(Patterns):
+    """The regular expressions of families: given as the name of one, or as a list of names."""
+
+
 @cache
-def shipped() -> Mapping[str, Patterns]:
+def builtin_families() -> Mapping[str, Patterns]:
     """Give the families that come with the package."""
     data = resources.files("sagalog_command").joinpath("classifiers", "wordings.toml").read_text(encoding="utf-8")
-    return load_families(tomllib.loads(data), "wordings")
+    return Converter(READERS).read(tomllib.loads(data), Named[str, Patterns], "wordings")
 
 
-def load_families(given: Any, path: str) -> dict[str, Patterns]:
-    """Read families from a mapping of names to lists of regular expressions.
+def read_family_patterns(converter: Converter, given: Any, families: Mapping[str, Patterns]) -> FamilyPatterns:
+    """Read the name of a family, or a list of names.
 
     Raises:
-        InvalidValue: field `path`, as in `classifier.wordings.quota[2]`.
+        Refused: a name is that of no family.
     """
-    return {name: patterns(each, f"{path}.{name}") for name, each in checking.mapping(given, path).items()}
-
-
-def patterns(given: Any, path: str) -> Patterns:
-    """Read one regular expression, or a list of them of which any may be found."""
-    if isinstance(given, str):
-        return (_pattern(given, path),)
-    found = tuple(_pattern(each, f"{path}[{number}]") for number, each in enumerate(checking.texts(given, path)))
-    if not found:
-        raise InvalidValue(f"{path} is empty; give at least one regular expression", path=path)
-    return found
-
-
-def pick(given: Any, families: Mapping[str, Patterns], path: str) -> Patterns:
-    """Give the expressions of one family, or of a list of them, by their names."""
-    names = (checking.text(given, path),) if isinstance(given, str) else checking.texts(given, path)
+    names = _listed(converter, given, str)
     for number, name in enumerate(names):
         if name not in families:
-            place = path if isinstance(given, str) else f"{path}[{number}]"
-            raise InvalidValue(f"{place} names no family of wordings; known are {', '.join(families)}", path=place)
-    if not names:
-        raise InvalidValue(f"{path} is empty; name at least one family of wordings", path=path)
-    return tuple(each for name in names for each in families[name])
+            place = "" if isinstance(given, str) else f"[{number}]"
+            raise Refused(place, f"names no family of wordings; known are {', '.join(families)}")
+    return FamilyPatterns(each for name in names for each in families[name])
 
 
-def _pattern(given: Any, path: str) -> re.Pattern[str]:
+def _read_patterns(converter: Converter, given: Any) -> Patterns:
+    return Patterns(_listed(converter, given, re.Pattern[str]))
+
+
+def _read_pattern(_: Converter, given: Any) -> re.Pattern[str]:
+    if not isinstance(given, str):
+        raise ValueError("expected a regular expression")
     try:
-        return re.compile(checking.text(given, path), FLAGS)
+        return re.compile(given, FLAGS)
     except re.error as error:
-        raise InvalidValue(f"{path} is no regular expression: {error}", path=path) from error
+        raise ValueError(f"is no regular expression: {error}") from error
+
+
+def _listed(converter: Converter, given: Any, kind: Any) -> tuple[Any, ...]:
+    """Give one item, or the items of a list that is not empty."""
+    if isinstance(given, str):
+        return (converter.part(given, kind),)
+    items: tuple[Any, ...] = converter.part(given, Annotated[tuple[kind, ...], Meta(min_length=1)])
+    return items
+
+
+READERS: Final = {Patterns: _read_patterns, re.Pattern[str]: _read_pattern}

@@ -42,8 +42,11 @@ class Item:
     id: str
     payload: Any = field(compare=False)
     attempts: int
-    store_id: str = field(repr=False)
-    lease: Lease = field(compare=False, repr=False)
+    store_id: str
+    lease: Lease = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Item {self.id} attempts {self.attempts}>"
 
 
 class Queue:
@@ -100,6 +103,9 @@ class Queue:
             spent="quarantine",
         )
         self._owns_engine = False
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name} of {self.engine!r}>"
 
     def __enter__(self) -> Queue:
         return self

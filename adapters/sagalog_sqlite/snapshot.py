@@ -7,7 +7,7 @@ past its age it refuses. It must not know where its connection comes from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, groupby, islice, takewhile
 from operator import itemgetter
 from typing import Any, Final
 
@@ -36,14 +36,12 @@ from sagalog.store import (
     category_of,
     decode_fold,
 )
-from sagalog_sqlite import migration, rows, selection, subscriptions, texts
+from sagalog_sqlite import listing, migration, rows, selection, subscriptions, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; a reader that takes longer reads in pages.
 AGE_MAX_MS: Final = 300_000
-
-_PAGE: Final = 500
 
 _STATES: Final = tuple(str(state) for state in State)
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
@@ -104,26 +102,7 @@ UNREADABLE: Final = (
 COUNTS: Final = "SELECT queue, state, count(*) FROM tasks WHERE state IS NOT NULL GROUP BY state, queue"
 COUNT: Final = "SELECT count(*) FROM tasks WHERE state = ? AND queue = ?"
 OF_NUMBER: Final = "SELECT id FROM streams WHERE number = ?"
-
-_QUEUES_OF_STATE: Final = (
-    "WITH RECURSIVE found(value) AS (SELECT min(queue) FROM tasks WHERE state = ?1 UNION "
-    "SELECT (SELECT min(queue) FROM tasks WHERE state = ?1 AND queue > found.value) FROM found "
-    "WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
-)
-_READABLE: Final = "(t.gate IS NULL OR t.gate <> 'unreadable')"
-_MATCHING: Final = (
-    f"AND {_READABLE} AND (?1 IS NULL OR t.queue = ?1) "
-    "AND (?2 IS NULL OR t.kind = ?2) AND (?3 IS NULL OR t.state = ?3) "
-)
-BY_AGE: Final = f"SELECT t.stream FROM tasks t WHERE t.stream > ?4 {_MATCHING} ORDER BY t.stream LIMIT ?5"  # noqa: S608
-BY_STATE: Final = (
-    "SELECT t.stream FROM tasks t WHERE t.state = ?3 AND t.queue = ?1 AND t.stream > ?4 "  # noqa: S608
-    f"AND {_READABLE} AND (?2 IS NULL OR t.kind = ?2) ORDER BY t.stream LIMIT ?5"
-)
-BY_TAG: Final = (
-    "SELECT t.stream FROM tags g CROSS JOIN tasks t ON t.stream = g.stream "  # noqa: S608
-    f"WHERE g.name = ?6 AND g.value = ?7 AND g.stream > ?4 {_MATCHING} ORDER BY g.stream LIMIT ?5"
-)
+IDS_FROM: Final = "SELECT id FROM streams WHERE category = 'task' AND id >= ? ORDER BY id LIMIT ?"
 
 Rows = list[tuple[Any, ...]]
 
@@ -187,18 +166,16 @@ class SqliteSnapshot:
         return [Envelope(*row) for row in self._rows(rows.OF_LOG, (after, limit))]
 
     def find(self, query: Query) -> list[Listed]:
-        """Tasks in order of creation, a page of rows at a time until there are enough that can be folded."""
+        """Tasks in the order asked for, a page of rows at a time until there are enough that can be folded."""
         found: list[Listed] = []
-        after = query.after
-        while query.limit is None or len(found) < query.limit:
-            page = _PAGE if query.limit is None else min(_PAGE, query.limit - len(found))
-            numbers = self._find_numbers(query, after, page)
+        for numbers in listing.pages(self._rows, query, found):
             found += self._listed(numbers, query)
-            # In a table that a disk has put out of order the next page may lead back.
-            if len(numbers) < page or numbers[-1] <= after:
-                break
-            after = numbers[-1]
         return found
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """Ids of tasks, by their own index from the prefix on; the first that does not begin so ends it."""
+        found = (id for (id,) in self._rows(IDS_FROM, (prefix, limit)))
+        return list(takewhile(lambda id: isinstance(id, str) and id.startswith(prefix), found))
 
     def unreadable(self) -> list[str]:
         """Ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
@@ -407,20 +384,6 @@ class SqliteSnapshot:
                 return list(texts.forgiving(self._connection)(statement, values))
         except apsw.Error as error:
             raise told(error, self._path) from error
-
-    def _find_numbers(self, query: Query, after: int, limit: int) -> list[int]:
-        """The next streams that match by their columns, and by the first tag."""
-        values = (query.queue, query.kind, query.state, after, limit)
-        if query.tags:
-            return [number for (number,) in self._rows(BY_TAG, (*values, *query.tags[0]))]
-        if query.state is None and query.queue is None:
-            return [number for (number,) in self._rows(BY_AGE, values)]
-        numbers: list[int] = []
-        for state in _STATES if query.state is None else (query.state,):
-            queues = self._rows(_QUEUES_OF_STATE, (state,)) if query.queue is None else [(query.queue,)]
-            for (queue,) in queues:
-                numbers += [n for (n,) in self._rows(BY_STATE, (queue, query.kind, state, after, limit))]
-        return sorted(numbers)[:limit]
 
     def _listed(self, numbers: Iterable[int], query: Query) -> Iterator[Listed]:
         for number in numbers:

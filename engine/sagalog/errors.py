@@ -152,7 +152,11 @@ class OverBound(Rejected):
 
 
 class Conflict(SagalogError):
-    """Another caller was first, or the identity is on record with other content: load again and decide again."""
+    """Another caller was first, or the identity is on record with other content: load again and decide again.
+
+    Fields, where an idempotency key is on record with other content [REPEAT-6]: `idempotency_key`; `task`, `stream` and
+    `version`, which say where it was used; and `differs`, the names of what differs.
+    """
 
     code = "conflict"
 

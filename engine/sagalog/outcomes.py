@@ -15,18 +15,16 @@ Rule: values only; `sagalog.worker.settlement` says what is written for each. `P
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import DETAILS_BYTES_MAX
 from sagalog.kernel.values import Budget, Compensation, Failure
+from sagalog.tracebacks import lines_of
 from sagalog.validation.json_values import check_json
 from sagalog.validation.values import check_name, shown
 
-# What is kept of a traceback: its end says where it broke. JSON may make six bytes of a character.
-_TRACEBACK_CHARACTERS_MAX: Final = 8_000
 _MESSAGE_CHARACTERS_MAX: Final = 4_000
 _BUDGETS: Final = get_args(Budget)
 # A year: what is longer is no wait.
@@ -241,14 +239,14 @@ def storable(failure: Failure, code: str) -> Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Any exception as the log takes it: the name of its class as code, its text, and the end of its traceback."""
+    """Any exception as the log takes it: the name of its class as code, its text, and its traceback in the details.
+
+    `details["traceback"]` is a list of lines, as `tracebacks.lines_of` makes it: the user's own frames come first.
+    """
     try:
         message = str(error)
     except BaseException as another:  # noqa: BLE001  a text is made by foreign code
         message = f"(its text could not be made: {type(another).__name__})"
     kept = message if len(message) <= _MESSAGE_CHARACTERS_MAX else message[: _MESSAGE_CHARACTERS_MAX - 1] + "…"
-    text = "".join(traceback.format_tb(error.__traceback__))
-    if len(text) > _TRACEBACK_CHARACTERS_MAX:
-        text = "…" + text[-_TRACEBACK_CHARACTERS_MAX:]
-    printable = text.encode("utf-8", "replace").decode()
-    return Failure(type(error).__name__, kept or type(error).__name__, {"traceback": printable})
+    lines = lines_of(error.__traceback__)
+    return Failure(type(error).__name__, kept or type(error).__name__, {"traceback": lines})

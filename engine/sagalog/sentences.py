@@ -46,6 +46,8 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "its handler did not end within {time_limit_ms} ms, nor when it was told to",
         "its handler was told to end at its time limit",
     ),
+    "invalid_payload": ("its payload does not fit {type}: {text}",),
+    "invalid_params": ("the params of compensation {compensation!r} do not fit {type}: {text}",),
 }
 # Whatever refused it, and so under whatever code.
 _UNSTORABLE: Final = (

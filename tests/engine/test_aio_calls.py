@@ -265,7 +265,7 @@ def test_leases_are_compared_by_what_they_hold(tell: Callable[[Story], None]) ->
 
         assert (lease, hash(lease)) == (same, hash(same))
         assert lease != lease.plain
-        assert repr(lease).startswith("AsyncLease(task=Task(")
+        assert repr(lease) == f"<Async{repr(lease.plain)[1:]}"
 
     tell(story)
 

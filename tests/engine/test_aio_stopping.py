@@ -150,7 +150,7 @@ def test_cancelling_the_run_twice_ends_it_at_once(tell: Callable[[Story], None])
         assert (task.state, task.lease, task.attempt, handler.reasons) == ("pending", None, 1, ["interrupted"])
         # It can be run again: nothing of the stop is left.
         handler.may_end.set()
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
         assert (await one(engine, "one")).result == "done"
 
     tell(story)
@@ -250,7 +250,7 @@ def test_a_signal_stops_the_worker_and_not_the_program(sqlite_url: str, number: 
             handler = Stuck()
             worker = made(handler)
             await engine.create("build", id="one")
-            running = asyncio.create_task(worker.run(engine))
+            running = asyncio.create_task(worker.run(engine, handle_signals=True))
             await handler.has_begun.wait()
             os.kill(os.getpid(), number)
             await asyncio.sleep(0)
@@ -271,7 +271,7 @@ def test_a_signal_stops_every_worker_of_the_event_loop(sqlite_url: str) -> None:
             running = []
             for n, handler in enumerate(handlers):
                 await engine.create("build", queue=f"q{n}")
-                running.append(asyncio.create_task(made(handler, queues=f"q{n}").run(engine)))
+                running.append(asyncio.create_task(made(handler, queues=f"q{n}").run(engine, handle_signals=True)))
                 await handler.has_begun.wait()
             # One ends before those that began after it: what it took is still theirs.
             handlers[0].may_end.set()
@@ -294,7 +294,7 @@ def test_a_signal_that_the_process_ignores_stays_ignored(sqlite_url: str) -> Non
     async def main() -> None:
         async with sagalog.aio.open(sqlite_url, durability="normal") as engine:
             await engine.create("build", id="one")
-            await made(build).run(engine, until_idle=True)
+            await made(build).run(engine, until="idle", handle_signals=True)
             assert (await one(engine, "one")).result is True
 
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -311,7 +311,7 @@ def test_a_worker_in_another_thread_than_the_main_one_takes_no_signals(sqlite_ur
     async def main() -> None:
         async with sagalog.aio.open(sqlite_url, durability="normal") as engine:
             await engine.create("build", id="one")
-            await made(build).run(engine, until_idle=True)
+            await made(build).run(engine, until="idle", handle_signals=True)
             results.append((await one(engine, "one")).result)
 
     results: list[Any] = []
@@ -373,7 +373,7 @@ def test_the_loop_runs_on_while_the_worker_and_its_handlers_write(tell: Callable
     async def story(engine: AsyncEngine) -> None:
         await engine.create_many({"kind": "build"} for _ in range(20))
         ticker = asyncio.create_task(tick())
-        await made(build, concurrency=8).run(engine, until_idle=True)
+        await made(build, concurrency=8).run(engine, until="idle")
         ticker.cancel()
 
         assert await engine.counts() == {"default": {"completed": 20}}

@@ -47,29 +47,29 @@ def set_by_its_making(kind: type) -> set[str]:
     return {name for name in made if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("plain", "lifted", "left_out"), _PAIRS, ids=lambda one: getattr(one, "__name__", ""))
-def test_every_public_name_is_there_and_no_other(plain: type, as_coroutine: type, left_out: set[str]) -> None:
+@pytest.mark.parametrize(("plain", "asynchronous", "left_out"), _PAIRS, ids=lambda one: getattr(one, "__name__", ""))
+def test_every_public_name_is_there_and_no_other(plain: type, asynchronous: type, left_out: set[str]) -> None:
     expected = names_of(plain) | set_by_its_making(plain)
 
-    assert names_of(as_coroutine) - _OWN == expected - left_out
+    assert names_of(asynchronous) - _OWN == expected - left_out
 
 
 @pytest.mark.parametrize(
-    ("plain", "lifted", "name"),
+    ("plain", "asynchronous", "name"),
     [
-        pytest.param(plain, as_coroutine, name, id=f"{as_coroutine.__name__}.{name}")
-        for plain, as_coroutine, left_out in _PAIRS
+        pytest.param(plain, asynchronous, name, id=f"{asynchronous.__name__}.{name}")
+        for plain, asynchronous, left_out in _PAIRS
         for name in sorted(calls_of(plain) - left_out)
     ],
 )
 def test_a_call_has_the_parameters_defaults_and_text_of_the_plain_one(
-    plain: type, as_coroutine: type, name: str
+    plain: type, asynchronous: type, name: str
 ) -> None:
-    call, theirs = getattr(as_coroutine, name), getattr(plain, name)
+    call, theirs = getattr(asynchronous, name), getattr(plain, name)
 
     assert shape_of(call) == shape_of(theirs)
     assert call.__doc__
-    is_plain = as_coroutine is AsyncBatch or name in _PLAIN_CALLS
+    is_plain = asynchronous is AsyncBatch or name in _PLAIN_CALLS
     assert inspect.iscoroutinefunction(call) is not is_plain
 
 
@@ -84,7 +84,10 @@ def test_a_renewal_of_many_has_the_fields_of_the_plain_one() -> None:
 def test_a_worker_is_made_and_taught_as_the_plain_one_and_its_run_takes_the_same() -> None:
     assert issubclass(sagalog.aio.Worker, sagalog.Worker)
     assert shape_of(sagalog.aio.Worker) == shape_of(sagalog.Worker)
-    assert shape_of(sagalog.aio.Worker.run) == shape_of(sagalog.Worker.run)
+    # Signals are the plain one's unless it is told to leave them, and the event loop's unless it is told to take them.
+    *taken, (name, kind, taken_by_default) = shape_of(sagalog.aio.Worker.run)
+    assert (name, taken_by_default) == ("handle_signals", False)
+    assert [*taken, (name, kind, True)] == shape_of(sagalog.Worker.run)
     assert inspect.iscoroutinefunction(sagalog.aio.Worker.run)
 
 

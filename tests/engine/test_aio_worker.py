@@ -54,7 +54,7 @@ def test_coroutines_run_on_the_callers_loop_and_plain_functions_in_threads(tell:
         await engine.create("coroutine", 1, id="a")
         await engine.create("plain", 2, id="b")
         trace.set("mine")
-        stats = await worker.run(engine, until_idle=True)
+        stats = await worker.run(engine, until="idle")
 
         assert (await one(engine, "a")).result == [True, 1, "mine"]
         assert (await one(engine, "b")).result == [False, 2]
@@ -69,7 +69,7 @@ def test_a_plain_engine_will_do_too(engine: sagalog.Engine) -> None:
 
     engine.create("build", id="one")
 
-    asyncio.run(made(build).run(engine, until_idle=True))
+    asyncio.run(made(build).run(engine, until="idle"))
 
     task = engine.get("one")
     assert task is not None
@@ -95,10 +95,10 @@ def test_steps_run_at_the_same_time_and_once(tell: Callable[[Story], None]) -> N
 
         await engine.create("build", id="one", retry=Retry(attempts_max=2))
         worker = made(build)
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
         assert sorted((await one(engine, "one")).steps) == ["a", "b", "c"]
         engine.plain._executor.clock.advance(1_000_000)  # type: ignore[attr-defined]  # a manual one
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
 
         assert (await one(engine, "one")).result == ["A", "B", "C"]
         assert sorted(runs) == ["a", "b", "c"]
@@ -116,14 +116,14 @@ def test_a_coroutine_sleeps_and_waits_for_a_signal_without_a_lease(
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build", id="one")
         worker = made(build)
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
         asleep = await one(engine, "one")
         assert (asleep.lease, asleep.waiting is not None and asleep.waiting.name) == (None, "nap")
         clock.advance(60_000)
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
         assert (await one(engine, "one")).waits == {"nap": 1}
         await engine.signal("one", "go", {"n": 7})
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
 
         ended = await one(engine, "one")
         assert (ended.result, ended.attempt) == ({"n": 7}, 1)
@@ -164,7 +164,7 @@ def test_inputs_artifacts_and_progress_are_those_of_the_task(tell: Callable[[Sto
 
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build", id="one", inputs={"source": b"text"})
-        await made(build, name="bob").run(engine, until_idle=True)
+        await made(build, name="bob").run(engine, until="idle")
 
         assert (await engine.artifact("one", "copy")).data == b"text"
         assert str((await one(engine, "one")).result).startswith("bob-")
@@ -200,7 +200,7 @@ def test_what_a_coroutine_raises_is_its_outcome(
 
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build", id="one")
-        stats = await made(build).run(engine, until_idle=True)
+        stats = await made(build).run(engine, until="idle")
 
         task = await one(engine, "one")
         assert (task.state, task.attempt, task.lease, stats.settled) == (state, attempt, None, 1)
@@ -225,7 +225,7 @@ def test_undos_are_coroutines_too(tell: Callable[[Story], None]) -> None:
             undone.append((params, context.idempotency_key))
 
         await engine.create("build", id="one")
-        await worker.run(engine, until_idle=True)
+        await worker.run(engine, until="idle")
 
         assert (await one(engine, "one")).state == "compensated"
         assert undone == [({"n": 1}, "one/x")]
@@ -243,7 +243,7 @@ def test_two_workers_on_one_loop_share_the_tasks(tell: Callable[[Story], None]) 
 
         await engine.create_many({"kind": "build"} for _ in range(10))
         workers = [made(build, name=f"worker-{n}", concurrency=1) for n in range(2)]
-        await asyncio.gather(*(worker.run(engine, until_idle=True) for worker in workers))
+        await asyncio.gather(*(worker.run(engine, until="idle") for worker in workers))
 
         owners = [task.result.rpartition("-")[0] for task in await engine.find(state="completed")]
         assert sorted(owners) == ["worker-0"] * 5 + ["worker-1"] * 5

@@ -137,7 +137,21 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("recover", lambda engine: engine.recover(unknown_kinds="remove"), "unknown_kinds"),
     ("get", lambda engine: engine.get(""), "id"),
     ("find", lambda engine: engine.find(state="done"), "state"),
+    ("find", lambda engine: engine.find(state=["pending", "done"]), "state"),
+    ("find", lambda engine: engine.find(state=[]), "state"),
+    ("find", lambda engine: engine.find(state=3), "state"),  # type: ignore[arg-type]
     ("find", lambda engine: engine.find(queue=""), "queue"),
+    ("find", lambda engine: engine.find(queue=["q", ""]), "queue"),
+    ("find", lambda engine: engine.find(queue=[]), "queue"),
+    ("find", lambda engine: engine.find(waiting=""), "waiting"),
+    ("find", lambda engine: engine.find(waiting=False), "waiting"),  # type: ignore[arg-type]
+    ("find", lambda engine: engine.find(parent=""), "parent"),
+    ("find", lambda engine: engine.find(correlation_id=7), "correlation_id"),  # type: ignore[arg-type]
+    ("find", lambda engine: engine.find(since_ms=-1), "since_ms"),
+    ("find", lambda engine: engine.find(since_ms=1.5), "since_ms"),  # type: ignore[arg-type]
+    ("find", lambda engine: engine.find(newest_first=1), "newest_first"),  # type: ignore[arg-type]
+    ("ids_with_prefix", lambda engine: engine.ids_with_prefix(""), "prefix"),
+    ("ids_with_prefix", lambda engine: engine.ids_with_prefix("a", 0), "limit"),
     ("find", lambda engine: engine.find(kind=LONG), "kind"),
     ("find", lambda engine: engine.find(tags={"a": 1}), "tags.a"),  # type: ignore[dict-item]
     ("find", lambda engine: engine.find(limit=0), "limit"),

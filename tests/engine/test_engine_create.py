@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -190,7 +191,35 @@ def test_an_idempotency_key_finds_the_creation_whose_id_was_drawn(engine: Engine
     task = engine.create("build", {"n": 1}, idempotency_key="r")
     clock.advance(1)
     assert unchanged(engine, engine.create, "build", {"n": 1}, idempotency_key="r") == task
-    assert refused(engine, AlreadyExists, engine.create, "build", {"n": 2}, idempotency_key="r").task == task.id
+    assert refused(engine, Conflict, engine.create, "build", {"n": 2}, idempotency_key="r").task == task.id
+
+
+SAYS = "give this call a key of its own, or repeat the first one as it was"
+
+
+def test_a_reused_idempotency_key_is_named_with_its_task_and_what_differs(engine: Engine) -> None:
+    """[REPEAT-6] What may hold a secret is named and not shown."""
+    engine.create("build", {"password": "one"}, id="t", queue="agents", idempotency_key="r")
+    call = partial(refused, engine, Conflict, engine.create)
+    refusal = call("build", {"password": "two"}, id="t", queue="others", idempotency_key="r")
+    assert refusal.message == (
+        "idempotency key 'r' was used by task 't' ('created', version 1) with other content (payload differs; queue: "
+        f"'others' given, 'agents' on record); {SAYS}"
+    )
+    assert (refusal.idempotency_key, refusal.task, refusal.differs) == ("r", "t", ["payload", "queue"])
+    assert (refusal.stream, refusal.version) == ("task/t", 1)
+    assert call("build", id="u", idempotency_key="r").differs == ["task"]
+
+
+def test_an_idempotency_key_of_another_command_says_which_event_it_wrote(engine: Engine) -> None:
+    """[REPEAT-4]"""
+    engine.create("build", id="t")
+    engine.note("t", "seen", idempotency_key="r")
+    refusal = refused(engine, Conflict, engine.create, "build", idempotency_key="r")
+    said = "was used by task 't' ('noted', version 2) with other content (the command is another one)"
+    assert said in refusal.message
+    assert refusal.message.endswith(SAYS)
+    assert (refusal.task, refusal.differs) == ("t", ["command"])
 
 
 def test_an_idempotency_key_under_another_chosen_id_is_a_conflict(engine: Engine) -> None:

@@ -241,7 +241,7 @@ def test_a_worker_works_over_another_executor(server: LocalExecutor, engine: Eng
         undone.set()
 
     task = engine.create("build", PAYLOAD)
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
 
     assert {one.kind: one.state for one in engine.find()} == {"build": "completed", "part": "compensated"}
     assert engine.get(task.id).result == {"paid": 1}  # type: ignore[union-attr]

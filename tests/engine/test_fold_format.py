@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     state.KeptPolicy,
 )
-PINNED = (5, "65543f06bac5e4a429ed854d20665c3291a5db7b69872a2a3590193b10b84133")
+PINNED = (6, "e133e7b6e90e4a08b61540f309ac2558f8ff772979bfa7f8280e5fbf2da0a6c2")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -162,19 +162,19 @@ def test_a_worker_that_was_made_before_the_fork_is_the_parents(engine: Engine) -
 
     def work() -> None:
         refused(
-            lambda: worker.run(engine, until_idle=True),
-            lambda: asyncio.run(awaited.run(engine, until_idle=True, signals=False)),
+            lambda: worker.run(engine, until="idle"),
+            lambda: asyncio.run(awaited.run(engine, until="idle", handle_signals=False)),
         )()
         mine = sagalog.Worker()
         mine.task("k")(lambda _context, _payload: "done")
-        mine.run(engine, until_idle=True)
+        mine.run(engine, until="idle")
         task = engine.get("t")
         assert task is not None
         assert task.state == "completed"
 
     assert in_child(work) == 0
     engine.create("k", id="t2")
-    worker.run(engine, until_idle=True)
+    worker.run(engine, until="idle")
     task = engine.get("t2")
     assert task is not None
     assert task.state == "completed"
@@ -206,7 +206,7 @@ def test_a_context_in_a_fork_of_its_handler_does_nothing(engine: Engine) -> None
 
     worker.task("k")(handle)
     engine.create("k", id="t", inputs={"i": b"1"})
-    worker.run(engine, until_idle=True)
+    worker.run(engine, until="idle")
     assert (statuses, begun) == ([0], ["here"])
 
 

@@ -58,7 +58,8 @@ def test_a_repeated_claim_must_be_the_same_claim(engine: Engine, changed: dict[s
     given: dict[str, Any] = {"queues": "default", "owner": "ann", "ttl_ms": TTL_MS, "limit": 2, "idempotency_key": "r"}
     leases = engine.claim(**given)
     assert len(leases) == 2
-    assert refused(engine, Conflict, engine.claim, **{**given, **changed}).idempotency_key == "r"
+    refusal = refused(engine, Conflict, engine.claim, **{**given, **changed})
+    assert (refusal.idempotency_key, refusal.task, refusal.differs) == ("r", "a", list(changed))
     assert unchanged(engine, engine.claim, **given) == leases
 
 

@@ -11,7 +11,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.values import KernelCode, Parameters
 from sagalog.sentences import SENTENCES, fields_of, reason_of, sentence, worded
 
-WORKERS = {"interrupted", "not_begun", "not_ended", "undo_settled", "time_limit"}
+WORKERS = {"interrupted", "not_begun", "not_ended", "undo_settled", "time_limit", "invalid_payload", "invalid_params"}
 
 
 def test_every_code_that_the_kernel_or_a_worker_writes_has_a_sentence_and_no_other_has() -> None:
@@ -110,6 +110,6 @@ def test_parameters_are_names_numbers_and_lists_of_names(engine: Engine, paramet
 def test_no_template_names_what_no_event_has() -> None:
     known = {
         "instead_of", "compensation", "kind", "failures", "due_for_ms", "kinds", "waits", "wait_names", "maximum",
-        "stream_events", "successor", "text", "time_limit_ms",
+        "stream_events", "successor", "text", "time_limit_ms", "type",
     }  # fmt: skip
     assert {field for templates in SENTENCES.values() for one in templates for field in fields_of(one)} == known

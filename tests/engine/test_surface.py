@@ -34,9 +34,9 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        artifact batch changes close counts create_many events find get health heartbeat history input newest_position
-        now_ms ready_kinds rebind rebuild recover resume stale step_result store_id subscribe verify wait wait_change
-        wait_end wait_ends
+        artifact batch changes close counts create_many events find get health heartbeat history ids_with_prefix input
+        newest_position now_ms ready_kinds rebind rebuild recover resume stale step_result store_id subscribe unreadable
+        verify wait wait_change wait_end wait_ends
     """),
 ]
 _TASK = words("""

@@ -90,15 +90,18 @@ def test_the_wheel_says_licence_python_and_readme(shipped: Shipped) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in shipped.wheel_names)
 
 
-def test_the_command_and_the_stores_are_entry_points(shipped: Shipped) -> None:
+def test_the_command_the_stores_and_the_fixtures_are_entry_points(shipped: Shipped) -> None:
     assert shipped.entry_points() == {
+        "pytest11": {"sagalog_pytest": "sagalog_pytest"},
         "console_scripts": {"sagalog": "sagalog_cli:main"},
         "sagalog.stores": {"memory": "sagalog.store.memory:open_store", "sqlite": "sagalog_sqlite:open_store"},
     }
 
 
 def test_every_entry_point_leads_to_something_that_can_be_called(shipped: Shipped) -> None:
-    targets = [target for group in shipped.entry_points().values() for target in group.values()]
+    groups = shipped.entry_points()
+    assert groups.pop("pytest11") == {"sagalog_pytest": "sagalog_pytest"}  # a module, which has its own tests
+    targets = [target for group in groups.values() for target in group.values()]
 
     callables = run_isolated(
         shipped,
@@ -116,6 +119,7 @@ def test_what_is_installed_is_imported_and_generic_names_are_not(shipped: Shippe
         "sagalog_sqlite",
         "sagalog_queue",
         "sagalog_command",
+        "sagalog_pytest",
         "sagalog_cli",
         "engine",
         "adapters",
@@ -134,6 +138,7 @@ def test_what_is_installed_is_imported_and_generic_names_are_not(shipped: Shippe
         "sagalog_sqlite": str(shipped.installed / "sagalog_sqlite" / "__init__.py"),
         "sagalog_queue": str(shipped.installed / "sagalog_queue" / "__init__.py"),
         "sagalog_command": str(shipped.installed / "sagalog_command" / "__init__.py"),
+        "sagalog_pytest": str(shipped.installed / "sagalog_pytest" / "__init__.py"),
         "sagalog_cli": str(shipped.installed / "sagalog_cli" / "__init__.py"),
         "engine": None,
         "adapters": None,

@@ -1,8 +1,9 @@
 """A docstring, taken apart: its text, its arguments, its answer, its errors and its example.
 
-The text comes first, in paragraphs; one of them may be a table, `name     what it is`, a row each. Then come the
-sections of Google's style, as far as there is something to say: `Args:` and `Raises:` with `name: text` or
-`name, name: text` in each line and what goes on of it indented, `Returns:` with a text, `Example:` with code that runs.
+The text comes first, in paragraphs; one of them may be a table, `name     what it is`, a row each, where a name may be
+a call, `name(argument)`. Then come the sections of Google's style, as far as there is something to say: `Args:` and
+`Raises:` with `name: text` or `name, name: text` in each line and what goes on of it indented, `Returns:` with a text,
+`Example:` with code that runs.
 
 Rule: this is the one form; what does not fit is an error here, not a guess.
 """
@@ -18,7 +19,7 @@ from typing import Final
 SECTIONS: Final = ("Args", "Returns", "Raises", "Example")
 _SECTION: Final = re.compile(rf"({'|'.join(SECTIONS)}):")
 _ITEM: Final = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*): (.+)")
-_ROW: Final = re.compile(r"([\w.*]+(?:, [\w.*]+)*) {2,}(\S.*)")
+_ROW: Final = re.compile(r"([\w.*]+(?:, [\w.*]+)*|\w+\([\w=, ]*\)) {2,}(\S.*)")
 # The end of a sentence, with the rules that it cites behind it.
 _SENTENCE: Final = re.compile(r"(?<=[.!?])((?: \[[A-Z]+-\d+\])*) (?=[A-Z`])")
 

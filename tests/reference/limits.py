@@ -27,11 +27,13 @@ _TIME: Final = ("TIME_MS_MAX",)
 # The bounds of an argument, by its name in whichever call; or by call and name, where that one has others.
 BOUNDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("payload", "result", "data", "results"), _JSON),
-    **dict.fromkeys(("id", "task_id", "parent", "child"), _ID),
+    **dict.fromkeys(("id", "task_id", "parent", "child", "prefix"), _ID),
     **dict.fromkeys(("kind", "queue", "owner", "name", "key", "affinity", "correlation_id", "data_key"), _NAME),
-    **dict.fromkeys(("idempotency_key", "compensation", "signal", "media_type"), _NAME),
+    **dict.fromkeys(("idempotency_key", "compensation", "signal", "waiting", "media_type"), _NAME),
     **dict.fromkeys(("reason", "text", "waive_compensation", "error"), _TEXT),
-    **dict.fromkeys(("run_at_ms", "until_ms", "wait_ms", "timeout_ms", "duration_ms", "retry_after_ms"), _TIME),
+    **dict.fromkeys(
+        ("run_at_ms", "since_ms", "until_ms", "wait_ms", "timeout_ms", "duration_ms", "retry_after_ms"), _TIME
+    ),
     "cause": ("CAUSE_CHARACTERS_MAX",),
     "actor": _NAME,  # what comes after its class
     "priority": ("PRIORITY_MIN", "PRIORITY_MAX"),
@@ -49,7 +51,9 @@ BOUNDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "put_artifact.data": ("BLOB_BYTES_MAX",),
     "artifact.data": ("BLOB_BYTES_MAX",),
     "progress.value": ("PROGRESS_BYTES_MAX",),
+    "find.queue": ("QUEUES_MAX", *_NAME),
     "claim.limit": ("CLAIM_LIMIT_MAX",),
+    "ids_with_prefix.limit": ("BATCH_COMMANDS_MAX",),
     "events.limit": ("BATCH_COMMANDS_MAX",),
     "read.limit": ("BATCH_COMMANDS_MAX",),
     "events.after": (),

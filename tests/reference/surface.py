@@ -44,6 +44,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog.aio": {},
     "sagalog_queue": {},
     "sagalog_command": {},
+    "sagalog_pytest": {},
     "sagalog.testing": {},
     "sagalog.store": {},
 }
@@ -53,11 +54,12 @@ _LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {"sagalog": ("open",)}
 
 @dataclass(frozen=True)
 class Name:
-    """One public name: the module that shows it, and what it names."""
+    """One public name: the module that shows it, and what it names; of a fixture of pytest, its function."""
 
     module: str
     name: str
     found: Any
+    is_fixture: bool = False
 
     @property
     def title(self) -> str:
@@ -67,6 +69,8 @@ class Name:
     @property
     def heading(self) -> str:
         """The heading of its section; one that is no class and no call says so, as two names may differ in case."""
+        if self.is_fixture:
+            return f"`{self.title}` (fixture)"
         return f"`{self.title}`" if self.is_class or self.is_call else f"`{self.title}` (constant)"
 
     @property
@@ -107,7 +111,9 @@ def headings_of(module: str) -> dict[str, list[Name]]:
 
 def name_of(module: str, name: str) -> Name:
     """A public name of a module."""
-    return Name(module, name, getattr(module_of(module), name))
+    found = getattr(module_of(module), name)
+    is_fixture = hasattr(found, "__wrapped__") and not (inspect.isfunction(found) or inspect.isclass(found))
+    return Name(module, name, inspect.unwrap(found) if is_fixture else found, is_fixture)
 
 
 def all_names() -> Iterator[Name]:

@@ -317,6 +317,7 @@ def test_a_docstring_is_taken_apart_into_its_parts() -> None:
         More of it,
         in two lines.
 
+        go(by)  a call
         one     the first
         other   the second,
                 in two lines
@@ -340,7 +341,7 @@ def test_a_docstring_is_taken_apart_into_its_parts() -> None:
     )
 
     assert doc.paragraphs == ["Do it. [LIFE-1]", "More of it, in two lines."]
-    assert doc.rows == {"one": "the first", "other": "the second, in two lines"}
+    assert doc.rows == {"go(by)": "a call", "one": "the first", "other": "the second, in two lines"}
     assert doc.arguments == {"given": "both, in two lines.", "and_this": "both, in two lines.", "more": "others."}
     assert (doc.returns, doc.raises) == ("What is done.", {"NotFound": "there is none."})
     assert doc.example == "do()\n\ndone()"

@@ -29,6 +29,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "Engine.heartbeat": {"leases": []},
     "Engine.events": {},
     "Engine.find": {},
+    "Engine.ids_with_prefix": {"prefix": "t"},
     "Engine.recover": {},
     "Engine.subscribe": {"name": "reader"},
     "Engine.wait": {"id": "t", "timeout_ms": 0},

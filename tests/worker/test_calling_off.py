@@ -379,7 +379,7 @@ def test_a_handler_that_says_so_before_anybody_has_told_it_burns_a_transient(rea
         raise Interrupted("of its own accord")
 
     id = real.create("do").id
-    worker.run(real, until_idle=True, signals=False)
+    worker.run(real, until="idle", handle_signals=False)
     assert story(real, id)[-1] == "retried"
 
 
@@ -418,7 +418,7 @@ def test_a_worker_that_ends_when_idle_has_done_parents_children_and_their_undos(
         undone.append(params)
 
     ids = [real.create("grandparent").id for _ in range(3)]
-    worker.run(real, until_idle=True, signals=False)
+    worker.run(real, until="idle", handle_signals=False)
 
     assert [real.get(id).result for id in ids] == [["completed", "compensated"]] * 3  # type: ignore[union-attr]
     assert undone == ["y"] * 3

@@ -308,7 +308,7 @@ def test_a_real_worker_told_to_stop_in_a_commit_of_unknown_outcome_leaves_no_lea
 
         opened.create("do", id="a")
         with faults(AFTER, *[stop_and_lose] * 10):
-            worker.run(opened, signals=False)
+            worker.run(opened, handle_signals=False)
         task = opened.get("a")
         assert task is not None
         assert (task.state, task.lease, task.attempt) == ("pending", None, 1)

@@ -150,7 +150,7 @@ def test_a_traceback_of_megabytes_leaves_a_small_event_that_says_where_it_broke(
     assert task.error is not None
     assert task.error.code == "ValueError"
     assert len(task.error.message) < 5_000
-    assert "raise ValueError" in task.error.details["traceback"]
+    assert "raise ValueError" in "\n".join(task.error.details["traceback"][:2])
     assert max(len(one.body) for one in engine.history(task.id)) < 70_000
 
 
@@ -369,7 +369,7 @@ def test_an_undo_that_no_worker_knows_waits_for_a_week_and_is_then_quarantined(
         (1, "quarantined", "undo_wait"),
     ):
         clock.advance(wait_ms)
-        worker.run(engine, until_idle=True, signals=False)
+        worker.run(engine, until="idle", handle_signals=False)
         after = engine.get(task.id)
         assert after is not None
         assert (after.state, after.code) == (state, code), wait_ms
@@ -588,7 +588,7 @@ def test_a_worker_without_handlers_and_one_that_runs_already_say_so(real: sagalo
         ended(real, id)
         with pytest.raises(sagalog.Rejected, match="runs already"):
             worker.run(real)
-    assert worker.run(real, until_idle=True).claimed == 0
+    assert worker.run(real, until="idle").claimed == 0
 
 
 def test_a_worker_that_ends_when_idle_has_seen_what_its_last_work_let_in(real: sagalog.Engine) -> None:
@@ -605,7 +605,7 @@ def test_a_worker_that_ends_when_idle_has_seen_what_its_last_work_let_in(real: s
         return payload + 1
 
     ids = [real.create("parent").id for _ in range(5)]
-    worker.run(real, until_idle=True)
+    worker.run(real, until="idle")
     assert [real.get(id).result for id in ids] == [[2]] * 5  # type: ignore[union-attr]
 
 
@@ -774,7 +774,7 @@ def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engi
         alive.append(sum(one.name.startswith("sagalog-handler") for one in threading.enumerate()))
 
     real.create_many({"kind": "do"} for _ in range(200))
-    assert worker.run(real, until_idle=True).settled == 200
+    assert worker.run(real, until="idle").settled == 200
     assert max(alive) <= 2
 
 

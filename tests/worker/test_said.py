@@ -213,7 +213,7 @@ def test_a_worker_is_told_that_a_kind_needs_no_undo() -> None:
 
     with sagalog.open("memory:") as engine:
         engine.create("resize", id="t")
-        stats = worker.run(engine, until_idle=True, signals=False)
+        stats = worker.run(engine, until="idle", handle_signals=False)
         task = engine.get("t")
 
     assert task is not None
@@ -349,6 +349,6 @@ def test_a_worker_that_has_nothing_left_to_do_names_what_it_cannot(logged: pytes
     with sagalog.open("memory:") as engine:
         engine.create("do")
         engine.create("strange")
-        worker.run(engine, until_idle=True, signals=False)
+        worker.run(engine, until="idle", handle_signals=False)
 
     assert [one.split(" stand")[0] for one in warnings(logged)] == ["tasks of the kind 'strange'"]

@@ -84,7 +84,7 @@ def test_a_child_that_a_handler_forks_ends_by_signals_that_stop_its_worker(
     worker.task("mp")(lambda _context, _payload: multiprocessed())
     ids = [engine.create(kind).id for kind in ("fork", "mp", "fork")]
 
-    assert worker.run(engine, until_idle=True).settled == 3
+    assert worker.run(engine, until="idle").settled == 3
     # It was run to its end: what the children were sent has stopped nothing here.
     assert [engine.get(id).result for id in ids] == [-number, -signal.SIGTERM, -number]  # type: ignore[union-attr]
 
@@ -102,7 +102,7 @@ def test_a_child_of_a_worker_on_an_event_loop_ends_by_signals_that_stop_its_work
         return killed(signal.SIGHUP)
 
     ids = [engine.create(kind).id for kind in ("plain", "thread", "loop")]
-    asyncio.run(worker.run(engine, until_idle=True))
+    asyncio.run(worker.run(engine, until="idle", handle_signals=True))
 
     found = [engine.get(id).result for id in ids]  # type: ignore[union-attr]
     assert found == [-signal.SIGTERM, [-signal.SIGTERM] * 2, -signal.SIGHUP]
@@ -171,6 +171,63 @@ def test_a_worker_whose_terminal_is_closed_lets_its_handler_finish_and_ends(
         process.end()
     assert ended(engine, task.id).result == "finished"
     assert story(engine, late.id) == ["created"]
+
+
+HOST = """
+import asyncio, signal, sys
+import sagalog.aio
+
+worker = sagalog.aio.Worker(ttl_ms=600)
+asked = {words}
+
+
+@worker.task("hold")
+async def hold(context, payload):
+    print("holding", flush=True)
+    while not context.stopping:
+        await asyncio.sleep(0.01)
+    return "stopped"
+
+
+async def main():
+    told = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), told.set()))
+    async with sagalog.aio.open(sys.argv[1]) as engine:
+        running = asyncio.create_task(worker.run(engine, **asked))
+        await asyncio.wait([running, asyncio.create_task(told.wait())], return_when="FIRST_COMPLETED")
+        print("worker has ended" if running.done() else "worker runs", flush=True)
+        worker.stop()
+        await running
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [({}, ["told", "worker runs"]), ({"handle_signals": True}, ["worker has ended"])],
+    ids=["left", "taken"],
+)
+def test_a_worker_on_an_event_loop_leaves_signals_to_its_program_unless_asked(
+    words: dict[str, bool], said: list[str], engine: sagalog.Engine, tmp_path: Path
+) -> None:
+    """A real process: a server that has handlers of its own, as uvicorn has, is told of SIGTERM."""
+    (tmp_path / "host.py").write_text(HOST.format(words=words))
+    task = engine.create("hold")
+    url = f"sqlite:///{tmp_path}/store.db"
+    process = subprocess.Popen([sys.executable, "host.py", url], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+
+    assert output.splitlines() == said
+    assert process.returncode == 0
+    assert ended(engine, task.id).result == "stopped"
 
 
 def test_the_command_ends_by_a_hang_up_as_by_sigterm_and_not_where_it_is_ignored(

@@ -191,7 +191,7 @@ def test_a_kind_is_strict_where_its_handler_says_so(engine: sagalog.Engine) -> N
     worker.task("strict", strict=True)(handler)
     worker.task("lenient")(handler)
     ids = [engine.create(kind, retry=AT_ONCE).id for kind in ("strict", "lenient")]
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
 
     assert [str(task.state) for id in ids if (task := engine.get(id))] == ["quarantined", "completed"]
 
@@ -301,7 +301,7 @@ def test_a_coroutine_that_returns_none_without_having_looked_completes(engine: s
         engine.cancel(context.task.id)
 
     id = engine.create("do").id
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
     assert task is not None
     assert task.state == "completed"
@@ -456,7 +456,7 @@ def test_a_coroutines_step_whose_result_cannot_be_stored_is_not_repeated(engine:
             group.create_task(context.step("charge", effect))
 
     id = engine.create("do", retry=AT_ONCE).id
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
 
     assert task is not None
@@ -520,7 +520,7 @@ def test_two_results_of_a_gather_that_cannot_be_stored_are_both_named(engine: sa
         await asyncio.gather(context.step("a", effect, "a"), context.step("b", effect, "b"))
 
     id = engine.create("do", retry=AT_ONCE).id
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
 
     assert task is not None
@@ -646,7 +646,7 @@ def test_a_coroutines_step_that_was_cancelled_while_it_was_written_may_be_asked_
         return [await context.step("charge", ran.append, 1, compensation=undo), len(ran)]
 
     id = engine.create("do", retry=AT_ONCE).id
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
 
     assert task is not None

@@ -52,7 +52,7 @@ def run(engine: sagalog.Engine, handler: Handler, outside: Outside, **others: Ha
     def undo(_context: UndoContext, what: str) -> None:
         outside.do(f"undo {what}")
 
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
 
 
 def get(engine: sagalog.Engine, id: str) -> sagalog.Task:

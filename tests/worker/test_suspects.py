@@ -203,7 +203,7 @@ def test_a_worker_that_ends_when_idle_has_taken_every_suspect(tmp_path: Path) ->
                 beside.append(sum(task.lease is not None for task in engine.find()))
 
         worker.compensation("undo")(lambda _context, _params: None)
-        worker.run(engine, until_idle=True)
+        worker.run(engine, until="idle")
         assert beside == [1, 1]
         assert all(task.is_terminal for task in engine.find())
 
@@ -232,7 +232,7 @@ def innocent(context, payload):
     return "done"
 
 with sagalog.open(sys.argv[1]) as engine:
-    worker.run(engine, until_idle=len(sys.argv) > 2)
+    worker.run(engine, until="idle" if len(sys.argv) > 2 else None)
 """
 
 

@@ -208,7 +208,7 @@ def test_two_waits_of_one_name_that_are_open_at_the_same_time_are_refused(
         worker = Worker()
         worker.task(kind)(handler)
         id = engine.create(kind, retry=ONCE).id
-        worker.run(engine, until_idle=True, signals=False)
+        worker.run(engine, until="idle", handle_signals=False)
         task = engine.get(id)
         assert task is not None
         assert (task.state, task.code) == ("quarantined", "step_mismatch"), kind
@@ -228,12 +228,12 @@ def test_waits_of_several_names_that_are_open_at_the_same_time_are_waited_for_on
     worker.task("do")(both)
     id = engine.create("do", retry=ONCE).id
     for number in (1, 2):
-        worker.run(engine, until_idle=True, signals=False)
+        worker.run(engine, until="idle", handle_signals=False)
         task = engine.get(id)
         assert task is not None
         assert task.waiting is not None
         engine.signal(id, "msg", number)
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
 
     task = engine.get(id)
     assert task is not None
@@ -302,7 +302,7 @@ def test_a_wait_whose_coroutine_was_cancelled_has_used_up_no_number(engine: saga
     worker.task("do")(impatient)
     id = engine.create("do", retry=ONCE).id
     engine.signal(id, "go", "there")
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
 
     assert task is not None
@@ -415,7 +415,7 @@ def test_children_of_a_gather_are_waited_for_in_the_order_of_the_calls(engine: s
         await context.wait_tasks()
 
     id = engine.create("do", retry=ONCE, id="t").id
-    worker.run(engine, until_idle=True, signals=False)
+    worker.run(engine, until="idle", handle_signals=False)
     task = engine.get(id)
 
     assert task is not None

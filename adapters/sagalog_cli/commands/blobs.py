@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, pass_session
 
 
@@ -21,7 +22,7 @@ from sagalog_cli.session import Session, StoreCommand, pass_session
 def artifact(session: Session, id: str, name: str) -> None:
     """Print the newest artifact of a task under NAME, byte for byte; `sagalog show` names them."""
     with session.open() as engine:
-        found = engine.artifact(id, name)
+        found = engine.artifact(whole_id(engine, id), name)
     _give(
         session,
         found.data,
@@ -42,7 +43,7 @@ def artifact(session: Session, id: str, name: str) -> None:
 def task_input(session: Session, id: str, name: str) -> None:
     """Print the input that a task was created with under NAME, byte for byte; `sagalog show` names them."""
     with session.open() as engine:
-        data = engine.input(id, name)
+        data = engine.input(whole_id(engine, id), name)
     _give(session, data, lambda: {"name": name, "data": data})
 
 

@@ -21,7 +21,7 @@ from sagalog_cli.lazy_group import LazyGroup, Place
 from sagalog_cli.session import Session, StoreCommand, now_ms, options, pass_session
 from sagalog_cli.tables import Table, show_table
 from sagalog_cli.times import duration, instant
-from sagalog_command import CLAUDE, CODEX, EXIT_STATUS, GEMINI, Classifier, Ended, Verdict, classify, load_classifier
+from sagalog_command import CLAUDE, CODEX, EXIT_STATUS, GEMINI, Classifier, Ending, Verdict, classify, load_classifier
 
 COMMANDS: Final[dict[str, Place]] = {
     "classify": Place("sagalog_cli.commands.classifier", "classify_output", "Say what the end of a command means."),
@@ -103,7 +103,7 @@ def classify_output(
 
     FILE holds what the command wrote to standard output. Prints the class, the rule, how long to wait, and why.
     """
-    ended = Ended.from_output(
+    ending = Ending.from_output(
         classifier,
         status,
         file.read(),
@@ -112,7 +112,7 @@ def classify_output(
         zone=zone,
     )
     at_ms = now_ms() if at_ms is None else at_ms
-    verdict = classify(classifier, ended, at_ms)
+    verdict = classify(classifier, ending, at_ms)
     session.answer(lambda: json_output.classified(verdict), lambda: _show(verdict, at_ms))
 
 

@@ -13,6 +13,7 @@ import click
 
 from sagalog import ResultRequired, Task
 from sagalog_cli import arguments, json_output, render
+from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import (
     LIMIT,
     Session,
@@ -50,7 +51,7 @@ def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str,
     What the task owes is compensated first. Asking again changes nothing.
     """
     with session.open(actor=actor) as engine:
-        _answer(session, engine.cancel(id, reason, now, idempotency_key=idempotency_key))
+        _answer(session, engine.cancel(whole_id(engine, id), reason, now, idempotency_key=idempotency_key))
 
 
 @click.command("quarantine", cls=StoreCommand, short_help="Take a task out of circulation.")
@@ -62,7 +63,7 @@ def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str,
 def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_key: str | None) -> None:
     """Take a task out of circulation until a human has looked; it ends here, and what it owes is named."""
     with session.open(actor=actor) as engine:
-        _answer(session, engine.quarantine(id, reason, idempotency_key=idempotency_key))
+        _answer(session, engine.quarantine(whole_id(engine, id), reason, idempotency_key=idempotency_key))
 
 
 @click.command("retry", cls=StoreCommand, short_help="Let a successor take the place of an ended task.")
@@ -92,7 +93,9 @@ def retry(
     """
     with session.open(actor=actor) as engine:
         try:
-            successor = engine.retry_as_new(id, results=results, rerun=rerun, idempotency_key=idempotency_key)
+            successor = engine.retry_as_new(
+                whole_id(engine, id), results=results, rerun=rerun, idempotency_key=idempotency_key
+            )
         except ResultRequired as error:
             kept = " ".join(f"--result {shlex.quote(step)}=JSON" for step in error.steps)
             again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
@@ -116,7 +119,7 @@ def note(
     After its end the remark may also settle compensations that are still owed.
     """
     with session.open(actor=actor) as engine:
-        _answer(session, engine.note(id, text, settles, idempotency_key=idempotency_key))
+        _answer(session, engine.note(whole_id(engine, id), text, settles, idempotency_key=idempotency_key))
 
 
 @click.command("waive", cls=StoreCommand, short_help="Settle one owed compensation by word.")
@@ -129,7 +132,7 @@ def note(
 def waive(session: Session, id: str, compensation: str, reason: str, actor: str, idempotency_key: str | None) -> None:
     """Settle one owed COMPENSATION of a live task by word; `show` lists their ids."""
     with session.open(actor=actor) as engine:
-        _answer(session, engine.waive(id, compensation, reason, idempotency_key=idempotency_key))
+        _answer(session, engine.waive(whole_id(engine, id), compensation, reason, idempotency_key=idempotency_key))
 
 
 @click.command("signal", cls=StoreCommand, short_help="Tell a task something that it waits for.")
@@ -149,9 +152,9 @@ def signal(
     """
     given = arguments.Payload(arguments.read_json()) if data is arguments.STDIN else data
     with session.open(actor=actor) as engine:
-        _answer(
-            session, engine.signal(id, name, None if given is None else given.value, idempotency_key=idempotency_key)
-        )
+        value = None if given is None else given.value
+        task = engine.signal(whole_id(engine, id), name, value, idempotency_key=idempotency_key)
+        _answer(session, task)
 
 
 @click.command("recover", cls=StoreCommand, short_help="Do all upkeep that is due.")

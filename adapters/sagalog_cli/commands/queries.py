@@ -5,23 +5,33 @@ Rule: they write nothing, and an empty answer is an answer: status 0, nothing on
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
-from sagalog import NotFound, State
+from sagalog import Corrupt, Engine, NotFound, Recorded, State
 from sagalog_cli import arguments, json_output, render
+from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import LIMIT, Session, StoreCommand, now_ms, pass_session
 from sagalog_cli.tables import show_line, show_table
 from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
+# Stands for `--waiting` without a name, which no wait has.
+ANY_WAIT: Final = ""
 
 
 @click.command("list", cls=StoreCommand, short_help="List tasks.")
-@click.option("--queue", metavar="NAME", help="Only of this queue.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only of this queue. Repeatable: any may fit.")
 @click.option("--kind", metavar="NAME", help="Only of this kind.")
-@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([str(state) for state in State]),
+    help="Only in this state. Repeatable: any may fit.",
+)
 @click.option(
     "--tag",
     "tags",
@@ -30,28 +40,71 @@ LISTED: Final = 50
     callback=arguments.tags,
     help="Only with this tag. Repeatable: all must fit.",
 )
+@click.option(
+    "--waiting",
+    is_flag=False,
+    flag_value=ANY_WAIT,
+    metavar="[NAME]",
+    help="Only parked for a wait of this name; without a name, for any wait.",
+)
+@click.option("--parent", metavar="ID", help="Only created by this task.")
+@click.option("--correlation-id", metavar="NAME", help="Only what belongs together with this.")
+@click.option(
+    "--since",
+    "since_ms",
+    metavar="TIME",
+    callback=arguments.since,
+    help="Only created or changed since: 2h for two hours ago, ISO 8601, or milliseconds.",
+)
+@click.option("--newest/--oldest", "newest_first", default=True, help="Which come first.  [default: the newest]")
 @click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="However many there are.")
 @pass_session
 def list_tasks(
     session: Session,
-    queue: str | None,
-    kind: str | None,
-    state: str | None,
-    tags: dict[str, str],
+    /,
+    queues: tuple[str, ...],
+    states: tuple[str, ...],
+    waiting: str | None,
+    parent: str | None,
+    newest_first: bool,
     limit: int,
     everything: bool,
+    **given: Any,
 ) -> None:
-    """List tasks in order of creation, those that fit everything given."""
+    """List the tasks that fit everything given, the newest first.
+
+    WAITS_FOR says why a task that no worker holds is not at work.
+    """
     with session.open() as engine:
-        # One more than is shown tells whether there are more.
-        found = engine.find(queue=queue, kind=kind, state=state, tags=tags, limit=None if everything else limit + 1)
+        found = engine.find(
+            queue=queues or None,
+            state=states or None,
+            waiting=True if waiting == ANY_WAIT else waiting,
+            parent=None if parent is None else _parent(engine, parent),
+            newest_first=newest_first,
+            # One more than is shown tells whether there are more.
+            limit=None if everything else limit + 1,
+            **given,
+        )
+        unreadable = engine.unreadable()
     shown = found if everything else found[:limit]
-    session.answer_each(lambda: map(json_output.task, shown), lambda: show_table(render.tasks(shown, now_ms())))
+    now = now_ms()
+    session.answer_each(
+        lambda: (json_output.listed(task, now) for task in shown), lambda: show_table(render.tasks(shown, now))
+    )
     if len(found) > len(shown):
-        session.note("more", f"the first {limit} are shown and there are more: --limit {limit * 10} or --all")
+        first = "newest" if newest_first else "oldest"
+        session.note("more", f"the {first} {limit} are shown and there are more: --limit {limit * 10} or --all")
     if not found:
         session.note("empty", "no task fits")
+    if unreadable:
+        session.note("unreadable", render.unreadable(unreadable))
+
+
+def _parent(engine: Engine, given: str) -> str:
+    """The task that is meant; a parent need not be in this store."""
+    return given if engine.find(parent=given, limit=1) else whole_id(engine, given)
 
 
 @click.command("show", cls=StoreCommand, short_help="Show everything about a task.")
@@ -61,6 +114,7 @@ def list_tasks(
 def show(session: Session, id: str, full: bool) -> None:
     """Show everything about a task as it is now."""
     with session.open() as engine:
+        id = whole_id(engine, id)
         task = engine.get(id)
     if task is None:
         raise NotFound(f"there is no task {id!r}; check the id and the store", task=id)
@@ -70,6 +124,8 @@ def show(session: Session, id: str, full: bool) -> None:
         if task.compensations:
             show_line("")
             show_table(render.compensations(task.compensations, full))
+        for line in render.traceback(task, full):
+            show_line(line)
 
     session.answer(lambda: json_output.task(task), show_details)
 
@@ -84,10 +140,22 @@ def history(session: Session, id: str, full: bool) -> None:
     SINCE is the distance from the first event; due times and expiries are told as distances from their own event.
     """
     with session.open() as engine:
-        events = engine.history(id)
+        events = engine.history(id := whole_id(engine, id))
+        beside = {} if session.as_json or full else _voided(engine, id, events)
     session.answer_each(
-        lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full))
+        lambda: (json_output.recorded(one, full) for one in events), lambda: show_table(timeline(events, full, beside))
     )
+
+
+def _voided(engine: Engine, id: str, events: Sequence[Recorded]) -> dict[int, str]:
+    """What the event `completed` has made void, by its version: no event names it. [COMP-6]"""
+    versions = [one.version for one in events if one.type == "completed"]
+    try:
+        task = engine.get(id) if versions else None
+    except Corrupt:
+        return {}  # its events are shown all the same
+    void = [] if task is None else [one.id for one in task.compensations if one.status == "void"]
+    return {version: f"void={','.join(void)}" for version in versions} if void else {}
 
 
 @click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker comes for.")

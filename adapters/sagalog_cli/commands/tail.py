@@ -19,6 +19,7 @@ import click
 from sagalog import Corrupt, Engine, Recorded, Subscription
 from sagalog.kernel.events import NAMES, Created
 from sagalog_cli import json_output
+from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_table
 from sagalog_cli.timeline import followed
@@ -75,7 +76,8 @@ def tail(
     begin = 0 if from_start else after
     try:
         with _sigterm_interrupts(), session.open() as engine:
-            fits = _fitting(engine, task, queue, frozenset(types))
+            wanted = None if task is None else whole_id(engine, task)
+            fits = _fitting(engine, wanted, queue, frozenset(types))
             subscription = engine.subscribe(name, _last(engine, fits) if begin is None else begin)
             if begin is not None and subscription.position != begin:
                 session.note("resumed", f"{name} goes on after position {subscription.position}, where it stopped")

@@ -15,18 +15,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
 from sagalog import Worker
+from sagalog.worker.config import Until
 from sagalog.worker.process_signals import listening
 from sagalog_cli import arguments, json_output, render
-from sagalog_cli.session import Session, StoreCommand, pass_session
+from sagalog_cli.session import Session, StoreCommand, as_url, pass_session
 from sagalog_cli.tables import printable, show_line
 from sagalog_cli.times import duration
+from sagalog_cli.tracebacks import clipped, lines_in
+from sagalog_cli.worker_processes import Parent
 
 _HANDLERS: Final = "--handlers"
+# What a record of the worker's log carries where a handler has failed; and how much of it is shown here.
+_DETAILS: Final = "failure_details"
+_TRACEBACK_LINES: Final = 10
+_ENDS: Final[dict[Until | None, str]] = {
+    None: "until it is told to stop",
+    "idle": "until there is nothing to claim now",
+    "drained": "until no live task is left",
+}
 
 
 @click.command("worker", cls=StoreCommand, short_help="Run the handlers of a module.")
@@ -54,24 +65,52 @@ _HANDLERS: Final = "--handlers"
     help="How long handlers may go on once the worker is told to stop.",
 )
 @click.option("--name", metavar="NAME", help="Who it is, in the log; an end is added that no other worker has.")
-@click.option("--until-idle", is_flag=True, help="End once it holds nothing and there is nothing to claim now.")
+@click.option(
+    "--until",
+    type=click.Choice(get_args(Until)),
+    help="End once there is nothing to claim now (idle), or once no live task is left in the queues (drained).",
+)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="Run so many processes, and see to them.")
 @pass_session
-def worker(session: Session, /, place: str, until_idle: bool, **given: Any) -> None:
+def worker(session: Session, /, place: str, until: Until | None, processes: int | None, **given: Any) -> None:
     """Run tasks and their undos with the handlers of the sagalog.Worker that MODULE holds under NAME.
 
     Queues, concurrency, ttl, grace and name are those of that object, where no option says otherwise.
 
     SIGTERM, Ctrl-C or the end of its terminal let the running handlers finish, for as long as the grace; a second one
-    ends it at once.
+    ends it at once. With --processes these are passed on to each process, and one that dies is replaced.
     """
+    if processes is not None:
+        parent = Parent(_words(session, place, until, given), processes, lambda said: session.note("process", said))
+        click.get_current_context().exit(parent.run())
     found = _find(place)
+    if session.lifeline is not None:
+        session.lifeline.hold(found)
+        given["name"] = f"{given['name'] or found.name}-{session.lifeline.number}"
     _settle(found, given)
     with session.open() as engine, _listening(session), _stopping(found) as stops:
-        session.note("working", _described(found, until_idle))
-        worker_stats = found.run(engine, until_idle=until_idle, signals=False)
+        session.note("working", _described(found, until))
+        if session.lifeline is not None:
+            session.lifeline.begin()
+        # The plain run, also of a worker whose own is awaited: its coroutines get an event loop here.
+        worker_stats = Worker.run(found, engine, until=until, handle_signals=False)
     session.answer(lambda: json_output.worker_stats(worker_stats), lambda: show_line(render.worker_stats(worker_stats)))
     if stops and stops[0] == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def _words(session: Session, place: str, until: Until | None, given: dict[str, Any]) -> list[str]:
+    """The words by which each of several processes is told the same."""
+    words = ["--json"] if session.as_json else []
+    if as_url(os.environ.get("SAGALOG_DB", "")) != session.url:
+        # What the environment says goes on by itself, and is not for everyone to see.
+        words += ["--db", session.url]
+    words += ["worker", _HANDLERS, place]
+    for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", "")):
+        if given[name] is not None:
+            words += [f"--{name.removesuffix('_ms')}", f"{given[name]}{unit}"]
+    words += [word for queue in given["queues"] for word in ("--queue", queue)]
+    return words if until is None else [*words, "--until", until]
 
 
 def _settle(found: Worker, given: dict[str, Any]) -> None:
@@ -98,9 +137,9 @@ def _settle(found: Worker, given: dict[str, Any]) -> None:
         setattr(found, name, getattr(judged, name))
 
 
-def _described(found: Worker, until_idle: bool) -> str:
+def _described(found: Worker, until: Until | None) -> str:
     queues = f"queue{'s' if len(found.queues) > 1 else ''} {', '.join(found.queues)}"
-    end = "until nothing is left" if until_idle else "until it is told to stop"
+    end = _ENDS[until]
     return (
         f"{found.name} works on {queues}, {found.concurrency} at a time, with leases of {duration(found.ttl_ms)}, {end}"
     )
@@ -175,7 +214,10 @@ def _stopping(found: Worker) -> Iterator[list[int]]:
 
 
 class _Remarks(logging.Handler):
-    """What the worker says while it works, a plain line each on standard error; with `--json` as a remark."""
+    """What the worker says while it works, on standard error: a plain line each, or with `--json` a remark.
+
+    Below what it says of a handler that failed stands the traceback.
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -183,11 +225,14 @@ class _Remarks(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one."""
+        said, lines = f"{record.levelname.lower()}: {record.getMessage()}", lines_in(getattr(record, _DETAILS, None))
         if self._session.as_json:
-            self._session.note("log", f"{record.levelname.lower()}: {record.getMessage()}")
+            self._session.note("log", said, **({"traceback": lines} if lines else {}))
         else:
+            below = clipped(lines, _TRACEBACK_LINES, "sagalog show")
             with suppress(OSError):
-                click.echo(f"{record.levelname.lower()}: {printable(record.getMessage())}", err=True)
+                # In one piece, so that nothing of another thread comes in between.
+                click.echo("\n".join(map(printable, (said, *below))), err=True)
 
 
 @contextmanager

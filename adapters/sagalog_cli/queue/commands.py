@@ -18,6 +18,7 @@ from sagalog.kernel.bounds import INTEGER_MAX
 from sagalog.validation.values import check_name
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.lazy_group import LazyGroup, Place
+from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, actor_option, advised, options, pass_session
 from sagalog_cli.tables import Table, show_line, show_table
 from sagalog_queue import Item, Queue, default_owner
@@ -248,6 +249,7 @@ def _settle(session: Session, id: str, fence: int, name: str | None, verb: Calla
     task: Task | None = None
     with session.open() as engine:
         queue = Queue(engine)
+        id = whole_id(engine, id)
         item = queue.resume(id, fence)
         if item is not None:
             found = item.lease.task.queue

@@ -84,6 +84,9 @@ CREATE TABLE tasks(
     owed TEXT,
     priority INTEGER,
     affinity TEXT,
+    parent TEXT,
+    correlation_id TEXT,
+    wait TEXT,
     run_at_ms INTEGER,
     undo_ms INTEGER,
     overdue_ms INTEGER,
@@ -119,6 +122,10 @@ CREATE INDEX delayed ON tasks(updated_ms) WHERE updated_ms IS NOT NULL;
 -- Not by the expiry, which every heartbeat changes: by a time that is never later than it.
 CREATE INDEX leased ON tasks(queue, check_ms) WHERE check_ms IS NOT NULL;
 CREATE INDEX states ON tasks(state, queue);
+-- What listings ask for; a task without any of these pays nothing. All that is parked, in order of age, by its wait.
+CREATE INDEX parked ON tasks(stream, wait) WHERE wait IS NOT NULL;
+CREATE INDEX children ON tasks(parent) WHERE parent IS NOT NULL;
+CREATE INDEX correlated ON tasks(correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 
 -- The second half of the gates: a wait that time ends, and tasks for whom another has ended since they were looked at.

@@ -29,6 +29,9 @@ class CoroutineMethod(Generic[S_co]):
         self._plain = plain
         self._pool = pool
 
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._plain).removeprefix('<')}"
+
     @property
     def plain(self) -> S_co:
         """The object whose calls block."""

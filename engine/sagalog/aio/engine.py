@@ -143,6 +143,8 @@ class AsyncEngine(CoroutineMethod[Engine]):
     verify = as_coroutine(Engine.verify)
     get = as_coroutine(Engine.get)
     find = as_coroutine(Engine.find)
+    ids_with_prefix = as_coroutine(Engine.ids_with_prefix)
+    unreadable = as_coroutine(Engine.unreadable)
     counts = as_coroutine(Engine.counts)
     stale = as_coroutine(Engine.stale)
     health = as_coroutine(Engine.health)

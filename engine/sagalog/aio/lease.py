@@ -63,9 +63,6 @@ class AsyncLease(CoroutineMethod[Lease]):
     def __hash__(self) -> int:
         return hash(self.plain)
 
-    def __repr__(self) -> str:
-        return f"Async{self.plain!r}"
-
     @property
     def task(self) -> Task:
         """The task as it was leased or last renewed."""

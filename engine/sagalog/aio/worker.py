@@ -21,7 +21,7 @@ from sagalog.aio.engine import AsyncEngine
 from sagalog.engine import Engine
 from sagalog.outcomes import Interrupted
 from sagalog.worker import WorkerStats
-from sagalog.worker.config import WorkerConfig
+from sagalog.worker.config import Until, WorkerConfig
 from sagalog.worker.process_signals import listening
 from sagalog.worker.settlement import Handler, is_coroutine_function
 
@@ -39,28 +39,30 @@ class Worker(worker.Worker):
     """
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
-        self, engine: AsyncEngine | Engine, *, until_idle: bool = False, signals: bool = True
+        self, engine: AsyncEngine | Engine, *, until: Until | None = None, handle_signals: bool = False
     ) -> WorkerStats:
-        """Run handlers until the worker is told to stop: by `stop`, by a signal, or by cancelling. [WORKER-3]
+        """Run handlers until the worker is told to stop: by `stop`, by cancelling, or by a signal. [WORKER-3]
 
         Args:
             engine: the engine on the store that holds the tasks; it is to stay open meanwhile.
-            until_idle: stop once the worker holds nothing and there is nothing to claim now.
-            signals: listen to SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop runs in
-                the main thread.
+            until: when the run ends by itself, "idle" or "drained", as in `sagalog.Worker.run`; None: it does not.
+            handle_signals: listen to SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop
+                runs in the main thread, and give them back at the end. Left out, they stay those of the program: a
+                server or a framework that runs the event loop has handlers of its own.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
             CancelledError: it was cancelled, and has stopped gracefully, as after a signal; cancelled again, at once.
+            InvalidValue: `until` is neither of these.
             Rejected: it runs already, or has no handler.
             Corrupt: the store is damaged, or newer than this version: stop and call a human.
             Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
-        running = self._start(plain, until_idle)
-        with listening(lambda _number: self.stop()) if signals else nullcontext():
+        running = self._start(plain, until)
+        with listening(lambda _number: self.stop()) if handle_signals else nullcontext():
             await self._ended(running)
         return running.result()
 
@@ -68,7 +70,7 @@ class Worker(worker.Worker):
         config = super()._config()
         return replace(config, handlers=_guarded(config.handlers), compensations=_guarded(config.compensations))
 
-    def _start(self, engine: Engine, until_idle: bool) -> Future[WorkerStats]:
+    def _start(self, engine: Engine, until: Until | None) -> Future[WorkerStats]:
         """Begin to work in a thread of its own; what its work comes to."""
         context, loop = copy_context(), asyncio.get_running_loop()
         context.run(_awaiting.set, asyncio.current_task())
@@ -76,7 +78,7 @@ class Worker(worker.Worker):
 
         def run() -> None:
             try:
-                running.set_result(context.run(self._run, engine, loop, until_idle, False))
+                running.set_result(context.run(self._run, engine, loop, until, False))
             except BaseException as error:  # noqa: BLE001  the caller that awaits it gets it
                 running.set_exception(error)
 

@@ -65,27 +65,26 @@ def recorded_for(verb: HolderVerb[P]) -> Callable[Concatenate[Batch, Lease, P], 
 class Batch:
     """Commands that are recorded in a `with` block and carried out in one commit when the block ends.
 
-    `Engine.batch` makes one. Every verb only records its command: what its text says of answers and errors holds for
-    the end of the block. A block that raises writes nothing. `create` returns the id of the task, so that later
-    commands can name it; a batch that must be repeatable gives ids of its own, since drawn ones differ each time.
+    `Engine.batch` makes one. Every verb only records its command: what its text says of answers and
+    errors holds for the end of the block. A block that raises writes nothing. `create` returns the id
+    of the task, for later commands; a batch that must be repeatable gives ids of its own.
 
-    results   after the block, the answer to each command in order: a Lease or a Task (of `retry_as_new` the successor);
-              for a claim the list of its leases; for a group a tuple; with `together=False`, perhaps the refusal as an
-              error
+    results   after the block, the answer to each command in order: a Lease or a Task (of
+              `retry_as_new` the successor); for a claim the list of its leases; for a group a
+              tuple; with `together=False`, perhaps the refusal as an error
 
     Raises:
-        Rejected: a verb is called outside the block, or behind the claim that must come last; a batch is entered twice.
+        Rejected: a verb comes outside the block or after a last claim; a batch is entered twice.
         OverBound: it would hold more than 10,000 commands. [BOUND-1]
         Closed: the batch belongs to the process that this one was forked from. [FORK-2]
         Unavailable: nothing was written: wait and repeat the whole block.
-        Unknown: it may have been written: repeat the block with the same identities; `identity` holds the drawn `ids`.
+        Unknown: repeat the block with the same identities; `identity` holds the drawn `ids`.
 
     Example:
         import sagalog
 
         with sagalog.open("memory:") as engine, engine.batch() as batch:
-            first = batch.create("build")
-            batch.create("deploy", parent=first)
+            batch.create("deploy", parent=batch.create("build"))
     """
 
     def __init__(self, executor: Executor, together: bool = True) -> None:
@@ -124,6 +123,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __repr__(self) -> str:
+        state = "open" if self._is_open else "over" if self._is_done else "new"
+        return f"<Batch {state} commands {self._count}>"
 
     @contextmanager
     def group(self) -> Iterator[None]:
@@ -185,8 +188,10 @@ class Batch:
             queues, ttl_ms, limit, kinds, affinity, purpose, suspects, waive_compensation: as in `Engine.claim`.
 
         Raises:
-            Conflict: another command has used the idempotency key, or the same claim with other arguments.
+            Conflict: the idempotency key is on record with other content. [REPEAT-6]
         """
+        # Written out, where every other call is made of its verb: `call_of` gives a call all of the verb's arguments,
+        # and `wait_ms` has no place here. A test compares the two signatures.
         request = verbs.claim(
             self._executor,
             queues,

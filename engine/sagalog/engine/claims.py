@@ -14,9 +14,10 @@ import msgspec
 from sagalog.actors import worker_actor
 from sagalog.codec import Envelope, read
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.idempotency import difference, differences, id_of, key_taken
 from sagalog.engine.plain import carry_out_plainly
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import UnitOfWork, id_of, key_taken
+from sagalog.engine.unit_of_work import UnitOfWork
 from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -107,13 +108,15 @@ def _claim_one(asked: ClaimRequest, saved: Saved | None, now_ms: int, epoch: int
 def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequence[Envelope]) -> list[Task]:
     """The leases of a repeated claim that have not ended. [REPEAT-4] [REPEAT-6]"""
     if len(earlier) > asked.claim.limit:
-        raise key_taken(key, earlier[0])
+        raise key_taken(key, earlier[0], {"limit": difference("limit", asked.claim.limit, len(earlier))})
     living = []
     for envelope in earlier:
         try:
             event, task = read(envelope), work.task(id_of(envelope))
-            if not isinstance(event, e.Leased) or task is None or not _gives(asked, event, task):
-                raise key_taken(key, envelope)
+            if not isinstance(event, e.Leased) or task is None:
+                raise key_taken(key, envelope, {"command": "the command is another one"})
+            if differs := _differences_from(asked, event, task):
+                raise key_taken(key, envelope, differs)
             if task.lease is not None and task.lease.fence == event.fence:
                 living.append(work.picture(task))
         except Corrupt:
@@ -131,12 +134,16 @@ def _may_take(claim: Claim, selected: Sequence[Saved]) -> bool:
     return claim.suspects != "never" and len(selected) == 1
 
 
-def _gives(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> bool:
-    """Whether such a claim could have given this lease. [REPEAT-6] [UNDO-1]"""
+def _differences_from(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> dict[str, str]:
+    """Why such a claim could not have given this lease, by name; nothing where it could. [REPEAT-6] [UNDO-1]"""
     claim = asked.claim
-    waiver = asked.waivers.get(task.kind) if claim.purpose == "work" else None
-    given = (asked.owner, claim.purpose, asked.ttl_ms, waiver)
-    if (event.owner, event.purpose, event.ttl_ms, event.waiver) != given or task.queue not in claim.queues:
-        return False
-    kinds = {task.kind} if claim.purpose == "work" else {task.compensations[id].kind for id in task.owed()}
-    return claim.kinds is None or kinds <= claim.kinds
+    work = claim.purpose == "work"
+    waiver = asked.waivers.get(task.kind) if work else None
+    given = {"owner": asked.owner, "purpose": claim.purpose, "ttl_ms": asked.ttl_ms, "waiver": waiver}
+    differs = differences(given, {name: getattr(event, name) for name in given})
+    if task.queue not in claim.queues:
+        differs["queues"] = difference("queues", claim.queues, [task.queue])
+    kinds = {task.kind} if work else {task.compensations[id].kind for id in task.owed()}
+    if claim.kinds is not None and not kinds <= claim.kinds:
+        differs["kinds"] = difference("kinds", sorted(claim.kinds), sorted(kinds))
+    return differs

@@ -99,10 +99,19 @@ def asked(query: Callable[Concatenate[Queries, P], R]) -> Callable[Concatenate[E
 
 
 class Engine:
-    """A store of tasks with every call on it; a context manager that closes the store, safe to share between threads.
+    """A store of tasks with every call on it: a context manager, safe to share between threads.
 
-    `sagalog.open` makes one. Every call that writes is one transaction: when it returns, its events are on disk, and
-    when it raises a `Rejected`, a `Conflict` or `Unavailable`, nothing was written.
+    `sagalog.open(url)` makes one. Each call that writes is one transaction: when it returns, its events
+    are on disk; when it raises a `Rejected`, a `Conflict` or `Unavailable`, nothing was written. The
+    calls to know first:
+
+    create(kind, payload)           a new task; repeated with an `id` it had, the same task
+    get(id)                         a task as it is now
+    find(state=, queue=)            all tasks that fit, as they are now
+    claim(queues, owner=, ttl_ms=)  leases on what is ready, whose verbs do the rest, as in
+                                    `lease.complete(result)`; a `Worker` does that by itself
+    wait(id, timeout_ms)            the task once it has ended
+    history(id)                     its events: what happened, when, and who asked for it
 
     store_id   the id of the store
 
@@ -112,22 +121,14 @@ class Engine:
         Unavailable: nothing was written: wait and repeat the call. `Closed`: the engine was closed.
         Unknown: it may have been written: repeat the call with the same identity.
         Corrupt: the store is damaged, or newer than this version: stop and call a human.
-
-    Example:
-        import sagalog
-
-        with sagalog.open("memory:") as engine:
-            engine.create("build", {"branch": "fix/168"}, id="build-168")
-            [lease] = engine.claim("default", owner="ann", ttl_ms=30_000)
-            lease.complete({"exit_status": 0})
-            print(engine.get("build-168").state)
     """
 
     def __init__(
         self, store: Store, *, clock: Clock | None = None, entropy: Entropy | None = None, actor: str | None = None
     ) -> None:
         named = optional_actor(actor, "actor")
-        self._begin(LocalExecutor(store, clock or SystemClock(), entropy or SystemEntropy(), named))
+        executor = LocalExecutor(store, clock or SystemClock(), entropy or SystemEntropy(), named)
+        self._begin(executor, type(store).__name__)
 
     @classmethod
     def over(cls, executor: Executor) -> Engine:
@@ -137,12 +138,15 @@ class Engine:
             executor: carries out entries and answers queries; `sagalog.engine.executor` says what it has to do.
         """
         engine = cls.__new__(cls)
-        engine._begin(executor)
+        engine._begin(executor, type(executor).__name__)
         return engine
 
-    def _begin(self, executor: Executor) -> None:
+    def _begin(self, executor: Executor, place: str) -> None:
         self._executor = executor
         self.store_id: str = executor.store_id
+        # For people only: what the store is called, and whether this engine was closed.
+        self._place = place
+        self._is_open = True
 
     def __enter__(self) -> Engine:
         return self
@@ -152,11 +156,15 @@ class Engine:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Engine {self._place} {'open' if self._is_open else 'closed'}>"
+
     def close(self) -> None:
         """Close the store; leases live on until they are over. A second call does nothing.
 
         Calls that other threads make meanwhile raise `Closed`.
         """
+        self._is_open = False
         self._executor.close()
 
     # --- creating, and what operators do --------------------------------------------------------------------------
@@ -182,7 +190,7 @@ class Engine:
             InvalidValue: a spec is no such mapping; as in every refusal here, the field `command` is the index of its
                 spec.
             AlreadyExists: a task of other content has the id of a spec.
-            Conflict: another command has used the idempotency key of a spec.
+            Conflict: the idempotency key of a spec is on record with other content. [REPEAT-6]
             Unknown: it may have been written; `identity` holds the `ids` to repeat the specs with.
         """
         batch = self.batch()
@@ -295,6 +303,8 @@ class Engine:
 
     get = asked(Queries.get)
     find = asked(Queries.find)
+    ids_with_prefix = asked(Queries.ids_with_prefix)
+    unreadable = asked(Queries.unreadable)
     counts = asked(Queries.counts)
     stale = asked(Queries.stale)
     history = asked(Queries.history)

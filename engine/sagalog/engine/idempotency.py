@@ -7,10 +7,12 @@ store.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from sagalog.codec import Envelope
 from sagalog.errors import AlreadyExists, Conflict
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -26,38 +28,77 @@ def may_have_marked(command: c.Command, event: str) -> bool:
     return event in VERB_OF[type(command)].marks
 
 
+def id_of(envelope: Envelope) -> str:
+    """The id of the task whose event it is."""
+    return envelope.stream.partition("/")[2]
+
+
 def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
-    """Compare what the command gives with the event on record. [REPEAT-6]
+    """Compare what the command gives with the event on record under the same id. [REPEAT-6]
 
     Raises:
         AlreadyExists: another creation. Conflict: anything else of other content.
     """
-    contents = VERB_OF[type(command)].contents
-    assert contents is not None, "a command without an identity is never a repeat"
-    given, found = contents(command, event, task)
-    differs = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
+    differs = _differences_from(command, event, task)
     if not differs:
         return
-    shown = "; ".join(_difference(name, given[name], found.get(name)) for name in differs)
+    shown = "; ".join(differs.values())
     if isinstance(command, c.Create):
         raise AlreadyExists(
             f"task {task.id!r} exists with other content ({shown}); choose another id, or repeat it as it was",
             task=task.id,
-            differs=differs,
+            differs=list(differs),
         )
     if isinstance(command, c.RetryAsNew) and isinstance(event, e.Noted) and event.successor:
         raise Conflict(
             f"task {task.id!r} was retried as {event.successor!r} with other content ({shown}); look at that one, or "
             "repeat the retry as it was",
             task=task.id,
-            differs=differs,
+            differs=list(differs),
             successor=event.successor,
         )
     raise Conflict(
         f"task {task.id!r}: the same {e.NAMES[type(event)]!r} is on record with other content ({shown})",
         task=task.id,
-        differs=differs,
+        differs=list(differs),
     )
+
+
+def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Recordable, task: TaskFold) -> None:
+    """Compare what the command gives with the event on record under the same idempotency key. [REPEAT-4] [REPEAT-6]
+
+    Raises:
+        Conflict: other content, a creation's too.
+    """
+    differs = _differences_from(command, event, task)
+    if differs:
+        raise key_taken(key, envelope, differs)
+
+
+def key_taken(key: str, envelope: Envelope, differs: Mapping[str, str]) -> Conflict:
+    """The refusal of a key that is on record with other content: what differs, by name, each in words. [REPEAT-6]"""
+    task = id_of(envelope)
+    return Conflict(
+        f"idempotency key {key!r} was used by task {task!r} ({envelope.type!r}, version {envelope.version}) with other "
+        f"content ({'; '.join(differs.values())}); give this call a key of its own, or repeat the first one as it was",
+        idempotency_key=key,
+        task=task,
+        differs=sorted(differs),
+        stream=envelope.stream,
+        version=envelope.version,
+    )
+
+
+def differences(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
+    """What is given and not equal, as JSON, to what is on record under the same name: in words, by name in order."""
+    names = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
+    return {name: difference(name, given[name], found.get(name)) for name in names}
+
+
+def _differences_from(command: c.Command, event: e.Recordable, task: TaskFold) -> dict[str, str]:
+    contents = VERB_OF[type(command)].contents
+    assert contents is not None, "a command without an identity is never a repeat"
+    return differences(*contents(command, event, task))
 
 
 def _plain(value: Any) -> Any:
@@ -65,7 +106,7 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _difference(name: str, given: Any, found: Any) -> str:
+def difference(name: str, given: Any, found: Any) -> str:
     """What differs, in words; what may hold a secret of another caller is named and not shown."""
     if name in _UNSHOWN:
         return f"{name} differ" if name.endswith("s") else f"{name} differs"

@@ -58,7 +58,7 @@ def held_or_ended(verb: HolderVerb[P]) -> Callable[Concatenate[Lease, P], Lease 
     return call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Lease:
     """The right to work on a task until `expires_ms`, with the verbs of its holder.
 
@@ -82,11 +82,21 @@ class Lease:
     """
 
     task: Task
-    _executor: Executor = field(compare=False, repr=False)
-    _made: int = field(default_factory=generation, compare=False, repr=False)
+    _executor: Executor = field(compare=False)
+    _made: int = field(compare=False)
+
+    def __init__(self, task: Task, executor: Executor) -> None:
+        # As a frozen dataclass does it, so that `help` names no field of the inside.
+        object.__setattr__(self, "task", task)
+        object.__setattr__(self, "_executor", executor)
+        object.__setattr__(self, "_made", generation())
 
     def __hash__(self) -> int:
         return hash((self.task.id, self.fence))
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"<Lease {self.task.id} {self.task.kind} {record.purpose} fence {record.fence} owner {record.owner}>"
 
     @property
     def record(self) -> LeaseRecord:

@@ -6,13 +6,20 @@ Rule: no store is known by name here; the package that brings one registers it u
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
+from typing import Final
 
 from sagalog.engine import Engine
 from sagalog.ports import Clock, Entropy
 from sagalog.store import OpenStore
 from sagalog.system import SystemClock
 from sagalog.validation.values import shown
+
+# Who opens a store over a network: a name and perhaps a password, up to the last `@`. A path begins with `/`.
+_USER: Final = re.compile(r"(?<=://)[^/].*@", re.DOTALL)
+# The value of a parameter that may open something.
+_SECRET: Final = re.compile(r"(?<=[?&])([^=&]*(?:pass|pwd|secret|token|key|auth)[^=&]*)=[^&]*", re.IGNORECASE)
 
 
 def open(
@@ -55,7 +62,15 @@ def open(
     clock = clock or SystemClock()
     store = open_store(url, create=create, clock=clock, durability=durability)
     try:
-        return Engine(store, clock=clock, entropy=entropy, actor=actor)
+        engine = Engine(store, clock=clock, entropy=entropy, actor=actor)
     except BaseException:
         store.close()
         raise
+    engine._place = place_of(url)
+    return engine
+
+
+def place_of(url: str) -> str:
+    """The URL as people may see it: on one line, and without what opens the store."""
+    masked = _SECRET.sub(r"\1=***", _USER.sub("***@", url))
+    return "".join(character if character.isprintable() else " " for character in masked)

@@ -7,7 +7,7 @@ out of listings and raises where it is asked for by id. [LOG-5] This file says w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -64,22 +64,59 @@ class Queries(Protocol):
     def find(
         self,
         *,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
         kind: str | None = None,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        waiting: str | Literal[True] | None = None,
+        parent: str | None = None,
+        correlation_id: str | None = None,
+        since_ms: int | None = None,
+        newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
         """Find tasks that fit everything given, in order of creation.
 
-        A task that this version cannot read is left out. [LOG-5]
+        A task that this version cannot read is left out; `unreadable` gives its id. [LOG-5]
 
         Args:
-            queue: only tasks of this queue.
+            queue: only tasks of this queue, or of one of these.
             kind: only tasks of this kind.
-            state: only tasks in this state, such as "running".
+            state: only tasks in this state, such as "running", or in one of these.
             tags: only tasks that have each of these tags, with this text.
+            waiting: only tasks that are parked for a wait of this name; True: for any wait. [WAIT-1]
+            parent: only children of the task with this id. A child that a successor has adopted keeps its parent.
+            correlation_id: only tasks that share this name.
+            since_ms: only tasks whose newest event, perhaps a heartbeat, came at this time or later, in milliseconds
+                since 1970. No index is ordered by it, so every task that fits the rest is looked at.
+            newest_first: the opposite order, in which `limit` gives the newest.
             limit: how many tasks at most; None: all of them.
+
+        Raises:
+            InvalidValue: an argument is none of its kind; the field `path` names it.
+            OverBound: more queues or states than `QUEUES_MAX`. [BOUND-1]
+        """
+        ...
+
+    def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
+        """Give the ids of tasks that begin with a prefix, in order of code points.
+
+        A task whose id is the prefix itself comes first. Tasks that this version cannot read are among them. The cost
+        is the same however many tasks there are.
+
+        Args:
+            prefix: the first characters of the ids.
+            limit: how many ids at most.
+
+        Raises:
+            InvalidValue: no id begins so, or the limit is not from 1 to 10,000.
+        """
+        ...
+
+    def unreadable(self) -> list[str]:
+        """Give the ids of the tasks that were put aside since this version cannot read them. [LOG-5]
+
+        They come in order of creation. `find` leaves these tasks out; `verify` says why each cannot be read.
         """
         ...
 
@@ -199,6 +236,18 @@ class Queries(Protocol):
 
         Perhaps it finds nothing then: a time or the end of a lease or wait was near, of another kind than is claimed.
         """
+        ...
+
+    def has_live(self, requests: Iterable[ClaimRequest]) -> bool:
+        """Whether one of these claims could lease a task of its queues, now or later.
+
+        For work these are the pending and running tasks of its kinds: due, delayed, parked or leased. For undo these
+        are the compensating tasks that owe nothing but its kinds. A task that cannot be read counts as none. [LOG-5]
+        """
+        ...
+
+    def live_kinds(self, queues: str | Sequence[str]) -> list[str]:
+        """The kinds of the pending and running tasks of these queues, sorted. It reads every one of them."""
         ...
 
     def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:

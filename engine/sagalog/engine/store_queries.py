@@ -5,10 +5,10 @@ Rule: reads only, each from one consistent snapshot, and no writer waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.queries import Artifact, WaitOutcome
@@ -19,13 +19,17 @@ from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblo
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Input, State
 from sagalog.ports import Clock
-from sagalog.store import Query, Snapshot, Store
+from sagalog.store import Claim, Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
-from sagalog.validation.values import check_id, check_integer, check_tags, shown
+from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _STATES: Final = tuple(str(state) for state in State)
+# The live states of forward work.
+_WORKABLE: Final = (str(State.PENDING), str(State.RUNNING))
+# How many tasks are read at a time where all may have to be looked at.
+_PAGE: Final = 1_000
 
 
 class StoreQueries:
@@ -45,24 +49,44 @@ class StoreQueries:
     def find(
         self,
         *,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
         kind: str | None = None,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        waiting: str | Literal[True] | None = None,
+        parent: str | None = None,
+        correlation_id: str | None = None,
+        since_ms: int | None = None,
+        newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
         """As `Queries.find`."""
-        if state is not None and state not in _STATES:
-            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(state)}", path="state")
         query = Query(
-            queue=arguments.optional_name(queue, "queue"),
+            queues=None if queue is None else arguments.listing(queue, "queue", bounds.QUEUES_MAX),
             kind=arguments.optional_name(kind, "kind"),
-            state=None if state is None else str(state),
+            states=None if state is None else _states(state),
             tags=() if tags is None else tuple(check_tags(tags).items()),
+            waiting=waiting if waiting is None or waiting is True else check_name(waiting, "waiting"),
+            parent=None if parent is None else check_id(parent, "parent"),
+            correlation_id=arguments.optional_name(correlation_id, "correlation_id"),
+            since_ms=None if since_ms is None else check_milliseconds(since_ms, "since_ms"),
+            newest_first=arguments.check_truth(newest_first, "newest_first"),
             limit=None if limit is None else check_integer(limit, "limit", 1, bounds.TIME_MS_MAX),
         )
         with self._store.read() as snapshot:
             return _tasks(snapshot, [listed.fold for listed in snapshot.find(query)])
+
+    def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
+        """As `Queries.ids_with_prefix`."""
+        check_id(prefix, "prefix")
+        check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
+        with self._store.read() as snapshot:
+            return snapshot.ids_with_prefix(prefix, limit)
+
+    def unreadable(self) -> list[str]:
+        """As `Queries.unreadable`."""
+        with self._store.read() as snapshot:
+            return snapshot.unreadable()
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """As `Queries.counts`."""
@@ -194,6 +218,19 @@ class StoreQueries:
             times = [snapshot.claimable_ms(one.claim) for one in requests]
         return min((time for time in times if time is not None), default=None)
 
+    def has_live(self, requests: Iterable[ClaimRequest]) -> bool:
+        """As `Queries.has_live`."""
+        # All from one state: a task that ends may have begun another one in a queue that was looked at before.
+        with self._store.read() as snapshot:
+            return any(_has_live(snapshot, one.claim) for one in requests)
+
+    def live_kinds(self, queues: str | Sequence[str]) -> list[str]:
+        """As `Queries.live_kinds`."""
+        where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        with self._store.read() as snapshot:
+            living = (task for queue in where for state in _WORKABLE for task in _live(snapshot, queue, state))
+            return sorted({task.kind for task in living})
+
     def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:
         """As `Queries.standing`."""
         with self._store.read() as snapshot:
@@ -208,6 +245,37 @@ class StoreQueries:
         """As `Queries.checkpoint`."""
         with self._store.read() as snapshot:
             return snapshot.checkpoint(name)
+
+
+def _states(given: str | Sequence[str]) -> tuple[str, ...]:
+    """The states that a caller asks for, one or several; raises InvalidValue, OverBound."""
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    found = [given] if is_one else arguments.listed(given, "state", bounds.QUEUES_MAX, "name each state once")
+    for one in found or [None]:
+        if one not in _STATES:
+            raise InvalidValue(f"state: expected one of {', '.join(_STATES)}, found {shown(one)}", path="state")
+    return tuple(dict.fromkeys(map(str, found)))
+
+
+def _has_live(snapshot: Snapshot, claim: Claim) -> bool:
+    if claim.purpose == "undo":
+        undoing = (task for queue in claim.queues for task in _live(snapshot, queue, str(State.COMPENSATING)))
+        return any(claim.kinds is None or _owed_kinds(task) <= claim.kinds for task in undoing)
+    kinds = [None] if claim.kinds is None else sorted(claim.kinds)
+    wanted = (Query(claim.queues, kind, _WORKABLE, limit=1) for kind in kinds)
+    return any(snapshot.find(query) for query in wanted)
+
+
+def _live(snapshot: Snapshot, queue: str, state: str) -> Iterator[TaskFold]:
+    """The tasks of a queue in a state, a page at a time."""
+    after = 0
+    while page := snapshot.find(Query((queue,), states=(state,), after=after, limit=_PAGE)):
+        yield from (listed.fold for listed in page)
+        after = page[-1].order
+
+
+def _owed_kinds(task: TaskFold) -> set[str]:
+    return {task.compensations[id].kind for id in task.owed()}
 
 
 def _ended_by_holder(task: TaskFold, fence: int) -> bool:

@@ -76,7 +76,9 @@ class Subscription:
         return following
 
     def __repr__(self) -> str:
-        return f"Subscription(name={self.name!r}, position={self.position}, checkpoint={self.checkpoint})"
+        name = "without a name" if self.name is None else self.name
+        checkpoint = "" if self.checkpoint is None else f" checkpoint {self.checkpoint}"
+        return f"<Subscription {name} position {self.position}{checkpoint}>"
 
     def read(self, limit: int = 1_000) -> list[Recorded]:
         """Read what comes next, without waiting; an empty list where there is nothing yet. [SUBSCRIBE-1]

@@ -90,7 +90,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     lease: LeaseRecord | None
     """its lease that no event has ended; None: no worker holds it"""
     compensations: tuple[TaskCompensation, ...]
-    """its undos, in order of registration"""
+    """its undos, in order of registration; `void` once it has completed"""
     policy: Policy
     """its budgets and delays"""
     result: Any
@@ -155,6 +155,13 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.kind} {self.state} attempt {self.attempt}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `repr`, for `rich`: what a Struct has shows every field, the payload too."""
+        return [("id", self.id), ("kind", self.kind), ("state", str(self.state)), ("attempt", self.attempt)]
 
     @property
     def owed(self) -> tuple[TaskCompensation, ...]:

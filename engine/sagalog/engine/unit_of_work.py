@@ -15,10 +15,10 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, read
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
-from sagalog.engine.idempotency import compare, may_have_marked
+from sagalog.engine.idempotency import compare, compare_keyed, differences, id_of, key_taken, may_have_marked
 from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
 from sagalog.engine.task import Task, to_task
-from sagalog.errors import Conflict, Corrupt, LeaseLost
+from sagalog.errors import Corrupt, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
@@ -326,12 +326,15 @@ class UnitOfWork:
         event = read(first)
         id = id_of(first)
         # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
-        is_another = not may_have_marked(command, e.NAMES[type(event)]) or (id != command.task and not step.drawn)
-        if is_another or (isinstance(command, c.Acquire) and len(earlier) > 1):
-            raise key_taken(key, first)
+        if not may_have_marked(command, e.NAMES[type(event)]):
+            raise key_taken(key, first, {"command": "the command is another one"})
+        if id != command.task and not step.drawn:
+            raise key_taken(key, first, differences({"task": command.task}, {"task": id}))
+        if isinstance(command, c.Acquire) and len(earlier) > 1:
+            raise key_taken(key, first, {"command": f"it was a claim, which leased {len(earlier)} tasks"})
         # After the event was read: a name that was changed in the file leads to no task.
         task = self._named(id, first.name)
-        compare(command, event, task)
+        compare_keyed(key, command, first, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, key)
         if isinstance(command, c.RetryAsNew):
@@ -358,22 +361,6 @@ _SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decisio
     c.Complete: UnitOfWork._complete,
     c.RetryAsNew: UnitOfWork._succeed,
 }
-
-
-def id_of(envelope: Envelope) -> str:
-    """The id of the task whose event it is."""
-    return envelope.stream.partition("/")[2]
-
-
-def key_taken(key: str, envelope: Envelope) -> Conflict:
-    """The refusal of a key that is on record for something else. [REPEAT-4]"""
-    return Conflict(
-        f"idempotency key {key!r} is on record for something else ({envelope.type} in {envelope.name}): "
-        "give every command an idempotency key of its own",
-        idempotency_key=key,
-        stream=envelope.stream,
-        version=envelope.version,
-    )
 
 
 def _acquired_and_ended(task: TaskFold, fence: int, key: str) -> LeaseLost:

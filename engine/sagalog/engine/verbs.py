@@ -51,7 +51,7 @@ def create(
 
     Args:
         kind: the handler that it is for.
-        payload: JSON of at most 1 MiB, which every store gives back as it was.
+        payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
         id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
         queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
         affinity, key: a hint that a claim may prefer; a name of the caller's own that no claim looks at.
@@ -68,8 +68,8 @@ def create(
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
-        AlreadyExists: a task of other content has this id.
-        Conflict: another command has used the idempotency key.
+        AlreadyExists: a task of other content has this id. [REPEAT-6]
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     drawn = executor.draw_id() if id is None else id
     named, blobs = arguments.taken_in(inputs)
@@ -124,7 +124,7 @@ def cancel(
     Raises:
         NotFound: there is no such task.
         TerminalTask: it has ended, and not by being cancelled. [CANCEL-3]
-        Conflict: another command has used the idempotency key.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.cancel(id, reason, now), actor, idempotency_key)
 
@@ -142,7 +142,7 @@ def quarantine(
     Raises:
         NotFound: there is no such task.
         TerminalTask: it has ended.
-        Conflict: another command has used the idempotency key.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.quarantine(id, reason), actor, idempotency_key)
 
@@ -162,14 +162,14 @@ def signal(
 
     Args:
         name: the name that the handler waits for, as in `context.wait_signal(name)`.
-        data: JSON of at most 1 MiB, which that wait returns.
+        data: JSON of at most 1 MiB, which that wait returns; a msgspec Struct or a dataclass is stored as JSON.
 
     Raises:
         NotFound: there is no such task.
         TerminalTask: it has ended.
         WrongState: it is compensating, so no handler of its work waits any more.
         OverBound: 256 signals are kept that no wait has taken, or the task has no room left.
-        Conflict: another command has used the idempotency key.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.signal(id, name, data), actor, idempotency_key)
 
@@ -193,7 +193,7 @@ def note(
         NotFound: there is no such task, or it does not owe one of `settles`.
         WrongState: `settles` is given before the end; `waive` settles then.
         OverBound: the stream of the task is at its bound. [BOUND-2]
-        Conflict: another command has used the idempotency key.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.note(id, text, settles), actor, idempotency_key)
 
@@ -219,7 +219,7 @@ def waive(
         NotFound: there is no such task, or no such compensation.
         AlreadySettled: it was settled in another way.
         TerminalTask: the task has ended; settle it by `note(settles=)`.
-        Conflict: it was waived for another reason, or another command has used the idempotency key.
+        Conflict: it was waived for another reason, or the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.waive(id, compensation, reason), actor, idempotency_key)
 
@@ -252,7 +252,7 @@ def retry_as_new(
         NotFound: there is no such task, or a step that is named needs no word.
         WrongState: the task has not ended, or it has completed.
         ResultRequired: a step needs a word, and neither `results` nor `rerun` names it.
-        Conflict: it was retried with other results, or another command has used the idempotency key.
+        Conflict: it was retried with other results, or the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.retry_as_new(id, executor.draw_id(), results, rerun), actor, idempotency_key)
 
@@ -283,7 +283,7 @@ def acquire(
         LeaseHeld: a worker holds it, perhaps under the same owner.
         Blocked: it is not there for this purpose, waits, or owes kinds that the caller does not name.
         LeaseLost: the idempotency key has leased it before, and that lease has ended.
-        Conflict: another command has used the idempotency key.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
     key = arguments.optional_name(idempotency_key, "idempotency_key")
@@ -323,7 +323,7 @@ def claim(
         waive_compensation: reasons by task kind: why what is done under a lease of that kind needs no undo. [COMP-2]
 
     Raises:
-        Conflict: another command has used the idempotency key, or the same claim with other arguments.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return forms.claim(
         queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation, wait_ms

@@ -205,7 +205,7 @@ def _created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None
         if not event.inherited:
             raise _damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
-    task.data_key = event.data_key
+    task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
     task.created_ms = at_ms
 
 

@@ -17,7 +17,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State,
 
 # Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
 # be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
-FOLD_FORMAT: Final = 5
+FOLD_FORMAT: Final = 6
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -228,6 +228,9 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     key: str | None = None
     tags: dict[str, str] | None = None
     data_key: str | None = None
+    # The task that created it as a child, and what it belongs together with: it is found by them.
+    parent: str | None = None
+    correlation_id: str | None = None
     compensations: dict[str, CompensationRecord] = {}
     # By name: steps, artifacts and children that were recorded, and waits that are over; of those also how many in all.
     steps: dict[str, StepRecord] = {}

@@ -94,7 +94,7 @@ class Compensation(Value, frozen=True, omit_defaults=True):
     undo twice gives each an id of its own. [REPEAT-3]
 
     kind     the name of the handler that carries it out
-    params   what that handler is given: JSON of at most 64 KiB
+    params   what that handler is given: JSON of at most 64 KiB; a Struct or a dataclass is stored as JSON
     reason   why it would be needed, for people
     id       its name within its task; None: derived from kind and params
 

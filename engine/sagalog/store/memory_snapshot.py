@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import astuple
 
@@ -57,8 +57,14 @@ class MemorySnapshot:
         """Every task that matches, in order of creation."""
         order = self._tables.order
         listed = [Listed(order[task.id], task) for task, _ in found.readable(self._tables)]
-        listed = [row for row in listed if row.order > query.after and _matches(row.fold, query)]
+        if query.newest_first:
+            listed.reverse()
+        listed = [row for row in listed if _is_beyond(row.order, query) and _matches(row.fold, query)]
         return listed[: query.limit]
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """By looking at every task."""
+        return sorted(id for id in self._tables.order if id.startswith(prefix))[:limit]
 
     def unreadable(self) -> list[str]:
         """In order of creation."""
@@ -219,11 +225,25 @@ def _stored(number: int, envelope: Envelope) -> StoredEvent:
     return (position, number, *fields)
 
 
+def _is_beyond(order: int, query: Query) -> bool:
+    if query.newest_first:
+        return query.after == 0 or order < query.after
+    return order > query.after
+
+
 def _matches(task: TaskFold, query: Query) -> bool:
     tags = task.tags or {}
     return (
-        (query.queue is None or task.queue == query.queue)
+        (query.queues is None or task.queue in query.queues)
         and (query.kind is None or task.kind == query.kind)
-        and (query.state is None or task.state == query.state)
+        and (query.states is None or task.state in query.states)
+        and (query.parent is None or task.parent == query.parent)
+        and (query.correlation_id is None or task.correlation_id == query.correlation_id)
+        and (query.since_ms is None or task.updated_ms >= query.since_ms)
+        and (query.waiting is None or _waits(task, query.waiting))
         and all(tags.get(name) == value for name, value in query.tags)
     )
+
+
+def _waits(task: TaskFold, name: str | Literal[True]) -> bool:
+    return task.waiting is not None and name in (True, task.waiting.name)

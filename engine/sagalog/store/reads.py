@@ -5,7 +5,7 @@ Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cann
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -15,17 +15,28 @@ from sagalog.store.row import Row
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which tasks to list, in order of creation; None: no restriction. All `tags` given must match.
+    """Which tasks to list, in order of creation: those that fit all that is given. None: no restriction.
 
-    after   the `order` of the last one that was listed: only tasks beyond it
+    queues, states  any of these
+    tags            all of these
+    after           the `order` of the last one that was listed: only tasks beyond it; 0: from the first one on
+    waiting         the name of the wait that it is parked for, or True for any
+    parent          the task that created it as a child
+    since_ms        its newest event came at this time or later
+    newest_first    in the opposite order; then `after` 0 is from the newest one on
     """
 
-    queue: str | None = None
+    queues: tuple[str, ...] | None = None
     kind: str | None = None
-    state: str | None = None
+    states: tuple[str, ...] | None = None
     tags: tuple[tuple[str, str], ...] = ()
     after: int = 0
     limit: int | None = None
+    waiting: str | Literal[True] | None = None
+    parent: str | None = None
+    correlation_id: str | None = None
+    since_ms: int | None = None
+    newest_first: bool = False
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -78,7 +89,11 @@ class Reads(Protocol):
         ...
 
     def find(self, query: Query) -> list[Listed]:
-        """Tasks in order of creation. A task that cannot be folded is left out; `unreadable` names it."""
+        """Tasks in order of creation, or newest first. A task that cannot be folded is left out; see `unreadable`."""
+        ...
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """The first `limit` ids of tasks, in order of code points, that begin so; also of tasks that cannot be read."""
         ...
 
     def unreadable(self) -> list[str]:

@@ -30,6 +30,7 @@ class Row(NamedTuple):
 
     What hardly ever changes comes first, then what moves with the state, then what a heartbeat changes.
 
+    parent        the task that created it as a child, and `correlation_id` what it belongs together with; None: nothing
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     check_ms      when maintenance has to look whether its lease is over: never later than the expiry, and earlier
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
+    wait          the name of the wait that it is parked for; None: it is not parked
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -47,6 +49,8 @@ class Row(NamedTuple):
     kind: str
     priority: int
     affinity: str | None
+    parent: str | None
+    correlation_id: str | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -55,6 +59,7 @@ class Row(NamedTuple):
     updated_ms: int | None
     check_ms: int | None
     gate: str | None
+    wait: str | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -76,6 +81,8 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             task.kind,
             task.priority,
             task.affinity,
+            task.parent,
+            task.correlation_id,
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,
@@ -84,6 +91,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             updated_ms if run_at_ms is not None and run_at_ms > updated_ms and is_free else None,
             expires_ms if check_ms is None else check_ms,
             gate,
+            None if waiting is None else waiting.name,
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

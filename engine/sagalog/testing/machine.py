@@ -385,10 +385,14 @@ class StoreMachine(RecordingRun):
         self.run("history", lambda side: side.engine.history(id), crashes=False)
         self.run("wait", lambda side: side.engine.wait(id, 0), crashes=False)
 
-    @rule(queue=st.sampled_from([None, "left"]), state=st.sampled_from(["pending", "compensating", "quarantined"]))
-    def find(self, queue: str | None, state: str) -> None:
+    @rule(
+        queue=st.sampled_from([None, "left"]),
+        state=st.sampled_from(["pending", "compensating", ["quarantined", "running"]]),
+        more=st.sampled_from([{"tags": {"team": "red"}}, {"waiting": True}, {"newest_first": True}]),
+    )
+    def find(self, queue: str | None, state: str | list[str], more: dict[str, Any]) -> None:
         """Listings."""
-        given: Any = {"queue": queue, "state": state, "tags": {"team": "red"}, "limit": 3}
+        given: Any = {"queue": queue, "state": state, "limit": 3, **more}
         self.run("find", lambda side: side.engine.find(**given), crashes=False)
 
     # --- what goes wrong --------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
 from sagalog.engine.lease import Lease, Renewal
+from sagalog.engine.task import Task
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
 from sagalog.ports import Clock, Entropy
@@ -104,7 +107,9 @@ class Pair:
             self._settle(verb, call, crash[0], found.commits, events)
             return False
         expected = _carry_out(call, self.oracle, None)
-        assert plain(found) == plain(expected), f"{verb}: the store says {found!r} and the oracle {expected!r}"
+        assert plain(found) == plain(expected), (
+            f"{verb}: the store says {whole(found)} and the oracle {whole(expected)}"
+        )
         assert not isinstance(found, Corrupt | Unavailable | Unknown), f"{verb}: the store says {found!r}"
         if isinstance(found, Exception):
             self.statistics.refused[getattr(found, "code", "timeout")] += 1
@@ -127,7 +132,7 @@ class Pair:
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
         for name in ("find", "counts", "stale"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
-            assert found == expected, f"{name}: the store says {found!r} and the oracle {expected!r}"
+            assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 
     def drain(self, queues: list[str]) -> None:
         """Claim all there is, now and when everything has come due: the order and the time of each must be the same."""
@@ -214,6 +219,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, Renewal):
         return value.renewed, [plain(one) for one in value.lost]
     return value
+
+
+def whole(value: Any) -> str:
+    """A value with all that was compared: what is shown of a task or a lease is not all of it."""
+    if isinstance(value, Lease):
+        return f"a lease on {whole(value.task)}"
+    if isinstance(value, Task):
+        return repr(msgspec.structs.asdict(value))
+    if isinstance(value, Renewal):
+        return f"renewed {whole(list(value.renewed))}, lost {value.lost!r}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(whole, value))}]"
+    return repr(value)
 
 
 def _carry_out(call: Call, side: Side, crash: tuple[str, int] | None) -> Any:

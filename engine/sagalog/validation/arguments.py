@@ -16,7 +16,7 @@ from sagalog.kernel.values import Compensation, Failure, Input, Parameters, Retr
 from sagalog.sentences import SENTENCES
 from sagalog.store import Blob
 from sagalog.validation.identities import compensation_id
-from sagalog.validation.json_values import check_json
+from sagalog.validation.json_values import as_json, check_json
 from sagalog.validation.values import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
 
 T = TypeVar("T")
@@ -142,7 +142,10 @@ def compensation_of(given: Compensation, path: str) -> Compensation:
         raise InvalidValue(f"{path}: expected a Compensation, found {type(given).__name__}", path=path)
     check_name(given.kind, f"{path}.kind")
     params = check_json(given.params, f"{path}.params", bounds.DETAILS_BYTES_MAX)
-    id = compensation_id(given.kind, given.params) if given.id is None else check_name(given.id, f"{path}.id")
+    if given.id is None:
+        id = compensation_id(given.kind, as_json(given.params, f"{path}.params"))
+    else:
+        id = check_name(given.id, f"{path}.id")
     return Compensation(given.kind, params, optional_text(given.reason, f"{path}.reason"), id)
 
 

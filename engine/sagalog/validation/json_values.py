@@ -2,7 +2,9 @@
 
 Rule: what passes is stored, given back and compared alike by every store and every reader of JSON; anything else is
 `InvalidValue`, which names the path, what was found, and what to give instead. Types are exact: a subclass (an
-`IntEnum`, a `defaultdict`) would come out of the log as something else. Knows no task, no state, no store, no clock.
+`IntEnum`, a `defaultdict`) would come out of the log as something else. The one exception is a whole value that is a
+msgspec Struct or a dataclass: it is stored as the JSON that msgspec makes of it. Knows no task, no state, no store, no
+clock.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
 
     Accepted are None, bool, int of 64 signed bits, finite float, str, list, and dict with str keys, of
     exactly these types, at most `NESTING_MAX` lists and dicts inside one another (a cycle ends there too),
-    without NUL characters and lone surrogates.
+    without NUL characters and lone surrogates; and a msgspec Struct or a dataclass of which `as_json` makes that.
 
     Args:
         value: what is to be stored.
@@ -57,8 +59,31 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
         return None
     encoded = _sound(value, bytes_max)
     if encoded is None:
-        _refuse_json(value, path, bytes_max)
+        # Only what is no JSON comes here, so JSON does not pay for it.
+        made = as_json(value, path)
+        encoded = None if made is value else _sound(made, bytes_max)
+        if encoded is None:
+            _refuse_json(made, path, bytes_max)
     return msgspec.Raw(encoded)
+
+
+def as_json(value: object, path: str) -> Any:
+    """Give a msgspec Struct or a dataclass as the JSON that msgspec makes of it; any other value as it is.
+
+    What stands inside a list or a dict of the caller's is left as it is, and so is refused later: looking for it would
+    cost every caller.
+
+    Raises:
+        InvalidValue: msgspec makes nothing of what it holds.
+    """
+    if type(value) is dict or not (isinstance(value, msgspec.Struct) or hasattr(type(value), "__dataclass_fields__")):
+        return value
+    try:
+        return msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValue(
+            f"{path} is of type {type_name(value)}, of which no JSON can be made: {error}; give a dict", path=path
+        ) from error
 
 
 def _sound(value: object, bytes_max: int) -> bytes | None:

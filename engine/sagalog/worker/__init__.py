@@ -6,6 +6,7 @@
     job_records     what it writes of jobs; `config`, how it works
     handler_pool    what runs handlers: threads, an event loop
     settlement      from a handler's end to what is written
+    typed_handlers  handlers that take values of their own types; `annotations`, what an annotation says of JSON
     context         what a handler may do; `async_context`, the same for coroutines
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
     steps           the steps of an attempt: on record, asked for, and in which order

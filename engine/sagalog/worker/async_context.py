@@ -170,14 +170,13 @@ class AsyncWorkContext(AsyncContext):
         except BaseException:
             self._work._drop_step(name)
             raise
-        finished = asyncio.ensure_future(self._off_loop(self._work._finish_step, name, result))
+        finished = asyncio.ensure_future(self._off_loop(self._work._finish_step, name, run, result))
         try:
-            await to_its_end(finished)
+            return await to_its_end(finished)
         except asyncio.CancelledError:
             if _has_come_to_something(finished):
                 self._work._leave_step(name)
             raise
-        return result
 
     async def sleep(self, name: str, duration_ms: int) -> None:
         """Sleep without a thread and without a lease, as `WorkContext.sleep`, with its errors. [WAIT-1]

@@ -59,6 +59,10 @@ class Claims:
         how = self._how(holds, now_ms)
         return self._queries.claimable_ms([requests[how] for requests in self._requests.values()])
 
+    def may_ever_find(self) -> bool:
+        """Whether a live task is left that it could claim now or later, whatever that waits for. It asks the store."""
+        return self._queries.has_live([requests["alone"] for requests in self._requests.values()])
+
     def look(self, holds: bool, now_ms: int) -> None:
         """Ask the store what there may be by now."""
         how = self._how(holds, now_ms)

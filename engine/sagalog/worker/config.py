@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sagalog.worker.settlement import Handler
+
+# When a run ends by itself. idle: there is nothing to claim now; drained: no live task is left that it could claim.
+Until = Literal["idle", "drained"]
 
 
 @dataclass(frozen=True)

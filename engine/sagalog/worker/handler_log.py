@@ -28,7 +28,10 @@ def begun(lease: Lease) -> None:
 
 
 def ended(lease: Lease, error: BaseException | None, failure: Failure | None, undo: str | None = None) -> None:
-    """A handler has ended: by a WARNING with its traceback where it failed; `undo` is the compensation in hand."""
+    """A handler has ended: by a WARNING with its traceback where it failed; `undo` is the compensation in hand.
+
+    The record also carries `failure_details`, the details that the store keeps: the lines of the traceback among them.
+    """
     what = f"the undo {undo!r} of {_named(lease)}" if undo else f"the handler of {_named(lease)}"
     if error is None:
         _log.debug("%s has ended", what)
@@ -38,7 +41,8 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
         # Formatting a foreign exception runs foreign code.
         with suppress(Exception):
             trace = (type(error), error, error.__traceback__)
-            _log.warning("%s failed: %s: %s", what, failure.code, worded(failure).message, exc_info=trace)
+            said = ("%s failed: %s: %s", what, failure.code, worded(failure).message)
+            _log.warning(*said, exc_info=trace, extra={"failure_details": failure.details})
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:
@@ -58,6 +62,17 @@ def unknown(kinds: list[str], queues: tuple[str, ...]) -> None:
     for kind in kinds:
         _log.warning(
             "tasks of the kind %r stand ready in %s, and this worker has no handler for it: register one with "
+            "@worker.task, or see to it that another worker knows it",
+            kind,
+            ", ".join(map(repr, queues)),
+        )
+
+
+def left(kinds: list[str], queues: tuple[str, ...]) -> None:
+    """The worker has drained its queues, and tasks of these kinds, which it has no handler for, have not ended."""
+    for kind in kinds:
+        _log.warning(
+            "tasks of the kind %r are left in %s, since this worker has no handler for it: register one with "
             "@worker.task, or see to it that another worker knows it",
             kind,
             ", ".join(map(repr, queues)),

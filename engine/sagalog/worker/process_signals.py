@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP for all workers that run in the main thread: each is told of each.
+"""SIGTERM, SIGINT and SIGHUP for all workers that take them in the main thread: each is told of each.
 
 Rule: taken when the first begins to listen, and given back as they were when the last has ceased; what the process
 ignores stays ignored. A child that is forked meanwhile has the default handlers: it is no worker, and what it is sent

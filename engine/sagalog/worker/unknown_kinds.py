@@ -1,7 +1,8 @@
 """Tasks that stand ready for a worker and of whose kinds it knows none: each kind is named once.
 
 Rule: nothing is done to them, since another worker may know them; a kind that stands there at two looks is named, and
-at the end of a worker that has nothing left to do each that stands there.
+at the end of a worker that has nothing left to do each that stands there, or, where its queues are drained, each that
+lives there.
 """
 
 from __future__ import annotations
@@ -36,3 +37,10 @@ class UnknownKinds:
         self._seen = standing
         self._named |= found
         handler_log.unknown(sorted(found), self._queues)
+
+    def name_live(self, engine: Engine) -> None:
+        """Name each kind of which a task has not ended, ready or not, and that was not named before."""
+        if self._known:
+            found = set(engine._executor.queries.live_kinds(self._queues)) - self._known - self._named
+            self._named |= found
+            handler_log.left(sorted(found), self._queues)

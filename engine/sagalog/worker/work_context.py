@@ -28,9 +28,10 @@ from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.validation import commands as forms
 from sagalog.validation.arguments import compensation_of, taken_in
 from sagalog.validation.identities import again_id, child_id
-from sagalog.validation.json_values import canonical
+from sagalog.validation.json_values import as_json, canonical
 from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
+from sagalog.worker.annotations import read_back
 from sagalog.worker.context import Context
 from sagalog.worker.steps import Steps
 from sagalog.worker.stop_token import StopToken
@@ -69,7 +70,7 @@ class WorkContext(Context):
         with sagalog.open("memory:") as engine:
             task = engine.create("ship", {"id": 7})
             engine.signal(task.id, "collected")
-            worker.run(engine, until_idle=True)
+            worker.run(engine, until="idle")
     """
 
     def __init__(self, engine: Engine, lease: Lease, stopping: StopToken, *, strict: bool = False) -> None:
@@ -126,12 +127,13 @@ class WorkContext(Context):
             compensation: its undo; where one of the same id is settled already, this one gets an id of its own.
 
         Returns:
-            What `run` returned, as JSON gives it back.
+            What `run` returned, as JSON gives it back; a Struct or a dataclass where `run` is annotated to return one.
 
         Raises:
             InvalidValue: the name, the function or the compensation is none; nothing was done.
             OverBound: the task has 1,000 steps, or no room left; nothing was done. [BOUND-4]
-            StepMismatch: the name is used twice; or, with `strict=True`, the history has another step here.
+            StepMismatch: the name is used twice; what is on record does not fit the type that `run` returns; or, with
+                `strict=True`, the history has another step here.
             Interrupted: also where the result is no JSON or too large: the effect is there, so the task is quarantined
                 (code `unstorable_result`) instead of doing it again. [WORKER-1]
         """
@@ -149,8 +151,7 @@ class WorkContext(Context):
         except BaseException:
             self._drop_step(name)
             raise
-        self._finish_step(name, result)
-        return result
+        return self._finish_step(name, run, result)
 
     def _begin_step(
         self, name: str, run: Callable[..., object], compensation: Compensation | None
@@ -163,7 +164,7 @@ class WorkContext(Context):
         is_known = self._steps.ask(name)
         try:
             if is_known:
-                return StepResult(self._engine.step_result(self.task.id, name))
+                return StepResult(read_back(run, name, self._engine.step_result(self.task.id, name)))
             if compensation is not None:
                 self._register(name, compensation)
                 # Writing has taken time; the effect must not begin under a lease that may be gone.
@@ -185,8 +186,8 @@ class WorkContext(Context):
         """Let a step be asked for again whose result is on record by now and was given to no caller."""
         self._steps.leave(name)
 
-    def _finish_step(self, name: str, result: Any) -> None:
-        """The second half of `step`: the result put on record, or the task in quarantine.
+    def _finish_step(self, name: str, run: Callable[..., T], result: T) -> T:
+        """The second half of `step`: the result put on record, or the task in quarantine; what `step` gives back.
 
         Raises:
             Interrupted: also where the result of a step beside it could not be stored: the quarantine names this one
@@ -199,6 +200,8 @@ class WorkContext(Context):
             self._quarantine(_failure_of_step(name, refusal, children))
             raise Interrupted(f"quarantined: the result of step {name!r} cannot be stored") from refusal
         self._steps.record(name)
+        kept: T = read_back(run, name, as_json(result, "result"))
+        return kept
 
     def _register(self, name: str, compensation: Compensation) -> None:
         """Put the undo of a step on record, under an id that stands for no settled one. [COMP-1]
@@ -372,7 +375,7 @@ class WorkContext(Context):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
         existing = self._readable(lambda: self._child(name, id))
         if existing is not None:
-            if existing.kind != kind or canonical(existing.payload) != canonical(payload):
+            if existing.kind != kind or canonical(existing.payload) != canonical(as_json(payload, "payload")):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
             return existing.id
         # Checked and encoded now, while the caller can see which child it was, and written later.

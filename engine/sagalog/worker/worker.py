@@ -14,18 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
 from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation import arguments
-from sagalog.validation.values import check_integer, check_name
-from sagalog.worker.config import WorkerConfig, WorkerStats
+from sagalog.validation.values import check_integer, check_name, shown
+from sagalog.worker.config import Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
 from sagalog.worker.process_signals import listening
 from sagalog.worker.settlement import Handler
+from sagalog.worker.typed_handlers import COMPENSATION, TASK, OfCompensation, OfTask, typed
 from sagalog.worker.worker_loop import WorkerLoop
 
 H = TypeVar("H", bound=Handler)
@@ -43,28 +44,29 @@ _NEWS_MS: Final = 5
 
 
 class Worker:
-    """A worker: it leases tasks and owed undos of its queues and runs the handlers of their kinds, until it is stopped.
+    """A worker: it leases tasks and owed undos of its queues and runs the handlers of their kinds.
 
-    A handler is called as `handler(context, payload)`, that of an undo as `handler(context, params)`: a plain function
-    in a thread, a coroutine function on an event loop. What it returns completes the task; what it raises is its
-    outcome (`Permanent`, `Transient`, …), and any other exception is a failed attempt. [WORKER-1]
+    A handler is called as `handler(context, payload)`, that of an undo as `handler(context, params)`:
+    a function in a thread, a coroutine function on an event loop. What it returns completes the task;
+    what it raises is its outcome (`Permanent`, …), or a failed attempt [WORKER-1]. Where its second
+    parameter is annotated with a type that holds more than JSON, such as a dataclass, it is given a
+    value of that type; what does not fit is a permanent failure, without a call. [WORKER-6]
 
     stats   the numbers of the present run, or of the last one
 
     Args:
         queues: one name or several.
-        name: its name in the log and for people, to which a part is added that no other worker has; None: host and pid.
+        name: its name in the log; a part is added that no other worker has; None: host and pid.
         concurrency: how many handlers run at a time.
-        claim_ahead: how many more tasks it holds, so that no handler waits for a commit; 0 leaves them to other
-            workers.
-        ttl_ms: how long a lease lasts without a renewal, in milliseconds; the worker renews it at a third of that.
-        grace_ms: how long handlers may go on once the worker is told to stop, in milliseconds.
-        quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a task that owes
-            another one. [UNDO-2] Left out, such a task waits for a worker that knows it, at most for its
-            `undo_wait_ms`, and a warning names the kind.
+        claim_ahead: how many more it holds, so that none waits for a commit; 0 leaves them to others.
+        ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
+        grace_ms: how long handlers may go on after a stop, in milliseconds.
+        quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
+            task that owes another one [UNDO-2]. Left out, such a task waits for a worker that knows
+            it, at most for its `undo_wait_ms`, and a warning names the kind.
 
     Raises:
-        InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
+        InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Worker:
         time_limit_ms: int | None = None,
         strict: bool = False,
         waive_compensation: str | None = None,
-    ) -> Callable[[H], H]:
+    ) -> Callable[[OfTask], OfTask]:
         """Decorate the handler of tasks of this kind.
 
         Args:
@@ -117,7 +119,8 @@ class Worker:
                 the task may fail without a compensation, also where its worker dies. [COMP-2]
 
         Raises:
-            InvalidValue: the kind has a handler already, or an argument is none of its kind.
+            InvalidValue: the kind has a handler already, or an argument is none of its kind; or the annotation of the
+                payload cannot be resolved, or is none of which values can be made. [WORKER-6]
         """
         if arguments.check_truth(strict, "strict"):
             self._strict.add(kind)
@@ -125,24 +128,25 @@ class Worker:
             self._waivers[kind] = arguments.sentence(waive_compensation, "waive_compensation")
         if time_limit_ms is not None:
             self._time_limits_ms[kind] = check_integer(time_limit_ms, "time_limit_ms", 1, bounds.TIME_MS_MAX // 2)
-        return self._registering(self._handlers, kind, "task")
+        return self._registering(self._handlers, kind, "task", TASK)
 
-    def compensation(self, kind: str) -> Callable[[H], H]:
+    def compensation(self, kind: str) -> Callable[[OfCompensation], OfCompensation]:
         """Decorate the handler of compensations of this kind.
 
         It may be called again for the same compensation, so it must bear to find undone what it would undo. What it
         raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine the
-        task. [UNDO-3]
+        task, and so do params that do not fit what the handler takes. [UNDO-3] [WORKER-6]
 
         Args:
             kind: the kind of the compensations.
 
         Raises:
-            InvalidValue: the kind has a handler already, or is no name.
+            InvalidValue: the kind has a handler already, or is no name; or the annotation of the params cannot be
+                resolved, or is none of which values can be made. [WORKER-6]
         """
-        return self._registering(self._compensations, kind, "compensation")
+        return self._registering(self._compensations, kind, "compensation", COMPENSATION)
 
-    def _registering(self, handlers: dict[str, Handler], kind: str, what: str) -> Callable[[H], H]:
+    def _registering(self, handlers: dict[str, Handler], kind: str, what: str, code: str) -> Callable[[H], H]:
         if callable(kind):
             raise InvalidValue(f'kind: found a function; name the kind, as in @worker.{what}("…")', path="kind")
         check_name(kind, "kind")
@@ -152,14 +156,14 @@ class Worker:
                 raise InvalidValue(f"{what} {kind!r}: expected a function, found {type(handler).__name__}", path="kind")
             if kind in handlers:
                 raise InvalidValue(f"{what} {kind!r} has a handler already: {handlers[kind]!r}", path="kind")
-            handlers[kind] = handler
+            handlers[kind] = typed(handler, f"{what} {kind!r}", code)
             return handler
 
         return register
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def run(self, engine: Engine, *, until_idle: bool = False, signals: bool = True) -> WorkerStats:
+    def run(self, engine: Engine, *, until: Until | None = None, handle_signals: bool = True) -> WorkerStats:
         """Run handlers until the worker is told to stop, and give back what it has not finished. [WORKER-3]
 
         SIGTERM, SIGINT, SIGHUP or `stop` stop it gracefully: it claims nothing more and gives back at once what no
@@ -169,19 +173,22 @@ class Worker:
 
         Args:
             engine: the engine on the store that holds the tasks.
-            until_idle: stop once the worker holds nothing and there is nothing to claim now.
-            signals: listen to these three, as far as they are not ignored, where this is the main thread. A child that
-                a handler forks has the default ones.
+            until: when the run ends by itself; None: it does not. "idle": once there is nothing to do now. "drained":
+                once no live task is left in its queues that it has handlers for: none delayed, leased by others or
+                parked, be it for ever. It does not wait for other kinds; a warning names each.
+            handle_signals: listen to these three, as far as they are not ignored, where this is the main thread, and
+                give them back at the end. A child that a handler forks has the default ones.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
+            InvalidValue: `until` is neither of these.
             Rejected: it runs already, or has no handler.
             Corrupt: the store is damaged, or newer than this version: stop and call a human.
             Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
-        return self._run(engine, None, until_idle, signals)
+        return self._run(engine, None, until, handle_signals)
 
     def stop(self) -> None:
         """Stop gracefully, as a signal does; a second call stops at once. From any thread, and from a signal handler.
@@ -197,9 +204,12 @@ class Worker:
         self.stop()
 
     def _run(
-        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until_idle: bool, signals: bool
+        self, engine: Engine, loop: asyncio.AbstractEventLoop | None, until: Until | None, handle_signals: bool
     ) -> WorkerStats:
         require_own(self._made, f"the worker {self.name!r}")
+        if until is not None and until not in get_args(Until):
+            words = ", ".join(map(repr, get_args(Until)))
+            raise InvalidValue(f"until: expected one of {words}, or None, found {shown(until)}", path="until")
         if not self._handlers and not self._compensations:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
@@ -210,13 +220,10 @@ class Worker:
         worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
         self.stats = worker_loop.stats
         try:
-            with (
-                listening(self._hear) if signals else nullcontext(),
-                _watching(worker_loop),
-                _Waker(engine, inbox) as waker,
-            ):
+            heard = listening(self._hear) if handle_signals else nullcontext()
+            with heard, _watching(worker_loop), _Waker(engine, inbox) as waker:
                 try:
-                    self._work(worker_loop, inbox, pool, waker, until_idle)
+                    self._work(worker_loop, inbox, pool, waker, until)
                     self._finish(worker_loop, inbox)
                 except BaseException:
                     _leave(worker_loop)
@@ -241,9 +248,9 @@ class Worker:
         )
 
     def _work(
-        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until_idle: bool
+        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until: Until | None
     ) -> None:
-        """Turn after turn, until it is told to stop."""
+        """Turn after turn, until it is told to stop or what it works until has come."""
         away = 0
         while not self._stops:
             try:
@@ -253,8 +260,8 @@ class Worker:
                     worker_loop.take(_ended(inbox, pool, 0))
                 worker_loop.end_overdue()
                 away = 0
-                if until_idle and _has_nothing_left(worker_loop):
-                    worker_loop.name_what_is_left()
+                if until is not None and _has_nothing_left(worker_loop, until):
+                    worker_loop.name_what_is_left(until)
                     return
                 wait_ms = min(worker_loop.wait_ms(), _SLICE_MS)
             except (Unavailable, Unknown) as error:
@@ -320,8 +327,10 @@ def _leave(worker_loop: WorkerLoop) -> None:
         worker_loop.turn()
 
 
-def _has_nothing_left(worker_loop: WorkerLoop) -> bool:
-    """Whether it is idle, also after another look: what was settled last may have let in something else."""
+def _has_nothing_left(worker_loop: WorkerLoop, until: Until) -> bool:
+    """Whether it is idle, also after another look: what was settled last may have let in something else; or drained."""
+    if until == "drained":
+        return worker_loop.is_drained()
     if not worker_loop.is_idle:
         return False
     worker_loop.look()

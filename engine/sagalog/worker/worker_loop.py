@@ -21,7 +21,7 @@ from sagalog.ports import Clock
 from sagalog.validation.commands import ClaimRequest
 from sagalog.worker import handler_log
 from sagalog.worker.claims import Claims
-from sagalog.worker.config import WorkerConfig
+from sagalog.worker.config import Until, WorkerConfig
 from sagalog.worker.handler_pool import HandlerPool, Job
 from sagalog.worker.held_jobs import HeldJobs
 from sagalog.worker.job_records import giving_back, record_renewal, record_settlement
@@ -108,6 +108,10 @@ class WorkerLoop(HeldJobs):
         """Whether it holds nothing, and there is nothing to claim as far as it knows."""
         return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
 
+    def is_drained(self) -> bool:
+        """Whether it is idle, and no live task is left in its queues that it could claim, now or later."""
+        return self.is_idle and not self._claims.may_ever_find()
+
     @property
     def owes(self) -> bool:
         """Whether it holds something, or may hold what it has not found yet."""
@@ -162,9 +166,14 @@ class WorkerLoop(HeldJobs):
                 if undo.queue in self._config.queues:
                     self._unknown_undos.meet(undo.queue, [undo.kind])
 
-    def name_what_is_left(self) -> None:
-        """There is nothing left to do: name what stands ready and cannot be done here."""
-        self._unknown_kinds.look(self._engine, self._clock.monotonic_ms(), at_the_end=True)
+    def name_what_is_left(self, until: Until) -> None:
+        """There is nothing left to do: name what stands ready, or where all is drained what lives, and is not known."""
+        now_ms = self._clock.monotonic_ms()
+        self._unknown_kinds.look(self._engine, now_ms, at_the_end=True)
+        if until == "drained":
+            self._unknown_kinds.name_live(self._engine)
+            self._undos_ms = now_ms - _UNDOS_MS
+            self._look_for_unknown_undos(now_ms)
 
     def _look_at_jobs(self, now_ms: int) -> None:
         """Where a process has committed since the last look, and in any case now and then."""

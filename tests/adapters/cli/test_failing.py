@@ -298,12 +298,14 @@ def test_a_creation_of_unknown_outcome_names_the_id_to_repeat_it_with(path: Path
 
 def test_a_missing_or_broken_command_hurts_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "demo", Place("sagalog_cli.not_installed", "demo", "Gone."))
+    monkeypatch.setitem(COMMANDS, "verify", Place("sagalog_cli.not_installed.command", "verify", "Gone."))
     monkeypatch.setitem(COMMANDS, "broken", Place("this", "s", "Raises."))
 
     assert 0 == call("init", "--db", str(path)).status
     assert "Gone." not in call("--help").out
     assert "Raises." in call("--help").out
     assert 2 == call("demo").status
+    assert 2 == call("verify").status
 
 
 def test_each_command_is_found_with_the_help_that_the_list_gives_it() -> None:
@@ -429,7 +431,7 @@ def test_a_pipe_of_commands_works_as_one(tmp_path: Path) -> None:
     pick = "import json, sys; [print(json.dumps({n: json.loads(l)[n] for n in ('id', 'kind')})) for l in sys.stdin]"
     script = (
         'set -e; sagalog() { "$python" -m sagalog_cli "$@"; }\n'
-        f'sagalog list --json --db "$1" | "$python" -c "{pick}" | sagalog create --many --db "$2"'
+        f'sagalog list --oldest --json --db "$1" | "$python" -c "{pick}" | sagalog create --many --db "$2"'
     )
 
     done = subprocess.run(

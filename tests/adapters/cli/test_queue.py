@@ -40,7 +40,7 @@ def counts(path: Path) -> tuple[int, int, int]:
 
 
 def payloads(path: Path) -> list[Any]:
-    return [task["payload"] for task in call("list", "--json", "--all", "--db", url_of(path)).documents]
+    return [task["payload"] for task in call("list", "--oldest", "--json", "--all", "--db", url_of(path)).documents]
 
 
 # --- push ------------------------------------------------------------------------------------------------------------

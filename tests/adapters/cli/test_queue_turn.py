@@ -18,7 +18,7 @@ from sagalog_cli.queue.turn import Turn
 from sagalog_cli.queue.work import Plan, Worker
 from sagalog_cli.session import Session
 from sagalog_queue import Item, Queue
-from tests.adapters.command_worker import until
+from tests.adapters.command.attempt import until
 
 SLEEPS = ("sleep", "600")
 

@@ -46,14 +46,15 @@ def db(path: Path) -> str:
 
 def test_a_piped_listing_is_plain_and_stable(db: str) -> None:
     """No colour, no width, no time of today: the same store gives the same bytes."""
+    moment = "2023-11-14T22:13:20.000Z"
     assert (
-        """\
-ID         STATE         KIND    QUEUE    UPDATED                   OWNER
-waits      pending       build   default  2023-11-14T22:13:20.000Z  -
-waits-too  pending       deploy  ops      2023-11-14T22:13:20.000Z  -
-runs       running       build   ops      2023-11-14T22:13:20.000Z  worker-1
-undoes     compensating  build   default  2023-11-14T22:13:20.000Z  -
-done       completed     build   default  2023-11-14T22:13:20.000Z  -
+        f"""\
+ID         STATE         KIND    QUEUE    UPDATED                   OWNER     WAITS_FOR
+done       completed     build   default  {moment}  -         -
+undoes     compensating  build   default  {moment}  -         undo second, first, {moment}
+runs       running       build   ops      {moment}  worker-1  -
+waits-too  pending       deploy  ops      {moment}  -         a worker
+waits      pending       build   default  {moment}  -         a worker
 """
         == call("list", "--db", db).out
     )
@@ -63,7 +64,15 @@ done       completed     build   default  2023-11-14T22:13:20.000Z  -
     ("words", "expected"),
     [
         ((), ["waits", "waits-too", "runs", "undoes", "done"]),
+        (("--newest",), ["done", "undoes", "runs", "waits-too", "waits"]),
         (("--queue", "ops"), ["waits-too", "runs"]),
+        (("--queue", "ops", "--queue", "none"), ["waits-too", "runs"]),
+        (("--state", "running", "--state", "completed"), ["runs", "done"]),
+        (("--waiting",), []),
+        (("--since", "2023-11-14T22:13:20Z"), ["waits", "waits-too", "runs", "undoes", "done"]),
+        (("--since", str(PAST_MS + 1)), []),
+        (("--since", "2h"), []),
+        (("--since", "100000w"), ["waits", "waits-too", "runs", "undoes", "done"]),
         (("--kind", "deploy"), ["waits-too"]),
         (("--state", "compensating"), ["undoes"]),
         (("--tag", "branch=main"), ["waits", "waits-too"]),
@@ -74,7 +83,7 @@ done       completed     build   default  2023-11-14T22:13:20.000Z  -
     ],
 )
 def test_a_listing_holds_what_fits_everything_given(db: str, words: tuple[str, ...], expected: list[str]) -> None:
-    answer = call("list", *words, "--db", db, "--json")
+    answer = call("list", "--oldest", *words, "--db", db, "--json")
 
     assert expected == [task["id"] for task in answer.documents]
     assert 0 == answer.status
@@ -88,7 +97,7 @@ def test_a_listing_that_is_cut_says_so_beside_the_answer(tmp_path: Path) -> None
     human, machine = call("list", "--db", str(path)), call("list", "--db", str(path), "--json")
 
     assert 51 == len(human.lines)
-    assert human.err.startswith("note: the first 50 are shown and there are more")
+    assert human.err.startswith("note: the newest 50 are shown and there are more")
     assert 50 == len(machine.documents)
     assert '{"note":{"code":"more",' in machine.err
     assert "" == call("list", "--db", str(path), "--limit", "51").err
@@ -102,7 +111,8 @@ def test_an_empty_listing_is_an_answer(db: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--state", "asleep"), ("--limit", "0"), ("--limit", "x"), ("--tag", "a"), ("extra",)]
+    "words",
+    [("--state", "asleep"), ("--limit", "0"), ("--limit", "x"), ("--tag", "a"), ("extra",), ("--since", "noon")],
 )
 def test_wrong_usage_of_list_is_status_2(db: str, words: tuple[str, ...]) -> None:
     assert 2 == call("list", *words, "--db", db).status
@@ -125,6 +135,29 @@ def test_a_task_is_shown_with_all_that_says_something(db: str) -> None:
     assert "undo_wait_ms=604800000" in fields["policy"]
     assert "affinity" not in fields
     assert ["first         first   owed    -       -", "second        second  owed    -       -"] == answer.lines[-2:]
+
+
+def test_compensations_of_a_completed_task_are_void_wherever_they_are_shown(tmp_path: Path) -> None:
+    """[COMP-6]"""
+    with past(tmp_path / "store.db") as engine:
+        done = leased(engine, "t", undos=["branch", "worktree"]).complete("built")
+        read = engine.get("t")
+    db = str(tmp_path / "store.db")
+
+    shown = call("show", "t", "--db", db).lines
+    [document] = call("show", "t", "--db", db, "--json").documents
+    [listed] = call("list", "--db", db, "--json").documents
+    last = call("history", "t", "--db", db).lines[-1]
+    whole = call("history", "t", "--db", db, "--full").lines[-1]
+
+    assert read is not None
+    for task in (done, read):
+        assert ([one.status for one in task.compensations], task.owed) == (["void", "void"], ())
+    assert ["void", "void"] == [line.split()[2] for line in shown[-2:]]
+    for one in (document, listed):
+        assert ["void", "void"] == [undo["status"] for undo in one["compensations"]]
+    assert ("completed", "void=branch,worktree") == (last.split()[4], last.split()[-1])
+    assert "void" not in whole
 
 
 def test_a_lease_is_shown_with_its_owner_fence_and_how_long_it_is_over(db: str) -> None:

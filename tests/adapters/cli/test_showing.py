@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagalog import Failure
-from sagalog_cli import json_output
+from sagalog_cli import json_output, tracebacks
 from sagalog_cli.tables import Cell, Table, printable, show_table
 from sagalog_cli.times import distance, duration, instant, offset, parse_instant
 from tests.adapters.cli.calls import PAST_MS, TTL_MS, call, environment, leased, past, run
@@ -376,3 +376,36 @@ def test_a_length_of_time_is_written_in_its_two_largest_units(span_ms: int, expe
 def test_distances_say_their_direction() -> None:
     assert ["+1.000s", "+0ms", "-1.000s"] == [offset(1_000), offset(0), offset(-1_000)]
     assert ["in 1.000s", "0ms ago", "1.000s ago"] == [distance(at, 1_000) for at in (2_000, 1_000, 0)]
+
+
+# --- tracebacks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("details", "lines", "rest"),
+    [
+        ({"traceback": ["a", "b"]}, ["a", "b"], None),
+        ({"traceback": ["a"], "n": 1}, ["a"], {"n": 1}),
+        ({"said": {"traceback": ["a"]}, "left_out": ["x"]}, ["a"], {"left_out": ["x"]}),
+        ({"said": {"traceback": ["a"], "n": 1}}, ["a"], {"said": {"n": 1}}),
+        ({"traceback": "a\nb"}, [], {"traceback": "a\nb"}),
+        ({"traceback": []}, [], {"traceback": []}),
+        ({"traceback": ["a", 1]}, [], {"traceback": ["a", 1]}),
+        (["a"], [], ["a"]),
+        (None, [], None),
+    ],
+)
+def test_a_traceback_is_told_apart_from_the_other_details(details: Any, lines: list[str], rest: Any) -> None:
+    assert lines == tracebacks.lines_in(details)
+    assert rest == tracebacks.without(details)
+
+
+def test_on_a_terminal_a_traceback_stands_below_its_event_and_steers_nothing(tmp_path: Path) -> None:
+    with past(tmp_path / "sagalog.db") as engine:
+        leased(engine, "t").retry(Failure("ValueError", "no", {"traceback": ["File one", f"    {STORABLE}"]}))
+
+    lines = uncoloured(on_terminal("history", "t", "--db", str(tmp_path / "sagalog.db"))).splitlines()
+
+    at = next(n for n, line in enumerate(lines) if line == "  File one")
+    assert lines[at + 1].startswith("      " + SEEN[:20])
+    assert "retried" in "".join(lines[:at])

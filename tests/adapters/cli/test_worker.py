@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def opened(folder: Path) -> Iterator[Engine]:
 
 
 def work(*words: str, handlers: str = "handlers:worker") -> Answer:
-    return run("worker", "--handlers", handlers, "--until-idle", *words)
+    return run("worker", "--handlers", handlers, "--until", "idle", *words)
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -123,7 +124,7 @@ def test_it_says_what_it_works_on_and_what_it_has_done(folder: Path) -> None:
     plain, as_json = work(), work("--json")
 
     assert plain.err == (
-        "note: crew works on queue agents, 3 at a time, with leases of 20.000s, until nothing is left\n"
+        "note: crew works on queue agents, 3 at a time, with leases of 20.000s, until there is nothing to claim now\n"
     )
     assert plain.out.startswith("leases: 1 claimed, 1 settled, 0 refused, 0 lost, 0 renewals; ")
     assert "working" == json.loads(as_json.err)["note"]["code"]
@@ -152,6 +153,38 @@ def test_it_prints_what_failed_and_counts_what_the_tasks_came_to(folder: Path) -
     assert "warning: task last (add) is quarantined: compensation_required" in answer.err
     assert "Traceback" not in answer.err
     assert answer.out.endswith("; tasks: 1 completed, 1 quarantined, 1 retried\n")
+
+
+def test_until_drained_it_also_does_what_comes_later(folder: Path) -> None:
+    with opened(folder) as engine:
+        engine.create("add", [1, 2], id="later", queue="agents", run_at_ms=engine.now_ms() + 1_500)
+
+    answer = run("worker", "--handlers", "handlers:worker", "--until", "drained")
+
+    assert "until no live task is left" in answer.err
+    assert {"later": "completed"} == states(folder)
+
+
+def test_it_runs_the_coroutines_of_a_worker_for_asyncio(folder: Path) -> None:
+    (folder / "awaited.py").write_text(
+        "import asyncio, sagalog.aio\n"
+        "worker = sagalog.aio.Worker(queues='agents')\n"
+        "@worker.task('add')\n"
+        "async def add(context, payload):\n"
+        "    await asyncio.sleep(0)\n"
+        "    return sum(payload)\n",
+        encoding="utf-8",
+    )
+    with opened(folder) as engine:
+        engine.create("add", [1, 2], id="sum", queue="agents")
+
+    answer = work(handlers="awaited:worker")
+
+    assert 0 == answer.status, answer.err
+    with opened(folder) as engine:
+        task = engine.get("sum")
+    assert task is not None
+    assert ("completed", 3) == (task.state, task.result)
 
 
 def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Path) -> None:
@@ -358,3 +391,93 @@ def test_a_signal_that_reaches_no_task_is_refused(folder: Path) -> None:
     assert 4 == call("signal", "absent", "go").status
     assert 3 == call("signal", "t", "go").status
     assert 2 == call("signal", "t", "go", "{").status
+
+
+# --- tracebacks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(folder: Path) -> Path:
+    """A store with a task whose handler has failed in a step of it, and an undo that has failed too."""
+    (folder / "handlers.py").write_text(HANDLERS + FAILING, encoding="utf-8")
+    with opened(folder) as engine:
+        engine.create("divide", 0, id="t", queue="agents", retry=Retry(attempts_max=1, undo_attempts_max=1))
+    return folder
+
+
+FAILING = """
+def quotient(of):
+    return 1 / of
+
+
+@worker.task("divide")
+def divide(context, payload):
+    context.step("make", lambda: None, compensation=Compensation("break", id="u"))
+    return context.step("divide", quotient, payload)
+
+
+@worker.compensation("break")
+def fall_over_again(context, params):
+    raise OSError("the disk is away")
+"""
+PLACES = ("in quotient", "    return 1 / of", "in divide", '    return context.step("divide", quotient, payload)')
+
+
+def test_a_worker_says_where_a_handler_has_failed(failed: Path) -> None:
+    said = work().err.splitlines()
+
+    at = next(n for n, line in enumerate(said) if "attempt 1) failed: ZeroDivisionError: division by zero" in line)
+    assert [line.endswith(place) for line, place in zip(said[at + 1 :], PLACES, strict=False)] == [True] * 4
+    assert said[at + 1].startswith('  File "/')
+    assert said[at + 5].startswith("warning: ")
+
+
+def test_in_json_a_worker_gives_the_lines_as_a_list(failed: Path) -> None:
+    notes = [json.loads(line)["note"] for line in work("--json").err.splitlines()]
+
+    [note] = [one for one in notes if "ZeroDivisionError" in one["message"]]
+    assert [line.endswith(place) for line, place in zip(note["traceback"], PLACES, strict=True)] == [True] * 4
+    assert not [one for one in notes if "traceback" in one and "failed" not in one["message"]]
+
+
+def test_show_and_history_tell_a_traceback_line_by_line(failed: Path) -> None:
+    work()
+
+    shown, history = call("show", "t").lines, call("history", "t").lines
+
+    undo = ("in fall_over_again", '    raise OSError("the disk is away")')
+    at = shown.index("TRACEBACK")
+    assert [line.endswith(place) for line, place in zip(shown[at + 1 :], undo, strict=True)] == [True] * 2
+    assert not [line for line in shown if line.startswith("details")]
+    for places, named in ((PLACES, "ZeroDivisionError"), (undo, "OSError")):
+        at = next(n for n, line in enumerate(history) if named in line)
+        below = history[at + 1 : at + 1 + len(places)]
+        assert [line.endswith(place) for line, place in zip(below, places, strict=True)] == [True] * len(places)
+        assert [line.startswith("  ") for line in below] == [True] * len(places)
+
+
+def test_in_json_show_and_history_give_the_lines_as_a_list(failed: Path) -> None:
+    work()
+
+    [shown], history = call("show", "t", "--json").documents, call("history", "t", "--json").documents
+
+    assert shown["error"]["details"]["traceback"][1] == '    raise OSError("the disk is away")'
+    lines = [one["event"]["error"]["details"]["traceback"] for one in history if "error" in one["event"]]
+    assert next(line[1] for line in lines) == "    return 1 / of"
+
+
+def test_of_a_long_traceback_the_innermost_lines_are_told_and_how_to_see_the_rest(folder: Path) -> None:
+    chain = "".join(f"def f{n}(): f{n - 1}()\n" for n in range(1, 40))
+    (folder / "handlers.py").write_text(
+        f'{HANDLERS}\ndef f0(): raise OSError("no")\n{chain}\nworker.task("deep")(lambda *_: f39())\n', encoding="utf-8"
+    )
+    with opened(folder) as engine:
+        engine.create("deep", id="t", queue="agents", retry=Retry(attempts_max=1), waive_compensation="none")
+    said = work().err.splitlines()
+
+    assert [line for line in said if line.endswith("in f4")]
+    assert [line for line in said if line.endswith("… (72 lines more: sagalog show)")]
+    for words, shown in (("show", 20), ("history", 6)):
+        clipped, full = call(words, "t").lines, call(words, "t", "--full").lines
+        assert [line for line in clipped if line == f"  … ({82 - shown} lines more: --full)"]
+        assert len([line for line in full if re.search(r"in f\d+$|def f\d+\(\)", line)]) >= 80

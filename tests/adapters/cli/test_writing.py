@@ -157,6 +157,15 @@ def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None
     assert ids(db) == ["t"]
 
 
+def test_a_creation_with_other_content_under_its_idempotency_key_is_a_conflict(db: str) -> None:
+    call("create", "build", "[1]", "--id", "t", "--idempotency-key", "r", "--db", db)
+    other = call("create", "build", "[2]", "--idempotency-key", "r", "--db", db, "--json")
+
+    assert (5, "conflict", "t") == (other.status, other.error["code"], other.error["task"])
+    assert ("r", ["payload"]) == (other.error["idempotency_key"], other.error["differs"])
+    assert ids(db) == ["t"]
+
+
 def test_the_user_who_runs_the_command_is_on_record_unless_the_environment_or_an_option_says_otherwise(
     db: str, path: Path
 ) -> None:

@@ -109,6 +109,30 @@ def test_a_call_costs_the_same_however_many_tasks_tags_and_queues_there_are(engi
     assert life(engine, "man") == few
 
 
+def test_a_search_costs_the_same_however_many_other_tasks_there_are(engine: Engine) -> None:
+    engine.create("build", id="0001-a", queue="q", parent="plan", correlation_id="order 7")
+    engine.acquire("0001-a", owner="bob", ttl_ms=1_000).park("approval", signal="go")
+    searches: dict[str, Callable[[], object]] = {
+        "parent": lambda: engine.find(parent="plan", state="pending"),
+        "correlation": lambda: engine.find(correlation_id="order 7", newest_first=True),
+        "a wait": lambda: engine.find(waiting="approval", queue=["q", "r"]),
+        "any wait": lambda: engine.find(waiting=True),
+        "prefix": lambda: engine.ids_with_prefix("0001"),
+    }
+
+    def costs() -> dict[str, tuple[int, int]]:
+        return {name: cost(engine, search) for name, search in searches.items()}
+
+    def others(count: int) -> None:
+        engine.create_many({"kind": "build", "queue": f"q{n % 7}", "parent": f"p{n}"} for n in range(count))
+
+    others(10)
+    costs()
+    few = costs()
+    others(900)
+    assert costs() == few
+
+
 def test_auditing_a_task_costs_the_same_however_many_tasks_and_tags_there_are(engine: Engine) -> None:
     def audit() -> float:
         assert engine.verify().ok

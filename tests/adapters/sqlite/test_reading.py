@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sagalog.errors import Closed, LogDamaged, Unavailable
 from sagalog.store import Query
 from sagalog.testing import ManualClock
-from sagalog_sqlite import change_waiter, changes
-from sagalog_sqlite import snapshot as listing
+from sagalog_sqlite import change_waiter, changes, listing
 from sagalog_sqlite.readers import IDLE_MAX
 from sagalog_sqlite.snapshot import AGE_MAX_MS
 from sagalog_sqlite.store import SqliteStore
@@ -120,25 +120,26 @@ def test_a_listing_goes_on_where_its_last_page_ended_whatever_it_asks_for(
     store.commit(units)
     queries = [
         Query(),
-        Query(queue="a"),
+        Query(queues=("a",)),
         Query(kind="x"),
-        Query(state="running"),
-        Query(state="pending", queue="b"),
-        Query(state="pending", queue="b", kind="z"),
-        Query(queue="a", kind="y"),
+        Query(states=("running",)),
+        Query(states=("running", "pending"), queues=("b", "a"), since_ms=START_MS),
+        Query(states=("pending",), queues=("b",)),
+        Query(states=("pending",), queues=("b",), kind="z"),
+        Query(queues=("a",), kind="y"),
         Query(tags=(("all", "yes"), ("n", "3"))),
-        Query(tags=(("n", "3"),), queue="b", state="pending"),
-        Query(state="completed"),
-        Query(queue="none"),
+        Query(tags=(("n", "3"),), queues=("b",), states=("pending",)),
+        Query(states=("completed",)),
+        Query(queues=("none",)),
     ]
     with store.read() as snapshot:
         every = snapshot.find(Query())
         assert [one.fold.id for one in every] == [f"t{number:02}" for number in range(30)]
-        for query in queries:
-            wanted = [one for one in every if fits(one.fold, query)]
+        for query in [turned for one in queries for turned in (one, replace(one, newest_first=True))]:
+            wanted = [one for one in every if fits(one.fold, query)][:: -1 if query.newest_first else 1]
             assert snapshot.find(query) == wanted, query
             paged, after = [], 0
-            while page := snapshot.find(Query(query.queue, query.kind, query.state, query.tags, after, 3)):
+            while page := snapshot.find(replace(query, after=after, limit=3)):
                 assert len(page) <= 3
                 paged += page
                 after = page[-1].order
@@ -146,9 +147,9 @@ def test_a_listing_goes_on_where_its_last_page_ended_whatever_it_asks_for(
 
 
 def fits(fold: object, query: Query) -> bool:
-    wanted = {"queue": query.queue, "kind": query.kind, "state": query.state}
+    wanted = {"queue": query.queues, "kind": query.kind and (query.kind,), "state": query.states}
     tags = getattr(fold, "tags", None) or {}
-    return all(value is None or getattr(fold, name) == value for name, value in wanted.items()) and all(
+    return all(values is None or getattr(fold, name) in values for name, values in wanted.items()) and all(
         tags.get(name) == value for name, value in query.tags
     )
 

@@ -8,11 +8,27 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
-from sagalog.store import Due
-from sagalog_sqlite import rows, selection, snapshot, subscriptions
+from sagalog.store import Due, Query
+from sagalog_sqlite import listing, rows, selection, snapshot, subscriptions
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.stores import claiming, created, leased, open_at, owing, tending, undo, work, writing
+
+# Each way to find tasks, by itself and with all the others.
+LISTED = (
+    Query(),
+    Query(kind="k", since_ms=5),
+    Query(queues=("q", "r"), states=("pending", "running")),
+    Query(states=("pending",), kind="k"),
+    Query(queues=("q",)),
+    Query(waiting=True),
+    Query(waiting="w", queues=("q",), states=("pending",)),
+    Query(tags=(("a", "b"),)),
+    Query(tags=(("a", "b"), ("c", "d")), waiting="w", states=("pending",)),
+    Query(correlation_id="c", tags=(("a", "b"),), queues=("q",)),
+    Query(("q",), "k", ("pending",), (("a", "b"),), waiting="w", parent="p", correlation_id="c", since_ms=5),
+)
 
 # The statements of a write transaction, and those of reading that must not grow with the store.
 SEEKING = {
@@ -36,9 +52,14 @@ SEEKING = {
     "delayed": snapshot.DELAYED,
     "unreadable": snapshot.UNREADABLE,
     "count": snapshot.COUNT,
-    "by state": snapshot.BY_STATE,
-    "by tag": snapshot.BY_TAG,
-    "by age": snapshot.BY_AGE,
+    "queues of a state": listing.QUEUES_OF_STATE,
+    "ids from a prefix": snapshot.IDS_FROM,
+    **{
+        f"listing {number} {'down' if newest_first else 'up'}": seek.text
+        for number, query in enumerate(LISTED)
+        for newest_first in (False, True)
+        for seek in [*listing.seeks(lambda *_: [("q",)], replace(query, newest_first=newest_first))][:1]
+    },
     "checkpoint": subscriptions.OF_NAME,
 }
 

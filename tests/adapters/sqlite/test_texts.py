@@ -123,9 +123,9 @@ def test_a_text_that_is_no_utf8_is_named_and_stops_no_other_task(path: Path, tab
             assert engine.get(id) is not None
         engine.rebuild()
         worker = sagalog.Worker("q")
-        worker.task("build")(lambda _: None)
-        worker.compensation("remove")(lambda _: None)
-        worker.run(engine, until_idle=True, signals=False)
+        worker.task("build")(lambda *_: None)
+        worker.compensation("remove")(lambda *_: None)
+        worker.run(engine, until="idle", handle_signals=False)
 
 
 @pytest.mark.parametrize(

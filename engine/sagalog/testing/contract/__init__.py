@@ -16,6 +16,7 @@ from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.compensations import CompensationContract
 from sagalog.testing.contract.declarations import DeclarationContract
+from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
@@ -42,6 +43,7 @@ __all__ = [
     "CompensationContract",
     "Contract",
     "DeclarationContract",
+    "FindingContract",
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
@@ -82,6 +84,7 @@ class StoreContract(
     ProjectionContract,
     UnreadableEventContract,
     SnapshotContract,
+    FindingContract,
     SubscriptionContract,
     HandleContract,
     RaceContract,

@@ -56,7 +56,17 @@ class IdempotencyContract(Contract):
     def test_a_creation_without_an_id_is_repeated_by_its_idempotency_key(self) -> None:
         task = self.engine.create("build", {"n": 1}, idempotency_key="r")
         assert self.writes_nothing(self.engine.create, "build", {"n": 1}, idempotency_key="r") == task
-        self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, idempotency_key="r")
+        refusal = self.refused(Conflict, self.engine.create, "build", {"n": 2}, idempotency_key="r")
+        assert (refusal.idempotency_key, refusal.task, refusal.differs) == ("r", task.id, ["payload"])
+
+    def test_an_idempotency_key_with_other_content_is_a_conflict_whatever_the_id(self) -> None:
+        """[REPEAT-6] The key goes before the id."""
+        self.engine.create("build", {"n": 1}, id="a", idempotency_key="r")
+        self.create("b")
+        for id in ("a", "b", "c"):
+            refusal = self.refused(Conflict, self.engine.create, "build", {"n": 2}, id=id, idempotency_key="r")
+            assert (refusal.idempotency_key, refusal.task) == ("r", "a")
+        self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, id="a", idempotency_key="s")
 
     def test_an_entry_that_is_sent_twice_is_carried_out_once(self) -> None:
         """Its id was drawn where it was made, so nothing but a look tells that it exists by now."""
@@ -89,7 +99,7 @@ class IdempotencyContract(Contract):
         task = executor.carry_out(sent)
         refused = msgspec.structs.replace(sent, idempotency_key="taken")
         refusal, answer = self.writes_nothing(executor.carry_out_all, [refused, sent], together=False)
-        assert isinstance(refusal, AlreadyExists)
+        assert isinstance(refusal, Conflict)
         assert answer == task
         self.acquire(task.id).complete()
         _, answer = self.writes_nothing(executor.carry_out_all, [refused, sent], together=False)

@@ -156,7 +156,8 @@ class ProjectionContract(Contract):
 
     def test_a_changed_column_is_found_and_mended_by_rebuilding(self) -> None:
         self.live()
-        for name, value in (("queue", "other"), ("state", "completed"), ("priority", 7), ("affinity", "blue")):
+        changes = {"queue": "other", "state": "completed", "priority": 7, "affinity": "blue"}
+        for name, value in {**changes, "parent": "plan", "correlation_id": "order 7", "wait": "approval"}.items():
             self.change_projection("pending", {name: value})
             assert self.faults() == [("projection", "task/pending", None)], name
             self.engine.rebuild()

@@ -1,0 +1,21 @@
+"""`python -m sagalog_cli.worker_process DESCRIPTOR NUMBER WORDS…`: one process of `sagalog worker --processes`.
+
+Rule: it is the command itself, in a fresh interpreter, with a line to its parent.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from sagalog_cli.lifeline import Lifeline
+from sagalog_cli.main import main
+from sagalog_cli.session import Session
+
+
+def run(descriptor: str, number: str, *words: str) -> None:
+    """Carry out the words of a command line, and end with its status."""
+    main(list(words), prog_name="sagalog", obj=Session(lifeline=Lifeline(int(descriptor), int(number))))
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""`sagalog demo`: each check can fail, the output fits a screen, and the demo leaves no process behind."""
