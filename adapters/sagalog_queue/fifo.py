@@ -67,7 +67,8 @@ class Queue:
         with sagalog_queue.open_queue("memory:") as queue:
             queue.push({"branch": "fix/168"})
             item = queue.pop("ann")
-            queue.ack(item)
+            if item is not None:
+                queue.ack(item)
     """
 
     def __init__(

@@ -80,7 +80,7 @@ class Transient(Outcome):
         import sagalog
 
 
-        def fetch(context, payload):
+        def fetch(context: object, payload: object) -> None:
             raise sagalog.Transient("the server is busy", code="busy", retry_after_ms=5_000)
     """
 
@@ -117,7 +117,7 @@ class Permanent(Outcome):
         import sagalog
 
 
-        def build(context, payload):
+        def build(context: object, payload: object) -> None:
             raise sagalog.Permanent("no such branch", code="branch", waive_compensation="nothing was made")
     """
 

@@ -27,7 +27,7 @@ class Opening:
         import sagalog.aio
 
 
-        async def main():
+        async def main() -> None:
             async with sagalog.aio.open("memory:") as engine:
                 await engine.create("build")
 

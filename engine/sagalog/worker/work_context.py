@@ -55,13 +55,13 @@ class WorkContext(Context):
     thread nor a lease: the handler ends, and is called again from its beginning once the wait is over. [WAIT-1]
 
     Example:
-        import sagalog
+        import sagalog.worker
 
         worker = sagalog.Worker()
 
 
         @worker.task("ship", waive_compensation="it only talks")
-        def ship(context, order):
+        def ship(context: sagalog.worker.WorkContext, order: dict[str, int]) -> dict[str, int]:
             parcel = context.step("pack", lambda: {"parcel": order["id"]})
             context.wait_signal("collected", timeout_ms=86_400_000)
             return parcel
