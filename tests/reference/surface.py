@@ -30,7 +30,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             Task State TaskCompensation TaskWait Policy LeaseRecord Input Artifact WaitOutcome Recorded Envelope
         """),
         "Looking after a store": _words("""
-            Maintained Health FileHealth UnclaimedUndo VerifyReport Fault RebuildReport
+            Maintained Health FileHealth UnclaimedUndo Progress VerifyReport Fault RebuildReport
         """),
         "Worker": _words("Worker"),
         "Outcomes of a handler": _words("""

@@ -28,7 +28,7 @@ from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.kernel import bounds
 from sagalog.ports import Clock, Entropy
-from sagalog.store import Store
+from sagalog.store import Progress, Store
 from sagalog.system import SystemClock, SystemEntropy
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
@@ -396,15 +396,22 @@ class Engine:
 
     # --- auditing -------------------------------------------------------------------------------------------------
 
-    def rebuild(self) -> RebuildReport:
+    def rebuild(self, progress: Progress | None = None) -> RebuildReport:
         """Throw away every projection and fold it afresh from the log, in one commit.
 
         For a store whose projections `verify` finds wrong. The log itself is never changed. [LOG-3]
 
+        Args:
+            progress: called as `progress(done, total)`: how many streams were folded, of how many there were at the
+                beginning. First with 0, then between two slices (of 100 streams on SQLite, of all in memory), last with
+                `done == total`, and never with less than before. The thread that rebuilds calls it, outside every
+                transaction. What it raises ends the rebuild and is raised here: what was folded stays so, all else is
+                as it was, and another rebuild folds all of it.
+
         Returns:
             How many tasks were folded, and the ids of those that this version cannot read.
         """
-        return self._executor.rebuild()
+        return self._executor.rebuild(arguments.optional_function(progress, "progress"))
 
     def health(self) -> Health:
         """Look at how the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.
@@ -413,15 +420,21 @@ class Engine:
         """
         return self._executor.health()
 
-    def verify(self) -> VerifyReport:
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Audit the log (places, digests, the table of the lifecycle) and every projection against it. [LOG-4]
 
         It reads the whole store and blocks no writer.
 
+        Args:
+            progress: called as `progress(done, total)`: how many events were read, of how many the log had at the
+                beginning. First with 0, once the file as a whole was looked at, then between two slices of at most 500
+                streams, last with `done == total`, and never with less than before. The thread that audits calls it,
+                outside every snapshot. What it raises ends the audit and is raised here.
+
         Returns:
             How much was looked at, and every fault that was found.
         """
-        return self._executor.verify()
+        return self._executor.verify(arguments.optional_function(progress, "progress"))
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:
