@@ -58,6 +58,7 @@ FULL: dict[str, Any] = {
     "leases": 4,
     "lease": LeaseRecord("ann", 1, 1, "work", None, None, 0), "ended": EndedLease(1, "retry", 2), "has_waiver": True,
     "needs_undo": True, "affinity": ",null]", "key": "k", "tags": {"a": "[]"}, "data_key": "d",
+    "parent": "p[", "correlation_id": ",null",
     "compensations": {"u": CompensationRecord("remove", 1, 0, "owed")}, "steps": {"s": StepRecord(1, 1)},
     "artifacts": {"a": Recording(1, 1)}, "children": {"c": AdoptedChild("t", 1, 1)},
     "waits": {"w": EndedWaits(1, (-1,))},

@@ -260,10 +260,10 @@ def test_the_command_ends_by_a_hang_up_as_by_sigterm_and_not_where_it_is_ignored
 
     process, id = run(ignores=False)
     process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0
+    assert process.returncode == 129
     assert ended(engine, id).result == "finished"
     process, id = run(ignores=True)
     assert ended(engine, engine.create("quick").id).result == "done"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0
+    assert process.returncode == 143

@@ -6,7 +6,7 @@ Polling is always right; being woken only makes it sooner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -18,10 +18,16 @@ from sagalog.store.candidates import Candidates
 from sagalog.store.operation import Operation
 from sagalog.store.reads import Reads
 
-# What long work calls with how much of it is done, and how much there is: first with none, last with all, never with
-# less than before. Between two slices of the work, in the thread that does it, and outside every transaction and
-# snapshot; what it raises ends the work.
-Progress = Callable[[int, int], object]
+
+class Progress(Protocol):
+    """A caller's function that hears how far long work is.
+
+    The work calls it as `progress(done, total)`, from its own thread and outside every transaction.
+    """
+
+    def __call__(self, done: int, total: int, /) -> object:
+        """Take note that `done` of `total` parts are done; what it returns does not matter."""
+        ...
 
 
 class FileHealth(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-_TICKET: Final = ("ticket.py", "lock_files.py")
+_TICKET: Final = ("ticket_lock.py", "lock_files.py")
 
 
 class Interrupt:
