@@ -164,7 +164,8 @@ class Parent:
             self._replace(process)
 
     def _settle(self, status: int) -> None:
-        self._status = max(self._status, status)
+        # An end in order never hides one that was not.
+        self._status = max(self._status, status, key=lambda one: (one not in _IN_ORDER, one))
 
     # --- after a death ------------------------------------------------------------------------------------------------
 

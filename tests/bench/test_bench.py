@@ -46,7 +46,9 @@ def tape(tmp_path: Path) -> Tape:
     return record(tmp_path / "tape.db", 5)
 
 
-@pytest.mark.parametrize("suite", ROWS)
+@pytest.mark.parametrize(
+    "suite", [pytest.param(one, marks=[pytest.mark.slow] if one == "core" else []) for one in ROWS]
+)
 def test_a_suite_runs_from_end_to_end_and_prints_its_rows(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([suite, "--tiny"]) == 0
     printed = capsys.readouterr().out

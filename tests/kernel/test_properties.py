@@ -24,7 +24,7 @@ from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
 from tests.kernel.witness import Witness
 
-often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @often
@@ -282,7 +282,7 @@ def logs() -> st.SearchStrategy[list[e.Recordable]]:
     return st.builds(lambda one, rest: [one, *rest], created | sound, st.lists(later, max_size=12))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(logs())
 def test_any_log_is_folded_or_found_damaged_and_never_anything_else(log: list[e.Recordable]) -> None:
     """[RECORD-1] [LIFE-1] What is damaged is left out here, and the rest of the log is tried on what was sound."""
