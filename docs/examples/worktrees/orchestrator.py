@@ -43,8 +43,7 @@ def remove(_: Context, job: Job) -> None:
 
 def git(job: Job, *words: str) -> None:
     with open(f"{job.repository}-worktrees.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one git fails at what another one has half made
-        # Git has the lock too, so that also one whose program was killed is waited for.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one git fails at what another, even of a killed program, has half made
         subprocess.run(["git", "-C", job.repository, "worktree", *words], check=True, pass_fds=[lock.fileno()])
 
 
