@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sagalog import Interrupted, InvalidValue, Permanent, Transient
 from sagalog.system import SystemClock
+from sagalog.validation.values import check_name
 from sagalog_command.builtin import EXIT_STATUS
 from sagalog_command.classification import classify
 from sagalog_command.command import Command
@@ -60,13 +61,15 @@ def run(
     command: Command,
     classifier: Classifier = EXIT_STATUS,
     *,
+    name: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run a command to its end, keep its output as artifacts, and give the result, small JSON.
 
     The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
-    named `stdout` and `stderr`; an empty stream leaves none, and a run whose lease is lost leaves none at all.
+    named `stdout` and `stderr`, and after `name` where it is given; an empty stream leaves none, and a run whose lease
+    is lost leaves none at all.
 
     The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its
     variables. Before it starts the command, the runner ends the processes of this user whose variables name this store,
@@ -79,9 +82,12 @@ def run(
         ctx: the attempt, as the worker has it.
         command: the command to run.
         classifier: the rules that say what the end means.
+        name: the command's own within a handler that runs several, as one attempt keeps one artifact of a name: the
+            artifacts of `build` are `build.stdout` and `build.stderr`.
         variables: those of the worker, from which the command's are taken; by default `os.environ`.
 
     Raises:
+        InvalidValue: the name is none; nothing was run.
         Interrupted: the command was stopped because the lease is lost, the task was cancelled or the worker shuts down,
             or another process asked the command to end. There is no outcome; the worker is to release the task.
         Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
@@ -90,6 +96,7 @@ def run(
             is `Transient` (code `resources`). Where an orphan of an earlier attempt does not end, `Transient` (code
             `orphan`).
     """
+    prefix = _prefix(name)
     worker = os.environ if variables is None else variables
     try:
         given = {**command.variables(worker), **_identity(ctx)}
@@ -109,10 +116,10 @@ def run(
         with watch:
             watch.follow(stop, ctx.progress)
     if not ctx.lost:
-        for name, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
+        for stream, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
             if excerpt.bytes_seen:
                 data = excerpt.read()
-                ctx.artifact(name, data, media_type=_media_type(data))
+                ctx.artifact(f"{prefix}{stream}", data, media_type=_media_type(data))
     report = RunReport(clock.monotonic_ms() - begun_ms, watch.stdout, watch.stderr)
     ending = Ending(
         status=watch.status,
@@ -129,6 +136,14 @@ def run(
     if is_cut_short or ctx.lost:
         raise Interrupted(f"stopped after {report.duration_ms} ms")
     return conclude(verdict, ending, report, classifier)
+
+
+def _prefix(name: str | None) -> str:
+    """Give what the names of the artifacts begin with; raises InvalidValue where they would be none."""
+    if name is None:
+        return ""
+    check_name(f"{check_name(name, 'name')}.stdout", "name")
+    return f"{name}."
 
 
 def _end_orphans(ctx: Context, command: Command, stop: Stop) -> None:

@@ -272,7 +272,7 @@ class WorkContext(Context):
         """Go on when all these tasks have ended, however they ended. [WAIT-3]
 
         Args:
-            tasks: their ids; left out, the children that this attempt has asked for.
+            tasks: their ids, 256 at most; left out, the children that this attempt has asked for.
             name: the wait's name. Waits that are open at the same time need names of their own.
             timeout_ms: how long to wait at most.
 
@@ -320,7 +320,8 @@ class WorkContext(Context):
 
         Args:
             name: the child's own within its parent.
-            kind, payload, inputs, arguments: as of `Engine.create`; the data key is the parent's, unless one is named.
+            kind, payload, inputs, arguments: as of `Engine.create`, so its queue is `default` unless one is named; the
+                data key is the parent's, unless one is named.
 
         Raises:
             StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
