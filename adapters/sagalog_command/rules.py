@@ -159,6 +159,10 @@ class Classifier(Data, frozen=True):
     quarantines: tuple[Class, ...] = ()
     reset_ms_max: Annotated[int, Meta(ge=0, le=2**53 - 1)] = RESET_MS_MAX
 
+    def __repr__(self) -> str:
+        """Its name alone: the rules of one fill pages, also in the help of each function that takes one."""
+        return f"<Classifier {self.name}>"
+
     def __post_init__(self) -> None:
         for number, rule in enumerate(self.rules):
             if rule.error is not None and not self.sources:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sagalog import Interrupted, InvalidValue, Permanent, Transient
 from sagalog.system import SystemClock
+from sagalog.validation.values import check_name
 from sagalog_command.builtin import EXIT_STATUS
 from sagalog_command.classification import classify
 from sagalog_command.command import Command
@@ -74,24 +75,28 @@ def run(
     command: Command,
     classifier: Classifier = EXIT_STATUS,
     *,
+    name: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run a command to its end, keep its output as artifacts, and give the result, small JSON.
 
     The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes. The artifacts are `stdout` and
-    `stderr`. The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE`
-    among its variables. The runner first ends the processes of this user with the same task and a lower fence, which a
-    killed worker left. It also ends a command that goes on for longer than its grace after its final frame, or that is
-    told to end (`lingered`).
+    `stderr`, each behind `name` where it is given. The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`,
+    `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its variables. The runner first ends the processes of this
+    user with the same task and a lower fence, which a killed worker left. It also ends a command that goes on for
+    longer than its grace after its final frame, or that is told to end (`lingered`).
 
     Args:
         ctx: the attempt, as the worker has it.
         command: the command to run.
         classifier: the rules that say what the end means.
+        name: the command's own in a handler that runs several, since an attempt keeps one artifact of a name: `build`
+            gives `build.stdout` and `build.stderr`.
         variables: those of the worker, from which the command's are taken; None: `os.environ`.
 
     Raises:
+        InvalidValue: the name is none; nothing was run.
         Interrupted: the command was stopped, or another process asked it to end; the worker is to release the task.
         Transient: as the classifier says; or the machine had no memory or no process left to start it (code
             `resources`), or an orphan of an earlier attempt does not end (code `orphan`).
@@ -99,6 +104,7 @@ def run(
         Failed: no rule holds (codes `exit`, `signal`, `time_limit`); `details` of all hold what the result would.
         Quarantine: the classifier leaves this class of end to a human.
     """
+    prefix = _prefix(name)
     worker = os.environ if variables is None else variables
     try:
         given = {**command.variables(worker), **_identity(ctx)}
@@ -118,10 +124,10 @@ def run(
         with watch:
             watch.follow(stop, ctx.progress)
     if not ctx.lost:
-        for name, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
+        for stream, excerpt in (("stdout", watch.stdout), ("stderr", watch.stderr)):
             if excerpt.bytes_seen:
                 data = excerpt.read()
-                ctx.artifact(name, data, media_type=_media_type(data))
+                ctx.artifact(f"{prefix}{stream}", data, media_type=_media_type(data))
     report = RunReport(clock.monotonic_ms() - begun_ms, watch.stdout, watch.stderr)
     ending = Ending(
         status=watch.status,
@@ -138,6 +144,14 @@ def run(
     if is_cut_short or ctx.lost:
         raise Interrupted(f"stopped after {report.duration_ms} ms")
     return conclude(verdict, ending, report, classifier)
+
+
+def _prefix(name: str | None) -> str:
+    """Give what the names of the artifacts begin with; raises InvalidValue where they would be none."""
+    if name is None:
+        return ""
+    check_name(f"{check_name(name, 'name')}.stdout", "name")
+    return f"{name}."
 
 
 def _end_orphans(ctx: Context, command: Command, stop: Stop) -> None:

@@ -253,6 +253,23 @@ def test_a_handler_that_fails_is_logged_with_its_traceback_and_when_it_is_tried_
     assert "in handler" in logged.text
 
 
+def test_an_outcome_is_logged_without_a_traceback_unless_another_exception_led_to_it(
+    logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
+) -> None:
+    """A handler that says what became of its work has said all; where something else went wrong, the place counts."""
+    run(worker_of(engine, clock, raises(Permanent("no"))), engine)
+    assert [record.exc_info for record in logged.records if record.levelno == logging.WARNING] == [None, None]
+
+    def fail(context: WorkContext, payload: object) -> None:
+        try:
+            raise ValueError("no way on")
+        except ValueError as error:
+            raise Permanent("no") from error
+
+    run(worker_of(engine, clock, fail), engine)
+    assert "ValueError: no way on" in logged.text
+
+
 def test_what_fails_for_good_is_logged_with_what_becomes_of_its_task(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:

@@ -475,6 +475,34 @@ def test_a_struct_and_a_dataclass_are_recorded_as_json_wherever_json_is(
     assert again == task
 
 
+class Route(msgspec.Struct, frozen=True):
+    stops: tuple[tuple[str, int], ...]
+    labels: dict[str, tuple[str, ...]]
+
+
+def test_tuples_inside_a_struct_are_recorded_as_lists_and_come_back_as_tuples(
+    worker: sagalog.Worker, engine: sagalog.Engine
+) -> None:
+    """[WORKER-6] A list is the JSON of a tuple, and the annotation tells the one from the other."""
+    given: list[Route] = []
+
+    @worker.task("drive")
+    def drive(context: WorkContext, route: Route) -> Route:
+        given.append(route)
+        return context.step("drive", find_route)
+
+    def find_route() -> Route:
+        return Route((("b", 2),), {})
+
+    route = Route((("a", 1), ("b", 2)), {"fast": ("x",)})
+    task = run(worker, engine, "drive", route, compensations=[Compensation("free", route, id="r")])
+
+    assert given == [route]
+    assert task.payload == {"stops": [["a", 1], ["b", 2]], "labels": {"fast": ["x"]}}
+    assert [one.params for one in task.compensations] == [task.payload]
+    assert task.result == {"stops": [["b", 2]], "labels": {}}
+
+
 @pytest.mark.parametrize(
     ("result", "path", "why"),
     [

@@ -79,11 +79,18 @@ def as_json(value: object, path: str) -> Any:
     if type(value) is dict or not (isinstance(value, msgspec.Struct) or hasattr(type(value), "__dataclass_fields__")):
         return value
     try:
-        return msgspec.to_builtins(value, str_keys=True)
+        return _with_lists(msgspec.to_builtins(value, str_keys=True))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(
             f"{path} is of type {type_name(value)}, of which no JSON can be made: {error}; give a dict", path=path
         ) from error
+
+
+def _with_lists(made: Any) -> Any:
+    """Give what msgspec has made with a list for each tuple: it leaves tuples as they are, and makes lists of sets."""
+    if isinstance(made, dict):
+        return {key: _with_lists(item) for key, item in made.items()}
+    return [_with_lists(item) for item in made] if isinstance(made, list | tuple) else made
 
 
 def _sound(value: object, bytes_max: int) -> bytes | None:

@@ -13,7 +13,7 @@ from typing import Final
 from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
 from sagalog.kernel.values import Failure
-from sagalog.outcomes import Interrupted, Park
+from sagalog.outcomes import Interrupted, Outcome, Park
 from sagalog.sentences import worded
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -28,7 +28,10 @@ def begun(lease: Lease) -> None:
 
 
 def ended(lease: Lease, error: BaseException | None, failure: Failure | None, undo: str | None = None) -> None:
-    """A handler has ended: by a WARNING with its traceback where it failed; `undo` is the compensation in hand.
+    """A handler has ended: by a WARNING where it failed; `undo` is the compensation in hand.
+
+    The traceback is left out where the handler has said by an outcome what became of its work, and no other exception
+    led to it.
 
     The record also carries `failure_details`, the details that the store keeps: the lines of the traceback among them.
     """
@@ -40,7 +43,8 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
     else:
         # Formatting a foreign exception runs foreign code.
         with suppress(Exception):
-            trace = (type(error), error, error.__traceback__)
+            has_said_all = isinstance(error, Outcome) and error.__cause__ is None and error.__context__ is None
+            trace = None if has_said_all else (type(error), error, error.__traceback__)
             said = ("%s failed: %s: %s", what, failure.code, worded(failure).message)
             _log.warning(*said, exc_info=trace, extra={"failure_details": failure.details})
 

@@ -361,8 +361,8 @@ class WorkContext(Context):
         Args:
             name: the name of the child within its parent.
             kind, payload, inputs: as in `Engine.create`.
-            **arguments: the other arguments of `Engine.create`, but for `id` and `parent`; the data key is the parent's
-                unless one is given. [KEY-1]
+            **arguments: the other arguments of `Engine.create`, but for `id` and `parent`; queue and data key are the
+                parent's unless they are given. [KEY-1]
 
         Raises:
             InvalidValue: an argument is none of its kind, or is `id` or `parent`.
@@ -380,7 +380,7 @@ class WorkContext(Context):
             return existing.id
         # Checked and encoded now, while the caller can see which child it was, and written later.
         named, blobs = taken_in(inputs)
-        arguments = {"data_key": self.task.data_key, **arguments}  # [KEY-1]
+        arguments = {"queue": self.task.queue, "data_key": self.task.data_key, **arguments}  # [KEY-1]
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:

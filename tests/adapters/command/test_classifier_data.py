@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sagalog import InvalidValue
-from sagalog_command import load_classifier
+from sagalog_command import CLAUDE, load_classifier
 
 RULE = {"name": "it", "class": "ok", "exits": [0]}
 
@@ -124,3 +124,8 @@ def test_a_builtin_classifier_is_the_same_as_json(name: str) -> None:
 
     assert load_classifier(given) == load_classifier(json.loads(json.dumps(given)))
     assert len({rule["name"] for rule in given["rules"]}) == len(given["rules"])
+
+
+def test_a_classifier_is_shown_by_its_name() -> None:
+    """Its rules fill pages, and the help of a function that takes one shows the default."""
+    assert repr(CLAUDE) == "<Classifier claude>"

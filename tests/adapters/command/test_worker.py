@@ -7,13 +7,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sagalog
 from sagalog import Retry
-from sagalog_command import handler
-from tests.adapters.command.attempt import is_running
+from sagalog.worker import WorkContext
+from sagalog_command import Command, handler, run
+from tests.adapters.command.attempt import Attempt, is_running
 from tests.worker.crew_of import at_work, ended, story, until
 
 WAIVED = "it changes nothing"
@@ -41,6 +43,30 @@ def test_a_command_that_ends_well_completes_its_task(engine: sagalog.Engine, wor
     assert (task.state, task.result["exit_status"]) == ("completed", 0)
     assert (engine.artifact(id, "stdout").data, engine.artifact(id, "stderr").data) == (b"out\n", b"err\n")
     assert story(engine, id) == ["created", "leased", "artifact_put", "artifact_put", "completed"]
+
+
+def test_a_handler_keeps_the_output_of_each_of_its_commands(engine: sagalog.Engine, worker: sagalog.Worker) -> None:
+    """Each has a name, since an attempt keeps one artifact of a name."""
+
+    @worker.task("build")
+    def build(context: WorkContext, payload: None) -> None:
+        for name in ("compile", "test"):
+            context.step(name, lambda name=name: run(context, Command(("echo", name)), name=name))
+
+    id = engine.create("build").id
+    with at_work(worker, engine):
+        task = ended(engine, id)
+
+    assert (task.state, task.artifacts) == ("completed", ("compile.stdout", "test.stdout"))
+    assert engine.artifact(id, "test.stdout").data == b"test\n"
+
+
+@pytest.mark.parametrize("name", ["", "n" * 200, 5])
+def test_a_command_whose_artifacts_could_have_no_name_is_not_run(name: Any, tmp_path: Path) -> None:
+    with pytest.raises(sagalog.InvalidValue) as refusal:
+        run(Attempt(), Command(("touch", f"{tmp_path}/ran")), name=name)
+
+    assert (refusal.value.path, list(tmp_path.iterdir())) == ("name", [])
 
 
 def test_a_failure_costs_an_attempt_and_a_plea_for_patience_does_not(

@@ -1,0 +1,1 @@
+"""The programs of `docs/examples` run for real: with git, processes, kills and HTTP."""
