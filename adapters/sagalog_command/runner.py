@@ -91,8 +91,7 @@ def run(
         ctx: the attempt, as the worker has it.
         command: the command to run.
         classifier: the rules that say what the end means.
-        name: the command's own in a handler that runs several, since an attempt keeps one artifact of a name: `build`
-            gives `build.stdout` and `build.stderr`.
+        name: the command's own, in a handler that runs several: `build` gives `build.stdout` and `build.stderr`.
         variables: those of the worker, from which the command's are taken; None: `os.environ`.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import sagalog
@@ -9,7 +11,7 @@ from sagalog.worker import WorkContext
 
 
 @pytest.mark.parametrize(("given", "queue"), [({}, "agents"), ({"queue": "other"}, "other")])
-def test_a_child_waits_in_its_parents_queue_unless_one_is_named(given: dict[str, str], queue: str) -> None:
+def test_a_child_waits_in_its_parents_queue_unless_one_is_named(given: dict[str, Any], queue: str) -> None:
     """A child in a queue that no worker of the parent's claims would hold up its parent without end."""
     worker = sagalog.Worker("agents")
 
