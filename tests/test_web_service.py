@@ -178,7 +178,7 @@ def test_each_error_has_the_status_that_the_page_says(server: Server) -> None:
         "an unknown field": (422, "invalid_body"),
         "no key": (422, "invalid_value"),
         "a key that is no name": (422, "invalid_value"),
-        "another order": (409, "already_exists"),
+        "another order": (409, "conflict"),
         "no task to show": (404, "not_found"),
         "no task to cancel": (404, "not_found"),
         "a task that has ended": (409, "terminal_task"),
