@@ -7,6 +7,7 @@ error; a traceback is for defects, and asked for.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any, Final
 import click
 
 from sagalog import SagalogError
-from sagalog_cli import render
+from sagalog_cli import interrupts, render
 from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
@@ -63,13 +64,14 @@ class Sagalog(LazyGroup):
     ) -> Any:
         """Run one command and end the process with its status; without `standalone_mode` give the status instead."""
         words = sys.argv[1:] if args is None else list(args)
-        _spare_encodings()
-        try:
-            status = self._run(words, prog_name or "sagalog", complete_var, extra)
-        except KeyboardInterrupt:
-            # Once more, while the message of the first was on its way.
-            status = render.EXIT_STATUS["interrupted"]
-        _dismiss(sys.stdout, sys.stderr)
+        with interrupts.heeding(signal.SIGINT, until_the_end=standalone_mode):
+            _spare_encodings()
+            try:
+                status = self._run(words, prog_name or "sagalog", complete_var, extra)
+                _dismiss(sys.stdout, sys.stderr)
+            except interrupts.Stopped as stopped:
+                # It came when the command was over, but for its last words.
+                status = render.EXIT_STATUS[stopped.code]
         if standalone_mode:
             sys.exit(status)
         return status
@@ -92,6 +94,9 @@ class Sagalog(LazyGroup):
         except BrokenPipeError:
             return render.EXIT_STATUS["pipe_closed"]
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can tell anybody
+            if isinstance(error, KeyboardInterrupt):
+                # What a full pipe did not take would hang there once more.
+                _drop(sys.stdout)
             status, code, message, fields = _told(error)
             # Where no process reads standard error, the status still says it.
             with suppress(OSError):
@@ -108,11 +113,12 @@ def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
     if isinstance(error, SagalogError):
         return render.exit_status(error), error.code, error.message, error.fields
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _own("interrupted", "interrupted; whatever was answered is kept")
+        stopped = error if isinstance(error, interrupts.Stopped) else interrupts.Stopped(signal.SIGINT)
+        return _own(stopped.code, stopped.message, stopped.fields)
     if isinstance(error, click.ClickException):
         return _own("usage", error.format_message(), _help(error))
     if isinstance(error, OutputFailed):
-        return _own("output", str(error))
+        return _own(error.code, str(error), error.fields)
     if isinstance(error, OSError):
         return _own("unavailable", f"the system refused: {error}")
     hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
@@ -142,10 +148,15 @@ def _dismiss(*streams: Any) -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
+            _drop(stream)
+
+
+def _drop(stream: Any) -> None:
+    """Let what a stream has not written yet, and whatever comes, go nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @click.command(

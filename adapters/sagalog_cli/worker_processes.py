@@ -29,7 +29,9 @@ _SOUND_S: Final = 60.0
 # So many die at start-up, with none between them that begins to work, before the parent gives up.
 _START_DEATHS_MAX: Final = 5
 # The work is done, or a caller has ended it: no reason for another process.
-_IN_ORDER: Final = frozenset(EXIT_STATUS[code] for code in ("ok", "output", "interrupted", "pipe_closed"))
+_IN_ORDER: Final = frozenset(
+    EXIT_STATUS[code] for code in ("ok", "output", "hung_up", "interrupted", "pipe_closed", "terminated")
+)
 # What is wrong with the command line or the module, which a process says at start-up.
 _AT_START: Final = frozenset(EXIT_STATUS[code] for code in ("usage", "rejected"))
 
@@ -153,7 +155,7 @@ class Parent:
         process.line.close()
         if self._is_stopping:
             was_stopped = not process.is_working and process.popen.returncode == -signal.SIGTERM
-            self._settle(0 if was_stopped else process.status)
+            self._settle(EXIT_STATUS["terminated"] if was_stopped else process.status)
         elif process.status in _IN_ORDER and process.popen.returncode >= 0:
             self._settle(process.status)
         elif process.status == EXIT_STATUS["corrupt"] or self._dies_at_start(process):

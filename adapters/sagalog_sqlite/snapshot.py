@@ -7,6 +7,7 @@ past its age it refuses. It must not know where its connection comes from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, groupby, islice, takewhile
 from operator import itemgetter
 from typing import Any, Final
@@ -42,6 +43,9 @@ from sagalog_sqlite.failures import told
 
 # A slice of an audit or an export takes seconds; a reader that takes longer reads in pages.
 AGE_MAX_MS: Final = 300_000
+
+# After how many steps of SQLite's machine a long statement lets Python look for a signal: some tenths of a second.
+_STEPS: Final = 100_000
 
 _STATES: Final = tuple(str(state) for state in State)
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
@@ -347,7 +351,8 @@ class SqliteSnapshot:
     def check(self) -> list[str]:
         """What SQLite's integrity check finds wrong, and what no stream tells: lost events, changed rows and schema."""
         try:
-            found = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+            with self._heeding_signals():
+                found = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
             found += [f"the event at position {position} is of no stream" for (position,) in self._rows(LOST_EVENTS)]
             found += subscriptions.changed(self._rows)
             if not rows.is_store_row_sound(self._rows):
@@ -369,6 +374,15 @@ class SqliteSnapshot:
     def checkpoints(self) -> dict[str, int]:
         """Every subscription's checkpoint, by name."""
         return subscriptions.all_sound(self._rows)
+
+    @contextmanager
+    def _heeding_signals(self) -> Iterator[None]:
+        """Within the block SQLite stops now and then for Python, which else hears of a signal behind the statement."""
+        self._connection.set_progress_handler(lambda: False, _STEPS)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, _STEPS)
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Rows:
         self._require_open()

@@ -6,10 +6,14 @@ that looks at the status alone stops.
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from sagalog import Corrupt
 from sagalog_cli import json_output, render
+from sagalog_cli.interrupts import heeding
+from sagalog_cli.progress import bar
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_line, show_table
 
@@ -18,8 +22,8 @@ from sagalog_cli.tables import show_line, show_table
 @pass_session
 def verify(session: Session) -> None:
     """Audit the whole store: every event's digest and place, and every projection against the log. Changes nothing."""
-    with session.open() as engine:
-        report = engine.verify()
+    with heeding(signal.SIGTERM), session.open() as engine, bar(session, "verify") as progress:
+        report = engine.verify(progress.show)
 
     def show_report() -> None:
         show_line(f"{'ok' if report.ok else 'FAULTS'}: {report.events:,} events of {report.tasks:,} tasks were read")
@@ -35,8 +39,8 @@ def verify(session: Session) -> None:
 @pass_session
 def rebuild(session: Session) -> None:
     """Throw away every projection and fold it afresh from the log; the log itself is not touched."""
-    with session.open() as engine:
-        report = engine.rebuild()
+    with heeding(signal.SIGTERM), session.open() as engine, bar(session, "rebuild") as progress:
+        report = engine.rebuild(progress.show)
 
     def show_report() -> None:
         show_line(f"folded {_many(report.tasks, 'task')} afresh")

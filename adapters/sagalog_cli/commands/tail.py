@@ -1,7 +1,7 @@
 """`tail`: the events of the whole log as they come, a line each.
 
-Rule: it ends as its reader wishes: on Ctrl-C, on SIGTERM and where the pipe is closed, always with status 0. A
-checkpoint is saved only once what lies before it was written out. Knows how events are chosen, not what they mean.
+Rule: it ends as its reader wishes: on Ctrl-C, on SIGTERM, and with status 0 where the pipe is closed. A checkpoint is
+saved only once what lies before it was written out. Knows how events are chosen, not what they mean.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -19,6 +19,7 @@ import click
 from sagalog import Corrupt, Engine, Recorded, Subscription
 from sagalog.kernel.events import NAMES, Created
 from sagalog_cli import json_output
+from sagalog_cli.interrupts import heeding
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_table
@@ -75,14 +76,14 @@ def tail(
         raise click.UsageError("--after and --from-start exclude each other")
     begin = 0 if from_start else after
     try:
-        with _sigterm_interrupts(), session.open() as engine:
+        with heeding(signal.SIGTERM), session.open() as engine:
             wanted = None if task is None else whole_id(engine, task)
             fits = _fitting(engine, wanted, queue, frozenset(types))
             subscription = engine.subscribe(name, _last(engine, fits) if begin is None else begin)
             if begin is not None and subscription.position != begin:
                 session.note("resumed", f"{name} goes on after position {subscription.position}, where it stopped")
             _show(session, subscription, fits, None if follow else engine.newest_position())
-    except (KeyboardInterrupt, BrokenPipeError) as error:
+    except BrokenPipeError as error:
         # Not `return`: what a closed pipe did not take would be offered to it once more.
         raise click.exceptions.Exit(0) from error
 
@@ -151,22 +152,6 @@ def _last(engine: Engine, fits: Fits) -> int:
                 return one.position - 1
         end, page = begin, _PAGE
     return end
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, while the block lasts; behind it, it ends the process as ever."""
-
-    def interrupt(_: int, __: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGTERM)
-    if before != signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _require_reader() -> None:
