@@ -1,6 +1,6 @@
-"""Frozen values that commands, events and folds share.
+"""The frozen values that commands, events and folds share.
 
-Rule: values only, compared by content; no behaviour that depends on a task's state. Knows nothing of events.
+Rule: values only, compared by content; no behaviour depends on a task's state. Knows nothing of events.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ Spent = Literal["fail", "quarantine"]
 Outcome = Literal["completed", "failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
-# What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
+# What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
 
 
-# What people and handlers put in, as JSON or in their own words. The kernel keeps it, cuts a text at its bound, and may
-# depend on whether it is there, never on what it is; where a data key is named, it is what is encrypted. [RECORD-5]
+# What callers and handlers give, as JSON or in their own words. The kernel keeps it and cuts a text at its bound. It
+# may depend on whether it is there, never on what it is. Where an event names a data key, these are encrypted.
+# [RECORD-5]
 _FREE: Final = msgspec.Meta(extra_json_schema={"x-free": True})
 FreeJson = Annotated[Any, _FREE]
 FreeText = Annotated[str, _FREE]
 
 
-# What the engine itself has to say is a code with parameters: names, numbers and lists of names. [RECORD-6]
+# The engine records its own reasons as a code with parameters: names, numbers and lists of names. [RECORD-6]
 Parameter = str | int | tuple[str, ...]
 Parameters = dict[str, Parameter]
 KernelCode = Literal[
@@ -49,12 +50,12 @@ KernelCode = Literal[
     "retried_as_new",
     "left_over",
 ]
-# The code of a failure that a worker has said, or of what an operator did: theirs, and with their own words.
+# The code of a failure that a worker reported, or of what an operator did: they choose it.
 TheirCode = NewType("TheirCode", str)
 
 
 class State(StrEnum):
-    """Where a task stands; equal to its lower-case name."""
+    """The state of a task; equal to its lower-case name."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -73,7 +74,8 @@ TERMINAL: Final = frozenset(State) - LIVE
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of the values: frozen, compared by content, unknown fields refused.
 
-    Here and in what else a call makes by the dozen the garbage collector is told not to look: there are no cycles.
+    `gc=False` here, and in other structs that a call makes by the dozen: they form no cycles, so the garbage collector
+    need not track them.
     """
 
 
@@ -91,10 +93,10 @@ class Compensation(Value, frozen=True, omit_defaults=True):
 
 
 class Inherited(Value, frozen=True, omit_defaults=True):
-    """An undo that a predecessor owed, by reference: its id and kind, and where its params stand.
+    """An undo that a predecessor owed, by reference: its id, its kind, and the event that holds its params.
 
-    That is in the stream of `task` at `version`: in a `created`, as the planned compensation `index`; or, where `index`
-    is -1, as a `compensation_registered`. [COMP-7]
+    That event is in the stream of `task` at `version`: a `created`, which plans it as compensation `index`; or, where
+    `index` is -1, a `compensation_registered`. [COMP-7]
     """
 
     id: str
@@ -105,7 +107,7 @@ class Inherited(Value, frozen=True, omit_defaults=True):
 
 
 class KeptStep(Value, frozen=True, omit_defaults=True):
-    """A step that a predecessor recorded, by reference: its result stands in the stream of `task` at `version`.
+    """A step that a predecessor recorded, by reference: its result is in the stream of `task` at `version`.
 
     That event is the `step_completed` of this name, or a `noted` that gives its result. `compensation` is the id of the
     undo that the step names. [STEP-1]
@@ -120,7 +122,7 @@ class KeptStep(Value, frozen=True, omit_defaults=True):
 class UnrecordedStep(Value, frozen=True, omit_defaults=True):
     """A step whose function had begun and whose result is not on record; `compensation` is the id of its undo. [STEP-1]
 
-    Perhaps its effect stands, so it is never repeated unasked.
+    Perhaps it took effect, so no task repeats it unless a caller asks for it.
     """
 
     name: str
@@ -128,24 +130,24 @@ class UnrecordedStep(Value, frozen=True, omit_defaults=True):
 
 
 class SignalEnd(Value, frozen=True):
-    """Where a predecessor's wait took a signal: its `unblocked` stands in the stream of `task` at `version`."""
+    """The end of a predecessor's wait that took a signal: its `unblocked`, in the stream of `task` at `version`."""
 
     task: str
     version: int
 
 
 class KeptWaits(Value, frozen=True):
-    """The waits of one name that a successor takes for over: -n for n sleeps in a row, and where signals were taken.
+    """The waits of one name that are over for a successor: -n for n sleeps in a row, and the ends that took signals.
 
-    Each other one that stands before them is 0: it ended by time or by the ends of tasks and is asked anew, under its
-    own number. [WAIT-1]
+    0 is each other wait before one of these. It ended by time or by the ends of tasks, and the successor waits again
+    under its number. [WAIT-1]
     """
 
     name: str
     ends: tuple[int | SignalEnd, ...]
 
     def numbered(self) -> Iterator[tuple[int, SignalEnd | None]]:
-        """Each wait that is over by its number, and where it took its signal; None of a sleep."""
+        """Yield each wait that is over: its number, and the end that took its signal; None for a sleep."""
         number = 1
         for end in self.ends:
             if not isinstance(end, int):
@@ -164,9 +166,10 @@ class TaskEnd(Value, frozen=True):
 
 
 class Input(Value, frozen=True, omit_defaults=True):
-    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log.
+    """The record of bytes that a task was given: their name, SHA-256 in hex and size.
 
-    `data_key` names the key under which they are encrypted; digest and size are those of what is stored. [KEY-2]
+    The store keeps the bytes beside the log. `data_key` names the key under which they are encrypted; digest and size
+    are those of what is stored. [KEY-2]
     """
 
     name: str
@@ -176,10 +179,10 @@ class Input(Value, frozen=True, omit_defaults=True):
 
 
 class Failure(Value, frozen=True, omit_defaults=True):
-    """What went wrong: a slug for programs, a sentence for people, details as JSON.
+    """A failure: a slug for programs, a sentence for people, details as JSON.
 
-    `parameters` are the engine's own: with them the code says what the message does not, and a reader of a task gets
-    it in the message. [RECORD-6]
+    `parameters` are the engine's own. With them and the code the engine makes the message that a reader of the task
+    sees. [RECORD-6]
     """
 
     code: str
@@ -207,12 +210,12 @@ class Policy(Value, frozen=True):
 
 
 class Retry(Value, frozen=True):
-    """What a caller says of retries; what is left out takes these defaults, and the log records the whole `Policy`.
+    """A caller's choice of retries. A field that is left out takes its default; the log records the whole `Policy`.
 
     attempts_max        real failures (`retry` with budget "attempt"); 1: no second try
-    transient_max       failures of the surroundings: overload, connection, rate limits
-    expiries_max        leases that ended because their worker was gone; also while undoing
-    releases_max        leases given back; None: without end; also while undoing
+    transient_max       failures of the environment: overload, connection, rate limits
+    expiries_max        leases that expired because their worker was gone; also while undoing
+    releases_max        leases that workers gave back; None: without end; also while undoing
     quota_wait_max_ms   how long a run of "quota" retries may last
     delay_min_ms, delay_max_ms   exponential backoff with full jitter between these
     spent               what a spent budget does: "fail" (then compensate) or "quarantine"
@@ -233,12 +236,12 @@ class Retry(Value, frozen=True):
     undo_wait_ms: int | None = 604_800_000
 
     def resolve(self) -> Policy:
-        """The policy that this gives, with no default left out."""
+        """Return the policy that this gives, with every field."""
         return Policy(**msgspec.structs.asdict(self))
 
 
 class LeaseRecord(Value, frozen=True):
-    """A lease as the log knows it: plain data, no verbs.
+    """A lease as the log records it: plain data, no verbs.
 
     fence        epoch * 2**32 + n, n the number of leases of the task so far
     attempt      1 + recorded failures of this purpose
@@ -256,14 +259,14 @@ class LeaseRecord(Value, frozen=True):
     probe: bool = False
 
     def is_over(self, now_ms: int, epoch: int) -> bool:
-        """[LEASE-2] Over from `now_ms >= expires_ms` on, and in every later epoch."""
+        """Check whether it is over: from `now_ms >= expires_ms` on, and in every later epoch. [LEASE-2]"""
         if self.fence // FENCE_EPOCH < epoch:
             return True
         return self.expires_ms is not None and now_ms >= self.expires_ms
 
 
 class Seen(Value, frozen=True):
-    """What an observer saw on its own monotonic clock: this lease, renewed at that time, unchanged for so long."""
+    """An observation by a monotonic clock: this lease, renewed at `renewed_ms`, was unchanged for `unchanged_ms`."""
 
     fence: int
     renewed_ms: int
@@ -271,7 +274,7 @@ class Seen(Value, frozen=True):
 
 
 class Unchanged(Value, frozen=True):
-    """What an observer saw on its own monotonic clock: a task at this version, unchanged for so long. [TIME-3]"""
+    """An observation by a monotonic clock: the task, at `version`, was unchanged for `unchanged_ms`. [TIME-3]"""
 
     version: int
     unchanged_ms: int
