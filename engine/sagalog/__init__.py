@@ -1,6 +1,6 @@
 """sagalog: an embeddable, event-sourced saga state-machine engine. This file holds the public names, nothing else.
 
-`Worker` is imported when it is first asked for: who only embeds the engine does not pay for threads and event loops.
+`Worker` is imported at its first use: a program that only embeds the engine does not pay for threads and event loops.
 """
 
 from typing import TYPE_CHECKING, Any

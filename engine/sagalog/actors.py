@@ -1,7 +1,7 @@
-"""Who is on record for an event: a class and a name, as in `user:ann`. [ACTOR-1]
+"""The actors: the parties on record for events, each a class and a name, as in `user:ann`. [ACTOR-1]
 
-Rule: what the engine vouches for is written by the engine alone: `worker:` for the holder of a lease, `system:` for its
-own work. Nothing is decided by an actor; holders are compared by their owner and fence.
+Rule: only the engine writes the classes that it vouches for: `worker:` for the holder of a lease, `system:` for its own
+work. No decision depends on an actor; the engine compares holders by owner and fence. Knows no event.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import ACTOR_CHARACTERS_MAX
 from sagalog.validation.values import check_name, shown
 
-# What upkeep writes.
+# The actor of maintenance.
 MAINTENANCE: Final = "system:maintenance"
 
 _USER: Final = "user:"

@@ -1,7 +1,7 @@
-"""Event <-> bytes: names, schema numbers, upcasting, and the digest of an envelope.
+"""The codec of events: event <-> bytes, schema numbers, upcasting, and the digest of an envelope.
 
-Rule: what cannot be understood wholly is refused (`UnknownEvent`), never skipped and never guessed [LOG-5]. The bytes
-that are digested are the bytes that are stored. Knows no store and no state.
+Rule: it refuses what it does not understand as a whole (`UnknownEvent`), and never skips or guesses it [LOG-5]. The
+digest is over the very bytes that a store keeps. Knows no store and no state.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from sagalog.errors import LogDamaged, UnknownEvent
 from sagalog.kernel.categories import CATEGORIES, Category, Placed
 from sagalog.kernel.events import NAMES, Recordable
 
-# The shape of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
-# so does a new name for a type, or two that take the place of one. [LOG-6]
+# The schema number of each event's body. A change of a shape raises its number and adds an upcaster from the old one;
+# so does a new name for a type, or two types that replace one. [LOG-6]
 SCHEMAS: Final[Mapping[str, int]] = dict.fromkeys(NAMES.values(), 1)
 
-# A type and its schema number: what says how a body is to be read.
+# A type and its schema number: they determine how a body is read.
 Shape = tuple[str, int]
-# A body as JSON gives it -> the next shape, which may depend on the body, and the body in that.
+# A body as decoded JSON -> the next shape, which may depend on the body, and the body in that shape.
 Upcaster = Callable[[dict[str, Any]], tuple[Shape, dict[str, Any]]]
 UPCASTERS: Final[Mapping[Shape, Upcaster]] = {}
 
 
 class Shapes:
-    """Which events can be written and read: those of some categories, in their present shapes and in older ones.
+    """The events that can be written and read: those of some categories, in their present shapes and in older ones.
 
-    A name of an event means one type, whatever the category. Schemas that are not given are 1.
+    A name of an event means one type, whatever the category. A schema that is not given is 1.
 
     Raises:
         ValueError: two types of events have one name.
@@ -93,7 +93,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         return f"{self.stream}@{self.version}"
 
 
-# An event as it stands in a row: the fields of its envelope, with the number of its stream in place of the name.
+# An event as a row holds it: the fields of its envelope, with the number of its stream in place of the name.
 StoredEvent = tuple[int, int, int, int, str, int, str | None, str | None, str | None, str | None, str, bytes]
 
 
@@ -119,7 +119,7 @@ def enclose(
     idempotency_key: str | None = None,
     shapes: Shapes = SHAPES,
 ) -> Envelope:
-    """The envelope of a new event, without a position yet."""
+    """Put a new event into an envelope, without a position yet."""
     name = shapes.names[type(event)]
     schema = shapes.schemas[name]
     body = _encode(event)
@@ -151,13 +151,13 @@ def digest(
     data_key: str | None,
     body: bytes,
 ) -> bytes:
-    """SHA-256 over everything of an envelope but position and digest, as `specs/digest.md` lays down. [LOG-4]
+    """Return the SHA-256 over all of an envelope but position and digest, as `specs/digest.md` specifies. [LOG-4]
 
     Each field is written as its length in decimal, a colon, its UTF-8 bytes and a comma; an absent one as `-,`.
     """
     times = str(at_ms)
     key = "-," if idempotency_key is None else f"{len(idempotency_key.encode())}:{idempotency_key},"
-    # Nothing here may cost more than the hash itself: what comes again and again is written once.
+    # No part of this may cost more than the hash itself: caches hold the text of frequent fields.
     head = (
         f"{_stream_fields(stream)}{_number_field(version)}{len(times)}:{times},{_text_field(type)}"
         f"{_number_field(schema)}{_text_field(actor)}{_text_field(cause)}{key}{_text_field(data_key)}{len(body)}:"
@@ -178,13 +178,13 @@ def _text_field(value: str | None) -> str:
 
 @lru_cache(maxsize=1024)
 def _stream_fields(stream: str) -> str:
-    """The fields with which the digest of every event of a stream begins."""
+    """Return the fields with which the digest of every event of a stream begins."""
     category, _, id = stream.partition("/")
     return f"15:sagalog-event-2,{len(category.encode())}:{category},{len(id.encode())}:{id},"
 
 
 def digest_of(envelope: Envelope) -> bytes:
-    """The digest that the envelope's own fields give; differs from `envelope.digest` where something was changed."""
+    """Compute the digest of the envelope's own fields; it differs from `envelope.digest` if a field has changed."""
     return digest(
         envelope.stream,
         envelope.version,
@@ -200,13 +200,13 @@ def digest_of(envelope: Envelope) -> bytes:
 
 
 def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
-    """The typed event of an envelope, brought to the present shape, perhaps under another name than it had. [LOG-6]
+    """Decode the typed event of an envelope in the present shape, perhaps under another name than it had. [LOG-6]
 
     Raises:
         UnknownEvent: unknown type or field, a newer schema than this version knows, or encrypted fields. [LOG-5]
         LogDamaged: the body is no JSON at all.
 
-    It believes the envelope, so it is for one that was made here; `read` is for one that was stored.
+    It does not check the digest: use it for an envelope that this process has made, and `read` for one from a store.
     """
     if envelope.data_key is not None:  # [KEY-2]
         raise _unknown(envelope, f"its fields are encrypted under the key {envelope.data_key!r}")
@@ -226,9 +226,9 @@ def decode(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
 
 
 def is_intact(envelope: Envelope) -> bool:
-    """Whether the envelope is what its digest says. [LOG-4]
+    """Check whether the envelope fits its digest. [LOG-4]
 
-    Never raises: a store may hand out whatever stands in a damaged file, fields of another type among it.
+    Never raises: a store may return anything from a damaged file, even fields of another type.
     """
     try:
         return digest_of(envelope) == envelope.digest
@@ -237,7 +237,7 @@ def is_intact(envelope: Envelope) -> bool:
 
 
 def read(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
-    """As `decode`, for an envelope that comes out of a store: its digest is compared first. [LOG-4]
+    """Decode an envelope from a store, after a check of its digest. [LOG-4]
 
     Raises:
         LogDamaged: it was changed since it was written. UnknownEvent: as `decode`.
@@ -254,15 +254,15 @@ def read(envelope: Envelope, shapes: Shapes = SHAPES) -> Recordable:
 
 
 def recorded(envelope: Envelope) -> Recorded:
-    """The envelope together with its typed event; raises as `read`."""
+    """Return the envelope together with its typed event; raises as `read`."""
     return Recorded(**msgspec.structs.asdict(envelope), event=read(envelope))
 
 
 def recorded_log(envelopes: Iterable[Envelope], after: int) -> Iterator[Recorded]:
-    """Events of the log behind position `after`, as `recorded`, until one is missing. [LOG-1]
+    """Yield events of the log behind position `after`, as `recorded`, until one is missing. [LOG-1]
 
     Raises:
-        LogDamaged: another event stands where one is expected. UnknownEvent, LogDamaged: as `read`.
+        LogDamaged: another event is where one is expected. UnknownEvent, LogDamaged: as `read`.
     """
     for position, envelope in enumerate(envelopes, start=after + 1):
         if envelope.position != position:
@@ -271,7 +271,7 @@ def recorded_log(envelopes: Iterable[Envelope], after: int) -> Iterator[Recorded
 
 
 def recorded_stream(envelopes: Iterable[Envelope]) -> Iterator[Recorded]:
-    """All events of one stream, as `recorded`; raises as `recorded_log`."""
+    """Yield all events of one stream, as `recorded`; raises as `recorded_log`."""
     for version, envelope in enumerate(envelopes, start=1):
         if envelope.version != version:
             raise _missing(envelope, f"version {version} was expected and {envelope.version} found")
@@ -279,15 +279,15 @@ def recorded_stream(envelopes: Iterable[Envelope]) -> Iterator[Recorded]:
 
 
 def envelope_of(stream: str, row: StoredEvent) -> Envelope:
-    """The envelope of a row of this stream."""
+    """Make the envelope of a row of this stream."""
     return Envelope(row[0], stream, *row[2:])
 
 
 def read_rows(names: Mapping[int, str], rows: Iterable[StoredEvent], shapes: Shapes = SHAPES) -> list[Placed] | None:
-    """The events of many rows, each with its version and its time; `names` are those of their streams.
+    """Decode the events of many rows, each with its version and its time; `names` are those of their streams.
 
-    None where one of them was changed, or is not of the present shape: then `read` tells of which it is. It takes a
-    third of what as many calls of `read` take, since it makes no envelope.
+    None where one of them was changed, or is not of the present shape: then `read` finds out which. It takes a third of
+    the time of as many calls of `read`, since it makes no envelope.
     """
     schemas, decoders = shapes.schemas, {name: decoder.decode for name, decoder in shapes.decoders.items()}
     placed: list[Placed] = []
@@ -317,7 +317,7 @@ def _missing(envelope: Envelope, why: str) -> LogDamaged:
 
 
 def _upcast(envelope: Envelope, shapes: Shapes) -> Recordable:
-    """[LOG-6] Step by step, each from one shape to the next, until the shape is one of the present."""
+    """Bring a body from each shape to the next, until its shape is a present one. [LOG-6]"""
     shape: Shape = (envelope.type, envelope.schema)
     if shape not in shapes.upcasters:
         raise _unknown(envelope, _why_unknown(envelope, shapes))

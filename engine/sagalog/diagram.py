@@ -1,8 +1,8 @@
-"""The table of the lifecycle as a machine of `transitions`, and drawn as diagrams: `python -m sagalog.diagram FOLDER`.
+"""The table of the lifecycle as a machine of `transitions` and as diagrams: `python -m sagalog.diagram FOLDER`.
 
-Rule: everything here is made from `TASK_ROWS` and says nothing of its own [LIFE-1]; a test compares what is drawn with
-the table. `transitions` is imported inside the function that needs it: what runs tasks uses the compiled table and must
-not pay for the import. Knows no task, no store and no clock.
+Rule: everything here follows from `TASK_ROWS` [LIFE-1]; a test compares the drawing with the table. Only the function
+that needs `transitions` imports it: code that runs tasks uses the compiled table and must not pay for the import. Knows
+no task, no store and no clock.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _HEADER: Final = "%% Drawn from the table of the lifecycle by `python -m sagalog
 
 
 def task_machine(initial: str = UNBORN) -> Machine:
-    """A machine that is its own model and moves as the table of a task says.
+    """Make a machine that is its own model and moves by the table of a task.
 
-    `machine.trigger(event, to=state)` moves it and gives whether it moved: False if `to`, the state that the event
-    says, is none that the table allows. Where one event has one destination, `to` may be left out.
+    `machine.trigger(event, to=state)` moves it and returns whether it moved: False if the table does not allow `to`,
+    the state that the event names. Where an event has one destination, the caller may leave out `to`.
 
     Raises:
         transitions.MachineError: from `trigger`, where the table has no cell for the event.
@@ -36,14 +36,14 @@ def task_machine(initial: str = UNBORN) -> Machine:
         model="self",
         states=[UNBORN, *(str(state) for state in State)],
         initial=initial,
-        transitions=[{**move, "conditions": _says(move["dest"])} for move in TASK_LIFE.moves],
+        transitions=[{**move, "conditions": _leads_to(move["dest"])} for move in TASK_LIFE.moves],
         auto_transitions=False,
         send_event=True,
     )
 
 
 def task_diagram() -> str:
-    """The life of a task as a Mermaid state diagram, ending in a line break."""
+    """Draw the life of a task as a Mermaid state diagram, ending in a line break."""
     everywhere = _everywhere(TASK_LIFE.moves)
     arrows: dict[tuple[str, str], list[str]] = {}
     for move in TASK_LIFE.moves:
@@ -60,25 +60,25 @@ def task_diagram() -> str:
 
 
 def write_diagrams(folder: Path) -> list[Path]:
-    """Write every diagram into `folder`, made if it is not there; give what was written."""
+    """Write every diagram into `folder`, which it makes if absent; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "task.mmd"
     path.write_text(task_diagram(), encoding="utf-8")
     return [path]
 
 
-def _says(dest: str) -> Callable[[EventData], bool]:
-    """Whether the event that is taken says that the task is then `dest`, or leaves it to the table."""
+def _leads_to(dest: str) -> Callable[[EventData], bool]:
+    """Return the condition that an event names `dest` as the next state, or leaves it to the table."""
 
-    def says(data: EventData) -> bool:
+    def leads_there(data: EventData) -> bool:
         to: Any = data.kwargs.get("to")
         return to is None or str(to) == dest
 
-    return says
+    return leads_there
 
 
 def _everywhere(moves: Iterable[Move]) -> list[str]:
-    """The events that every state takes and none is left by: one line says more than an arrow at each."""
+    """List the events that every state allows and that change none: one note is clearer than an arrow at each."""
     loops: dict[str, set[str]] = {}
     for move in moves:
         loops.setdefault(move["trigger"], set()).add(move["source"] if move["source"] == move["dest"] else "")

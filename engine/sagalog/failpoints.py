@@ -1,8 +1,8 @@
-"""Named points at which a test may crash, stop or fail the engine.
+"""The failpoints: named points at which a test may crash, stop or fail the engine.
 
-Rule: a point that is not armed does nothing. What runs in every commit asks `armed` first: that costs less than a call.
-Points are armed by a test in the process, or for a real process by the environment: `SAGALOG_FAILPOINT=name` kills it
-with SIGKILL at that point, `name:3` at the third time it gets there.
+Rule: a point that is not armed does nothing. Code that runs in every commit asks `armed` first: that costs less than a
+call. A test arms a point in its own process, and the environment does so for another one: `SAGALOG_FAILPOINT=name`
+kills it with SIGKILL at that point, `name:3` at the third time. Knows no store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-# Every point there is, in the order in which a commit passes them; a test compares them with the code.
+# All points, in the order in which a commit passes them; a test compares them with the code.
 NAMES: Final = (
     "commit.before_begin",
     "commit.after_begin",
@@ -33,7 +33,7 @@ armed: dict[str, Callable[[], None]] = {}
 
 
 def reach(name: str) -> None:
-    """Run what is armed at this point, if anything."""
+    """Run what a test has armed at this point, if it has."""
     if armed and name in armed:
         armed[name]()
 

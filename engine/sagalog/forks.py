@@ -1,7 +1,7 @@
-"""Forks: what was made before one is the parent's, and what a child inherits begins anew.
+"""The handling of forks: an object made before a fork belongs to the parent; what a child inherits begins anew.
 
-Rule: forks are counted, so an object that notes the count when it is made can tell for ever whether it is used by the
-process that made it. [FORK-2] Knows no engine and no store.
+Rule: it counts forks, so an object that keeps the count of its creation always knows whether the process that uses it
+has made it. [FORK-2] Knows no engine and no store.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Final, Protocol
 
 from sagalog.errors import Closed
 
-# How long a fork waits for what is to stand still; the store on SQLite waits as long.
+# How long a fork waits for objects to finish their changes; the store on SQLite waits as long.
 WAIT_S: Final = 2.0
 
 
 class Heir(Protocol):
-    """Something that a forked child may go on using, once it has put away what belongs to the parent's threads."""
+    """An object that a forked child may go on using, once it has discarded what belongs to the parent's threads."""
 
     def begin_anew(self) -> None:
-        """In the child, before anything else runs: locks, threads and waiters of the parent do not exist here."""
+        """Begin anew in the child, before other code runs: the parent's threads and their locks do not exist here."""
         ...
 
 
 class Still(Heir, Protocol):
-    """Something that must not be in the middle of a change when it is copied."""
+    """An object that must not be in the middle of a change when a fork copies it."""
 
     def hold(self, timeout_s: float) -> bool:
-        """Let no thread change it until `let_go`; whether that was had in time."""
+        """Let no thread change it until `let_go`; return whether that succeeded in time."""
         ...
 
     def let_go(self) -> None:
-        """Let others change it again."""
+        """Let threads change it again."""
         ...
 
 
@@ -44,23 +44,23 @@ _generation = 0
 
 
 def generation() -> int:
-    """How many forks lie between this process and the first one that imported this module."""
+    """Count the forks between this process and the first one that imported this module."""
     return _generation
 
 
 def begins_anew_in_children(heir: Heir) -> None:
-    """Have its `begin_anew` called in every child that this process forks, as long as it lives."""
+    """Call its `begin_anew` in every child that this process forks, as long as the object lives."""
     _heirs.add(heir)
 
 
 def stands_still_in_forks(one: Still) -> None:
-    """Have it held during every fork, and begin anew in the child."""
+    """Hold it during every fork, and let it begin anew in the child."""
     _still.add(one)
     _heirs.add(one)
 
 
 def require_own(made: int, what: str) -> None:
-    """Refuse what the parent has made; `made` is what `generation` was then, `what` names it. [FORK-2]
+    """Refuse an object that the parent has made; `made` is the `generation` of then, `what` names it. [FORK-2]
 
     Raises:
         Closed: it was made before this process was forked.

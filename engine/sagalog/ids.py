@@ -1,8 +1,8 @@
-"""Ids of tasks, in the text form of ULIDs: 48 bits of milliseconds, then 80 of entropy, in 26 characters.
+"""The ids of tasks, in the text form of ULIDs: 48 bits of milliseconds, then 80 of entropy, in 26 characters.
 
 Rule: the ids of one generator differ, and sort in the order in which they were made, whatever the clock does
-and however many threads ask; a fork never repeats those of its parent. Between generators entropy keeps apart.
-This file reads no clock and draws no entropy itself: time is an argument, entropy a function.
+and however many threads ask; a fork never repeats those of its parent. Entropy separates the ids of generators.
+Knows no clock and no entropy of its own: time is an argument, entropy a function.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 _TIME_MS_MAX: Final = 2**48 - 1
-_CHANCE_BITS: Final = 80
-_CHANCE_BYTES: Final = _CHANCE_BITS // 8
+_ENTROPY_BITS: Final = 80
+_ENTROPY_BYTES: Final = _ENTROPY_BITS // 8
 _NUMBER_MAX: Final = 2**128 - 1
 
 # Crockford's base 32 has no I, L, O or U and sorts like the numbers. Spelled by pairs, ten bits at a time.
@@ -27,7 +27,7 @@ class Ulids:
     """A generator of ULIDs for any number of threads.
 
     Args:
-        token_bytes: gives so many bytes of entropy, to any thread that wants an id. They alone tell a fork
+        token_bytes: gives so many bytes of entropy, to any thread that wants an id. They alone distinguish a fork
             from its parent, so a seeded source gives both the same ids.
     """
 
@@ -37,22 +37,22 @@ class Ulids:
         _generators.add(self)
 
     def _start_anew(self) -> None:
-        # The old lock may be held for ever, by a thread of the parent that does not exist in the child.
+        # A thread of the parent that does not exist in the child may hold the old lock for ever.
         self._lock = threading.Lock()
-        # Counting on from the parent's last id would give what the parent, or another child, gives next.
+        # A count from the parent's last id would give the next ids of the parent, or of another child.
         self._last = -1
 
     def next(self, now_ms: int) -> str:
         """Return a new id, greater than all before; 26 characters of Crockford's base 32, in upper case.
 
-        Where the clock stands still or steps back the last id is counted on, past its millisecond if need be.
+        Where the clock stops or steps back, the next id is the last one plus 1, past its millisecond if need be.
         A time outside the 48 bits of a ULID (before 1970, after the year 10889) counts as the nearest inside.
 
         Raises:
-            OverflowError: the last of all ULIDs was given; no clock and no entropy ever come to this.
+            OverflowError: the last of all ULIDs was given; no real clock and entropy reach it.
         """
         time_ms = min(max(now_ms, 0), _TIME_MS_MAX)
-        fresh = time_ms << _CHANCE_BITS | int.from_bytes(self._token_bytes(_CHANCE_BYTES), "big")
+        fresh = time_ms << _ENTROPY_BITS | int.from_bytes(self._token_bytes(_ENTROPY_BYTES), "big")
         with self._lock:
             following = self._last + 1
             number = fresh if fresh > following else following
@@ -63,7 +63,7 @@ class Ulids:
 
 
 def drawn_ms(id: str) -> int | None:
-    """When an id was drawn, in milliseconds since 1970, by its ULID; None for a caller's own id."""
+    """Return when an id was drawn, in milliseconds since 1970, by its ULID; None for a caller's own id."""
     # Imported here: a program that only makes ids does not pay for reading them.
     from ulid import ULID
 
@@ -71,7 +71,7 @@ def drawn_ms(id: str) -> int | None:
         ulid = ULID.from_str(id)
     except ValueError:
         return None
-    # What is spelled in another way was not drawn here: a lower-case id, or one beyond 128 bits.
+    # An id with another spelling was not drawn here: in lower case, or beyond 128 bits.
     return ulid.milliseconds if str(ulid) == id else None
 
 
@@ -87,8 +87,8 @@ def _spell(number: int) -> str:
     )
 
 
-# One hook for all generators: a hook cannot be taken back, and must not keep alive a generator that no caller uses
-# any more.
+# One hook for all generators: a program cannot remove a hook, which must not keep alive a generator that no caller
+# uses any more.
 _generators: Final[weakref.WeakSet[Ulids]] = weakref.WeakSet()
 
 

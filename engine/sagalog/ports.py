@@ -1,4 +1,7 @@
-"""What the engine needs from outside beside a store: time and entropy."""
+"""The ports of the engine beside the store: time and entropy.
+
+Rule: the engine reads no other clock and draws no other entropy. Knows no machine.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time in ints of milliseconds. [TIME-1]"""
+    """The source of time, in ints of milliseconds. [TIME-1]"""
 
     def now_ms(self) -> int:
-        """Wall clock since 1970-01-01 UTC; may step."""
+        """Return the wall clock since 1970-01-01 UTC; it may step."""
         ...
 
     def monotonic_ms(self) -> int:
-        """A clock that never steps back; only differences within one process mean anything."""
+        """Return a clock that never steps back; only differences within one process mean anything."""
         ...
 
 
 class Entropy(Protocol):
-    """Where ids and jitter come from."""
+    """The source of ids and jitter."""
 
     def token_bytes(self, count: int) -> bytes:
-        """`count` random bytes that no other process draws."""
+        """Draw `count` random bytes that no other process draws."""
         ...
 
     def fraction(self) -> float:
-        """A number in [0, 1)."""
+        """Draw a number in [0, 1)."""
         ...

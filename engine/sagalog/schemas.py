@@ -1,7 +1,7 @@
 """The JSON Schema of every event's body, generated from the structs: `python -m sagalog.schemas specs/events`.
 
-Rule: the files in `specs/events/` are what this writes, one an event, named after its type and schema number; a test
-compares them. Nothing else of the engine uses this.
+Rule: it writes the files in `specs/events/`, one an event, named after its type and schema number; a test compares
+them. No other module of the engine uses it. Knows no store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sagalog.kernel.events import Recordable
 
 
 def schema_files(shapes: Shapes = SHAPES) -> dict[str, str]:
-    """File name -> content, for every event of every category."""
+    """Return file name -> content, for every event of every category."""
     return {f"{name}.{shapes.schemas[name]}.json": _schema(name, kind) for name, kind in shapes.types.items()}
 
 
@@ -29,7 +29,7 @@ def _schema(name: str, kind: type[Recordable]) -> str:
 
 
 def main(folder: str) -> None:
-    """Write all files into `folder`, and remove those of events that are no more."""
+    """Write all files into `folder`, and remove those of events that no longer exist."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     files = schema_files()

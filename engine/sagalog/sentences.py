@@ -1,7 +1,7 @@
-"""What the engine itself says, in English: made of a code and its parameters, when it is read. [RECORD-6]
+"""The engine's own sentences, in English: made of a code and its parameters when a reader asks. [RECORD-6]
 
-Rule: one table, and no other line words what the kernel or a worker puts on record. A code is on record for ever, a
-sentence is not. Knows no task and no store.
+Rule: one table; no other line holds words for what the kernel or a worker puts on record. A code is on record for ever,
+a sentence is not. Knows no task and no store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Failure, Parameters
 
-# Of several templates the first counts whose fields are all there; `text` is what a person or a handler has said.
+# Of several templates, the first with all its fields given is used; `text` is the words of a caller or a handler.
 SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "attempts_spent": ("it has failed as often as its policy allows",),
     "transients_spent": ("its surroundings have failed as often as its policy allows",),
@@ -49,7 +49,7 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "invalid_payload": ("its payload does not fit {type}: {text}",),
     "invalid_params": ("the params of compensation {compensation!r} do not fit {type}: {text}",),
 }
-# Whatever refused it, and so under whatever code.
+# For refusals with any code.
 _UNSTORABLE: Final = (
     "the child {child!r}, which comes with step {step!r}, cannot be stored: {text}",
     "step {step!r} was carried out and its result cannot be stored: {text}",
@@ -58,24 +58,24 @@ _UNSTORABLE: Final = (
 
 
 def sentence(code: str, parameters: Parameters | None = None, text: str | None = None) -> str | None:
-    """What a code says to a person, with its parameters and with what a caller has said; None: nothing."""
+    """Make the sentence of a code, with its parameters and a caller's own words; None: there is nothing to say."""
     given = {name: _spelled(value) for name, value in (parameters or {}).items()}
     if text:
         given["text"] = text
     for template in (*SENTENCES.get(code, ()), *_UNSTORABLE):
         if fields_of(template) <= given.keys():
-            said = template.format_map(given)
-            return f"{said}: {text}" if text and "text" not in fields_of(template) else said
+            made = template.format_map(given)
+            return f"{made}: {text}" if text and "text" not in fields_of(template) else made
     return text or None
 
 
 def fields_of(template: str) -> set[str]:
-    """The names of what a template is filled with."""
+    """Return the names of a template's fields."""
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
 def worded(failure: Failure) -> Failure:
-    """A failure with a message for people: its own, or what its code and parameters say."""
+    """Return a failure with a message for readers: its own, or the sentence of its code and parameters."""
     if failure.message and failure.parameters is None:
         return failure
     message = sentence(failure.code, failure.parameters, failure.message)
@@ -83,7 +83,7 @@ def worded(failure: Failure) -> Failure:
 
 
 def reason_of(event: e.Recordable) -> str | None:
-    """Why an event says that it happened: in a caller's own words, or in those of its code; None: it does not."""
+    """Return the reason that an event gives: a caller's own words, or the sentence of its code; None: no reason."""
     text: str | None = getattr(event, "text" if isinstance(event, e.Noted) else "reason", None)
     code: str | None = getattr(event, "code", None)
     parameters: Parameters | None = getattr(event, "parameters", None)

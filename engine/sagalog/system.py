@@ -1,7 +1,7 @@
-"""The machine's own clock and entropy: what an engine runs on unless its user gives others.
+"""The machine's own clock and entropy: an engine uses them unless its user gives others.
 
-Rule: this is the only room of the engine that reads either; everything else takes them from the ports. It
-knows nothing of tasks, leases or stores.
+Rule: only this module of the engine reads either; all others take them from the ports. Knows nothing of tasks, leases
+or stores.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class SystemClock:
 
 
 class SystemEntropy:
-    """The entropy of the operating system; none is kept in the process, so a fork shares none."""
+    """The entropy of the operating system; the process keeps none, so a fork shares none."""
 
     def token_bytes(self, count: int) -> bytes:
         """Return `count` random bytes, good enough for secrets."""
         return os.urandom(count)
 
     def fraction(self) -> float:
-        """Return a random float in [0, 1): one of the 2**53 that lie equally far apart."""
+        """Return a random float in [0, 1): one of the 2**53 at equal distances."""
         return (int.from_bytes(os.urandom(7), "big") >> 3) * 2.0**-53

@@ -1,7 +1,7 @@
-"""Tracebacks as lines: where an exception came from, the user's own frames first, and the innermost of them at the top.
+"""Tracebacks as lines: the place of an exception, the user's own frames first, and the innermost of them at the top.
 
-Rule: reads frames and lines of source, and never the exception, whose text foreign code makes. What comes out is
-bounded, whatever is given. Knows no task.
+Rule: it reads frames and lines of source, and never the exception, whose text foreign code makes. The result is
+bounded for every input. Knows no task.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from traceback import FrameSummary
 from types import TracebackType
 from typing import Final
 
-# What is kept of a traceback: JSON may make six bytes of a character, and they fit into a failure's details.
+# How much it keeps of a traceback: JSON may make six bytes of a character, and they fit into a failure's details.
 CHARACTERS_MAX: Final = 8_000
 _NAME_CHARACTERS_MAX: Final = 300
 _LINE_CHARACTERS_MAX: Final = 500
 
 _SAGALOG: Final = os.path.join(os.path.dirname(__file__), "")
 _STANDARD: Final = os.path.join(os.path.dirname(os.__file__), "")
-# Of the standard library: what calls the user's code, and tells a reader nothing.
+# The parts of the standard library that call the user's code; their frames do not help a reader.
 _CALLING: Final = tuple(
     _STANDARD + part for part in ("asyncio/", "concurrent/", "importlib/", "threading.py", "runpy.py")
 )
@@ -31,20 +31,20 @@ _INSTALLED: Final = re.compile(r".*[/\\](?:site|dist)-packages[/\\][^/\\]+")
 
 
 def lines_of(trace: TracebackType | None) -> list[str]:
-    """The frames of a traceback, two lines each: the place, as Python writes it, and behind four spaces the code.
+    """Return the frames of a traceback, two lines each: the place, as Python writes it, and after four spaces the code.
 
     First come the frames of the user's code, from the innermost to the handler itself; then those of libraries, the
-    innermost first. Frames of sagalog, and of what the standard library calls code with, are left out unless there are
-    no others. A user's own frames are those of the package of the handler, and of whatever is not installed.
+    innermost first. It leaves out frames of sagalog, and of the parts of the standard library that call code, unless
+    there are no others. A user's own frames are those of the handler's package, and of code that is not installed.
     """
     frames = traceback.extract_tb(trace)[::-1]
-    told = [frame for frame in frames if not _is_machinery(frame.filename)] or frames
-    home = _INSTALLED.match(told[-1].filename) if told else None
+    kept = [frame for frame in frames if not _is_machinery(frame.filename)] or frames
+    home = _INSTALLED.match(kept[-1].filename) if kept else None
     own: list[FrameSummary] = []
     others: list[FrameSummary] = []
-    for frame in told:
+    for frame in kept:
         (own if _is_own(frame.filename, None if home is None else home.group()) else others).append(frame)
-    return _bounded(line for frames in (own, others) for line in _told(frames))
+    return _bounded(line for frames in (own, others) for line in _lines(frames))
 
 
 def _is_machinery(file: str) -> bool:
@@ -52,14 +52,14 @@ def _is_machinery(file: str) -> bool:
 
 
 def _is_own(file: str, home: str | None) -> bool:
-    """Whether a frame of this file is the user's; `home` is the package of the handler, where it is installed."""
+    """Check whether a frame of this file is the user's; `home` is the package of the handler, where it is installed."""
     installed = _INSTALLED.match(file)
     if installed is not None:
         return installed.group() == home
     return not file.startswith((_STANDARD, _SAGALOG, "<frozen "))
 
 
-def _told(frames: Iterable[FrameSummary]) -> Iterable[str]:
+def _lines(frames: Iterable[FrameSummary]) -> Iterable[str]:
     for (file, line, name), same in groupby(frames, lambda one: (one.filename, one.lineno, one.name)):
         first, *more = same
         yield f'File "{_end_of(file)}", line {line}, in {_end_of(name)}'
@@ -74,7 +74,7 @@ def _end_of(name: str) -> str:
 
 
 def _bounded(lines: Iterable[str]) -> list[str]:
-    """The first lines, as text that can be stored, and how many more there are."""
+    """Return the first lines, as text that a store keeps, and how many more there are."""
     kept: list[str] = []
     room, left_out = CHARACTERS_MAX, 0
     for line in lines:

@@ -1,6 +1,6 @@
-"""Versions of sagalog: which one runs, and whether one is newer than another.
+"""The versions of sagalog: which one runs, and whether one is newer than another.
 
-Rule: a text that is no version is newer than none, so that it is never put on record twice. Knows no store.
+Rule: a text that is no version is newer than none, so that no store records it twice. Knows no store.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-# The normal form in which packages carry their versions: 1.2rc1.post2.dev3+local. What is local does not order.
+# The normal form of a package's version: 1.2rc1.post2.dev3+local. The local part does not count for the order.
 _FORM: Final = re.compile(
     r"(?:(\d+)!)?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:\.post(\d+))?(?:\.dev(\d+))?(?:\+[a-z0-9.]+)?", re.ASCII
 )
@@ -19,7 +19,7 @@ _LAST: Final = 2**63
 
 @cache
 def running() -> str:
-    """The version of the sagalog that runs; "0" where it was not installed as a package."""
+    """Return the version of the sagalog that runs; "0" where it was not installed as a package."""
     try:
         return version("sagalog")
     except PackageNotFoundError:
@@ -27,7 +27,7 @@ def running() -> str:
 
 
 def is_newer(one: str, than: str) -> bool:
-    """Whether a version comes after another, as packages order them; a text that is no version comes before all."""
+    """Check whether a version follows another, as packages order them; a text that is no version precedes all."""
     mine, other = _order(one), _order(than)
     return mine is not None and (other is None or mine > other)
 
@@ -41,14 +41,14 @@ def _order(text: str) -> tuple[object, ...] | None:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     if stage is not None:
-        stands = (stage, int(stage_number))
+        maturity = (stage, int(stage_number))
     else:
-        # Of a release alone, what is in development comes before every candidate.
-        stands = ("", 0) if dev is not None and post is None else ("z", 0)
+        # A development version of a release precedes every candidate of it.
+        maturity = ("", 0) if dev is not None and post is None else ("z", 0)
     return (
         int(epoch or 0),
         tuple(numbers),
-        stands,
+        maturity,
         -1 if post is None else int(post),
         _LAST if dev is None else int(dev),
     )

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from sagalog.errors import Blocked
+from sagalog.kernel import changes
 from sagalog.kernel import commands as c
 from sagalog.kernel import decide as kernel
 from sagalog.kernel import events as e
@@ -306,7 +307,7 @@ def wait_without_asking_which(task: TaskFold, command: c.Park, now_ms: int, epoc
 
 def keep_what_was_taken(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> None:
     kept = task.signals
-    folding._unblocked(task, event, version, at_ms)
+    changes._unblocked(task, event, version, at_ms)
     task.signals = kept
 
 
@@ -324,7 +325,7 @@ def complete_leaving_all_behind(task: TaskFold, command: c.Complete, now_ms: int
 
 
 def all_is_void(task: TaskFold, event: e.Completed, version: int) -> None:
-    task.compensations = {id: folding._settled(one, "void", version) for id, one in task.compensations.items()}
+    task.compensations = {id: changes._settled(one, "void", version) for id, one in task.compensations.items()}
 
 
 def nothing_is_left(task: TaskFold) -> tuple[str, ...]:
@@ -342,8 +343,8 @@ MUTANTS: dict[str, tuple[Break, str]] = {
     ),
     "acquire ignores the lease": (replaced(c.Acquire, lease_whatever_is_leased), "two_leases"),
     "fences begin again": (replaced(c.Acquire, begin_again_at_the_first_fence), "fence_does_not_rise"),
-    "a lease is over a moment early": (helper("_over", over_a_moment_early, maintenance), "log_damaged"),
-    "a lease is never over": (helper("_over", never_over, maintenance), "immortal_lease"),
+    "a lease is over a moment early": (helper("_cause_of_expiry", over_a_moment_early, maintenance), "log_damaged"),
+    "a lease is never over": (helper("_cause_of_expiry", never_over, maintenance), "immortal_lease"),
     "a release forgets the cancel": (
         helper("cancelled_after", followed_by_nothing, leases),
         "work_after_cancel",
@@ -359,17 +360,17 @@ MUTANTS: dict[str, tuple[Break, str]] = {
         helper("is_spent", never_spent, leases, work, compensations, maintenance),
         "budget_overrun",
     ),
-    "failures are not counted": (folded(e.Retried, uncounted("failures", folding._retried)), "endless_round"),
+    "failures are not counted": (folded(e.Retried, uncounted("failures", changes._retried)), "endless_round"),
     "expiries are not counted": (
-        folded(e.LeaseExpired, uncounted("expiries", folding._lease_expired)),
+        folded(e.LeaseExpired, uncounted("expiries", changes._lease_expired)),
         "endless_round",
     ),
     "failed undos are not counted": (
-        folded(e.CompensationFailed, uncounted("undo_failures", folding._compensation_failed)),
+        folded(e.CompensationFailed, uncounted("undo_failures", changes._compensation_failed)),
         "endless_round",
     ),
     "quota retries have no beginning": (
-        folded(e.Retried, uncounted("quota_since_ms", folding._retried)),
+        folded(e.Retried, uncounted("quota_since_ms", changes._retried)),
         "endless_round",
     ),
     "a task fails with nothing to undo it by": (
@@ -386,7 +387,7 @@ MUTANTS: dict[str, tuple[Break, str]] = {
     ),
     "no worker may undo": (replaced(c.Acquire, lease_no_undo), "dead_end"),
     "undos are done in any order": (helper("_require_last", unasked, compensations), "undone_out_of_order"),
-    "what was planned is never owed": (helper("_owe_planned", unasked, folding), "fold_disagrees"),
+    "what was planned is never owed": (helper("_owe_planned", unasked, changes), "fold_disagrees"),
     "a quarantine does not name what is owed": (
         helper("quarantined", quarantined_silently, interventions, rules, maintenance, compensations, leases),
         "owed_not_named",
@@ -432,7 +433,7 @@ def adopt_again(task: TaskFold, command: c.AdoptChild, now_ms: int, epoch: int) 
 HEIR_MUTANTS: dict[str, tuple[Break, str]] = {
     "what is left is handed to no task": (replaced(c.Complete, complete_leaving_all_behind), "left_to_no_task"),
     "what is left is void": (lambda patch: patch.setattr(TaskFold, "left", nothing_is_left), "left_to_no_task"),
-    "all is void": (helper("_void", all_is_void, folding), "log_damaged"),
+    "all is void": (helper("_void", all_is_void, changes), "log_damaged"),
     "a child is adopted twice": (replaced(c.AdoptChild, adopt_again), "child_twice"),
 }
 
@@ -470,7 +471,7 @@ def test_the_search_sees_a_fence_that_forgets_its_epoch(monkeypatch: pytest.Monk
 
 
 def test_the_search_sees_an_observer_that_is_believed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    helper("_over", unseen_at_once, maintenance)(monkeypatch)
+    helper("_cause_of_expiry", unseen_at_once, maintenance)(monkeypatch)
     assert "log_damaged" in searched(small(), hazards=True, until_found=True).findings
 
 

@@ -43,9 +43,9 @@ EVENT: Final[Change] = {
         behind(f'        Row("noted", {state}),\n', f'        Row("amended", {state}),\n')
         for state in ("PENDING", "RUNNING", "COMPENSATING")
     ),
-    "kernel/evolve.py": (
+    "kernel/changes.py": (
         before(
-            "_CHANGES: Final",
+            "CHANGES: Final",
             """def _amended(task: TaskFold, event: e.Amended, version: int, at_ms: int) -> None:
     task.priority = event.priority
 

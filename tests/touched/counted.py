@@ -55,7 +55,7 @@ COUNTER_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     ),
     "kernel/evolve.py": (
         before(
-            "def _take(",
+            "def _apply(",
             '''def evolve_counter(counter: CounterFold, event: e.Recordable, version: int, at_ms: int) -> CounterFold:
     """The fold of a counter after one more event; raises LogDamaged."""
     state = COUNTING if counter.version else UNBORN
@@ -73,7 +73,7 @@ COUNTER_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
 ''',
         ),
         behind("from sagalog.kernel.lifecycle import ", "COUNTER_LIFE, COUNTING, "),
-        behind("from sagalog.kernel.state import (\n", "    CounterFold,\n"),
+        behind("from sagalog.kernel.state import ", "CounterFold, "),
     ),
     "kernel/categories.py": (
         behind("from sagalog.kernel.evolve import ", "evolve_counter, "),

@@ -1,4 +1,4 @@
-"""From a verb to a call: what the adapters that make the calls of `Engine`, `Lease` and `Batch` have in common.
+"""The shared part of the adapters that make the calls of `Engine`, `Lease` and `Batch` from verbs.
 
 Rule: a call has the name, the text, the arguments and the defaults of its verb, for people, for type checkers, for
 `inspect` and for `typing.get_type_hints`. Knows no verb.
@@ -20,10 +20,10 @@ def call_of(verb: Callable[..., object], filled_in: int, name: str | None = None
     """Decorate the method that an adapter makes of a verb.
 
     Args:
-        verb: what it is made of.
-        filled_in: how many of the verb's first parameters the method gives itself; its own first ones, such as `self`,
-            stand in their place. It says itself what it returns, or by a type variable that it returns what the verb
-            does.
+        verb: the source of the call's text, arguments and defaults.
+        filled_in: how many of the verb's first parameters the method fills in itself; its own first ones, such as
+            `self`, replace them. Its annotation gives the type that it returns; a type variable there means the type
+            that the verb returns.
         name: another name than the verb's.
     """
 
@@ -49,19 +49,19 @@ def call_of(verb: Callable[..., object], filled_in: int, name: str | None = None
 
 
 def say_returned(call: Callable[..., object], annotation: str, module: str) -> None:
-    """Have a call that was made of another one say what it returns, as it is written in a module."""
+    """Annotate what a call made of another one returns, by an annotation as it is written in a module."""
     call.__annotations__ = {**call.__annotations__, "return": _referring(annotation, module)}
     signature = inspect.signature(call).replace(return_annotation=annotation)
     call.__signature__ = signature  # type: ignore[attr-defined]  # as `inspect` asks
 
 
 def _referring(annotation: str | ForwardRef, module: str) -> ForwardRef:
-    """An annotation with the module in which it is written, where `get_type_hints` looks once it is asked."""
+    """Return an annotation with the module in which it is written, where `get_type_hints` looks for its names."""
     return ForwardRef(annotation, module=module) if isinstance(annotation, str) else annotation
 
 
 def _by_name(first: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """The first parameters as those of a method that was written out."""
+    """Return the first parameters as those of a method that is written out."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     empty = inspect.Parameter.empty
     return [one.replace(kind=kind, annotation=empty if one.name == "self" else one.annotation) for one in first]

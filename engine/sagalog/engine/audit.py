@@ -1,7 +1,7 @@
-"""Verify: every event of the log against its digest, its place and the table; every projection against the log.
+"""The audit of a store: every event against its digest, its place and the table; every projection against the log.
 
-Rule: reads only, a bounded slice at a time, so that no writer waits and no reader holds the log open for long. A fault
-is named by stream and version and does not stop the rest.
+Rule: it only reads, a bounded slice at a time, so that no writer waits and no reader holds the log open for long. It
+names a fault by stream and version and goes on with the rest. Knows no store by name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sagalog.store import FIRST_TAG, AuditedStream, Progress, Snapshot, Store, T
 from sagalog.store.projection import awaited, decode_fold, encode_fold, refold_store, refold_stream
 from sagalog.store.row import Row, gates_at_any_time, row_of
 
-# Streams a snapshot: short enough for a checkpoint to get its turn, long enough to cost nothing.
+# How many streams a snapshot reads: few enough for a checkpoint to get its turn, enough to cost nothing.
 _SLICE: Final = 500
 
 # Events that name bytes or other events.
@@ -83,7 +83,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the audit found no fault."""
         return not self.faults
 
 
@@ -140,9 +140,7 @@ def _verify_whole(store: Store) -> tuple[list[Fault], int]:
         if snapshot.store() is None:
             faults.append(Fault("unfounded", None, None, "the log has no founding event"))
         faults += [
-            Fault(
-                "checkpoint", None, None, f"the subscription {name!r} stands at {position} and the log ends at {newest}"
-            )
+            Fault("checkpoint", None, None, f"the subscription {name!r} is at {position} and the log ends at {newest}")
             for name, position in snapshot.checkpoints().items()
             if not 0 <= position <= newest  # [SUBSCRIBE-5]
         ]
@@ -157,10 +155,11 @@ def rebuild(store: Store, progress: Progress | None = None) -> RebuildReport:
 
 
 def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fault]:
-    """Each tag that a task is found by is one that it carries; streams whose fault is known are left out.
+    """Check that each saved tag is one that its task carries; leave out streams whose fault is known.
 
-    `carried` is how many were found to be there for tasks that carry them: where there are no more by now, there is no
-    other. Else one pass over all tags tells: asking for those of each task would cost a look at every tag of the store.
+    `carried` is how many saved tags the audit has found for tasks that carry them: if the store has no more, there is
+    no other. Else one pass over all tags finds them: a question for each task would cost a look at every tag of the
+    store.
     """
     with store.read() as snapshot:
         if snapshot.tag_count() == carried:
@@ -179,7 +178,7 @@ def _verify_tags(store: Store, carried: int, faulty: set[str | None]) -> list[Fa
 
 
 class _Tagged:
-    """Which streams of a slice are found by which tags; each tag is asked for once."""
+    """The tags by which the store finds the streams of a slice; it asks the store once for each tag."""
 
     def __init__(self, snapshot: Snapshot, streams: Sequence[AuditedStream]) -> None:
         self._snapshot = snapshot
@@ -187,7 +186,7 @@ class _Tagged:
         self._found: dict[tuple[str, str], frozenset[int]] = {}
 
     def by_all(self, number: int, tags: dict[str, str]) -> bool:
-        """Whether a stream is found by each of these."""
+        """Check whether the store finds a stream by each of these tags."""
         return all(number in self._numbers(tag) for tag in tags.items())
 
     def _numbers(self, tag: tuple[str, str]) -> frozenset[int]:
@@ -199,8 +198,8 @@ class _Tagged:
 
 
 def _read(streams: Sequence[AuditedStream]) -> list[list[Placed] | None]:
-    """The events of each stream; None for one that has none, or one that was changed or is of an older shape."""
-    # All at once: only where that fails does each stream have to be read by itself.
+    """Read the events of each stream; None for one that has none, or one that was changed or is of an older shape."""
+    # All at once: only if that fails does each stream have to be read by itself.
     placed = read_rows({one.number: one.stream for one in streams}, [row for one in streams for row in one.events])
     if placed is None:
         return [read_rows({one.number: one.stream}, one.events) or None for one in streams]
@@ -211,13 +210,13 @@ def _read(streams: Sequence[AuditedStream]) -> list[list[Placed] | None]:
 def _verify_stream(
     snapshot: Snapshot, one: AuditedStream, placed: list[Placed] | None, tagged: _Tagged
 ) -> tuple[list[Fault], int]:
-    """What is wrong with a stream, and by how many tags its task is found as it should be."""
+    """Return the faults of a stream, and by how many tags the store rightly finds its task."""
     category = category_of(one.stream)
     if category is TASK and placed is not None:
         try:
             return _verify_task(snapshot, one, placed, tagged)
         except SagalogError:
-            pass  # What is wrong is told below, event by event.
+            pass  # The code below finds the fault, event by event.
     envelopes = _envelopes(one)
     faults = _verify_envelopes(envelopes)
     if faults:
@@ -240,7 +239,7 @@ def _verify_stream(
 def _verify_task(
     snapshot: Snapshot, one: AuditedStream, placed: list[Placed], tagged: _Tagged
 ) -> tuple[list[Fault], int]:
-    """As `_verify_stream`, of a task whose events can be read; raises where they do not follow."""
+    """Verify the stream of a task whose events can be read; raises where they do not follow."""
     task = TASK.fold(one.stream.partition("/")[2], placed)
     if task.state is State.COMPENSATING and not task.owed():
         text = "nothing is owed any more and 'compensated' does not follow: another program cut the stream"  # [COMP-6]
@@ -255,7 +254,7 @@ def _verify_task(
 
 
 def _verify_other(category: Category[Any], one: AuditedStream, envelopes: Sequence[Envelope]) -> list[Fault]:
-    """A stream that is neither a task's nor the store's: its events fit, and its saved fold is what they give."""
+    """Verify a stream that is neither a task's nor the store's: its events fit and give its saved fold."""
     try:
         fold = refold_stream(category, one.stream.partition("/")[2], envelopes)
     except SagalogError as error:
@@ -279,7 +278,7 @@ def _verify_envelopes(envelopes: Sequence[Envelope]) -> list[Fault]:
 
 
 def _verify_blobs(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
-    """[BLOB-1] The bytes that an event names are there, and are those."""
+    """Check that the bytes that an event names are there, and unchanged. [BLOB-1]"""
     named = [(one.digest, one.size_bytes) for one in event.inputs] if isinstance(event, Created) else []
     named += [(event.digest, event.size_bytes)] if isinstance(event, ArtifactPut) else []
     faults = []
@@ -293,9 +292,9 @@ def _verify_blobs(snapshot: Snapshot, stream: str, version: int, event: Recordab
 
 
 def _verify_references(snapshot: Snapshot, stream: str, version: int, event: Recordable) -> list[Fault]:
-    """[COMP-7] [STEP-1] [STEP-2] [WAIT-3] What a successor inherits, keeps and adopts stands where it says.
+    """Check the events to which an event refers. [COMP-7] [STEP-1] [STEP-2] [WAIT-3]
 
-    And each task that a wait was for had ended as the end of the wait says.
+    They hold what a successor inherits, keeps and adopts; and each task of a wait had ended as the wait's end records.
     """
     if isinstance(event, Unblocked):
         texts = [
@@ -339,7 +338,7 @@ def _holds_wait(snapshot: Snapshot, name: str, number: int, end: SignalEnd) -> b
 
 
 def _had_ended(snapshot: Snapshot, one: TaskEnd) -> bool:
-    """Whether the task had ended in this state by this version. Only notes follow an end. [TERM-1]"""
+    """Check whether the task had ended in this state by this version. Only notes follow an end. [TERM-1]"""
     version = one.version
     event = _event_at(snapshot, one.task, version)
     while isinstance(event, Noted):
@@ -349,7 +348,7 @@ def _had_ended(snapshot: Snapshot, one: TaskEnd) -> bool:
 
 
 def _event_at(snapshot: Snapshot, task: str, version: int) -> Recordable | None:
-    """An event by name; None where there is none that can be read."""
+    """Return an event by name; None where there is none that can be read."""
     found = snapshot.history(f"task/{task}", version - 1, 1)
     try:
         return decode(found[0]) if found else None
@@ -381,7 +380,10 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
 
 
 def _verify_projection(one: AuditedStream, task: TaskFold, tagged: _Tagged) -> list[Fault]:
-    """[RECORD-3] What is saved must be what the log gives; a gate, which depends on the time, must fit at some."""
+    """Check that a projection is what the log gives; the gate depends on the time and must fit some time.
+
+    [RECORD-3]
+    """
     saved, stream = one.saved, one.stream
     if saved is None:
         return [Fault("projection", stream, None, "it has no projection: rebuild it")]
@@ -405,7 +407,7 @@ def _verify_projection(one: AuditedStream, task: TaskFold, tagged: _Tagged) -> l
 
 
 def _is_fold_of(content: bytes | None, task: TaskFold) -> bool:
-    """Whether these bytes are the fold of a task, in other words than it is saved in now."""
+    """Check whether these bytes are the fold of a task, perhaps in an older encoding."""
     try:
         return content is not None and decode_fold(content) == task
     except msgspec.DecodeError:
@@ -413,5 +415,5 @@ def _is_fold_of(content: bytes | None, task: TaskFold) -> bool:
 
 
 def _is_check_of(row: Row) -> bool:
-    """Whether a saved check time may be that of its lease: never later than the expiry. [UPKEEP-1]"""
+    """Check whether a saved check time may be that of its lease: never later than the expiry. [UPKEEP-1]"""
     return type(row.check_ms) is int and type(row.expires_ms) is int and row.check_ms <= row.expires_ms

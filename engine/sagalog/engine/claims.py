@@ -1,7 +1,7 @@
-"""Claims within a unit of work: which of the selected tasks are leased, and what a repeated claim gives.
+"""The claims within a unit of work: which of the selected tasks they lease, and the answer to a repeated claim.
 
-Rule: a task is leased only where its row is what the log gives; one that cannot be read, or leased once more, is set
-aside and never stops the others. [LOG-5] [BOUND-2]
+Rule: a claim leases a task only if its row is what the log gives; it puts aside a task that cannot be read, or leased
+once more, and goes on with the others. [LOG-5] [BOUND-2] Knows no store.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sagalog.validation.commands import ClaimRequest
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """What a claim leased; `again` if it put tasks aside, so that another look may find others behind them.
+    """The tasks that a claim leased; `again` if it put tasks aside, so that another look may find others behind them.
 
     `repeated` if its idempotency key is on record, so that it never leases anything new.
     """
@@ -53,10 +53,10 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
             continue
         if not isinstance(task, TaskFold) or not _is_sound(saved, task, work.view.now_ms):
             again = work.put_right(saved) or again
-        elif task.is_suspect and not _may_take(asked.claim, selected):
+        elif task.is_suspect and not _may_lease_suspect(asked.claim, selected):
             continue
         elif not next_lease_fits(task):
-            # [BOUND-2] It would be refused at the head of every claim for ever.
+            # [BOUND-2] Else it would be at the head of every claim, and refused each time.
             work.maintain(c.Maintain(task=task.id), saved)
             again = True
         elif (one := _lease(work, asked, saved, task)) is not None:
@@ -67,15 +67,15 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
 
 
 def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) -> Task | None:
-    """The task, leased; None, and set aside, where its events cannot be read."""
+    """Lease a task; put it aside, and return None, where its events cannot be read."""
     try:
-        return work.decide(_leasing(asked, task), saved)
+        return work.decide(_acquire_entry(asked, task), saved)
     except Corrupt:
         work.set_aside(saved)
         return None
 
 
-def _leasing(asked: ClaimRequest, task: TaskFold) -> CommandEntry:
+def _acquire_entry(asked: ClaimRequest, task: TaskFold) -> CommandEntry:
     command = c.Acquire(
         task=task.id,
         owner=asked.owner,
@@ -88,7 +88,7 @@ def _leasing(asked: ClaimRequest, task: TaskFold) -> CommandEntry:
 
 
 def plain_claim(asked: ClaimRequest) -> Plain | None:
-    """The plain way of a claim of one task, without an idempotency key; None where it has none."""
+    """Return the plain way of a claim of one task, without an idempotency key; None for other claims."""
     if asked.claim.limit > 1 or asked.idempotency_key is not None:
         return None
     return partial(_claim_one, asked)
@@ -100,13 +100,13 @@ def _claim_one(asked: ClaimRequest, saved: Saved | None, now_ms: int, epoch: int
     task = saved.fold
     if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms):
         return None
-    # [BOUND-2] One that no lease fits into any more is refused, so the unit of work takes it out of the way.
-    leased = carry_out_plainly(_leasing(asked, task), saved, now_ms, epoch, event_of)
+    # [BOUND-2] A task without room for a lease is refused here; the unit of work then quarantines it.
+    leased = carry_out_plainly(_acquire_entry(asked, task), saved, now_ms, epoch, event_of)
     return None if leased is None else Result(Claimed(leased.answer), leased.appends)
 
 
 def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequence[Envelope]) -> list[Task]:
-    """The leases of a repeated claim that have not ended. [REPEAT-4] [REPEAT-6]"""
+    """Return the leases of a repeated claim that have not ended. [REPEAT-4] [REPEAT-6]"""
     if len(earlier) > asked.claim.limit:
         raise key_taken(key, earlier[0], {"limit": difference("limit", asked.claim.limit, len(earlier))})
     living = []
@@ -118,9 +118,9 @@ def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequ
             if differs := _differences_from(asked, event, task):
                 raise key_taken(key, envelope, differs)
             if task.lease is not None and task.lease.fence == event.fence:
-                living.append(work.picture(task))
+                living.append(work.show(task))
         except Corrupt:
-            # [LOG-5] One damaged task does not keep the others from their holder.
+            # [LOG-5] The holder gets its other tasks despite a damaged one.
             continue
     return living
 
@@ -129,13 +129,13 @@ def _is_sound(saved: Saved, task: TaskFold, now_ms: int) -> bool:
     return saved.row is not None and is_row_of(saved.row, task, now_ms)
 
 
-def _may_take(claim: Claim, selected: Sequence[Saved]) -> bool:
-    """[LEASE-5] Whether a claim may lease a suspect: alone, and not where it said that it looks past them."""
+def _may_lease_suspect(claim: Claim, selected: Sequence[Saved]) -> bool:
+    """Check whether a claim may lease a suspect: alone, and unless it passes over all suspects. [LEASE-5]"""
     return claim.suspects != "never" and len(selected) == 1
 
 
 def _differences_from(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> dict[str, str]:
-    """Why such a claim could not have given this lease, by name; nothing where it could. [REPEAT-6] [UNDO-1]"""
+    """Return why such a claim could not have made this lease, by name; empty if it could. [REPEAT-6] [UNDO-1]"""
     claim = asked.claim
     work = claim.purpose == "work"
     waiver = asked.waivers.get(task.kind) if work else None

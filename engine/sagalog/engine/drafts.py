@@ -1,6 +1,6 @@
 """Drafts: one task as an operation leaves it, with the events to append and all that the store saves beside them.
 
-Rule: what is read of a draft is read from the bytes of its events, as they will be stored. Knows no view and no store.
+Rule: a draft decodes its events from their bytes, as the store will keep them. Knows no view and no store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sagalog.store.projection import encode_fold, project
 
 
 class Draft:
-    """A task that is being written: what was saved before, its events so far, and the fold after them.
+    """A task that an operation writes: the stream before, its new events so far, and the fold after them.
 
     before      the stream as the store has it; None: there is none
     expected    how many events it has there
@@ -31,11 +31,11 @@ class Draft:
         self.expected = fold.version
         self.envelopes: list[Envelope] = []
         self.fold = fold
-        # The fold's bytes, where its size was looked at.
+        # The fold's bytes, if a check of its size has encoded them.
         self._content: bytes | None = None
 
     def take(self, events: Sequence[e.Recordable], step: CommandEntry, now_ms: int) -> TaskFold:
-        """Take the events that were decided at `now_ms`; the task after them. Raises OverBound. [BOUND-4]"""
+        """Add the events decided at `now_ms`, and return the task after them. Raises OverBound. [BOUND-4]"""
         task = self.fold
         stream = f"task/{task.id}"
         grows = False
@@ -54,11 +54,11 @@ class Draft:
         return task
 
     def event(self, version: int) -> e.Recordable:
-        """One of its events, by the version that it has in the task's stream."""
+        """Decode one of its events, by the version that it has in the task's stream."""
         return decode(self.envelopes[version - self.expected - 1])
 
     def append(self, now_ms: int) -> Append:
-        """What the store is to write of it."""
+        """Return what the store writes of it."""
         before, fold = self.before, self.fold
         projection = project(fold, now_ms, None if before is None else before.row, self._content)
         return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)

@@ -1,8 +1,8 @@
-"""Entries: what an engine has carried out, as data: a command, a claim, or commands that stand or fall together.
+"""Entries: what an engine gives to its executor, as data: a command, a claim, or a group of commands.
 
-Rule: an entry is checked before it is made, and needs nothing but itself to be carried out, so that it can be sent to
-where its store is: `msgspec.json.decode(msgspec.json.encode(entry), type=Entry)` is carried out like `entry`. Knows no
-store.
+Rule: an entry is checked before it is made, and an executor needs nothing else to carry it out, so that an engine can
+send it to the place of its store: `msgspec.json.decode(msgspec.json.encode(entry), type=Entry)` has the same effect as
+`entry`. Knows no store.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sagalog.validation.commands import ClaimRequest
 if TYPE_CHECKING:
     AnyCommand = c.Command
 else:
-    # What a decoder chooses from. Every command is a verb, so a new one is no row here.
+    # The types among which a decoder chooses. Every command is a verb, so a new one needs no row here.
     AnyCommand = Union[tuple(verb.command for verb in VERBS)]  # noqa: UP007  made at run time
 
 
 class CommandEntry(msgspec.Struct, frozen=True, gc=False, tag="command"):
-    """One command with who asks (`actor`), because of which event (`cause`), under which `idempotency_key`.
+    """One command with its `actor`, the event because of which it is given (`cause`), and its `idempotency_key`.
 
-    `known` is the task as the caller has read it earlier, if it has. `drawn`: the id of a creation is no choice of the
-    caller's. `blobs` are the bytes that the command names.
+    `known` is the task as the caller has read it earlier, if it has. `drawn`: the engine drew the id of a creation, the
+    caller did not choose it. `blobs` are the bytes that the command names.
     """
 
     command: AnyCommand
@@ -42,19 +42,19 @@ class CommandEntry(msgspec.Struct, frozen=True, gc=False, tag="command"):
 
 
 class EntryGroup(msgspec.Struct, frozen=True, tag="group"):
-    """Commands that stand or fall together, among entries of which each stands by itself."""
+    """A group of commands that succeed or fail together, among entries that are independent of one another."""
 
     entries: tuple[CommandEntry, ...]
 
 
 Entry = CommandEntry | ClaimRequest | EntryGroup
 
-# What became of an entry: the task after its command, the tasks of a group or of a claim, or the refusal.
+# The result of an entry: the task after its command, the tasks of a group or of a claim, or the refusal.
 Answer = Task | list[Task] | SagalogError
 
 
 def commands_of(entry: Entry) -> tuple[CommandEntry, ...]:
-    """The commands of an entry; a claim is none."""
+    """Return the commands of an entry; a claim has none."""
     if type(entry) is CommandEntry:
         return (entry,)
     return entry.entries if isinstance(entry, EntryGroup) else ()

@@ -1,8 +1,8 @@
-"""The executor: what an engine needs of the place where its store is, and the only way to that.
+"""The executor: the port for all that an engine needs of the place where its store is.
 
-Rule: whatever stands before it (`Engine`, `Lease`, `Batch`, workers, `sagalog.aio`) checks arguments and makes entries;
-whatever stands behind it carries them out. So an engine on a store that another process keeps is one more executor.
-This file says what is asked of one, and knows no store.
+Rule: the engine's side (`Engine`, `Lease`, `Batch`, workers, `sagalog.aio`) checks arguments and makes entries; the
+store's side carries them out. So an engine on a store that another process keeps needs only one more executor. Knows
+no store.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sagalog.ports import Clock
 from sagalog.store import Progress
 from sagalog.validation.commands import ClaimRequest
 
-# How long a call that waits sleeps at most before it looks again, whatever it was told of changes.
+# How long a call that waits sleeps at most before it looks again, even if no change was reported.
 WAIT_SLICE_MS: Final = 50
 
 
 class Executor(Protocol):
-    """Carries out entries, answers queries and waits, draws ids and jitter. Safe to share between threads.
+    """The port that carries out entries, answers queries and waits, and draws ids and jitter; threads may share it.
 
-    Whatever it does may raise Unavailable (nothing was written: repeat), Unknown (repeat with the same identity) or
+    Each of its methods may raise Unavailable (nothing was written: repeat), Unknown (repeat with the same identity) or
     Corrupt.
     """
 
@@ -39,7 +39,7 @@ class Executor(Protocol):
 
     @property
     def actor(self) -> str | None:
-        """Who is on record for commands that name no actor."""
+        """The actor on record for commands that name none."""
         ...
 
     @property
@@ -49,23 +49,23 @@ class Executor(Protocol):
 
     @property
     def queries(self) -> Queries:
-        """What answers questions."""
+        """The queries, which answer questions."""
         ...
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
     def draw_id(self) -> str:
-        """A new ULID, for a task that a command may create."""
+        """Draw a new ULID, for a task that a command may create."""
         ...
 
     def jitter(self) -> float:
-        """A number in [0, 1), for a backoff."""
+        """Draw a number in [0, 1), for a backoff."""
         ...
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
     def carry_out(self, entry: CommandEntry) -> Task:
-        """Carry out one command, in a commit of its own; the task afterwards. Raises the refusal."""
+        """Carry out one command, in a commit of its own, and return the task afterwards. Raises the refusal."""
         ...
 
     def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
@@ -73,20 +73,20 @@ class Executor(Protocol):
 
         Args:
             entries: in this order; at least one.
-            together: all or none, and the first refusal is raised, with the index of its command in the field
-                `command`; a claim may come last. Else each stands by itself, and its refusal is its answer.
+            together: all or none; the first refusal is raised, with the index of its command in the field `command`; a
+                claim may come last. Else the entries are independent, and the refusal of one is its answer.
 
         Returns:
-            For each entry what became of it.
+            For each entry its result.
         """
         ...
 
     def claim(self, request: ClaimRequest) -> Claimed:
-        """Lease what there is to be leased now, after the maintenance of its queues. [UPKEEP-2]"""
+        """Lease what is ready now, after the maintenance of its queues. [UPKEEP-2]"""
         ...
 
     def claim_later(self, request: ClaimRequest, timeout_ms: int) -> list[Task]:
-        """Wait until there may be something to lease, and lease it; none when the time is over.
+        """Wait until there may be something to lease, and lease it; return none when the time is over.
 
         A timeout of 0 looks once, and writes nothing where there is nothing to lease.
         """
@@ -109,7 +109,7 @@ class Executor(Protocol):
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def changes(self) -> int:
-        """A number that differs once a process has committed since."""
+        """Return a number that differs once a process has committed since."""
         ...
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
@@ -127,9 +127,9 @@ class Executor(Protocol):
         ...
 
     def health(self) -> Health:
-        """How the store fares."""
+        """Return the health of the store."""
         ...
 
     def close(self) -> None:
-        """Give the store back; a second time does nothing."""
+        """Close the store; a second call does nothing."""
         ...

@@ -1,8 +1,8 @@
-"""Idempotency: whether a command that is on record already is the same command.
+"""The idempotency of commands: whether a command that is on record already is the same command.
 
-Rule: compared is what the command gives, not what it left to defaults, clock or entropy [REPEAT-6]; the same content
-gets the first answer, any other is a conflict. Each verb says what that is; here it is compared as JSON. Knows no
-store.
+Rule: the engine compares what the command gives, not what it left to defaults, clock or entropy [REPEAT-6]; the same
+content gets the first answer, any other is a conflict. Each verb names the values, and this module compares them as
+JSON. Knows no store.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _UNSHOWN: Final = frozenset({"payload", "inputs", "params", "result", "results",
 
 
 def may_have_marked(command: c.Command, event: str) -> bool:
-    """Whether such a command leaves its idempotency key in events of this name. [REPEAT-4]"""
+    """Check whether such a command leaves its idempotency key in events of this name. [REPEAT-4]"""
     return event in VERB_OF[type(command)].marks
 
 
 def id_of(envelope: Envelope) -> str:
-    """The id of the task whose event it is."""
+    """Return the id of the task whose event it is."""
     return envelope.stream.partition("/")[2]
 
 
@@ -76,7 +76,7 @@ def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Rec
 
 
 def key_taken(key: str, envelope: Envelope, differs: Mapping[str, str]) -> Conflict:
-    """The refusal of a key that is on record with other content: what differs, by name, each in words. [REPEAT-6]"""
+    """Return the refusal of a key that is on record with other content; `differs` is in words, by name. [REPEAT-6]"""
     task = id_of(envelope)
     return Conflict(
         f"idempotency key {key!r} was used by task {task!r} ({envelope.type!r}, version {envelope.version}) with other "
@@ -90,7 +90,7 @@ def key_taken(key: str, envelope: Envelope, differs: Mapping[str, str]) -> Confl
 
 
 def differences(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
-    """What is given and not equal, as JSON, to what is on record under the same name: in words, by name in order."""
+    """Return, in words by name, each given value that is not equal as JSON to the one on record under its name."""
     names = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
     return {name: difference(name, given[name], found.get(name)) for name in names}
 
@@ -102,12 +102,12 @@ def _differences_from(command: c.Command, event: e.Recordable, task: TaskFold) -
 
 
 def _plain(value: Any) -> Any:
-    """Plain JSON values, whatever is kept as encoded bytes decoded."""
+    """Return a value as plain JSON, with encoded bytes decoded."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def difference(name: str, given: Any, found: Any) -> str:
-    """What differs, in words; what may hold a secret of another caller is named and not shown."""
+    """Describe what differs; it names a value that may hold a secret of another caller, and does not show it."""
     if name in _UNSHOWN:
         return f"{name} differ" if name.endswith("s") else f"{name} differs"
     return f"{name}: {_short(given)} given, {_short(found)} on record"

@@ -1,7 +1,7 @@
-"""The executor on a store of this process: entries -> operations -> one commit, and the answers handed back.
+"""The executor on a store of this process: entries -> operations -> one commit -> answers.
 
-Rule: it decides nothing about tasks itself and knows no store by name. Maintenance goes before what leases, in the same
-commit. [UPKEEP-2]
+Rule: it decides nothing about tasks. Maintenance precedes what leases, in the same commit. [UPKEEP-2] Knows no store by
+name.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from sagalog.ports import Clock, Entropy
 from sagalog.store import Due, Operation, Progress, Store
 from sagalog.validation.commands import ClaimRequest
 
-# What depends on tasks that it does not name, or has maintenance before it.
-_WITH_OTHERS: Final = frozenset({c.Acquire, c.AdoptChild, c.RetryAsNew})
+# Commands that depend on tasks that they do not name, or need maintenance before them.
+_NEEDING_OTHERS: Final = frozenset({c.Acquire, c.AdoptChild, c.RetryAsNew})
 
 
 class LocalExecutor:
     """An `Executor` on a store, a clock and entropy; it founds the store where no process has.
 
-    `store` is closed with it; `actor` is checked.
+    It closes `store` with itself; `actor` is checked already.
     """
 
     def __init__(self, store: Store, clock: Clock, entropy: Entropy, actor: str | None = None) -> None:
@@ -52,18 +52,18 @@ class LocalExecutor:
         self.store_id = self._found().id
 
     def draw_id(self) -> str:
-        """As `Executor.draw_id`."""
+        """Implement `Executor.draw_id`."""
         return self._ids.next(self.clock.now_ms())
 
     def jitter(self) -> float:
-        """As `Executor.jitter`."""
+        """Implement `Executor.jitter`."""
         return self._entropy.fraction()
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
     def carry_out(self, entry: CommandEntry) -> Task:
-        """As `Executor.carry_out`."""
-        needs_others = type(entry.command) in _WITH_OTHERS
+        """Implement `Executor.carry_out`."""
+        needs_others = type(entry.command) in _NEEDING_OTHERS
         writes = self._operations_of(entry) if needs_others else (operations.writing_one(entry),)
         answer = self.store.commit(writes)[-1]
         if isinstance(answer, SagalogError):
@@ -72,16 +72,16 @@ class LocalExecutor:
         return task
 
     def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
-        """As `Executor.carry_out_all`."""
+        """Implement `Executor.carry_out_all`."""
         for entry in entries:
             if isinstance(entry, ClaimRequest):
                 self._maintenance.end_unseen(entry.claim.queues)
         return self._carry_out_together(entries) if together else self._carry_out_apart(entries)
 
     def claim(self, request: ClaimRequest) -> Claimed:
-        """As `Executor.claim`."""
+        """Implement `Executor.claim`."""
         writes = _claiming(request)
-        # [TIME-3] Not only where nothing is found: a queue that is never empty would hide what is delayed.
+        # [TIME-3] Not only after an empty claim: a queue that is never empty would hide delayed tasks.
         self._maintenance.end_unseen(request.claim.queues)
         claimed, again = self._claim_once(writes)
         while not claimed.tasks and (again or self._maintenance.end_unseen(request.claim.queues)):
@@ -89,7 +89,7 @@ class LocalExecutor:
         return claimed
 
     def claim_later(self, request: ClaimRequest, timeout_ms: int) -> list[Task]:
-        """As `Executor.claim_later`."""
+        """Implement `Executor.claim_later`."""
         started_ms = self.clock.monotonic_ms()
         while True:
             changes = self.store.changes()
@@ -101,7 +101,7 @@ class LocalExecutor:
             left_ms = timeout_ms - (self.clock.monotonic_ms() - started_ms)
             if left_ms <= 0:
                 return []
-            # A clock may jump, and a manual one does not wait: look again before long in any case.
+            # A clock may jump, and a manual one does not wait: look again soon in any case.
             soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
             self.store.wait_change(changes, min(left_ms, soon_ms))
 
@@ -112,21 +112,21 @@ class LocalExecutor:
         unknown_kinds: frozenset[str],
         known_kinds: frozenset[str] | None,
     ) -> list[Maintained]:
-        """As `Executor.recover`."""
+        """Implement `Executor.recover`."""
         return self._maintenance.recover(limit, queues, unknown_kinds, known_kinds)
 
     def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """As `Executor.save_checkpoint`."""
+        """Implement `Executor.save_checkpoint`."""
         return self.store.save_checkpoint(name, expected, position)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def changes(self) -> int:
-        """As `Executor.changes`."""
+        """Implement `Executor.changes`."""
         return self.store.changes()
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
-        """As `Executor.wait_change`."""
+        """Implement `Executor.wait_change`."""
         self.store.wait_change(since, timeout_ms)
 
     # --- the store as a whole -------------------------------------------------------------------------------------
@@ -140,21 +140,21 @@ class LocalExecutor:
         return audit.rebuild(self.store, progress)
 
     def health(self) -> Health:
-        """As `Executor.health`."""
+        """Implement `Executor.health`."""
         return health(self.store, self.store_id, self.clock.now_ms())
 
     def close(self) -> None:
-        """As `Executor.close`."""
+        """Implement `Executor.close`."""
         self.store.close()
 
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _claim_once(self, writes: Sequence[Operation]) -> tuple[Claimed, bool]:
-        """What a claim leases after one look for maintenance, and whether another look may find more."""
-        upkept, answer = self.store.commit(writes)
+        """Claim after one look for maintenance; return also whether another look may find more."""
+        done, answer = self.store.commit(writes)
         claimed: Claimed = answered(answer)
-        # [UPKEEP-1] A look moves every lease that it finds alive, so another one gets behind them.
-        return claimed, claimed.again or (isinstance(upkept, operations.Upkept) and upkept.again)
+        # [UPKEEP-1] A look moves every live lease that it finds, so another one gets behind them.
+        return claimed, claimed.again or (isinstance(done, operations.MaintenanceDone) and done.again)
 
     def _carry_out_together(self, entries: Sequence[Entry]) -> list[Answer]:
         commands = [one for entry in entries for one in commands_of(entry)]
@@ -168,21 +168,21 @@ class LocalExecutor:
         return [*_gathered(entries[:-1], tasks), claimed.tasks]
 
     def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Answer]:
-        """One commit, an operation for each entry: its Task, the tasks of a group or a claim, or its refusal."""
+        """Carry out each entry by itself in one commit: its Task, the tasks of a group or a claim, or its refusal."""
         writes = [self._operations_of(entry) for entry in entries]
         answers = self.store.commit([operation for several in writes for operation in several])
         ends = accumulate(len(several) for several in writes)
         return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
 
     def _operations_of(self, entry: Entry) -> tuple[Operation, ...]:
-        """A command is an operation of its own, and so is a group; maintenance goes before what leases."""
+        """Make one operation of a command or a group, and put maintenance before what leases."""
         if isinstance(entry, ClaimRequest):
             return _claiming(entry)
         commands = commands_of(entry)
         return (*operations.acquiring(commands), operations.writing(commands, reads=self._depends_on(commands)))
 
     def _depends_on(self, commands: Sequence[CommandEntry]) -> tuple[str, ...]:
-        """Tasks that these commands depend on without naming them; reads only for the few that have any."""
+        """Return the tasks that these commands depend on without naming them; only a few commands need a read."""
         some = [one.command for one in commands if isinstance(one.command, c.AdoptChild | c.RetryAsNew)]
         if not some:
             return ()
@@ -190,7 +190,7 @@ class LocalExecutor:
             return depends_on(snapshot, some)
 
     def _found(self) -> StoreFold:
-        """The store's own fold, founded if it is new; a newer version than it has on record is recorded. [LOG-7]"""
+        """Return the store's own fold; found a new store, and record a newer version than is on record. [LOG-7]"""
         writer = versions.running()
         with self.store.read() as snapshot:
             fold = snapshot.store()
@@ -202,17 +202,17 @@ class LocalExecutor:
         try:
             upgraded = answered(self.store.commit((operations.upgrading(fold.id, writer),))[0])
         except (Unavailable, Unknown):
-            # [LOG-7] What cannot be written now, the next opening records: a store that is there is read all the same.
+            # [LOG-7] The next opening records what this one cannot write: a caller can still read the store.
             return fold
         assert isinstance(upgraded, StoreFold)
-        # [LOG-5] What older versions could not read waits for no write and no operator.
+        # [LOG-5] Tasks that older versions could not read come back without a write of a caller or an operator.
         with suppress(Unavailable, Unknown):
             self._maintenance.find_again()
         return upgraded
 
 
 def _claiming(request: ClaimRequest) -> tuple[Operation, Operation]:
-    """The operations of a claim: the maintenance of its queues, and the claim, whose answer counts. [UPKEEP-2]"""
+    """Return the operations of a claim: the maintenance of its queues, then the claim, which answers. [UPKEEP-2]"""
     return (
         operations.maintaining(Due(request.claim.queues, bounds.UPKEEP_LIMIT)),
         operations.claiming(request),
@@ -220,7 +220,7 @@ def _claiming(request: ClaimRequest) -> tuple[Operation, Operation]:
 
 
 def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Answer]:
-    """The tasks of all commands, those of a group in its place."""
+    """Group the tasks of all commands by entry: those of a group are a list."""
     left = iter(tasks)
     return [
         list(islice(left, len(entry.entries))) if isinstance(entry, EntryGroup) else next(left) for entry in entries
@@ -228,7 +228,7 @@ def _gathered(entries: Sequence[Entry], tasks: Iterable[Task]) -> list[Answer]:
 
 
 def _answer_of(entry: Entry, answer: Any) -> Answer:
-    """The answer of one entry out of that of its last operation; what maintenance did before is no entry's answer."""
+    """Return the answer of one entry from that of its last operation; the maintenance before it answers no entry."""
     if isinstance(answer, SagalogError):
         return answer
     tasks: list[Task] = answer.tasks if isinstance(entry, ClaimRequest) else answer

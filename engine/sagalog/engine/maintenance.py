@@ -1,6 +1,7 @@
-"""Maintenance: what is due, done by the next claim or `recover`, a bounded share a commit. [UPKEEP-1]
+"""Maintenance: the next claim or `recover` does what is due, a bounded share a commit. [UPKEEP-1]
 
-Rule: what is due is read from the state and the time; a task that cannot be read never stops the others.
+Rule: the state and the time alone determine what is due; a task that cannot be read never stops the others. Knows no
+store by name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sagalog.store import Due, Store
 class Maintenance:
     """The maintenance of one store, as far as this process sees what is due.
 
-    `actor` is who is on record for what a caller declares of kinds that no worker knows.
+    `actor` is on record where a caller declares kinds that no worker knows.
     """
 
     def __init__(self, store: Store, clock: Clock, actor: str | None) -> None:
@@ -42,31 +43,31 @@ class Maintenance:
     ) -> list[Maintained]:
         """Do all that is due on at most `limit` tasks; the arguments are those of `Engine.recover`. [UPKEEP-1]"""
         now_ms = self._clock.now_ms()
-        # First, so that what is found again is looked at in this call too.
+        # First, so that this call also looks at the tasks that it finds again.
         unseen, _ = self._look(queues)
         with self._store.read() as snapshot:
-            # Only what is over in these queues counts against the limit, and a wait that is looked at may go on.
+            # Only what is over in these queues counts against the limit, and not a wait that goes on.
             over = [*snapshot.over(now_ms, limit if queues is None else None), *snapshot.waits_over(now_ms)]
         due = [c.Maintain(task=task.id) for task in over if queues is None or task.queue in queues]
         maintained = self._maintain([*due, *unseen], limit)
-        # Read after those leases have ended, so that what they leave is looked at in this call too.
+        # Read after those leases have ended, so that this call also looks at the undos that they leave.
         with self._store.read() as snapshot:
             undoing = [
                 c.Maintain(task=id, unknown_kinds=unknown_kinds, known_kinds=known_kinds, overdue=True)
                 for id in snapshot.undoing(now_ms, queues, unknown_kinds, known_kinds)
             ]
-        # [ACTOR-2] That no worker knows a kind is the caller's word.
+        # [ACTOR-2] The caller declares that no worker knows a kind.
         declared = bool(unknown_kinds) or known_kinds is not None
         actor = (self._actor if declared else None) or MAINTENANCE
         maintained += self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
-        self._let_in(limit, queues)
+        self._promote_due(limit, queues)
         return maintained
 
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
-        """End leases and delays that only a monotonic clock can see to be over; whether there were any. [TIME-3]
+        """End leases and delays that only a monotonic clock shows to be over; return whether there were any. [TIME-3]
 
-        Tasks that were put aside and can be read count too. [LOG-5] Mostly no look is due and nothing there is over;
-        then it compares a few numbers and asks the store nothing.
+        Tasks that were put aside and can be read count too. [LOG-5] Mostly no look is due and none is over; then it
+        compares a few numbers and asks the store nothing.
         """
         commands, found = self._look(queues)
         if not commands:
@@ -76,7 +77,7 @@ class Maintenance:
         return ended or found
 
     def find_again(self) -> None:
-        """Have every task found again that was put aside and can be read by now. [LOG-5]"""
+        """Restore the rows of all tasks that were put aside and can be read by now. [LOG-5]"""
         self._rediscovery.look_at_all()
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -96,26 +97,26 @@ class Maintenance:
             done += count
         return maintained
 
-    def _let_in(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
-        """Let in everything whose time has come, a bounded share a commit, or `limit` tasks."""
+    def _promote_due(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
+        """Promote all tasks whose time has come, a bounded share a commit, or `limit` tasks."""
         share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
-        let_in = 0
-        while limit is None or let_in < limit:
+        promoted = 0
+        while limit is None or promoted < limit:
             more: int = answered(self._store.commit((operations.promoting(Due(queues, share)),))[0])
-            let_in += more
+            promoted += more
             if more < share:
                 return
 
     def _look(self, queues: tuple[str, ...] | None) -> tuple[list[c.Maintain], bool]:
-        """What the monotonic clock can say of leases whose renewal lies in the future, and of delayed tasks.
+        """Return the maintenance that the monotonic clock shows to be due, of leases and delayed tasks.
 
-        And whether a task was found again that had been put aside: the same look, once a minute, is for those.
+        Return also whether the same look, once a minute, has found a task again that had been put aside.
         """
         found = False
         if self._watch.is_look_due():
             now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
             with self._store.read() as snapshot:
-                # Of all queues, so that a caller who claims there later finds them seen for long enough.
+                # Of all queues, so that a later claim there finds them observed for long enough.
                 behind, delayed, aside = snapshot.behind(now_ms), snapshot.delayed(now_ms), snapshot.unreadable()
             self._watch.look(behind, delayed, monotonic_ms)
             found = self._rediscovery.look(aside)
@@ -123,7 +124,7 @@ class Maintenance:
 
 
 def answered(answer: Any) -> Any:
-    """What an operation answered, or its refusal raised."""
+    """Return the answer of an operation, or raise its refusal."""
     if isinstance(answer, SagalogError):
         raise answer
     return answer

@@ -1,6 +1,6 @@
-"""Calls -> operations of a commit: what each declares, and the unit of work that carries it out.
+"""The operations of a commit, made of entries: what each declares, and the unit of work that carries it out.
 
-Rule: an operation's function is pure in what its view shows, and may be run again. Knows the store port and no store.
+Rule: an operation's function depends only on what its view shows, and may run again. Knows the store port and no store.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ STORE_FORMAT: Final = 0
 _NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
 
 
-class Upkept(msgspec.Struct, frozen=True):
-    """What maintenance did.
+class MaintenanceDone(msgspec.Struct, frozen=True):
+    """The result of maintenance.
 
-    `again` if its look was full of leases that live, or had tasks in it that cannot be read and are aside now, so that
+    `again` if its look was full of live leases, or had tasks in it that cannot be read and are aside now, so that
     others behind them may be due.
     """
 
@@ -45,12 +45,12 @@ class Upkept(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-# What nearly every look for maintenance gives.
-_NOTHING_DUE: Final = Result(Upkept())
+# The result of nearly every look for maintenance.
+_NOTHING_DUE: Final = Result(MaintenanceDone())
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """The streams and keys that some commands read or write, in the words of `Operation`."""
+    """The streams and keys that some commands read or write, as the fields of `Operation`."""
 
     writes: tuple[str, ...]
     reads: tuple[str, ...]
@@ -60,10 +60,10 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterable[str] = ()) -> Operation:
-    """An operation that carries out all steps in order, or none of them; answers a list of Tasks.
+    """Make an operation that carries out all steps in order, or none of them; it answers a list of Tasks.
 
-    Steps that were given `together` are named: a refusal says which it was by the field `command`, its index from 0.
-    `reads` are ids of other tasks on which they depend, as `relations.depends_on` tells.
+    A refusal of steps that were given `together` names the one by the field `command`, its index from 0.
+    `reads` are ids of other tasks on which they depend, from `relations.depends_on`.
     """
     if len(steps) == 1 and not together:
         return writing_one(steps[0], reads)
@@ -79,7 +79,7 @@ def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterab
 
 
 def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
-    """As `writing`, for one step: nearly all calls are that."""
+    """Make an operation as `writing`, for one step, as nearly all calls need it."""
     command, key = step.command, step.idempotency_key
     decide = partial(_carry_out_one, step)
     if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
@@ -97,7 +97,7 @@ def _carry_out_one(step: CommandEntry, view: View) -> Result:
 
 
 def claiming(asked: ClaimRequest) -> Operation:
-    """An operation that leases what a claim selects; answers `Claimed`, the Tasks as they were leased."""
+    """Make an operation that leases what a claim selects; it answers `Claimed`, the Tasks as they were leased."""
 
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
@@ -107,9 +107,9 @@ def claiming(asked: ClaimRequest) -> Operation:
 
 
 def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable[str] = ()) -> Operation:
-    """An operation that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
+    """Make an operation that carries out all steps and then claims, or does neither; answers the Tasks and `Claimed`.
 
-    The claim selects from what was there before the steps, and takes nothing that they have written.
+    The claim selects from the state before the steps, and takes no task that they have written.
     """
 
     def decide(view: View) -> Result:
@@ -130,9 +130,9 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
 
 
 def maintaining(due: Due) -> Operation:
-    """An operation that ends the leases and waits which are over in some queues, and promotes what has become due.
+    """Make an operation that ends the leases and waits which are over in some queues, and promotes what is due.
 
-    It answers `Upkept`; promotion writes no event and is not told. [UPKEEP-1] [UPKEEP-2]
+    It answers `MaintenanceDone`, without promotions, which write no event. [UPKEEP-1] [UPKEEP-2]
     """
 
     def decide(view: View) -> Result:
@@ -146,7 +146,7 @@ def maintaining(due: Due) -> Operation:
         over = [one for one in map(work.maintain_found, waits) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        return work.result(Upkept((*ended, *over), again))
+        return work.result(MaintenanceDone((*ended, *over), again))
 
     return Operation(decide, due=due, plain=_nothing_due)
 
@@ -156,12 +156,12 @@ def _nothing_due(saved: Saved | None, *_: object) -> Result | None:
 
 
 def _hides(found: Sequence[Saved], limit: int) -> bool:
-    """Whether what cannot be read takes places of a full look. [LOG-5]"""
+    """Check whether tasks that cannot be read take places of a full look. [LOG-5]"""
     return len(found) == limit and any(saved.fold is None for saved in found)
 
 
 def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list[Maintained]:
-    """End at most `limit` leases that are over; those that are alive are looked at again at their expiry."""
+    """End at most `limit` leases that are over; maintenance looks at live ones again at their expiry."""
     ended: list[Maintained] = []
     for saved in checks:
         if len(ended) == limit:
@@ -173,7 +173,7 @@ def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list
 
 
 def promoting(due: Due) -> Operation:
-    """An operation that only promotes tasks whose time has come; answers how many it found. [UPKEEP-2]"""
+    """Make an operation that only promotes tasks whose time has come; it answers how many it found. [UPKEEP-2]"""
 
     def decide(view: View) -> Result:
         promotable = view.promotable
@@ -186,7 +186,7 @@ def promoting(due: Due) -> Operation:
 
 
 def finding_again(ids: Sequence[str]) -> Operation:
-    """An operation that has these tasks found again where they can be read; answers how many. [LOG-5]"""
+    """Make an operation that restores the rows of these tasks where they can be read; it answers how many. [LOG-5]"""
 
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
@@ -197,9 +197,9 @@ def finding_again(ids: Sequence[str]) -> Operation:
 
 
 def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) -> Operation:
-    """An operation that does what is due on the given tasks, but for those that cannot be read; answers what it did.
+    """Make an operation that does what is due on the given tasks that can be read; it answers what it did.
 
-    `actor` is who is on record for it: who has declared that no worker knows some kind of undo. [ACTOR-2]
+    `actor` is on record for it: the caller that has declared that no worker knows some kind of undo. [ACTOR-2]
     """
 
     def decide(view: View) -> Result:
@@ -218,16 +218,16 @@ def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) 
 
 
 def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
-    """The operation that goes before these steps where they acquire tasks: the maintenance of those. [UPKEEP-2]
+    """Make the operation before steps that acquire tasks: the maintenance of those tasks. [UPKEEP-2]
 
-    It stands whatever becomes of them; there is none where they acquire nothing.
+    It takes effect even where the steps are refused; there is none where they acquire nothing.
     """
     acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
     return (maintaining_tasks([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
 
 
 def founding(id: str, writer: str) -> Operation:
-    """An operation that founds the store, unless it is founded already; answers its StoreFold."""
+    """Make an operation that founds the store, unless it is founded already; it answers its StoreFold."""
 
     def decide(view: View) -> Result:
         if view.store is not None:
@@ -238,9 +238,9 @@ def founding(id: str, writer: str) -> Operation:
 
 
 def upgrading(id: str, writer: str) -> Operation:
-    """An operation that records a newer version than any on record, unless one is by now; answers the StoreFold.
+    """Make an operation that records a newer version than any on record, unless one is by now. [LOG-7]
 
-    [LOG-7] `id` is that of the store, which is founded.
+    It answers the StoreFold; `id` is that of the store, which is founded.
     """
 
     def decide(view: View) -> Result:
@@ -254,7 +254,7 @@ def upgrading(id: str, writer: str) -> Operation:
 
 
 def _of_store(view: View, store: StoreFold, event: e.StoreEvent) -> Result:
-    """One more event of the store's own stream, and its fold."""
+    """Append one more event to the store's own stream, and save its fold."""
     version = store.version + 1
     fold = STORE.evolve(store, event, version, view.now_ms)
     stream = STORE.stream(fold.id)
@@ -263,14 +263,14 @@ def _of_store(view: View, store: StoreFold, event: e.StoreEvent) -> Result:
 
 
 def declared_by(steps: Sequence[CommandEntry]) -> Declared:
-    """The tasks that these steps may write, those whose waits they follow, and their keys."""
+    """Return the tasks that these steps may write, those whose waits they follow, and their keys."""
     ids = [step.command.task for step in steps]
     reads: list[str] = []
     along: list[str] = []
     for step in steps:
         match step.command:
             case c.Park(after=after):
-                # [WAIT-4] A circle may be closed by any task that is reached from them.
+                # [WAIT-4] Any task that is reached from them may close a circle.
                 along += after
             case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
                 ids.append(other)
@@ -292,7 +292,7 @@ def _key_of(asked: ClaimRequest) -> tuple[str, ...]:
 
 
 def _all_or_none(work: UnitOfWork, steps: Sequence[CommandEntry]) -> list[Task]:
-    """The tasks after all steps. What they have not declared is gathered from all of them, so one round is enough."""
+    """Return the tasks after all steps; gather what they have not declared from all, so that one round is enough."""
     tasks: list[Task] = []
     missing = Undeclared()
     for index, step in enumerate(steps):

@@ -1,7 +1,8 @@
-"""Plain calls: one command on one task that nothing else bears on, decided without a unit of work.
+"""The plain calls: one command on one task that depends on nothing else, decided without a unit of work.
 
-Rule: the kernel, the draft and the Task are those of the unit of work; where anything but the one task could count, the
-answer is None and the unit of work decides. A store need not use this: random runs compare both ways.
+Rule: the kernel, the draft and the Task are those of the unit of work; where anything but the one task could matter,
+the answer is None and the unit of work decides. A store need not use this: random runs compare both ways. Knows no
+view.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from sagalog.store import EventOf, Plain, Result, Saved
 
 
 def plain_command(step: CommandEntry) -> Plain | None:
-    """The plain way to carry a command out that names no other task; None where it never has one.
+    """Return the plain way of a command that names no other task; None where it never has one.
 
-    An idempotency key is looked for in all streams, and undos that are on record are compared. [REPEAT-3] [REPEAT-4]
+    A key needs a search of all streams, and undos on record need a comparison. [REPEAT-3] [REPEAT-4]
     """
     command = step.command
     if step.idempotency_key is not None or type(command) is c.Register:
@@ -35,10 +36,10 @@ def plain_command(step: CommandEntry) -> Plain | None:
 def carry_out_plainly(
     step: CommandEntry, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf
 ) -> Result | None:
-    """What the command makes of its task, answered by a list of the one Task; None: a unit of work decides.
+    """Carry out the command on its task, and answer with a list of the one Task; None: a unit of work decides.
 
     Raises:
-        SagalogError: the refusal, as of `decide`. OverBound: what it would leave is too large.
+        SagalogError: the refusal, as by `decide`. OverBound: the event or the fold would be too large.
         UnknownEvent, LogDamaged: an event that the Task shows cannot be read.
     """
     task = TaskFold(step.command.task) if saved is None else saved.fold
@@ -55,6 +56,6 @@ def carry_out_plainly(
         return draft.event(version) if version > draft.expected else event_of(version)
 
     answer = [to_task(after, read, step.known)]
-    # [WAIT-3] Those that await a task which has ended are to be looked at.
+    # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
     return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)

@@ -1,7 +1,7 @@
-"""Rediscovery: tasks that were put aside are found again where this version can read them. [LOG-5]
+"""The rediscovery of tasks that were put aside and that this version can read. [LOG-5]
 
-Rule: it writes no event. A task is put aside by a process that cannot read it, often by an older version beside a newer
-one, so it is looked for again and again: whatever cannot be read yet stays as it is.
+Rule: it writes no event. A process puts aside a task that it cannot read, often as an older version beside a newer one;
+so the engine looks at such tasks again and again, and leaves those that it cannot read yet. Knows no store by name.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sagalog.store import Store
 
 
 class Rediscovery:
-    """What one process has looked at, of all tasks of a store that were put aside."""
+    """The looks of one process at the tasks of a store that were put aside."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # How many of those that cannot be read were looked at; the next look begins behind them.
+        # At how many unreadable tasks it has looked; the next look begins behind them.
         self._passed = 0
 
     def look(self, aside: Sequence[str]) -> bool:
-        """Look at the next `UPKEEP_LIMIT` of these tasks, and go on while one can be read; whether there was any."""
+        """Look at the next `UPKEEP_LIMIT` of these tasks, and go on while one can be read; return whether one could."""
         found = False
         start = self._passed % len(aside) if aside else 0
         for ids in _shares([*aside[start:], *aside[:start]]):
@@ -41,8 +41,8 @@ class Rediscovery:
             self._find(ids)
 
     def _find(self, ids: Sequence[str]) -> bool:
-        """Have those tasks found again that can be read; whether there was any."""
-        # Folded before the commit, so that what cannot be read holds up no writer.
+        """Restore the rows of those tasks that can be read; return whether there was any."""
+        # Folded before the commit, so that an unreadable task delays no writer.
         readable = [id for id in ids if self._is_readable(id)]
         if not readable:
             return False

@@ -1,6 +1,6 @@
-"""Relations between tasks: what one waits for, which circles that would close, whose children it may take over.
+"""The relations between tasks: what one waits for, which circles that would close, whose children it may adopt.
 
-Rule: everything is read from folds that are locked, so that two writes at once cannot each miss the other.
+Rule: it reads only folds that are locked, so that two writes at once cannot each miss the other. Knows no store.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from sagalog.store import Reads
 
 
 class Tasks(Protocol):
-    """Tasks as they are after the steps so far; raises Undeclared for those that are not locked."""
+    """The tasks as they are after the steps so far; raises Undeclared for those that are not locked."""
 
     def task(self, id: str) -> TaskFold | None:
-        """The fold of a task, or None; raises Corrupt where it cannot be read."""
+        """Return the fold of a task, or None; raises Corrupt where it cannot be read."""
         ...
 
     def task_if_readable(self, id: str) -> TaskFold | None:
-        """As `task`; None for one that cannot be read."""
+        """Return a fold as `task`; None for one that cannot be read."""
         ...
 
     def created(self, id: str) -> e.Created:
-        """The first event of a task."""
+        """Return the first event of a task."""
         ...
 
 
 def with_ended(tasks: Tasks, command: c.Park) -> c.Park:
-    """The command with what it waits for looked up: tasks that exist, and do not wait for this one themselves.
+    """Look up the tasks that a command waits for, which exist and do not wait for this one; return it with their ends.
 
-    One that cannot be read exists: it holds up a task that waits for it, and does not fail it. [LOG-5]
+    One that cannot be read exists: a task that waits for it goes on waiting, and does not fail. [LOG-5]
 
     Raises:
         NotFound: there is no such task. Rejected: it waits for this one. [WAIT-4]
@@ -55,9 +55,9 @@ def with_ended(tasks: Tasks, command: c.Park) -> c.Park:
 
 
 def ended_among(tasks: Tasks, ids: Iterable[str]) -> tuple[TaskEnd, ...]:
-    """The ends of those of these tasks that have ended, as far as can be read. [TERM-1]
+    """Return the ends of those of these tasks that have ended and can be read. [TERM-1]
 
-    One that cannot be read holds up every task that waits for it, and never the maintenance of others. [LOG-5]
+    One that cannot be read delays every task that waits for it, and never the maintenance of others. [LOG-5]
     """
     found = ((id, tasks.task_if_readable(id)) for id in ids)
     return tuple(
@@ -70,7 +70,7 @@ def ended_among(tasks: Tasks, ids: Iterable[str]) -> tuple[TaskEnd, ...]:
 
 
 def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:
-    """[STEP-2] No task with another parent is adopted.
+    """Refuse to adopt a task with another parent. [STEP-2]
 
     Raises:
         NotFound: there is no such child. Rejected: its parent is no predecessor that the task goes on from.
@@ -95,10 +95,9 @@ def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:
 
 
 def depends_on(reads: Reads, commands: Sequence[c.Command]) -> tuple[str, ...]:
-    """Ids of tasks that these commands depend on and do not name, so that one round of the commit is enough.
+    """Return the ids of tasks that these commands depend on and do not name, so that one round is enough.
 
-    They are found by what never changes: the predecessors of a task that adopts a child, and the successor that a task
-    has already.
+    They never change: the predecessors of a task that adopts a child, and the successor that a task has already.
     """
     found: list[str] = []
     for command in commands:
@@ -111,7 +110,7 @@ def depends_on(reads: Reads, commands: Sequence[c.Command]) -> tuple[str, ...]:
 
 
 def _predecessors(reads: Reads, id: str) -> Iterator[str]:
-    """The predecessors of a task, as far back as it goes on from them."""
+    """Yield the predecessors of a task, as far back as it goes on from them."""
     task = reads.task(id)
     while task is not None:
         created = read(reads.recorded(task.id, 1))
@@ -133,7 +132,7 @@ def _successors(reads: Reads, id: str) -> Iterator[str]:
 
 
 def _refuse_circle(tasks: Tasks, command: c.Park) -> None:
-    """[WAIT-4] Tasks that wait for one another would wait for ever."""
+    """Refuse a circle: tasks that wait for one another would wait for ever. [WAIT-4]"""
     seen: set[str] = set()
     ahead = list(command.after)
     while ahead:
@@ -152,7 +151,7 @@ def _refuse_circle(tasks: Tasks, command: c.Park) -> None:
 
 
 def _exists(tasks: Tasks, id: str) -> bool:
-    """Whether there is such a task, if only one that cannot be read. [LOG-5]"""
+    """Check whether there is such a task, even one that cannot be read. [LOG-5]"""
     try:
         return tasks.task(id) is not None
     except Corrupt:

@@ -1,7 +1,7 @@
-"""How much events and folds may take, in bytes: looked at when they are made, before anything is written. [BOUND-4]
+"""The bounds of events and folds, in bytes, checked when they are made, before the store writes anything. [BOUND-4]
 
-Rule: what leases a task, ends it or settles something always fits, since whatever else is written leaves a reserve.
-Knows no store.
+Rule: what leases a task, ends it or settles something always fits, since all other events leave a reserve. Knows no
+store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import EVENT_BYTES_MAX, FOLD_BYTES_MAX, FOLD_BYTES_RESERVE
 from sagalog.kernel.state import TaskFold
 
-# What puts something on record by a name, so that the fold is larger for good.
+# The events that put a name on record, so that the fold grows for good.
 GROWING: Final = frozenset(
     {
         e.Created,
@@ -28,12 +28,12 @@ GROWING: Final = frozenset(
     }
 )
 
-# UTF-8 takes up to four bytes a character: a body of at most so many characters need not be measured.
+# UTF-8 takes up to four bytes a character: a body of at most so many characters needs no measurement.
 CHARACTERS_THAT_FIT: Final = EVENT_BYTES_MAX // 4
 
 
 def hands_over(event: e.Recordable) -> bool:
-    """Whether it is the creation of a successor: made of what was accepted before, and of references. [COMP-7]
+    """Check whether it is the creation of a successor: made of what was accepted before, and of references. [COMP-7]
 
     It may be larger than an event: by as much as the names of a fold, and 1 KiB for each reference. [BOUND-4]
     """
@@ -54,10 +54,10 @@ def require_event_fits(envelope: Envelope) -> None:
 
 
 def require_fold_fits(task: TaskFold, size: int, events: Sequence[e.Recordable]) -> None:
-    """Refuse `events` that leave less than the reserve of the fold free, which takes `size` bytes; raises OverBound.
+    """Refuse `events` whose fold, of `size` bytes, leaves less than the reserve free; raises OverBound.
 
-    A signal that a wait stands for, and a wait that a cancel ends at once, make nothing larger: they always fit. A
-    failure may bring undos into half of the reserve, since its worker can hardly end the task otherwise.
+    A signal that a wait takes at once, and a wait that a cancel ends at once, make nothing larger: they always fit. A
+    failure may put undos into half of the reserve, since its worker can hardly end the task otherwise.
     """
     if size <= FOLD_BYTES_MAX - FOLD_BYTES_RESERVE or hands_over(events[0]):
         return

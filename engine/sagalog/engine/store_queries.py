@@ -1,6 +1,7 @@
-"""Queries answered by a store of this process.
+"""The queries on a store of this process.
 
-Rule: reads only, each from one consistent snapshot, and no writer waits for it. What each answers stands in `queries`.
+Rule: each only reads, from one consistent snapshot, and no writer waits for it. `queries` holds their promises. Knows
+no store by name.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sagalog.validation.values import check_id, check_integer, check_millisecond
 _STATES: Final = tuple(str(state) for state in State)
 # The live states of forward work.
 _WORKABLE: Final = (str(State.PENDING), str(State.RUNNING))
-# How many tasks are read at a time where all may have to be looked at.
+# How many tasks a query reads at a time where it may have to look at all.
 _PAGE: Final = 1_000
 
 
@@ -40,7 +41,7 @@ class StoreQueries:
         self._clock = clock
 
     def get(self, id: str) -> Task | None:
-        """As `Queries.get`."""
+        """Answer `Queries.get`."""
         check_id(id, "id")
         with self._store.read() as snapshot:
             task = snapshot.task(id)
@@ -60,7 +61,7 @@ class StoreQueries:
         newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
-        """As `Queries.find`."""
+        """Answer `Queries.find`."""
         query = Query(
             queues=None if queue is None else arguments.listing(queue, "queue", bounds.QUEUES_MAX),
             kind=arguments.optional_name(kind, "kind"),
@@ -77,30 +78,30 @@ class StoreQueries:
             return _tasks(snapshot, [listed.fold for listed in snapshot.find(query)])
 
     def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
-        """As `Queries.ids_with_prefix`."""
+        """Answer `Queries.ids_with_prefix`."""
         check_id(prefix, "prefix")
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         with self._store.read() as snapshot:
             return snapshot.ids_with_prefix(prefix, limit)
 
     def unreadable(self) -> list[str]:
-        """As `Queries.unreadable`."""
+        """Answer `Queries.unreadable`."""
         with self._store.read() as snapshot:
             return snapshot.unreadable()
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
-        """As `Queries.counts`."""
+        """Answer `Queries.counts`."""
         with self._store.read() as snapshot:
             return snapshot.counts(arguments.optional_name(queue, "queue"))
 
     def stale(self) -> list[Task]:
-        """As `Queries.stale`."""
+        """Answer `Queries.stale`."""
         now_ms = self._clock.now_ms()
         with self._store.read() as snapshot:
             return _tasks(snapshot, snapshot.over(now_ms))
 
     def history(self, id: str) -> list[Recorded]:
-        """As `Queries.history`."""
+        """Answer `Queries.history`."""
         check_id(id, "id")
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
@@ -120,7 +121,7 @@ class StoreQueries:
         return events
 
     def input(self, id: str, name: str) -> bytes:
-        """As `Queries.input`."""
+        """Answer `Queries.input`."""
         with self._store.read() as snapshot:
             created = read(snapshot.recorded(id, 1)) if _existing(snapshot, id) else None
             given = {one.name: one for one in created.inputs} if isinstance(created, Created) else {}
@@ -131,7 +132,7 @@ class StoreQueries:
             return _bytes(snapshot, given[name], f"the input {name!r} of task {id!r}")
 
     def artifact(self, id: str, name: str) -> Artifact:
-        """As `Queries.artifact`."""
+        """Answer `Queries.artifact`."""
         with self._store.read() as snapshot:
             known = _existing(snapshot, id).artifacts
             if name not in known:
@@ -146,7 +147,7 @@ class StoreQueries:
             return Artifact(name, data, event.media_type, event.digest, event.fence)
 
     def step_result(self, id: str, name: str) -> Any:
-        """As `Queries.step_result`."""
+        """Answer `Queries.step_result`."""
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
             known = task.steps
@@ -160,7 +161,7 @@ class StoreQueries:
             return step_result(read(snapshot.recorded(source, known[name].version)), name)
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
-        """As `Queries.wait_end`."""
+        """Answer `Queries.wait_end`."""
         check_integer(number, "number", 1, bounds.INTEGER_MAX)
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
@@ -168,7 +169,7 @@ class StoreQueries:
             return None if place is None else _wait_end(snapshot, task, name, number, place)
 
     def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
-        """As `Queries.wait_ends`."""
+        """Answer `Queries.wait_ends`."""
         with self._store.read() as snapshot:
             task = _existing(snapshot, id)
             return {
@@ -177,7 +178,7 @@ class StoreQueries:
             }
 
     def called_off(self, held: Mapping[str, int]) -> tuple[set[str], set[str]]:
-        """As `Queries.called_off`."""
+        """Answer `Queries.called_off`."""
         lost, asked = set(), set()
         with self._store.read() as snapshot:
             for id, fence in held.items():
@@ -192,18 +193,18 @@ class StoreQueries:
         return lost, asked
 
     def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
-        """As `Queries.ready_kinds`."""
+        """Answer `Queries.ready_kinds`."""
         where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         with self._store.read() as snapshot:
             return snapshot.ready_kinds(where, bounds.KINDS_MAX)
 
     def newest_position(self) -> int:
-        """As `Queries.newest_position`."""
+        """Answer `Queries.newest_position`."""
         with self._store.read() as snapshot:
             return snapshot.head()[1]
 
     def leased_as(self, id: str, fence: int) -> Task | None:
-        """As `Queries.leased_as`."""
+        """Answer `Queries.leased_as`."""
         with self._store.read() as snapshot:
             envelopes = snapshot.history(f"task/{id}")
             for number, envelope in enumerate(envelopes, start=1):
@@ -213,42 +214,42 @@ class StoreQueries:
         return None
 
     def claimable_ms(self, requests: Iterable[ClaimRequest]) -> int | None:
-        """As `Queries.claimable_ms`."""
+        """Answer `Queries.claimable_ms`."""
         with self._store.read() as snapshot:
             times = [snapshot.claimable_ms(one.claim) for one in requests]
         return min((time for time in times if time is not None), default=None)
 
     def has_live(self, requests: Iterable[ClaimRequest]) -> bool:
-        """As `Queries.has_live`."""
-        # All from one state: a task that ends may have begun another one in a queue that was looked at before.
+        """Answer `Queries.has_live`."""
+        # All from one state: a task may end after it has created another one in a queue that was searched before.
         with self._store.read() as snapshot:
             return any(_has_live(snapshot, one.claim) for one in requests)
 
     def live_kinds(self, queues: str | Sequence[str]) -> list[str]:
-        """As `Queries.live_kinds`."""
+        """Answer `Queries.live_kinds`."""
         where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         with self._store.read() as snapshot:
             living = (task for queue in where for state in _WORKABLE for task in _live(snapshot, queue, state))
             return sorted({task.kind for task in living})
 
     def standing(self, requests: Iterable[ClaimRequest]) -> set[str]:
-        """As `Queries.standing`."""
+        """Answer `Queries.standing`."""
         with self._store.read() as snapshot:
             return {id for one in requests for id in snapshot.standing(one.claim)}
 
     def envelopes(self, after: int, limit: int) -> list[Envelope]:
-        """As `Queries.envelopes`."""
+        """Answer `Queries.envelopes`."""
         with self._store.read() as snapshot:
             return snapshot.events(after, limit)
 
     def checkpoint(self, name: str) -> int | None:
-        """As `Queries.checkpoint`."""
+        """Answer `Queries.checkpoint`."""
         with self._store.read() as snapshot:
             return snapshot.checkpoint(name)
 
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:
-    """The states that a caller asks for, one or several; raises InvalidValue, OverBound."""
+    """Check the states that a caller asks for, one or several; raises InvalidValue, OverBound."""
     is_one = isinstance(given, str) or not isinstance(given, Iterable)
     found = [given] if is_one else arguments.listed(given, "state", bounds.QUEUES_MAX, "name each state once")
     for one in found or [None]:
@@ -267,7 +268,7 @@ def _has_live(snapshot: Snapshot, claim: Claim) -> bool:
 
 
 def _live(snapshot: Snapshot, queue: str, state: str) -> Iterator[TaskFold]:
-    """The tasks of a queue in a state, a page at a time."""
+    """Yield the tasks of a queue in a state, a page at a time."""
     after = 0
     while page := snapshot.find(Query((queue,), states=(state,), after=after, limit=_PAGE)):
         yield from (listed.fold for listed in page)
@@ -293,7 +294,7 @@ def _existing(snapshot: Snapshot, id: str) -> TaskFold:
 
 
 def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place: TakenSignal) -> WaitOutcome:
-    """The end of a wait, by where its `unblocked` stands; of a sleep, at version 0, there is nothing to read."""
+    """Read the end of a wait from the place of its `unblocked`; a sleep, at version 0, has nothing to read."""
     if not place.version:
         return WaitOutcome(name, "time", None, number)
     id = task.stream_of(place.source)
@@ -308,7 +309,7 @@ def _wait_end(snapshot: Snapshot, task: TaskFold, name: str, number: int, place:
 
 
 def _bytes(snapshot: Snapshot, named: Input | ArtifactPut, what: str) -> bytes:
-    """The bytes of a digest, compared with it. [BLOB-1] [KEY-2]"""
+    """Return the bytes of a digest, and check them against it. [BLOB-1] [KEY-2]"""
     digest = named.digest
     if named.data_key is not None:
         raise Corrupt(
@@ -328,7 +329,7 @@ def _task(snapshot: Snapshot, task: TaskFold) -> Task:
 
 
 def _tasks(snapshot: Snapshot, tasks: Sequence[TaskFold]) -> list[Task]:
-    """The Tasks of a listing, without those whose events cannot be read. [LOG-5]"""
+    """Return the Tasks of a listing, without those whose events cannot be read. [LOG-5]"""
     read_whole = []
     for task in tasks:
         with suppress(Corrupt):

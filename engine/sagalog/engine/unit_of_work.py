@@ -1,7 +1,7 @@
 """The unit of work of one operation: load, decide, evolve, enclose, all within what the store has locked.
 
-Rule: pure in what the view shows. A repeat is recognised here, and its content compared with the one event that is on
-record [REPEAT-1] [REPEAT-6]. Everything that the store saves beside the events is computed here, once.
+Rule: it depends only on what the view shows. It recognises a repeat, and compares its content with the event on record
+[REPEAT-1] [REPEAT-6]. It computes, once, all that the store saves beside the events. Knows no store.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ class Maintained(msgspec.Struct, frozen=True):
 
 
 class UnitOfWork:
-    """Folds as they are after each step, and what is to be written."""
+    """The folds as they are after each step, and what the store has to write."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._now_ms = view.now_ms
         self._epoch = view.epoch
-        # What the view has shown; a store gives the same again, but asking costs.
+        # What the view has shown; a store would give the same again, at a cost.
         self._saved: dict[str, Saved | None] = {}
         self._drafts: dict[str, Draft] = {}
         self._projections: dict[str, Projection] = {}
         self._aside: list[str] = []
-        # Tasks that had ended before, and whose end may have been missed.
+        # Tasks that had ended before, and whose end waiting tasks may have missed.
         self._ended: list[str] = []
         self._blobs: tuple[Blob, ...] = ()
-        # The event that was read last: many undos of one task stand in one `created`, which may be large.
+        # The event that was read last: one `created`, which may be large, can hold many undos of a task.
         self._read_last: tuple[str, int, e.Recordable] | None = None
 
     # --- what it gives -------------------------------------------------------------------------------------------
 
     def result(self, answer: object) -> Result:
-        """Everything to write, streams in the order in which they were first written, and the answer."""
+        """Return everything to write, streams in the order of their first write, and the answer."""
         ended = list(self._ended)
         appends: list[Append] = []
         for id, draft in self._drafts.items():
@@ -75,17 +75,17 @@ class UnitOfWork:
     # --- commands ------------------------------------------------------------------------------------------------
 
     def carry_out(self, step: CommandEntry, saved: Saved | None = None) -> Task:
-        """Decide one command and take its events; the task afterwards. `saved` is the task, if the view gave it."""
+        """Decide one command, take its events, and return the task. `saved` is the task, if the view selected it."""
         if step.idempotency_key is not None:
             earlier = self.keyed(step.idempotency_key)
             if earlier:
-                return self._answer_again(step, earlier)
+                return self._answer_repeat(step, earlier)
         return self.decide(step, saved)
 
     def decide(self, step: CommandEntry, saved: Saved | None = None) -> Task:
-        """As `carry_out`, for a step whose idempotency key, if any, is known to be new."""
+        """Decide a command as `carry_out`, for a step whose idempotency key, if any, is known to be new."""
         command = step.command
-        task = self._given(command.task, saved)
+        task = self._current(command.task, saved)
         decision = decide(task, command, self._now_ms, self._epoch)
         special = _SPECIAL.get(type(command))
         if special is not None and task is not None:
@@ -93,9 +93,9 @@ class UnitOfWork:
         return self._settle(task, decision, step)
 
     def _park(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
-        """[WAIT-3] [WAIT-4] Decided again, once the tasks that it waits for are looked up.
+        """Decide again, after a look at the tasks that it waits for. [WAIT-3] [WAIT-4]
 
-        A repeat and a late holder were answered as such, whatever has become of the other tasks.
+        A repeat and a late holder have their answers already, independent of the other tasks.
         """
         command = step.command
         assert isinstance(command, c.Park)
@@ -115,7 +115,7 @@ class UnitOfWork:
         return self._settle(task, decision, step)
 
     def _complete(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
-        """[COMP-7] What it leaves goes to a task that undoes it."""
+        """Complete a task, and hand over the undos that it leaves to a task of their own. [COMP-7]"""
         command = step.command
         assert isinstance(command, c.Complete)
         left = task.left() if type(decision) is not Repeat else ()
@@ -125,7 +125,7 @@ class UnitOfWork:
         return completed
 
     def _settle(self, task: TaskFold | None, decision: Decision, step: CommandEntry) -> Task:
-        """Take the events that were decided, or compare a repeat with what is on record; the task afterwards."""
+        """Take the events that were decided, or compare a repeat with the event on record; return the task."""
         command = step.command
         if isinstance(decision, Repeat):
             assert task is not None
@@ -135,10 +135,10 @@ class UnitOfWork:
             if step.blobs:
                 self._blobs += step.blobs
         assert task is not None
-        return self.picture(task, step.known)
+        return self.show(task, step.known)
 
     def _succeed(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
-        """[TERM-2] The successor of an ended task: created in the same commit as the note that names it."""
+        """Create the successor of an ended task in the same commit as the note that names it. [TERM-2]"""
         command = step.command
         assert isinstance(command, c.RetryAsNew)
         if isinstance(decision, Repeat):
@@ -149,19 +149,19 @@ class UnitOfWork:
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: CommandEntry, undoer: str) -> None:
-        """[COMP-7] The task that undoes what a completed one has left, in the same commit."""
+        """Create the task that undoes what a completed one has left, in the same commit. [COMP-7]"""
         create = undo_left(task, self.created(task.id), left, undoer)
         self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{task.version}"))
 
     def _successor_at(self, task: TaskFold, version: int) -> Task:
-        """The successor that a note names, as it is now. [REPEAT-7]"""
+        """Return the successor that a note names, as it is now. [REPEAT-7]"""
         noted = self._read(task.id, version)
         assert isinstance(noted, e.Noted)
         id = noted.successor or ""
-        return self.picture(self._named(id, f"task/{task.id}@{version}"), None)
+        return self.show(self._named(id, f"task/{task.id}@{version}"), None)
 
     def _compare_registered(self, task: TaskFold, asked: c.Fail | c.Register) -> None:
-        """[REPEAT-3] A compensation that is on record under the same id must be the same one."""
+        """Require that a compensation on record under the same id is the same one. [REPEAT-3]"""
         for one in asked.compensations if isinstance(asked, c.Fail) else (asked.compensation,):
             record = task.compensations.get(one.id or "")
             if record is not None:
@@ -172,7 +172,7 @@ class UnitOfWork:
 
     def maintain(self, command: c.Maintain, saved: Saved | None = None, actor: str = MAINTENANCE) -> Maintained | None:
         """Do what is due on one task; None if nothing was. [ACTOR-2]"""
-        task = self._given(command.task, saved)
+        task = self._current(command.task, saved)
         if task is not None and task.waiting is not None and task.waiting.after:
             command = msgspec.structs.replace(command, ended=ended_among(self, task.waiting.after))
         decision = decide(task, command, self._now_ms, self._epoch)
@@ -183,20 +183,20 @@ class UnitOfWork:
         return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
 
     def maintain_found(self, saved: Saved) -> Maintained | None:
-        """As `maintain`, for a task that the store has found to be due: what was not due is not found again."""
+        """Maintain a task that the store has found to be due; if it was not, move its row so that it is found later."""
         fold = saved.fold
         if not isinstance(fold, TaskFold):
             self._aside.append(saved.stream)
             return None
         maintained = self.maintain(c.Maintain(task=fold.id), saved)
         if maintained is None:
-            self._look_again_later(saved, fold)
+            self._postpone_look(saved, fold)
         return maintained
 
-    def _look_again_later(self, saved: Saved, fold: TaskFold) -> None:
-        """A wait that goes on is looked at again when another task that it waits for has ended, a lease at its expiry.
+    def _postpone_look(self, saved: Saved, fold: TaskFold) -> None:
+        """Save the row by which maintenance looks again later. [WAIT-3] [UPKEEP-1]
 
-        [WAIT-3] [UPKEEP-1]
+        It looks at a wait when another of its tasks has ended, and at a lease at its expiry.
         """
         if fold.lease is not None:
             self._projections[saved.stream] = projection_at(fold, None)
@@ -206,9 +206,9 @@ class UnitOfWork:
             self.put_right(saved)
 
     def put_right(self, saved: Saved) -> bool:
-        """Save the row that the log and the time give, where another one is saved; whether that was so.
+        """Save the row that the log and the time give, if another one is saved; return whether it did.
 
-        So a task whose time has come is promoted, and a row that another program has changed is found out.
+        So it promotes a task whose time has come, and corrects a row that another program has changed.
         """
         if not isinstance(saved.fold, TaskFold):
             self._aside.append(saved.stream)
@@ -220,9 +220,9 @@ class UnitOfWork:
         return True
 
     def find_again(self, stream: str) -> bool:
-        """Save the row of a task that was put aside, if it can be read; whether one was saved. [LOG-5]
+        """Save the row of a task that was put aside, if it can be read; return whether it did. [LOG-5]
 
-        Where it has ended, the tasks that wait for it are looked at: they could not be told. [WAIT-3]
+        Where it has ended, maintenance looks at the tasks that wait for it: its end could not wake them. [WAIT-3]
         """
         try:
             saved = self._view.saved(stream)
@@ -235,7 +235,7 @@ class UnitOfWork:
         return True
 
     def set_aside(self, saved: Saved) -> None:
-        """Let nothing find the task any more, and take back what was decided for it. [LOG-5]"""
+        """Put the task aside, where no claim finds it, and take back what was decided for it. [LOG-5]"""
         self._drafts.pop(saved.stream.partition("/")[2], None)
         self._read_last = None
         self._aside.append(saved.stream)
@@ -244,19 +244,19 @@ class UnitOfWork:
 
     @property
     def view(self) -> View:
-        """What the store shows."""
+        """The view, which the store gives."""
         return self._view
 
     def is_written(self, stream: str) -> bool:
-        """Whether the unit of work has written the task already."""
+        """Check whether the unit of work has written the task already."""
         return stream.partition("/")[2] in self._drafts
 
     def task(self, id: str) -> TaskFold | None:
-        """A task as it is after the steps so far; raises as `View.saved`."""
-        return self._given(id, None)
+        """Return a task as it is after the steps so far; raises as `View.saved`."""
+        return self._current(id, None)
 
     def task_if_readable(self, id: str) -> TaskFold | None:
-        """As `task`; None for one that cannot be read, which is put aside. [LOG-5]
+        """Return a task as `task` does; put aside one that cannot be read, and return None. [LOG-5]
 
         So a process that can read it finds it, and looks at the tasks that wait for it. [WAIT-3]
         """
@@ -267,22 +267,22 @@ class UnitOfWork:
             return None
 
     def created(self, id: str) -> e.Created:
-        """The first event of a task."""
+        """Return the first event of a task."""
         created = self._read(id, 1)
         assert isinstance(created, e.Created)
         return created
 
     def keyed(self, key: str) -> list[Envelope]:
-        """The events that carry a key, those among them that this unit of work is about to append."""
+        """Return the events that carry a key, those included that this unit of work is about to append."""
         mine = [one for draft in self._drafts.values() for one in draft.envelopes if one.idempotency_key == key]
         return [*self._view.keyed(key), *mine]
 
-    def picture(self, task: TaskFold, known: Task | None = None) -> Task:
-        """The Task of a fold, with what it holds read from the log."""
+    def show(self, task: TaskFold, known: Task | None = None) -> Task:
+        """Make the Task of a fold, and read from the log the contents to which the fold points."""
         return to_task(task, lambda version, source=None: self._read(source or task.id, version), known)
 
-    def _given(self, id: str, saved: Saved | None) -> TaskFold | None:
-        """A task as it is after the steps so far: one that was selected, or else looked up."""
+    def _current(self, id: str, saved: Saved | None) -> TaskFold | None:
+        """Return a task as it is after the steps so far: the selected one (`saved`), or else the one of this id."""
         draft = self._drafts.get(id)
         if draft is not None:
             return draft.fold
@@ -298,7 +298,7 @@ class UnitOfWork:
         return self._saved[id]
 
     def _read(self, id: str, version: int) -> e.Recordable:
-        """An event on record, or one that is about to be appended: always from its bytes, as it will be stored."""
+        """Return an event on record, or one that is about to be appended, always from its bytes."""
         last = self._read_last
         if last is not None and last[0] == id and last[1] == version:
             return last[2]
@@ -320,29 +320,29 @@ class UnitOfWork:
 
     # --- repeats -------------------------------------------------------------------------------------------------
 
-    def _answer_again(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
-        """[REPEAT-4] The key is on record: the same command gets the task as it is now, any other is a conflict."""
+    def _answer_repeat(self, step: CommandEntry, earlier: Sequence[Envelope]) -> Task:
+        """Answer a key on record: the same command gets the task as it is now, any other is a conflict. [REPEAT-4]"""
         command, first, key = step.command, earlier[0], step.idempotency_key or ""
         event = read(first)
         id = id_of(first)
-        # A creation under an id that was drawn anew is still the same creation: its idempotency key says so.
+        # A creation under another drawn id is still the same creation: it has the same idempotency key.
         if not may_have_marked(command, e.NAMES[type(event)]):
             raise key_taken(key, first, {"command": "the command is another one"})
         if id != command.task and not step.drawn:
             raise key_taken(key, first, differences({"task": command.task}, {"task": id}))
         if isinstance(command, c.Acquire) and len(earlier) > 1:
             raise key_taken(key, first, {"command": f"it was a claim, which leased {len(earlier)} tasks"})
-        # After the event was read: a name that was changed in the file leads to no task.
+        # After the read of the event: a name that was changed in the file leads to no task.
         task = self._named(id, first.name)
         compare_keyed(key, command, first, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, key)
         if isinstance(command, c.RetryAsNew):
             return self._successor_at(task, first.version)
-        return self.picture(task)
+        return self.show(task)
 
     def _named(self, id: str, event: str) -> TaskFold:
-        """The task that an event names."""
+        """Return the task that an event names."""
         task = self.task(id)
         if task is None:
             raise Corrupt(
@@ -352,7 +352,7 @@ class UnitOfWork:
         return task
 
 
-# Commands that have to do with other tasks, or with undos that are on record.
+# Commands that depend on other tasks, or on undos that are on record.
 _SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, CommandEntry], Task]]] = {
     c.Park: UnitOfWork._park,
     c.AdoptChild: UnitOfWork._adopt_child,

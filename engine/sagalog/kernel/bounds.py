@@ -1,12 +1,12 @@
 """Every bound of the engine, each with its unit. [BOUND-1]
 
-Rule: past a bound a write is refused, naming the bound; texts of errors, reasons and notes are cut instead; what ends a
-lease or a task always fits. Nothing here depends on anything.
+Rule: the engine refuses a write past a bound and names the bound. It cuts texts of errors, reasons and notes instead,
+and what ends a lease or a task always fits. Knows no other module.
 """
 
 from typing import Final
 
-# What a caller may give. 1 MiB keeps a commit's WAL small; larger things belong beside the store.
+# What a caller may give. 1 MiB keeps a commit's WAL small; callers keep larger things beside the store.
 PAYLOAD_BYTES_MAX: Final = 1_048_576
 NESTING_MAX: Final = 64
 ID_CHARACTERS_MAX: Final = 200
@@ -17,12 +17,12 @@ CAUSE_CHARACTERS_MAX: Final = 240
 ACTOR_CHARACTERS_MAX: Final = 220
 TEXT_CHARACTERS_MAX: Final = 8_192
 TAGS_MAX: Final = 32
-# Those of W3C Trace Context: what every system that keeps to it hands on.
+# The bounds of W3C Trace Context: every system that implements it passes on so much.
 TRACESTATE_CHARACTERS_MAX: Final = 512
 TRACESTATE_MEMBERS_MAX: Final = 32
 PROGRESS_BYTES_MAX: Final = 8_192
 DETAILS_BYTES_MAX: Final = 65_536
-# Blobs go through the WAL like everything else; what is larger belongs beside the store.
+# Blobs go through the WAL like everything else; callers keep larger ones beside the store.
 BLOB_BYTES_MAX: Final = 16_777_216
 
 # Integers that every store and every reader of JSON keeps exactly.
@@ -33,15 +33,15 @@ PRIORITY_MIN: Final = -(2**31)
 PRIORITY_MAX: Final = 2**31 - 1
 BUDGET_MAX: Final = 1_000_000
 
-# What one event and one fold may take as JSON. A fold is saved with every write of its task, and what is written past
-# the bound less the reserve ends or settles something: none of that adds more than the reserve holds. [BOUND-4]
+# What one event and one fold may take as JSON. A store saves the fold with every write of its task. Within the reserve
+# the engine writes only what ends or settles something, and none of that adds more than the reserve holds. [BOUND-4]
 EVENT_BYTES_MAX: Final = 2_097_152
 FOLD_BYTES_MAX: Final = 524_288
 FOLD_BYTES_RESERVE: Final = 32_768
 
 # What one task may hold.
 COMPENSATIONS_MAX: Final = 256
-# A fold holds them all by name and is saved with every write: a thousand steps cost some 20 kB each time.
+# A fold holds all steps by name and is saved with every write: a thousand cost about 20 kB each time.
 STEPS_MAX: Final = 1_000
 # Sleeps of one name are one count in the fold; a wait costs three events of the stream.
 WAIT_NAMES_MAX: Final = 1_000
@@ -50,23 +50,23 @@ SIGNALS_MAX: Final = 256
 AFTER_MAX: Final = 256
 ARTIFACTS_MAX: Final = 256
 INPUTS_MAX: Final = 64
-# Heartbeats do not count. A task at the bound is not leased any more; what settles and ends it fits in the reserve.
+# Heartbeats do not count. No worker leases a task at the bound; what settles and ends it fits in the reserve.
 STREAM_EVENTS_MAX: Final = 10_000
 STREAM_EVENTS_RESERVE: Final = 600
 
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
-# How often one write may begin anew because it depends on tasks that it has not named, and on how many. [BOUND-5]
+# How often one write may begin again because it needs tasks that it has not declared, and how many of them. [BOUND-5]
 ROUNDS_MAX: Final = 8
 UNDECLARED_MAX: Final = 1_024
 CLAIM_LIMIT_MAX: Final = 1_000
 QUEUES_MAX: Final = 64
 KINDS_MAX: Final = 1_000
-# Queues x kinds: a claim looks for each kind in each queue while it holds the write lock.
+# Queues x kinds: a claim searches each queue for each kind while it holds the write lock.
 CLAIM_LOOKS_MAX: Final = 4_096
-# [UPKEEP-2] What a claim does for others before its own work: enough to keep up, too little to be felt.
+# [UPKEEP-2] How much maintenance a claim does before its own work: enough to keep up, too little to slow it down.
 UPKEEP_LIMIT: Final = 64
-# [UPKEEP-1] How many live leases it looks past beside that, and moves to their expiry.
+# [UPKEEP-1] How many live leases it also checks, and moves to their expiry.
 LEASE_CHECKS_MAX: Final = 256
 
 # The low half of a fence counts the leases of a task, the high half is the store's epoch. [FENCE-1]

@@ -1,7 +1,7 @@
-"""The categories of streams: what a stream is named after, what can stand in it, and how it is folded.
+"""The categories of streams: the first part of a stream's name, its events, and how they are folded.
 
-Rule: one record a category, and whatever deals with streams of several kinds asks the record. A stream is named
-`<category>/<id>`. Knows no command: what may be asked of a task stands in `decide`.
+Rule: one record a category, and all code that handles streams of several categories asks the record. A stream is named
+`<category>/<id>`. Knows no command: those of tasks are in `decide`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Placed = tuple[e.Recordable, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Category(Generic[Fold]):
-    """What is known of all streams of one category.
+    """The events, fold and table that all streams of one category share.
 
     name         what their names begin with
     events       the types of the events that they hold, and their names; no two categories share one
@@ -42,11 +42,11 @@ class Category(Generic[Fold]):
     at_once: Callable[[str, Iterable[Placed]], Fold] | None = None
 
     def stream(self, id: str) -> str:
-        """The name of a stream."""
+        """Return the name of a stream."""
         return f"{self.name}/{id}"
 
     def fold(self, id: str, events: Iterable[Placed]) -> Fold:
-        """The fold of a whole stream; raises LogDamaged."""
+        """Fold a whole stream; raises LogDamaged."""
         if self.at_once is not None:
             return self.at_once(id, events)
         folded = self.begin(id)
@@ -65,5 +65,5 @@ CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK
 
 
 def category_of(stream: str) -> Category[Any] | None:
-    """The category of a stream, by its name; None: this version knows none."""
+    """Return the category of a stream, by its name; None: this version knows none."""
     return CATEGORIES.get(stream.partition("/")[0])

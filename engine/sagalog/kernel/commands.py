@@ -1,7 +1,7 @@
-"""What a caller asks for, in the imperative: one frozen struct a command.
+"""The commands, in the imperative: one frozen struct for each request that a caller may make.
 
-Rule: a command carries what the caller gave, already checked, and what clock and entropy drew for it; it may be
-refused. Knows nothing of the task it will meet.
+Rule: a command carries what the caller gave, already checked, and what the engine took from clock and entropy for it;
+the kernel may refuse it. Knows nothing of the task that it will meet.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from sagalog.kernel.values import (
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
-    """Base of the commands: each is addressed to one task, by id. Encoded, it carries the name of its type."""
+    """Base of the commands: each names one task, by id. Its encoded form carries the name of its type."""
 
     task: str
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a task into being. `inherited`, `steps`, `waits` and `outcome` are those of a successor.
+    """The request to create a task. Only a successor has `inherited`, `steps`, `waits` and `outcome`.
 
-    One that has an `outcome` only undoes: how the forward work had ended that it takes the place of. [COMP-7]
+    `outcome` is how the forward work of its predecessor ended; a task that has one only undoes. [COMP-7]
     """
 
     kind: str
@@ -66,9 +66,9 @@ class Create(Command, frozen=True, kw_only=True):
 
 
 class Acquire(Command, frozen=True, kw_only=True):
-    """Lease this task. `kinds` are the compensation kinds the caller knows, for undoing; None: every kind.
+    """The request to lease this task. `kinds` are the compensation kinds that the caller can undo; None: every kind.
 
-    `waiver` says why what is done under the lease needs no undo.
+    `waiver` is the reason why the work under the lease needs no undo.
     """
 
     owner: str
@@ -79,26 +79,26 @@ class Acquire(Command, frozen=True, kw_only=True):
 
 
 class Held(Command, frozen=True, kw_only=True):
-    """Base of what the holder of a lease asks: carries the lease's fence. [FENCE-2]"""
+    """Base of the commands of a lease's holder: they carry the lease's fence. [FENCE-2]"""
 
     fence: int
 
 
 class Heartbeat(Held, frozen=True, kw_only=True):
-    """Renew the lease. `ttl_ms` None keeps the lease's own."""
+    """The request to renew the lease. `ttl_ms` None keeps the lease's own."""
 
     ttl_ms: int | None = None
     progress: FreeJson = None
 
 
 class Register(Held, frozen=True, kw_only=True):
-    """Record an undo before its effect."""
+    """The request to record an undo before its effect."""
 
     compensation: Compensation
 
 
 class Step(Held, frozen=True, kw_only=True):
-    """Record the result of a named step, so that no later attempt runs it again; `compensation` is its undo's id."""
+    """The request to record a named step's result, which later attempts take over; `compensation` is its undo's id."""
 
     name: str
     result: FreeJson = None
@@ -106,7 +106,7 @@ class Step(Held, frozen=True, kw_only=True):
 
 
 class PutArtifact(Held, frozen=True, kw_only=True):
-    """Record something that the work has made; the bytes of `digest` are stored beside the log."""
+    """The request to record something that the work has made; the store keeps the bytes of `digest` beside the log."""
 
     name: str
     digest: str
@@ -115,17 +115,17 @@ class PutArtifact(Held, frozen=True, kw_only=True):
 
 
 class AdoptChild(Held, frozen=True, kw_only=True):
-    """Take over the child that a predecessor had under a name: the task `child`."""
+    """The request to take over the child that a predecessor had under a name: the task `child`."""
 
     name: str
     child: str
 
 
 class Park(Held, frozen=True, kw_only=True):
-    """Give the lease back until a signal comes, tasks have ended, or a time has come.
+    """The request to give the lease back until a signal comes, tasks have ended, or a time has come.
 
     `number` is the wait's among those of its name, from 1. `ended` are the ends of those of `after` that have ended
-    already; the code that reads the other tasks fills it in.
+    already; the operation, which reads the other tasks, fills it in.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Park(Held, frozen=True, kw_only=True):
 
 
 class Release(Held, frozen=True, kw_only=True):
-    """Give the lease back; `code` and `parameters` are what the worker itself has to say."""
+    """The request to give the lease back; `code` and `parameters` are the worker's own reason."""
 
     reason: FreeText | None = None
     run_at_ms: int | None = None
@@ -146,9 +146,9 @@ class Release(Held, frozen=True, kw_only=True):
 
 
 class Retry(Held, frozen=True, kw_only=True):
-    """The attempt failed; try again, later. `jitter` in [0, 1) was drawn by Entropy for the backoff.
+    """The request to try again later, after a failed attempt. Entropy drew `jitter`, in [0, 1), for the backoff.
 
-    `run_at_ms` takes the place of the backoff; `retry_after_ms` only makes a shorter one longer.
+    `run_at_ms` replaces the backoff; `retry_after_ms` only makes a shorter one longer.
     """
 
     error: Failure
@@ -159,16 +159,16 @@ class Retry(Held, frozen=True, kw_only=True):
 
 
 class Complete(Held, frozen=True, kw_only=True):
-    """The work is done. `undoer` is the id of the task that undoes what is left over, should anything be. [COMP-7]"""
+    """The request to complete the task. `undoer` is the id for the task that undoes what may be left over. [COMP-7]"""
 
     result: FreeJson = None
     undoer: str | None = None
 
 
 class Fail(Held, frozen=True, kw_only=True):
-    """The work is over without success; `compensations` are registered in the same commit.
+    """The request to end the work without success; the same commit registers `compensations`.
 
-    `or_quarantine`: where it may not fail for want of a compensation, a human is to look.
+    `or_quarantine`: a task that may not fail because it lacks a compensation is quarantined instead.
     """
 
     error: Failure
@@ -178,7 +178,7 @@ class Fail(Held, frozen=True, kw_only=True):
 
 
 class QuarantineHeld(Held, frozen=True, kw_only=True):
-    """The holder says that a human must look.
+    """The holder's request that a human looks at the task.
 
     `steps` are those whose functions had begun and whose results are not on record.
     """
@@ -188,13 +188,13 @@ class QuarantineHeld(Held, frozen=True, kw_only=True):
 
 
 class CompensationDone(Held, frozen=True, kw_only=True):
-    """An undo was carried out."""
+    """The holder's report that it has carried out an undo."""
 
     compensation: str
 
 
 class CompensationFailed(Held, frozen=True, kw_only=True):
-    """An undo failed; try again, later."""
+    """The request to try an undo again later, after it has failed."""
 
     compensation: str
     error: Failure
@@ -204,38 +204,38 @@ class CompensationFailed(Held, frozen=True, kw_only=True):
 
 
 class Cancel(Command, frozen=True, kw_only=True):
-    """Call the task off; `now` does not wait for the owner of a lease."""
+    """The request to cancel the task; `now` does not wait for the owner of a lease."""
 
     reason: FreeText | None = None
     now: bool = False
 
 
 class Quarantine(Command, frozen=True, kw_only=True):
-    """Take the task out of circulation until a human has looked."""
+    """The request to end the task's work until a human has looked."""
 
     reason: FreeText
     code: str = "operator"
 
 
 class Signal(Command, frozen=True, kw_only=True):
-    """Tell a task something that it waits for, or will."""
+    """The request to send a task a message for which it waits, or will wait."""
 
     name: str
     data: FreeJson = None
 
 
 class Note(Command, frozen=True, kw_only=True):
-    """Leave a remark; after the end it may settle compensations that are still owed."""
+    """The request to record a remark; after the end it may settle compensations that are still owed."""
 
     text: FreeText
     settles: tuple[str, ...] = ()
 
 
 class RetryAsNew(Command, frozen=True, kw_only=True):
-    """Let a task named `successor` take the place of one that has ended.
+    """The request that a task with the id `successor` replaces one that has ended.
 
-    Of steps whose results are not on record, or whose undos were settled after the end: the results that the caller
-    states, or that they run again.
+    Some steps have no result on record, or a note has settled their undos after the end. For these the caller states
+    `results`, or lists them in `rerun` to run again.
     """
 
     successor: str
@@ -244,19 +244,19 @@ class RetryAsNew(Command, frozen=True, kw_only=True):
 
 
 class Waive(Command, frozen=True, kw_only=True):
-    """Settle an owed compensation by word."""
+    """The request to settle an owed compensation without doing it, for a reason."""
 
     compensation: str
     reason: FreeText
 
 
 class Maintain(Command, frozen=True, kw_only=True):
-    """Do what is due on the task: end a lease or a wait that is over, quarantine what cannot go on. [UPKEEP-1]
+    """The request to do what is due on the task: end a lease or wait that is over, quarantine what cannot go on.
 
-    `seen` is what the caller's monotonic clock saw of the lease, and `unchanged` of a task that waits for a time;
-    `unknown_kinds` are compensation kinds that no worker knows, and where `known_kinds` is given all others are;
-    `overdue` also looks at undos that no worker came for; `ended` are the ends of those tasks that this one waits for
-    and that have ended: the caller, which reads the other tasks, fills it in.
+    [UPKEEP-1] `seen` is what an observer's monotonic clock saw of the lease, and `unchanged` of a task that waits for a
+    time. `unknown_kinds` are compensation kinds that no worker knows; where `known_kinds` is given, no worker knows any
+    other. `overdue` also looks at undos that no worker has leased in time. `ended` are the ends of the tasks that this
+    one waits for; the operation, which reads the other tasks, fills it in.
     """
 
     seen: Seen | None = None

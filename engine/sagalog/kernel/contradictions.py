@@ -1,8 +1,8 @@
-"""Where an event says again what the fold knows already, the two must agree. [RECORD-1]
+"""The comparisons of an event with the fold that it meets: where both hold the same fact, they must agree. [RECORD-1]
 
-Rule: a field is compared here exactly if the task as it stands, the other fields and the time leave it no choice; what
-was decided freely (due times, codes, texts) is taken as it is said. Whether the event may stand there at all, whose
-lease it is and what it settles are `evolve`'s to check. Knows no store: of other streams nothing can be told here.
+Rule: a function compares a field exactly if the task, the other fields and the time determine it; due times, codes and
+texts were decided freely and are not compared. `evolve` and `changes` check whether the event may follow at all, whose
+lease it names and what it settles. Knows no store and no other stream.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.state import TaskFold, shows_due
 from sagalog.kernel.values import TERMINAL, State, Unchanged
 
-# The task that the event meets, the event, its time -> what it says otherwise; None: nothing.
+# The task that the event meets, the event, its time -> how they disagree; None: they agree.
 Comparison = Callable[[TaskFold, Any, int], str | None]
 
 
 def contradiction(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
-    """What the event says otherwise than the task that it meets; None: nothing."""
+    """Return how the event disagrees with the task that it meets; None: they agree."""
     compare = comparison(type(event), task.state)
     return None if compare is None else compare(task, event, at_ms)
 
 
 def comparison(kind: type[e.Recordable], state: State | None) -> Comparison | None:
-    """What compares an event of this type with a task in `state`; None: there is nothing to compare."""
-    compare = _COMPARED.get(kind)
+    """Return the comparison for an event of this type and a task in `state`; None: there is nothing to compare."""
+    compare = _COMPARISONS.get(kind)
     if kind in _VERBS:
-        compare = _ended_by(_VERBS[kind], compare)
+        compare = _requiring_verb(_VERBS[kind], compare)
     if state is State.COMPENSATING and kind is not e.Compensated:
-        compare = _owing(compare)
+        compare = _requiring_debt(compare)
     return compare
 
 
-def _owing(compare: Comparison | None) -> Comparison:
-    """[COMP-6] While something is owed: the end of undoing is written together with what settles the last one."""
+def _requiring_debt(compare: Comparison | None) -> Comparison:
+    """Require that the task owes something: one commit settles the last undo and writes `compensated`. [COMP-6]"""
 
-    def owing(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
+    def require_debt(task: TaskFold, event: e.Recordable, at_ms: int) -> str | None:
         if not task.owed():
             return "nothing is owed any more and 'compensated' was expected"
         return None if compare is None else compare(task, event, at_ms)
 
-    return owing
+    return require_debt
 
 
-def _ended_by(verb: str, compare: Comparison | None) -> Comparison:
-    """[REPEAT-5] By this verb, and no other."""
+def _requiring_verb(verb: str, compare: Comparison | None) -> Comparison:
+    """Require that the event ends its lease by this verb. [REPEAT-5]"""
 
-    def ended(task: TaskFold, event: Any, at_ms: int) -> str | None:
+    def require_verb(task: TaskFold, event: Any, at_ms: int) -> str | None:
         if event.verb != verb:
             return f"it ends a lease by the verb {event.verb!r} and {verb!r} was expected"
         return None if compare is None else compare(task, event, at_ms)
 
-    return ended
+    return require_verb
 
 
-# Of events that only one verb leads to; what else ends a lease says which it was. [REPEAT-5]
+# The events that only one verb writes. Several verbs write the others that end a lease. [REPEAT-5]
 _VERBS: Final[dict[type[e.Recordable], str]] = {
     e.Released: "release",
     e.LeaseExpired: "expire",
@@ -71,37 +71,40 @@ _VERBS: Final[dict[type[e.Recordable], str]] = {
 
 def _leased(task: TaskFold, event: e.Leased, at_ms: int) -> str | None:
     if event.attempt != task.attempt:
-        return f"attempt {task.attempt} was expected and it says {event.attempt}"
+        return f"attempt {task.attempt} was expected and it names {event.attempt}"
     return _expiry(event, at_ms)
 
 
 def _heartbeat(task: TaskFold, event: e.Heartbeat, at_ms: int) -> str | None:
     lease = task.lease
     as_it_was = lease is not None and (event.ttl_ms, event.expires_ms) == (lease.ttl_ms, lease.expires_ms)
-    # [LEASE-3] Progress may be noted without renewing.
+    # [LEASE-3] A heartbeat may note progress without renewing the lease.
     return None if as_it_was and event.progress is not None else _expiry(event, at_ms)
 
 
 def _expiry(event: e.Leased | e.Heartbeat, at_ms: int) -> str | None:
-    """[LEASE-3] The expiry is the ttl's; without a ttl there is none."""
-    # [TIME-4] What would be later than there is, is then.
+    """Compare the expiry with the ttl; without a ttl there is none. [LEASE-3]"""
+    # [TIME-4] An expiry beyond the latest time is that time.
     expires_ms = None if event.ttl_ms is None else at_ms + event.ttl_ms
     if expires_ms is not None and expires_ms > TIME_MS_MAX:
         expires_ms = TIME_MS_MAX
     if event.expires_ms != expires_ms:
-        return f"a ttl of {event.ttl_ms} from {at_ms} on ends at {expires_ms} and it says {event.expires_ms}"
+        return f"a ttl of {event.ttl_ms} from {at_ms} on ends at {expires_ms} and it names {event.expires_ms}"
     return None
 
 
 def _lease_expired(task: TaskFold, event: e.LeaseExpired, at_ms: int) -> str | None:
-    """[LEASE-4] The lease is over in the way that the event says. (The store's epoch stands in another stream.)"""
+    """Check that the lease is over by the cause that the event names. [LEASE-4]
+
+    It cannot check the store's epoch, which is in another stream.
+    """
     lease, seen = task.lease, event.seen
     if (event.why == "unseen") != (seen is not None):
-        return f"it was over by {event.why!r} and says that an observer saw {seen}"
+        return f"the lease was over by {event.why!r} and the event says that an observer saw {seen}"
     if lease is None:
         return None
     if event.why == "clock" and (lease.expires_ms is None or at_ms < lease.expires_ms):
-        return f"it was over by the clock at {at_ms} and lasts until {lease.expires_ms}"
+        return f"the lease was over by the clock at {at_ms} and lasts until {lease.expires_ms}"
     if seen is not None:
         of_lease = (seen.fence, seen.renewed_ms) == (lease.fence, lease.renewed_ms)
         if not of_lease or lease.ttl_ms is None or seen.unchanged_ms < lease.ttl_ms:
@@ -110,19 +113,19 @@ def _lease_expired(task: TaskFold, event: e.LeaseExpired, at_ms: int) -> str | N
 
 
 def _promoted(task: TaskFold, event: e.Promoted, at_ms: int) -> str | None:
-    """[TIME-3]"""
+    """Check that the task is due. [TIME-3]"""
     return _unchanged(task, event.seen, task.run_at_ms, at_ms)
 
 
 def _unchanged(task: TaskFold, seen: Unchanged, due_ms: int | None, at_ms: int) -> str | None:
-    """[TIME-3] What an observer saw shows that the task is due, and the clock could not say so."""
+    """Check that the observation shows the task to be due while the clock could not show it. [TIME-3]"""
     if not shows_due(task, seen, due_ms, at_ms):
         return f"what an observer saw ({seen}) at {at_ms} does not show that it is due at {due_ms}"
     return None
 
 
 def _parked(task: TaskFold, event: e.Parked, _: int) -> str | None:
-    """[WAIT-1] [WAIT-4]"""
+    """Check that the wait is for something, and not for two things at once. [WAIT-1] [WAIT-4]"""
     if event.signal is not None and event.after:
         return "it waits for a signal and for tasks"
     if event.signal is None and not event.after and event.until_ms is None:
@@ -133,10 +136,10 @@ def _parked(task: TaskFold, event: e.Parked, _: int) -> str | None:
 
 
 def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
-    """[WAIT-1] [WAIT-3]"""
+    """Check that the cause that the event names ends this wait. [WAIT-1] [WAIT-3]"""
     waiting = task.waiting
     if (event.by == "signal") != (event.signal_version is not None):
-        return f"it is over by {event.by!r} and names the signal at version {event.signal_version}"
+        return f"the wait is over by {event.by!r} and the event names the signal at version {event.signal_version}"
     if waiting is None:
         return None
     if event.by == "tasks" and not waiting.after:
@@ -146,27 +149,28 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
     if event.seen is not None:
         return _unchanged(task, event.seen, waiting.until_ms if event.by == "time" else None, at_ms)
     if event.by == "time" and (waiting.until_ms is None or at_ms < waiting.until_ms):
-        return f"it is over by time at {at_ms} and lasts until {waiting.until_ms}"
+        return f"the wait is over by time at {at_ms} and lasts until {waiting.until_ms}"
     return None
 
 
 def _ends(event: e.Unblocked, after: tuple[str, ...]) -> str | None:
-    """[WAIT-3] The ends that it names are those of the tasks waited for, and none where it was not their ends."""
+    """Check that the event names the ends of the tasks waited for, or none where they did not end the wait. [WAIT-3]"""
     if tuple([one.task for one in event.ended]) != after:
         return f"it names the ends of {[one.task for one in event.ended]} and those of {list(after)} were waited for"
     if any(one.state not in TERMINAL for one in event.ended):
         return "it names a task as ended in a state that is no end"
-    told = (event.counts, event.digest)
-    if told != ((counted(event.ended), digest_of_ends(event.ended)) if after else (None, None)):
+    summary = (event.counts, event.digest)
+    if summary != ((counted(event.ended), digest_of_ends(event.ended)) if after else (None, None)):
         return "its counts or its digest do not fit the ends that it names"
     return None
 
 
 def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
+    """Check that each compensation that the event names was registered under its lease."""
     for id in event.compensations:
         record = task.compensations.get(id)
         if record is None or record.index >= 0 or record.fence != event.fence:
-            return f"it brings compensation {id!r}, which was not registered under its lease"
+            return f"it names compensation {id!r}, which was not registered under its lease"
     return _ending(event)
 
 
@@ -175,20 +179,21 @@ def _cancelled(_: TaskFold, event: e.Cancelled, __: int) -> str | None:
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
-    """[COMP-6]"""
+    """Check that the event names what is owed. [COMP-6]"""
     if list(event.owed) != task.owed():
         return f"{task.owed()} are owed and it names {list(event.owed)}"
     return _ending(event)
 
 
 def _ending(event: e.Failed | e.Cancelled | e.Quarantined | e.Compensated) -> str | None:
+    """Check that the event names both the lease that it ends and the verb, or neither."""
     if (event.fence is None) != (event.verb is None):
         return f"it ends the lease of fence {event.fence} by the verb {event.verb!r}, and one needs the other"
     return None
 
 
 def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) -> str | None:
-    """[COMP-5]"""
+    """Check that the undo is the last that is owed. [COMP-5]"""
     if task.owed()[-1] != event.id:
         return f"{event.id!r} is not the last that is owed"
     return None
@@ -196,7 +201,7 @@ def _compensation_failed(task: TaskFold, event: e.CompensationFailed, _: int) ->
 
 def _compensated(task: TaskFold, event: e.Compensated, _: int) -> str | None:
     if event.outcome != task.outcome:
-        return f"its work was {task.outcome} and it says {event.outcome}"
+        return f"its work was {task.outcome} and it names {event.outcome}"
     return _ending(event)
 
 
@@ -205,7 +210,7 @@ def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
 
 
 def _parameters(event: e.Released | e.Noted) -> str | None:
-    """[RECORD-6]"""
+    """Check that parameters belong to a code. [RECORD-6]"""
     if event.parameters is not None and event.code is None:
         return "it has parameters and no code"
     return None
@@ -220,12 +225,12 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
         return "it settles what is owed before the end"
     left = [id for id in task.owed() if id not in event.settles]
     if event.successor is not None and left:
-        # [COMP-7] A debt is always in one place.
+        # [COMP-7] One task at a time owes a compensation.
         return f"it names a successor and leaves {left} owed"
     return None
 
 
-_COMPARED: Final[dict[type[e.Recordable], Comparison]] = {
+_COMPARISONS: Final[dict[type[e.Recordable], Comparison]] = {
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
     e.Released: _released,

@@ -1,6 +1,6 @@
-"""The ends of several tasks, told at once: how many came to what, and a digest of which.
+"""A summary of the ends of several tasks: how many ended in each state, and a digest over all.
 
-Rule: both follow from the ends alone, whatever their order. [WAIT-3] Knows no fold and no event.
+Rule: both follow from the ends alone, in whatever order they are given. [WAIT-3] Knows no fold and no event.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from sagalog.kernel.values import State, TaskEnd
 
 
 def counted(ends: Iterable[TaskEnd]) -> dict[State, int]:
-    """How many have ended in each state, in the order of the states' names."""
+    """Count the tasks that have ended in each state, in the order of the states' names."""
     return dict(sorted(Counter(one.state for one in ends).items()))
 
 
 def digest_of_ends(ends: Sequence[TaskEnd]) -> str:
-    """SHA-256 in hex over the ids, versions and states, sorted by id, as `specs/digest.md` lays down."""
+    """Return the SHA-256 in hex over the ids, versions and states, sorted by id, as `specs/digest.md` specifies."""
     fields = [str(field).encode() for one in sorted(ends, key=_id) for field in (one.task, one.version, one.state)]
     return sha256(b"14:sagalog-ends-1," + b"".join(b"%d:%b," % (len(field), field) for field in fields)).hexdigest()
 

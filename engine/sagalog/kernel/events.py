@@ -1,9 +1,9 @@
-"""What happened, in past tense: one frozen struct an event.
+"""The events, in the past tense: one frozen struct for each fact that a log may hold.
 
-Rule: an event says what was decided, so that no reader decides it again [RECORD-1]; it is never changed. A field has a
-default here only if that is None or empty: then it is left out, and absent means the same for ever. Every other field
-is required, so that it is always written and no reader supplies it. [RECORD-4]
-Knows nothing of states: which event may follow in which state stands in `lifecycle`.
+Rule: an event holds the whole decision, so that no reader decides it again [RECORD-1]; no code changes an event. A
+field has a default here only if that is None or empty: then the log leaves it out, and an absent field always means the
+same. Every other field is required, so that the log always holds it and no reader supplies it. [RECORD-4]
+Knows nothing of states: `lifecycle` holds which event may follow in which state.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from sagalog.kernel.values import (
 
 
 class Recordable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """Base of the events: frozen, unknown fields refused, absent fields left out. Its type stands in the envelope.
+    """Base of the events: frozen, unknown fields refused, absent fields left out. The envelope names the type.
 
-    One that ends a lease has its `fence`, and the `verb` that was asked of it. [REPEAT-5]
+    An event that ends a lease has the lease's `fence` and the `verb` that ended it. [REPEAT-5]
     """
 
 
 class Created(Recordable, frozen=True):
-    """A task exists: what is to be done (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
+    """The creation of a task: its work (`kind`, `payload`), where (`queue`), when (`run_at_ms`), under which policy.
 
-    `compensations` are planned: owed once work begins. `waiver` stands for a missing compensation. `parent`,
-    `predecessor` name tasks; `trace` is a W3C traceparent, `tracestate` what stands beside it; `affinity` is a hint
-    for claims, `key` a name to group by. `inputs` name bytes that stand beside the log. `data_key` names the key of its
+    `compensations` are planned: owed once work begins. `waiver` replaces a missing compensation. `parent`,
+    `predecessor` name tasks; `trace` is a W3C traceparent, `tracestate` goes with it; `affinity` is a hint for claims,
+    `key` a name to group by. `inputs` name bytes that the store keeps beside the log. `data_key` names the key of its
     subject; left out, the task's own id does. [KEY-1]
-    Of a successor: `inherited` are the undos that its predecessor still owed, owed at once, `steps` those that it
-    keeps, and `waits` those that it takes for over, all by reference; `to` is compensating where it only undoes, and
-    `outcome` then says how the predecessor's forward work had ended.
+    Of a successor, all by reference: `inherited` are the undos that its predecessor still owed, and that it owes at
+    once; `steps` are those that it keeps, and `waits` those that are over for it. `to` is compensating where it only
+    undoes, and `outcome` is then how the predecessor's forward work had ended.
     """
 
     kind: str
@@ -81,9 +81,9 @@ class Created(Recordable, frozen=True):
 
 
 class Leased(Recordable, frozen=True):
-    """`owner` holds the task until `expires_ms` (None: without end), under a fence that rises with every lease.
+    """A lease: `owner` holds the task until `expires_ms` (None: without end); the fence rises with every lease.
 
-    `waiver` says why what is done under this lease for work needs no undo.
+    `waiver` is the reason why the work under this lease needs no undo.
     """
 
     owner: str
@@ -97,7 +97,7 @@ class Leased(Recordable, frozen=True):
 
 
 class Heartbeat(Recordable, frozen=True):
-    """The lease was renewed; `progress` is a small note of the worker."""
+    """The renewal of a lease; `progress` is a small note of the worker."""
 
     fence: int
     ttl_ms: int | None = None
@@ -106,9 +106,9 @@ class Heartbeat(Recordable, frozen=True):
 
 
 class Released(Recordable, frozen=True):
-    """The lease was given back; the task is due again at `run_at_ms`. Burns no attempt.
+    """The holder's return of a lease; the task is due again at `run_at_ms`. It counts as no attempt.
 
-    `reason` is what its holder said, `code` what the worker itself has to say.
+    `reason` is the holder's, `code` with `parameters` the worker's own.
     """
 
     fence: int
@@ -120,7 +120,7 @@ class Released(Recordable, frozen=True):
 
 
 class LeaseExpired(Recordable, frozen=True):
-    """The lease was over: by the clock, by a newer epoch, or unseen on a monotonic clock (`seen` tells what was)."""
+    """The end of a lease that was over: by the clock, a newer epoch, or an observer's monotonic clock (`seen`)."""
 
     fence: int
     verb: str
@@ -129,13 +129,13 @@ class LeaseExpired(Recordable, frozen=True):
 
 
 class Promoted(Recordable, frozen=True):
-    """The task is due: its time has come on an observer's monotonic clock, while the store's stood too early."""
+    """The promotion of a task whose time has come by an observer's monotonic clock; the store's clock was behind."""
 
     seen: Unchanged
 
 
 class StepCompleted(Recordable, frozen=True):
-    """A named step was carried out, once for all attempts; `result` is what later ones get instead of running it.
+    """The end of a named step, once for all attempts; later ones get `result` instead of running it.
 
     `compensation` is the id of its undo, which is on record before it.
     """
@@ -147,9 +147,9 @@ class StepCompleted(Recordable, frozen=True):
 
 
 class CompensationRegistered(Recordable, frozen=True):
-    """An undo is owed, recorded before the effect it would reverse.
+    """The record of an undo that the task owes, before the effect that it would reverse.
 
-    Of an id that was inherited it says that this task has the effect too.
+    Where the undo was inherited, it records that this task has the effect too.
     """
 
     id: str
@@ -160,16 +160,16 @@ class CompensationRegistered(Recordable, frozen=True):
 
 
 class CompensationWaived(Recordable, frozen=True):
-    """A caller settled an undo by word."""
+    """A caller's decision that an owed undo need not be done."""
 
     id: str
     reason: FreeText
 
 
 class ArtifactPut(Recordable, frozen=True):
-    """The work has made something: bytes that stand beside the log, named by their SHA-256 in hex.
+    """The record of bytes that the work has made; the store keeps them beside the log, under their SHA-256 in hex.
 
-    The newest of a name is the one that is read. `data_key` is as of an input. [KEY-2]
+    Readers get the newest of a name. `data_key` is as for an input. [KEY-2]
     """
 
     name: str
@@ -181,7 +181,7 @@ class ArtifactPut(Recordable, frozen=True):
 
 
 class ChildAdopted(Recordable, frozen=True):
-    """A child that a predecessor had under this name is this task's from now on: `task` is its id."""
+    """The adoption of the child that a predecessor had under this name; `task` is its id."""
 
     name: str
     fence: int
@@ -189,7 +189,7 @@ class ChildAdopted(Recordable, frozen=True):
 
 
 class Retried(Recordable, frozen=True):
-    """The attempt failed and another is due at `run_at_ms`; `budget` says what it burns."""
+    """A failed attempt, and when the next one is due (`run_at_ms`); it counts against `budget`."""
 
     fence: int
     verb: str
@@ -199,7 +199,7 @@ class Retried(Recordable, frozen=True):
 
 
 class Parked(Recordable, frozen=True):
-    """The lease was given back for a wait: for the signal `signal`, for the tasks `after`, at most until `until_ms`.
+    """The return of a lease for a wait: for the signal `signal`, for the tasks `after`, at most until `until_ms`.
 
     `name` and `number` are the wait's: waits of one name are numbered from 1, in the order in which a handler asks.
     """
@@ -214,18 +214,18 @@ class Parked(Recordable, frozen=True):
 
 
 class Signalled(Recordable, frozen=True):
-    """A caller told the task something; kept until a wait for a signal of this name takes it."""
+    """A caller's message to the task; the store keeps it until a wait for a signal of this name takes it."""
 
     name: str
     data: FreeJson = None
 
 
 class Unblocked(Recordable, frozen=True):
-    """A wait is over: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
+    """The end of a wait: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
 
-    `wait` and `number` are the name and the number of the wait; `seen` tells what an observer saw, where the time had
-    come on its clock only. Of the tasks waited for, `ended` names each with its end, in the order in which the wait
-    names them; `counts` says how many came to which state, and `digest` is over all of them (`specs/digest.md`).
+    `wait` and `number` are the name and the number of the wait; `seen` is what an observer saw, where the time had come
+    on its clock only. Of the tasks waited for, `ended` names each with its end, in the order in which the wait names
+    them; `counts` is how many ended in each state, and `digest` is over all of them (`specs/digest.md`).
     """
 
     wait: str
@@ -239,11 +239,11 @@ class Unblocked(Recordable, frozen=True):
 
 
 class Failed(Recordable, frozen=True):
-    """The forward work is over without success. `to` is compensating where something is owed, else failed.
+    """The end of the forward work without success. `to` is compensating where something is owed, else failed.
 
-    `code` says why, with `parameters`: the worker said so ("failed") or a budget was spent. `compensations` are the ids
-    registered in the same commit. `fence` and `verb` tell which lease it ended and what that worker had asked, and
-    `reason` what it said where it gave the task back once too often.
+    `code` is the cause, with `parameters`: the worker asked for it ("failed") or a budget was spent. `compensations`
+    are the ids registered in the same commit. `fence` and `verb` are the lease that it ended and what that worker had
+    asked. `reason` is the worker's, where it gave the task back once too often.
     """
 
     to: State
@@ -258,13 +258,13 @@ class Failed(Recordable, frozen=True):
 
 
 class CancelRequested(Recordable, frozen=True):
-    """The owner is asked to stop; whatever ends its lease without an end of its own is followed by `cancelled`."""
+    """A request to the owner to stop; if its lease ends and the task does not, `cancelled` follows."""
 
     reason: FreeText | None = None
 
 
 class Cancelled(Recordable, frozen=True):
-    """The task was called off. `to` is compensating where something is owed, else cancelled."""
+    """The cancellation of a task. `to` is compensating where something is owed, else cancelled."""
 
     to: State
     reason: FreeText | None = None
@@ -273,14 +273,14 @@ class Cancelled(Recordable, frozen=True):
 
 
 class CompensationDone(Recordable, frozen=True):
-    """An undo was carried out."""
+    """The end of an undo that a worker has carried out."""
 
     id: str
     fence: int
 
 
 class CompensationFailed(Recordable, frozen=True):
-    """An undo failed and is due again at `run_at_ms`; ends the lease."""
+    """A failed try of an undo, which is due again at `run_at_ms`; it ends the lease."""
 
     id: str
     fence: int
@@ -290,9 +290,9 @@ class CompensationFailed(Recordable, frozen=True):
 
 
 class Compensated(Recordable, frozen=True):
-    """All that was owed is settled; `outcome` says what the forward work had come to.
+    """The end of undoing: all that was owed is settled. `outcome` is how the forward work had ended.
 
-    `fence` and `verb` tell which lease it ended, and by what: the last undo was carried out or waived.
+    `fence` and `verb` are the lease that it ended, and the cause: a worker did the last undo, or a caller waived it.
     """
 
     outcome: Outcome
@@ -301,9 +301,10 @@ class Compensated(Recordable, frozen=True):
 
 
 class Completed(Recordable, frozen=True):
-    """The work is done, and what is owed will never be undone: it is void.
+    """The successful end of the work: what the task owes is void, and no task ever undoes it.
 
-    All but `left`: what was inherited and nothing of this task stands for. A note hands it over in the same commit.
+    The exception is `left`: the inherited undos that nothing of this task replaces. A note in the same commit hands
+    them over.
     """
 
     fence: int
@@ -313,11 +314,11 @@ class Completed(Recordable, frozen=True):
 
 
 class Quarantined(Recordable, frozen=True):
-    """A human must look: why (`code`, `parameters`, `reason`, `error`) and which compensations are still owed.
+    """An end at which a human must look: why (`code`, `parameters`, `reason`, `error`), and which undos are still owed.
 
-    `steps` are those whose functions had begun under the lease that ends here and whose results are not on record:
-    running them again may do their effects twice, so a successor is given their results, or is told that they run
-    again. [STEP-1]
+    `steps` are those whose functions had begun under the lease that ends here and whose results are not on record.
+    Running them again may have their effects twice, so a successor gets their results, or the order to run them again.
+    [STEP-1]
     """
 
     code: str
@@ -333,9 +334,9 @@ class Quarantined(Recordable, frozen=True):
 class Noted(Recordable, frozen=True):
     """A remark of a caller or of the engine, the only event after the end. There it may settle what is still owed.
 
-    `successor` names the task that takes the place of this one, or that undoes what this one has left, and then owes
-    what is settled here. `results` tell the successor, by name of the step, the results that a caller states for steps
-    which are not on record, or whose undos were settled after the end; the steps `rerun` it carries out again.
+    `successor` names the task that replaces this one, or that undoes what this one has left; it then owes what this
+    note settles. `results` are, by name of the step, those that a caller states for steps which are not on record, or
+    whose undos were settled after the end. The successor runs the steps `rerun` again.
     It holds a caller's `text`, or the `code` of what the engine notes, with its `parameters`.
     """
 
@@ -349,7 +350,7 @@ class Noted(Recordable, frozen=True):
 
 
 class Founded(Recordable, frozen=True):
-    """The store exists: its id, the format of its log, and the version of sagalog that writes this."""
+    """The creation of the store: its id, the format of its log, and the version of sagalog that writes this."""
 
     id: str
     format: int
@@ -357,7 +358,7 @@ class Founded(Recordable, frozen=True):
 
 
 class Upgraded(Recordable, frozen=True):
-    """A newer version of sagalog than any before has begun to write. [LOG-7]"""
+    """The first write of a version of sagalog that is newer than any before. [LOG-7]"""
 
     writer: str
 
@@ -395,8 +396,8 @@ TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
 
 
-# The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may be
-# called otherwise one day, its name here may not.
+# The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may
+# change its name, and the name here may not change.
 NAMES: Final[dict[type[Recordable], str]] = {
     Created: "created",
     Leased: "leased",
@@ -428,7 +429,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
 
 
 def step_result(event: Recordable, name: str) -> Any:
-    """The result of a step, out of the event that a fold names for it: its own, or a note that gives it. [STEP-1]"""
+    """Return the result of a step from the event that the fold names: its own, or a note that gives it. [STEP-1]"""
     if isinstance(event, Noted):
         return (event.results or {})[name]
     assert isinstance(event, StepCompleted)

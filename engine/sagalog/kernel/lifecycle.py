@@ -1,9 +1,9 @@
-"""The life of a task and of a store: one table each, read state by state, one reader.
+"""The life of a task and of a store: one table each, by state, and the class that reads them.
 
-[LIFE-1] A missing row is an illegal move; a terminal state keeps only `noted`. No other line of sagalog names a next
-state: `decide` asks this table for the state that an event leads to, and `evolve` moves by it.
-Where two states are possible the row says on what it depends (`when`), and the event says which it was (`to`)
-[RECORD-1]. Knows nothing of leases, fences, budgets or time: other conditions on data live in `decide`.
+Rule: a missing row is an illegal move; a terminal state allows only `noted` [LIFE-1]. No other line of sagalog names a
+next state: `decide` asks this table for the state after an event, and `evolve` moves by it. Where two states may
+follow, the row names the condition (`when`), and the event names the state (`to`) [RECORD-1].
+Knows nothing of leases, fences, budgets or time: `decide` holds the other conditions on data.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ PENDING, RUNNING, COMPENSATING = State.PENDING, State.RUNNING, State.COMPENSATIN
 COMPLETED, FAILED, COMPENSATED = State.COMPLETED, State.FAILED, State.COMPENSATED
 CANCELLED, QUARANTINED = State.CANCELLED, State.QUARANTINED
 
-# Of a stream without events.
+# The state of a stream without events.
 UNBORN: Final = "unborn"
 FOUNDED: Final = "founded"
 
 When = Literal["owes", "owes nothing", "only undoes", "has work"]
 
-# Which of the conditions hold where undoing comes next: what is owed, or a successor that has no work left.
+# Condition -> whether undoing comes next: the task owes something, or is a successor without work.
 _UNDOES: Final[Mapping[When, bool]] = {"owes": True, "owes nothing": False, "only undoes": True, "has work": False}
 
 
 class Row(NamedTuple):
-    """`event` leads to the state `then`; of an event that leads to more than one, or not always, `when` it does so."""
+    """One line of a table: `event` leads to the state `then`, always or only `when` a condition holds."""
 
     event: str
     then: str
@@ -110,20 +110,20 @@ class Move(TypedDict):
 
 
 class Fork(NamedTuple):
-    """Where an event leads if undoing comes next, and where if not; None: it has no place then."""
+    """The state that an event leads to if undoing comes next, and otherwise; None: it has no place then."""
 
     undoing: str | None = None
     otherwise: str | None = None
 
     def of(self, undoes: bool) -> str | None:
-        """Where it leads."""
+        """Return the state that the event leads to."""
         return self.undoing if undoes else self.otherwise
 
 
 class Lifecycle:
-    """A table, compiled for those that ask it.
+    """A table, compiled for look-ups.
 
-    rows     the table as it is written
+    rows     the table as written above
     after    (state, event) -> the state that follows, or a `Fork`; a missing key is an illegal move
     moves    the rows as `transitions` takes them
     """
@@ -138,20 +138,20 @@ class Lifecycle:
         ]
 
     def allows(self, state: str, event: str) -> bool:
-        """Whether a stream in `state` has a place for `event`."""
+        """Check whether a stream in `state` has a place for `event`."""
         return (state, event) in self.after
 
     def destination(self, state: str, event: str, undoes: bool) -> str | None:
-        """The state after `event`; None: it has no place in `state`. [LIFE-1]
+        """Return the state after `event`; None: it has no place in `state`. [LIFE-1]
 
-        `undoes`: whether undoing comes next, that is whether the task then owes something; of `created`, whether the
-        task has no work left and only undoes.
+        `undoes`: whether undoing comes next, because the task then owes something; for `created`, because the task has
+        no work and only undoes.
         """
         cell = self.after.get((state, event))
         return cell.of(undoes) if isinstance(cell, Fork) else cell
 
     def states_after(self, event: str, to: str | None = None) -> frozenset[str]:
-        """The states in which `event` may leave a stream; where it says `to`, only that."""
+        """Return the states in which `event` may leave a stream; where it names a state (`to`), only that."""
         found = frozenset(str(row.then) for all in self.rows.values() for row in all if row.event == event)
         return found if to is None else found & {to}
 

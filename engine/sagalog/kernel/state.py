@@ -1,8 +1,8 @@
-"""What a stream folds into: the little that decisions need, never the bodies.
+"""The folds of streams: the little that decisions need, never the bodies of events.
 
 Rule: only `evolve` makes or changes a fold; all other code treats it as a value. What can be large (payload, result,
-errors, params of compensations) stays in its event, and the fold keeps the version where it stands.
-Folds are saved beside the log and may be thrown away: `FOLD_FORMAT` numbers their shape.
+errors, params of compensations) stays in its event, and the fold keeps the version of that event. Stores save folds
+beside the log and may discard them: `FOLD_FORMAT` numbers their shape. Knows no event and no command.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import msgspec
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged, UnrecordedStep
 
-# Raised with any change of the shapes below, and with any new event type or schema: a fold made from such an event must
-# be refused by versions that cannot read it [LOG-5]. An older one is folded afresh, a newer one refuses the task.
+# Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
+# event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
 FOLD_FORMAT: Final = 6
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
 
 class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where one undo stands: the event that holds it, and how it was settled.
+    """One undo: the event that holds it, and how it was settled.
 
-    `source`, `version` and `index` find its params: in which stream (0: its own; n: that of the n-th of the fold's
-    `sources`), and there in `created` as the planned one `index`, or in a `compensation_registered` (index -1).
-    `fence` is that of the lease which registered it, 0 for a planned or inherited one; `settled` the version that
-    settled it, 0 while open; `done_fence` the fence of the lease that did it, 0 if none has. Repeats are recognised by
-    them.
+    `source`, `version` and `index` locate its params. `source` is the stream: 0 the task's own, n that of the n-th of
+    the fold's `sources`. The event there is a `created`, which plans it as number `index`, or a
+    `compensation_registered` (index -1). `fence` is that of the lease which registered it, 0 for a planned or inherited
+    one. `settled` is the version that settled it, 0 while open, and `done_fence` the fence of the lease that did it, 0
+    if none has. The kernel recognises repeats by them.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class CompensationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False)
 
 
 class EndedLease(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The last lease that ended: by which verb, in which event. What a repeated ending is recognised by. [REPEAT-5]"""
+    """The last lease that ended: its verb and its event, by which the kernel recognises a repeat. [REPEAT-5]"""
 
     fence: int
     verb: str
@@ -56,14 +56,14 @@ class EndedLease(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where something that a holder recorded under a name stands: its event, and the fence of that lease."""
+    """Something that a holder recorded under a name: its event, and the fence of that lease."""
 
     version: int
     fence: int
 
 
 class AdoptedChild(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A child that was a predecessor's: its id, and under which lease it was adopted. [STEP-2]"""
+    """A child that a predecessor had: its id, and the lease under which this task adopted it. [STEP-2]"""
 
     task: str
     version: int
@@ -71,9 +71,9 @@ class AdoptedChild(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StepRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where the result of a step stands, under which lease it was recorded, and which undo it names.
+    """A step: the event that holds its result, the lease under which it was recorded, and the undo that it names.
 
-    `source` is as of a compensation; a step that was kept from a predecessor has the fence 0. [STEP-1]
+    `source` is as for a compensation; a step that a successor keeps from its predecessor has the fence 0. [STEP-1]
     """
 
     version: int
@@ -101,12 +101,12 @@ class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def is_sleep(self) -> bool:
-        """Whether it is for a time alone: its end holds nothing that a later attempt has to read."""
+        """Whether it is only for a time: its end holds nothing that a later attempt has to read."""
         return self.signal is None and not self.after
 
 
 class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where the end of a wait stands that took a signal; `source` is as of a compensation."""
+    """The event that ended a wait and took a signal; `source` is as for a compensation."""
 
     version: int
     source: int = 0
@@ -115,11 +115,11 @@ class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The waits of one name that are over.
 
-    `count` is how many follow one another from the first on, so the next is one more; `ends` tells, in their order,
-    what ended them: a signal that was taken, the version of any other `unblocked`, or -n for n sleeps in a row. So a
-    task that polls keeps one number, however long it does.
-    `later` is what a successor keeps behind its next wait: it begins with 0, and each 0 stands for one wait that is
-    asked anew. The others keep their numbers. [WAIT-1]
+    `count` is how many follow one another from the first on, so the next is one more. `ends` is what ended them, in
+    their order: a signal that was taken, the version of any other `unblocked`, or -n for n sleeps in a row. So a task
+    that polls keeps one number, however long it does.
+    `later` is what a successor keeps behind its next wait. It begins with 0, and each 0 is one wait that the successor
+    begins again; the others keep their numbers. [WAIT-1]
     """
 
     count: int = 0
@@ -128,11 +128,11 @@ class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @classmethod
     def of(cls, all: Iterable[int | TakenSignal]) -> EndedWaits:
-        """Those that are told in one row, in which 0 stands for a wait that is asked anew."""
+        """Return the waits that one row of ends describes; in it, 0 is a wait that begins again."""
         return cls()._followed_by((), tuple(all))
 
     def and_more(self, end: int | TakenSignal) -> EndedWaits:
-        """These, and the next wait, which ended so, -1 for a sleep; what is over behind it keeps its number."""
+        """Return these and the next wait with its `end`, -1 for a sleep; waits over behind it keep their numbers."""
         return self._followed_by((end,), self.later[1:])
 
     def _followed_by(self, ends: tuple[int | TakenSignal, ...], behind: tuple[int | TakenSignal, ...]) -> EndedWaits:
@@ -148,9 +148,9 @@ class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return EndedWaits(count, tuple(row), behind[gap:])
 
     def kept(self) -> tuple[int | TakenSignal, ...]:
-        """Those that a successor takes for over, its sleeps and those that took a signal; 0 for each other one.
+        """Return the waits that are over for a successor: sleeps and taken signals, 0 for each other one.
 
-        None follows that is asked anew: it is the next in any case.
+        No 0 ends the row: the successor's next wait has that number in any case.
         """
         kept = [0 if isinstance(end, int) and end > 0 else end for end in (*self.ends, *self.later)]
         while kept and kept[-1] == 0:
@@ -158,7 +158,7 @@ class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return tuple(kept)
 
     def places(self) -> dict[int, TakenSignal]:
-        """For each wait that is over, by its number: where its end stands; at version 0 for a sleep."""
+        """Return, by its number, the event that ended each wait which is over; at version 0 for a sleep."""
         found: dict[int, TakenSignal] = {}
         number = 1
         for end in (*self.ends, *self.later):
@@ -171,11 +171,11 @@ class EndedWaits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class KeptPolicy(Policy, frozen=True, array_like=True):
-    """The policy of a task as its fold holds it: by position, since a fold is saved with every write."""
+    """The policy of a task as its fold holds it: fields by position, since a store saves the fold with every write."""
 
     @classmethod
     def of(cls, policy: Policy) -> KeptPolicy:
-        """The same policy, kept."""
+        """Return the same policy as a fold holds it."""
         return cls(
             policy.attempts_max,
             policy.transient_max,
@@ -190,14 +190,14 @@ class KeptPolicy(Policy, frozen=True, array_like=True):
         )
 
     def plain(self) -> Policy:
-        """The same policy, as `created` records it."""
+        """Return the same policy as `created` records it."""
         return Policy(*msgspec.structs.astuple(self))
 
 
 class TaskFold(msgspec.Struct, array_like=True, gc=False):
     """A task's stream, folded. Compare whole folds with `==`; change them only through `evolve`.
 
-    What nearly every task has comes first: trailing fields that have their defaults are not saved.
+    Fields that nearly every task fills come first: a saved fold leaves out trailing fields that have their defaults.
     """
 
     id: str
@@ -210,15 +210,15 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     policy: KeptPolicy | None = None
     created_ms: int = 0
     updated_ms: int = 0
-    # Events that count against the bound of a stream: all but heartbeats. [BOUND-2]
+    # How many events count against the bound of a stream: all but heartbeats. [BOUND-2]
     length: int = 0
     leases: int = 0
     lease: LeaseRecord | None = None
     ended: EndedLease | None = None
     has_waiver: bool = False
-    # Whether a lease for work was taken without a waiver of its own: then what was done may need an undo. [COMP-2]
+    # Whether a worker took a lease for work without a waiver of its own: then its work may need an undo. [COMP-2]
     needs_undo: bool = False
-    # Versions of the events that hold what a reader wants to see; 0 is none.
+    # Versions of the events that hold what readers see of a task; 0 is none.
     progress_version: int = 0
     result_version: int = 0
     error_version: int = 0
@@ -228,11 +228,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     key: str | None = None
     tags: dict[str, str] | None = None
     data_key: str | None = None
-    # The task that created it as a child, and what it belongs together with: it is found by them.
+    # The task that created it as a child, and the name of the group of its work: callers find it by them.
     parent: str | None = None
     correlation_id: str | None = None
     compensations: dict[str, CompensationRecord] = {}
-    # By name: steps, artifacts and children that were recorded, and waits that are over; of those also how many in all.
+    # By name: recorded steps, artifacts and children, and waits that are over; `rounds` counts all those waits.
     steps: dict[str, StepRecord] = {}
     artifacts: dict[str, Recording] = {}
     children: dict[str, AdoptedChild] = {}
@@ -252,11 +252,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     cancel_version: int = 0
     outcome: Outcome | None = None
     code: str | None = None
-    # Predecessors in whose streams there stands what this task has inherited or kept; records name them by place.
+    # Predecessors whose streams hold what this task has inherited or kept; records name them by place.
     sources: tuple[str, ...] = ()
-    # Names of waits that it has from a predecessor: neither they nor what ended there count against its bounds.
+    # Names of waits that it keeps from a predecessor: neither they nor what ended there count against its bounds.
     kept_wait_names: int = 0
-    # The steps whose functions had begun and whose results are not on record, as the quarantine has named them.
+    # The steps that its quarantine names: their functions had begun, and their results are not on record.
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
 
     @property
@@ -266,16 +266,16 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def subject(self) -> str:
-        """The name of its data key: as was said at its creation, else its own id. [KEY-1]"""
+        """The name of its data key: the one given at its creation, else its own id. [KEY-1]"""
         return self.id if self.data_key is None else self.data_key
 
     @property
     def attempt(self) -> int:
-        """1 + recorded failures of what the task is at: its forward work or its undoing. [ATTEMPT-1]"""
+        """1 + the recorded failures of its present phase: forward work or undoing. [ATTEMPT-1]"""
         return 1 + (self.undo_failures if self.state is State.COMPENSATING else self.failures)
 
     def next_wait(self, name: str) -> int:
-        """The number of the next wait of this name. [WAIT-1]"""
+        """Return the number of the next wait of this name. [WAIT-1]"""
         ended = self.waits.get(name)
         return 1 if ended is None else ended.count + 1
 
@@ -283,7 +283,7 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     def is_suspect(self) -> bool:
         """Whether its next expired lease would spend `expiries_max`, and one has expired already. [LEASE-5]
 
-        Perhaps its handler kills its worker: a claim leases it alone, so that no neighbour's lease expires with it.
+        Perhaps its handler kills its worker: a claim leases it alone, so that no other task's lease expires with it.
         """
         expiries = self.undo_expiries if self.state is State.COMPENSATING else self.expiries
         if not expiries:
@@ -293,7 +293,7 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def is_quarantined_by_holder(self) -> bool:
-        """Whether the holder of its last lease asked for its quarantine: it says what went wrong, an operator why."""
+        """Whether its last holder asked for its quarantine: a holder gives an error, an operator only a reason."""
         ended = self.ended
         return ended is not None and ended.verb == "quarantine" and self.error_version == ended.version
 
@@ -305,11 +305,11 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
         return self.ended.fence if self.ended is not None else 0
 
     def owed(self) -> list[str]:
-        """Ids of the compensations that are owed, in order of registration. [COMP-1]"""
+        """Return the ids of the compensations that are owed, in order of registration. [COMP-1]"""
         return [id for id, record in self.compensations.items() if record.status == "owed"]
 
     def left(self) -> tuple[str, ...]:
-        """What is owed and was inherited, and nothing of this task stands for: no plan, no step, no registration."""
+        """Return the inherited undos that are owed and that no plan, step or registration of this task replaces."""
         if not self.compensations:
             return ()
         inherited = [id for id, record in self.compensations.items() if record.is_inherited and record.status == "owed"]
@@ -317,15 +317,15 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
         return tuple(id for id in inherited if id not in named)
 
     def stream_of(self, source: int) -> str:
-        """The id of the task in whose stream a record stands."""
+        """Return the id of the task whose stream holds a record of this source."""
         return self.sources[source - 1] if source else self.id
 
 
 def shows_due(task: TaskFold, seen: Unchanged | None, due_ms: int | None, now_ms: int) -> bool:
-    """Whether an observer may be believed that a task's time has come. [TIME-3]
+    """Check whether an observation shows that a task's time has come. [TIME-3]
 
-    While the clock stands before the task's last event it cannot say. The task was to stand for `due_ms - updated_ms`,
-    and so long an observer has seen it unchanged.
+    While the clock is before the task's last event, it cannot show that. The task was to wait for
+    `due_ms - updated_ms`; an observer that has seen it unchanged for so long shows it instead.
     """
     if seen is None or due_ms is None or not now_ms < task.updated_ms <= due_ms:
         return False
@@ -343,5 +343,5 @@ class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def epoch_of(fence: int) -> int:
-    """The store's epoch in which a fence was given out. [FENCE-1]"""
+    """Return the store's epoch in which a fence was given out. [FENCE-1]"""
     return fence // FENCE_EPOCH

@@ -1,6 +1,6 @@
-"""Frozen values that commands, events and folds share.
+"""The frozen values that commands, events and folds share.
 
-Rule: values only, compared by content; no behaviour that depends on a task's state. Knows nothing of events.
+Rule: values only, compared by content; no behaviour depends on a task's state. Knows nothing of events.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ Spent = Literal["fail", "quarantine"]
 Outcome = Literal["completed", "failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
-# What a claim does with suspects: leases the first of all by itself, looks past them, or leases nothing else. [LEASE-5]
+# What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
 
 
-# What people and handlers put in, as JSON or in their own words. The kernel keeps it, cuts a text at its bound, and may
-# depend on whether it is there, never on what it is; where a data key is named, it is what is encrypted. [RECORD-5]
+# What callers and handlers give, as JSON or in their own words. The kernel keeps it and cuts a text at its bound. It
+# may depend on whether it is there, never on what it is. Where an event names a data key, these are encrypted.
+# [RECORD-5]
 _FREE: Final = msgspec.Meta(extra_json_schema={"x-free": True})
 FreeJson = Annotated[Any, _FREE]
 FreeText = Annotated[str, _FREE]
 
 
-# What the engine itself has to say is a code with parameters: names, numbers and lists of names. [RECORD-6]
+# The engine records its own reasons as a code with parameters: names, numbers and lists of names. [RECORD-6]
 Parameter = str | int | tuple[str, ...]
 Parameters = dict[str, Parameter]
 KernelCode = Literal[
@@ -49,7 +50,7 @@ KernelCode = Literal[
     "retried_as_new",
     "left_over",
 ]
-# The code of a failure that a worker has said, or of what an operator did: theirs, and with their own words.
+# The code of a failure that a worker reported, or of what an operator did: they choose it.
 TheirCode = NewType("TheirCode", str)
 
 
@@ -83,7 +84,8 @@ TERMINAL: Final = frozenset(State) - LIVE
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of the values: frozen, compared by content, unknown fields refused.
 
-    Here and in what else a call makes by the dozen the garbage collector is told not to look: there are no cycles.
+    `gc=False` here, and in other structs that a call makes by the dozen: they form no cycles, so the garbage collector
+    need not track them.
     """
 
 
@@ -113,10 +115,10 @@ class Compensation(Value, frozen=True, omit_defaults=True):
 
 
 class Inherited(Value, frozen=True, omit_defaults=True):
-    """An undo that a predecessor owed, by reference: its id and kind, and where its params stand.
+    """An undo that a predecessor owed, by reference: its id, its kind, and the event that holds its params.
 
-    That is in the stream of `task` at `version`: in a `created`, as the planned compensation `index`; or, where `index`
-    is -1, as a `compensation_registered`. [COMP-7]
+    That event is in the stream of `task` at `version`: a `created`, which plans it as compensation `index`; or, where
+    `index` is -1, a `compensation_registered`. [COMP-7]
     """
 
     id: str
@@ -127,7 +129,7 @@ class Inherited(Value, frozen=True, omit_defaults=True):
 
 
 class KeptStep(Value, frozen=True, omit_defaults=True):
-    """A step that a predecessor recorded, by reference: its result stands in the stream of `task` at `version`.
+    """A step that a predecessor recorded, by reference: its result is in the stream of `task` at `version`.
 
     That event is the `step_completed` of this name, or a `noted` that gives its result. `compensation` is the id of the
     undo that the step names. [STEP-1]
@@ -151,24 +153,24 @@ class UnrecordedStep(Value, frozen=True, omit_defaults=True):
 
 
 class SignalEnd(Value, frozen=True):
-    """Where a predecessor's wait took a signal: its `unblocked` stands in the stream of `task` at `version`."""
+    """The end of a predecessor's wait that took a signal: its `unblocked`, in the stream of `task` at `version`."""
 
     task: str
     version: int
 
 
 class KeptWaits(Value, frozen=True):
-    """The waits of one name that a successor takes for over: -n for n sleeps in a row, and where signals were taken.
+    """The waits of one name that are over for a successor: -n for n sleeps in a row, and the ends that took signals.
 
-    Each other one that stands before them is 0: it ended by time or by the ends of tasks and is asked anew, under its
-    own number. [WAIT-1]
+    0 is each other wait before one of these. It ended by time or by the ends of tasks, and the successor waits again
+    under its number. [WAIT-1]
     """
 
     name: str
     ends: tuple[int | SignalEnd, ...]
 
     def numbered(self) -> Iterator[tuple[int, SignalEnd | None]]:
-        """Each wait that is over by its number, and where it took its signal; None of a sleep."""
+        """Yield each wait that is over: its number, and the end that took its signal; None for a sleep."""
         number = 1
         for end in self.ends:
             if not isinstance(end, int):
@@ -304,7 +306,7 @@ class LeaseRecord(Value, frozen=True):
 
 
 class Seen(Value, frozen=True):
-    """What an observer saw on its own monotonic clock: this lease, renewed at that time, unchanged for so long."""
+    """An observation by a monotonic clock: this lease, renewed at `renewed_ms`, was unchanged for `unchanged_ms`."""
 
     fence: int
     renewed_ms: int
@@ -312,7 +314,7 @@ class Seen(Value, frozen=True):
 
 
 class Unchanged(Value, frozen=True):
-    """What an observer saw on its own monotonic clock: a task at this version, unchanged for so long. [TIME-3]"""
+    """An observation by a monotonic clock: the task, at `version`, was unchanged for `unchanged_ms`. [TIME-3]"""
 
     version: int
     unchanged_ms: int

@@ -1,8 +1,9 @@
 """The kit for stores: what a package needs to keep sagalog's log in another database. Experimental: it may change.
 
-A store implements `Store`; what it opens by is an `OpenStore`, registered under the entry points `sagalog.stores`.
-`sagalog.testing.contract` is the suite that every store has to pass, and `sagalog.store.memory` the shortest one that
-does. How the parts work together stands in `docs/how-to/write-a-store.md`.
+A store implements `Store`; an `OpenStore`, registered under the entry points `sagalog.stores`, opens it.
+`sagalog.testing.contract` is the suite that every store has to pass, and `sagalog.store.memory` the shortest store that
+passes it. `docs/how-to/write-a-store.md` describes how the parts work together.
+Rule: a package of a store imports nothing of sagalog but this and `sagalog.errors`. Knows no database.
 """
 
 from sagalog.codec import Envelope, StoredEvent, decode, read

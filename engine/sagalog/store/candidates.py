@@ -1,6 +1,6 @@
-"""Candidates: which tasks a claim or maintenance would find in a consistent state.
+"""The candidates: the tasks that a claim or maintenance would find in a consistent state.
 
-Rule: they are found by what is saved beside the log, through indexes, whatever the number of tasks.
+Rule: a store finds them by their saved rows, through indexes, whatever the number of tasks. Knows no event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class UnclaimedUndo(msgspec.Struct, frozen=True):
 
 
 class Delayed(NamedTuple):
-    """A task that waits for a time, as it stands saved; the kernel compares that with its events.
+    """A task that waits for a time, as its row says; the kernel compares that with its events.
 
     version    of its last event
     wait_ms    for how long it was to wait from that event on
@@ -41,51 +41,51 @@ class Delayed(NamedTuple):
     wait_ms: int
 
 
-# Counting goes on no further, so that asking costs the same however many there are.
+# A store counts no further, so that the question costs the same however many there are.
 UNCLAIMED_MAX: Final = 1_000
 
 
 class Candidates(Protocol):
-    """What may be claimed now or later, and what is due."""
+    """The tasks that a worker may claim now or later, and those that are due."""
 
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
-        """Live tasks whose lease is over by the clock and was not ended yet, oldest expiry first."""
+        """List the live tasks whose lease is over by the clock and has not ended yet, oldest expiry first."""
         ...
 
     def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
-        """Tasks whose wait may be over, in the order of `View.waits_over`."""
+        """List the tasks whose wait may be over, in the order of `View.waits_over`."""
         ...
 
     def behind(self, now_ms: int) -> list[TaskFold]:
-        """Leased tasks whose last renewal lies in the future of `now_ms`: the clock has stepped back. [TIME-3]
+        """List the leased tasks whose last renewal is in the future of `now_ms`: the clock has stepped back. [TIME-3]
 
-        In order of creation. A lease that never expires is left out: no clock has to say when it is over.
+        In order of creation, without leases that never expire: they need no clock.
         """
         ...
 
     def delayed(self, now_ms: int) -> list[Delayed]:
-        """All tasks that wait for a time, and whose last event lies in the future of `now_ms`. [TIME-3]
+        """List all tasks that wait for a time, and whose last event is in the future of `now_ms`. [TIME-3]
 
-        In order of that time, then of creation. They are found by `Row.updated_ms`, so a look costs by what lies ahead
-        of the clock, which is nearly always nothing, and not by how many tasks are delayed.
+        In order of that time, then of creation. A store finds them by `Row.updated_ms`, so the cost grows with the
+        tasks ahead of the clock, which are nearly always none, and not with the number of delayed tasks.
         """
         ...
 
     def standing(self, claim: Claim) -> list[str]:
-        """Ids of the tasks that such a claim would take now, in its order, without any upkeep."""
+        """List the ids of the tasks that such a claim would take now, in its order, without any maintenance."""
         ...
 
     def claimable_ms(self, claim: Claim) -> int | None:
-        """From when on such a claim may find something, as far as can be told now; None: not before a caller commits.
+        """Return from when on such a claim may find something, as known now; None: not before a caller commits.
 
-        0 where `standing` would find something, or a task of its queues stands at the gate `waking`; else the earliest
-        time at which a task of its queues becomes due, or a lease or wait there has to be looked at, perhaps of another
-        kind than is claimed. That time may have passed.
+        0 where `standing` would find something, or a task of its queues is at the gate `waking`; else the earliest time
+        at which a task of its queues becomes due, or maintenance has to check a lease or wait there, perhaps of another
+        kind than the claim's. That time may have passed.
         """
         ...
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
-        """The kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit` kinds."""
+        """List the kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit`."""
         ...
 
     def undoing(
@@ -95,16 +95,16 @@ class Candidates(Protocol):
         unknown: frozenset[str] = frozenset(),
         known: frozenset[str] | None = None,
     ) -> list[str]:
-        """Ids of the compensating tasks that no worker holds and that upkeep gives up, in order of creation. [UNDO-2]
+        """List the ids of the compensating tasks that no worker holds and that maintenance quarantines. [UNDO-2]
 
-        Those whose undo has waited for longer than their policy allows, and those that owe a kind which is among
-        `unknown`, or not among `known` (None: all are), whether it is due or not.
+        In order of creation: those whose undo has waited for longer than their policy allows, and those that owe a kind
+        which is among `unknown`, or not among `known` (None: all are), whether it is due or not.
         """
         ...
 
     def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
-        """Undos that are due and that no worker has leased, by queue, then kind.
+        """List the undos that are due and that no worker has leased, by queue, then kind.
 
-        It costs by queues and kinds, not by tasks.
+        The cost grows with queues and kinds, not with tasks.
         """
         ...

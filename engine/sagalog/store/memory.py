@@ -1,7 +1,7 @@
 """The reference store: the shortest code that keeps every promise of the port, in this process's memory.
 
-Rule: what it answers is right by definition; random runs compare every other store with it. So it looks at all tasks
-for a claim where another store has an index, and nothing in it is clever. Keeps nothing beyond the process.
+Rule: its answers are right by definition; random runs compare every other store with it. So it looks at all tasks for a
+claim where another store has an index, and no part of it is clever. Keeps nothing beyond the process.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from sagalog.store.operation import Operation, Undeclared
 from sagalog.store.port import Progress
 
 
-def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
-    """A new, empty store; nothing can be opened twice, so `create=False` finds nothing.
+def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  keeps no file
+    """Open a new, empty store; no caller can open one twice, so `create=False` finds nothing.
 
     Raises:
         ValueError: the URL is not `memory:`, or asks for an existing store.
@@ -32,15 +32,15 @@ def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> Memo
     if url not in ("memory:", "memory://"):
         raise ValueError(f"a memory store has no name: use 'memory:' instead of {url!r}")
     if not create:
-        raise ValueError("a memory store is always new: create=False cannot be kept")
+        raise ValueError("a memory store is always new: open it without create=False")
     return MemoryStore(clock)
 
 
 class MemoryStore:
     """The tables of `memory_tables`, behind one lock.
 
-    A forked child has a copy of its own, which no other process writes to or reads; no fork takes place within a commit
-    of another thread, but for one of more than two seconds, whose child refuses its half-written copy. [FORK-1]
+    A forked child has a copy of its own, which no other process writes or reads. A fork waits up to two seconds for a
+    commit of another thread; the child of a fork during a longer commit refuses its half-written copy. [FORK-1]
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -55,22 +55,22 @@ class MemoryStore:
         stands_still_in_forks(self)
 
     def hold(self, timeout_s: float) -> bool:
-        """Before a fork: wait for the commit that is under way."""
+        """Wait, before a fork, for the commit that is under way."""
         return self._changed.acquire(timeout=timeout_s)
 
     def let_go(self) -> None:
-        """After a fork, in the parent."""
+        """Let the parent commit again after a fork."""
         self._changed.release()
 
     def begin_anew(self) -> None:
-        """In the child: the lock may be a thread's that is not here."""
+        """Make a new lock in the child: a thread that the child does not have may hold the old one."""
         self._changed = threading.Condition(threading.RLock())
         self._is_torn, self._is_writing = self._is_torn or self._is_writing, False
 
     # --- writing --------------------------------------------------------------------------------------------------
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
-        """As the port says: round after round, until every operation has declared what it asks for."""
+        """Carry out the operations, round after round, until each has declared what it asks for."""
         executions = [Execution(operation) for operation in operations]
         with self._changed:
             self._require_open()
@@ -80,7 +80,7 @@ class MemoryStore:
             return answers
 
     def _transact(self, executions: Sequence[Execution]) -> list[Any] | None:
-        """One transaction; None, and nothing is written, where an operation has asked for what it had not declared."""
+        """Run one transaction; write nothing and return None where an operation asks for what it has not declared."""
         failpoints.reach("commit.before_begin")
         now_ms = self._clock.now_ms()
         self.tables.begin()
@@ -101,7 +101,7 @@ class MemoryStore:
         return answers
 
     def _answer(self, execution: Execution, now_ms: int) -> Any:
-        """The answer of an operation, which has then written; or its refusal; or what it had not declared."""
+        """Carry out an operation and return its answer; or its refusal; or what it had not declared."""
         if execution.refusal is not None:
             return execution.refusal
         view = MemoryView(self.tables, execution, now_ms)
@@ -132,7 +132,7 @@ class MemoryStore:
         return tasks
 
     def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Compare and set under the lock. [SUBSCRIBE-3]"""
+        """Compare the checkpoint and set it, under the lock. [SUBSCRIBE-3]"""
         with self._changed:
             self._require_open()
             if self.checkpoints.get(name) != expected:
@@ -144,13 +144,13 @@ class MemoryStore:
 
     @contextmanager
     def read(self) -> Iterator[MemorySnapshot]:
-        """A snapshot that is consistent by holding the lock for the block."""
+        """Give a snapshot; the lock, held for the block, keeps it consistent."""
         with self._changed:
             self._require_open()
             yield MemorySnapshot(self.tables, self.checkpoints)
 
     def changes(self) -> int:
-        """How many commits there were."""
+        """Count the commits so far."""
         with self._changed:
             return self._commits
 
@@ -161,11 +161,11 @@ class MemoryStore:
             self._require_open()
 
     def file_health(self) -> None:
-        """There is no file."""
+        """Return None: there is no file."""
         self._require_open()
 
     def close(self) -> None:
-        """Forget that it is open; what it held can still be looked at by a debugger, not by the engine."""
+        """Mark the store as closed: the engine can no longer use it, and a debugger still sees its tables."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -173,8 +173,8 @@ class MemoryStore:
     def _require_open(self) -> None:
         if self._is_torn:
             raise Closed(
-                "this memory store was being written when this process was forked, so the copy is half-written: start "
-                "processes by spawn or forkserver, or fork while nothing writes"
+                "a thread was writing this memory store when this process was forked, so the copy is half-written: "
+                "start processes by spawn or forkserver, or fork while no thread writes"
             )
         if self._closed:
             raise Closed("this memory store was closed; open a new one")

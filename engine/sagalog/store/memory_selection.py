@@ -1,6 +1,6 @@
-"""Finding tasks in memory: what a claim takes and what is due, by looking at every task.
+"""The search for tasks in memory: what a claim takes and what is due, by a look at every task.
 
-Rule: each function says in plain Python what the port promises; nothing is saved here for being found faster.
+Rule: each function does in plain Python what the port promises; no index makes it faster. Knows no lock.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from sagalog.store.row import Row
 
 
 def readable(tables: Tables, queues: tuple[str, ...] | None = None) -> Iterator[tuple[TaskFold, Row]]:
-    """The tasks that may be used, in order of creation. [LOG-5]"""
+    """Yield the tasks that can be read, in order of creation. [LOG-5]"""
     for id, row in tables.rows.items():
         if id not in tables.unreadable and (queues is None or row.queue in queues):
             yield tables.folds[id], row
 
 
 def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
-    """The tasks that a claim takes, in its order; perhaps one suspect alone. [LEASE-5]"""
+    """List the tasks that a claim takes, in its order; perhaps one suspect alone. [LEASE-5]"""
     gate = "undo" if claim.purpose == "undo" else "ready"
-    chosen = _at(tables, gate, claim)
-    first = _at(tables, f"{gate}_alone", claim)[:1]
+    chosen = _at_gate(tables, gate, claim)
+    first = _at_gate(tables, f"{gate}_alone", claim)[:1]
     if claim.suspects == "only":
         return first
     is_first = first and (not chosen or _rank(tables, first[0], claim) < _rank(tables, chosen[0], claim))
@@ -35,7 +35,7 @@ def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
 
 
 def checks(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
-    """Leased tasks whose check time has come, oldest first."""
+    """List the leased tasks whose check time has come, oldest first."""
     found = [
         (row.check_ms, tables.order[task.id], task)
         for task, row in readable(tables, queues)
@@ -45,7 +45,7 @@ def checks(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[
 
 
 def expired(tables: Tables, now_ms: int) -> list[TaskFold]:
-    """Tasks whose lease is over by the clock, oldest expiry first."""
+    """List the tasks whose lease is over by the clock, oldest expiry first."""
     over = [
         (row.expires_ms, tables.order[task.id], task)
         for task, row in readable(tables)
@@ -55,20 +55,20 @@ def expired(tables: Tables, now_ms: int) -> list[TaskFold]:
 
 
 def waits_over(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
-    """Tasks whose wait may be over: for an end first, then by time."""
+    """List the tasks whose wait may be over: for an end first, then by time."""
     waking = [task for task, row in readable(tables, queues) if row.gate == "waking"]
-    timed = [one for one in _at_times(tables, queues, "waiting") if one[0] <= now_ms]
+    timed = [one for one in _by_time(tables, queues, "waiting") if one[0] <= now_ms]
     waking.sort(key=lambda task: tables.order[task.id])
     return [*waking, *(task for _, _, task in timed)]
 
 
 def promotable(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
-    """Tasks that wait for their due time, which has come, oldest first."""
-    return [task for at_ms, _, task in _at_times(tables, queues, "later") if at_ms <= now_ms]
+    """List the tasks that wait for their due time, which has come, oldest first."""
+    return [task for at_ms, _, task in _by_time(tables, queues, "later") if at_ms <= now_ms]
 
 
 def delayed(tables: Tables, now_ms: int) -> list[Delayed]:
-    """What waits for a time since an event that lies ahead, the earliest such event first."""
+    """List the tasks that wait for a time since an event that is in the future, the earliest such event first."""
     ahead = [
         (
             row.updated_ms,
@@ -83,7 +83,7 @@ def delayed(tables: Tables, now_ms: int) -> list[Delayed]:
 
 
 def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
-    """The earliest time at which something in these queues is due or over; 0: a wait may be over now."""
+    """Return the earliest time at which something in these queues is due or over; 0: a wait may be over now."""
     times: list[int | None] = []
     for _, row in readable(tables, queues):
         if row.gate == "waking":
@@ -93,11 +93,11 @@ def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
 
 
 def owed_kinds(task: TaskFold) -> set[str]:
-    """The compensation kinds that a task owes."""
+    """Return the compensation kinds that a task owes."""
     return {task.compensations[id].kind for id in task.owed()}
 
 
-def _at_times(tables: Tables, queues: tuple[str, ...] | None, gate: str) -> list[tuple[int, int, TaskFold]]:
+def _by_time(tables: Tables, queues: tuple[str, ...] | None, gate: str) -> list[tuple[int, int, TaskFold]]:
     found = [
         (row.run_at_ms, tables.order[task.id], task)
         for task, row in readable(tables, queues)
@@ -106,8 +106,8 @@ def _at_times(tables: Tables, queues: tuple[str, ...] | None, gate: str) -> list
     return sorted(found, key=lambda one: one[:2])
 
 
-def _at(tables: Tables, gate: str, claim: Claim) -> list[TaskFold]:
-    """The tasks that stand at a gate and fit a claim, in its order."""
+def _at_gate(tables: Tables, gate: str, claim: Claim) -> list[TaskFold]:
+    """List the tasks at a gate that fit a claim, in its order."""
     found = [task for task, row in readable(tables, claim.queues) if row.gate == gate and _fits(task, claim)]
     return sorted(found, key=lambda task: _rank(tables, task, claim))
 
@@ -121,5 +121,5 @@ def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
 def _fits(task: TaskFold, claim: Claim) -> bool:
     if claim.kinds is None:
         return True
-    # [UNDO-1] A claim for undoing knows every kind that is owed.
+    # [UNDO-1] A claim for undoing names every kind that the task owes.
     return task.kind in claim.kinds if claim.purpose == "work" else owed_kinds(task) <= claim.kinds

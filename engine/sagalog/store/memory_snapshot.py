@@ -1,4 +1,7 @@
-"""What the memory store shows for reading: the port's snapshot over plain lists and dictionaries."""
+"""The snapshot of the memory store: the port's reads over plain lists and dictionaries.
+
+Rule: every question looks at every task; no index answers it. Knows no lock.
+"""
 
 from __future__ import annotations
 
@@ -28,33 +31,33 @@ class MemorySnapshot:
     # --- reads ----------------------------------------------------------------------------------------------------
 
     def task(self, id: str) -> TaskFold | None:
-        """The fold, folded afresh where it is said to be unreadable: then that raises and says why."""
+        """Return the fold; fold an unreadable task again, which raises the reason."""
         if id in self._tables.unreadable:
             return refold(id, self._tables.stream_of[f"task/{id}"])
         return self._tables.folds.get(id)
 
     def fold(self, stream: str) -> Any:
-        """By name."""
+        """Look up the fold by the stream's name."""
         return self._tables.store_fold if stream.startswith("store/") else self._tables.others.get(stream)
 
     def recorded(self, id: str, version: int) -> Envelope:
-        """By place in the stream's list."""
+        """Look up the event by its place in the stream's list."""
         return self._tables.stream_of[f"task/{id}"][version - 1]
 
     def blob(self, digest: str) -> bytes | None:
-        """By digest."""
+        """Look up the bytes by their digest."""
         return self._tables.blobs.get(digest)
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
-        """A slice of the stream's list."""
+        """Slice the stream's list."""
         return self._tables.stream_of.get(stream, [])[after:][:limit]
 
     def events(self, after: int, limit: int) -> list[Envelope]:
-        """A slice of the log."""
+        """Slice the log."""
         return self._tables.log[after : after + limit]
 
     def find(self, query: Query) -> list[Listed]:
-        """Every task that matches, in order of creation."""
+        """Look at every task, in order of creation."""
         order = self._tables.order
         listed = [Listed(order[task.id], task) for task, _ in found.readable(self._tables)]
         if query.newest_first:
@@ -63,15 +66,15 @@ class MemorySnapshot:
         return listed[: query.limit]
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
-        """By looking at every task."""
+        """Look at every task."""
         return sorted(id for id in self._tables.order if id.startswith(prefix))[:limit]
 
     def unreadable(self) -> list[str]:
-        """In order of creation."""
+        """Sort the unreadable tasks by creation."""
         return sorted(self._tables.unreadable, key=self._tables.order.__getitem__)
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
-        """By counting."""
+        """Count every task."""
         counted: dict[str, dict[str, int]] = {}
         for task in self._tables.folds.values():
             if queue is None or task.queue == queue:
@@ -80,16 +83,16 @@ class MemorySnapshot:
         return counted
 
     def store(self) -> StoreFold | None:
-        """As the last commit left it."""
+        """Return the fold as the last commit left it."""
         return self._tables.store_fold
 
     def head(self) -> tuple[int, int]:
-        """The length of the log, and the position of its last event."""
+        """Return the length of the log, and the position of its last event."""
         log = self._tables.log
         return len(log), log[-1].position if log else 0
 
     def saved(self, stream: str) -> SavedTask | None:
-        """The fold and its row."""
+        """Return the fold and its row."""
         id = stream.partition("/")[2]
         row = self._tables.rows.get(id)
         if row is None:
@@ -99,25 +102,25 @@ class MemorySnapshot:
         return SavedTask(fold, shown, self._tables.awaited[id], fold.tags or {})
 
     def checkpoint(self, name: str) -> int | None:
-        """By name."""
+        """Look up the checkpoint by its name."""
         return self._checkpoints.get(name)
 
     def checkpoints(self) -> dict[str, int]:
-        """All of them."""
+        """Copy all checkpoints."""
         return dict(self._checkpoints)
 
     # --- candidates -----------------------------------------------------------------------------------------------
 
     def over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
-        """By looking at every lease."""
+        """Look at every lease."""
         return found.expired(self._tables, now_ms)[:limit]
 
     def waits_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
-        """By looking at every wait."""
+        """Look at every wait."""
         return found.waits_over(self._tables, None, now_ms)[:limit]
 
     def behind(self, now_ms: int) -> list[TaskFold]:
-        """By looking at every lease."""
+        """Look at every lease."""
         return [
             task
             for task, row in found.readable(self._tables)
@@ -125,19 +128,19 @@ class MemorySnapshot:
         ]
 
     def delayed(self, now_ms: int) -> list[Delayed]:
-        """By looking at every task."""
+        """Look at every task."""
         return found.delayed(self._tables, now_ms)
 
     def standing(self, claim: Claim) -> list[str]:
-        """By looking at every task."""
+        """Look at every task."""
         return [task.id for task in found.claimable(self._tables, claim)]
 
     def claimable_ms(self, claim: Claim) -> int | None:
-        """By looking at every task."""
+        """Look at every task."""
         return 0 if found.claimable(self._tables, claim) else found.next_ms(self._tables, claim.queues)
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
-        """By looking at every task."""
+        """Look at every task."""
         ready = [row for _, row in found.readable(self._tables, queues) if row.gate == "ready"]
         kinds = (sorted({row.kind for row in ready if row.queue == queue})[:limit] for queue in queues)
         return sorted({kind for some in kinds for kind in some})
@@ -149,7 +152,7 @@ class MemorySnapshot:
         unknown: frozenset[str] = frozenset(),
         known: frozenset[str] | None = None,
     ) -> list[str]:
-        """By looking at every task."""
+        """Look at every task."""
         ids = []
         for task, row in found.readable(self._tables, queues):
             kinds = found.owed_kinds(task)
@@ -160,7 +163,7 @@ class MemorySnapshot:
         return ids
 
     def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
-        """By looking at every task; nothing here grows so far that counting has to end."""
+        """Look at every task; a memory store is small enough to count them all."""
         since: dict[tuple[str, str], list[int]] = {}
         for task, row in found.readable(self._tables):
             if row.undo_ms is not None and row.undo_ms <= now_ms:
@@ -171,7 +174,7 @@ class MemorySnapshot:
     # --- audit ----------------------------------------------------------------------------------------------------
 
     def streams(self, after: int, limit: int) -> list[StreamHead]:
-        """Streams in order of their first event."""
+        """List the streams in order of their first event."""
         heads = [
             StreamHead(number, name, len(envelopes))
             for number, (name, envelopes) in enumerate(self._tables.stream_of.items(), start=1)
@@ -179,7 +182,7 @@ class MemorySnapshot:
         return heads[after : after + limit]
 
     def audited(self, after: int, limit: int) -> list[AuditedStream]:
-        """Stream by stream."""
+        """Read stream by stream."""
         return [
             AuditedStream(
                 head.number,
@@ -196,7 +199,7 @@ class MemorySnapshot:
         return None if saved is None else AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited)
 
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
-        """By the folds of those streams."""
+        """Look at the folds of those streams."""
         heads = self.streams(first - 1, last - first + 1)
         folds = {head.number: self._tables.folds.get(head.stream.partition("/")[2]) for head in heads}
         return frozenset(
@@ -204,19 +207,19 @@ class MemorySnapshot:
         )
 
     def strays(self) -> list[str]:
-        """Here a projection is never without its stream."""
+        """Return nothing: here every projection has its stream."""
         return []
 
     def tag_count(self) -> int:
-        """Those of all folds: here tasks are found by nothing else."""
+        """Count the tags of all folds: here these alone find a task."""
         return sum(len(fold.tags or {}) for fold in self._tables.folds.values())
 
     def stray_tags(self, _after: Tag, _limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
-        """Here a task is found by the tags of its fold."""
+        """Return nothing: here the tags of its fold alone find a task."""
         return [], None
 
     def check(self) -> list[str]:
-        """Memory has no pages that could be damaged."""
+        """Return nothing: memory has no pages that could be damaged."""
         return []
 
 
@@ -240,10 +243,10 @@ def _matches(task: TaskFold, query: Query) -> bool:
         and (query.parent is None or task.parent == query.parent)
         and (query.correlation_id is None or task.correlation_id == query.correlation_id)
         and (query.since_ms is None or task.updated_ms >= query.since_ms)
-        and (query.waiting is None or _waits(task, query.waiting))
+        and (query.waiting is None or _is_waiting(task, query.waiting))
         and all(tags.get(name) == value for name, value in query.tags)
     )
 
 
-def _waits(task: TaskFold, name: str | Literal[True]) -> bool:
+def _is_waiting(task: TaskFold, name: str | Literal[True]) -> bool:
     return task.waiting is not None and name in (True, task.waiting.name)

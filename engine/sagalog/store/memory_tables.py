@@ -1,6 +1,6 @@
-"""What the memory store holds: the log in a list, and beside it what is folded from that, by id of the task.
+"""The tables of the memory store: the log in a list, and the projections folded from it, by id of the task.
 
-Rule: what a transaction writes can be taken back as long as the next one has not begun.
+Rule: a transaction can take back all that it writes until the next one begins. Knows no operation's function.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ABSENT: Final = object()
 
 
 class Tables:
-    """The log and its projections. A task that cannot be read keeps the last fold that is known of it, or has none."""
+    """The log and its projections. A task that cannot be read keeps its last known fold, or has none."""
 
     def __init__(self) -> None:
         self.log: list[Envelope] = []
@@ -34,14 +34,14 @@ class Tables:
         self.unreadable: dict[str, None] = {}
         self.blobs: dict[str, bytes] = {}
         self.store_fold: StoreFold | None = None
-        # Of every other category, by the name of the stream.
+        # The folds of every other category, by the name of the stream.
         self.others: dict[str, Any] = {}
         self._begin: tuple[int, StoreFold | None] = (0, None)
-        # What to set back, newest last.
+        # The entries that `take_back` restores, newest last.
         self._before: list[tuple[dict[Any, Any], Any, Any]] = []
 
     def begin(self) -> None:
-        """From here on `take_back` undoes what is written."""
+        """Begin a transaction: `take_back` undoes what is written from here on."""
         self._begin = (len(self.log), self.store_fold)
         self._before.clear()
 
@@ -71,12 +71,12 @@ class Tables:
             self._save(stream, projection)
         for stream in result.aside:
             self._set(self.unreadable, stream.partition("/")[2], None)
-        # Once all is there: a task that begins to wait in this very operation is told too.
+        # After all else, so that a task that begins to wait in this very operation wakes too.
         for id in result.ended:
             self._wake(id)
 
     def take_back(self) -> bool:
-        """Undo what was written since `begin`; whether there were events among it."""
+        """Undo what was written since `begin`; return whether that included events."""
         length, self.store_fold = self._begin
         newer = self.log[length:]
         del self.log[length:]
@@ -94,11 +94,11 @@ class Tables:
         return bool(newer)
 
     def has_appended(self) -> bool:
-        """Whether there are new events since `begin`."""
+        """Check whether there are new events since `begin`."""
         return len(self.log) > self._begin[0]
 
     def rebuild(self, now_ms: int) -> int:
-        """Fold every task afresh; how many there are."""
+        """Fold every task again; return how many there are."""
         known, self.folds, self.rows, self.awaited, self.order, self.unreadable = self.folds, {}, {}, {}, {}, {}
         for stream, envelopes in self.stream_of.items():
             name, _, id = stream.partition("/")
@@ -110,7 +110,7 @@ class Tables:
             try:
                 self._save(stream, project_afresh(id, envelopes, now_ms))
             except SagalogError:
-                # What was known of it last is still counted; nothing else looks at it.
+                # `counts` still uses the last known fold; no other reader does.
                 self.unreadable[id] = None
                 if id in known:
                     self.folds[id] = known[id]
@@ -137,17 +137,17 @@ class Tables:
             return
         if id not in self.order:
             self._set(self.order, id, len(self.order) + 1)
-        # From its bytes, so that no container is shared with the store.
+        # From its bytes, so that the operation shares no container with the store.
         self._set(self.folds, id, decode_fold(projection.content))
         self._set(self.rows, id, projection.row)
         self._set(self.awaited, id, projection.awaited)
         if id in self.unreadable:
-            # Whatever is written could be read.
+            # An operation writes a task only if it could read it.
             self._before.append((self.unreadable, id, None))
             del self.unreadable[id]
 
     def _wake(self, ended: str) -> None:
-        """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
+        """Move every task that awaits one that has ended to `waking`: the next maintenance looks at it. [WAIT-3]"""
         for id, row in list(self.rows.items()):
             if row.gate == "waiting" and ended in self.awaited[id]:
                 self._set(self.rows, id, row._replace(gate="waking"))

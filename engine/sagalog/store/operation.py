@@ -1,7 +1,7 @@
-"""Operations: what a store carries out in a commit, what they see of it, and what they give back to be written.
+"""Operations: what a store carries out in a commit, what it shows to them, and the results that it writes.
 
 Rule: a store executes and decides nothing. An operation declares every stream and idempotency key that it reads or
-writes, and its function is pure in what its view shows; what the view does not show it cannot depend on.
+writes, and its function depends only on what its view shows. Knows no store.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sagalog.store.row import Row
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Which tasks a claim would take: the first `limit` of the ready ones, of all its queues in one order.
+    """The selection of a claim: the first `limit` of the ready tasks, of all its queues in one order.
 
-    Affinities that are asked for come first, in the order asked; then the smaller priority; then the older task, which
-    is the one that was created first.
+    Affinities come first, in the order of the claim; then the smaller priority; then the task that was created earlier.
 
-    kinds   for work: task kinds; for undo: the compensation kinds the claimer knows, all that a task owes must be among
-            them [UNDO-1]; None: every kind
-    affinities   for work; a claim for undo has no regard to them
-    suspects   "alone": where a suspect is the first of all that fit, it is taken and nothing else, else all are looked
-               past; "never": all are looked past; "only": the first of them is taken and nothing else [LEASE-5]
+    kinds   for work: task kinds; for undo: the compensation kinds that the claimer can undo; all that a task owes must
+            be among them [UNDO-1]; None: every kind
+    affinities   for work; a claim for undo ignores them
+    suspects   "alone": the claim takes a suspect and nothing else where that is the first of all that fit, and passes
+               over suspects otherwise; "never": it passes over all; "only": it takes the first suspect and nothing else
+               [LEASE-5]
     """
 
     queues: tuple[str, ...]
@@ -55,11 +55,11 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Saved(msgspec.Struct, frozen=True, gc=False):
-    """A stream as the store has it: its fold, and the row by which it is found.
+    """A stream as the store has it: its fold, and the row by which the store finds it.
 
-    fold    folded from the whole stream; None: it cannot be read by this version [LOG-5]
-    row     as it is saved, right or not; None: there is none, as for every stream that is no task's. Of a task that was
-            put aside it may be left out
+    fold    folded from the whole stream; None: this version cannot read it [LOG-5]
+    row     as it is saved, right or not; None: there is none, as for every stream that is no task's. A store may leave
+            out that of a task that was put aside
     """
 
     stream: str
@@ -80,18 +80,19 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """What an operation decided: everything that is to be written, and the answer to hand back once it is committed.
+    """The decision of an operation: everything that the store writes, and the answer that it returns after the commit.
 
     answer         for the caller of the commit
     appends        events, a stream at a time, in this order
-    projections    by stream: projections to save where nothing is appended, for a row that time has moved or that was
-                   not what the log gives
+    projections    by stream: projections to save where nothing is appended, because time has moved the row or the row
+                   was not what the log gives
     ended          ids of tasks that have ended in it. After all that it writes, the store moves every task that awaits
-                   one of them from the gate `waiting` to `waking`; no other gate is moved by a store. [WAIT-3]
-    aside          streams that cannot be read, declared or selected: they go to the gate `unreadable` until they are
-                   written again, where no claim and no maintenance finds them; queue, kind and state stay, for `counts`
-                   [LOG-5]
-    blobs          the bytes that the appended events name; one that is kept already is not written again [BLOB-1]
+                   one of them from the gate `waiting` to `waking`; a store moves no other gate. [WAIT-3]
+    aside          streams that cannot be read, declared or selected: the store moves them to the gate `unreadable`
+                   until it writes them again; there no claim and no maintenance finds them. Queue, kind and state stay,
+                   for `counts` [LOG-5]
+    blobs          the bytes that the appended events name; the store does not write again what it keeps already
+                   [BLOB-1]
     """
 
     answer: Any
@@ -103,10 +104,10 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
 
 class Undeclared(Exception):
-    """An operation asked for streams or idempotency keys that it had not declared.
+    """The signal that an operation asked for streams or idempotency keys that it had not declared.
 
-    The store ends the whole transaction, and begins it again with these declared as well, so that everything is always
-    locked in the order of names. It is no refusal: an operation does not catch it.
+    The store ends the whole transaction and begins it again with these declared as well, so that it always locks
+    everything in the order of names. It is no refusal: an operation does not catch it.
     """
 
     def __init__(self, streams: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
@@ -118,24 +119,24 @@ class Undeclared(Exception):
         return bool(self.streams or self.keys)
 
     def and_also(self, other: Undeclared) -> Undeclared:
-        """Both together, so that one round is enough for them."""
+        """Return both together, so that one round is enough for them."""
         return Undeclared(
             tuple(dict.fromkeys((*self.streams, *other.streams))), tuple(dict.fromkeys((*self.keys, *other.keys)))
         )
 
 
 class View(Protocol):
-    """What the function of an operation sees: a consistent state, locked until the commit, as far as it is declared.
+    """The consistent state that an operation's function sees: what it has declared, locked until the commit.
 
     Declared are the streams of `writes` and `reads`, all that are reached from `along` over waits, the tasks that
-    `claim` and `due` select, what those wait for, and the streams of the events of `keys`. Asking for another stream or
-    key raises `Undeclared`. Of the streams in `fold.sources` of a task that was shown, `event` alone may be asked for.
-    What operations before it in the same commit have written is shown as well.
+    `claim` and `due` select, what those wait for, and the streams of the events of `keys`. A request for another stream
+    or key raises `Undeclared`. For the streams in `fold.sources` of a task that it has shown, it answers only `event`.
+    It also shows what earlier operations of the same commit have written.
     """
 
     @property
     def now_ms(self) -> int:
-        """The store's clock, read once, after the locks were taken. [TIME-1]"""
+        """The store's clock, read once, after the store has taken the locks. [TIME-1]"""
         ...
 
     @property
@@ -149,7 +150,7 @@ class View(Protocol):
         ...
 
     def saved(self, stream: str, /) -> Saved | None:
-        """A stream with its fold and its row; None: it has no events.
+        """Return a stream with its fold and its row; None: it has no events.
 
         Raises:
             UnknownEvent, LogDamaged, SchemaMismatch: the stream cannot be folded.
@@ -157,27 +158,27 @@ class View(Protocol):
         ...
 
     def event(self, stream: str, version: int, /) -> Recordable:
-        """One event of a stream, decoded anew at each call, so that no two callers share its values.
+        """Return one event of a stream, decoded again at each call, so that no two callers share its values.
 
         Raises:
-            LogDamaged, UnknownEvent: as `codec.read`; what this process has just written itself need not be compared.
+            LogDamaged, UnknownEvent: as `codec.read`; a store need not compare what this process has just written.
         """
         ...
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
-        """All events that carry this idempotency key, in order of position. [REPEAT-4]
+        """Return all events that carry this idempotency key, in order of position. [REPEAT-4]
 
-        Those of operations before in the same commit come last; their position may be 0 still.
+        Those of earlier operations in the same commit come last; their position may still be 0.
         """
         ...
 
     @property
     def claimed(self) -> Sequence[Saved]:
-        """The tasks that the operation's `claim` selects, in its order; asked for only where it has one.
+        """The tasks that the operation's `claim` selects, in its order; only for an operation that has one.
 
-        What is selected, here or below, may be appended to without being among `writes`. Those that cannot be read come
-        with the others, without a fold, and do not count against the limit. Behind many of them a store may show fewer
-        than there are; the engine puts them aside, and a claim looks again.
+        The operation may append to what the store selects, here or below, without declaring it among `writes`. Tasks
+        that cannot be read come with the others, without a fold, and do not count against the limit. Behind many of
+        them a store may show fewer than there are; the engine puts them aside, and a claim looks again.
         """
         ...
 
@@ -185,7 +186,7 @@ class View(Protocol):
     def expired(self) -> Sequence[Saved]:
         """Of the operation's `due`, as all below: leased tasks whose check time has come by their row, oldest first.
 
-        At most its `limit` and `LEASE_CHECKS_MAX` more: most of them are alive, and are found again at their expiry.
+        At most its `limit` and `LEASE_CHECKS_MAX` more: most are alive, and the store finds them again at their expiry.
         """
         ...
 
@@ -205,47 +206,50 @@ class View(Protocol):
 
 
 class EventOf(Protocol):
-    """The events of the stream that a `Plain` is given."""
+    """The events of the stream that a `Plain` gets."""
 
     def __call__(self, version: int, /) -> Recordable:
-        """One of them; raises as `View.event`."""
+        """Return one of them; raises as `View.event`."""
         ...
 
 
 class Plain(Protocol):
-    """The plain case of an operation: one stream says all."""
+    """The plain case of an operation: one stream alone decides it."""
 
     def __call__(self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> Result | None:
-        """What is to be written: one append with its blobs and ends, or nothing; None where a view is needed.
+        """Return what the store writes: one append with its blobs and ends, or nothing; None where it needs a view.
 
         Args:
             saved: the stream, as the view would show it; None: there is none.
-            now_ms, epoch: as of the view.
+            now_ms, epoch: as in the view.
             event_of: the events of that stream.
 
         Raises:
-            SagalogError: a refusal, which the operation's `decide` says again with a view.
+            SagalogError: a refusal, which the operation's `decide` gives again with a view.
         """
         ...
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One thing to write: what it reads, and a pure function of that. Stands or falls alone within its commit.
+    """One unit that a store writes: its declarations, and a pure function of what it reads.
 
-    decide    from what was read to what is written; raises a refusal; may be run again
+    It succeeds or fails independently of the other operations of its commit.
+
+    decide    view -> the result to write; raises a refusal; the store may run it again
     writes    streams that it may append to, existing or not
-    reads     streams that it reads beside them; all are locked
-    along     ids of tasks whose waits it follows: they, and all tasks that are reached from them over waits, are read
-              and locked. The store finds them by one look at who waits for whom.
-    keys      idempotency keys that it looks for, and may put on record; locked as well, for no stream stands for them
+    reads     streams that it reads beside them; the store locks all
+    along     ids of tasks whose waits it follows: the store reads and locks them, and all tasks that are reached from
+              them over waits. The store finds those by one look at which task waits for which
+    keys      idempotency keys that it looks for, and may put on record; the store locks them too, since no stream
+              represents them
     claim     tasks to select for leasing
     due       maintenance to look for
     drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may
-              take them for absent without a look; where one then exists, it carries the operation out anew with a look
-    plain     as `decide`, for the plain case that one stream says all: the one of `writes`, or the only task that
-              `claim` selects. It is given that stream as the view would show it, None where there is none, and for
-              `due` None, where nothing is due. A store may ask it first and needs no view then; where it answers None,
-              or raises, `decide` says what comes of the operation
+              take them for absent without a look; where one exists after all, it runs the operation again with a look
+    plain     as `decide`, for the plain case that one stream decides alone: the one of `writes`, or the only task that
+              `claim` selects. It gets that stream as the view would show it, None where there is none; for `due` it
+              gets None, where nothing is due. A store may ask it first and then needs no view; where it returns None,
+              or raises, `decide` gives the result of the operation
     """
 
     decide: Callable[[View], Result]

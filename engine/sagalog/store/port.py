@@ -1,7 +1,7 @@
 """The store port: everything that an engine needs of a store.
 
-Rule: methods are operations of the domain and state their promise and their errors. Nothing here knows a database.
-Polling is always right; being woken only makes it sooner.
+Rule: methods are operations of the domain and state their promise and their errors. Polling is always right; a wake-up
+only makes it sooner. Knows no database.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class FileHealth(msgspec.Struct, frozen=True):
     wal_bytes           bytes that are written and not moved into the file yet: some megabytes, more beside a long
                         reader
     checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
-    checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
-    links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
+    checkpoint_error    the error of the last checkpoint of this process; None if it succeeded, or there was none
+    links               how many names the file has; if more than one, each has its own locks and WAL, and writes get
+                        lost
     free_bytes          room on the disk that the user of this process may fill
     """
 
@@ -52,27 +53,27 @@ class FileHealth(msgspec.Struct, frozen=True):
 
 
 class Snapshot(Reads, Candidates, Audit, Protocol):
-    """A consistent state for reading, fixed at its first look at the latest; blocks no writer.
+    """A consistent state for reading, fixed no later than its first look; it blocks no writer.
 
-    What lists tasks leaves out those that cannot be folded, unless it says otherwise.
+    Methods that list tasks leave out those that cannot be folded, unless their text says otherwise.
     """
 
 
 class Store(Protocol):
-    """Keeps the log and the projections, and moves them together or not at all.
+    """The log and the projections, which change together or not at all.
 
-    Several threads use one handle at the same time. Once it is closed, every method but `close` raises Closed.
+    Several threads may use one handle at the same time. Once it is closed, every method but `close` raises Closed.
     """
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
-        """Carry the operations out in order in one transaction, all durable when this returns.
+        """Carry out the operations in order in one transaction, all durable when this returns.
 
-        All that they declare is locked first, in the order of names, and then the clock is read. Where one of them asks
-        for what it has not declared, nothing is written, and all are carried out anew with that declared as well; after
-        8 rounds, or 1,024 names that one has not declared at first, its answer is OverBound. [BOUND-5]
+        The store first locks all that they declare, in the order of names, and then reads the clock. Where one of them
+        asks for what it has not declared, the store writes nothing and runs all again with that declared as well. After
+        8 rounds, or 1,024 names that an operation has not declared at first, its answer is OverBound. [BOUND-5]
 
         Returns:
-            For each operation its answer, or the SagalogError by which it was refused; a refusal undoes nothing else.
+            For each operation its answer, or the SagalogError of its refusal; a refusal undoes nothing else.
 
         Raises:
             Unavailable: nothing of any operation was written; wait and repeat.
@@ -83,7 +84,7 @@ class Store(Protocol):
         ...
 
     def read(self) -> AbstractContextManager[Snapshot]:
-        """A snapshot, to be used within the block.
+        """Give a snapshot, for use within the block.
 
         Raises:
             Unavailable, Corrupt: as `commit`.
@@ -108,7 +109,7 @@ class Store(Protocol):
         """Move the checkpoint of a subscription from `expected` (None: none yet) to `position`, durably. [SUBSCRIBE-3]
 
         Returns:
-            Whether it was moved; False: it stands elsewhere, and nothing was written.
+            Whether the store moved it; False: it is at another position, and nothing was written.
 
         Raises:
             Unavailable, Unknown, Corrupt: as `commit`.
@@ -116,7 +117,7 @@ class Store(Protocol):
         ...
 
     def changes(self) -> int:
-        """A number that differs once any handle has committed events since; saved checkpoints need not count."""
+        """Return a number that differs once any handle has committed events since; checkpoints need not count."""
         ...
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
@@ -128,23 +129,23 @@ class Store(Protocol):
         ...
 
     def file_health(self) -> FileHealth | None:
-        """How its file and disk stand; None where there is no file.
+        """Return the condition of its file and disk; None where there is no file.
 
         Raises:
-            Unavailable: it was moved or taken away.
+            Unavailable: another program has moved or removed the file.
         """
         ...
 
     def close(self) -> None:
-        """Give everything back; a second time does nothing."""
+        """Release everything; a second call does nothing."""
         ...
 
 
 class OpenStore(Protocol):
-    """What an entry point of the group `sagalog.stores` names."""
+    """The function that an entry point of the group `sagalog.stores` names."""
 
     def __call__(self, url: str, *, create: bool, clock: Clock, durability: str) -> Store:
-        """Open the store that `url` names; an absent one is made if `create`. `durability` is "full" or "normal".
+        """Open the store that `url` names; with `create`, make an absent one. `durability` is "full" or "normal".
 
         Raises:
             Unavailable, Corrupt: it cannot be opened, or is not a store this version can write.

@@ -1,6 +1,6 @@
-"""Projections: what is saved beside a stream, folded from it.
+"""Projections: what a store saves beside a stream, folded from it.
 
-Rule: everything here can be thrown away and computed again from the log.
+Rule: a store can discard everything here and compute it again from the log. Knows no store.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sagalog.kernel.state import KeptPolicy, StoreFold, TaskFold
 from sagalog.kernel.values import Retry
 from sagalog.store.row import Row, check_ms, gate_of, row_of
 
-# A fold is read at every write, so it must not cost a SHA-256; a page that rots changes few bits.
+# Every write reads a fold, so a checksum must not cost a SHA-256; decay of a page changes few bits.
 _CHECKSUM: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(TaskFold).decode
 
-# What a fold ends in where its last fields have their defaults, from some fields on; the longest first. A tail opens no
-# string and closes the fold itself, so that nothing else ends like it. What is missing is read as the defaults.
+# The ends of folds whose last fields have their defaults, from these fields on; the longest first. A tail opens no
+# string and closes the fold itself, so that nothing else ends like it. A reader takes the defaults for what is missing.
 _FROM: Final = ("progress_version", "error_version", "compensations", "steps", "failures", "sources")
 
 
@@ -36,7 +36,7 @@ def _tails() -> tuple[bytes, ...]:
 
 _TAILS: Final = _tails()
 
-# The policy of nearly every task, which is not spelled out in its fold. Between these quotes it stands in no string.
+# The policy of nearly every task; a saved fold leaves it out. Between these commas it cannot be part of a string.
 _DEFAULT_POLICY: Final = KeptPolicy.of(Retry().resolve())
 _POLICY_SPELLED: Final = b",%b," % _encode(_DEFAULT_POLICY)
 _POLICY_LEFT_OUT: Final = b",null,"
@@ -46,9 +46,9 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     """What a store saves beside a stream.
 
     fold       the stream, folded; a store that keeps it must not change it
-    content    the bytes of the fold, behind a checksum; `FOLD_FORMAT` is saved beside them. Of the store's own stream
-               there are none: a store keeps that in a form of its own, since it says which format may be written
-    row        of a task: the columns by which it is found
+    content    the bytes of the fold, behind a checksum; a store saves `FOLD_FORMAT` beside them. Empty for the store's
+               own stream: a store keeps that fold in a form of its own, since it names the format of the log
+    row        of a task: the columns by which a store finds it
     awaited    of a task: the sorted ids of the tasks whose end it awaits [WAIT-3]
     tags       of a task: names and values to find it by, which never change
     """
@@ -61,13 +61,13 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
 
 
 def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
-    """The projection of a task at `now_ms`, which had the row `before` (None: none); `content` if it was encoded."""
+    """Project a task that had the row `before` (None: none) at `now_ms`; `content`: its fold, if encoded already."""
     look_ms = None if task.lease is None else check_ms(task, before)
     return projection_at(task, gate_of(task, now_ms, before), content, look_ms)
 
 
 def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
-    """A task's projection from its whole stream; raises as `refold`."""
+    """Project a task from its whole stream; raises as `refold`."""
     task = refold(id, envelopes)
     return projection_at(task, gate_of(task, now_ms))
 
@@ -75,7 +75,7 @@ def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Proje
 def projection_at(
     task: TaskFold, gate: str | None, content: bytes | None = None, look_ms: int | None = None
 ) -> Projection:
-    """The projection of a task that stands at a gate; its lease is looked at by `look_ms` (None: at its expiry)."""
+    """Return the projection of a task at a gate; maintenance checks its lease by `look_ms` (None: at its expiry)."""
     return Projection(
         task,
         encode_fold(task) if content is None else content,
@@ -86,21 +86,21 @@ def projection_at(
 
 
 def project_fold(fold: object) -> Projection:
-    """The projection of a stream that is no task's: its fold, and nothing to find it by but its name."""
+    """Project a stream that is no task's: its fold, and only its name to find it by."""
     return Projection(fold, b"" if isinstance(fold, StoreFold) else encode_fold(fold))
 
 
 def refold_stream(category: Category[Fold], id: str, envelopes: Iterable[Envelope], shapes: Shapes = SHAPES) -> Fold:
-    """The fold of a whole stream of any category, as its envelopes give it.
+    """Fold a whole stream of any category from its envelopes.
 
     Raises:
-        UnknownEvent, LogDamaged: an event cannot be read, or cannot stand where it stands.
+        UnknownEvent, LogDamaged: an event cannot be read, or does not fit where it is.
     """
     return category.fold(id, ((read(envelope, shapes), envelope.version, envelope.at_ms) for envelope in envelopes))
 
 
 def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
-    """A task's fold from its whole stream; raises as `refold_stream`, and LogDamaged where there is no event at all."""
+    """Fold a task from its whole stream; raises as `refold_stream`, and LogDamaged where there is no event at all."""
     task = refold_stream(TASK, id, envelopes)
     if task.version == 0:
         raise LogDamaged(
@@ -113,18 +113,18 @@ def refold(id: str, envelopes: Iterable[Envelope]) -> TaskFold:
 
 
 def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
-    """The store's fold from its own stream; None where it has no events. Raises as `refold_stream`."""
+    """Fold the store's own stream; None where it has no events. Raises as `refold_stream`."""
     stream = list(envelopes)
     return refold_stream(STORE, stream[0].stream.partition("/")[2], stream) if stream else None
 
 
 def awaited(task: TaskFold) -> tuple[str, ...]:
-    """Ids of the tasks whose end has this one looked at, sorted. [WAIT-3]"""
+    """Return the ids of the tasks whose ends this one awaits, sorted. [WAIT-3]"""
     return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
 
 
 def encode_fold(fold: object) -> bytes:
-    """The bytes that are saved of a fold, behind a checksum of them; `FOLD_FORMAT` is saved beside them."""
+    """Return the bytes that a store saves of a fold, behind their checksum; it saves `FOLD_FORMAT` beside them."""
     content = _encode(fold)
     if type(fold) is TaskFold:
         for tail in _TAILS:
@@ -138,7 +138,7 @@ def encode_fold(fold: object) -> bytes:
 
 
 def decode_fold(saved: bytes) -> TaskFold:
-    """The fold of a task from saved bytes of this version's format.
+    """Return the fold of a task from saved bytes of this version's format.
 
     Raises:
         msgspec.DecodeError: they are no such bytes, or no longer those that were saved.
@@ -150,7 +150,7 @@ def decode_fold(saved: bytes) -> TaskFold:
 
 
 def decode_fold_of(category: Category[Fold], saved: bytes) -> Fold:
-    """The fold of a stream of any category; raises as `decode_fold`."""
+    """Return the fold of a stream of any category; raises as `decode_fold`."""
     return msgspec.json.decode(_content(saved), type=category.fold_type)
 
 

@@ -1,6 +1,6 @@
-"""Reads: what an engine asks of a consistent state, without writing.
+"""Reads: the questions that an engine asks of a consistent state, without writing.
 
-Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cannot be folded.
+Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cannot be folded. Knows no database.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sagalog.store.row import Row
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which tasks to list, in order of creation: those that fit all that is given. None: no restriction.
+    """The restrictions of a listing, in order of creation: a task must fit every one. None: no restriction.
 
     queues, states  any of these
     tags            all of these
     after           the `order` of the last one that was listed: only tasks beyond it; 0: from the first one on
-    waiting         the name of the wait that it is parked for, or True for any
+    waiting         the name of the wait that the task is parked for, or True for any
     parent          the task that created it as a child
-    since_ms        its newest event came at this time or later
-    newest_first    in the opposite order; then `after` 0 is from the newest one on
+    since_ms        its newest event is of this time or later
+    newest_first    in the opposite order; then `after` 0 means from the newest one on
     """
 
     queues: tuple[str, ...] | None = None
@@ -40,19 +40,19 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One row of a listing: `order` grows with creation and is where the next page goes on."""
+    """One row of a listing: `order` grows with creation; the next page continues after it."""
 
     order: int
     fold: TaskFold
 
 
 class SavedTask(msgspec.Struct, frozen=True):
-    """What is saved of a task beside the log, right or not.
+    """The saved projections of a task, right or not.
 
     fold       None where its format is not this version's
-    row        the columns by which it is found
-    awaited    the sorted ids of those whose end has the task looked at [WAIT-3]
-    tags       those of the fold by which it is found; what it is found by and does not carry `stray_tags` gives
+    row        the columns by which a store finds it
+    awaited    the sorted ids of the tasks whose ends it awaits [WAIT-3]
+    tags       those of the fold by which the store finds it; `stray_tags` gives those that the fold does not carry
     """
 
     fold: TaskFold | None
@@ -62,64 +62,64 @@ class SavedTask(msgspec.Struct, frozen=True):
 
 
 class Reads(Protocol):
-    """Single tasks, listings, the log, and how far its subscriptions are."""
+    """The reads of single tasks, listings, the log, and the checkpoints of its subscriptions."""
 
     def task(self, id: str) -> TaskFold | None:
-        """The fold of a task, or None; of one that was put aside it is made afresh, which mostly raises."""
+        """Return the fold of a task, or None; fold again a task that was put aside, which mostly raises."""
         ...
 
     def fold(self, stream: str) -> Any:
-        """The fold of a stream of any category but a task's, by its name; None: it has no events."""
+        """Return the fold of a stream of any category but a task's, by its name; None: it has no events."""
         ...
 
     def recorded(self, id: str, version: int) -> Envelope:
-        """One event of a task's stream, as it is found; raises LogDamaged where it is not there."""
+        """Return one event of a task's stream, unchecked; raises LogDamaged where it is not there."""
         ...
 
     def blob(self, digest: str) -> bytes | None:
-        """The bytes that are kept under a digest, as they are found; None if there are none. [BLOB-1]"""
+        """Return the bytes that the store keeps under a digest, unchecked; None if there are none. [BLOB-1]"""
         ...
 
     def history(self, stream: str, after: int = 0, limit: int | None = None) -> list[Envelope]:
-        """Events of one stream with versions beyond `after`."""
+        """List the events of one stream with versions beyond `after`."""
         ...
 
     def events(self, after: int, limit: int) -> list[Envelope]:
-        """Events of the whole log with positions beyond `after`."""
+        """List the events of the whole log with positions beyond `after`."""
         ...
 
     def find(self, query: Query) -> list[Listed]:
-        """Tasks in order of creation, or newest first. A task that cannot be folded is left out; see `unreadable`."""
+        """List tasks in order of creation, or newest first, without those that cannot be folded; see `unreadable`."""
         ...
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
-        """The first `limit` ids of tasks, in order of code points, that begin so; also of tasks that cannot be read."""
+        """List the first `limit` ids of tasks with this prefix, by code points; also of tasks that cannot be read."""
         ...
 
     def unreadable(self) -> list[str]:
-        """Ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
+        """List the ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
         ...
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
-        """Queue -> state -> number of tasks; one that cannot be folded counts where it was last known to be."""
+        """Count: queue -> state -> number of tasks; one that cannot be folded counts in its last known state."""
         ...
 
     def store(self) -> StoreFold | None:
-        """The store's own stream, folded."""
+        """Return the store's own stream, folded."""
         ...
 
     def head(self) -> tuple[int, int]:
-        """How many events there are, and the newest position."""
+        """Return how many events there are, and the newest position."""
         ...
 
     def saved(self, stream: str) -> SavedTask | None:
-        """A task as it is saved beside the log; None: it is not."""
+        """Return a task's saved projections; None: there are none."""
         ...
 
     def checkpoint(self, name: str) -> int | None:
-        """The position up to which the subscription of this name has read; None: no such name is on record."""
+        """Return the position up to which the subscription of this name has read; None: none has this name."""
         ...
 
     def checkpoints(self) -> dict[str, int]:
-        """Every subscription's checkpoint, by name."""
+        """Return every subscription's checkpoint, by name."""
         ...

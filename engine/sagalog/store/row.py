@@ -1,7 +1,7 @@
 """The row of a task: the columns by which a store finds it, computed here and by no store.
 
-Rule: a row follows from the fold, but for its gate, which depends on the time and on the gate before: what was opened
-stays open, and a look that is due stays due until it was taken.
+Rule: a row follows from the fold, except for its gate, which depends on the time and on the gate before: an open gate
+stays open, and a check that is due stays due until maintenance does it. Knows no store.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, State
 
-# ready: may be claimed for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases nothing
-# beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it waits for
-# has ended, so maintenance has to look; unreadable: not by this version. Without a gate: leased, or ended.
+# ready: a worker may claim it for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases
+# nothing beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it
+# waits for has ended, so maintenance has to look; unreadable: not by this version. Without a gate: leased, or ended.
 Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "later", "waiting", "waking", "unreadable"]
 
-# The gates at which a task may be claimed.
+# The gates at which a worker may claim a task.
 OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -28,16 +28,16 @@ _encode: Final = msgspec.json.Encoder().encode
 class Row(NamedTuple):
     """The searched columns of a task.
 
-    What hardly ever changes comes first, then what moves with the state, then what a heartbeat changes.
+    Columns that hardly ever change come first, then those that change with the state, then those of heartbeats.
 
-    parent        the task that created it as a child, and `correlation_id` what it belongs together with; None: nothing
+    parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
     overdue_ms    when such an undo will have waited for too long [UNDO-2]; None: never
-    updated_ms    when the last event was of a task that was to wait from then on until `run_at_ms`; None where it was
-                  not, is leased, or has ended. It finds what a clock that was set back delays [TIME-3]
-    check_ms      when maintenance has to look whether its lease is over: never later than the expiry, and earlier
+    updated_ms    the time of the last event, for a task that was to wait from then on until `run_at_ms`; None where it
+                  was not, is leased, or has ended. By it a store finds what a clock that was set back delays [TIME-3]
+    check_ms      when maintenance has to check whether its lease is over: never later than the expiry, and earlier
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
@@ -68,13 +68,13 @@ _row: Final = partial(tuple.__new__, Row)
 
 
 def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row:
-    """The row of a task that stands at a gate; its lease is looked at by `check_ms` (None: at its expiry)."""
+    """Return the row of a task at a gate; maintenance checks its lease by `check_ms` (None: at its expiry)."""
     lease, waiting = task.lease, task.waiting
     expires_ms = None if lease is None else lease.expires_ms
     undoing = task.state is State.COMPENSATING
     run_at_ms = task.run_at_ms if waiting is None else waiting.until_ms
     updated_ms, is_free = task.updated_ms, lease is None and task.state not in TERMINAL
-    # Without the constructor, which would be called for every write only to do the same.
+    # Every write makes a row, and the constructor would only cost time.
     return _row(
         (
             task.queue,
@@ -99,17 +99,17 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
 
 
 def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | None:
-    """The gate of a task at `now_ms`, which had the row `before` (None: none that tells anything).
+    """Return the gate at `now_ms` of a task that had the row `before` (None: no usable one).
 
-    A gate that was opened stays open where the clock has stepped back since; `waking` stays until maintenance looks.
-    A task that was put aside, or has no row, may have missed an end that it waits for, so it is looked at. [WAIT-3]
+    An open gate stays open where the clock has stepped back since; `waking` stays until maintenance looks.
+    A task that was put aside, or has no row, may have missed an end that it waits for, so maintenance looks. [WAIT-3]
     """
     if task.lease is not None or task.state in TERMINAL:
         return None
     if task.waiting is not None:
         may_have_ended = before is None or before.gate in ("waking", "unreadable")
         return "waking" if may_have_ended and task.waiting.after else "waiting"
-    if task.run_at_ms > now_ms and not (before is not None and _was_opened(task, before)):
+    if task.run_at_ms > now_ms and not (before is not None and _was_open(task, before)):
         return "later"
     if task.state is State.COMPENSATING:
         return "undo_alone" if task.is_suspect else "undo"
@@ -117,9 +117,9 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
 
 
 def check_ms(task: TaskFold, before: Row | None) -> int | None:
-    """By when the lease of a task is looked at, which had the row `before`; None: at its expiry.
+    """Return by when maintenance checks the lease of a task that had the row `before`; None: at its expiry.
 
-    Heartbeats leave the time as it is, but for one that moves the expiry back. [LEASE-3]
+    Heartbeats keep the time, except for one that moves the expiry back. [LEASE-3]
     """
     if before is None or before.check_ms is None or task.lease is None or task.lease.expires_ms is None:
         return None
@@ -127,35 +127,35 @@ def check_ms(task: TaskFold, before: Row | None) -> int | None:
 
 
 def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
-    """The gates at which such a task may stand, whatever the time is."""
+    """Return the gates at which such a task may be, at whatever time."""
     if task.waiting is not None:
         return ("waiting", "waking") if task.waiting.after else ("waiting",)
     return (gate_of(task, task.run_at_ms), gate_of(task, task.run_at_ms - 1))
 
 
 def is_row_of(row: Row, task: TaskFold, now_ms: int) -> bool:
-    """Whether a saved row, at an open gate, is what the log gives for this task."""
+    """Check whether a saved row, at an open gate, is what the log gives for this task."""
     return row == row_of(task, gate_of(task, max(now_ms, task.run_at_ms)))
 
 
 def owed_kinds(task: TaskFold) -> str | None:
-    """The compensation kinds that a compensating task owes, sorted, as a JSON list."""
+    """Return the compensation kinds that a compensating task owes, sorted, as a JSON list; else None."""
     if task.state is not State.COMPENSATING:
         return None
     return _encode(sorted({task.compensations[id].kind for id in task.owed()})).decode()
 
 
 def undo_ms(task: TaskFold) -> int | None:
-    """From when on an undo that no worker has leased is due; None: there is none."""
+    """Return from when on an undo that no worker has leased is due; None: there is none."""
     return task.run_at_ms if task.state is State.COMPENSATING and task.lease is None else None
 
 
 def overdue_ms(task: TaskFold) -> int | None:
-    """When such an undo will have waited for too long; None: never, or there is none. [UNDO-2]"""
+    """Return when such an undo will have waited for too long; None: never, or there is none. [UNDO-2]"""
     wait_ms = None if task.policy is None else task.policy.undo_wait_ms
     since_ms = undo_ms(task)
     return None if wait_ms is None or since_ms is None else since_ms + wait_ms
 
 
-def _was_opened(task: TaskFold, before: Row) -> bool:
+def _was_open(task: TaskFold, before: Row) -> bool:
     return before.gate in OPEN and before.run_at_ms == task.run_at_ms

@@ -1,6 +1,6 @@
-"""A clock that stands still until a test moves it.
+"""A clock that only a test moves.
 
-Rule: never reads the machine's clocks, so a test that uses it waits for nothing and repeats exactly. It knows no store
+Rule: it never reads the machine's clocks, so a test that uses it waits for nothing and repeats exactly. Knows no store
 and no task.
 """
 

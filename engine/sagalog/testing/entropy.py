@@ -1,6 +1,7 @@
 """Entropy that repeats: the same seed gives the same ids and the same jitter.
 
 Rule: for tests only. A test that knows the seed knows every id, and a fork of the process draws the same as its parent.
+Knows no task.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Faults of commits in the order in which a test wants them, and commits that take time on a clock moved by hand.
+"""Faults of commits in the order in which a test wants them, and commits that take time on a manual clock.
 
     with faults("commit.after_commit", answer_lost, None, away): ...    the first time, not the second, and the third
     with slow_commits(clock, before_ms=60): ...                         a commit is under way for that long
 
 Rule: only what a test has armed happens, at the named points of `sagalog.failpoints`, once for each place in the list;
-afterwards whatever was armed before is armed again. It counts under a lock: commits of several threads may meet it.
+afterwards it restores what was armed before. It counts under a lock: commits of several threads may meet it. Knows no
+store.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ Action = Callable[[], None]
 
 
 def away() -> NoReturn:
-    """The store cannot be reached: nothing is written. For points before a commit."""
+    """Fail as a store that cannot be reached: it writes nothing. For points before a commit."""
     raise Unavailable("the store is away, says a test")
 
 
 def answer_lost() -> NoReturn:
-    """The commit was made, and no caller is told so. For the point after a commit."""
+    """Fail as a store that has committed and whose answer is lost. For the point after a commit."""
     raise Unknown("the answer of the commit was lost, says a test")
 
 
 class Faults:
-    """What has happened so far: `met` counts how often the point was reached, `left` what is still to come."""
+    """The state of planned faults: `met` counts how often the point was reached, `left` the actions still to come."""
 
     def __init__(self, actions: tuple[Action | None, ...]) -> None:
         self._guard = threading.Lock()
@@ -41,11 +42,11 @@ class Faults:
 
     @property
     def left(self) -> int:
-        """How many places of the list were not reached yet."""
+        """How many actions of the list have not had their turn."""
         return len(self._actions)
 
     def reach(self) -> None:
-        """The next action of the list, if there is one."""
+        """Run the next action of the list, if there is one."""
         with self._guard:
             self.met += 1
             action = self._actions.pop(0) if self._actions else None
@@ -55,7 +56,7 @@ class Faults:
 
 @contextmanager
 def faults(point: str, *actions: Action | None) -> Iterator[Faults]:
-    """Within the block the n-th action takes place when the point is reached for the n-th time; None: nothing does.
+    """Run, within the block, the n-th action when the point is reached for the n-th time; None: no action.
 
     Raises:
         ValueError: there is no point of that name.
@@ -76,7 +77,7 @@ def faults(point: str, *actions: Action | None) -> Iterator[Faults]:
 
 @contextmanager
 def slow_commits(clock: ManualClock, before_ms: int = 0, after_ms: int = 0) -> Iterator[None]:
-    """Within the block each commit takes time: until the store has its turn, and until its answer comes back."""
+    """Make each commit within the block take time: until the store has its turn, and until its answer comes back."""
     points = (("commit.before_begin", before_ms), ("commit.after_commit", after_ms))
     before = {point: failpoints.armed.get(point) for point, _ in points}
 

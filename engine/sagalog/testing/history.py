@@ -1,11 +1,11 @@
-"""A checker of histories: what must hold of any log, whichever process wrote it and whatever went wrong meanwhile.
+"""A checker of histories: the properties of every log, whichever process wrote it and whatever went wrong meanwhile.
 
     violations = check(engine.events())
     assert not violations, explain(violations)
 
-Rule: the checker trusts no other code. It reads the recorded events only, neither the folds of a store nor the reducer
-or the table of the kernel, so that a mistake in those cannot hide itself. Each property is one function that walks the
-log by itself: leaving one out lets exactly its own violations pass.
+Rule: the checker trusts no other code. It reads the recorded events only, so that a mistake in other code cannot hide
+itself. Each property is one function that walks the log by itself: without it exactly its own violations pass. Knows no
+fold, no reducer and no table.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 def check(events: Iterable[Recorded], properties: Iterable[str] | None = None) -> list[Violation]:
-    """Every violation in a log, from its first event on, in the order of the properties and then of the log.
+    """Find every violation in a log, from its first event on, in the order of the properties and then of the log.
 
     Args:
         events: the whole log in order of position, as `Engine.events` gives it page by page.
@@ -50,16 +50,16 @@ def check(events: Iterable[Recorded], properties: Iterable[str] | None = None) -
 
 
 def explain(violations: Iterable[Violation]) -> str:
-    """One line a violation, for the message of an assertion."""
+    """Write one line a violation, for the message of an assertion."""
     return "\n".join(f"{one.event} breaks {one.property!r}: {one.text}" for one in violations)
 
 
 def _dense(log: Sequence[Recorded]) -> Found:
-    """[LOG-1] Positions and versions are 1, 2, 3, …"""
+    """Check that positions and versions are 1, 2, 3, … [LOG-1]"""
     newest: dict[str, int] = {}
     for place, event in enumerate(log, start=1):
         if event.position != place:
-            yield event, f"it stands at position {event.position} and {place} was next"
+            yield event, f"it is at position {event.position} and {place} was next"
         expected = newest.get(event.stream, 0) + 1
         if event.version != expected:
             yield event, f"version {expected} was next in its stream"
@@ -67,7 +67,7 @@ def _dense(log: Sequence[Recorded]) -> Found:
 
 
 def _fenced(log: Sequence[Recorded]) -> Found:
-    """[FENCE-1] [FENCE-2] Fences rise with every lease, and what a lease's holder writes carries its fence."""
+    """Check that fences rise with every lease, and that a holder's writes carry its fence. [FENCE-1] [FENCE-2]"""
     for stream in streams(log):
         last = 0
         for event in stream:
@@ -81,7 +81,7 @@ def _fenced(log: Sequence[Recorded]) -> Found:
 
 
 def _one_lease(log: Sequence[Recorded]) -> Found:
-    """[LEASE-1] [LEASE-4] At most one lease is open; it ends by an event, and by the clock only when it is over."""
+    """Check that at most one lease is open; an event ends it, and the clock only if it is over. [LEASE-1] [LEASE-4]"""
     for stream in streams(log):
         held: e.Leased | None = None
         expires_ms: int | None = None
@@ -105,7 +105,7 @@ def _one_lease(log: Sequence[Recorded]) -> Found:
 
 
 def _terminal(log: Sequence[Recorded]) -> Found:
-    """[TERM-1] After the end there are only notes."""
+    """Check that only notes follow the end. [TERM-1]"""
     for stream in streams(log):
         ended: Recorded | None = None
         for event in stream:
@@ -116,7 +116,7 @@ def _terminal(log: Sequence[Recorded]) -> Found:
 
 
 def _settled(log: Sequence[Recorded]) -> Found:
-    """[COMP-6] Nothing is owed after the end but in `quarantined`; each is registered and settled once."""
+    """Check that only `quarantined` leaves something owed; each undo is registered and settled once. [COMP-6]"""
     for stream in streams(log):
         books = Obligations()
         completed: Recorded | None = None
@@ -128,7 +128,7 @@ def _settled(log: Sequence[Recorded]) -> Found:
             if isinstance(now, e.Completed):
                 completed = event
                 if list(now.left) != books.left():
-                    yield event, f"it leaves {list(now.left)}, and nothing stands for {books.left()}"
+                    yield event, f"it leaves {list(now.left)}, and nothing replaces {books.left()}"
                 for id in books.owed():
                     if id not in now.left:
                         books.settle(id)
@@ -145,7 +145,7 @@ def _settled(log: Sequence[Recorded]) -> Found:
 
 
 def _in_reverse(log: Sequence[Recorded]) -> Found:
-    """[COMP-5] What is undone is the last that is owed: nothing before its turn, nothing that never began."""
+    """Check that a worker always undoes the last that is owed: none before its turn, none that never began. [COMP-5]"""
     for stream in streams(log):
         books = Obligations()
         for event in stream:
@@ -159,7 +159,7 @@ def _in_reverse(log: Sequence[Recorded]) -> Found:
 
 
 def _steps(log: Sequence[Recorded]) -> Found:
-    """[STEP-1] A step is recorded once per task, never where it was kept, and not where it is named as unrecorded."""
+    """Check that a step is recorded once per task, never if it was kept, and not if named as unrecorded. [STEP-1]"""
     for stream in streams(log):
         first: dict[str, Recorded] = {}
         for event in stream:
@@ -173,11 +173,11 @@ def _steps(log: Sequence[Recorded]) -> Found:
             elif isinstance(event.event, e.Quarantined):
                 for step in event.event.steps:
                     if step.name in first:
-                        yield event, f"the step {step.name!r} has no record, it says, and it has one"
+                        yield event, f"it names the step {step.name!r} as unrecorded, and the step has a record"
 
 
 def _waits(log: Sequence[Recorded]) -> Found:
-    """[WAIT-1] No worker leases a task for work that waits; waits of a name follow one another, each ends once."""
+    """Check that no worker leases a waiting task; waits of a name follow one another, each ends once. [WAIT-1]"""
     for stream in streams(log):
         begun: defaultdict[str, set[int]] = defaultdict(set)
         open_: tuple[str, int] | None = None
@@ -204,7 +204,7 @@ def _waits(log: Sequence[Recorded]) -> Found:
 
 
 def _signals(log: Sequence[Recorded]) -> Found:
-    """[WAIT-2] A wait takes a signal of its name, the oldest that was sent and that no other has taken."""
+    """Check that a wait takes a signal of its name, the oldest that no other wait has taken. [WAIT-2]"""
     for stream in streams(log):
         kept: list[tuple[int, str]] = []
         wanted: str | None = None
@@ -222,7 +222,7 @@ def _signals(log: Sequence[Recorded]) -> Found:
 
 
 def _blobs(log: Sequence[Recorded]) -> Found:
-    """[BLOB-1] Bytes are named by a SHA-256 in hex, which means as many bytes wherever it stands."""
+    """Check that a SHA-256 in hex names bytes, and always means as many of them. [BLOB-1]"""
     sizes: dict[str, int] = {}
     for event in log:
         now = event.event

@@ -1,6 +1,6 @@
-"""Properties of a log that span two tasks: what a successor takes over, and from whom.
+"""The properties of a log that span two tasks: what a successor takes over, and from which predecessor.
 
-Rule: as in `history`, which lists them: each walks the log by itself and reads recorded events only.
+Rule: as in `history`, which lists them: each walks the log by itself and reads recorded events only. Knows no fold.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from sagalog.kernel import events as e
 from sagalog.kernel.values import Compensation, SignalEnd, State
 
 Found = Iterator[tuple[Recorded, str]]
-# By name and number, the waits that a successor takes for over: where a signal was taken, None for a sleep.
+# By name and number, the waits that are over for a successor: the end that took a signal, None for a sleep.
 Waits = dict[tuple[str, int], SignalEnd | None]
 
 
 def streams(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
-    """The events of each task."""
+    """Group the events by task."""
     found: dict[str, list[Recorded]] = {}
     for event in log:
         if event.stream.startswith("task/"):
@@ -26,9 +26,9 @@ def streams(log: Sequence[Recorded]) -> Iterable[list[Recorded]]:
 
 
 def handed_over(log: Sequence[Recorded]) -> Found:
-    """[TERM-2] [COMP-7] A successor owes at once what the note that names it hands over; a task has one at most.
+    """Check that a successor owes at once what the note that names it hands over; a task has one at most.
 
-    That of a completed task only undoes.
+    [TERM-2] [COMP-7] The successor of a completed task only undoes.
     """
     created = {event.stream: event for event in log if isinstance(event.event, e.Created)}
     inheriting = {event.stream for event in log if isinstance(event.event, e.Created) and event.event.inherited}
@@ -63,7 +63,7 @@ def handed_over(log: Sequence[Recorded]) -> Found:
 
 
 def inheritance(log: Sequence[Recorded]) -> Found:
-    """[COMP-7] [STEP-1] What a successor inherits and keeps stands where it says, and it keeps all that it should."""
+    """Check that the references of a successor are right, and that it keeps all that it should. [COMP-7] [STEP-1]"""
     events = {event.name: event.event for event in log}
     kept: dict[str, list[str]] = {}
     over: dict[str, Waits] = {}
@@ -71,7 +71,7 @@ def inheritance(log: Sequence[Recorded]) -> Found:
         names: list[str] = []
         waits: Waits = {}
         undos: set[tuple[str | None, str]] = set()
-        unsaid: set[str] = set()
+        undecided: set[str] = set()
         wait: e.Parked | None = None
         forward = True
         for event in stream:
@@ -102,19 +102,19 @@ def inheritance(log: Sequence[Recorded]) -> Found:
             elif isinstance(now, e.Quarantined) and forward:
                 kept[event.stream] = names
                 over[event.stream] = waits
-                unsaid = {one.name for one in now.steps}
+                undecided = {one.name for one in now.steps}
             elif isinstance(now, e.Noted) and now.successor is not None:
                 given = now.results or {}
-                if lacking := sorted(unsaid.difference(given, now.rerun)):
-                    yield event, f"it does not say what becomes of the steps {lacking}"
+                if lacking := sorted(undecided.difference(given, now.rerun)):
+                    yield event, f"it gives neither results nor a rerun for the steps {lacking}"
                 names += [name for name in given if name not in names]
                 names[:] = [name for name in names if name not in now.rerun]
             elif isinstance(now, e.Noted) and event.stream in kept:
-                unsaid.update(name for id, name in undos if id in now.settles)
+                undecided.update(name for id, name in undos if id in now.settles)
 
 
 def children(log: Sequence[Recorded]) -> Found:
-    """[STEP-2] A child is adopted once under its name, and was that of a predecessor that the task goes on from."""
+    """Check that a task adopts a child once under its name, from a predecessor that it goes on from. [STEP-2]"""
     created = {event.stream: event.event for event in log if isinstance(event.event, e.Created)}
     over = {event.stream for event in log if isinstance(event.event, e.Failed | e.Cancelled)}
     over |= {stream for stream, event in created.items() if event.to is State.COMPENSATING}
@@ -137,7 +137,7 @@ def children(log: Sequence[Recorded]) -> Found:
 
 
 def _misplaced(created: e.Created, events: Mapping[str, e.Recordable]) -> Iterator[str]:
-    """What is not where a successor's creation says, each in words."""
+    """Yield, in words, each wrong reference of a successor's creation."""
     for one in created.inherited:
         undo: object = events.get(f"task/{one.task}@{one.version}")
         if isinstance(undo, e.Created):

@@ -1,11 +1,10 @@
-"""Random runs: workers race over one store, time jumps, the store dies, and the memory store says what is right.
+"""Random runs: workers race over one store, time jumps, the store dies, and the memory store gives the right answers.
 
     Machine = store_machine(new_place, crash_points=("commit.after_events", "commit.after_commit"))
     prove(Machine)
 
-Rule: a rule draws a command and hands it to the pair; it knows nothing of what should come of it. Interleavings are
-written as rules, one step of one worker at a time, without threads. A failing run is shrunk, and hypothesis prints how
-to repeat it.
+Rule: a rule draws a command and gives it to the pair. Interleavings are written as rules, one step of one worker at a
+time, without threads. Hypothesis shrinks a failing run and prints how to repeat it. Knows no expected result.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ except ImportError as error:
 
 
 def holds_undo(machine: Any) -> bool:
-    """Whether a worker holds a lease for undoing."""
+    """Check whether a worker holds a lease for undoing."""
     return bool(machine.pair.living("undo"))
 
 
 class StoreMachine(RecordingRun):
-    """The rules, beside those of recording and waiting.
+    """The rules of a random run, beside those of recording and waiting.
 
     `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
     """
@@ -49,21 +48,21 @@ class StoreMachine(RecordingRun):
         given=st.tuples(strategies.creations, strategies.creations, strategies.creations), ttl_ms=strategies.ttls
     )
     def begin(self, given: tuple[dict[str, Any], ...], ttl_ms: int | None) -> None:
-        """No run is about nothing: some tasks are there, and some are leased."""
+        """Begin with some tasks, of which some are leased, so that no run is empty."""
         for arguments in given:
             self.create(0, arguments, None)
         self.run("claim", lambda side: side.engine.claim(["left", "right"], owner="ann", ttl_ms=ttl_ms, limit=2))
 
     @rule(pick=strategies.picks, given=strategies.creations, delay=strategies.delays)
     def create(self, pick: int, given: dict[str, Any], delay: int | None) -> None:
-        """A new task, or the same again, or another under its id, or one whose id is drawn."""
+        """Create a new task, or the same again, or another under its id, or one whose id is drawn."""
         id = None if pick == 7 else self.task(pick) if pick > 7 else self.new_id()
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
         self.run("create", lambda side: side.engine.create(id=id, run_at_ms=run_at_ms, **given))
 
     @rule(given=st.lists(st.tuples(strategies.picks, strategies.creations), min_size=1, max_size=3))
     def create_many(self, given: list[tuple[int, dict[str, Any]]]) -> None:
-        """Several at once, rarely one that exists."""
+        """Create several at once, rarely one that exists."""
         first = self.new_id()
         specs = [
             {"id": self.task(pick) if pick > 8 else f"{first}-{place}", **arguments}
@@ -124,7 +123,7 @@ class StoreMachine(RecordingRun):
     def fall_into_undoing(
         self, owner: str, planned: int, undos: list[Compensation], retry: Retry | None, then: str
     ) -> None:
-        """The long way to a lease for undoing, and to its first use, in one rule, so that runs get there often."""
+        """Go the long way to a lease for undoing, and to its first use, in one rule, so that runs get there often."""
         id = self.new_id()
         given: Any = {"queue": "left", "compensations": strategies.UNDOS[:planned], "retry": retry}
         self.run("create", lambda side: side.engine.create("build", id=id, **given))
@@ -150,7 +149,7 @@ class StoreMachine(RecordingRun):
         many=st.booleans(),
     )
     def fall_under_suspicion(self, pick: int, owner: str, undo: bool, asked: Any, many: bool) -> None:
-        """The long way to a task that is leased alone, and a claim that meets it."""
+        """Go the long way to a suspect, and to a claim that meets it."""
         id = self.new_id() if pick > 5 else self.task(pick, "compensating" if undo else "pending")
         if pick > 5:
             retry = strategies.RETRIES[5]
@@ -190,7 +189,7 @@ class StoreMachine(RecordingRun):
     @precondition(holds_work)
     @rule(pick=strategies.picks, undo=st.sampled_from(strategies.UNDOS))
     def register(self, pick: int, undo: Compensation) -> None:
-        """Put an undo on record."""
+        """Record an undo."""
         self.with_lease("register", pick, lambda lease: lease.register(undo), "work")
 
     @precondition(holds_work)
@@ -232,7 +231,7 @@ class StoreMachine(RecordingRun):
     @precondition(holds_undo)
     @rule(pick=strategies.picks, done=st.booleans(), error=strategies.texts, delay=strategies.delays)
     def undo(self, pick: int, done: bool, error: str, delay: int | None) -> None:
-        """An undo is done, or failed; mostly the one whose turn it is."""
+        """Report an undo as done or failed, mostly the one whose turn it is."""
         id = self.turn(pick)
         run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
         if done:
@@ -245,14 +244,14 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(pick=st.integers(0, 99), verb=st.sampled_from(sorted(strategies.LATE)))
     def late(self, pick: int, verb: str) -> None:
-        """Some copy of a lease, mostly one that has ended long ago, is used once more."""
+        """Use some copy of a lease once more, mostly one that has ended long ago."""
         place = pick % len(self.pair.oracle.leases)
         self.run(f"late {verb}", lambda side: strategies.LATE[verb](side.leases[place]))
 
     @precondition(lambda self: self.pair.living())
     @rule(pick=strategies.picks, verb=st.sampled_from(sorted(strategies.LATE)))
     def overtake(self, pick: int, verb: str) -> None:
-        """A worker sleeps until another worker has its task, and then goes on as if nothing had happened."""
+        """Let a worker sleep until another one has its task, and then go on as if nothing had happened."""
         living = self.pair.living()
         place = living[pick % len(living)]
         late = self.pair.oracle.leases[place]
@@ -270,13 +269,13 @@ class StoreMachine(RecordingRun):
         idempotency_key=strategies.idempotency_keys,
     )
     def cancel(self, pick: int, reason: str | None, now: bool, idempotency_key: str | None) -> None:
-        """Call a task off."""
+        """Cancel a task."""
         id = self.task(pick, "running", "pending")
         self.run("cancel", lambda side: side.engine.cancel(id, reason, now, idempotency_key=idempotency_key))
 
     @rule(pick=strategies.picks, reason=strategies.texts, idempotency_key=strategies.idempotency_keys)
     def quarantine(self, pick: int, reason: str, idempotency_key: str | None) -> None:
-        """Put a task aside."""
+        """Quarantine a task."""
         id = self.task(pick, "running", "compensating")
         self.run("quarantine", lambda side: side.engine.quarantine(id, reason, idempotency_key=idempotency_key))
 
@@ -287,7 +286,7 @@ class StoreMachine(RecordingRun):
         idempotency_key=strategies.idempotency_keys,
     )
     def say(self, pick: int, text: str, verb: str, idempotency_key: str | None) -> None:
-        """Leave a remark, settle by a remark what a quarantine left, or settle by word what is owed."""
+        """Note a remark, settle by a note what a quarantine left, or waive what is owed."""
         if verb == "waive":
             id = self.task(pick, "compensating", "running")
             undo = self.undo_of(id, pick)
@@ -301,20 +300,20 @@ class StoreMachine(RecordingRun):
         pick=strategies.picks,
         quarantined=st.booleans(),
         idempotency_key=strategies.idempotency_keys,
-        says=st.sampled_from(["nothing", "results", "results", "rerun", "of another"]),
+        choice=st.sampled_from(["nothing", "results", "results", "rerun", "of another"]),
     )
-    def retry_as_new(self, pick: int, quarantined: bool, idempotency_key: str | None, says: str) -> None:
+    def retry_as_new(self, pick: int, quarantined: bool, idempotency_key: str | None, choice: str) -> None:
         """Retry an ended task as a new one, mostly one that was quarantined with debts, or over a step."""
         states = ["quarantined"] if quarantined else ["failed", "compensated", "cancelled", "quarantined"]
         id = self.task(pick, *states)
         fold = self.pair.memory.tables.folds.get(id)
         steps = [] if fold is None else steps_to_say(fold)
         given: dict[str, Any] = {}
-        if says == "of another":
+        if choice == "of another":
             given = {"rerun": ["unheard of"]} if pick > 6 else {}
-        elif steps and says != "nothing":
+        elif steps and choice != "nothing":
             some = steps[: 1 + pick % len(steps)] if pick > 16 else steps
-            given = {"rerun": some} if says == "rerun" else {"results": dict.fromkeys(some, pick)}
+            given = {"rerun": some} if choice == "rerun" else {"results": dict.fromkeys(some, pick)}
         self.run("retry as new", lambda side: side.engine.retry_as_new(id, idempotency_key=idempotency_key, **given))
 
     @rule(
@@ -324,14 +323,14 @@ class StoreMachine(RecordingRun):
         queues=st.none() | strategies.queues,
     )
     def recover(self, limit: int | None, unknown: tuple[str, ...], **given: Any) -> None:
-        """All upkeep, everywhere or in some queues."""
+        """Do all maintenance, in all queues or in some."""
         known = given.pop("known")
         self.run("recover", lambda side: side.engine.recover(limit, unknown, known_kinds=known, **given), crashes=False)
 
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(commands=st.lists(st.tuples(st.sampled_from(sorted(strategies.BATCHED)), strategies.picks), max_size=4))
     def batch(self, commands: list[tuple[str, int]]) -> None:
-        """Several commands as one."""
+        """Carry out several commands as one."""
         new, living = self.new_id(), self.pair.living() or [len(self.pair.oracle.leases) - 1]
         ids = [new if name == "create" else self.task(pick) for name, pick in commands]
 
@@ -353,7 +352,7 @@ class StoreMachine(RecordingRun):
         suspects=strategies.suspects,
     )
     def settle_and_claim(self, commands: list[tuple[str, int]], together: bool, **given: Any) -> None:
-        """Several commands and a claim in one commit, all or none or each by itself."""
+        """Carry out several commands and a claim in one commit, all or none or each by itself."""
         new, living = self.new_id(), self.pair.living() or [len(self.pair.oracle.leases) - 1]
         ids = [new if name == "create" else self.task(pick) for name, pick in commands]
 
@@ -371,7 +370,7 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(pick=st.integers(0, 99))
     def resume(self, pick: int) -> None:
-        """Another process takes up a lease by its fence, as it was when it was acquired."""
+        """Resume a lease by its fence in another process, as it was when it was acquired."""
         lease = self.pair.oracle.leases[pick % len(self.pair.oracle.leases)]
         self.run("resume", lambda side: side.engine.resume(lease.task.id, lease.fence), crashes=False)
 
@@ -379,7 +378,7 @@ class StoreMachine(RecordingRun):
 
     @rule(pick=strategies.picks)
     def read(self, pick: int) -> None:
-        """One task, all that can be seen of it."""
+        """Read one task, and all that callers see of it."""
         id = self.task(pick)
         self.run("get", lambda side: side.engine.get(id), crashes=False)
         self.run("history", lambda side: side.engine.history(id), crashes=False)
@@ -391,7 +390,7 @@ class StoreMachine(RecordingRun):
         more=st.sampled_from([{"tags": {"team": "red"}}, {"waiting": True}, {"newest_first": True}]),
     )
     def find(self, queue: str | None, state: str | list[str], more: dict[str, Any]) -> None:
-        """Listings."""
+        """List tasks."""
         given: Any = {"queue": queue, "state": state, "limit": 3, **more}
         self.run("find", lambda side: side.engine.find(**given), crashes=False)
 
@@ -400,14 +399,14 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.last is not None)
     @rule()
     def repeat(self) -> None:
-        """A caller that got no answer asks again."""
+        """Repeat the last command, as a caller that got no answer."""
         assert self.last is not None
         _, call = self.last
         self.run("repeat", call, crashes=False)
 
     @rule(ms=st.sampled_from(strategies.WAITS), step_ms=st.sampled_from([0, 0, *strategies.JUMPS]))
     def time_passes(self, ms: int, step_ms: int) -> None:
-        """Both clocks go on, or the wall clock jumps, ahead or back."""
+        """Advance both clocks, or let the wall clock jump, ahead or back."""
         if step_ms:
             self.pair.clock.step(step_ms)
         else:
@@ -415,7 +414,7 @@ class StoreMachine(RecordingRun):
 
     @rule(rebuild=st.booleans())
     def reopen(self, rebuild: bool) -> None:
-        """Another process goes on, perhaps with its projections made afresh."""
+        """Go on as another process, perhaps with rebuilt projections."""
         self.pair.reopen()
         if rebuild:
             self.run("rebuild", lambda side: side.engine.rebuild(), crashes=False)
@@ -423,17 +422,17 @@ class StoreMachine(RecordingRun):
     @precondition(lambda self: self.crash_points)
     @rule(point=st.integers(0, 99), nth=st.sampled_from([1, 1, 1, 2]))
     def die_at_the_next_command(self, point: int, nth: int) -> None:
-        """The store dies in the middle of the next command."""
+        """Let the store die in the middle of the next command."""
         self.pair.crash = (self.crash_points[point % len(self.crash_points)], nth)
 
 
 def store_machine(new_place: NewPlace, crash_points: tuple[str, ...] = ()) -> type[StoreMachine]:
-    """A machine for one kind of store.
+    """Make a machine for one kind of store.
 
     Args:
-        new_place: makes a place for one store and removes it afterwards, as a context manager; what it gives opens the
-            store at that place with a clock and entropy, the first time and after each close or crash.
-        crash_points: names of failpoints at which the store is killed in the middle of a command.
+        new_place: a context manager that makes a place for one store and removes it afterwards; it gives the function
+            that opens the store there with a clock and entropy, the first time and after each close or crash.
+        crash_points: names of failpoints at which the machine kills the store in the middle of a command.
     """
     members = {"new_place": staticmethod(new_place), "crash_points": crash_points, "statistics": Statistics()}
     return type("StoreMachine", (StoreMachine,), members)
@@ -444,11 +443,11 @@ def prove(
 ) -> None:
     """Run a machine in rounds until every verb, every refusal and every crash point was met.
 
-    The first round has `max_examples` runs; the others, which look for what it has missed, a third of that each.
+    The first round has `max_examples` runs; each other one, for what the first has missed, a third of that.
 
     Raises:
-        AssertionError: the store and the oracle differ, a history breaks a property, or in all rounds something was
-            never met.
+        AssertionError: the store and the oracle differ, a history breaks a property, or all rounds have missed a verb,
+            a refusal or a crash point.
     """
     first = settings(
         max_examples=max_examples,
@@ -457,7 +456,7 @@ def prove(
         # Rounds that repeat one another, as they do where a CI server makes Hypothesis predictable, would meet no more.
         derandomize=False,
         print_blob=True,
-        # All but explaining, which takes longer than everything else and names lines of the stores at best.
+        # All but the phase `explain`, which takes longer than all else and names lines of the stores at best.
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )

@@ -1,7 +1,7 @@
-"""A store and its oracle, taken through the same commands and compared after each.
+"""A store and its oracle, which carry out the same commands and are compared after each.
 
 Rule: both see the same clock and the same entropy, so everything must be equal: answers, refusals with all their
-fields, every envelope of the log, and every listing. Needs no hypothesis; `machine` draws the commands.
+fields, every envelope of the log, and every listing. Knows no hypothesis: `machine` draws the commands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sagalog.testing.clock import ManualClock
 from sagalog.testing.entropy import SeededEntropy
 from sagalog.testing.history import check, explain
 
-# Opens the store of one run, and again after it was closed or crashed.
+# A function that opens the store of one run, and opens it again after it was closed or crashed.
 Open = Callable[[Clock, Entropy], Engine]
 NewPlace = Callable[[], AbstractContextManager[Open]]
 
@@ -36,12 +36,12 @@ START_MS: Final = 1_700_000_000_000
 LONG_MS: Final = 10_000_000
 PURPOSES: Final[tuple[Purpose, ...]] = ("work", "undo")
 AFTER_COMMIT: Final = "commit.after_commit"
-# Answers that show nothing of what a verb does.
+# Answers that do not show what a verb does.
 NOTHING: Final[tuple[Any, ...]] = (None, [], Renewal((), ()))
 
 
 class Crash(BaseException):
-    """The process dies here, behind so many commits; nothing that catches errors may catch it."""
+    """The simulated death of the process, after so many commits; code that catches errors must not catch it."""
 
     def __init__(self, commits: int) -> None:
         super().__init__(commits)
@@ -49,14 +49,14 @@ class Crash(BaseException):
 
 
 class Statistics:
-    """How often each verb came to something, and how often each refusal was met, over all runs."""
+    """The counts of all runs: how often each verb succeeded, and how often each refusal was met."""
 
     def __init__(self) -> None:
         self.succeeded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     def never(self, verbs: Iterable[str], refusals: Iterable[str]) -> list[str]:
-        """Which of these verbs and refusals were never met: the runs have proved nothing about them."""
+        """List the verbs and refusals that were never met: the runs have proved nothing about them."""
         return sorted({*verbs} - {*self.succeeded}) + sorted({*refusals} - {*self.refused})
 
     def __str__(self) -> str:
@@ -64,14 +64,14 @@ class Statistics:
 
 
 class Side:
-    """One of the two: an engine, and the leases that it has given out, at the same places on both sides."""
+    """One side of the pair: an engine, and its leases, at the same places as on the other side."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.leases: list[Lease] = []
 
     def moved_to(self, engine: Engine) -> None:
-        """Go on with another engine; the leases are taken along, as a worker that reconnects does."""
+        """Go on with another engine, and rebind the leases to it, as a worker that reconnects does."""
         self.engine = engine
         self.leases = [engine.rebind(lease) for lease in self.leases]
 
@@ -93,10 +93,10 @@ class Pair:
         self.crash: tuple[str, int] | None = None
 
     def run(self, verb: str, call: Call, crashes: bool = True) -> bool:
-        """Carry a command out on both sides and compare what came of it; whether it succeeded.
+        """Carry out a command on both sides and compare the results; return whether it succeeded.
 
-        If `crash` is set to a failpoint and a number, the store dies when one command gets there for the n-th time;
-        then it is reopened, and the command must be there wholly or not at all.
+        If `crash` is set to a failpoint and a number, the store dies when one command gets there for the n-th time.
+        Then the pair opens the store again, and the log must hold the command as a whole or not at all.
         """
         crash = self.crash if crashes else None
         events = len(self.real_log())
@@ -121,13 +121,13 @@ class Pair:
         return True
 
     def reopen(self) -> None:
-        """Close the store and open it again; what is in the log stays, what an engine remembers is gone."""
+        """Close the store and open it again; the log stays, and the memory of the engine is gone."""
         self.real.engine.close()
         self.real.moved_to(self._open_real())
         self.oracle.moved_to(self._open_oracle())
 
     def compare(self) -> None:
-        """Everything that can be asked must be answered alike."""
+        """Check that both sides answer every question alike."""
         real, oracle = self.real.engine, self.oracle.engine
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
         for name in ("find", "counts", "stale"):
@@ -135,7 +135,7 @@ class Pair:
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 
     def drain(self, queues: list[str]) -> None:
-        """Claim all there is, now and when everything has come due: the order and the time of each must be the same."""
+        """Claim all tasks, now and when all have become due: the order and the time of each must be the same."""
         self.crash = None
         for wait_ms in (0, LONG_MS):
             self.clock.advance(wait_ms)
@@ -144,13 +144,13 @@ class Pair:
                 self.run("drain", partial(_claim, queues, given))
                 leased = -1
                 while leased < len(self.oracle.leases):
-                    # [LEASE-5] Each of these comes alone.
+                    # [LEASE-5] A claim leases each of these alone.
                     leased = len(self.oracle.leases)
                     self.run("drain", partial(_claim, queues, {**given, "suspects": "only"}))
         self.compare()
 
     def audit(self) -> None:
-        """Both are sound, and the history breaks no property."""
+        """Check that both are sound, and that the history breaks no property."""
         self._compare_recorded()
         for side in (self.real, self.oracle):
             report = side.engine.verify()
@@ -159,7 +159,7 @@ class Pair:
         assert not violations, explain(violations)
 
     def _compare_recorded(self) -> None:
-        """Results, bytes and what waits came to: of all tasks, read by name."""
+        """Compare results, bytes and the ends of waits, of all tasks, read by name."""
         real, oracle = self.real.engine, self.oracle.engine
         for task in oracle.find():
             reads = [("step_result", name) for name in task.steps]
@@ -175,7 +175,7 @@ class Pair:
         self.oracle.engine.close()
 
     def living(self, purpose: str | None = None) -> list[int]:
-        """Places of the leases that no event has ended, newest first."""
+        """List the places of the leases that no event has ended, newest first."""
         return [
             place
             for place in reversed(range(len(self.oracle.leases)))
@@ -183,17 +183,17 @@ class Pair:
         ]
 
     def real_log(self) -> list[Recorded]:
-        """The log of the store under test."""
+        """Return the log of the store under test."""
         return self.real.engine.events(limit=10_000)
 
     def _settle(self, verb: str, call: Call, point: str, commits: int, events: int) -> None:
-        """After a crash: what was committed is done by the oracle too, what was not is not."""
+        """Let the oracle do, after a crash, what the store has committed, and no more."""
         self.statistics.succeeded[f"crash at {point}"] += 1
         self.real.moved_to(self._open_real())
         if commits:
-            # The oracle dies behind the same commit: what an engine would have done next is not done by either.
+            # The oracle dies after the same commit: neither does what an engine would have done next.
             died = _carry_out(call, self.oracle, (AFTER_COMMIT, commits))
-            assert isinstance(died, Crash), f"{verb}: the store died after its commit, and the oracle said {died!r}"
+            assert isinstance(died, Crash), f"{verb}: the store died after its commit, and the oracle gave {died!r}"
         else:
             assert len(self.real_log()) == events, f"{verb}: the store died before its commit, and there are new events"
         self.oracle.moved_to(self._open_oracle())
@@ -211,7 +211,7 @@ def _claim(queues: list[str], given: dict[str, Any], side: Side) -> list[Lease]:
 
 
 def plain(value: Any) -> Any:
-    """A value by which answers and refusals of two engines can be compared."""
+    """Return a value by which answers and refusals of two engines can be compared."""
     if isinstance(value, SagalogError):
         return type(value).__name__, value.code, value.message, value.fields
     if isinstance(value, Exception):
@@ -222,7 +222,7 @@ def plain(value: Any) -> Any:
 
 
 def whole(value: Any) -> str:
-    """A value with all that was compared: what is shown of a task or a lease is not all of it."""
+    """Show a value with all that was compared: the repr of a task or a lease leaves out much of it."""
     if isinstance(value, Lease):
         return f"a lease on {whole(value.task)}"
     if isinstance(value, Task):
@@ -235,7 +235,7 @@ def whole(value: Any) -> str:
 
 
 def _carry_out(call: Call, side: Side, crash: tuple[str, int] | None) -> Any:
-    """The answer, the refusal, or the crash."""
+    """Return the answer, the refusal, or the crash."""
     if crash is None:
         return _answer(call, side)
     point, left = crash

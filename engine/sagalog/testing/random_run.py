@@ -1,7 +1,7 @@
-"""One random run: its store, what it has done last, and whom its rules pick.
+"""One random run: its store, its last command, and the tasks and leases that its rules pick.
 
-Rule: picks mostly what fits (a lease that lives, a task in the right state, the compensation whose turn it is) and now
-and then anything else, so that runs get far and refusals are met too. Which commands there are stands in `machine`.
+Rule: it picks mostly what fits (a live lease, a task in the right state, the compensation whose turn it is) and
+sometimes anything else, so that runs get far and meet refusals too. Knows no command: `machine` holds them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Run(RuleBasedStateMachine):
         self.sound = True
 
     def teardown(self) -> None:
-        """At the end of a run claim what is left, audit both, and give everything back."""
+        """Claim what is left at the end of a run, audit both stores, and close them."""
         try:
             if self.sound:
                 self.pair.drain(["default", "left", "right"])
@@ -41,7 +41,7 @@ class Run(RuleBasedStateMachine):
 
     @invariant()
     def both_agree(self) -> None:
-        """After every step all that can be asked is answered alike."""
+        """Check after every step that both stores answer every question alike."""
         self.sound = False
         self.pair.compare()
         self.sound = True
@@ -55,35 +55,35 @@ class Run(RuleBasedStateMachine):
         return succeeded
 
     def with_lease(self, verb: str, pick: int, use: Callable[[Lease], Any], purpose: str) -> None:
-        """A verb of a lease that lives."""
+        """Carry out a verb of a live lease."""
         living = self.pair.living(purpose)
         if living:
             place = living[pick % len(living)]
             self.run(verb, lambda side: use(side.leases[place]))
 
     def of_newest(self, verb: str, id: str, use: Callable[[Lease], Any]) -> None:
-        """A verb of the newest lease of a task."""
+        """Carry out a verb of the newest lease of a task."""
         places = [place for place, lease in enumerate(self.pair.oracle.leases) if lease.task.id == id]
         if places:
             self.run(verb, lambda side: use(side.leases[places[-1]]))
 
     def task(self, pick: int, *states: str) -> str:
-        """The id of a task, mostly of one in these states (none: any), newest first; rarely one that no task has."""
+        """Pick the id of a task, mostly of one in these states (none: any), newest first; rarely an unknown id."""
         folds = list(reversed(self.pair.memory.tables.folds.values()))
         fitting = [fold.id for fold in folds if not states or fold.state in states] if pick < 8 else []
         ids = fitting or [fold.id for fold in folds]
         return "nobody" if pick == 9 or not ids else ids[pick % len(ids)]
 
     def new_id(self) -> str:
-        """An id that no task has, short and the same in every run of the same commands."""
+        """Make an id that no task has, short and the same in every run of the same commands."""
         return f"t{len(self.pair.memory.tables.folds)}"
 
     def owed_of(self, id: str) -> list[str]:
-        """What a task owes."""
+        """List what a task owes."""
         return self.pair.memory.tables.folds[id].owed() if id in self.pair.memory.tables.folds else []
 
     def undo_of(self, id: str, pick: int) -> str:
-        """The id of a task's compensation: the last that is owed, or any, settled ones too, or one that no task has."""
+        """Pick the id of a task's compensation: mostly the last that is owed, or any, settled or unknown."""
         fold = self.pair.memory.tables.folds.get(id)
         known = [] if fold is None else list(fold.compensations)
         owed = self.owed_of(id)
@@ -92,6 +92,6 @@ class Run(RuleBasedStateMachine):
         return known[pick % len(known)] if known and pick < 9 else "unheard of"
 
     def turn(self, pick: int) -> str:
-        """The id of a compensation of the task whose lease `with_lease` will use."""
+        """Pick the id of a compensation of the task whose lease `with_lease` will use."""
         living = self.pair.living("undo")
         return self.undo_of(self.pair.oracle.leases[living[pick % len(living)]].task.id, pick)

@@ -1,7 +1,8 @@
 """The rules of a random run by which holders record steps and artifacts, and tasks wait: part of `machine`.
 
-Rule: as in `machine`, a rule draws a command and hands it to the pair. A wait is drawn from few names, so that runs
-meet one that is over, and from the tasks of the run, so that they meet ends, circles and tasks that no rule created.
+Rule: as in `machine`, a rule draws a command and gives it to the pair. It draws waits from few names, so that runs meet
+one that is over, and from the tasks of the run, so that they meet ends, circles and tasks that no rule created. Knows
+no expected result.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from sagalog.testing.random_run import Run
 
 
 def holds_work(machine: Any) -> bool:
-    """Whether a worker holds a lease for forward work."""
+    """Check whether a worker holds a lease for forward work."""
     return bool(machine.pair.living("work"))
 
 
 def _number(lease: Lease, name: str, ahead: int) -> int:
-    """The number of the next wait of a name, or, rarely, one that is over or not to come yet."""
+    """Return the number of the next wait of a name, or, rarely, of one that is over or later."""
     return max(1, lease.task.waits.get(name, 0) + 1 + ahead)
 
 
@@ -44,7 +45,7 @@ class RecordingRun(Run):
         undo=st.none() | st.sampled_from(strategies.UNDOS),
     )
     def step(self, pick: int, name: str, value: Any, undo: Compensation | None) -> None:
-        """Put a step on record, or say its result once more; some name an undo, which may not be on record."""
+        """Record a step, or repeat it; some name an undo, which may not be on record."""
         self.with_lease("step", pick, lambda lease: lease.step(name, value, undo), "work")
 
     @rule(
@@ -55,7 +56,7 @@ class RecordingRun(Run):
         end=st.sampled_from(["complete", "fail", "look"]),
     )
     def succeed_in_the_middle(self, owner: str, name: str, again: bool, recorded: bool, end: str) -> None:
-        """The long way to a successor that keeps a step, and owes an undo that no recorded step names."""
+        """Go the long way to a successor that keeps a step, and owes an undo that no recorded step names."""
         id = self.new_id()
         given: Any = {"owner": owner, "ttl_ms": strategies.TTL_MS}
         self.run("create", lambda side: side.engine.create("build", id=id, queue="left"))
@@ -76,8 +77,8 @@ class RecordingRun(Run):
             )
         self.run("retry as new", lambda side: side.engine.retry_as_new(id))
         if not recorded and end != "look":
-            said: Any = {"results": {"over": 1}} if again else {"rerun": ["over"]}
-            self.run("retry as new", lambda side: side.engine.retry_as_new(id, **said))
+            choice: Any = {"results": {"over": 1}} if again else {"rerun": ["over"]}
+            self.run("retry as new", lambda side: side.engine.retry_as_new(id, **choice))
         heir = self.pair.oracle.engine.get(id)
         if heir is None or heir.successor is None or end == "look":
             return
@@ -94,7 +95,7 @@ class RecordingRun(Run):
     @precondition(lambda self: self.pair.living())
     @rule(pick=strategies.picks, name=strategies.names, data=strategies.contents, undo=st.booleans())
     def put_artifact(self, pick: int, name: str, data: bytes, undo: bool) -> None:
-        """Put an artifact, or another in its place."""
+        """Put an artifact, or replace one."""
         purpose = "undo" if undo else "work"
         self.with_lease("put artifact", pick, lambda lease: lease.put_artifact(name, data, "text/plain"), purpose)
 
@@ -124,7 +125,7 @@ class RecordingRun(Run):
         ahead=strategies.aheads,
     )
     def park_for_tasks(self, pick: int, name: str, others: list[int], delay: int | None, ahead: int) -> None:
-        """Wait for other tasks of the run, whatever has become of them."""
+        """Wait for other tasks of the run, in whatever state they are."""
         until_ms = None if delay is None else self.pair.clock.now_ms() + delay
         after = [self.task(other, "pending", "running") for other in others]
 
@@ -151,9 +152,9 @@ class RecordingRun(Run):
         end=st.sampled_from(["cancel", "note", "look", "again"]),
     )
     def wait_for_one_another(self, owner: str, name: str, circle: bool, end: str) -> None:
-        """The long way to a wait for another task, in one rule; then that one ends, or waits in its turn.
+        """Go the long way to a wait for another task, in one rule; then that one ends, or waits in its turn.
 
-        `again`: the wait that is over is asked for once more.
+        `again`: the holder repeats the wait that is over.
         """
         waiter = self.new_id()
         other = f"{waiter}-other"
@@ -174,7 +175,7 @@ class RecordingRun(Run):
 
     @rule(owner=strategies.owners, name=strategies.names, first=st.booleans(), delay=strategies.delays)
     def park_and_end_in_one_batch(self, owner: str, name: str, first: bool, delay: int | None) -> None:
-        """A wait and the end that it is for in one commit, whichever stream is written first."""
+        """Park a task and end the one that it waits for in one commit, whichever stream comes first."""
         waiter = self.new_id()
         other = f"{waiter}-other"
         specs = [{"kind": "build", "id": id, "queue": "left"} for id in (waiter, other)]
@@ -202,7 +203,7 @@ class RecordingRun(Run):
         idempotency_key=strategies.idempotency_keys,
     )
     def signal(self, pick: int, name: str, value: Any, idempotency_key: str | None) -> None:
-        """Tell a task something, mostly one that waits for it."""
+        """Send a task a signal, mostly one that waits for it."""
         waits = [fold.id for fold in self.pair.memory.tables.folds.values() if fold.waiting is not None]
         id = waits[-1 - pick % len(waits)] if waits and pick < 6 else self.task(pick, "pending", "running")
         self.run("signal", lambda side: side.engine.signal(id, name, value, idempotency_key=idempotency_key))
@@ -215,7 +216,7 @@ class RecordingRun(Run):
         steps=st.lists(strategies.names, max_size=2),
     )
     def quarantine_held(self, pick: int, reason: str, undo: bool, steps: list[str]) -> None:
-        """Say that a human must look, perhaps over a step; seldom, since it ends the task."""
+        """Quarantine a task as its holder, perhaps over a step; rarely, since it ends the task."""
         if pick < 10:
             self.with_lease(
                 "quarantine held", pick, lambda lease: lease.quarantine(reason, steps), "undo" if undo else "work"
@@ -223,7 +224,7 @@ class RecordingRun(Run):
 
     @rule(pick=strategies.picks, name=strategies.names)
     def read_what_was_recorded(self, pick: int, name: str) -> None:
-        """Results, bytes, and what a wait came to; mostly such as there are."""
+        """Read results, bytes, and the ends of waits, mostly of such as are on record."""
         waited, waited_name = self._recorded("waits", pick, name)
         stepped, step_name = self._recorded("steps", pick, name)
         made, made_name = self._recorded("artifacts", pick, name)
@@ -235,6 +236,6 @@ class RecordingRun(Run):
         self.run("input", lambda side: side.engine.input(waited, "spec"), crashes=False)
 
     def _recorded(self, kind: str, pick: int, name: str) -> tuple[str, str]:
-        """A task and a name under which it has something of that kind on record; rarely one that has not."""
+        """Pick a task and a name under which it has something of that kind on record; rarely one that has not."""
         found = [(fold.id, one) for fold in self.pair.memory.tables.folds.values() for one in getattr(fold, kind)]
         return found[pick % len(found)] if found and pick < 8 else (self.task(pick), name)

@@ -1,10 +1,10 @@
-"""Given, when, then: one task's life in the kernel, told without a store, a clock or an engine.
+"""Given, when, then: tests of one task's life in the kernel, without a store, a clock or an engine.
 
     given(Create(...), Acquire(...)).when(Release(task="t", fence=1), now_ms=5).then(Released(1, "release", 5))
 
-Rule: what is expected is events, a repeat or a refusal, never the inside of a fold. Every check also sees that what was
-passed in is unchanged [RECORD-3], that the verb lists what was decided, and that it can be folded [RECORD-1].
-Checks raise AssertionError. A failed one names what was expected and what was found.
+Rule: a test expects events, a repeat or a refusal, never the inside of a fold. Every check also makes sure that its
+arguments are unchanged [RECORD-3], that the verb lists the events, and that they can be folded [RECORD-1].
+Checks raise AssertionError and name what was expected and what was found. Knows no store.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the random runs draw: few names and few values, so that commands meet one another.
+"""The values that random runs draw: few names and few values, so that commands meet one another.
 
-Rule: values only; the rules that use them stand in `machine`.
+Rule: values only. Knows no rule: those are in `machine`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ queues = st.sampled_from([["left"], ["right"], ["left", "right"]])
 owners = st.sampled_from(["ann", "bob", "eve"])
 ttls = st.sampled_from([TTL_MS, 5 * TTL_MS, None])
 idempotency_keys = st.sampled_from([None] * 8 + ["r1", "r2", "r3", "r4"])
-# How far the number of a wait is from the next one of its name: mostly it is that one.
+# How far the number of a wait is from the next one of its name: mostly 0.
 aheads = st.sampled_from([0] * 5 + [-1, 1])
 delays = st.sampled_from([None, None, 0, TTL_MS])
 undos = st.lists(st.sampled_from(UNDOS), unique_by=lambda one: one.id, max_size=2)
@@ -68,7 +68,7 @@ creations = st.fixed_dictionaries(
 )
 
 
-# What a batch of the runs is made of: (batch, a task's id, a lease).
+# The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
     "note": lambda batch, id, _: batch.note(id, "seen"),
@@ -94,7 +94,7 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "compensation_failed": lambda batch, _, lease: batch.compensation_failed(lease, "one", "odd"),
 }
 
-# What a worker says who has not noticed that it lost its lease.
+# The calls of a worker that has not noticed the loss of its lease.
 LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "heartbeat": lambda lease: lease.heartbeat(progress="late"),
     "register": lambda lease: lease.register(UNDOS[0]),
@@ -111,7 +111,7 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "compensation_failed": lambda lease: lease.compensation_failed("one", "late"),
 }
 
-# Every verb and every refusal that a whole run must have met, else it has proved nothing about them.
+# Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
     "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
     "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "heartbeat",

@@ -1,1 +1,4 @@
-"""What a caller gives, checked before any state is read: single values, JSON, several at once, whole calls."""
+"""The validation of what callers give, before the engine reads any state: values, JSON, arguments, whole calls.
+
+Rule: an error names the argument, what was found, and what to give instead. Knows no state.
+"""

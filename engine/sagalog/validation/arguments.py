@@ -1,4 +1,4 @@
-"""Arguments that several calls share: lists of names, failures, compensations, policies, bytes.
+"""The validation of arguments that several calls share: lists of names, failures, compensations, policies, bytes.
 
 Rule: a refusal names the argument, and the element inside it. Knows no command, no state and no store.
 """
@@ -26,7 +26,7 @@ _SPENT: Final = get_args(Spent)
 
 
 def taken_in(inputs: Mapping[str, bytes] | None) -> tuple[tuple[Input, ...], tuple[Blob, ...]]:
-    """A creation's inputs: how the command names them, and their bytes; raises InvalidValue, OverBound."""
+    """Check a creation's inputs; return how the command names them, and their bytes. Raises InvalidValue, OverBound."""
     if not inputs:
         return (), ()
     if not isinstance(inputs, Mapping):
@@ -43,7 +43,7 @@ def taken_in(inputs: Mapping[str, bytes] | None) -> tuple[tuple[Input, ...], tup
 
 
 def blob(data: bytes, name: str) -> Blob:
-    """Bytes with their digest; raises InvalidValue, OverBound."""
+    """Check bytes and compute their digest; raises InvalidValue, OverBound."""
     if not isinstance(data, bytes):
         raise InvalidValue(f"{name}: expected bytes, found {shown(data)}", path=name)
     if len(data) > bounds.BLOB_BYTES_MAX:
@@ -57,14 +57,14 @@ def blob(data: bytes, name: str) -> Blob:
 
 
 def ttl(ttl_ms: int | None) -> int | None:
-    """How long a lease lasts, at least a millisecond; None: without end, or as before for a heartbeat."""
+    """Check how long a lease lasts, at least a millisecond; None: without end, or as before for a heartbeat."""
     return None if ttl_ms is None else check_integer(ttl_ms, "ttl_ms", 1, bounds.TIME_MS_MAX // 2)
 
 
 def failure(error: str | Failure, name: str) -> Failure:
-    """What went wrong, from a sentence or from a whole `Failure`.
+    """Make a failure of a sentence, or check a whole `Failure`.
 
-    The text is often some exception's: it is cleaned rather than refused, since what ends a lease must always fit.
+    The text is often that of an exception: it is cleaned and not refused, since what ends a lease must always fit.
     [BOUND-3]
     """
     if isinstance(error, Failure):
@@ -72,14 +72,14 @@ def failure(error: str | Failure, name: str) -> Failure:
         details = check_json(error.details, f"{name}.details", bounds.DETAILS_BYTES_MAX)
         parameters = _parameters(error.parameters, f"{name}.parameters")
         if error.message == "" and (parameters is not None or error.code in SENTENCES):
-            # [RECORD-6] The code says it.
+            # [RECORD-6] Readers see the sentence that the engine makes of the code.
             return Failure(error.code, "", details, parameters)
         return Failure(error.code, _cleaned(error.message, f"{name}.message"), details, parameters)
     return Failure("error", _cleaned(error, name))
 
 
 def _parameters(given: Parameters | None, name: str) -> Parameters | None:
-    """What a code of the engine is said with: names, numbers and lists of names. [RECORD-6]"""
+    """Check the parameters of a code of the engine: names, numbers and lists of names. [RECORD-6]"""
     for key, value in ({} if given is None else given).items():
         check_name(key, name)
         for one in value if isinstance(value, tuple) else (value,):
@@ -98,7 +98,7 @@ def _cleaned(text: str, name: str) -> str:
 
 
 def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
-    """A set of names, of kinds mostly; None stays None and means every one."""
+    """Check a set of names, of kinds mostly; None stays None and means every one."""
     if given is None:
         return None
     advice = "use several calls, or name none to mean every one"
@@ -106,7 +106,7 @@ def names(given: Iterable[str] | None, name: str) -> frozenset[str] | None:
 
 
 def listing(given: str | Iterable[str], name: str, maximum: int) -> tuple[str, ...]:
-    """One name or several, in the order given, each once."""
+    """Check one name or several, and return each once, in the order given."""
     found = [given] if isinstance(given, str) else listed(given, name, maximum, "use several calls")
     if not found:
         raise InvalidValue(f"{name}: expected 1 to {maximum} names, found none", path=name)
@@ -114,7 +114,7 @@ def listing(given: str | Iterable[str], name: str, maximum: int) -> tuple[str, .
 
 
 def one_of(value: T, name: str, words: tuple[object, ...]) -> T:
-    """A word of a closed set; raises InvalidValue."""
+    """Check a word of a closed set; raises InvalidValue."""
     if value not in words:
         raise InvalidValue(f"{name}: expected one of {', '.join(map(repr, words))}, found {shown(value)}", path=name)
     return value
@@ -131,7 +131,7 @@ def compensations_of(given: Iterable[Compensation]) -> tuple[Compensation, ...]:
     if len(set(ids)) != len(ids):
         twice = sorted({str(id) for id in ids if ids.count(id) > 1})
         raise InvalidValue(
-            f"compensations: {twice} stand there more than once; who means one undo twice gives each an id of its own",
+            f"compensations: {twice} are given more than once; to run one undo twice, give each an id of its own",
             path="compensations",
         )
     return checked
@@ -167,17 +167,17 @@ def policy_of(retry: Retry) -> Retry:
 
 
 def several(given: Iterable[Any], name: str) -> Iterable[Any]:
-    """Several values; a lone str would be taken apart into its letters, so it is refused."""
+    """Check that several values are given; refuse a lone str, which would be taken apart into its letters."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidValue(f"{name}: expected a list, found {shown(given)}", path=name)
     return given
 
 
 def listed(given: Iterable[Any], name: str, maximum: int, advice: str) -> list[Any]:
-    """At most `maximum` values, of which no more than one too many is taken: a generator may have no end. [BOUND-1]
+    """Take at most `maximum` values, and no more than one too many: a generator may never end. [BOUND-1]
 
     Raises:
-        InvalidValue: no list. OverBound: too many; `advice` says what to do instead.
+        InvalidValue: no list. OverBound: too many; `advice` is what to do instead.
     """
     taken = list(islice(several(given, name), maximum + 1))
     if len(taken) > maximum:
@@ -187,7 +187,7 @@ def listed(given: Iterable[Any], name: str, maximum: int, advice: str) -> list[A
 
 
 def many_leases(given: Iterable[Any]) -> list[Any]:
-    """Leases to be renewed in one commit."""
+    """Check the leases to renew in one commit."""
     return listed(given, "leases", bounds.BATCH_COMMANDS_MAX, "renew them in several calls")
 
 
@@ -197,7 +197,7 @@ def optional_text(given: str | None, name: str) -> str | None:
 
 
 def sentence(given: str, name: str) -> str:
-    """Text that must say something."""
+    """Check text that must not be blank."""
     text = check_text(given, name, bounds.TEXT_CHARACTERS_MAX)
     if not text.strip():
         raise InvalidValue(f"{name}: expected a sentence, found blanks only", path=name)
@@ -205,7 +205,7 @@ def sentence(given: str, name: str) -> str:
 
 
 def check_truth(given: bool, name: str) -> bool:
-    """True or False, and nothing that only counts as one; raises InvalidValue."""
+    """Check that it is True or False, and not a value that only counts as one; raises InvalidValue."""
     if type(given) is not bool:
         raise InvalidValue(f"{name}: expected True or False, found {shown(given)}", path=name)
     return given
@@ -219,7 +219,7 @@ def optional_function(given: F | None, name: str) -> F | None:
 
 
 def optional_name(given: str | None, name: str) -> str | None:
-    """A name, or None."""
+    """Check a name, or None."""
     return None if given is None else check_name(given, name)
 
 

@@ -1,7 +1,7 @@
-"""What callers give -> commands: one function a call, so that every way in passes the same door.
+"""The validation of whole calls: what callers give -> commands. One function a call, which every way in uses.
 
-Rule: everything is checked before any state is read, and a refusal names the argument. What was drawn by clock or
-entropy is an argument here too. Knows no state and no store.
+Rule: it checks everything before the engine reads any state, and a refusal names the argument. What the engine took
+from clock or entropy is an argument here too. Knows no state and no store.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def create(
     tracestate: str | None = None,
     data_key: str | None = None,
 ) -> c.Create:
-    """The command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
+    """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -104,7 +104,7 @@ def create(
 
 
 def _require_creation_fits(command: c.Create) -> None:
-    """[BOUND-4] Many planned undos with large params are within their own bounds, and not within that of an event.
+    """Refuse planned undos that are each within their bounds, and together not within that of an event. [BOUND-4]
 
     Without undos the parts are never as large.
     """
@@ -127,7 +127,7 @@ def acquire(
     kinds: Iterable[str] | None,
     waive_compensation: str | None = None,
 ) -> c.Acquire:
-    """The command behind `Engine.acquire`; raises InvalidValue."""
+    """Make the command behind `Engine.acquire`; raises InvalidValue."""
     return c.Acquire(
         task=check_id(task, "task_id"),
         owner=check_name(owner, "owner"),
@@ -139,10 +139,10 @@ def acquire(
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
-    """A claim as it was asked for: what it selects, for whom, for how long, under which identity.
+    """A claim as the caller asked for it: what it selects, for which owner, for how long, under which identity.
 
-    `waivers` says of task kinds why what is done under a lease of theirs needs no undo. `wait_ms` is how long the
-    caller would wait where there is nothing to lease.
+    `waivers` are, by task kind, the reasons why work under a lease of that kind needs no undo. `wait_ms` is how long
+    the caller would wait where there is nothing to lease.
     """
 
     claim: Claim
@@ -166,7 +166,7 @@ def claim(
     waive_compensation: Mapping[str, str] | None = None,
     wait_ms: int = 0,
 ) -> ClaimRequest:
-    """What stands behind `Engine.claim`; raises InvalidValue, OverBound."""
+    """Make the request behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
         queues=listing(queues, "queues", bounds.QUEUES_MAX),
         purpose=one_of(purpose, "purpose", _PURPOSES),
@@ -187,7 +187,7 @@ def claim(
 
 
 def _waivers(given: Mapping[str, str] | None) -> dict[str, str]:
-    """Reasons by task kind; raises InvalidValue, OverBound."""
+    """Check the reasons by task kind; raises InvalidValue, OverBound."""
     path = "waive_compensation"
     if given is None:
         return {}
@@ -203,7 +203,7 @@ def _waivers(given: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _require_looks_fit(claim: Claim) -> None:
-    """[BOUND-1] A claim looks for every kind in every queue while no other caller can write."""
+    """Refuse too many searches: a claim searches each queue for each kind while no other caller can write. [BOUND-1]"""
     looks = len(claim.queues) * (1 if claim.kinds is None else len(claim.kinds))
     if looks > bounds.CLAIM_LOOKS_MAX:
         raise OverBound(
@@ -216,18 +216,18 @@ def _require_looks_fit(claim: Claim) -> None:
 
 
 def heartbeat(task: str, fence: int, ttl_ms: int | None, progress: object) -> c.Heartbeat:
-    """The command behind `Lease.heartbeat`; raises InvalidValue."""
+    """Make the command behind `Lease.heartbeat`; raises InvalidValue."""
     encoded = check_json(progress, "progress", bounds.PROGRESS_BYTES_MAX)
     return c.Heartbeat(task=task, fence=fence, ttl_ms=ttl(ttl_ms), progress=encoded)
 
 
 def register(task: str, fence: int, compensation: Compensation) -> c.Register:
-    """The command behind `Lease.register`; raises InvalidValue."""
+    """Make the command behind `Lease.register`; raises InvalidValue."""
     return c.Register(task=task, fence=fence, compensation=compensation_of(compensation, "compensation"))
 
 
 def step(task: str, fence: int, name: str, result: object, compensation: str | Compensation | None = None) -> c.Step:
-    """The command behind `Lease.step`; raises InvalidValue."""
+    """Make the command behind `Lease.step`; raises InvalidValue."""
     return c.Step(
         task=task,
         fence=fence,
@@ -244,7 +244,7 @@ def _undo_id(compensation: str | Compensation | None) -> str | None:
 
 
 def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str) -> c.PutArtifact:
-    """The command behind `Lease.put_artifact`; raises InvalidValue."""
+    """Make the command behind `Lease.put_artifact`; raises InvalidValue."""
     return c.PutArtifact(
         task=task,
         fence=fence,
@@ -256,7 +256,7 @@ def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str)
 
 
 def adopt_child(task: str, fence: int, name: str, child: str) -> c.AdoptChild:
-    """The command behind `Lease.adopt_child`; raises InvalidValue."""
+    """Make the command behind `Lease.adopt_child`; raises InvalidValue."""
     return c.AdoptChild(task=task, fence=fence, name=check_name(name, "name"), child=check_id(child, "child"))
 
 
@@ -269,7 +269,7 @@ def park(
     until_ms: int | None,
     number: int = 1,
 ) -> c.Park:
-    """The command behind `Lease.park`; raises InvalidValue, OverBound."""
+    """Make the command behind `Lease.park`; raises InvalidValue, OverBound."""
     advice = "let a task of its own wait for some of them"
     ids = [after] if isinstance(after, str) else listed(after, "after", bounds.AFTER_MAX, advice)
     if signal is not None and ids:
@@ -288,7 +288,7 @@ def park(
 
 
 def release(task: str, fence: int, reason: str | None, run_at_ms: int | None) -> c.Release:
-    """The command behind `Lease.release`; raises InvalidValue."""
+    """Make the command behind `Lease.release`; raises InvalidValue."""
     return c.Release(task=task, fence=fence, reason=optional_text(reason, "reason"), run_at_ms=optional_time(run_at_ms))
 
 
@@ -301,7 +301,7 @@ def retry(
     jitter: float,
     retry_after_ms: int | None = None,
 ) -> c.Retry:
-    """The command behind `Lease.retry`; raises InvalidValue."""
+    """Make the command behind `Lease.retry`; raises InvalidValue."""
     return c.Retry(
         task=task,
         fence=fence,
@@ -314,7 +314,7 @@ def retry(
 
 
 def complete(task: str, fence: int, result: object, undoer: str | None = None) -> c.Complete:
-    """The command behind `Lease.complete`; `undoer` was drawn. Raises InvalidValue."""
+    """Make the command behind `Lease.complete`; `undoer` was drawn. Raises InvalidValue."""
     return c.Complete(task=task, fence=fence, result=check_json(result, "result"), undoer=undoer)
 
 
@@ -326,7 +326,7 @@ def fail(
     waive_compensation: str | None,
     or_quarantine: bool = False,
 ) -> c.Fail:
-    """The command behind `Lease.fail`; raises InvalidValue."""
+    """Make the command behind `Lease.fail`; raises InvalidValue."""
     return c.Fail(
         task=task,
         fence=fence,
@@ -338,7 +338,7 @@ def fail(
 
 
 def compensation_done(task: str, fence: int, compensation: str) -> c.CompensationDone:
-    """The command behind `Lease.compensation_done`; raises InvalidValue."""
+    """Make the command behind `Lease.compensation_done`; raises InvalidValue."""
     return c.CompensationDone(task=task, fence=fence, compensation=check_name(compensation, "id"))
 
 
@@ -351,7 +351,7 @@ def compensation_failed(
     jitter: float,
     retry_after_ms: int | None = None,
 ) -> c.CompensationFailed:
-    """The command behind `Lease.compensation_failed`; raises InvalidValue."""
+    """Make the command behind `Lease.compensation_failed`; raises InvalidValue."""
     return c.CompensationFailed(
         task=task,
         fence=fence,
@@ -369,7 +369,7 @@ def quarantine_held(
     reason: str | Failure,
     steps: Iterable[str | UnrecordedStep] = (),
 ) -> c.QuarantineHeld:
-    """The command behind `Lease.quarantine`; raises InvalidValue."""
+    """Make the command behind `Lease.quarantine`; raises InvalidValue."""
     return c.QuarantineHeld(
         task=task,
         fence=fence,
@@ -379,7 +379,7 @@ def quarantine_held(
 
 
 def _unrecorded(steps: Iterable[str | UnrecordedStep]) -> tuple[UnrecordedStep, ...]:
-    """The steps that a quarantine names, each once."""
+    """Check the steps that a quarantine names, each once."""
     named = []
     for one in listed(steps, "steps", bounds.STEPS_MAX, "a task has no more steps"):
         step = one if isinstance(one, UnrecordedStep) else UnrecordedStep(one)
@@ -390,22 +390,22 @@ def _unrecorded(steps: Iterable[str | UnrecordedStep]) -> tuple[UnrecordedStep, 
 
 
 def signal(task: str, name: str, data: object) -> c.Signal:
-    """The command behind `Engine.signal`; raises InvalidValue."""
+    """Make the command behind `Engine.signal`; raises InvalidValue."""
     return c.Signal(task=check_id(task, "id"), name=check_name(name, "name"), data=check_json(data, "data"))
 
 
 def cancel(task: str, reason: str | None, now: bool) -> c.Cancel:
-    """The command behind `Engine.cancel`; raises InvalidValue."""
+    """Make the command behind `Engine.cancel`; raises InvalidValue."""
     return c.Cancel(task=check_id(task, "id"), reason=optional_text(reason, "reason"), now=check_truth(now, "now"))
 
 
 def quarantine(task: str, reason: str) -> c.Quarantine:
-    """The command behind `Engine.quarantine`; raises InvalidValue."""
+    """Make the command behind `Engine.quarantine`; raises InvalidValue."""
     return c.Quarantine(task=check_id(task, "id"), reason=sentence(reason, "reason"))
 
 
 def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
-    """The command behind `Engine.note`; raises InvalidValue."""
+    """Make the command behind `Engine.note`; raises InvalidValue."""
     settled = tuple(
         check_name(id, "settles") for id in listed(settles, "settles", bounds.COMPENSATIONS_MAX, "use several notes")
     )
@@ -417,7 +417,7 @@ def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
 def retry_as_new(
     task: str, successor: str, results: Mapping[str, object] | None = None, rerun: Iterable[str] = ()
 ) -> c.RetryAsNew:
-    """The command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue, OverBound."""
+    """Make the command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue, OverBound."""
     if results is not None and not isinstance(results, Mapping):
         raise InvalidValue(f"results: expected a mapping of names of steps, found {shown(results)}", path="results")
     given = dict(results or {})
@@ -434,7 +434,7 @@ def retry_as_new(
 
 
 def waive(task: str, compensation: str, reason: str) -> c.Waive:
-    """The command behind `Engine.waive`; raises InvalidValue."""
+    """Make the command behind `Engine.waive`; raises InvalidValue."""
     return c.Waive(
         task=check_id(task, "id"),
         compensation=check_name(compensation, "compensation"),

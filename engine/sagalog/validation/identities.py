@@ -1,4 +1,4 @@
-"""Ids that follow from what they name: the same child and the same undo have the same id at every attempt.
+"""The ids that follow from what they name: the same child and the same undo have the same id at every attempt.
 
 Rule: two different things never get one id. Knows no task, no state, no store, no clock.
 """
@@ -12,7 +12,7 @@ from sagalog.kernel.bounds import ID_CHARACTERS_MAX, NAME_CHARACTERS_MAX
 from sagalog.validation.json_values import canonical
 from sagalog.validation.values import cut_text
 
-# 128 bits: no caller finds two undos of one digest, not even one that looks for them.
+# 128 bits: no caller finds two undos with one digest, even one that searches for them.
 _DIGEST_CHARACTERS: Final = 32
 _SHOWN_CHARACTERS: Final = 100
 
@@ -23,7 +23,7 @@ def child_id(parent: str, name: str) -> str:
 
 
 def undo_key(task: str, compensation: str) -> str:
-    """Return the idempotency key of carrying out a compensation: the same at every attempt, and of no other. [NAME-2]
+    """Return the idempotency key for carrying out a compensation: the same at every attempt, and unique. [NAME-2]
 
     It has at most 200 characters.
     """
@@ -31,7 +31,7 @@ def undo_key(task: str, compensation: str) -> str:
 
 
 def _joined(task: str, name: str) -> str:
-    """Join the two by a slash; those in the name are escaped, so the last slash parts them whatever they hold."""
+    """Join the two by a slash; the name's own slashes are escaped, so the last slash always separates them."""
     escaped = name.replace("%", "%25").replace("/", "%2F")
     id = f"{task}/{escaped}"
     if len(id) <= ID_CHARACTERS_MAX:
@@ -40,7 +40,7 @@ def _joined(task: str, name: str) -> str:
 
 
 def again_id(id: str, number: int) -> str:
-    """Return the id of the n-th compensation that is meant where the one of an id was settled before. [COMP-1]"""
+    """Return the id of the n-th compensation for one id, of which the earlier ones were settled before. [COMP-1]"""
     end = f"~{number}"
     if len(id) + len(end) <= NAME_CHARACTERS_MAX:
         return id + end
@@ -49,10 +49,10 @@ def again_id(id: str, number: int) -> str:
 
 
 def compensation_id(kind: str, params: object) -> str:
-    """Return the id of a compensation that was given none: the same undo has the same, for ever. [REPEAT-3]
+    """Return the id of a compensation without one: the same undo always has the same. [REPEAT-3]
 
     It is the kind, a colon, and 32 hexadecimal digits of SHA-256 over the canonical JSON of `[kind, params]`,
-    as in `remove-worktree:1ef6ac403fcbb699`. Of a very long kind only the beginning shows: an id is a name.
+    as in `remove-worktree:1ef6ac403fcbb699`. A very long kind is cut, since an id is a name.
     """
     digest = hashlib.sha256(canonical([kind, params])).hexdigest()[:_DIGEST_CHARACTERS]
     return f"{cut_text(kind, NAME_CHARACTERS_MAX - _DIGEST_CHARACTERS - 1)}:{digest}"

@@ -1,9 +1,9 @@
-"""JSON values that a caller gives: payloads, results, params, details, progress.
+"""The validation of JSON values that a caller gives: payloads, results, params, details, progress.
 
-Rule: what passes is stored, given back and compared alike by every store and every reader of JSON; anything else is
+Rule: every store and every reader of JSON keeps, returns and compares alike what passes; anything else is
 `InvalidValue`, which names the path, what was found, and what to give instead. Types are exact: a subclass (an
 `IntEnum`, a `defaultdict`) would come out of the log as something else. The one exception is a whole value that is a
-msgspec Struct or a dataclass: it is stored as the JSON that msgspec makes of it. Knows no task, no state, no store, no
+msgspec Struct or a dataclass: the log holds the JSON that msgspec makes of it. Knows no task, no state, no store, no
 clock.
 """
 
@@ -37,20 +37,20 @@ _BYTES: Final = {
 
 
 def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> msgspec.Raw | None:
-    """Refuse a value that JSON or one of the stores would not give back exactly as it is. [BOUND-1]
+    """Refuse a value that JSON or one of the stores would not return exactly as it is. [BOUND-1]
 
     Accepted are None, bool, int of 64 signed bits, finite float, str, list, and dict with str keys, of
     exactly these types, at most `NESTING_MAX` lists and dicts inside one another (a cycle ends there too),
     without NUL characters and lone surrogates; and a msgspec Struct or a dataclass of which `as_json` makes that.
 
     Args:
-        value: what is to be stored.
-        path: what the caller calls it: `payload` gives paths like `payload.items[3].name`.
+        value: what the caller wants to store.
+        path: its name in errors: `payload` gives paths like `payload.items[3].name`.
         bytes_max: the most that it may take as JSON, in bytes of UTF-8.
 
     Returns:
-        The very bytes that were checked, to be put into an event as they are, so that nothing the caller changes
-        afterwards is stored; None for None.
+        The very bytes that were checked. The event gets them as they are, so that it holds no later change by the
+        caller; None for None.
 
     Raises:
         InvalidValue: its field `path` is the path of an offending value; what is too large has `bound` and `maximum`.
@@ -59,7 +59,7 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
         return None
     encoded = _sound(value, bytes_max)
     if encoded is None:
-        # Only what is no JSON comes here, so JSON does not pay for it.
+        # Only a value that is no JSON gets here, so JSON does not pay for it.
         made = as_json(value, path)
         encoded = None if made is value else _sound(made, bytes_max)
         if encoded is None:
@@ -68,10 +68,10 @@ def check_json(value: object, path: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> 
 
 
 def as_json(value: object, path: str) -> Any:
-    """Give a msgspec Struct or a dataclass as the JSON that msgspec makes of it; any other value as it is.
+    """Return the JSON that msgspec makes of a msgspec Struct or a dataclass; any other value as it is.
 
-    What stands inside a list or a dict of the caller's is left as it is, and so is refused later: looking for it would
-    cost every caller.
+    One inside a list or a dict of the caller's stays as it is, and so is refused later: a search for it would cost
+    every caller.
 
     Raises:
         InvalidValue: msgspec makes nothing of what it holds.
@@ -94,11 +94,11 @@ def _with_lists(made: Any) -> Any:
 
 
 def _sound(value: object, bytes_max: int) -> bytes | None:
-    """The JSON of what `check_json` accepts, else None. Every create passes here: it builds no path and says no why."""
-    # Every entry, item and character costs at least a byte of JSON. Counted down before anything is encoded,
-    # that ends the work early also for a few parts that name one another so often that they unfold without end.
+    """Return the JSON of what `check_json` accepts, else None. Every create calls it: it builds no path, no reason."""
+    # Every entry, item and character costs at least a byte of JSON. The count before any encoding ends the work early,
+    # also for a few parts that refer to one another so often that they unfold without end.
     budget = bytes_max
-    # Level by level: depth is the number of rounds, and neither nesting nor a cycle can exhaust the stack.
+    # Level by level: the depth is the number of rounds, so neither nesting nor a cycle can exhaust the stack.
     level: list[Any] = [value] if type(value) is dict or type(value) is list else [[value]]
     for _ in range(NESTING_MAX):
         below: list[Any] = []
@@ -135,7 +135,7 @@ def _sound(value: object, bytes_max: int) -> bytes | None:
 
 
 def _sound_encoded(value: object, bytes_max: int) -> bytes | None:
-    """Look at texts and size in the encoded form: one pass in C over all of them."""
+    """Check texts and size in the encoded form: one pass in C over all of them."""
     try:
         encoded = _encode(value)
     except UnicodeEncodeError:  # a lone surrogate
@@ -161,9 +161,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
-    """Find what `_sound` saw, with its path; what has no fault of its own is too large as a whole."""
+    """Refuse the value that `_sound` rejected, with the path of its fault; without one it is too large as a whole."""
     budget = bytes_max
-    # The walk through each open list or dict, outermost first, and the step that each of them has taken last.
+    # The walk through each open list or dict, outermost first, and the last step of each.
     walks: list[Iterator[tuple[str | int, Any]]] = [iter([(path, value)])]
     steps: list[str | int] = [path]
     while walks and budget >= 0:
@@ -188,7 +188,7 @@ def _refuse_json(value: object, path: str, bytes_max: int) -> NoReturn:
             budget -= len(item)
             walks.append(enumerate(item))
             steps.append(0)
-    # Encoding a value that has used up its budget could take any time and memory.
+    # To encode a value that has used up its budget could take any time and memory.
     size = f"{len(_encode(value)):,}" if budget >= 0 else f"more than {bytes_max:,}"
     raise InvalidValue(
         f"{path} takes {size} bytes as JSON, and at most {bytes_max:,} are kept; "
@@ -212,7 +212,7 @@ def _refuse_keys(container: dict[Any, Any], steps: list[str | int]) -> None:
 
 
 def _fault_of(item: object, containers: int) -> str | None:
-    """What is wrong with one value itself; described, never quoted, since payloads may hold secrets."""
+    """Describe what is wrong with one value itself, and never quote it, since payloads may hold secrets."""
     if type(item) is str:
         return fault_of_text(item)
     if type(item) is int:
@@ -230,8 +230,8 @@ def _fault_of(item: object, containers: int) -> str | None:
     return f"is of type {type_name(item)}; {_advice_for(type(item))}"
 
 
-# What to give instead, and the types it is said of, by full name: nothing is imported only to refuse it.
-# The first that names the type or one of its bases decides: an IntEnum is an Enum before it is an int.
+# The advice for types, by their full names, so that nothing is imported only to refuse it.
+# The first line that names the type or one of its bases decides: an IntEnum is an Enum before it is an int.
 _ADVICE: Final = (
     ("give its .value", {"enum.Enum"}),
     ("give a list", {"builtins.tuple", "builtins.set", "builtins.frozenset", "collections.deque"}),
@@ -263,6 +263,6 @@ def canonical(value: object) -> bytes:
     """Return the one JSON form of a value that `check_json` accepts: keys sorted by their UTF-8, no blanks.
 
     Two values have equal bytes exactly if they are equal in content and types: 1, 1.0 and True differ, the
-    order of keys does not count. For comparing and deriving only: stores digest the bytes that they keep.
+    order of keys does not count. Use it only to compare and derive: stores digest the bytes that they keep.
     """
     return _encode_in_order(value)

@@ -1,6 +1,6 @@
-"""Where a task belongs in its caller's traces: W3C Trace Context, checked before it is recorded.
+"""The validation of a task's place in its caller's traces: W3C Trace Context.
 
-Rule: what passes another system that keeps to the recommendation takes as well; nothing is mended, since the caller
+Rule: every system that follows the recommendation accepts what passes; the engine corrects nothing, since the caller
 would then look for another trace than is on record. [TRACE-1] Knows no task and no store.
 """
 
@@ -14,7 +14,7 @@ from sagalog.kernel.bounds import TRACESTATE_CHARACTERS_MAX, TRACESTATE_MEMBERS_
 from sagalog.validation.values import check_name, shown
 
 _ZERO_FREE: Final = r"(?!0+-)"
-# What a later version appends comes behind one more hyphen.
+# A later version may append more behind one more hyphen.
 _TRACEPARENT: Final = re.compile(
     rf"(?!ff)([0-9a-f]{{2}})-{_ZERO_FREE}[0-9a-f]{{32}}-{_ZERO_FREE}[0-9a-f]{{16}}-[0-9a-f]{{2}}(-.*)?", re.ASCII
 )
@@ -26,7 +26,7 @@ _MEMBER: Final = re.compile(rf"({_KEY})={_VALUE}")
 def check_traceparent(value: object, name: str) -> str:
     """Return a traceparent: lower-case hexadecimal, neither id all zeros.
 
-    Of version 00 it is taken as a whole; of a later version as far as the recommendation promises it, and it may go on
+    Version 00 must match as a whole; a later version as far as the recommendation promises it, and it may continue
     behind a hyphen.
 
     Raises:
@@ -44,7 +44,7 @@ def check_traceparent(value: object, name: str) -> str:
 
 
 def check_tracestate(value: object, name: str, traceparent: str | None) -> str:
-    """Return a tracestate, which only stands beside a traceparent: at most 32 members, and 512 characters.
+    """Return a tracestate, which needs a traceparent beside it: at most 32 members, and 512 characters.
 
     Raises:
         InvalidValue: anything else, such as two members of one key.

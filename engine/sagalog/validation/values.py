@@ -1,8 +1,8 @@
-"""The door: single values that a caller gives (names, ids, texts, numbers, tags), checked before any state is read.
+"""The validation of single values that a caller gives: names, ids, texts, numbers, tags.
 
-Rule: what passes is stored, given back and compared alike by every store; anything else is `InvalidValue`, which names
-the argument, what was found, and what to give instead. This file looks at values only: it knows no task, no state, no
-store, no clock. JSON values are checked in `json_values`, several values at once in `arguments`.
+Rule: every store keeps, returns and compares alike what passes; anything else is `InvalidValue`, which names the
+argument, what was found, and what to give instead. Knows values only: no task, no state, no store, no clock.
+`json_values` checks JSON values, and `arguments` several values at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _ELLIPSIS: Final = "…"
 _SHOWN_CHARACTERS_MAX: Final = 80
 
 # [NAME-1] What no name holds: controls, the separators of lines and paragraphs, surrogates, noncharacters. The list is
-# fixed: what Python calls printable grows with its Unicode tables, so that one version refused what another had stored.
+# fixed: the characters that Python calls printable grow with its Unicode tables, so that one version would refuse what
+# another has stored.
 _REFUSED: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
     + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(17))
@@ -37,10 +38,10 @@ _ALLOWED: Final = "characters, none of them a control, line separator, surrogate
 
 
 def check_text(value: object, name: str, characters_max: int) -> str:
-    """Return free text (a reason, a note), cut to `characters_max`; line breaks are welcome. [BOUND-1]
+    """Return free text (a reason, a note), cut to `characters_max`; it may have line breaks. [BOUND-1]
 
     Raises:
-        InvalidValue: no str, or one with a NUL character or a lone surrogate in the part that is kept.
+        InvalidValue: no str, or one with a NUL character or a lone surrogate in the returned part.
     """
     if type(value) is not str:
         _refuse(name, "text (str)", value)
@@ -116,7 +117,7 @@ def check_milliseconds(value: object, name: str) -> int:
 def check_tags(value: object) -> dict[str, str]:
     """Return a task's tags as a new dict, sorted by name: at most `TAGS_MAX`, from names to short texts.
 
-    A tag's text may be empty; tasks are searched by it, so a long one is refused and never cut.
+    A tag's text may be empty; callers search tasks by it, so the engine refuses a long one and never cuts it.
 
     Raises:
         InvalidValue: not such a mapping; its field `path` is `tags`, or like `tags.name` for a text.
@@ -125,7 +126,7 @@ def check_tags(value: object) -> dict[str, str]:
         _refuse("tags", "a mapping of str to str", value)
     if len(value) > TAGS_MAX:
         raise InvalidValue(f"tags: expected at most {TAGS_MAX}, found {len(value)}", path="tags")
-    # Taken no further than it says: a mapping of another kind may go on without end.
+    # Taken no further than its length: the items of a foreign mapping may never end.
     tags = {check_name(name, "tags"): text for name, text in islice(value.items(), TAGS_MAX)}
     for name, text in tags.items():
         if not _is_allowed(text, 0, NAME_CHARACTERS_MAX):
@@ -135,7 +136,7 @@ def check_tags(value: object) -> dict[str, str]:
 
 
 def fault_of_text(text: str) -> str | None:
-    """Say what JSON or a store would not give back of a text; None: nothing."""
+    """Describe what JSON or a store would not return of a text; None: nothing."""
     if "\0" in text:
         return f"contains a NUL character at index {text.index(chr(0))}; remove it, or give bytes as base64"
     if not text.isascii():
@@ -148,7 +149,7 @@ def fault_of_text(text: str) -> str | None:
 
 
 def spell(steps: Iterable[str | int]) -> str:
-    """The path as one would write it: `payload.items[3]["odd key"]`."""
+    """Write a path as in Python: `payload.items[3]["odd key"]`."""
     root, *others = steps
     pieces = [str(root)]
     for step in others:
@@ -165,7 +166,7 @@ def spell(steps: Iterable[str | int]) -> str:
 def _is_allowed(value: object, characters_min: int, characters_max: int) -> TypeGuard[str]:
     if type(value) is not str or not characters_min <= len(value) <= characters_max:
         return False
-    # Of ASCII all versions of Python say the same.
+    # All versions of Python agree which characters of ASCII are printable.
     return value.isprintable() if value.isascii() else _REFUSED.search(value) is None
 
 
@@ -177,12 +178,12 @@ def _refuse(name: str, expected: str, value: object) -> NoReturn:
 
 
 def type_name(value: object) -> str:
-    """Name the type of what was found, in at most 80 characters."""
+    """Name the type of a value, in at most 80 characters."""
     return cut_text(type(value).__qualname__, _SHOWN_CHARACTERS_MAX)
 
 
 def shown(value: object) -> str:
-    """What was found, in at most 80 printable characters; never raises, whatever it is."""
+    """Show a value in at most 80 printable characters; never raises, whatever it is."""
     if type(value) is int and value.bit_length() > 256:  # Python refuses to spell out the very long ones
         return f"an int of {value.bit_length():,} bits"
     if type(value) is str or type(value) is bytes:

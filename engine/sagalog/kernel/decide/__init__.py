@@ -1,9 +1,9 @@
-"""Command + state + time -> events, a repeat, or a refusal. One plain function a command.
+"""The decisions: command + state + time -> events, a repeat, or a refusal. One plain function a command.
 
 Rule: pure. `now_ms`, the epoch and drawn entropy are arguments; a refusal is an error of `sagalog.errors` and changes
-nothing. A command asks in this order: does the task exist; who holds it, and is this a repeat; has the table of the
-lifecycle a place for it; then the conditions on data (budgets, what is owed, room), each with its rule.
-Each module registers its commands in its `VERBS`, and `VERBS` here is the one list of them all.
+nothing. A function checks in this order: does the task exist; who holds it, and is this a repeat; has the table of the
+lifecycle a place for the event; then the conditions on data (budgets, what is owed, room), each with its rule.
+Each module registers its commands in its `VERBS`; `VERBS` here is the one list of all. Knows no store and no adapter.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ VERB_OF: Final[dict[type[c.Command], Verb]] = {verb.command: verb for verb in VE
 
 
 def decide(task: TaskFold | None, command: c.Command, now_ms: int, epoch: int) -> Decision:
-    """What `command` does to `task` (None: no such stream) at `now_ms`, in the store's `epoch`.
+    """Decide what `command` does to `task` (None: no such stream) at `now_ms`, in the store's `epoch`.
 
     Returns:
         The events to append, perhaps none; or `Repeat`, where the identity is already on record.

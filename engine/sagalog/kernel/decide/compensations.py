@@ -1,7 +1,7 @@
-"""compensation_done, compensation_failed, waive: how what is owed gets settled.
+"""The commands that settle what is owed: compensation_done, compensation_failed, waive.
 
-Rule: in reverse order of registration [COMP-5]; when nothing is owed any more, `compensated` follows in the same
-commit.
+Rule: in reverse order of registration [COMP-5]; `compensated` follows in the same commit once the task owes nothing.
+Knows no handler and no params.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sagalog.kernel.values import Parameters, State
 
 
 def compensation_done(task: TaskFold | None, command: c.CompensationDone, now_ms: int, epoch: int) -> Decision:
-    """The last owed undo was carried out. [COMP-5] [REPEAT-3]"""
+    """Settle the last owed undo, which the worker has carried out. [COMP-5] [REPEAT-3]"""
     task = existing(task, command.task)
     known = task.compensations.get(command.compensation)
     if known is not None and known.status == "done" and known.done_fence == command.fence:
@@ -48,7 +48,7 @@ def compensation_done(task: TaskFold | None, command: c.CompensationDone, now_ms
 
 
 def compensation_failed(task: TaskFold | None, command: c.CompensationFailed, now_ms: int, epoch: int) -> Decision:
-    """An undo failed: it is tried again later, until its budget is spent. [UNDO-3]"""
+    """Record that an undo failed, and when a worker tries it again; a spent budget quarantines the task. [UNDO-3]"""
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "compensation_failed", "fail a compensation of"):
         return repeat
@@ -78,7 +78,7 @@ def compensation_failed(task: TaskFold | None, command: c.CompensationFailed, no
 
 
 def waive(task: TaskFold | None, command: c.Waive, now_ms: int, epoch: int) -> Decision:
-    """An undo settled by word, in any order, so that one impossible undo cannot block those before it. [COMP-4]"""
+    """Settle an undo without doing it, in any order: an impossible one cannot block those before it. [COMP-4]"""
     task = existing(task, command.task)
     record = _record(task, command.compensation)
     if record.status == "waived":
@@ -101,7 +101,7 @@ def _record(task: TaskFold, id: str) -> CompensationRecord:
 
 
 def _require_last(task: TaskFold, id: str, record: CompensationRecord) -> None:
-    """[COMP-5] Reverse order: only the last one that is owed may be settled by doing it."""
+    """Require that the undo is the last that is owed: workers undo in reverse order. [COMP-5]"""
     if record.status != "owed":
         raise _settled(task, id, record)
     last = task.owed()[-1]
@@ -125,7 +125,7 @@ def _settled(task: TaskFold, id: str, record: CompensationRecord) -> AlreadySett
 
 
 def _compensated_after(task: TaskFold, settled: str, verb: str) -> Events:
-    """`compensated`, where this settles the last one owed by a compensating task; it ends the lease that there is."""
+    """Return `compensated` if this settles the last undo that a compensating task owes; it ends the task's lease."""
     if task.state is not State.COMPENSATING or task.owed() != [settled]:
         return ()
     outcome, lease = task.outcome or "failed", task.lease

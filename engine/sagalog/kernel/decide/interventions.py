@@ -1,6 +1,6 @@
-"""cancel, quarantine, note: what people may do to a task, whether or not a worker holds it.
+"""The commands of operators: cancel, quarantine, note. They work whether or not a worker holds the task.
 
-Rule: who commits first wins; asking again writes nothing. [CANCEL-3]
+Rule: the first commit wins; a repeated request writes nothing. [CANCEL-3] Knows no fence.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from sagalog.kernel.values import State, TheirCode
 
 
 def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) -> Decision:
-    """Pending: at once. Running: asked for, or with `now` at once. Compensating: nothing more to do. [CANCEL-1]"""
+    """Cancel a pending task at once, and ask the worker of a running one, or with `now` cancel it too. [CANCEL-1]
+
+    A compensating task needs no cancel.
+    """
     task = existing(task, command.task)
-    called_off = task.state is State.COMPENSATED and task.outcome == "cancelled"
-    if task.state in (State.COMPENSATING, State.CANCELLED) or called_off:
+    was_cancelled = task.state is State.COMPENSATED and task.outcome == "cancelled"
+    if task.state in (State.COMPENSATING, State.CANCELLED) or was_cancelled:
         return ()
     in_place(task, "cancelled", "cancel")
     lease = task.lease
@@ -46,7 +49,7 @@ def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) ->
 
 
 def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch: int) -> Decision:
-    """Out of circulation, whether or not a worker holds it; what it owes is named and left for a human. [COMP-6]"""
+    """Quarantine the task, whether or not a worker holds it; the event names what it owes, for a human. [COMP-6]"""
     task = existing(task, command.task)
     if task.state is State.QUARANTINED and task.code == command.code:
         return Repeat(task.reason_version or task.error_version)
@@ -57,10 +60,10 @@ def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch:
 
 
 def note(task: TaskFold | None, command: c.Note, now_ms: int, epoch: int) -> Decision:
-    """A remark, in every state; after the end it may settle what is still owed. [TERM-1] [COMP-6]"""
+    """Record a remark, in every state; after the end it may settle what is still owed. [TERM-1] [COMP-6]"""
     task = existing(task, command.task)
     if not command.settles:
-        # What settles always fits: each settles something that was owed, so there is an end to them. [BOUND-2]
+        # A note that settles always fits: each settles something that is owed, so they run out. [BOUND-2]
         require_room(task, "note something on")
     elif not task.is_terminal:
         raise WrongState(
@@ -85,7 +88,7 @@ def _cancelled_contents(command: c.Cancel, event: Any, _: TaskFold) -> Contents:
     if isinstance(event, e.CancelRequested):
         now = False
     elif event.fence is not None:
-        # No owner had to be asked where no worker held the task; here a lease was ended.
+        # Without a lease the engine had no owner to ask; this event ended a lease.
         now = True
     return {"reason": command.reason, "now": command.now}, {"reason": event.reason, "now": now}
 

@@ -1,7 +1,7 @@
-"""create, acquire, heartbeat, release: how a task comes into being and changes hands.
+"""The commands that create a task and lease it: create, acquire, heartbeat, release.
 
 Rule: at most one lease that no event has ended [LEASE-1]; fences rise with every lease and are never reset [FENCE-1].
-A lease that is over is ended by `maintain` first; nothing here ends another's lease.
+`maintain` ends a lease that is over before another begins; nothing here ends another holder's lease.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DEFAULT_POLICY: Final = Retry().resolve()
 
 
 def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) -> Decision:
-    """A new task, or a repeat where the id is on record. [REPEAT-2]"""
+    """Create a task; an id on record makes it a repeat. [REPEAT-2]"""
     if task is not None and task.state is not None:
         return Repeat(1)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
@@ -74,13 +74,13 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
-    """A lease, if no worker holds one, not even under the same owner. [LEASE-1] [UNDO-1]"""
+    """Lease the task, if no worker holds it, not even the same owner. [LEASE-1] [UNDO-1]"""
     task = existing(task, command.task)
     if task.lease is not None:
         raise _lease_held(task, task.lease)
     in_place(task, "leased", "lease")
     if task.waiting is not None:
-        raise _waits(task, task.waiting)
+        raise _blocked_by_wait(task, task.waiting)
     _require_purpose(task, command)
     require_room(task, "lease")
     return (
@@ -98,7 +98,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
 
 
 def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: int) -> Decision:
-    """A renewed lease; nothing where it would move nothing forward. Only heartbeats ask the clock. [LEASE-3]"""
+    """Renew the lease, and write nothing where the expiry would not move. Only heartbeats ask the clock. [LEASE-3]"""
     task = existing(task, command.task)
     lease = held(task, command.fence, epoch)
     if lease is None:
@@ -106,7 +106,8 @@ def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: i
     if lease.is_over(now_ms, epoch):
         raise LeaseLost(
             f"cannot renew the lease of task {task.id!r} under fence {command.fence}: it is over since "
-            f"{lease.expires_ms} ms and anybody may take the task; finish what is nearly done, or stop working on it",
+            f"{lease.expires_ms} ms, and another worker may lease the task at any time; finish what is nearly done, or "
+            "stop working on it",
             task=task.id,
             fence=command.fence,
             current=task.fence,
@@ -114,7 +115,7 @@ def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: i
         )
     ttl_ms = lease.ttl_ms if command.ttl_ms is None else command.ttl_ms
     expires_ms = None if ttl_ms is None else due_in(ttl_ms, now_ms)
-    if now_ms >= lease.renewed_ms and not _later(expires_ms, lease.expires_ms):
+    if now_ms >= lease.renewed_ms and not _is_later(expires_ms, lease.expires_ms):
         if command.progress is None:
             return ()
         ttl_ms, expires_ms = lease.ttl_ms, lease.expires_ms
@@ -122,7 +123,7 @@ def heartbeat(task: TaskFold | None, command: c.Heartbeat, now_ms: int, epoch: i
 
 
 def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) -> Decision:
-    """The lease given back: burns no attempt, has a budget of its own. [ATTEMPT-2]"""
+    """Give the lease back. It counts as no attempt and has a budget of its own. [ATTEMPT-2]"""
     task = existing(task, command.task)
     lease = held(task, command.fence, epoch)
     if lease is None:
@@ -151,8 +152,8 @@ def release(task: TaskFold | None, command: c.Release, now_ms: int, epoch: int) 
     return (given_back,)
 
 
-def _later(expires_ms: int | None, than_ms: int | None) -> bool:
-    """Whether the first expiry is later than the second; None is without end."""
+def _is_later(expires_ms: int | None, than_ms: int | None) -> bool:
+    """Check whether the first expiry is later than the second; None is without end."""
     if than_ms is None:
         return False
     return expires_ms is None or expires_ms > than_ms
@@ -170,8 +171,8 @@ def _lease_held(task: TaskFold, lease: LeaseRecord) -> LeaseHeld:
     )
 
 
-def _waits(task: TaskFold, waiting: Waiting) -> Blocked:
-    """[WAIT-1] No worker leases a task that waits."""
+def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
+    """Return the refusal: no worker leases a task that waits. [WAIT-1]"""
     if waiting.signal is not None:
         what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
     elif waiting.after:
@@ -188,7 +189,7 @@ def _waits(task: TaskFold, waiting: Waiting) -> Blocked:
 
 
 def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
-    """[UNDO-1] Undoing is leased as such, and only by who knows every kind that is owed; work by who knows its kind."""
+    """Require the right purpose, and that the caller knows the task's kind, or every kind of undo owed. [UNDO-1]"""
     undoing = task.state is State.COMPENSATING
     if undoing != (command.purpose == "undo"):
         needed = "undo" if undoing else "work"
@@ -217,7 +218,7 @@ def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
 
 
 def _given_of(command: c.Create) -> set[str]:
-    """The fields that a creation sets to something else than what is taken when they are left out. [REPEAT-6]"""
+    """Return the fields that a creation sets to something else than their defaults. [REPEAT-6]"""
     left_out: dict[str, object] = {
         "queue": "default",
         "priority": 0,
@@ -252,7 +253,7 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
     given: dict[str, Any] = {"reason": command.reason}
     if isinstance(event, e.Released) and command.run_at_ms is not None:
         given["run_at_ms"] = command.run_at_ms
-    # A release that spent its budget was recorded as the end of the task, with the worker's reason.
+    # For a release that spent its budget the log holds the end of the task, with the worker's reason.
     return given, {"reason": event.reason, "run_at_ms": getattr(event, "run_at_ms", None)}
 
 

@@ -1,7 +1,7 @@
-"""maintain: what is due on a task: the end of a lease or a wait, an undo that no worker can do. [UPKEEP-1]
+"""The maintenance of one task (maintain): the end of a lease or a wait, an undo that no worker can do. [UPKEEP-1]
 
-Rule: everything is read from the state and the time, never from a message, so losing a process loses nothing. Where
-nothing is due there are no events. What cannot go on is quarantined, so no task is stuck for ever. [LIFE-2]
+Rule: it reads only the state and the time, never a message, so the loss of a process loses nothing. Where nothing is
+due there are no events. It quarantines a task that cannot go on, so no task is stuck for ever. [LIFE-2]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
 
 
 def maintain(task: TaskFold | None, command: c.Maintain, now_ms: int, epoch: int) -> Decision:
-    """All upkeep that is due on one task now: the end of a lease may make more due, which then is done too."""
+    """Do all maintenance that is due on one task now; the end of a lease may make more due, which it then does too."""
     task = existing(task, command.task)
     events: Events = ()
     while due := _due(task, command, now_ms, epoch):
@@ -40,12 +40,12 @@ def maintain(task: TaskFold | None, command: c.Maintain, now_ms: int, epoch: int
 
 
 def next_lease_fits(task: TaskFold, beside: int = 0) -> bool:
-    """Whether the stream has room for one more lease and what ends it, `beside` so many other events. [BOUND-2]"""
+    """Check that the stream has room for one more lease, what ends it, and `beside` other events. [BOUND-2]"""
     return task.length + 1 + beside <= stream_bound(task)
 
 
 def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events:
-    """What is due first; each ends a lease or the task, so there is an end to them."""
+    """Return the events that are due first. Each ends a lease, a wait or the task, or makes it due, so they run out."""
     if task.is_terminal:
         return ()
     if task.lease is not None:
@@ -63,8 +63,8 @@ def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events
 
 
 def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Events:
-    """End a lease that is over, with what that brings: a cancel that was asked for, or a spent budget. [LEASE-4]"""
-    why = _over(lease, seen, now_ms, epoch)
+    """End a lease that is over, and do what follows: a requested cancel, or a spent budget. [LEASE-4]"""
+    why = _cause_of_expiry(lease, seen, now_ms, epoch)
     if why is None:
         return ()
     expired = e.LeaseExpired(fence=lease.fence, verb="expire", why=why, seen=seen if why == "unseen" else None)
@@ -74,28 +74,28 @@ def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, 
             return (expired, quarantined(task, "undo_expiries_spent"))
         return (expired,)
     if task.cancel_version:
-        # [CANCEL-2] A requested cancel goes before a spent budget.
+        # [CANCEL-2] A requested cancel takes precedence over a spent budget.
         return (expired, *cancelled_after(task))
     if is_spent(task.expiries + 1, maximum):
         return (expired, spent_event(task, "expiries_spent"))
     return (expired,)
 
 
-def _over(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> ExpiryCause | None:
-    """Why the lease is over; None while it is not. [LEASE-2] [TIME-3]"""
+def _cause_of_expiry(lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> ExpiryCause | None:
+    """Return why the lease is over; None while it is not. [LEASE-2] [TIME-3]"""
     if epoch_of(lease.fence) < epoch:
         return "epoch"
     if lease.is_over(now_ms, epoch):
         return "clock"
     if seen is None or lease.ttl_ms is None or now_ms >= lease.renewed_ms:
         return None
-    # The clock stands behind the last renewal, so it cannot say when the lease is over. An observer's duration can.
+    # The clock is behind the last renewal, so it cannot show that the lease is over. An observer's duration can.
     same = seen.fence == lease.fence and seen.renewed_ms == lease.renewed_ms
     return "unseen" if same and seen.unchanged_ms >= lease.ttl_ms else None
 
 
 def _stuck_undo(task: TaskFold, command: c.Maintain, now_ms: int) -> Events:
-    """[UNDO-2] Quarantine what no worker knows how to undo, or what no worker came for in the policy's time."""
+    """Quarantine a task whose undos no worker knows, or none has leased within the policy's time. [UNDO-2]"""
     owed = {task.compensations[id].kind for id in task.owed()}
     known = owed if command.known_kinds is None else owed & command.known_kinds
     unknown = sorted(owed - (known - command.unknown_kinds))

@@ -1,7 +1,7 @@
-"""step, put_artifact, adopt_child: what the holder of a lease puts on record about its work.
+"""The records that the holder of a lease makes of its work: step, put_artifact, adopt_child.
 
 Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
-[REPEAT-3]. What they hold is no matter here: the unit of work compares the content of a repeat.
+[REPEAT-3]. Knows nothing of the contents: the unit of work compares those of a repeat.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sagalog.kernel.state import TaskFold
 
 
 def step(task: TaskFold | None, command: c.Step, now_ms: int, epoch: int) -> Decision:
-    """The result of a step, for this attempt and all later ones. [STEP-1] [REPEAT-3]"""
+    """Record the result of a step, for this attempt and all later ones. [STEP-1] [REPEAT-3]"""
     task = existing(task, command.task)
     known = task.steps.get(command.name)
     if held(task, command.fence, epoch) is None:
@@ -39,7 +39,7 @@ def step(task: TaskFold | None, command: c.Step, now_ms: int, epoch: int) -> Dec
 
 
 def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epoch: int) -> Decision:
-    """What the work has made, by the digest of its bytes; under another lease the same name takes its place."""
+    """Record what the work has made, by the digest of its bytes; a later lease may replace it under the same name."""
     task = existing(task, command.task)
     known = task.artifacts.get(command.name)
     if known is not None and known.fence == command.fence:
@@ -62,9 +62,9 @@ def put_artifact(task: TaskFold | None, command: c.PutArtifact, now_ms: int, epo
 
 
 def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch: int) -> Decision:
-    """A predecessor's child taken over, for this attempt and all later ones. [STEP-2] [REPEAT-3]
+    """Adopt a predecessor's child, for this attempt and all later ones. [STEP-2] [REPEAT-3]
 
-    The caller, which has read the other tasks, sees whose child it was.
+    The operation, which reads the other tasks, checks whose child it was.
     """
     task = existing(task, command.task)
     known = task.children.get(command.name)
@@ -80,7 +80,7 @@ def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch
 
 
 def _require_undo(task: TaskFold, command: c.Step) -> None:
-    """[WORKER-4] The undo that a step names is on record before it."""
+    """Require that the undo that a step names is on record before it. [WORKER-4]"""
     if command.compensation is not None and command.compensation not in task.compensations:
         raise NotFound(
             f"cannot record step {command.name!r} of task {task.id!r}: its compensation {command.compensation!r} is "
@@ -91,7 +91,7 @@ def _require_undo(task: TaskFold, command: c.Step) -> None:
 
 
 def _require_place(task: TaskFold, bound: str, count: int, maximum: int, advice: str) -> None:
-    """[BOUND-1] A fold that holds them all stays small."""
+    """Refuse more than the bound allows, so that the fold that holds them all stays small. [BOUND-1]"""
     if count >= maximum:
         raise OverBound(
             f"task {task.id!r} has {count} {bound} and the bound is {maximum}; {advice}",

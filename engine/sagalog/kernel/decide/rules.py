@@ -1,6 +1,6 @@
-"""What several commands ask of a task: that it exists, lives, is held by this fence; and how forward work ends.
+"""The checks that several commands share (the task exists, lives, is held by this fence), and the ends of forward work.
 
-Rule: every refusal names the task, what was expected, what was found, and what to do next. Holds no command of its own.
+Rule: every refusal names the task, what was expected, what was found, and what the caller does next. Holds no command.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from sagalog.kernel.values import (
 
 EVENTS_MAX: Final = STREAM_EVENTS_MAX
 
-# [ATTEMPT-4] What is drawn on top of a delay that was asked for: up to a second, or to a twentieth of it.
+# [ATTEMPT-4] How much jitter a requested delay gets on top: up to a second, or up to a twentieth of it.
 _SPREAD_MS: Final = 1_000
 _SPREAD_PART: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The identity is on record: the answer is the event at `version`, if the contents agree. [REPEAT-1]
+    """The decision that the identity is on record: the event at `version` answers, if the contents agree. [REPEAT-1]
 
-    `task` is the id of the predecessor in whose stream it stands, where that is not the task's own.
+    `task` is the id of the predecessor whose stream holds the event, where that is not the task's own.
     """
 
     version: int
@@ -54,16 +54,16 @@ Decision = Events | Repeat
 
 
 def existing(task: TaskFold | None, id: str) -> TaskFold:
-    """The task, or NotFound."""
+    """Return the task; raises NotFound."""
     if task is None or task.state is None:
         raise NotFound(f"there is no task {id!r}; create it first, or check the id and the store", task=id)
     return task
 
 
 def in_place(task: TaskFold, event: str, verb: str, instead: str = "create a new task instead") -> TaskFold:
-    """The task, if the table of the lifecycle has a place for `event` in its state. [LIFE-1] [TERM-1]
+    """Return the task, if the table of the lifecycle has a place for `event` in its state. [LIFE-1] [TERM-1]
 
-    `instead` is what to do where the task has ended.
+    `instead` is what the caller can do where the task has ended.
     """
     state = task.state or ""
     if TASK_LIFE.allows(state, event):
@@ -83,7 +83,7 @@ def in_place(task: TaskFold, event: str, verb: str, instead: str = "create a new
 
 
 def state_after(task: TaskFold | None, event: str, undoes: bool | None = None) -> State:
-    """The state in which `event` leaves the task, as the table has it; the event says it again. [LIFE-1] [RECORD-1]
+    """Return the state in which `event` leaves the task, by the table; the event records it. [LIFE-1] [RECORD-1]
 
     `undoes`: whether undoing comes next; left out, whether the task owes something.
     """
@@ -96,9 +96,9 @@ def state_after(task: TaskFold | None, event: str, undoes: bool | None = None) -
 
 
 def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
-    """The lease with this fence, if no event has ended it and it is of the store's epoch. [FENCE-2]
+    """Return the lease with this fence, if no event has ended it and it is of the store's epoch. [FENCE-2]
 
-    The clock has no say: work that is done is not refused while no other holder has taken over.
+    The clock does not matter: the engine accepts finished work while no other holder has taken over.
     """
     lease = task.lease
     if lease is not None and lease.fence == fence and epoch_of(fence) == epoch:
@@ -107,7 +107,7 @@ def held(task: TaskFold, fence: int, epoch: int) -> LeaseRecord | None:
 
 
 def ended_by(task: TaskFold, fence: int, verb: str) -> Repeat | None:
-    """A repeat, if `verb` under this very fence was what ended the last lease. [REPEAT-5]"""
+    """Return a repeat, if `verb` under this fence ended the last lease. [REPEAT-5]"""
     ended = task.ended
     if ended is not None and ended.fence == fence and ended.verb == verb:
         return Repeat(ended.version)
@@ -115,10 +115,10 @@ def ended_by(task: TaskFold, fence: int, verb: str) -> Repeat | None:
 
 
 def repeat_unless_held(task: TaskFold, fence: int, epoch: int, verb: str, asked: str | None = None) -> Repeat | None:
-    """None, if this fence holds the task; a repeat, if `verb` under it was what ended the last lease.
+    """Return None, if this fence holds the task; a repeat, if `verb` under it ended the last lease.
 
     Raises:
-        LeaseLost: neither; `asked` says in words what was asked, where the verb does not. [FENCE-2] [REPEAT-5]
+        LeaseLost: neither; `asked` names the request in the error, where the verb does not. [FENCE-2] [REPEAT-5]
     """
     if held(task, fence, epoch) is not None:
         return None
@@ -128,7 +128,7 @@ def repeat_unless_held(task: TaskFold, fence: int, epoch: int, verb: str, asked:
 
 
 def lost(task: TaskFold, fence: int, verb: str) -> LeaseLost:
-    """The refusal of a late holder. [FENCE-2]"""
+    """Return the refusal of a late holder. [FENCE-2]"""
     if task.lease is not None and task.lease.fence != fence:
         now = f"it is held by {task.lease.owner!r} under fence {task.lease.fence}"
     else:
@@ -143,27 +143,27 @@ def lost(task: TaskFold, fence: int, verb: str) -> LeaseLost:
 
 
 def policy_of(task: TaskFold) -> Policy:
-    """The policy that `created` recorded."""
+    """Return the policy that `created` recorded."""
     assert task.policy is not None
     return task.policy
 
 
 def is_spent(count: int, maximum: int | None) -> bool:
-    """[ATTEMPT-2] A budget of n is spent by the n-th; None is without end."""
+    """Check whether a budget is spent: the n-th time spends a budget of n; None is without end. [ATTEMPT-2]"""
     return maximum is not None and count >= maximum
 
 
 def backoff_ms(policy: Policy, tries: int, jitter: float) -> int:
-    """Exponential with full jitter and a cap, within the policy's bounds; what is drawn gets recorded. [ATTEMPT-4]"""
+    """Return a delay: exponential, with full jitter, within the policy's bounds; the event records it. [ATTEMPT-4]"""
     ceiling_ms = min(policy.delay_max_ms, policy.delay_min_ms << min(tries, 40))
     floor_ms = min(policy.delay_min_ms, ceiling_ms)
     return floor_ms + int(jitter * (ceiling_ms - floor_ms + 1))
 
 
 def next_try_ms(policy: Policy, tries: int, command: c.Retry | c.CompensationFailed, now_ms: int) -> int:
-    """When the next try is due: as the caller says, else after the longer of the backoff and what was asked for.
+    """Return when the next try is due: as the caller says, else after the backoff or the requested delay, the longer.
 
-    [ATTEMPT-4] Many are told the same moment: each draws some time on top, or all would come at once.
+    [ATTEMPT-4] A service may ask many tasks for the same delay: each gets jitter on top, or all would come at once.
     """
     if command.run_at_ms is not None:
         return command.run_at_ms
@@ -174,31 +174,31 @@ def next_try_ms(policy: Policy, tries: int, command: c.Retry | c.CompensationFai
 
 
 def due_in(delay_ms: int, now_ms: int) -> int:
-    """The time so many milliseconds from now, within the bound of times. [TIME-4]"""
+    """Return the time so many milliseconds from now, within the bound of times. [TIME-4]"""
     return min(now_ms + delay_ms, TIME_MS_MAX)
 
 
 def _spread_ms(policy: Policy, asked_ms: int, jitter: float) -> int:
-    """What is drawn on top of a delay that was asked for: up to a second or 5 %, and never beyond `delay_max_ms`."""
+    """Return the jitter on top of a requested delay: up to a second or 5 %, and never beyond `delay_max_ms`."""
     ceiling_ms = min(max(_SPREAD_MS, asked_ms // _SPREAD_PART), policy.delay_max_ms)
     return int(jitter * (ceiling_ms + 1))
 
 
 def cut(text: str | None) -> str | None:
-    """[BOUND-3] Texts of errors, reasons and notes are cut at the bound rather than refused."""
+    """Cut the text of an error, reason or note at the bound; the kernel does not refuse it. [BOUND-3]"""
     if text is None or len(text) <= TEXT_CHARACTERS_MAX:
         return text
     return text[: TEXT_CHARACTERS_MAX - 1] + "…"
 
 
 def cut_failure(error: Failure) -> Failure:
-    """The failure with its message cut at the bound. [BOUND-3]"""
+    """Cut the message of a failure at the bound. [BOUND-3]"""
     message = cut(error.message) or ""
     return error if message is error.message else Failure(error.code, message, error.details, error.parameters)
 
 
 def stream_bound(task: TaskFold) -> int:
-    """How long the stream may become by what neither ends nor settles anything. [BOUND-2]
+    """Return how long the stream may become by events that neither end nor settle anything. [BOUND-2]
 
     Forward work leaves a reserve for undoing; undoing leaves room for what settles each compensation and ends the task.
     """
@@ -210,7 +210,7 @@ def stream_bound(task: TaskFold) -> int:
 
 
 def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
-    """[BOUND-2] Refuse what neither ends nor settles anything when the stream is at its bound."""
+    """Refuse an event that neither ends nor settles anything when the stream is at its bound. [BOUND-2]"""
     maximum = stream_bound(task)
     if task.length + count > maximum:
         raise OverBound(
@@ -223,7 +223,7 @@ def require_room(task: TaskFold, verb: str, count: int = 1) -> None:
 
 
 def require_compensations_fit(id: str, count: int) -> None:
-    """[BOUND-2] Refuse more compensations than the reserve of a stream has room to settle."""
+    """Refuse more compensations than the reserve of a stream has room to settle. [BOUND-2]"""
     if count > COMPENSATIONS_MAX:
         raise OverBound(
             f"task {id!r} would have {count} compensations and the bound is {COMPENSATIONS_MAX}; one compensation may "
@@ -235,7 +235,7 @@ def require_compensations_fit(id: str, count: int) -> None:
 
 
 def cancelled_after(task: TaskFold) -> Events:
-    """[CANCEL-2] What follows the end of a lease whose owner had been asked to stop."""
+    """Return what follows the end of a lease whose owner the engine had asked to stop. [CANCEL-2]"""
     return (e.Cancelled(to=state_after(task, "cancelled")),)
 
 
@@ -247,7 +247,7 @@ def spent_event(
     verb: str | None = None,
     reason: str | None = None,
 ) -> e.Failed | e.Quarantined:
-    """The event by which the engine ends the forward work over a spent budget. [ATTEMPT-3] [COMP-3]"""
+    """Return the event by which the engine ends the forward work over a spent budget. [ATTEMPT-3] [COMP-3]"""
     if policy_of(task).spent == "quarantine":
         return quarantined(task, code, reason, error, fence, verb)
     if lacks_undo(task):
@@ -256,7 +256,7 @@ def spent_event(
 
 
 def lacks_undo(task: TaskFold) -> bool:
-    """Whether something was done that no compensation and no waiver on record stands for. [COMP-2] [COMP-3]"""
+    """Check whether the task did work that no compensation and no waiver on record covers. [COMP-2] [COMP-3]"""
     return task.needs_undo and not task.compensations and not task.has_waiver
 
 
@@ -268,7 +268,7 @@ def undo_missing(
     verb: str | None = None,
     reason: str | None = None,
 ) -> e.Quarantined:
-    """The quarantine of a task that was to fail, by `code`, and lacks an undo; what its worker said stands in it."""
+    """Return the quarantine of a task that was to fail, by `code`, and lacks an undo; it holds its worker's words."""
     parameters: Parameters = {"instead_of": code}
     return quarantined(task, "compensation_required", reason, error, fence, verb, parameters=parameters)
 
@@ -283,7 +283,7 @@ def quarantined(
     steps: tuple[UnrecordedStep, ...] = (),
     parameters: Parameters | None = None,
 ) -> e.Quarantined:
-    """The quarantine of a task, naming what it still owes [COMP-6], and the steps that are not on record [STEP-1]."""
+    """Return the quarantine of a task: what it still owes [COMP-6], and the steps that are not on record [STEP-1]."""
     return e.Quarantined(
         code=code,
         reason=cut(reason),

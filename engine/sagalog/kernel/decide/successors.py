@@ -1,8 +1,8 @@
-"""How another task takes the place of one that has ended: `retry_as_new`; or undoes what a completed one has left.
+"""The successors: a task that replaces one that has ended (`retry_as_new`), or undoes what a completed one has left.
 
-Rule: a terminal task never comes back to life [TERM-2]; what it still owes another owes from its first moment, so that
-no effect is ever left without a task that has to undo it [COMP-7]. What is handed over is handed over by reference,
-so it always fits. Knows two streams, and writes to one.
+Rule: a terminal task never changes again [TERM-2]; the successor owes what it still owed from its creation on, so every
+effect always has a task that undoes it [COMP-7]. The hand-over is by reference, so it always fits. Knows two streams,
+and writes to one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Outcome, Signa
 
 
 def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoch: int) -> Decision:
-    """The note by which an ended task hands over what it owes; a second time the same successor. [REPEAT-7]
+    """Write the note by which an ended task hands over what it owes; a repeat gets the same successor. [REPEAT-7]
 
-    It always fits: a task is succeeded once. [BOUND-2]
+    It always fits: a task has one successor. [BOUND-2]
     """
     task = existing(task, command.task)
     _require_retriable(task)
@@ -45,13 +45,12 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
 def succeed(
     task: TaskFold, created: e.Created, successor: str, given: Iterable[str] = (), rerun: Iterable[str] = ()
 ) -> c.Create:
-    """The creation of a task's successor: the same work, under budgets of its own. [TERM-2]
+    """Return the creation of a task's successor: the same work, under budgets of its own. [TERM-2]
 
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
-    signals that were taken [WAIT-1]. Where the forward work was over and
-    its undoing was left, the successor only undoes; it plans what the predecessor planned, for the day when it is
-    retried itself. `task` is the fold before its note; `given` are the steps whose results that note holds, and the
-    steps `rerun` are not kept.
+    signals that were taken [WAIT-1]. Where the forward work was over and undoing was left, the successor only undoes;
+    it plans what the predecessor planned, in case it is retried as new itself.
+    `task` is the fold before its note; `given` are the steps whose results that note holds. It drops the steps `rerun`.
     """
     owed = task.owed()
     only_undoes = task.outcome is not None and bool(owed)
@@ -64,12 +63,12 @@ def succeed(
 
 
 def keeps_steps(task: TaskFold) -> bool:
-    """Whether a successor goes on where this task stopped: it was quarantined in its forward work. [STEP-1]"""
+    """Check whether a successor goes on where this task stopped: it was quarantined in its forward work. [STEP-1]"""
     return task.state is State.QUARANTINED and task.outcome is None
 
 
 def undo_left(task: TaskFold, created: e.Created, left: Iterable[str], undoer: str) -> c.Create:
-    """The creation of the task that undoes what a completed one has left; it does none of its work. [COMP-7]"""
+    """Return the creation of the task that undoes what a completed one has left; it does no forward work. [COMP-7]"""
     create = _same_work(task, created, undoer, left)
     return _only_undoing(msgspec.structs.replace(create, compensations=()), "completed")
 
@@ -109,7 +108,7 @@ def _inherited(task: TaskFold, id: str) -> Inherited:
 
 
 def _steps(task: TaskFold, given: set[str], rerun: set[str]) -> tuple[KeptStep, ...]:
-    """Its steps in their order, then those that were never recorded; what is given stands in the note to come."""
+    """Return the steps to keep: recorded ones in order, then the others; the coming note holds the results `given`."""
     recorded = [
         KeptStep(name, task.id, task.version + 1, record.compensation)
         if name in given
@@ -126,7 +125,7 @@ def _steps(task: TaskFold, given: set[str], rerun: set[str]) -> tuple[KeptStep, 
 
 
 def _waits(task: TaskFold) -> tuple[KeptWaits, ...]:
-    """[WAIT-1] Its sleeps, and the signals that its waits took; what else ended is asked anew, under its number."""
+    """Return the sleeps and the taken signals to keep; the successor repeats other waits, by their numbers. [WAIT-1]"""
     kept = [(name, ended.kept()) for name, ended in task.waits.items()]
     return tuple(KeptWaits(name, tuple([_kept_end(task, end) for end in ends])) for name, ends in kept if ends)
 
@@ -136,10 +135,10 @@ def _kept_end(task: TaskFold, end: int | TakenSignal) -> int | SignalEnd:
 
 
 def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
-    """[STEP-1] No effect is repeated unasked, and none that was undone by hand is taken for done."""
+    """Require a choice for each step that is perhaps done, or perhaps undone by hand. [STEP-1]"""
     unrecorded, undone = _unrecorded(task), _undone_by_hand(task)
-    said = {*command.results, *command.rerun}
-    for name in sorted(said.difference(unrecorded, undone)):
+    chosen = {*command.results, *command.rerun}
+    for name in sorted(chosen.difference(unrecorded, undone)):
         asked = f"only {_listed([*unrecorded, *undone])} may be named" if unrecorded or undone else "leave it out"
         raise NotFound(
             f"task {task.id!r} has no step {name!r} whose result is not on record, or whose undo was settled by a "
@@ -147,7 +146,7 @@ def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
             task=task.id,
             step=name,
         )
-    lacking = [name for name in (*unrecorded, *undone) if name not in said]
+    lacking = [name for name in (*unrecorded, *undone) if name not in chosen]
     if not lacking:
         return
     why = []
@@ -156,7 +155,7 @@ def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
     if settled := [name for name in lacking if name in undone]:
         why.append(f"{_listed(settled)} (a note has settled the undo, so perhaps the effect is gone)")
     raise ResultRequired(
-        f"cannot retry task {task.id!r} as new without a word on its steps {' and '.join(why)}: for each, "
+        f"cannot retry task {task.id!r} as new without a choice for its steps {' and '.join(why)}: for each, "
         f"results={{{lacking[0]!r}: ...}} keeps it with that result, and rerun=[{lacking[0]!r}] carries it out, "
         "perhaps once more",
         task=task.id,
@@ -165,7 +164,7 @@ def _require_results(task: TaskFold, command: c.RetryAsNew) -> None:
 
 
 def steps_to_say(task: TaskFold) -> list[str]:
-    """The steps of which a caller who retries the task as new has to say what becomes of them. [STEP-1]"""
+    """Return the steps for which a caller that retries the task as new has to choose: a result, or a rerun. [STEP-1]"""
     return [*_unrecorded(task), *_undone_by_hand(task)]
 
 
@@ -174,7 +173,7 @@ def _unrecorded(task: TaskFold) -> list[str]:
 
 
 def _undone_by_hand(task: TaskFold) -> list[str]:
-    """The steps that a successor would keep, and whose undos a note has settled after the end. [COMP-7]"""
+    """Return the steps that a successor would keep, and whose undos a note has settled after the end. [COMP-7]"""
     if not keeps_steps(task):
         return []
     return [
@@ -189,7 +188,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _require_retriable(task: TaskFold) -> None:
-    """[TERM-2] Only what has ended, and not what has completed."""
+    """Require that the task has ended and has not completed. [TERM-2]"""
     if not task.is_terminal:
         why = "it goes on by itself; wait for its end, or cancel it first"
     elif task.state is State.COMPLETED:
@@ -204,7 +203,7 @@ def _require_retriable(task: TaskFold) -> None:
 
 
 def _succeeded_contents(command: c.RetryAsNew, event: e.Noted, _: TaskFold) -> Contents:
-    # Which successor was drawn is chance; that there is one is what was asked.
+    # The successor's id was drawn at random, so a repeat compares only that there is one.
     given: dict[str, Any] = {"retried": True}
     if command.results or command.rerun:
         given |= {"results": command.results, "rerun": sorted(command.rerun)}

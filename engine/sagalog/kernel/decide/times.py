@@ -1,6 +1,6 @@
-"""The times that callers name: milliseconds since 1970, as the clock has them, and never seconds.
+"""The check of times that callers name: milliseconds since 1970, as the clock has them, and never seconds.
 
-Rule: a time that can only be one of another unit is refused before anything is decided. [TIME-5]
+Rule: it refuses a time that can only be in another unit, before anything is decided. [TIME-5] Knows no task.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 from sagalog.errors import InvalidValue
 from sagalog.kernel import commands as c
 
-# Milliseconds: in March 1973, and in September 2001. In seconds the first is the year 5138.
+# These are moments of March 1973 and of September 2001. In seconds the first would be in the year 5138.
 _TOO_EARLY_MS: Final = 10**11
 _MODERN_MS: Final = 10**12
 
@@ -24,7 +24,7 @@ def require_milliseconds(command: c.Command, name: str, now_ms: int) -> None:
     time_ms = getattr(command, name)
     if time_ms and time_ms < _TOO_EARLY_MS and now_ms > _MODERN_MS:
         raise InvalidValue(
-            f"{name}: {time_ms} ms after 1970 is before 1974, and now is {now_ms} ms: seconds were given; give "
+            f"{name}: {time_ms} ms after 1970 is before 1974, and now is {now_ms} ms: this looks like seconds; give "
             "milliseconds, 1,000 times as many",
             path=name,
             task=command.task,

@@ -1,8 +1,8 @@
-"""park, signal, and the end of a wait.
+"""The commands park and signal, and the end of a wait.
 
 Rule: a signal is kept until a wait of its name takes it, oldest first, each once [WAIT-2]; a wait, by name and number,
-ends by one `unblocked` and never begins again [WAIT-1]. What a wait is for is told by the command and, of other tasks,
-by the caller, which has read them; nothing here reads another task.
+ends by one `unblocked` and never begins again [WAIT-1]. Knows one task: the operation, which reads the others, gives
+their ends.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from sagalog.kernel.values import Parameters, TaskEnd, Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
-    """The lease given back for a wait, which may be over at once. Burns no attempt. [WAIT-1] [WAIT-3]
+    """Give the lease back for a wait, which may be over at once. It counts as no attempt. [WAIT-1] [WAIT-3]
 
-    A task that has waited as often as it may is quarantined instead, before it parks: asked again by every attempt, a
-    refusal would cost it all of them. [BOUND-1]
+    It quarantines a task that has waited as often as it may, before it parks. A refusal would cost the task all its
+    attempts, since each of them would park again. [BOUND-1]
     """
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "park"):
@@ -54,13 +54,13 @@ def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Dec
     )
     if task.cancel_version:
         return (parked, *cancelled_after(task))
-    if (spent := _spent(task, command.name)) is not None:
+    if (spent := _reached_bound(task, command.name)) is not None:
         return (quarantined(task, "bound", None, None, command.fence, "park", parameters=spent),)
     return (parked, *end_of_wait(evolve(task, parked, task.version + 1, now_ms), command.ended, now_ms))
 
 
 def _require_next(task: TaskFold, command: c.Park) -> None:
-    """[WAIT-1] The wait is the next of its name."""
+    """Require that the wait is the next of its name. [WAIT-1]"""
     number = task.next_wait(command.name)
     if command.number < number:
         raise WaitOver(
@@ -82,8 +82,8 @@ def _require_next(task: TaskFold, command: c.Park) -> None:
         )
 
 
-def _spent(task: TaskFold, name: str) -> Parameters | None:
-    """Why the task may not wait once more; None if it may. What it was handed is not counted. [BOUND-1]"""
+def _reached_bound(task: TaskFold, name: str) -> Parameters | None:
+    """Return why the task may not wait once more; None if it may. Waits of its predecessor do not count. [BOUND-1]"""
     if task.rounds >= WAITS_MAX:
         return {"waits": task.rounds, "maximum": WAITS_MAX}
     names = len(task.waits) - task.kept_wait_names
@@ -93,9 +93,9 @@ def _spent(task: TaskFold, name: str) -> Parameters | None:
 
 
 def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) -> Decision:
-    """A signal, kept; a wait of its name that stands takes it in the same commit. [WAIT-2]
+    """Keep a signal; a wait for its name takes it in the same commit. [WAIT-2]
 
-    What is taken at once is not kept, and ends something: it always fits, so no wait is for ever. [LIFE-2] [BOUND-2]
+    A signal that a wait takes at once always fits, since it ends something: so no wait is for ever. [LIFE-2] [BOUND-2]
     """
     task = existing(task, command.task)
     in_place(task, "signalled", "signal")
@@ -116,7 +116,7 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
 
 
 def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchanged: Unchanged | None = None) -> Events:
-    """`unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
+    """Return `unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
 
     It always fits: a task waits for one thing at a time. [BOUND-2]
     """
@@ -146,16 +146,16 @@ def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchang
 
 
 def _all_ends(after: tuple[str, ...], ended: tuple[TaskEnd, ...]) -> tuple[TaskEnd, ...]:
-    """The ends of all these tasks, in their order; none, if one of them has not ended."""
+    """Return the ends of all these tasks, in their order; none, if one of them has not ended."""
     found = {one.task: one for one in ended}
     return tuple([found[id] for id in after]) if found.keys() >= set(after) else ()
 
 
 def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:
     if isinstance(event, e.Quarantined):
-        # It would have waited more often than it may, and what for is not on record.
+        # The task would have waited more often than it may; the log does not hold what for.
         return {}, {}
-    # Until when a wait lasts is computed from the clock of the worker that parks, so a repeat may name another time.
+    # The worker that parks computes from its clock how long the wait lasts, so a repeat may name another time.
     names = ("name", "number", "signal", "after")
     return {name: getattr(command, name) for name in names}, {name: getattr(event, name, None) for name in names}
 

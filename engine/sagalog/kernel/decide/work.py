@@ -1,7 +1,7 @@
-"""register, retry, complete, fail, quarantine_held: what the holder of a lease for forward work may say.
+"""The commands of the holder of a lease for forward work: register, retry, complete, fail, quarantine_held.
 
-Rule: every one carries the lease's fence [FENCE-2]; a task that was leased does not fail with nothing to undo it by,
-unless a caller said why that is right [COMP-2].
+Rule: each carries the lease's fence [FENCE-2]; a task that was leased does not fail without a compensation, unless a
+caller gave the reason why none is needed [COMP-2]. Knows no other task.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from sagalog.kernel.values import Compensation, KernelCode, State, TheirCode, Un
 
 
 def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int) -> Decision:
-    """An undo on record before its effect; the same id again is a repeat. [COMP-1] [REPEAT-3]
+    """Record an undo before its effect; the same id again is a repeat. [COMP-1] [REPEAT-3]
 
-    One that was only inherited is put on record once more: from then on this task has the effect too. [COMP-7]
+    It records again an undo that was only inherited: from then on this task has the effect too. [COMP-7]
     """
     task = existing(task, command.task)
     record = task.compensations.get(command.compensation.id or "")
@@ -61,7 +61,7 @@ def register(task: TaskFold | None, command: c.Register, now_ms: int, epoch: int
 
 
 def retry(task: TaskFold | None, command: c.Retry, now_ms: int, epoch: int) -> Decision:
-    """Another attempt, later; or, where that spends the budget, the end of the forward work. [ATTEMPT-3]"""
+    """Schedule another attempt; or, where that spends the budget, end the forward work. [ATTEMPT-3]"""
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "retry"):
         return repeat
@@ -78,9 +78,9 @@ def retry(task: TaskFold | None, command: c.Retry, now_ms: int, epoch: int) -> D
 
 
 def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int) -> Decision:
-    """The work is done; what was registered is then never undone. A requested cancel loses. [CANCEL-2]
+    """Complete the task; no task undoes what it has registered. It wins over a requested cancel. [CANCEL-2]
 
-    What was inherited, and nothing of this task stands for, is handed over to a task that undoes it. [COMP-7]
+    A new task undoes what was inherited and nothing of this task replaces. [COMP-7]
     """
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "complete"):
@@ -96,13 +96,12 @@ def complete(task: TaskFold | None, command: c.Complete, now_ms: int, epoch: int
 
 
 def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Decision:
-    """The forward work is over; what is owed comes next. [COMP-2]"""
+    """End the forward work without success; undoing what is owed comes next. [COMP-2]"""
     task = existing(task, command.task)
     if repeat := repeat_unless_held(task, command.fence, epoch, "fail"):
         return repeat
     in_place(task, "failed", "fail")
-    # One already on record, or named twice here, is the same one; the unit of work compares its content.
-    # [REPEAT-3]
+    # An id that is on record, or given twice here, is the same undo; the unit of work compares its content. [REPEAT-3]
     for one in command.compensations:
         _require_unsettled(task, one, command.fence)
     brought = {one.id: one for one in command.compensations if one.id not in task.compensations}.values()
@@ -130,10 +129,10 @@ def fail(task: TaskFold | None, command: c.Fail, now_ms: int, epoch: int) -> Dec
 
 
 def quarantine_held(task: TaskFold | None, command: c.QuarantineHeld, now_ms: int, epoch: int) -> Decision:
-    """A human must look, says the holder, at work or at an undo; what is owed is named and left. [COMP-6]"""
+    """Quarantine the task as its holder asks, at work or at an undo; the event names what it owes. [COMP-6]"""
     task = existing(task, command.task)
     if held(task, command.fence, epoch) is None:
-        # [REPEAT-5] An operator's quarantine, which ends a lease by the same verb, is another one.
+        # [REPEAT-5] An operator's quarantine ends a lease by the same verb, and is no repeat of the holder's.
         repeat = ended_by(task, command.fence, "quarantine") if task.is_quarantined_by_holder else None
         if repeat is None:
             raise lost(task, command.fence, "quarantine")
@@ -156,7 +155,7 @@ def quarantine_held(task: TaskFold | None, command: c.QuarantineHeld, now_ms: in
 
 
 def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[UnrecordedStep, ...]:
-    """The steps that a quarantine names: a result that came on record in the meantime needs none. [STEP-1]"""
+    """Return the steps that a quarantine names, without those whose results are on record by now. [STEP-1]"""
     if steps and task.state is State.COMPENSATING:
         raise Rejected(
             f"cannot quarantine task {task.id!r} over its step {steps[0].name!r}: an undo has no steps; leave it out",
@@ -176,7 +175,7 @@ def _unrecorded(task: TaskFold, steps: tuple[UnrecordedStep, ...]) -> tuple[Unre
 
 
 def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -> None:
-    """Refuse to take an undo that was settled under an earlier lease for the one that this effect needs. [COMP-1]"""
+    """Refuse an undo that an earlier lease has settled: the effect of this attempt needs its own. [COMP-1]"""
     record = task.compensations.get(compensation.id or "")
     if record is None or record.status in ("owed", "planned") or record.fence == fence:
         return
@@ -190,14 +189,14 @@ def _require_unsettled(task: TaskFold, compensation: Compensation, fence: int) -
 
 
 def _spent_code(task: TaskFold, command: c.Retry, now_ms: int) -> KernelCode | None:
-    """The code of the budget that this retry spends, if it does. [ATTEMPT-2]"""
+    """Return the code of the budget that this retry spends, if it spends one. [ATTEMPT-2]"""
     policy = policy_of(task)
     if command.budget == "attempt":
         return "attempts_spent" if is_spent(task.failures + 1, policy.attempts_max) else None
     if command.budget == "transient":
         return "transients_spent" if is_spent(task.transients + 1, policy.transient_max) else None
     since_ms = now_ms if task.quota_since_ms is None else task.quota_since_ms
-    # A bound of 0 means that no quota wait is allowed at all.
+    # A bound of 0 allows no quota wait at all.
     return "quota_wait_spent" if is_spent(now_ms - since_ms, policy.quota_wait_max_ms) else None
 
 
@@ -230,7 +229,7 @@ def _retried_contents(command: c.Retry, event: Any, _: TaskFold) -> Contents:
 
 
 def _failed_contents(command: c.Fail, event: Any, task: TaskFold) -> Contents:
-    # Those on record are compared one by one; here it counts that none is new.
+    # The unit of work compares those on record one by one; here it only matters that none is new.
     brought = [one.id for one in command.compensations]
     on_record = [id for id in brought if id in task.compensations]
     return (
@@ -240,7 +239,7 @@ def _failed_contents(command: c.Fail, event: Any, task: TaskFold) -> Contents:
 
 
 def _quarantined_contents(command: c.QuarantineHeld, event: e.Quarantined, task: TaskFold) -> Contents:
-    # Steps whose results came on record before it are not named by it.
+    # The event names no step whose result was on record before it.
     given = {"error": command.error, "steps": tuple(step for step in command.steps if step.name not in task.steps)}
     return given, {"error": event.error, "steps": event.steps}
 

@@ -1,11 +1,12 @@
-"""What every store must keep, as plain classes: subclass, say how a store is opened, and run them.
+"""The contract of stores, as plain classes: subclass one, implement how it opens a store, and run its tests.
 
     class TestMine(StoreContract):
         def open_store(self, clock): return MyStore(self.path, clock)
 
-Rule: plain classes with plain asserts, for any test runner that collects methods named `test_…`; no test runner is
-imported, time passes only through a ManualClock, and nothing sleeps. What a store cannot show is skipped with
-`unittest.SkipTest`. Each topic is a class of its own, so that a new store can be grown a topic at a time.
+Rule: plain classes with plain asserts, for any test runner that collects methods named `test_…`. They import no test
+runner, time passes only through a ManualClock, and no test sleeps. A test that a store cannot support raises
+`unittest.SkipTest`. Each topic is a class of its own, so that a developer can build a new store a topic at a time.
+Knows no store.
 """
 
 from sagalog.testing.contract.appends import AppendContract

@@ -1,6 +1,6 @@
-"""Appending: places without gaps, compare-and-set on versions, operations that stand or fall alone. [LOG-1] [LOG-2]
+"""The contract of appends: no gaps, compare-and-set on versions, independent operations. [LOG-1] [LOG-2]
 
-Rule: below the engine's calls where it must be: an operation is what a store carries out.
+Rule: it works below the engine's calls where it must, with the operations that a store carries out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sagalog.testing.contract.base import START_MS, Contract, ids
 
 
 def noting(task: str, text: str, expected: int | None = None) -> Callable[[View], Append]:
-    """From a view to an append of one note, decided on the version it shows or on a given one."""
+    """Make a function from a view to an append of one note, decided on the version it shows or on a given one."""
     stream = f"task/{task}"
 
     def append(view: View) -> Append:
@@ -44,7 +44,7 @@ def noting(task: str, text: str, expected: int | None = None) -> Callable[[View]
 
 
 def appending(*appends: Callable[[View], Append], writes: tuple[str, ...] = ("task/a", "task/b")) -> Operation:
-    """An operation that appends what these give."""
+    """Make an operation that appends what these return."""
     return Operation(lambda view: Result("done", tuple(append(view) for append in appends)), writes)
 
 
@@ -53,7 +53,7 @@ def _answering(blob: Blob, _: View) -> Result:
 
 
 class AppendContract(Contract):
-    """Positions, versions, times and answers."""
+    """The tests of positions, versions, times and answers."""
 
     def test_positions_and_versions_have_no_gaps(self) -> None:
         self.create("a", "b")
@@ -183,7 +183,7 @@ class AppendContract(Contract):
         assert found == [["task/a@1"], [], ["noted"]]
 
     def test_an_event_is_decoded_anew_for_each_operation_that_reads_it(self) -> None:
-        """What one caller changes in a payload, no other sees."""
+        """No caller sees what another one changes in its copy of a payload."""
         self.engine.create("build", {"n": 1}, id="a")
         read: list[e.Created] = []
 

@@ -1,7 +1,7 @@
-"""What the topics of the contract share: a store, an engine over it, time, and refusals that must write nothing.
+"""The shared part of the contract's topics: a store, an engine over it, time, and refusals that must write nothing.
 
-Rule: holds no promise of its own. Everything is made on first use, so that a subclass may set its place up in any way
-that its test runner offers.
+Rule: it holds no promise of its own. It makes everything on first use, so that a subclass may set up its place in any
+way that its test runner offers. Knows no topic.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ BROKEN: Final = Failure("broken", "it broke")
 
 
 class Contract:
-    """Base of the topics. A subclass says how its store is opened, and may say how its files are tampered with."""
+    """Base of the topics. A subclass opens its store, and may implement how another program changes its files."""
 
-    # Whether a store that is opened a second time finds what the first one wrote.
+    # Whether a second opening of the store finds what the first one wrote.
     persists: bool = False
 
     def open_store(self, clock: Clock) -> Store:
         """Open the store of this test; where it persists, a second call opens the same one again."""
-        raise NotImplementedError("a store's contract says how its store is opened")
+        raise NotImplementedError("implement open_store: it opens the store under test")
 
     def change_event(self, event: Envelope, changed: Envelope | None) -> None:
-        """Replace an event in the store's files behind its back, or with None remove it; the open store stays open."""
-        raise SkipTest("this store gives no way to change its log behind its back")
+        """Replace an event in the files of the open store as another program would; with None, remove it."""
+        raise SkipTest("this store's contract gives no way to change its log as another program would")
 
     def change_projection(self, task: str, columns: Mapping[str, object] | None, fold: TaskFold | None = None) -> None:
-        """Change searched columns, or the saved fold, of a task behind the store's back; columns None: remove all."""
-        raise SkipTest("this store gives no way to change its projections behind its back")
+        """Change searched columns, or the saved fold, of a task as another program would; columns None: remove all."""
+        raise SkipTest("this store's contract gives no way to change its projections as another program would")
 
     @cached_property
     def clock(self) -> ManualClock:
-        """Time for everything in one test."""
+        """The clock of everything in one test."""
         return ManualClock(START_MS)
 
     @cached_property
@@ -76,19 +76,19 @@ class Contract:
         return store
 
     def close_all(self) -> None:
-        """Close whatever the test has opened; a subclass calls it when a test is over."""
+        """Close all that the test has opened; a subclass calls it when a test is over."""
         for store in self._opened:
             store.close()
 
-    # --- what the topics say often ----------------------------------------------------------------------------
+    # --- what the topics often need ---------------------------------------------------------------------------
 
     def log(self) -> list[Envelope]:
-        """The whole log."""
+        """Read the whole log."""
         with self.store.read() as snapshot:
             return snapshot.events(0, 100_000)
 
     def types(self, task: str) -> list[str]:
-        """The names of a task's events."""
+        """Read the names of a task's events."""
         with self.store.read() as snapshot:
             return [envelope.type for envelope in snapshot.history(f"task/{task}")]
 
@@ -111,18 +111,18 @@ class Contract:
         return self.acquire(task).park(name, **wait)
 
     def came_to(self, task: str, name: str = "w") -> tuple[str, object] | None:
-        """By what a wait was ended, with the signal's data; None while it was not."""
+        """Read what ended a wait, with the signal's data; None while the wait goes on."""
         end = self.engine.wait_end(task, name)
         return None if end is None else (end.by, end.data)
 
     def get(self, task: str) -> Task:
-        """A task that is there."""
+        """Read a task, which must exist."""
         found = self.engine.get(task)
         assert found is not None, f"there is no task {task!r}"
         return found
 
     def refused(self, kind: type[Error], call: Callable[P, object], /, *arguments: P.args, **named: P.kwargs) -> Error:
-        """The refusal of a call: of exactly this class, and the log is afterwards what it was before."""
+        """Return the refusal of a call, and check that it is of exactly this class and that the log is unchanged."""
         before = self.log()
         try:
             answer = call(*arguments, **named)
@@ -133,14 +133,14 @@ class Contract:
         raise AssertionError(f"expected {kind.__name__}, found the answer {answer!r}")
 
     def writes_nothing(self, call: Callable[P, Any], /, *arguments: P.args, **named: P.kwargs) -> Any:
-        """The answer of a call that must leave the log as it is."""
+        """Return the answer of a call, and check that the log is unchanged."""
         before = self.log()
         answer = call(*arguments, **named)
         assert self.log() == before, "a call that repeats another has written something"
         return answer
 
     def sound(self) -> None:
-        """The log and the projections are as they must be."""
+        """Check that the log and the projections have no fault."""
         report = self.engine.verify()
         assert report.ok, report.faults
         violations = check(self.engine.events(limit=10_000))
@@ -148,5 +148,5 @@ class Contract:
 
 
 def ids(leases: Iterable[Lease]) -> list[str]:
-    """The ids of leased tasks, in order."""
+    """List the ids of leased tasks, in order."""
     return [lease.task.id for lease in leases]

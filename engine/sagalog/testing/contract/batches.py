@@ -1,6 +1,6 @@
-"""Batches: commands that are carried out in one commit, all or none or each by itself.
+"""The contract of batches: the engine carries out their commands in one commit, all or none or each by itself.
 
-Rule: of those that stand together a refusal leaves no trace; of the others it is one answer among several.
+Rule: the refusal of a command that belongs together with others leaves no trace; of any other it is one answer of many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 
 class BatchContract(Contract):
-    """`batch` and `create_many`."""
+    """The tests of `batch` and `create_many`."""
 
     def test_a_batch_is_carried_out_when_its_block_ends(self) -> None:
         self.create("a")
@@ -160,7 +160,7 @@ class BatchContract(Contract):
         assert done.state == "completed"
         assert isinstance(first, list)
         assert isinstance(second, list)
-        # What an earlier command of the batch made ready is found by a later one.
+        # A later command of the batch finds what an earlier one has made ready.
         assert (ids(first), ids(second), none) == (["d", "b"], ["c"], [])
         assert first[0].heartbeat().owner == "ann"
         assert self.store.changes() != changes
@@ -226,7 +226,7 @@ class BatchContract(Contract):
         assert isinstance(done, Task)
         assert isinstance(cancelled, Task)
         assert isinstance(leases, list)
-        # Of what stood there before, and nothing that the batch itself has written.
+        # It claims what was ready before, and no task that the batch itself has written.
         assert (done.state, cancelled.state, ids(leases)) == ("completed", "cancelled", ["c"])
         assert leases[0].heartbeat().owner == "ann"
         self.sound()

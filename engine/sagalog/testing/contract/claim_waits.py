@@ -1,6 +1,6 @@
-"""Waiting: from when on a claim may find something, and claims that wait for it. [UPKEEP-1]
+"""The contract of claims that wait: from when on a claim may find something, and what wakes it. [UPKEEP-1]
 
-Rule: the clock is moved by hand; only the wake-up itself is real, in a second thread of the same process.
+Rule: the test moves the clock; only the wake-up itself is real, in a second thread of the same process.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _LONG_MS: Final = 3_600_000
 
 
 class ClaimWaitContract(Contract):
-    """Claims that wait."""
+    """The tests of claims that wait."""
 
     def claimable_in_ms(self, *queues: str, **given: Any) -> int | None:
-        """How long until such a claim may find something."""
+        """Return how long it is until such a claim may find something."""
         claim = Claim(queues or ("default",), given.pop("purpose", "work"), 1, **given)
         with self.store.read() as snapshot:
             at_ms = snapshot.claimable_ms(claim)
         return at_ms if not at_ms else at_ms - self.clock.now_ms()
 
     def waiting(self, **given: Any) -> Callable[[], list[Lease]]:
-        """A claim that waits in a thread of its own; what is returned gives what it came to."""
+        """Start a claim that waits in a thread of its own; return a function that returns its result."""
         found: list[Lease] = []
         thread = threading.Thread(target=lambda: found.extend(self.claim(wait_ms=_LONG_MS, **given)), daemon=True)
         thread.start()

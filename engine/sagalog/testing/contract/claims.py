@@ -1,6 +1,6 @@
-"""Claims: who gets which task, in which order. Affinities asked for first, then priority, then age. [UPKEEP-2]
+"""The contract of claims: which tasks they lease, ordered by the affinities asked for, priority, then age. [UPKEEP-2]
 
-Rule: an order is an order: each expectation is the whole list.
+Rule: each test expects the whole list, in its order.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from sagalog.testing.contract.base import TTL_MS, Contract, ids
 
 
 class ClaimContract(Contract):
-    """What a claim for forward work selects."""
+    """The tests of what a claim for forward work selects."""
 
     def test_equal_tasks_are_claimed_in_order_of_age(self) -> None:
         self.create("c", "a", "b")

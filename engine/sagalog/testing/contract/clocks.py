@@ -1,6 +1,6 @@
-"""Clocks that were set back: the engine ends each lease and delays no task, however often a process looks. [TIME-3]
+"""The contract of clocks that step back: the engine ends each lease and delays no task, however often asked. [TIME-3]
 
-Rule: every test has a lease whose holder is gone, or a delayed task, and a clock that shows an earlier day since.
+Rule: every test has a lease whose holder is gone, or a delayed task, and a clock that steps back by a day.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ EVERY_MS: Final = TTL_MS // 4
 
 
 class ClockContract(Contract):
-    """An engine that was there before the step, and one that began long after it."""
+    """The tests with an engine from before the step, and with one that began long after it."""
 
     def engines(self) -> Iterator[Engine]:
-        """The clock is set back under a lease of the task `held`, and then an engine goes on or begins."""
+        """Set the clock back under a lease of the task `held`, and then let an engine go on, or begin."""
         for begins_anew in (False, True):
             engine = self.engine
             engine.recover()
@@ -30,13 +30,13 @@ class ClockContract(Contract):
             self.clock.step(DAY_MS)
 
     def late_engine(self) -> Engine:
-        """One that began long after the step, when the newest events tell nothing of it."""
+        """Begin an engine long after the step, when the newest events no longer show it."""
         for _ in range(2):
             self.engine.create_many({"kind": "other", "queue": "other"} for _ in range(600))
         return Engine(self.store, clock=self.clock)
 
     def lasts(self, call: Callable[[], object]) -> int:
-        """How long the lease lives while a call is repeated."""
+        """Return how long the lease lives while a process repeats a call."""
         for passed_ms in range(0, 120_000, EVERY_MS):
             call()
             if not any(task.lease for task in self.engine.find(queue="held")):

@@ -1,6 +1,6 @@
-"""Undoing: who may take a compensating task, in which order it is undone, and when nothing is owed any more. [UNDO-1]
+"""The contract of undoing: which worker may lease a compensating task, the order of undos, and their end. [UNDO-1]
 
-Rule: a worker that undoes must know every kind that is owed; half an undo is none.
+Rule: a worker that undoes must know every kind that is owed, since it has to undo all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DROP = Compensation("drop", None, None, "drop")
 
 
 class CompensationContract(Contract):
-    """Claims for undoing, and settling."""
+    """The tests of claims for undoing, and of settling."""
 
     def failed(self, id: str, *compensations: Compensation, **arguments: object) -> None:
         """Bring a task to compensating with these owed."""
@@ -56,7 +56,7 @@ class CompensationContract(Contract):
         assert ids(self.undo(["remove", "close"])) == ["first", "mid", "mid too", "late"]
 
     def test_an_affinity_changes_no_order_of_undos(self) -> None:
-        """It says where work goes fast, and an undo is owed wherever."""
+        """An affinity names where work goes fast, and an undo is owed wherever it runs."""
         self.failed("plain", REMOVE)
         self.failed("red", REMOVE, affinity="red")
         assert ids(self.claim(limit=10, purpose="undo", affinity="red")) == ["plain", "red"]

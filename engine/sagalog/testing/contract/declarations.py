@@ -1,6 +1,6 @@
-"""Declaring: a view gives what an operation has declared, and anything else begins the whole transaction anew.
+"""The contract of declarations: a view shows what an operation has declared; for more the transaction begins again.
 
-Rule: below the engine's calls, since the engine declares what it reads.
+Rule: it works below the engine's calls, since the engine declares what it reads.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sagalog.testing.contract.base import TTL_MS, Contract
 
 
 class DeclarationContract(Contract):
-    """Streams, keys, what is selected, and rounds."""
+    """The tests of streams, keys, selected tasks, and rounds."""
 
     def rounds(self, look: Callable[[View], Any], **declared: Any) -> tuple[Any, int]:
-        """The answer of an operation that only looks, and how often its function was called."""
+        """Commit an operation that only looks; return its answer, and how often the store called its function."""
         calls: list[int] = []
 
         def decide(view: View) -> Result:
@@ -212,7 +212,7 @@ class DeclarationContract(Contract):
         assert self.rounds(lambda view: view.saved("task/a") is not None, reads=(f"task/{heir}",)) == (True, 2)
 
     def test_a_search_along_waits_finds_its_whole_chain_in_one_round(self) -> None:
-        """[BOUND-5] [WAIT-4] However many tasks it reaches, they are not counted."""
+        """[BOUND-5] [WAIT-4] The tasks that it reaches do not count, however many there are."""
         groups = UNDECLARED_MAX // AFTER_MAX + 1
         awaited = {f"g{group}": [f"t{group}-{number}" for number in range(AFTER_MAX)] for group in range(groups)}
         for group, tasks in awaited.items():

@@ -1,6 +1,6 @@
-"""Finding: every filter of a listing by itself and with others, in both orders; ids by their first characters.
+"""The contract of listings: every filter by itself and with others, in both orders; ids by their first characters.
 
-Rule: what fits is what the memory store says of the same tasks, which looks at each of them in plain Python.
+Rule: the memory store, which looks at each task in plain Python, gives the expected answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILTERS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-# How a leased task gets into a state; the word is the name of a wait.
+# The calls by which a leased task gets into a state; `word` is the name of a wait.
 _BROUGHT_TO: Final[dict[str, Callable[[Lease, str], object]]] = {
     "running": lambda lease, _: lease,
     "completed": lambda lease, _: lease.complete(),
@@ -44,7 +44,7 @@ _STATES: Final = ("pending", *_BROUGHT_TO)
 
 
 def _all_together(most: int) -> Iterator[dict[str, Any]]:
-    """Every choice of at most so many filters, no two of which are the same."""
+    """Yield every choice of at most so many different filters."""
     for count in range(most + 1):
         for chosen in combinations(_FILTERS, count):
             names = [name for one in chosen for name in one]
@@ -53,7 +53,7 @@ def _all_together(most: int) -> Iterator[dict[str, Any]]:
 
 
 class FindingContract(Contract):
-    """What is found by which filter."""
+    """The tests of each filter."""
 
     def test_a_listing_holds_what_fits_all_filters_in_either_order(self) -> None:
         """The memory store is the oracle; nearly every filter of three at a time leaves something out."""
@@ -88,7 +88,7 @@ class FindingContract(Contract):
         self.engine.signal("a", "yes")
         assert self._found(waiting="approval") == ["b"]
         self.engine.cancel("b")
-        # What it waits for has ended: until the next upkeep looks, it is parked.
+        # What it waits for has ended: the task is parked until the next maintenance looks.
         assert self._found(waiting=True) == ["c"]
         self.engine.recover()
         assert self._found(waiting=True) == []
@@ -150,7 +150,7 @@ class FindingContract(Contract):
         return [task.id for task in self.engine.find(**filters)]
 
     def _fill(self, *engines: Engine) -> None:
-        """The same tasks for each: of several queues, kinds and states, tagged, parked, and created by another."""
+        """Create the same tasks for each: of several queues, kinds and states, tagged, parked, and with a parent."""
         for number, (queue, kind, state) in enumerate(product(("left", "right", "else"), ("build", "test"), _STATES)):
             if number == 15:
                 self.clock.advance(20)

@@ -1,6 +1,6 @@
-"""Handles: reopening, two handles on one store, waiting for changes, and the end of a handle.
+"""The contract of handles: reopening, two handles on one store, waiting for changes, and the end of a handle.
 
-Rule: what one handle has committed every other one sees; a closed one says so.
+Rule: every handle sees what another one has committed; the calls of a closed one raise Closed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ REMOVE = Compensation("remove", id="remove")
 
 
 class HandleContract(Contract):
-    """Several handles, one after another and at once."""
+    """The tests of several handles, one after another and at once."""
 
     def another_engine(self) -> Engine:
-        """An engine over another handle on the same store, as another process would have it."""
+        """Make an engine over another handle on the same store, as another process would have it."""
         if not self.persists:
             raise SkipTest("this store lives and dies with its handle")
         return Engine(self.another_store(), clock=self.clock, entropy=SeededEntropy(2))

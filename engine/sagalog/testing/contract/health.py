@@ -1,6 +1,6 @@
-"""Health: what an engine tells of its store without looking at every task.
+"""The contract of health: what an engine reports of its store without a look at every task.
 
-Rule: an undo that is due and that no worker has leased is told by queue and kind, and by nothing else.
+Rule: it reports an undo that is due and that no worker has leased by queue and kind only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ CLOSE = Compensation("close", id="close")
 
 
 class HealthContract(Contract):
-    """`health`."""
+    """The tests of `health`."""
 
     def undos(self) -> list[tuple[str, str, int, int]]:
-        """What is due to be undone: queue, kind, tasks, and for how long the first has been due."""
+        """List the undos that are due: queue, kind, tasks, and for how long the first has been due."""
         health = self.engine.health()
         assert health.now_ms == self.clock.now_ms()
         return [(one.queue, one.kind, one.tasks, health.now_ms - one.since_ms) for one in health.undos]
@@ -50,7 +50,7 @@ class HealthContract(Contract):
         assert self.undos() == [("default", "remove", 1, 0)]
         self.acquire("c", purpose="undo").compensation_done("remove")
         assert self.undos() == []
-        # Due is due, whether or not a claim has let it in.
+        # It is due, whether or not a claim has promoted it.
         self.clock.advance(TTL_MS)
         assert self.undos() == [("default", "remove", 1, 0)]
         lease.release()

@@ -1,4 +1,4 @@
-"""Repeats: the same identity with the same content writes nothing, with other content it is refused. [REPEAT-1]
+"""The contract of repeats: the same identity writes nothing again, and is refused with other content. [REPEAT-1]
 
 Rule: a repeat answers with the task as it is now.
 """
@@ -22,14 +22,14 @@ REMOVE = Compensation("remove", {"n": 1}, "left over", "remove")
 
 
 class IdempotencyContract(Contract):
-    """Natural identities and idempotency keys."""
+    """The tests of natural identities and idempotency keys."""
 
     def executor(self) -> LocalExecutor:
-        """An executor on the store, as an engine has one: for entries that are sent by hand."""
+        """Make an executor on the store, as an engine has one, to which a test sends entries itself."""
         return LocalExecutor(self.store, self.clock, SeededEntropy(2))
 
     def ready_lease(self, id: str) -> Lease:
-        """A lease on a new task that may fail."""
+        """Lease a new task that may fail."""
         self.create(id, compensations=[REMOVE])
         return self.acquire(id)
 
@@ -60,7 +60,7 @@ class IdempotencyContract(Contract):
         assert (refusal.idempotency_key, refusal.task, refusal.differs) == ("r", task.id, ["payload"])
 
     def test_an_idempotency_key_with_other_content_is_a_conflict_whatever_the_id(self) -> None:
-        """[REPEAT-6] The key goes before the id."""
+        """[REPEAT-6] The key takes precedence over the id."""
         self.engine.create("build", {"n": 1}, id="a", idempotency_key="r")
         self.create("b")
         for id in ("a", "b", "c"):
@@ -69,7 +69,7 @@ class IdempotencyContract(Contract):
         self.refused(AlreadyExists, self.engine.create, "build", {"n": 2}, id="a", idempotency_key="s")
 
     def test_an_entry_that_is_sent_twice_is_carried_out_once(self) -> None:
-        """Its id was drawn where it was made, so nothing but a look tells that it exists by now."""
+        """Its id was drawn by its sender, so only a look shows that the task exists by now."""
         executor = self.executor()
         for key in (None, "r"):
             entry = verbs.create(executor, "build", {"n": 1}, idempotency_key=key)
@@ -92,7 +92,7 @@ class IdempotencyContract(Contract):
         self.sound()
 
     def test_an_entry_that_is_sent_twice_is_found_also_beside_one_that_is_refused_without_a_look(self) -> None:
-        """Both name a drawn id that exists; the first is refused by its key, whatever its stream holds."""
+        """Both name a drawn id that exists; the first is refused for its key, whatever its stream holds."""
         executor = self.executor()
         self.create("other", idempotency_key="taken")
         sent = verbs.create(executor, "build", {"n": 1})
@@ -196,7 +196,7 @@ class IdempotencyContract(Contract):
         self.create("a")
         try:
             self.engine.waive("a", "nothing of the kind", "gone", idempotency_key="r")
-        except Exception as refusal:  # noqa: BLE001  which one it is stands elsewhere
+        except Exception as refusal:  # noqa: BLE001  another test checks its class
             assert "compensation" in str(refusal)
         assert self.engine.note("a", "seen", idempotency_key="r").version == 2
 

@@ -1,6 +1,6 @@
-"""Leases and fences: one holder, rising fences, and late writers who are refused whatever the clocks did.
+"""The contract of leases and fences: one holder, rising fences, and refused late writers, whatever the clocks did.
 
-Rule: every refusal here is that of a rule, and must leave the log as it was.
+Rule: every refusal here follows from a rule, and leaves the log as it was.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNDO = Compensation("remove", {"path": "x"}, "left over", "undo")
 
 
 def work_verbs(lease: Lease) -> dict[str, Callable[[], object]]:
-    """Every verb of a lease for forward work."""
+    """Return every verb of a lease for forward work."""
     return {
         "heartbeat": lease.heartbeat,
         "heartbeat with progress": lambda: lease.heartbeat(progress={"done": 1}),
@@ -29,7 +29,7 @@ def work_verbs(lease: Lease) -> dict[str, Callable[[], object]]:
 
 
 def undo_verbs(lease: Lease, compensation: str) -> dict[str, Callable[[], object]]:
-    """Every verb of a lease for undoing."""
+    """Return every verb of a lease for undoing."""
     return {
         "heartbeat": lease.heartbeat,
         "release": lease.release,
@@ -39,7 +39,7 @@ def undo_verbs(lease: Lease, compensation: str) -> dict[str, Callable[[], object
 
 
 class LeaseContract(Contract):
-    """[LEASE-1] to [LEASE-4], [FENCE-1], [FENCE-2]."""
+    """The tests of [LEASE-1] to [LEASE-4], [FENCE-1], [FENCE-2]."""
 
     def test_a_lease_says_who_holds_what_until_when(self) -> None:
         self.create("a")

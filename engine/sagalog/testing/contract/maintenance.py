@@ -1,6 +1,6 @@
-"""Upkeep: what is due is found in the state, by the next caller, and doing it twice is doing it once. [UPKEEP-1]
+"""The contract of maintenance: the next caller finds what is due in the state, and does it once. [UPKEEP-1]
 
-Rule: `recover` leaves nothing that was due when it began; a claim does a bounded share.
+Rule: `recover` does all that was due when it began; a claim does a bounded share.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WAIVED = "it has no effects"
 
 
 class MaintenanceContract(Contract):
-    """`recover`, `stale`, and the upkeep of a claim."""
+    """The tests of `recover`, `stale`, and the maintenance of a claim."""
 
     def test_a_clock_that_was_set_back_delays_nothing(self) -> None:
         """[TIME-3]"""
@@ -36,7 +36,7 @@ class MaintenanceContract(Contract):
         for _ in range(3):
             assert self.claim(limit=9) == []
             self.clock.advance(400)
-        # What is ready hides nothing of that.
+        # Ready tasks hide no delayed one.
         self.create("ready")
         assert ids(self.claim(limit=9)) == ["retried", "asleep", "delayed", "ready"]
         assert ids(self.claim(limit=9, purpose="undo")) == ["undone"]
@@ -231,7 +231,7 @@ class MaintenanceContract(Contract):
         self.refused_after(["lease_expired"], Conflict, lambda: self.claim(idempotency_key="r"))
 
     def refused_after(self, types: list[str], kind: type[SagalogError], call: Callable[[], object]) -> None:
-        """A call is refused, and exactly these events were written before."""
+        """Check that the store refuses a call, and that the maintenance before it has written exactly these events."""
         before = self.log()
         try:
             call()

@@ -1,7 +1,7 @@
-"""Parking: a task that waits for a signal or a time, and what ends its wait. [WAIT-1] [WAIT-2]
+"""The contract of parking: a task that waits for a signal or a time, and what ends its wait. [WAIT-1] [WAIT-2]
 
-Rule: whatever comes first, the wait or what it waits for, the wait ends once, by the next caller; no worker leases
-the task meanwhile.
+Rule: the wait or what it waits for may come first; the next caller ends the wait, once, and no worker leases the task
+meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sagalog.testing.contract.base import Contract, ids
 
 
 class ParkingContract(Contract):
-    """Waits, and what ends them."""
+    """The tests of waits, and of what ends them."""
 
     # --- for a signal -----------------------------------------------------------------------------------------
 

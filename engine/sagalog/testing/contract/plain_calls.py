@@ -1,6 +1,6 @@
-"""Plainness: an operation that may be decided by one stream alone comes to the same, whether or not a store asks that.
+"""The contract of plain calls: an operation has the same result, whether or not a store asks its `plain`.
 
-Rule: below the engine's calls. A store need not ask an operation's `plain`; one that asks it has to keep all of this.
+Rule: it works below the engine's calls. A store need not ask an operation's `plain`; one that does has to pass this.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sagalog.testing.contract.base import TTL_MS, Contract
 
 
 class PlainCallContract(Contract):
-    """What `plain` is given, and what becomes of its answer."""
+    """The tests of what `plain` gets, and of what the store does with its answer."""
 
     def looked(self, **declared: Any) -> tuple[Any, list[Any]]:
-        """What a view shows of the one stream of an operation; and what its `plain` was given, where it was asked."""
+        """Return what a view shows of the one stream of an operation, and what its `plain` got, if it was asked."""
         given: list[Any] = []
 
         def plain(saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> None:
@@ -102,7 +102,7 @@ class PlainCallContract(Contract):
 
 
 class _OneStream:
-    """What `plain` sees, for a function that asks a view."""
+    """The one stream that `plain` gets, as a view for a function that asks one."""
 
     def __init__(self, saved: Saved | None, now_ms: int, epoch: int) -> None:
         self._saved = saved

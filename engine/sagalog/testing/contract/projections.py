@@ -1,6 +1,6 @@
-"""Projections: folds of the log that can be thrown away, and an audit that finds each change behind the store's back.
+"""The contract of projections, which a store can discard, and of the audit, which finds changes by other programs.
 
-Rule: a planted change is found by the name of its stream, and its version where it is one event. [LOG-4] [RECORD-3]
+Rule: the audit names the stream of a planted change, and its version where it is one event. [LOG-4] [RECORD-3]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REMOVE = Compensation("remove", id="remove")
 
 
 def rewritten(envelope: Envelope, **changed: object) -> Envelope:
-    """The event with other fields and a digest that fits them: what a forger without a checkpoint can do."""
+    """Return the event with other fields and a digest that fits them, as a forger without a checkpoint can make it."""
     event = msgspec.structs.replace(envelope, **changed)
     return msgspec.structs.replace(event, digest=digest_of(event))
 
@@ -42,10 +42,10 @@ CHANGES: dict[str, Callable[[Envelope], dict[str, object]]] = {
 
 
 class ProjectionContract(Contract):
-    """`rebuild` and `verify`."""
+    """The tests of `rebuild` and `verify`."""
 
     def live(self) -> None:
-        """A store with tasks in every state."""
+        """Fill the store with tasks in every state."""
         self.create("pending", tags={"team": "red"}, affinity="red", priority=-3)
         self.create("later", run_at_ms=self.clock.now_ms() + 10 * TTL_MS)
         self.create("done", "running", "undoing", "undone", "cancelled", "odd", compensations=[REMOVE])
@@ -59,11 +59,11 @@ class ProjectionContract(Contract):
         self.engine.quarantine("odd", "odd")
 
     def faults(self) -> list[tuple[str, str | None, int | None]]:
-        """What an audit finds."""
+        """List what an audit finds."""
         return [(fault.code, fault.stream, fault.version) for fault in self.engine.verify().faults]
 
     def event(self, task: str, version: int) -> Envelope:
-        """One event of a task."""
+        """Read one event of a task."""
         with self.store.read() as snapshot:
             return snapshot.history(f"task/{task}")[version - 1]
 
@@ -80,7 +80,7 @@ class ProjectionContract(Contract):
         assert ids(self.claim()) == ["a"]
 
     def test_an_event_that_was_changed_is_shown_to_no_operation(self) -> None:
-        """[LOG-4] Its digest is compared, unless this handle has written it itself."""
+        """[LOG-4] The store compares its digest, unless this handle has written the event itself."""
         self.create("a")
         created = self.log()[-1]
         self.change_event(created, msgspec.structs.replace(created, body=created.body.replace("build", "guild")))

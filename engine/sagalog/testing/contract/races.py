@@ -1,8 +1,8 @@
-"""Racing: what a commit has declared, or found, no other commit changes before the first is over.
+"""The contract of races: no commit changes what another has declared, or found, before that one is over.
 
-Rule: below the engine's calls. Another thread commits between an operation's look and the write that follows from it.
-A store that locks what it should holds that commit up, so a right store never fails here, however slow the machine;
-the moment that the first one waits only gives a wrong store time to show itself.
+Rule: it works below the engine's calls. Another thread commits between an operation's look and the write that follows
+from it. A store that locks what it should delays that commit, so a right store never fails here, however slow the
+machine; the short wait of the first commit only gives a wrong store time to fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sagalog.store import Claim, Due, Operation, Result, Saved, View
 from sagalog.testing.contract.appends import noting
 from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
-# How long the first commit waits for one that must not come through, in seconds.
+# How long the first commit waits for one that must not succeed, in seconds.
 _MOMENT_S: Final = 0.05
 _PATIENCE_S: Final = 30
 
@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 
 def _note_each(selected: Callable[[View], Sequence[Saved]], view: View) -> Result:
-    """Note on each selected task; the answer is which ones, in the versions that were shown."""
+    """Note on each selected task; answer which ones, with the versions that the view showed."""
     appends = tuple(noting(saved.fold.id, "selected")(view) for saved in selected(view))
     return Result([(append.stream, append.expected) for append in appends], appends)
 
@@ -41,10 +41,10 @@ CLAIMING: Final = Operation(partial(_note_each, lambda view: view.claimed), clai
 
 
 class RaceContract(Contract):
-    """Commits and readers of several threads, brought together at the worst moment."""
+    """The tests of commits and readers of several threads that meet at the worst moment."""
 
     def meanwhile(self, call: Callable[[], Answer]) -> Callable[[], Answer]:
-        """Begin a call in a thread of its own and give it a moment; what this returns waits for the call's answer."""
+        """Begin a call in a thread of its own and give it a moment; return a function that waits for its answer."""
         future: Future[Answer] = Future()
 
         def run() -> None:
@@ -59,7 +59,10 @@ class RaceContract(Contract):
         return partial(future.result, _PATIENCE_S)
 
     def around(self, first: Operation, second: Operation, then: Callable[[], object] = int) -> tuple[Any, Any]:
-        """The answers of two commits: the second begins once the first has decided; `then` comes before its write."""
+        """Run two commits and return their answers: the second begins once the first has decided, and before its write.
+
+        `then` is called between the two.
+        """
         store, other = self.store, self.another_store() if self.persists else self.store
         ends: list[Callable[[], list[Any]]] = []
 
@@ -83,7 +86,7 @@ class RaceContract(Contract):
         assert self.types("a") == ["created", "noted", "noted"]
 
     def test_the_clock_is_read_once_all_is_locked(self) -> None:
-        """[TIME-1] What a commit waits for its locks is no time that has passed since it read the clock."""
+        """[TIME-1] A commit reads the clock after its wait for locks."""
         self.create("a")
         look = Operation(lambda view: Result(view.now_ms), writes=("task/a",))
         assert self.around(look, look, lambda: self.clock.advance(10)) == (START_MS, START_MS + 10)
@@ -105,7 +108,7 @@ class RaceContract(Contract):
         assert self.around(unless("a", "b"), unless("b", "a")) == (True, False)
 
     def test_an_idempotency_key_is_put_on_record_once(self) -> None:
-        """[REPEAT-4] Though the two write streams that have nothing to do with each other."""
+        """[REPEAT-4] Also where the two write unrelated streams."""
         self.create("a", "b")
 
         def once(task: str) -> Operation:
@@ -116,7 +119,7 @@ class RaceContract(Contract):
         assert [one.name for one in self.log() if one.idempotency_key == "r"] == ["task/a@2"]
 
     def test_operations_that_come_to_need_each_other_s_streams_do_not_wait_in_a_circle(self) -> None:
-        """What is declared in a later round is locked in the order of names, so nothing is kept meanwhile."""
+        """A store locks in the order of names what a later round declares, so it keeps no lock meanwhile."""
         self.create("a", "b")
 
         def both(declared: str, other: str) -> Operation:
@@ -129,7 +132,7 @@ class RaceContract(Contract):
         assert self.types("a") == self.types("b") == ["created", "noted", "noted"]
 
     def test_of_two_waits_that_would_close_a_circle_one_is_refused(self) -> None:
-        """[WAIT-4] Neither writes the task that the other one parks; each is locked by what it looks along."""
+        """[WAIT-4] Neither writes the task that the other one parks; each locks the tasks along its waits."""
         self.create("a", "b", "c", "d")
         self.park("b", after="c")
         self.park("d", after="a")
@@ -155,7 +158,7 @@ class RaceContract(Contract):
         self.are_selected_apart(Operation(partial(_note_each, lambda view: view.expired), due=Due(None, 1)))
 
     def are_selected_apart(self, operation: Operation) -> None:
-        """No task is shown to both in the same version; the later one may also look past what the other one holds."""
+        """Check that no task is shown to both in the same version; the later one may also pass over the first one's."""
         first, second = self.around(operation, operation)
         assert len(first) == 1
         assert set(first).isdisjoint(second)
@@ -168,7 +171,7 @@ class RaceContract(Contract):
         assert self.types("a") == ["created", "noted", "noted"]
 
     def test_a_task_that_is_written_while_what_it_awaits_ends_is_looked_at(self) -> None:
-        """The store finds who awaits, so it locks them: nothing that was decided before undoes the move."""
+        """The store finds the waiting tasks and locks them: no earlier decision undoes the move to `waking`."""
         self.create("a", "b")
         self.park("a", after="b")
         writing = Operation(lambda view: Result("done", (noting("a", "seen")(view),)), writes=("task/a",))
@@ -182,7 +185,7 @@ class RaceContract(Contract):
     # --- the store's own stream, and snapshots --------------------------------------------------------------------
 
     def test_a_store_is_founded_once(self) -> None:
-        """Each founder draws an id of its own, so no stream's lock keeps them apart."""
+        """Each founder draws an id of its own, so no lock of a stream orders them."""
         first, second = self.around(operations.founding("one", "1"), operations.founding("two", "1"))
         assert first == second
         assert [one.name for one in self.log()] == ["store/one@1"]

@@ -1,6 +1,6 @@
-"""What a holder puts on record: steps with their results, and bytes beside the log. [STEP-1] [BLOB-1]
+"""The contract of what a holder records: steps with their results, and bytes beside the log. [STEP-1] [BLOB-1]
 
-Rule: what one lease has recorded is there for all later ones; a late holder records nothing and is told what it did.
+Rule: all later leases find what one has recorded; a late holder records nothing new, and repeats its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sagalog.testing.contract.base import TTL_MS, Contract
 
 
 class RecordingContract(Contract):
-    """Steps, artifacts and inputs."""
+    """The tests of steps, artifacts and inputs."""
 
     # --- steps ------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""Reading: consistent snapshots, listings in order of creation, counts, pages of the log.
+"""The contract of snapshots: consistent reads, listings in order of creation, counts, pages of the log.
 
-Rule: a snapshot shows one moment, whatever is written meanwhile; it never shows half a commit.
+Rule: a snapshot shows one moment, whatever other callers write meanwhile; it never shows half a commit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sagalog.testing.contract.base import START_MS, TTL_MS, Contract
 
 
 class SnapshotContract(Contract):
-    """What a snapshot gives."""
+    """The tests of what a snapshot gives."""
 
     def test_a_listing_is_in_order_of_creation_and_fits_everything_asked(self) -> None:
         self.create("d", queue="left", tags={"team": "red", "size": "s"})

@@ -1,6 +1,6 @@
-"""Subscriptions: reading on in the whole log, and checkpoints that outlive their reader. [SUBSCRIBE-1]
+"""The contract of subscriptions: readers of the whole log, and checkpoints that outlive them. [SUBSCRIBE-1]
 
-Rule: a reader misses nothing, whatever is written, saved or closed meanwhile.
+Rule: a reader misses nothing, whatever other callers write, save or close meanwhile.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _LONG_MS: Final = 3_600_000
 
 
 class SubscriptionContract(Contract):
-    """Readers of the log, alone and beside others."""
+    """The tests of readers of the log, alone and beside others."""
 
     def beside(self) -> Engine:
-        """An engine beside the first: over another handle, as another process would have it, where there can be one."""
+        """Make an engine beside the first: over another handle, as of another process, if the store can have one."""
         return (
             Engine(self.another_store(), clock=self.clock, entropy=SeededEntropy(2)) if self.persists else self.engine
         )
 
     def checkpoint(self, name: str) -> int | None:
-        """What stands on record."""
+        """Read the checkpoint on record."""
         with self.store.read() as snapshot:
             return snapshot.checkpoint(name)
 
@@ -189,7 +189,7 @@ class SubscriptionContract(Contract):
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def woken(self, reader: Subscription) -> Callable[[], list[bool]]:
-        """A reader that waits in a thread of its own; what is returned gives what it came to, nothing if refused."""
+        """Start a reader that waits in a thread of its own; return a function that returns its result, if any."""
         found: list[bool] = []
 
         def wait() -> None:

@@ -1,6 +1,6 @@
-"""Succeeding: an ended task is retried as a new one, which owes what was left. [TERM-2] [COMP-7]
+"""The contract of successors: a caller retries an ended task as a new one, which owes what was left. [TERM-2] [COMP-7]
 
-Rule: both tasks are written in one commit, and no debt is ever in two places or in none.
+Rule: one commit writes both tasks, and exactly one task owes each undo at any time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ CHARGE = UnrecordedStep("charge", "remove")
 
 
 class SuccessorContract(Contract):
-    """retry_as_new."""
+    """The tests of `retry_as_new`, and of what a successor takes over."""
 
     def left(self, id: str) -> None:
-        """A task that was quarantined in the middle of its work, owing a planned and a registered undo."""
+        """Quarantine a task in the middle of its work, while it owes a planned and a registered undo."""
         self.create(id, compensations=[REMOVE], payload={"n": 1}, tags={"team": "red"}, priority=-2)
         self.acquire(id).register(CLOSE)
         self.engine.quarantine(id, "odd")
@@ -50,7 +50,7 @@ class SuccessorContract(Contract):
         assert (created.cause, created.actor, created.idempotency_key) == (noted.name, "user:ann", "r")
 
     def test_any_number_of_successors_are_leased_and_kept_up_in_one_commit(self) -> None:
-        """More than there are rounds for what is not declared: what they took over is shown with them. [BOUND-5]"""
+        """More than there are rounds: the view shows, with each of them, what it took over. [BOUND-5]"""
         predecessors = [f"t{number:02}" for number in range(ROUNDS_MAX + 2)]
         for id in predecessors:
             self.left(id)
@@ -147,7 +147,7 @@ class SuccessorContract(Contract):
     # --- what is kept -----------------------------------------------------------------------------------------
 
     def worked(self, id: str) -> None:
-        """A task that was quarantined in the middle of its work, after a step with an undo."""
+        """Quarantine a task in the middle of its work, after a step with an undo."""
         self.create(id)
         self.acquire(id).register(REMOVE).step("checkout", {"path": "wt"}, REMOVE).step("build", 7)
         self.engine.quarantine(id, "odd")
@@ -218,7 +218,7 @@ class SuccessorContract(Contract):
     # --- steps that could not be recorded ---------------------------------------------------------------------
 
     def unrecorded(self, id: str) -> None:
-        """A task that was quarantined by its holder over a step that was carried out, and whose undo is on record."""
+        """Quarantine a task as its holder, over a step that it has run and whose undo is on record."""
         self.create(id)
         lease = self.acquire(id).step("checkout", 1).register(REMOVE)
         lease.quarantine("it cannot be stored", [CHARGE])
@@ -307,7 +307,7 @@ class SuccessorContract(Contract):
         self.sound()
 
     def undone_by_hand(self, id: str) -> None:
-        """A task that was quarantined in its forward work, and the undo of its step `charge` settled by a note."""
+        """Quarantine a task in its forward work, and settle the undo of its step `charge` by a note."""
         self.create(id)
         lease = self.acquire(id).register(REMOVE).step("charge", 1, REMOVE).step("ship", 2)
         lease.quarantine("a bad deploy")
@@ -382,7 +382,7 @@ class SuccessorContract(Contract):
     # --- what is left over ------------------------------------------------------------------------------------
 
     def left_over(self) -> tuple[Lease, str]:
-        """A lease of a successor, for whose inherited undo `close` nothing of it stands; and its id."""
+        """Lease a successor that inherits the undo `close` and replaces it by nothing; return the lease and its id."""
         self.left("a")
         heir = self.engine.retry_as_new("a").id
         return self.acquire(heir), heir

@@ -1,6 +1,6 @@
-"""Suspects: tasks that are leased alone, since their next expired lease would be the last that they may have. [LEASE-5]
+"""The contract of suspects: a claim leases them alone, since their next expired lease would end them. [LEASE-5]
 
-Rule: whatever a claim asks for besides, a suspect never comes with another task, and never keeps another one back.
+Rule: whatever else a claim asks for, it never leases a suspect with another task, and a suspect never delays another.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ UNDO = Compensation("remove", {"n": 1}, "left over", "remove")
 
 
 class SuspectContract(Contract):
-    """What a claim does with tasks whose handler may be what kills its worker."""
+    """The tests of claims of tasks whose handler may be what kills its worker."""
 
     def expire(self, *tasks: str, times: int = 1, **arguments: Any) -> None:
-        """Let leases of these tasks run out."""
+        """Let leases of these tasks expire."""
         for _ in range(times):
             for task in tasks:
                 self.acquire(task, **arguments)
@@ -26,7 +26,7 @@ class SuspectContract(Contract):
             self.engine.recover()
 
     def suspect(self, *ids: str, **arguments: Any) -> None:
-        """Create tasks of whose three leases two have run out."""
+        """Create tasks of which two of three leases have expired."""
         self.create(*ids, **arguments)
         self.expire(*ids, times=2)
 
@@ -151,7 +151,7 @@ class SuspectContract(Contract):
             assert [snapshot.claimable_ms(claim) for claim in claims.values()] == [0, due_ms, 0]
 
     def asked(self, suspects: str) -> Claim:
-        """A claim of everything in the default queue."""
+        """Make a claim of everything in the default queue."""
         return Claim(("default",), "work", 10, suspects=suspects)  # type: ignore[arg-type]  # one of the three words
 
     def test_rebuilding_and_verifying_know_where_suspects_stand(self) -> None:

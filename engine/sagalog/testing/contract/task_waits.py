@@ -1,6 +1,6 @@
-"""Waiting for other tasks, and when a wait is seen to be over: by claims, by `recover`, and after a rebuild. [WAIT-3]
+"""The contract of waits for other tasks: claims and `recover` see that a wait is over, also after a rebuild. [WAIT-3]
 
-Rule: the end of a task is never missed by who waits for it, whatever else is written in between and in whichever order.
+Rule: a waiting task never misses the end of another, whatever else callers write in between and in whichever order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sagalog.testing.contract.claim_waits import ClaimWaitContract
 
 
 class TaskWaitContract(ClaimWaitContract):
-    """Waits for the end of tasks, and what sees that a wait is over."""
+    """The tests of waits for the end of tasks, and of what sees that a wait is over."""
 
     # --- for other tasks --------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ class TaskWaitContract(ClaimWaitContract):
         self.sound()
 
     def test_the_end_of_a_wait_for_tasks_names_the_end_of_each(self) -> None:
-        """[WAIT-3] A note that followed an end is of no matter."""
+        """[WAIT-3] A note that follows an end does not matter."""
         self.create("a", "b", "c", "d")
         self.engine.cancel("b")
         self.engine.note("b", "looked at it")
@@ -123,7 +123,7 @@ class TaskWaitContract(ClaimWaitContract):
         self.sound()
 
     def test_a_write_to_who_waits_does_not_make_an_end_unseen(self) -> None:
-        """[WAIT-3] [LIFE-2] A remark, a signal, a waiver, between the end and the next upkeep."""
+        """[WAIT-3] [LIFE-2] A remark, a signal, a waiver, between the end and the next maintenance."""
         self.create("a", "b", compensations=[Compensation("remove", id="remove")])
         self.park("a", after="b")
         self.engine.cancel("b")
@@ -246,7 +246,7 @@ class TaskWaitContract(ClaimWaitContract):
         self.sound()
 
     def test_waits_are_known_after_a_rebuild(self) -> None:
-        """[WAIT-3] Those that are over and were not looked at, and those that stand."""
+        """[WAIT-3] Those that are over and that no maintenance has seen, and those that go on."""
         self.create("a", "b", "c", "d", "over")
         self.park("a", after="over")
         self.engine.cancel("over")

@@ -1,6 +1,6 @@
-"""Events that this version cannot read stop their own task and no other. [LOG-5]
+"""The contract of unreadable events: an event that this version cannot read stops its own task and no other. [LOG-5]
 
-Rule: nothing unreadable is skipped, guessed at or written over; with a version that can read it, everything is there.
+Rule: the engine never skips, guesses or overwrites what it cannot read; a version that can read it finds everything.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PLANTED: dict[str, Callable[[Envelope], Envelope]] = {
 
 
 class UnreadableEventContract(Contract):
-    """A task with an event of a newer version, among others."""
+    """The tests of a task with an event of a newer version, among others."""
 
     def plant(self, task: str, change: Callable[[Envelope], Envelope]) -> tuple[Envelope, Envelope]:
-        """Make a task's last event unreadable, as a newer version would leave it; what stood there and what does."""
+        """Make a task's last event unreadable, as a newer version would leave it; return the old and the new one."""
         with self.store.read() as snapshot:
             old = snapshot.history(f"task/{task}")[-1]
         new = change(old)
@@ -133,7 +133,7 @@ class UnreadableEventContract(Contract):
             created = snapshot.history("task/new")[0]
         changed = PLANTED["field"](created)
         self.change_event(created, changed)
-        # Its fold can be read, and who leases it would be shown what was created.
+        # Its fold can be read, and a lease would show its creation.
         assert ids(self.claim(limit=10)) == ["old"]
         self.change_event(changed, created)
         assert self.claim(limit=10) == []
@@ -144,7 +144,7 @@ class UnreadableEventContract(Contract):
         self.sound()
 
     def put_aside(self, *tasks: str) -> list[tuple[Envelope, Envelope]]:
-        """Have a claim put these ready tasks aside, as an older version would; what stands in the log, and stood."""
+        """Let a claim put these ready tasks aside, as an older version would; return the old and new events."""
         with self.store.read() as snapshot:
             stood = [snapshot.history(f"task/{task}")[0] for task in tasks]
         stands = [PLANTED["field"](one) for one in stood]
@@ -155,7 +155,7 @@ class UnreadableEventContract(Contract):
         return list(zip(stands, stood, strict=True))
 
     def aside(self) -> list[str]:
-        """The tasks that are put aside."""
+        """List the tasks that are put aside."""
         with self.store.read() as snapshot:
             return snapshot.unreadable()
 
@@ -170,7 +170,7 @@ class UnreadableEventContract(Contract):
         self.sound()
 
     def test_recover_finds_what_was_put_aside_again_and_does_what_is_due_on_it(self) -> None:
-        """[LOG-5] [LIFE-2] A parked task, which nothing else writes to."""
+        """[LOG-5] [LIFE-2] A parked task, to which no other call writes."""
         self.create("asleep")
         self.acquire("asleep").park("pause", until_ms=self.clock.now_ms() + 10)
         old, new = self.plant("asleep", PLANTED["type"])
@@ -200,7 +200,7 @@ class UnreadableEventContract(Contract):
         assert ids(self.claim(limit=len(tasks))) == tasks
 
     def test_what_stays_unreadable_hides_nothing_behind_it_for_ever(self) -> None:
-        """[LOG-5] A look stops at a share without any that can be read, and the next one goes on behind it."""
+        """[LOG-5] A look stops at a share in which none can be read, and the next look goes on behind it."""
         tasks = [f"t{number}" for number in range(UPKEEP_LIMIT + 1)]
         self.create(*tasks)
         new, old = self.put_aside(*tasks)[-1]
@@ -237,7 +237,7 @@ class UnreadableEventContract(Contract):
         self.sound()
 
     def test_an_end_moves_no_task_that_was_put_aside(self) -> None:
-        """[WAIT-3] It goes from `waiting` to `waking` and from nowhere else."""
+        """[WAIT-3] An end moves a task from the gate `waiting` to `waking`, and from no other gate."""
         self.create("a", "b")
         self.park("a", after="b")
         self.store.commit([Operation(lambda _: Result(None, aside=("task/a",)), writes=("task/a",))])
@@ -284,7 +284,7 @@ class UnreadableEventContract(Contract):
         self.sound()
 
     def test_a_task_parks_for_one_that_cannot_be_read_and_for_none_that_is_not_there(self) -> None:
-        """[LOG-5] [WAIT-4] It is held up until the other one can be read and has ended."""
+        """[LOG-5] [WAIT-4] It waits until the other one can be read and has ended."""
         self.create("new", "a")
         old, new = self.plant("new", PLANTED["type"])
         lease = self.acquire("a")
