@@ -17,7 +17,7 @@ from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation
 from sagalog.store import Append, Operation, Projection, Result
 from sagalog.testing import ManualClock
-from sagalog_sqlite import snapshot
+from sagalog_sqlite import audit_rows
 from tests.adapters.sqlite.stores import START_MS, open_at, raw, url_of, writing
 from tests.store_of import store_of
 
@@ -168,7 +168,7 @@ def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
         numbers = [one.number for one in read.audited(0, 10)]
 
     for held_bytes, slices in ((1, [1] * 6), (6_000, [5, 1]), (20_000, [6])):
-        monkeypatch.setattr(snapshot, "_AUDITED_BYTES_MAX", held_bytes)
+        monkeypatch.setattr(audit_rows, "_AUDITED_BYTES_MAX", held_bytes)
         with store_of(engine).read() as read:
             after, found = 0, []
             while part := read.audited(after, 10):
