@@ -1,6 +1,7 @@
-"""The context as coroutines use it: the same calls, awaited where they write or read.
+"""The context for coroutines: the same calls, awaited where they write or read.
 
-Rule: no second implementation; each call is the plain one, taken off the event loop. A test compares the names.
+Rule: it implements nothing anew; each call is the plain one, in a thread and not on the event loop. A test compares the
+names.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class AsyncContext:
         return self._context.idempotency_key
 
     def _end_with_its_loop(self) -> None:
-        """Take note that the event loop ends, and so the worker: the handler's outcome now burns no attempt."""
+        """Note that the event loop ends, and so the worker: the handler's outcome burns no attempt from now on."""
         self._context._end_with_its_loop()
 
     def go_on(self) -> None:
@@ -122,7 +123,7 @@ class AsyncWorkContext(AsyncContext):
         try:
             found = await to_its_end(begun)
         except asyncio.CancelledError:
-            if _has_come_to_something(begun):
+            if _has_succeeded(begun):
                 self._work._drop_step(name)
             raise
         if found is not None:
@@ -138,8 +139,8 @@ class AsyncWorkContext(AsyncContext):
         try:
             return await to_its_end(finished)
         except asyncio.CancelledError:
-            if _has_come_to_something(finished):
-                self._work._leave_step(name)
+            if _has_succeeded(finished):
+                self._work._reopen_step(name)
             raise
 
     async def sleep(self, name: str, duration_ms: int) -> None:
@@ -148,7 +149,7 @@ class AsyncWorkContext(AsyncContext):
 
     async def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
         """As `WorkContext.wait_signal`."""
-        # Opened here, where the order of the calls is that of the coroutines.
+        # Open it here and not in the thread: the order of the calls is the order of the coroutines.
         with self._work._open_wait(signal if name is None else name) as wait:
             return await self._off_loop(self._work._signal_of, wait, signal, timeout_ms)
 
@@ -167,14 +168,14 @@ class AsyncWorkContext(AsyncContext):
         self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
     ) -> str:
         """As `WorkContext.spawn`."""
-        # Here, where the order of the calls is that of the coroutines.
+        # Here and not in the thread: the order of the calls is the order of the coroutines.
         self._work._place_child(name)
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
         return id
 
 
 async def to_its_end(running: Awaitable[Any]) -> Any:
-    """Await what goes on in a thread, whichever caller is cancelled, and say so only when it has ended."""
+    """Await what runs in a thread; if the caller is cancelled, raise that only after the thread has finished."""
     future = asyncio.ensure_future(running)
     try:
         return await asyncio.shield(future)
@@ -185,5 +186,5 @@ async def to_its_end(running: Awaitable[Any]) -> Any:
         raise
 
 
-def _has_come_to_something(future: asyncio.Future[Any]) -> bool:
+def _has_succeeded(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
