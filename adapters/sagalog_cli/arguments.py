@@ -243,12 +243,17 @@ def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
                 line=number,
             )
         numbers.append(number)
-        try:
-            values.append(read(line))
-        except (ValueError, msgspec.ValidationError) as error:
-            place = f"line {number}"
-            raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
+        values.append(read_line(read, number, line))
     return numbers, values
+
+
+def read_line(read: Callable[[bytes], T], number: int, line: bytes) -> T:
+    """Read a line by `read`; raises InvalidValue with its number if that raises a ValueError."""
+    try:
+        return read(line)
+    except (ValueError, msgspec.ValidationError) as error:
+        place = f"line {number}"
+        raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
 
 
 def by_line(error: SagalogError, numbers: list[int]) -> SagalogError:

@@ -9,6 +9,7 @@ defects, and printed on request.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any, Final
 import click
 
 from sagalog import SagalogError
-from sagalog_cli import render
+from sagalog_cli import interrupts, render
 from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
@@ -65,13 +66,14 @@ class Sagalog(LazyGroup):
     ) -> Any:
         """Run one command and end the process with its status; without `standalone_mode` return the status instead."""
         words = sys.argv[1:] if args is None else list(args)
-        _escape_unencodable()
-        try:
-            status = self._run(words, prog_name or "sagalog", complete_var, extra)
-        except KeyboardInterrupt:
-            # A second interrupt came while the message of the first was being written.
-            status = render.EXIT_STATUS["interrupted"]
-        _discard_unwritten(sys.stdout, sys.stderr)
+        with interrupts.heeding(signal.SIGINT, until_the_end=standalone_mode):
+            _escape_unencodable()
+            try:
+                status = self._run(words, prog_name or "sagalog", complete_var, extra)
+                _discard_unwritten(sys.stdout, sys.stderr)
+            except interrupts.Stopped as stopped:
+                # The signal came after the command, before its last output was written.
+                status = render.EXIT_STATUS[stopped.code]
         if standalone_mode:
             sys.exit(status)
         return status
@@ -94,6 +96,9 @@ class Sagalog(LazyGroup):
         except BrokenPipeError:
             return render.EXIT_STATUS["pipe_closed"]
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can report it
+            if isinstance(error, KeyboardInterrupt):
+                # Otherwise the flush would hang on a full pipe once more.
+                _drop(sys.stdout)
             status, code, message, fields = _report_of(error)
             # If no process reads standard error, the status still reports the error.
             with suppress(OSError):
@@ -110,11 +115,12 @@ def _report_of(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
     if isinstance(error, SagalogError):
         return render.exit_status(error), error.code, error.message, error.fields
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _own_report("interrupted", "interrupted; the store keeps all that was acknowledged")
+        stopped = error if isinstance(error, interrupts.Stopped) else interrupts.Stopped(signal.SIGINT)
+        return _own_report(stopped.code, stopped.message, stopped.fields)
     if isinstance(error, click.ClickException):
         return _own_report("usage", error.format_message(), _help(error))
     if isinstance(error, OutputFailed):
-        return _own_report("output", str(error))
+        return _own_report(error.code, str(error), error.fields)
     if isinstance(error, OSError):
         return _own_report("unavailable", f"the system refused: {error}")
     hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
@@ -146,10 +152,15 @@ def _discard_unwritten(*streams: Any) -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
+            _drop(stream)
+
+
+def _drop(stream: Any) -> None:
+    """Discard what a stream has not written yet, and all later output."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @click.command(

@@ -47,8 +47,10 @@ EXIT_STATUS: Final[Mapping[str, int]] = {
     "unknown": 7,  # it may have been written: repeat with the same identity
     "corrupt": 8,  # stop and call a human
     "output": 9,  # it is done, but the answer could not be written
-    "interrupted": 130,  # 128 + SIGINT, as in shells
+    "hung_up": 129,  # 128 + SIGHUP, as in shells: the terminal has gone
+    "interrupted": 130,  # 128 + SIGINT
     "pipe_closed": 141,  # 128 + SIGPIPE: the reader of the answer has gone
+    "terminated": 143,  # 128 + SIGTERM
 }
 
 _COLOURS: Final = {

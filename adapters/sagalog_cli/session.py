@@ -36,7 +36,19 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 class OutputFailed(Exception):
-    """The command is done, but its answer could not be written."""
+    """The command is done, but its answer could not be written; `fields` are those of the error."""
+
+    code = "output"
+
+    def __init__(self, message: str, **fields: object) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class ReaderGone(OutputFailed):
+    """The reader of the answer has gone, and the command has something to report; otherwise it is a BrokenPipeError."""
+
+    code = "pipe_closed"
 
 
 @dataclass
@@ -80,12 +92,16 @@ class Session:
         return self._open(True, actor), True
 
     def carry_out(self, actor: str | None, work: Callable[[Engine], T]) -> T:
-        """Do the work on the store; leave a note if the store had to be made, because its name may be a typo."""
+        """Do the work on the store, which is made for it if it is absent."""
+        with self.open_for(actor, work) as engine:
+            return work(engine)
+
+    def open_for(self, actor: str | None, work: Callable[[Engine], object]) -> Engine:
+        """Open the engine on the store; leave a note if the store had to be made, because its name may be a typo."""
         engine, made = self.open_or_make(actor, work)
         if made:
             self.note("made", f"there was no store: made one at {self.url}")
-        with engine:
-            return work(engine)
+        return engine
 
     def _open(self, create: bool, actor: str | None) -> Engine:
         if self.url.startswith("memory:"):

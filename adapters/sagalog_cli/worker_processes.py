@@ -29,7 +29,9 @@ _SOUND_S: Final = 60.0
 # The parent gives up after so many deaths at start-up, if no process begins to work in between.
 _START_DEATHS_MAX: Final = 5
 # The statuses of a process whose work is done, or that a caller has ended: the parent does not replace it.
-_IN_ORDER: Final = frozenset(EXIT_STATUS[code] for code in ("ok", "output", "interrupted", "pipe_closed"))
+_IN_ORDER: Final = frozenset(
+    EXIT_STATUS[code] for code in ("ok", "output", "hung_up", "interrupted", "pipe_closed", "terminated")
+)
 # The statuses of a process that finds a fault in the command line or the module, at start-up.
 _AT_START: Final = frozenset(EXIT_STATUS[code] for code in ("usage", "rejected"))
 
@@ -153,7 +155,7 @@ class Parent:
         process.lifeline.close()
         if self._is_stopping:
             was_stopped = not process.is_working and process.popen.returncode == -signal.SIGTERM
-            self._count_status(0 if was_stopped else process.status)
+            self._count_status(EXIT_STATUS["terminated"] if was_stopped else process.status)
         elif process.status in _IN_ORDER and process.popen.returncode >= 0:
             self._count_status(process.status)
         elif process.status == EXIT_STATUS["corrupt"] or self._dies_at_start(process):

@@ -20,7 +20,11 @@ def load_builtin(name: str) -> Classifier:
     return load_classifier(tomllib.loads(data), name)
 
 
+# Any command: an exit status of 0 is success, every other a failed attempt.
 EXIT_STATUS: Final[Classifier] = load_builtin("exit_status")
+# The program `claude`, printing JSON.
 CLAUDE: Final[Classifier] = load_builtin("claude")
+# The program `codex`, printing JSON.
 CODEX: Final[Classifier] = load_builtin("codex")
+# The program `gemini`, printing JSON.
 GEMINI: Final[Classifier] = load_builtin("gemini")

@@ -37,7 +37,7 @@ _TRACE: Final = re.compile(r"\n\s+at \S")
 class Verdict:
     """The meaning of an end.
 
-    class_          what the end means
+    class_          its class
     rule            the name of the rule that held, or None if none did
     message         a sentence for people
     retry_after_ms  how long to wait before trying again, in milliseconds; None if the command did not say
@@ -57,7 +57,7 @@ def classify(classifier: Classifier, ending: Ending, now_ms: int) -> Verdict:
     Args:
         classifier: the rules.
         ending: how the command ended.
-        now_ms: the time, in milliseconds since 1970, from which a named moment is waited for.
+        now_ms: the time, in milliseconds since 1970, from which waits are counted.
     """
     fields = {}
     for name, wanted in classifier.fields.items():

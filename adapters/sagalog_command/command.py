@@ -52,7 +52,7 @@ class _Payload(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line.
+    """A command line, with what it is run in and within which limits.
 
     words             the executable and its arguments; no shell reads them
     cwd               the folder to run in, or None for the worker's own
@@ -66,7 +66,8 @@ class Command:
     output_bytes_max  how many bytes of each stream are kept, half from its beginning and half from its end; at most
                       64 MiB
 
-    Raises `InvalidValue` (field `path`) if the command cannot be run as it is.
+    Raises:
+        InvalidValue: the command cannot be run as it is; the field `path` names what is wrong.
     """
 
     words: tuple[str, ...]
@@ -98,16 +99,19 @@ class Command:
             path: what errors call the payload.
 
         Raises:
-            InvalidValue: the payload is no command. Field `path`, as in `payload.words[2]`.
+            InvalidValue: the payload is no command; the field `path` names what is wrong, as in `payload.words[2]`.
         """
         found = Converter().read(payload, _Payload, path)
         return cls(**{each.name: getattr(found, each.name) for each in fields(cls)})
 
     def variables(self, worker: Mapping[str, str]) -> dict[str, str]:
-        """Give what the process finds in its environment, from that of the worker.
+        """Give what the process finds in its environment.
+
+        Args:
+            worker: the variables of the worker, from which those of the command are taken.
 
         Raises:
-            InvalidValue: the worker lacks a secret. Field `path`.
+            InvalidValue: the worker lacks a secret; the field `path` names it.
         """
         for name in self.secrets:
             if name not in worker:
@@ -121,5 +125,9 @@ class Command:
         return self.input.encode() if isinstance(self.input, str) else self.input
 
     def secret_values(self, worker: Mapping[str, str]) -> dict[str, str]:
-        """Give the name and the value of each secret that is not empty."""
+        """Give the name and the value of each secret that is not empty.
+
+        Args:
+            worker: the variables of the worker.
+        """
         return {name: worker[name] for name in self.secrets if worker.get(name)}

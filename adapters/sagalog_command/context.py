@@ -37,10 +37,20 @@ class Context(Protocol):
         """Whether the lease is lost, or may be."""
 
     def progress(self, value: Any) -> None:
-        """Put on record how far the work is; `value` is JSON."""
+        """Put on record how far the work is.
+
+        Args:
+            value: JSON.
+        """
 
     def artifact(self, name: str, data: bytes, *, media_type: str) -> None:
-        """Keep bytes that the work has made, under a name."""
+        """Keep bytes that the work has made, under a name.
+
+        Args:
+            name: the name of the artifact.
+            data: the bytes.
+            media_type: what they are, as in `text/plain`.
+        """
 
     def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[object]:
         """Call back once within the block, from any thread, once the work should end; at once if it should now."""

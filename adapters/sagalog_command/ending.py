@@ -19,7 +19,7 @@ from sagalog_command.rules import Classifier
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The ending of a command.
+    """The ending of a command, as far as rules look at it.
 
     status        the exit status, or the negative number of the signal that ended the command
     frames        the JSON objects that matter, in order of arrival; see `Classifier.selections`
@@ -45,11 +45,11 @@ class Ending:
         """Read an output as the runner reads that of a running command.
 
         Args:
-            classifier: whose rules will look at the ending.
-            status: as the field above.
+            classifier: the rules that will look at the ending.
+            status: the exit status, or the negative number of the signal that ended the command.
             stdout: all that the command wrote to standard output.
             stderr: all that it wrote to standard error.
-            more: `is_over_time`, `is_lingering`, `zone`, as the fields above.
+            **more: `is_over_time`, `is_lingering`, `zone`, as the fields of the class.
         """
         selected = FrameSelection(classifier)
         tails: dict[str, str] = {}

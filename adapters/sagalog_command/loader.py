@@ -24,15 +24,16 @@ class _OwnFamilies(Struct):
 
 
 def load_classifier(given: Mapping[str, Any], path: str = "classifier") -> Classifier:
-    """Make a classifier of a mapping.
+    """Make a classifier of a mapping, as JSON or TOML give it.
 
     Args:
         given: `name`, `rules` (a list), and maybe `errors`, `final`, `wordings`, `streams`, `fields`, `statuses`,
-            `quarantines`, `reset_ms_max`; the guide `run-command-lines` describes each.
+            `quarantines`, `reset_ms_max`; `docs/how-to/run-command-lines.md` describes each.
         path: what errors call the mapping.
 
     Raises:
-        InvalidValue: the mapping is no classifier. Field `path`, as in `classifier.rules[2].text.stream`.
+        InvalidValue: the mapping is no classifier; the field `path` names what is wrong, as in
+            `classifier.rules[2].text.stream`.
     """
     own = Converter(READERS).read(given, _OwnFamilies, path).wordings
     pick = partial(read_family_patterns, families={**builtin_families(), **own})

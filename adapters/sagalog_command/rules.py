@@ -168,7 +168,11 @@ class Classifier(Data, frozen=True):
                 raise Refused(f".final[{number}].not", "a frame that is not there cannot be the last; leave `not` out")
 
     def class_of(self, status: int) -> Class | None:
-        """Give what a status of HTTP means, or None if it decides nothing."""
+        """Give what a status of HTTP means, or None if it decides nothing.
+
+        Args:
+            status: as in 404.
+        """
         return self.statuses.get(status, STATUSES.get(status))
 
     def selections(self) -> tuple[Tests, ...]:

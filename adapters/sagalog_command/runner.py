@@ -39,10 +39,24 @@ _NO_COMMAND: Final = frozenset(
 
 
 def handler(classifier: Classifier = EXIT_STATUS) -> Callable[[Context, Any], dict[str, Any]]:
-    """Make a handler for a worker: it runs the command in a task's payload, and the classifier says what the end means.
+    """Make a handler for a worker: it runs the command in a task's payload.
 
     The payload is JSON as `Command.from_payload` reads it. A task whose payload is no command fails for good, with the
     code `invalid` and the path of the fault.
+
+    Args:
+        classifier: what the end of a command means; left out, its exit status alone.
+
+    Example:
+        import sagalog
+        import sagalog_command
+
+        worker = sagalog.Worker()
+        worker.task("shell", waive_compensation="it only prints")(sagalog_command.handler())
+        with sagalog.open("memory:") as engine:
+            task = engine.create("shell", {"words": ["echo", "hello"]})
+            worker.run(engine, until="idle")
+            print(engine.artifact(task.id, "stdout").data)
     """
 
     def handle(ctx: Context, payload: Any) -> dict[str, Any]:
@@ -65,30 +79,25 @@ def run(
     """Run a command to its end, keep its output as artifacts, and give the result, small JSON.
 
     The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
-    `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes from the output. The artifacts are
-    named `stdout` and `stderr`; an empty stream leaves none, and a run whose lease is lost leaves none at all.
-
-    The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its
-    variables. Before it starts the command, the runner ends the processes of this user whose variables name this store,
-    this task and a lower fence: an attempt whose worker was killed may have left them.
-
-    After its final frame a command has its outcome. The runner ends a command that then goes on for longer than its
-    grace, or that is told to end; `lingered` in the result says so.
+    `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes. The artifacts are `stdout` and
+    `stderr`. The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`, `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE`
+    among its variables. The runner first ends the processes of this user with the same task and a lower fence, which a
+    killed worker left. It also ends a command that goes on for longer than its grace after its final frame, or that is
+    told to end (`lingered`).
 
     Args:
         ctx: the attempt, as the worker has it.
         command: the command to run.
         classifier: the rules that say what the end means.
-        variables: those of the worker, from which the command's are taken; by default `os.environ`.
+        variables: those of the worker, from which the command's are taken; None: `os.environ`.
 
     Raises:
-        Interrupted: the command was stopped because the lease is lost, the task was cancelled or the worker shuts down,
-            or another process asked the command to end. There is no outcome; the worker is to release the task.
-        Transient, Permanent, Failed, Quarantine: as the classifier says; `details` hold what the result would.
-            A command whose time was over has the code `time_limit`, unless a rule says more. A command that cannot be
-            found or started is `Permanent` (code `config`); one for which the machine had no memory or no process left
-            is `Transient` (code `resources`). Where an orphan of an earlier attempt does not end, `Transient` (code
-            `orphan`).
+        Interrupted: the command was stopped, or another process asked it to end; the worker is to release the task.
+        Transient: as the classifier says; or the machine had no memory or no process left to start it (code
+            `resources`), or an orphan of an earlier attempt does not end (code `orphan`).
+        Permanent: as the classifier says; or the command cannot be found or started (code `config`).
+        Failed: no rule holds (codes `exit`, `signal`, `time_limit`); `details` of all hold what the result would.
+        Quarantine: the classifier leaves this class of end to a human.
     """
     worker = os.environ if variables is None else variables
     try:

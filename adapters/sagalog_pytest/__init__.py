@@ -57,7 +57,7 @@ def sagalog_engine(tmp_path: Path, sagalog_clock: ManualClock) -> Iterator[Engin
 def sagalog_worker(sagalog_engine: Engine) -> Iterator[EngineWorker]:
     """Give a worker of the queue `default` on `sagalog_engine`, stopped after the test.
 
-    `sagalog_worker.run()` works until there is nothing to do at the clock's time.
+    `sagalog_worker.run()` works until there is nothing to do at the clock's time; all else is as in `sagalog.Worker`.
     """
     from sagalog_pytest.engine_worker import EngineWorker
 

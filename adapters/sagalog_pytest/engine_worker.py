@@ -28,18 +28,20 @@ class EngineWorker(Worker):
     def run(
         self, engine: Engine | None = None, *, until: Until | None = "idle", handle_signals: bool = False
     ) -> WorkerStats:
-        """Work as `Worker.run` does, until there is nothing to do at the clock's time.
+        """Run handlers as `Worker.run` does, until there is nothing to do at the clock's time.
 
         Args:
-            engine: another one than the worker's own.
-            until: when it stops by itself, as in `Worker.run`; None: only when another thread tells it to.
+            engine: another engine than the worker's own.
+            until: when the run ends by itself, as in `Worker.run`; None: only when another thread stops it.
             handle_signals: as in `Worker.run`; left out, Ctrl-C interrupts the test.
 
         Returns:
             What this run has done, in numbers.
 
         Raises:
-            Rejected: it has no handler, or runs already. Corrupt: the store is damaged.
+            InvalidValue: `until` is neither "idle" nor "drained".
+            Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged, or newer than this version: stop and call a human.
         """
         self._is_over.clear()
         try:

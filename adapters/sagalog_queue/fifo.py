@@ -30,13 +30,13 @@ _WAIVER: Final = "an item of a queue owes no undo"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item that was popped.
+    """An item that was popped: its payload, and the right to work on it.
 
-    id         of the task behind it, as `push` gave it
+    id         the id of the task behind it, as `push` gave it
     payload    JSON, as it was pushed
     attempts   how often it was popped, this time included
-    store_id   of the store that it was popped from; to any other it is unknown
-    lease      the right to work on it; `lease.fence` tells the outside world which pop is the late one
+    store_id   the id of the store that it was popped from; to any other it is unknown
+    lease      the lease behind it; `lease.fence` tells the outside world which of two holders is late [FENCE-1]
     """
 
     id: str
@@ -50,11 +50,25 @@ class Item:
 
 
 class Queue:
-    """A queue in a store; safe to share between threads, and its store between processes. A context manager.
+    """A queue in a store, first in, first out; a context manager, safe to share between threads.
 
-    Every call may raise `Unavailable` (nothing was written: repeat it), `Corrupt`, or `Unknown` (it may have been
-    written). Then `ack`, `nack` without a delay and a `push` under an id are repeated as they are; the error of one
-    without an id names that to repeat it with. What a `pop` may have popped comes back when its visibility is over.
+    Other processes may use the same store. No item is held by two owners, one whose holder died comes back when its
+    visibility is over, and a late holder's `ack` is refused. `open_queue` opens a store with a queue in it.
+
+    Raises:
+        Unavailable: nothing was written: wait and repeat the call.
+        Unknown: it may have been written. `ack`, `push` under an id, and `nack` without a delay are repeated as they
+            are; for a `push` without one, `identity` names the id. What a `pop` may have popped comes back by itself.
+        Corrupt: the store is damaged, or newer than this version: stop and call a human.
+
+    Example:
+        import sagalog_queue
+
+        with sagalog_queue.open_queue("memory:") as queue:
+            queue.push({"branch": "fix/168"})
+            item = queue.pop("ann")
+            if item is not None:
+                queue.ack(item)
     """
 
     def __init__(
@@ -65,18 +79,18 @@ class Queue:
         visibility_ms: int | None = VISIBILITY_MS,
         returns_max: int | None = RETURNS_MAX,
     ) -> None:
-        """A queue on an engine that its owner closes.
+        """Make a queue on an engine that its owner closes.
 
         Args:
-            engine: where its items live, perhaps among other tasks.
+            engine: the engine on the store of its items; other tasks may live there too.
             name: the engine's queue; no other tasks should wait in it.
-            visibility_ms: how long a popped item is its holder's without a heartbeat; None: until it is acked or
-                nacked, even if its holder has died.
-            returns_max: an item that was nacked so many times, or so many times not acked in time, is quarantined;
-                each of the two is counted by itself. None: never.
+            visibility_ms: how long a popped item is its holder's without a heartbeat, in milliseconds; None: until it
+                is acked or nacked, even if its holder has died.
+            returns_max: how often an item may be nacked, and how often it may come back unacked, each counted by
+                itself, until it is quarantined; None: without end.
 
         Raises:
-            InvalidValue: naming the setting.
+            InvalidValue: a setting is none; the field `path` names it.
         """
         _check(name, visibility_ms, returns_max)
         self.engine = engine
@@ -103,22 +117,40 @@ class Queue:
         self.close()
 
     def close(self) -> None:
-        """Give back the store that `open_queue` opened; what is held stays held. A second time does nothing."""
+        """Close the store that `open_queue` opened; what is held stays held. A second call does nothing.
+
+        A queue that was made on an engine leaves that open.
+        """
         if self._owns_engine:
             self.engine.close()
 
     # --- items in -----------------------------------------------------------------------------------------------
 
     def push(self, payload: Any, *, id: str | None = None) -> str:
-        """Add an item at the end; its id. The same id again, with the same payload and settings, adds nothing.
+        """Push an item to the end of the queue, and give its id.
+
+        The same id again, with the same payload and settings, adds nothing. [REPEAT-2]
+
+        Args:
+            payload: JSON of at most 1 MiB.
+            id: drawn if left out; a caller that may have to repeat the push gives one.
 
         Raises:
-            InvalidValue: the payload is no JSON of at most 1 MiB. AlreadyExists: the id has another payload.
+            InvalidValue: the payload or the id is none.
+            AlreadyExists: an item of another payload has this id.
         """
         return self.engine.create(KIND, payload, id=id, **self._arguments()).id
 
     def push_many(self, payloads: Iterable[Any]) -> list[str]:
-        """Add items in their order in one commit, all or none; their ids."""
+        """Push items in their order in one commit, all or none, and give their ids.
+
+        Args:
+            payloads: a list of JSON values; 10,000 at most.
+
+        Raises:
+            InvalidValue: a payload is no JSON of at most 1 MiB.
+            OverBound: they are too many.
+        """
         arguments = self._arguments()
         return [
             task.id
@@ -128,15 +160,15 @@ class Queue:
     # --- items out ----------------------------------------------------------------------------------------------
 
     def pop(self, owner: str, timeout_ms: int = 1_000, *, ack: Item | None = None) -> Item | None:
-        """The oldest item that no owner holds, for `owner` alone; None if none comes within the time.
+        """Pop the oldest item that no owner holds; None where none comes in time.
 
         Args:
-            owner: who will hold it, for the record.
-            timeout_ms: how long to wait; a push of this or another process ends the wait at once. 0: only look.
+            owner: the name of the caller that will hold it, for the record.
+            timeout_ms: how long to wait, in milliseconds; a push of any process ends the wait. 0: only look.
             ack: an item in hand that is done: it is acknowledged and the next one popped in one commit.
 
         Raises:
-            LeaseLost: the item to be acknowledged is not ours any more; then nothing is popped.
+            LeaseLost: the item to be acknowledged is another holder's by now; nothing is popped then. [FENCE-2]
         """
         check_milliseconds(timeout_ms, "timeout_ms")
         if ack is None:
@@ -153,15 +185,18 @@ class Queue:
         return self._item(leases[0]) if leases else self._pop(owner, timeout_ms)
 
     def consume(self, owner: str, timeout_ms: int | None = None) -> Iterator[Item]:
-        """Items one after another; each is acknowledged when the next is asked for, in the commit that pops that one.
+        """Iterate over items; each is acknowledged when the next is asked for, in the commit that pops that one.
 
-        Ends when none has come for `timeout_ms`; None: never. A caller that leaves the loop earlier, by `break` or
-        an exception, hands the item in hand back to the head of the queue, unless it was acknowledged before. (Python
-        tells an iterator that it was left when no name refers to it any more; a caller that has given it a name calls
-        its `close`.)
+        A caller that leaves the loop earlier, by `break` or an exception, hands the item in hand back to the head of
+        the queue, unless it was acknowledged before. Python tells an iterator that it was left when no name refers to
+        it any more, so a caller that has given it a name calls its `close`.
+
+        Args:
+            owner: the name of the caller that will hold the items, for the record.
+            timeout_ms: how long to wait for each item, in milliseconds; None: for ever.
 
         Raises:
-            LeaseLost: the item in hand was not ours any more when the next was asked for. As after `Unavailable` and
+            LeaseLost: the item in hand was another holder's when the next was asked for. As after `Unavailable` and
                 `Unknown` the loop is over then: begin another, and acknowledge what is done yourself.
         """
         wait_ms = TIME_MS_MAX if timeout_ms is None else timeout_ms
@@ -176,11 +211,17 @@ class Queue:
             item = self.pop(owner, wait_ms, ack=item)
 
     def ack(self, item: Item | str) -> bool:
-        """The item is done; it stays in the history. Whether there is such an item: an unknown one is harmless.
+        """Acknowledge an item: it is done, and stays in the history.
+
+        Args:
+            item: what `pop` gave; an id is taken only where the store does not know it.
+
+        Returns:
+            Whether there is such an item: an unknown one is harmless.
 
         Raises:
-            LeaseLost: it came back after its visibility was over, and may be another holder's now.
-            InvalidValue: an id instead of the item: what was popped is what can be acknowledged.
+            LeaseLost: it came back after its visibility was over, and may be another holder's now. [FENCE-2]
+            InvalidValue: it is the id of an item: acknowledging needs the lease of what was popped.
         """
         lease = self._lease_of(item)
         if lease is None:
@@ -191,17 +232,21 @@ class Queue:
         return False
 
     def nack(self, item: Item | str, requeue: bool = True, *, reason: str | None = None, delay_ms: int = 0) -> bool:
-        """The item is not done. Whether there is such an item: an unknown one is harmless.
+        """Refuse an item: it is not done, and goes back to the queue or ends.
 
         Args:
-            item: what was popped.
-            requeue: True: back to the head of the queue, since items come in the order in which they were pushed; or
-                to quarantine, if it has come back too often. False: it ends as `failed`, its history kept.
+            item: what `pop` gave.
+            requeue: True: back to the head of the queue, since items come in the order in which they were pushed; or to
+                quarantine, if it has come back too often. False: it ends as `failed`, its history kept.
             reason: why, for the record.
-            delay_ms: how long before it may be popped again; those behind it go first meanwhile.
+            delay_ms: how long before it may be popped again, in milliseconds; those behind it go first meanwhile.
+
+        Returns:
+            Whether there is such an item: an unknown one is harmless.
 
         Raises:
-            LeaseLost, InvalidValue: as `ack`.
+            LeaseLost: it came back after its visibility was over, and may be another holder's now. [FENCE-2]
+            InvalidValue: it is the id of an item, or an argument is none of its kind.
         """
         if type(requeue) is not bool:
             raise InvalidValue(f"requeue: expected True or False, found {shown(requeue)}", path="requeue")
@@ -218,9 +263,20 @@ class Queue:
         return False
 
     def hand_back(self, item: Item, reason: str) -> bool:
-        """Back to the head of the queue, through no fault of the item's, so that it counts as no return.
+        """Hand an item back to the head of the queue through no fault of its own, so that it counts as no return.
 
-        For who is told to stop before it is done. Whether there is such an item; raises as `ack`.
+        This is for a caller that is told to stop before the item is done.
+
+        Args:
+            item: what `pop` gave.
+            reason: why, for the record.
+
+        Returns:
+            Whether there is such an item: an unknown one is harmless.
+
+        Raises:
+            LeaseLost: it came back after its visibility was over, and may be another holder's now. [FENCE-2]
+            InvalidValue: it is no item.
         """
         with suppress(NotFound):
             # A failure of the surroundings; of those items have no budget.
@@ -229,18 +285,27 @@ class Queue:
         return False
 
     def heartbeat(self, item: Item, visibility_ms: int | None = None) -> Item:
-        """Hold the item for longer, from now on, while its work takes time; the item with its renewed lease.
+        """Renew the hold on an item while its work takes time, and give the item with its renewed lease. [LEASE-3]
+
+        Args:
+            item: what `pop` gave.
+            visibility_ms: how long from now, in milliseconds; None: as long as before.
 
         Raises:
-            LeaseLost: it is not ours any more; stop working on it.
+            LeaseLost: it is another holder's, or its visibility is over: stop working on it.
+            NotFound: it was popped from another store.
         """
         return self._item(self._lease(item).heartbeat(visibility_ms))
 
     def resume(self, id: str, fence: int) -> Item | None:
-        """An item that was popped before, taken up by its id and fence as another process of its holder does.
+        """Take an item up again by its id and fence, as another process of its holder does.
 
-        It is given as it was popped, whatever has become of it; `ack`, `nack` and `heartbeat` say what has. None where
-        there is no such item, in whichever queue of the store.
+        None where there is no such item. It is given as it was popped, whatever has become of it since; `ack`, `nack`
+        and `heartbeat` tell that.
+
+        Args:
+            id: the id of the item, in whichever queue of the store.
+            fence: `item.lease.fence`, as it was popped.
 
         Raises:
             LeaseLost: it was never popped under this fence.
@@ -262,27 +327,38 @@ class Queue:
     # --- what is there ------------------------------------------------------------------------------------------
 
     def depth(self) -> int:
-        """How many items wait: for a caller that pops them, for their delay, or to be let in after a holder's death."""
+        """Count the items that wait to be popped, those that are delayed or whose holder has died included."""
         return self._count("pending") + self._over()
 
     def in_flight(self) -> int:
-        """How many items are held."""
+        """Count the items that are held."""
         return self._count("running") - self._over()
 
     def quarantined(self, limit: int | None = None) -> list[Task]:
-        """Items that came back too often and were not pushed again, oldest first; `reason` and `error` tell why."""
+        """List the items that came back too often and were not pushed again, oldest first.
+
+        `Task.reason` and `Task.error` tell why.
+
+        Args:
+            limit: how many at most; None: all of them.
+        """
         if limit is not None:
             check_integer(limit, "limit", 0, TIME_MS_MAX)
         ended = self.engine.find(queue=self.name, kind=KIND, state="quarantined")
         return [task for task in ended if task.successor is None][:limit]
 
     def push_again(self, id: str) -> str:
-        """Add an item that was quarantined or dropped at the end, with its returns counted from 0; its new id.
+        """Push an item again that was quarantined or dropped, and give its new id.
 
-        A second time gives the same id. The old item stays as it is and names the new one.
+        It goes to the end, and its returns are counted from 0. A second time gives the same id. The old item stays as
+        it is and names the new one. [REPEAT-7]
+
+        Args:
+            id: the id of the old item.
 
         Raises:
-            NotFound: there is no such item. WrongState: it has not ended, or was acknowledged.
+            NotFound: there is no such item.
+            WrongState: it has not ended, or was acknowledged.
         """
         task = self.engine.get(id)
         if task is not None and task.kind != KIND:
@@ -340,17 +416,18 @@ def open_queue(
     durability: str = "full",
     clock: Clock | None = None,
 ) -> Queue:
-    """Open the store that `url` names, made if it is absent, with a queue in it; `close` gives it back.
+    """Open the store that a URL names, made if it is absent, with a queue in it; `Queue.close` closes both.
 
     Args:
-        url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or of any other store that is installed.
-        visibility_ms, name, returns_max: as `Queue` has them.
-        durability, clock: as `sagalog.open` has them.
+        url: as for `sagalog.open`, such as `sqlite:///queue.db`.
+        visibility_ms, name, returns_max: as for `Queue`.
+        durability, clock: as for `sagalog.open`.
 
     Raises:
-        ValueError: there is no store for such a URL; the text names those that there are.
         InvalidValue: a setting is none; the store was not touched.
-        Unavailable, Corrupt: as `sagalog.open`.
+        ValueError: no store has this scheme; the text names those that there are.
+        Unavailable: the store is locked or unreadable, or its file system cannot hold it. [FILE-1]
+        Corrupt: it is damaged, empty, foreign, or of a newer format.
     """
     _check(name, visibility_ms, returns_max)
     engine = sagalog.open(url, durability=durability, clock=clock)
@@ -360,7 +437,7 @@ def open_queue(
 
 
 def default_owner() -> str:
-    """A name for the caller that pops: this host's, and six digits that differ each time."""
+    """Make a name for a caller that pops: this host's, and six digits that differ each time."""
     return f"{socket.gethostname()}-{secrets.token_hex(3)}"
 
 

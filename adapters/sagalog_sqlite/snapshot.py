@@ -7,6 +7,7 @@ past its age it refuses every call. It must not know where its connection comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice, takewhile
 from typing import Any, Final
 
@@ -34,6 +35,9 @@ from sagalog_sqlite.failures import store_error
 
 # A slice of an audit or an export takes seconds; a reader that takes longer reads in pages.
 AGE_MAX_MS: Final = 300_000
+
+# The number of steps of SQLite's machine after which Python may look for a signal: some tenths of a second.
+_STEPS: Final = 100_000
 
 _STATES: Final = tuple(str(state) for state in State)
 HISTORY: Final = rows.ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
@@ -232,9 +236,19 @@ class SqliteSnapshot:
 
     def check(self) -> list[str]:
         """Return what SQLite's integrity check finds, and what no stream shows."""
-        return audit_rows.check(self._rows)
+        with self._interruptible():
+            return audit_rows.check(self._rows)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Have SQLite pause now and then for Python, which otherwise sees a signal only after the statement."""
+        self._connection.set_progress_handler(lambda: False, _STEPS)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, _STEPS)
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> audit_rows.Rows:
         self._require_open()

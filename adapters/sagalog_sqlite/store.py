@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
-from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Tag, armed, reach
+from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Progress, Tag, armed, reach
 from sagalog_sqlite import fork_hooks, rebuild, subscriptions
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
@@ -99,16 +99,20 @@ class SqliteStore:
         """Move a subscription's checkpoint if it is at `expected`. Returns and raises as the port says."""
         return self._run_alone(partial(subscriptions.save, name=name, expected=expected, position=position))
 
-    def rebuild(self) -> int:
-        """Fold every projection afresh from the log; return the number of tasks. Raises as the port says."""
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Fold every projection afresh from the log; return the number of tasks. Calls and raises as the port says."""
         newest = self._run_alone(rebuild.begin)
         tasks, after = 0, 0
         while after < newest:
+            if progress is not None:
+                progress(after, newest)
             folded, after = self._run_alone(partial(rebuild.rebuild_streams, after=after, newest=newest))
             tasks += folded
         tag: Tag | None = FIRST_TAG
         while tag is not None:
             tag = self._run_alone(partial(rebuild.sweep_tags, after=tag))
+        if progress is not None:
+            progress(newest, newest)
         return tasks
 
     def _lead(self, call: PendingCommit) -> None:

@@ -45,7 +45,7 @@ from sagalog.errors import (
 )
 from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State, UnrecordedStep
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
-from sagalog.store import FileHealth, UnclaimedUndo
+from sagalog.store import FileHealth, Progress, UnclaimedUndo
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -84,6 +84,7 @@ __all__ = [
     "Park",
     "Permanent",
     "Policy",
+    "Progress",
     "Quarantine",
     "RebuildReport",
     "Recorded",

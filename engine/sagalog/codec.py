@@ -59,12 +59,19 @@ SHAPES: Final = Shapes(CATEGORIES.values(), SCHEMAS, UPCASTERS)
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it. [LOG-1]
 
-    position   its place in the log, from 1 without gaps; 0 until it is stored
-    stream     category and id, as in `task/01K…`
-    version    its place in the stream, from 1 without gaps
-    at_ms      the store's clock when it was decided; order is the position's alone
-    type       of which event `body` holds the fields; it stands here alone [RECORD-4]
-    body       JSON text; `digest` is over it and every other field but the position
+    position          its place in the log, from 1 without gaps; 0 until it is stored
+    stream            category and id, as in `task/01K…`
+    version           its place in the stream, from 1 without gaps
+    at_ms             when it was decided, in milliseconds since 1970 by the store's clock; the position alone gives the
+                      order
+    type              the event of which `body` holds the fields; no other field says so [RECORD-4]
+    schema            which shape of that type the body has
+    actor             the caller on record; None: the engine was opened without one [ACTOR-1]
+    cause             the name of the event that led to this one
+    idempotency_key   the caller's identity for the command [REPEAT-4]
+    data_key          the key under which the fields of the body are encrypted; None: they are not [KEY-2]
+    body              JSON text
+    digest            a SHA-256 over all but the position, by which a changed event is found out [LOG-4]
     """
 
     position: int
@@ -82,7 +89,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def name(self) -> str:
-        """How other events and people refer to this one: `task/01K…@7`."""
+        """The name by which other events and people refer to this one: `task/01K…@7`."""
         return f"{self.stream}@{self.version}"
 
 
@@ -91,7 +98,10 @@ StoredEvent = tuple[int, int, int, int, str, int, str | None, str | None, str | 
 
 
 class Recorded(Envelope, frozen=True):
-    """An envelope with its typed event."""
+    """An envelope with its typed event, as the log is read.
+
+    event   the event that `body` holds, one of `sagalog.kernel.events`
+    """
 
     event: Recordable
 

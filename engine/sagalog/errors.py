@@ -17,18 +17,31 @@ from typing import Any
 
 
 class SagalogError(Exception):
-    """The root of all errors of sagalog.
+    """The root of all errors of sagalog, which branch by what the caller does next.
 
-    `code` is the stable slug of the class, `message` the sentence, `fields` what is involved (ids, fences, owners);
-    each field can also be read as an attribute.
+    Its text names what was wrong, where, and what to do. Each field can also be read as an attribute, as in
+    `error.task`.
+
+    code      the stable slug of the class, for programs to compare
+    message   the sentence for people
+    fields    what is involved: ids, fences, owners, by name
+
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine:
+            try:
+                engine.cancel("t")
+            except sagalog.NotFound as error:
+                print(error.code, error.task)
     """
 
-    code = "error"
+    code: str = "error"
 
     def __init__(self, message: str, **fields: object) -> None:
         super().__init__(message)
         self.message = message
-        self.fields = fields
+        self.fields: dict[str, object] = fields
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("fields", {})
@@ -46,98 +59,110 @@ def _revive(kind: type[SagalogError], message: str, fields: dict[str, object]) -
 
 
 class Rejected(SagalogError):
-    """The request itself is wrong in the present state: change it."""
+    """The request itself is wrong in the present state: change it, since repeating it is useless."""
 
     code = "rejected"
 
 
 class InvalidValue(Rejected):
-    """A value that cannot be stored alike everywhere, or an argument out of its range.
+    """A value that cannot be stored alike everywhere, or an argument out of its range. [BOUND-1]
 
-    Fields: `path`; and where JSON is too large, `bound` and `maximum` (in bytes).
+    Fields: `path`, the argument and the place in it; where JSON is too large, `bound` and `maximum` in bytes.
     """
 
     code = "invalid_value"
 
 
 class NotFound(Rejected):
-    """No such task (field `task`) or compensation (field `compensation`)."""
+    """A task, compensation, step, input or artifact that there is not. Fields: `task`, and what of it."""
 
     code = "not_found"
 
 
 class AlreadyExists(Rejected):
-    """The task's id is taken by a task of other content. [REPEAT-6] Fields: `task`, `differs`."""
+    """A task of other content has this id: choose another id, or repeat the creation as it was. [REPEAT-6]
+
+    Fields: `task`, and `differs`, the names of what differs.
+    """
 
     code = "already_exists"
 
 
 class TerminalTask(Rejected):
-    """The task has ended; only notes are accepted. [TERM-1] Fields: `task`, `state`."""
+    """The task has ended, and accepts nothing but notes. [TERM-1] Fields: `task`, `state`."""
 
     code = "terminal_task"
 
 
 class WrongState(Rejected):
-    """The task's present state has no place for this command. Fields: `task`, `state`."""
+    """The present state of the task has no place for this command. [LIFE-1] Fields: `task`, `state`."""
 
     code = "wrong_state"
 
 
 class WaitOver(Rejected):
-    """The wait of this name and number is over and does not begin again. [WAIT-1]
+    """The wait of this name and number is over and does not begin again: ask for the next one. [WAIT-1]
 
-    Fields: `task`, `wait`, `number`, and `next`, the number of the next wait of the name.
+    Fields: `task`, `wait`, `number`, and `next`, the number of the next wait of this name.
     """
 
     code = "wait_over"
 
 
 class CompensationRequired(Rejected):
-    """A task that was leased may not fail without a compensation on record or a waiver. [COMP-2] Field: `task`."""
+    """A task that was leased may not fail without an undo on record or a waiver: give one of them. [COMP-2]
+
+    Field: `task`.
+    """
 
     code = "compensation_required"
 
 
 class ResultRequired(Rejected):
-    """Steps had begun and their results are not on record, or their undos were settled by a note after the end.
+    """A successor needs a word on steps that may have taken effect: their results, or that they run again. [STEP-1]
 
-    A successor needs their results, or the word that they run again. [STEP-1] Fields: `task`, `steps`.
+    Such steps had begun without a result on record, or a note has settled their undos. Fields: `task`, `steps`.
     """
 
     code = "result_required"
 
 
 class CompensationOrder(Rejected):
-    """Compensations are done in reverse order of registration. [COMP-5] Fields: `task`, `compensation`, `expected`."""
+    """Undos are carried out in reverse order of registration: another one comes first. [COMP-5]
+
+    Fields: `task`, `compensation`, and `expected`, the id of the one that is next.
+    """
 
     code = "compensation_order"
 
 
 class Blocked(Rejected):
-    """The task cannot be leased for this purpose or with these kinds, or waits. Fields: `task`, `state`."""
+    """The task cannot be leased: not for this purpose, not with these kinds, or not while it waits. [UNDO-1]
+
+    Fields: `task`, `state`.
+    """
 
     code = "blocked"
 
 
 class OverBound(Rejected):
-    """A bound of `specs/` would be passed. [BOUND-1] Fields: `bound`, `maximum`."""
+    """Something would be beyond a limit. [BOUND-1] Fields: `bound`, its name, and `maximum`."""
 
     code = "over_bound"
 
 
 class Conflict(SagalogError):
-    """Another caller was first, or the identity is on record with other content: load again, decide again.
+    """Another caller was first, or the identity is on record with other content: load again and decide again.
 
-    Where an idempotency key was used with other content [REPEAT-6], the fields are `idempotency_key`, `task` and its
-    `stream` and `version`, which say where it was used, and `differs`, the names of what is not the same.
+    Fields, where an idempotency key is on record with other content [REPEAT-6]: `idempotency_key`; `task`, `stream` and
+    `version`, which say where it was used; and `differs`, the names of what differs.
     """
 
     code = "conflict"
 
 
 class LeaseHeld(Conflict):
-    """A worker holds the task's lease, perhaps under the same owner. [LEASE-1]
+    """A worker holds the task's lease, perhaps under the same owner: wait for its end, or claim another. [LEASE-1]
 
     Fields: `task`, `owner`, `fence`, `expires_ms`.
     """
@@ -155,7 +180,10 @@ class LeaseLost(Conflict):
 
 
 class AlreadySettled(Conflict):
-    """The compensation is settled in another way. Fields: `task`, `compensation`, `status`."""
+    """The compensation is settled in another way, and no more to be done. [COMP-4]
+
+    Fields: `task`, `compensation`, `status`.
+    """
 
     code = "already_settled"
 
@@ -173,16 +201,16 @@ class Unavailable(SagalogError):
 
 
 class Closed(Unavailable):
-    """The engine was closed: open it again. Or this belongs to the process that this one was forked from. [FORK-2]"""
+    """The engine was closed: open it again. Or it is used in a fork that it does not belong to. [FORK-2]"""
 
     code = "closed"
 
 
 class Unknown(SagalogError):
-    """The commit may or may not have been written: repeat the call with the same identity.
+    """The commit may or may not have been written: repeat the call with the same identity. [REPEAT-1]
 
-    Fields: `identity`, a mapping of the arguments to repeat with where the engine drew them (`id` of a creation,
-    `ids` of many, in their order).
+    Field: `identity`, the arguments to repeat with where the engine drew them: `id` of a creation, `ids` of many in
+    order.
     """
 
     code = "unknown"
@@ -195,18 +223,21 @@ class Corrupt(SagalogError):
 
 
 class LogDamaged(Corrupt):
-    """The log says what the table of the lifecycle forbids. Fields: `stream`, `version`, `type`."""
+    """The log says what cannot have happened. [RECORD-1] Fields: `stream`, `version`, `type`."""
 
     code = "log_damaged"
 
 
 class UnknownEvent(Corrupt):
-    """An event of an unknown type, field or newer schema. Fields: `stream`, `version`, `type`, `schema`."""
+    """An event has a type, field or schema that this version does not know: a newer one can read it. [LOG-5]
+
+    Fields: `stream`, `version`, `type`, `schema`.
+    """
 
     code = "unknown_event"
 
 
 class SchemaMismatch(Corrupt):
-    """The store was written by another format or schema than this version can write. Fields: `found`, `supported`."""
+    """The store has a format or schema that this version cannot write. Fields: `found`, `supported`."""
 
     code = "schema_mismatch"

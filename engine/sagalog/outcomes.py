@@ -32,40 +32,56 @@ _RETRY_AFTER_MS_MAX: Final = 365 * 86_400_000
 
 
 class Outcome(Exception):
-    """Base of what a handler may raise to say what became of its work.
+    """The base of what a handler raises to say what became of its work.
 
-    message    a sentence for people
-    code       a slug for programs, a name of 1 to 200 characters, read back as `Task.error.code`; one that is none is
-               replaced, and `left_out` of the details says so
-    details    JSON, up to 64 KiB
+    Args:
+        message: a sentence for people, which `Task.error` keeps.
+        code: a slug for programs, of 1 to 200 characters, read back as `Task.error.code`; None: that of the class. One
+            that is no name is replaced, and `left_out` of the details says so.
+        details: JSON of at most 64 KiB.
     """
 
-    code = "failed"
+    code: str = "failed"
 
     def __init__(self, message: str = "", *, code: str | None = None, details: Any = None) -> None:
         super().__init__(message)
-        self.message = message or type(self).__name__
+        self.message: str = message or type(self).__name__
         self.code = code or self.code
-        self.details = details
+        self.details: Any = details
 
     def failure(self) -> Failure:
-        """As the log takes it; a subclass that was not made by this class's own means still says something."""
+        """Give the outcome as the log takes it, also for a class below this one that makes itself otherwise."""
         message = getattr(self, "message", None) or type(self).__name__
         return Failure(self.code, message, getattr(self, "details", None))
 
 
 class Failed(Outcome):
-    """The attempt failed: burns one of `attempts_max`."""
+    """The outcome of an attempt that failed: it is tried again, and counts against `attempts_max`. [ATTEMPT-2]
+
+    Any exception that is no outcome means the same.
+    """
 
 
 class Transient(Outcome):
-    """The surroundings failed, not the work: overload, a rate limit, a connection. Burns one of `transient_max`.
+    """The outcome of an attempt whose surroundings failed: overload, a rate limit, a connection. [ATTEMPT-2]
 
-    retry_after_ms   not before this much later, as a server has said; the backoff counts where it is longer. What is no
-                     number from 0 to a year is left to the backoff alone
-    budget           "transient", or "quota" where a quota has to come back: those waits are bounded by their time alone
+    It is tried again, and counts against `transient_max` instead of `attempts_max`.
 
-    Raises InvalidValue where the budget is none; then the attempt fails by that, and says so.
+    Args:
+        message, code, details: as in `Outcome`.
+        retry_after_ms: the least delay before the next attempt, in milliseconds, as a server has said it; a longer
+            backoff counts instead. What is no number from 0 to a year is left to the backoff. [ATTEMPT-4]
+        budget: "transient", or "quota" where a quota has to come back, which counts by time and not by number.
+
+    Raises:
+        InvalidValue: the budget is none of these; in a handler, that fails the attempt.
+
+    Example:
+        import sagalog
+
+
+        def fetch(context: object, payload: object) -> None:
+            raise sagalog.Transient("the server is busy", code="busy", retry_after_ms=5_000)
     """
 
     code = "transient"
@@ -80,18 +96,29 @@ class Transient(Outcome):
         details: Any = None,
     ) -> None:
         super().__init__(message, code=code, details=details)
-        self.retry_after_ms = wait_of(retry_after_ms)
+        self.retry_after_ms: int | None = wait_of(retry_after_ms)
         if budget not in _BUDGETS:
             words = ", ".join(map(repr, _BUDGETS))
             raise InvalidValue(f"budget: expected one of {words}, found {shown(budget)}", path="budget")
-        self.budget = budget
+        self.budget: Budget = budget
 
 
 class Permanent(Outcome):
-    """The work cannot be done: no further attempt. The task compensates what it owes.
+    """The outcome of work that cannot be done: no further attempt, and what the task owes is undone. [COMP-2]
 
-    compensations        undos of what this attempt did, if they are not on record yet
-    waive_compensation   why there is nothing to undo; without that and without any undo on record a human must look
+    Without an undo on record and without a waiver the task is quarantined instead.
+
+    Args:
+        message, code, details: as in `Outcome`.
+        compensations: undos of what this attempt did that are not on record yet.
+        waive_compensation: why there is nothing to undo.
+
+    Example:
+        import sagalog
+
+
+        def build(context: object, payload: object) -> None:
+            raise sagalog.Permanent("no such branch", code="branch", waive_compensation="nothing was made")
     """
 
     code = "permanent"
@@ -106,29 +133,41 @@ class Permanent(Outcome):
         details: Any = None,
     ) -> None:
         super().__init__(message, code=code, details=details)
-        self.compensations = tuple(compensations)
+        self.compensations: tuple[Compensation, ...] = tuple(compensations)
         self.waive_compensation = waive_compensation
 
 
 class Quarantine(Outcome):
-    """A human must look; what the task owes stays owed."""
+    """The outcome of work that a human must look at: no further attempt, and what the task owes stays owed. [COMP-6]
+
+    Args:
+        message, code, details: as in `Outcome`.
+    """
 
     code = "handler"
 
 
 class StepMismatch(Quarantine):
-    """The handler's code and the task's history disagree, so going on would do something twice or not at all."""
+    """The outcome where code and history disagree: going on would do something twice or not at all. [WORKER-4]
+
+    The context raises it; the task is quarantined. Deploy the version that began the task, then retry it as new.
+    """
 
     code = "step_mismatch"
 
 
 class Park(BaseException):
-    """Go on when something is there: no thread and no lease is held meanwhile, and no attempt is burnt.
+    """The outcome of a handler that waits: it is called again when something is there. [WAIT-1]
 
-    name, number        the wait's name, and which of the waits of that name it is, from 1
-    signal              the name of a signal; or
-    after               ids of tasks, until all have ended; or neither:
-    until_ms            when the wait is over in any case, by the store's clock
+    No thread and no lease is held meanwhile, and no failure is counted. The waits of a context raise it; it is no
+    `Exception`, so that `except Exception` lets it pass.
+
+    Args:
+        name: the name of the wait.
+        number: which wait of this name it is, from 1 on.
+        signal: the name of a signal to wait for; or
+        after: ids of tasks, until all of them have ended; or neither.
+        until_ms: when the wait is over in any case, in milliseconds since 1970 by the store's clock.
     """
 
     def __init__(
@@ -144,14 +183,16 @@ class Park(BaseException):
         self.name = name
         self.number = number
         self.signal = signal
-        self.after = tuple(after)
+        self.after: tuple[str, ...] = tuple(after)
         self.until_ms = until_ms
 
 
 class Interrupted(BaseException):
-    """The handler was to end, and did: its lease is lost, its task is cancelled, or the worker shuts down.
+    """The outcome of a handler that was told to end, and did: its task is given back unharmed. [WORKER-3]
 
-    Its task is given back, which burns no attempt.
+    No failure is counted. The context raises it where the lease is lost, the task is cancelled, the time limit has come
+    (then the attempt has failed) or the worker shuts down. It is no `Exception`, so that `except Exception` lets it
+    pass.
     """
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sagalog import Maintained, RebuildReport, SagalogError, Task, VerifyReport
+from sagalog import Maintained, Progress, RebuildReport, SagalogError, Task, VerifyReport
 from sagalog.engine.claims import Claimed
 from sagalog.engine.entries import Answer, CommandEntry, Entry
 from sagalog.engine.executor import Executor
@@ -77,11 +77,11 @@ class BytesExecutor:
     def wait_change(self, since: int, timeout_ms: int) -> None:
         self._server.wait_change(since, timeout_ms)
 
-    def verify(self) -> VerifyReport:
-        return self._server.verify()
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
+        return self._server.verify(progress)
 
-    def rebuild(self) -> RebuildReport:
-        return self._server.rebuild()
+    def rebuild(self, progress: Progress | None = None) -> RebuildReport:
+        return self._server.rebuild(progress)
 
     def health(self) -> Health:
         return self._server.health()

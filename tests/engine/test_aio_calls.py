@@ -51,6 +51,25 @@ def test_a_task_is_created_claimed_and_completed(tell: Callable[[Story], None]) 
     tell(story)
 
 
+def test_an_audit_and_a_rebuild_say_how_far_they_are_off_the_event_loop(tell: Callable[[Story], None]) -> None:
+    async def story(engine: AsyncEngine) -> None:
+        told: list[tuple[int, int]] = []
+        threads: set[int] = set()
+
+        def progress(done: int, total: int) -> None:
+            told.append((done, total))
+            threads.add(threading.get_ident())
+
+        await engine.create("build")
+        await engine.verify(progress)
+        await engine.rebuild(progress=progress)
+
+        assert {(0, 2), (2, 2)} == set(told)
+        assert threading.get_ident() not in threads
+
+    tell(story)
+
+
 def test_undos_are_leased_and_settled(tell: Callable[[Story], None]) -> None:
     async def story(engine: AsyncEngine) -> None:
         task = await engine.create("build", compensations=[Compensation("a", id="1"), Compensation("b", id="2")])

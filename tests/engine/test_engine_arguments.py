@@ -135,6 +135,8 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("waive", lambda engine: engine.waive("t", "remove", "  "), "reason"),
     ("recover", lambda engine: engine.recover(limit=0), "limit"),
     ("recover", lambda engine: engine.recover(unknown_kinds="remove"), "unknown_kinds"),
+    ("rebuild", lambda engine: engine.rebuild(progress=7), "progress"),  # type: ignore[arg-type]
+    ("verify", lambda engine: engine.verify(progress="bar"), "progress"),  # type: ignore[arg-type]
     ("get", lambda engine: engine.get(""), "id"),
     ("find", lambda engine: engine.find(state="done"), "state"),
     ("find", lambda engine: engine.find(state=["pending", "done"]), "state"),

@@ -6,10 +6,14 @@ script that looks at the status alone stops.
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from sagalog import Corrupt
 from sagalog_cli import json_output, render
+from sagalog_cli.interrupts import heeding
+from sagalog_cli.progress import bar
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_line, show_table
 
@@ -21,8 +25,8 @@ def verify(session: Session) -> None:
 
     It changes nothing. If it finds faults, the status is 8: keep the file with its -wal, and compare it with a backup.
     """
-    with session.open() as engine:
-        report = engine.verify()
+    with heeding(signal.SIGTERM), session.open() as engine, bar(session, "verify") as progress:
+        report = engine.verify(progress.show)
 
     def show_report() -> None:
         show_line(f"{'ok' if report.ok else 'FAULTS'}: {report.events:,} events of {report.tasks:,} tasks were read")
@@ -41,8 +45,8 @@ def rebuild(session: Session) -> None:
 
     Use it if `verify` finds faults in projections only. If tasks cannot be read, the status is 8.
     """
-    with session.open() as engine:
-        report = engine.rebuild()
+    with heeding(signal.SIGTERM), session.open() as engine, bar(session, "rebuild") as progress:
+        report = engine.rebuild(progress.show)
 
     def show_report() -> None:
         show_line(f"folded {_many(report.tasks, 'task')} afresh")

@@ -1,11 +1,15 @@
-"""The command `create`: one task from the command line, or many from JSON lines, all or none.
+"""The command `create`: one task from the command line, or many from JSON lines, slice by slice.
 
 Rule: the names are those of `Engine.create`, on the command line with hyphens. A refusal names the option or the line,
-and the command has then written nothing.
+and the command has then written neither that line nor any other line of its slice.
 """
 
 from __future__ import annotations
 
+import signal
+import time
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -13,7 +17,10 @@ import msgspec
 
 from sagalog import Compensation, Engine, Retry, SagalogError, Task, Unknown
 from sagalog_cli import arguments, json_output
+from sagalog_cli.interrupts import Delay, heeding
+from sagalog_cli.progress import bar
 from sagalog_cli.session import Session, StoreCommand, actor_option, advised, idempotency_key_option, pass_session
+from sagalog_cli.slices import Account, Slice, input_bytes, read_slices
 from sagalog_cli.tables import show_line
 
 UNSET: Final = msgspec.UNSET
@@ -107,19 +114,21 @@ def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
 
     Repeat the command with the same --id or --idempotency-key and content, and it prints the task that exists.
 
-    With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}; one commit
-    creates all of them, or none.
+    With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. One commit
+    creates up to 10,000 lines (or 16 MiB), or none of them; more lines take one commit after another.
     """
     wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {})}
     if many:
         if wanted:
             raise click.UsageError(f"--many takes everything from the lines: leave out {_option_names(wanted)}")
-        tasks = _create_lines(session, actor)
-    else:
-        if "kind" not in wanted:
-            raise click.UsageError("Missing argument 'KIND': what is the task to do? (--many reads tasks from lines)")
-        tasks = [_create_one(session, actor, wanted)]
+        _create_lines(session, actor)
+        return
+    if "kind" not in wanted:
+        raise click.UsageError("Missing argument 'KIND': what is the task to do? (--many reads tasks from lines)")
+    _answer(session, [_create_one(session, actor, wanted)])
 
+
+def _answer(session: Session, tasks: list[Task]) -> None:
     def show_ids() -> None:
         for task in tasks:
             show_line(task.id)
@@ -142,19 +151,39 @@ def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
     return session.carry_out(actor, work)
 
 
-def _create_lines(session: Session, actor: str) -> list[Task]:
-    numbers, specs = arguments.read_batch(_spec)
-    if not specs:
-        session.note("empty", "standard input held no line: nothing to create")
-        return []
+def _create_lines(session: Session, actor: str) -> None:
+    """Create the tasks of the lines, a commit a slice, and answer each slice once it is durable.
 
-    def work(engine: Engine) -> list[Task]:
-        try:
-            return engine.create_many(specs)
-        except SagalogError as error:
-            raise arguments.by_line(error, numbers) from error
+    A signal waits until the current slice is created and answered; a second one does not.
+    """
+    account, delay, slices, total = Account(), Delay(), read_slices(_spec), input_bytes()
+    with heeding(signal.SIGTERM), account.reporting(), ExitStack() as opened:
+        found = next(slices, None)
+        if found is None:
+            session.note("empty", "standard input held no line: nothing to create")
+            return
+        engine = opened.enter_context(session.open_for(actor, partial(_create_slice, slice=found)))
+        # Not before: a remark of the opening would stand in its line.
+        progress = opened.enter_context(bar(session, "create", total))
+        began_s = time.monotonic()
+        while found is not None:
+            with delay:
+                with account.landing(found):
+                    tasks = _create_slice(engine, found)
+                progress.make_room()
+                _answer(session, tasks)
+            rate = account.created / max(time.monotonic() - began_s, 0.001)
+            progress.show(account.size_bytes, total, f"{account.created:,} tasks, {rate:,.0f}/s")
+            # What is done is let go before more is read.
+            found, tasks = None, []
+            found = next(slices, None)
 
-    return session.carry_out(actor, work)
+
+def _create_slice(engine: Engine, slice: Slice[dict[str, Any]]) -> list[Task]:
+    try:
+        return engine.create_many(slice.values)
+    except SagalogError as error:
+        raise arguments.by_line(error, slice.numbers) from error
 
 
 def _spec(line: bytes) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The command `tail`: it prints the events of the whole log as writers append them, a line each.
 
-Rule: it ends when its reader wants it: on Ctrl-C, on SIGTERM and when the pipe is closed, always with status 0. It
-saves a checkpoint only after it has written out everything before. It knows which events to choose, and must not know
-what they mean.
+Rule: it ends when its reader wants it: on Ctrl-C, on SIGTERM, and with status 0 when the pipe is closed. It saves a
+checkpoint only after it has written out everything before. It knows which events to choose, and must not know what they
+mean.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -20,6 +20,7 @@ import click
 from sagalog import Corrupt, Engine, Recorded, Subscription
 from sagalog.kernel.events import NAMES, Created
 from sagalog_cli import json_output
+from sagalog_cli.interrupts import heeding
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_table
@@ -76,14 +77,14 @@ def tail(
         raise click.UsageError("--after and --from-start exclude each other")
     begin = 0 if from_start else after
     try:
-        with _sigterm_interrupts(), session.open() as engine:
+        with heeding(signal.SIGTERM), session.open() as engine:
             wanted = None if task is None else whole_id(engine, task)
             fits = _fitting(engine, wanted, queue, frozenset(types))
             subscription = engine.subscribe(name, _last(engine, fits) if begin is None else begin)
             if begin is not None and subscription.position != begin:
                 session.note("resumed", f"{name} goes on after position {subscription.position}, where it stopped")
             _show(session, subscription, fits, None if follow else engine.newest_position())
-    except (KeyboardInterrupt, BrokenPipeError) as error:
+    except BrokenPipeError as error:
         # Not `return`: Python would offer a closed pipe once more what it did not take.
         raise click.exceptions.Exit(0) from error
 
@@ -152,22 +153,6 @@ def _last(engine: Engine, fits: Fits) -> int:
                 return one.position - 1
         end, page = begin, _PAGE
     return end
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Have SIGTERM do what Ctrl-C does while the block lasts; after it, SIGTERM ends the process again."""
-
-    def interrupt(_: int, __: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGTERM)
-    if before != signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _require_reader() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from sagalog import Worker
 from sagalog.worker.config import Until
 from sagalog.worker.process_signals import listening
 from sagalog_cli import arguments, json_output, render
+from sagalog_cli.interrupts import Stopped
 from sagalog_cli.session import Session, StoreCommand, as_url, pass_session
 from sagalog_cli.tables import printable, show_line
 from sagalog_cli.times import duration
@@ -97,8 +97,8 @@ def worker(session: Session, /, place: str, until: Until | None, processes: int 
         # The plain `run`, even if the object's own one is awaited: its coroutines get an event loop here.
         worker_stats = Worker.run(found, engine, until=until, handle_signals=False)
     session.answer(lambda: json_output.worker_stats(worker_stats), lambda: show_line(render.worker_stats(worker_stats)))
-    if stops and stops[0] == signal.SIGINT:
-        raise KeyboardInterrupt
+    if stops:
+        raise Stopped(stops[0])
 
 
 def _words(session: Session, place: str, until: Until | None, given: dict[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ begins anything else. One item at a time: for more, start more workers.
 from __future__ import annotations
 
 import errno
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import click
 
 from sagalog import LeaseLost, Unavailable, Unknown
 from sagalog_cli import arguments, json_output
+from sagalog_cli.interrupts import Stopped
 from sagalog_cli.queue.commands import delay_option, owner_option, queue_option, visibility_option
 from sagalog_cli.queue.lease_renewal import Renewal
 from sagalog_cli.queue.process import Command, Signals, ended_by
@@ -92,8 +92,8 @@ def work(
     plan = Plan(words, owner, visibility_ms, grace_ms, delay_ms, once, until_empty, text)
     with session.open() as engine, Signals() as signals:
         Worker(session, Queue(engine, name=name, visibility_ms=visibility_ms), signals, plan).run()
-    if signals.stops and signals.stops[0] == signal.SIGINT:
-        raise KeyboardInterrupt
+    if signals.stops:
+        raise Stopped(signals.stops[0])
 
 
 class Worker:

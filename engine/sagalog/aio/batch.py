@@ -23,6 +23,7 @@ from sagalog.errors import SagalogError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# What `AsyncBatch.results` holds for each command.
 AsyncResult = AsyncLease | Task | list[AsyncLease] | tuple[AsyncLease | Task, ...] | SagalogError
 
 
@@ -39,10 +40,11 @@ def _held(
 
 
 class AsyncBatch(CoroutineMethod[Batch]):
-    """Commands to be carried out in one commit, as in a `Batch`; `results` are there after the block.
+    """Commands that are recorded in an `async with` block and carried out in one commit when the block ends.
 
-    Where the caller that waits for the end of the block is cancelled, the commit is made all the same if it was begun,
-    and what the batch has claimed or acquired is given back.
+    It is an awaited `Batch`, with its errors. Recording is plain and writes nothing. A caller that is cancelled while
+    it waits for the end of the block does not stop a commit that was begun; what that has claimed or acquired is given
+    back.
     """
 
     __slots__ = ("_engine",)
@@ -68,11 +70,15 @@ class AsyncBatch(CoroutineMethod[Batch]):
 
     @property
     def results(self) -> list[AsyncResult]:
-        """What became of each command, in order: as of a `Batch`, with `AsyncLease` where that has a Lease."""
+        """The answer to each command in order, as `Batch.results`, with an `AsyncLease` for each Lease."""
         return [_lift_result(result, self._pool) for result in self.plain.results]
 
     def group(self) -> AbstractContextManager[None]:
-        """What is recorded within a plain `with` stands or falls together, in a batch of `together=False`."""
+        """Group what is recorded within a plain `with` block, as `Batch.group`.
+
+        Raises:
+            Rejected: a group is opened within a group, or a claim is recorded in it.
+        """
         return self.plain.group()
 
     create = passed_on(Batch.create)

@@ -54,14 +54,22 @@ def _claimed(
 
 
 class AsyncEngine(CoroutineMethod[Engine]):
-    """An `Engine` whose calls are awaited; an asynchronous context manager.
+    """An `Engine` whose calls are awaited and never block the event loop; an asynchronous context manager.
 
-    A call that is cancelled before it was begun writes nothing. One that was begun goes on to its end: its outcome is
-    on record, as after a lost connection, and repeating it gives the first answer. A failure of it is logged.
+    `sagalog.aio.open` makes one. A call that is cancelled before it was begun writes nothing. One that was begun goes
+    on to its end: its outcome is on record, as after a lost connection, and repeating it gives the first answer. Its
+    failure is logged then. A caller that is cancelled while it claims is leased nothing: its leases are given back.
 
     Args:
-        plain: the engine; closed with this one.
-        threads: how many calls run at a time; all others wait, in order, and those that wait for something hold none.
+        plain: the engine, which is closed with this one.
+        threads: how many calls run at a time; the others wait in order, and a call that waits for something holds none.
+
+    Raises:
+        InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
+        OverBound: a list or a text is beyond a limit; the field `bound` names that. [BOUND-1]
+        Unavailable: nothing was written: wait and repeat the call. `Closed`: the engine was closed.
+        Unknown: it may have been written: repeat the call with the same identity.
+        Corrupt: the store is damaged, or newer than this version: stop and call a human.
     """
 
     __slots__ = ("_watch",)
@@ -84,7 +92,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
         return self.plain.store_id
 
     async def close(self) -> None:
-        """Take no more calls, wait for those under way, and give the store back; a second time does nothing.
+        """Close the store, once the calls under way have ended; later calls raise `Closed`. A second call does nothing.
 
         All of that happens also where the caller that waits for it is cancelled.
         """
@@ -92,11 +100,24 @@ class AsyncEngine(CoroutineMethod[Engine]):
         await self._pool.close(self._close)
 
     def batch(self, *, together: bool = True) -> AsyncBatch:
-        """Commands that are carried out in one commit when the `async with` block ends; as `Engine.batch`."""
+        """Open a batch: commands that are recorded in an `async with` block and carried out in one commit when it ends.
+
+        Args:
+            together: True: all or none; False: each command succeeds or is refused by itself; as in `Engine.batch`.
+        """
         return AsyncBatch(self.plain.batch(together=together), self._pool, self.plain)
 
     async def subscribe(self, name: str | None, after: int | None = None) -> AsyncSubscription:
-        """As `Engine.subscribe`."""
+        """Read on in the log where the subscription of this name has stopped; as `Engine.subscribe`. [SUBSCRIBE-1]
+
+        Args:
+            name: the name under which its checkpoint is kept, for one reader at a time; None: none is kept.
+            after: the position behind which a new name begins; None: the beginning of the log.
+
+        Raises:
+            InvalidValue: `after` lies beyond the log.
+            Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
+        """
         plain = await self._pool.run(partial(self.plain.subscribe, name, after))
         return AsyncSubscription(plain, self._pool, self._watch, self.plain._executor.clock)
 
@@ -145,11 +166,24 @@ class AsyncEngine(CoroutineMethod[Engine]):
     resume = as_coroutine_of(lift_lease, Engine.resume)
 
     def rebind(self, lease: AsyncLease) -> AsyncLease:
-        """As `Engine.rebind`."""
+        """Give the same lease with verbs that this engine carries out, as `Engine.rebind`.
+
+        Raises:
+            InvalidValue: it is no lease, or one of another store.
+            Closed: the process that this one was forked from holds it. [FORK-2]
+        """
         return AsyncLease(self.plain.rebind(lower_lease(lease)), self._pool)
 
     async def heartbeat(self, leases: Iterable[AsyncLease], ttl_ms: int | None = None) -> AsyncRenewal:
-        """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
+        """Renew many leases in one commit, each by itself: one that is lost holds up no other. [LEASE-3]
+
+        Args:
+            leases: 10,000 at most.
+            ttl_ms: how long each lasts from now, in milliseconds; None: as long as before.
+
+        Returns:
+            The renewed leases, and for each other one the refusal, mostly `LeaseLost`.
+        """
         held = [lower_lease(one) for one in arguments.many_leases(leases)]
         renewal = await self._pool.run(partial(self.plain.heartbeat, held, ttl_ms))
         return AsyncRenewal(tuple(AsyncLease(one, self._pool) for one in renewal.renewed), renewal.lost)
@@ -157,7 +191,16 @@ class AsyncEngine(CoroutineMethod[Engine]):
     # --- waiting --------------------------------------------------------------------------------------------------
 
     async def wait(self, id: str, timeout_ms: int) -> Task:
-        """As `Engine.wait`; it holds no thread meanwhile."""
+        """Wait until a task has ended, and give it as it is then; no thread is held meanwhile.
+
+        Args:
+            id: the id of the task.
+            timeout_ms: how long to wait at most, in milliseconds; 0: only look.
+
+        Raises:
+            NotFound: there is no such task.
+            TimeoutError: it has not ended in time; it goes on, and may be waited for again.
+        """
         check_milliseconds(timeout_ms, "timeout_ms")
         left_ms = self._left_ms(timeout_ms)
         with self._watch.waiting() as waiter:
@@ -174,7 +217,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
                 await waiter.woken(left_ms, _SLICES)
 
     async def wait_change(self, since: int, timeout_ms: int) -> None:
-        """As `Engine.wait_change`; it holds no thread meanwhile."""
+        """Wait until `changes()` differs from `since`, or until the time is over; no thread is held meanwhile.
+
+        Args:
+            since: what `changes()` gave before the caller looked, so that no commit is missed.
+            timeout_ms: how long to wait at most, in milliseconds.
+        """
         left_ms = self._left_ms(timeout_ms)
         with self._watch.waiting() as waiter:
             while left_ms() > 0:

@@ -50,7 +50,10 @@ def give_back(engine: Engine, leases: Iterable[Lease]) -> None:
 
 
 class AsyncLease(CoroutineMethod[Lease]):
-    """A `Lease` whose verbs are awaited; its attributes are plain. Equal to another by what it holds."""
+    """A `Lease` whose verbs are awaited; its attributes are plain.
+
+    Two are equal if their leases are. Every verb raises what that of a `Lease` raises.
+    """
 
     __slots__ = ()
 
@@ -67,37 +70,37 @@ class AsyncLease(CoroutineMethod[Lease]):
 
     @property
     def record(self) -> LeaseRecord:
-        """The plain data of the lease."""
+        """The plain data of the lease, as `Task.lease` holds it."""
         return self.plain.record
 
     @property
     def owner(self) -> str:
-        """Who holds it."""
+        """The name of its holder."""
         return self.plain.owner
 
     @property
     def fence(self) -> int:
-        """The number that makes a late holder harmless."""
+        """The number that makes a late holder harmless: it rises with every lease of a task. [FENCE-1]"""
         return self.plain.fence
 
     @property
     def attempt(self) -> int:
-        """1 + recorded failures."""
+        """The number of this attempt: 1 + recorded failures. [ATTEMPT-1]"""
         return self.plain.attempt
 
     @property
     def purpose(self) -> Purpose:
-        """`work` or `undo`."""
+        """The purpose: "work" or "undo"."""
         return self.plain.purpose
 
     @property
     def ttl_ms(self) -> int | None:
-        """How long a renewal lasts; None: without end."""
+        """How long a renewal lasts, in milliseconds; None: without end."""
         return self.plain.ttl_ms
 
     @property
     def expires_ms(self) -> int | None:
-        """When the lease is over, by the store's clock; None: never."""
+        """When the lease is over, in milliseconds since 1970 by the store's clock; None: never. [LEASE-2]"""
         return self.plain.expires_ms
 
     # --- verbs that end the lease ---------------------------------------------------------------------------------
@@ -122,7 +125,11 @@ class AsyncLease(CoroutineMethod[Lease]):
 
 @dataclass(frozen=True, slots=True)
 class AsyncRenewal:
-    """What became of many heartbeats: the leases renewed, and for each other one the refusal."""
+    """The answer to many heartbeats: which leases were renewed, and why each other one was not.
+
+    renewed   the leases as they are now, in the order given
+    lost      the refusals of the others, in that order, mostly `LeaseLost`; the field `task` names the task
+    """
 
     renewed: tuple[AsyncLease, ...]
     lost: tuple[SagalogError, ...]

@@ -19,7 +19,21 @@ P = ParamSpec("P")
 
 
 class Opening:
-    """An engine that is to be opened: `await` it, or `async with` it, which closes it at the end."""
+    """An engine that is being opened: `await` it, or `async with` it, which also closes the engine.
+
+    Example:
+        import asyncio
+
+        import sagalog.aio
+
+
+        async def main() -> None:
+            async with sagalog.aio.open("memory:") as engine:
+                await engine.create("build")
+
+
+        asyncio.run(main())
+    """
 
     def __init__(self, opening: Callable[[], Engine]) -> None:
         self._opening = opening

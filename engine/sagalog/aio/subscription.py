@@ -26,10 +26,10 @@ _PATIENCE_MS: Final = 3_600_000
 
 
 class AsyncSubscription(CoroutineMethod[Subscription]):
-    """One reader of the log, and under its name a durable checkpoint; as `Subscription`.
+    """One reader of the log, and under its name a durable checkpoint, as `Subscription`; for one coroutine at a time.
 
-    A call that is cancelled has given nothing: `position` stays, and the next call gives the same events. A `save` that
-    is cancelled may be saved all the same.
+    `async for` waits for ever for what comes next. A call that is cancelled has given nothing: `position` stays, and
+    the next call gives the same events. A `save` that is cancelled may be saved all the same. [SUBSCRIBE-2]
     """
 
     __slots__ = ("_clock", "_saving", "_watch")
@@ -43,17 +43,17 @@ class AsyncSubscription(CoroutineMethod[Subscription]):
 
     @property
     def name(self) -> str | None:
-        """Whose checkpoint it moves."""
+        """The name whose checkpoint it moves; None: none is kept."""
         return self.plain.name
 
     @property
     def position(self) -> int:
-        """How far it has read."""
+        """The position of the last event that it gave."""
         return self.plain.position
 
     @property
     def checkpoint(self) -> int | None:
-        """What is saved, as far as this reader knows."""
+        """The position that is saved, as far as this reader knows; None without a name."""
         return self.plain.checkpoint
 
     async def __aenter__(self) -> AsyncSubscription:
@@ -75,12 +75,29 @@ class AsyncSubscription(CoroutineMethod[Subscription]):
         return following
 
     async def read(self, limit: int = 1_000) -> list[Recorded]:
-        """As `Subscription.read`."""
+        """Read what comes next, without waiting, as `Subscription.read`. [SUBSCRIBE-1]
+
+        Args:
+            limit: how many events at most, 1 to 10,000.
+
+        Raises:
+            UnknownEvent: this version does not know the very next event; those before it were given. [SUBSCRIBE-4]
+            LogDamaged: the very next event is not the one that was written.
+        """
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         return self.plain._give(await self._pool.run(partial(self.plain._look, limit)))
 
     async def save(self, position: int | None = None) -> None:
-        """As `Subscription.save`; what is given after this call was made is not included."""
+        """Save the checkpoint, as `Subscription.save`, without what is given after this call was made. [SUBSCRIBE-3]
+
+        Args:
+            position: of an event that was given, not before the checkpoint; None: the last one.
+
+        Raises:
+            InvalidValue: it lies before the checkpoint or beyond what was given, or there is no name to save under.
+            Conflict: another reader has moved the checkpoint, so two read under one name.
+            Unknown: it may have been saved: save again.
+        """
         wanted = self.position if position is None else position
 
         def save() -> None:
@@ -90,7 +107,14 @@ class AsyncSubscription(CoroutineMethod[Subscription]):
         await self._pool.run(save)
 
     async def wait(self, timeout_ms: int) -> bool:
-        """As `Subscription.wait`; it holds no thread meanwhile."""
+        """Wait until there is something to read, or until the time is over; no thread is held meanwhile.
+
+        Args:
+            timeout_ms: how long to wait at most, in milliseconds; 0: only look.
+
+        Returns:
+            Whether there is something to read.
+        """
         check_milliseconds(timeout_ms, "timeout_ms")
         until_ms = self._clock.monotonic_ms() + timeout_ms
 

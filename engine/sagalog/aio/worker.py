@@ -32,31 +32,33 @@ _awaiting: Final[ContextVar[asyncio.Task[Any] | None]] = ContextVar("_awaiting",
 
 
 class Worker(worker.Worker):
-    """A `sagalog.Worker` whose `run` is awaited; handlers are registered in the same way.
+    """A `sagalog.Worker` whose `run` is awaited; its handlers are registered in the same way.
 
-    A handler that is a coroutine function runs on the event loop on which `run` is awaited, with the context variables
-    of the caller that awaits it; a plain function runs in a thread.
+    A coroutine function runs on the event loop on which `run` is awaited, with the context variables of the caller that
+    awaits it; a plain function runs in a thread.
     """
 
     async def run(  # type: ignore[override]  # awaited here; no caller takes the one for the other unseen
         self, engine: AsyncEngine | Engine, *, until: Until | None = None, handle_signals: bool = False
     ) -> WorkerStats:
-        """Work until it is told to stop, by `stop`, by cancelling, or by a signal where it is to take them.
+        """Run handlers until the worker is told to stop: by `stop`, by cancelling, or by a signal. [WORKER-3]
 
         Args:
-            engine: where the tasks are; it is to stay open meanwhile.
-            until: when it stops by itself, "idle" or "drained", as in `sagalog.Worker.run`; None: it does not.
-            handle_signals: take SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop runs
-                in the main thread, and give them back at the end. Left out, they stay those of the program: a server
-                or a framework that runs the event loop has handlers of its own.
+            engine: the engine on the store that holds the tasks; it is to stay open meanwhile.
+            until: when the run ends by itself, "idle" or "drained", as in `sagalog.Worker.run`; None: it does not.
+            handle_signals: listen to SIGTERM, SIGINT and SIGHUP, as far as they are not ignored, where the event loop
+                runs in the main thread, and give them back at the end. Left out, they stay those of the program: a
+                server or a framework that runs the event loop has handlers of its own.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
             CancelledError: it was cancelled, and has stopped gracefully, as after a signal; cancelled again, at once.
-            Corrupt: the store is damaged. InvalidValue: `until` is none of these. Rejected: it runs already, or has no
-                handler.
+            InvalidValue: `until` is neither of these.
+            Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged, or newer than this version: stop and call a human.
+            Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until)

@@ -29,7 +29,7 @@ from sagalog.kernel.events import (
 )
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
-from sagalog.store import FIRST_TAG, AuditedStream, Snapshot, Store, Tag
+from sagalog.store import FIRST_TAG, AuditedStream, Progress, Snapshot, Store, Tag
 from sagalog.store.projection import awaited, decode_fold, encode_fold, refold_store, refold_stream
 from sagalog.store.row import Row, gates_at_any_time, row_of
 
@@ -55,7 +55,13 @@ FaultCode = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong: where (`stream`, `version`; None where it is no single event), what, and in words."""
+    """A thing that `Engine.verify` has found wrong.
+
+    code      its sort, as a slug
+    stream    the stream, as in `task/<id>`; None: it is no single one
+    version   of the event in that stream; None: it is no single one
+    text      what is wrong, in words
+    """
 
     code: FaultCode
     stream: str | None
@@ -64,7 +70,12 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """What an audit found; `ok` if there are no faults."""
+    """The findings of an audit.
+
+    events   how many events were looked at
+    tasks    how many tasks
+    faults   everything that is wrong
+    """
 
     events: int
     tasks: int
@@ -77,14 +88,47 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
-    """How many tasks were folded afresh, and the ids of those that could not be."""
+    """The outcome of a rebuild.
+
+    tasks        how many tasks were folded afresh
+    unreadable   the ids of those that this version cannot read
+    """
 
     tasks: int
     unreadable: tuple[str, ...]
 
 
-def verify(store: Store) -> VerifyReport:
-    """Audit the whole store; raises Unavailable or Corrupt where it cannot be read at all."""
+def verify(store: Store, progress: Progress | None = None) -> VerifyReport:
+    """Audit the whole store; raises Unavailable or Corrupt where it cannot be read at all.
+
+    `progress` is called with how many events were read, and how many there were at the beginning.
+    """
+    faults, total = _verify_whole(store)
+    events = tasks = tags = after = 0
+    while True:
+        if progress is not None:
+            # What others write meanwhile is read too, and not counted here.
+            progress(min(events, total), total)
+        with store.read() as snapshot:
+            streams = snapshot.audited(after, _SLICE)
+            tagged = _Tagged(snapshot, streams)
+            for one, placed in zip(streams, _read(streams), strict=True):
+                found, carried = _verify_stream(snapshot, one, placed, tagged)
+                faults += found
+                events += len(one.events)
+                tags += carried
+                tasks += category_of(one.stream) is TASK
+        # Where a table is out of order, which the integrity check has told, the next page may lead back.
+        if not streams or streams[-1].number <= after:
+            faults += _verify_tags(store, tags, {fault.stream for fault in faults})
+            if progress is not None:
+                progress(total, total)
+            return VerifyReport(events, tasks, tuple(faults))
+        after = streams[-1].number
+
+
+def _verify_whole(store: Store) -> tuple[list[Fault], int]:
+    """What is wrong beside the single streams, and how many events the log has."""
     faults: list[Fault] = []
     with store.read() as snapshot:
         faults += [Fault("file", None, None, text) for text in snapshot.check()]
@@ -102,27 +146,12 @@ def verify(store: Store) -> VerifyReport:
             for name, position in snapshot.checkpoints().items()
             if not 0 <= position <= newest  # [SUBSCRIBE-5]
         ]
-    events = tasks = tags = after = 0
-    while True:
-        with store.read() as snapshot:
-            streams = snapshot.audited(after, _SLICE)
-            tagged = _Tagged(snapshot, streams)
-            for one, placed in zip(streams, _read(streams), strict=True):
-                found, carried = _verify_stream(snapshot, one, placed, tagged)
-                faults += found
-                events += len(one.events)
-                tags += carried
-                tasks += category_of(one.stream) is TASK
-        # Where a table is out of order, which the integrity check has told, the next page may lead back.
-        if not streams or streams[-1].number <= after:
-            faults += _verify_tags(store, tags, {fault.stream for fault in faults})
-            return VerifyReport(events, tasks, tuple(faults))
-        after = streams[-1].number
+    return faults, count
 
 
-def rebuild(store: Store) -> RebuildReport:
-    """Fold every projection afresh from the log."""
-    count = store.rebuild()
+def rebuild(store: Store, progress: Progress | None = None) -> RebuildReport:
+    """Fold every projection afresh from the log; `progress` is called as `Store.rebuild` does."""
+    count = store.rebuild(progress)
     with store.read() as snapshot:
         return RebuildReport(count, tuple(snapshot.unreadable()))
 

@@ -63,16 +63,28 @@ def recorded_for(verb: HolderVerb[P]) -> Callable[Concatenate[Batch, Lease, P], 
 
 
 class Batch:
-    """Commands to be carried out in one commit.
+    """Commands that are recorded in a `with` block and carried out in one commit when the block ends.
 
-    `results` holds, after the block, what became of each, in order: a Lease or a Task (of `retry_as_new` the
-    successor); for a claim the list of its leases; and, where each stands by itself (`together=False`), perhaps the
-    SagalogError that refused it. Several may stand together, `with batch.group():`, and their place holds a tuple of
-    results or the one refusal.
+    `Engine.batch` makes one. Every verb only records its command: what its text says of answers and
+    errors holds for the end of the block. A block that raises writes nothing. `create` returns the id
+    of the task, for later commands; a batch that must be repeatable gives ids of its own.
 
-    Every verb only records its command: what its text says of answers and refusals is so when the block ends. `create`
-    returns the id, so that later commands can name the task; a batch that shall be repeatable gives ids of its own,
-    since a drawn one is another each time.
+    results   after the block, the answer to each command in order: a Lease or a Task (of
+              `retry_as_new` the successor); for a claim the list of its leases; for a group a
+              tuple; with `together=False`, perhaps the refusal as an error
+
+    Raises:
+        Rejected: a verb comes outside the block or after a last claim; a batch is entered twice.
+        OverBound: it would hold more than 10,000 commands. [BOUND-1]
+        Closed: the batch belongs to the process that this one was forked from. [FORK-2]
+        Unavailable: nothing was written: wait and repeat the whole block.
+        Unknown: repeat the block with the same identities; `identity` holds the drawn `ids`.
+
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine, engine.batch() as batch:
+            batch.create("deploy", parent=batch.create("build"))
     """
 
     def __init__(self, executor: Executor, together: bool = True) -> None:
@@ -118,10 +130,13 @@ class Batch:
 
     @contextmanager
     def group(self) -> Iterator[None]:
-        """What is recorded within stands or falls together, in a batch whose commands else stand by themselves.
+        """Group what is recorded within a `with` block, so that it succeeds or is refused together.
 
-        Where all commands of the batch stand or fall together anyway, it only gathers results: a tuple in their place.
-        A block that raises leaves nothing of itself in the batch.
+        This is for a batch of `together=False`. Its place in `results` holds a tuple of answers, or the one refusal. In
+        any other batch it only gathers the answers. A block that raises leaves nothing of itself in the batch.
+
+        Raises:
+            Rejected: a group is opened within a group, or a claim is recorded in it.
         """
         if self._group is not None:
             raise Rejected("a group holds no other group")
@@ -163,11 +178,17 @@ class Batch:
         suspects: Suspects = "alone",
         waive_compensation: Mapping[str, str] | None = None,
     ) -> None:
-        """Record a claim with the arguments of `Engine.claim`, without `wait_ms`: a batch waits for nothing.
+        """Record a claim, with the arguments of `Engine.claim` but for `wait_ms`: a batch waits for nothing.
 
-        In a batch that is carried out together it comes last: it leases nothing if a command before it is refused, and
-        nothing that the batch itself has written. In any other it finds what earlier commands made ready.
-        It looks once: where it has to put a task aside, another claim may find what stands behind that.
+        In a batch that is carried out together it comes last: it leases nothing where a command before it is refused,
+        and nothing that the batch itself has written. In any other it finds what earlier commands made ready.
+        It looks once: where it has to put a task aside, another claim may find what comes after that.
+
+        Args:
+            queues, ttl_ms, limit, kinds, affinity, purpose, suspects, waive_compensation: as in `Engine.claim`.
+
+        Raises:
+            Conflict: the idempotency key is on record with other content. [REPEAT-6]
         """
         # Written out, where every other call is made of its verb: `call_of` gives a call all of the verb's arguments,
         # and `wait_ms` has no place here. A test compares the two signatures.

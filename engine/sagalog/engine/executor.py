@@ -18,6 +18,7 @@ from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.ports import Clock
+from sagalog.store import Progress
 from sagalog.validation.commands import ClaimRequest
 
 # How long a call that waits sleeps at most before it looks again, whatever it was told of changes.
@@ -117,12 +118,12 @@ class Executor(Protocol):
 
     # --- the store as a whole -------------------------------------------------------------------------------------
 
-    def verify(self) -> VerifyReport:
-        """Audit the log and every projection against it. [LOG-4]"""
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
+        """Audit the log and every projection against it; `progress` as `Engine.verify` says. [LOG-4]"""
         ...
 
-    def rebuild(self) -> RebuildReport:
-        """Fold every projection afresh from the log."""
+    def rebuild(self, progress: Progress | None = None) -> RebuildReport:
+        """Fold every projection afresh from the log; `progress` as `Engine.rebuild` says."""
         ...
 
     def health(self) -> Health:

@@ -28,7 +28,7 @@ from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.kernel import bounds
 from sagalog.ports import Clock, Entropy
-from sagalog.store import Store
+from sagalog.store import Progress, Store
 from sagalog.system import SystemClock, SystemEntropy
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
@@ -99,22 +99,28 @@ def asked(query: Callable[Concatenate[Queries, P], R]) -> Callable[Concatenate[E
 
 
 class Engine:
-    """A store of tasks, with every call on them; a context manager, safe to share between threads.
+    """A store of tasks with every call on it: a context manager, safe to share between threads.
 
-    `sagalog.open(url)` gives one, and the end of its `with` block closes it. The calls to know first:
+    `sagalog.open(url)` makes one. Each call that writes is one transaction: when it returns, its events
+    are on disk; when it raises a `Rejected`, a `Conflict` or `Unavailable`, nothing was written. The
+    calls to know first:
 
-        create(kind, payload)            a new task; repeated with an `id` it had, the same task
-        get(id), find(state=, queue=)    tasks as they are now
-        claim(queues, owner=, ttl_ms=)   leases on what is ready, whose verbs do the rest, as
-                                         `lease.complete(result)`; a `Worker` does that by itself
-        wait(id, timeout_ms)             the task once it has ended
-        history(id)                      its events: what happened, when, and who asked for it
+    create(kind, payload)           a new task; repeated with an `id` it had, the same task
+    get(id)                         a task as it is now
+    find(state=, queue=)            all tasks that fit, as they are now
+    claim(queues, owner=, ttl_ms=)  leases on what is ready, whose verbs do the rest, as in
+                                    `lease.complete(result)`; a `Worker` does that by itself
+    wait(id, timeout_ms)            the task once it has ended
+    history(id)                     its events: what happened, when, and who asked for it
 
-    Calls raise errors by what to do next: `Rejected` (change the request), `Conflict` (another
-    caller was first), `Unavailable` (nothing was written: repeat), `Unknown` (repeat with the same
-    identity), `Corrupt` (call a human). Any may raise the last three, so their texts do not say it.
+    store_id   the id of the store
 
-    `store_id` is the id of the store.
+    Raises:
+        InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
+        OverBound: a list or a text is beyond a limit; the field `bound` names that. [BOUND-1]
+        Unavailable: nothing was written: wait and repeat the call. `Closed`: the engine was closed.
+        Unknown: it may have been written: repeat the call with the same identity.
+        Corrupt: the store is damaged, or newer than this version: stop and call a human.
     """
 
     def __init__(
@@ -126,14 +132,18 @@ class Engine:
 
     @classmethod
     def over(cls, executor: Executor) -> Engine:
-        """An engine whose entries another executor than that of a store in this process carries out."""
+        """Make an engine whose calls another executor carries out than that of a store in this process.
+
+        Args:
+            executor: carries out entries and answers queries; `sagalog.engine.executor` says what it has to do.
+        """
         engine = cls.__new__(cls)
         engine._begin(executor, type(executor).__name__)
         return engine
 
     def _begin(self, executor: Executor, place: str) -> None:
         self._executor = executor
-        self.store_id = executor.store_id
+        self.store_id: str = executor.store_id
         # For people only: what the store is called, and whether this engine was closed.
         self._place = place
         self._is_open = True
@@ -150,7 +160,10 @@ class Engine:
         return f"<Engine {self._place} {'open' if self._is_open else 'closed'}>"
 
     def close(self) -> None:
-        """Give the store back; leases live on until they are over. A second time does nothing."""
+        """Close the store; leases live on until they are over. A second call does nothing.
+
+        Calls that other threads make meanwhile raise `Closed`.
+        """
         self._is_open = False
         self._executor.close()
 
@@ -165,10 +178,20 @@ class Engine:
     retry_as_new = carried_out(verbs.retry_as_new)
 
     def create_many(self, specs: Iterable[Mapping[str, Any]]) -> list[Task]:
-        """Create many tasks in one commit, all or none; each spec is a mapping of `create`'s arguments.
+        """Create many tasks in one commit, all or none.
+
+        Args:
+            specs: for each task a mapping of the arguments of `create`; 10,000 at most.
+
+        Returns:
+            The tasks, in the order of `specs`.
 
         Raises:
-            The first refusal, with the index of its spec in the field `command`.
+            InvalidValue: a spec is no such mapping; as in every refusal here, the field `command` is the index of its
+                spec.
+            AlreadyExists: a task of other content has the id of a spec.
+            Conflict: the idempotency key of a spec is on record with other content. [REPEAT-6]
+            Unknown: it may have been written; `identity` holds the `ids` to repeat the specs with.
         """
         batch = self.batch()
         with batch:
@@ -177,13 +200,15 @@ class Engine:
         return [result for result in batch.results if isinstance(result, Task)]
 
     def batch(self, *, together: bool = True) -> Batch:
-        """Commands that are carried out in one commit when the `with` block ends without an exception.
+        """Open a batch: commands that are recorded in a `with` block and carried out in one commit when it ends.
+
+        A block that raises writes nothing.
 
         Args:
-            together: True: all or none, as one unit, and the first refusal is raised; a claim may come last, of what
-                the batch itself has not written. False: each command stands or falls by itself, in the order given,
-                and `results` holds its refusal in the place of its answer. So what is done is settled and what comes
-                next is leased in one commit.
+            together: True: all or none. The first refusal is raised, and a claim may come last, of tasks that the batch
+                has not written. False: each command succeeds or is refused by itself, in order, and `results` holds its
+                refusal in the place of its answer. So a worker settles what is done and leases what comes next in one
+                commit.
         """
         return Batch(self._executor, arguments.check_truth(together, "together"))
 
@@ -193,10 +218,14 @@ class Engine:
     claim = claimed(verbs.claim)
 
     def resume(self, task_id: str, fence: int) -> Lease:
-        """Take up a lease again by its fence, as another process of the same holder does, such as a shell script.
+        """Take a lease up again by its fence, as another process of the same holder does, such as a shell script.
 
-        The lease is given as it was when it was acquired, whatever has become of it: its verbs answer a repeat with
-        what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
+        The lease is given as it was when it was acquired, whatever has become of it since. Its verbs answer a repeat
+        with what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]
+
+        Args:
+            task_id: the id of the task.
+            fence: the fence of the lease, as `Lease.fence` gave it.
 
         Raises:
             NotFound: there is no such task, or it was never leased under this fence.
@@ -213,10 +242,13 @@ class Engine:
         return Lease(task, self._executor)
 
     def rebind(self, lease: Lease) -> Lease:
-        """The same lease, whose verbs this engine carries out: for a holder that has opened the store once more.
+        """Give the same lease with verbs that this engine carries out.
+
+        For a holder that has opened its store once more.
 
         Raises:
-            InvalidValue: it is no lease, or one of another store. Closed: a fork's parent was leased the task. [FORK-2]
+            InvalidValue: it is no lease, or one of another store.
+            Closed: the process that this one was forked from holds it. [FORK-2]
         """
         require_lease(lease)._require_own()
         if lease._executor.store_id != self.store_id:
@@ -224,7 +256,15 @@ class Engine:
         return Lease(lease.task, self._executor)
 
     def heartbeat(self, leases: Iterable[Lease], ttl_ms: int | None = None) -> Renewal:
-        """Renew many leases in one commit, each by itself: what is lost does not hold up the others. [LEASE-3]"""
+        """Renew many leases in one commit, each by itself: one that is lost holds up no other. [LEASE-3]
+
+        Args:
+            leases: 10,000 at most.
+            ttl_ms: how long each lasts from now, in milliseconds; None: as long as before.
+
+        Returns:
+            The renewed leases, and for each other one the refusal, mostly `LeaseLost`.
+        """
         return renew(self._executor, leases, ttl_ms)
 
     def recover(
@@ -235,18 +275,22 @@ class Engine:
         queues: str | Sequence[str] | None = None,
         known_kinds: Iterable[str] | None = None,
     ) -> list[Maintained]:
-        """Do all upkeep that is due, on at most `limit` tasks; what happened to each. [UPKEEP-1]
+        """Do all upkeep that is due, so that no task waits for a caller that comes for it. [UPKEEP-1]
 
-        Ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes
-        compensations that no worker knows, or has waited for its undo longer than its policy allows. [UNDO-2]
-        A promotion writes no event and is not told, but for one by what this process saw. [TIME-3]
-        A task that cannot be read never stops the others. Doing it again changes nothing more.
+        It ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes an undo
+        that no worker can do or that waited for longer than `undo_wait_ms`. [UNDO-2] A promotion writes no event and is
+        not told, but for one by what this process saw while the clock was behind. [TIME-3]
+        A task that cannot be read stops no other, and a second call changes nothing more. Claims do the upkeep of their
+        own queues, so a store with workers needs no process that calls this.
 
         Args:
-            limit: at most so many tasks with events, and at most as many promotions without one.
-            unknown_kinds: compensation kinds that no worker knows; or
-            known_kinds: those that a worker knows, so that all others are unknown to every worker.
-            queues: only in these; None: in every one.
+            limit: at most so many tasks with events, and as many promotions without one; None: all.
+            unknown_kinds: compensation kinds that no worker can carry out; or
+            known_kinds: those that workers can carry out, so that all others are unknown to every worker.
+            queues: only tasks of these queues; None: of every queue.
+
+        Returns:
+            What happened to each task.
         """
         unknown = arguments.names(unknown_kinds, "unknown_kinds") or frozenset()
         known = arguments.names(known_kinds, "known_kinds")
@@ -273,7 +317,18 @@ class Engine:
     newest_position = asked(Queries.newest_position)
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
-        """Events of the whole log with positions beyond `after`, in order, at most `limit`; raises UnknownEvent."""
+        """Read events of the whole log in order, those behind a position. [LOG-1]
+
+        `subscribe` reads on by itself and remembers how far it has come.
+
+        Args:
+            after: the position behind which to begin; 0: at the first event.
+            limit: how many events at most, 1 to 10,000.
+
+        Raises:
+            UnknownEvent: an event has a type, field or schema that this version does not know. [LOG-5]
+            LogDamaged: an event is not the one that was written. [LOG-4]
+        """
         check_integer(after, "after", 0, bounds.INTEGER_MAX)
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         return list(recorded_log(self._executor.queries.envelopes(after, limit), after))
@@ -282,35 +337,47 @@ class Engine:
         """Read on in the log where the subscription of this name has stopped. [SUBSCRIBE-1]
 
         Args:
-            name: under which its checkpoint is kept; one reader at a time. None: none is kept.
-            after: the position behind which a new name begins; None: at the beginning of the log; `newest_position()`:
-                with what comes next. A name that has a checkpoint goes on there, whatever is given here. A new name is
-                put on record at once, so that nothing is missed if its reader dies before it saves.
+            name: the name under which its checkpoint is kept, for one reader at a time; None: none is kept.
+            after: the position behind which a new name begins; None: the beginning of the log. `newest_position()`
+                begins with what comes next. A name that has a checkpoint goes on there, whatever is given here. A new
+                name is on record at once, so that nothing is missed where its reader dies before it saves.
+                [SUBSCRIBE-2]
 
         Raises:
             InvalidValue: `after` lies beyond the log.
+            Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
         return subscribe(self._executor, name, after)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def now_ms(self) -> int:
-        """The time by this engine's clock, for due times that are told as a distance from now."""
+        """Read this engine's clock, in milliseconds since 1970, for due times that are given as a distance from now."""
         return self._executor.clock.now_ms()
 
     def changes(self) -> int:
-        """A number that differs once anybody has committed since, in this process or another."""
+        """Give a number that differs once a process has committed since, this one or another."""
         return self._executor.changes()
 
     def wait_change(self, since: int, timeout_ms: int) -> None:
-        """Return when `changes()` differs from `since`, or when the time is over."""
+        """Wait until `changes()` differs from `since`, or until the time is over.
+
+        Args:
+            since: what `changes()` gave before the caller looked, so that no commit is missed.
+            timeout_ms: how long to wait at most, in milliseconds.
+        """
         self._executor.wait_change(since, timeout_ms)
 
     def wait(self, id: str, timeout_ms: int) -> Task:
-        """The task once it is terminal.
+        """Wait until a task has ended, and give it as it is then.
+
+        Args:
+            id: the id of the task.
+            timeout_ms: how long to wait at most, in milliseconds; 0: only look.
 
         Raises:
-            NotFound; TimeoutError: it has not ended in time.
+            NotFound: there is no such task.
+            TimeoutError: it has not ended in time; it goes on, and may be waited for again.
         """
         check_milliseconds(timeout_ms, "timeout_ms")
         executor = self._executor
@@ -329,20 +396,45 @@ class Engine:
 
     # --- auditing -------------------------------------------------------------------------------------------------
 
-    def rebuild(self) -> RebuildReport:
-        """Throw away every projection and fold it afresh from the log."""
-        return self._executor.rebuild()
+    def rebuild(self, progress: Progress | None = None) -> RebuildReport:
+        """Throw away every projection and fold it afresh from the log, in one commit.
+
+        For a store whose projections `verify` finds wrong. The log itself is never changed. [LOG-3]
+
+        Args:
+            progress: called as `progress(done, total)`: how many streams were folded, of how many there were at the
+                beginning. First with 0, then between two slices (of 100 streams on SQLite, of all in memory), last with
+                `done == total`, and never with less than before. The thread that rebuilds calls it, outside every
+                transaction. What it raises ends the rebuild and is raised here: what was folded stays so, all else is
+                as it was, and another rebuild folds all of it.
+
+        Returns:
+            How many tasks were folded, and the ids of those that this version cannot read.
+        """
+        return self._executor.rebuild(arguments.optional_function(progress, "progress"))
 
     def health(self) -> Health:
-        """How the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.
+        """Look at how the store fares: its WAL, its disk, its last checkpoint, and due undos that no worker has leased.
 
         It costs the same however large the store is, so it may be asked every minute.
         """
         return self._executor.health()
 
-    def verify(self) -> VerifyReport:
-        """Audit the log (places, digests, the table of the lifecycle) and every projection against it. [LOG-4]"""
-        return self._executor.verify()
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
+        """Audit the log (places, digests, the table of the lifecycle) and every projection against it. [LOG-4]
+
+        It reads the whole store and blocks no writer.
+
+        Args:
+            progress: called as `progress(done, total)`: how many events were read, of how many the log had at the
+                beginning. First with 0, once the file as a whole was looked at, then between two slices of at most 500
+                streams, last with `done == total`, and never with less than before. The thread that audits calls it,
+                outside every snapshot. What it raises ends the audit and is raised here.
+
+        Returns:
+            How much was looked at, and every fault that was found.
+        """
+        return self._executor.verify(arguments.optional_function(progress, "progress"))
 
 
 def _create_in(batch: Batch, index: int, spec: Mapping[str, Any]) -> None:

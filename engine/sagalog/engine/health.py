@@ -17,14 +17,14 @@ WAL_ALARM_BYTES: Final = 256 * 1024 * 1024
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How a store fares at `now_ms`; `ok` if there are no errors.
+    """The health of a store at `now_ms`, for a monitor to look at.
 
-    store_id    which store
+    store_id    the id of the store
     writer      the newest version of sagalog that has begun to write to it [LOG-7]
-    now_ms      when this was looked at, by the store's clock
+    now_ms      when it was looked at, in milliseconds since 1970 by the store's clock
     file        its file and disk; None: it is kept in memory
-    undos       what is due to be undone and no worker has leased, by queue and kind, and since when
-    errors      what an operator has to mend, each in a sentence; undos are none, since a worker may come for them
+    undos       undos that are due and that no worker has leased, by queue and kind
+    errors      what an operator has to mend, a sentence each; undos are none, since a worker may still lease them
     """
 
     store_id: str

@@ -22,20 +22,32 @@ from sagalog.validation import commands as forms
 
 
 def heartbeat(executor: Executor, held: Task, ttl_ms: int | None = None, progress: Any = None) -> CommandEntry:
-    """Renew the lease for `ttl_ms` (None: as before), perhaps with a small note of progress. [LEASE-3]
+    """Renew the lease, so that it is over `ttl_ms` from now, perhaps with a note of progress. [LEASE-3]
+
+    A heartbeat is the one write that the clock can refuse: a lease that is over cannot be renewed.
+
+    Args:
+        ttl_ms: how long it lasts from now, in milliseconds; None: as long as before.
+        progress: JSON of at most 8 KiB that `Task.progress` shows; None: leave it as it was.
 
     Raises:
-        LeaseLost: also when the lease is over by the clock, even if no other worker has taken over.
+        LeaseLost: the lease is over or has ended, even if no other worker has taken over.
     """
     return _by_holder(held, forms.heartbeat(held.id, _fence(held), ttl_ms, progress))
 
 
 def register(executor: Executor, held: Task, compensation: Compensation) -> CommandEntry:
-    """Put an undo on record, **before** its effect. The same id again changes nothing. [COMP-1] [REPEAT-3]
+    """Put an undo on record **before** its effect, so that a crash in between still leaves it owed. [COMP-1]
+
+    The same compensation again changes nothing, in a later attempt too. [REPEAT-3]
+
+    Args:
+        compensation: which handler undoes what, as data.
 
     Raises:
-        Conflict: the id is on record with other content.
-        OverBound: too many compensations.
+        Conflict: other content is on record under this id.
+        AlreadySettled: it was settled under an earlier lease; an effect that comes now needs an undo of its own.
+        OverBound: the task has 256 compensations, or no room left. [BOUND-4]
     """
     return _by_holder(held, forms.register(held.id, _fence(held), compensation))
 
@@ -45,16 +57,19 @@ def step(
 ) -> CommandEntry:
     """Put the result of a named step on record, once for this attempt and all later ones. [STEP-1]
 
+    A handler of a worker calls `context.step` instead, which also runs the step.
+
     Args:
-        name: the step's own within its task.
-        result: what later attempts get instead of carrying it out again.
-        compensation: its undo, or the id of that, which is on record already. A successor that keeps the step owns
-            the undo with it. [COMP-7]
+        name: the name of the step, unique in its task.
+        result: JSON of at most 1 MiB that later attempts get instead of running the step; a msgspec Struct or a
+            dataclass is stored as JSON.
+        compensation: the undo of the step, or the id of one that is on record. A successor that keeps the step owes it
+            too. [COMP-7]
 
     Raises:
+        NotFound: the undo is not on record; `register` it before the effect of the step.
         Conflict: the step is on record with another result or another undo.
-        NotFound: the undo is not on record: `register` it before the step's effect.
-        OverBound: too many steps.
+        OverBound: the task has 1,000 steps, or no room left. [BOUND-4]
     """
     return _by_holder(held, forms.step(held.id, _fence(held), name, result, compensation))
 
@@ -62,23 +77,33 @@ def step(
 def put_artifact(
     executor: Executor, held: Task, name: str, data: bytes, media_type: str = "application/octet-stream"
 ) -> CommandEntry:
-    """Keep something that the work has made, byte for byte; a later lease may put another under the name. [BLOB-1]
+    """Keep bytes that the work has made under a name; the newest of a name is the one that is read. [BLOB-1]
+
+    Args:
+        name: the name of the artifact; a later lease may put another one under it.
+        data: at most 16 MiB.
+        media_type: what the bytes are, as in `text/plain`.
 
     Raises:
-        Conflict: this lease has put another under this name.
-        OverBound: larger than 16 MiB, or too many.
+        Conflict: this lease has put other bytes under this name.
+        OverBound: the bytes are too many, the task has 256 artifacts, or it has no room left. [BOUND-4]
     """
     blob = arguments.blob(data, "data")
     return _by_holder(held, forms.put_artifact(held.id, _fence(held), name, blob, media_type), (blob,))
 
 
 def adopt_child(executor: Executor, held: Task, name: str, child: str) -> CommandEntry:
-    """Take over the child that a predecessor had under this name, for this attempt and all later ones. [STEP-2]
+    """Take over the child that a predecessor has spawned under this name, for this attempt and all later ones. [STEP-2]
+
+    Args:
+        name: the name under which the predecessor spawned it.
+        child: the id of that child, or of its newest successor.
 
     Raises:
         NotFound: there is no such task.
-        Rejected: its parent is none of the predecessors that this task goes on from.
+        Rejected: it belongs to none of the predecessors whose steps this task keeps.
         Conflict: another child is on record under this name.
+        OverBound: the task has no room left. [BOUND-4]
     """
     return _by_holder(held, forms.adopt_child(held.id, _fence(held), name, child))
 
@@ -92,26 +117,35 @@ def park(
     until_ms: int | None = None,
     number: int = 1,
 ) -> CommandEntry:
-    """Give the lease back until something is there, which may be so at once. Burns no attempt. [WAIT-1]
+    """Give the lease back until a signal, the end of other tasks, or a time; no failure is counted. [WAIT-1]
 
+    What the wait is for may be there already: then the task is ready at once.
     A task that has waited 3,000 times, or under 1,000 names, is quarantined instead (code `bound`).
 
     Args:
-        name: the wait's name; its end is on record for all later attempts.
+        name: the name of the wait; how it ends is on record for all later attempts.
         signal: the name of a signal to wait for; or
-        after: ids of tasks to wait for, until all have ended.
-        until_ms: when the wait is over in any case; alone, a sleep.
-        number: which of the waits of this name it is: one more than `task.waits` tells, from 1 on.
+        after: ids of tasks to wait for, until all of them have ended. [WAIT-3]
+        until_ms: when the wait is over in any case, in milliseconds since 1970; alone, it is a sleep.
+        number: which wait of this name it is: one more than `Task.waits` counts, from 1 on.
 
     Raises:
-        WaitOver: this wait is over already; its fields `number` and `next` tell which is next.
-        NotFound, Rejected: a task of `after` does not exist, or waits for this one; or `number` is not the next.
+        WaitOver: this wait is over already; `next` is the number of the one to ask for.
+        NotFound: a task of `after` does not exist.
+        Rejected: a task of `after` waits for this one, or `number` is not the next. [WAIT-4]
+        OverBound: the task has no room left. [BOUND-4]
     """
     return _by_holder(held, forms.park(held.id, _fence(held), name, signal, after, until_ms, number))
 
 
 def release(executor: Executor, held: Task, reason: str | None = None, run_at_ms: int | None = None) -> CommandEntry:
-    """Give the lease back; the task is due again now or at `run_at_ms`. Burns no attempt. [ATTEMPT-2]"""
+    """Give the lease back unfinished: the task is due again, and no failure is counted. [ATTEMPT-2]
+
+    Releases have a budget of their own, `releases_max`; the one that spends it ends the task as its policy says.
+
+    Args:
+        run_at_ms: when the task is due again, in milliseconds since 1970; None: at once.
+    """
     return _by_holder(held, forms.release(held.id, _fence(held), reason, run_at_ms))
 
 
@@ -123,9 +157,15 @@ def retry(
     budget: Budget = "attempt",
     retry_after_ms: int | None = None,
 ) -> CommandEntry:
-    """Try again, or end where that spends the budget. [ATTEMPT-3]
+    """Record a failure and try again later, or end the task where that spends the budget. [ATTEMPT-3]
 
-    Due at `run_at_ms`; else after a backoff, and not before `retry_after_ms` and some draw from now. [ATTEMPT-4]
+    Args:
+        error: what went wrong, in a sentence or as a `Failure`.
+        run_at_ms: when it is due again, in milliseconds since 1970; None: after a drawn backoff. [ATTEMPT-4]
+        budget: "attempt": the work failed; "transient": its surroundings did; "quota": a quota has to come back, which
+            counts by time and not by number. [ATTEMPT-2]
+        retry_after_ms: the least delay from now, in milliseconds, such as a server's Retry-After. Some time is drawn on
+            top of it, so that all callers who were told one moment do not come at once.
     """
     return _by_holder(
         held, forms.retry(held.id, _fence(held), error, run_at_ms, budget, executor.jitter(), retry_after_ms)
@@ -133,10 +173,16 @@ def retry(
 
 
 def complete(executor: Executor, held: Task, result: Any = None) -> CommandEntry:
-    """The work is done, and what is owed is void: it will never be undone. [COMP-6]
+    """Record that the work is done: the task has completed, and nothing of it will be undone. [COMP-6]
 
-    Of a successor: an undo that it inherited, and that is neither planned, nor named by a step, nor registered by
-    this task too, goes to a task that only undoes; `Task.successor` names that. [COMP-7]
+    A successor may have inherited an undo that none of its own work accounts for: it is not planned, no step names it,
+    and this task has not registered it. That goes to another task, `Task.successor`, which only undoes. [COMP-7]
+
+    Args:
+        result: JSON of at most 1 MiB that `Task.result` gives; a msgspec Struct or a dataclass is stored as JSON.
+
+    Raises:
+        OverBound: the result and the rest of the event are too large. [BOUND-4]
     """
     # Only a successor can leave anything to be undone. [COMP-7]
     undoer = None if held.predecessor is None else executor.draw_id()
@@ -151,17 +197,21 @@ def fail(
     waive_compensation: str | None = None,
     or_quarantine: bool = False,
 ) -> CommandEntry:
-    """The work is over without success: the task then compensates what it owes, or is failed if it owes nothing.
+    """Record that the work is over without success: what is owed is undone next; if nothing is, the task has failed.
+
+    A task that was leased must leave an undo or say why it needs none: silence is refused. [COMP-2]
 
     Args:
-        reason: what went wrong.
-        compensations: undos of what was done, where they are not on record yet.
-        waive_compensation: why none is needed.
-        or_quarantine: where none is on record and none is waived, quarantine the task, with `reason` as its error
-            and the code `compensation_required`, instead of refusing.
+        reason: what went wrong, in a sentence or as a `Failure`.
+        compensations: undos of what was done that are not on record yet.
+        waive_compensation: why nothing has to be undone.
+        or_quarantine: quarantine the task (code `compensation_required`, error `reason`) where it would be refused for
+            want of an undo.
 
     Raises:
-        CompensationRequired: no compensation is on record and `waive_compensation` says no reason. [COMP-2]
+        CompensationRequired: no undo is on record, and no waiver.
+        Conflict: other content is on record for an undo.
+        OverBound: the undos do not fit. [BOUND-4]
     """
     return _by_holder(held, forms.fail(held.id, _fence(held), reason, compensations, waive_compensation, or_quarantine))
 
@@ -169,28 +219,32 @@ def fail(
 def quarantine_held(
     executor: Executor, held: Task, reason: str | Failure, steps: Iterable[str | UnrecordedStep] = ()
 ) -> CommandEntry:
-    """A human must look: the task is quarantined, and what it owes stays owed. Work and undos alike. [COMP-6]
+    """End the lease and leave the task to a human; what it owes stays owed. For work and for undos. [COMP-6]
 
     Args:
-        reason: why, as a sentence or a failure, whose code is then the task's.
-        steps: the steps that were begun and whose results are not on record, by name, or as `UnrecordedStep` with
-            the id of an undo that is on record; perhaps their effects stand. One whose result is on record by
-            then is left out. [STEP-1]
+        reason: why, in a sentence or as a `Failure`, whose code becomes the task's.
+        steps: steps that had begun and have no result on record, by name, or as `UnrecordedStep` with the id of an undo
+            that is on record. Their effects may be there, so nothing runs them again unasked. [STEP-1]
 
     Raises:
-        Rejected: the undo of a step is not on record, or the task is at its undos.
+        Rejected: the undo of a step is not on record, or the task is being undone and has no steps.
     """
     return _by_holder(held, forms.quarantine_held(held.id, _fence(held), reason, steps))
 
 
 def compensation_done(executor: Executor, held: Task, id: str) -> CommandEntry:
-    """An undo was carried out: the last one that is owed. [COMP-5]
+    """Record that an undo was carried out: the one that is next in the reverse order of registration. [COMP-5]
+
+    Args:
+        id: the id of the compensation.
 
     Returns:
         The lease, while something is still owed; else the task, which has ended.
 
     Raises:
-        CompensationOrder, AlreadySettled, NotFound: it is not its turn, or there is no such thing to settle.
+        NotFound: the task has no such compensation.
+        CompensationOrder: another one has to be undone first; the field `expected` names it.
+        AlreadySettled: it was settled in another way, as by a waiver.
     """
     return _by_holder(held, forms.compensation_done(held.id, _fence(held), id))
 
@@ -203,7 +257,19 @@ def compensation_failed(
     run_at_ms: int | None = None,
     retry_after_ms: int | None = None,
 ) -> CommandEntry:
-    """An undo failed: it is due again, as for `retry`; or the task is quarantined. [UNDO-3]"""
+    """Record that an undo failed: it is due again after a delay, or the task is quarantined. [UNDO-3]
+
+    Args:
+        id: the id of the compensation.
+        error: what went wrong, in a sentence or as a `Failure`.
+        run_at_ms: when it is due again, in milliseconds since 1970; None: after a drawn backoff. [ATTEMPT-4]
+        retry_after_ms: the least delay from now, in milliseconds; some time is drawn on top of it.
+
+    Raises:
+        NotFound: the task has no such compensation.
+        CompensationOrder: another one has to be undone first; the field `expected` names it.
+        AlreadySettled: it was settled meanwhile, as by a waiver.
+    """
     jitter = executor.jitter()
     command = forms.compensation_failed(held.id, _fence(held), id, error, run_at_ms, jitter, retry_after_ms)
     return _by_holder(held, command)

@@ -62,10 +62,23 @@ def held_or_ended(verb: HolderVerb[P]) -> Callable[Concatenate[Lease, P], Lease 
 class Lease:
     """The right to work on a task until `expires_ms`, with the verbs of its holder.
 
-    `task` is the task as it was leased or last renewed. Every verb raises `LeaseLost` once another caller has the task
-    or an event has ended the lease: stop working then. A verb that is repeated after an unknown outcome gets its first
-    answer, and with other content `Conflict`. [REPEAT-5] Any verb may raise `Unavailable` (nothing was written),
-    `Unknown` (repeat it) or `Corrupt`.
+    Every verb carries the fence of the lease, so a late holder can do no harm: once another worker has the task, or an
+    event has ended the lease, each verb is refused. [FENCE-2]
+    A verb that is repeated after `Unknown` gets its first answer. [REPEAT-5] An older copy of a lease works as well as
+    the newest.
+
+    task   the task as it was leased or last renewed
+
+    Raises:
+        LeaseLost: the lease has ended: stop working on the task.
+        WrongState: the verb belongs to work and the lease to undoing, or the reverse.
+        Conflict: what it would record, or the end of the lease, is on record with other content.
+        InvalidValue: an argument is none of its kind, or beyond a limit; the field `path` names it.
+        OverBound: a list or a text is beyond a limit; the field `bound` names that. [BOUND-1]
+        Closed: the process that this one was forked from holds the lease. [FORK-2]
+        Unavailable: nothing was written: wait and repeat the call.
+        Unknown: it may have been written: repeat the call.
+        Corrupt: the store is damaged, or newer than this version: stop and call a human.
     """
 
     task: Task
@@ -87,38 +100,41 @@ class Lease:
 
     @property
     def record(self) -> LeaseRecord:
-        """The plain data of the lease."""
+        """The plain data of the lease, as `Task.lease` holds it."""
         assert self.task.lease is not None
         return self.task.lease
 
     @property
     def owner(self) -> str:
-        """Who holds it."""
+        """The name of its holder."""
         return self.record.owner
 
     @property
     def fence(self) -> int:
-        """The number that makes a late holder harmless; may be handed to outside systems that compare it."""
+        """The number that makes a late holder harmless: it rises with every lease of a task. [FENCE-1]
+
+        An outside system that remembers the highest fence can refuse a late holder too.
+        """
         return self.record.fence
 
     @property
     def attempt(self) -> int:
-        """1 + recorded failures."""
+        """The number of this attempt: 1 + recorded failures. [ATTEMPT-1]"""
         return self.record.attempt
 
     @property
     def purpose(self) -> Purpose:
-        """`work` or `undo`."""
+        """The purpose: "work" or "undo"."""
         return self.record.purpose
 
     @property
     def ttl_ms(self) -> int | None:
-        """How long a renewal lasts; None: without end."""
+        """How long a renewal lasts, in milliseconds; None: without end."""
         return self.record.ttl_ms
 
     @property
     def expires_ms(self) -> int | None:
-        """When the lease is over, by the store's clock; None: never."""
+        """When the lease is over, in milliseconds since 1970 by the store's clock; None: never. [LEASE-2]"""
         return self.record.expires_ms
 
     # --- verbs that hand the lease back as it is then -------------------------------------------------------------
@@ -160,7 +176,11 @@ class Lease:
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What became of many heartbeats: the leases renewed, and for each other one the refusal, `LeaseLost` mostly."""
+    """The answer to many heartbeats: which leases were renewed, and why each other one was not.
+
+    renewed   the leases as they are now, in the order given
+    lost      the refusals of the others, in that order, mostly `LeaseLost`; the field `task` names the task
+    """
 
     renewed: tuple[Lease, ...]
     lost: tuple[SagalogError, ...]

@@ -28,7 +28,7 @@ from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.ports import Clock, Entropy
-from sagalog.store import Due, Operation, Store
+from sagalog.store import Due, Operation, Progress, Store
 from sagalog.validation.commands import ClaimRequest
 
 # What depends on tasks that it does not name, or has maintenance before it.
@@ -131,13 +131,13 @@ class LocalExecutor:
 
     # --- the store as a whole -------------------------------------------------------------------------------------
 
-    def verify(self) -> audit.VerifyReport:
+    def verify(self, progress: Progress | None = None) -> audit.VerifyReport:
         """As `Executor.verify`."""
-        return audit.verify(self.store)
+        return audit.verify(self.store, progress)
 
-    def rebuild(self) -> audit.RebuildReport:
+    def rebuild(self, progress: Progress | None = None) -> audit.RebuildReport:
         """As `Executor.rebuild`."""
-        return audit.rebuild(self.store)
+        return audit.rebuild(self.store, progress)
 
     def health(self) -> Health:
         """As `Executor.health`."""

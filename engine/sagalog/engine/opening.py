@@ -31,21 +31,23 @@ def open(
     durability: str = "full",
     actor: str | None = None,
 ) -> Engine:
-    """Open the store that `url` names, and make it if it is absent.
+    """Open the store that a URL names, and make it if it is absent.
 
     Args:
-        url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or what another package registers.
+        url: the scheme of a store and what it opens, as in `sqlite:///relative.db`; other packages register more
+            schemes.
         create: make an absent store; an empty file is never taken for a new one.
-        clock: time for everything, instead of the machine's (a store of a server may have its own).
-        entropy: ids and jitter, instead of the machine's.
-        durability: "full": what was acknowledged survives power loss; "normal": it survives a killed process, and a
-            power loss may take the last commits, never the file.
+        clock: the time for everything in the store, instead of the machine's.
+        entropy: where ids and jitter come from, instead of the machine's randomness.
+        durability: "full": what was acknowledged survives a power loss; "normal": it survives a killed process, and a
+            power loss may take the last commits but never damages the file.
         actor: who is on record for commands that name no actor: `user:`, `token:` or `schedule:` and a name. [ACTOR-1]
 
     Raises:
-        Unavailable: absent, locked, unreadable, or of a file system that cannot hold it.
-        Corrupt: damaged, empty, foreign, or of a newer format.
-        ValueError: the scheme is unknown; the text names the known ones.
+        Unavailable: the store is absent, locked or unreadable, or its file system cannot hold it. [FILE-1]
+        Corrupt: it is damaged, empty, foreign, or of a newer format.
+        InvalidValue: the actor is none.
+        ValueError: no store has this scheme (the text names those that there are), or the durability is another word.
     """
     if not isinstance(url, str):
         raise ValueError(f"a store is named by a URL such as 'sqlite:///agents.db', not by a {type(url).__name__}")

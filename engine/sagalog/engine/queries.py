@@ -18,7 +18,14 @@ from sagalog.validation.commands import ClaimRequest
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """Something that a task has made: its bytes, and the fence of the lease that put it."""
+    """Bytes that a task has made, as `Engine.artifact` reads them. [BLOB-1]
+
+    name        the name under which the task keeps them; the newest of a name is the one that is read
+    data        the bytes
+    media_type  what they are, as their maker said
+    digest      their SHA-256, in hex
+    fence       the fence of the lease that put them
+    """
 
     name: str
     data: bytes
@@ -28,10 +35,14 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class WaitOutcome(msgspec.Struct, frozen=True):
-    """How a wait ended: by a signal (with its `data`), by the end of its tasks, or by time.
+    """The end of a wait: by a signal, by the end of the tasks that it named, or by time. [WAIT-3]
 
-    `number` tells it from the other waits of its `name`; they are numbered from 1. `ended` gives, of a wait for tasks
-    that all have ended, the state of each by its id, in the order in which the wait named them. [WAIT-3]
+    name     the name of the wait
+    by       "signal", "tasks" or "time"
+    data     of a signal: what it carried
+    number   which wait of this name it was, from 1 on
+    ended    of a wait for tasks that have all ended: the state of each by its id, in the order in which the wait named
+             them
     """
 
     name: str
@@ -47,7 +58,7 @@ class Queries(Protocol):
     # --- for users: the calls of `Engine` that only read ------------------------------------------------------------
 
     def get(self, id: str) -> Task | None:
-        """The task as it is now, or None."""
+        """Get a task as it is now; None where there is no such task."""
         ...
 
     def find(
@@ -64,90 +75,146 @@ class Queries(Protocol):
         newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Task]:
-        """Tasks in order of creation that fit everything given; those that cannot be read are left out.
+        """Find tasks that fit everything given, in order of creation.
+
+        A task that this version cannot read is left out; `unreadable` gives its id. [LOG-5]
 
         Args:
-            queue, state: one name, or several of which any fits.
-            tags: all of them must fit.
-            waiting: parked for a wait of this name, or True: for any wait. [WAIT-1]
-            parent: the id of the task that created it as a child. A child that a successor has adopted keeps its
-                parent.
-            correlation_id: what it was said to belong together with.
-            since_ms: created or changed at this time or later, in milliseconds since 1970: by its newest event, which
-                may be a heartbeat. No index is ordered by it, so every task that fits the rest is looked at.
+            queue: only tasks of this queue, or of one of these.
+            kind: only tasks of this kind.
+            state: only tasks in this state, such as "running", or in one of these.
+            tags: only tasks that have each of these tags, with this text.
+            waiting: only tasks that are parked for a wait of this name; True: for any wait. [WAIT-1]
+            parent: only children of the task with this id. A child that a successor has adopted keeps its parent.
+            correlation_id: only tasks that share this name.
+            since_ms: only tasks whose newest event, perhaps a heartbeat, came at this time or later, in milliseconds
+                since 1970. No index is ordered by it, so every task that fits the rest is looked at.
             newest_first: the opposite order, in which `limit` gives the newest.
-            limit: at most so many; None: all.
+            limit: how many tasks at most; None: all of them.
 
         Raises:
-            InvalidValue: names the argument that is wrong. OverBound: more than `QUEUES_MAX` names.
+            InvalidValue: an argument is none of its kind; the field `path` names it.
+            OverBound: more queues or states than `QUEUES_MAX`. [BOUND-1]
         """
         ...
 
     def ids_with_prefix(self, prefix: str, limit: int = 10) -> list[str]:
-        """The ids of tasks that begin with a prefix, in order of code points, at most `limit`.
+        """Give the ids of tasks that begin with a prefix, in order of code points.
 
-        A task whose id is the prefix itself comes first. Tasks that cannot be read are among them. It costs the same
-        however many tasks there are.
+        A task whose id is the prefix itself comes first. Tasks that this version cannot read are among them. The cost
+        is the same however many tasks there are.
+
+        Args:
+            prefix: the first characters of the ids.
+            limit: how many ids at most.
 
         Raises:
-            InvalidValue: no id begins so, or a limit that is not from 1 to 10,000.
+            InvalidValue: no id begins so, or the limit is not from 1 to 10,000.
         """
         ...
 
     def unreadable(self) -> list[str]:
-        """Ids of the tasks that were put aside since this version cannot read them, in order of creation. [LOG-5]
+        """Give the ids of the tasks that were put aside since this version cannot read them. [LOG-5]
 
-        `find` leaves them out; `verify` says why each cannot be read.
+        They come in order of creation. `find` leaves these tasks out; `verify` says why each cannot be read.
         """
         ...
 
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
-        """How many tasks there are: queue -> state -> number."""
+        """Count the tasks, by queue and state.
+
+        Args:
+            queue: only of this queue; None: of every one.
+
+        Returns:
+            Queue -> state -> number of tasks, those that this version cannot read included.
+        """
         ...
 
     def stale(self) -> list[Task]:
-        """Tasks whose lease is over by the clock and was not ended yet; `recover` or the next claim ends it."""
+        """List the tasks whose lease is over by the clock and has not ended yet. [LEASE-2]
+
+        `recover`, or the next claim of their queue, ends these leases.
+        """
         ...
 
     def history(self, id: str) -> list[Recorded]:
-        """Every event of a task, in order; raises NotFound, UnknownEvent."""
+        """Read every event of a task, in order.
+
+        Raises:
+            NotFound: there is no such task.
+            UnknownEvent: an event has a type, field or schema that this version does not know. [LOG-5]
+            LogDamaged: an event is not the one that was written. [LOG-4]
+        """
         ...
 
     def input(self, id: str, name: str) -> bytes:
-        """The bytes that the task was given under a name; raises NotFound, Corrupt."""
+        """Read bytes that a task was given at its creation.
+
+        Args:
+            name: the name under which it was given them.
+
+        Raises:
+            NotFound: there is no such task, or it has no input of this name.
+            Corrupt: the bytes are not those that were given. [BLOB-1]
+        """
         ...
 
     def artifact(self, id: str, name: str) -> Artifact:
-        """The newest artifact of a name; raises NotFound, Corrupt. [BLOB-1]"""
+        """Read the newest artifact of a name. [BLOB-1]
+
+        Args:
+            name: the name under which the task keeps it.
+
+        Raises:
+            NotFound: there is no such task, or it has no artifact of this name.
+            Corrupt: the bytes are not those that were put.
+        """
         ...
 
     def step_result(self, id: str, name: str) -> Any:
-        """The recorded result of a step; raises NotFound. [STEP-1]"""
+        """Read the result of a step that is on record, as JSON gives it back. [STEP-1]
+
+        Args:
+            name: the name of the step.
+
+        Raises:
+            NotFound: there is no such task, or it has no such step on record.
+        """
         ...
 
     def wait_end(self, id: str, name: str, number: int = 1) -> WaitOutcome | None:
-        """How a wait ended, by its name and its number among those of the name, from 1. [WAIT-1]
+        """Read how one wait of a task ended; None while it is not over or has not begun. [WAIT-1]
 
-        None while it is not over, or never was begun.
+        Args:
+            name: the name of the wait.
+            number: which wait of this name, from 1 on.
+
+        Raises:
+            NotFound: there is no such task.
         """
         ...
 
     def wait_ends(self, id: str) -> dict[str, list[WaitOutcome]]:
-        """How all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]
+        """Read how all waits of a task that are over ended: by name, in the order of their numbers. [WAIT-1]
 
-        A successor's numbers may have gaps: there its predecessor's waits ended in a way that is not kept.
+        The numbers of a successor may have gaps: there the waits of its predecessor ended in a way that is not kept.
+
+        Raises:
+            NotFound: there is no such task.
         """
         ...
 
     def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
-        """The kinds of the tasks that stand ready in these queues, sorted: what workers there need handlers for.
+        """List the kinds of the tasks that are ready in these queues, sorted: what workers there need handlers for.
 
-        At most `KINDS_MAX` of each queue.
+        Args:
+            queues: one name or several; at most 1,000 kinds of each queue are listed.
         """
         ...
 
     def newest_position(self) -> int:
-        """The newest position of the log: as many events as there are, since positions have no gaps. [LOG-1]"""
+        """Get the newest position of the log: the number of its events, since positions have no gaps. [LOG-1]"""
         ...
 
     # --- for leases, workers and subscriptions ----------------------------------------------------------------------

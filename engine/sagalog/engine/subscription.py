@@ -25,23 +25,31 @@ AHEAD: Final = 100
 
 
 class Subscription:
-    """One reader of the log, and under its name a durable checkpoint. For one thread at a time.
+    """One reader of the log, and under its name a durable checkpoint; for one thread at a time.
 
-    name         whose checkpoint it moves; None: none is kept
-    position     how far it has read: the position of the last event that it gave
-    checkpoint   what is saved, as far as this reader knows; None without a name
+    `Engine.subscribe` makes one. Reading moves `position` and writes nothing; `save` moves the checkpoint. What was
+    given and not saved is given again to the next reader under this name, so each event comes at least once: do with it
+    what may be done twice, then save. [SUBSCRIBE-2] As a context manager it saves what it gave when the block ends, and
+    nothing where the block raises. Iterating waits for ever for what comes next.
 
-    Reading moves `position` and writes nothing; `save` moves the checkpoint. What was given and not saved is given
-    again to the next reader under this name: do with an event what may be done twice, then save. [SUBSCRIBE-2]
+    name         the name whose checkpoint it moves; None: none is kept
+    position     the position of the last event that it gave; while it iterates, of the event in hand
+    checkpoint   the position that is saved, as far as this reader knows; None without a name
 
-    As a context manager it saves what it gave when the block ends, and nothing when the block ends by an exception.
-    Iterating waits for ever for what comes next; `position` is then the event in hand, and `save` includes it.
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine:
+            engine.create("build")
+            with engine.subscribe("mailer") as subscription:
+                for event in subscription.read():
+                    print(event.position, event.name)
     """
 
     def __init__(self, executor: Executor, name: str | None, position: int) -> None:
         self.name = name
         self.position = position
-        self.checkpoint = None if name is None else position
+        self.checkpoint: int | None = None if name is None else position
         self._executor = executor
         self._ahead: deque[Recorded] = deque()
         # A position whose saving had an unknown outcome: it may be found saved.
@@ -73,29 +81,40 @@ class Subscription:
         return f"<Subscription {name} position {self.position}{checkpoint}>"
 
     def read(self, limit: int = 1_000) -> list[Recorded]:
-        """What comes next, at most `limit` events; empty where there is nothing yet. [SUBSCRIBE-1]
+        """Read what comes next, without waiting; an empty list where there is nothing yet. [SUBSCRIBE-1]
+
+        Args:
+            limit: how many events at most, 1 to 10,000.
 
         Raises:
-            UnknownEvent, LogDamaged: the very next event cannot be read; what comes before it was given. [SUBSCRIBE-4]
+            UnknownEvent: this version does not know the very next event; those before it were given. [SUBSCRIBE-4]
+            LogDamaged: the very next event is not the one that was written.
         """
         check_integer(limit, "limit", 1, bounds.BATCH_COMMANDS_MAX)
         return self._give(self._look(limit))
 
     def wait(self, timeout_ms: int) -> bool:
-        """Sleep until there is something to read, or until the time is over; whether there is."""
+        """Wait until there is something to read, or until the time is over.
+
+        Args:
+            timeout_ms: how long to wait at most, in milliseconds; 0: only look.
+
+        Returns:
+            Whether there is something to read.
+        """
         return self._wait(check_milliseconds(timeout_ms, "timeout_ms"))
 
     def save(self, position: int | None = None) -> None:
-        """Move the checkpoint to `position` (None: all that was given), durably when this returns. [SUBSCRIBE-3]
+        """Save the checkpoint, durably when this returns: no reader under this name is given again what lies before it.
 
         Args:
-            position: of an event that was given, not before the checkpoint.
+            position: of an event that was given, not before the checkpoint; None: the last one. [SUBSCRIBE-3]
 
         Raises:
-            InvalidValue: it lies before the checkpoint or beyond what was given; or there is no name to save under.
-            Conflict: another reader has moved the checkpoint: two read under one name. Fields: `subscription`,
-                `position`, `checkpoint` (what stands there).
-            Unknown: it may have been saved; save again.
+            InvalidValue: it lies before the checkpoint or beyond what was given, or there is no name to save under.
+            Conflict: another reader has moved the checkpoint, so two read under one name: stop one, or give it a name
+                of its own. Fields: `subscription`, `position`, and `checkpoint`, where it is now.
+            Unknown: it may have been saved: save again.
         """
         self._require_own()
         if self.name is None or self.checkpoint is None:

@@ -25,7 +25,14 @@ from sagalog.sentences import reason_of, worded
 
 
 class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
-    """One undo of a task and where it stands: planned, owed, done, waived, noted, or void as its task has completed."""
+    """An undo of a task, and how far it has come.
+
+    id       its name within the task
+    kind     the name of the handler that carries it out
+    params   what its handler is given, as JSON
+    reason   why it would be needed
+    status   "planned", "owed", "done", "waived", "noted" (settled by a note), or "void" since its task has completed
+    """
 
     id: str
     kind: str
@@ -35,9 +42,13 @@ class TaskCompensation(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskWait(msgspec.Struct, frozen=True, gc=False):
-    """What a parked task waits for: the signal `signal`, or the end of the tasks `after`; at most until `until_ms`.
+    """The wait for which a task is parked: a signal, the end of other tasks, or a time.
 
-    Waits of one `name` are numbered from 1, and `number` is this one's.
+    name       the name of the wait
+    number     which wait of this name it is, from 1 on
+    signal     the name of the signal; None: it waits for tasks or for a time
+    after      ids of the tasks whose end it waits for
+    until_ms   when it is over in any case, in milliseconds since 1970; None: never
     """
 
     name: str
@@ -48,72 +59,99 @@ class TaskWait(msgspec.Struct, frozen=True, gc=False):
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
-    """A task as it was when it was read.
+    """A task as it was when it was read: a frozen value, never changed by what happens later.
 
-    state           equal to its lower-case name, as in `task.state == "running"`
-    version         number of its events; `leases` how often it was leased; `fence` the newest, or 0
-    attempt         1 + recorded failures; `error` the last failure, while it has not completed
-    code            why it failed or was quarantined, a slug: `failed` where its holder said so, as
-                    `attempts_spent` where a budget ended it, else what the quarantine gave
-    reason          the sentence of who cancelled or quarantined it
-    outcome         how the forward work ended, once it is over without success; "completed" of a
-                    task that only undoes what a completed one has left
-    payload         plain JSON; read-only, since other readings of the task may share it
-    compensations   in order of registration; `void` once it has completed
-    successor       the task that has taken its place, by `retry_as_new`, or that undoes what it
-                    has left; that one names it as its `predecessor`
-    unrecorded_steps   begun as it was quarantined, and without a result on record: perhaps the
-                    effect is there, and nothing runs it again unasked
-    inputs          the bytes it was given; `Engine.input` reads them
-    steps, artifacts   names; `Engine.step_result` and `Engine.artifact` read one
-    children        ids of those that it has adopted from a predecessor, by name
-    waits           how many of each name are over; `waiting` the one that it is parked for
-    signals         names of those that no wait has taken yet, oldest first
-    is_suspect      the next lease to expire would be the last, so it is claimed alone [LEASE-5]
+    Two are equal by content. `payload`, `result` and other JSON are plain values: treat them as read-only, since other
+    readings of the task may share them.
     """
 
     id: str
+    """its id, unique in the store"""
     kind: str
+    """the handler that it is for"""
     queue: str
+    """where it waits"""
     state: State
+    """where it is in its life; equal to its lower-case name, as in `task.state == "running"`"""
     version: int
+    """the number of its events"""
     payload: Any
+    """what it was created with, as JSON"""
     priority: int
+    """its place in the queue: smaller runs first"""
     run_at_ms: int
+    """not due before this time, in milliseconds since 1970"""
     attempt: int
+    """1 + recorded failures [ATTEMPT-1]"""
     leases: int
+    """how often it was leased"""
     fence: int
+    """the fence of its newest lease; 0 before the first [FENCE-1]"""
     lease: LeaseRecord | None
+    """its lease that no event has ended; None: no worker holds it"""
     compensations: tuple[TaskCompensation, ...]
+    """its undos, in order of registration; `void` once it has completed"""
     policy: Policy
+    """its budgets and delays"""
     result: Any
+    """what it was completed with, as JSON"""
     error: Failure | None
+    """its last failure, while it has not completed"""
     code: str | None
+    """why it failed or was quarantined, as a slug: `failed` where its holder said so, `attempts_spent` and the like
+    where a budget ended it, else what the quarantine gave; what a handler said of its failure is `error.code`"""
     reason: str | None
+    """why it was cancelled or quarantined, as a sentence"""
     outcome: Outcome | None
+    """how its forward work ended, once that is over without success; "completed" of a task that only undoes what a
+    completed one has left"""
     progress: Any
+    """the newest progress that its holder told, as JSON"""
     cancel_requested: bool
+    """whether its holder was asked to stop [CANCEL-1]"""
     tags: dict[str, str]
+    """texts by name, to find it by"""
     affinity: str | None
+    """a hint that claims may prefer"""
     key: str | None
+    """a name of the caller's own"""
     parent: str | None
+    """the id of the task that it belongs to"""
     predecessor: str | None
+    """the id of the task in whose place it is, by `retry_as_new`, or whose leftovers it undoes"""
     successor: str | None
+    """the id of the task that took its place, or that undoes what it has left [TERM-2]"""
     unrecorded_steps: tuple[UnrecordedStep, ...]
+    """the steps that had begun as it was quarantined and have no result on record: perhaps their effects are there, and
+    nothing runs them again unasked [STEP-1]"""
     correlation_id: str | None
+    """a name that related tasks share"""
     trace: str | None
+    """a W3C traceparent [TRACE-1]"""
     tracestate: str | None
+    """the W3C tracestate beside it"""
     data_key: str
+    """the name of the key of the subject whose data it holds [KEY-1]"""
     inputs: tuple[Input, ...]
+    """the bytes that it was given; `Engine.input` reads them"""
     steps: tuple[str, ...]
+    """the names of the steps on record, those kept from a predecessor first; `Engine.step_result` reads one"""
     artifacts: tuple[str, ...]
+    """the names of what it has made; `Engine.artifact` reads one"""
     children: dict[str, str]
+    """the ids of the children that it has adopted from a predecessor, by name"""
     waits: dict[str, int]
+    """how many waits of each name are over, from the first on without a gap"""
     waiting: TaskWait | None
+    """the wait for which it is parked"""
     signals: tuple[str, ...]
+    """the names of the signals that no wait has taken yet, oldest first"""
     created_ms: int
+    """when it was created, in milliseconds since 1970"""
     updated_ms: int
+    """when its last event was written, in milliseconds since 1970"""
     is_suspect: bool = False
+    """whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]"""
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
@@ -132,7 +170,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it has ended for good. [TERM-1]"""
+        """Whether the task has ended for good. [TERM-1]"""
         return self.state not in (State.PENDING, State.RUNNING, State.COMPENSATING)
 
 

@@ -29,7 +29,12 @@ from sagalog.store.projection import project, projection_at
 
 
 class Maintained(msgspec.Struct, frozen=True):
-    """What maintenance did to one task: the names of the events it wrote, and the state it left."""
+    """The upkeep of one task, as `Engine.recover` has done it.
+
+    task     its id
+    events   the names of the events that were written
+    state    the state in which that left it
+    """
 
     task: str
     events: tuple[str, ...]

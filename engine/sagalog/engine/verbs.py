@@ -47,31 +47,28 @@ def create(
     cause: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Create a task; the same id or `idempotency_key` again, with the same content, gives the task that exists.
+    """Create a task; the same id or `idempotency_key` again, with the same content, gives that task. [REPEAT-4]
 
     Args:
-        kind: which handler it is for; 1 to 200 characters, like every name here, none of them a control, line
-            separator, surrogate or noncharacter. [NAME-1]
-        payload: JSON, up to 1 MiB; refused at the door where a store could not give it back as it is.
-        id: a name too; a ULID is drawn if left out.
-        queue: where it waits; priority: smaller runs first; affinity: a hint for claims; key: a name that no
-            claim looks at.
-        run_at_ms: not due before this time.
-        retry: budgets and delays; the log records the whole policy.
-        inputs: bytes by name, each up to 16 MiB, kept beside the log; `input` reads them. [BLOB-1]
-        compensations: planned undos, owed from the first lease for work on.
-        waive_compensation: why this task may fail without any.
-        tags: names and values to find it by.
-        correlation_id, parent: where it belongs; a task's id.
-        trace, tracestate: a W3C traceparent, and the tracestate that stands beside it. [TRACE-1]
-        data_key: the name of its subject's key, as of a person or a tenant; left out, the task's own id. What is to
-            be forgotten together shares one. Nothing is encrypted by this version. [KEY-1]
-        actor, cause: who asks, because of which event. An actor is `user:`, `token:` or `schedule:` and a name;
-            without one of these it is a user. [ACTOR-1]
-        idempotency_key: under which identity; repeated, it gives the first answer. [REPEAT-2] [REPEAT-4]
+        kind: the handler that it is for.
+        payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
+        id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
+        queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
+        affinity, key: a hint that a claim may prefer; a name of the caller's own that no claim looks at.
+        run_at_ms: not due before this time, in milliseconds since 1970; left out, at once.
+        retry: budgets and delays; left out, those of `Retry()`. The log records them all.
+        inputs: bytes by name, of at most 16 MiB each, kept beside the log. [BLOB-1]
+        compensations: planned undos, owed from the first lease for work on. [COMP-1]
+        waive_compensation: why this task may fail without any undo. [COMP-2]
+        tags: texts by name; `find` finds the task by them.
+        correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
+        trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
+        data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
+        cause: the event that led to this, as `task/<id>@<version>`.
+        actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
-        InvalidValue: naming the argument or the path in the payload. AlreadyExists: the id has other content.
+        AlreadyExists: a task of other content has this id. [REPEAT-6]
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     drawn = executor.draw_id() if id is None else id
@@ -115,12 +112,19 @@ def cancel(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Call a task off: at once where no worker holds it; else its owner is asked, or with `now` loses it. [CANCEL-1]
+    """Call a task off: at once where no worker holds it, else by asking its holder to stop. [CANCEL-1]
 
-    With `now`, undos may begin while the owner's handler still runs: what that does outside comes after them.
+    A task that owes compensations is undone next. Asking again changes nothing.
+
+    Args:
+        reason: why, for the log and for people.
+        now: end the lease of a running task instead of asking. The undos may then begin while its handler still runs,
+            and what that handler does outside comes after them.
 
     Raises:
-        NotFound; TerminalTask: it has ended in another way.
+        NotFound: there is no such task.
+        TerminalTask: it has ended, and not by being cancelled. [CANCEL-3]
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.cancel(id, reason, now), actor, idempotency_key)
 
@@ -128,7 +132,18 @@ def cancel(
 def quarantine(
     executor: Executor, id: str, reason: str, *, actor: str | None = None, idempotency_key: str | None = None
 ) -> CommandEntry:
-    """Take a task out of circulation until a human has looked; raises NotFound, TerminalTask."""
+    """Take a task out of circulation until a human has looked; its lease ends, and what it owes stays owed.
+
+    `note(settles=)` then settles what was undone by hand, and `retry_as_new` takes the work up again. [COMP-6]
+
+    Args:
+        reason: why, for the human who looks.
+
+    Raises:
+        NotFound: there is no such task.
+        TerminalTask: it has ended.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
+    """
     return _by_caller(executor, forms.quarantine(id, reason), actor, idempotency_key)
 
 
@@ -141,12 +156,20 @@ def signal(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Tell a task something: a wait for a signal of this name takes it, now or whenever it begins. [WAIT-2]
+    """Send a task a signal: a wait for a signal of this name takes it, now or when that wait begins. [WAIT-2]
 
-    Each signal is taken once, the oldest first; without `idempotency_key` a repeated call sends another one.
+    Each signal is taken once, the oldest first. Without an `idempotency_key` a repeated call sends another one.
+
+    Args:
+        name: the name that the handler waits for, as in `context.wait_signal(name)`.
+        data: JSON of at most 1 MiB, which that wait returns; a msgspec Struct or a dataclass is stored as JSON.
 
     Raises:
-        NotFound; TerminalTask; WrongState: it is compensating. OverBound: too many that no wait has taken.
+        NotFound: there is no such task.
+        TerminalTask: it has ended.
+        WrongState: it is compensating, so no handler of its work waits any more.
+        OverBound: 256 signals are kept that no wait has taken, or the task has no room left.
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.signal(id, name, data), actor, idempotency_key)
 
@@ -160,10 +183,17 @@ def note(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Leave a remark, in any state; after the end it may settle compensations that are still owed. [COMP-6]
+    """Put a remark on record, in any state; after the end it may settle compensations that are still owed. [COMP-6]
+
+    Args:
+        text: the remark, cut at 8,192 characters.
+        settles: the ids of compensations that a human has carried out or found needless.
 
     Raises:
-        NotFound: no such task, or it does not owe what is to be settled. WrongState: `settles` before the end.
+        NotFound: there is no such task, or it does not owe one of `settles`.
+        WrongState: `settles` is given before the end; `waive` settles then.
+        OverBound: the stream of the task is at its bound. [BOUND-2]
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.note(id, text, settles), actor, idempotency_key)
 
@@ -177,10 +207,19 @@ def waive(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """Settle one owed compensation by word, in any order. [COMP-4]
+    """Settle one compensation by word: it is owed no more and no worker carries it out. [COMP-4]
+
+    The order of undoing does not count here, and neither does a worker that holds the task.
+
+    Args:
+        compensation: the id of the compensation, as in `task.compensations`.
+        reason: why it needs no undo.
 
     Raises:
-        NotFound; AlreadySettled; TerminalTask: use a note with `settles` instead.
+        NotFound: there is no such task, or no such compensation.
+        AlreadySettled: it was settled in another way.
+        TerminalTask: the task has ended; settle it by `note(settles=)`.
+        Conflict: it was waived for another reason, or the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.waive(id, compensation, reason), actor, idempotency_key)
 
@@ -194,29 +233,26 @@ def retry_as_new(
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
-    """A successor takes the place of a task that has ended, with the same work and fresh budgets. [TERM-2]
+    """Retry a task that has ended: a successor takes its place, with the same work and fresh budgets. [TERM-2]
 
-    Of a task that was quarantined in its forward work it keeps the steps and goes on [STEP-1]. What the ended task
-    still owes is handed over and owed by the successor at once [COMP-7]: it starts compensating where only the
-    undoing was left, and else pending. A second call gives the same successor. [REPEAT-7]
-    Sleeps that are over, and signals that waits took, it keeps under their numbers; a signal that was kept and
-    that no wait had taken is not handed on: send it to the successor. [WAIT-1]
+    The successor owes at once what the ended task still owed. [COMP-7] After a quarantine of the forward work it keeps
+    the steps on record and goes on behind them [STEP-1]; a task that only had to be undone, it undoes.
+    It keeps sleeps that are over and signals that waits have taken. A signal that no wait had taken is not handed on:
+    send it to the successor. [WAIT-1] A second call gives the same successor. [REPEAT-7]
 
     Args:
-        id: the task that has ended.
-        results: by name of the step, the result of a step that has none on record
-            (`Task.unrecorded_steps`), or whose undo a note has settled after the end: the successor keeps it with
-            this result, as JSON.
-        rerun: names of such steps that the successor carries out (again), so that effects which stand come twice.
-        actor, idempotency_key: who asks, under which identity.
+        results: JSON by name of the step, for each step that had begun and has no result (`Task.unrecorded_steps`), or
+            whose undo a note has settled: the successor keeps the step with that result.
+        rerun: names of such steps that the successor runs again; effects that are there then come twice.
 
     Returns:
         The successor; its `predecessor` names the ended task.
 
     Raises:
-        NotFound: no such task, or no such step of which something is to be said. WrongState: it has not ended, or
-            it has completed. ResultRequired: neither argument says what becomes of one of those steps.
-        Conflict: it was retried as new with other results.
+        NotFound: there is no such task, or a step that is named needs no word.
+        WrongState: the task has not ended, or it has completed.
+        ResultRequired: a step needs a word, and neither `results` nor `rerun` names it.
+        Conflict: it was retried with other results, or the idempotency key is on record with other content. [REPEAT-6]
     """
     return _by_caller(executor, forms.retry_as_new(id, executor.draw_id(), results, rerun), actor, idempotency_key)
 
@@ -232,22 +268,22 @@ def acquire(
     idempotency_key: str | None = None,
     waive_compensation: str | None = None,
 ) -> CommandEntry:
-    """Lease this task, whatever its order and due time. [LEASE-1]
+    """Lease one task by its id, whatever its place in the queue and its due time. [LEASE-1]
 
     Args:
-        task_id: which.
-        owner: who will hold it.
-        ttl_ms: how long without a heartbeat; None: without end.
+        task_id: the id of the task.
+        ttl_ms: how long the lease lasts without a heartbeat, in milliseconds; None: without end.
         purpose: "work", or "undo" for a compensating task.
-        kinds: for undoing, the compensation kinds the caller knows; None: every kind.
-        idempotency_key: an identity; repeated, it gives the lease that it has taken. [REPEAT-4]
+        kinds: for "undo": the compensation kinds that the caller can carry out; None: every kind. [UNDO-1]
         waive_compensation: why what is done under this lease needs no undo. [COMP-2]
 
     Raises:
-        LeaseHeld: a worker holds it, perhaps under the same owner. TerminalTask, NotFound.
-        LeaseLost: the idempotency key has leased it, and that lease has ended.
+        NotFound: there is no such task.
+        TerminalTask: it has ended, perhaps by this call: a full stream has no room for another lease. [BOUND-2]
+        LeaseHeld: a worker holds it, perhaps under the same owner.
+        Blocked: it is not there for this purpose, waits, or owes kinds that the caller does not name.
+        LeaseLost: the idempotency key has leased it before, and that lease has ended.
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
-        Blocked: it is not there for this purpose, or owes kinds the caller does not know.
     """
     command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
     key = arguments.optional_name(idempotency_key, "idempotency_key")
@@ -269,24 +305,25 @@ def claim(
     suspects: Suspects = "alone",
     waive_compensation: Mapping[str, str] | None = None,
 ) -> ClaimRequest:
-    """Lease up to `limit` ready tasks: affinities asked for first, then priority, then age; none is no error.
+    """Lease up to `limit` ready tasks: preferred affinities first, then by priority, then by age; none is no error.
 
     Args:
-        queues: one name or several.
-        owner: who will hold them.
-        ttl_ms: how long without a heartbeat; None: without end.
-        limit: at most so many.
-        kinds: only these; for "undo" the compensation kinds that the caller knows, all that a task owes [UNDO-1].
-        affinity: hints to be served first, in this order.
+        queues: one name or several; the order among tasks is that of all these queues together.
+        ttl_ms: how long each lease lasts without a heartbeat, in milliseconds; None: without end.
+        limit: how many tasks at most.
+        kinds: only tasks of these kinds; for "undo" the compensation kinds that the caller can carry out. [UNDO-1]
+        affinity: affinities to be served first, in this order.
         purpose: "work" or "undo".
-        idempotency_key: an identity; repeated, the claim gives those of its leases that still live. [REPEAT-4]
-        wait_ms: how long to wait where there is nothing to lease; a commit of anybody wakes at once, and so does
-            the time at which something becomes due. Waiting takes no turn and writes nothing.
-        suspects: what to do with a task whose next expired lease would spend `expiries_max`, and that has had one,
-            so that its handler may be what kills its worker. [LEASE-5] "alone": where it is the first of all, it is
-            leased and nothing else, else it is looked past; "never": it is looked past, for a caller that holds
-            other leases; "only": nothing else is leased.
-        waive_compensation: of task kinds, why what is done under a lease of theirs needs no undo. [COMP-2]
+        idempotency_key: an identity; a repeated claim gives those of its leases that still live. [REPEAT-4]
+        wait_ms: how long to wait for a first task, in milliseconds. A commit of any process wakes the caller, and so
+            does a task that becomes due; waiting takes no turn and writes nothing.
+        suspects: how to treat a task whose handler may kill its worker: one more expired lease spends its
+            `expiries_max`. [LEASE-5] "alone": lease it where it comes first, and nothing beside it; "never": look past
+            it, for a caller that holds other leases; "only": lease nothing else.
+        waive_compensation: reasons by task kind: why what is done under a lease of that kind needs no undo. [COMP-2]
+
+    Raises:
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return forms.claim(
         queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation, wait_ms

@@ -54,7 +54,17 @@ TheirCode = NewType("TheirCode", str)
 
 
 class State(StrEnum):
-    """Where a task stands; equal to its lower-case name."""
+    """The state of a task; equal to its lower-case name, as in `task.state == "running"`.
+
+    PENDING        it waits to be leased
+    RUNNING        a worker holds it
+    COMPENSATING   its forward work is over without success, and what it owes is being undone
+    COMPLETED      it has ended: its work is done
+    FAILED         it has ended without success, and owed nothing
+    COMPENSATED    it has ended without success, and everything that it owed is settled
+    CANCELLED      it was called off, and owed nothing
+    QUARANTINED    it has ended where a human must look; what it owes is named
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -78,10 +88,22 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class Compensation(Value, frozen=True, omit_defaults=True):
-    """An undo as data: which handler (`kind`), with what (`params`, JSON), and why it would be needed.
+    """An undo as data, so that any worker can carry it out later, also where its author has died. [COMP-1]
 
-    `id` names it within its task; left out, it is derived from kind and params, so that a later attempt's same undo is
-    the same one. A caller that means one undo twice names both. [REPEAT-3]
+    The same undo of a later attempt is the same one: its id is derived from kind and params. A caller that means one
+    undo twice gives each an id of its own. [REPEAT-3]
+
+    kind     the name of the handler that carries it out
+    params   what that handler is given: JSON of at most 64 KiB; a Struct or a dataclass is stored as JSON
+    reason   why it would be needed, for people
+    id       its name within its task; None: derived from kind and params
+
+    Example:
+        import sagalog
+
+        remove = sagalog.Compensation("remove-worktree", {"path": "wt/168"})
+        with sagalog.open("memory:") as engine:
+            engine.create("build", compensations=[remove])
     """
 
     kind: str
@@ -118,9 +140,10 @@ class KeptStep(Value, frozen=True, omit_defaults=True):
 
 
 class UnrecordedStep(Value, frozen=True, omit_defaults=True):
-    """A step whose function had begun and whose result is not on record; `compensation` is the id of its undo. [STEP-1]
+    """A step that had begun and has no result on record: perhaps its effect is there. [STEP-1]
 
-    Perhaps its effect stands, so it is never repeated unasked.
+    name           the name of the step
+    compensation   the id of its undo; None: it has none
     """
 
     name: str
@@ -164,9 +187,12 @@ class TaskEnd(Value, frozen=True):
 
 
 class Input(Value, frozen=True, omit_defaults=True):
-    """Bytes that a task is given: under which name, and which (SHA-256 in hex, size). They stand beside the log.
+    """A reference to bytes that a task was given; `Engine.input` reads them. [BLOB-1]
 
-    `data_key` names the key under which they are encrypted; digest and size are those of what is stored. [KEY-2]
+    name         the name under which the task has them
+    digest       the SHA-256 of what is stored, in hex
+    size_bytes   the size of what is stored
+    data_key     the name of the key under which they are encrypted; None: they are not [KEY-2]
     """
 
     name: str
@@ -176,10 +202,12 @@ class Input(Value, frozen=True, omit_defaults=True):
 
 
 class Failure(Value, frozen=True, omit_defaults=True):
-    """What went wrong: a slug for programs, a sentence for people, details as JSON.
+    """A failure: what went wrong, for programs and for people.
 
-    `parameters` are the engine's own: with them the code says what the message does not, and a reader of a task gets
-    it in the message. [RECORD-6]
+    code         a slug for programs, of 1 to 200 characters
+    message      a sentence for people, cut at 8,192 characters
+    details      JSON of at most 64 KiB, such as a traceback
+    parameters   of the engine's own codes: the names and numbers of which readers make the message [RECORD-6]
     """
 
     code: str
@@ -189,9 +217,9 @@ class Failure(Value, frozen=True, omit_defaults=True):
 
 
 class Policy(Value, frozen=True):
-    """The whole resolved policy of a task, as `created` records it; no field has a default. [RECORD-2]
+    """The whole policy of a task, as `created` records it: a later version with other defaults keeps it. [RECORD-2]
 
-    Budgets count as in [ATTEMPT-2]: a budget of n is spent by the n-th; None is without end.
+    `Retry` says what each field means. A budget of n is spent by the n-th, and None is without end. [ATTEMPT-2]
     """
 
     attempts_max: int | None
@@ -207,18 +235,21 @@ class Policy(Value, frozen=True):
 
 
 class Retry(Value, frozen=True):
-    """What a caller says of retries; what is left out takes these defaults, and the log records the whole `Policy`.
+    """The budgets and delays of a task, as a caller gives them; the log records the whole `Policy`.
 
-    attempts_max        real failures (`retry` with budget "attempt"); 1: no second try
-    transient_max       failures of the surroundings: overload, connection, rate limits
-    expiries_max        leases that ended because their worker was gone; also while undoing
-    releases_max        leases given back; None: without end; also while undoing
+    A budget of n is spent by the n-th, and None is without end. [ATTEMPT-2] A delay is drawn between `delay_min_ms` and
+    a ceiling that doubles with every failure, up to `delay_max_ms`. [ATTEMPT-4]
+
+    attempts_max        real failures of the work; 1: no second try
+    transient_max       failures of the surroundings: overload, connections, rate limits
+    expiries_max        leases that ran out since their worker was gone; counted anew while undoing
+    releases_max        leases that were given back; counted anew while undoing
     quota_wait_max_ms   how long a run of "quota" retries may last
-    delay_min_ms, delay_max_ms   exponential backoff with full jitter between these
-    spent               what a spent budget does: "fail" (then compensate) or "quarantine"
-    undo_attempts_max   failures of compensations before the task is quarantined
-    undo_wait_ms        how long a due undo may wait for a worker that knows its kind, before workers and `recover`
-                        quarantine the task: seven days; None: for ever
+    delay_min_ms        the shortest backoff
+    delay_max_ms        the longest backoff
+    spent               what a spent budget does: "fail", and then undo what is owed; or "quarantine"
+    undo_attempts_max   failures of undos before the task is quarantined [UNDO-3]
+    undo_wait_ms        how long a due undo may wait for a worker that knows its kind before it is quarantined [UNDO-2]
     """
 
     attempts_max: int | None = 3
@@ -233,17 +264,22 @@ class Retry(Value, frozen=True):
     undo_wait_ms: int | None = 604_800_000
 
     def resolve(self) -> Policy:
-        """The policy that this gives, with no default left out."""
+        """Give the policy with no default left out."""
         return Policy(**msgspec.structs.asdict(self))
 
 
 class LeaseRecord(Value, frozen=True):
-    """A lease as the log knows it: plain data, no verbs.
+    """A lease as the log knows it: plain data without verbs.
 
-    fence        epoch * 2**32 + n, n the number of leases of the task so far
+    owner        the name of its holder
+    fence        the number that rises with every lease of the task: epoch * 2**32 + n, n the number of its leases
+                 [FENCE-1]
     attempt      1 + recorded failures of this purpose
-    ttl_ms, expires_ms   None: without end
+    purpose      "work" or "undo"
+    ttl_ms       how long it lasts without a heartbeat; None: without end
+    expires_ms   when it is over, in milliseconds since 1970; None: never
     renewed_ms   when it was acquired or last renewed, by the store's clock
+    probe        kept for later versions; False in this one
     """
 
     owner: str
@@ -256,7 +292,12 @@ class LeaseRecord(Value, frozen=True):
     probe: bool = False
 
     def is_over(self, now_ms: int, epoch: int) -> bool:
-        """[LEASE-2] Over from `now_ms >= expires_ms` on, and in every later epoch."""
+        """Tell whether it is over: from `now_ms >= expires_ms` on, and in every later epoch. [LEASE-2]
+
+        Args:
+            now_ms: the time, in milliseconds since 1970 by the store's clock.
+            epoch: the epoch of the store.
+        """
         if self.fence // FENCE_EPOCH < epoch:
             return True
         return self.expires_ms is not None and now_ms >= self.expires_ms

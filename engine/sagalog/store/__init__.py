@@ -29,7 +29,7 @@ from sagalog.store.operation import (
     Undeclared,
     View,
 )
-from sagalog.store.port import FileHealth, OpenStore, Snapshot, Store
+from sagalog.store.port import FileHealth, OpenStore, Progress, Snapshot, Store
 from sagalog.store.projection import (
     Projection,
     decode_fold,
@@ -72,6 +72,7 @@ __all__ = [
     "OpenStore",
     "Operation",
     "Plain",
+    "Progress",
     "Projection",
     "Query",
     "Reads",

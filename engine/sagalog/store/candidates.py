@@ -14,10 +14,12 @@ from sagalog.store.operation import Claim
 
 
 class UnclaimedUndo(msgspec.Struct, frozen=True):
-    """Undos of one kind that are due in a queue and that no worker has leased.
+    """The undos of one kind in a queue that are due and that no worker has leased.
 
+    queue       the queue of their tasks
+    kind        the kind of the compensations
     tasks       how many tasks owe one; at most `UNCLAIMED_MAX` of those that owe the same kinds are counted
-    since_ms    when the one that waits longest became due
+    since_ms    when the one that waits longest became due, in milliseconds since 1970
     """
 
     queue: str

@@ -29,15 +29,15 @@ class Execution:
 
     # As nearly every operation leaves them.
     refusal: OverBound | None = None
-    may_be_plain = True
+    may_be_plain: bool = True
     _rounds = 1
     _added = 0
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         writes: Collection[str] = operation.writes
-        self.writes = writes if len(writes) <= _FEW else frozenset(writes)
-        self.streams = frozenset((*writes, *operation.reads)) if operation.reads else self.writes
+        self.writes: Collection[str] = writes if len(writes) <= _FEW else frozenset(writes)
+        self.streams: Collection[str] = frozenset((*writes, *operation.reads)) if operation.reads else self.writes
         self.keys: Collection[str] = operation.keys
         self.drawn: Collection[str] = operation.drawn
 

@@ -20,6 +20,7 @@ from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
 from sagalog.store.operation import Operation, Undeclared
+from sagalog.store.port import Progress
 
 
 def open_store(url: str, *, create: bool, clock: Clock, durability: str) -> MemoryStore:  # noqa: ARG001  nothing to keep
@@ -116,11 +117,19 @@ class MemoryStore:
         self.tables.write(result)
         return result.answer
 
-    def rebuild(self) -> int:
-        """Fold every task afresh."""
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Fold every task afresh, all in one slice."""
         with self._changed:
             self._require_open()
-            return self.tables.rebuild(self._clock.now_ms())
+            streams = len(self.tables.stream_of)
+        if progress is not None:
+            progress(0, streams)
+        with self._changed:
+            self._require_open()
+            tasks = self.tables.rebuild(self._clock.now_ms())
+        if progress is not None:
+            progress(streams, streams)
+        return tasks
 
     def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
         """Compare and set under the lock. [SUBSCRIBE-3]"""

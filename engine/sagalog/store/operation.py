@@ -111,8 +111,8 @@ class Undeclared(Exception):
 
     def __init__(self, streams: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
         super().__init__(f"not declared: {[*streams, *keys]}")
-        self.streams = tuple(streams)
-        self.keys = tuple(keys)
+        self.streams: tuple[str, ...] = tuple(streams)
+        self.keys: tuple[str, ...] = tuple(keys)
 
     def __bool__(self) -> bool:
         return bool(self.streams or self.keys)

@@ -6,7 +6,7 @@ Polling is always right; being woken only makes it sooner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -18,12 +18,18 @@ from sagalog.store.candidates import Candidates
 from sagalog.store.operation import Operation
 from sagalog.store.reads import Reads
 
+# What long work calls with how much of it is done, and how much there is: first with none, last with all, never with
+# less than before. Between two slices of the work, in the thread that does it, and outside every transaction and
+# snapshot; what it raises ends the work.
+Progress = Callable[[int, int], object]
+
 
 class FileHealth(msgspec.Struct, frozen=True):
-    """How the file of a store and its disk stand.
+    """The state of a store's file and of its disk.
 
     path, durability    as the store was opened
-    wal_bytes           what is written and not moved into the file yet; some megabytes, more while a reader stays long
+    wal_bytes           bytes that are written and not moved into the file yet: some megabytes, more beside a long
+                        reader
     checkpointed_ms     when a checkpoint of any process last wrote the file, by the system's clock
     checkpoint_error    what the last checkpoint of this process met; None if that went well, or there was none
     links               names of the file; with more than one, each has locks and a WAL of its own, and writes are lost
@@ -66,7 +72,7 @@ class Store(Protocol):
             Unavailable: nothing of any operation was written; wait and repeat.
             Unknown: it may have been written; repeat with the same identities.
             Corrupt: the file is damaged or of a newer format; nothing was written.
-            Whatever else an operation's function raises: nothing was written.
+            Exception: whatever else an operation's function raises; nothing was written.
         """
         ...
 
@@ -78,13 +84,17 @@ class Store(Protocol):
         """
         ...
 
-    def rebuild(self) -> int:
-        """Throw away every projection and fold it afresh from the log; the number of tasks.
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Throw away every projection, fold it afresh from the log, and give the number of tasks.
+
+        A task that cannot be folded counts too, and gets the gate `unreadable`, whether it had a row or not.
+        What `progress` raises is raised here: what was folded before it stays so, and all else is as it was.
+
+        Args:
+            progress: called with how many streams were folded, and how many there were at the beginning.
 
         Raises:
             Unavailable, Corrupt: as `commit`.
-
-        A task that cannot be folded is counted too, and gets the gate `unreadable`, whether it had a row or not.
         """
         ...
 

@@ -24,15 +24,18 @@ class ManualClock:
         self._monotonic_ms = 0
 
     def now_ms(self) -> int:
-        """What the wall clock shows."""
+        """Read the wall clock, in milliseconds since 1970."""
         return self._now_ms
 
     def monotonic_ms(self) -> int:
-        """How far the clock was advanced since it was made; steps do not count."""
+        """Read the monotonic clock: how far it was advanced since it was made; steps do not count."""
         return self._monotonic_ms
 
     def advance(self, ms: int) -> None:
         """Let time pass: both clocks go forward.
+
+        Args:
+            ms: by how much, in milliseconds.
 
         Raises:
             ValueError: `ms` is negative; `step` sets the wall clock back.
@@ -44,7 +47,11 @@ class ManualClock:
             self._monotonic_ms += ms
 
     def step(self, ms: int) -> None:
-        """Set the wall clock forward or back while no time passes, as an administrator or a time server does."""
+        """Set the wall clock forward or back while no time passes, as an administrator or a time server does.
+
+        Args:
+            ms: by how much, in milliseconds; negative: back.
+        """
         with self._lock:
             self._now_ms += ms
 

@@ -9,18 +9,22 @@ import random
 
 
 class SeededEntropy:
-    """The `Entropy` port over a generator with a seed; safe to share between threads, whose draws then interleave."""
+    """A source of entropy that repeats: the `Entropy` port over a generator with a seed; threads may share it.
+
+    Args:
+        seed: the same seed gives the same ids and the same jitter.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._random = random.Random(seed)
 
     def token_bytes(self, count: int) -> bytes:
-        """Return `count` bytes, the same for the same seed and place in the row of draws."""
+        """Draw `count` bytes, the same for the same seed and place in the row of draws."""
         return self._random.randbytes(count)
 
     def fraction(self) -> float:
-        """Return a number in [0, 1)."""
+        """Draw a number in [0, 1)."""
         return self._random.random()
 
     def __repr__(self) -> str:

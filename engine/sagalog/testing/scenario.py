@@ -23,7 +23,13 @@ from sagalog.kernel.state import TaskFold
 
 @dataclass(frozen=True)
 class Scenario:
-    """A task as its history made it (`task` None: there is none yet), and the time and epoch at which it stands."""
+    """A task as its history made it, and the time and epoch at which it is looked at.
+
+    task     its fold; None: there is none yet
+    id       its id
+    now_ms   the time at which the next command comes, in milliseconds since 1970
+    epoch    the epoch of the store
+    """
 
     task: TaskFold | None = None
     id: str = "t"
@@ -31,11 +37,16 @@ class Scenario:
     epoch: int = 0
 
     def given(self, *history: Recordable | Command, now_ms: int | None = None, epoch: int | None = None) -> Scenario:
-        """The scenario after more history: events are folded as they are; commands are decided first.
+        """Go on with more history: events are folded as they are; commands are decided first.
+
+        Args:
+            *history: events and commands, in order.
+            now_ms: the time from then on, in milliseconds since 1970; None: as before.
+            epoch: the epoch from then on; None: as before.
 
         Raises:
             AssertionError: a command of the history is a repeat.
-            SagalogError: a command of the history is refused, or an event cannot stand there.
+            SagalogError: a command of the history is refused, or an event has no place there.
         """
         after = self.at(now_ms, epoch)
         for step in history:
@@ -45,7 +56,12 @@ class Scenario:
         return after
 
     def at(self, now_ms: int | None = None, epoch: int | None = None) -> Scenario:
-        """The same task at another time, which may be earlier, or in another epoch; None leaves it as it is."""
+        """Move to another time, which may be earlier, or to another epoch; None leaves it as it is.
+
+        Args:
+            now_ms: in milliseconds since 1970.
+            epoch: that of the store.
+        """
         return replace(
             self,
             now_ms=self.now_ms if now_ms is None else now_ms,
@@ -53,7 +69,17 @@ class Scenario:
         )
 
     def when(self, command: Command, now_ms: int | None = None, epoch: int | None = None) -> Outcome:
-        """What `command` comes to."""
+        """Decide a command, and give its outcome to be checked.
+
+        Args:
+            command: what is asked.
+            now_ms: when, in milliseconds since 1970; None: as before.
+            epoch: in which epoch; None: as before.
+
+        Raises:
+            AssertionError: the command has changed what it was decided on, or writes an event that its verb does not
+                list.
+        """
         before = self.at(now_ms, epoch)
         snapshot = deepcopy(before.task), deepcopy(command)
         decision: Decision | SagalogError
@@ -79,9 +105,11 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to on `before`: events, a repeat, or the error it was refused with.
+    """The outcome of a command on a scenario; each `then` checks it and gives the scenario that it leads to.
 
-    Each `then` checks it and gives the scenario that it leads to, so that a story can go on.
+    before     the scenario before the command
+    command    what was asked
+    decision   the events, a repeat, or the error by which it was refused
     """
 
     before: Scenario
@@ -89,22 +117,45 @@ class Outcome:
     decision: Decision | SagalogError
 
     def then(self, *events: Recordable) -> Scenario:
-        """Exactly these events follow, in this order."""
+        """Check that exactly these events follow, in this order.
+
+        Args:
+            *events: what is expected.
+
+        Raises:
+            AssertionError: they do not.
+        """
         assert self.decision == events, self._found(f"the events {events!r}")
         return self.before._fold(events)
 
     def then_nothing(self) -> Scenario:
-        """Accepted, and there was nothing to write."""
+        """Check that the command was accepted and had nothing to write.
+
+        Raises:
+            AssertionError: it was not, or had.
+        """
         assert self.decision == (), self._found("nothing to write")
         return self.before
 
     def then_repeat(self, version: int) -> Scenario:
-        """Recognised as a repeat of the event at `version`; nothing is written."""
+        """Check that it is known as a repeat of the event at `version`; nothing is written.
+
+        Raises:
+            AssertionError: it is not.
+        """
         assert self.decision == Repeat(version), self._found(f"a repeat of version {version}")
         return self.before
 
     def then_refused(self, error: type[SagalogError], **fields: Any) -> Scenario:
-        """Refused with exactly this class and, where given, with these fields; nothing has changed."""
+        """Check that it is refused with exactly this class and, where given, with these fields; nothing has changed.
+
+        Args:
+            error: the class.
+            **fields: the fields of the error that are expected.
+
+        Raises:
+            AssertionError: it is not.
+        """
         assert type(self.decision) is error, self._found(f"the refusal {error.__name__}")
         found = {name: self.decision.fields.get(name) for name in fields}
         assert found == fields, self._found(f"the refusal {error.__name__} with {fields!r}")
@@ -115,5 +166,16 @@ class Outcome:
 
 
 def given(*history: Recordable | Command, id: str = "t", now_ms: int = 0, epoch: int = 0) -> Scenario:
-    """A scenario that begins with this history of the task `id`: events, or commands that lead to them."""
+    """Begin a scenario with the history of one task.
+
+    Args:
+        *history: events, or commands that lead to them, in order.
+        id: the id of the task.
+        now_ms: the time, in milliseconds since 1970.
+        epoch: the epoch of the store.
+
+    Raises:
+        AssertionError: a command of the history is a repeat.
+        SagalogError: a command of the history is refused, or an event has no place there.
+    """
     return Scenario(id=id, now_ms=now_ms, epoch=epoch).given(*history)

@@ -5,7 +5,7 @@ Rule: a refusal names the argument, and the element inside it. Knows no command,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, TypeVar, get_args
@@ -20,6 +20,7 @@ from sagalog.validation.json_values import as_json, check_json
 from sagalog.validation.values import check_integer, check_milliseconds, check_name, check_text, cut_text, shown
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
 
 _SPENT: Final = get_args(Spent)
 
@@ -207,6 +208,13 @@ def check_truth(given: bool, name: str) -> bool:
     """True or False, and nothing that only counts as one; raises InvalidValue."""
     if type(given) is not bool:
         raise InvalidValue(f"{name}: expected True or False, found {shown(given)}", path=name)
+    return given
+
+
+def optional_function(given: F | None, name: str) -> F | None:
+    """Something to be called, or None; raises InvalidValue."""
+    if given is not None and not callable(given):
+        raise InvalidValue(f"{name}: expected a function, found {shown(given)}", path=name)
     return given
 
 

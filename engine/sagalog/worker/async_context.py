@@ -22,7 +22,16 @@ OffLoop = Callable[..., Awaitable[Any]]
 
 
 class AsyncContext:
-    """What every coroutine handler may do; the plain values of the context are attributes here too."""
+    """The context of every coroutine handler: as `Context` and `UndoContext`, awaited where a call writes or reads.
+
+    task      the task as it was leased
+    fence     the number that makes a late holder harmless; outside systems may compare it [FENCE-1]
+    attempt   1 + recorded failures [ATTEMPT-1]
+
+    Raises:
+        Interrupted: the handler is to end; let it pass, since its task is given back. [WORKER-2]
+        Closed: the process that this one was forked from holds the lease. [FORK-2]
+    """
 
     def __init__(self, context: Context, off_loop: OffLoop) -> None:
         self._context = context
@@ -33,7 +42,7 @@ class AsyncContext:
 
     @property
     def owner(self) -> str:
-        """Who holds the lease."""
+        """The name of the lease's holder: this worker."""
         return self._context.owner
 
     @property
@@ -43,38 +52,38 @@ class AsyncContext:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is, or may be, another worker's."""
+        """Whether the lease is, or may be, another worker's: nothing that is done now may count. [WORKER-2]"""
         return self._context.lost
 
     @property
     def cancelled(self) -> bool:
-        """Whether the task is to be called off."""
+        """Whether the task is to be called off; as `Context.cancelled`. [CANCEL-2]"""
         return self._context.cancelled
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker shuts down."""
+        """Whether the worker shuts down; the handler may finish until the worker's deadline."""
         return self._context.stopping
 
     @property
     def interrupted(self) -> bool:
-        """Whether the worker's deadline for shutting down has come."""
+        """Whether the handler's time limit, or the worker's deadline for shutting down, has come."""
         return self._context.interrupted
 
     @property
     def timed_out(self) -> bool:
-        """Whether it is to end because its time limit has come."""
+        """Whether the handler is to end because its time limit has come."""
         return self._context.timed_out
 
     @property
     def compensation(self) -> str:
-        """Of an undo: the id of the compensation."""
+        """The id of the compensation in hand; only for the handler of one."""
         assert isinstance(self._context, UndoContext)
         return self._context.compensation
 
     @property
     def idempotency_key(self) -> str:
-        """Of an undo: the same at every attempt to carry it out."""
+        """A key for outside systems, the same at every attempt of this undo; only for its handler. [NAME-2]"""
         assert isinstance(self._context, UndoContext)
         return self._context.idempotency_key
 
@@ -83,20 +92,37 @@ class AsyncContext:
         self._context._end_with_its_loop()
 
     def go_on(self) -> None:
-        """Nothing, unless the handler is to end; raises Interrupted."""
+        """Ask whether the handler may go on, as `Context.go_on`: return if so.
+
+        Raises:
+            Interrupted: the lease is lost, the task is cancelled, or the handler's or the worker's time is over.
+        """
         self._context.go_on()
 
     def progress(self, value: Any) -> None:
-        """Say how far it is; the worker writes it."""
+        """Tell how far the work is, as `Context.progress`. [LEASE-3]
+
+        Args:
+            value: JSON of at most 8 KiB, which `Task.progress` then shows.
+        """
         self._context.progress(value)
 
     async def artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
-        """As `Context.artifact`."""
+        """Keep bytes that the work has made, as `Context.artifact`, with its errors. [BLOB-1]
+
+        Args:
+            name: the name of the artifact.
+            data: at most 16 MiB.
+            media_type: what the bytes are, as in `text/plain`.
+        """
         await self._off_loop(self._context.artifact, name, data, media_type)
 
 
 class AsyncWorkContext(AsyncContext):
-    """What the coroutine handler of a task may do."""
+    """The context of a coroutine handler of a task: the calls of `WorkContext`, awaited where they write or read.
+
+    Several steps may run at the same time; waits that are open at the same time need different names. [WAIT-1]
+    """
 
     def __init__(self, context: WorkContext, off_loop: OffLoop) -> None:
         super().__init__(context, off_loop)
@@ -108,16 +134,26 @@ class AsyncWorkContext(AsyncContext):
         return self._work.payload
 
     async def input(self, name: str) -> bytes:
-        """As `WorkContext.input`."""
+        """Read bytes that the task was given at its creation, as `WorkContext.input`, with its errors. [BLOB-1]
+
+        Args:
+            name: the name under which it was given them.
+        """
         found: bytes = await self._off_loop(self._work.input, name)
         return found
 
     async def step(
         self, name: str, run: Callable[..., Any], *arguments: Any, compensation: Compensation | None = None
     ) -> Any:
-        """As `WorkContext.step`; `run` may be a coroutine function, and several steps may run at the same time.
+        """Run a step once, as `WorkContext.step`, with its errors; several may run at the same time. [STEP-1]
 
-        One whose caller is cancelled may be asked for again: what was being written for it is written first.
+        A step whose caller is cancelled may be asked for again: what was being written for it is written first.
+
+        Args:
+            name: the name of the step, used once in an attempt.
+            run: what to do: a coroutine function, or a function.
+            *arguments: what `run` is given.
+            compensation: its undo, put on record before it runs. [COMP-1]
         """
         begun = asyncio.ensure_future(self._off_loop(self._work._begin_step, name, run, compensation))
         try:
@@ -144,11 +180,22 @@ class AsyncWorkContext(AsyncContext):
             raise
 
     async def sleep(self, name: str, duration_ms: int) -> None:
-        """As `WorkContext.sleep`."""
+        """Sleep without a thread and without a lease, as `WorkContext.sleep`, with its errors. [WAIT-1]
+
+        Args:
+            name: the name of the wait.
+            duration_ms: how long from the first attempt that asks, in milliseconds.
+        """
         self._work.sleep(name, duration_ms)
 
     async def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
-        """As `WorkContext.wait_signal`."""
+        """Wait until a signal has come and give its data, as `WorkContext.wait_signal`, with its errors. [WAIT-2]
+
+        Args:
+            signal: the name of the signal.
+            name: the name of the wait; None: that of the signal.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
+        """
         # Open it here and not in the thread: the order of the calls is the order of the coroutines.
         with self._work._open_wait(signal if name is None else name) as wait:
             return await self._off_loop(self._work._signal_of, wait, signal, timeout_ms)
@@ -156,7 +203,13 @@ class AsyncWorkContext(AsyncContext):
     async def wait_tasks(
         self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
     ) -> list[Task]:
-        """As `WorkContext.wait_tasks`."""
+        """Wait until all these tasks have ended, as `WorkContext.wait_tasks`, with its errors. [WAIT-3]
+
+        Args:
+            tasks: their ids, 256 at most; None: the children that this attempt has asked for.
+            name: the name of the wait.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
+        """
         ids = self._work._waited_tasks(tasks)
         if not ids:
             return []
@@ -167,7 +220,13 @@ class AsyncWorkContext(AsyncContext):
     async def spawn(
         self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
     ) -> str:
-        """As `WorkContext.spawn`."""
+        """Create a child task, once per name, and give its id, as `WorkContext.spawn`, with its errors. [STEP-2]
+
+        Args:
+            name: the name of the child within its parent.
+            kind, payload, inputs: as in `Engine.create`.
+            **arguments: the other arguments of `Engine.create`, but for `id` and `parent`.
+        """
         # Here and not in the thread: the order of the calls is the order of the coroutines.
         self._work._place_child(name)
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))

@@ -33,7 +33,16 @@ class WorkerConfig:
 
 @dataclass
 class WorkerStats:
-    """What one worker loop has done so far."""
+    """The numbers of one run of a worker.
+
+    claimed    leases that it was given
+    settled    leases that it has settled, by whatever verb
+    refused    settlements that were refused as they were and settled in another way
+    lost       leases that it has lost
+    renewed    renewals
+    commits    commits that it has made
+    outcomes   how many of the settled ones were completed, retried, parked, released, failed, …
+    """
 
     claimed: int = 0
     settled: int = 0
@@ -45,6 +54,6 @@ class WorkerStats:
     outcomes: dict[str, int] = field(default_factory=dict)
 
     def count(self, outcome: str) -> None:
-        """Count a lease that is settled."""
+        """Count a lease that is settled, by its `outcome`."""
         self.settled += 1
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

@@ -30,11 +30,19 @@ _PAUSES_MS: Final = (20, 50, 100, 250, 500, 1_000)
 
 
 class Context:
-    """What every handler may do. Safe to share between threads.
+    """The calls that every handler may make: hear that it is to end, tell its progress, keep artifacts.
+
+    Safe to share between the threads of a handler. What it writes carries the fence of the handler's lease, and is
+    repeated while the store is away, until the lease may be over. [FENCE-2] Each call first asks whether the handler is
+    to end.
 
     task      the task as it was leased
-    fence     the number that makes a late holder harmless; outside systems may compare it
-    attempt   1 + recorded failures
+    fence     the number that makes a late holder harmless; outside systems may compare it [FENCE-1]
+    attempt   1 + recorded failures [ATTEMPT-1]
+
+    Raises:
+        Interrupted: the handler is to end; let it pass, since its task is given back. [WORKER-2]
+        Closed: the process that this one was forked from holds the lease. [FORK-2]
     """
 
     def __init__(self, engine: Engine, lease: Lease, stopping: StopToken) -> None:
@@ -53,7 +61,7 @@ class Context:
 
     @property
     def owner(self) -> str:
-        """Who holds the lease: this worker."""
+        """The name of the lease's holder: this worker."""
         return self._lease.owner
 
     @property
@@ -63,15 +71,15 @@ class Context:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is, or may be, another worker's: nothing that is done now may count."""
+        """Whether the lease is, or may be, another worker's: nothing that is done now may count. [WORKER-2]"""
         return self._stopping.reason == "lost"
 
     @property
     def cancelled(self) -> bool:
         """Whether the task is to be called off.
 
-        A handler of a task that has read this as true and returns None has stopped: its task is then cancelled. Any
-        other value completes it. [CANCEL-2]
+        A handler that has read this as true and returns None has stopped: its task is then cancelled. Any other value
+        completes the task. [CANCEL-2]
         """
         is_cancelled = self._stopping.reason == "cancelled"
         self._has_read_cancelled = self._has_read_cancelled or is_cancelled
@@ -89,7 +97,7 @@ class Context:
 
     @property
     def timed_out(self) -> bool:
-        """Whether it is to end because its time limit has come."""
+        """Whether the handler is to end because its time limit has come."""
         return self._stopping.reason == "time_limit"
 
     def _end_with_its_loop(self) -> None:
@@ -97,7 +105,7 @@ class Context:
         self._stopping.request_once("shutdown")
 
     def go_on(self) -> None:
-        """Nothing, unless the handler is to end; every other call here asks so first.
+        """Ask whether the handler may go on: return if so. A loop without other calls of the context calls this.
 
         Raises:
             Interrupted: the lease is lost, the task is cancelled, or the handler's or the worker's time is over.
@@ -113,24 +121,51 @@ class Context:
         return Interrupted("its handler has ended") if self._has_ended else None
 
     def wait_stop(self, timeout_ms: int) -> bool:
-        """Sleep, no longer than until the handler is to end; whether it is to end."""
+        """Sleep until the time is over, or until the handler is to end, whichever comes first.
+
+        Args:
+            timeout_ms: how long to sleep at most, in milliseconds.
+
+        Returns:
+            Whether the handler is to end.
+        """
         return self._stopping.wait(timeout_ms)
 
     def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
-        """Within the block `callback` is called, once and from another thread, as soon as the handler is to end."""
+        """Call a function once, as soon as the handler is to end, while a `with` block lasts.
+
+        A handler that waits for a child process ends that process so.
+
+        Args:
+            callback: called without arguments, from another thread; at once and in this thread where the handler is to
+                end already.
+        """
         return self._stopping.calls(callback)
 
     def progress(self, value: Any) -> None:
-        """Say how far it is, in up to 8 KiB of JSON: the worker writes the newest with its next renewal. [LEASE-3]"""
+        """Tell how far the work is; the worker writes the newest with its next renewal. [LEASE-3]
+
+        Args:
+            value: JSON of at most 8 KiB, which `Task.progress` then shows.
+        """
         self.go_on()
         self._progress = value
 
     def artifact(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> None:
-        """Keep something that the work has made, byte for byte; another attempt may put another. [BLOB-1]
+        """Keep bytes that the work has made under a name; another attempt may put others. [BLOB-1]
+
+        What was made may be kept also by a handler that is to end, unless its lease is lost.
+
+        Args:
+            name: the name of the artifact.
+            data: at most 16 MiB.
+            media_type: what the bytes are, as in `text/plain`.
 
         Raises:
-            InvalidValue, OverBound. StepMismatch: this attempt has put other bytes under this name.
-            Interrupted: the lease is lost. What was made may be kept also by a handler that is to end.
+            InvalidValue: an argument is none of its kind.
+            OverBound: the bytes are too many, or the task has no room for another name. [BOUND-4]
+            StepMismatch: this attempt has put other bytes under this name.
+            Interrupted: the lease is lost.
         """
         if self.lost or self._has_ended:
             self.go_on()

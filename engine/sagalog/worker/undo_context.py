@@ -15,19 +15,20 @@ from sagalog.worker.stop_token import StopToken
 
 
 class UndoContext(Context):
-    """What the handler of a compensation may do.
+    """The calls that the handler of a compensation may make.
 
-    compensation      id of the one it is to carry out
-    idempotency_key   the same at every attempt to carry it out, and of no other: for outside systems that ask for one
+    Undos are carried out in reverse order, and each is on record before the next begins. [COMP-5]
+
+    compensation   the id of the compensation in hand
     """
 
     def __init__(self, engine: Engine, lease: Lease, stopping: StopToken) -> None:
         super().__init__(engine, lease, stopping)
-        self.compensation = ""
+        self.compensation: str = ""
 
     @property
     def idempotency_key(self) -> str:
-        """Task and compensation, joined without ambiguity. [NAME-2]"""
+        """A key for outside systems: the same at every attempt to carry out this undo, and of no other. [NAME-2]"""
         return undo_key(self.task.id, self.compensation)
 
     def _done(self, id: str) -> tuple[TaskCompensation, ...]:

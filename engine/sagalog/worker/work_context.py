@@ -49,7 +49,29 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class WorkContext(Context):
-    """What a handler of a task may do."""
+    """The calls that the handler of a task may make: steps, waits and children that survive its death.
+
+    What is on record is not done again, in whichever attempt and on whichever worker. [STEP-1] A wait holds neither a
+    thread nor a lease: the handler ends, and is called again from its beginning once the wait is over. [WAIT-1]
+
+    Example:
+        import sagalog.worker
+
+        worker = sagalog.Worker()
+
+
+        @worker.task("ship", waive_compensation="it only talks")
+        def ship(context: sagalog.worker.WorkContext, order: dict[str, int]) -> dict[str, int]:
+            parcel = context.step("pack", lambda: {"parcel": order["id"]})
+            context.wait_signal("collected", timeout_ms=86_400_000)
+            return parcel
+
+
+        with sagalog.open("memory:") as engine:
+            task = engine.create("ship", {"id": 7})
+            engine.signal(task.id, "collected")
+            worker.run(engine, until="idle")
+    """
 
     def __init__(self, engine: Engine, lease: Lease, stopping: StopToken, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
@@ -76,37 +98,44 @@ class WorkContext(Context):
         return self.task.payload
 
     def input(self, name: str) -> bytes:
-        """The bytes that the task was given under a name; raises NotFound, Corrupt. [BLOB-1]"""
+        """Read bytes that the task was given at its creation. [BLOB-1]
+
+        Args:
+            name: the name under which it was given them.
+
+        Raises:
+            NotFound: the task has no input of this name.
+            Corrupt: the bytes are not those that were given.
+        """
         self._require_own()
         return self._engine.input(self.task.id, name)
 
     # --- steps --------------------------------------------------------------------------------------------------
 
     def step(self, name: str, run: Callable[..., T], *arguments: Any, compensation: Compensation | None = None) -> T:
-        """Do something once, however many attempts there are: `run(*arguments)`, whose result is put on record.
+        """Run `run(*arguments)` once, however many attempts there are, and give its result.
 
-        A step is identified by its name, in whatever order steps come; one that is renamed runs again. Where the result
-        is on record already it is given back and nothing is run. Its undo is put on record before, and only where the
-        step has not been done. One whose function raises may be asked for again. [STEP-1] [COMP-1] [WORKER-4]
+        The result goes on record, and later attempts get that. A step is known by its name, in whatever order steps
+        come; one that is renamed runs again. Its undo goes on record before it runs. One whose function raises may be
+        asked for again. [STEP-1] [COMP-1] [WORKER-4]
 
         Args:
-            name: the step's own, once per attempt.
-            run: what to do. It is run again if the worker dies before the result is on record, so what it does should
-                bear that; `fence` and the step's name tell one effect from another.
-            compensation: how to undo it. Where one of the same id was settled before, as by a waiver, this one gets an
-                id of its own.
+            name: the name of the step, used once in an attempt.
+            run: what to do. It runs again where the worker dies before the result is on record, so it must bear that;
+                `fence` and the name tell one effect from another.
+            *arguments: what `run` is given.
+            compensation: its undo; where one of the same id is settled already, this one gets an id of its own.
 
         Returns:
-            What `run` returned, as JSON gives it back. A msgspec Struct or a dataclass is recorded as JSON too; where
-            `run` is annotated to return one, each attempt gets one that is made of the record, and else that JSON.
+            What `run` returned, as JSON gives it back; a Struct or a dataclass where `run` is annotated to return one.
 
         Raises:
-            InvalidValue, OverBound: the name, the compensation or the function is none, or the task has too many steps;
-                nothing was done.
-            StepMismatch: the name is used twice; or, with `strict=True`, what is on record comes in another order; or
-                what is on record does not fit the type that `run` returns.
-            Interrupted: also where the result is no JSON or too large: the effect stands, so the task is quarantined
-                (code `unstorable_result`) rather than have a later attempt do it again. [WORKER-1]
+            InvalidValue: the name, the function or the compensation is none; nothing was done.
+            OverBound: the task has 1,000 steps, or no room left; nothing was done. [BOUND-4]
+            StepMismatch: the name is used twice; what is on record does not fit the type that `run` returns; or, with
+                `strict=True`, the history has another step here.
+            Interrupted: also where the result is no JSON or too large: the effect is there, so the task is quarantined
+                (code `unstorable_result`) instead of doing it again. [WORKER-1]
         """
         if inspect.iscoroutinefunction(run):
             raise InvalidValue(
@@ -219,12 +248,17 @@ class WorkContext(Context):
     # --- waits --------------------------------------------------------------------------------------------------
 
     def sleep(self, name: str, duration_ms: int) -> None:
-        """Go on after this time; no thread and no lease is held meanwhile, and no restart makes it longer. [WAIT-1]
+        """Sleep without a thread and without a lease; no restart makes it longer. [WAIT-1]
 
-        Sleeps of one name are numbered in the order of the calls, so a loop may use one name for all its sleeps.
+        Sleeps of one name are numbered in the order of the calls, so a loop may use one name for all of its sleeps.
+
+        Args:
+            name: the name of the wait.
+            duration_ms: how long from the first attempt that asks, in milliseconds.
 
         Raises:
-            InvalidValue: the name or the duration is none. StepMismatch: as of `wait_signal`. Interrupted.
+            InvalidValue: the name or the duration is none.
+            StepMismatch: two waits of one name are open at the same time, or this one was for something else.
         """
         with self._open_wait(name) as wait:
             until_ms = self._until(check_milliseconds(duration_ms, "duration_ms"))
@@ -232,19 +266,24 @@ class WorkContext(Context):
                 self._park(wait, until_ms=until_ms)
 
     def wait_signal(self, signal: str, *, name: str | None = None, timeout_ms: int | None = None) -> Any:
-        """Go on when a signal of this name has come, perhaps long ago; its data. [WAIT-2]
+        """Wait until a signal of this name has come, perhaps long ago, and give its data. [WAIT-2]
 
         Waits of one name are numbered in the order of the calls, and each takes a signal of its own: a loop may wait
         for the same signal again and again. [WAIT-1]
 
         Args:
-            signal: the signal's name.
-            name: the wait's name; left out, the signal's. Waits that are open at the same time need names of their own.
-            timeout_ms: how long to wait at most.
+            signal: the name of the signal.
+            name: the name of the wait; None: that of the signal. Waits that are open at the same time need different
+                names.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
+
+        Returns:
+            What the signal carried, as `Engine.signal` was given it.
 
         Raises:
-            TimeoutError: none has come in time. InvalidValue. Interrupted.
-            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
+            TimeoutError: no signal has come in time.
+            InvalidValue: an argument is none of its kind.
+            StepMismatch: two waits of one name are open at the same time, or this one was for something else.
         """
         with self._open_wait(signal if name is None else name) as wait:
             return self._signal_of(wait, signal, timeout_ms)
@@ -269,19 +308,21 @@ class WorkContext(Context):
     def wait_tasks(
         self, tasks: Iterable[str] | None = None, *, name: str = "tasks", timeout_ms: int | None = None
     ) -> list[Task]:
-        """Go on when all these tasks have ended, however they ended. [WAIT-3]
+        """Wait until all these tasks have ended, however they ended. [WAIT-3]
 
         Args:
-            tasks: their ids; left out, the children that this attempt has asked for.
-            name: the wait's name. Waits that are open at the same time need names of their own.
-            timeout_ms: how long to wait at most.
+            tasks: their ids, 256 at most; None: the children that this attempt has asked for.
+            name: the name of the wait. Waits that are open at the same time need different names.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
 
         Returns:
             The tasks as they are now, in the order given.
 
         Raises:
-            TimeoutError: not all have ended in time. InvalidValue, OverBound. NotFound. Interrupted.
-            StepMismatch: two waits of one name are open at the same time; or this one was for something else.
+            TimeoutError: not all of them have ended in time.
+            InvalidValue: an argument is none of its kind.
+            OverBound: they are more than 256.
+            StepMismatch: two waits of one name are open at the same time, or this one was for something else.
         """
         ids = self._waited_tasks(tasks)
         if not ids:
@@ -312,18 +353,21 @@ class WorkContext(Context):
     def spawn(
         self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
     ) -> str:
-        """Create a child task, once per name however many attempts there are; its id. [STEP-2]
+        """Create a child task, once per name however many attempts there are, and give its id. [STEP-2]
 
-        It is created in one commit with what this handler writes next: a step, a wait, its end. A successor that goes
-        on where its predecessor stopped adopts that one's child of the name, or that child's newest successor, if it
-        lives or has completed.
+        The child is created in one commit with what this handler writes next: a step, a wait, its end. A successor that
+        goes on where its predecessor stopped adopts that one's child of the name, if it lives or has completed.
 
         Args:
-            name: the child's own within its parent.
-            kind, payload, inputs, arguments: as of `Engine.create`; the data key is the parent's, unless one is named.
+            name: the name of the child within its parent.
+            kind, payload, inputs: as in `Engine.create`.
+            **arguments: the other arguments of `Engine.create`, but for `id` and `parent`; the data key is the parent's
+                unless one is given. [KEY-1]
 
         Raises:
-            StepMismatch: the child exists with another kind, payload or parent. InvalidValue. Interrupted.
+            InvalidValue: an argument is none of its kind, or is `id` or `parent`.
+            OverBound: an argument is beyond a limit.
+            StepMismatch: the child exists with another kind, payload or parent.
         """
         self.go_on()
         id = self._place_child(name)

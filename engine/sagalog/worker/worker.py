@@ -44,31 +44,29 @@ _WAKE_PAUSE_MS: Final = 5
 
 
 class Worker:
-    """Runs tasks and their undos on an engine: register handlers, then `run`.
+    """A worker: it leases tasks and owed undos of its queues and runs the handlers of their kinds.
 
-    A handler of a task is called as `handler(context, payload)` and a handler of a compensation as
-    `handler(context, params)`: plain functions in threads, `async def` on an event loop. What it returns completes the
-    task; `sagalog.outcomes` says what else it may do.
+    A handler is called as `handler(context, payload)`, that of an undo as `handler(context, params)`:
+    a function in a thread, a coroutine function on an event loop. What it returns completes the task;
+    what it raises is its outcome (`Permanent`, …), or a failed attempt [WORKER-1]. Where its second
+    parameter is annotated with a type that holds more than JSON, such as a dataclass, it is given a
+    value of that type; what does not fit is a permanent failure, without a call. [WORKER-6]
 
-    Where the second parameter is annotated with a msgspec Struct, a dataclass, a TypedDict, or another type that holds
-    more than JSON, the handler is given a value of that type, made of the recorded JSON; `context.payload` stays JSON.
-    What does not fit is a permanent failure, and the handler is not called. [WORKER-6]
+    stats   the numbers of the present run, or of the last one
 
     Args:
         queues: one name or several.
-        name: who it is, in the log and in what people read; an end is added that no other worker has.
+        name: its name in the log; a part is added that no other worker has; None: host and pid.
         concurrency: how many handlers run at a time.
-        claim_ahead: how many more tasks it holds, so that none waits for a commit; 0 leaves them to other workers.
-        ttl_ms: how long a lease lasts without a renewal; it is renewed at a third of that.
-        grace_ms: how long handlers may go on once the worker is told to stop.
-        quarantine_unknown: quarantine what owes a compensation of a kind that this worker does not
-            know, and run none of its undos [UNDO-2]: for a worker that knows every kind of these
-            queues. Left out, such a task waits for a worker that knows it, at most for its policy's
-            `undo_wait_ms`, and a warning names the kind once. A worker that knows no compensation
-            leaves all to others.
+        claim_ahead: how many more it holds, so that none waits for a commit; 0 leaves them to others.
+        ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
+        grace_ms: how long handlers may go on after a stop, in milliseconds.
+        quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
+            task that owes another one [UNDO-2]. Left out, such a task waits for a worker that knows
+            it, at most for its `undo_wait_ms`, and a warning names the kind.
 
     Raises:
-        InvalidValue: naming the argument.
+        InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.
     """
 
     def __init__(
@@ -82,14 +80,14 @@ class Worker:
         grace_ms: int = 30_000,
         quarantine_unknown: bool = False,
     ) -> None:
-        self.queues = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
-        self.name = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
-        self.concurrency = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
-        self.claim_ahead = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
-        self.ttl_ms = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
-        self.grace_ms = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
+        self.queues: tuple[str, ...] = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        self.name: str = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
+        self.concurrency: int = check_integer(concurrency, "concurrency", 1, bounds.CLAIM_LIMIT_MAX)
+        self.claim_ahead: int = check_integer(claim_ahead, "claim_ahead", 0, bounds.CLAIM_LIMIT_MAX)
+        self.ttl_ms: int = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
+        self.grace_ms: int = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
         self.quarantine_unknown = quarantine_unknown
-        self.stats = WorkerStats()
+        self.stats: WorkerStats = WorkerStats()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
         self._time_limits_ms: dict[str, int] = {}
@@ -112,18 +110,17 @@ class Worker:
         """Decorate the handler of tasks of this kind.
 
         Args:
-            kind: of the tasks.
-            time_limit_ms: how long one call may take. Then it is told to end, which a coroutine is at its next await
-                and a function at its next call of the context; the attempt has failed, also where it does not end.
-            strict: hold the code to the history: a step that comes where the history has another one, or a step on
-                record that is not asked for, quarantines the task (`StepMismatch`). Left out, a step is what its name
-                says, in any order, and what was not asked for is logged as a warning. [WORKER-4]
-            waive_compensation: why this kind needs no undo, such as "writes nothing". It is on record with each lease,
-                so that the task may fail without a compensation, also where its worker dies. [COMP-2]
+            kind: the kind of the tasks.
+            time_limit_ms: how long one call may take, in milliseconds. Then the attempt has failed, and the handler is
+                told to end: a coroutine at its next await, a function at its next call of the context.
+            strict: hold the code to the history: a step out of order, or a step on record that is not asked for,
+                quarantines the task (`StepMismatch`). Left out, a step is found by its name, in any order. [WORKER-4]
+            waive_compensation: why this kind needs no undo, such as "writes nothing". Each lease records it, so that
+                the task may fail without a compensation, also where its worker dies. [COMP-2]
 
         Raises:
-            InvalidValue: there is one; or the annotation of its payload cannot be resolved, or is none of which values
-                can be made. [WORKER-6]
+            InvalidValue: the kind has a handler already, or an argument is none of its kind; or the annotation of the
+                payload cannot be resolved, or is none of which values can be made. [WORKER-6]
         """
         if arguments.check_truth(strict, "strict"):
             self._strict.add(kind)
@@ -136,12 +133,16 @@ class Worker:
     def compensation(self, kind: str) -> Callable[[OfCompensation], OfCompensation]:
         """Decorate the handler of compensations of this kind.
 
-        It may be called again for the same compensation, so it finds undone what an earlier call has undone.
-        What it raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine
-        its task at once, and so do params that do not fit what it takes. [UNDO-3] [WORKER-6]
+        It may be called again for the same compensation, so it must bear to find undone what it would undo. What it
+        raises has failed and is tried again, up to `undo_attempts_max`; `Permanent` and `Quarantine` quarantine the
+        task, and so do params that do not fit what the handler takes. [UNDO-3] [WORKER-6]
+
+        Args:
+            kind: the kind of the compensations.
 
         Raises:
-            InvalidValue: as of `task`.
+            InvalidValue: the kind has a handler already, or is no name; or the annotation of the params cannot be
+                resolved, or is none of which values can be made. [WORKER-6]
         """
         return self._registering(self._compensations, kind, "compensation", COMPENSATION)
 
@@ -163,35 +164,36 @@ class Worker:
     # --- running --------------------------------------------------------------------------------------------------
 
     def run(self, engine: Engine, *, until: Until | None = None, handle_signals: bool = True) -> WorkerStats:
-        """Work until it is told to stop.
+        """Run handlers until the worker is told to stop, and give back what it has not finished. [WORKER-3]
 
-        SIGTERM, SIGINT or SIGHUP, or `stop` from another thread, stop it gracefully: it claims nothing more, gives back
-        at once what no handler has begun, lets handlers finish for `grace_ms`, then tells them to end, and gives back
-        the rest. None of that burns an attempt [WORKER-3]. A second signal stops it at once.
+        SIGTERM, SIGINT, SIGHUP or `stop` stop it gracefully: it claims nothing more and gives back at once what no
+        handler has begun. It lets handlers finish for `grace_ms`, then tells them to end and gives back the rest. None
+        of that counts as a failure. A second signal stops it at once. While the store is away (`Unavailable`,
+        `Unknown`) it waits and goes on.
 
         Args:
-            engine: where the tasks are.
-            until: when it stops by itself; None: it does not. "idle": once it holds nothing and there is nothing to
-                claim now. "drained": once no live task is left in its queues that it has handlers for: it waits for
-                tasks that are delayed, parked or leased by others too, and for undos whose kinds it all knows. So it
-                waits without end for a task that is parked for a signal which no caller sends. A task of a kind that it
-                does not know is not waited for; a warning names the kind once.
-            handle_signals: take these three, as far as they are not ignored, where this is the main thread, and give
-                them back at the end. A child that a handler forks has the default ones.
+            engine: the engine on the store that holds the tasks.
+            until: when the run ends by itself; None: it does not. "idle": once there is nothing to do now. "drained":
+                once no live task is left in its queues that it has handlers for: none delayed, leased by others or
+                parked, be it for ever. It does not wait for other kinds; a warning names each.
+            handle_signals: listen to these three, as far as they are not ignored, where this is the main thread, and
+                give them back at the end. A child that a handler forks has the default ones.
 
         Returns:
             What it has done, in numbers.
 
         Raises:
-            Corrupt: the store is damaged. InvalidValue: `until` is none of these. Rejected: it runs already, or has no
-                handler.
+            InvalidValue: `until` is neither of these.
+            Rejected: it runs already, or has no handler.
+            Corrupt: the store is damaged, or newer than this version: stop and call a human.
+            Closed: the worker was made in the process that this one was forked from. [FORK-2]
         """
         return self._run(engine, None, until, handle_signals)
 
     def stop(self) -> None:
-        """Stop gracefully; called a second time, at once. From any thread, and from a signal handler.
+        """Stop gracefully, as a signal does; a second call stops at once. From any thread, and from a signal handler.
 
-        Of a worker that does not run yet it stops the next run before that begins anything.
+        A worker that does not run yet ends its next run before that begins anything.
         """
         self._stops += 1
         inbox = self._inbox

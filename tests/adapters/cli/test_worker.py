@@ -307,7 +307,7 @@ def held(folder: Path, payload: str, *words: str) -> Iterator[subprocess.Popen[b
         process.communicate()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_lets_running_handlers_finish(folder: Path, number: signal.Signals, status: int) -> None:
     with held(folder, "listening") as process:
         process.send_signal(number)
@@ -334,7 +334,7 @@ def test_a_second_signal_does_not_wait_and_what_was_held_is_given_back(folder: P
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
-    assert 0 == process.returncode
+    assert 143 == process.returncode
     assert {"held": "pending", "later": "pending"} == states(folder)
     with opened(folder) as engine:
         assert ["created", "leased", "released"] == [one.type for one in engine.history("held")]

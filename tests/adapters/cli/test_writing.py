@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from sagalog import Engine, Retry
-from sagalog.kernel.bounds import BATCH_COMMANDS_MAX
 from sagalog.testing import ManualClock
 from sagalog_cli.commands.creation import NewTask
 from tests.adapters.cli.calls import PAST_MS, call, leased, past, url_of
@@ -347,17 +346,6 @@ def test_a_bad_line_is_named_by_its_number_and_nothing_is_written(db: str, line:
     assert "specs[" not in human.err
     assert (code, 3) == (machine.error["code"], machine.error["line"])
     assert ids(db) == ["there"]
-
-
-def test_more_lines_than_one_commit_holds_are_refused_with_the_bound_and_how_to_split(db: str) -> None:
-    lines = b'{"kind":"a"}\n' * (BATCH_COMMANDS_MAX + 1)
-
-    answer = call("create", "--many", "--db", db, "--json", given=lines)
-
-    assert (3, "over_bound") == (answer.status, answer.error["code"])
-    assert ("batch_commands", BATCH_COMMANDS_MAX) == (answer.error["bound"], answer.error["maximum"])
-    assert "split -l 10000" in answer.error["message"]
-    assert ids(db) == []
 
 
 def test_no_line_creates_nothing_and_is_no_error(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,7 +19,8 @@ from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation
 from sagalog.store import Append, Operation, Projection, Result
 from sagalog.testing import ManualClock
-from sagalog_sqlite import audit_rows
+from sagalog_sqlite import audit_rows, rebuild
+from sagalog_sqlite.snapshot import SqliteSnapshot
 from tests.adapters.sqlite.stores import START_MS, open_at, raw, url_of, writing
 from tests.store_of import store_of
 
@@ -188,3 +191,59 @@ def test_an_event_of_no_stream_at_the_end_of_the_log_is_damage_and_no_earlier_en
     with pytest.raises(sagalog.LogDamaged):
         engine.events(newest - 1)
     assert not engine.verify().ok
+
+
+# --- how far it is ----------------------------------------------------------------------------------------------------
+
+
+def test_an_audit_tells_how_far_it_is_once_a_slice(engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_SLICE", 2)
+    told: list[tuple[int, int]] = []
+
+    report = engine.verify(lambda done, total: told.append((done, total)))
+
+    # The store's own stream and that of `first`, then two tasks, then `parent` with three events; and the end.
+    assert [(0, 7), (2, 7), (4, 7), (7, 7), (7, 7)] == told
+    assert (True, 7) == (report.ok, report.events)
+
+
+def test_a_rebuild_tells_how_far_it_is_once_a_slice(engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "SLICE", 2)
+    told: list[tuple[int, int]] = []
+
+    engine.rebuild(lambda done, total: told.append((done, total)))
+
+    assert [(0, 5), (2, 5), (4, 5), (5, 5)] == told
+
+
+def test_a_rebuild_that_is_ended_in_the_middle_leaves_the_rest_as_it_was(
+    engine: sagalog.Engine, behind: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "SLICE", 2)
+    behind.execute("UPDATE tasks SET queue = 'other'")
+
+    def end_at_2(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.rebuild(end_at_2)
+
+    assert [("projection", f"task/{id}") for id in ("second", "idle", "parent")] == faults(engine)
+    engine.rebuild()
+    assert [] == faults(engine)
+
+
+def test_an_interrupt_ends_a_look_at_the_whole_file_that_takes_long(engine: sagalog.Engine) -> None:
+    """SQLite says nothing of itself within a statement; afterwards the connection reads as ever."""
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    alarm = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+
+    with store_of(engine).read() as view:
+        assert isinstance(view, SqliteSnapshot)
+        alarm.start()
+        with pytest.raises(KeyboardInterrupt), view._interruptible():
+            view._rows(endless)
+    alarm.join()
+
+    assert [] == faults(engine)

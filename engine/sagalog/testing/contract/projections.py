@@ -112,6 +112,53 @@ class ProjectionContract(Contract):
         self.clock.advance(10 * TTL_MS)
         assert "later" in ids(self.claim(limit=10))
 
+    def test_an_audit_says_how_far_it_is(self) -> None:
+        self.live()
+        told: list[tuple[int, int]] = []
+        assert self.engine.verify(lambda done, total: told.append((done, total))).ok
+        events = len(self.log())
+        assert (told[0], told[-1]) == ((0, events), (events, events))
+        assert told == sorted(told)
+        assert {total for _, total in told} == {events}
+
+    def test_a_rebuild_says_how_far_it_is(self) -> None:
+        self.live()
+        told: list[tuple[int, int]] = []
+        self.engine.rebuild(lambda done, total: told.append((done, total)))
+        streams = len({event.stream for event in self.log()})
+        assert (told[0], told[-1]) == ((0, streams), (streams, streams))
+        assert told == sorted(told)
+        assert {total for _, total in told} == {streams}
+
+    def test_what_is_told_how_far_it_is_may_use_the_engine(self) -> None:
+        """It is called outside every transaction; what it writes is read, and counted beside the total."""
+        self.live()
+        events = len(self.log())
+        told: list[int] = []
+
+        def write(done: int, total: int) -> None:
+            self.engine.note("done", "still there")
+            told.append(total)
+
+        report = self.engine.verify(write)
+        assert (report.ok, set(told)) == (True, {events})
+        assert report.events > events
+        self.engine.rebuild(write)
+        self.sound()
+
+    def test_what_it_raises_ends_an_audit_and_a_rebuild_which_can_be_repeated(self) -> None:
+        self.live()
+        self.change_projection("pending", None)
+        for call in (self.engine.verify, self.engine.rebuild):
+            try:
+                call(lambda done, _: 1 // done)
+            except ZeroDivisionError:
+                continue
+            raise AssertionError("the call went on")
+        assert self.faults() == [("projection", "task/pending", None)]
+        self.engine.rebuild()
+        assert self.faults() == []
+
     def test_each_changed_field_of_an_event_is_found(self) -> None:
         self.live()
         old = self.event("running", 3)

@@ -1,0 +1,11 @@
+"""`python -m tests.reference FILE`: write the reference."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.reference.writing import reference
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
