@@ -1,1 +1,1 @@
-"""Measurements, run by hand with `./dev bench`."""
+"""Measurements; a developer runs them by hand with `./dev bench`."""

@@ -1,7 +1,7 @@
-"""`python -m bench SUITE`: run one suite of measurements and print its figures beside their goals.
+"""The command `python -m bench SUITE`: it runs one suite of measurements and prints its figures beside their goals.
 
-Rule: a suite is one module that offers SUMMARY, `add_arguments`, `facts_of` and `measure`, and one line in SUITES.
-A measurement is no test: it ends with 0 unless it breaks, or with `--check` and a missed goal.
+Rule: a suite is one module with SUMMARY, `add_arguments`, `facts_of` and `measure`, and one line in SUITES. A
+measurement is no test: the status is 0 unless the suite breaks, or `--check` was given and a figure misses its goal.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ SUITES = {
 
 
 class Suite(Protocol):
-    """What a suite's module offers."""
+    """The interface of a suite's module."""
 
     SUMMARY: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the suite's own arguments; `tiny`, `check` and `folder` are there already."""
+        """Add the suite's own arguments; `tiny`, `check` and `folder` exist already."""
         ...
 
     def facts_of(self, arguments: argparse.Namespace) -> dict[str, object]:
-        """What the first line says beside the machine."""
+        """Return what the first line says beside the machine."""
         ...
 
     def measure(self, arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-        """Measure and give the figures one by one; `folder` is empty and removed afterwards."""
+        """Measure, and yield the figures one by one; `folder` is empty, and removed afterwards."""
         ...
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the suite that the words name; the exit code."""
+    """Run the suite that the words name; return the exit status."""
     arguments = _parser().parse_args(words)
     suite: Suite = arguments.suite
     with tempfile.TemporaryDirectory(prefix="sagalog-bench-", dir=arguments.folder) as folder:
@@ -62,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         suite = cast(Suite, importlib.import_module(module))
         one = suites.add_parser(name, help=suite.SUMMARY, description=suite.SUMMARY)
         one.set_defaults(suite=suite)
-        one.add_argument("--tiny", action="store_true", help="so little that it measures nothing: does it run?")
-        one.add_argument("--check", action="store_true", help="end with 1 where a goal is missed")
-        one.add_argument("--folder", help="where the files are made (the disk that is measured)")
+        one.add_argument("--tiny", action="store_true", help="measure so little that it only shows that the suite runs")
+        one.add_argument("--check", action="store_true", help="end with 1 if a figure misses its goal")
+        one.add_argument("--folder", help="where to make the files (the disk to measure)")
         suite.add_arguments(one)
     return parser
 

@@ -1,4 +1,4 @@
-"""The suite `core`: what one process gets from one SQLite file, against the goals of the core.
+"""The suite `core`: the figures of one process on one SQLite file, against the goals of the core.
 
 Rule: this file only chooses; each part measures one thing in a module of its own.
 """
@@ -28,19 +28,19 @@ PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which parts, and for how long."""
+    """Add which parts to measure, and for how long."""
     parser.add_argument("--rounds", type=int, default=7, help="rounds whose median is shown (7)")
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long one side takes in one round (1)")
     parser.add_argument("--only", type=_parts, default=tuple(PARTS), help=f"parts, with commas: {','.join(PARTS)}")
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """Durability differs by part; a line that does not name one was measured at normal."""
+    """Return the durability, which differs by part: a figure without one was measured at normal."""
     return {"durability": "full where said, else normal", "rounds": _plan(arguments, Path()).rounds}
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """The chosen parts, each in a folder of its own."""
+    """Measure the chosen parts, each in a folder of its own."""
     for name in arguments.only:
         own = folder / name
         own.mkdir()

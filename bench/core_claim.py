@@ -1,7 +1,7 @@
-"""A claim among a million tasks against one among a thousand: its time must not grow with the store.
+"""The time of a claim among a million tasks against one among a thousand: it must not grow with the store.
 
-Rule: both stores are made by the same code; the small one is audited wholly and of the large one a sample, so that
-what is measured is a store and not a table. Claimed tasks are completed outside the time that is taken.
+Rule: the same code makes both stores. The suite audits all of the small store and a sample of the large one, so that it
+measures stores and not mere tables. It completes claimed tasks outside the measured time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sagalog.kernel.events import Created
 _GOAL: Final = Goal("<=", 1.5)
 _CLAIMS_MAX: Final = 30
 _SAMPLE: Final = 200
-# What a claim asks for: every kind, or two of four.
+# The kinds that a claim asks for: all, or two of four.
 _KINDS: Final = {"all kinds": None, "two of four kinds": crowd.KINDS[1:3]}
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Microseconds of a claim of one task in either store, their ratio, and what the large one weighs."""
+    """Yield the microseconds of a claim of one task in either store, their ratio, and the size of the large one."""
     sizes = {"small": 100, "large": 2_000} if plan.tiny else {"small": 1_000, "large": 1_000_000}
     paths = {name: plan.folder / f"{name}.db" for name in sizes}
     for name, tasks in sizes.items():
@@ -36,7 +36,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
         crowd.build(paths[name], tasks)
         yield single(f"building {tasks:,} tasks", time.perf_counter() - started, "s")
         yield single(f"file of {tasks:,} tasks", paths[name].stat().st_size / 1e6, "MB")
-    # Half of the small store is ready, half of that of the two kinds: they must last for all rounds.
+    # Half of the small store's tasks are ready, and half of those have the two kinds: they must last for all rounds.
     claims = min(_CLAIMS_MAX, sizes["small"] // 2 // (4 * plan.rounds + 1))
     with stores.open_engine(paths["small"], "normal") as small, stores.open_engine(paths["large"], "normal") as large:
         sides = {
@@ -54,7 +54,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 def _claim(engine: Engine, kinds: tuple[str, ...] | None, claims: int) -> float:
-    """The median of some claims, in microseconds."""
+    """Return the median of some claims, in microseconds."""
     taken = []
     for _ in range(claims):
         started = time.perf_counter()
@@ -67,7 +67,7 @@ def _claim(engine: Engine, kinds: tuple[str, ...] | None, claims: int) -> float:
 
 
 def _audit(small: Engine, large: Engine) -> None:
-    """All of the small store, and the first tasks of the large one."""
+    """Audit all of the small store, and the first tasks of the large one."""
     report = small.verify()
     assert report.ok, report.faults
     for task in large.find(queue=stores.QUEUE, limit=_SAMPLE):

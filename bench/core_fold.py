@@ -1,6 +1,6 @@
-"""Events folded per second: typed ones, stored ones, and a whole store in an audit.
+"""The events folded per second: typed ones, stored ones, and those of a whole store in an audit.
 
-Rule: the streams are those of whole lives, not of one kind of event, and are made before the time is taken.
+Rule: the streams are those of whole lives, with all kinds of events, and are made before the measured time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Typed = tuple[str, list[tuple[Recordable, int, int]]]
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """What folding takes, and an audit beside the least that any audit of this log does."""
+    """Yield the rate of folding, and of an audit beside the least work that any audit of this log does."""
     tasks, audited = (16, 8) if plan.tiny else (800, plan.count(1_200))
     streams = _streams(tasks)
     typed = [_typed(envelopes) for envelopes in streams]
@@ -101,7 +101,7 @@ def _verify(engine: Engine) -> float:
 
 
 def _read(path: Path) -> float:
-    """Events a second of no more than SQLite, SHA-256 and JSON: nothing is folded or compared."""
+    """Return the rate of SQLite, SHA-256 and JSON alone: nothing is folded or compared."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         started, events = time.perf_counter(), 0
         for *_, type, body, expected in connection.execute(_EVENTS):

@@ -1,6 +1,6 @@
-"""What a heartbeat writes: bytes of the WAL, for a task with a small payload and one with a payload of a megabyte.
+"""The bytes of the WAL that a heartbeat writes, for a task with a small payload and one with a payload of a megabyte.
 
-Rule: bytes are counted, not timed, so this is measured once; the clock is moved by hand, because a heartbeat that
+Rule: bytes are counted and not timed, so once is enough. The suite moves the clock itself, because a heartbeat that
 moves nothing forward writes nothing.
 """
 
@@ -16,12 +16,12 @@ from sagalog.testing import ManualClock
 
 _HEARTBEATS: Final = 50
 _SMALL_BYTES: Final = 100
-# The bound of a payload is 1 MiB of JSON; this is as close as round numbers come.
+# The largest round number below the bound of a payload, 1 MiB of JSON.
 _LARGE_BYTES: Final = 1_000_000
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Per heartbeat with each payload, and the ratio."""
+    """Yield the bytes of a heartbeat with each payload, and the ratio."""
     small, large = (_per_heartbeat(plan, size) for size in (_SMALL_BYTES, _LARGE_BYTES))
     yield single(f"WAL of a heartbeat, payload of {_SMALL_BYTES} bytes", small, "bytes")
     yield single("WAL of a heartbeat, payload of 1 MB", large, "bytes", Goal("<=", 25_000))

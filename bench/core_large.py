@@ -1,6 +1,6 @@
-"""What is large: an audit of many tagged tasks, and leasing a task with as many undos as there may be.
+"""The cost of large things: an audit of many tagged tasks, and a lease of a task with the most undos that it may have.
 
-Rule: the store is made before the time is taken; each claim leases a task that no call has read before.
+Rule: the store is made before the measured time; each claim leases a task that no call has read before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARAMS_BYTES: Final = 4_096
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Seconds of one audit, then milliseconds of claims: by the clock, and of the processor, which others move less."""
+    """Yield the seconds of an audit and the milliseconds of claims: by the clock, and of the processor."""
     tasks, claims = (50, 2) if plan.tiny else (200_000, 4 * plan.rounds)
     with stores.open_engine(plan.folder / "tagged.db", "normal") as engine:
         _tag(engine, tasks)

@@ -1,7 +1,7 @@
-"""Lifecycles per second of one caller, alone or a hundred at once, beside raw SQLite with the same rows and commits.
+"""The lifecycles per second of one caller, one by one or a hundred at once, beside raw SQLite with the same rows.
 
-Rule: both sides of a round write as many rows and as many bytes to every table, and it is checked each round; each side
-has a fresh file a round.
+Rule: both sides of a round write as many rows and as many bytes to every table, in as many commits, and the suite
+checks that in each round. Each side has a fresh file a round.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.rounds import ratios, spread, take_turns
 from bench.tape import Tape, record
 from sagalog_sqlite.checkpoints import PAGES
 
-# About what one caller gets, for choosing how many make a round; and what share of raw SQLite is the goal.
+# The approximate rate of one caller, from which the size of a round follows; and the goal as a share of raw SQLite.
 _A_SECOND: Final = {"full": 900, "normal": 2_400}
 _OF_RAW: Final = {"full": 0.58, "normal": 0.42}
 # Lifecycles of one turn: some milliseconds.
@@ -30,7 +30,7 @@ _TOGETHER_OF_RAW: Final = {"full": 0.40}
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """At full and at normal durability: sagalog, raw, and the one as a share of the other."""
+    """Yield the rates of sagalog and of raw SQLite, and their ratio, at full and at normal durability."""
     turns = {durability: max(1, plan.count(a_second) // _TURN) for durability, a_second in _A_SECOND.items()}
     tape = record(plan.folder / "tape.db", _TURN * max(turns.values()))
     for durability in _A_SECOND:
@@ -39,7 +39,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 def measure_together(plan: Plan) -> Iterator[Figure]:
-    """The same of batches of a hundred, in three commits each."""
+    """Yield the same for batches of a hundred, in three commits each."""
     turns = {durability: max(1, plan.count(a_second) // _BATCH) for durability, a_second in _TOGETHER_A_SECOND.items()}
     tape = record(plan.folder / "tape.db", _BATCH * max(turns.values()), _BATCH)
     for durability in _TOGETHER_A_SECOND:
@@ -57,7 +57,7 @@ def _shares(contest: Contest, rounds: int, turns: int, goal: float | None) -> It
 
 
 class Contest:
-    """Two sides at one durability; what one wrote in a round is compared with what the other wrote.
+    """The two sides at one durability; each round compares what they wrote.
 
     turn    lifecycles of one turn
     label   what is measured, in words
@@ -74,7 +74,7 @@ class Contest:
 
     @contextmanager
     def sagalog(self) -> Iterator[Callable[[], None]]:
-        """Lifecycles through the public calls."""
+        """Run lifecycles by the public calls."""
         path = self._folder / f"{self._durability}-sagalog.db"
         with stores.open_engine(path, self._durability) as engine:
             alone, together = partial(stores.live, engine), partial(stores.live_together, engine, batch=self._batch)
@@ -84,7 +84,7 @@ class Contest:
 
     @contextmanager
     def raw(self) -> Iterator[Callable[[], None]]:
-        """The same by the raw writer."""
+        """Run the same lifecycles by the raw writer."""
         path = self._folder / f"{self._durability}-raw.db"
         with raw.opened(path, self._tape, self._durability, PAGES) as writer:
             yield partial(writer.live, self.turn // self._batch)
@@ -95,7 +95,7 @@ class Contest:
         stores.remove(path)
 
     def _compare(self, path: Path) -> None:
-        """Both sides must have written equal weights, in every round."""
+        """Require that both sides have written equal rows and bytes, in every round."""
         weight = stores.weigh(path)
         if self._weight is None:
             self._weight = weight

@@ -1,7 +1,7 @@
-"""Lifecycles per second of sixteen threads on one engine, beside one caller who leads as many.
+"""The lifecycles per second of sixteen threads on one engine, beside one caller that runs as many.
 
-Rule: both sides make the same calls at durability full, each on a fresh file a round, and it is checked that all tasks
-were led to their end. What the threads gain is what their commits share: a sync, a transaction, and pages of the WAL.
+Rule: both sides make the same calls at durability full, each on a fresh file a round, and the suite checks that all
+tasks have completed. The threads gain what their commits share: a sync, a transaction, and pages of the WAL.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from bench.rounds import ratios, spread, take_turns
 from sagalog import Engine
 
 THREADS: Final = 16
-# Lifecycles of one thread in a turn: enough for its first and last, which have less company, to count little.
+# Lifecycles of one thread in a turn: so many that its first and last, which share commits with fewer, count little.
 _EACH: Final = 25
 _EACH_TINY: Final = 2
-# About what one caller gets, for choosing how many make a round.
+# The approximate rate of one caller, from which the size of a round follows.
 _A_SECOND: Final = 900
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """The rate of each side, and the one over the other."""
+    """Yield the rate of each side, and their ratio."""
     each = _EACH_TINY if plan.tiny else _EACH
     a_turn = THREADS * each
     turns = max(1, round(plan.count(_A_SECOND) / a_turn))
     sides = {
-        "threads": partial(_opened, plan.folder / "threads.db", partial(_crew, each=each)),
+        "threads": partial(_opened, plan.folder / "threads.db", partial(_thread_group, each=each)),
         "caller": partial(_opened, plan.folder / "caller.db", partial(_caller, lifecycles=a_turn)),
     }
     taken = take_turns(sides, plan.rounds, turns)
@@ -47,11 +47,11 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 @contextmanager
 def _opened(path: Path, side: Callable[[Engine], Iterator[Callable[[], None]]]) -> Iterator[Callable[[], None]]:
-    """One side on a fresh file; checks afterwards that nothing was left undone."""
+    """Open one side on a fresh file, and check at the end that all tasks have completed."""
     with stores.open_engine(path, "full") as engine:
         yield from side(engine)
         states = engine.counts()[stores.QUEUE]
-        assert set(states) == {"completed"}, f"not all tasks were led to their end: {states}"
+        assert set(states) == {"completed"}, f"not all tasks have completed: {states}"
     stores.remove(path)
 
 
@@ -59,8 +59,8 @@ def _caller(engine: Engine, lifecycles: int) -> Iterator[Callable[[], None]]:
     yield partial(stores.live, engine, lifecycles)
 
 
-def _crew(engine: Engine, each: int) -> Iterator[Callable[[], None]]:
-    """Threads that stand ready; each piece of work has all of them lead `each` lifecycles."""
+def _thread_group(engine: Engine, each: int) -> Iterator[Callable[[], None]]:
+    """Start the threads; each piece of work has all of them run `each` lifecycles."""
     ready, done = threading.Barrier(THREADS + 1), threading.Barrier(THREADS + 1)
     over = False
 
@@ -73,7 +73,7 @@ def _crew(engine: Engine, each: int) -> Iterator[Callable[[], None]]:
                 stores.live(engine, each)
                 done.wait()
         except BaseException:
-            # The thread that waits for this one is to fail with it and not to hang.
+            # The thread that waits for this one has to fail too, and not to hang.
             done.abort()
             raise
 

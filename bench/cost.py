@@ -1,7 +1,7 @@
-"""The suite `cost`: what a call takes of the processor, of SQLite and of the disk, counted wherever it can be counted.
+"""The suite `cost`: what a call costs of the processor, of SQLite and of the disk, counted as far as possible.
 
-Rule: what is timed is compared with raw SQLite in the same interleaved run; what is counted needs no comparison and
-does not depend on what else the machine does. This file only chooses; each part counts one thing.
+Rule: a timed figure is compared with raw SQLite in the same interleaved run. A counted figure needs no comparison and
+does not depend on other work of the machine. This file only chooses; each part counts one thing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which parts, and for how long."""
+    """Add which parts to measure, and for how long."""
     parser.add_argument("--rounds", type=int, default=7, help="rounds whose median is shown (7)")
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long one side takes in one round (0.5)")
     parser.add_argument("--only", type=_parts, default=tuple(PARTS), help=f"parts, with commas: {','.join(PARTS)}")
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """Syncs are counted at full, all else at normal."""
+    """Return the durability: full for syncs, normal for all else."""
     return {"durability": "full for syncs, else normal", "rounds": _plan(arguments, Path()).rounds}
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """The chosen parts, each in a folder of its own."""
+    """Measure the chosen parts, each in a folder of its own."""
     for name in arguments.only:
         own = folder / name
         own.mkdir()

@@ -1,6 +1,6 @@
-"""What each public call does, counted once it is warm: files and functions entered, SQL statements, syncs, WAL pages.
+"""The work of each public call after a warm-up: files and functions entered, SQL statements, syncs, WAL pages.
 
-Rule: each verb is called many times before it is counted, and the counters hang on the store as every
+Rule: the suite makes each call many times before it counts one. The counters are on a store that is opened as every
 caller opens it: SQLite's own trace, its file system, and Python's profiler.
 """
 
@@ -29,14 +29,14 @@ _START_MS: Final = 1_700_000_000_000
 _WARM: Final = 60
 _BATCH: Final = 100
 _STATEMENTS: Final = {"create": 5, "claim": 5, "heartbeat": 4, "complete": 4}
-# Half of what was entered before, without the functions of comprehensions.
+# Half of the functions that an earlier version entered, without those of comprehensions.
 _FUNCTIONS: Final = {"create": 52, "claim": 60, "complete": 56, "step": 58}
 _INSIDE: Final = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>", "<lambda>")
 
 
 @dataclass
 class Counted:
-    """What one call did."""
+    """The work of one call."""
 
     files: int = 0
     functions: int = 0
@@ -46,9 +46,9 @@ class Counted:
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Each verb at full durability, so that syncs are among it."""
+    """Yield the figures of each verb at full durability, so that they include syncs."""
     for verb, counted in counts(plan.folder, 3 if plan.tiny else _WARM).items():
-        # Of a worker those of its threads are not among them.
+        # For a worker, the figures leave out the functions and statements of its threads.
         functions, statements = _FUNCTIONS.get(verb), _STATEMENTS.get(verb)
         yield single(f"{verb}: files entered", counted.files, "")
         goal = None if functions is None else Goal("<=", functions)
@@ -60,7 +60,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 def counts(folder: Path, warm: int) -> Mapping[str, Counted]:
-    """Verb -> what one call of it does, once so many lifecycles have been."""
+    """Return verb -> the work of one call of it, after `warm` lifecycles."""
     clock = ManualClock(_START_MS)
     path = folder / "calls.db"
     with _counted_files() as files, stores.open_engine(path, "full", clock) as engine:
@@ -69,8 +69,8 @@ def counts(folder: Path, warm: int) -> Mapping[str, Counted]:
                 call()
         counted = {}
         for verb, call in _life(engine, clock):
-            # By the store's own connection, so that nothing which is known is forgotten; and no checkpoint falls into
-            # what is counted, nor the sync of a WAL that is begun anew.
+            # By the store's own connection, so that the store forgets nothing. Then no checkpoint happens during the
+            # counted call, nor the sync of a WAL that SQLite starts anew.
             writer = _store_of(engine)._connections.writer
             assert writer is not None, "the store has written before"
             writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
@@ -80,7 +80,7 @@ def counts(folder: Path, warm: int) -> Mapping[str, Counted]:
 
 
 def _life(engine: Engine, clock: ManualClock) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The calls of one task's life, then those of a hundred tasks at once."""
+    """Yield the calls of one task's life, then those of a hundred tasks at once."""
     held: list[Lease] = []
 
     def claim() -> None:
@@ -140,7 +140,7 @@ def _count(engine: Engine, files: _CountedFiles, call: Callable[[], Any]) -> Cou
         sys.setprofile(None)
         writer.trace_v2(0, None)
     counted.syncs, counted.pages = files.syncs - syncs, store.checkpoints.wal_pages - pages
-    # The counter's own file is entered too.
+    # The profiler also sees the functions of this file.
     codes = {code for code in codes if code.co_filename != __file__}
     counted.functions, counted.files = len(codes), len({code.co_filename for code in codes})
     return counted
@@ -154,7 +154,7 @@ def _store_of(engine: Engine) -> SqliteStore:
 
 @dataclass
 class _CountedFiles:
-    """How often SQLite has had a file synced."""
+    """The number of syncs that SQLite has requested."""
 
     syncs: int = 0
     vfs: list[apsw.VFS] = field(default_factory=list)
@@ -162,7 +162,7 @@ class _CountedFiles:
 
 @contextmanager
 def _counted_files() -> Iterator[_CountedFiles]:
-    """Within the block the default file system counts syncs."""
+    """Have the default file system count syncs while the block lasts."""
     counted, real = _CountedFiles(), apsw.vfs_names()[0]
 
     class File(apsw.VFSFile):

@@ -1,6 +1,6 @@
-"""What a task takes on disk once it is over: bytes of the file, for each of many tasks.
+"""The bytes on disk of a task that has ended, as the mean of many tasks.
 
-Rule: counted after everything was moved from the WAL into the file, so that nothing is counted twice.
+Rule: the suite counts after it has moved everything from the WAL into the file, so it counts nothing twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES: Final = 1_450
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Bytes a task, created, claimed and completed."""
+    """Yield the bytes of a task that was created, claimed and completed."""
     count = 100 if plan.tiny else _TASKS
     path = plan.folder / "disk.db"
     sizes = []

@@ -1,6 +1,6 @@
-"""User instructions of a lifecycle beside raw, of each call, of a task in a batch and of one by a busy worker.
+"""The user instructions of a lifecycle beside raw, of each call, of a task in a batch and of one by a busy worker.
 
-Rule: valgrind counts them; they do not depend on what else runs, nor on how fast the machine is.
+Rule: valgrind counts them; they depend neither on other programs nor on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LIFECYCLE: Final = 900_000
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """One figure a side; none where valgrind is not present."""
+    """Yield one figure a side; none if valgrind is not installed."""
     if shutil.which("valgrind") is None or plan.tiny:
         return
     for number, side in enumerate(("raw", *SIDES)):
@@ -34,9 +34,9 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 def instructions(folder: Path, side: str, few: int, many: int) -> float:
-    """User instructions of one lifecycle, or of one task's part of a call."""
+    """Return the user instructions of one lifecycle, or of one task's part of a call."""
     folder.mkdir()
-    # The first run compiles what was never imported before, and is not counted.
+    # The first run compiles modules that were never imported before, and does not count.
     _, fewer, more = (_counted(folder / str(turn), side, count) for turn, count in enumerate((few, few, many)))
     return (more - fewer) / (many - few)
 
@@ -56,5 +56,5 @@ def _counted(folder: Path, side: str, count: int) -> int:
     )
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     if found is None:
-        raise AssertionError(f"valgrind says no number of instructions: {done.stderr[-500:]}")
+        raise AssertionError(f"valgrind reports no number of instructions: {done.stderr[-500:]}")
     return int(found.group(1).replace(",", ""))

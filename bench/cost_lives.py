@@ -1,7 +1,7 @@
-"""`python -m bench.cost_lives SIDE COUNT FOLDER`: so many calls of one sort, or lifecycles, and nothing else.
+"""The program `python -m bench.cost_lives SIDE COUNT FOLDER`: it makes COUNT calls of one sort, or lifecycles.
 
-Rule: run under a counter of instructions with two counts, so that the difference is the calls alone: what comes before
-them is the same for every count.
+Rule: `cost_instructions` runs it with two counts, so that the difference is the calls alone: the work before them is
+the same for every count.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sagalog import Engine, Lease
 from sagalog_sqlite.checkpoints import PAGES
 
 BATCH: Final = 100
-# Before what counts: caches are filled, and every statement is prepared.
+# Lifecycles before the counted calls: they fill caches and prepare every statement.
 _WARM: Final = 50
-# Tasks that stand ready for what counts, and so the most that may be counted.
+# Ready tasks for the counted calls, and so the largest count.
 _READY: Final = 500
 _SPEC: Final[dict[str, Any]] = {"kind": stores.KIND, "payload": stores.PAYLOAD, "queue": stores.QUEUE}
 
@@ -28,7 +28,7 @@ _SPEC: Final[dict[str, Any]] = {"kind": stores.KIND, "payload": stores.PAYLOAD, 
 def main(side: str, count: int, folder: Path) -> None:
     """Run one side."""
     if side == "raw":
-        # The tape is as long for every count, so that making it falls out of the difference.
+        # The tape has the same length for every count, so that the difference does not include its making.
         tape = record(folder / "tape.db", 1_000)
         with raw.opened(folder / "raw.db", tape, "normal", PAGES) as writer:
             writer.live(_WARM + count)

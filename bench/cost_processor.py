@@ -1,6 +1,6 @@
-"""What a lifecycle takes of the processor: processor time beside raw.
+"""The processor time of a lifecycle, beside that of raw SQLite.
 
-Rule: measured in turns with raw SQLite that writes the same rows, and only the ratio is a figure of ours.
+Rule: it takes turns with raw SQLite that writes the same rows, and only the ratio counts as a figure of sagalog.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bench.rounds import ratios, spread
 from bench.tape import record
 
 _OF_RAW: Final = 2.4
-# Lifecycles of one turn, and about how many turns fit into a second.
+# Lifecycles of one turn, and roughly how many turns a second has.
 _TURN: Final = 25
 _TURNS_A_SECOND: Final = 60
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Processor time of both sides, and of sagalog as a multiple of raw."""
+    """Yield the processor time of both sides, and their ratio."""
     turns = max(1, round(plan.seconds * _TURNS_A_SECOND))
     tape = record(plan.folder / "tape.db", _TURN * turns)
     contest = Contest(plan.folder, tape, "normal")

@@ -1,7 +1,7 @@
 """A store with very many tasks, made in seconds: a few real ones, copied row by row under new names.
 
-Rule: every copy is a task as the engine would have made it, with its own stream, digest and fold: claims work on it
-and an audit finds nothing. Only how the rows come into the file is short.
+Rule: every copy is a task as the engine would have made it, with its own stream, digest and fold. Claims work on it and
+an audit finds no fault. Only the way of its rows into the file is shorter.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sagalog_sqlite.connection import BUSY_TIMEOUT_MS, connect
 
 KINDS: Final = ("implement-issue", "review", "summarise", "translate")
 _PRIORITIES: Final = (0, 5, 10)
-# Delayed tasks of better priority than all that are ready: what an index over both would have to step over.
+# Delayed tasks have better priorities than all ready ones: an index over both would have to step over them.
 _DELAYED_PRIORITIES: Final = (-3, -2, -1)
 _LATER_MS: Final = 30 * 86_400_000
 
 
 def build(path: Path, tasks: int) -> None:
-    """A new store with so many tasks, half of them delayed, in all kinds and priorities alternately."""
+    """Make a new store with so many tasks, half of them delayed, with alternating kinds and priorities."""
     with stores.open_engine(path, "normal") as engine:
         later_ms = SystemClock().now_ms() + _LATER_MS
         shapes = [(kind, at) for kind in KINDS for at in range(len(_PRIORITIES))]
@@ -39,7 +39,7 @@ def build(path: Path, tasks: int) -> None:
     copies = tasks - 2 * len(shapes)
     connection = connect(str(path), "normal", BUSY_TIMEOUT_MS, writing=True)
     try:
-        # It is no store yet that anybody relies on: if this is interrupted, the file is thrown away.
+        # No caller relies on this store yet: after an interrupt the caller throws the file away.
         connection.pragma("synchronous", 0)
         connection.pragma("foreign_keys", 0)
         connection.pragma("cache_size", -400_000)
@@ -71,7 +71,7 @@ def _insert(connection: apsw.Connection, table: str, found: Iterator[tuple[Any, 
 
 
 class _Model:
-    """A task that was created and nothing else, as rows to be copied."""
+    """The rows of a task that was created and nothing else, as a model for copies."""
 
     def __init__(self, connection: apsw.Connection, number: int) -> None:
         (self._stream,) = _rows(connection, "streams", "number", number)
@@ -81,11 +81,11 @@ class _Model:
         self._fold = decode_fold(self._task["fold"])
 
     def stream(self, number: int) -> tuple[Any, ...]:
-        """The row of `streams`."""
+        """Return the row of `streams`."""
         return tuple({**self._stream, "number": number, "id": _id(number)}.values())
 
     def event(self, number: int, position: int) -> tuple[Any, ...]:
-        """The row of `events`, with the digest that its new name gives."""
+        """Return the row of `events`, with the digest for its new name."""
         of = self._event
         digested = digest(
             f"task/{_id(number)}", of["version"], of["at_ms"], of["type"], of["schema"], of["actor"], of["cause"],
@@ -94,13 +94,13 @@ class _Model:
         return tuple({**of, "position": position, "stream": number, "digest": digested}.values())
 
     def task(self, number: int) -> tuple[Any, ...]:
-        """The row of `tasks`; nothing but the id in its fold is its own."""
+        """Return the row of `tasks`; only the id in its fold differs."""
         fold = encode_fold(msgspec.structs.replace(self._fold, id=_id(number)))
         return tuple({**self._task, "stream": number, "fold": fold}.values())
 
 
 def _id(number: int) -> str:
-    """As long as a ULID, and rising as they do."""
+    """Return an id as long as a ULID, and rising like one."""
     return f"01K{number:023d}"
 
 

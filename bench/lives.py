@@ -1,6 +1,6 @@
-"""Tasks as they really live: scripts that make streams with most kinds of events, through the public calls.
+"""Scripts of realistic tasks: by public calls they make streams with most kinds of events.
 
-Rule: one script a life, each leaving its task ended; what is measured on them is not their business.
+Rule: one script a life, and each ends its task. It must not know what a suite measures on them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def _straight(engine: Engine) -> Task:
 
 
 def _long(engine: Engine) -> Task:
-    """A run of an agent: an undo for each effect, and a heartbeat that says how far it is."""
+    """Run an agent's life: an undo for each effect, and heartbeats with its progress."""
     lease = _begin(engine, _WORKTREE).register(_BRANCH)
     for percent in range(10, 100, 10):
-        # Progress makes each a write, even within one millisecond.
+        # With progress each heartbeat writes, even within one millisecond.
         lease = lease.heartbeat(progress={"percent": percent})
     return lease.complete(RESULT)
 
@@ -54,14 +54,14 @@ def _released_and_cancelled(engine: Engine) -> Task:
     return engine.cancel(task.id, "no longer wanted")
 
 
-# As often as they come: most tasks go straight through.
+# In realistic proportions: most tasks complete without a retry.
 _LIVES: Final[tuple[Callable[[Engine], Task], ...]] = (
     _straight, _straight, _straight, _long, _long, _retried, _compensated, _released_and_cancelled,
 )  # fmt: skip
 
 
 def lead(engine: Engine, tasks: int) -> list[str]:
-    """Lead so many tasks to their end; their ids."""
+    """Run so many tasks to their end; return their ids."""
     ended = [_LIVES[number % len(_LIVES)](engine) for number in range(tasks)]
     unended = [task.id for task in ended if not task.is_terminal]
     assert not unended, f"these tasks have not ended: {unended}"

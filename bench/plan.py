@@ -1,4 +1,4 @@
-"""How much is measured: shared by the parts of a suite."""
+"""The size of a measurement, which the parts of a suite share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Plan:
-    """Where files are made, how many rounds, about how many seconds a side of a round takes; `tiny`: does it run?"""
+    """The folder for files, the number of rounds, the rough seconds of a side a round; `tiny`: only try the suite."""
 
     folder: Path
     rounds: int
@@ -16,5 +16,5 @@ class Plan:
     tiny: bool = False
 
     def count(self, a_second: int) -> int:
-        """How often to do what can be done about `a_second` times a second."""
+        """Return how often to do something that can be done roughly `a_second` times a second."""
         return max(10, round(a_second * self.seconds))

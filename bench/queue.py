@@ -1,7 +1,8 @@
-"""The suite `queue`: one caller pushes, pops and acknowledges, beside the queues of others on SQLite.
+"""The suite `queue`: one caller pushes, pops and acknowledges, beside other queues on SQLite.
 
-Rule: every side has the same payload, a fresh file a round and a sync with each commit, which is read back. At the end
-of a round each is asked for what it did, so that none is timed for what it left out. Each side is a module's own.
+Rule: every side has the same payload, a fresh file a round and a sync with each commit, which the suite reads back. At
+the end of a round the suite asks each side what it did, so that no side gains by leaving work out. Each side has a
+module of its own.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from bench.rounds import ratios, spread, take_turns
 
 SUMMARY: Final = "push, pop and acknowledge, beside litequeue, persist-queue and huey; wake an idle pop"
 
-# What one turn does: some tens of milliseconds.
+# Steps of one turn: some tens of milliseconds.
 _STEPS: Final = 50
 _GOAL: Final = Goal(">=", 1.0)
 
 
 class Queue(Protocol):
-    """One side, open on a file of its own; each step is a call, and what it promised is synced when it returns."""
+    """One side, open on a file of its own; each step is a call, and its effect is synced when it returns."""
 
     def push(self) -> None:
-        """Put the payload in."""
+        """Push the payload."""
         ...
 
     def take(self) -> None:
-        """Get the next item, compare it with the payload, and acknowledge it: at once, or with the next step."""
+        """Take the next item, compare it with the payload, and acknowledge it: at once, or with the next step."""
         ...
 
     def settle(self) -> None:
-        """Acknowledge what is still in hand, if anything is."""
+        """Acknowledge the item in hand, if there is one."""
         ...
 
     def done(self) -> int:
-        """How many items went all the way, as the file tells; raises AssertionError where it tells something else."""
+        """Count in the file the items that were pushed, taken and acknowledged; raises AssertionError for any other."""
         ...
 
 
@@ -55,13 +56,13 @@ _ACKNOWLEDGING: Final[Mapping[str, Opener]] = {
     "litequeue": queue_peers.litequeue,
     "persist-queue": queue_peers.persist_queue,
 }
-# Outside the goal: what its worker has in hand is gone with the worker.
+# Outside the goal: if its worker dies, the item in hand is lost.
 _FORGETTING: Final[Mapping[str, Opener]] = {"huey, acknowledges nothing": queue_peers.huey}
 SIDES: Final[Mapping[str, Opener]] = {**_OURS, **_ACKNOWLEDGING, **_FORGETTING}
 
 
 def _steady(queue: Queue, items: int) -> Iterator[Callable[[], None]]:
-    """A queue that is kept empty: each item is taken before the next one is pushed."""
+    """Keep the queue empty: take each item before the next push."""
     for _ in range(items):
         yield queue.push
         yield queue.take
@@ -69,7 +70,7 @@ def _steady(queue: Queue, items: int) -> Iterator[Callable[[], None]]:
 
 
 def _backlog(queue: Queue, items: int) -> Iterator[Callable[[], None]]:
-    """A queue that fills before anybody comes: all items are pushed, then all are taken."""
+    """Fill the queue first: push all items, then take all."""
     yield from repeat(queue.push, items)
     yield from repeat(queue.take, items)
     yield queue.settle
@@ -79,20 +80,20 @@ SHAPES: Final[Mapping[str, Shape]] = {"steady": _steady, "backlog": _backlog}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much of it."""
+    """Add how much to measure."""
     parser.add_argument("--items", type=int, default=2_000, help="items of one side in one round (2000)")
     parser.add_argument("--wakes", type=int, default=200, help="items pushed to an idle consumer (200)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is shown (5)")
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """The size, and what stands beside us."""
+    """Return the size, and the versions of the peers."""
     items, rounds = _size(arguments)
     return {"durability": "full on every side", "items": items, "rounds": rounds, "peers": queue_peers.versions()}
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """For each shape the items a second of every side, ours beside the fastest that acknowledges; then the wake-up."""
+    """Yield the wake-up; then for each shape the items a second of every side, and sagalog's ratio to the fastest."""
     items, rounds = _size(arguments)
     yield from queue_wake.measure(folder / "wake.db", 3 if arguments.tiny else arguments.wakes)
     for label, shape in SHAPES.items():
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
         rates = {name: [items / seconds for seconds in taken[name]] for name in SIDES}
         for name in SIDES:
             yield Figure(f"{label}: {name}", spread(rates[name]), "/s")
-        # Round by round: no peer is as fast as the better of two, so this is the hardest that can be asked.
+        # The faster of two peers in each round: no single peer is as fast, so this is the hardest comparison.
         fastest = [max(pair) for pair in zip(*(rates[name] for name in _ACKNOWLEDGING), strict=True)]
         for name, goal in ((_CONSUMING, _GOAL), (_CALLING, None)):
             yield Figure(f"{label}: {name}: of the fastest", spread(ratios(rates[name], fastest)), "x", goal)
@@ -112,7 +113,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
 
 @contextmanager
 def working(opener: Opener, path: Path, shape: Shape, items: int) -> Iterator[Callable[[], None]]:
-    """What does some steps of one side's round when it is called; at the end all of them must have been done."""
+    """Yield a function that does some steps of one side's round; require at the end that all of them were done."""
     with opener(path) as queue:
         steps = shape(queue, items)
         yield partial(_work, steps)
@@ -129,7 +130,7 @@ def _work(steps: Iterator[Callable[[], None]]) -> None:
 
 
 def _turns(items: int) -> int:
-    """How many turns hold a push and a take for each item, and the last step."""
+    """Return how many turns hold a push and a take for each item, and the last step."""
     return -(-(2 * items + 1) // _STEPS)
 
 

@@ -1,7 +1,7 @@
-"""Our sides of the suite `queue`: `sagalog_queue` in three calls, and in its loop.
+"""The sides of sagalog in the suite `queue`: `sagalog_queue` by three calls, and by its loop.
 
-Rule: only public calls are timed. Both keep the whole history, and it is looked at: every item was created, leased and
-completed, once each.
+Rule: only public calls are timed. Both sides keep the whole history, and the suite checks it: every item was created,
+leased and completed, once each.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ _PAGE: Final = 1_000
 
 
 class Calling:
-    """Three calls an item, and three commits."""
+    """The side of three calls, and three commits, an item."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def push(self) -> None:
-        """One item."""
+        """Push one item."""
         self._queue.push(stores.PAYLOAD)
 
     def take(self) -> None:
-        """The next item, acknowledged at once."""
+        """Take the next item, and acknowledge it at once."""
         item = self._queue.pop(stores.OWNER, timeout_ms=0)
         assert item is not None
         assert item.payload == stores.PAYLOAD
         self._queue.ack(item)
 
     def settle(self) -> None:
-        """Nothing is in hand."""
+        """Do nothing: no item is in hand."""
 
     def done(self) -> int:
-        """The items whose history is whole."""
+        """Count the items with a whole history."""
         return whole(self._queue.engine)
 
 
 class Consuming(Calling):
-    """The loop, which acknowledges the item in hand and gets the next one in one commit: two commits an item."""
+    """The side of the loop, which acknowledges one item and takes the next in one commit: two commits an item."""
 
     def __init__(self, queue: Queue) -> None:
         super().__init__(queue)
         self._items = queue.consume(stores.OWNER, timeout_ms=0)
 
     def take(self) -> None:
-        """The next item; the one before it is acknowledged with that."""
+        """Take the next item, which acknowledges the one before it."""
         assert next(self._items).payload == stores.PAYLOAD
 
     def settle(self) -> None:
-        """The last item: there is none after it."""
+        """Acknowledge the last item: no item comes after it."""
         assert next(self._items, None) is None
 
 
 def whole(engine: Engine) -> int:
-    """How many items there are, each created, leased and completed; raises AssertionError where one is not so."""
+    """Count the items that were created, leased and completed; raises AssertionError for any other history."""
     types: dict[str, list[str]] = {}
     after = 0
     while events := engine.events(after, _PAGE):
@@ -80,14 +80,14 @@ def whole(engine: Engine) -> int:
 
 @contextmanager
 def calling(path: Path) -> Iterator[Calling]:
-    """A side of three calls on a new file."""
+    """Open a side of three calls on a new file."""
     with _opened(path) as queue:
         yield Calling(queue)
 
 
 @contextmanager
 def consuming(path: Path) -> Iterator[Consuming]:
-    """A side of the loop on a new file."""
+    """Open a side of the loop on a new file."""
     with _opened(path) as queue:
         yield Consuming(queue)
 
@@ -95,7 +95,7 @@ def consuming(path: Path) -> Iterator[Consuming]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Queue]:
     with open_queue(f"sqlite:///{path}", visibility_ms=stores.TTL_MS) as queue:
-        # The store itself reads back what it set on each of its connections.
+        # The store itself reads back the settings of each of its connections.
         store = store_of(queue.engine)
         assert isinstance(store, SqliteStore)
         assert store.durability == "full"

@@ -1,7 +1,7 @@
-"""How soon an idle `pop` in another process has what was pushed: `python -m bench.queue_wake URL ITEMS` is it.
+"""The time until an idle `pop` in another process has a new item; `python -m bench.queue_wake URL ITEMS` is that one.
 
 Rule: the time goes from before the push to after the pop, on the one monotonic clock of the machine, both commits
-included; before each push the consumer has had time to fall asleep.
+included. Before each push the consumer has had time to fall asleep.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sagalog_queue import Queue, open_queue
 
 _ROOT: Final = Path(__file__).parents[1]
 _PATIENCE_MS: Final = 60_000
-# Longer than any slice of a wait, so that the consumer sleeps; its own rest is what is waited for.
+# Longer than any slice of a wait, so that the consumer sleeps before each push.
 _REST_S: Final = 0.06
 _GOAL_MS: Final = Goal("<=", 50)
 
@@ -58,7 +58,7 @@ def _wake(queue: Queue, url: str, items: int) -> Iterator[float]:
 
 
 def main(url: str, items: str) -> None:
-    """Pop so many items, and say when each was there."""
+    """Pop so many items, and print when each arrived."""
     with open_queue(url) as queue:
         print("ready", flush=True)
         for _ in range(int(items)):

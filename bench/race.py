@@ -1,7 +1,7 @@
-"""The suite `race`: processes that claim and complete from one file, and the evidence that none got in another's way.
+"""The suite `race`: processes claim and complete tasks from one file, and the evidence that none hinders another.
 
-Rule: the workers are real processes that begin together; whether a task was leased twice at once is read from the log,
-by a checker that believes neither the store nor the kernel; a wait is measured where it is felt, around the call.
+Rule: the workers are real processes that begin together. A checker that trusts neither the store nor the kernel reads
+from the log whether a task was leased twice at once. A wait is measured around the call, as a caller sees it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _ROOT: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one worker says at its end: tasks completed, errors by class, and how long each call took."""
+class WorkerReport:
+    """The report of one worker at its end: tasks completed, errors by class, and how long each call took."""
 
     completed: int
     errors: dict[str, int]
@@ -43,15 +43,15 @@ class Told:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How many processes, how many tasks, how many a claim."""
-    parser.add_argument("--processes", type=int, default=8, help="how many race (8)")
-    parser.add_argument("--tasks", type=int, default=20_000, help="how many tasks they find (20000)")
+    """Add how many processes, how many tasks, and how many tasks a claim."""
+    parser.add_argument("--processes", type=int, default=8, help="how many processes race (8)")
+    parser.add_argument("--tasks", type=int, default=20_000, help="how many tasks there are (20000)")
     parser.add_argument("--batch", type=int, default=1, help="how many tasks a claim takes at most (1)")
     parser.add_argument("--durability", choices=("full", "normal"), default="full")
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """The size of the race."""
+    """Return the size of the race."""
     processes, tasks = _size(arguments)
     return {"durability": arguments.durability, "processes": processes, "tasks": tasks, "batch": arguments.batch}
 
@@ -64,12 +64,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
         for start in range(0, tasks, _PAGE):
             some = range(start, min(tasks, start + _PAGE))
             engine.create_many({"kind": stores.KIND, "payload": stores.PAYLOAD, "queue": stores.QUEUE} for _ in some)
-    told, took = _run(path, processes, arguments.batch, arguments.durability)
+    reports, took = _run(path, processes, arguments.batch, arguments.durability)
     with stores.open_engine(path, arguments.durability) as engine:
         log = list(_read(engine))
     yield single("lifecycles, all processes together", tasks / took, "/s")
     yield from judge_log(log, tasks)
-    yield from judge_workers(told)
+    yield from judge_workers(reports)
 
 
 def _size(arguments: argparse.Namespace) -> tuple[int, int]:
@@ -77,35 +77,35 @@ def _size(arguments: argparse.Namespace) -> tuple[int, int]:
 
 
 def judge_log(log: list[Recorded], tasks: int) -> Iterator[Figure]:
-    """What the log says: nothing leased twice at once, no fence out of order, everything done once."""
+    """Yield the figures of the log: no task leased twice at once, no fence out of order, every task completed once."""
     types = Counter(event.type for event in log)
     broken = Counter(violation.property for violation in check(log))
     others = sum(broken[name] for name in PROPERTIES if name not in ("one_lease", "fenced"))
     yield single(f"of {tasks:,} tasks not completed", tasks - types["completed"], "", _NONE)
-    yield single("leased while another lease stood", broken["one_lease"], "", _NONE)
+    yield single("leased during another lease", broken["one_lease"], "", _NONE)
     yield single("fences that do not rise, or are not the lease's", broken["fenced"], "", _NONE)
     yield single(f"other broken properties in {len(log):,} events", others, "", _NONE)
     yield single("leases beyond one a task", types["leased"] - tasks, "", _NONE)
 
 
-def judge_workers(told: list[Told]) -> Iterator[Figure]:
-    """What the workers felt: errors, shares, waits."""
-    errors: Counter[str] = sum((Counter(one.errors) for one in told), Counter())
+def judge_workers(reports: list[WorkerReport]) -> Iterator[Figure]:
+    """Yield the figures of the workers: errors, shares, waits."""
+    errors: Counter[str] = sum((Counter(one.errors) for one in reports), Counter())
     named = f" ({', '.join(f'{name}: {count}' for name, count in sorted(errors.items()))})" if errors else ""
     yield single(f"errors that reached a caller{named}", errors.total(), "", _NONE)
-    shares = spread(one.completed for one in told)
-    mean = sum(one.completed for one in told) / len(told)
+    shares = spread(one.completed for one in reports)
+    mean = sum(one.completed for one in reports) / len(reports)
     yield Figure("tasks of each process", shares, "")
     farthest = max(mean - shares.lowest, shares.highest - mean) / mean
     yield single("farthest share from the mean, as a part of it", farthest, "x", _SHARE)
-    waits = sorted(wait for one in told for wait in one.waits_ms)
+    waits = sorted(wait for one in reports for wait in one.waits_ms)
     yield Figure("one call of a worker", Spread(waits[len(waits) // 2], waits[0], waits[-1]), "ms")
     yield single("99 of 100 calls are shorter than", waits[len(waits) * 99 // 100], "ms")
     yield single("longest call", waits[-1], "ms", _WAIT_MS)
 
 
-def _run(path: Path, processes: int, batch: int, durability: str) -> tuple[list[Told], float]:
-    """Let the workers loose together; what each says, and the seconds from the start to the last one's end."""
+def _run(path: Path, processes: int, batch: int, durability: str) -> tuple[list[WorkerReport], float]:
+    """Start the workers together; return their reports, and the seconds from the start to the last one's end."""
     workers = [_start(path, f"worker-{number}", batch, durability) for number in range(processes)]
     try:
         for worker in workers:
@@ -115,11 +115,11 @@ def _run(path: Path, processes: int, batch: int, durability: str) -> tuple[list[
             assert worker.stdin is not None
             worker.stdin.write("go\n")
             worker.stdin.flush()
-        told = [json.loads(_expect(worker)) for worker in workers]
-        took = max(one.pop("ended_s") for one in told) - started
+        reports = [json.loads(_expect(worker)) for worker in workers]
+        took = max(one.pop("ended_s") for one in reports) - started
         for worker in workers:
             worker.wait()
-        return [Told(**one) for one in told], took
+        return [WorkerReport(**one) for one in reports], took
     finally:
         for worker in workers:
             worker.kill()
@@ -127,7 +127,7 @@ def _run(path: Path, processes: int, batch: int, durability: str) -> tuple[list[
 
 
 def _start(path: Path, owner: str, batch: int, durability: str) -> subprocess.Popen[str]:
-    # The child imports what we import, whether the tree is installed or only on our path.
+    # The child imports the same modules, whether the tree is installed or only on this process's path.
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(word for word in sys.path if word)}
     return subprocess.Popen(
         [sys.executable, "-m", "bench.race_worker", str(path), owner, str(batch), durability],
@@ -140,16 +140,16 @@ def _start(path: Path, owner: str, batch: int, durability: str) -> subprocess.Po
 
 
 def _expect(worker: subprocess.Popen[str], word: str | None = None) -> str:
-    """The worker's next line; it has died where there is none."""
+    """Return the worker's next line; raise RuntimeError if the worker has died."""
     assert worker.stdout is not None
     line = worker.stdout.readline().strip()
     if not line or line != (word or line):
-        raise RuntimeError(f"worker {worker.pid} said {line!r} instead of {word or 'what it did'!r}")
+        raise RuntimeError(f"worker {worker.pid} wrote {line!r} instead of {word or 'its report'!r}")
     return line
 
 
 def _read(engine: Engine) -> Iterator[Recorded]:
-    """The whole log."""
+    """Yield the whole log."""
     after = 0
     while events := engine.events(after, _PAGE):
         yield from events

@@ -1,7 +1,7 @@
-"""One process of the race: `python -m bench.race_worker PATH OWNER BATCH DURABILITY`.
+"""The program of one process of the race: `python -m bench.race_worker PATH OWNER BATCH DURABILITY`.
 
-Rule: says `ready`, begins at the next line of its input, works until a claim is empty, and says what it did as one
-line of JSON. It repeats what was refused, and counts it: that is what no caller may ever see.
+Rule: it prints `ready`, begins at the next line of its input, works until a claim is empty, and prints its report as
+one line of JSON. It repeats a refused call and counts the refusal, which no caller may ever see.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from bench import stores
 from sagalog import Engine, SagalogError
 
 _ERRORS_MAX = 100
-# Longer than any race: a lease that expires would be given to another process, and rightly so.
+# Longer than any race: another process may rightly claim a task whose lease has expired.
 _TTL_MS = 3_600_000
 
 Answer = TypeVar("Answer")
 
 
 class Worker:
-    """What it has done so far: `waits_ms` holds how long each call took, `errors` what was refused, by class."""
+    """One worker of the race: `waits_ms` holds how long each call took, `errors` the refusals by class."""
 
     def __init__(self, engine: Engine, owner: str) -> None:
         self.completed = 0
@@ -36,7 +36,7 @@ class Worker:
         self._owner = owner
 
     def work(self, batch: int) -> None:
-        """Claim and complete until nothing is there."""
+        """Claim and complete until a claim finds nothing."""
         claim = partial(self._engine.claim, stores.QUEUE, owner=self._owner, ttl_ms=_TTL_MS, limit=batch)
         while leases := self._call(claim):
             for lease in leases:
@@ -44,7 +44,7 @@ class Worker:
                 self.completed += 1
 
     def _call(self, call: Callable[[], Answer]) -> Answer:
-        """One call, timed, and repeated where it is refused; raises what is refused too often."""
+        """Make one call, timed; repeat it after a refusal, and raise after too many."""
         while True:
             started = time.monotonic()
             try:
@@ -65,13 +65,13 @@ def main(path: str, owner: str, batch: str, durability: str) -> None:
         sys.stdin.readline()
         worker.work(int(batch))
         ended_s = time.monotonic()
-    told = {
+    report = {
         "completed": worker.completed,
         "errors": worker.errors,
         "waits_ms": [round(wait, 3) for wait in worker.waits_ms],
         "ended_s": ended_s,
     }
-    print(json.dumps(told), flush=True)
+    print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

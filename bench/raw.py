@@ -1,8 +1,8 @@
-"""The raw writer: the rows of a tape, written with nothing but SQLite, as the yardstick for sagalog.
+"""The raw writer: it writes the rows of a tape with SQLite alone, as the yardstick for sagalog.
 
-Rule: the same tables, indexes and triggers (from the store's own migrations), the same settings (from the store's own
-`connect`), the same commits and the same bytes; but no folding, no digest, no decision, no lock but SQLite's, and no
-read other than the head of the ready index. So what it is faster by is what sagalog's work costs.
+Rule: it has the same tables, indexes and triggers (from the store's own migrations), the same settings (from the
+store's own `connect`), the same commits and the same bytes. It has no folding, no digest, no decision, no lock but
+SQLite's, and reads only the head of the ready index. So the difference in speed is the cost of sagalog's work.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _HEAD = (
 
 
 def make(path: Path, page_size: int = PAGE_SIZE) -> None:
-    """A new file as the store makes it: its migrations, and its page size unless another is asked for."""
+    """Make a new file as the store makes it, with the store's page size unless another is given."""
     create(str(path), now_ms=0)
     if page_size != PAGE_SIZE:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-            # The page size of a file with rows changes only when it is written anew outside WAL mode.
+            # SQLite changes the page size of a file with rows only when it rewrites the file outside WAL mode.
             connection.pragma("journal_mode", "delete")
             connection.pragma("page_size", page_size)
             connection.execute("VACUUM")
@@ -45,7 +45,7 @@ def opened(
     page_size: int = PAGE_SIZE,
     without: Sequence[str] = (),
 ) -> Iterator[Writer]:
-    """A writer on a new file, which is left as it is at the end; `without` names indexes that it does not get."""
+    """Open a writer on a new file, which stays at the end; `without` names indexes to leave out."""
     make(path, page_size)
     with closing(connect(str(path), durability, BUSY_TIMEOUT_MS, writing=True)) as connection:
         connection.wal_autocheckpoint(checkpoint_pages)
@@ -58,7 +58,7 @@ def opened(
 
 
 class Writer:
-    """Writes the tape from its beginning; `lifecycles` is how many it has written."""
+    """A writer of the tape from its beginning; `lifecycles` is how many it has written."""
 
     def __init__(self, connection: apsw.Connection, tape: Tape) -> None:
         self._connection = connection
@@ -66,7 +66,7 @@ class Writer:
         self.lifecycles = 0
 
     def live(self, lifecycles: int) -> None:
-        """Write the next so many lifecycles; raises ValueError where the tape has no more."""
+        """Write the next so many lifecycles; raises ValueError if the tape has no more."""
         after = self.lifecycles + lifecycles
         if 3 * after > len(self._tape.lifecycles):
             raise ValueError(f"the tape holds {len(self._tape.lifecycles) // 3} lifecycles and {after} are asked for")
@@ -75,7 +75,7 @@ class Writer:
 
 
 def replay(connection: apsw.Connection, commits: Iterable[Commit]) -> None:
-    """Write commits as they stand on the tape; statements are prepared once and kept by the connection."""
+    """Write commits from the tape; the connection keeps prepared statements."""
     execute = connection.execute
     for writes, claimed in commits:
         execute("BEGIN IMMEDIATE")

@@ -1,6 +1,6 @@
-"""What a measurement says: figures beside their goals, one a line, printed as they come.
+"""The report of a measurement: figures beside their goals, one a line, printed as soon as they are known.
 
-Rule: a figure is shown with its noise and, where it has one, its goal; nothing is rounded before it is compared.
+Rule: it shows each figure with its noise and its goal, if it has one, and rounds nothing before it compares.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _LINE = "{name:<58} {value:>12} {unit:<8} {noise:>23}  {goal:<12} {verdict}"
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound, and on which side of it a figure should lie."""
+    """A bound, and the side of it on which a figure should be."""
 
     sense: Literal[">=", "<="]
     bound: float
 
     def is_met(self, value: float) -> bool:
-        """Whether the value lies on the right side; the bound itself does."""
+        """Tell whether the value is on the right side; the bound itself is."""
         return value >= self.bound if self.sense == ">=" else value <= self.bound
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: what was measured, in which unit, and which goal it has, if any. `unit` "x" is a ratio."""
+    """One line: what was measured, its unit, and its goal, if any. The `unit` "x" is a ratio."""
 
     name: str
     spread: Spread
@@ -45,19 +45,19 @@ class Figure:
 
     @property
     def is_missed(self) -> bool:
-        """Whether it has a goal and its median does not meet it."""
+        """Tell whether it has a goal and its median misses it."""
         return self.goal is not None and not self.goal.is_met(self.spread.median)
 
 
 def single(name: str, value: float, unit: str, goal: Goal | None = None) -> Figure:
-    """A figure that is counted once, and so has no noise."""
+    """Make a figure that is counted once, and so has no noise."""
     return Figure(name, spread([value]), unit, goal)
 
 
 def facts(folder: Path, **more: object) -> str:
-    """The machine, as far as it matters for reading the figures; `more` is what the suite adds.
+    """Return the facts of the machine that matter for the figures; `more` is what the suite adds.
 
-    The load and the time of a sync tell whether others were using the machine and its disk.
+    The load and the time of a sync show whether other programs were using the machine and its disk.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     words = [
@@ -74,7 +74,7 @@ def facts(folder: Path, **more: object) -> str:
 
 
 def _sync_us(folder: Path) -> float:
-    """The median time of making 12 KB durable at the end of a file, as a small commit does."""
+    """Return the median time of a sync of 12 KB at the end of a file, which is about a small commit."""
     taken = []
     with (folder / "sync").open("wb", buffering=0) as file:
         for _ in range(30):
@@ -86,7 +86,7 @@ def _sync_us(folder: Path) -> float:
 
 
 def show(figures: Iterable[Figure]) -> list[Figure]:
-    """Print each figure when it is there; returns those that missed their goal."""
+    """Print each figure as soon as it is there; return those that missed their goal."""
     head = _LINE.format(name="", value="median", unit="", noise="min..max", goal="goal", verdict="")
     print(head.rstrip(), flush=True)
     missed = []
@@ -98,7 +98,7 @@ def show(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def line(figure: Figure) -> str:
-    """The figure as it is printed."""
+    """Return the figure as a printed line."""
     goal, measured = figure.goal, figure.spread
     alone = measured.lowest == measured.highest
     return _LINE.format(
@@ -112,7 +112,7 @@ def line(figure: Figure) -> str:
 
 
 def _number(value: float) -> str:
-    """Three figures that matter, and no more digits than a reader can use."""
+    """Format three significant figures, and no more digits than a reader can use."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"

@@ -1,7 +1,7 @@
-"""Measuring in rounds: sides take turns within one run, and what counts is the median.
+"""Measuring in rounds: sides take turns within one run, and the median counts.
 
-Rule: figures are compared only where they come from the same run, in alternating order, so that whatever slows the
-machine for a while slows every side of it. Knows nothing of what is measured.
+Rule: it compares only figures of the same run, in alternating order, so that a slow moment of the machine slows every
+side. It must not know what is measured.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
-# What gives a figure when it is called; and what opens something that does a little work each time it is called.
+# A side returns a figure. A worker opens a function that does a little work at each call.
 Side = Callable[[], float]
 Worker = Callable[[], AbstractContextManager[Callable[[], object]]]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What some rounds gave: their median, and the lowest and highest of them as the noise."""
+    """The results of some rounds: their median, and the lowest and highest as the noise."""
 
     median: float
     lowest: float
@@ -28,28 +28,28 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """The spread of at least one value."""
+    """Return the spread of at least one value."""
     ordered = sorted(values)
     return Spread(statistics.median(ordered), ordered[0], ordered[-1])
 
 
 def interleave(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
-    """Measure every side once a round, every other round in reverse order; side -> one figure a round."""
+    """Measure every side once a round, every other round in reverse order; return side -> one figure a round."""
     measured: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         names = list(sides)
         for name in reversed(names) if number % 2 else names:
-            # A side shall not pay for the garbage of the one before it.
+            # No side pays for the garbage of the one before it.
             gc.collect()
             measured[name].append(sides[name]())
     return measured
 
 
 def take_turns(workers: Mapping[str, Worker], rounds: int, turns: int) -> dict[str, list[float]]:
-    """Have every worker do `turns` pieces of work a round, piece by piece in turns; worker -> seconds of each round.
+    """Have every worker do `turns` pieces of work a round, in turns; return worker -> seconds of each round.
 
-    A round opens all of them afresh and closes them at its end; neither counts. Pieces of some milliseconds let every
-    worker feel the same gusts of a machine or a disk that others use too.
+    A round opens all of them afresh and closes them at its end; neither counts. Pieces of some milliseconds expose
+    every worker to the same disturbances of a shared machine or disk.
     """
     measured: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
@@ -68,5 +68,5 @@ def take_turns(workers: Mapping[str, Worker], rounds: int, turns: int) -> dict[s
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round, one side over the other: a slow moment of the machine is in both and cancels out."""
+    """Return the ratio of two sides round by round: a slow moment of the machine is in both and cancels out."""
     return [one / other for one, other in zip(above, below, strict=True)]

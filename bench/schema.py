@@ -1,7 +1,7 @@
 """The suite `schema`: raw lifecycles under other page sizes, checkpoint thresholds and indexes of the store's schema.
 
-Rule: everything else is as in the store, all variants take turns in one run, and each has filled its WAL once
-before. It measures what SQLite gives, so that two choices of the store rest on figures that can be had again.
+Rule: everything else is as in the store, all variants take turns in one run, and each has filled its WAL once before.
+It measures SQLite, so that two choices of the store rest on figures that can be reproduced.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ SUMMARY: Final = "raw lifecycles under other page sizes, checkpoint thresholds a
 
 _PAGE_SIZES: Final = (1024, 2048, 4096, 8192)
 _THRESHOLDS: Final = (250, 1000, 4000)
-# What an index costs a lifecycle that never stands in it, and one that always does.
+# Indexes to leave out: those that a lifecycle never enters, and one that it always enters.
 _WITHOUT: Final = (("ready_affinity", "undo", "later"), ("states",))
 _A_SECOND: Final = {"full": 1_500, "normal": 5_000}
 # Lifecycles of one turn: some milliseconds.
 _TURN: Final = 25
-# More than fill a WAL up to the largest threshold.
+# More lifecycles than fill a WAL up to the largest threshold.
 _WARMING: Final = 600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """For how long."""
+    """Add for how long to measure."""
     parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is shown (5)")
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long a variant takes in a round (0.5)")
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """What the others are compared with."""
+    """Return the variant with which the others are compared."""
     return {"durability": "full and normal", "compared with": f"page {PAGE_SIZE}, checkpoint at {PAGES} pages"}
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """Every pair of page size and threshold, at full and at normal durability, and its share of the store's own."""
+    """Yield every pair of page size and threshold, at both durabilities, and the share of the store's own pair."""
     plan = Plan(folder, 1, 0.02, tiny=True) if arguments.tiny else Plan(folder, arguments.rounds, arguments.seconds)
     own = (PAGE_SIZE, PAGES)
     variants = [own, *(one for one in product(_PAGE_SIZES, _THRESHOLDS) if one != own)]
@@ -80,7 +80,7 @@ def _opened(
     path = plan.folder / f"{durability}-{page_size}-{pages}-{'-'.join(without)}.db"
     log = path.with_name(f"{path.name}-wal")
     with raw.opened(path, tape, durability, pages, page_size, without) as writer:
-        # A store that has run for a while overwrites its WAL; while it still grows, each sync takes twice the time.
+        # A store that has run for a while overwrites its WAL; while the WAL still grows, each sync takes twice as long.
         while not plan.tiny and log.stat().st_size < pages * page_size:
             writer.live(_TURN)
         yield partial(writer.live, _TURN)

@@ -1,7 +1,7 @@
-"""The store that is measured: opening an engine on a file, and the lifecycle that every benchmark measures.
+"""The store under measurement: opening an engine on a file, and the lifecycle that every benchmark measures.
 
-Rule: an engine is made as `sagalog.open` makes it, from the store's own function, so that nothing need be installed.
-Reads of the file are for comparing it, never for a figure.
+Rule: it makes an engine as `sagalog.open` does, by the store's own function, so that nothing need be installed. Reads
+of the file only compare it; no figure includes them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RESULT: Final[dict[str, Any]] = {"pull_request": 42, "ok": True}
 
 
 def open_engine(path: Path, durability: str, clock: Clock | None = None) -> Engine:
-    """An engine on the file, which is made if it is absent."""
+    """Open an engine on the file; make the file if it is absent."""
     clock = clock or SystemClock()
     store = open_store(f"sqlite:///{path}", create=True, clock=clock, durability=durability)
     return Engine(store, clock=clock)
 
 
 def live(engine: Engine, lifecycles: int) -> None:
-    """So many tasks, one after the other: created, claimed, completed; each a commit of its own."""
+    """Create, claim and complete so many tasks, one after the other; each call is a commit."""
     for _ in range(lifecycles):
         engine.create(KIND, PAYLOAD, queue=QUEUE)
         (lease,) = engine.claim(QUEUE, owner=OWNER, ttl_ms=TTL_MS)
@@ -42,7 +42,7 @@ def live(engine: Engine, lifecycles: int) -> None:
 
 
 def live_together(engine: Engine, lifecycles: int, batch: int) -> None:
-    """So many tasks, `batch` at once: created, claimed, completed; each a commit for all of a batch."""
+    """Create, claim and complete so many tasks, `batch` at once; each call is a commit for the whole batch."""
     spec = {"kind": KIND, "payload": PAYLOAD, "queue": QUEUE}
     for _ in range(lifecycles // batch):
         engine.create_many([spec] * batch)
@@ -53,19 +53,19 @@ def live_together(engine: Engine, lifecycles: int, batch: int) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file with everything that stands beside it."""
+    """Remove the file and all files beside it that belong to it."""
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
 
 
 def weigh(path: Path) -> dict[str, tuple[int, int]]:
-    """Table -> how many rows it has, and how many bytes of text and blobs are in them."""
+    """Return table -> how many rows it has, and how many bytes of text and blobs are in them."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         return {name: _weigh_table(connection, name) for name in tables(connection)}
 
 
 def rows_of(path: Path, stream: int) -> dict[str, list[tuple[Any, ...]]]:
-    """Table -> the rows that a task has in it, by its stream's number."""
+    """Return table -> the rows of a task in it, by its stream's number."""
     columns = {"streams": "number", "events": "stream", "tasks": "stream"}
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         return {
@@ -75,7 +75,7 @@ def rows_of(path: Path, stream: int) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def tables(connection: apsw.Connection) -> list[str]:
-    """The names of all tables, in order."""
+    """Return the names of all tables, in order."""
     found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
     return [name for (name,) in found]
 

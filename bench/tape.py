@@ -1,7 +1,7 @@
-"""A tape: every row that sagalog wrote in some lifecycles, commit by commit, as plain SQL with its values.
+"""The tape: every row that sagalog wrote in some lifecycles, commit by commit, as plain SQL with its values.
 
-Rule: the tape is taken from SQLite itself (its hook before each change of a row), so it holds what was really written,
-whatever the store's code looks like today. It is what the raw writer has to write, and it holds no reads.
+Rule: SQLite itself reports the rows, by its hook before each change. So the tape holds what was really written,
+whatever the store's code is today. The raw writer has to write it; it holds no reads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Commit(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What founded the store, then three commits for each lifecycle or batch; `path` is the file as sagalog left it."""
+    """The commits that found a store, then three for each lifecycle or batch; `path` is the file that sagalog wrote."""
 
     path: Path
     founding: tuple[Commit, ...]
@@ -39,7 +39,7 @@ class Tape(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One row as SQLite reported it."""
+    """One changed row as SQLite reported it."""
 
     operation: str
     table: str
@@ -64,7 +64,7 @@ def record(path: Path, lifecycles: int, batch: int = 1) -> Tape:
 
 @contextmanager
 def _recording(path: Path) -> Iterator[list[list[Change]]]:
-    """Collect the changes of every commit on the file at `path`, whichever connection of this process makes it."""
+    """Collect the changes of every commit on the file at `path`, by any connection of this process."""
     commits: list[list[Change]] = []
     pending: list[Change] = []
 
@@ -78,7 +78,7 @@ def _recording(path: Path) -> Iterator[list[list[Change]]]:
         return False
 
     def connected(connection: apsw.Connection) -> None:
-        # A new file is made under another name: the raw writer gets its tables from the schema, not from the tape.
+        # The store makes a new file under another name: the raw writer gets its tables from the schema, not the tape.
         if Path(connection.filename) == path.resolve():
             connection.preupdate_hook(change)
             connection.set_commit_hook(commit)
@@ -92,7 +92,7 @@ def _recording(path: Path) -> Iterator[list[list[Change]]]:
 
 
 class _Shape:
-    """The columns of a table, and where its key stands among them."""
+    """The columns of a table, and the places of its key among them."""
 
     def __init__(self, connection: apsw.Connection, table: str) -> None:
         found = list(connection.execute(f"PRAGMA table_info({table})"))
@@ -110,7 +110,7 @@ def _commit(changes: list[Change], shapes: dict[str, _Shape]) -> Commit:
 
 
 def _write(change: Change, shape: _Shape) -> Write:
-    """The statement that makes the change: an UPDATE sets the columns that differ and no other."""
+    """Return the statement that makes the change: an UPDATE sets only the columns that differ."""
     table, old, new = change.table, change.old, change.new
     if change.operation == "INSERT":
         places = ", ".join("?" * len(new))

@@ -1,7 +1,7 @@
-"""What stands in a WAL file: how many frames, and so how many bytes were written to it.
+"""The content of a WAL file: how many frames it has, and so how many bytes were written to it.
 
-Rule: counts the frames of the WAL's present run, by their salts, so that neither an allocated rest nor frames of an
-earlier run are counted. Reads the file beside SQLite, and only while no process writes.
+Rule: it counts the frames of the WAL's present run, by their salts. So it counts neither allocated space behind them
+nor frames of an earlier run. It reads the file beside SQLite, and only while no process writes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _FRAME: Final = struct.Struct(">6I")
 
 
 def empty(path: Path) -> None:
-    """Move everything into the file and begin the WAL anew."""
+    """Move everything into the file and start the WAL anew."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(5_000)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def written_bytes(path: Path) -> int:
-    """Bytes of all frames of the present run, their headers included."""
+    """Return the bytes of all frames of the present run, with their headers."""
     content = path.with_name(path.name + "-wal").read_bytes()
     if len(content) < _HEADER.size:
         return 0

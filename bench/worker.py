@@ -1,7 +1,7 @@
 """The suite `worker`: one worker process beside huey, litequeue, persist-queue and DBOS; how soon an idle one wakes.
 
 Rule: sides take turns within one run, each on a new file, all with a sync for what they promise; ratios are taken round
-by round. What each side does stands in `worker_sides`, the waking in `worker_wake`.
+by round. `worker_sides` holds each side, `worker_wake` the waking.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from bench.rounds import interleave, ratios, spread
 
 SUMMARY: Final = "tasks and sagas by one worker, beside huey, litequeue, persist-queue and DBOS; wake an idle worker"
 
-# Seconds for so many tasks.
+# A file and a number of tasks -> seconds.
 Run = Callable[[Path, int], float]
 
 _OURS: Final = "sagalog"
-# What is durable with a sync and acknowledges; huey deletes a task before it runs it, and is shown beside them.
+# Peers that are durable with a sync and acknowledge; huey deletes a task before it runs it, and is shown beside them.
 DURABLE: Final[Mapping[str, Run]] = {
     "litequeue": worker_sides.litequeue_tasks,
     "persist-queue": worker_sides.persist_queue_tasks,
@@ -41,7 +41,7 @@ _UNDOABLE: Final = "sagalog, each step with its undo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much of it."""
+    """Add how much to measure."""
     parser.add_argument("--tasks", type=int, default=2_000, help="tasks of one side in one round (2000)")
     parser.add_argument("--sagas", type=int, default=500, help="sagas of ours in one round (500)")
     parser.add_argument("--workflows", type=int, default=300, help="workflows of DBOS in one round (300)")
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """The size, and what stands beside us."""
+    """Return the size, and the versions of the peers."""
     size = _size(arguments)
     return {
         "durability": "full on every side",
@@ -62,7 +62,7 @@ def facts_of(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """The waking first, since it wants a quiet machine; then tasks that do nothing; then sagas of three steps."""
+    """Yield the waking first, since it needs a quiet machine; then tasks that do nothing; then sagas of three steps."""
     size = _size(arguments)
     yield from worker_wake.measure(folder / "wake.db", size.wakes, size.idle)
     yield from _tasks(folder, size)
@@ -80,7 +80,7 @@ def _tasks(folder: Path, size: argparse.Namespace) -> Iterator[Figure]:
         yield Figure(f"tasks: {name}", spread(rates[name]), "/s")
     fastest = [max(some) for some in zip(*(rates[name] for name in DURABLE), strict=True)]
     yield Figure("tasks: sagalog of the fastest queue", spread(ratios(rates[_OURS], fastest)), "x", Goal(">=", 2.5))
-    # A call of DBOS is no queue: no worker has to find the work. Its queue does what the others do.
+    # A call of DBOS is no queue: no worker has to find the work. Its queue does the same as the others.
     queued = rates["DBOS, by its queue"]
     yield Figure("tasks: sagalog of DBOS by its queue", spread(ratios(rates[_OURS], queued)), "x", Goal(">=", 25))
     called = rates["DBOS, called one by one"]

@@ -1,10 +1,9 @@
-"""The sides of the suite `worker`: who runs tasks that do nothing, and sagas of three steps, and how many a second.
+"""The sides of the suite `worker`: each runs tasks that do nothing, or sagas of three steps, and returns the seconds.
 
-Rule: each side is what its own documents show, on a new file, with a sync for each commit that it promises, and is
-asked at the end for what it did. The time goes from the first creation to the last end; opening and closing do not
-count.
-DBOS is asked twice, by calls and by its queue: its queue does what the others do with tasks, and for sagas the faster
-way stands for it.
+Rule: each side follows its own documentation, on a new file, with a sync for each commit that it promises. At the end
+the suite asks it what it did. The time goes from the first creation to the last end; opening and closing do not count.
+DBOS is measured twice, by calls and by its queue: its queue does the same as the others for tasks, and for sagas the
+faster way counts.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bench.queue_ours import whole
 from sagalog import Compensation
 from sagalog.worker import WorkContext
 
-# A task of ours: created with a hundred others, worked on by a few threads that have the next ones at hand.
+# How many tasks of sagalog one commit creates.
 _CREATED_TOGETHER: Final = 100
 _STEPS: Final = 3
 _PATIENCE_S: Final = 600.0
@@ -35,7 +34,7 @@ _PATIENCE_S: Final = 600.0
 
 
 def sagalog_tasks(path: Path, count: int) -> float:
-    """Seconds for tasks that do nothing: created in batches, then one worker."""
+    """Return the seconds for tasks that do nothing: created in batches, then run by one worker."""
     worker = sagalog.Worker(concurrency=8, claim_ahead=200)
     worker.task("nothing")(_nothing)
     with _opened(path) as engine:
@@ -48,12 +47,12 @@ def sagalog_tasks(path: Path, count: int) -> float:
 
 
 def sagalog_steps(path: Path, count: int) -> float:
-    """Seconds for tasks of three durable steps."""
+    """Return the seconds for tasks of three durable steps."""
     return _sagas(path, count, _three_steps, (_STEPS, 0))
 
 
 def sagalog_sagas(path: Path, count: int) -> float:
-    """Seconds for tasks of three durable steps, each with its undo on record before it."""
+    """Return the seconds for tasks of three durable steps, each with its undo on record before it."""
     return _sagas(path, count, _three_undoable_steps, (_STEPS, _STEPS))
 
 
@@ -73,7 +72,7 @@ def _sagas(path: Path, count: int, handler: Callable[[WorkContext, Any], Any], w
 
 
 def _nothing(_context: WorkContext, _payload: Any) -> None:
-    """A task that does nothing."""
+    """Do nothing."""
 
 
 def _three_steps(context: WorkContext, _payload: Any) -> int:
@@ -108,17 +107,17 @@ def _opened(path: Path) -> Iterator[sagalog.Engine]:
 
 
 def litequeue_tasks(path: Path, count: int) -> float:
-    """Seconds for a loop of litequeue, which has no worker of its own."""
+    """Return the seconds for a loop of litequeue, which has no worker of its own."""
     return _loop(queue_peers.litequeue, path, count)
 
 
 def persist_queue_tasks(path: Path, count: int) -> float:
-    """Seconds for a loop of persist-queue, which has no worker of its own."""
+    """Return the seconds for a loop of persist-queue, which has no worker of its own."""
     return _loop(queue_peers.persist_queue, path, count)
 
 
 def huey_tasks(path: Path, count: int) -> float:
-    """Seconds for huey's own consumer with one thread; it is begun when all tasks are there, so it never sleeps."""
+    """Return the seconds for huey's own consumer with one thread; it starts after all pushes, so it never sleeps."""
     with queue_peers.huey(path) as side:
         instance = side._huey
         began = time.perf_counter()
@@ -163,22 +162,22 @@ def _dbos_steps(_number: int) -> int:
 
 
 def dbos_tasks_called(path: Path, count: int) -> float:
-    """Seconds for workflows that do nothing, called one after another."""
+    """Return the seconds for workflows that do nothing, called one after another."""
     return _dbos(path, _dbos_nothing, _called, count)
 
 
 def dbos_tasks_queued(path: Path, count: int) -> float:
-    """Seconds for workflows that do nothing, put into a queue of DBOS."""
+    """Return the seconds for workflows that do nothing, put into a queue of DBOS."""
     return _dbos(path, _dbos_nothing, _queued, count)
 
 
 def dbos_steps_called(path: Path, count: int) -> float:
-    """Seconds for workflows of three steps, called one after another."""
+    """Return the seconds for workflows of three steps, called one after another."""
     return _dbos(path, _dbos_steps, _called, count)
 
 
 def dbos_steps_queued(path: Path, count: int) -> float:
-    """Seconds for workflows of three steps, put into a queue of DBOS."""
+    """Return the seconds for workflows of three steps, put into a queue of DBOS."""
     return _dbos(path, _dbos_steps, _queued, count)
 
 
@@ -192,7 +191,7 @@ def _queued(queue: Any, workflow: Any, count: int) -> list[Any]:
 
 
 def _dbos(path: Path, workflow: Any, work: Callable[[Any, Any, int], list[Any]], count: int) -> float:
-    """Seconds for so many workflows. The queue is up, and has run one, before the clock starts."""
+    """Return the seconds for so many workflows. The queue has started, and has run one, before the clock starts."""
     DBOS(
         config={
             "name": "sagalog-bench",
@@ -217,7 +216,7 @@ def _dbos(path: Path, workflow: Any, work: Callable[[Any, Any, int], list[Any]],
 
 
 def _require_synced() -> None:
-    """Raise AssertionError unless DBOS syncs what it commits, whatever its journal."""
+    """Raise AssertionError unless DBOS syncs its commits, whatever its journal."""
     from dbos._dbos import _get_dbos_instance
 
     with _get_dbos_instance()._sys_db.engine.connect() as connection:
@@ -228,7 +227,7 @@ def _require_synced() -> None:
 def _until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while not holds():
-        assert time.monotonic() < deadline, "a peer does not come to an end"
+        assert time.monotonic() < deadline, "a peer does not end"
         threading.Event().wait(0.005)
 
 

@@ -1,7 +1,7 @@
-"""How soon an idle worker in another process begins a new task: `python -m bench.worker_wake URL` is that worker.
+"""The time until an idle worker in another process begins a new task; `python -m bench.worker_wake URL` is that worker.
 
-Rule: times are of the machine's one monotonic clock: before the creation is asked for, once it is acknowledged, and at
-the handler's first line; before each creation the worker has had time to fall asleep.
+Rule: times are of the machine's one monotonic clock: before the request for the creation, after its acknowledgement,
+and at the handler's first line. Before each creation the worker has had time to fall asleep.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from sagalog.worker import WorkContext
 _ROOT: Final = Path(__file__).parents[1]
 _PATIENCE_MS: Final = 60_000
 _REST_S: Final = (0.05, 0.1)
-# More than a tick of the clock by which the system counts what a process takes.
+# More than a tick of the clock by which the system counts a process's time.
 _SETTLE_S: Final = 0.5
 
 
 def measure(path: Path, tasks: int, idle_s: float) -> Iterator[Figure]:
-    """What an idle worker costs, and how soon it has so many tasks."""
+    """Yield what an idle worker costs, and how soon it begins so many tasks."""
     url = f"sqlite:///{path}"
     with sagalog.open(url) as engine:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(word for word in sys.path if word)}
         command = [sys.executable, "-m", "bench.worker_wake", url]
         worker = subprocess.Popen(command, cwd=_ROOT, env=environment)
         try:
-            # The first one shows that it is up.
+            # The first task shows that the worker has started.
             engine.wait(engine.create("tell").id, _PATIENCE_MS)
             yield single("an idle worker takes of a core", _idle_percent(worker.pid, idle_s), "%", Goal("<=", 1))
             asked, acknowledged = zip(*(_wake(engine) for _ in range(tasks)), strict=True)
@@ -51,7 +51,7 @@ def measure(path: Path, tasks: int, idle_s: float) -> Iterator[Figure]:
 
 
 def _wake(engine: sagalog.Engine) -> tuple[float, float]:
-    """Milliseconds from asking for a creation, and from its acknowledgement, to the handler's first line."""
+    """Return the milliseconds from a creation's request, and from its acknowledgement, to the handler's first line."""
     threading.Event().wait(random.uniform(*_REST_S))
     asked_ns = time.monotonic_ns()
     task = engine.create("tell")
@@ -68,13 +68,13 @@ def _idle_percent(process_id: int, seconds: float) -> float:
 
 
 def _processor_s(process_id: int) -> float:
-    """What a process has taken of the processor so far, as Linux counts it."""
+    """Return the processor time of a process so far, as Linux counts it."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(url: str) -> None:
-    """Be that worker, until it is told to end."""
+    """Run that worker until a signal stops it."""
     worker = sagalog.Worker()
 
     @worker.task("tell")

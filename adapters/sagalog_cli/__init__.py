@@ -1,4 +1,7 @@
-"""The `sagalog` command: the engine for shells, scripts and people. This file exports `main`, nothing else."""
+"""The `sagalog` command: the engine for shells, scripts and people.
+
+Rule: other code imports nothing of it but `main`.
+"""
 
 from sagalog_cli.main import main
 

@@ -1,7 +1,8 @@
-"""What stands on the command line or comes on standard input -> arguments of the engine.
+"""The conversion of words on the command line, and of standard input, into arguments of the engine.
 
-Rule: only the form is judged here (is it JSON, a time, a pair?); what a value may be, the engine says. A fault in a
-word of the command line is wrong usage; one in standard input is an `InvalidValue` that names the line.
+Rule: this module checks the form alone (is it JSON, a time, a pair?); the engine checks what a value may be. A fault in
+a word is wrong usage; a fault in standard input is an `InvalidValue` that names the line. Each callback here belongs to
+the options that name it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from sagalog.validation.values import shown
 from sagalog_cli.session import advised, now_ms
 from sagalog_cli.times import parse_duration, parse_instant
 
-# More than every bound of one creation together; without an end a line without a line break would fill the memory.
+# More than all bounds of one creation together. Without this bound, input without a line break would fill the memory.
 LINE_BYTES_MAX: Final = 64 * 1_048_576
 
 
-# Which of several the engine says in its own words; people count lines.
+# How the engine's messages name one of several commands; the command line names the line instead.
 _COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
 
 
@@ -36,17 +37,17 @@ T = TypeVar("T")
 
 
 class Payload(NamedTuple):
-    """A decoded JSON value, so that `null` is told apart from none, and the text `"-"` from the word `-`."""
+    """A decoded JSON value: so `null` differs from no value, and the text `"-"` from the word `-`."""
 
     value: Any
 
 
-# Stands for the word `-`; known by being this very object.
+# The value for the word `-`; compare it by identity.
 STDIN: Final = Payload(None)
 
 
 def payload(_: click.Context, param: click.Parameter, given: str | None) -> Payload | None:
-    """A JSON text, or `STDIN` for the word `-`: nothing is read while options are still being looked at."""
+    """Convert a JSON text; give `STDIN` for the word `-`, so that click reads nothing while it parses options."""
     if given is None:
         return None
     if given == "-":
@@ -58,7 +59,7 @@ def payload(_: click.Context, param: click.Parameter, given: str | None) -> Payl
 
 
 def instant(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
-    """A point in time as milliseconds since 1970."""
+    """Convert a point in time to milliseconds since 1970."""
     if given is None:
         return None
     try:
@@ -68,7 +69,7 @@ def instant(_: click.Context, param: click.Parameter, given: str | None) -> int 
 
 
 def since(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
-    """A point in time as milliseconds since 1970, or how long ago it was."""
+    """Convert a point in time, or how long ago it was, to milliseconds since 1970."""
     if given is None:
         return None
     with suppress(ValueError):
@@ -80,12 +81,12 @@ def since(_: click.Context, param: click.Parameter, given: str | None) -> int | 
 
 
 def duration(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
-    """A length of time as milliseconds."""
+    """Convert a length of time to milliseconds."""
     return None if given is None else _length(param, given, 0)
 
 
 def visibility(_: click.Context, param: click.Parameter, given: str) -> int | None:
-    """How long an item is its holder's: a length of time of at least a millisecond, or `none` for without end."""
+    """Convert a visibility: a length of time of at least a millisecond, or `none` for no end."""
     return None if given == "none" else _length(param, given, 1)
 
 
@@ -94,14 +95,14 @@ def _length(param: click.Parameter, given: str, minimum_ms: int) -> int:
         length_ms = parse_duration(given)
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
-    # What the engine takes for the length of a lease; added to any time of today it is still a time.
+    # The bound of the engine for the length of a lease: the sum with any time of today is still a time.
     if not minimum_ms <= length_ms <= TIME_MS_MAX // 2:
         raise click.BadParameter(f"{given!r} is too {'long' if length_ms else 'short'}", param=param)
     return length_ms
 
 
 def returns_max(_: click.Context, param: click.Parameter, given: str) -> int | None:
-    """A number of returns that the engine takes as a budget, or `none` for without end."""
+    """Convert a number of returns that the engine takes as a budget, or `none` for no end."""
     if given == "none":
         return None
     try:
@@ -112,7 +113,7 @@ def returns_max(_: click.Context, param: click.Parameter, given: str) -> int | N
 
 
 def compensations(_: click.Context, param: click.Parameter, given: Sequence[str]) -> list[Compensation]:
-    """Each is `kind`, `kind=params` with params as JSON, or a whole one as a JSON object."""
+    """Convert compensations: `kind`, `kind=params` with params as JSON, or a whole one as a JSON object."""
     try:
         return [_compensation(one) for one in given]
     except (ValueError, msgspec.ValidationError) as error:
@@ -127,7 +128,7 @@ def _compensation(text: str) -> Compensation:
 
 
 def results(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
-    """`name=value` with values as JSON, each name once."""
+    """Convert `name=value` with values as JSON, each name once."""
     try:
         return {name: decode(value) for name, value in _pairs(given, param)}
     except ValueError as error:
@@ -135,12 +136,12 @@ def results(_: click.Context, param: click.Parameter, given: Sequence[str]) -> d
 
 
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
-    """`name=value`, each name once."""
+    """Convert `name=value`, each name once."""
     return dict(_pairs(given, param))
 
 
 def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, bytes]:
-    """`name=file`, each name once: the bytes of the file."""
+    """Convert `name=file`, each name once, to the bytes of the files."""
     found = {}
     for name, place in _pairs(given, param):
         try:
@@ -151,7 +152,7 @@ def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> di
 
 
 def retry(_: click.Context, param: click.Parameter, given: Sequence[str]) -> Retry | None:
-    """`name=value` with the names of `Retry`; `none` is without end."""
+    """Convert `name=value` with the names of `Retry`; `none` is no end."""
     if not given:
         return None
     settings = {name: _setting(value) for name, value in _pairs(given, param)}
@@ -163,10 +164,10 @@ def retry(_: click.Context, param: click.Parameter, given: Sequence[str]) -> Ret
 
 
 def decode(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Decode a JSON text.
 
     Raises:
-        ValueError: it is none, or gives a key twice in one object, saying which.
+        ValueError: it is no JSON, or one object has a key twice; the text names the key.
     """
     try:
         value = msgspec.json.decode(text)
@@ -181,23 +182,23 @@ def decode(text: str | bytes) -> Any:
 
 
 def _refuse_twice(text: str | bytes) -> None:
-    """Refuse an object with one key twice: readers of JSON differ in which of the values they take."""
+    """Refuse an object with one key twice: JSON readers differ in which value they take."""
     written = text if isinstance(text, str) else text.decode()
-    # Only keys are looked at, so no number is read a second time.
+    # This looks at keys alone, so it converts no number a second time.
     json.loads(written, object_pairs_hook=_keys_once, parse_int=str, parse_float=str, strict=False)
 
 
 def _keys_once(pairs: list[tuple[str, Any]]) -> None:
     if len(dict(pairs)) < len(pairs):
         [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {shown(key)} stands {times} times in one object: give it once")
+        raise ValueError(f"the key {shown(key)} occurs {times} times in one object: give it once")
 
 
 def read_json() -> Any:
-    """The one JSON text on standard input.
+    """Read the one JSON text on standard input.
 
     Raises:
-        InvalidValue: it is none.
+        InvalidValue: it is no JSON, or too long.
     """
     text = _stdin().read(LINE_BYTES_MAX + 1)
     if len(text) > LINE_BYTES_MAX:
@@ -209,10 +210,10 @@ def read_json() -> Any:
 
 
 def read_lines() -> Iterator[tuple[int, bytes]]:
-    """The lines on standard input with their numbers from 1, blank ones left out.
+    """Read the lines on standard input with their numbers from 1; leave out blank ones.
 
     Raises:
-        InvalidValue: one has no end.
+        InvalidValue: a line is too long.
     """
     source = _stdin()
     number = 0
@@ -225,7 +226,7 @@ def read_lines() -> Iterator[tuple[int, bytes]]:
 
 
 def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
-    """What `read` makes of each line, for one commit, with the numbers of the lines.
+    """Read each line by `read`, for one commit; return the numbers of the lines and the values.
 
     Raises:
         InvalidValue: `read` raised a ValueError; the line is named. OverBound: more lines than one commit holds.
@@ -247,7 +248,7 @@ def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
 
 
 def read_line(read: Callable[[bytes], T], number: int, line: bytes) -> T:
-    """What `read` makes of a line; raises InvalidValue with its number where that raises a ValueError."""
+    """Read a line by `read`; raises InvalidValue with its number if that raises a ValueError."""
     try:
         return read(line)
     except (ValueError, msgspec.ValidationError) as error:
@@ -256,7 +257,7 @@ def read_line(read: Callable[[bytes], T], number: int, line: bytes) -> T:
 
 
 def by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
-    """The same refusal, naming the line instead of the index."""
+    """Make the same refusal, with the line in place of the index."""
     if isinstance(error, Unknown):
         return advised(
             error, "repeating is safe for lines with an id or an idempotency key; look with `sagalog list` first"
@@ -270,10 +271,10 @@ def by_line(error: SagalogError, numbers: list[int]) -> SagalogError:
 
 
 def read_text() -> str:
-    """Standard input as one text, without the line break at its end.
+    """Read standard input as one text, without the line break at its end.
 
     Raises:
-        InvalidValue: it has no end, or is no UTF-8.
+        InvalidValue: it is too long, or no UTF-8.
     """
     text = _stdin().read(LINE_BYTES_MAX + 1)
     if len(text) > LINE_BYTES_MAX:
@@ -285,7 +286,7 @@ def read_text() -> str:
 
 
 def as_text(line: bytes) -> str:
-    """The text of a line, without the line break at its end; raises ValueError where it is no UTF-8."""
+    """Decode a line, without the line break at its end; raises ValueError where it is no UTF-8."""
     try:
         text = line.decode()
     except UnicodeError as error:
@@ -295,7 +296,7 @@ def as_text(line: bytes) -> str:
 
 def _stdin() -> BinaryIO:
     if sys.stdin is None:
-        raise click.UsageError("standard input is closed, and there is something to be read from it")
+        raise click.UsageError("standard input is closed, and this command reads from it")
     if sys.stdin.isatty():
         click.echo("reading from the terminal; Ctrl-D ends the input", err=True)
     return sys.stdin.buffer

@@ -1,6 +1,7 @@
-"""Why a task that no worker holds is not at work: the gate at which it stands and what opens that, as data and words.
+"""The reason why no worker works on a task: the gate at which the task waits and what opens it, as data and as words.
 
-Rule: all of it follows from the task and the time; whether a worker is there that knows its kind the store cannot say.
+Rule: all of it follows from the task and the time. The store cannot say whether a worker that knows the kind is
+running.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from sagalog import Task
 from sagalog_cli.tables import Cell
 from sagalog_cli.times import distance, instant
 
-# Of a terminal of 40 columns, what is left to a column that hangs below its row.
+# The width of a column below its row, on a terminal of 40 columns.
 _SHORT_MAX: Final = 36
 
 
 def waits_for(task: Task, now_ms: int) -> dict[str, Any] | None:
-    """What opens the gate of a task, as fields; None: it is leased, or has ended.
+    """Return what opens the gate of a task, as fields; None: it is leased, or has ended.
 
-    `gate` as in the glossary; `until_ms` when time opens it, or ends its wait; `signal`, and how many `tasks`, its wait
-    is for; `undos`, the kinds that it owes while it is compensating.
+    gate     its name, as in the glossary
+    until_ms when time opens it, or ends its wait
+    signal   the signal for which it waits
+    tasks    how many tasks it waits for
+    undos    the kinds that it owes while it is compensating
     """
     if task.is_terminal or task.lease is not None:
         return None
@@ -34,7 +38,7 @@ def waits_for(task: Task, now_ms: int) -> dict[str, Any] | None:
 
 
 def cell(task: Task, now_ms: int) -> Cell:
-    """The same for a listing: whole and exact in a pipe, at most 36 characters on a terminal."""
+    """Return the same for a listing: whole and exact in a pipe, at most 36 characters on a terminal."""
     found = waits_for(task, now_ms)
     if found is None:
         return Cell("")
@@ -76,6 +80,6 @@ def _timed(head: str, name: str, tail: str, time_ms: int, now_ms: int) -> Cell:
 
 
 def _short(head: str, name: str, tail: str) -> str:
-    """The three together, with as much of the name as there is room for."""
+    """Join the three, with as much of the name as fits."""
     room = _SHORT_MAX - len(head) - len(tail)
     return head + (name if len(name) <= room else name[: room - 1] + "…") + tail

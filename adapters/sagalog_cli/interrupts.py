@@ -1,7 +1,7 @@
-"""Signals that end a command: Ctrl-C everywhere, SIGTERM and SIGHUP where a command heeds them.
+"""The signals that end a command: Ctrl-C everywhere, SIGTERM and SIGHUP where a command heeds them.
 
-Rule: the first one is an exception, so that whatever is open is closed on the way out; a second one does not wait for
-that, and ends the process where it is. What the process ignores stays ignored. Knows no command.
+Rule: the first signal is an exception, so that the command closes everything on the way out. A second one does not wait
+for that, and ends the process where it is. Ignored signals stay ignored. It must not know any command.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Final, NoReturn
 
 _CODES: Final = {signal.SIGHUP: "hung_up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
-# Those that are heeded now, and their handlers before that.
+# The signals that are heeded now, and their earlier handlers.
 _heeded: Final[dict[int, Any]] = {}
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the command; `code`, `message` and `fields` are told, as those of an error."""
+    """The end of a command by a signal; `code`, `message` and `fields` are those of an error."""
 
-    def __init__(self, number: int, said: str = "whatever was answered is kept", **fields: object) -> None:
+    def __init__(self, number: int, said: str = "the store keeps what was answered", **fields: object) -> None:
         self.number = number
         self.code = _CODES[signal.Signals(number)]
         self.message = f"{self.code.replace('_', ' ')}; {said}"
@@ -32,12 +32,12 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def heeding(*numbers: int, until_the_end: bool = False) -> Iterator[None]:
-    """Within the block the first of these signals raises Stopped, and a second one ends the process at once.
+    """Raise Stopped at the first of these signals while the block lasts; end the process at once at a second one.
 
     Args:
-        numbers: of SIGINT, SIGTERM and SIGHUP; of outer blocks, theirs are heeded too.
-        until_the_end: nothing comes behind the block but the end of the process, which no signal shall find halfway:
-            there each of these ends it at once.
+        numbers: of SIGINT, SIGTERM and SIGHUP; the signals of outer blocks are heeded too.
+        until_the_end: the process ends right after the block, and no signal may find it halfway: there each of these
+            signals ends it at once.
     """
     taken = [each for each in numbers if each not in _heeded] if _is_main_thread() else []
     for number in taken:
@@ -53,9 +53,9 @@ def heeding(*numbers: int, until_the_end: bool = False) -> Iterator[None]:
 
 
 class Delay:
-    """A first signal waits for the end of what must be whole, a second one does not; a context manager, used again.
+    """A delay of the first signal until whole work has ended; a second one does not wait. A reusable context.
 
-    Only within `heeding`, whose signals it holds back.
+    It works only within `heeding`, whose signals it holds back.
     """
 
     def __init__(self) -> None:

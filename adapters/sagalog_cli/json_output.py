@@ -1,7 +1,7 @@
-"""What `--json` prints: the one place that says which fields an answer has.
+"""The documents of `--json`: this module alone says which fields an answer has.
 
 Rule: every line of standard output is one JSON document, in UTF-8, and a listing is one document a line. Names and
-units are those of the engine (`expires_ms`); what is documented here is only ever added to.
+units are those of the engine (`expires_ms`); a later version adds fields and takes none away.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from sagalog_cli import gates
 from sagalog_cli.tables import printable
 
 if TYPE_CHECKING:
-    from sagalog.worker import WorkerStats  # a listing need not pay for workers
-    from sagalog_command import Verdict  # nor for command lines
-    from sagalog_queue import Item  # nor for the queue
+    from sagalog.worker import WorkerStats  # a listing does not import workers
+    from sagalog_command import Verdict  # nor command lines
+    from sagalog_queue import Item  # nor the queue
 
 # A control character above ASCII (U+009B opens an escape sequence) steers a terminal as well as one below.
 _BEYOND_ASCII: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
 def encode(document: Any) -> str:
-    r"""One line of JSON; what no terminal should get raw stands there as `\u009b`, which means the same to a parser."""
+    r"""Encode a document as one line of JSON; escape what no terminal should get, as in `\u009b`."""
     try:
         text = msgspec.json.encode(document).decode()
     except UnicodeEncodeError:
-        # A path or an argument may be bytes that are no UTF-8: Python hands them over as lone surrogates.
-        text = msgspec.json.encode(_spelled_out(msgspec.to_builtins(document))).decode()
-    return text if text.isascii() and text.isprintable() else _BEYOND_ASCII.sub(_spell, text)
+        # A path or an argument may be bytes that are no UTF-8: Python gives them as lone surrogates.
+        text = msgspec.json.encode(_printable_texts(msgspec.to_builtins(document))).decode()
+    return text if text.isascii() and text.isprintable() else _BEYOND_ASCII.sub(_escape, text)
 
 
-def _spell(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     character = found.group()
     if character.isprintable():
         return character
@@ -43,29 +43,29 @@ def _spell(found: re.Match[str]) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
-def _spelled_out(value: Any) -> Any:
+def _printable_texts(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list | tuple):
-        return [_spelled_out(one) for one in value]
+        return [_printable_texts(one) for one in value]
     if isinstance(value, dict):
-        return {_spelled_out(name): _spelled_out(one) for name, one in value.items()}
+        return {_printable_texts(name): _printable_texts(one) for name, one in value.items()}
     return value
 
 
 def task(of: Task) -> dict[str, Any]:
-    """Every field of `Task`."""
+    """Return every field of `Task`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 
 
 def listed(of: Task, now_ms: int) -> dict[str, Any]:
-    """Every field of `Task`, and `waits_for`: what has to come before it is at work; null: it is leased, or ended."""
+    """Return every field of `Task`, and `waits_for`: why no worker works on it; null: it is leased, or ended."""
     return {**task(of), "waits_for": gates.waits_for(of, now_ms)}
 
 
 def recorded(of: Recorded, full: bool) -> dict[str, Any]:
-    """The envelope with its digest in hexadecimal and the decoded `event`; with `full` also `body`, as it is stored."""
+    """Return the envelope, its digest in hexadecimal, the decoded `event`, and with `full` the stored `body`."""
     shape: dict[str, Any] = {
         "position": of.position,
         "stream": of.stream,
@@ -84,7 +84,7 @@ def recorded(of: Recorded, full: bool) -> dict[str, Any]:
 
 
 def item(of: Item) -> dict[str, Any]:
-    """What a pop gives, and what an ack needs: `id` and `fence`."""
+    """Return what a pop gives, and what an ack needs: `id` and `fence`."""
     lease = of.lease
     return {
         "id": of.id,
@@ -97,40 +97,40 @@ def item(of: Item) -> dict[str, Any]:
 
 
 def pushed(id: str) -> dict[str, Any]:
-    """What `queue push` says of each item."""
+    """Return what `queue push` prints for each item."""
     return {"id": id}
 
 
 def depth(queue: str, depth: int, in_flight: int, quarantined: int) -> dict[str, Any]:
-    """What `queue depth` says, and `queue watch` beside the time: how many items wait, are held, are in quarantine."""
+    """Return how many items wait, are held and are in quarantine: the answer of `queue depth` and `queue watch`."""
     return {"queue": queue, "depth": depth, "in_flight": in_flight, "quarantined": quarantined}
 
 
 def worker_stats(of: WorkerStats) -> dict[str, Any]:
-    """Every field of `WorkerStats`: what `worker` says at its end."""
+    """Return every field of `WorkerStats`, which `worker` prints at its end."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 
 
 def maintained(of: Maintained) -> dict[str, Any]:
-    """Every field of `Maintained`."""
+    """Return every field of `Maintained`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 
 
 def rebuilt(of: RebuildReport) -> dict[str, Any]:
-    """Every field of `RebuildReport`."""
+    """Return every field of `RebuildReport`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
 
 
 def verified(of: VerifyReport) -> dict[str, Any]:
-    """`ok`, and every field of `VerifyReport`."""
+    """Return `ok`, and every field of `VerifyReport`."""
     return {"ok": of.ok, **msgspec.to_builtins(of)}
 
 
 def classified(of: Verdict) -> dict[str, Any]:
-    """What `command classify` says: every field of `Verdict`."""
+    """Return every field of `Verdict`, for `command classify`."""
     return {
         "class": str(of.class_),
         "rule": of.rule,
@@ -141,31 +141,31 @@ def classified(of: Verdict) -> dict[str, Any]:
 
 
 def founded(engine: Engine, url: str, made: bool) -> dict[str, Any]:
-    """What `init` says: which store, where, and whether it was made just now."""
+    """Return, for `init`, which store it is, where, and whether `init` has made it."""
     return {"store_id": engine.store_id, "url": url, "made": made}
 
 
 def stats(health: Health, events: int, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """What `stats` says; `queues` is queue -> state -> number of tasks, the rest is of `Health`."""
+    """Return the document of `stats`: `queues` is queue -> state -> number of tasks, the rest is of `Health`."""
     tasks = sum(sum(states.values()) for states in counts.values())
-    fares = msgspec.to_builtins(health)
-    said = {"store_id": health.store_id, "writer": health.writer, "events": events, "tasks": tasks, "queues": counts}
-    return {**said, "file": fares["file"], "undos": fares["undos"], "errors": fares["errors"]}
+    of_health = msgspec.to_builtins(health)
+    counted = {"store_id": health.store_id, "writer": health.writer, "events": events, "tasks": tasks, "queues": counts}
+    return {**counted, "file": of_health["file"], "undos": of_health["undos"], "errors": of_health["errors"]}
 
 
 def unclaimed(of: UnclaimedUndo) -> dict[str, Any]:
-    """One undo that no worker comes for, told from a task by its only field, `undo`: every field of `UnclaimedUndo`."""
+    """Return one unclaimed undo; its only field, `undo`, with every field of `UnclaimedUndo`, tells it from a task."""
     return {"undo": msgspec.to_builtins(of)}
 
 
 def failure(code: str, message: str, fields: Mapping[str, object]) -> dict[str, Any]:
-    """What standard error gets: `code` and `message` come first and win over fields of the same names."""
+    """Return the document for standard error; `code` and `message` come first and win over fields of the same names."""
     plain = msgspec.to_builtins(fields, enc_hook=str, str_keys=True)
     return {"error": {"code": code, "message": message, **{k: v for k, v in plain.items() if k not in _OWN}}}
 
 
 def note(code: str, message: str, **fields: object) -> dict[str, Any]:
-    """A remark on standard error beside an answer that is right."""
+    """Return a remark for standard error beside a correct answer."""
     return {"note": {"code": code, "message": message, **fields}}
 
 

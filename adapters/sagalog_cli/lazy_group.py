@@ -1,7 +1,7 @@
-"""Groups of commands that are imported one by one.
+"""Groups of commands that import each command when it is called.
 
-Rule: a command is imported when it is called, so none pays for another, and one that is missing or slow to import hurts
-no other. Knows no command by name.
+Rule: no command pays for another, and one that is missing or slow to import affects no other. It must know no command
+by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 
 
 class Place(NamedTuple):
-    """Where a command is found, and what the list of commands says of it."""
+    """The module and name of a command, and its text in the list of commands."""
 
     module: str
     name: str
@@ -23,18 +23,18 @@ class Place(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """A group that knows where its commands are found; `places` is name -> place, in the order of the list."""
+    """A group that knows the places of its commands; `places` is name -> place, in the order of the list."""
 
     def __init__(self, *arguments: Any, places: Mapping[str, Place], **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.places = places
 
     def list_commands(self, _: click.Context) -> list[str]:
-        """The names of the commands that are installed."""
+        """Return the names of the commands that are installed."""
         return [name for name in self.places if self._is_installed(name)]
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        """The command, imported now; None if there is none."""
+        """Import a command and return it; None if there is none."""
         if name not in self.places or not self._is_installed(name):
             return None
         place = self.places[name]
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, which knows no similar names of commands that were not imported."""
+        """Resolve a command as click does, and suggest similar names: click suggests imported commands only."""
         if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
             from difflib import get_close_matches
 
@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, from the table alone."""
+        """Write the list of commands from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.places[name].short_help) for name in self.list_commands(context)])
 
@@ -63,5 +63,5 @@ class LazyGroup(click.Group):
         try:
             return find_spec(self.places[name].module) is not None
         except ModuleNotFoundError:
-            # The package that the module is in.
+            # The package of the module is missing.
             return False

@@ -1,7 +1,9 @@
-"""The command `sagalog`: which commands there are, and the one place where an error becomes a message and a status.
+"""The command `sagalog`: the list of all commands, and the one place that turns an error into a message and a status.
 
-Rule: a command is imported when it is called (`lazy_group`). Whatever is raised ends here as one sentence on standard
-error; a traceback is for defects, and asked for.
+Rule: `COMMANDS` names the module of each command, and a command's options are decorators of its function there.
+`session` defines `--db`, `--json`, `--actor` and `--idempotency-key`; `arguments` converts values. A command is
+imported when it is called (`lazy_group`). Every error ends here as one sentence on standard error; a traceback is for
+defects, and printed on request.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
 
-# In the order in which one meets them; the list of commands is shown without importing any.
+# In the order in which a new user meets them; `--help` shows this list without importing any command.
 COMMANDS: Final[dict[str, Place]] = {
     "init": Place("sagalog_cli.commands.operations", "init", "Make a new store."),
     "create": Place("sagalog_cli.commands.creation", "create", "Create a task, or many from JSON lines."),
@@ -30,21 +32,21 @@ COMMANDS: Final[dict[str, Place]] = {
     "history": Place("sagalog_cli.commands.queries", "history", "Show a task's events as a timeline."),
     "artifact": Place("sagalog_cli.commands.blobs", "artifact", "Print the bytes that a task has made."),
     "input": Place("sagalog_cli.commands.blobs", "task_input", "Print bytes that a task was given."),
-    "tail": Place("sagalog_cli.commands.tail", "tail", "Follow the events of all tasks as they come."),
+    "tail": Place("sagalog_cli.commands.tail", "tail", "Follow the events of all tasks."),
     "stats": Place("sagalog_cli.commands.queries", "stats", "Count tasks and events, and look at the file."),
     "stale": Place(
-        "sagalog_cli.commands.queries", "stale", "List leases that are over and undos that no worker comes for."
+        "sagalog_cli.commands.queries", "stale", "List leases that are over and undos that no worker claims."
     ),
-    "recover": Place("sagalog_cli.commands.operations", "recover", "Do all upkeep that is due."),
-    "cancel": Place("sagalog_cli.commands.operations", "cancel", "Call a task off."),
-    "quarantine": Place("sagalog_cli.commands.operations", "quarantine", "Take a task out of circulation."),
-    "waive": Place("sagalog_cli.commands.operations", "waive", "Settle one owed compensation by word."),
-    "retry": Place("sagalog_cli.commands.operations", "retry", "Let a successor take the place of an ended task."),
-    "note": Place("sagalog_cli.commands.operations", "note", "Leave a remark on a task."),
-    "signal": Place("sagalog_cli.commands.operations", "signal", "Tell a task something that it waits for."),
+    "recover": Place("sagalog_cli.commands.operations", "recover", "Do all maintenance that is due."),
+    "cancel": Place("sagalog_cli.commands.operations", "cancel", "Cancel a task."),
+    "quarantine": Place("sagalog_cli.commands.operations", "quarantine", "End a task for a human to look at."),
+    "waive": Place("sagalog_cli.commands.operations", "waive", "Settle an owed compensation without undoing it."),
+    "retry": Place("sagalog_cli.commands.operations", "retry", "Retry an ended task as a new one."),
+    "note": Place("sagalog_cli.commands.operations", "note", "Put a remark on record for a task."),
+    "signal": Place("sagalog_cli.commands.operations", "signal", "Send a task a signal that it waits for."),
     "worker": Place("sagalog_cli.commands.worker", "worker", "Run the handlers of a module."),
     "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
-    "command": Place("sagalog_cli.commands.classifier", "command", "Command lines as tasks: try a classifier."),
+    "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),
     "demo": Place("sagalog_cli.demo.command", "demo", "Watch tasks live, fail, and be undone."),
@@ -62,43 +64,43 @@ class Sagalog(LazyGroup):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run one command and end the process with its status; without `standalone_mode` give the status instead."""
+        """Run one command and end the process with its status; without `standalone_mode` return the status instead."""
         words = sys.argv[1:] if args is None else list(args)
         with interrupts.heeding(signal.SIGINT, until_the_end=standalone_mode):
-            _spare_encodings()
+            _escape_unencodable()
             try:
                 status = self._run(words, prog_name or "sagalog", complete_var, extra)
-                _dismiss(sys.stdout, sys.stderr)
+                _discard_unwritten(sys.stdout, sys.stderr)
             except interrupts.Stopped as stopped:
-                # It came when the command was over, but for its last words.
+                # The signal came after the command, before its last output was written.
                 status = render.EXIT_STATUS[stopped.code]
         if standalone_mode:
             sys.exit(status)
         return status
 
     def _run(self, words: list[str], prog_name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
-        # Read off the words, since what is wrong may come before `--json` is parsed.
+        # Look at the words themselves: an error may come before click parses `--json`.
         as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
         try:
             if os.environ.get("_SAGALOG_COMPLETE"):
                 super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-            # Not `main` of click: it would end the process by itself where the reader of a pipe has gone.
+            # Not `main` of click: it would end the process by itself if the reader of a pipe has gone.
             with self.make_context(prog_name, words, **extra) as context:
                 self.invoke(context)
             if sys.stdout is not None:
-                # Now, while a failure can still be told.
+                # Flush now, while this method can still report a failure.
                 sys.stdout.flush()
             return render.EXIT_STATUS["ok"]
         except click.exceptions.Exit as end:
             return end.exit_code
         except BrokenPipeError:
             return render.EXIT_STATUS["pipe_closed"]
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can tell anybody
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place that can report it
             if isinstance(error, KeyboardInterrupt):
-                # What a full pipe did not take would hang there once more.
+                # Otherwise the flush would hang on a full pipe once more.
                 _drop(sys.stdout)
-            status, code, message, fields = _told(error)
-            # Where no process reads standard error, the status still says it.
+            status, code, message, fields = _report_of(error)
+            # If no process reads standard error, the status still reports the error.
             with suppress(OSError):
                 render.tell(code, message, fields, as_json)
                 if code == "bug" and os.environ.get("SAGALOG_TRACEBACK"):
@@ -108,24 +110,26 @@ class Sagalog(LazyGroup):
             return status
 
 
-def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
-    """An error as (status, code, sentence, fields)."""
+def _report_of(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
+    """Return the (status, code, sentence, fields) of an error."""
     if isinstance(error, SagalogError):
         return render.exit_status(error), error.code, error.message, error.fields
     if isinstance(error, KeyboardInterrupt | click.Abort):
         stopped = error if isinstance(error, interrupts.Stopped) else interrupts.Stopped(signal.SIGINT)
-        return _own(stopped.code, stopped.message, stopped.fields)
+        return _own_report(stopped.code, stopped.message, stopped.fields)
     if isinstance(error, click.ClickException):
-        return _own("usage", error.format_message(), _help(error))
+        return _own_report("usage", error.format_message(), _help(error))
     if isinstance(error, OutputFailed):
-        return _own(error.code, str(error), error.fields)
+        return _own_report(error.code, str(error), error.fields)
     if isinstance(error, OSError):
-        return _own("unavailable", f"the system refused: {error}")
+        return _own_report("unavailable", f"the system refused: {error}")
     hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
-    return _own("bug", f"{type(error).__name__}: {error}", {"hint": hint})
+    return _own_report("bug", f"{type(error).__name__}: {error}", {"hint": hint})
 
 
-def _own(code: str, message: str, fields: dict[str, object] | None = None) -> tuple[int, str, str, dict[str, object]]:
+def _own_report(
+    code: str, message: str, fields: dict[str, object] | None = None
+) -> tuple[int, str, str, dict[str, object]]:
     return render.EXIT_STATUS[code], code, message, fields or {}
 
 
@@ -134,15 +138,15 @@ def _help(error: click.ClickException) -> dict[str, object]:
     return {} if context is None else {"hint": f"{context.command_path} --help says how"}
 
 
-def _spare_encodings() -> None:
-    """A terminal that cannot spell a character gets it escaped, and no answer fails over it."""
+def _escape_unencodable() -> None:
+    """Have a terminal get escapes for characters that its encoding lacks, so that no answer fails over one."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _dismiss(*streams: Any) -> None:
-    """Let what a stream did not take go nowhere: the interpreter would try once more at its end, and complain."""
+def _discard_unwritten(*streams: Any) -> None:
+    """Discard what a stream has not taken: otherwise the interpreter would try again at its end, and print an error."""
     for stream in streams:
         try:
             if stream is not None:
@@ -152,7 +156,7 @@ def _dismiss(*streams: Any) -> None:
 
 
 def _drop(stream: Any) -> None:
-    """Let what a stream has not written yet, and whatever comes, go nowhere."""
+    """Discard what a stream has not written yet, and all later output."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -172,9 +176,9 @@ def _drop(stream: Any) -> None:
 @click.version_option(package_name="sagalog", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Look after a store of sagalog tasks: create them, watch them, settle what went wrong, audit the log.
+    """Create, watch and settle the tasks of a sagalog store, and audit its log.
 
-    --db and --json may stand before or behind the command. --db takes a URL (sqlite:///relative.db, sqlite:////absolute.db)
-    or the plain path of an SQLite file.
+    --db and --json go before or after the command. --db takes a URL (sqlite:///relative.db, sqlite:////absolute.db) or
+    the path of an SQLite file.
     """
     context.ensure_object(Session)

@@ -1,6 +1,6 @@
-"""Ids of tasks on the command line: the whole one, or as many of its first characters as no other id has.
+"""The ids of tasks on the command line: a whole id, or as many first characters as no other id has.
 
-Rule: an id that is there names its own task, whatever else begins so; and what could mean several tasks means none.
+Rule: a whole id names its own task, even if other ids begin with it; a prefix of several ids names none.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import Any, Final
 
 from sagalog import Corrupt, Engine, InvalidValue, NotFound
 
-# Fewer say too little: what is unique today is not tomorrow.
+# A shorter prefix may be unique today and not tomorrow.
 CHARACTERS_MIN: Final = 4
-# How many of those that it may mean are told.
+# How many of the ids that begin so the error lists.
 CANDIDATES_MAX: Final = 5
 
 
 def whole_id(engine: Engine, given: str) -> str:
-    """The id that is meant by one, or by its first characters; what begins no id is given back as it is.
+    """Return the id for a whole one or its first characters; return a prefix of no id as it is.
 
     Raises:
-        NotFound: it begins an id, and is too short to name it.
-        InvalidValue: several ids begin so; its field `candidates` tells of the first few.
+        NotFound: it is the prefix of an id, and too short to name it.
+        InvalidValue: several ids begin so; its field `candidates` describes the first few.
     """
     try:
         found = engine.ids_with_prefix(given, CANDIDATES_MAX + 1)
     except InvalidValue:
-        return given  # No id at all: the call that it is for says so, in its own words.
+        return given  # It can be no id; the command's own call refuses it.
     if not found or found[0] == given:
         return given
     if len(given) < CHARACTERS_MIN:
@@ -45,7 +45,7 @@ def whole_id(engine: Engine, given: str) -> str:
 
 
 def _candidate(engine: Engine, id: str) -> dict[str, Any]:
-    """What tells a task from others; no more than its id where it cannot be read."""
+    """Return what tells a task from others; only its id if it cannot be read."""
     task = None
     with suppress(Corrupt):
         task = engine.get(id)

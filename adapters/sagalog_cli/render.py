@@ -1,7 +1,7 @@
-"""Tasks, faults and errors as people read them, and the one table from an error's code to an exit status.
+"""The text for people of tasks, faults and errors, and the one table from an error's code to an exit status.
 
-Rule: no other line of the command line names an exit status or lays out a task. Data is handed to `tables`, which makes
-it safe to show. Knows no store; decides nothing.
+Rule: no other module names an exit status or lays out a task. It gives data to `tables`, which makes it safe to show.
+It must not know the store, and decides nothing.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sagalog_cli.times import distance, instant
 from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
-    from sagalog.worker import WorkerStats  # a listing need not pay for workers
+    from sagalog.worker import WorkerStats  # a listing does not import workers
 
-# The code of an error -> the status the process ends with. A code that is not here has the status of its branch, which
-# is its nearest base class that is here: what to do next is what the status says.
+# The code of an error -> the exit status. A code that is not here has the status of its branch, the nearest base class
+# that is here, because the status says what to do next.
 EXIT_STATUS: Final[Mapping[str, int]] = {
     "ok": 0,
-    "bug": 1,  # it was not foreseen: report it
+    "bug": 1,  # a defect of sagalog: report it
     "usage": 2,  # the command line itself is wrong; the number is click's, and that of most tools
     "rejected": 3,  # change the request
-    "not_found": 4,  # a rejection that scripts often treat apart
+    "not_found": 4,  # a rejection that scripts often treat separately
     "conflict": 5,  # another caller was first: look again
     "unavailable": 6,  # nothing was written: wait and repeat
     "unknown": 7,  # it may have been written: repeat with the same identity
     "corrupt": 8,  # stop and call a human
     "output": 9,  # it is done, but the answer could not be written
-    "hung_up": 129,  # 128 + SIGHUP, as shells have it: the terminal has gone
+    "hung_up": 129,  # 128 + SIGHUP, as in shells: the terminal has gone
     "interrupted": 130,  # 128 + SIGINT
     "pipe_closed": 141,  # 128 + SIGPIPE: the reader of the answer has gone
     "terminated": 143,  # 128 + SIGTERM
@@ -69,7 +69,7 @@ _TRACEBACK_LINES: Final = 20
 
 
 def exit_status(error: SagalogError) -> int:
-    """The status for an error: that of its own code, else that of its branch."""
+    """Return the status for an error: that of its own code, else that of its branch."""
     codes = (base.code for base in type(error).__mro__ if issubclass(base, SagalogError))
     return next((EXIT_STATUS[code] for code in codes if code in EXIT_STATUS), EXIT_STATUS["bug"])
 
@@ -88,7 +88,7 @@ def tell(code: str, message: str, fields: Mapping[str, object], as_json: bool) -
 
 
 def _candidates(given: Any) -> Table:
-    """One row a task that an id may mean."""
+    """Return a table with one row for each task that a prefix may mean."""
     now = now_ms()
     rows = [(one["id"], one["kind"] or "", one["state"] or "unreadable", _age(one["created_ms"], now)) for one in given]
     return Table(("ID", "KIND", "STATE", "CREATED"), rows)
@@ -99,12 +99,12 @@ def _age(created_ms: int | None, now_ms: int) -> str:
 
 
 def state(of: str) -> Cell:
-    """A state in its colour."""
+    """Return a state in its colour."""
     return Cell(str(of), _COLOURS.get(of, ""))
 
 
 def tasks(listed: Sequence[Task], now_ms: int) -> Table:
-    """One row a task: what it is, who holds it, and while no worker does, what it waits for."""
+    """Return a table with one row a task: what it is, who holds it, or else what it waits for."""
     head = ("ID", "STATE", "KIND", "QUEUE", "UPDATED", "OWNER", "WAITS_FOR")
     rows = [
         (
@@ -122,14 +122,14 @@ def tasks(listed: Sequence[Task], now_ms: int) -> Table:
 
 
 def unreadable(ids: Sequence[str]) -> str:
-    """One sentence about tasks that a listing leaves out since they cannot be read."""
+    """Return one sentence about tasks that a listing leaves out because they cannot be read."""
     more = f" and {len(ids) - UNREADABLE_SHOWN:,} more" if len(ids) > UNREADABLE_SHOWN else ""
     named = ", ".join(ids[:UNREADABLE_SHOWN])
-    return f"not listed, and claimed by no worker, since they cannot be read: {named}{more}; `sagalog verify` says why"
+    return f"not listed, and claimed by no worker, because they cannot be read: {named}{more}; see `sagalog verify`"
 
 
 def stale(listed: Sequence[Task], now_ms: int) -> Table:
-    """One row a task whose lease is over: who held it, and since when it is over."""
+    """Return a table with one row for each task whose lease is over: who held it, and since when it is over."""
     head = ("ID", "STATE", "KIND", "QUEUE", "FENCE", "EXPIRED", "OWNER")
     rows = [
         (
@@ -148,13 +148,13 @@ def stale(listed: Sequence[Task], now_ms: int) -> Table:
 
 
 def unclaimed(listed: Sequence[UnclaimedUndo], now_ms: int) -> Table:
-    """One row a queue and kind of undo that no worker has leased: how many tasks owe it, and for how long."""
+    """Return a table of undos that no worker has leased, by queue and kind: how many tasks owe them, since when."""
     head = ("UNDO", "QUEUE", "TASKS", "DUE")
     return Table(head, [(one.kind, one.queue, f"{one.tasks:,}", _ago(one.since_ms, now_ms)) for one in listed])
 
 
 def file(of: FileHealth, now_ms: int) -> Table:
-    """One row: the file of a store, its WAL, and its disk."""
+    """Return a table with one row: the file of a store, its WAL, and its disk."""
     head = ("DURABILITY", "WAL", "CHECKPOINT", "LINKS", "FREE", "FILE")
     written = _ago(of.checkpointed_ms, now_ms)
     row = (of.durability, _size(of.wal_bytes), written, str(of.links), _size(of.free_bytes), of.path)
@@ -162,44 +162,44 @@ def file(of: FileHealth, now_ms: int) -> Table:
 
 
 def maintained(listed: Sequence[Maintained]) -> Table:
-    """One row a task that upkeep has touched."""
+    """Return a table with one row for each task that maintenance has changed."""
     rows = [(one.task, ", ".join(one.events), state(one.state)) for one in listed]
     return Table(("ID", "EVENTS", "STATE"), rows)
 
 
 def faults(found: Sequence[Fault]) -> Table:
-    """One row a fault, with the name of the event where it is one."""
+    """Return a table with one row a fault, with the name of the event if it is one."""
     rows = [(Cell(one.code, "red"), _place(one), one.text) for one in found]
     return Table(("FAULT", "WHERE", "WHAT"), rows)
 
 
 def counts(queues: Mapping[str, Mapping[str, int]]) -> Table:
-    """One row a queue, one column a state that occurs."""
+    """Return a table with one row a queue and one column for each state that occurs."""
     states = [name for name in _COLOURS if any(name in found for found in queues.values())]
     rows = [(queue, *(str(found.get(name, 0)) for name in states)) for queue, found in sorted(queues.items())]
     return Table(("QUEUE", *(name.upper() for name in states)), rows)
 
 
 def outcome(task: Task) -> str:
-    """One sentence about a task after an operator's write."""
-    said = f"{task.id} is {task.state}"
+    """Return one sentence about a task after an operator's write."""
+    words = f"{task.id} is {task.state}"
     if task.cancel_requested and task.state == "running":
-        said += "; its owner is asked to stop"
+        words += "; its owner is asked to stop"
     if task.owed:
-        said += f"; owed: {', '.join(one.id for one in task.owed)}"
-    return said
+        words += f"; owed: {', '.join(one.id for one in task.owed)}"
+    return words
 
 
 def worker_stats(of: WorkerStats) -> str:
-    """One sentence about what a worker has done."""
-    said = [f"{of.claimed} claimed", f"{of.settled} settled", f"{of.refused} refused", f"{of.lost} lost"]
-    came_to = ", ".join(f"{count} {outcome}" for outcome, count in sorted(of.outcomes.items()))
-    tasks = f"; tasks: {came_to}" if came_to else ""
-    return f"leases: {', '.join(said)}, {of.renewed} renewals; {of.commits} commits{tasks}"
+    """Return one sentence about what a worker has done."""
+    words = [f"{of.claimed} claimed", f"{of.settled} settled", f"{of.refused} refused", f"{of.lost} lost"]
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(of.outcomes.items()))
+    tasks = f"; tasks: {outcomes}" if outcomes else ""
+    return f"leases: {', '.join(words)}, {of.renewed} renewals; {of.commits} commits{tasks}"
 
 
 def details(task: Task, now_ms: int, full: bool) -> Table:
-    """Everything about a task, one line a field; fields that say nothing are left out."""
+    """Return a table of everything about a task, one line a field, without empty fields."""
     drawn = drawn_ms(task.id)
     rows: list[tuple[str, Cell | str | None]] = [
         ("task", task.id),
@@ -251,7 +251,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
 
 
 def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
-    """One row a compensation, in order of registration; they are undone from the last to the first."""
+    """Return a table of compensations in order of registration; workers undo them from the last to the first."""
     rows = [
         (
             one.id,
@@ -266,18 +266,18 @@ def compensations(listed: Sequence[TaskCompensation], full: bool) -> Table:
 
 
 def traceback(task: Task, full: bool) -> list[str]:
-    """Where the error of a task came from, under an empty line and a head; nothing where no traceback is on record."""
+    """Return the traceback of a task's error under an empty line and a head; nothing if none is on record."""
     lines = [] if task.error is None else lines_in(task.error.details)
     return ["", "TRACEBACK", *clipped(lines, None if full else _TRACEBACK_LINES)] if lines else []
 
 
 def _ago(time_ms: int, now_ms: int) -> Cell:
-    """A time for a listing: exact in a pipe, and how long ago on a terminal."""
+    """Return a time for a listing: exact in a pipe, and how long ago on a terminal."""
     return Cell(instant(time_ms), short=distance(time_ms, now_ms))
 
 
 def _size(count: int) -> Cell:
-    """A number of bytes: exact in a pipe, and in the unit that fits on a terminal."""
+    """Return a number of bytes: exact in a pipe, and in the unit that fits on a terminal."""
     size, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:
@@ -298,7 +298,7 @@ def _lease(lease: LeaseRecord, now_ms: int) -> str:
 
 
 def _due(task: Task, now_ms: int) -> str | None:
-    """Since or until when a pending task can be leased; one that waits is not due at a time."""
+    """Return since or until when a worker can lease a pending task; None for a task that waits."""
     if task.state != "pending" or task.waiting is not None:
         return None
     return f"{instant(task.run_at_ms)} ({distance(task.run_at_ms, now_ms)})"
@@ -312,7 +312,7 @@ def _wait(wait: TaskWait, now_ms: int) -> str:
 
 
 def _counted(name: str, number: int) -> str:
-    """A wait's name, and its number where a name has had several."""
+    """Return a wait's name, with its number if the name has had several."""
     return name if number == 1 else f"{name} ({number:,})"
 
 
@@ -335,7 +335,7 @@ def _json(value: Any, full: bool) -> str | None:
 
 
 def _clipped(text: str, full: bool) -> str:
-    """The whole text, or its beginning and how much more there is."""
+    """Return the whole text, or its beginning and how much more there is."""
     if full or len(text) <= SHOWN_CHARACTERS_MAX:
         return text
     return f"{text[:SHOWN_CHARACTERS_MAX]}… ({len(text) - SHOWN_CHARACTERS_MAX:,} characters more: --full)"

@@ -1,7 +1,8 @@
-"""What every command needs: which store, in which form to answer, and the two options that say so.
+"""The session of a command: which store it uses, in which form it answers, and the options that several commands share.
 
-Rule: a command answers through the Session alone, so that `--json` holds everywhere, standard output carries answers
-only, and remarks go to standard error. Knows how a store is opened and nothing of what is done with it.
+Rule: a command answers through the Session alone. So `--json` holds everywhere, standard output carries answers only,
+and remarks go to standard error. `options` defines `--db` and `--json`; `actor_option` and `idempotency_key_option` are
+at the end. It opens a store and must not know what a command does with it.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from sagalog_cli import json_output
 from sagalog_cli.tables import printable
 
 if TYPE_CHECKING:
-    from sagalog_cli.lifeline import Lifeline  # only workers pay for workers
+    from sagalog_cli.lifeline import Lifeline  # only `worker` imports it
 
 DEFAULT_URL: Final = "sqlite:///sagalog.db"
 
 T = TypeVar("T")
 
-# One letter before the colon is no scheme: it may be a drive, or a file called `a:b`.
+# A single letter before the colon is no scheme: it may be a drive, or a file called `a:b`.
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 class OutputFailed(Exception):
-    """The answer could not be written; what was asked for is done. `fields` are told, as those of an error."""
+    """The command is done, but its answer could not be written; `fields` are those of the error."""
 
     code = "output"
 
@@ -45,7 +46,7 @@ class OutputFailed(Exception):
 
 
 class ReaderGone(OutputFailed):
-    """The reader of the answer has gone, and there is something to say about it; where not, BrokenPipeError does."""
+    """The reader of the answer has gone, and the command has something to report; otherwise it is a BrokenPipeError."""
 
     code = "pipe_closed"
 
@@ -56,15 +57,15 @@ class Session:
 
     url: str = DEFAULT_URL
     as_json: bool = False
-    # Of one of several worker processes: the line to their parent.
+    # In one of several worker processes: its connection to their parent.
     lifeline: Lifeline | None = None
 
     def open(self, actor: str | None = None) -> Engine:
-        """The engine on the store that the user named, which is never made: a typo makes no file.
+        """Open the engine on the store that the user named; never make the store, so that a typo makes no file.
 
         Raises:
-            click.UsageError: no URL of a store, or one that would keep nothing.
-            Unavailable, Corrupt: as `sagalog.open`, with advice in the words of the command line.
+            click.UsageError: the URL names no store, or one that would keep nothing.
+            Unavailable, Corrupt: as `sagalog.open`, with advice for the command line.
         """
         try:
             return self._open(False, actor)
@@ -76,10 +77,9 @@ class Session:
     def open_or_make(
         self, actor: str | None = None, rehearsal: Callable[[Engine], object] | None = None
     ) -> tuple[Engine, bool]:
-        """As `open`, but an absent store is made; the engine, and whether it was.
+        """Open the engine as `open` does, but make an absent store; return it, and whether it was made.
 
-        It is made only once the `rehearsal` has gone through on an empty one in memory, so that what is refused leaves
-        no file behind.
+        Before it makes the store, it runs the `rehearsal` on an empty store in memory: a refusal leaves no file behind.
         """
         try:
             return self._open(False, actor), False
@@ -97,7 +97,7 @@ class Session:
             return work(engine)
 
     def open_for(self, actor: str | None, work: Callable[[Engine], object]) -> Engine:
-        """The engine on the store; one that had to be made for the work is mentioned, since it may be a typo."""
+        """Open the engine on the store; leave a note if the store had to be made, because its name may be a typo."""
         engine, made = self.open_or_make(actor, work)
         if made:
             self.note("made", f"there was no store: made one at {self.url}")
@@ -119,7 +119,7 @@ class Session:
         """Give a listing: a line of JSON for each of `documents`, or `show` all to a person.
 
         Raises:
-            OutputFailed: standard output cannot be written to. BrokenPipeError: its reader has gone.
+            OutputFailed: standard output refuses the answer. BrokenPipeError: its reader has gone.
         """
         if sys.stdout is None:
             raise OutputFailed("the answer could not be written: standard output is closed")
@@ -147,23 +147,23 @@ class Session:
 
 
 def _may_be_absent(error: Unavailable) -> bool:
-    """Whether making the store could help: a store says which file it means, if it is one."""
+    """Tell whether making the store could help: the error names a file that does not exist, or none."""
     path = error.fields.get("path")
     return not isinstance(path, str) or (not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)))
 
 
 def now_ms() -> int:
-    """The time of this machine, for telling how long ago something was."""
+    """Return the time of this machine, to say how long ago something was."""
     return SystemClock().now_ms()
 
 
 def advised(error: SagalogError, advice: str) -> SagalogError:
-    """The same error with a hint for the user at the command line."""
+    """Make the same error with a hint for the user at the command line."""
     return type(error)(error.message, **{**error.fields, "hint": advice})
 
 
 def as_url(text: str) -> str:
-    """The URL of a store; a bare path is one of SQLite."""
+    """Return the URL of a store; a bare path is one of SQLite."""
     return text if _SCHEME.match(text) else f"sqlite:///{text}"
 
 
@@ -185,12 +185,12 @@ def _choose_json(context: click.Context, _: click.Parameter, value: bool) -> Non
 
 
 def options(of_group: bool = False) -> list[click.Parameter]:
-    """`--db` and `--json`, before the command's name or behind it; the later one wins."""
+    """Make `--db` and `--json`, before the command's name or after it; the later one wins."""
     return [
         click.Option(
             ["--db"],
             metavar="URL",
-            # Only the group asks the environment, else it would win over what stands on the line.
+            # Only the group reads the environment; a command that read it would override the option before its name.
             envvar="SAGALOG_DB" if of_group else None,
             expose_value=False,
             callback=_choose_store,
@@ -204,7 +204,7 @@ def options(of_group: bool = False) -> list[click.Parameter]:
 
 
 class StoreCommand(click.Command):
-    """A command that also takes the options of the group, behind its own name."""
+    """A command that also takes the group's options after its own name."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -215,14 +215,14 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
 def _user() -> str:
-    """Who runs the command, as the operating system has it: what is written by hand should say by whose."""
+    """Return the user who runs the command, so that the record of a write by hand names its author."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
 
 
-# How many of a listing: more than any store holds, and far from where integers end.
+# The bound of a listing's limit: more tasks than any store holds, and far below the largest integer.
 LIMIT: Final = click.IntRange(1, 1_000_000_000)
 
 actor_option = click.option(
@@ -235,5 +235,5 @@ actor_option = click.option(
     help="Who asks, for the record: a name, or user:, token: or schedule: and a name.",
 )
 idempotency_key_option = click.option(
-    "--idempotency-key", metavar="NAME", help="An identity: repeated, it writes nothing twice."
+    "--idempotency-key", metavar="NAME", help="Names this request: repeat it with the same key and it writes once."
 )

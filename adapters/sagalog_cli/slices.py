@@ -1,7 +1,7 @@
-"""Lines of standard input in slices, each for one commit, and what is told where the end comes before the last line.
+"""Slices of the lines on standard input, one commit each, and the report if the end comes before the last line.
 
-Rule: of the input no more is held than one slice and one line. A slice stands or falls as a whole; what was done before
-it stays done, is counted, and is told with the error, and so is how to go on. Knows no store and no task.
+Rule: it holds no more of the input than one slice and one line. A commit takes a slice as a whole or not at all.
+Earlier slices stay; the error counts them and says how to continue. It must not know stores and tasks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sagalog_cli.arguments import read_line, read_lines
 from sagalog_cli.interrupts import Stopped
 from sagalog_cli.session import OutputFailed, ReaderGone
 
-# What the lines of one commit may take, so that neither memory nor WAL grow with the input; a longer line is a slice by
-# itself. How many lines they may be is the bound of a batch.
+# The bytes of the lines of one commit, so that neither memory nor WAL grow with the input; a longer line is a slice by
+# itself. The bound of a batch is the bound of their number.
 SLICE_BYTES_MAX: Final = 16 * 1_048_576
 
 T = TypeVar("T")
@@ -29,34 +29,34 @@ T = TypeVar("T")
 
 @dataclass
 class Slice(Generic[T]):
-    """What the next lines say, with their numbers and how many bytes they take."""
+    """The values of the next lines, with the numbers of the lines and their bytes."""
 
     numbers: list[int] = field(default_factory=list)
     values: list[T] = field(default_factory=list)
     size_bytes: int = 0
 
     def is_full(self) -> bool:
-        """Whether no line fits any more, however short."""
+        """Tell whether no line fits any more, however short."""
         return len(self.values) == BATCH_COMMANDS_MAX or self.size_bytes >= SLICE_BYTES_MAX
 
     def has_room(self, line: bytes) -> bool:
-        """Whether one more line fits; the first one always does."""
+        """Tell whether one more line fits; the first one always does."""
         return not self.values or self.size_bytes + len(line) <= SLICE_BYTES_MAX
 
     def add(self, number: int, line: bytes, value: T) -> None:
-        """Put one more line in."""
+        """Add one more line."""
         self.numbers.append(number)
         self.values.append(value)
         self.size_bytes += len(line)
 
 
 def read_slices(read: Callable[[bytes], T]) -> Iterator[Slice[T]]:
-    """What `read` makes of the lines, slice by slice; the input is read only as far as the next slice needs.
+    """Read the lines by `read`, slice by slice, and read the input only as far as the next slice needs.
 
-    A caller that lets go of a slice before it asks for the next one holds one at a time.
+    A caller that drops a slice before it asks for the next one holds one at a time.
 
     Raises:
-        InvalidValue: `read` raised a ValueError; the line is named, and what was read of its slice is not given.
+        InvalidValue: `read` raised a ValueError; the line is named, and the rest of its slice is not given.
     """
     found: Slice[T] = Slice()
     for number, line in read_lines():
@@ -72,7 +72,7 @@ def read_slices(read: Callable[[bytes], T]) -> Iterator[Slice[T]]:
 
 
 def input_bytes() -> int | None:
-    """How many bytes standard input still holds, where it is a file; None: that is not known."""
+    """Return how many bytes standard input still holds, if it is a file; None: not known."""
     try:
         source = sys.stdin.fileno()
         about = os.fstat(source)
@@ -90,7 +90,7 @@ class _UnderWay(NamedTuple):
 
 
 class Account:
-    """What was created so far, and from which line on nothing was.
+    """The account of what was created so far, and of the first line without a task.
 
     created       how many tasks
     size_bytes    how much of the input that was
@@ -107,7 +107,7 @@ class Account:
 
     @contextmanager
     def landing(self, of: Slice[dict[str, Any]]) -> Iterator[None]:
-        """Within the block a slice is created; behind it, it counts."""
+        """Count a slice, which the block creates, after the block."""
         is_repeatable = all(one.get("id") is not None or one.get("idempotency_key") is not None for one in of.values)
         self._under_way = _UnderWay(of.numbers[0], of.numbers[-1], is_repeatable)
         yield
@@ -118,8 +118,8 @@ class Account:
         self._under_way = None
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Within the block, whatever ends it tells what was created and how to go on."""
+    def reporting(self) -> Iterator[None]:
+        """Report, with the error that ends the block, what was created and how to continue."""
         try:
             yield
         except Stopped as stopped:
@@ -130,11 +130,11 @@ class Account:
         except OutputFailed as error:
             raise type(error)(f"{error}; {self._said()}", **self._fields()) from error
         except SagalogError as error:
-            raise self._told(error) from error
+            raise self._with_report(error) from error
         except OSError as error:
-            raise self._told(Unavailable(f"the system refused: {error}")) from error
+            raise self._with_report(Unavailable(f"the system refused: {error}")) from error
 
-    def _told(self, error: SagalogError) -> SagalogError:
+    def _with_report(self, error: SagalogError) -> SagalogError:
         doubt = self._under_way if isinstance(error, Unknown) else None
         if not self.created and doubt is None:
             return error

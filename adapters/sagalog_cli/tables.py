@@ -1,8 +1,7 @@
-"""Text for people: tables and lines, coloured on a terminal, plain and stable in a pipe.
+"""Tables and lines for people: coloured on a terminal, plain and stable in a pipe.
 
-Rule: whatever is shown passes `printable` here, so nothing that was stored or typed can steer a terminal, reorder a
-line or forge one; markup in data is data. rich is imported only where a terminal is written to. Knows no task and no
-event.
+Rule: every text passes `printable` here before it is shown, so no stored or typed text can steer a terminal, reorder a
+line or forge one; markup in data is data. Only a terminal makes it import rich. It must not know tasks and events.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Final, NamedTuple
 import click
 
 _GAP: Final = "  "
-# A cell that says nothing still stands there, so that a script that counts columns counts right.
+# The text of an empty cell, so that a script that counts columns counts right.
 _NOTHING: Final = "-"
-# A column narrower than this cannot be read; then it stands on a line of its own.
+# A last column narrower than this cannot be read; then it goes on a line of its own.
 _READABLE: Final = 30
 _INDENT: Final = 4
 
 
 class Cell(NamedTuple):
-    """A text; the colour a terminal may give it, in the words of rich; and a shorter text for a terminal, if any."""
+    """A text; the colour that a terminal may give it, in the words of rich; perhaps a shorter text for a terminal."""
 
     text: str
     style: str = ""
@@ -31,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of cells under a head; an empty head is not shown. `below` gives lines below a row, by its number from 0."""
+    """Rows of cells under a head, which may be empty; `below` gives the lines below a row, by its number from 0."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
@@ -39,7 +38,7 @@ class Table(NamedTuple):
 
 
 def printable(text: str) -> str:
-    r"""The text with every character that is not to be seen (a control, a direction mark) as `\x1b` or `\u202e`.
+    r"""Return the text with every invisible character (a control, a direction mark) as `\x1b` or `\u202e`.
 
     Line breaks too: one value is one line. Spaces of every kind stay.
     """
@@ -59,7 +58,7 @@ def _escaped(character: str) -> str:
 
 
 def show_table(table: Table) -> None:
-    """Write a table to standard output; nothing at all if it has no rows."""
+    """Write a table to standard output; write nothing if it has no rows."""
     if not table.rows:
         return
     if sys.stdout is not None and sys.stdout.isatty():
@@ -79,12 +78,12 @@ def _cell(given: Cell | str) -> Cell:
 
 
 def plain(table: Table) -> list[str]:
-    """The lines of a table as they stand in a pipe."""
+    """Return the lines of a table for a pipe."""
     rows = [[_cell(one).text for one in row] for row in table.rows]
     if table.head:
         rows.insert(0, list(table.head))
     widths = [max(_width(text) for text in column) for column in zip(*rows, strict=True)]
-    # The last column stands as long as it is: nothing follows that would have to be aligned.
+    # The last column needs no width: nothing follows that would have to be aligned.
     widths[-1] = 0
     lines = []
     for number, row in enumerate(rows, start=-1 if table.head else 0):
@@ -94,7 +93,7 @@ def plain(table: Table) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """How many columns a text takes: two for a wide character, none for one that sits on another."""
+    """Return how many columns a text takes: two for a wide character, none for a combining one."""
     if text.isascii():
         return len(text)
     return sum(
@@ -103,7 +102,7 @@ def _width(text: str) -> int:
 
 
 def _show_on_terminal(table: Table) -> None:
-    """All columns as wide as they are, so that ids and times can be copied; the last folds, or hangs below its row."""
+    """Show all columns in full width, so that ids and times can be copied; the last folds, or goes below its row."""
     from rich.console import Console
     from rich.text import Text
 

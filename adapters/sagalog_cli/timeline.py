@@ -1,7 +1,7 @@
-"""Events as rows, a task's history as a timeline or those of many tasks: one row an event, told by its own fields.
+"""Events as rows, of one task as a timeline or of many tasks: one row an event, made of the event's own fields.
 
-Rule: an event of any type is told without a line of code of its own, so that none is ever left out; what is large or
-said elsewhere is clipped, and `--full` shows it. Knows the shape of envelopes, not what the events mean.
+Rule: no type of event has code of its own here, so the timeline leaves none out. It clips what is large or shown
+elsewhere, and `--full` shows it. It knows the shape of envelopes and must not know what events mean.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sagalog_cli.times import duration, instant, offset
 from sagalog_cli.tracebacks import clipped, lines_in
 
 _CLIPPED_CHARACTERS: Final = 80
-# The place and the code of the innermost frames; `show` has more, and `--full` all.
+# Room for the place and the code of the innermost frames; `show` has more lines, and `--full` all.
 _TRACEBACK_LINES: Final = 6
-# The whole policy stands in every `created`; `show` and `--full` have it.
+# Every `created` has the whole policy; `show` and `--full` show it.
 _LEFT_OUT: Final = frozenset({"policy"})
-# What most events need, so that lines which come one by one stand below each other: a ULID, the longest type.
+# Widths that fit most events (a ULID, the longest type), so that lines printed one by one align.
 _POSITION_WIDTH: Final = 6
 _NAME_WIDTH: Final = 34
 _TYPE_WIDTH: Final = 23
@@ -43,9 +43,9 @@ _COLOURS: Final = {
 
 
 def timeline(history: Sequence[Recorded], full: bool, beside: Mapping[int, str]) -> Table:
-    """Position, version, time, distance from the first event, type, actor, details; with `full` the whole body.
+    """Return position, version, time, distance from the first event, type, actor, details; with `full` the whole body.
 
-    `beside` says what is known beside the event of a version; it ends the details. Below an event comes the traceback
+    `beside` adds to the details of the event of a version what is known beside it. Below an event comes the traceback
     of its failure.
     """
     head = ("POS", "VER", "AT", "SINCE", "EVENT", "ACTOR", "DETAILS")
@@ -70,7 +70,7 @@ def timeline(history: Sequence[Recorded], full: bool, beside: Mapping[int, str])
 
 
 def followed(events: Sequence[Recorded]) -> Table:
-    """Events of any tasks as they come: position, time, name, type, actor, details; as wide in each call, no head."""
+    """Return events of any tasks: position, time, name, type, actor, details; the same widths in each call, no head."""
     rows = [
         (
             f"{one.position:<{_POSITION_WIDTH}}",
@@ -93,10 +93,10 @@ def _traceback(one: Recorded) -> list[str]:
 def _details(one: Recorded) -> str:
     fields = msgspec.structs.asdict(one.event)
     if fields.get("code") is not None:
-        # What the engine has to say, in words.
+        # The code and its parameters as a sentence.
         fields |= {"parameters": None, "reason": reason_of(one.event)}
     pieces = [
-        f"{_name(field)}={_told(field, value, one.at_ms)}"
+        f"{_name(field)}={_shown(field, value, one.at_ms)}"
         for field, value in fields.items()
         if field not in _LEFT_OUT and value is not None and value != () and value is not False
     ]
@@ -109,13 +109,13 @@ def _details(one: Recorded) -> str:
 
 
 def _name(field: str) -> str:
-    """Times are shown as such, so their unit goes."""
+    """Return the name of a field without its unit: times are shown as times."""
     return field.removesuffix("_ms")
 
 
-def _told(field: str, value: Any, at_ms: int) -> str:
+def _shown(field: str, value: Any, at_ms: int) -> str:
     if field in ("expires_ms", "run_at_ms"):
-        # What was decided for later reads best from where the event stands.
+        # A time that the event sets for later reads best as a distance from the event.
         return "now" if value == at_ms else offset(value - at_ms)
     if field.endswith("_ms") and isinstance(value, int):
         return duration(value) if field == "ttl_ms" else instant(value)
@@ -129,7 +129,7 @@ def _told(field: str, value: Any, at_ms: int) -> str:
 
 
 def _named(one: Any) -> str:
-    """A compensation by its id, an input by its name, a task by its id, and whatever is a name by itself."""
+    """Return a compensation by its id, an input by its name, a task by its id, and a name as it is."""
     return next((str(name) for field in ("id", "name", "task") if (name := getattr(one, field, None))), str(one))
 
 

@@ -1,6 +1,6 @@
 """Times and durations: what a person types -> milliseconds -> what a person reads.
 
-Rule: inside there are whole milliseconds only [TIME-1]; text is always UTC and says so. Reads no clock: now is an
+Rule: the program has whole milliseconds only [TIME-1]; text is always UTC and says so. It reads no clock: now is an
 argument.
 """
 
@@ -12,14 +12,14 @@ from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-# Sixteen digits hold every time that the engine takes, and Python refuses to read some thousands.
+# Sixteen digits hold every time that the engine takes; Python refuses to convert several thousand digits.
 _DURATION: Final = re.compile(r"([0-9]{1,16})(ms|s|m|h|d|w)")
 _DURATIONS: Final = re.compile(rf"(?:{_DURATION.pattern})+")
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,16}")
 
 
 def parse_instant(text: str, now_ms: int) -> int:
-    """The milliseconds since 1970 of `1795301730740`, `2026-11-21T22:55:30Z` or `+1h30m` (from now).
+    """Parse `1795301730740`, `2026-11-21T22:55:30Z` or `+1h30m` (from now) to milliseconds since 1970.
 
     Raises:
         ValueError: none of these forms, or a date and time without a zone.
@@ -41,7 +41,7 @@ def parse_instant(text: str, now_ms: int) -> int:
 
 
 def parse_duration(text: str) -> int:
-    """The milliseconds of `500ms`, `2s` or `1h30m`; `0` needs no unit.
+    """Parse `500ms`, `2s` or `1h30m` to milliseconds; `0` needs no unit.
 
     Raises:
         ValueError: none of these forms.
@@ -58,7 +58,7 @@ def _summed_ms(text: str) -> int:
 
 
 def instant(time_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds, as in `2026-11-21T22:55:30.740Z`; plain milliseconds after the year 9999."""
+    """Return ISO 8601 in UTC, as in `2026-11-21T22:55:30.740Z`; plain milliseconds after the year 9999."""
     try:
         moment = _EPOCH + timedelta(milliseconds=time_ms)
     except OverflowError:
@@ -67,7 +67,7 @@ def instant(time_ms: int) -> str:
 
 
 def duration(span_ms: int) -> str:
-    """A length of time in its two largest units, as in `950ms`, `1.204s`, `2m03s`, `3h04m`, `5d06h`."""
+    """Return a length of time in its two largest units, as in `950ms`, `1.204s`, `2m03s`, `3h04m`, `5d06h`."""
     if span_ms < 0:
         return "-" + duration(-span_ms)
     if span_ms < 1_000:
@@ -83,12 +83,12 @@ def duration(span_ms: int) -> str:
 
 
 def offset(span_ms: int) -> str:
-    """A distance from a point in time, as in `+1.204s`; with a minus where the clock had stepped back."""
+    """Return a distance from a point in time, as in `+1.204s`; with a minus if the clock had stepped back."""
     return duration(span_ms) if span_ms < 0 else f"+{duration(span_ms)}"
 
 
 def distance(time_ms: int, now_ms: int) -> str:
-    """How far off a time is, as in `in 4m10s` or `12.000s ago`."""
+    """Return how far off a time is, as in `in 4m10s` or `12.000s ago`."""
     if time_ms > now_ms:
         return f"in {duration(time_ms - now_ms)}"
     return f"{duration(now_ms - time_ms)} ago"

@@ -1,7 +1,7 @@
-"""Tracebacks of failures as people read them: the lines that a worker has recorded, apart from other details.
+"""Tracebacks of failures for people: the lines that a worker has recorded, apart from other details.
 
-Rule: only what is a list of lines is taken for a traceback; whatever else a handler has put into the details of a
-failure is told as JSON, as ever.
+Rule: only a list of lines counts as a traceback. Everything else that a handler has put into the details of a failure
+is shown as JSON.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _TRACEBACK: Final = "traceback"
-# Under this name a worker keeps the details of a failure that it could not store as they were said.
+# Under this name a worker keeps the details of a failure that it could not store as the handler gave them.
 _SAID: Final = "said"
 INDENT: Final = "  "
 
 
 def lines_in(details: Any) -> list[str]:
-    """The lines of the traceback in the details of a failure; none where there is no traceback."""
+    """Return the lines of the traceback in the details of a failure; none if there is no traceback."""
     if not isinstance(details, Mapping):
         return []
     lines = details.get(_TRACEBACK)
@@ -26,7 +26,7 @@ def lines_in(details: Any) -> list[str]:
 
 
 def without(details: Any) -> Any:
-    """The details of a failure without its traceback; None where nothing else stands there."""
+    """Return the details of a failure without its traceback; None if nothing else is there."""
     if not lines_in(details):
         return details
     left = {name: value for name, value in details.items() if not (name == _TRACEBACK and _is_lines(value))}
@@ -36,7 +36,7 @@ def without(details: Any) -> Any:
 
 
 def clipped(lines: Sequence[str], lines_max: int | None, how: str = "--full") -> list[str]:
-    """The first lines, indented, and how many more there are and `how` they are seen; None: all of them."""
+    """Return the first lines, indented, then how many more there are and `how` to see them; None: all of them."""
     kept = lines if lines_max is None or len(lines) <= lines_max else lines[:lines_max]
     left_out = len(lines) - len(kept)
     return [INDENT + line for line in (*kept, *([f"… ({left_out:,} lines more: {how})"] if left_out else ()))]

@@ -1,6 +1,8 @@
-"""`python -m sagalog_cli.worker_process DESCRIPTOR NUMBER WORDS…`: one process of `sagalog worker --processes`.
+"""The entry of one process of `sagalog worker --processes`.
 
-Rule: it is the command itself, in a fresh interpreter, with a line to its parent.
+`python -m sagalog_cli.worker_process DESCRIPTOR NUMBER WORDS…` starts it.
+
+Rule: it runs the command itself, in a fresh interpreter, with a lifeline to its parent.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from sagalog_cli.session import Session
 
 
 def run(descriptor: str, number: str, *words: str) -> None:
-    """Carry out the words of a command line, and end with its status."""
+    """Run the words of a command line, and end with its status."""
     main(list(words), prog_name="sagalog", obj=Session(lifeline=Lifeline(int(descriptor), int(number))))
 
 

@@ -1,7 +1,7 @@
-"""First in, first out: items are tasks of one kind, a pop is a lease, an ack completes, a nack releases.
+"""The FIFO queue: an item is a task of one kind, a pop is a lease, an ack completes, a nack releases.
 
-Rule: whatever holds of leases holds of items: no consumer has one that another consumer has, an item whose holder died
-comes back when its visibility is over, and a late holder's ack is refused. It must not know how a store works.
+Rule: the rules of leases hold for items. No two consumers have one item, an item whose holder has died comes back when
+its visibility is over, and the store refuses a late holder's ack. It must not know how a store works.
 """
 
 from __future__ import annotations
@@ -375,17 +375,17 @@ class Queue:
         return self._item(leases[0]) if leases else None
 
     def _lease(self, item: Item) -> Lease:
-        """The lease of an item, which may have been popped through another handle on the same store."""
+        """Return the lease of an item, which may have been popped through another handle on the same store."""
         if not isinstance(item, Item):
             raise InvalidValue(f"item: expected the Item that pop gave, found {type(item).__name__}", path="item")
         if item.store_id != self.engine.store_id:
-            # Ids are unique in a store only: here it may be another item's.
+            # Ids are unique in one store only: in this store another item may have it.
             raise NotFound(f"item {item.id!r} was popped from another store; give it back there", task=item.id)
-        # [FORK-2] A fork's copy of a loop that is left must not give back what its parent works on: `rebind` refuses.
+        # [FORK-2] A forked copy of a loop must not give back what its parent works on when it ends: `rebind` refuses.
         return self.engine.rebind(item.lease)
 
     def _lease_of(self, item: Item | str) -> Lease | None:
-        """The lease of an item; None for an id that the store does not know."""
+        """Return the lease of an item; None for an id that the store does not know."""
         if not isinstance(item, str):
             with suppress(NotFound):
                 return self._lease(item)
@@ -403,7 +403,7 @@ class Queue:
         return self.engine.counts(self.name).get(self.name, {}).get(state, 0)
 
     def _over(self) -> int:
-        """Items whose holder let their visibility pass, and which no caller has let in yet."""
+        """Count the items whose holder let their visibility pass, and which no caller has made available again yet."""
         return sum(task.queue == self.name for task in self.engine.stale())
 
 

@@ -1,7 +1,7 @@
-"""The store of sagalog on one SQLite file: the log, its projections, and fair turns for all who write.
+"""The store of sagalog on one SQLite file: the log, its projections, and fair turns for all writers.
 
-Its one rule: nothing of it is imported from outside but `open_store`, which the entry point `sqlite` of the group
-`sagalog.stores` names. It must not know the verbs of the kernel or the terminal.
+Rule: other packages import nothing of it but `open_store`, which the entry point `sqlite` of the group `sagalog.stores`
+names. It must not know the verbs of the kernel or the terminal.
 """
 
 from sagalog_sqlite.opening import open_store

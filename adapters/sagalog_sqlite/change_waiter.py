@@ -1,8 +1,8 @@
-"""A waiter: sleeps until a process writes to a file, is woken by its own process, or runs out of time.
+"""The sleep of one thread until a process writes to a file, its own process wakes it, or its time is over.
 
-Its one rule: waking too often is harmless and waking never is not; so where the system tells nothing of writes, or
-stops telling, a waiter sleeps shortly. On Linux it is told by inotify, called by `ctypes` since the standard library
-has no name for it: no thread polls, and a sleeping process costs nothing. It must not know what is written.
+Rule: a waiter may wake too often, and never too late. Where the system does not report writes, or stops doing so, the
+waiter polls. On Linux it uses inotify, which it calls by `ctypes` because the standard library has no function for it.
+So no thread polls there, and a sleeping process costs nothing. It must not know what a process writes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from sagalog_sqlite.descriptors import closes_in_children
+from sagalog_sqlite.descriptors import close_in_children
 
-# How long a waiter sleeps at most: where it is told of writes, and where it is not.
-TOLD_S: Final = 0.25
+# How long a waiter sleeps at most: where the system reports writes, and where it does not.
+NOTIFIED_S: Final = 0.25
 POLL_S: Final = 0.005
 
 _IN_MODIFY: Final = 0x2
@@ -27,7 +27,7 @@ _EVENT: Final = struct.Struct("iIII")
 
 
 class ChangeWaiter:
-    """For one thread at a time. `wake` may be called from any other."""
+    """A sleeper for one thread at a time. Any other thread may call `wake`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -40,42 +40,46 @@ class ChangeWaiter:
         self._poll.register(self._own[0], select.POLLIN)
         if self._watch >= 0:
             self._poll.register(self._watch, select.POLLIN)
-        closes_in_children(self)
+        close_in_children(self)
 
     @property
-    def is_told(self) -> bool:
-        """Whether the system tells it of writes."""
+    def is_notified(self) -> bool:
+        """Tell whether the system reports writes to this waiter."""
         return self._watch >= 0
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until a process writes or a thread wakes it, at most so long; whether one has."""
-        timeout_s = min(timeout_s, TOLD_S if self.is_told else POLL_S)
+        """Sleep until a process writes, a thread wakes this one, or `timeout_s` is over.
+
+        Returns:
+            Whether a process wrote, or a thread called `wake`.
+        """
+        timeout_s = min(timeout_s, NOTIFIED_S if self.is_notified else POLL_S)
         ready = self._poll.poll(max(1.0, timeout_s * 1_000))
         for descriptor, _ in ready:
-            self._take(descriptor)
+            self._drain(descriptor)
         return bool(ready)
 
     def wake(self) -> None:
-        """End its sleep."""
+        """End the sleep of the thread that waits here."""
         with suppress(BlockingIOError):
             os.write(self._own[1], b"\0")
 
     def close(self) -> None:
-        """Give its descriptors back."""
+        """Close the descriptors."""
         self._watch = -1
-        # Each is forgotten as it is closed: its number may be given to another file at any moment.
+        # The list drops each number before the close: the system may give it to another file at any moment.
         while self._open:
             os.close(self._open.pop())
 
     def close_unread(self) -> None:
-        """In a forked child: the news are the parent's, who would not be told what is read here."""
+        """Close the descriptors in a forked child, which would take the parent's news if it read them."""
         self.close()
 
-    def _take(self, descriptor: int) -> None:
+    def _drain(self, descriptor: int) -> None:
         with suppress(BlockingIOError):
-            told = os.read(descriptor, 65_536)
-            if descriptor == self._watch and _is_gone(told):
-                # The file was taken away under the store; what that means is not for a waiter to say.
+            content = os.read(descriptor, 65_536)
+            if descriptor == self._watch and _says_gone(content):
+                # Another program removed or moved the file. The guard of the file decides what that means.
                 self._poll.unregister(descriptor)
                 self._watch = -1
                 self._open.remove(descriptor)
@@ -83,7 +87,7 @@ class ChangeWaiter:
 
 
 def watch(path: str) -> int:
-    """A descriptor that becomes readable when a process writes to the file; -1 where there is no such thing."""
+    """Open a descriptor that becomes readable when a process writes to the file; -1 where the system has none."""
     library = _library()
     if library is None:
         return -1
@@ -103,10 +107,10 @@ def _library() -> Any:
     return library if hasattr(library, "inotify_init1") else None
 
 
-def _is_gone(told: bytes) -> bool:
+def _says_gone(content: bytes) -> bool:
     at = 0
-    while at + _EVENT.size <= len(told):
-        _, mask, _, length = _EVENT.unpack_from(told, at)
+    while at + _EVENT.size <= len(content):
+        _, mask, _, length = _EVENT.unpack_from(content, at)
         if mask & _IN_GONE:
             return True
         at += _EVENT.size + length

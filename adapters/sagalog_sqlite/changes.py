@@ -1,8 +1,8 @@
-"""The news that a writer has committed, in this process or in another.
+"""The number that changes when a writer commits, in this process or in another, and a way to sleep until it does.
 
-Its one rule: what is asked is the file, by its data version; being told that a process writes only says when to ask. A
-writer is seen before its commit is visible, so a waiter that was told asks again for a little while. It must not know
-what was committed.
+Rule: only the file itself, by its data version, says whether a writer has committed; a report of a write only says when
+to ask. The report comes before the commit is visible, so a waiter then asks again for a little while. It must not know
+what a writer commits.
 """
 
 from __future__ import annotations
@@ -16,59 +16,59 @@ from typing import Final
 import apsw
 
 from sagalog_sqlite.change_waiter import POLL_S, ChangeWaiter
-from sagalog_sqlite.failures import told
+from sagalog_sqlite.failures import store_error
 from sagalog_sqlite.fork_barrier import BARRIER
 
 Connect = Callable[[], apsw.Connection]
 
-# When a write is heard of, its commit is asked for after these pauses: a sync takes from a tenth of a millisecond on.
+# After the report of a write, a waiter asks for the commit after each of these pauses: a sync takes 0.1 ms or more.
 _PAUSES_S: Final = (0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064)
-# And then now and then for so long, if it still does not come.
+# If the commit is not visible then, the waiter polls for so long.
 _EXPECTED_S: Final = 2.0
 
 
 class Changes:
-    """A number that differs once anybody has committed since, and a way to sleep until it does.
+    """The number of one store's file, and the threads of this process that wait until it changes.
 
-    Waiting is done in real time, whatever the store's clock says: it is the machine that waits.
+    A wait uses real time, whatever the store's clock says: the machine itself waits.
     """
 
     def __init__(self, connect: Connect, path: str) -> None:
         self._connect = connect
         self._path = path
-        # An RLock, for what a signal's handler calls while its own thread is in here.
+        # An RLock: a signal's handler may call in here while its own thread holds the lock.
         self._guard = threading.RLock()
-        self._asker: apsw.Connection | None = None
-        self._askers = 0
+        self._connection: apsw.Connection | None = None
+        self._connections_opened = 0
         self._waiting: list[ChangeWaiter] = []
         self._idle: list[ChangeWaiter] = []
         self._closed = False
 
     def number(self) -> int:
-        """The number as it is now.
+        """Read the number as it is now.
 
         Raises:
-            Unavailable, Corrupt: it cannot be read.
+            Unavailable, Corrupt: SQLite cannot read it.
         """
         with BARRIER.place(self._path), self._guard:
-            asker = self._asker
-            if asker is None:
-                asker = self._asker = self._connect()
-                self._askers += 1
+            connection = self._connection
+            if connection is None:
+                connection = self._connection = self._connect()
+                self._connections_opened += 1
             try:
-                version = int(asker.execute("PRAGMA data_version").get)
+                version = int(connection.execute("PRAGMA data_version").get)
             except apsw.Error as error:
-                _close(asker)
-                self._asker = None
-                raise told(error, self._path) from error
-            # A version says nothing to another connection than the one that gave it.
-            return self._askers << 32 | version
+                _close(connection)
+                self._connection = None
+                raise store_error(error, self._path) from error
+            # Versions can be compared only if the same connection gave them.
+            return self._connections_opened << 32 | version
 
-    def let_go(self) -> None:
-        """Close the connection, which no thread uses; the next question opens another, and finds something new."""
-        asker, self._asker = self._asker, None
-        if asker is not None:
-            _close(asker)
+    def disconnect(self) -> None:
+        """Close the connection, which no thread uses. The next question opens another one, and its number differs."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _close(connection)
 
     def announce(self) -> None:
         """Wake the threads that wait in this process."""
@@ -78,44 +78,44 @@ class Changes:
                     waiter.wake()
 
     def wait(self, since: int, timeout_ms: int) -> None:
-        """Return when the number differs from `since`, when the time is over, or when this is closed."""
+        """Return when the number differs from `since`, when the time is over, or when this object is closed."""
         until_s = time.monotonic() + timeout_ms / 1_000
         if self._differs(since):
             return
         waiter = self._begin()
         try:
             expected_until_s = 0.0
-            # Once more: a writer may have committed before there was a waiter to tell.
+            # Ask once more: a writer may have committed before this waiter existed.
             while not self._differs(since):
                 now_s = time.monotonic()
                 if now_s >= until_s:
                     return
-                # A slow disk shows a commit long after the write was heard of, and the system does not tell of that.
+                # On a slow disk a commit becomes visible long after its write, and the system does not report that.
                 slice_s = POLL_S if now_s < expected_until_s else until_s - now_s
-                if waiter.wait(min(slice_s, until_s - now_s)) and waiter.is_told:
-                    if self._comes(since):
+                if waiter.wait(min(slice_s, until_s - now_s)) and waiter.is_notified:
+                    if self._becomes_visible(since):
                         return
                     expected_until_s = time.monotonic() + _EXPECTED_S
         finally:
             self._end(waiter)
 
     def close(self) -> None:
-        """Wake the threads that wait and close the connection."""
+        """Wake the threads that wait, and close the connection."""
         with self._guard:
             self._closed = True
             for waiter in self._waiting:
                 waiter.wake()
-            # One by one, so that an interrupt leaves the rest to the next call that closes.
+            # Close one by one: after an interrupt, the next call of `close` closes the rest.
             while self._idle:
                 self._idle[-1].close()
                 self._idle.pop()
-            self.let_go()
+            self.disconnect()
 
     def _differs(self, since: int) -> bool:
         return self._closed or self.number() != since
 
-    def _comes(self, since: int) -> bool:
-        """Whether a commit becomes visible that a process is writing now."""
+    def _becomes_visible(self, since: int) -> bool:
+        """Tell whether a commit that a process is writing now becomes visible during the pauses."""
         for pause_s in _PAUSES_S:
             if self._differs(since):
                 return True
@@ -125,10 +125,10 @@ class Changes:
     def _begin(self) -> ChangeWaiter:
         with self._guard:
             waiter = self._idle.pop() if self._idle else None
-        if waiter is None or not waiter.is_told:
+        if waiter is None or not waiter.is_notified:
             if waiter is not None:
                 waiter.close()
-            # A fork waits for that: the child has to know of every descriptor.
+            # A fork waits for this block: the child has to know every descriptor.
             with BARRIER.place(self._path):
                 waiter = ChangeWaiter(f"{self._path}-wal")
         with self._guard:
@@ -145,6 +145,6 @@ class Changes:
 
 
 def _close(connection: apsw.Connection) -> None:
-    # There is nothing in it to lose, and no caller could do anything about it.
+    # The connection holds nothing to lose, and no caller could act on an error.
     with suppress(apsw.Error):
         connection.close()

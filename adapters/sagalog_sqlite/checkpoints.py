@@ -1,9 +1,9 @@
-"""When the WAL is moved into the file.
+"""The policy that moves the WAL into the file.
 
-Its one rule: only while the ticket is held and outside a transaction, so that no writer runs beside it; and never so
-that a commit, durable already, would fail by it. The WAL is overwritten rather than cut, since a sync of a file that
-does not grow takes half the time; but one that a burst or a long reader has let grow is cut to `KEPT_BYTES` when it is
-next begun anew. It must not know what is stored.
+Rule: a checkpoint runs only while this process has the turn and outside a transaction, so that no writer runs beside
+it. A checkpoint that fails never makes a durable commit fail. SQLite overwrites the WAL and does not cut it, because
+the sync of a file that does not grow takes half the time. After a burst or a long reader has let the WAL grow, SQLite
+cuts it to `KEPT_BYTES` when it next starts it anew. It must not know what the store holds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import apsw
 
 from sagalog.errors import SagalogError
 from sagalog.store import Clock, reach
-from sagalog_sqlite.failures import told
+from sagalog_sqlite.failures import store_error
 
 PAGES: Final = 1_000
 RESTART_BYTES: Final = 64 * 1024 * 1024
-# What a WAL may keep of the disk: some times what lies between two checkpoints.
+# The bytes that a WAL may keep on the disk: several times what lies between two checkpoints.
 KEPT_BYTES: Final = 8 * 1024 * 1024
-# A reader that was in the way may be gone long before so many pages are written again.
+# A reader that blocked a checkpoint may be gone long before writers add so many pages again.
 RETRY_MS: Final = 1_000
 
 
 class Checkpoints:
-    """The policy for one store, and what it has seen.
+    """The checkpoints of one store.
 
-    `error` is what the last checkpoint met, None if it went well; `wal_pages` how long the WAL was at the last commit.
+    error      why the last checkpoint failed; None if it did not
+    wal_pages  the length of the WAL after the last commit
     """
 
     def __init__(self, path: str, clock: Clock) -> None:
@@ -40,12 +41,12 @@ class Checkpoints:
         self._restart_pages = RESTART_BYTES // 4096
 
     def watch(self, connection: apsw.Connection) -> None:
-        """Have the connection tell how long the WAL is after each of its commits."""
+        """Have the connection report the length of the WAL after each of its commits."""
         self._restart_pages = RESTART_BYTES // int(connection.pragma("page_size"))
         connection.set_wal_hook(self._see)
 
     def after_commit(self, connection: apsw.Connection, busy_timeout_ms: int) -> None:
-        """Checkpoint if it is time; what fails is kept in `error`."""
+        """Run a checkpoint if one is due; keep a failure in `error`."""
         if self.wal_pages < PAGES:
             return
         if self.wal_pages < self._due and self._clock.monotonic_ms() - self._tried_ms < RETRY_MS:
@@ -53,7 +54,7 @@ class Checkpoints:
         if self.wal_pages < self._restart_pages:
             self._run(connection, apsw.SQLITE_CHECKPOINT_PASSIVE)
             return
-        # Waits for readers to leave the WAL, if it may wait; we only look whether they have.
+        # With a busy timeout, SQLite would wait for readers to leave the WAL; we only look whether they have.
         connection.set_busy_timeout(0)
         try:
             self._run(connection, apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -61,28 +62,28 @@ class Checkpoints:
             connection.set_busy_timeout(busy_timeout_ms)
 
     def at_close(self, connection: apsw.Connection) -> bool:
-        """Move everything into the file and empty the WAL; whether that was done to the end."""
+        """Move everything into the file and empty the WAL; tell whether nothing is left."""
         connection.set_busy_timeout(0)
         return self._run(connection, apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _see(self, _: apsw.Connection, __: str, pages: int) -> int:
         if pages < self.wal_pages:
-            self._due = PAGES  # it was begun anew
+            self._due = PAGES  # SQLite has started the WAL anew
         self.wal_pages = pages
         return apsw.SQLITE_OK
 
     def _run(self, connection: apsw.Connection, mode: int) -> bool:
-        """Checkpoint; whether all was moved."""
+        """Run a checkpoint; tell whether it moved everything."""
         done = False
         self._tried_ms = self._clock.monotonic_ms()
         reach("checkpoint.before")
         try:
             pages, moved = connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
-            # A reader or another program is in the way: no fault, but no reason to try again at the next commit.
+            # A reader or another program blocks it. That is no fault, but the next commit need not try again.
             self._due = self.wal_pages + PAGES
         except apsw.Error as error:
-            self.error = told(error, self._path)
+            self.error = store_error(error, self._path)
             self.error.__cause__ = error
             self._due = self.wal_pages + PAGES
         else:

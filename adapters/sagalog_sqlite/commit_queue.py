@@ -1,12 +1,12 @@
-"""The line of calls: what arrives while a commit runs is taken together into the next one.
+"""The commit queue: the leader takes the calls that arrive during a commit into the next commit, all together.
 
-Its one rule: the caller at the front of the line leads and every caller behind it is parked; a caller that goes
-(answered, refused, timed out, interrupted) makes the next one the front and wakes it. So no thread beside the callers
-is needed, and a caller that is alone waits for no other. Calls stay in the line until their fate is settled: what is
-run again needs no moving.
+Rule: the call at the front leads, and the threads of all calls behind it are parked. A thread that leaves (answered,
+refused, timed out, interrupted) makes the next call the front and wakes its thread. So the queue needs no thread of its
+own, and a call that is alone waits for no other. A call stays in the queue until it is settled, so the next leader
+finds the calls that have to run again where they are.
 
-Each step below may be cut short by an interrupt and then be done once more from its beginning; nothing is lost or
-answered twice by that. It must not know files, turns or how a transaction begins and ends.
+An interrupt may cut any step below short, and the caller then repeats the step from its start; no call is lost or
+answered twice. It must not know files, turns or how a transaction begins and ends.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from sagalog_sqlite.transaction import Transaction
 
 T = TypeVar("T")
 
-# What one turn may take, so that other processes are not kept waiting. A call with more operations goes alone.
+# The most that one turn carries out, so that other processes need not wait long. A larger call runs alone.
 CALLS_MAX: Final = 64
 OPERATIONS_MAX: Final = 1_000
 
 
 class PendingCommit:
-    """What one caller wants written: its operations, and in which group they are run; None: by themselves.
+    """One caller's operations, and the group in which they run; None: they run alone.
 
-    began      when it came, on the monotonic clock, in seconds
-    written    by itself, whether the transaction was committed; None: it cannot be known
-    settled    its group has ended and it has left the line: `result` tells what became of it
-    gone       its caller waits for it no more
+    began      when the caller arrived, on the monotonic clock, in seconds
+    written    of a call that ran alone: whether the transaction was committed; None: not known
+    settled    the group has ended and the call has left the queue: `result` has the outcome
+    withdrawn  the caller no longer waits for it
     """
 
-    # As a call that is alone leaves them.
+    # A call that is alone leaves these as they are.
     group: CommitGroup | None = None
     written: bool | None = False
     parked: threading.Lock | None = None
     settled = False
-    gone = False
+    withdrawn = False
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.executions = list(map(Execution, operations))
@@ -56,29 +56,33 @@ class PendingCommit:
         self.thread = threading.get_ident()
 
     def run(self, transaction: Transaction) -> None:
-        """Carry out its operations."""
+        """Carry out the operations."""
         self.answers = list(map(transaction.answer, self.executions))
 
     def result(self) -> list[Any]:
-        """The answers of its operations, once it is committed or its group has ended; raises what became of that."""
-        # The two refer to each other: left so, every commit would be work for the garbage collector.
+        """Return the answers once the operations are committed or the group has ended.
+
+        Raises:
+            SagalogError: the operations were not committed, or the outcome is not known.
+        """
+        # Call and group refer to each other. Without this cut every commit would be work for the garbage collector.
         group, self.group = self.group, None
         if group is None or group.written:
             return self.answers
         raise group.error_for(self)
 
     def waited_ms(self) -> int:
-        """How long it has been here."""
+        """Return how long the caller has waited, in milliseconds."""
         return round((time.monotonic() - self.began) * 1000)
 
     def wake(self) -> None:
-        """Let its thread go on, if it is parked; called under the line's guard, so once more does nothing."""
+        """Let the call's thread continue if it is parked. The queue's lock is held; a second call does nothing."""
         if self.parked is not None and self.parked.locked():
             self.parked.release()
 
 
 class PendingWork(PendingCommit, Generic[T]):
-    """Something else that is written in a turn of its own: `work`, in place of operations, and its `answer`."""
+    """Other work that takes a turn of its own: `work` in place of operations, and its `answer`."""
 
     answer: T
 
@@ -92,11 +96,11 @@ class PendingWork(PendingCommit, Generic[T]):
 
 
 class CommitGroup:
-    """Several calls that share one transaction, the leader's first, and what became of them.
+    """The calls that share one transaction, the leader's first, and their outcome.
 
-    written    whether the transaction was committed; None: it cannot be known
-    error      what ended the group, where it has failed as a whole
-    culprit    the call whose own function raised `fault`, which is no refusal; the others have no part in that
+    written    whether the transaction was committed; None: not known
+    error      what ended the group, if it failed as a whole
+    culprit    the call whose own function raised `fault`, which is no refusal; the other calls have no part in it
     """
 
     written: bool | None = False
@@ -117,23 +121,23 @@ class CommitGroup:
             except apsw.Error:
                 raise
             except Exception as error:
-                # Not an interrupt, which is meant for the thread that it strikes: the leader.
+                # An interrupt passes through: it is meant for the thread in which it is raised, the leader's.
                 self.fault, self.culprit = error, call
                 raise
 
     def failed_by_another(self, error: BaseException) -> bool:
-        """Whether `error` is the fault of a call that only followed; keeps it as what ended the group."""
+        """Tell whether a call that only followed raised `error`; if not, keep it as what ended the group."""
         if error is self.fault:
             return self.culprit is not self.leader
         self.error = error
         return False
 
     def is_to_run_again(self, call: PendingCommit) -> bool:
-        """Whether the group's end is no fault of this call's and has decided nothing about it."""
+        """Tell whether another call ended the group, so that this call is still undecided."""
         return self.culprit is not None and self.culprit is not call
 
     def error_for(self, call: PendingCommit) -> BaseException:
-        """What to raise in a call's thread if nothing was committed: an error of its own, never one for several."""
+        """Make the error to raise in a call's thread if nothing was committed: each thread gets an error of its own."""
         if self.fault is not None and self.culprit is call:
             return self.fault
         if isinstance(self.error, SagalogError):
@@ -154,31 +158,34 @@ class CommitGroup:
 
 
 class CommitQueue:
-    """The calls of one store's threads, in order of arrival; those of the group that is run are at its head.
+    """The calls of one store's threads, in order of arrival. Those of the group that runs are at the head.
 
-    `company` is how many stood in line when the last group ended, or the last call that was run by itself.
+    last_length  how many calls were in the queue when the last group, or the last call that ran alone, ended
     """
 
     def __init__(self, timeout_ms: int, path: str) -> None:
         self._timeout_s = timeout_ms / 1000
         self._path = path
-        # An RLock, for what a signal's handler calls while its own thread is in here.
+        # An RLock: a signal's handler may call in here while its own thread holds the lock.
         self._guard = threading.RLock()
         self._calls: deque[PendingCommit] = deque()
         self._taken: CommitGroup | None = None
-        self.company = 1
+        self.last_length = 1
 
-    def come(self, call: PendingCommit) -> bool:
-        """Stand in line: True once the call is at the front and leads, False once it was answered by another.
+    def enqueue(self, call: PendingCommit) -> bool:
+        """Join the queue: True once the call is at the front and leads, False once another thread has settled it.
 
-        Raises TurnTimeout if it was not taken into a group in time; RuntimeError if this thread is in the line already.
-        Whatever is raised, the caller has to `leave`.
+        Whatever this raises, the caller has to `dequeue` the call.
+
+        Raises:
+            TurnTimeout: no group took the call in time.
+            RuntimeError: this thread is in the queue already.
         """
         with self._guard:
             if not self._calls:
                 self._calls.append(call)
                 return True
-            if any(one.thread == call.thread and not one.gone for one in self._calls):
+            if any(one.thread == call.thread and not one.withdrawn for one in self._calls):
                 raise RuntimeError("this thread has the turn, or waits for it, already")
             call.parked = threading.Lock()
             call.parked.acquire()
@@ -188,21 +195,21 @@ class CommitQueue:
             call.parked.acquire()
         return not call.settled
 
-    def gather(self) -> None:
-        """Let those whom the last group has answered come back first, as long as each look finds one more.
+    def let_callers_arrive(self) -> None:
+        """Yield to the threads that the last group has answered, as long as each look finds one more call.
 
-        They want to run now in any case; while a transaction runs, they would take turns with each of its statements.
-        Who was alone last time need not look.
+        Those threads want to run now in any case. During a transaction, they would take turns with each of its
+        statements. A call that was alone last time need not look.
         """
         seen = 0
-        while seen < len(self._calls) < self.company:
+        while seen < len(self._calls) < self.last_length:
             seen = len(self._calls)
             time.sleep(0)
 
     def take(self, leader: PendingCommit) -> PendingCommit | CommitGroup:
-        """A leader's group, with those behind it, as many as fit into one turn; the call itself if it is alone."""
+        """Take a leader's group: it and the calls behind it that fit into one turn; the call itself if it is alone."""
         if len(self._calls) == 1:
-            # The call may have been in a group that failed.
+            # The call may come from a group that failed.
             leader.group = None
             return leader
         operations = 0
@@ -220,58 +227,59 @@ class CommitQueue:
             return group
 
     def end(self, group: CommitGroup) -> None:
-        """Answer those that followed in a group; what is to run again, or leads, stays where it stands."""
+        """Answer the calls that followed in a group; the leader's, and those to run again, keep their places."""
         with self._guard:
-            self.company = len(self._calls)
+            self.last_length = len(self._calls)
             for call in group.calls:
                 if call is group.leader:
                     continue
                 if not group.is_to_run_again(call):
                     call.settled = True
                     call.wake()
-                if call.settled or call.gone:
+                if call.settled or call.withdrawn:
                     self._remove(call)
             self._taken = None
 
-    def leave(self, call: PendingCommit) -> None:
-        """Go, from wherever the call stands: from the front, end its group first, then the next one leads.
+    def dequeue(self, call: PendingCommit) -> None:
+        """Leave the queue from any place: at the front, end the group first, then let the next call lead.
 
-        Operations that were not taken into a group are withdrawn and will not be written.
+        If no group has taken the call, its operations are withdrawn and will not be written.
         """
         if call.settled:
             return
         calls = self._calls
         with self._guard:
             if len(calls) == 1 and calls[0] is call:
-                self._taken, self.company = None, 1
+                self._taken, self.last_length = None, 1
                 calls.clear()
                 return
-            call.gone = True
+            call.withdrawn = True
             group = self._taken
             if group is not None and group.leader is call:
                 self.end(group)
             elif self._calls and self._calls[0] is call:
-                self.company = len(self._calls)
+                self.last_length = len(self._calls)
             if not self._is_taken(call):
                 self._remove(call)
             if self._calls:
-                # Where it leads already, that does nothing.
+                # This does nothing if that call leads already.
                 self._calls[0].wake()
 
     def _is_taken(self, call: PendingCommit) -> bool:
         return self._taken is not None and call.group is self._taken
 
     def _is_taken_at_last(self, call: PendingCommit) -> bool:
-        """At the deadline: whether the call is in the group that is run, so that its answer comes.
+        """Tell, at the deadline, whether the call is in the group that runs, so that its answer is on the way.
 
-        Raises TurnTimeout if it still waits for a turn: this process has it.
+        Raises:
+            TurnTimeout: it still waits for a turn, which this process has.
         """
         with self._guard:
             if call.settled or self._calls[0] is call:
                 return False
             if self._is_taken(call):
                 return True
-            # Here and not when it leaves: in between it could still be taken, and written.
+            # Remove it now: until the caller dequeues it, a leader could still take it and write it.
             self._remove(call)
         raise TurnTimeout(call.waited_ms(), os.getpid())
 

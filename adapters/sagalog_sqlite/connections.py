@@ -1,7 +1,7 @@
 """All connections of one store to its file, and the guard over what they write.
 
-Its one rule: each leads to the file that the store has opened, and who asks for all to be closed can be sure of it. One
-that a fork has carried over is never closed in the child. It must not know turns or transactions.
+Rule: each connection leads to the file that the store has opened, and `disconnect` reports truly whether all are
+closed. A child never closes a connection that a fork has carried into it. It must not know turns or transactions.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import apsw
 
 from sagalog.errors import SagalogError, Unavailable
 from sagalog_sqlite.connection import connect
-from sagalog_sqlite.failures import told, told_by_system
+from sagalog_sqlite.failures import store_error, system_error
 from sagalog_sqlite.file_guard import FileGuard
 from sagalog_sqlite.file_identity import identity_of
 from sagalog_sqlite.readers import Readers
 
 
 class Connections:
-    """The one for writing, those for reading, and who else has asked for one.
+    """The connection for writing, those for reading, and every other one that the store has opened.
 
     writer     the one for writing, for the thread that has the turn; None: the next turn opens another, with all guards
     readers    the pool of those for reading
-    guard      says whether what is committed would be found again
+    guard      says whether a process would find what is committed
     """
 
     def __init__(
-        self, path: str, durability: str, busy_timeout_ms: int, settle: Callable[[apsw.Connection], None]
+        self, path: str, durability: str, busy_timeout_ms: int, prepare_writer: Callable[[apsw.Connection], None]
     ) -> None:
-        """`settle` is called with every new connection for writing, and may raise."""
+        """Open none yet; `prepare_writer` gets every new connection for writing, and may raise."""
         self._path: Final = path
         self._durability: Final = durability
         self._busy_timeout_ms: Final = busy_timeout_ms
-        self._settle: Final = settle
+        self._prepare_writer: Final = prepare_writer
         self._all: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self.writer: apsw.Connection | None = None
         self.readers = Readers(self.connect, path)
@@ -50,27 +50,27 @@ class Connections:
         return iter(list(self._all))
 
     def __contains__(self, connection: apsw.Connection) -> bool:
-        """Whether it is this process's to use and to end."""
+        """Tell whether a connection belongs to this process, to use and to end."""
         return connection in self._all
 
     def connect(self, writing: bool = False) -> apsw.Connection:
-        """Another connection to the same file; raises Unavailable, Corrupt."""
-        # Where none was left, others may have taken the -wal away, and made another.
+        """Open another connection to the same file; raises Unavailable, Corrupt."""
+        # If no connection was left, other processes may have removed the -wal and made another.
         self.guard.detach()
         self.guard.require_same_file()
         connection = connect(self._path, self._durability, self._busy_timeout_ms, writing)
         try:
-            # Again, for what it was opened to.
+            # Look again, now that SQLite has opened the file.
             self.guard.require_same_file()
             if writing:
-                self._settle(connection)
+                self._prepare_writer(connection)
             self.guard.attach()
         except apsw.Error as error:
             connection.close()
-            raise told(error, self._path) from error
+            raise store_error(error, self._path) from error
         except OSError as error:
             connection.close()
-            raise told_by_system(error, self._path) from error
+            raise system_error(error, self._path) from error
         except SagalogError:
             connection.close()
             raise
@@ -78,20 +78,20 @@ class Connections:
         return connection
 
     def for_writing(self) -> apsw.Connection:
-        """The one for writing, opened if there is none."""
+        """Return the connection for writing; open it if it is closed."""
         if self.writer is None:
             self.writer = self.connect(writing=True)
         return self.writer
 
     def drop_writer(self) -> None:
-        """Close the one for writing."""
+        """Close the connection for writing."""
         connection, self.writer = self.writer, None
         if connection is not None:
             with suppress(apsw.Error):
                 connection.close()
 
     def is_all_moved(self) -> bool:
-        """Whether all that stands in the WAL in use, which may have no name any more, stands in the file too."""
+        """Tell whether the file holds everything that is in the WAL in use, which may have lost its name."""
         if self.writer is None:
             return False
         try:
@@ -100,19 +100,19 @@ class Connections:
             return False
         return pages == moved
 
-    def let_go(self) -> bool:
-        """Close those that wait to be used, while none is in use; whether none is left."""
-        self.readers.let_go()
+    def disconnect(self) -> bool:
+        """Close the connections that wait for use, while no thread uses one; tell whether none is left."""
+        self.readers.close_idle()
         self.drop_writer()
         self.guard.detach()
-        # What another owner has asked for is closed by that one.
+        # The owner of any other connection closes it.
         return not any(is_open(one) for one in list(self._all))
 
     def leave_to_parent(self, is_writing: bool) -> None:
-        """In a forked child: never touch one again, nor close it.
+        """Give up every connection in a forked child: never use one again, nor close it.
 
-        Rolled back, or closed at the end of the child, it would write into what both share. `is_writing`: this very
-        thread was in a transaction, and may come back to it; then SQLite is told to refuse whatever it asks for.
+        A rollback, or the close at the end of the child, would write into the file that parent and child share.
+        `is_writing`: this very thread was in a transaction, and may return to it; then SQLite refuses every statement.
         """
         if is_writing and self.writer is not None:
             self.writer.authorizer = _deny
@@ -124,7 +124,7 @@ class Connections:
 
 
 def is_open(connection: apsw.Connection) -> bool:
-    """Whether it was not closed yet."""
+    """Tell whether a connection is still open."""
     return connection in apsw.connections()
 
 

@@ -1,7 +1,7 @@
-"""A new file: made completely under another name, then renamed, so that no process ever sees half of it.
+"""The making of a new file: complete under another name, then renamed, so that no process ever sees half of it.
 
-Its one rule: what appears under the store's path is whole, on the disk, and mode 0600 whatever the umask. Callers hold
-the ticket. It must not know what the tables mean.
+Rule: the file that appears under the store's path is whole, on the disk, and mode 0600 whatever the umask. The caller
+has the turn. It must not know what the tables mean.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from sagalog.errors import Corrupt, SagalogError
 from sagalog.store import reach
 from sagalog_sqlite import migration
 from sagalog_sqlite.connection import APPLICATION_ID, syncing
-from sagalog_sqlite.failures import told, told_by_system
+from sagalog_sqlite.failures import store_error, system_error
 
 PAGE_SIZE: Final = 2048
 
-# The name of a file that is being made: no other program uses it, so that what a killed maker left may be removed.
+# The ending of an unfinished file. No other program uses it, so a process may remove what a killed maker left.
 UNFINISHED: Final = ".sagalog-new"
 
 _SIDE_FILES: Final = ("", "-wal", "-shm", "-journal")
 
 
 def create(path: str, now_ms: int) -> None:
-    """Make the store's file at `path`, where there is none.
+    """Make the store's file at `path`, which must be free.
 
     Raises:
-        Unavailable: the system or SQLite does not let us.
-        Corrupt: there is a WAL without its file: it may hold acknowledged commits, and would be read into the new one.
+        Unavailable: the system or SQLite refuses.
+        Corrupt: a WAL exists without its file: it may hold acknowledged commits, and the new file would take them.
     """
     _refuse_orphaned_wal(path)
     clear_leftovers(path)
@@ -52,26 +52,26 @@ def create(path: str, now_ms: int) -> None:
         _sync(os.path.dirname(path))
     except BaseException as error:
         if renamed:
-            # The folder may not hold its name after a power cut; no process has written yet, since we have the turn.
+            # After a power cut the folder may not hold the name. No process has written yet: this one has the turn.
             with suppress(OSError):
                 os.unlink(path)
         with suppress(SagalogError):
             clear_leftovers(path)
         if isinstance(error, OSError):
-            raise told_by_system(error, path) from error
+            raise system_error(error, path) from error
         if isinstance(error, apsw.Error):
-            raise told(error, path) from error
+            raise store_error(error, path) from error
         raise
 
 
 def clear_leftovers(path: str) -> None:
-    """Remove what a creator left that was killed half-way; raises Unavailable."""
+    """Remove what a process left that was killed while it made a file; raises Unavailable."""
     for side in _SIDE_FILES:
         try:
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}{UNFINISHED}{side}")
         except OSError as error:
-            raise told_by_system(error, path) from error
+            raise system_error(error, path) from error
 
 
 def _refuse_orphaned_wal(path: str) -> None:
@@ -95,7 +95,7 @@ def _make_empty(path: str) -> None:
 def _fill(path: str, now_ms: int) -> None:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE)
     try:
-        # SQLite tells no caller what fails in the checkpoint at close, so nothing may be left for that one.
+        # SQLite does not report a failure of the checkpoint at close, so nothing may be left for it.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.pragma("page_size", PAGE_SIZE)
         connection.pragma("application_id", APPLICATION_ID)
@@ -104,18 +104,18 @@ def _fill(path: str, now_ms: int) -> None:
             connection.pragma(name, value)
         migration.apply(connection, migration.known(), now_ms)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        # All is in the file: the last one out may remove the empty WAL.
+        # All is in the file, so the last connection may remove the empty WAL.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     finally:
         connection.close()
 
 
 def _sync(path: str) -> None:
-    """Sync a file or a folder ourselves: SQLite does not tell its caller when a folder's sync fails."""
+    """Sync a file or a folder: SQLite does not report when the sync of a folder fails."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if sys.platform == "darwin":
-            # There `fsync` leaves the bytes in the drive's own cache.
+            # On macOS `fsync` leaves the bytes in the drive's own cache.
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
             os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Descriptors that mean nothing in a forked child: each is closed there, unread, before anything is opened.
+"""The descriptors that a forked child must close: it closes each unread before it opens anything.
 
-Its one rule: they share what they stand for with the parent's (a lock, news that are read once), so the child neither
-reads nor unlocks them; closing its own copies changes nothing for the parent. Standard library only.
+Rule: a child neither reads nor unlocks them, because parent and child share what is behind them: a lock, or news that
+only one of them can read. The close of the child's own copies changes nothing for the parent. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Final, Protocol
 
 
 class Holder(Protocol):
-    """Something that holds such descriptors."""
+    """An object that holds such descriptors."""
 
     def close_unread(self) -> None:
-        """In the child: close them, and use them no more. Takes no lock: who had it may not exist here."""
+        """Close them in the child, and use them no more. Take no lock: its holder may not exist in the child."""
         ...
 
 
 _holders: Final[weakref.WeakSet[Holder]] = weakref.WeakSet()
 
 
-def closes_in_children(holder: Holder) -> None:
-    """Have its `close_unread` called in every child that this process forks, as long as it lives."""
+def close_in_children(holder: Holder) -> None:
+    """Have `close_unread` called in every child that this process forks, as long as the holder lives."""
     _holders.add(holder)
 
 
@@ -32,5 +32,5 @@ def _close_all() -> None:
         holder.close_unread()
 
 
-# Hooks run in the order in which they were registered: whatever opens something in a child imports this module first.
+# Hooks run in order of registration, so every module that opens something in a child imports this one first.
 os.register_at_fork(after_in_child=_close_all)

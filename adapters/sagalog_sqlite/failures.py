@@ -1,7 +1,7 @@
-"""What the driver and the system report -> what a caller can act on.
+"""The errors of the driver and the system, turned into errors on which a caller can act.
 
-Its one rule: an error of the driver never leaves this package as it came; it is told as one of `sagalog.errors`, with
-what to do next in the text and the driver's own error kept as the cause. It must not know what was being written.
+Rule: no error of the driver leaves this package. The store raises one of `sagalog.errors` in its place: the text says
+what to do next, and the driver's own error is the cause. It must not know what the store was writing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _ADVICE: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
 )
 
 
-def told(error: apsw.Error, path: str) -> SagalogError:
-    """The error to raise where nothing was written; raise it `from` the driver's."""
+def store_error(error: apsw.Error, path: str) -> SagalogError:
+    """Make the error to raise where nothing was written; raise it `from` the driver's."""
     if isinstance(error, apsw.NotADBError):
         return Corrupt(
             f"{path} is no SQLite file ({name_of(error)}: {error}): is the path right? If it was a store, stop, "
@@ -55,14 +55,14 @@ def told(error: apsw.Error, path: str) -> SagalogError:
     return Unavailable(f"{path}: {advice} ({name_of(error)}: {error})", path=path)
 
 
-def told_of_commit(error: apsw.Error, path: str) -> SagalogError:
-    """As `told`, for a COMMIT that failed: nothing was written only where SQLite promises it.
+def commit_error(error: apsw.Error, path: str) -> SagalogError:
+    """Make the error for a COMMIT that failed: as `store_error` only where SQLite promises that nothing was written.
 
-    With a full disk and with a lock not got the transaction is rolled back. After any other failure its frames may
-    stand in the WAL, to be found or not by the process that recovers it.
+    SQLite rolls the transaction back if the disk is full or it does not get a lock. After any other failure the frames
+    may be in the WAL, and the process that recovers it may or may not find them.
     """
     if isinstance(error, (apsw.FullError, apsw.BusyError, *_DAMAGED)):
-        return told(error, path)
+        return store_error(error, path)
     return Unknown(
         f"{path}: the commit failed half-way ({name_of(error)}: {error}) and may have been written; "
         "see to the disk, then repeat the call with the same identity",
@@ -70,15 +70,15 @@ def told_of_commit(error: apsw.Error, path: str) -> SagalogError:
     )
 
 
-def told_by_system(error: OSError, path: str) -> Unavailable:
-    """An error of the operating system on the way to the file."""
+def system_error(error: OSError, path: str) -> Unavailable:
+    """Make the error for one of the operating system on the way to the file."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     where = error.filename or path
     return Unavailable(f"cannot open {path}: {reason} ({where}); mend that, then open it again", path=path)
 
 
 def name_of(error: apsw.Error) -> str:
-    """SQLite's own name of an error, the most exact one."""
+    """Return SQLite's own name of an error, the most exact one."""
     codes = (apsw.mapping_extended_result_codes, apsw.mapping_result_codes)
     numbers = (getattr(error, "extendedresult", None), getattr(error, "result", None))
     for mapping, number in zip(codes, numbers, strict=True):

@@ -1,10 +1,9 @@
-"""The guard of a store's file: what is committed goes into the file that was opened, under locks that this process has.
+"""The guard of a store's file: each commit goes into the file that the store opened, under locks that this process has.
 
-Its one rule: a commit for which that is not so is refused. [FILE-1] SQLite itself would acknowledge it: it goes on in a
-file that was moved, replaced or unlinked, and it is not told when its locks fall, which they do when this process opens
-a file of the store by hand and closes it again. What happens between this look and the commit is not seen.
-
-It must not know what is committed.
+Rule: the guard refuses every other commit. [FILE-1] SQLite itself would acknowledge it: SQLite goes on in a file that
+another program has moved, replaced or unlinked. Nor does it notice when its locks fall, as they do when this process
+opens a file of the store by hand and closes it again. The guard does not see what happens between its look and the
+commit. It must not know what is committed.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from sagalog_sqlite.file_locks import locks_of
 
 
 class Refusal(NamedTuple):
-    """Why nothing may be committed.
+    """The reason why the store may commit nothing.
 
     text            what is wrong, and what to do about it
     what            what is not as it was: the file itself, this process's locks on it, or its -wal
-    wal             what stands in the place of the -wal that this process writes: that one, nothing, or another
+    wal             what has the name of the -wal that this process writes: that one, nothing, or another
     """
 
     text: str
@@ -41,19 +40,19 @@ class FileGuard:
         self._locks = locks_of(path, identity)
 
     def attach(self) -> None:
-        """A connection has just been opened: from now on the -wal has to be the one that the first of them uses.
+        """Take note of a new connection: from now on the -wal has to be the one that the first of them uses.
 
         Raises:
-            OSError: the system does not let us look at the files.
+            OSError: the system does not let this process look at the files.
         """
         self._locks.open()
 
     def detach(self) -> None:
-        """Connections were closed; whether they were the last is for the locks to see."""
+        """Take note of closed connections; the locks see whether they were the last."""
         self._locks.close()
 
     def require_same_file(self) -> None:
-        """Refuse a connection that would lead elsewhere, or to another -wal than the others; raises Unavailable."""
+        """Refuse a connection that would lead to another file, or to another -wal than the rest; raises Unavailable."""
         found = identity_of(self._path)
         if found != self.identity:
             raise Unavailable(_moved(self._path, found), path=self._path)
@@ -61,24 +60,24 @@ class FileGuard:
             raise Unavailable(_without_wal(self._path), path=self._path)
 
     def refusal(self, writing: bool) -> Refusal | None:
-        """Why nothing may be committed now, if so; for the thread that has the turn.
+        """Return why nothing may be committed now; None if it may. For the thread that has the turn.
 
-        `writing`: SQLite's one writer has to be this process.
+        `writing`: this process has to be SQLite's one writer.
         """
         found, there = self._file.identity(), self._wal.identity()
-        if found == self.identity and there == self._locks.wal and self._locks.are_had(writing):
+        if found == self.identity and there == self._locks.wal and self._locks.are_held(writing):
             return None
         if found != self.identity:
             return Refusal(_moved(self._path, found), "file")
         wal: Literal["same", "nothing", "another"] = (
             "same" if there == self._locks.wal else "nothing" if there is None else "another"
         )
-        if not self._locks.are_had(writing):
+        if not self._locks.are_held(writing):
             return Refusal(_unlocked(self._path), "locks", wal)
         return Refusal(_without_wal(self._path), "wal", wal)
 
     def links(self) -> int:
-        """How many names the file has; 0 where its own is gone, or is another file's by now."""
+        """Return how many names the file has; 0 where its own is gone, or another file has it now."""
         try:
             now = os.stat(self._path)
         except OSError:
@@ -98,7 +97,7 @@ def _without_wal(path: str) -> str:
     return (
         f"{path}-wal was removed or replaced while it was open, and nothing is written into one that no process "
         "would find; close every engine on the store, in all processes, which moves what was committed into the file "
-        "if no other -wal stands there by now; then open it again"
+        "if no other -wal is there by then; then open it again"
     )
 
 

@@ -1,7 +1,7 @@
-"""How a store's file and its disk stand, told from outside.
+"""The health of a store's file and its disk, seen from outside.
 
-Its one rule: no descriptor of the database or its WAL is opened, since closing it would drop SQLite's locks; the system
-is asked by name. It must not know what is stored.
+Rule: it opens no descriptor of the database or its WAL, because closing one would drop SQLite's locks; it asks the
+system by name. It must not know what the store holds.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sagalog_sqlite.checkpoints import Checkpoints
 
 
 def file_health(path: str, durability: str, checkpoints: Checkpoints) -> FileHealth:
-    """What the system says of the file now, and what the checkpoints of this process have met.
+    """Ask the system about the file now, and report what this process's checkpoints have met.
 
     Raises:
-        Unavailable: the file, or its disk, does not answer: it was moved or taken away.
+        Unavailable: the file, or its disk, does not answer: a program has moved it or taken it away.
     """
     try:
         file = os.stat(path)

@@ -1,8 +1,8 @@
-"""Which file a name stands for: its device and inode.
+"""The identity of the file behind a name: its device and inode.
 
-Its one rule: what is written by every commit is never asked for its times. Since Linux 6.13 a file that was asked for
-them is given new ones, down to the nanosecond, by its next write; then the sync behind that write takes a third as long
-again. `os.stat` always asks for them. It must not know what a file is used for.
+Rule: no question asks for the times of a file that every commit writes. Since Linux 6.13 the next write of a file whose
+times were asked for gives it new ones, down to the nanosecond, and the sync after that write takes a third longer.
+`os.stat` always asks for times. It must not know what a file is for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 Identity = tuple[int, int]  # device and inode
 
-# Of `statx` and its answer, as they are on every processor that Linux runs on.
+# Constants of `statx` and places in its answer; they are the same on every processor that Linux runs on.
 _BELOW_WORKING_FOLDER: Final = -100
 _INODE_ALONE: Final = 0x100
 _BYTES: Final = 256
@@ -26,7 +26,7 @@ _MAJOR_MINOR: Final = struct.Struct("=II")
 
 
 def identity_of(path: str) -> Identity | None:
-    """Which file a name stands for now, links followed; None: none that can be seen."""
+    """Return the identity of the file behind a name now, links followed; None: the system shows no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -35,25 +35,25 @@ def identity_of(path: str) -> Identity | None:
 
 
 class Name:
-    """A name that is asked often, for a file that is written all the time; by one thread at a time."""
+    """A name of a file that is written all the time, for frequent questions; for one thread at a time."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        # Kept here, and ready to be handed over: made anew for each question, they would cost more than it.
+        # Made once: to make these arguments anew for each question would cost more than the question.
         self._encoded = ctypes.c_char_p(os.fsencode(path))
         self._answer = ctypes.create_string_buffer(_BYTES)
         self._into = ctypes.c_void_p(ctypes.addressof(self._answer))
-        # The answer as words of 8 bytes: of a device both numbers, major and minor, stand in one.
+        # The answer as words of 8 bytes; one word holds both numbers of a device, major and minor.
         self._words = memoryview(self._answer).cast("B").cast("Q")
         self._last: Identity | None = None
         self._last_words = (-1, -1)
 
     def identity(self) -> Identity | None:
-        """As `identity_of`; it falls back to that where the system knows no such question, or refuses it."""
+        """Return the same as `identity_of`; call that where the system has no such question, or refuses it."""
         if _ask is None or _ask(_BELOW_WORKING_FOLDER, self._encoded, 0, _INODE_ALONE, self._into) != 0:
             return identity_of(self._path)
         words = (self._words[_DEVICE_AT], self._words[_INODE_AT])
-        # Nearly always the same as last time, which need not be spelled anew.
+        # Nearly always the words are the same as last time, and so is the answer.
         if words != self._last_words:
             self._last_words = words
             self._last = (os.makedev(*_MAJOR_MINOR.unpack(words[0].to_bytes(8, sys.byteorder))), words[1])
@@ -61,7 +61,7 @@ class Name:
 
 
 def _statx() -> Callable[..., Any] | None:
-    """The function of the system's own library; None where there is none."""
+    """Return the function of the system's own library; None where the library has none."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -1,10 +1,10 @@
-"""Whose locks there are on a store's files, asked through descriptors that this process keeps for it.
+"""The descriptors through which this process asks which process has the locks on a store's files.
 
-Its one rule: POSIX locks of a process fall as soon as it closes any descriptor of the file; so these are closed only
-when no connection of the process to it is left, and there is one set of them per process and file. [FILE-2] They lock
-nothing: only questions are asked, which the system answers for the process and not for the descriptor.
+Rule: the system drops all POSIX locks of a process on a file as soon as the process closes any descriptor of it. So one
+set of descriptors exists per process and file, and is closed only when no connection of the process to the file is
+left. [FILE-2] The descriptors lock nothing; the system answers for the process and not for the descriptor.
 
-It must not know what an answer is taken for.
+It must not know what follows from an answer.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Final
 
 import apsw
 
-from sagalog_sqlite.descriptors import closes_in_children
+from sagalog_sqlite.descriptors import close_in_children
 from sagalog_sqlite.file_identity import Identity, identity_of
 
 Range = tuple[int, int]  # start and length
 
-# Where SQLite locks. In the database: what every connection to a store holds shared for as long as it is open. In the
-# -shm: the byte of the one writer, and that of all who use the -shm.
+# Where SQLite locks. In the database: the range that every open connection to a store holds shared. In the -shm: the
+# byte of the one writer, and that of every process that uses the -shm.
 SHARED: Final[Range] = (0x4000_0002, 510)
 WRITER: Final[Range] = (120, 1)
 IN_USE: Final[Range] = (128, 1)
 
-# Held while a connection is opened, and while it is seen that there is none and the descriptors are closed.
+# Held while a thread opens a connection, and while a thread sees that none is left and closes the descriptors.
 _opening = threading.RLock()
 
 # `struct flock` as the system lays it out: type, whence, start, length, pid.
@@ -47,7 +47,7 @@ _ASK_SHARED, _ASK_WRITER, _ASK_IN_USE = (
 class FileLocks:
     """The two descriptors of one file, for all stores of this process that have it open.
 
-    path   the name under which it was opened first
+    path   the name under which a store opened it first
     wal    which -wal the process's connections use; None: it has none
     """
 
@@ -56,60 +56,60 @@ class FileLocks:
         self.path = path
         self._identity = identity
         self._database = self._shm = -1
-        closes_in_children(self)
+        close_in_children(self)
 
     def open(self) -> None:
-        """Open what is not open; a connection has just been opened, so SQLite has all files.
+        """Open the descriptors that are closed; a connection was just opened, so SQLite has made all files.
 
         Raises:
-            OSError: as the system says it, such as for want of descriptors.
+            OSError: as the system raises it, for example when the process has too many open files.
         """
         with _opening:
             if self.wal is None:
                 self.wal = identity_of(f"{self.path}-wal")
-            if not are_told():
+            if not are_answered():
                 return
             if self._database < 0:
-                self._database = _opened(self.path)
+                self._database = _open_descriptor(self.path)
             shm = f"{self.path}-shm"
             if self._shm >= 0 and _identity_of_descriptor(self._shm) != identity_of(shm):
-                # Kept for a connection that is gone; by now the name is another file's.
+                # This one belonged to a connection that is gone; another file has the name now.
                 old, self._shm = self._shm, -1
                 os.close(old)
             if self._shm < 0:
-                self._shm = _opened(shm)
+                self._shm = _open_descriptor(shm)
 
     @property
     def is_open(self) -> bool:
-        """Whether it has descriptors."""
+        """Tell whether it has descriptors."""
         return self._database >= 0
 
-    def are_had(self, writing: bool) -> bool:
-        """Whether this process may have the locks of an open connection; with `writing` those of the one writer.
+    def are_held(self, writing: bool) -> bool:
+        """Tell whether this process holds the locks of an open connection; with `writing` those of the one writer.
 
-        True where the system does not tell.
+        Where the system does not answer, the result is True.
 
-        Of the locks that many processes share, the system names one holder, which may be another: then that one answers
-        for this process. As long as it has the file open no process takes the -wal away, and when it has closed it the
-        next look finds none. The writer's lock is had by one process alone.
+        Many processes may share a lock, and the system names one holder, which may be another process: then that one
+        answers for this process. As long as that process has the file open, no process removes the -wal; after it has
+        closed the file, the next look finds no holder. Only one process holds the writer's lock.
         """
-        if not are_told():
+        if not are_answered():
             return True
-        # Before every commit: so nothing stands between these questions and the system.
+        # This runs before every commit, so it calls the system directly.
         database, shm = self._database, self._shm
         if _ask(database, _GETLK, _ASK_SHARED)[:2] == _UNLOCKED or _ask(shm, _GETLK, _ASK_IN_USE)[:2] == _UNLOCKED:
             return False
         return not writing or _FLOCK.unpack(_ask(shm, _GETLK, _ASK_WRITER))[4] == os.getpid()
 
     def close(self) -> None:
-        """Close both, unless a connection of this process is left whose locks would fall."""
+        """Close both, unless this process has a connection left that would lose its locks."""
         with _opening:
             if not is_connected(self.path, self._identity):
                 self.close_unread()
                 self.wal = None
 
     def close_unread(self) -> None:
-        """In a forked child, which has no locks that could fall, and after the last connection."""
+        """Close both: in a forked child, which has no locks to lose, and after the last connection."""
         descriptors = (self._database, self._shm)
         self._database = self._shm = -1
         for descriptor in descriptors:
@@ -117,7 +117,7 @@ class FileLocks:
                 os.close(descriptor)
 
     def __del__(self) -> None:
-        # Of a store that was dropped and never closed; its connections may be garbage that is not yet collected.
+        # A caller dropped the store without closing it; its connections may be garbage that is not yet collected.
         with suppress(Exception):
             self.close()
             if self._database >= 0:
@@ -130,7 +130,7 @@ _names: Final[weakref.WeakKeyDictionary[apsw.Connection, str]] = weakref.WeakKey
 
 
 def locks_of(path: str, identity: Identity) -> FileLocks:
-    """The one set of this process for a file."""
+    """Return the one set of this process for a file."""
     with _opening:
         for one in list(_unclosed):
             one.close()
@@ -138,56 +138,56 @@ def locks_of(path: str, identity: Identity) -> FileLocks:
                 _unclosed.remove(one)
         known = _known.get(identity)
         if known is None or (known.path != path and not known.is_open):
-            # Or one that is gone had this number, which the system gives again.
+            # A second name: a file that is gone had this inode number, which the system gives again.
             known = _known[identity] = FileLocks(path, identity)
         return known
 
 
 def opening() -> AbstractContextManager[object]:
-    """Within the block a connection is opened and no thread closes descriptors; its locks come with its first use."""
+    """Return a context for opening a connection, in which no thread closes descriptors; SQLite locks at first use."""
     return _opening
 
 
 def begin_anew() -> None:
-    """In a forked child: a thread of the parent may have been opening."""
+    """Replace the lock in a forked child: a thread of the parent may have held it."""
     global _opening
     _opening = threading.RLock()
 
 
-def note(connection: apsw.Connection, path: str) -> None:
-    """Note to which file a connection leads that has just been opened: while it is busy it does not tell."""
+def note_path(connection: apsw.Connection, path: str) -> None:
+    """Note the file of a connection that was just opened: while the connection is busy, it does not say."""
     _names[connection] = path
 
 
 def is_connected(path: str, identity: Identity) -> bool:
-    """Whether apsw has, or may have, a connection to a file in this process, under this name or another."""
+    """Tell whether apsw has, or may have, a connection to a file in this process, under this name or another."""
     return any(_leads_to(one, path, identity) for one in apsw.connections())
 
 
 def _leads_to(connection: apsw.Connection, path: str, identity: Identity) -> bool:
     name = _names.get(connection)
     if name is None:
-        # Another caller's connection, opened past the stores.
+        # The program opened this connection itself, without a store.
         try:
             name = connection.filename
         except apsw.ConnectionClosedError:
             return False
         except apsw.Error:
-            # It is at work in another thread, and perhaps on this file.
+            # Another thread uses it, perhaps on this file.
             return True
     return bool(name) and (name == path or identity_of(name) == identity)
 
 
 @cache
-def are_told() -> bool:
-    """Whether the system answers such questions, and names this process for a lock of its own."""
+def are_answered() -> bool:
+    """Tell whether the system answers such questions, and names this process for a lock of its own."""
     if _GETLK < 0 or not hasattr(os, "memfd_create"):
         return False
     with suppress(OSError):
         ours = os.memfd_create("sagalog")
         try:
             fcntl.lockf(ours, fcntl.LOCK_EX)
-            other = _opened(f"/proc/self/fd/{ours}")
+            other = _open_descriptor(f"/proc/self/fd/{ours}")
             try:
                 answer = _FLOCK.unpack(fcntl.fcntl(other, _GETLK, _ASK_WRITER))
                 return (answer[0], answer[4]) == (fcntl.F_WRLCK, os.getpid())
@@ -198,7 +198,7 @@ def are_told() -> bool:
     return False
 
 
-def _opened(path: str) -> int:
+def _open_descriptor(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -1,8 +1,8 @@
 """The store's row, tasks and estimates as the last transaction of this process left them, for the next one.
 
-Its one rule: what is cached is used only while no other connection has committed, which the file's data version says
-within the write transaction; after a transaction that failed nothing is. So a task that one worker creates, claims and
-completes is read and folded once. It must not know what operations do.
+Rule: a transaction uses the cache only while no other connection has committed, which the file's data version says
+within the write transaction; after a transaction that failed it uses nothing. So the store reads and folds a task once
+that one worker creates, claims and completes. It must not know what operations do.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sagalog_sqlite import rows
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute, Loaded
 
-# Some megabytes: tasks that are being worked on, not all there are. One with a long story is read anew each time.
+# Some megabytes: the tasks in work, not all tasks. The store reads a task with a long stream anew each time.
 TASKS_MAX: Final = 2_048
 LENGTH_MAX: Final = 64
 CREATED_CHARACTERS_MAX: Final = 4_096
 
 
 class FoldCache:
-    """Loaded streams by name and by number, changed in place by the thread that has the turn, and by no other.
+    """The loaded streams; only the thread that has the turn changes them, in place.
 
     streams      by name
     numbered     by the stream's number
@@ -34,12 +34,12 @@ class FoldCache:
         self.streams: Final[dict[str, Loaded]] = {}
         self.numbered: Final[dict[int, Loaded]] = {}
         self.estimates: Final = Estimates()
-        # The pager's count of changes, those of this connection among them; -1: nothing may be believed.
+        # The pager's count of changes, including this connection's; -1: the cache is not valid.
         self._version = -1
         self._store: StoreFold | None = None
 
     def begin(self, connection: apsw.Connection, execute: Execute) -> StoreFold | None:
-        """Within a new transaction: the store's own fold; forgets everything if another connection has committed.
+        """Return the store's own fold in a new transaction; forget everything if another connection has committed.
 
         Raises:
             SchemaMismatch, Corrupt: as `rows.store_row`.
@@ -47,46 +47,46 @@ class FoldCache:
         if connection.data_version() != self._version:
             self.forget()
             self._store = rows.store_fold(rows.store_row(execute))
-        # From here on what is cached is changed in place, and is right only once this transaction is committed:
-        # whatever else becomes of it, and however it is interrupted, the next one believes nothing.
+        # From here on the transaction changes the cache in place, so the cache is right only after the commit.
+        # After any other end, an interrupt too, the next transaction uses nothing of it.
         self._version = -1
         return self._store
 
     def add(self, loaded: Loaded) -> Loaded:
-        """Note a stream that has just been read, or begun."""
+        """Add a stream that the transaction has just read or begun."""
         self.streams[loaded.saved.stream] = loaded
         self.numbered[loaded.number] = loaded
         return loaded
 
     def end(self, connection: apsw.Connection, store: StoreFold | None, finished: list[str]) -> None:
-        """After a commit by this connection: keep what may be asked for again soon, and not what is `finished`."""
+        """Keep, after a commit by this connection, what a call may soon ask for again, and not what is `finished`."""
         self._store = store
         for stream in finished:
             self.drop(stream)
         if len(self.streams) > TASKS_MAX:
             self.forget()
             return
-        # Outside a transaction it tells of no commit but this one; another's is seen when the next one begins.
+        # Outside a transaction this counts no commit after this one; the next transaction sees those of others.
         self._version = connection.data_version()
 
     def drop(self, stream: str) -> None:
-        """Know one stream no more."""
+        """Forget one stream."""
         loaded = self.streams.pop(stream, None)
         if loaded is not None:
             self.numbered.pop(loaded.number, None)
 
     def wake(self, ended: str) -> None:
-        """The tasks that await one which has ended were moved to the gate `waking`."""
+        """Move the tasks that await an ended task to the gate `waking`, as the table has them now."""
         for stream, loaded in list(self.streams.items()):
             if loaded.awaited is not None:
                 if ended in loaded.awaited:
                     loaded.wake()
-            elif loaded.stands_at("waiting"):
-                # It is not known for whose end it waits.
+            elif loaded.is_at_gate("waiting"):
+                # The cache does not know which tasks it waits for.
                 self.drop(stream)
 
     def forget(self) -> None:
-        """Know nothing."""
+        """Forget everything."""
         self._version = -1
         self.estimates.forget()
         self.streams.clear()
@@ -94,8 +94,8 @@ class FoldCache:
 
 
 def is_worth_keeping(fold: object) -> bool:
-    """Whether a stream that is folded to this may be asked for again soon, and takes little."""
+    """Tell whether a call may soon ask for a stream with this fold again, and whether it is small."""
     if isinstance(fold, TaskFold):
         return not fold.is_terminal and fold.length <= LENGTH_MAX
-    # The store's own is kept by itself.
+    # The cache keeps the store's own fold separately.
     return not isinstance(fold, StoreFold)

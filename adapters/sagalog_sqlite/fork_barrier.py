@@ -1,8 +1,9 @@
-"""The barrier of this process: which threads use which file just now, and whether another may begin to.
+"""The barrier of this process: which threads use which file now, and whether another thread may enter.
 
-Its one rule: who is inside is never put out, and who comes while it is shut waits outside. Nothing here is a lock that
-a fork, an interrupt or a signal's handler could leave locked: it is a set and a dictionary whose single operations are
-whole, and a thread that has to wait looks again every half a millisecond. It must not know what a file is used for.
+Rule: a thread that is inside stays inside, and a thread that arrives while the barrier is shut waits outside. A fork,
+an interrupt or a signal's handler could leave a lock locked, so the barrier has none: it is a set and a dictionary
+whose single operations are atomic, and a thread that waits looks again every 0.5 ms. It must not know what a file is
+for.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ _KEEPER: Final = "keeper"
 
 
 class Place:
-    """Within the block, the calling thread uses a file; a thread that shuts the barrier waits for it or is told of it.
+    """One use of a file by the calling thread, for the length of a block.
 
-    Entering waits while the barrier is shut, but for a thread that is inside already; it raises Unavailable in the
-    thread that has shut it. An interrupt may strike before the end of a block is noted: then the place is free as soon
-    as this object is dropped, with the exception whose traceback holds it.
+    A thread that shuts the barrier waits for the block to end, or learns that the file is in use. A thread that enters
+    waits while the barrier is shut, unless it is inside already; in the thread that has shut it, entering raises
+    Unavailable. An interrupt may come before the end of the block is noted: then the place is free as soon as this
+    object is dropped, together with the exception whose traceback holds it.
     """
 
     __slots__ = ("__weakref__", "_barrier", "_mark", "path", "thread")
@@ -50,61 +52,61 @@ class Place:
         self.leave()
 
     def try_enter(self) -> bool:
-        """Go in, if the barrier is open or this thread is inside already."""
+        """Enter, if the barrier is open or this thread is inside already."""
         barrier = self._barrier
         barrier.marks.add(self._mark)
-        if not barrier.keepers:
+        if not barrier.shut_by:
             return True
-        # The place was taken before this look: a thread that has shut the barrier meanwhile sees it, or is seen here.
+        # This thread took the place before this look. So it sees a thread that shuts the barrier, or that one sees it.
         if any(one.thread == self.thread for one in barrier.inside() if one is not self):
             return True
         self.leave()
         return False
 
     def leave(self) -> None:
-        """Go out; nothing the second time."""
+        """Leave; a second call does nothing."""
         self._barrier.marks.discard(self._mark)
 
 
 class Barrier:
-    """One for all files of a process.
+    """The barrier for all files of a process.
 
-    marks      of the places that are taken, each weak: that of a dropped place means nothing
-    keepers    which thread has shut it; empty while it is open
+    marks      weak references to the places in use; one whose place was dropped means nothing
+    shut_by    the thread that has shut it; empty while it is open
     """
 
     def __init__(self) -> None:
         self.marks: set[weakref.ref[Place]] = set()
-        self.keepers: dict[str, int] = {}
+        self.shut_by: dict[str, int] = {}
 
     def place(self, path: str) -> Place:
-        """A place for one use of a file by the calling thread."""
+        """Make a place for one use of a file by the calling thread."""
         return Place(self, path)
 
     def inside(self) -> list[Place]:
-        """The places that are taken now."""
+        """Return the places in use now."""
         return [place for mark in list(self.marks) if (place := mark()) is not None]
 
     def shut(self) -> bool:
-        """Let no thread in any more, once no other keeps it shut; False if this thread did so already."""
+        """Shut the barrier, once no other thread keeps it shut; False if this thread has shut it already."""
         me = threading.get_ident()
         if self.is_mine():
             return False
-        while self.keepers.setdefault(_KEEPER, me) != me:
+        while self.shut_by.setdefault(_KEEPER, me) != me:
             time.sleep(_LOOK_S)
         return True
 
     def open(self) -> None:
-        """Let every thread in again, if this thread has shut it."""
+        """Let every thread enter again, if this thread has shut the barrier."""
         if self.is_mine():
-            self.keepers.clear()
+            self.shut_by.clear()
 
     def is_mine(self) -> bool:
-        """Whether this thread has shut it."""
-        return self.keepers.get(_KEEPER) == threading.get_ident()
+        """Tell whether this thread has shut the barrier."""
+        return self.shut_by.get(_KEEPER) == threading.get_ident()
 
     def occupied(self, wait_s: float) -> set[str]:
-        """The files in use once `wait_s` is over, or sooner if none is; at once where this thread itself uses one."""
+        """Return the files in use after `wait_s`, or once none is; at once where this thread uses one itself."""
         me = threading.get_ident()
         if any(place.thread == me for place in self.inside()):
             wait_s = 0.0
@@ -114,8 +116,8 @@ class Barrier:
         return {place.path for place in self.inside()}
 
     def wait_open(self) -> None:
-        """Return once it is open; raises Unavailable where this thread would wait for itself."""
-        while self.keepers:
+        """Return once the barrier is open; raises Unavailable where this thread would wait for itself."""
+        while self.shut_by:
             if self.is_mine():
                 raise Unavailable(
                     "this thread is in the middle of a fork, and no store can be used before its end; repeat it then"
@@ -123,9 +125,9 @@ class Barrier:
             time.sleep(_LOOK_S)
 
     def begin_anew(self) -> None:
-        """In a forked child: none of the parent's threads is here."""
+        """Forget the parent's threads in a forked child: none of them is in it."""
         self.marks.clear()
-        self.keepers.clear()
+        self.shut_by.clear()
 
 
 BARRIER: Final = Barrier()

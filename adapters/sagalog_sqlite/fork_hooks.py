@@ -1,15 +1,15 @@
-"""Forks: no connection is carried over one, and a child uses no file whose locks it only believes to have.
+"""The hooks of a fork: it carries no connection into a child, and a child uses no file whose locks it does not have.
 
-Its one rule: SQLite keeps its records of locks per process and inode, and a child inherits the records without the
-locks; so a child may use a file only if this process had no connection to it at the moment of the fork. [FORK-1] So a
-fork shuts the barrier, waits for those within a transaction or a snapshot, and closes every connection; parent and
-child open others when they need them. It must not know what a store does with its connections.
+Rule: SQLite keeps its records of locks per process and inode, and a child inherits the records without the locks. So a
+child may use a file only if this process had no connection to it at the moment of the fork. [FORK-1] A fork shuts the
+barrier, waits for the threads within a transaction or a snapshot, and closes every connection; parent and child open
+others when they need them. It must not know what a store does with its connections.
 """
 
 from __future__ import annotations
 
-# Imported for its hook alone: before a fork it takes a lock that no thread can take twice. Hooks run in reverse order
-# of registration, so it has to stand before ours: else a signal's handler that forks while ours waits would hang.
+# Imported for its hook alone: before a fork that takes a lock that no thread can take twice. Hooks run in reverse order
+# of registration, so it has to come before ours. Otherwise a signal's handler that forks while ours waits would hang.
 import concurrent.futures.thread  # noqa: F401
 import os
 import weakref
@@ -34,35 +34,35 @@ class Member(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Which file it has open."""
+        """Return which file the store has open."""
         ...
 
-    def let_go(self) -> bool:
-        """Close every connection; called while no thread uses one. Whether all are closed."""
+    def disconnect(self) -> bool:
+        """Close every connection while no thread uses one; tell whether all are closed."""
         ...
 
     def begin_anew(self, refusal: str | None) -> None:
-        """In the child: forget the parent's threads and connections; refuse everything from now on, if told so."""
+        """Forget the parent's threads and connections in the child; with a `refusal`, refuse every call from now on."""
         ...
 
 
 _members: Final[weakref.WeakSet[Member]] = weakref.WeakSet()
-# Between the hooks of one fork: the files that are still in use.
+# The files that are still in use, between the hooks of one fork.
 _busy: Final[set[str]] = set()
-# Of a forked child: the files that it must never use.
+# The files that this process must never use, if it is a forked child.
 _lost_paths: Final[set[str]] = set()
 _lost_files: Final[set[Identity]] = set()
-# Forks by a signal's handler in a thread that had shut the barrier already.
+# How many forks a signal's handler has begun in a thread that had shut the barrier already.
 _nested = 0
 
 
-def takes_part(member: Member) -> None:
-    """Have a store let go before every fork, and begin anew in the child."""
+def register(member: Member) -> None:
+    """Have a store disconnect before every fork, and begin anew in the child."""
     _members.add(member)
 
 
-def ends(member: Member) -> None:
-    """A store was closed: it has no connection and gets none."""
+def unregister(member: Member) -> None:
+    """Forget a closed store: it has no connection and gets none."""
     _members.discard(member)
 
 
@@ -77,7 +77,7 @@ def refuse_lost(path: str) -> None:
 
 
 def refusal_of(path: str) -> str:
-    """What a child is told that must not use a file."""
+    """Return the text for a child that must not use a file."""
     return (
         f"{path} was in use when this process was forked (by another thread, in a transaction or a snapshot, or by a "
         "connection that no store has opened), so this child has SQLite's records of locks and not the locks: start "
@@ -89,7 +89,7 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
     """Close every connection that this process has to a file, so that the next ones take their locks anew.
 
     Returns:
-        Whether none is left; False where a thread uses one beyond `wait_s`, or has opened one past the stores.
+        Whether none is left. False where a thread uses one for longer than `wait_s`, or has opened one without a store.
     """
     was_mine = BARRIER.is_mine()
     try:
@@ -97,10 +97,10 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
         sharing = [member for member in _all_members() if member.identity == identity]
         if BARRIER.occupied(wait_s) & {member.path for member in sharing}:
             return False
-        closed = [member.let_go() for member in sharing]
+        closed = [member.disconnect() for member in sharing]
         return all(closed) and not any(is_connected(member.path, identity) for member in sharing)
     finally:
-        # Asked so, and not by what `shut` has answered: an interrupt may strike in between.
+        # Not by the answer of `shut`: an interrupt may come before the assignment.
         if not was_mine:
             BARRIER.open()
 
@@ -108,24 +108,24 @@ def renew(identity: Identity, wait_s: float = WAIT_S) -> bool:
 def _before() -> None:
     global _nested
     if not BARRIER.shut():
-        # No record says how much the one that was interrupted has closed by now.
+        # No record says how many connections the interrupted hook has closed.
         _nested += 1
         _busy.update(member.path for member in _all_members())
         return
     members = _all_members()
-    # Whatever interrupts this, what is not closed for certain counts as in use.
+    # If an interrupt comes, every file counts as in use that is not certainly closed.
     _busy.clear()
     _busy.update(member.path for member in members)
     occupied = BARRIER.occupied(WAIT_S)
     files = {member.identity for member in members if member.path in occupied}
-    let_go = {
+    disconnected = {
         member.path
         for member in members
-        if member.path not in occupied and member.identity not in files and member.let_go()
+        if member.path not in occupied and member.identity not in files and member.disconnect()
     }
-    let_go -= {member.path for member in members if is_connected(member.path, member.identity)}
+    disconnected -= {member.path for member in members if is_connected(member.path, member.identity)}
     _busy.update(occupied)
-    _busy.difference_update(let_go)
+    _busy.difference_update(disconnected)
 
 
 def _after_in_parent() -> None:
@@ -142,14 +142,14 @@ def _after_in_child() -> None:
     _nested = 0
     file_locks.begin_anew()
     members = _all_members()
-    # A fork past Python runs no hook before: then no member has let go.
+    # A fork outside Python runs no hook before it: then no store has disconnected.
     lost = set(_busy) if BARRIER.is_mine() else {member.path for member in members}
     _busy.clear()
     BARRIER.begin_anew()
     _lost_paths.update(lost)
     _lost_files.update(member.identity for member in members if member.path in lost)
     for path in lost:
-        # One that is being made still has its other name, or has just got this one.
+        # An unfinished file still has its other name, or has just got this one.
         _lost_files.update(one for one in map(identity_of, (path + UNFINISHED, path)) if one is not None)
     for member in members:
         member.begin_anew(refusal_of(member.path) if member.path in lost else None)
@@ -157,7 +157,7 @@ def _after_in_child() -> None:
 
 def _all_members() -> list[Member]:
     while True:
-        # A thread that opens a store meanwhile ends the walk.
+        # A thread that opens a store meanwhile ends the iteration with an error.
         with suppress(RuntimeError):
             return list(_members)
 

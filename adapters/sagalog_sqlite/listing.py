@@ -1,7 +1,7 @@
-"""Listings: what a query asks for -> the numbers of the streams that match, in order, a page at a time.
+"""Listings: a query -> the numbers of the streams that match, in order, a page at a time.
 
-Its one rule: a page is read by seeks in the index that suits the query best, each in order of the numbers and no
-further than the page; where no index suits, by a look at the tasks in order of their numbers. It must not know folds.
+Rule: the store reads a page by seeks in the index that suits the query best, each in order of the numbers and no
+further than the page. Where no index suits, it looks at the tasks in order of their numbers. It must not know folds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from sagalog.store import Query, State
 
 _PAGE: Final = 500
-# What no number of a stream reaches.
+# Greater than the number of any stream.
 _END: Final = 2**63 - 1
 
 _STATES: Final = tuple(str(state) for state in State)
@@ -31,7 +31,7 @@ Select = Callable[[str, Values], list[tuple[Any, ...]]]
 
 
 class Seek(NamedTuple):
-    """One statement over some of the matching tasks; behind its values come the last number read, and the limit."""
+    """One statement over some of the matching tasks; after its values come the last number read, and the limit."""
 
     text: str
     values: Values
@@ -48,20 +48,20 @@ class _Where(NamedTuple):
 
 
 def pages(select: Select, query: Query, found: Sized) -> Iterator[list[int]]:
-    """Pages of numbers until the end, or until the caller has `found` as many tasks as the limit says."""
+    """Yield pages of numbers until the end, or until the caller has `found` as many tasks as the limit says."""
     after = query.after or (_END if query.newest_first else 0)
     while query.limit is None or len(found) < query.limit:
         size = _PAGE if query.limit is None else min(_PAGE, query.limit - len(found))
         page = _page(select, query, after, size)
         yield page
-        # In a table that a disk has put out of order the next page may lead back.
+        # If a disk fault has put the table out of order, the next page may lead back.
         if len(page) < size or (page[-1] >= after if query.newest_first else page[-1] <= after):
             return
         after = page[-1]
 
 
 def seeks(select: Select, query: Query) -> Iterator[Seek]:
-    """The statements that together find every match of a query."""
+    """Yield the statements that together find every match of a query."""
     rest = _of_columns(query) + _of_events(query)
     if query.parent is not None:
         yield _seek(query, "tasks t", _Where(("t.parent = ?",), (query.parent,)), rest + _of_tags(query.tags))
@@ -98,7 +98,7 @@ def _seek(query: Query, source: str, first: _Where, rest: _Where, number: str = 
 
 
 def _of_columns(query: Query) -> _Where:
-    """What the row of a task must say. The `+` leaves the choice of the index to what comes first."""
+    """Return what the row of a task must say. The `+` leaves the choice of the index to the first condition."""
     where = _any_of("+t.queue", query.queues) + _any_of("+t.state", query.states)
     for column, value in (("kind", query.kind), ("parent", query.parent), ("correlation_id", query.correlation_id)):
         if value is not None:

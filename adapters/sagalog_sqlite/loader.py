@@ -1,7 +1,7 @@
-"""What a write transaction reads: streams by name, by number and by key, and the tasks that are selected.
+"""The reading half of a write transaction: streams by name, number and key, and the tasks that selections find.
 
-Its one rule: everything is read within the transaction that holds the write lock, and kept for the next one as long as
-no other connection commits. It must not know what operations do, nor how a transaction begins and ends.
+Rule: it reads within the transaction that holds the write lock, and keeps what it has read for the next transaction as
+long as no other connection commits. It must not know what operations do, nor how a transaction begins and ends.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sagalog_sqlite.fold_cache import FoldCache, is_worth_keeping
 from sagalog_sqlite.rows import Loaded
 from sagalog_sqlite.texts import forgiving
 
-# Unreadable tasks that a look for tasks to claim passes; the claim puts them aside and looks again.
+# How many unreadable tasks one selection for a claim passes over; the claim puts them aside and selects again.
 UNREADABLE_MAX: Final = 256
 
 
 class Loader:
-    """The reading half of one write transaction.
+    """The reader of one write transaction.
 
     store    the store's own fold; None before it was founded
     """
@@ -45,10 +45,10 @@ class Loader:
         self.execute: Callable[..., Any] = connection.execute
         self._cache = cache
         self._streams = cache.streams
-        # Streams that there are not, and those that need not be kept once this is committed.
+        # Streams that do not exist, and those that the cache need not keep after the commit.
         self._absent: set[str] = set()
         self._finished: list[str] = []
-        # What selections have met and cannot be read: streams by number, and their numbers by name.
+        # What selections have found and cannot read: streams by number, and their numbers by name.
         self._unread: dict[int, Saved] = {}
         self._unreadable: dict[str, int] = {}
         self.estimates = cache.estimates
@@ -56,24 +56,24 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The store's epoch."""
+        """Return the store's epoch."""
         return 0 if self.store is None else self.store.epoch
 
     def keep(self) -> None:
-        """It is committed: what it has loaded and written is right until another connection commits."""
+        """Keep what it has loaded and written, after the commit, until another connection commits."""
         self._cache.end(self._connection, self.store, self._finished)
 
     def forget(self) -> None:
-        """Rows are written that it does not load: nothing that is cached may be believed any more."""
+        """Forget the cache, because other code writes rows that this loader does not load."""
         self._cache.forget()
 
     def read_any_text(self) -> None:
-        """From here on a text that is no UTF-8 stops no reader; see `texts`."""
+        """From here on read text that is no UTF-8 as well; see `texts`."""
         self.reads_any_text = True
         self.execute = forgiving(self._connection)
 
     def load(self, stream: str) -> Saved | None:
-        """A stream by name; None if there is none. Raises as `View.saved`."""
+        """Return a stream by name; None if it does not exist. Raises as `View.saved`."""
         loaded = self._streams.get(stream) or self._find(stream)
         return None if loaded is None else loaded.saved
 
@@ -97,9 +97,9 @@ class Loader:
         return self._cache.add(loaded)
 
     def note_drawn(self, streams: Sequence[str], are_new: bool) -> None:
-        """Take streams for absent whose ids were drawn; where one exists, the first append to it finds that out.
+        """Take streams for absent if the engine drew their ids: if one exists, the first append to it finds that.
 
-        Where one was found out, and `are_new` is False, they are looked up, whatever another operation takes them for.
+        After that, `are_new` is False: look these streams up, whatever another operation takes them for.
         """
         if are_new:
             self._absent.update(streams)
@@ -111,7 +111,7 @@ class Loader:
         return self.event(loaded.saved.stream, version)
 
     def event(self, stream: str, version: int) -> Recordable:
-        """One event of a stream; raises as `View.event`."""
+        """Return one event of a stream; raises as `View.event`."""
         loaded = self._streams.get(stream)
         if loaded is None:
             category, _, id = stream.partition("/")
@@ -125,15 +125,16 @@ class Loader:
         return read(Envelope(*row))
 
     def keyed(self, key: str) -> list[Envelope]:
-        """All events that carry an idempotency key, whose streams there are, whatever was drawn. [REPEAT-4]"""
+        """Return all events with an idempotency key; their streams exist, even if their ids were drawn. [REPEAT-4]"""
         found = [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
         self._absent.difference_update([envelope.stream for envelope in found])
         return found
 
     def claimed(self, claim: Claim) -> list[Saved]:
-        """The tasks that a claim selects, and before or among them those that cannot be read, which do not count.
+        """Return the tasks that a claim selects, and before or among them unreadable ones, which do not count.
 
-        A second selection passes `UNREADABLE_MAX` of those; behind more than that it shows fewer tasks than are asked.
+        A second selection passes over `UNREADABLE_MAX` of those. Behind more than that it shows fewer tasks than the
+        claim asks for.
         """
         found: list[Saved] = []
         for limit in (claim.limit, claim.limit + UNREADABLE_MAX):
@@ -144,7 +145,7 @@ class Loader:
         return found
 
     def _until(self, numbers: Iterable[int], limit: int) -> tuple[list[Saved], int]:
-        """The tasks of these streams, up to the one that is number `limit` of the readable; how many of those."""
+        """Return the tasks of these streams up to the readable one with number `limit`, and how many are readable."""
         found, readable = [], 0
         for number in numbers:
             saved = self._by_number(number)
@@ -155,20 +156,20 @@ class Loader:
         return found, readable
 
     def expired(self, due: Due, queues: list[str]) -> list[Saved]:
-        """The tasks of these queues whose lease is to be looked at."""
+        """Return the tasks of these queues whose lease the engine has to look at."""
         limit = due.limit + LEASE_CHECKS_MAX
         return self._by_numbers(selection.checks(self.execute, queues, self.now_ms, limit)) if queues else []
 
     def waits_over(self, due: Due, queues: list[str]) -> list[Saved]:
-        """The tasks of these queues whose wait may be over."""
+        """Return the tasks of these queues whose wait may be over."""
         return self._by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
     def promotable(self, due: Due, queues: list[str]) -> list[Saved]:
-        """The tasks of these queues whose due time has come."""
+        """Return the tasks of these queues whose due time has come."""
         return self._by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
     def reached(self, ids: Sequence[str]) -> set[str]:
-        """The streams of these tasks, and of all that are reached from them over waits."""
+        """Return the streams of these tasks, and of all that are reached from them over waits."""
         reached = {f"task/{id}" for id in ids}
         if self.is_awaited():
             found = self.execute(rows.REACHED, (msgspec.json.encode(ids).decode(),))
@@ -176,13 +177,13 @@ class Loader:
         return reached
 
     def is_awaited(self) -> bool:
-        """Whether some task may wait for another."""
+        """Tell whether some task may wait for another."""
         if self.estimates.is_awaited is None:
             self.estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
         return self.estimates.is_awaited
 
     def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
-        """Queues where a lease is to be looked at, where a task's time has come, and where a wait may be over."""
+        """Return the queues with a lease to look at, with a task whose time has come, and with a wait to look at."""
         execute = self.execute
         if due.queues is None:
             return (
@@ -207,14 +208,14 @@ class Loader:
         return leased, later, waited
 
     def _has_come(self, time_ms: int | None) -> bool:
-        """Whether a column's time has come; of another type, as a damaged file has it, it finds nothing."""
+        """Tell whether a column's time has come; False if it has another type, as in a damaged file."""
         return type(time_ms) is int and time_ms <= self.now_ms
 
     def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
         return [self._by_number(number) for number in numbers]
 
     def _by_number(self, number: int) -> Saved:
-        """A task by its stream's number, without a fold if it cannot be read or the row is of no stream. [LOG-5]"""
+        """Return a task by its stream's number; without a fold if it is unreadable or the row has no stream. [LOG-5]"""
         known = self._cache.numbered.get(number)
         if known is not None:
             return known.saved
@@ -223,7 +224,7 @@ class Loader:
     def _find_numbered(self, number: int) -> Saved:
         row = self.execute(rows.TASK_BY_NUMBER, (number,)).fetchone()
         if row is None:
-            # No stream has such a name, so what puts the row aside touches no task.
+            # No stream has such a name, so no task changes when the engine puts the row aside.
             saved = Saved(f"row {number} of tasks", None)
         else:
             try:
@@ -235,7 +236,7 @@ class Loader:
         return saved
 
     def _newest(self, stream: str) -> Loaded:
-        """A stream that was not loaded, of which only its number and its version are known; both 0 where it is new."""
+        """Return a stream that is not loaded, with its number and version alone; both are 0 where it is new."""
         if stream not in self._absent:
             category, _, id = stream.partition("/")
             row = self.execute(rows.NEWEST, (category, id)).fetchone()

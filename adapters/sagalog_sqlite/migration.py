@@ -1,7 +1,7 @@
-"""Migrations: numbered SQL files, each applied once, in one transaction, and recorded in the file itself.
+"""Migrations: numbered SQL files, each applied once, in one transaction, and recorded in the store's file.
 
-Its one rule: a file is at one number or at the next, never between; a number this version does not know is
-refused. It must not know what the tables mean. Callers hold the ticket.
+Rule: a file is at one number or at the next, never between; the store refuses a number that this version does not know.
+The caller has the turn. It must not know what the tables mean.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Migration(NamedTuple):
 
 @cache
 def known() -> tuple[Migration, ...]:
-    """All migrations of this version, in order."""
+    """Return all migrations of this version, in order."""
     found = []
     for file in sorted(os.listdir(_FOLDER)):
         number, _, rest = file.partition("_")
@@ -42,7 +42,7 @@ def known() -> tuple[Migration, ...]:
 
 @cache
 def schema() -> dict[str, str | None]:
-    """What a file of this version's schema holds: the statement of every table, index and trigger, by name.
+    """Return the schema of this version: the statement of every table, index and trigger, by name.
 
     An index that SQLite makes for a key has none.
     """
@@ -57,10 +57,10 @@ def schema() -> dict[str, str | None]:
 
 
 def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
-    """What is still to be applied to an existing file.
+    """Return the migrations that an existing file still needs.
 
     Raises:
-        SchemaMismatch: a newer version has been here, or it was begun by a schema that this one does not go on from.
+        SchemaMismatch: a newer version has migrated the file, or another first migration began it.
     """
     applied = connection.execute("SELECT max(number) FROM migrations").get
     newest = known()[-1].number
@@ -71,7 +71,7 @@ def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
             supported=newest,
             path=path,
         )
-    # As bytes: whatever stands there is compared, and never decoded.
+    # As bytes: the store compares the name, and never decodes it.
     first = connection.execute("SELECT CAST(name AS BLOB) FROM migrations WHERE number = 1").get
     if first != known()[0].name.encode():
         raise SchemaMismatch(
@@ -86,7 +86,7 @@ def pending(connection: apsw.Connection, path: str) -> Sequence[Migration]:
 
 
 def apply(connection: apsw.Connection, migrations: Sequence[Migration], now_ms: int) -> None:
-    """Apply them in order, each with its record in a transaction of its own."""
+    """Apply migrations in order, each with its record in a transaction of its own."""
     for migration in migrations:
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -105,7 +105,7 @@ def apply(connection: apsw.Connection, migrations: Sequence[Migration], now_ms: 
 
 
 def _statements(migration: Migration) -> Iterator[str]:
-    """The file's statements one by one; SQLite itself says where one ends, since triggers hold semicolons."""
+    """Yield the file's statements one by one; SQLite itself says where one ends, since triggers hold semicolons."""
     statement = ""
     with open(migration.path, encoding="utf-8") as lines:
         for line in lines:

@@ -1,7 +1,7 @@
-"""A URL -> an open store: paths, the file's creation, and everything that is looked at before the first write.
+"""The opening of a store by its URL: paths, the file's creation, and all checks before the first write.
 
-Its one rule: what is not certainly a store that this version can write is refused with a reason, and nothing about it
-is changed. An absent file is made; an empty one is no new store.
+Rule: it refuses, with a reason, a file that is not certainly a store that this version can write, and leaves the file
+as it is. It makes an absent file; an empty one is no new store. It must not know what callers do with the store.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from sagalog.errors import Corrupt, Unavailable
 from sagalog.store import Clock
 from sagalog_sqlite import creation, fork_hooks, migration
 from sagalog_sqlite.connection import BUSY_TIMEOUT_MS, SYNCHRONOUS, connect, require_safe_sqlite, sqlite_version
-from sagalog_sqlite.failures import told, told_by_system
+from sagalog_sqlite.failures import store_error, system_error
 from sagalog_sqlite.fork_barrier import BARRIER
 from sagalog_sqlite.store import SqliteStore
 from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 
 _SCHEME: Final = "sqlite:///"
-# What stands beside a store under its name with these endings is not anybody else's to use.
+# The endings of the files beside a store, which no other file may use.
 _TAKEN: Final = ("-wal", "-shm", "-journal", ".turn", ".next", creation.UNFINISHED)
 
 
 def open_store(
     url: str, *, create: bool, clock: Clock, durability: str, turn_timeout_ms: int = BUSY_TIMEOUT_MS
 ) -> SqliteStore:
-    """Open the store that `url` names; an absent file is made if `create`.
+    """Open the store that `url` names; make an absent file if `create`.
 
     Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute.db`; what follows is the path as it is, nothing is escaped.
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`; the rest is the path as it is, without escapes.
         create: make an absent file, mode 0600.
         clock: time for everything in the store.
         durability: "full" (an acknowledged commit survives power loss) or "normal" (it may not; nothing is damaged).
-        turn_timeout_ms: how long a write waits for its turn, and for a program that locks the file otherwise.
+        turn_timeout_ms: how long a write waits for its turn, and for another program that locks the file.
 
     Raises:
         ValueError: the URL or the durability has another form.
-        Unavailable: the file is absent and not to be made, or cannot be opened for writing.
-        Corrupt: it is empty, foreign, damaged or of a newer version.
+        Unavailable: the file is absent and `create` is False, or the file cannot be opened for writing.
+        Corrupt: the file is empty, foreign, damaged or of a newer version.
     """
     path = path_of(url)
     if durability not in SYNCHRONOUS:
@@ -54,26 +54,26 @@ def open_store(
 
 def _open(path: str, create: bool, clock: Clock, durability: str, turn_timeout_ms: int) -> SqliteStore:
     _look_at(path, create)
-    # Looked at before anything is laid beside it: it may be no store at all.
+    # Look at the file before any file is made beside it: it may be no store at all.
     ready = os.path.exists(path) and not _pending(path, durability, turn_timeout_ms)
     try:
-        ticket = TicketLock(path)
+        ticket_lock = TicketLock(path)
     except OSError as error:
-        raise told_by_system(error, path) from error
+        raise system_error(error, path) from error
     try:
         if not ready:
-            _bring_up(path, ticket, clock, durability, turn_timeout_ms)
-        return SqliteStore(path, ticket, clock, durability, turn_timeout_ms)
+            _bring_up(path, ticket_lock, clock, durability, turn_timeout_ms)
+        return SqliteStore(path, ticket_lock, clock, durability, turn_timeout_ms)
     except BaseException:
-        ticket.close()
+        ticket_lock.close()
         raise
 
 
 def path_of(url: str) -> str:
-    """The file that a URL names, with links resolved: its lock files and its WAL lie beside the real one.
+    """Return the file that a URL names, with links resolved: its lock files and its WAL lie beside the real one.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the URL has another form.
     """
     name = url.removeprefix(_SCHEME)
     if name == url or not name or name.endswith("/") or set(name) & set("?#\0") or name == ":memory:":
@@ -88,7 +88,7 @@ def path_of(url: str) -> str:
 
 
 def _look_at(path: str, create: bool) -> None:
-    """Refuse what can be told from outside. The file itself is not opened: closing it would drop SQLite's locks."""
+    """Refuse what the outside shows. Do not open the file itself: closing it would drop SQLite's locks."""
     folder = os.path.dirname(path)
     if os.path.isdir(path):
         raise Unavailable(f"cannot open {path}: it is a folder, name a file", path=path)
@@ -122,12 +122,12 @@ def _look_at_file(path: str) -> None:
         )
 
 
-def _bring_up(path: str, ticket: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
-    """Make the file, or bring it to this version's tables, in a turn of our own."""
+def _bring_up(path: str, ticket_lock: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
+    """Make the file, or bring it to this version's tables, in a turn of its own."""
     try:
-        ticket.acquire(turn_timeout_ms)
+        ticket_lock.acquire(turn_timeout_ms)
         if os.path.exists(path):
-            # Another process may have done it all while we waited.
+            # Another process may have done all of it while this one waited.
             _look_at_file(path)
             _migrate(path, durability, turn_timeout_ms, clock.now_ms())
         else:
@@ -140,9 +140,9 @@ def _bring_up(path: str, ticket: TicketLock, clock: Clock, durability: str, turn
             holder_pid=error.holder_pid,
         ) from error
     except OSError as error:
-        raise told_by_system(error, path) from error
+        raise system_error(error, path) from error
     finally:
-        ticket.release()
+        ticket_lock.release()
 
 
 def _pending(path: str, durability: str, turn_timeout_ms: int) -> Sequence[migration.Migration]:
@@ -151,13 +151,13 @@ def _pending(path: str, durability: str, turn_timeout_ms: int) -> Sequence[migra
         _refuse_cut(connection, path)
         return migration.pending(connection, path)
     except apsw.Error as error:
-        raise told(error, path) from error
+        raise store_error(error, path) from error
     finally:
         connection.close()
 
 
 def _refuse_cut(connection: apsw.Connection, path: str) -> None:
-    """Refuse a file that ends within a page while there is no WAL that would mend it: SQLite reads zeros there."""
+    """Refuse a file that ends within a page and has no WAL that would mend it: SQLite would read zeros there."""
     wal = path + "-wal"
     mended = os.path.exists(wal) and os.path.getsize(wal) > 0
     if not mended and os.path.getsize(path) % int(connection.pragma("page_size")):
@@ -169,6 +169,6 @@ def _migrate(path: str, durability: str, turn_timeout_ms: int, now_ms: int) -> N
     try:
         migration.apply(connection, migration.pending(connection, path), now_ms)
     except apsw.Error as error:
-        raise told(error, path) from error
+        raise store_error(error, path) from error
     finally:
         connection.close()

@@ -1,7 +1,7 @@
-"""Connections for reading.
+"""The pool of connections that only read.
 
-Its one rule: a connection is used by one thread at a time and holds no transaction while it waits in the pool. Nothing
-here writes. It must not know what a snapshot is asked.
+Rule: one thread at a time uses a connection, and a connection that waits in the pool has no transaction. It must not
+know what a snapshot asks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from sagalog_sqlite.failures import told
+from sagalog_sqlite.failures import store_error
 
 IDLE_MAX: Final = 4
 
@@ -29,13 +29,13 @@ class Readers:
         self._closed = False
 
     def take(self) -> apsw.Connection:
-        """A connection within a read transaction, to be given back by `give_back`.
+        """Take a connection within a read transaction; the caller gives it back by `give_back`.
 
         Raises:
-            Unavailable, Corrupt: it cannot be had.
+            Unavailable, Corrupt: SQLite cannot open or read the file.
         """
         try:
-            # Taking from a list and adding to it are whole by themselves, for threads too.
+            # A list takes and adds an element atomically, for threads too.
             connection = self._idle.pop()
         except IndexError:
             connection = self._connect()
@@ -43,11 +43,11 @@ class Readers:
             connection.execute("BEGIN")
         except apsw.Error as error:
             _close(connection)
-            raise told(error, self._path) from error
+            raise store_error(error, self._path) from error
         return connection
 
     def give_back(self, connection: apsw.Connection) -> None:
-        """End the read transaction; keep the connection if it is sound and there is room."""
+        """End the read transaction; keep the connection if it is sound and the pool has room."""
         try:
             connection.execute("COMMIT")
         except apsw.Error:
@@ -58,18 +58,18 @@ class Readers:
         else:
             self._idle.append(connection)
 
-    def let_go(self) -> None:
-        """Close those that wait, while none is in use; others are opened when they are asked for."""
+    def close_idle(self) -> None:
+        """Close the connections that wait, while no thread uses one; a reader opens another when it needs one."""
         while self._idle:
             _close(self._idle.pop())
 
     def close(self) -> None:
-        """Close those that wait; those in use are closed when they are given back."""
+        """Close the connections that wait; `give_back` closes those in use."""
         self._closed = True
-        self.let_go()
+        self.close_idle()
 
 
 def _close(connection: apsw.Connection) -> None:
-    # There is nothing in it to lose, and no caller could do anything about it.
+    # The connection holds nothing to lose, and no caller could act on an error.
     with suppress(apsw.Error):
         connection.close()

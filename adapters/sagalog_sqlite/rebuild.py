@@ -1,6 +1,6 @@
-"""Fold every projection afresh from the log, some streams at a time.
+"""The rebuild of every projection from the log, some streams at a time.
 
-Its one rule: each slice is folded within a transaction of its own, so a caller that comes between two finds every task
+Rule: it folds each slice within a transaction of its own. A caller that arrives between two slices finds every task
 either as it was or as the log gives it. It must not know how a transaction begins and ends.
 """
 
@@ -23,7 +23,7 @@ from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.transaction import Transaction
 
-# Streams, or tags, a transaction: short enough for other writers not to feel it.
+# How many streams, or tags, a transaction takes: few enough that other writers do not notice.
 SLICE: Final = 100
 
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM streams"
@@ -34,7 +34,7 @@ _FORGET_AMONG: Final = (
     "DELETE FROM tasks WHERE stream > ?1 AND stream <= ?2 "
     "AND stream NOT IN (SELECT number FROM streams WHERE number > ?1 AND number <= ?2 AND category = 'task')"
 )
-# What a waiting task awaits stays known until its stream is folded: a rebuild may be cut short at any slice.
+# The store keeps what a waiting task awaits until it folds the stream: a rebuild may end early after any slice.
 _FORGET_AWAITED: Final = (
     "DELETE FROM awaited WHERE NOT EXISTS "
     "(SELECT 1 FROM tasks t WHERE t.stream = awaited.stream AND t.gate IN ('waiting', 'waking'))"
@@ -49,8 +49,8 @@ _FORGET_TAG: Final = "DELETE FROM tags WHERE name = CAST(? AS TEXT) AND value = 
 
 
 def begin(transaction: Transaction) -> int:
-    """Remove what lies beyond all streams; the newest one's number: what comes after it is folded as it comes."""
-    execute = _begun(transaction)
+    """Remove rows beyond all streams; return the newest stream's number: later streams are folded when written."""
+    execute = _start_slice(transaction)
     execute(_FORGET_AWAITED)
     newest = 0
     for (newest,) in execute(_NEWEST):
@@ -60,12 +60,12 @@ def begin(transaction: Transaction) -> int:
 
 
 def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[int, int]:
-    """Fold the next streams beyond `after`, up to `newest`, and remove rows among them that are no task's.
+    """Fold the next streams after `after`, up to `newest`, and remove rows among them that belong to no task.
 
     Returns:
         How many tasks there were, and the last stream's number.
     """
-    execute = _begun(transaction)
+    execute = _start_slice(transaction)
     tasks, last = 0, newest
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
@@ -81,11 +81,11 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
 
 
 def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
-    """Remove, of the next tags beyond `after`, those that their task does not carry; the last one (None: no more).
+    """Remove, of the next tags after `after`, those that their task does not have; return the last, None: no more.
 
-    A task's own tags are all there before: `rebuild_streams` puts them in.
+    `rebuild_streams` has put all of a task's own tags in before.
     """
-    execute = _begun(transaction)
+    execute = _start_slice(transaction)
     key = behind = (bytes_of(after[0]), bytes_of(after[1]), after[2])
     last = None
     for name, value, number, id in list(execute(_TAGS, (*key, SLICE))):
@@ -95,8 +95,8 @@ def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
     return last if is_beyond(behind, key) else None
 
 
-def _begun(transaction: Transaction) -> Execute:
-    """What reads and writes a slice: every row is looked at, damaged ones among them."""
+def _start_slice(transaction: Transaction) -> Execute:
+    """Prepare the transaction for a slice, and return what reads and writes it: it reads damaged rows too."""
     transaction.wrote = True
     transaction.forget()
     transaction.read_any_text()
@@ -124,7 +124,7 @@ def _rebuild_other(execute: Execute, number: int, stream: str) -> None:
     try:
         fold = refold_stream(category, stream.partition("/")[2], envelopes)
     except rows.UNFOLDABLE:
-        return  # What is saved of it stays; an audit names the event.
+        return  # The saved fold stays; an audit names the event.
     execute(rows.REPLACE_FOLD, (number, FOLD_FORMAT, len(envelopes), project_fold(fold).content))
 
 
@@ -132,10 +132,10 @@ def _rebuild_store(transaction: Transaction, number: int) -> None:
     try:
         store = refold_store(rows.history(transaction.execute, number))
     except rows.UNFOLDABLE:
-        return  # What is saved of it stands; an audit names the event.
+        return  # The saved fold stays; an audit names the event.
     if store is not None:
         rows.update_store(transaction.execute, store)
-        # What the transaction began with is what the next one would believe.
+        # Otherwise the next transaction would use the fold with which this one began.
         transaction.store = store
 
 

@@ -1,8 +1,8 @@
-"""Rows -> envelopes and folds, and folds -> rows: the one place that knows which column holds what.
+"""Rows -> envelopes and folds, and folds -> rows: the one module that knows which column holds what.
 
-Its one rule: the log wins. A saved fold is used only where its format is this version's and it stands at the stream's
-newest version; anything else is folded afresh from the events [RECORD-3], but where the fold is sound and knows more
-events than there are: then the log has lost some. It must not know transactions.
+Rule: the log wins. The store uses a saved fold only if its format is this version's and its version is the stream's
+newest; otherwise it folds the events afresh. [RECORD-3] If a sound fold knows more events than the log has, the log has
+lost some, and the store raises an error. It must not know transactions.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from sagalog.store import (
     refold_stream,
 )
 
-# The format of the log that this version writes; it refuses to read or to write another one.
+# The format of the log that this version writes; it refuses to read or write another one.
 FORMAT: Final = 0
 
 TASK: Final = "task"
 UNREADABLE: Final = "unreadable"
-# What a stream that cannot be folded raises; the driver's own Corrupt is none of them. [LOG-5]
+# The errors of a stream that the engine cannot fold; the driver's own Corrupt is none of them. [LOG-5]
 UNFOLDABLE: Final = (UnknownEvent, LogDamaged, SchemaMismatch)
 
 # A statement and its values -> rows.
@@ -71,7 +71,7 @@ FOLD_BY_NAME: Final = (
 )
 REPLACE_FOLD: Final = "INSERT OR REPLACE INTO folds(stream, format, version, fold) VALUES (?, ?, ?, ?)"
 
-# Where in a row what moves with the state begins, and what a heartbeat changes.
+# The place in a row where the columns that move with the state begin, and where those that a heartbeat changes.
 _MOVING: Final = Row._fields.index("state")
 _RENEWED: Final = Row._fields.index("expires_ms")
 
@@ -81,7 +81,7 @@ _INSERT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
-# Only indexes over columns that are set are written, and a commit costs by the pages it writes.
+# SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
     "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -90,7 +90,7 @@ RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 REFOLD_TASK: Final = "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE stream = ?"
-# It keeps the columns that it had, the last that is known; but it must not be found due again and again.
+# The task keeps its last known columns, except those by which maintenance would find it again and again.
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, "
@@ -99,17 +99,17 @@ PUT_ASIDE: Final = (
 IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
 FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
-# All tasks that are reached over waits from those of a JSON list.
+# All tasks that one reaches over waits from those of a JSON list.
 REACHED: Final = (
     "WITH RECURSIVE found(id) AS (SELECT value FROM json_each(?1) UNION "
     "SELECT a.task FROM found JOIN streams s ON s.category = 'task' AND s.id = found.id "
     "JOIN awaited a ON a.stream = s.number) SELECT id FROM found"
 )
-# [WAIT-3] Every task that waits for this one has to be looked at.
+# [WAIT-3] The engine has to look at every task that waits for this one.
 WAKE: Final = (
     "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
 )
-# Its trigger refuses one that is there; and asking first writes nothing for bytes that are kept already.
+# A trigger refuses a digest that is there; asking first writes nothing for bytes that the store keeps already.
 INSERT_BLOB: Final = (
     "INSERT INTO blobs(digest, data) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)"
 )
@@ -126,10 +126,10 @@ _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDE
 class Loaded:
     """A stream as a transaction has it.
 
-    number     of the stream; 0: it is begun by this transaction and not written yet
+    number     of the stream; 0: this transaction begins it and has not written it yet
     saved      the stream as operations see it
     version    how many events it has
-    created    its first event, where this process has written it
+    created    its first event, if this process has written it
     awaited    the tasks whose end it awaits, as they are saved; None: not known
     """
 
@@ -142,28 +142,28 @@ class Loaded:
         self.created: Envelope | None = None
         self.awaited = awaited
 
-    def stands_at(self, gate: str) -> bool:
-        """Whether its row is at a gate."""
+    def is_at_gate(self, gate: str) -> bool:
+        """Tell whether its row is at a gate."""
         return self.saved.row is not None and self.saved.row.gate == gate
 
     def wake(self) -> None:
-        """Take note that its row was moved to the gate `waking`, if it was at `waiting`."""
+        """Note that the store has moved its row from the gate `waiting` to `waking`, if it was there."""
         row = self.saved.row
         if row is not None and row.gate == "waiting":
             self.saved = Saved(self.saved.stream, self.saved.fold, row._replace(gate="waking"))
 
 
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
-    """Events of one stream with versions beyond `after`."""
+    """Return the events of one stream with versions above `after`."""
     return [Envelope(*row) for row in execute(OF_STREAM, (number, after, -1 if limit is None else limit))]
 
 
 def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
-    """The task of a row of `TASK_BY_ID` or `TASK_BY_NUMBER`.
+    """Return the task of a row of `TASK_BY_ID` or `TASK_BY_NUMBER`.
 
     Raises:
-        UnknownEvent, LogDamaged: its events cannot be folded.
-        SchemaMismatch: its fold was saved by a newer version.
+        UnknownEvent, LogDamaged: the engine cannot fold its events.
+        SchemaMismatch: a newer version has saved its fold.
     """
     number, id, newest, format, version, content = row[:6]
     saved = row_of(row)
@@ -184,14 +184,14 @@ def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
             if task.id == id and task.version == version == newest:
                 return Loaded(number, Saved(stream, task, saved), version)
             if task.id == id and type(newest) is int and task.version > newest:
-                # It was folded from events that are not found any more: what is left is not the task.
+                # The log has lost some of the events of this fold: the rest is not the task.
                 raise absent_event(stream, newest + 1)
     task = refold(id, history(execute, number))
     return Loaded(number, Saved(stream, task, saved), task.version)
 
 
 def load_other(execute: Execute, stream: str, store: StoreFold | None) -> Loaded | None:
-    """A stream that is no task's, by its name; `store` is the fold of the store's own. Raises as `load`."""
+    """Return a stream of no task, by its name; `store` is the fold of the store's own. Raises as `load`."""
     category, (_, _, id) = category_of(stream), stream.partition("/")
     if category is None:
         return None
@@ -206,7 +206,7 @@ def load_other(execute: Execute, stream: str, store: StoreFold | None) -> Loaded
 
 
 def other_fold(category: Category[Any], format: int | None, content: bytes | None) -> Any:
-    """The saved fold of a stream that is no task's; None where it is not of this version's format, or was changed."""
+    """Return the saved fold of a stream of no task; None if it has another format or was changed."""
     if format != FOLD_FORMAT or content is None:
         return None
     try:
@@ -216,20 +216,20 @@ def other_fold(category: Category[Any], format: int | None, content: bytes | Non
 
 
 def row_of(row: tuple[Any, ...]) -> Row | None:
-    """The searched columns in a row of `TASK_BY_ID` or `TASK_BY_NUMBER`; None: the task has none."""
+    """Return the searched columns in a row of `TASK_BY_ID` or `TASK_BY_NUMBER`; None: the task has none."""
     found = Row(*row[6:])
     return None if row[3] is None and found.gate is None else found
 
 
 def may_await(row: Row | None) -> bool:
-    """Whether a task with this row (None: not known) may be on record as awaiting others."""
+    """Tell whether a task with this row (None: not known) may be on record as waiting for others."""
     return row is None or row.gate in ("waiting", "waking", UNREADABLE)
 
 
 def saving(number: int, projection: Projection, row: Row, before: Row | None) -> tuple[str, tuple[Any, ...]]:
-    """The statement that saves a task's fold with its row, and its values.
+    """Return the statement that saves a task's fold with its row, and its values.
 
-    It touches no more indexes than differ from `before` (None: there was no row).
+    It writes no more indexes than differ from `before` (None: there was no row).
     """
     head = (FOLD_FORMAT, projection.fold.version, projection.content)
     if before is None or before[:_MOVING] != row[:_MOVING]:
@@ -242,26 +242,26 @@ def saving(number: int, projection: Projection, row: Row, before: Row | None) ->
 
 
 def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
-    """Save whose end a task awaits, in place of what was saved."""
+    """Save the tasks whose end a task awaits, in place of what was saved."""
     execute(FORGET_AWAITED, (number,))
     for id in awaited:
         execute(INSERT_AWAITED, (id, number))
 
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
-    """The store's own fold from a row of `STORE_ROW`; None before it was founded."""
+    """Return the store's own fold from a row of `STORE_ROW`; None before it was founded."""
     format, id, version, epoch, writer = row
     return None if id is None else StoreFold(id, version, format, epoch, writer)
 
 
 def store_row(execute: Execute) -> tuple[Any, ...]:
-    """The one row that says which format may write: format, id, version, epoch, writer.
+    """Return the one row that says which format may write: format, id, version, epoch, writer.
 
-    Where it was changed the log wins.
+    If the row was changed, the log wins.
 
     Raises:
         SchemaMismatch: not this version's format.
-        Corrupt: there is no such row, or it was changed and the log does not say either.
+        Corrupt: the row is gone, or it was changed and the log does not say either.
     """
     found = _saved_store(execute) or _folded_store(execute)
     if found[0] != FORMAT:
@@ -275,7 +275,7 @@ def store_row(execute: Execute) -> tuple[Any, ...]:
 
 
 def is_store_row_sound(execute: Execute) -> bool:
-    """Whether the row is as it was saved; it is not needed for reading, see `store_row`."""
+    """Tell whether the row is as the store saved it. Reading does not need it, see `store_row`."""
     return _saved_store(execute) is not None
 
 
@@ -286,7 +286,7 @@ def update_store(execute: Execute, store: StoreFold) -> None:
 
 
 def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
-    """The row, if it is what was saved. One that was never saved has no id, and its store no stream."""
+    """Return the row if it is as saved. A row that the store never saved has no id, and the store no stream."""
     try:
         found = list(execute(STORE_ROW))
     except UnicodeDecodeError:
@@ -296,7 +296,7 @@ def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
     row, checksum = tuple(found[0][:-1]), found[0][-1]
     if row[1:] == (None, 0, 0, None) and checksum is None:
         return row if not list(execute(_STORE_STREAM)) else None
-    # A row of a format that is not known here may be summed otherwise; the caller that asks for the format refuses it.
+    # An unknown format may have another checksum; the caller, which asks for the format, refuses it.
     return row if checksum == _checksum(*row) or row[0] != FORMAT else None
 
 
@@ -313,7 +313,7 @@ def _checksum(*values: Any) -> int:
 
 
 def absent_event(stream: str, version: int) -> LogDamaged:
-    """The error for an event that must be there and is not."""
+    """Make the error for an event that must be in the log and is not."""
     return LogDamaged(
         f"{stream}@{version} is not in the log: stop, keep the file, and compare it with a backup",
         stream=stream,

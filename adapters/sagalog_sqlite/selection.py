@@ -1,8 +1,8 @@
-"""Which tasks a claim takes and which upkeep is due: seeks into indexes, whatever the number of tasks.
+"""The selection of the tasks that a claim takes, and of due maintenance: seeks into indexes at any number of tasks.
 
-Its one rule: every statement here finds its rows through an index and in that index's order; a test asks the planner.
-A claim costs queues x kinds x (1 + affinities) seeks at most; of kinds those that it names, or the fewer that are
-ready. It must not know folds or transactions.
+Rule: every statement here finds its rows through an index and in that index's order; a test asks the planner. A claim
+costs at most queues x kinds x (1 + affinities) seeks, with the kinds that it names or those that are ready, whichever
+are fewer. It must not know folds or transactions.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sagalog_sqlite.rows import Execute
 
 
 def _distinct(column: str, condition: str) -> str:
-    """Every value of an index's next column by one seek each, however many rows have it.
+    """Return a statement for every value of an index's next column, by one seek each, however many rows have it.
 
-    In an index that a disk has put out of order a seek may lead back: what was found before ends it.
+    If a disk fault has put the index out of order, a seek may lead back: a value found before ends the search.
     """
     first = f"SELECT min({column}) FROM tasks WHERE {condition}"  # noqa: S608  # constants of this file
     return (
@@ -32,10 +32,10 @@ def _distinct(column: str, condition: str) -> str:
 
 
 class Gate(NamedTuple):
-    """The statements that find what stands at one gate of claims.
+    """The statements that find the tasks at one gate of claims.
 
     name             of the gate
-    any              whether there is one in a queue
+    any              whether a queue has a task there
     values           the kinds there, at most so many; for undos, all sets of owed kinds
     first            the first ones of a queue and kind, or set
     first_affinity   of those, the ones with an affinity
@@ -70,7 +70,7 @@ def _undoing(gate: str) -> Gate:
 
 _READY: Final = _work("ready")
 GATES: Final = {"work": _READY, "undo": _undoing("undo")}
-# [LEASE-5] Where suspects stand.
+# [LEASE-5] The gates of suspects.
 _READY_ALONE: Final = _work("ready_alone")
 GATES_ALONE: Final = {"work": _READY_ALONE, "undo": _undoing("undo_alone")}
 
@@ -79,7 +79,7 @@ QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
 QUEUES_WAITING: Final = _distinct("queue", "gate = 'waiting' AND run_at_ms IS NOT NULL")
 QUEUES_WAKING: Final = _distinct("queue", "gate = 'waking'")
 
-# One statement says that nothing is due, which is nearly always so.
+# One statement says that nothing is due; that is nearly always the case.
 FIRST_DUE: Final = (
     "SELECT (SELECT min(check_ms) FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1), "
@@ -90,7 +90,7 @@ CHECKS: Final = (
     "SELECT check_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "
     "ORDER BY check_ms, stream LIMIT ?3"
 )
-# Sorted by its caller, since the index is in the order of check times.
+# The caller sorts these, because the index is in the order of check times.
 OVER: Final = (
     "SELECT expires_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "
     "AND expires_ms <= ?2"
@@ -106,7 +106,7 @@ WAITED: Final = (
 )
 BEHIND: Final = "SELECT stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND renewed_ms > ?2"
 
-# Undos that no worker has leased: of which queues and kinds, since when, and which have waited for too long.
+# Undos that no worker has leased: their queues and kinds, since when they wait, and which have waited too long.
 _UNCLAIMED: Final = "undo_ms IS NOT NULL"
 QUEUES_UNCLAIMED: Final = _distinct("queue", _UNCLAIMED)
 OWED_UNCLAIMED: Final = _distinct("owed", f"{_UNCLAIMED} AND queue = ?1")
@@ -118,22 +118,22 @@ UNCLAIMED: Final = f"SELECT stream FROM tasks WHERE {_UNCLAIMED} AND queue = ?1 
 QUEUES_OVERDUE: Final = _distinct("queue", "overdue_ms IS NOT NULL")
 OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queue = ?1 AND overdue_ms <= ?2"
 
-# What a claim and its upkeep ask; a test has the planner explain each.
+# The statements of a claim and its maintenance; a test has the planner explain each.
 STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
 )  # fmt: skip
 
-# By what a row is ordered, and its stream's number.
+# The value by which rows are ordered, and the stream's number.
 Ordered = tuple[float, int]
-# Where a task stands among those of a claim: the place of its affinity, its priority, its stream's number.
+# The order of the tasks of a claim: the place of the affinity, the priority, the stream's number.
 Ranked = tuple[int, float, int]
 
 
 def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates) -> list[int]:
-    """Numbers of the first `limit` streams that the claim would take, in its order: perhaps of one suspect alone."""
-    look = _only_look(claim, estimates)
+    """Return the numbers of the first `limit` streams that the claim would take, in its order; a suspect alone."""
+    look = _single_seek(claim, estimates)
     if look is not None:
         found = list(execute(_READY.first, (*look, limit)))
         if not found:
@@ -143,14 +143,14 @@ def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates)
     if claim.suspects == "only":
         chosen = first
     else:
-        chosen = _standing(execute, claim, limit, GATES[claim.purpose], estimates)
+        chosen = _at_gate(execute, claim, limit, GATES[claim.purpose], estimates)
         if first and (not chosen or first[0] < chosen[0]):
             chosen = first
     return [number for _, _, number in chosen]
 
 
-def _only_look(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
-    """The queue and the kind, where the claim has to look for work of one kind in one queue and for no suspect."""
+def _single_seek(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
+    """Return the queue and kind of a claim that looks for one kind of work in one queue and no suspect, else None."""
     if len(claim.queues) > 1 or claim.affinities or claim.purpose != "work" or claim.suspects == "only":
         return None
     (queue,) = claim.queues
@@ -164,12 +164,12 @@ def _only_look(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
 
 
 def _first_suspect(execute: Execute, claim: Claim, estimates: Estimates) -> list[Ranked]:
-    """The first suspect that the claim would take, if there is any; one seek a queue tells that there is none."""
+    """Return the first suspect that the claim would take; one seek a queue finds that it has none."""
     gate = GATES_ALONE[claim.purpose]
     queues = tuple([queue for queue in claim.queues if _is_any(execute, queue, gate, estimates)])
     if not queues:
         return []
-    return _standing(execute, msgspec.structs.replace(claim, queues=queues), 1, gate, estimates)
+    return _at_gate(execute, msgspec.structs.replace(claim, queues=queues), 1, gate, estimates)
 
 
 def _is_any(execute: Execute, queue: str, gate: Gate, estimates: Estimates) -> bool:
@@ -180,8 +180,8 @@ def _is_any(execute: Execute, queue: str, gate: Gate, estimates: Estimates) -> b
     return known is None or len(known) > 0
 
 
-def _standing(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> list[Ranked]:
-    """The first `limit` that stand at a gate and fit the claim, in its order."""
+def _at_gate(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> list[Ranked]:
+    """Return the first `limit` tasks at a gate that fit the claim, in its order."""
     if claim.purpose == "undo":
         return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate, estimates), limit)]
     ready = {queue: _kinds(execute, queue, claim.kinds, gate, estimates) for queue in claim.queues}
@@ -195,7 +195,7 @@ def _standing(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates:
 
 
 def claimable_ms(execute: Execute, claim: Claim) -> int | None:
-    """0 where a claim finds a task at an open gate, else when the next in its queues is due or over; None: never."""
+    """Return 0 if a claim finds a task at an open gate, else when the next in its queues is due or over, or None."""
     if candidates(execute, claim, 1, Estimates()):
         return 0
     times = [time for queue in claim.queues for row in execute(FIRST_DUE, (queue,)) for time in row]
@@ -203,18 +203,21 @@ def claimable_ms(execute: Execute, claim: Claim) -> int | None:
 
 
 def checks(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
-    """Numbers of up to `limit` streams whose lease is to be looked at, oldest check time first."""
+    """Return the numbers of up to `limit` streams with a lease to look at, oldest check time first."""
     return _due(execute, CHECKS, queues, now_ms, limit)
 
 
 def over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
-    """Numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
+    """Return the numbers of up to `limit` streams whose lease is over, oldest expiry first; -1: all."""
     found = (row for queue in queues for row in execute(OVER, (queue, now_ms)))
     return [number for _, number in _first(found, limit)]
 
 
 def waits_over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
-    """Numbers of up to `limit` streams whose wait may be over: first where a task has ended, then by time; -1: all."""
+    """Return the numbers of up to `limit` streams whose wait may be over; -1: all.
+
+    First come those for which a task has ended, then the others by time.
+    """
     queues = list(queues)
     waking = _first((row for queue in queues for row in execute(WAKING, (queue, limit))), limit)
     left = limit if limit < 0 else limit - len(waking)
@@ -222,23 +225,23 @@ def waits_over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int)
 
 
 def queues_waited(execute: Execute) -> list[str]:
-    """Queues with a wait that time ends, or for which a task has ended."""
+    """Return the queues with a wait that time ends, or for which a task has ended."""
     found = (queue for statement in (QUEUES_WAITING, QUEUES_WAKING) for (queue,) in execute(statement))
     return list(dict.fromkeys(found))
 
 
 def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
-    """Numbers of up to `limit` streams whose time has come, oldest due time first."""
+    """Return the numbers of up to `limit` streams whose time has come, oldest due time first."""
     return _due(execute, LATER, queues, now_ms, limit)
 
 
 def behind(execute: Execute, queues: Iterable[str], now_ms: int) -> list[int]:
-    """Numbers of the streams whose lease was last renewed at a time that lies ahead."""
+    """Return the numbers of the streams whose lease was last renewed at a time that lies ahead."""
     return sorted(number for queue in queues for (number,) in execute(BEHIND, (queue, now_ms)))
 
 
 def overdue(execute: Execute, queues: Sequence[str] | None, now_ms: int) -> list[int]:
-    """Numbers of the streams whose undo has waited for too long."""
+    """Return the numbers of the streams whose undo has waited too long."""
     there = [queue for (queue,) in execute(QUEUES_OVERDUE)] if queues is None else queues
     return [number for queue in there for (number,) in execute(OVERDUE, (queue, now_ms))]
 
@@ -246,7 +249,7 @@ def overdue(execute: Execute, queues: Sequence[str] | None, now_ms: int) -> list
 def hopeless(
     execute: Execute, queues: Sequence[str] | None, unknown: frozenset[str], known: frozenset[str] | None
 ) -> list[int]:
-    """Numbers of the streams that wait for an undo of a kind that is unknown, or not known."""
+    """Return the numbers of the streams that wait for an undo of a kind in `unknown`, or not in `known`."""
     if not unknown and known is None:
         return []
     sets = [
@@ -258,7 +261,7 @@ def hopeless(
 
 
 def unclaimed(execute: Execute, now_ms: int) -> list[UnclaimedUndo]:
-    """What is owed and due, by queue and kind."""
+    """Return the undos that are due and that no worker has leased, by queue and kind."""
     found: dict[tuple[str, str], UnclaimedUndo] = {}
     for queue, owed in _unclaimed(execute, None):
         since = [since_ms for (since_ms,) in execute(UNCLAIMED_SINCE, (queue, owed, now_ms, UNCLAIMED_MAX))]
@@ -277,19 +280,19 @@ def _unclaimed(execute: Execute, queues: Sequence[str] | None) -> list[tuple[str
 
 
 def queues_leased(execute: Execute) -> list[str]:
-    """Queues with a lease that has an end."""
+    """Return the queues with a lease that has an end."""
     return [queue for (queue,) in execute(QUEUES_LEASED)]
 
 
 def queues_later(execute: Execute) -> list[str]:
-    """Queues with a task that waits for its time."""
+    """Return the queues with a task that waits for its time."""
     return [queue for (queue,) in execute(QUEUES_LATER)]
 
 
 def _kinds(
     execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate, estimates: Estimates
 ) -> Iterable[str]:
-    """The kinds to look for in a queue: the fewer of those asked for and those that may be there."""
+    """Return the kinds to look for in a queue: those asked for or those that may be there, whichever are fewer."""
     if given is not None and len(given) == 1:
         return given
     there = estimates.values(gate.name, queue)
@@ -298,7 +301,7 @@ def _kinds(
         if given is None:
             estimates.keep_values(gate.name, queue, there)
     if given is None:
-        # A copy: where nothing of a kind is found, the estimate shrinks.
+        # A copy: the estimate shrinks while the caller looks, whenever it finds nothing of a kind.
         return tuple(there)
     return given if len(there) > len(given) else [kind for kind in there if kind in given]
 
@@ -329,7 +332,7 @@ def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates:
             there = [owed for (owed,) in execute(gate.values, (queue,))]
             estimates.keep_values(gate.name, queue, there)
         for owed in tuple(there):
-            # [UNDO-1] A claim for undoing knows every kind that is owed.
+            # [UNDO-1] A claim for undoing must know every kind that the task owes.
             if claim.kinds is None or claim.kinds.issuperset(_decoded(owed)):
                 found = list(execute(gate.first, (queue, owed, limit)))
                 if not found:
@@ -343,7 +346,7 @@ def _due(execute: Execute, statement: str, queues: Iterable[str], now_ms: int, l
 
 
 def _decoded(owed: object) -> list[object]:
-    """The kinds of a set as it is saved; what is no such set is a kind that no worker knows."""
+    """Return the kinds of a set as it is saved; anything else counts as a kind that no worker knows."""
     try:
         kinds = msgspec.json.decode(owed) if isinstance(owed, str) else None
     except msgspec.DecodeError:
@@ -359,5 +362,5 @@ def _first(found: Iterator[Ordered], limit: int) -> list[Ordered]:
 
 
 def _place(value: object) -> float:
-    """Where SQLite orders a value among numbers: what a damaged column holds is shown there, for the engine to mend."""
+    """Return where SQLite orders a value among numbers: the engine has to see a damaged column to mend it."""
     return -inf if value is None else value if isinstance(value, int | float) else inf

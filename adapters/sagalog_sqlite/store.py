@@ -1,8 +1,9 @@
-"""The store: turns, transactions, and what becomes of a commit that fails.
+"""The store: turns, transactions, and what happens after a commit that fails.
 
-Its one rule: a commit is whole or nothing, and the store tells its callers which, or that it cannot know. On every
-way out the transaction is ended and the turn given back. What operations see is in `view`, what they write in
-`transaction`; which calls share a transaction, in `commit_queue`; where files come from, in `opening`.
+Rule: a commit is whole or nothing, and the store says to its callers which, or that it cannot know. On every way out it
+ends the transaction and gives the turn back. `view` is what operations see, `transaction` what they write,
+`commit_queue` decides which calls share a transaction, and `opening` makes or checks the file. It must not know what
+operations decide.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.commit_queue import CommitGroup, CommitQueue, PendingCommit, PendingWork
 from sagalog_sqlite.connections import Connections
-from sagalog_sqlite.failures import name_of, told, told_of_commit
+from sagalog_sqlite.failures import commit_error, name_of, store_error
 from sagalog_sqlite.file_guard import Refusal
 from sagalog_sqlite.file_health import file_health
 from sagalog_sqlite.file_identity import Identity
@@ -36,18 +37,18 @@ from sagalog_sqlite.turns import Turns
 
 T = TypeVar("T")
 
-# Who closes does not wait long for a turn: without the last checkpoint the WAL keeps what it has.
+# A thread that closes does not wait long for a turn: without the last checkpoint the WAL keeps what it has.
 _CLOSE_WAIT_MS: Final = 5_000
 
 
 class SqliteStore:
-    """The port's store on one SQLite file. Safe to share between threads, and to go on with in a forked child. [FORK-1]
+    """The port's store on one SQLite file. Threads may share it, and a forked child may continue to use it. [FORK-1]
 
-    path, durability    as it was opened
+    path, durability    as the caller opened it
     checkpoints         the policy that keeps the WAL short, and what it has seen
     """
 
-    def __init__(self, path: str, ticket: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
+    def __init__(self, path: str, ticket_lock: TicketLock, clock: Clock, durability: str, turn_timeout_ms: int) -> None:
         self.path = path
         self.durability = durability
         self.checkpoints = Checkpoints(path, clock)
@@ -56,17 +57,17 @@ class SqliteStore:
         self._refusal: str | None = None
         self._is_closed = False
         self._refused: Refusal | None = None
-        self._connections = Connections(path, durability, turn_timeout_ms, self._settle)
+        self._connections = Connections(path, durability, turn_timeout_ms, self._prepare_writer)
         self._connections.for_writing()
-        self._begin(ticket)
-        # A store that has not written anything leaves the last checkpoint to others.
+        self._start(ticket_lock)
+        # A store that has written nothing leaves the last checkpoint to others.
         self._leaves_wal = False
-        fork_hooks.takes_part(self)
+        fork_hooks.register(self)
 
-    def _begin(self, ticket: TicketLock | None) -> None:
-        """What belongs to the threads of one process."""
-        self._turns = Turns(self.path, ticket)
-        self._line = CommitQueue(self._turn_timeout_ms, self.path)
+    def _start(self, ticket_lock: TicketLock | None) -> None:
+        """Set up what belongs to the threads of one process."""
+        self._turns = Turns(self.path, ticket_lock)
+        self._commit_queue = CommitQueue(self._turn_timeout_ms, self.path)
         self._fold_cache = FoldCache()
         self._turn_of: int | None = None  # the thread that has the turn
         self._changes = Changes(self._connections.connect, self.path)
@@ -76,40 +77,40 @@ class SqliteStore:
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """Carry the operations out in order in one transaction. Returns and raises as the port says.
 
-        Calls of other threads that have come before the turn are run in the same transaction, each as if alone.
+        Calls of other threads that arrive before the turn run in the same transaction, each as if alone.
         """
         self._refuse_within_an_operation()
         call = PendingCommit(operations)
         try:
-            if self._line.come(call):
+            if self._commit_queue.enqueue(call):
                 self._lead(call)
         except TurnTimeout as error:
             raise self._turns.refused(error, call.waited_ms()) from error
         finally:
             try:
-                self._line.leave(call)
+                self._commit_queue.dequeue(call)
             except BaseException:
-                # As with the turn: a second time does what is left.
-                self._line.leave(call)
+                # After an interrupt, as with the turn, a second call does the rest.
+                self._commit_queue.dequeue(call)
                 raise
         return call.result()
 
     def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Move a subscription's checkpoint, if it stands where it is expected. Returns and raises as the port says."""
-        return self._do(partial(subscriptions.save, name=name, expected=expected, position=position))
+        """Move a subscription's checkpoint if it is at `expected`. Returns and raises as the port says."""
+        return self._run_alone(partial(subscriptions.save, name=name, expected=expected, position=position))
 
     def rebuild(self, progress: Progress | None = None) -> int:
-        """Fold every projection afresh from the log; the number of tasks. Calls and raises as the port says."""
-        newest = self._do(rebuild.begin)
+        """Fold every projection afresh from the log; return the number of tasks. Calls and raises as the port says."""
+        newest = self._run_alone(rebuild.begin)
         tasks, after = 0, 0
         while after < newest:
             if progress is not None:
                 progress(after, newest)
-            folded, after = self._do(partial(rebuild.rebuild_streams, after=after, newest=newest))
+            folded, after = self._run_alone(partial(rebuild.rebuild_streams, after=after, newest=newest))
             tasks += folded
         tag: Tag | None = FIRST_TAG
         while tag is not None:
-            tag = self._do(partial(rebuild.sweep_tags, after=tag))
+            tag = self._run_alone(partial(rebuild.sweep_tags, after=tag))
         if progress is not None:
             progress(newest, newest)
         return tasks
@@ -117,24 +118,25 @@ class SqliteStore:
     def _lead(self, call: PendingCommit) -> None:
         """Commit the call and those that wait behind it.
 
-        Where the function of one of those has failed, that one is told, and the others are run again without it: first
-        this call by itself, so that it waits for one failure of others at most, then they, led by one of them.
+        If the function of one of those fails, only its thread gets that error, and the others run again without it.
+        This call runs first and alone, so that it waits for one failure of others at most; then one of the others leads
+        the rest.
         """
-        if self._line.company > 1:
-            self._line.gather()
+        if self._commit_queue.last_length > 1:
+            self._commit_queue.let_callers_arrive()
         try:
-            self._write(call, self._line.take)
+            self._write(call, self._commit_queue.take)
             return
         except BaseException as error:
             group = call.group
             if group is None or not group.failed_by_another(error):
                 raise
-        self._line.end(group)
+        self._commit_queue.end(group)
         call.group = None
         self._write(call)
 
-    def _do(self, work: Callable[[Transaction], T]) -> T:
-        """Something else to be written, in a turn of its own."""
+    def _run_alone(self, work: Callable[[Transaction], T]) -> T:
+        """Write something other than operations, in a turn of its own."""
         self._refuse_within_an_operation()
         pending = PendingWork(work)
         self._write(pending)
@@ -143,11 +145,11 @@ class SqliteStore:
     def _write(
         self, call: PendingCommit, take: Callable[[PendingCommit], PendingCommit | CommitGroup] | None = None
     ) -> None:
-        """One turn: one transaction around what the call has to write, and a checkpoint if it is time.
+        """Take one turn: one transaction around what the call has to write, and a checkpoint if one is due.
 
-        With which others it shares the transaction is left to `take`, which is asked once the turn has come, so that
-        every call is in the group that could be, and before the clock is read, so that time never runs backwards for a
-        caller. Without it the call has a transaction of its own.
+        `take` decides which other calls share the transaction; without it the call has one of its own. The store asks
+        it after the turn has come, so that the group holds every call that could be in it. The store asks it before it
+        reads the clock, so that time never runs backwards for a caller.
         """
         place = Place(BARRIER, self.path)
         try:
@@ -160,18 +162,19 @@ class SqliteStore:
             try:
                 self._end_turn(place)
             except BaseException:
-                # An interrupt may strike at its door; a second time it does what is left, if anything.
+                # An interrupt may come before its first statement; a second call does the rest, if any.
                 self._end_turn(place)
                 raise
             if self._refused is not None:
-                self._mend()
+                self._renew_locks()
         if wrote:
             self._changes.announce()
 
     def _transact(self, connection: apsw.Connection, calls: PendingCommit | CommitGroup) -> bool:
-        """One transaction around one call or several, begun anew as long as one asks for what it had not declared.
+        """Run one transaction around one call or several; begin again as long as one asks for what it has not declared.
 
-        Returns whether anything was written.
+        Returns:
+            Whether anything was written.
         """
         committing = False
         try:
@@ -186,7 +189,7 @@ class SqliteStore:
                 if not transaction.is_void:
                     break
                 connection.execute("ROLLBACK")
-                # What was only read is kept, as after a commit; what was written, as after none.
+                # The cache keeps what the transaction has only read; it forgets all if the transaction wrote.
                 if transaction.wrote:
                     self._fold_cache.forget()
                 else:
@@ -212,17 +215,17 @@ class SqliteStore:
         return transaction.wrote
 
     def _require_sound(self) -> None:
-        """Refuse to commit where that would not be found again. [FILE-1]"""
+        """Refuse to commit where no process would find the commit again. [FILE-1]"""
         if self._turn_of is None:
-            self._require_open()  # a forked child that has come back into its parent's transaction
+            self._require_open()  # a forked child that has returned into its parent's transaction
         self._refused = self._connections.guard.refusal(writing=True)
         if self._refused is not None:
             raise Unavailable(self._refused.text, path=self.path)
 
-    def _mend(self) -> None:
-        """After a commit that was refused: where only locks are gone, the next one has connections with new ones."""
+    def _renew_locks(self) -> None:
+        """Open new connections, with new locks, after a refused commit, if only the locks are gone."""
         refused, self._refused = self._refused, None
-        # Without our locks others may have moved our WAL and taken it away: then nothing stands in it alone.
+        # Without these locks other processes may have moved the WAL and removed it: then it alone holds nothing.
         if (
             refused is not None
             and refused.what == "locks"
@@ -231,7 +234,7 @@ class SqliteStore:
             fork_hooks.renew(self.identity)
 
     def _take_turn(self, call: PendingCommit, place: Place) -> apsw.Connection:
-        """The turn, and the connection for writing, outside a transaction; what the call has waited counts as well."""
+        """Take the turn; return the connection for writing, outside a transaction. What the call has waited counts."""
         self._require_open()
         left_ms = self._turn_timeout_ms
         if call.parked is not None:
@@ -247,12 +250,12 @@ class SqliteStore:
         if writer is not None:
             if not writer.in_transaction:
                 return writer
-            # Whatever has left it open, no caller waits for its commit any more.
+            # An earlier turn left it open, and no caller waits for its commit any more.
             self._roll_back(writer)
         return self._connections.for_writing()
 
     def _end_turn(self, place: Place) -> None:
-        """Give the turn back, whatever was reached; nothing if this thread does not have it."""
+        """Give the turn back, however far the call got; do nothing if this thread does not have it."""
         if self._turn_of == threading.get_ident():
             writer = self._connections.writer
             if writer is not None and writer.in_transaction:
@@ -261,25 +264,25 @@ class SqliteStore:
         self._turns.give_back(place)
 
     def _failure(self, connection: apsw.Connection, error: apsw.Error, committing: bool) -> SagalogError:
-        """End the transaction that `error` has ended or left open; what to tell the caller."""
+        """End the transaction that `error` has ended or left open; return the error for the caller."""
         if connection not in self._connections:
-            self._require_open()  # as above: there SQLite refuses whatever it is asked
+            self._require_open()  # as above: there SQLite refuses every statement
         self._roll_back(connection)
         if isinstance(error, apsw.IOError) or name_of(error) == "SQLITE_BUSY_SNAPSHOT":
-            # What this connection believes about the file may be wrong now; or a statement was left half-read, by which
-            # it would go on reading what was there before another connection committed.
+            # The connection's knowledge of the file may be wrong now. Or a statement is half-read, so that the
+            # connection would continue to read the state before another connection's commit.
             self._drop_writer()
         if not committing:
-            return told(error, self.path)
-        failure = told_of_commit(error, self.path)
+            return store_error(error, self.path)
+        failure = commit_error(error, self.path)
         if failure.code == "unknown":
             self._drop_writer()
         return failure
 
     def _roll_back(self, connection: apsw.Connection) -> bool:
-        """Undo what is open; whether there was anything, so that it was certainly not committed."""
+        """Roll back an open transaction; tell whether one was open, so that it was certainly not committed."""
         if connection not in self._connections:
-            return False  # A child on its way out of its parent's transaction.
+            return False  # A child leaves its parent's transaction.
         try:
             if not connection.in_transaction:
                 return False
@@ -297,7 +300,7 @@ class SqliteStore:
 
     @contextmanager
     def read(self) -> Iterator[SqliteSnapshot]:
-        """A consistent snapshot for the block. Raises as the port says."""
+        """Yield a consistent snapshot for the block. Raises as the port says."""
         with BARRIER.place(self.path):
             self._require_open()
             connection = self._connections.readers.take()
@@ -308,7 +311,7 @@ class SqliteStore:
                     self._connections.readers.give_back(connection)
 
     def changes(self) -> int:
-        """A number that differs once anybody has committed since."""
+        """Return a number that differs after any writer has committed."""
         self._require_open()
         return self._changes.number()
 
@@ -319,7 +322,7 @@ class SqliteStore:
         self._require_open()
 
     def file_health(self) -> FileHealth:
-        """How the file and its disk stand. Raises as the port says."""
+        """Return the health of the file and its disk. Raises as the port says."""
         self._require_open()
         return file_health(self.path, self.durability, self.checkpoints)
 
@@ -327,17 +330,17 @@ class SqliteStore:
 
     @property
     def identity(self) -> Identity:
-        """Which file it has opened: device and inode."""
+        """Return which file the store has opened: device and inode."""
         return self._connections.guard.identity
 
     def links(self) -> int:
-        """How many names the file has: one. Under another name it would get another WAL; 0: its own name is gone."""
+        """Return how many names the file has: one; 0 if its own is gone. By another name it would get another WAL."""
         return self._connections.guard.links()
 
     def close(self) -> None:
-        """Checkpoint and give everything back; a second time does nothing. What cannot be done then is left undone.
+        """Checkpoint and give everything back, as far as possible; a second call does nothing.
 
-        Interrupted at any place it leaves the turn free, and a second time does what is left.
+        If an interrupt comes, the turn is free afterwards, and a second call does the rest.
         """
         if self._is_closed:
             return
@@ -354,7 +357,7 @@ class SqliteStore:
             raise
 
     def _close(self) -> None:
-        """Each line bears being done again, wherever an interrupt has struck."""
+        """Close everything; after an interrupt at any statement, the caller can repeat all of them."""
         self._changes.close()
         self._connections.readers.close()
         if not self._leaves_wal:
@@ -365,42 +368,42 @@ class SqliteStore:
         self._turns.release()
         self._turns.close()
         self._connections.guard.detach()
-        fork_hooks.ends(self)
+        fork_hooks.unregister(self)
         self._is_closed = True
 
-    def let_go(self) -> bool:
-        """Close every connection, while no thread uses one: before a fork, and where locks were lost. [FORK-1]"""
+    def disconnect(self) -> bool:
+        """Close every connection while no thread uses one: before a fork, and after locks were lost. [FORK-1]"""
         self._fold_cache.forget()
-        self._changes.let_go()
-        return self._connections.let_go()
+        self._changes.disconnect()
+        return self._connections.disconnect()
 
     def begin_anew(self, refusal: str | None) -> None:
-        """In a forked child: the parent's threads and what they have are forgotten, and nothing of it is touched."""
+        """Forget the parent's threads and what they have, in a forked child, and touch nothing of it."""
         self._connections.leave_to_parent(is_writing=self._turn_of == threading.get_ident())
         if self._refusal is None:
             self._refusal = refusal
         self._refused = None
         self._leaves_wal = True
-        self._begin(None)
+        self._start(None)
 
     def _empty_wal(self) -> None:
         with suppress(apsw.Error, SagalogError):
             connection = self._connections.for_writing()
             self._roll_back(connection)
             if self._is_newest() and self.checkpoints.at_close(connection):
-                # Nothing is left to move, so nothing can fail unseen: let the last one out remove the -wal.
+                # Nothing is left to move, so nothing can fail unseen: the last connection may remove the -wal.
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _is_newest(self) -> bool:
-        """Whether nothing newer can stand in the file than in the WAL in use, so that it may be moved there.
+        """Tell whether the file can hold nothing newer than the WAL in use, so that a checkpoint may move the WAL.
 
-        Also where that WAL has lost its name, as long as no process could begin another in its place.
+        That is also so if the WAL has lost its name, as long as no process could begin another in its place.
         """
         refusal = self._connections.guard.refusal(writing=False)
         return refusal is None or (refusal.what, refusal.wal) == ("wal", "nothing")
 
-    def _settle(self, connection: apsw.Connection) -> None:
-        """A new connection for writing: the format is one that we know, and its WAL is watched."""
+    def _prepare_writer(self, connection: apsw.Connection) -> None:
+        """Check on a new connection for writing that this version knows the format; watch the length of its WAL."""
         store_row(connection.execute)
         self.checkpoints.watch(connection)
 

@@ -1,8 +1,8 @@
-"""Where the checkpoints of subscriptions are kept: a row a name.
+"""The checkpoints of subscriptions: a row a name.
 
-Its one rule: a checkpoint moves by compare-and-set, within a transaction that its caller holds. [SUBSCRIBE-3] No event
-tells of it, so only a checksum beside it can tell that it was changed. It must not know what is read up to there, nor
-how a transaction begins and ends.
+Rule: a checkpoint moves by compare-and-set, within the caller's transaction. [SUBSCRIBE-3] No event records it, so only
+a checksum beside it shows that another program has changed it. It must not know what a subscription reads, nor how a
+transaction begins and ends.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PUT: Final = (
 
 
 def checkpoint(execute: Execute, name: str) -> int | None:
-    """The position that is on record for a name, or None.
+    """Return the position that is on record for a name, or None.
 
     Raises:
-        Corrupt: it was changed since it was saved.
+        Corrupt: another program has changed it since it was saved.
     """
     for row in execute(OF_NAME, (name,)):
         if not _is_sound(row):
@@ -40,18 +40,18 @@ def checkpoint(execute: Execute, name: str) -> int | None:
 
 
 def all_sound(execute: Execute) -> dict[str, int]:
-    """Every checkpoint that is as it was saved, by name."""
+    """Return every checkpoint that is as it was saved, by name."""
     return {row[0]: row[1] for row in execute(ALL) if _is_sound(row)}
 
 
 def changed(execute: Execute) -> list[str]:
-    """What is wrong with the others, in words."""
+    """Return a sentence for each of the others that says what is wrong."""
     found = [row[0] for row in execute(ALL) if not _is_sound(row)]
     return [f"the checkpoint of the subscription {name!r} was changed since it was saved" for name in found]
 
 
 def save(transaction: Transaction, name: str, expected: int | None, position: int) -> bool:
-    """Put `position` on record, if `expected` is what stands there now; whether it was. Raises as `checkpoint`."""
+    """Save `position` if `expected` is on record now; tell whether it was. Raises as `checkpoint`."""
     if checkpoint(transaction.execute, name) != expected:
         return False
     transaction.execute(PUT, (name, position, _checksum(name, position)))

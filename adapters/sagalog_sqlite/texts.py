@@ -1,8 +1,9 @@
-"""Reading rows whose text is no UTF-8: what a disk may make of any text, and SQLite never looks at.
+"""The reading of rows whose text is no UTF-8: a disk fault may damage any text, and SQLite never looks at it.
 
-Its one rule: such a text is given in a form that can be shown and is not what was written (a backslash and a number for
-each such byte), so that a caller that compares it with a digest, a checksum or an id finds it changed; the other rows
-are as they are. It is slow, so it is for a caller that the driver has refused. It must not know what the rows mean.
+Rule: such a text is read in a form that can be shown and differs from what was written: a backslash and a number for
+each such byte. So a caller that compares it with a digest, a checksum or an id finds the change. All other rows are as
+they are. This way is slow, so the store takes it only after the driver has refused a row. It must not know what the
+rows mean.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ _READS: Final = ("SELECT", "WITH")
 
 
 def key_of(raw: bytes) -> str:
-    """A text that was read as bytes, in a form that gives them back: a page goes on behind it, whatever it holds."""
+    """Turn text that was read as bytes into a form that gives the bytes back, so that the next page starts after it."""
     return raw.decode(errors="surrogateescape")
 
 
 def bytes_of(key: str) -> bytes:
-    """The bytes of `key_of`, to be bound where a statement casts them to text."""
+    """Return the bytes of `key_of`, for a statement that casts them to text."""
     return key.encode(errors="surrogateescape")
 
 
 def is_beyond(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether a page that ended at `one` goes on from `other`, both in bytes as SQLite orders text.
+    """Tell whether a page that ended at `one` continues from `other`, both in bytes as SQLite orders text.
 
-    In a table that a disk has put out of order, which the integrity check tells, a page may lead back.
+    If a disk fault has put the table out of order, a page may lead back; the integrity check reports that.
     """
     try:
         return one > other
@@ -40,7 +41,7 @@ def is_beyond(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 
 class Rows:
-    """The rows of one statement, with as much of a cursor as is used here."""
+    """The rows of one statement, with as much of a cursor as the store uses here."""
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
         self._rows = iter(rows)
@@ -49,16 +50,16 @@ class Rows:
         return self._rows
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        """The next row, or None."""
+        """Return the next row, or None."""
         return next(self._rows, None)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """All that are left."""
+        """Return all rows that are left."""
         return list(self._rows)
 
 
 def forgiving(connection: apsw.Connection) -> Execute:
-    """A connection's `execute` that no text can stop. What does not read passes through."""
+    """Return a connection's `execute` that reads any text. Statements that do not read pass through."""
 
     def execute(statement: str, values: tuple[Any, ...] = ()) -> Any:
         if not statement.startswith(_READS):
@@ -70,7 +71,7 @@ def forgiving(connection: apsw.Connection) -> Execute:
 
 
 def _width(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -> int:
-    """How many columns a statement gives; it is prepared and not run."""
+    """Return how many columns a statement gives; SQLite prepares it and does not run it."""
     width = 0
 
     def look(cursor: apsw.Cursor, _: str, __: Any) -> bool:
@@ -86,7 +87,7 @@ def _width(connection: apsw.Connection, statement: str, values: tuple[Any, ...])
 
 
 def _as_bytes(statement: str, width: int) -> str:
-    """The statement with text as bytes, each value before its type; a subquery alone keeps the order of its rows."""
+    """Return the statement with text as bytes, each value before its type; a subquery keeps the order of rows."""
     names = [f"c{number}" for number in range(width)]
     values = ", ".join(f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in names)
     return f"WITH found({', '.join(names)}) AS ({statement}) SELECT {values} FROM found"  # noqa: S608

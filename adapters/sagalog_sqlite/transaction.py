@@ -1,8 +1,8 @@
-"""One write transaction: how its operations decide, by one stream or by a view, and what becomes of their answers.
+"""One write transaction: its operations decide, by one stream or by a view, and it writes their results.
 
-Its one rule: what an operation has decided is written only after its function has returned; so a refusal has nothing to
-undo, and later operations see what earlier ones wrote. What is read is in `loader`, what is written in `writer`.
-It must not know turns, files or how a transaction begins and ends.
+Rule: it writes what an operation has decided only after the operation's function has returned. So a refusal has nothing
+to undo, and later operations see what earlier ones wrote. `loader` reads and `writer` writes. It must not know turns,
+files or how a transaction begins and ends.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sagalog_sqlite.writer import Writer
 
 
 class _NeedsView(Exception):
-    """What decides an operation is more than one stream, or cannot be read."""
+    """More than one stream decides an operation, or the stream cannot be read."""
 
 
 class Transaction(Writer):
     """The state of one write transaction.
 
-    is_void    an operation has asked for what it had not declared: nothing of it may be committed
+    is_void    an operation has asked for what it has not declared: the store may commit nothing of it
     """
 
     is_void = False
 
     def answer(self, execution: Execution) -> Any:
-        """Carry out one operation: its answer, or the SagalogError by which it was refused.
+        """Carry out one operation; return its answer, or the SagalogError that refused it.
 
-        Where it asks for what it has not declared, the transaction is void, and the operations behind it are only asked
-        what they need, so that the next round has it all.
+        If it asks for what it has not declared, the transaction is void. The operations behind it then only say what
+        they need, so that the next round has all of it.
         """
         if execution.refusal is not None:
             return execution.refusal
@@ -56,8 +56,8 @@ class Transaction(Writer):
         except UnicodeDecodeError:
             if self.reads_any_text:
                 raise
-        # [LOG-5] A damaged text lies on its way, and nothing of the operation is written yet. Only once that error is
-        # gone: it holds on to a statement that was read half-way, by which the connection would go on reading.
+        # [LOG-5] The operation has met a damaged text, and nothing of it is written yet. This comes after the `except`:
+        # the error keeps a half-read statement alive, through which the connection would continue to read.
         self.read_any_text()
         return self._answer(execution)
 
@@ -81,7 +81,7 @@ class Transaction(Writer):
         return None
 
     def _carry_out(self, execution: Execution) -> Result:
-        """Have an operation decide by a view, and write what it has decided. Raises what is no answer yet."""
+        """Have an operation decide by a view, and write its result. Raises what is no answer yet."""
         view = SqliteView(self, execution)
         result = execution.operation.decide(view)
         targets = self._targets(result.appends, view) if result.appends else ()
@@ -90,7 +90,7 @@ class Transaction(Writer):
         return result
 
     def _carry_out_plainly(self, operation: Operation) -> Result | None:
-        """The same for an operation that one stream decides; None, and nothing is written, where it needs a view."""
+        """Have one stream decide an operation; None, with nothing written, if it needs a view."""
         plain = operation.plain
         if plain is None:
             return None
@@ -99,7 +99,7 @@ class Transaction(Writer):
             saved = None if loaded is None or loaded.number == 0 else loaded.saved
             result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded))
         except (SagalogError, _NeedsView):
-            # With a view it finds the same, and tells it.
+            # With a view it meets the same, and raises it.
             return None
         if result is not None and result.appends:
             (append,) = result.appends
@@ -109,7 +109,7 @@ class Transaction(Writer):
         return result
 
     def _only_stream_of(self, operation: Operation) -> Loaded | None:
-        """The one stream that decides a plain operation, an absent one under number 0; None: nothing is due, or ready.
+        """Return the one stream that decides a plain operation, number 0 if absent; None: nothing is due, or ready.
 
         Raises:
             _NeedsView: something is due, or cannot be read. SagalogError: as `View.saved`.
@@ -132,12 +132,12 @@ class Transaction(Writer):
         return due.queues is None or any(self.estimates.is_due(queue, self.now_ms) for queue in due.queues)
 
     def _targets(self, appends: Sequence[Append], view: SqliteView) -> Sequence[Loaded]:
-        """The streams to append to, once all were found where they are expected. [LOG-2]
+        """Return the streams to append to, if every one has the expected version. [LOG-2]
 
         Raises:
             VersionConflict: a stream has moved on.
-            SchemaMismatch: the store is founded in another format than this one writes.
-            Undeclared: a stream was not declared to be written.
+            SchemaMismatch: the store was founded in another format than this version writes.
+            Undeclared: the operation has not declared that it writes a stream.
         """
         view.require_writes(appends)
         targets: list[Loaded] = []

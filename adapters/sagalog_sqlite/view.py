@@ -1,6 +1,7 @@
-"""What an operation sees of a write transaction: exactly what it has declared, and what was found for it.
+"""The view of an operation on a write transaction: exactly what it has declared, and what the store has found for it.
 
-Its one rule: looking writes nothing. Selections are made when they are first asked for.
+Rule: a look writes nothing. The store makes a selection when the operation first asks for it. It must not know how
+streams are read.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _Queues = tuple[list[str], list[str], list[str]]
 class SqliteView:
     """The port's view of one operation."""
 
-    # Of most operations nothing is looked for: what such a search finds is set where it is made.
+    # Most operations search for nothing, so the results of searches have these defaults until a search sets them.
     _is_along_found = False
-    _found: frozenset[str] = frozenset()  # streams that may be read, though the operation has not named them
-    _selected: frozenset[str] = frozenset()  # those that may be written as well
-    _sources: frozenset[str] = frozenset()  # streams of predecessors, of which only events are shown
+    _found: frozenset[str] = frozenset()  # streams that the operation may read, though it has not named them
+    _selected: frozenset[str] = frozenset()  # streams that it may write as well
+    _sources: frozenset[str] = frozenset()  # streams of predecessors, of which the view shows only events
     _claimed: list[Saved] | None = None
     _queues: _Queues | None = None
 
@@ -37,14 +38,14 @@ class SqliteView:
             transaction.note_drawn(execution.operation.drawn, are_new=bool(execution.drawn))
 
     def require_writes(self, appends: Iterable[Append]) -> None:
-        """Raise Undeclared for streams that may not be appended to."""
+        """Raise Undeclared for streams to which the operation may not append."""
         writes, selected = self._execution.writes, self._selected
         missing = [one.stream for one in appends if one.stream not in writes and one.stream not in selected]
         if missing:
             raise Undeclared(tuple(dict.fromkeys(missing)))
 
     def saved(self, stream: str, /) -> Saved | None:
-        """A stream by name; raises as the port says."""
+        """Return a stream by name; raises as the port says."""
         if stream not in self._execution.streams:
             self._require(stream)
         saved = self._transaction.load(stream)
@@ -53,13 +54,13 @@ class SqliteView:
         return saved
 
     def event(self, stream: str, version: int, /) -> Recordable:
-        """One event of a stream; raises as the port says."""
+        """Return one event of a stream; raises as the port says."""
         if stream not in self._execution.streams and stream not in self._sources:
             self._require(stream)
         return self._transaction.event(stream, version)
 
     def keyed(self, key: str, /) -> Sequence[Envelope]:
-        """All events that carry this idempotency key, whose streams are declared by it."""
+        """Return all events with this idempotency key, and show their streams from now on."""
         if key not in self._execution.keys:
             raise Undeclared((), (key,))
         envelopes = self._transaction.keyed(key)
@@ -69,7 +70,7 @@ class SqliteView:
 
     @property
     def claimed(self) -> Sequence[Saved]:
-        """The tasks that the operation's `claim` selects, in its order."""
+        """Return the tasks that the operation's `claim` selects, in its order."""
         if self._claimed is None:
             claim = self._execution.operation.claim
             assert claim is not None, "the operation declares no claim"
@@ -78,13 +79,13 @@ class SqliteView:
 
     @property
     def expired(self) -> Sequence[Saved]:
-        """Of the operation's `due`: leased tasks whose check time has come by their row."""
+        """Return, of the operation's `due`, the leased tasks whose check time has come by their row."""
         due, (leased, _, _) = self._look()
         return self._select(self._transaction.expired(due, leased))
 
     @property
     def waits_over(self) -> Sequence[Saved]:
-        """Of the operation's `due`: tasks whose wait may be over by their row; what they wait for is shown too."""
+        """Return, of the operation's `due`, tasks whose wait may be over by their row; show what they wait for too."""
         due, (_, _, waited) = self._look()
         selected = self._select(self._transaction.waits_over(due, waited))
         if selected:
@@ -93,7 +94,7 @@ class SqliteView:
 
     @property
     def promotable(self) -> Sequence[Saved]:
-        """Of the operation's `due`: tasks whose due time has come by their row."""
+        """Return, of the operation's `due`, the tasks whose due time has come by their row."""
         due, (_, later, _) = self._look()
         return self._select(self._transaction.promotable(due, later))
 
@@ -105,7 +106,7 @@ class SqliteView:
         return due, self._queues
 
     def _require(self, stream: str) -> None:
-        """Look for a stream among those that were found for the operation; raises Undeclared."""
+        """Look for a stream among those that the store has found for the operation; raises Undeclared."""
         if stream in self._selected or stream in self._found:
             return
         along = self._execution.operation.along

@@ -1,7 +1,7 @@
-"""What a write transaction writes: events, projections, blobs, and the gates of tasks that are woken or put aside.
+"""The writing half of a write transaction: events, projections, blobs, and the gates of tasks woken or put aside.
 
-Its one rule: no more statements, tables and indexes are touched than have something new, and what is kept of a stream
-is changed with it. It must not know what operations do, nor how a transaction begins and ends.
+Rule: it touches only the statements, tables and indexes that have something new, and changes the cached stream with
+them. It must not know what operations do, nor how a transaction begins and ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSERT_EVENT: Final = (
 
 
 class Writer(Loader):
-    """The writing half of one transaction, upon what it has read.
+    """The writer of one transaction, based on what it has read.
 
     wrote      whether there is anything to commit
     """
@@ -48,7 +48,7 @@ class Writer(Loader):
         if result.aside:
             for stream in result.aside:
                 self._put_aside(stream)
-        # Once all is there: a task that begins to wait in this very operation is told too.
+        # After all writes, so that it also wakes a task that begins to wait in this very operation.
         if result.ended and self.is_awaited():
             for id in result.ended:
                 self._wake(id)
@@ -69,7 +69,7 @@ class Writer(Loader):
             reach("commit.after_fold")
 
     def _append_many(self, appends: Sequence[Append], targets: Sequence[Loaded]) -> None:
-        """Append to several streams: of each table all rows at once."""
+        """Append to several streams: write all rows of each table at once."""
         self.wrote = True
         pairs = list(zip(appends, targets, strict=True))
         new: dict[str, tuple[Append, Loaded]] = {}
@@ -93,7 +93,7 @@ class Writer(Loader):
             reach("commit.after_fold")
 
     def _begin(self, append: Append, loaded: Loaded, number: int) -> None:
-        """Note that a stream is begun under a number, and save its tags, which never change."""
+        """Begin a stream under a number, and save its tags, which never change."""
         loaded.number = number
         self._absent.discard(append.stream)
         created = append.envelopes[0]
@@ -118,7 +118,7 @@ class Writer(Loader):
         loaded.saved = Saved(append.stream, projection.fold)
 
     def _save(self, loaded: Loaded, projection: Projection) -> None:
-        """Save a projection, touching no more tables and indexes than have changed."""
+        """Save a projection; touch no more tables and indexes than have changed."""
         self.wrote = True
         row, saved = projection.row, loaded.saved
         assert row is not None, "every task has a row"
@@ -134,7 +134,7 @@ class Writer(Loader):
         self.estimates.note(row)
 
     def _wake(self, ended: str) -> None:
-        """[WAIT-3] The next maintenance looks at every task that awaits one that has ended."""
+        """Have the next maintenance look at every task that awaits an ended one. [WAIT-3]"""
         self.execute(rows.WAKE, (ended,))
         if self._connection.changes():
             self.wrote = True
@@ -142,12 +142,12 @@ class Writer(Loader):
             self._cache.wake(ended)
 
     def _put_aside(self, stream: str) -> None:
-        """[LOG-5] Nothing finds the task any more, until it can be read again and is rebuilt."""
+        """Hide the task from every search until it can be read again and is rebuilt. [LOG-5]"""
         loaded = self._streams.get(stream)
         self._cache.drop(stream)
         number = self._unreadable.get(stream) if loaded is None else loaded.number
         if number is None:
-            # It was asked for by its name.
+            # The operation asked for it by its name.
             number = self._newest(stream).number
         if number:
             self._unread.pop(number, None)
@@ -162,13 +162,13 @@ class Writer(Loader):
 
 
 def _event_rows(append: Append, number: int) -> list[tuple[Any, ...]]:
-    """The rows of the events to append; raises ValueError where their versions have a gap."""
+    """Return the rows of the events to append; raises ValueError where their versions have a gap."""
     found, version = [], append.expected
     for one in append.envelopes:
         version += 1
         if one.version != version:
             raise ValueError(f"{one.name} was to be appended as version {version} of {append.stream}")
-        # All fields of an envelope but its position, and the number of its stream in place of the name.
+        # All fields of an envelope except its position, and the number of its stream in place of the name.
         found.append((number, *astuple(one)[2:]))
     return found
 

@@ -35,7 +35,7 @@ ROWS = {
     "queue": ("peers litequeue", "steady: litequeue", "steady: sagalog, push and consume: of the fastest",
               "backlog: huey", "backlog: sagalog, push and consume: of the fastest",
               "backlog: sagalog, push, pop and ack: of the fastest"),
-    "race": ("lifecycles, all processes", "leased while another lease stood", "errors that reached a caller",
+    "race": ("lifecycles, all processes", "leased during another lease", "errors that reached a caller",
              "farthest share", "longest call"),
     "schema": ("full, page 1024, checkpoint at  250 pages", "normal, page 8192, checkpoint at 4000 pages"),
 }  # fmt: skip
@@ -146,7 +146,7 @@ def test_a_race_that_leased_a_task_twice_at_once_is_found_out() -> None:
     leased = next(index for index, event in enumerate(log) if event.type == "leased")
     forged = [*log[: leased + 1], msgspec.structs.replace(log[leased]), *log[leased + 1 :]]
     missed = {name for name, figure in {f.name: f for f in race.judge_log(forged, 1)}.items() if figure.is_missed}
-    assert "leased while another lease stood" in missed
+    assert "leased during another lease" in missed
     assert "leases beyond one a task" in missed
 
 

@@ -316,7 +316,7 @@ def test_an_answer_that_has_not_reached_its_caller_keeps_the_pool_open_until_it_
 
 
 def test_closing_waits_for_a_loop_that_stands_still_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagalog.aio.pool._HANDED_OVER_S", 0.01)
+    monkeypatch.setattr("sagalog.aio.pool._DELIVERY_S", 0.01)
     closed = threading.Event()
 
     async def main() -> None:

@@ -54,7 +54,7 @@ class InlineWorker:
     def turn(self) -> bool:
         """Look, and write what is due; whether there was anything."""
         self.worker_loop.look()
-        return self.worker_loop.turn()
+        return self.worker_loop.run_round()
 
     def run_job(self, number: int = 0) -> None:
         """Run the handler of one job to its end, and take it back."""
@@ -62,7 +62,7 @@ class InlineWorker:
             job = self.pool.waiting.pop(number % len(self.pool.waiting))
             job.begun = True
             job.run()
-            self.worker_loop.take([job])
+            self.worker_loop.collect([job])
 
     def until_idle(self, turns_max: int = 100) -> None:
         """Turn and run until nothing is left to do now."""

@@ -75,7 +75,7 @@ def test_a_lease_is_measured_from_the_sending_of_its_claim(
     worker.worker_loop.look()
     sent_ms = clock.monotonic_ms()
     with slow_commits(clock, before_ms, after_ms):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     worker.run_job()
     # Told at 80 of 100 ms since the sending, not since the answer.
     assert lost == [(79, False), (80, True)]
@@ -92,7 +92,7 @@ def test_a_renewal_is_measured_from_its_sending(
         clock.advance(40)
         sent_ms = clock.monotonic_ms()
         with slow_commits(clock, before_ms, after_ms):
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
         assert worker.worker_loop.stats.renewed == 1
         for ms in (49, 1):
             clock.advance(ms)
@@ -129,7 +129,7 @@ def test_the_watchdog_tells_a_handler_while_the_commit_of_its_renewal_is_under_w
             worker.take()
 
         with faults(BEFORE, hang):
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
         assert lost == [True]
 
 
@@ -144,11 +144,11 @@ def test_progress_that_is_told_during_a_renewal_is_written_with_the_next(
         for fault in (lambda: context.progress({"done": 2}), None):
             clock.advance(40)
             with faults(AFTER, fault):
-                worker.worker_loop.turn()
+                worker.worker_loop.run_round()
             seen.append(engine.get(context.task.id).progress)  # type: ignore[union-attr]
         # What is written is written once.
         clock.advance(40)
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
         newest = engine.history(context.task.id)[-1].event
         seen.append(newest.progress)  # type: ignore[attr-defined]
 
@@ -167,8 +167,8 @@ def test_progress_of_a_renewal_that_did_not_come_through_is_written_with_the_nex
         context.progress("half")
         clock.advance(40)
         with faults(BEFORE, away), pytest.raises(Unavailable):
-            worker.worker_loop.turn()
-        worker.worker_loop.turn()
+            worker.worker_loop.run_round()
+        worker.worker_loop.run_round()
         assert engine.get(context.task.id).progress == "half"  # type: ignore[union-attr]
 
     engine.create("do")
@@ -206,7 +206,7 @@ def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_fur
     worker = InlineWorker(engine, plan_of(lambda context, _payload: ran.append(context.task.id)), "w", clock)
     worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     assert worker.worker_loop.held == 0
     for reads in (1, 2, 3):
         # It fails before it finds the first, between the two, and behind them.
@@ -215,7 +215,7 @@ def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_fur
             engine.note("a", "anything")
         store.left = reads
         with suppress(Unavailable):
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
     store.left = 0
     worker.until_idle()
 
@@ -233,7 +233,7 @@ def test_undos_that_were_claimed_in_a_commit_of_unknown_outcome_are_carried_out(
     worker = InlineWorker(engine, plan_of(None, lambda context, _params: undone.append(context.task.id)), "w", clock)
     worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     worker.until_idle()
 
     assert sorted(undone) == ["a", "b"]
@@ -258,7 +258,7 @@ def test_what_is_found_after_an_unknown_outcome_is_measured_from_the_commit_that
     worker = InlineWorker(engine, plan_of(handler), "w", clock)
     worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     clock.advance(70)
     # The first turn after that finds it; its own commit says nothing of when the lease began.
     worker.worker_loop._find_own()
@@ -276,7 +276,7 @@ def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unkn
     worker = InlineWorker(engine, plan_of(lambda *_: ran.append("work"), lambda *_: ran.append("undo")), "w", clock)
     worker.worker_loop.look()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     assert (story(engine, "a")[-1], story(engine, "b")[-1]) == ("created", "leased")
     with faults(AFTER, None, answer_lost):
         # It finds the undo, and in the second commit from there it claims the work.
@@ -284,10 +284,10 @@ def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unkn
             with suppress(Unknown):
                 worker.turn()
     worker.worker_loop.announce_stop()
-    before = worker.worker_loop.owes
-    worker.worker_loop.turn()
+    before = worker.worker_loop.has_unsettled
+    worker.worker_loop.run_round()
 
-    assert (before, worker.worker_loop.owes) == (True, False)
+    assert (before, worker.worker_loop.has_unsettled) == (True, False)
     assert worker.pool.waiting == []
     assert ran == []
     assert [story(engine, id)[-1] for id in ("a", "b")] == ["released", "released"]
@@ -324,9 +324,9 @@ def test_a_settlement_whose_answer_was_lost_and_then_the_store_is_written_once(
     worker.turn()
     worker.run_job()
     with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     with faults(BEFORE, away), pytest.raises(Unavailable):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     worker.until_idle()
     assert story(engine, "a") == ["created", "leased", "completed"]
     assert (worker.worker_loop.stats.settled, worker.worker_loop.stats.lost) == (1, 0)
@@ -514,7 +514,7 @@ def test_a_cancel_while_an_undo_is_registered_reaches_handlers_in_real_threads(
         worker.worker_loop.look()
         # The claim's commit is the first to get there, and the registration the second.
         with faults(BEFORE, None, lambda: asked(engine, "a")):
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
             worker.take()
         assert effects == []
         worker.turn()

@@ -689,13 +689,13 @@ def test_the_newest_progress_is_written_with_a_renewal(engine: sagalog.Engine, c
         context.progress({"done": 1})
         context.progress({"done": 2})
         clock.advance(40)
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
         seen = engine.get(context.task.id)
         assert seen is not None
         assert seen.progress == {"done": 2}
         context.progress(object())
         clock.advance(40)
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
 
     task = engine.create("do")
     worker = worker_of(engine, clock, handler)
@@ -713,7 +713,7 @@ def test_a_clock_that_jumps_forward_costs_a_lease_and_no_step(engine: sagalog.En
         if jumps:
             clock.step(jumps.pop())
             clock.advance(40)
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
             told.append(context.lost)
         return [first, context.step("second", lambda: context.task.leases)]
 
@@ -736,7 +736,7 @@ def test_a_clock_that_jumps_back_costs_nothing(engine: sagalog.Engine, clock: Ma
         clock.step(-3_600_000)
         for _ in range(4):
             clock.advance(40)
-            worker.worker_loop.turn()
+            worker.worker_loop.run_round()
         return context.step("only", lambda: "done")
 
     task = engine.create("do")

@@ -107,9 +107,9 @@ class Workers(RuleBasedStateMachine):
     def stop(self, pick: int) -> None:
         worker = self._worker(pick)
         worker.worker_loop.announce_stop()
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
         worker.worker_loop.give_back()
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
         assert worker.worker_loop.held == 0
         self.workers.remove(worker)
 

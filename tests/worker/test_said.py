@@ -357,7 +357,7 @@ def test_a_kind_that_no_worker_here_knows_is_named_once_where_it_goes_on_standin
         clock.advance(20_000)
 
     [named] = warnings(logged)
-    assert named.startswith("tasks of the kind 'strange' stand ready in 'default', and this worker has no handler")
+    assert named.startswith("tasks of the kind 'strange' are ready in 'default', and this worker has no handler")
 
 
 def test_a_worker_that_has_nothing_left_to_do_names_what_it_cannot(logged: pytest.LogCaptureFixture) -> None:

@@ -26,13 +26,13 @@ def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
 def test_a_lost_lease_outweighs_every_other_reason_and_none_outweighs_it(first: Any) -> None:
     """[WORKER-2]"""
     stopping = StopToken()
-    stopping.tell(first)
-    stopping.tell("cancelled")
+    stopping.request(first)
+    stopping.request("cancelled")
     assert stopping.reason == first
-    stopping.tell("lost")
+    stopping.request("lost")
     assert stopping.reason == "lost"
-    stopping.tell(first)
-    stopping.tell_once(first)
+    stopping.request(first)
+    stopping.request_once(first)
     assert stopping.reason == "lost"
 
 
@@ -40,7 +40,7 @@ def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
     stopping = StopToken()
     waits = threading.Thread(target=stopping.wait, args=(60_000,))
     waits.start()
-    stopping.tell("shutdown")
+    stopping.request("shutdown")
     waits.join(PATIENCE_S)
     assert not waits.is_alive()
     assert stopping.wait(60_000)
@@ -56,9 +56,9 @@ def test_a_callback_that_hangs_holds_up_neither_who_tells_nor_another_callback()
         release.wait(PATIENCE_S)
 
     with stopping.calls(hang), stopping.calls(called.set):
-        stopping.tell("cancelled")
+        stopping.request("cancelled")
         assert called.wait(PATIENCE_S)
-        stopping.tell("lost")
+        stopping.request("lost")
     release.set()
     assert threads
     assert threads != [threading.get_ident()]
@@ -76,8 +76,8 @@ def test_a_callback_is_called_once_and_not_behind_its_block() -> None:
         done.set()
 
     with stopping.calls(note):
-        stopping.tell("cancelled")
-        stopping.tell("lost")
+        stopping.request("cancelled")
+        stopping.request("lost")
         assert done.wait(PATIENCE_S)
     with stopping.calls(lambda: called.append("late")):
         assert called == ["here", "late"]

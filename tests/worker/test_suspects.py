@@ -177,7 +177,7 @@ def test_a_suspect_that_was_leased_in_a_commit_of_unknown_outcome_is_held_alone(
     worker = worker_of(engine, clock)
     worker.worker_loop.look()
     with faults("commit.after_commit", answer_lost), pytest.raises(sagalog.Unknown):
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
     engine.create("do", id="a")
     for _ in range(3):
         worker.turn()

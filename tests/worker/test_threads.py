@@ -169,11 +169,11 @@ def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
         worker.turn()
         assert begun.wait(PATIENCE_S)
         worker.worker_loop.announce_stop()
-        worker.worker_loop.turn()
+        worker.worker_loop.run_round()
         release.set()
         worker.take()
-        worker.worker_loop.turn()
-        assert not worker.worker_loop.owes
+        worker.worker_loop.run_round()
+        assert not worker.worker_loop.has_unsettled
     assert ran == ids[:1]
     assert [story(engine, id)[-1] for id in ids] == ["completed", "released", "released"]
 

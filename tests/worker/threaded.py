@@ -31,7 +31,7 @@ class ThreadedWorker:
     def turn(self) -> bool:
         """Look, and write what is due; whether there was anything."""
         self.worker_loop.look()
-        return self.worker_loop.turn()
+        return self.worker_loop.run_round()
 
     def take(self, count: int = 1) -> None:
         """Wait for handlers to end, and take them back; they are settled in the next turn."""
@@ -39,4 +39,4 @@ class ThreadedWorker:
             ended = self.inbox.take(PATIENCE_S)
             assert ended, f"{count} handlers never came back"
             count -= len(ended)
-            self.worker_loop.take(ended)
+            self.worker_loop.collect(ended)

@@ -1,1 +1,1 @@
-"""Commands of one call each: `create`, `list`, `show`, `worker`, `verify` and their like; one module a topic."""
+"""The commands of one call each, one module a topic; each module's first line names its commands."""

@@ -1,7 +1,7 @@
-"""Commands that audit: `verify` and `rebuild`.
+"""The commands that audit: `verify` and `rebuild`.
 
-Rule: what is wrong is answered in full on standard output first, and is then an error of the branch `corrupt`: a script
-that looks at the status alone stops.
+Rule: a command prints all that is wrong on standard output, and then raises an error of the branch `corrupt`: so a
+script that looks at the status alone stops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from sagalog_cli.tables import show_line, show_table
 @click.command("verify", cls=StoreCommand, short_help="Audit the log and every projection.")
 @pass_session
 def verify(session: Session) -> None:
-    """Audit the whole store: every event's digest and place, and every projection against the log. Changes nothing."""
+    """Audit the whole store: every event's digest and place, and every projection against the log.
+
+    It changes nothing. If it finds faults, the status is 8: keep the file with its -wal, and compare it with a backup.
+    """
     with heeding(signal.SIGTERM), session.open() as engine, bar(session, "verify") as progress:
         report = engine.verify(progress.show)
 
@@ -38,7 +41,10 @@ def verify(session: Session) -> None:
 @click.command("rebuild", cls=StoreCommand, short_help="Fold every projection afresh.")
 @pass_session
 def rebuild(session: Session) -> None:
-    """Throw away every projection and fold it afresh from the log; the log itself is not touched."""
+    """Fold every projection afresh from the log; the log stays as it is.
+
+    Use it if `verify` finds faults in projections only. If tasks cannot be read, the status is 8.
+    """
     with heeding(signal.SIGTERM), session.open() as engine, bar(session, "rebuild") as progress:
         report = engine.rebuild(progress.show)
 

@@ -1,6 +1,6 @@
-"""`artifact` and `input`: the bytes that a task has made, or was given, byte for byte on standard output.
+"""The commands `artifact` and `input`: they print the bytes that a task has made, or was given, byte for byte.
 
-Rule: with `--json` they stand as base64 in one object; else nothing is added to them and nothing left out.
+Rule: with `--json` the bytes are base64 in one object; otherwise the command adds and leaves out nothing.
 """
 
 from __future__ import annotations

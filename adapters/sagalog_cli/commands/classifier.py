@@ -1,7 +1,7 @@
-"""The group `command`, with `classify`: what a classifier makes of an output that lies there.
+"""The group `command` with its one command `classify`: what a classifier makes of an output in a file.
 
-Rule: what is said here is what a worker would make of the same output, by the same rules; no store is opened and
-nothing is run.
+Rule: it gives the answer that a worker would give for the same output, by the same rules. It opens no store and runs
+nothing.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SHIPPED: Final[Mapping[str, Classifier]] = {each.name: each for each in (CLAUDE,
 
 @click.group("command", cls=LazyGroup, places=COMMANDS, params=options(), no_args_is_help=False)
 def command() -> None:
-    """Command lines as tasks: try without a worker what a worker would make of them."""
+    """Try, without a worker, what a worker would make of the output of a command."""
 
 
 def _classifier(_: click.Context, param: click.Parameter, given: str) -> Classifier:
-    """A shipped classifier by its name, or one of a file of TOML or JSON."""
+    """Return a shipped classifier by its name, or the one of a TOML or JSON file."""
     if given in SHIPPED:
         return SHIPPED[given]
     path = Path(given)
@@ -71,7 +71,7 @@ def _zone(_: click.Context, param: click.Parameter, given: str | None) -> tzinfo
     metavar="NAME",
     required=True,
     callback=_classifier,
-    help="claude, codex, gemini, exit_status, or a file of TOML or JSON with a classifier of yours.",
+    help="claude, codex, gemini, exit_status, or a TOML or JSON file with your own classifier.",
 )
 @click.option(
     "--exit",
@@ -79,13 +79,18 @@ def _zone(_: click.Context, param: click.Parameter, given: str | None) -> tzinfo
     type=click.IntRange(-64, 255),
     default=0,
     show_default=True,
-    help="The exit status; the negative number of a signal where one has ended the command.",
+    help="The exit status; the negative number of a signal if one has ended the command.",
 )
 @click.option("--stderr", type=click.File("rb"), help="What the command wrote to standard error.")
-@click.option("--over-time", is_flag=True, help="It was ended because its time was over.")
-@click.option("--now", "at_ms", metavar="TIME", callback=arguments.instant, help="When it ended.  [default: now]")
+@click.option("--over-time", is_flag=True, help="The command was ended because its time was over.")
 @click.option(
-    "--zone", metavar="NAME", callback=_zone, help="Of times of day that name none.  [default: this machine's]"
+    "--now", "at_ms", metavar="TIME", callback=arguments.instant, help="When the command ended.  [default: now]"
+)
+@click.option(
+    "--zone",
+    metavar="NAME",
+    callback=_zone,
+    help="The zone of times of day without one.  [default: this machine's]",
 )
 @pass_session
 def classify_output(
@@ -99,9 +104,9 @@ def classify_output(
     at_ms: int | None,
     zone: tzinfo,
 ) -> None:
-    """Say what a classifier makes of the output in FILE; `-` is standard input.
+    """Print what a classifier makes of the output in FILE; `-` is standard input.
 
-    FILE holds what the command wrote to standard output. Prints the class, the rule, how long to wait, and why.
+    FILE holds what the command wrote to standard output. The answer is the class, the rule, how long to wait, and why.
     """
     ending = Ending.from_output(
         classifier,

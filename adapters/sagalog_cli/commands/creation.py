@@ -1,7 +1,7 @@
-"""`create`: one task from the command line, or many from JSON lines, slice by slice.
+"""The command `create`: one task from the command line, or many from JSON lines, slice by slice.
 
-Rule: the names are those of `Engine.create`, on the command line with hyphens. What is refused is named by its option
-or by its line, and then nothing of it was written, nor of the lines of its slice.
+Rule: the names are those of `Engine.create`, on the command line with hyphens. A refusal names the option or the line,
+and the command has then written neither that line nor any other line of its slice.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.command("create", cls=StoreCommand, short_help="Create a task, or many from JSON lines.")
 @click.argument("kind", required=False)
 @click.argument("payload", callback=arguments.payload, required=False)
-@click.option("--many", is_flag=True, help="Read JSON lines from standard input, each an object of create's arguments.")
-@click.option("--id", help="The task's id; a ULID is drawn if left out.")
-@click.option("--queue", help="Where it waits.  [default: default]")
+@click.option("--many", is_flag=True, help="Read tasks from standard input, one JSON object a line.")
+@click.option("--id", help="The task's id.  [default: a new ULID]")
+@click.option("--queue", help="The queue where the task waits.  [default: default]")
 @click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
-@click.option("--affinity", help="A hint that claims may ask for.")
-@click.option("--key", help="A name to group tasks by; no claim looks at it.")
+@click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
+@click.option("--key", help="A name by which to group tasks; claims ignore it.")
 @click.option(
     "--run-at",
     "run_at_ms",
     metavar="TIME",
     callback=arguments.instant,
-    help="Not due before: milliseconds, ISO 8601, or +10m from now.",
+    help="When the task is due: milliseconds, ISO 8601, or +10m from now.",
 )
 @click.option(
     "--retry",
     multiple=True,
     metavar="NAME=VALUE",
     callback=arguments.retry,
-    help="A budget or delay, as in attempts_max=5; none is without end. Repeatable.",
+    help="A budget or delay, as in attempts_max=5; none: no limit. Repeatable.",
 )
 @click.option(
     "--input",
@@ -81,7 +81,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     metavar="NAME=FILE",
     multiple=True,
     callback=arguments.inputs,
-    help="The bytes of a file, kept with the task under NAME. Repeatable.",
+    help="Keep the bytes of a file with the task under NAME. Repeatable.",
 )
 @click.option(
     "--compensation",
@@ -89,31 +89,38 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     metavar="KIND[=JSON]",
     multiple=True,
     callback=arguments.compensations,
-    help="A planned undo, with params as JSON, or a JSON object with kind, params, reason, id. Repeatable.",
+    help="A planned undo: kind and params, or a JSON object with kind, params, reason, id. Repeatable.",
 )
-@click.option("--waive-compensation", metavar="REASON", help="Why this task may fail without any compensation.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", callback=arguments.tags, help="Repeatable.")
-@click.option("--correlation-id", help="What it belongs together with.")
-@click.option("--parent", metavar="ID", help="The task that it belongs to.")
+@click.option("--waive-compensation", metavar="REASON", help="Why this task may fail without a compensation.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=arguments.tags,
+    help="A tag by which to find it. Repeatable.",
+)
+@click.option("--correlation-id", help="A name that tasks of one matter share.")
+@click.option("--parent", metavar="ID", help="The task to which it belongs.")
 @click.option("--trace", help="A W3C traceparent.")
-@click.option("--tracestate", help="The W3C tracestate that stands beside it.")
-@click.option("--data-key", metavar="NAME", help="The name of its subject's key.  [default: the task's id]")
-@click.option("--cause", metavar="EVENT", help="The event because of which it is created, as in task/ID@7.")
+@click.option("--tracestate", help="The W3C tracestate of that traceparent.")
+@click.option("--data-key", metavar="NAME", help="The name of the key of its subject.  [default: the task's id]")
+@click.option("--cause", metavar="EVENT", help="The event that causes it, as in task/ID@7.")
 @actor_option
 @idempotency_key_option
 @pass_session
 def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
     """Create a task of KIND and print its id; PAYLOAD is JSON, `-` reads it from standard input.
 
-    The same --id or --idempotency-key again, with the same content, gives the task that exists.
+    Repeat the command with the same --id or --idempotency-key and content, and it prints the task that exists.
 
-    With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. Up to 10,000
-    lines (or 16 MiB of them) are created in one commit, or none of them; of more, one such slice after another.
+    With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. One commit
+    creates up to 10,000 lines (or 16 MiB), or none of them; more lines take one commit after another.
     """
     wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {})}
     if many:
         if wanted:
-            raise click.UsageError(f"--many takes everything from the lines: leave out {_spelled(wanted)}")
+            raise click.UsageError(f"--many takes everything from the lines: leave out {_option_names(wanted)}")
         _create_lines(session, actor)
         return
     if "kind" not in wanted:
@@ -145,12 +152,12 @@ def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:
 
 
 def _create_lines(session: Session, actor: str) -> None:
-    """Create what the lines say, a commit a slice, and answer each slice once it is durable.
+    """Create the tasks of the lines, a commit a slice, and answer each slice once it is durable.
 
-    A signal waits for the end of the slice that is under way, its answer included; a second one does not.
+    A signal waits until the current slice is created and answered; a second one does not.
     """
     account, delay, slices, total = Account(), Delay(), read_slices(_spec), input_bytes()
-    with heeding(signal.SIGTERM), account.telling(), ExitStack() as opened:
+    with heeding(signal.SIGTERM), account.reporting(), ExitStack() as opened:
         found = next(slices, None)
         if found is None:
             session.note("empty", "standard input held no line: nothing to create")
@@ -180,14 +187,14 @@ def _create_slice(engine: Engine, slice: Slice[dict[str, Any]]) -> list[Task]:
 
 
 def _spec(line: bytes) -> dict[str, Any]:
-    """The arguments that a line gives; what it leaves out is left out."""
+    """Return the arguments that a line gives, without those that it leaves out."""
     given = msgspec.convert(arguments.decode(line), NewTask)
     named = {name: getattr(given, name) for name in NewTask.__struct_fields__}
     return {name: value for name, value in named.items() if value is not UNSET}
 
 
-def _spelled(wanted: dict[str, Any]) -> str:
-    """The arguments as they stand on the command line."""
+def _option_names(wanted: dict[str, Any]) -> str:
+    """Return the arguments by their names on the command line."""
     params = click.get_current_context().command.params
     return ", ".join(
         max(param.opts, key=len) if isinstance(param, click.Option) else str(param.name).upper()

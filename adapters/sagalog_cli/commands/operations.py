@@ -1,7 +1,7 @@
-"""Commands that write, but for `create`: `init`, what operators do to a task, and upkeep.
+"""The commands `init`, `cancel`, `quarantine`, `retry`, `note`, `waive`, `signal` and `recover`: operators' writes.
 
-Rule: an operator's write names who asked, takes an `--idempotency-key` as its identity, and answers with the task as it
-is now; `retry` with the one that takes its place.
+Rule: an operator's write names who asks, takes an `--idempotency-key` as its identity, and answers with the task as it
+is now; `retry` answers with the successor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sagalog_cli.tables import show_line, show_table
 @click.command("init", cls=StoreCommand, short_help="Make a new store.")
 @pass_session
 def init(session: Session) -> None:
-    """Make a new store; one that exists is opened, looked at and left as it is."""
+    """Make a new store; if it exists, open it and leave it as it is."""
     engine, made = session.open_or_make()
     with engine:
         session.answer(
@@ -38,35 +38,38 @@ def init(session: Session) -> None:
         )
 
 
-@click.command("cancel", cls=StoreCommand, short_help="Call a task off.")
+@click.command("cancel", cls=StoreCommand, short_help="Cancel a task.")
 @click.argument("id")
 @click.option("--reason", metavar="TEXT", help="Why.")
-@click.option("--now", is_flag=True, help="End its lease too, instead of asking its owner to stop.")
+@click.option("--now", is_flag=True, help="End its lease too; do not wait for its owner to stop.")
 @actor_option
 @idempotency_key_option
 @pass_session
 def cancel(session: Session, id: str, reason: str | None, now: bool, actor: str, idempotency_key: str | None) -> None:
-    """Call a task off: at once where no worker holds it, else its owner is asked to stop.
+    """Cancel a task: at once if no worker holds it; otherwise ask its owner to stop.
 
-    What the task owes is compensated first. Asking again changes nothing.
+    The task first undoes what it owes; `show` follows that. A second call changes nothing.
     """
     with session.open(actor=actor) as engine:
         _answer(session, engine.cancel(whole_id(engine, id), reason, now, idempotency_key=idempotency_key))
 
 
-@click.command("quarantine", cls=StoreCommand, short_help="Take a task out of circulation.")
+@click.command("quarantine", cls=StoreCommand, short_help="End a task for a human to look at.")
 @click.argument("id")
 @click.option("--reason", metavar="TEXT", required=True, help="What a human has to look at.")
 @actor_option
 @idempotency_key_option
 @pass_session
 def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_key: str | None) -> None:
-    """Take a task out of circulation until a human has looked; it ends here, and what it owes is named."""
+    """End a task so that a human can look at it; no worker claims it again.
+
+    `show` lists what it still owes; settle that by `note --settles`, or continue with `retry`.
+    """
     with session.open(actor=actor) as engine:
         _answer(session, engine.quarantine(whole_id(engine, id), reason, idempotency_key=idempotency_key))
 
 
-@click.command("retry", cls=StoreCommand, short_help="Let a successor take the place of an ended task.")
+@click.command("retry", cls=StoreCommand, short_help="Retry an ended task as a new one.")
 @click.argument("id")
 @click.option(
     "--result",
@@ -74,10 +77,10 @@ def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_k
     multiple=True,
     metavar="STEP=JSON",
     callback=arguments.results,
-    help="The result of a step that has none on record, or whose undo a note has settled. Repeatable.",
+    help="State the result of a step without one on record, or whose undo a note has settled. Repeatable.",
 )
 @click.option(
-    "--rerun", multiple=True, metavar="STEP", help="Such a step runs again: its effect may come twice. Repeatable."
+    "--rerun", multiple=True, metavar="STEP", help="Run such a step again: its effect may happen twice. Repeatable."
 )
 @actor_option
 @idempotency_key_option
@@ -85,11 +88,11 @@ def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_k
 def retry(
     session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, idempotency_key: str | None
 ) -> None:
-    """Let a successor take the place of a task that has ended without success; prints the successor's id.
+    """Create a successor of a task that has ended without success, and print its id.
 
-    It has the same work and fresh budgets, and takes over what is still owed. Of a task that was quarantined in its
-    forward work it keeps the steps, the sleeps that are over, and the signals that its waits took; a signal that no
-    wait had taken is not handed on: send it to the successor. Asking again gives the same successor.
+    The successor has the same work and fresh budgets, and owes what is still owed. If the task was quarantined in its
+    forward work, the successor keeps its steps, the sleeps that are over, and the signals that its waits took. A signal
+    that no wait has taken stays behind: send it to the successor. A second call gives the same successor.
     """
     with session.open(actor=actor) as engine:
         try:
@@ -99,43 +102,45 @@ def retry(
         except ResultRequired as error:
             kept = " ".join(f"--result {shlex.quote(step)}=JSON" for step in error.steps)
             again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
-            advice = f"look at what each step has done; then, for each: {kept} keeps it, and {again} carries it out"
+            advice = f"look at what each step has done; then, for each: {kept} keeps it, and {again} runs it again"
             raise advised(error, advice) from error
     session.answer(lambda: json_output.task(successor), lambda: show_line(successor.id))
 
 
-@click.command("note", cls=StoreCommand, short_help="Leave a remark on a task.")
+@click.command("note", cls=StoreCommand, short_help="Put a remark on record for a task.")
 @click.argument("id")
 @click.argument("text")
-@click.option("--settles", multiple=True, metavar="COMPENSATION", help="Settled by hand, after the end. Repeatable.")
+@click.option(
+    "--settles", multiple=True, metavar="COMPENSATION", help="A compensation that you have undone. Repeatable."
+)
 @actor_option
 @idempotency_key_option
 @pass_session
 def note(
     session: Session, id: str, text: str, settles: tuple[str, ...], actor: str, idempotency_key: str | None
 ) -> None:
-    """Leave a remark on a task, in any state.
+    """Put a remark on record for a task, in any state.
 
-    After its end the remark may also settle compensations that are still owed.
+    After the task's end the remark can also settle compensations that it still owes; `show` lists their ids.
     """
     with session.open(actor=actor) as engine:
         _answer(session, engine.note(whole_id(engine, id), text, settles, idempotency_key=idempotency_key))
 
 
-@click.command("waive", cls=StoreCommand, short_help="Settle one owed compensation by word.")
+@click.command("waive", cls=StoreCommand, short_help="Settle an owed compensation without undoing it.")
 @click.argument("id")
 @click.argument("compensation")
-@click.option("--reason", metavar="TEXT", required=True, help="Why it need not be undone.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why no worker need undo it.")
 @actor_option
 @idempotency_key_option
 @pass_session
 def waive(session: Session, id: str, compensation: str, reason: str, actor: str, idempotency_key: str | None) -> None:
-    """Settle one owed COMPENSATION of a live task by word; `show` lists their ids."""
+    """Settle one owed COMPENSATION of a live task without undoing it; `show` lists the ids."""
     with session.open(actor=actor) as engine:
         _answer(session, engine.waive(whole_id(engine, id), compensation, reason, idempotency_key=idempotency_key))
 
 
-@click.command("signal", cls=StoreCommand, short_help="Tell a task something that it waits for.")
+@click.command("signal", cls=StoreCommand, short_help="Send a task a signal that it waits for.")
 @click.argument("id")
 @click.argument("name")
 @click.argument("data", callback=arguments.payload, required=False)
@@ -145,10 +150,10 @@ def waive(session: Session, id: str, compensation: str, reason: str, actor: str,
 def signal(
     session: Session, id: str, name: str, data: arguments.Payload | None, actor: str, idempotency_key: str | None
 ) -> None:
-    """Tell a task something: a wait for the signal NAME takes it, now or whenever it begins.
+    """Send a task the signal NAME: a wait for it takes it, now or whenever the wait begins.
 
-    DATA is JSON that the task gets with it; `-` reads it from standard input. Each signal is taken once: without
-    --idempotency-key the same command again sends another one.
+    DATA is JSON that the task gets with it; `-` reads it from standard input. A wait takes each signal once: without
+    --idempotency-key, the same command sends another one.
     """
     given = arguments.Payload(arguments.read_json()) if data is arguments.STDIN else data
     with session.open(actor=actor) as engine:
@@ -157,20 +162,21 @@ def signal(
         _answer(session, task)
 
 
-@click.command("recover", cls=StoreCommand, short_help="Do all upkeep that is due.")
-@click.option("--limit", type=LIMIT, metavar="N", help="At most so many tasks.")
+@click.command("recover", cls=StoreCommand, short_help="Do all maintenance that is due.")
+@click.option("--limit", type=LIMIT, metavar="N", help="At most so many tasks.  [default: all]")
 @click.option(
     "--unknown-kind",
     "unknown_kinds",
     multiple=True,
     metavar="KIND",
-    help="A compensation kind that no worker can carry out: a task that owes one is quarantined. Repeatable.",
+    help="A kind of undo that no worker knows: quarantine every task that owes one. Repeatable.",
 )
 @pass_session
 def recover(session: Session, limit: int | None, unknown_kinds: tuple[str, ...]) -> None:
-    """Do all upkeep that is due: end leases that are over, let in what has become due, quarantine overdue undos.
+    """Do all maintenance that is due: end leases that are over, make due tasks ready, quarantine overdue undos.
 
-    One line for each task that was touched. Doing it again changes nothing more.
+    Workers do it when they claim, so this is for stores without a worker. It prints one line for each task that it
+    changes. A second call changes nothing more.
     """
     with session.open() as engine:
         done = engine.recover(limit, unknown_kinds)

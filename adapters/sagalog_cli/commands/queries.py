@@ -1,6 +1,6 @@
-"""Commands that read: `list`, `show`, `history`, `stale`, `stats`.
+"""The commands that read: `list`, `show`, `history`, `stale`, `stats`.
 
-Rule: they write nothing, and an empty answer is an answer: status 0, nothing on standard output, a note beside it.
+Rule: they write nothing. An empty answer is an answer: status 0, nothing on standard output, a note on standard error.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from sagalog_cli.tables import show_line, show_table
 from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
-# Stands for `--waiting` without a name, which no wait has.
+_STATES: Final = [str(state) for state in State]
+# The value of `--waiting` without a name; no wait has it.
 ANY_WAIT: Final = ""
 
 
 @click.command("list", cls=StoreCommand, short_help="List tasks.")
-@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only of this queue. Repeatable: any may fit.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only of this queue. Repeatable: any of them.")
 @click.option("--kind", metavar="NAME", help="Only of this kind.")
 @click.option(
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([str(state) for state in State]),
-    help="Only in this state. Repeatable: any may fit.",
+    type=click.Choice(_STATES),
+    metavar="STATE",
+    help=f"Only in this state: {', '.join(_STATES)}. Repeatable: any of them.",
 )
 @click.option(
     "--tag",
@@ -38,27 +40,27 @@ ANY_WAIT: Final = ""
     multiple=True,
     metavar="NAME=VALUE",
     callback=arguments.tags,
-    help="Only with this tag. Repeatable: all must fit.",
+    help="Only with this tag. Repeatable: all of them.",
 )
 @click.option(
     "--waiting",
     is_flag=False,
     flag_value=ANY_WAIT,
     metavar="[NAME]",
-    help="Only parked for a wait of this name; without a name, for any wait.",
+    help="Only tasks that wait under this name; without a name, under any.",
 )
-@click.option("--parent", metavar="ID", help="Only created by this task.")
-@click.option("--correlation-id", metavar="NAME", help="Only what belongs together with this.")
+@click.option("--parent", metavar="ID", help="Only children of this task.")
+@click.option("--correlation-id", metavar="NAME", help="Only with this correlation id.")
 @click.option(
     "--since",
     "since_ms",
     metavar="TIME",
     callback=arguments.since,
-    help="Only created or changed since: 2h for two hours ago, ISO 8601, or milliseconds.",
+    help="Only changed since then: 2h for two hours ago, ISO 8601, or milliseconds.",
 )
-@click.option("--newest/--oldest", "newest_first", default=True, help="Which come first.  [default: the newest]")
-@click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="At most so many.")
-@click.option("--all", "everything", is_flag=True, help="However many there are.")
+@click.option("--newest/--oldest", "newest_first", default=True, help="Which tasks come first.  [default: the newest]")
+@click.option("--limit", type=LIMIT, default=LISTED, show_default=True, metavar="N", help="List at most so many.")
+@click.option("--all", "everything", is_flag=True, help="List all, however many there are.")
 @pass_session
 def list_tasks(
     session: Session,
@@ -72,9 +74,9 @@ def list_tasks(
     everything: bool,
     **given: Any,
 ) -> None:
-    """List the tasks that fit everything given, the newest first.
+    """List the tasks that fit every option, the newest first.
 
-    WAITS_FOR says why a task that no worker holds is not at work.
+    WAITS_FOR says why no worker works on a task; `show` has the rest.
     """
     with session.open() as engine:
         found = engine.find(
@@ -83,7 +85,7 @@ def list_tasks(
             waiting=True if waiting == ANY_WAIT else waiting,
             parent=None if parent is None else _parent(engine, parent),
             newest_first=newest_first,
-            # One more than is shown tells whether there are more.
+            # One more than it shows, to find out whether there are more.
             limit=None if everything else limit + 1,
             **given,
         )
@@ -103,16 +105,16 @@ def list_tasks(
 
 
 def _parent(engine: Engine, given: str) -> str:
-    """The task that is meant; a parent need not be in this store."""
+    """Return the whole id of a parent, which need not be in this store."""
     return given if engine.find(parent=given, limit=1) else whole_id(engine, given)
 
 
 @click.command("show", cls=StoreCommand, short_help="Show everything about a task.")
 @click.argument("id")
-@click.option("--full", is_flag=True, help="Clip nothing.")
+@click.option("--full", is_flag=True, help="Show long values whole.")
 @pass_session
 def show(session: Session, id: str, full: bool) -> None:
-    """Show everything about a task as it is now."""
+    """Show everything about a task as it is now; `history` shows how it got there."""
     with session.open() as engine:
         id = whole_id(engine, id)
         task = engine.get(id)
@@ -132,12 +134,12 @@ def show(session: Session, id: str, full: bool) -> None:
 
 @click.command("history", cls=StoreCommand, short_help="Show a task's events as a timeline.")
 @click.argument("id")
-@click.option("--full", is_flag=True, help="With the whole body of each event.")
+@click.option("--full", is_flag=True, help="Show the whole body of each event.")
 @pass_session
 def history(session: Session, id: str, full: bool) -> None:
-    """Show every event of a task in order: its place, when it came, who caused it, what it says.
+    """Show every event of a task in order: its position, time, actor and content.
 
-    SINCE is the distance from the first event; due times and expiries are told as distances from their own event.
+    SINCE is the distance from the first event. Due times and expiries are distances from their own event.
     """
     with session.open() as engine:
         events = engine.history(id := whole_id(engine, id))
@@ -148,23 +150,23 @@ def history(session: Session, id: str, full: bool) -> None:
 
 
 def _voided(engine: Engine, id: str, events: Sequence[Recorded]) -> dict[int, str]:
-    """What the event `completed` has made void, by its version: no event names it. [COMP-6]"""
+    """Return what the event `completed` has made void, by its version: no event names it. [COMP-6]"""
     versions = [one.version for one in events if one.type == "completed"]
     try:
         task = engine.get(id) if versions else None
     except Corrupt:
-        return {}  # its events are shown all the same
+        return {}  # the command still shows its events
     void = [] if task is None else [one.id for one in task.compensations if one.status == "void"]
     return {version: f"void={','.join(void)}" for version in versions} if void else {}
 
 
-@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker comes for.")
+@click.command("stale", cls=StoreCommand, short_help="List leases that are over and undos that no worker claims.")
 @pass_session
 def stale(session: Session) -> None:
-    """List what no worker works on though one should.
+    """List leases that are over and undos that no worker claims.
 
-    Tasks whose lease is over by the clock and was not ended yet (`recover` or the next claim ends it); then the undos
-    that are due and that no worker has leased, by queue and kind: is there a worker that knows them?
+    A lease that is over ends with the next claim, or by `recover`. For an undo that is due and unclaimed, start a
+    worker that knows its kind.
     """
     with session.open() as engine:
         found = engine.stale()
@@ -184,12 +186,12 @@ def stale(session: Session) -> None:
 
 
 @click.command("stats", cls=StoreCommand, short_help="Count tasks and events, and look at the file.")
-@click.option("--queue", metavar="NAME", help="Only the tasks of this queue.")
+@click.option("--queue", metavar="NAME", help="Count only the tasks of this queue.")
 @pass_session
 def stats(session: Session, queue: str | None) -> None:
-    """Count tasks by queue and state, and the events of the whole log; say how the file and its disk stand.
+    """Count tasks by queue and state, and the events of the log; show the health of the file and its disk.
 
-    With `--queue` only the tasks are of that queue. What has to be mended is told beside the answer.
+    A note on standard error names each thing to mend.
     """
     with session.open() as engine:
         health = engine.health()

@@ -1,7 +1,8 @@
-"""`tail`: the events of the whole log as they come, a line each.
+"""The command `tail`: it prints the events of the whole log as writers append them, a line each.
 
-Rule: it ends as its reader wishes: on Ctrl-C, on SIGTERM, and with status 0 where the pipe is closed. A checkpoint is
-saved only once what lies before it was written out. Knows how events are chosen, not what they mean.
+Rule: it ends when its reader wants it: on Ctrl-C, on SIGTERM, and with status 0 when the pipe is closed. It saves a
+checkpoint only after it has written out everything before. It knows which events to choose, and must not know what they
+mean.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from sagalog_cli.session import Session, StoreCommand, pass_session
 from sagalog_cli.tables import show_table
 from sagalog_cli.timeline import followed
 
-# How many events are shown before what comes, and among how many of the newest they are looked for.
+# How many events it shows first, and among how many of the newest it looks for them.
 SHOWN: Final = 10
 LOOKED_AT: Final = 10_000
 _PAGE: Final = 500
-# How soon it is seen that the reader of a pipe has gone; a commit is seen at once.
+# How often it looks whether the reader of a pipe has gone; it sees a commit at once.
 _LOOK_EVERY_MS: Final = 100
-# A task's queue never changes; of so many tasks it is remembered.
+# How many tasks' queues it remembers; a task's queue never changes.
 _REMEMBERED: Final = 10_000
 
 Fits = Callable[[Recorded], bool]
 
 
-@click.command("tail", cls=StoreCommand, short_help="Follow the events of all tasks as they come.")
+@click.command("tail", cls=StoreCommand, short_help="Follow the events of all tasks.")
 @click.option(
     "--after",
     type=click.IntRange(0),
     metavar="POSITION",
-    help="Begin behind this position.  [default: with the last 10]",
+    help="Begin after this position.  [default: with the last 10]",
 )
 @click.option("--from-start", is_flag=True, help="Begin with the first event of the log.")
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for new events, until Ctrl-C.")
 @click.option("--task", metavar="ID", help="Only of this task.")
 @click.option("--queue", metavar="NAME", help="Only of the tasks of this queue.")
 @click.option(
@@ -54,9 +55,9 @@ Fits = Callable[[Recorded], bool]
     type=click.Choice(sorted(NAMES.values())),
     metavar="TYPE",
     multiple=True,
-    help="Only of this type, as in completed. Repeatable: any may fit.",
+    help="Only of this type, as in completed. Repeatable: any of them.",
 )
-@click.option("--name", metavar="NAME", help="Keep a checkpoint under this name, and go on there the next time.")
+@click.option("--name", metavar="NAME", help="Keep a checkpoint under this name, and continue there next time.")
 @pass_session
 def tail(
     session: Session,
@@ -68,9 +69,9 @@ def tail(
     types: tuple[str, ...],
     name: str | None,
 ) -> None:
-    """Follow the events of the whole log, a line each: first the last 10 that fit, then what comes.
+    """Follow the events of the whole log, a line each: first the last 10 that fit, then new ones.
 
-    With --name nothing is left out between one run and the next, and what was shown last may be shown again.
+    With --name, the next `tail` of that name continues where this one stops, and may repeat the last events.
     """
     if after is not None and from_start:
         raise click.UsageError("--after and --from-start exclude each other")
@@ -84,12 +85,12 @@ def tail(
                 session.note("resumed", f"{name} goes on after position {subscription.position}, where it stopped")
             _show(session, subscription, fits, None if follow else engine.newest_position())
     except BrokenPipeError as error:
-        # Not `return`: what a closed pipe did not take would be offered to it once more.
+        # Not `return`: Python would offer a closed pipe once more what it did not take.
         raise click.exceptions.Exit(0) from error
 
 
 def _show(session: Session, subscription: Subscription, fits: Fits, until: int | None) -> None:
-    """Write out what comes, up to the position `until`; None: for ever."""
+    """Write new events, up to the position `until`; None: for ever."""
     shown = 0
     while until is None or subscription.position < until:
         events = subscription.read(_PAGE if until is None else min(_PAGE, until - subscription.position))
@@ -114,7 +115,7 @@ def _write(session: Session, events: Sequence[Recorded]) -> None:
 def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozenset[str]) -> Fits:
     @lru_cache(_REMEMBERED)
     def queue_of(id: str) -> str | None:
-        # Of a task that cannot be read the engine cannot say that it is of another queue.
+        # The engine cannot say that a task that it cannot read is of another queue.
         with suppress(Corrupt):
             found = engine.get(id)
             return None if found is None else found.queue
@@ -136,7 +137,7 @@ def _fitting(engine: Engine, task: str | None, queue: str | None, types: frozens
 
 
 def _last(engine: Engine, fits: Fits) -> int:
-    """The position behind which the last events lie that fit, as far back as is looked."""
+    """Return the position after which the last fitting events are, within the newest that it looks at."""
     end = newest = engine.newest_position()
     found, page = 0, SHOWN
     while end and newest - end < LOOKED_AT:
@@ -144,7 +145,7 @@ def _last(engine: Engine, fits: Fits) -> int:
         try:
             events = engine.events(after=begin, limit=end - begin)
         except Corrupt:
-            # Read on from here it is told at its place, behind what comes before it. [LOG-5]
+            # A reader that begins here reports it at its place, after the events before it. [LOG-5]
             return begin
         for one in reversed(events):
             found += fits(one)
@@ -155,7 +156,7 @@ def _last(engine: Engine, fits: Fits) -> int:
 
 
 def _require_reader() -> None:
-    """Raise BrokenPipeError where the reader of standard output has gone, though there is nothing to write."""
+    """Raise BrokenPipeError if the reader of standard output has gone, though there is nothing to write."""
     try:
         output = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):

@@ -1,7 +1,7 @@
-"""`worker`: the handlers of a module of the user's, run on the store until the user says that it is enough.
+"""The command `worker`: it runs the handlers of a user's module on the store until the user stops it.
 
-Rule: what the options say wins over what the module's worker says, and nothing is run before both are known to be
-right. How a worker works is the engine's business; here it is found, told its signals, and listened to.
+Rule: options win over the settings of the module's worker, and nothing runs before both are checked. How a worker works
+is the engine's business; this module finds it, passes signals to it, and shows its log.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sagalog_cli.tracebacks import clipped, lines_in
 from sagalog_cli.worker_processes import Parent
 
 _HANDLERS: Final = "--handlers"
-# What a record of the worker's log carries where a handler has failed; and how much of it is shown here.
+# The field of a log record that has the details of a failed handler, and how many lines of it this command shows.
 _DETAILS: Final = "failure_details"
 _TRACEBACK_LINES: Final = 10
 _ENDS: Final[dict[Until | None, str]] = {
@@ -46,53 +46,55 @@ _ENDS: Final[dict[Until | None, str]] = {
     "place",
     metavar="MODULE:NAME",
     required=True,
-    help="Where the sagalog.Worker is: a module, importable or in this folder, and its name there.",
+    help="The sagalog.Worker: a module, importable or in this folder, and its name there.",
 )
 @click.option("--queue", "queues", metavar="NAME", multiple=True, help="Work on this queue only. Repeatable.")
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="How many handlers run at a time.")
+@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Run at most so many handlers at a time.")
 @click.option(
     "--ttl",
     "ttl_ms",
     metavar="DURATION",
     callback=arguments.duration,
-    help="How long a lease lasts without a renewal, as in 30s: how long others wait for a worker that has died.",
+    help="How long a lease lasts unrenewed, as in 30s. If this worker dies, others wait for so long.",
 )
 @click.option(
     "--grace",
     "grace_ms",
     metavar="DURATION",
     callback=arguments.duration,
-    help="How long handlers may go on once the worker is told to stop.",
+    help="How long handlers may continue after the worker is stopped.",
 )
-@click.option("--name", metavar="NAME", help="Who it is, in the log; an end is added that no other worker has.")
+@click.option("--name", metavar="NAME", help="The worker's name in the log; a unique ending is added.")
 @click.option(
     "--until",
     type=click.Choice(get_args(Until)),
     help="End once there is nothing to claim now (idle), or once no live task is left in the queues (drained).",
 )
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="Run so many processes, and see to them.")
+@click.option(
+    "--processes", type=click.IntRange(1), metavar="N", help="Run so many processes, and replace those that die."
+)
 @pass_session
 def worker(session: Session, /, place: str, until: Until | None, processes: int | None, **given: Any) -> None:
-    """Run tasks and their undos with the handlers of the sagalog.Worker that MODULE holds under NAME.
+    """Run tasks and their undos with the handlers of the sagalog.Worker NAME in MODULE.
 
-    Queues, concurrency, ttl, grace and name are those of that object, where no option says otherwise.
+    That object sets queues, concurrency, ttl, grace and name; options override it.
 
-    SIGTERM, Ctrl-C or the end of its terminal let the running handlers finish, for as long as the grace; a second one
-    ends it at once. With --processes these are passed on to each process, and one that dies is replaced.
+    SIGTERM, Ctrl-C or the end of its terminal stop it: running handlers may finish within the grace. A second signal
+    stops it at once. With --processes, the command passes signals to each process, and replaces a process that dies.
     """
     if processes is not None:
-        parent = Parent(_words(session, place, until, given), processes, lambda said: session.note("process", said))
+        parent = Parent(_words(session, place, until, given), processes, lambda text: session.note("process", text))
         click.get_current_context().exit(parent.run())
     found = _find(place)
     if session.lifeline is not None:
         session.lifeline.hold(found)
         given["name"] = f"{given['name'] or found.name}-{session.lifeline.number}"
-    _settle(found, given)
-    with session.open() as engine, _listening(session), _stopping(found) as stops:
+    _apply_options(found, given)
+    with session.open() as engine, _logging_to(session), _stopping(found) as stops:
         session.note("working", _described(found, until))
         if session.lifeline is not None:
             session.lifeline.begin()
-        # The plain run, also of a worker whose own is awaited: its coroutines get an event loop here.
+        # The plain `run`, even if the object's own one is awaited: its coroutines get an event loop here.
         worker_stats = Worker.run(found, engine, until=until, handle_signals=False)
     session.answer(lambda: json_output.worker_stats(worker_stats), lambda: show_line(render.worker_stats(worker_stats)))
     if stops:
@@ -100,10 +102,10 @@ def worker(session: Session, /, place: str, until: Until | None, processes: int 
 
 
 def _words(session: Session, place: str, until: Until | None, given: dict[str, Any]) -> list[str]:
-    """The words by which each of several processes is told the same."""
+    """Return the command line for each of several processes."""
     words = ["--json"] if session.as_json else []
     if as_url(os.environ.get("SAGALOG_DB", "")) != session.url:
-        # What the environment says goes on by itself, and is not for everyone to see.
+        # A process inherits the environment, and a list of processes does not show it.
         words += ["--db", session.url]
     words += ["worker", _HANDLERS, place]
     for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", "")):
@@ -113,19 +115,20 @@ def _words(session: Session, place: str, until: Until | None, given: dict[str, A
     return words if until is None else [*words, "--until", until]
 
 
-def _settle(found: Worker, given: dict[str, Any]) -> None:
-    """Let the worker be as the options say.
+def _apply_options(found: Worker, given: dict[str, Any]) -> None:
+    """Set the worker as the options say.
 
-    The object itself and no copy of it: what its handlers ask of it, such as `worker.stop()`, reaches the running one.
+    It changes the object itself and no copy, so that a handler's call such as `worker.stop()` reaches the running
+    worker.
 
     Raises:
-        InvalidValue: an option gives what no worker can be given.
+        InvalidValue: `Worker` does not take the value of an option.
     """
     queues: Sequence[str] = given["queues"]
     wanted = {name: value for name, value in given.items() if value is not None and value != ()}
     if not wanted:
         return
-    # Judged as a whole by `Worker`, which judges what is written in the module, before anything is changed.
+    # `Worker` checks all values together, as it checks those in the module, before anything is changed.
     judged = Worker(
         queues or found.queues,
         name=wanted.get("name", found.name),
@@ -149,7 +152,7 @@ def _described(found: Worker, until: Until | None) -> str:
 
 
 def _find(place: str) -> Worker:
-    """The worker at `module:name`; raises BadParameter, saying which part of it is wrong."""
+    """Return the worker at `module:name`; raises BadParameter, which says what part of it is wrong."""
     module, colon, name = place.partition(":")
     if not (module and colon and name):
         raise _wrong(f"expected MODULE:NAME, as in tasks:worker, found {place!r}")
@@ -158,7 +161,7 @@ def _find(place: str) -> Worker:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise _wrong(f"module {module!r} has no {name!r}{_offered(sys.modules[module])}") from error
+            raise _wrong(f"module {module!r} has no {name!r}{_known_workers(sys.modules[module])}") from error
     if not isinstance(found, Worker):
         raise _wrong(f"{place!r} is of the type {type(found).__name__}, and a sagalog.Worker is wanted")
     return found
@@ -167,34 +170,34 @@ def _find(place: str) -> Worker:
 def _imported(name: str) -> ModuleType:
     folder = os.getcwd()
     if folder not in sys.path:
-        # As `python -m` has it: what is being worked on lies here.
+        # As `python -m` does: the user's module lies in this folder.
         sys.path.insert(0, folder)
     try:
         return import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise _wrong(f"there is no module {name!r}, neither in {folder} nor installed") from error
-        raise _wrong(f"module {name!r} cannot be imported: {_told(error)}") from error
+        raise _wrong(f"module {name!r} cannot be imported: {_raised(error)}") from error
     except SystemExit as error:
         raise _wrong(f"module {name!r} ended the program when it was imported, with {error.code!r}") from error
 
 
-def _told(error: Exception) -> str:
-    """What was raised, and the line at which the user's own code stood."""
-    said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+def _raised(error: Exception) -> str:
+    """Return what was raised, and the line of the user's own code."""
+    text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     frames = [one for one in traceback.extract_tb(error.__traceback__) if "importlib" not in one.filename]
     own = [one for one in frames if one.filename != __file__]
-    return f"{said} ({own[-1].filename}, line {own[-1].lineno})" if own else said
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
 
 
-def _offered(module: ModuleType) -> str:
-    """The workers that there are, for a user who mistyped the name of one."""
+def _known_workers(module: ModuleType) -> str:
+    """Return the workers in the module, for a user who mistyped a name."""
     names = [name for name, value in vars(module).items() if isinstance(value, Worker)]
     return f"; the workers in it: {', '.join(sorted(names))}" if names else "; there is no sagalog.Worker in it"
 
 
-def _wrong(said: str) -> click.BadParameter:
-    return click.BadParameter(said, ctx=click.get_current_context(), param_hint=f"'{_HANDLERS}'")
+def _wrong(text: str) -> click.BadParameter:
+    return click.BadParameter(text, ctx=click.get_current_context(), param_hint=f"'{_HANDLERS}'")
 
 
 # --- beside the work ----------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ def _wrong(said: str) -> click.BadParameter:
 
 @contextmanager
 def _stopping(found: Worker) -> Iterator[list[int]]:
-    """Within the block signals stop the worker, a second one at once; gives those that came, in order."""
+    """Have signals stop the worker while the block lasts, a second one at once; yield those that came, in order."""
     stops: list[int] = []
 
     def stop(number: int) -> None:
@@ -213,10 +216,10 @@ def _stopping(found: Worker) -> Iterator[list[int]]:
         yield stops
 
 
-class _Remarks(logging.Handler):
-    """What the worker says while it works, on standard error: a plain line each, or with `--json` a remark.
+class _LogNotes(logging.Handler):
+    """A log handler that writes what the worker logs to standard error: a plain line each, or a remark with `--json`.
 
-    Below what it says of a handler that failed stands the traceback.
+    The traceback of a failed handler comes below its line.
     """
 
     def __init__(self, session: Session) -> None:
@@ -224,25 +227,25 @@ class _Remarks(logging.Handler):
         self._session = session
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one."""
-        said, lines = f"{record.levelname.lower()}: {record.getMessage()}", lines_in(getattr(record, _DETAILS, None))
+        """Write one record."""
+        text, lines = f"{record.levelname.lower()}: {record.getMessage()}", lines_in(getattr(record, _DETAILS, None))
         if self._session.as_json:
-            self._session.note("log", said, **({"traceback": lines} if lines else {}))
+            self._session.note("log", text, **({"traceback": lines} if lines else {}))
         else:
             below = clipped(lines, _TRACEBACK_LINES, "sagalog show")
             with suppress(OSError):
-                # In one piece, so that nothing of another thread comes in between.
-                click.echo("\n".join(map(printable, (said, *below))), err=True)
+                # In one piece, so that no other thread writes in between.
+                click.echo("\n".join(map(printable, (text, *below))), err=True)
 
 
 @contextmanager
-def _listening(session: Session) -> Iterator[None]:
-    """Within the block what the worker logs is written down, unless the module has arranged for that itself."""
+def _logging_to(session: Session) -> Iterator[None]:
+    """Write what the worker logs while the block lasts, unless the module has set up logging itself."""
     logger = logging.getLogger("sagalog.worker")
     if logger.hasHandlers():
         yield
         return
-    remarks = _Remarks(session)
+    remarks = _LogNotes(session)
     logger.addHandler(remarks)
     try:
         yield

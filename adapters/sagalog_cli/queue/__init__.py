@@ -1,1 +1,1 @@
-"""The group `queue`: a queue for shells. `commands` has its commands; `watch` and `work` have modules of their own."""
+"""The group `queue`: `commands` holds it, `push`, `pop`, `ack`, `nack` and `depth`; `watch` and `work` are modules."""

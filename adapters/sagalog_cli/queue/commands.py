@@ -1,7 +1,7 @@
-"""The group `queue`, and all its commands but `watch` and `work`: a queue for shells.
+"""The group `queue` for shells, and its commands `push`, `pop`, `ack`, `nack` and `depth`.
 
-Rule: nothing is promised here that `sagalog_queue` does not keep; a command turns words into one call of it, and what
-was popped is told by its id and fence, so that another process can acknowledge it.
+Rule: it promises nothing that `sagalog_queue` does not keep. A command turns words into one call of it, and names an
+item by id and fence, so that another process can acknowledge the item.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from sagalog_queue.fifo import NAME, RETURNS_MAX
 
 COMMANDS: Final[dict[str, Place]] = {
     "push": Place("sagalog_cli.queue.commands", "push", "Add an item, or many from JSON lines."),
-    "pop": Place("sagalog_cli.queue.commands", "pop", "Take the oldest item that is not held."),
-    "ack": Place("sagalog_cli.queue.commands", "ack", "Say that an item is done."),
+    "pop": Place("sagalog_cli.queue.commands", "pop", "Take the oldest item that no consumer holds."),
+    "ack": Place("sagalog_cli.queue.commands", "ack", "Acknowledge an item that is done."),
     "nack": Place("sagalog_cli.queue.commands", "nack", "Give an item back, or drop it."),
     "depth": Place("sagalog_cli.queue.commands", "depth", "Count the items."),
     "watch": Place("sagalog_cli.queue.watch", "watch", "Count the items after every change."),
@@ -41,10 +41,10 @@ queue_option = click.option(
     default=NAME,
     show_default=True,
     callback=lambda _context, _option, value: check_name(value, "--queue"),
-    help="Which queue.",
+    help="The name of the queue.",
 )
 owner_option = click.option(
-    "--owner", metavar="NAME", help="Who holds what is popped, for the record.  [default: drawn from the host's name]"
+    "--owner", metavar="NAME", help="Who holds the item, for the record.  [default: made of the host's name]"
 )
 visibility_option = click.option(
     "--visibility",
@@ -53,7 +53,7 @@ visibility_option = click.option(
     default="60s",
     show_default=True,
     callback=arguments.visibility,
-    help="How long an item is its holder's; none: until it is acknowledged or given back, even if its holder has died.",
+    help="How long the holder has the item; none: until an ack or nack, even if the holder dies.",
 )
 delay_option = click.option(
     "--delay",
@@ -61,15 +61,15 @@ delay_option = click.option(
     metavar="DURATION",
     default="0",
     callback=arguments.duration,
-    help="How long before what is given back may be popped again, as in 500ms or 2s.  [default: none]",
+    help="How long before a returned item may be popped again, as in 500ms or 2s.  [default: none]",
 )
 
 
 @click.group("queue", cls=LazyGroup, places=COMMANDS, params=options(), no_args_is_help=False)
 def queue() -> None:
-    """First in, first out: push items, pop them, acknowledge what is done.
+    """Push items, pop them first in, first out, and acknowledge what is done.
 
-    An item has one holder at a time; one whose holder has died comes back when its visibility is over.
+    An item has one holder at a time. If the holder dies, the item comes back when its visibility is over.
     """
 
 
@@ -78,16 +78,16 @@ def queue() -> None:
 
 @click.command("push", cls=StoreCommand)
 @click.argument("payload", required=False)
-@click.option("--text", is_flag=True, help="PAYLOAD is plain text instead of JSON; it is stored as a JSON string.")
-@click.option("--many", is_flag=True, help="Each line of standard input is an item; all are added, or none.")
-@click.option("--id", help="The item's id; a ULID is drawn if left out.")
+@click.option("--text", is_flag=True, help="PAYLOAD is plain text and no JSON; the queue stores it as a JSON string.")
+@click.option("--many", is_flag=True, help="Add each line of standard input as an item; all, or none.")
+@click.option("--id", help="The item's id.  [default: a new ULID]")
 @click.option(
     "--returns-max",
     metavar="N",
     default=str(RETURNS_MAX),
     show_default=True,
     callback=arguments.returns_max,
-    help="An item that comes back so many times is quarantined; none: never.",
+    help="Quarantine the item if it comes back so many times; none: never.",
 )
 @queue_option
 @actor_option
@@ -105,7 +105,7 @@ def push(
 ) -> None:
     """Add an item at the end and print its id; PAYLOAD is JSON, `-` reads it from standard input.
 
-    The same --id again with the same PAYLOAD adds nothing.
+    Repeat the command with the same --id and PAYLOAD, and it adds nothing.
     """
 
     def of(engine: Engine) -> Queue:
@@ -129,7 +129,7 @@ def push(
 
 
 def _payload(word: str | None, is_text: bool) -> Any:
-    """What the word PAYLOAD stands for."""
+    """Return the value of the word PAYLOAD."""
     if is_text:
         if word is None:
             raise click.UsageError("--text needs a PAYLOAD: the text, or - for standard input")
@@ -181,9 +181,10 @@ def _push_lines(session: Session, actor: str, of: Callable[[Engine], Queue], rea
 @queue_option
 @pass_session
 def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int | None, name: str) -> None:
-    """Take the oldest item that is not held: its id, fence, attempts and payload in one line, with tabs in between.
+    """Take the oldest item that no consumer holds: print its id, fence, attempts and payload, with tabs in between.
 
-    Where there is none, the status is 4. An item that cannot be written to standard output goes back at once.
+    Then acknowledge it by `ack`, or give it back by `nack`. If the queue has no item, the status is 4. If the answer
+    cannot be written, the item goes back at once.
     """
     with session.open() as engine:
         queue = Queue(engine, name=name, visibility_ms=visibility_ms)
@@ -200,7 +201,7 @@ def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int
 
 
 def _show_item(item: Item) -> None:
-    """Four fields, none of them empty and none with a tab in it; bytes, for JSON is UTF-8 whatever the terminal has."""
+    """Write four fields, none empty and none with a tab; as bytes, because JSON is UTF-8 on any terminal."""
     line = f"{item.id}\t{item.lease.fence}\t{item.attempts}\t{json_output.encode(item.payload)}\n"
     sys.stdout.buffer.write(line.encode())
 
@@ -208,12 +209,12 @@ def _show_item(item: Item) -> None:
 @click.command("ack", cls=StoreCommand)
 @click.argument("id")
 @click.argument("fence", type=click.IntRange(1, INTEGER_MAX))
-@click.option("--queue", "name", metavar="NAME", help="Only if it is in this queue.")
+@click.option("--queue", "name", metavar="NAME", help="Refuse an item of another queue.")
 @pass_session
 def ack(session: Session, id: str, fence: int, name: str | None) -> None:
-    """Say that an item is done; ID and FENCE are those that `queue pop` gave.
+    """Acknowledge an item that is done; ID and FENCE are those that `queue pop` printed.
 
-    A second time changes nothing. An item that another consumer has by now is not acknowledged: status 5.
+    A second call changes nothing. If another consumer has the item by now, nothing is acknowledged: status 5.
     """
     _settle(session, id, fence, name, lambda queue, item: queue.ack(item))
 
@@ -221,20 +222,20 @@ def ack(session: Session, id: str, fence: int, name: str | None) -> None:
 @click.command("nack", cls=StoreCommand)
 @click.argument("id")
 @click.argument("fence", type=click.IntRange(1, INTEGER_MAX))
-@click.option("--drop", is_flag=True, help="It ends as failed, instead of going back to the head of the queue.")
+@click.option("--drop", is_flag=True, help="End the item as failed; it does not come back.")
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @delay_option
-@click.option("--queue", "name", metavar="NAME", help="Only if it is in this queue.")
+@click.option("--queue", "name", metavar="NAME", help="Refuse an item of another queue.")
 @pass_session
 def nack(
     session: Session, id: str, fence: int, drop: bool, reason: str | None, delay_ms: int, name: str | None
 ) -> None:
-    """Say that an item is not done; ID and FENCE are those that `queue pop` gave.
+    """Give back an item that is not done; ID and FENCE are those that `queue pop` printed.
 
     It goes back to the head of the queue, or to quarantine if it has come back too often.
     """
     if drop and delay_ms:
-        raise click.UsageError("--drop and --delay: what is dropped does not come back")
+        raise click.UsageError("--drop and --delay: a dropped item does not come back; leave out one of them")
     _settle(
         session,
         id,
@@ -245,7 +246,7 @@ def nack(
 
 
 def _settle(session: Session, id: str, fence: int, name: str | None, verb: Callable[[Queue, Item], bool]) -> None:
-    """Carry out a holder's verb and answer with the task behind the item as it is then."""
+    """Carry out a holder's verb and answer with the task of the item as it is then."""
     task: Task | None = None
     with session.open() as engine:
         queue = Queue(engine)
@@ -271,7 +272,7 @@ def _settle(session: Session, id: str, fence: int, name: str | None, verb: Calla
 @queue_option
 @pass_session
 def depth(session: Session, name: str) -> None:
-    """Count the items that wait, that are held, and that are in quarantine."""
+    """Count the items that wait, those that consumers hold, and those in quarantine."""
     with session.open() as engine:
         queue = Queue(engine, name=name)
         counts = (queue.depth(), queue.in_flight(), len(queue.quarantined()))

@@ -1,7 +1,7 @@
-"""A command as a process group of its own, and the signals to the process that looks after it.
+"""A command as a process group of its own, and the signals to the process that runs it.
 
-Rule: waiting ends at once when the command ends or a signal comes, and never hangs on what a command leaves behind: no
-pipe leads to it or from it. Knows nothing of queues.
+Rule: a wait ends at once when the command ends or a signal comes. It never hangs on what a command leaves behind,
+because no pipe leads to the command or from it. It must not know queues.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, Final
 
 _HANG_UP: Final = getattr(signal, "SIGHUP", None)
 _STOPPING: Final = tuple(each for each in (signal.SIGTERM, signal.SIGINT, _HANG_UP) if each is not None)
-# How long one wait lasts at most, and how often a group is looked at whose leader has ended: nothing tells of the rest.
+# How long one wait lasts at most; how often to look at a group whose leader has ended: the system reports no other end.
 _WAIT_S_MAX: Final = 60.0
 _LOOK_S: Final = 0.02
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP are counted instead of obeyed, while the `with` block lasts; SIGCHLD ends a wait.
+    """The signals of this process during a `with` block: it counts SIGTERM, SIGINT and SIGHUP; SIGCHLD ends a wait.
 
-    What is ignored stays so. SIGHUP counts once: a shell repeats to its jobs what the terminal has told them.
+    Ignored signals stay ignored. SIGHUP counts once: a shell repeats it to its jobs after the terminal.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Signals:
             os.set_blocking(end, False)
         self._wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         for number in (*_STOPPING, signal.SIGCHLD):
-            # A shell lets its background jobs ignore Ctrl-C; that is not ours to change.
+            # A shell lets its background jobs ignore Ctrl-C; this must not change that.
             if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -74,20 +74,20 @@ class Signals:
 
 
 class Command:
-    """One run of a command, in a session of its own; the other two streams are ours."""
+    """One run of a command, in a session of its own; it inherits standard output and standard error."""
 
     def __init__(self, words: Sequence[str], given: bytes, variables: Mapping[str, str]) -> None:
         """Start it with `given` on standard input.
 
-        A file and no pipe: whether it is read, by whom, and for how long, is no matter then.
+        Standard input is a file and no pipe, so it does not matter which process reads it, or for how long.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the system cannot start it.
         """
         with tempfile.TemporaryFile() as source:
             source.write(given)
             source.seek(0)
-            self._process = subprocess.Popen(  # noqa: S603  running what the user names is what this is for
+            self._process = subprocess.Popen(  # noqa: S603  the user names the command
                 list(words), stdin=source, env={**os.environ, **variables}, start_new_session=True
             )
         self._kill_at: float | None = None
@@ -95,11 +95,11 @@ class Command:
 
     @property
     def ends(self) -> bool:
-        """Whether `end` was called."""
+        """Tell whether `end` was called."""
         return self._kill_at is not None
 
     def end(self, grace_s: float) -> bool:
-        """Ask the whole group to end; `look` kills what has not after the grace. False: it had ended by itself."""
+        """Send the whole group SIGTERM; `look` kills the rest after the grace. False: the command had already ended."""
         if self._process.poll() is not None:
             return False
         self._kill_at = time.monotonic() + grace_s
@@ -112,7 +112,7 @@ class Command:
         self._send(signal.SIGKILL)
 
     def look(self) -> int | None:
-        """The exit status once it has ended, negative for a signal; of one that was to end, with its whole group."""
+        """Return the exit status after the end, negative for a signal; after `end`, once the whole group has ended."""
         status = self._process.poll()
         if self._kill_at is None:
             return status
@@ -121,7 +121,7 @@ class Command:
         return status if self._is_killed or not self._has_group() else None
 
     def pause_s(self) -> float:
-        """How long it makes sense to wait before the next look, if no signal comes."""
+        """Return how long to wait before the next look, if no signal comes."""
         if self._kill_at is None:
             return _WAIT_S_MAX
         if self._process.returncode is not None:
@@ -129,7 +129,7 @@ class Command:
         return _WAIT_S_MAX if self._is_killed else self._kill_at - time.monotonic()
 
     def _send(self, number: int) -> None:
-        # Where no process is left, or only dead ones (which some systems refuse to signal), there is nothing to do.
+        # If no process is left, or only dead ones (which some systems refuse to signal), there is nothing to do.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
@@ -142,7 +142,7 @@ class Command:
 
 
 def ended_by(status: int) -> str:
-    """How a command ended without success, as in `exit 3` or `killed by SIGKILL`."""
+    """Return how a command ended without success, as in `exit 3` or `killed by SIGKILL`."""
     if status >= 0:
         return f"exit {status}"
     try:

@@ -1,7 +1,7 @@
-"""`queue watch`: the counts of a queue now and after every change.
+"""The command `queue watch`: the counts of a queue now and after every change.
 
-Rule: it only reads, and says a thing once. Whether a queue is empty is decided on one consistent picture of it, since
-an item that goes back between two looks would otherwise be in neither.
+Rule: it only reads, and prints each change once. It decides on one consistent view whether a queue is empty: an item
+that goes back between two looks would otherwise be in neither.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOOK_EVERY_MS: Final = 100
 
 
 class Counts(NamedTuple):
-    """How many items wait, are held, and are in quarantine."""
+    """The numbers of items that wait, that are held, and that are in quarantine."""
 
     depth: int
     in_flight: int
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
 
 
 class Looker:
-    """Looks at a queue again and again, and reads anew only what may have changed."""
+    """The repeated look at a queue, which reads anew only what may have changed."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -41,40 +41,40 @@ class Looker:
         self._quarantined = 0
 
     def look(self) -> Counts:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
         engine, name = self._queue.engine, self._queue.name
         position = engine.newest_position()
         if position != self._position:
             self._position, self._quarantined = position, len(self._queue.quarantined())
         states = engine.counts(name).get(name, {})
         pending, running = states.get("pending", 0), states.get("running", 0)
-        # Leases that are over: nothing is written when that comes true, and their items wait from then on.
+        # Leases that are over: no event records that moment, and their items wait from then on.
         over = min(running, sum(task.queue == name for task in engine.stale())) if running else 0
         return Counts(pending + over, running - over, self._quarantined)
 
 
 @click.command("watch", cls=StoreCommand)
-@click.option("--until-empty", is_flag=True, help="End, with status 0, once nothing waits and nothing is held.")
+@click.option("--until-empty", is_flag=True, help="End with status 0 once no item waits or is held.")
 @click.option(
     "--timeout",
     "timeout_ms",
     metavar="DURATION",
     callback=arguments.duration,
-    help="End, with status 6, after so long, as in 500ms or 2s.  [default: never]",
+    help="End with status 6 after so long, as in 500ms or 2s.  [default: never]",
 )
 @queue_option
 @pass_session
 def watch(session: Session, until_empty: bool, timeout_ms: int | None, name: str) -> None:
     """Count the items now and after every change, one line each, until Ctrl-C."""
     ends_at_ms = None if timeout_ms is None else time.monotonic_ns() // 1_000_000 + timeout_ms
-    said: Counts | None = None
+    shown: Counts | None = None
     with session.open() as engine:
         looker = Looker(Queue(engine, name=name))
         while True:
             counts = looker.look()
-            if counts != said:
-                _say(session, name, counts)
-                said = counts
+            if counts != shown:
+                _show(session, name, counts)
+                shown = counts
             if until_empty and not (counts.depth or counts.in_flight):
                 return
             left_ms = None if ends_at_ms is None else ends_at_ms - time.monotonic_ns() // 1_000_000
@@ -88,7 +88,7 @@ def watch(session: Session, until_empty: bool, timeout_ms: int | None, name: str
             _pause(LOOK_EVERY_MS if left_ms is None else min(LOOK_EVERY_MS, left_ms))
 
 
-def _say(session: Session, name: str, counts: Counts) -> None:
+def _show(session: Session, name: str, counts: Counts) -> None:
     at_ms = now_ms()
     session.answer(
         lambda: {"at_ms": at_ms, **json_output.depth(name, *counts)},
@@ -99,7 +99,7 @@ def _say(session: Session, name: str, counts: Counts) -> None:
 
 
 def _pause(length_ms: int) -> None:
-    """Wait; but once the reader has gone, do not keep the caller waiting until the next change.
+    """Wait; return early only by an error, if the reader has gone.
 
     Raises:
         BrokenPipeError: the reader of standard output has gone.

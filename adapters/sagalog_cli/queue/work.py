@@ -1,7 +1,7 @@
-"""`queue work`: a command is run for each item, and how it ends is what becomes of the item.
+"""The command `queue work`: it runs a command for each item, and the end of the command decides about the item.
 
-Rule: an item is acknowledged only after its command has ended well, and a command whose item was lost is ended before
-anything else is begun. One item at a time: who wants more starts more workers.
+Rule: it acknowledges an item only after its command has ended well. If an item is lost, it ends the command before it
+begins anything else. One item at a time: for more, start more workers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from sagalog_queue import Item, Queue, default_owner
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
-# How soon a worker that waits for an item sees that it is to stop.
+# How soon a worker that waits for an item notices a signal to stop.
 _POP_MS: Final = 500
 _PAUSES_S: Final = (0.1, 1, 5)
-# What is wrong with the word, and would be so for every item; anything else may be the machine's state of the moment.
+# Errors that come from the word itself, for every item; any other may come from the machine's state of the moment.
 _NO_COMMAND: Final = frozenset(
     getattr(errno, name)
     for name in ("ENOENT", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "ENOEXEC", "ELOOP", "ENAMETOOLONG", "E2BIG")
@@ -39,7 +39,7 @@ _NO_COMMAND: Final = frozenset(
 
 @dataclass(frozen=True)
 class Plan:
-    """How a worker works."""
+    """The settings of a worker."""
 
     words: tuple[str, ...]
     owner: str
@@ -54,8 +54,8 @@ class Plan:
 @click.command("work", cls=StoreCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("words", metavar="COMMAND [ARGS]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--once", is_flag=True, help="End after one item.")
-@click.option("--until-empty", is_flag=True, help="End once nothing waits.")
-@click.option("--text", is_flag=True, help="A payload that is a string goes in as its text, instead of as JSON.")
+@click.option("--until-empty", is_flag=True, help="End once no item waits.")
+@click.option("--text", is_flag=True, help="Give a payload that is a string as plain text, not as JSON.")
 @delay_option
 @click.option(
     "--grace",
@@ -64,7 +64,7 @@ class Plan:
     default="5s",
     show_default=True,
     callback=arguments.duration,
-    help="How long a command that is to end has, between SIGTERM and SIGKILL.",
+    help="How long a stopped command has between SIGTERM and SIGKILL.",
 )
 @owner_option
 @visibility_option
@@ -84,9 +84,9 @@ def work(
 ) -> None:
     """Run COMMAND for each item, with the payload as JSON on its standard input.
 
-    Exit status 0 acknowledges the item; anything else gives it back. The item is held for as long as COMMAND runs.
+    Exit status 0 acknowledges the item; any other gives it back. The worker holds the item for as long as COMMAND runs.
 
-    SIGTERM, SIGHUP or Ctrl-C let the running command end first; a second one ends it, and gives the item back.
+    SIGTERM, SIGHUP or Ctrl-C let the running command end first; a second signal ends it, and gives the item back.
     """
     owner = default_owner() if owner is None else owner
     plan = Plan(words, owner, visibility_ms, grace_ms, delay_ms, once, until_empty, text)
@@ -106,31 +106,31 @@ class Worker:
         self._plan = plan
         # When the last pop was sent, on the monotonic clock.
         self._popped_s = 0.0
-        # The item whose command has ended well; it is acknowledged with the next pop, or at the end.
+        # The item whose command has ended well; the next pop acknowledges it, or the end does.
         self._done: Item | None = None
 
     def run(self) -> None:
-        """Work until the plan or a signal says that it is enough."""
+        """Work until the plan or a signal ends the loop."""
         while (item := self._next()) is not None:
-            self._serve(item)
+            self._work_on(item)
             if self._plan.once:
                 break
         if self._done is not None:
             self._settle(self._done, self._queue.ack)
 
     def _next(self) -> Item | None:
-        """The next item, popped in the commit that acknowledges the one that is done; None: no more is to be popped."""
+        """Pop the next item in the commit that acknowledges the one that is done; None: the loop is over."""
         timeout_ms = 0 if self._plan.until_empty else self._pop_ms()
         while not self._signals.stops:
             try:
-                item = _insist(self._pop, timeout_ms)
+                item = _repeat(self._pop, timeout_ms)
             except LeaseLost as lost:
-                self._remark_late(lost)
+                self._note_lost(lost)
                 self._done = None
                 continue
             self._done, timeout_ms = None, self._pop_ms()
             if item is not None and self._signals.stops:
-                self._hand_back(item, "its worker was told to stop")
+                self._hand_back(item, "a signal stopped its worker before its command began")
                 return None
             if item is not None or (self._plan.until_empty and not self._queue.depth()):
                 return item
@@ -141,19 +141,19 @@ class Worker:
         return self._queue.pop(self._plan.owner, timeout_ms, ack=self._done)
 
     def _pop_ms(self) -> int:
-        """How long to wait for an item: the lease of one that comes is measured from the sending of the pop."""
+        """Return how long to wait for an item: its lease counts from the moment at which the pop was sent."""
         visibility_ms = self._plan.visibility_ms
         return _POP_MS if visibility_ms is None else max(1, min(_POP_MS, visibility_ms // 6))
 
-    def _serve(self, item: Item) -> None:
-        """Run the command for an item; one that is not done is settled at once."""
+    def _work_on(self, item: Item) -> None:
+        """Run the command for an item; settle the item at once if it is not done."""
         visibility_s = None if self._plan.visibility_ms is None else self._plan.visibility_ms / 1_000
         with Renewal(self._queue, item, visibility_s, self._popped_s, self._signals.wake) as renewal:
             turn = Turn(renewal, self._signals, self._plan.grace_ms / 1_000)
             try:
                 status = turn.serve(lambda variables: Command(self._plan.words, self._input(item), variables))
             except (OSError, Unavailable) as error:
-                # Not the item's fault: a word mistyped shall quarantine nothing.
+                # No fault of the item: a mistyped word must quarantine nothing.
                 self._refuse(renewal.item, error)
         if turn.orphans:
             ended = ", ".join(map(str, turn.orphans))
@@ -168,7 +168,7 @@ class Worker:
             self._done = renewal.item
 
     def _refuse(self, item: Item, error: OSError | Unavailable) -> NoReturn:
-        """Give back an item whose command could not be begun, and end."""
+        """Give back an item whose command could not start, and end."""
         if isinstance(error, Unavailable):
             self._settle(item, lambda held: self._queue.hand_back(held, error.message))
             raise error
@@ -184,33 +184,33 @@ class Worker:
         return f"{json_output.encode(item.payload)}\n".encode()
 
     def _give_back(self, item: Item, reason: str) -> None:
-        """Its command failed: that counts as a return."""
+        """Give back an item whose command failed, which counts as a return."""
         if self._settle(item, lambda held: self._queue.nack(held, reason=reason, delay_ms=self._plan.delay_ms)):
-            self._remark_return(item, reason)
+            self._note_return(item, reason)
 
     def _hand_back(self, item: Item, reason: str) -> None:
-        """Its worker stops, through no fault of the item's."""
+        """Give back an item because its worker stops, which is no fault of the item."""
         if self._settle(item, lambda held: self._queue.hand_back(held, reason)):
-            self._remark_return(item, reason)
+            self._note_return(item, reason)
 
-    def _remark_return(self, item: Item, reason: str) -> None:
+    def _note_return(self, item: Item, reason: str) -> None:
         task = self._queue.engine.get(item.id)
         state = "gone" if task is None else task.state
         self._session.note("given_back", f"item {item.id}: {reason}; it is {state}")
 
     def _settle(self, item: Item, verb: Callable[[Item], bool]) -> bool:
         try:
-            return _insist(verb, item)
+            return _repeat(verb, item)
         except LeaseLost as lost:
-            self._remark_late(lost)
+            self._note_lost(lost)
             return False
 
-    def _remark_late(self, lost: LeaseLost) -> None:
+    def _note_lost(self, lost: LeaseLost) -> None:
         self._session.note("lost", f"{lost.message}; what its command did may be done twice")
 
 
-def _insist(call: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
-    """Repeat a call that wrote nothing or whose outcome is unknown: what a command has done should be put on record."""
+def _repeat(call: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+    """Repeat a call that wrote nothing or whose outcome is unknown: what a command has done should be on record."""
     for pause_s in _PAUSES_S:
         try:
             return call(*args, **kwargs)

@@ -4,10 +4,12 @@
     engine          `AsyncEngine`: every call of an engine as a coroutine
     batch, lease, subscription   `AsyncBatch`, `AsyncLease`, `AsyncSubscription`
     worker          `Worker`, whose coroutine handlers run on the caller's event loop
-    lifting         from a plain method to its coroutine
-    pool, watching  threads for calls; coroutines that wait for a commit without one
+    coroutine_methods   a plain method -> its coroutine
+    pool            threads for calls that block
+    change_watch    waiting for a commit without a thread for each coroutine
 
-Rule: no second implementation; a call is the plain one, taken off the event loop. A test compares the two surfaces.
+Rule: it implements nothing anew; a call is the plain one, in a thread and not on the event loop. A test compares the
+two surfaces.
 """
 
 from sagalog.aio.batch import AsyncBatch, AsyncResult

@@ -1,6 +1,6 @@
-"""`AsyncBatch`: commands recorded in an `async with` block and carried out in one commit when it ends.
+"""The class `AsyncBatch`: commands recorded in an `async with` block, and carried out in one commit at its end.
 
-Rule: recording is plain and writes nothing; only the end of the block is awaited, and taken off the event loop.
+Rule: a recorded command is a plain call and writes nothing; only the end of the block is awaited, and runs in a thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AsyncResult = AsyncLease | Task | list[AsyncLease] | tuple[AsyncLease | Task, ..
 def _held(
     method: Callable[Concatenate[Batch, Lease, P], R],
 ) -> Callable[Concatenate[AsyncBatch, AsyncLease, P], R]:
-    """A verb of a lease's holder, recorded."""
+    """Record a verb of a lease's holder."""
 
     @call_of(method, 2)
     def call(self: AsyncBatch, lease: AsyncLease, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""Waiting for a commit without a thread for each that waits: one thread watches the store and wakes all.
+"""The wait of coroutines for a commit: one thread watches the store and wakes all, so no coroutine holds a thread.
 
-Rule: being woken says that there may be something, never what; who waits looks again by itself before long, too. The
-thread lives while a coroutine waits. Knows no task.
+Rule: a wake-up says that there may be something, never what; a coroutine also looks again by itself before long. The
+thread lives while a coroutine waits. It must not know tasks.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _JOIN_S: Final = 1.0
 
 
 class ChangeWaiter:
-    """One coroutine that waits: woken by whatever anybody commits."""
+    """One waiting coroutine, which any commit wakes."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
 
     def expect(self) -> None:
-        """From now on a commit counts; call it before looking at the store."""
+        """Count commits from now on; call it before a look at the store."""
         self._woken.clear()
 
     async def woken(self, left_ms: Callable[[], int], slices: int = 1) -> None:
         """Return when a caller has committed, when no time is left, or after so many slices to look again."""
         for _ in range(slices):
-            # A clock may jump, and a manual one does not wait: it is asked again at each slice.
+            # A clock may jump, and a manual one does not wait: ask it again at each slice.
             slice_ms = min(left_ms(), WAIT_SLICE_MS)
             if slice_ms <= 0:
                 return
@@ -46,7 +46,7 @@ class ChangeWaiter:
             return
 
     def wake(self) -> bool:
-        """Wake it, from any thread; False where its event loop is gone, and no coroutine waits."""
+        """Wake the coroutine, from any thread; False if its event loop is closed, so that none waits."""
         try:
             self._loop.call_soon_threadsafe(self._woken.set)
         except RuntimeError:
@@ -55,7 +55,7 @@ class ChangeWaiter:
 
 
 class ChangeWatch:
-    """Wakes those that wait on one engine."""
+    """The watch over the commits of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -66,7 +66,7 @@ class ChangeWatch:
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
-        """In a forked child: neither the thread nor any caller that waits is here."""
+        """Reset the watch in a forked child, which has neither the thread nor any waiting coroutine."""
         self._guard = threading.Lock()
         is_over, self._over = self._over.is_set(), threading.Event()
         if is_over:
@@ -76,7 +76,7 @@ class ChangeWatch:
 
     @contextmanager
     def waiting(self) -> Iterator[ChangeWaiter]:
-        """Within the block the waiter is woken by every commit."""
+        """Give a waiter for the block; every commit wakes it."""
         waiter = ChangeWaiter()
         with self._guard:
             self._waiters.add(waiter)
@@ -90,7 +90,7 @@ class ChangeWatch:
                 self._waiters.discard(waiter)
 
     def stop(self) -> None:
-        """The engine closes: wake every waiter, and watch no more."""
+        """Wake every waiter and end the watch: the engine closes."""
         self._over.set()
         self._wake()
 
@@ -103,7 +103,7 @@ class ChangeWatch:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        # At first the thread does not know what was committed since the waiters have looked: it wakes them once.
+        # At first the thread does not know whether a caller has committed since the waiters looked: it wakes them once.
         since: int | None = None
         while not self._over.is_set():
             with self._guard:
@@ -117,7 +117,7 @@ class ChangeWatch:
                     self._wake()
                 self._engine.wait_change(since, WAIT_SLICE_MS)
             except SagalogError:
-                # Each waiter looks by itself, and meets the same error.
+                # Each waiter looks by itself, and gets the same error.
                 self._over.wait(WAIT_SLICE_MS / 1_000)
 
     def _wake(self) -> None:

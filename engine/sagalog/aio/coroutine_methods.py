@@ -1,7 +1,7 @@
-"""From a plain method to the coroutine method that does the same off the event loop.
+"""Coroutine methods: each calls the plain method of its name in a thread.
 
-Rule: parameters, defaults and texts are those of the plain method, for people, for type checkers and for `inspect`.
-Knows no engine.
+Rule: parameters, defaults and texts are those of the plain method, for people, for type checkers and for `inspect`. It
+must not know the engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 class CoroutineMethod(Generic[S_co]):
-    """A plain object and the threads in which its methods are called."""
+    """A plain object, and the threads that call its methods."""
 
     __slots__ = ("_plain", "_pool")
 
@@ -34,14 +34,14 @@ class CoroutineMethod(Generic[S_co]):
 
     @property
     def plain(self) -> S_co:
-        """The object whose calls block."""
+        """Return the object whose calls block."""
         return self._plain
 
 
 def as_coroutine(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[CoroutineMethod[S], P], Coroutine[Any, Any, R]]:
-    """The method as a coroutine."""
+    """Make a coroutine method of a plain one."""
 
     @wraps(method)
     async def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +55,7 @@ def as_coroutine_of(
     method: Callable[Concatenate[S, P], R],
     give_back: Callable[[S, R], None] | None = None,
 ) -> Callable[Concatenate[CoroutineMethod[S], P], Coroutine[Any, Any, T]]:
-    """The method as a coroutine whose answer is lifted too; `give_back` gets one for which no caller waits any more."""
+    """Make a coroutine method whose answer is lifted too; `give_back` gets an answer that no caller awaits any more."""
 
     @wraps(method)
     async def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,7 +68,7 @@ def as_coroutine_of(
 
 
 def passed_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[CoroutineMethod[S], P], R]:
-    """A method that never blocks, called where it is."""
+    """Make a method of a plain one that never blocks; it is called directly."""
 
     @wraps(method)
     def call(self: CoroutineMethod[S], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""`AsyncEngine`: every call of an engine as a coroutine that never blocks the event loop.
+"""The class `AsyncEngine`: every call of an engine as a coroutine that never blocks the event loop.
 
-Rule: a call is the plain one in a thread; only what waits is here, and holds no thread while it waits. Who is cancelled
-while it claims is leased nothing: what its claim came to is given back.
+Rule: a call is the plain one in a thread. Only the calls that wait are implemented here, and they hold no thread while
+they wait. If a caller is cancelled while it claims, the engine gives back what the claim has leased.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
 from sagalog.validation.values import check_milliseconds
 
-# After how many slices of waiting a caller that waits for an end looks again, though it has seen no commit.
+# After how many slices a caller that waits for an end looks again, even without a commit.
 _SLICES: Final = 20
 
 
@@ -40,7 +40,7 @@ def _give_back_one(_: Engine, lease: Lease) -> None:
 def _claimed(
     verb: Callable[Concatenate[Executor, P], ClaimRequest],
 ) -> Callable[Concatenate[AsyncEngine, P], Coroutine[Any, Any, list[AsyncLease]]]:
-    """The claim as a coroutine, which holds no thread while it waits."""
+    """Make the claim a coroutine, which holds no thread while it waits."""
 
     @call_of(verb, 1)
     async def call(self: AsyncEngine, /, *args: P.args, **kwargs: P.kwargs) -> list[AsyncLease]:
@@ -205,7 +205,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
         left_ms = self._left_ms(timeout_ms)
         with self._watch.waiting() as waiter:
             while True:
-                # Asked before the look, so that what happens in time is seen.
+                # Read the time before the look, so that the look sees all that happens in time.
                 is_over = left_ms() <= 0
                 waiter.expect()
                 try:
@@ -247,7 +247,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
         while True:
             is_over = left_ms() <= 0
             waiter.expect()
-            # It looks once, and takes a turn only where there may be something.
+            # The call looks once, and takes a turn only if there may be something.
             look = partial(_claim_now, self.plain, request)
             leases: list[Lease] = await self._pool.run(look, partial(give_back, self.plain))
             if leases or is_over:
@@ -258,7 +258,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
         give_back(self.plain, answer[1])
 
     def _left_ms(self, timeout_ms: int) -> Callable[[], int]:
-        """How much is left of a time that begins now."""
+        """Return a function that says how much is left of a time that begins now."""
         clock = self.plain._executor.clock
         until_ms = clock.monotonic_ms() + timeout_ms
         return lambda: until_ms - clock.monotonic_ms()
@@ -269,13 +269,13 @@ class AsyncEngine(CoroutineMethod[Engine]):
 
 
 def _claim(engine: Engine, request: ClaimRequest) -> tuple[bool, list[Lease]]:
-    """What is there to be leased now, and whether the claim is a repeat, which never leases anything new."""
+    """Claim what can be leased now; tell whether the claim is a repeat, which never leases anything new."""
     executor = engine._executor
     claimed = executor.claim(request)
     return claimed.repeated, [Lease(task, executor) for task in claimed.tasks]
 
 
 def _claim_now(engine: Engine, request: ClaimRequest) -> list[Lease]:
-    """What has become there to be leased since the claim was made."""
+    """Claim what can be leased since the claim was made."""
     executor = engine._executor
     return [Lease(task, executor) for task in executor.claim_later(request, 0)]

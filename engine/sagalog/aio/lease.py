@@ -1,7 +1,7 @@
-"""`AsyncLease`: the right to work on a task, with the verbs of its holder as coroutines.
+"""The class `AsyncLease`: the right to work on a task, with the verbs of its holder as coroutines.
 
-Rule: as for `Lease`, an older copy works as well as the newest. A lease for which no caller waits any more is given
-back.
+Rule: as for `Lease`, an older copy works as well as the newest. The engine gives back a lease that no caller awaits any
+more.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ UNWANTED: Final = "the caller that claimed it was cancelled"
 
 
 def lift_lease(lease: Lease, pool: Pool) -> AsyncLease:
-    """The lease with verbs to await."""
+    """Return the lease with verbs to await."""
     return AsyncLease(lease, pool)
 
 
 def lift_lease_or_task(answer: Lease | Task, pool: Pool) -> AsyncLease | Task:
-    """The same, where a task stays what it is."""
+    """Return a lease with verbs to await, and a task as it is."""
     return AsyncLease(answer, pool) if isinstance(answer, Lease) else answer
 
 
 def lower_lease(lease: Any) -> Any:
-    """The plain lease of an `AsyncLease`; anything else as it is, for the plain call to take or to refuse."""
+    """Return the plain lease of an `AsyncLease`; anything else as it is, for the plain call to take or to refuse."""
     return lease.plain if isinstance(lease, AsyncLease) else lease
 
 
 def give_back(engine: Engine, leases: Iterable[Lease]) -> None:
-    """Release leases for which no caller waits any more; those that another worker holds by now are left alone."""
+    """Release leases that no caller awaits any more; leave alone those that another worker holds by now."""
     with engine.batch(together=False) as batch:
         for lease in leases:
             batch.release(lease, UNWANTED)

@@ -1,6 +1,6 @@
-"""`sagalog.aio.open`: the engine of a URL, to be awaited or entered.
+"""The function `sagalog.aio.open`: the engine of a URL, to await or to enter.
 
-Rule: the arguments are those of `sagalog.open`. An engine for which no caller waits any more is closed again.
+Rule: the arguments are those of `sagalog.open`. It closes an engine that no caller awaits any more.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Opening:
         try:
             return AsyncEngine(await pool.run(self._opening, Engine.close))
         finally:
-            pool.let_go()
+            pool.shut_down()
 
 
 def _opening(plain: Callable[P, Engine]) -> Callable[P, Opening]:

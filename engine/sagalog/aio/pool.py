@@ -1,7 +1,8 @@
-"""Threads for calls that block, so that the event loop never does, and so many at a time.
+"""The threads for calls that block, so that the event loop never does; a bounded number runs at a time.
 
-Rule: a call that was begun goes on to its end, even if its caller has ceased to wait for it, and closing waits for it.
-Its failure is logged then, and what it took for its caller is given back before anything is closed. Knows no engine.
+Rule: a call that was begun runs to its end, even after its caller was cancelled, and `close` waits for it. Then the
+pool logs its failure, and gives back what it took for its caller before anything is closed. It must not know the
+engine.
 """
 
 from __future__ import annotations
@@ -24,66 +25,66 @@ R = TypeVar("R")
 _log: Final = logging.getLogger("sagalog.aio")
 
 THREADS: Final = 16
-# How long closing waits until answers have reached those who wait for them, or were given back: an event loop that
-# stands still takes no answer.
-_HANDED_OVER_S: Final = 2.0
+# How long `close` waits until answers have reached their callers, or were given back: a blocked event loop takes no
+# answer.
+_DELIVERY_S: Final = 2.0
 
 
 class Pool:
-    """Runs plain calls for coroutines, of one event loop or several, `threads` at a time."""
+    """The threads that run plain calls for coroutines of any event loops, `threads` at a time."""
 
     def __init__(self, threads: int = THREADS) -> None:
         self._size = threads
         self._closing: Future[None] | None = None
-        self._begin()
+        self._set_up()
         begins_anew_in_children(self)
 
-    def _begin(self) -> None:
+    def _set_up(self) -> None:
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sagalog-aio")
-        # Answers that are on their way to their callers, or back.
-        self._underway = 0
+        # How many answers are on the way to their callers, or back.
+        self._in_transit = 0
         self._arrived = threading.Condition(self._guard)
 
     def begin_anew(self) -> None:
-        """In a forked child: none of the threads is here, and no caller waits for what they did. [FORK-2]"""
-        self._begin()
+        """Reset the pool in a forked child, which has neither the threads nor any caller. [FORK-2]"""
+        self._set_up()
         if self._closing is not None and not self._closing.done():
             self._closing = Future()
             self._closing.set_result(None)
 
     async def run(self, function: Callable[[], R], give_back: Callable[[R], None] | None = None) -> R:
-        """What the call returns or raises, with the caller's context variables.
+        """Run the call in a thread, with the caller's context variables; return or raise as it does.
 
         Args:
             function: the call.
-            give_back: what to do, off the loop, with an answer for which no caller waits any more.
+            give_back: gets, in a thread, an answer that no caller awaits any more.
 
         Raises:
-            Closed: the pool is closed. CancelledError: a call that was begun goes on; one that was not never happens.
+            Closed: the pool is closed. CancelledError: a call that was begun runs to its end; any other never begins.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         call: Future[R] = self._submit(partial(copy_context().run, function))
-        call.add_done_callback(partial(_hand_over, loop, answer))
+        call.add_done_callback(partial(_deliver, loop, answer))
         is_left = False
         try:
             return await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled():
-                answer.exception()  # looked at, so that asyncio does not log that it never was
+                answer.exception()  # otherwise asyncio logs that no caller has looked at it
             if not call.cancel():
                 is_left = True
-                call.add_done_callback(partial(self._leave, threading.get_ident(), give_back))
+                call.add_done_callback(partial(self._finish_abandoned, threading.get_ident(), give_back))
             raise
         finally:
             if not is_left:
-                self._arrive()
+                self._count_arrived()
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Take no more calls, wait for those that were begun or wait, then call `last`, once, in a thread.
+        """Take no more calls, finish those that were begun or wait, then call `last`, once, in a thread.
 
-        All of that happens also if the caller is cancelled; closing again waits for the same end.
+        All of that also happens if the caller is cancelled; a second call waits for the same end.
         """
         with self._guard:
             if self._closing is None:
@@ -92,11 +93,11 @@ class Pool:
             closing = self._closing
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
-        closing.add_done_callback(partial(_hand_over, loop, answer))
+        closing.add_done_callback(partial(_deliver, loop, answer))
         await answer
 
-    def let_go(self) -> None:
-        """Take no more calls and let the threads end when they are done, without waiting for that."""
+    def shut_down(self) -> None:
+        """Take no more calls and let the threads end after their calls, without waiting for that."""
         self._threads.shutdown(wait=False)
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Pool:
         with self._guard:
             if self._closing is None:
                 call = self._threads.submit(function)
-                self._underway += 1
+                self._in_transit += 1
                 return call
         raise Closed("this engine was closed; open it again")
 
@@ -113,57 +114,57 @@ class Pool:
         try:
             self._threads.shutdown(wait=True)
             with self._arrived:
-                self._arrived.wait_for(lambda: self._underway == 0, _HANDED_OVER_S)
+                self._arrived.wait_for(lambda: self._in_transit == 0, _DELIVERY_S)
             last()
         except BaseException as error:  # noqa: BLE001  the caller that waits for the end gets it
             closing.set_exception(error)
         else:
             closing.set_result(None)
 
-    def _leave(self, loop_thread: int, give_back: Callable[[Any], None] | None, call: Future[Any]) -> None:
-        """A call has ended, or had, for which no caller waits any more."""
+    def _finish_abandoned(self, loop_thread: int, give_back: Callable[[Any], None] | None, call: Future[Any]) -> None:
+        """Finish a call that no caller awaits any more: log its failure, or give its answer back."""
         error = call.exception()
         if error is not None or give_back is None:
             if error is not None:
                 _log.warning("a call whose caller was cancelled has failed: %s", error)
-            self._arrive()
+            self._count_arrived()
             return
         giving = partial(self._give_back, give_back, call.result())
         if threading.get_ident() != loop_thread:
             giving()
             return
-        # It had ended before the caller was cancelled: this is the event loop, where nothing may block.
+        # The call had ended before the caller was cancelled: this thread runs the event loop, and must not block.
         with self._guard:
             if self._closing is None:
                 self._threads.submit(giving)
                 return
-        # The threads of the pool may have ended by now; closing waits for this one, as for any answer.
+        # The threads of the pool may have ended by now; `close` waits for this one, as for any answer.
         threading.Thread(target=giving, name="sagalog-aio-give-back", daemon=True).start()
 
     def _give_back(self, give_back: Callable[[Any], None], answer: Any) -> None:
         try:
             _give_back(give_back, answer)
         finally:
-            self._arrive()
+            self._count_arrived()
 
-    def _arrive(self) -> None:
-        """An answer has reached its caller, or was given back."""
+    def _count_arrived(self) -> None:
+        """Count an answer that has reached its caller, or was given back."""
         with self._arrived:
-            self._underway -= 1
+            self._in_transit -= 1
             self._arrived.notify_all()
 
 
 def _give_back(give_back: Callable[[R], None], answer: R) -> None:
     try:
         give_back(answer)
-    except Exception as error:  # noqa: BLE001  no caller waits for it, so only the log is told
-        _log.warning("what a call has taken for a caller that was cancelled could not be given back: %s", error)
+    except Exception as error:  # noqa: BLE001  no caller waits for it, so it goes to the log
+        _log.warning("the pool could not give back what a call took for a cancelled caller: %s", error)
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[R], call: Future[R]) -> None:
-    """In the thread that did it: let the event loop know how a call has ended."""
+def _deliver(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[R], call: Future[R]) -> None:
+    """Pass a call's end from its thread to the event loop."""
 
-    def deliver() -> None:
+    def set_answer() -> None:
         if answer.done():
             return
         error = call.exception()
@@ -173,6 +174,6 @@ def _hand_over(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[R], call:
             answer.set_result(call.result())
 
     if not call.cancelled():
-        # No caller waits on a loop that is closed.
+        # A closed loop has no waiting caller.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(deliver)
+            loop.call_soon_threadsafe(set_answer)

@@ -1,8 +1,8 @@
-"""`AsyncSubscription`: the log read on, awaited, and with `async for`.
+"""The class `AsyncSubscription`: a reader of the log to await, and for `async for`.
 
-Rule: it is the plain one, which is for one thread at a time, so it is awaited by one coroutine at a time; waiting holds
-no thread. Threads only read: what was read counts as given where its caller gets it, on the event loop, so that a call
-which is cancelled has given nothing. [SUBSCRIBE-2]
+Rule: it is the plain one, which is for one thread at a time, so one coroutine at a time awaits it; a wait holds no
+thread. Threads only read. An event counts as given when its caller gets it, on the event loop, so a call that is
+cancelled has given nothing. [SUBSCRIBE-2]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sagalog.kernel import bounds
 from sagalog.ports import Clock
 from sagalog.validation.values import check_integer, check_milliseconds
 
-# A reader that iterates waits for ever, this long at a time.
+# How long an iterating reader waits at a time; it waits for ever.
 _PATIENCE_MS: Final = 3_600_000
 
 
@@ -38,7 +38,7 @@ class AsyncSubscription(CoroutineMethod[Subscription]):
         super().__init__(plain, pool)
         self._watch = watch
         self._clock = clock
-        # A save whose caller was cancelled may still be under way when the next one begins.
+        # A save whose caller was cancelled may still be running when the next one begins.
         self._saving = threading.Lock()
 
     @property

@@ -1,7 +1,7 @@
 """A worker on the caller's event loop: its coroutine handlers run there, everything else in threads.
 
-Rule: it is the plain worker, driven by a thread of its own; this file only hands over, and turns cancelling into
-stopping.
+Rule: it is the plain worker, which a thread of its own drives. This file only connects the two, and turns a cancelled
+`run` into a stop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sagalog.worker.settlement import Handler, is_coroutine_function
 
 _log: Final = logging.getLogger("sagalog.aio")
 
-# Who awaits the run, in the context of that run.
+# The asyncio task that awaits the run, in the context of that run.
 _awaiting: Final[ContextVar[asyncio.Task[Any] | None]] = ContextVar("_awaiting", default=None)
 
 
@@ -63,7 +63,7 @@ class Worker(worker.Worker):
         plain = engine.plain if isinstance(engine, AsyncEngine) else engine
         running = self._start(plain, until)
         with listening(lambda _number: self.stop()) if handle_signals else nullcontext():
-            await self._ended(running)
+            await self._await_end(running)
         return running.result()
 
     def _config(self) -> WorkerConfig:
@@ -71,7 +71,7 @@ class Worker(worker.Worker):
         return replace(config, handlers=_guarded(config.handlers), compensations=_guarded(config.compensations))
 
     def _start(self, engine: Engine, until: Until | None) -> Future[WorkerStats]:
-        """Begin to work in a thread of its own; what its work comes to."""
+        """Start to work in a thread of its own; return the future of its numbers."""
         context, loop = copy_context(), asyncio.get_running_loop()
         context.run(_awaiting.set, asyncio.current_task())
         running: Future[WorkerStats] = Future()
@@ -79,17 +79,17 @@ class Worker(worker.Worker):
         def run() -> None:
             try:
                 running.set_result(context.run(self._run, engine, loop, until, False))
-            except BaseException as error:  # noqa: BLE001  the caller that awaits it gets it
+            except BaseException as error:  # noqa: BLE001  the caller that awaits it gets the error
                 running.set_exception(error)
 
         threading.Thread(target=run, name=f"sagalog-{self.name}", daemon=True).start()
         return running
 
-    async def _ended(self, running: Future[WorkerStats]) -> None:
-        """Wait for its end; every cancelling on the way tells it to stop."""
+    async def _await_end(self, running: Future[WorkerStats]) -> None:
+        """Wait for the end of the run; every cancellation meanwhile stops the worker."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        running.add_done_callback(lambda _: _tell(loop, ended))
+        running.add_done_callback(lambda _: _set_event(loop, ended))
         cancelled: asyncio.CancelledError | None = None
         while not ended.is_set():
             try:
@@ -111,9 +111,9 @@ def _guarded(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
 
 
 def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
-    """The handler, for which it is no failure that it was cancelled together with the caller that awaits `run`.
+    """Return the handler such that it does not fail when it is cancelled together with the caller that awaits `run`.
 
-    So it goes when an event loop ends: all that runs on it is cancelled in one go.
+    That happens when an event loop ends: it cancels everything that runs on it at once.
     """
 
     async def guarded(context: Any, given: Any) -> Any:
@@ -121,7 +121,7 @@ def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
             return await handler(context, given)
         except asyncio.CancelledError:
             if awaiting is not None and awaiting.cancelling():
-                # Told here, since the worker may hear of it later than what it holds comes back.
+                # Note it here: the worker may learn of it only after its jobs have come back.
                 context._end_with_its_loop()
                 raise Interrupted("its event loop ends") from None
             raise
@@ -129,7 +129,7 @@ def _guard(handler: Handler, awaiting: asyncio.Task[Any] | None) -> Handler:
     return guarded
 
 
-def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    # No caller waits on a loop that is closed.
+def _set_event(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    # A closed loop has no waiting caller.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(ended.set)

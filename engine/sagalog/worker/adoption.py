@@ -1,7 +1,7 @@
-"""Which child of a predecessor a successor goes on with, where its handler asks for a child of that name. [STEP-2]
+"""The child of a predecessor that a successor keeps, if its handler asks for a child of that name. [STEP-2]
 
-Rule: reads only; what it finds is adopted in the commit of what the handler writes next, and is then on record, so that
-every later attempt finds the same child, whatever has become of it.
+Rule: it only reads. The handler's next commit adopts the child that it finds. Then the child is on record, and every
+later attempt finds the same child, in any state.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from sagalog.validation.identities import child_id
 
 
 def adoptable(engine: Engine, task: Task, name: str) -> Task | None:
-    """The child of this name that a predecessor had, or that child's newest successor, if it lives or has completed.
+    """Return a predecessor's child of this name, or its newest successor, if that lives or has completed.
 
-    Only a successor that goes on where its predecessor stopped has its children too, as it has its steps. None: there
-    is no such child, or it has ended otherwise, so that a new one takes its place.
+    Only a successor that continues where its predecessor stopped keeps the children, as it keeps the steps. None: there
+    is no such child, or it has ended in another way, so a new one takes its place.
     """
     predecessor = _kept_by(engine, task)
     while predecessor is not None:
@@ -29,14 +29,14 @@ def adoptable(engine: Engine, task: Task, name: str) -> Task | None:
 
 
 def _kept_by(engine: Engine, task: Task) -> Task | None:
-    """The predecessor where this task goes on; None: it has none, or began with nothing."""
+    """Return the predecessor where this task continues; None: it has none, or starts over."""
     before = None if task.predecessor is None else engine.get(task.predecessor)
     was_at_work = before is not None and before.state is State.QUARANTINED and before.outcome is None
     return before if was_at_work else None
 
 
 def _child_of(engine: Engine, parent: Task, name: str) -> Task | None:
-    """A task's child of a name, adopted or its own; a task with another parent is not its child here."""
+    """Return a task's child of a name, adopted or its own; a task with another parent is not its child here."""
     if name in parent.children:
         return engine.get(parent.children[name])
     child = engine.get(child_id(parent.id, name))
@@ -44,7 +44,7 @@ def _child_of(engine: Engine, parent: Task, name: str) -> Task | None:
 
 
 def _newest(engine: Engine, child: Task) -> Task:
-    """The last that took the place of a child; what undoes the leavings of a completed one takes no place."""
+    """Return the last task that took a child's place; a task that only undoes what a completed one left takes none."""
     while child.state is not State.COMPLETED and child.successor is not None:
         successor = engine.get(child.successor)
         if successor is None:

@@ -1,7 +1,7 @@
-"""What an annotation says of recorded JSON: which value of the caller's own type is made of it.
+"""The annotations of handlers and steps: which value of the user's own type the worker makes of recorded JSON.
 
-Rule: an annotation is resolved where its function is given, and one that cannot be carried out is refused there; JSON
-that is annotated as JSON is given as it is [WORKER-6]. Knows no task and no lease.
+Rule: it resolves an annotation when the user registers the function, and refuses one that it cannot use. JSON that is
+annotated as JSON stays as it is. [WORKER-6] It must not know tasks and leases.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if sys.version_info >= (3, 14):
 
 _OTHERWISE: Final = "annotate it with a msgspec Struct, a dataclass, a TypedDict, a type of JSON, or not at all"
 _BEFORE: Final = "define or import what it names at the top of its module, before that handler"
-# Where msgspec says that a value does not fit: "Expected `int`, got `str` - at `$.count`".
+# The place in a message of msgspec, as in "Expected `int`, got `str` - at `$.count`".
 _PLACE: Final = re.compile(r" - at `(.+)`\Z", re.DOTALL)
 _RECORDS: Final = (shapes.StructType, shapes.DataclassType)
-# What JSON has anyway, and what it may be taken for.
+# The types of JSON itself, and those as which a user may annotate it.
 _OF_JSON: Final = (Any, object, type(None), bool, int, float, str, list, dict, Mapping, MutableMapping, Sequence)
 _MAPPINGS: Final = (dict, Mapping, MutableMapping)
 _CONTAINERS: Final = (list, Sequence, Iterable, Union, UnionType)
@@ -40,7 +40,7 @@ _returned: Final[WeakKeyDictionary[Callable[..., Any], Conversion | None]] = Wea
 
 
 class Unfit(Exception):
-    """Recorded JSON of which no value of a type can be made: `message` says why, and `path` where (`$.count`)."""
+    """Recorded JSON that gives no value of a type: `message` says why, and `path` where (`$.count`)."""
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(message)
@@ -49,16 +49,16 @@ class Unfit(Exception):
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """From recorded JSON to a value of a type.
+    """The conversion of recorded JSON to a value of a type.
 
-    name    what the type is called, for people
+    name    the name of the type, for people
     """
 
     type: Any
     name: str
 
     def of(self, recorded: Any) -> Any:
-        """The value; raises Unfit."""
+        """Make the value; raises Unfit."""
         try:
             return msgspec.convert(recorded, self.type, str_keys=True)
         except msgspec.ValidationError as error:
@@ -68,14 +68,14 @@ class Conversion(msgspec.Struct, frozen=True):
 
 
 def of_given(function: Callable[..., Any], what: str) -> Conversion | None:
-    """How to make what `function` is given as its second argument; None: it takes JSON as it is.
+    """Return the conversion for the second argument of `function`; None: it takes JSON as it is.
 
     Args:
-        function: a function, a method, a partial, or an object that is called.
-        what: what the caller calls it, such as `task 'book'`.
+        function: a function, a method, a partial, or a callable object.
+        what: what the user calls it, such as `task 'book'`.
 
     Raises:
-        InvalidValue: the annotation cannot be resolved, or no value of it can be made. It names the parameter.
+        InvalidValue: the annotation cannot be resolved, or JSON gives no value of it. It names the parameter.
     """
     parameter = _second_parameter(function)
     if parameter is None or parameter.annotation is inspect.Parameter.empty:
@@ -93,12 +93,12 @@ def of_given(function: Callable[..., Any], what: str) -> Conversion | None:
 
 
 def read_back(function: Callable[..., Any], name: str, recorded: Any) -> Any:
-    """What a step gives its handler, from the result on record: the Struct or dataclass that `function` returns, if so.
+    """Return a step's recorded result as its handler gets it: the Struct or dataclass that `function` returns, if any.
 
-    The attempt that has carried the step out is given this too, so that no later one is given anything else. [STEP-1]
+    The attempt that has run the step gets the same, so no later attempt gets anything else. [STEP-1]
 
     Raises:
-        StepMismatch: no value of that type can be made of the result.
+        StepMismatch: the result gives no value of that type.
     """
     if type(recorded) is not dict and type(recorded) is not list:
         return recorded
@@ -115,19 +115,19 @@ def read_back(function: Callable[..., Any], name: str, recorded: Any) -> Any:
 
 
 def _of_returned(function: Callable[..., Any]) -> Conversion | None:
-    """How to make the Struct or dataclass that a function says it returns; looked up once for each function."""
+    """Return the conversion to the Struct or dataclass that a function returns; look each function up once."""
     innermost = _innermost(function)
     try:
         if innermost not in _returned:
             _returned[innermost] = _look_up_returned(innermost)
         return _returned[innermost]
     except TypeError:
-        # Some callables can be held by no weak reference.
+        # Some callables allow no weak reference.
         return _look_up_returned(innermost)
 
 
 def _look_up_returned(function: Callable[..., Any]) -> Conversion | None:
-    """The same, looked up; None: it says nothing of the kind, or what cannot be resolved."""
+    """Return the conversion; None: the function names no such type, or one that cannot be resolved."""
     try:
         annotation = _annotations_of(function).get("return")
         if annotation is None:
@@ -143,8 +143,8 @@ def _look_up_returned(function: Callable[..., Any]) -> Conversion | None:
 
 
 def _conversion_to(resolved: Any) -> Conversion:
-    """The conversion to a type; raises TypeError, NameError: msgspec knows no way."""
-    # Making a decoder looks at the type as a whole, as every conversion to it will.
+    """Return the conversion to a type; raises TypeError, NameError if msgspec has none."""
+    # A new decoder checks the type as a whole, as every conversion to it will.
     msgspec.json.Decoder(resolved)
     for part in _parts(shapes.type_info(resolved)):
         if isinstance(part, shapes.CustomType) and part.cls is not object:
@@ -153,7 +153,7 @@ def _conversion_to(resolved: Any) -> Conversion:
 
 
 def _is_json(annotation: Any, within: tuple[Any, ...] = ()) -> bool:
-    """Whether all that an annotation says is what JSON has anyway; so it is neither checked nor made anew."""
+    """Tell whether an annotation names only types of JSON; the worker neither checks nor converts such values."""
     if any(annotation is one for one in within):
         return True
     behind = getattr(annotation, "__value__", None) or getattr(annotation, "__supertype__", None)
@@ -165,12 +165,12 @@ def _is_json(annotation: Any, within: tuple[Any, ...] = ()) -> bool:
         return parts[0] in (str, Any, object) and _is_json(parts[1], within)
     if origin in _CONTAINERS:
         return all(_is_json(part, within) for part in parts)
-    # What is still a reference here names what it stands in: all others were found, or refused.
+    # A reference that is left here names the type around it; all others were resolved, or refused.
     return annotation in _OF_JSON or isinstance(annotation, typing.ForwardRef | TypeVar)
 
 
 def _parts(shape: shapes.Type) -> Iterator[shapes.Type]:
-    """The type and all that it is made of, each once: it may hold itself."""
+    """Yield the type and all its parts, each once: a type may contain itself."""
     waiting: list[Any] = [shape]
     seen: set[int] = set()
     while waiting:
@@ -193,21 +193,21 @@ def _second_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
     try:
         parameters = _signature(function).parameters.values()
     except (TypeError, ValueError):
-        # Some functions that are written in C have none.
+        # Some functions in C have no signature.
         return None
     placed = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     return placed[1] if len(placed) > 1 else None
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature as it is called; names that are not there yet stay names."""
+    """Return the signature for a call; a name that is not defined yet stays a name."""
     if sys.version_info >= (3, 14):
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
     return inspect.signature(function)
 
 
 def _annotations_of(function: Any) -> dict[str, Any]:
-    """The annotations as they were written; names that are not there yet stay names."""
+    """Return the annotations as written; a name that is not defined yet stays a name."""
     if sys.version_info >= (3, 14):
         return get_annotations(function, format=Format.FORWARDREF)
     found: dict[str, Any] = getattr(function, "__annotations__", {})
@@ -215,7 +215,7 @@ def _annotations_of(function: Any) -> dict[str, Any]:
 
 
 def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
-    """What an annotation stands for where its function was written; a text in it is read as Python reads it."""
+    """Resolve an annotation in the module of its function; text in it is read as Python reads it."""
 
     def carrier() -> None:
         """Carry the one annotation: those beside it need not be there at all."""
@@ -229,7 +229,7 @@ def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
 
 
 def _innermost(function: Any) -> Any:
-    """The function that `inspect.signature` describes: within partials, methods, decorators and callable objects."""
+    """Return the function that `inspect.signature` describes, in partials, methods, decorators and callable objects."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -247,7 +247,7 @@ def _innermost(function: Any) -> Any:
 
 
 def _spelled(named: Any) -> str:
-    """What a type, a function or an annotation is called; a name, so that it can be kept as one."""
+    """Return the name of a type, a function or an annotation, short and printable enough for the log."""
     module, name = getattr(named, "__module__", None), getattr(named, "__qualname__", None)
     is_plain = isinstance(named, type) and not typing.get_args(named)
     text = named if isinstance(named, str) else repr(named)

@@ -1,6 +1,7 @@
-"""The context as coroutines use it: the same calls, awaited where they write or read.
+"""The context for coroutines: the same calls, awaited where they write or read.
 
-Rule: no second implementation; each call is the plain one, taken off the event loop. A test compares the names.
+Rule: it implements nothing anew; each call is the plain one, in a thread and not on the event loop. A test compares the
+names.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class AsyncContext:
         return self._context.idempotency_key
 
     def _end_with_its_loop(self) -> None:
-        """Take note that the event loop ends, and so the worker: the handler's outcome now burns no attempt."""
+        """Note that the event loop ends, and so the worker: the handler's outcome burns no attempt from now on."""
         self._context._end_with_its_loop()
 
     def go_on(self) -> None:
@@ -158,7 +159,7 @@ class AsyncWorkContext(AsyncContext):
         try:
             found = await to_its_end(begun)
         except asyncio.CancelledError:
-            if _has_come_to_something(begun):
+            if _has_succeeded(begun):
                 self._work._drop_step(name)
             raise
         if found is not None:
@@ -174,8 +175,8 @@ class AsyncWorkContext(AsyncContext):
         try:
             return await to_its_end(finished)
         except asyncio.CancelledError:
-            if _has_come_to_something(finished):
-                self._work._leave_step(name)
+            if _has_succeeded(finished):
+                self._work._reopen_step(name)
             raise
 
     async def sleep(self, name: str, duration_ms: int) -> None:
@@ -195,7 +196,7 @@ class AsyncWorkContext(AsyncContext):
             name: the name of the wait; None: that of the signal.
             timeout_ms: how long to wait at most, in milliseconds; None: for ever.
         """
-        # Opened here, where the order of the calls is that of the coroutines.
+        # Open it here and not in the thread: the order of the calls is the order of the coroutines.
         with self._work._open_wait(signal if name is None else name) as wait:
             return await self._off_loop(self._work._signal_of, wait, signal, timeout_ms)
 
@@ -226,14 +227,14 @@ class AsyncWorkContext(AsyncContext):
             kind, payload, inputs: as in `Engine.create`.
             **arguments: the other arguments of `Engine.create`, but for `id` and `parent`.
         """
-        # Here, where the order of the calls is that of the coroutines.
+        # Here and not in the thread: the order of the calls is the order of the coroutines.
         self._work._place_child(name)
         id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
         return id
 
 
 async def to_its_end(running: Awaitable[Any]) -> Any:
-    """Await what goes on in a thread, whichever caller is cancelled, and say so only when it has ended."""
+    """Await what runs in a thread; if the caller is cancelled, raise that only after the thread has finished."""
     future = asyncio.ensure_future(running)
     try:
         return await asyncio.shield(future)
@@ -244,5 +245,5 @@ async def to_its_end(running: Awaitable[Any]) -> Any:
         raise
 
 
-def _has_come_to_something(future: asyncio.Future[Any]) -> bool:
+def _has_succeeded(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None

@@ -1,6 +1,6 @@
-"""How a worker works, and what it has done: plain values.
+"""The settings of a worker, and the numbers of what it has done.
 
-Rule: values only. Knows no store and no thread.
+Rule: values only. It must not know stores and threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Until = Literal["idle", "drained"]
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """How a worker works; `Worker` says what each means."""
+    """The settings of a worker; `Worker` says what each means."""
 
     queues: tuple[str, ...]
     handlers: Mapping[str, Handler]

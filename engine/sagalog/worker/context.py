@@ -1,8 +1,8 @@
-"""What every handler may do: hear that it is to end, tell its progress, keep artifacts.
+"""The context of every handler: it learns that it has to end, reports its progress, and keeps artifacts.
 
-Rule: every write carries the fence of the handler's lease, and is repeated while the store is away, until the lease may
-be over [FENCE-2]. A handler that is to end is told so at its next call. Knows one lease; nothing of queues, threads and
-other handlers.
+Rule: every write carries the fence of the handler's lease. While the store is away, the context repeats the write until
+the lease may be over. [FENCE-2] A handler that has to end learns it at its next call. It knows one lease, and must not
+know queues, threads and other handlers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sagalog.worker.stop_token import StopToken
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How long a write that the store could not take waits before it is repeated, the last one for ever.
+# The pauses before a write is repeated that the store could not take; the last one applies for ever.
 _PAUSES_MS: Final = (20, 50, 100, 250, 500, 1_000)
 
 
@@ -101,8 +101,8 @@ class Context:
         return self._stopping.reason == "time_limit"
 
     def _end_with_its_loop(self) -> None:
-        """Take note that the handler ends because its worker does. For `sagalog.aio`."""
-        self._stopping.tell_once("shutdown")
+        """Note that the handler ends because its worker does. For `sagalog.aio`."""
+        self._stopping.request_once("shutdown")
 
     def go_on(self) -> None:
         """Ask whether the handler may go on: return if so. A loop without other calls of the context calls this.
@@ -115,7 +115,7 @@ class Context:
             raise interruption
 
     def _interruption(self) -> Interrupted | None:
-        """What `go_on` would raise."""
+        """Return what `go_on` would raise."""
         if self._stopping.reason is not None:
             return Interrupted(self._stopping.reason)
         return Interrupted("its handler has ended") if self._has_ended else None
@@ -174,19 +174,19 @@ class Context:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _newest_progress(self) -> Any:
-        """What the handler has told of its progress and is not written yet; None: nothing."""
+        """Return the progress that the handler has reported and that is not written yet; None: nothing."""
         self._writing = self._progress
         return self._writing
 
     def _forget_progress(self) -> None:
-        """What `newest_progress` gave is written; what came since is not."""
+        """Forget the progress that `_newest_progress` returned, which is written; keep what was reported later."""
         if self._progress is self._writing:
             self._progress = None
 
     def _record(self, what: str, verb: HolderVerb[P], *args: P.args, **kwargs: P.kwargs) -> None:
         """Write something under the lease, with what has to come before it, in one commit.
 
-        The newest lease knows most of its task, so it reads least.
+        The newest lease knows most of its task, so the write reads least with it.
         """
 
         def write() -> Lease | Task:
@@ -206,7 +206,7 @@ class Context:
             if isinstance(after, Lease):
                 self._lease = after
                 if after.task.cancel_requested and after.purpose == "work":
-                    self._stopping.tell_once("cancelled")
+                    self._stopping.request_once("cancelled")
         except Conflict as conflict:
             if isinstance(conflict, LeaseLost):
                 self._lose()
@@ -214,18 +214,18 @@ class Context:
 
     @property
     def _begins_something(self) -> bool:
-        """Whether something has to be recorded before anything else that this handler writes."""
+        """Tell whether something has to be recorded before anything else that this handler writes."""
         return False
 
     def _record_before(self, batch: Batch) -> None:
-        """Nothing comes before what a handler records, unless it has begun something else."""
+        """Record what has to come first: nothing, unless the handler has begun something else."""
 
     def _require_own(self) -> None:
         """Refuse the copy of a context that a handler's fork has made: the lease is its parent's. [FORK-2]"""
         require_own(self._made, f"the context of task {self.task.id!r}")
 
     def _persist(self, write: Callable[[], T]) -> T:
-        """Repeat a write that can be repeated until the store has taken it, or the handler is to end."""
+        """Repeat a write until the store has taken it, or the handler has to end; the write must be repeatable."""
         self._require_own()
         tries = 0
         while True:
@@ -239,5 +239,5 @@ class Context:
                 tries += 1
 
     def _lose(self) -> NoReturn:
-        self._stopping.tell("lost")
+        self._stopping.request("lost")
         raise Interrupted("lost")

@@ -1,7 +1,7 @@
-"""What a worker logs of its handlers, by `sagalog.worker`: that they begin and end, fail and are tried again.
+"""The log of a worker's handlers, `sagalog.worker`: that they begin and end, fail and are retried.
 
-Rule: nothing is decided here and nothing written to the store. The text of a failure is the one that the store keeps,
-since making it anew from a foreign exception runs foreign code.
+Rule: it decides nothing and writes nothing to the store. The text of a failure is the one that the store keeps, because
+to make it anew of a foreign exception would run foreign code.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ _PENDING: Final = {"retry": "retried", "park": "parked"}
 
 
 def begun(lease: Lease) -> None:
-    """A handler begins."""
+    """Log that a handler begins."""
     _log.debug("the handler of %s begins", _named(lease))
 
 
 def ended(lease: Lease, error: BaseException | None, failure: Failure | None, undo: str | None = None) -> None:
-    """A handler has ended: by a WARNING where it failed; `undo` is the compensation in hand.
+    """Log that a handler has ended: as a WARNING if it failed; `undo` is the current compensation.
 
-    The traceback is left out where the handler has said by an outcome what became of its work, and no other exception
-    led to it.
+    The record has a traceback unless the handler has raised an outcome to which no other exception led.
 
-    The record also carries `failure_details`, the details that the store keeps: the lines of the traceback among them.
+    The record also has `failure_details`, the details that the store keeps: among them the lines of the traceback.
     """
     what = f"the undo {undo!r} of {_named(lease)}" if undo else f"the handler of {_named(lease)}"
     if error is None:
@@ -50,7 +49,7 @@ def ended(lease: Lease, error: BaseException | None, failure: Failure | None, un
 
 
 def settled(lease: Lease, verb: str, task: Task) -> str:
-    """The lease of a handler is settled; the outcome of its task, in a word to count by."""
+    """Log that the lease of a handler is settled; return the outcome of its task as a word for the counts."""
     outcome = _outcome(verb, task)
     if outcome == "retried":
         delay_ms = task.run_at_ms - task.updated_ms
@@ -62,22 +61,22 @@ def settled(lease: Lease, verb: str, task: Task) -> str:
 
 
 def unknown(kinds: list[str], queues: tuple[str, ...]) -> None:
-    """Tasks of these kinds stand ready, and this worker has no handler for them."""
+    """Warn of kinds whose tasks are ready, and for which this worker has no handler."""
     for kind in kinds:
         _log.warning(
-            "tasks of the kind %r stand ready in %s, and this worker has no handler for it: register one with "
-            "@worker.task, or see to it that another worker knows it",
+            "tasks of the kind %r are ready in %s, and this worker has no handler for it: register one with "
+            "@worker.task, or run another worker that knows it",
             kind,
             ", ".join(map(repr, queues)),
         )
 
 
 def left(kinds: list[str], queues: tuple[str, ...]) -> None:
-    """The worker has drained its queues, and tasks of these kinds, which it has no handler for, have not ended."""
+    """Warn of kinds without a handler whose tasks are left after the worker has drained its queues."""
     for kind in kinds:
         _log.warning(
-            "tasks of the kind %r are left in %s, since this worker has no handler for it: register one with "
-            "@worker.task, or see to it that another worker knows it",
+            "tasks of the kind %r are left in %s, because this worker has no handler for it: register one with "
+            "@worker.task, or run another worker that knows it",
             kind,
             ", ".join(map(repr, queues)),
         )

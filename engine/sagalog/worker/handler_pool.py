@@ -1,7 +1,8 @@
-"""Who runs handlers: threads for plain functions, an event loop for coroutines.
+"""The pool that runs handlers: plain functions in threads, coroutines on an event loop.
 
-Rule: a job that was begun comes back to the inbox exactly once, whatever its handler does; a handler that never ends
-costs its thread and nothing else. Threads are daemons, so that none keeps a process from ending. Knows no store.
+Rule: the pool puts every job that it has begun into the inbox exactly once, whatever its handler does. A handler that
+never ends costs its thread and nothing else. Threads are daemons, so none keeps a process from ending. It must not know
+the store.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from sagalog.worker.stop_token import StopToken
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
 
-# Threads that write for coroutines: what they write at one time goes into one commit.
+# The number of threads that write for coroutines; writes at the same time go into one commit.
 _WRITERS: Final = 16
 
 
 class Job:
-    """One lease at work: its handler, and what is known of it here.
+    """One lease at work: its handler, and what the worker knows of it.
 
-    lease        as it was last renewed
-    sent_ms      when the last renewal that was accepted was sent, by a clock that never steps back
-    settlement   what its end means; None before its end, and where it is settled already
-    renew_after_ms   no renewal before, since the last one was refused
-    begun_ms     when its handler was first seen to run; time_limit_ms: how long it may
-    tries        how often a settlement was refused; told_ms: since when it is waited for to end
+    lease        as last renewed
+    sent_ms      when the worker sent the last renewal that was accepted, by the monotonic clock
+    settlement   what its end means; None before its end, and if it is settled already
+    renew_after_ms   no renewal before, because the last one was refused
+    begun_ms     when the worker first saw its handler run; time_limit_ms: how long it may run
+    tries        how often a settlement was refused
+    stop_requested_ms   since when the worker waits for it to end
     """
 
     def __init__(self, lease: Lease, context: WorkContext | UndoContext, stopping: StopToken, sent_ms: int) -> None:
@@ -53,17 +55,17 @@ class Job:
         self.coroutine: asyncio.Task[None] | None = None
         self.begun = False
         self.ended = False
-        # Given up on: the worker has settled its lease, and drops what its handler returns or raises.
+        # The worker has settled its lease without it, and drops what its handler returns or raises.
         self.abandoned = False
-        self.told_ms: int | None = None
+        self.stop_requested_ms: int | None = None
         self.renew_after_ms = 0
         self.tries = 0
-        # Whether it counts among those whose lease was lost.
+        # Whether the numbers of the worker count its lease as lost.
         self.is_counted_lost = False
 
     @property
     def undo_at(self) -> str | None:
-        """Of an undoing: the compensation in hand."""
+        """Return, of an undoing, the current compensation."""
         return None if self.undoing is None else self.undoing.at
 
     def run(self) -> None:
@@ -75,29 +77,34 @@ class Job:
             assert self.undoing is not None
             self.settlement = self.undoing.run()
 
-    async def run_async(self, off_loop: OffLoop, apart: OffLoop) -> None:
-        """Run the handler on this event loop, to its end; writes go `off_loop`, and plain handlers of undos `apart`."""
+    async def run_async(self, off_loop: OffLoop, in_thread: OffLoop) -> None:
+        """Run the handler on this event loop, to its end.
+
+        Args:
+            off_loop: runs what writes, in the threads of the pool.
+            in_thread: runs a plain handler of an undo, in a thread of its own.
+        """
         if isinstance(self.context, WorkContext):
             assert self.handler is not None
-            asking: AsyncContext = AsyncWorkContext(self.context, off_loop)
-            self.settlement = await work_async(self.context, asking, self.lease, self.handler)
+            async_context: AsyncContext = AsyncWorkContext(self.context, off_loop)
+            self.settlement = await work_async(self.context, async_context, self.lease, self.handler)
         else:
             assert self.undoing is not None
-            self.settlement = await self.undoing.run_async(AsyncContext(self.context, off_loop), off_loop, apart)
+            self.settlement = await self.undoing.run_async(AsyncContext(self.context, off_loop), off_loop, in_thread)
 
 
 class Inbox:
-    """What has happened since the worker looked last: jobs that have ended, or something that it should look at."""
+    """The news for a worker since its last look: jobs that have ended, or a wake-up."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
 
     def put(self, ended: Job | None = None) -> None:
-        """Wake the worker: with a job that has ended, or just so."""
+        """Wake the worker: with a job that has ended, or without one."""
         self._queue.put(ended)
 
     def take(self, timeout_s: float) -> list[Job]:
-        """The jobs that have ended; waits for something to happen, no longer than so."""
+        """Wait for news, `timeout_s` at most; return the jobs that have ended."""
         ended: list[Job] = []
         try:
             first = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
@@ -110,18 +117,18 @@ class Inbox:
 
 
 class HandlerPool(Protocol):
-    """Runs jobs, so many at a time, and gives each back by the inbox."""
+    """The port of what runs jobs, a number of them at a time, and puts each into the inbox."""
 
     def begin(self, job: Job) -> None:
-        """Run it, now or when the pool has room."""
+        """Run the job, now or when the pool has room."""
         ...
 
     def take_back(self) -> list[Job]:
-        """Jobs that the pool has not begun, and now will not begin."""
+        """Return the jobs that the pool has not begun, and now will not begin."""
         ...
 
     def replace(self, job: Job) -> None:
-        """The job's handler does not end: run another job in its place."""
+        """Run another job in the place of one whose handler does not end."""
         ...
 
     def close(self) -> None:
@@ -130,7 +137,7 @@ class HandlerPool(Protocol):
 
 
 class DaemonThreads(Executor):
-    """A pool of threads that keep no process from ending, whatever runs in them; the standard library's do."""
+    """A pool of threads that keep no process from ending; those of the standard library do."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -140,7 +147,7 @@ class DaemonThreads(Executor):
         self._busy = 0
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Have a thread call it; as of an executor."""
+        """Have a thread call `fn`, as an executor does."""
         future: Future[Any] = Future()
 
         def call() -> None:
@@ -148,24 +155,24 @@ class DaemonThreads(Executor):
                 return
             try:
                 future.set_result(fn(*arguments, **named))
-            except BaseException as error:  # noqa: BLE001  the coroutine that awaits it is told
+            except BaseException as error:  # noqa: BLE001  the coroutine that awaits it gets the error
                 future.set_exception(error)
 
         with self._guard:
             self._busy += 1
             if self._busy > self._threads and self._threads < self._size:
                 self._threads += 1
-                threading.Thread(target=self._serve, name=f"sagalog-writer-{self._threads}", daemon=True).start()
+                threading.Thread(target=self._run_calls, name=f"sagalog-writer-{self._threads}", daemon=True).start()
         self._calls.put(call)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end as they come back; the caller does not wait for them."""
+        """Let the threads end after their calls; do not wait for them."""
         del wait, cancel_futures
         for _ in range(self._threads):
             self._calls.put(None)
 
-    def _serve(self) -> None:
+    def _run_calls(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
             with self._guard:
@@ -173,7 +180,7 @@ class DaemonThreads(Executor):
 
 
 class ThreadHandlerPool:
-    """Plain functions in threads of its own, coroutines on an event loop: its own, or one that is given."""
+    """A pool with threads for plain functions, and an event loop for coroutines: its own, or a given one."""
 
     def __init__(self, size: int, inbox: Inbox, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._size = size
@@ -190,34 +197,34 @@ class ThreadHandlerPool:
         self._process = os.getpid()
 
     def begin(self, job: Job) -> None:
-        """Run it when fewer than `size` are running."""
+        """Run the job when fewer than `size` are running."""
         with self._guard:
             self._waiting.append(job)
-            self._hand_out()
+            self._dispatch()
 
     @property
     def waiting(self) -> int:
-        """How many jobs the pool has not begun."""
+        """Return how many jobs the pool has not begun."""
         return len(self._waiting)
 
     def take_back(self) -> list[Job]:
-        """Jobs that the pool has not begun."""
+        """Return the jobs that the pool has not begun."""
         with self._guard:
             taken = list(self._waiting)
             self._waiting.clear()
         return taken
 
     def replace(self, job: Job) -> None:
-        """Count it no more among those that run."""
+        """Count the job no more among those that run."""
         with self._guard:
             if job in self._running:
                 self._running.discard(job)
-                # The crew counts its thread no more; the thread ends when it comes back.
+                # The pool no longer counts its thread, which ends when its handler does.
                 self._threads -= not job.is_coroutine
-                self._hand_out()
+                self._dispatch()
 
     def close(self) -> None:
-        """Let the threads end as they come back, and the event loop that it made."""
+        """Let the threads end after their jobs, and stop the event loop if the pool made it."""
         with self._guard:
             self._closed = True
             self._guard.notify_all()
@@ -228,8 +235,8 @@ class ThreadHandlerPool:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _hand_out(self) -> None:
-        """See to it that what is waiting is begun, as far as there is room; the guard is held."""
+    def _dispatch(self) -> None:
+        """Begin waiting jobs as far as there is room; the guard is held."""
         self._begin_coroutines()
         if not self._may_take():
             return
@@ -237,22 +244,22 @@ class ThreadHandlerPool:
             self._guard.notify()
         elif self._threads < self._size:
             self._threads += 1
-            threading.Thread(target=self._serve, name=f"sagalog-handler-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._run_jobs, name=f"sagalog-handler-{self._threads}", daemon=True).start()
 
     def _begin_coroutines(self) -> None:
-        """Begin those that stand first in line; the guard is held."""
+        """Begin the coroutines at the front of the waiting jobs; the guard is held."""
         while self._waiting and self._waiting[0].is_coroutine and len(self._running) < self._size:
             job = self._waiting.popleft()
             self._running.add(job)
             job.begun = True
             self._schedule(job)
 
-    def _serve(self) -> None:
-        """The life of a thread: one plain job after another."""
+    def _run_jobs(self) -> None:
+        """Run in a thread of the pool: one plain job after another."""
         while True:
             with self._guard:
                 self._idle += 1
-                # The thread that has made room begins what stands first, and takes what is for threads.
+                # This thread has made room: it begins coroutines at the front, and takes a plain job itself.
                 self._begin_coroutines()
                 while not self._closed and not self._may_take():
                     self._guard.wait()
@@ -263,8 +270,8 @@ class ThreadHandlerPool:
                 job = self._waiting.popleft()
                 self._running.add(job)
                 job.begun = True
-                self._hand_out()
-            # Each handler finds the variables of a context of its own, as with asyncio.
+                self._dispatch()
+            # Each handler has a context of its own for its context variables, as in asyncio.
             contextvars.Context().run(job.run)
             _end_copy(self._process)
             with self._guard:
@@ -281,7 +288,7 @@ class ThreadHandlerPool:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._owns_loop = True
-            threading.Thread(target=_serve_loop, args=(self._loop,), name="sagalog-event-loop", daemon=True).start()
+            threading.Thread(target=_run_loop, args=(self._loop,), name="sagalog-event-loop", daemon=True).start()
         if self._writers is None:
             self._writers = DaemonThreads(_WRITERS)
         loop = self._loop
@@ -297,49 +304,49 @@ class ThreadHandlerPool:
 
         job.stopping.add(stop)
         task.add_done_callback(lambda _: job.stopping.remove(stop))
-        task.add_done_callback(lambda _: self._came_back(job))
+        task.add_done_callback(lambda _: self._finish(job))
 
     def _run_async(self, job: Job, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, None]:
         def off_loop(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
             if self._closed:
-                # The worker has gone on without this handler.
+                # The worker has shut down without this handler.
                 raise Interrupted("the worker has shut down")
             return loop.run_in_executor(self._writers, lambda: function(*arguments))
 
-        def apart(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
-            # No more at a time than jobs may run; and one that hangs keeps nothing from being written.
+        def in_thread(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+            # No more threads than jobs may run; and one that hangs blocks none of the threads that write.
             return asyncio.wrap_future(_in_thread(function, arguments), loop=loop)
 
         async def run() -> None:
-            await job.run_async(off_loop, apart)
+            await job.run_async(off_loop, in_thread)
             _end_copy(self._process)
 
         return run()
 
-    def _came_back(self, job: Job) -> None:
+    def _finish(self, job: Job) -> None:
         with self._guard:
             self._running.discard(job)
-            self._hand_out()
+            self._dispatch()
         self._inbox.put(job)
 
 
 def _end_copy(process: int) -> None:
-    """End, where a handler has forked and this is the copy: job, store and worker are the parent's."""
+    """End this process if a handler has forked it: job, store and worker are the parent's."""
     if os.getpid() != process:
         os._exit(os.EX_SOFTWARE)
 
 
 def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-    """Call it in a thread of its own, which keeps no process from ending."""
+    """Call a function in a thread of its own, which keeps no process from ending."""
     future: Future[Any] = Future()
-    # A caller that ceases to wait for it does not take it back.
+    # A caller that is cancelled does not cancel the call.
     future.set_running_or_notify_cancel()
     process = os.getpid()
 
     def call() -> None:
         try:
             result = function(*arguments)
-        except BaseException as error:  # noqa: BLE001  the caller that awaits it is told
+        except BaseException as error:  # noqa: BLE001  the caller that awaits it gets the error
             _end_copy(process)
             future.set_exception(error)
         else:
@@ -350,15 +357,15 @@ def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futu
     return future
 
 
-def _serve_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """The life of the thread of an event loop, from its first job until it is stopped."""
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run an event loop in its own thread, from its first job until it is stopped."""
     try:
         while True:
             try:
                 loop.run_forever()
                 break
             except (KeyboardInterrupt, SystemExit):
-                # Some task of a handler's has raised it, and asyncio lets it through; the other handlers go on.
+                # A task of a handler has raised it, and asyncio lets it through; the other handlers continue.
                 continue
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:

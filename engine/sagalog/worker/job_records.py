@@ -1,7 +1,7 @@
-"""What a worker writes of its jobs, recorded into the batch of a turn.
+"""The records of a worker about its jobs, in the batch of a round.
 
-Rule: whatever a handler has said, its lease is settled [WORKER-1]; what cannot be said that way is said another way.
-Knows no store and no thread.
+Rule: the worker settles the lease, whatever a handler has returned or raised [WORKER-1]; what it cannot write in one
+way it writes in another. It must not know stores and threads.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _log: Final = logging.getLogger("sagalog.worker")
 
 
 def record_settlement(batch: Batch, job: Job, settlement: Settlement) -> Settlement:
-    """Record a settlement; where it says what cannot be said, another, which is what it then is."""
+    """Record a settlement; if it is refused, record another one and return that."""
     try:
         if not job.context._begins_something:
             settlement(batch)
         else:
             with batch.group():
                 settlement(batch)
-    except Exception as refusal:  # noqa: BLE001  whatever a handler has said, its lease is settled [WORKER-1]
-        _log.error("what a handler said of task %s cannot be stored: %s", job.lease.task.id, refusal)
+    except Exception as refusal:  # noqa: BLE001  the lease is settled in any case [WORKER-1]
+        _log.error("the outcome of the handler of task %s cannot be stored: %s", job.lease.task.id, refusal)
         settlement = second_settlement(job.lease, job.undo_at, refusal, settlement)
         settlement(batch)
     return settlement
@@ -45,12 +45,12 @@ def record_renewal(batch: Batch, job: Job, ttl_ms: int, progress: object) -> Non
 
 
 def timing_out(job: Job) -> Settlement:
-    """The settlement of a handler that has used up its time."""
+    """Return the settlement of a handler that has used up its time."""
     parameters: Parameters | None = None if job.time_limit_ms is None else {"time_limit_ms": job.time_limit_ms}
     failure = Failure("time_limit", "", parameters=parameters)
     return Ending(lambda batch: batch.retry(job.lease, failure), "retry", failure)
 
 
 def giving_back(job: Job, code: str) -> Settlement:
-    """The settlement that burns no attempt."""
+    """Return the settlement that burns no attempt."""
     return lambda batch: give_back(batch, job.lease, code)

@@ -1,8 +1,8 @@
-"""SIGTERM, SIGINT and SIGHUP for all workers that take them in the main thread: each is told of each.
+"""The signals SIGTERM, SIGINT and SIGHUP for all workers that listen in the main thread: each listener gets each.
 
-Rule: taken when the first begins to listen, and given back as they were when the last has ceased; what the process
-ignores stays ignored. A child that is forked meanwhile has the default handlers: it is no worker, and what it is sent
-is meant for it. Used in the main thread alone, so nothing here is locked. Knows no worker.
+Rule: the first listener installs the handlers, and the last one that leaves restores the earlier ones; ignored signals
+stay ignored. A child that is forked meanwhile has the default handlers: it is no worker, and its signals are meant for
+it. Only the main thread uses this module, so it has no lock. It must not know workers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-# A terminal that is closed, or a connection that drops, is a stop as any other; not every system has that signal.
+# A closed terminal, or a dropped connection, stops a worker like any other signal; not every system has SIGHUP.
 _HANG_UP: Final = getattr(signal, "SIGHUP", None)
 NUMBERS: Final = tuple(one for one in (signal.SIGTERM, signal.SIGINT, _HANG_UP) if one is not None)
 
@@ -23,57 +23,57 @@ Listener = Callable[[int], None]
 
 _listeners: Final[list[Listener]] = []
 _before: Final[dict[signal.Signals, Any]] = {}
-_heard: Final[set[int]] = set()
+_delivered: Final[set[int]] = set()
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Within the block `listener` is called with the number of each of these signals, where this is the main thread.
+    """Call `listener` with the number of each of these signals while the block lasts, if this is the main thread.
 
-    SIGHUP is told once: a shell repeats to its jobs what the terminal has told them.
+    SIGHUP comes once: a shell repeats it to its jobs after the terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     if not _listeners:
-        _take()
+        _install()
     _listeners.append(listener)
     try:
         yield
     finally:
-        # In a forked child no listener is left.
+        # A forked child has no listener left.
         if listener in _listeners:
             _listeners.remove(listener)
             if not _listeners:
-                _give_back()
+                _restore()
 
 
-def _tell(number: int, _frame: FrameType | None) -> None:
-    if number == _HANG_UP and number in _heard:
+def _deliver(number: int, _frame: FrameType | None) -> None:
+    if number == _HANG_UP and number in _delivered:
         return
-    _heard.add(number)
+    _delivered.add(number)
     for listener in tuple(_listeners):
         listener(number)
 
 
-def _take() -> None:
-    _heard.clear()
+def _install() -> None:
+    _delivered.clear()
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            _before[number] = signal.signal(number, _tell)
+            _before[number] = signal.signal(number, _deliver)
 
 
-def _give_back() -> None:
+def _restore() -> None:
     for number, handler in _before.items():
         signal.signal(number, handler)
     _before.clear()
 
 
-def _forget() -> None:
-    """In a forked child: whatever was taken is as Python begins, and wakes no event loop of the parent's."""
+def _reset_in_child() -> None:
+    """Give a forked child Python's own handlers; its signals wake no event loop of the parent's."""
     if not _listeners:
         return
-    # The thread that has forked is the main one now.
+    # Only the main thread may set handlers; in a child that is the thread that has forked.
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
         for number in _before:
@@ -83,4 +83,4 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_in_child)

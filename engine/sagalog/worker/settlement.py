@@ -1,8 +1,7 @@
-"""From a lease to a settlement: run the handler, and say what is to be written for how it ended.
+"""The settlement of a lease: it runs the handler, and decides what the worker writes for its end.
 
-Rule: a handler may do what it likes and the lease is settled in some way all the same [WORKER-1]. What is
-written last is only said here; the loop, which runs many handlers, writes it with whatever else it has to write.
-Knows no queue and no thread.
+Rule: the lease is settled in some way, whatever the handler does. [WORKER-1] This module only makes the settlement; the
+worker loop, which has many handlers, writes it in the commit of a round. It must not know queues and threads.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ from sagalog.worker.work_context import WorkContext
 _log: Final = logging.getLogger("sagalog.worker")
 _NAMES_SHOWN_MAX: Final = 5
 
-# How a lease is to be settled: recorded into the batch that is written next. None: it is settled already.
+# What records the settlement of a lease into the next batch. None in its place: the lease is settled already.
 Settlement = Callable[[Batch], None]
 Handler = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A settlement that knows its verb, what its handler has said went wrong, and which steps it has left begun."""
+    """A settlement with its verb, its handler's failure, and the steps that the handler has begun and not recorded."""
 
     record: Settlement
     verb: str
@@ -61,11 +60,11 @@ class Ending:
 
 
 def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseException | None) -> Settlement | None:
-    """What a handler's return or exception means for the lease of a task's work; None: that is on record already."""
-    timed_out, was_told = context.timed_out, context.stopping or context._interruption() is not None
+    """Return the settlement for a handler's return or exception; None: it is on record already."""
+    timed_out, was_interrupted = context.timed_out, context.stopping or context._interruption() is not None
     unmet = context._end()
     if (verdict := context._verdict) is not None:
-        # [WORKER-1] Whatever it says, the effect of a step stands without a record.
+        # [WORKER-1] In any case a step has had its effect, and has no record.
         message = worded(verdict.failure).message
         said = Quarantine(message).with_traceback(None if error is None else error.__traceback__)
         handler_log.ended(lease, said, verdict.failure)
@@ -79,22 +78,22 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         error = _unmet_mismatch(context, unmet)
     error = None if error is None else outcome_in(error)
     if isinstance(error, Park) and context._conflict is not None:
-        # One of two threads was refused, and the other's park is what came out of the handler.
+        # One of two threads was refused, and the handler raised the park of the other one.
         error = context._conflict
     failure = None if error is None else _failure_in(error)
-    # Threads that it has left behind may be at a step: a quarantine names it.
+    # Threads that the handler has left behind may be in a step: a quarantine names that step.
     begun = context._unrecorded_steps()
     handler_log.ended(lease, error, failure)
 
     def settle(batch: Batch) -> None:
         if isinstance(error, Interrupted):
-            # What it wanted to begin is not begun: it is called off, or will ask again.
+            # The children that it asked for are not created: its task is cancelled, or a later attempt asks again.
             if timed_out:
                 batch.retry(lease, Failure("time_limit", ""))
-            elif was_told:
+            elif was_interrupted:
                 give_back(batch, lease, "interrupted", str(error))
             else:
-                # The worker has not told it to end, so it must cost something, or it would go round for ever.
+                # The worker has not interrupted it, so this must cost a budget, or the task would repeat for ever.
                 batch.retry(lease, Failure("interrupted", str(error)), budget="transient")
             return
         context._record_children(batch)
@@ -103,11 +102,11 @@ def settlement_of(context: WorkContext, lease: Lease, result: Any, error: BaseEx
         else:
             _settle_error(batch, lease, error, failure, begun)
 
-    return Ending(settle, _verb_of(error, was_told and not timed_out), failure, begun)
+    return Ending(settle, _verb_of(error, was_interrupted and not timed_out), failure, begun)
 
 
 def _verb_of(error: BaseException | None, gives_back: bool) -> str:
-    """The verb by which a handler that has ended so has its lease settled."""
+    """Return the verb that settles the lease of a handler with this end."""
     match error:
         case None:
             return "complete"
@@ -124,7 +123,7 @@ def _verb_of(error: BaseException | None, gives_back: bool) -> str:
 
 
 def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | None:
-    """What it means that a handler has returned without asking for steps on record. [WORKER-4]"""
+    """Return the error of a strict handler that has not asked for steps on record; otherwise warn. [WORKER-4]"""
     names = ", ".join(repr(name) for name in unmet[:_NAMES_SHOWN_MAX]) + (
         ", …" if len(unmet) > _NAMES_SHOWN_MAX else ""
     )
@@ -144,7 +143,7 @@ def _unmet_mismatch(context: WorkContext, unmet: list[str]) -> StepMismatch | No
 
 
 def _complete(batch: Batch, lease: Lease, result: Any, begun: tuple[UnrecordedStep, ...]) -> None:
-    """Complete the task; a result that cannot be stored is a human's matter, since the work is done. [WORKER-1]"""
+    """Complete the task; quarantine it if its result cannot be stored, because the work is done. [WORKER-1]"""
     try:
         batch.complete(lease, result)
     except InvalidValue as refusal:
@@ -152,22 +151,22 @@ def _complete(batch: Batch, lease: Lease, result: Any, begun: tuple[UnrecordedSt
 
 
 def _failure_in(error: BaseException) -> Failure:
-    """What went wrong, made in the handler's own thread: foreign classes run foreign code, which may fail or hang.
+    """Make the failure in the handler's own thread: foreign classes run foreign code, which may fail or hang.
 
-    It can be stored, so that what a handler says is kept whichever rule decides what becomes of its task.
+    The failure can always be stored, so the log keeps it whatever rule decides about the task.
     """
-    stand_in = Outcome.code if isinstance(error, Outcome) else "error"
+    default_code = Outcome.code if isinstance(error, Outcome) else "error"
     try:
-        return storable(error.failure() if isinstance(error, Outcome) else failure_of(error), stand_in)
-    except BaseException as another:  # noqa: BLE001  it is as foreign as the first
+        return storable(error.failure() if isinstance(error, Outcome) else failure_of(error), default_code)
+    except BaseException as another:  # noqa: BLE001  this code is foreign too
         said = f"(what it says could not be made: {type(another).__name__})"
-        return storable(Failure(type(error).__name__, said), stand_in)
+        return storable(Failure(type(error).__name__, said), default_code)
 
 
 def outcome_in(error: BaseException) -> BaseException:
-    """What a group of exceptions means: the one outcome in it, if there is one; an asyncio.TaskGroup raises groups.
+    """Return the one outcome in a group of exceptions, if it has one; an asyncio.TaskGroup raises groups.
 
-    A mismatch outweighs whatever else is in it; where all park, the task waits for the first, and then for the next.
+    A mismatch outweighs all others in the group. If all park, the task waits for the first, and then for the next.
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
@@ -199,16 +198,16 @@ def _settle_error(
             batch.retry(lease, failure)
 
 
-def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bool = True) -> Settlement:
-    """What an exception means for the lease of an undoing, at the compensation `id`. [UNDO-3]"""
+def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_interrupted: bool = True) -> Settlement:
+    """Return the settlement for an exception of an undoing, at the compensation `id`. [UNDO-3]"""
     error = outcome_in(error)
     failure = _failure_in(error)
     handler_log.ended(lease, error, failure, id)
 
     def settle(batch: Batch) -> None:
         match error:
-            case _ if not id or (was_told and isinstance(error, Interrupted)):
-                # Told to end, or nothing was begun.
+            case _ if not id or (was_interrupted and isinstance(error, Interrupted)):
+                # The worker has interrupted it, or it has begun nothing.
                 give_back(batch, lease, "interrupted", str(error))
             case Permanent() | Quarantine():
                 batch.quarantine_held(lease, failure)
@@ -218,13 +217,13 @@ def undo_settlement_of(lease: Lease, id: str, error: BaseException, was_told: bo
             case _:
                 batch.compensation_failed(lease, id, failure)
 
-    if isinstance(error, Interrupted) and (was_told or not id):
+    if isinstance(error, Interrupted) and (was_interrupted or not id):
         return Ending(settle, "release", failure)
     return Ending(settle, "quarantine" if isinstance(error, Permanent | Quarantine) else "compensation_failed", failure)
 
 
 def held_up_settlement(lease: Lease, now_ms: int) -> Settlement:
-    """What is written where the first settlement met another task that cannot be read: this one waits. [LOG-5]"""
+    """Return the settlement if the first one met another task that cannot be read: this task waits. [LOG-5]"""
     park = held_up(lease.task, now_ms)
     return Ending(
         lambda batch: batch.park(lease, park.name, until_ms=park.until_ms, number=park.number),
@@ -233,10 +232,10 @@ def held_up_settlement(lease: Lease, now_ms: int) -> Settlement:
 
 
 def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: Settlement | None = None) -> Settlement:
-    """What is written where the `first` settlement was refused for what it said; `at` is the compensation in hand.
+    """Return the settlement after the store has refused the `first`; `at` is the current compensation.
 
-    What its handler has said went wrong stands in it all the same, with the refusal among the details.
-    What cannot be stored is the handler's failure; what may not be, without an undo, is a human's matter. [COMP-2]
+    It keeps the handler's own failure, and has the refusal among the details. A result that cannot be stored is the
+    handler's failure; a failure that is not allowed without an undo goes to a human. [COMP-2]
     """
     said = Failure(refusal.code, refusal.message) if isinstance(refusal, SagalogError) else None
     failure = said or _failure_in(refusal)
@@ -246,14 +245,14 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
 
     def settle(batch: Batch) -> None:
         if at == "" or (at is not None and isinstance(refusal, AlreadySettled)):
-            # Nothing was begun, or what was in hand was settled by word; what is left is for the next worker.
+            # It has begun nothing, or an operator has settled the current undo; the next worker does the rest.
             give_back(batch, lease, "undo_settled")
         elif at is not None:
             batch.compensation_failed(lease, at, failure)
         elif isinstance(refusal, CompensationRequired | AlreadyExists):
             batch.quarantine_held(lease, failure, begun)
         elif isinstance(refusal, OverBound) and isinstance(first, Ending) and first.verb == "park":
-            # Every attempt would ask again for the wait that does not fit.
+            # Every attempt would ask again for the wait that is over the bound.
             batch.quarantine_held(lease, Failure("bound", refusal.message), begun)
         else:
             batch.retry(lease, failure)
@@ -262,7 +261,7 @@ def second_settlement(lease: Lease, at: str | None, refusal: Exception, first: S
 
 
 def _refused(said: Failure, refusal: Failure) -> Failure:
-    """What a handler has said, with why it could not be written so."""
+    """Return a handler's failure, with the reason why it could not be written as it was."""
     why = {"code": refusal.code, "message": refusal.message}
     kept = {} if said.details is None else {"said": said.details}
     whole = storable(Failure(said.code, said.message, {"refused": why, **kept}, said.parameters), said.code)
@@ -277,17 +276,17 @@ def work(context: WorkContext, lease: Lease, handler: Handler) -> Settlement | N
     try:
         context.go_on()
         result = handler(context, context.payload)
-    except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
+    except BaseException as error:  # noqa: BLE001  everything that a handler raises is its outcome
         return settlement_of(context, lease, None, error)
     return settlement_of(context, lease, result, None)
 
 
-async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: Handler) -> Settlement | None:
-    """Run the handler of a task on this event loop; `asking` is the context as coroutines use it."""
+async def work_async(context: WorkContext, async_context: Any, lease: Lease, handler: Handler) -> Settlement | None:
+    """Run the handler of a task on this event loop; `async_context` is the context for coroutines."""
     handler_log.begun(lease)
     try:
         context.go_on()
-        result = await handler(asking, context.payload)
+        result = await handler(async_context, context.payload)
     except asyncio.CancelledError as error:
         return settlement_of(context, lease, None, context._interruption() or error)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
@@ -296,8 +295,8 @@ async def work_async(context: WorkContext, asking: Any, lease: Lease, handler: H
 
 
 def is_coroutine_function(handler: Handler) -> bool:
-    """Whether calling it gives a coroutine: an `async def`, or an object that is called as one."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  no question whether it can be called
+    """Tell whether a call gives a coroutine: of an `async def`, or of an object whose `__call__` is one."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004  not a test for a callable
 
 
 class Undoing:
@@ -311,45 +310,45 @@ class Undoing:
         self._owed: tuple[TaskCompensation, ...] = ()
 
     def run(self) -> Settlement | None:
-        """Undo in this thread what may be undone so."""
+        """Undo in this thread what may be undone there."""
         try:
             self._look()
             while (one := self._next()) is not None:
                 self._handlers[one.kind](self.context, one.params)
                 self._done(one)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error, self._was_told)
+            return undo_settlement_of(self._lease, self.at, error, self._was_interrupted)
         return None
 
     async def run_async(
-        self, asking: Any, off_loop: Callable[..., Awaitable[Any]], apart: Callable[..., Awaitable[Any]]
+        self, async_context: Any, off_loop: Callable[..., Awaitable[Any]], in_thread: Callable[..., Awaitable[Any]]
     ) -> Settlement | None:
-        """The same on this event loop; what writes is done by `off_loop`, and what is no coroutine by `apart`."""
+        """Undo on this event loop; write by `off_loop`, and run plain handlers by `in_thread`."""
         try:
             await off_loop(self._look)
             while (one := self._next()) is not None:
                 handler = self._handlers[one.kind]
                 if is_coroutine_function(handler):
-                    await handler(asking, one.params)
+                    await handler(async_context, one.params)
                 else:
-                    await to_its_end(apart(handler, self.context, one.params))
+                    await to_its_end(in_thread(handler, self.context, one.params))
                 await off_loop(self._done, one)
         except asyncio.CancelledError as error:
             return undo_settlement_of(self._lease, self.at, self.context._interruption() or error)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-            return undo_settlement_of(self._lease, self.at, error, self._was_told)
+            return undo_settlement_of(self._lease, self.at, error, self._was_interrupted)
         return None
 
     @property
-    def _was_told(self) -> bool:
+    def _was_interrupted(self) -> bool:
         return self.context.stopping or self.context._interruption() is not None
 
     def _look(self) -> None:
-        """Read what is owed by now: the lease may have waited for its turn."""
+        """Read what the task owes now: the lease may have waited in the pool."""
         self._owed = self.context._owed()
 
     def _next(self) -> TaskCompensation | None:
-        """The one to undo next; None: nothing is owed any more."""
+        """Return the compensation to undo next; None: the task owes nothing any more."""
         if not self._owed:
             return None
         self.context.go_on()

@@ -1,7 +1,7 @@
-"""The steps of one attempt: which are on record, which it has asked for, and in which order they may come.
+"""The steps of one attempt: those on record, those that it has asked for, and the order in which they may come.
 
-Rule: a step is identified by its name [STEP-1]; only a handler that asked for strictness is held to the order of the
-history and to all of it [WORKER-4]. Knows neither lease nor store.
+Rule: the name identifies a step [STEP-1]; only a strict handler has to follow the order of the history and ask for all
+of it [WORKER-4]. It must not know leases and stores.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sagalog.outcomes import StepMismatch
 
 
 class Steps:
-    """The steps that an attempt asks for. Safe to share between threads.
+    """The steps that an attempt asks for. Threads may share it.
 
     recorded   names of those on record when the attempt began, in order
-    strict     refuse a step where the history has another one
+    strict     refuse a step if the history has another one at this place
     """
 
     def __init__(self, task: str, recorded: Iterable[str], strict: bool) -> None:
@@ -26,24 +26,24 @@ class Steps:
         self._strict = strict
         self._guard = threading.Lock()
         self._recorded = set(recorded)
-        # What is on record and was not asked for yet.
+        # The steps on record that the attempt has not asked for yet.
         self._unmet = dict.fromkeys(recorded)
         self._asked: set[str] = set()
         self._taken = len(self._recorded)
-        # Those whose functions have begun and that are not on record.
+        # The steps whose functions have begun and that are not on record.
         self._begun: dict[str, None] = {}
         self._is_closed = False
 
     def allow_any_order(self) -> None:
-        """Let a strict handler ask in another order than is on record: coroutines run several steps at a time."""
+        """Let a strict handler ask in another order than the record: coroutines run several steps at a time."""
         self._strict = False
 
     def ask(self, name: str) -> bool:
-        """Ask for a step; whether it is on record.
+        """Ask for a step; tell whether it is on record.
 
         Raises:
-            StepMismatch: it was asked for already, or a strict handler's history has another one here.
-            OverBound: it would be one more than a task may have; nothing has been done then. [BOUND-1]
+            StepMismatch: the attempt has asked for it already, or a strict handler's history has another one here.
+            OverBound: the task may have no more steps; nothing has been done then. [BOUND-1]
         """
         with self._guard:
             if name in self._asked:
@@ -61,42 +61,42 @@ class Steps:
         return is_known
 
     def begin(self, name: str) -> bool:
-        """Take note that the function of a step begins now; False: none may begin any more."""
+        """Note that the function of a step begins now; False: none may begin any more."""
         with self._guard:
             if not self._is_closed:
                 self._begun[name] = None
             return not self._is_closed
 
     def record(self, name: str) -> None:
-        """Take note that the result of a step is on record."""
+        """Note that the result of a step is on record."""
         with self._guard:
             self._begun.pop(name, None)
 
     def close(self) -> list[str]:
-        """Let no function begin from now on; the steps that have begun and are not known to be on record.
+        """Let no function begin from now on; return the steps that have begun and are not known to be on record.
 
-        One whose result is being written at this moment is among them: the store knows which came first.
+        A step whose result is being written at this moment is among them: the store decides which came first.
         """
         with self._guard:
             self._is_closed = True
             return list(self._begun)
 
     def drop(self, name: str) -> None:
-        """Forget that a step was asked for: it failed, so it may be asked for again."""
+        """Forget that the attempt has asked for a step: it failed, so the attempt may ask again."""
         with self._guard:
             self._begun.pop(name, None)
             if name in self._asked:
                 self._asked.discard(name)
                 self._taken -= name not in self._recorded
 
-    def leave(self, name: str) -> None:
-        """Forget that a step was asked for, and know that it is on record: no caller was given its result."""
+    def reopen(self, name: str) -> None:
+        """Let the attempt ask again for a step that is on record by now and whose result no caller got."""
         with self._guard:
             self._asked.discard(name)
             self._recorded.add(name)
 
     def unmet(self) -> list[str]:
-        """The steps on record that were not asked for, in order."""
+        """Return the steps on record that the attempt has not asked for, in order."""
         with self._guard:
             return list(self._unmet)
 

@@ -1,7 +1,7 @@
-"""Whether a handler is to end, and why: told by the worker from any thread, looked at and waited for by the handler.
+"""The stop token of a handler: whether it has to end, and why. The worker sets it; the handler reads it or waits.
 
-Rule: told once and for good; a lost lease outweighs every other reason. The thread that tells is never held up: what
-a handler wants to be called runs in a thread of its own. Knows no store and no task.
+Rule: the first reason stays, except that a lost lease outweighs every other. A request never blocks its thread: the
+callbacks of a handler run in a thread of their own. It must not know stores and tasks.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ Reason = Literal["cancelled", "time_limit", "shutdown", "lost"]
 
 
 class StopToken:
-    """The state of one handler's stop. Safe to share between threads.
+    """The state of one handler's stop. Threads may share it.
 
     announced   the worker shuts down, and the handler has until its deadline
-    reason      why the handler is to end now; None: it goes on
+    reason      why the handler has to end now; None: it goes on
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        # Most handlers end without ever waiting for this, and there is one of these for each.
-        self._told: threading.Event | None = None
-        # Those of the pool are quick and called at once; those of the handler may do anything.
+        # Made when a handler first waits: each handler has a token, and most never wait.
+        self._event: threading.Event | None = None
+        # The callbacks of the pool are quick and run at once; those of the handler may do anything.
         self._callbacks: list[Callable[[], None]] = []
         self._foreign: list[Callable[[], None]] = []
         self.announced = False
         self.reason: Reason | None = None
 
-    def tell(self, reason: Reason) -> None:
-        """The handler is to end: every waiting thread wakes up, and every callback is called once. It never blocks."""
+    def request(self, reason: Reason) -> None:
+        """Request the end of the handler: wake every waiting thread, and call every callback once. It never blocks."""
         with self._guard:
             if self.reason is None or reason == "lost":
                 self.reason = reason
             callbacks, self._callbacks = self._callbacks, []
             foreign, self._foreign = self._foreign, []
-            if self._told is not None:
-                self._told.set()
+            if self._event is not None:
+                self._event.set()
         for callback in callbacks:
             _call(callback)
         for callback in foreign:
-            _call_apart(callback)
+            _call_in_thread(callback)
 
-    def tell_once(self, reason: Reason) -> None:
-        """As `tell`, unless there is a reason already."""
+    def request_once(self, reason: Reason) -> None:
+        """Request the end of the handler unless there is a reason already."""
         if self.reason is None:
-            self.tell(reason)
+            self.request(reason)
 
     def wait(self, timeout_ms: int) -> bool:
-        """Sleep until the handler is to end, or the time is over; whether it is to end."""
+        """Sleep until the handler has to end, or the time is over; tell whether it has to end."""
         with self._guard:
             if self.reason is not None:
                 return True
-            if self._told is None:
-                self._told = threading.Event()
-        return self._told.wait(timeout_ms / 1_000)
+            if self._event is None:
+                self._event = threading.Event()
+        return self._event.wait(timeout_ms / 1_000)
 
     @contextmanager
     def calls(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Within the block `callback` is called once, in a thread of its own, if the handler is to end.
+        """Call `callback` once, in a thread of its own, if the handler has to end while the block lasts.
 
-        It is called at once, and in this thread, if the handler is to end already.
+        If the handler has to end already, call it at once, in this thread.
         """
         with self._guard:
-            told = self.reason is not None
-            if not told:
+            is_requested = self.reason is not None
+            if not is_requested:
                 self._foreign.append(callback)
-        if told:
+        if is_requested:
             _call(callback)
         try:
             yield
@@ -82,33 +82,33 @@ class StopToken:
                     self._foreign.remove(callback)
 
     def add(self, callback: Callable[[], None]) -> None:
-        """Have the thread that tells call `callback` once when the handler is to end; at once if it is. It is quick."""
+        """Call `callback`, which is quick, once when the handler has to end; at once if it has to already."""
         with self._guard:
-            told = self.reason is not None
-            if not told:
+            is_requested = self.reason is not None
+            if not is_requested:
                 self._callbacks.append(callback)
-        if told:
+        if is_requested:
             _call(callback)
 
     def remove(self, callback: Callable[[], None]) -> None:
-        """Have it called no more, if it was not."""
+        """Call the callback no more, if it was not called."""
         with self._guard:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
 
-def _call_apart(callback: Callable[[], None]) -> None:
-    """Call it in a thread of its own: it may block, and the thread that tells has the leases of others to renew."""
+def _call_in_thread(callback: Callable[[], None]) -> None:
+    """Call it in a thread of its own: it may block, and the requesting thread has the leases of others to renew."""
     try:
         threading.Thread(target=_call, args=(callback,), name="sagalog-on-stop", daemon=True).start()
     except RuntimeError:
-        # No thread is to be had. The handler finds out by itself, at its next call of the context.
-        _log.exception("what a handler wanted to be called when it is to end could not be called")
+        # The system gives no thread. The handler notices at its next call of the context.
+        _log.exception("the callback of a handler that has to end could not be called")
 
 
 def _call(callback: Callable[[], None]) -> None:
-    """Call what a handler has left; its mistakes are its own, and others still have to be told."""
+    """Call a handler's callback; its errors are its own, and the other callbacks still have to be called."""
     try:
         callback()
     except Exception:  # noqa: BLE001  it is foreign code
-        _log.exception("what a handler wanted to be called when it is to end has failed")
+        _log.exception("the callback of a handler that has to end has failed")

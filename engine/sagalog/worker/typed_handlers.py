@@ -1,7 +1,7 @@
-"""A handler whose payload or params are annotated: it is given a value of that type, made of the recorded JSON.
+"""Handlers with an annotated payload or params: they get a value of that type, made of the recorded JSON.
 
-Rule: what does not fit is a permanent failure, and the handler is not called [WORKER-6]. A handler that takes JSON is
-called as it is, by nothing of this file. Knows no store.
+Rule: JSON that does not fit is a permanent failure, and the worker does not call the handler. [WORKER-6] A handler that
+takes JSON is called directly. It must not know the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
 
 # What a type checker accepts as a handler: a function or a coroutine function that takes the context of its sort, and
-# one more argument, of whatever type.
+# one more argument of any type.
 OfTask = TypeVar(
     "OfTask", bound=Callable[[WorkContext, Any], Any] | Callable[[AsyncWorkContext, Any], Coroutine[Any, Any, Any]]
 )
@@ -32,27 +32,27 @@ COMPENSATION: Final = "invalid_params"
 
 
 class UnfitGiven(Permanent):
-    """What was recorded for a handler does not fit what the handler takes; no attempt would do better."""
+    """Recorded JSON that does not fit what the handler takes; no attempt would do better."""
 
     def __init__(self, code: str, unfit: Unfit, parameters: Parameters) -> None:
         super().__init__(unfit.message, code=code, details={"path": unfit.path})
         self.parameters = parameters
 
     def failure(self) -> Failure:
-        """As the log takes it: a code with its parameters, and what was said of the value. [RECORD-6]"""
+        """Return the failure for the log: a code with its parameters, and what is wrong with the value. [RECORD-6]"""
         return Failure(self.code, self.message, self.details, self.parameters)
 
 
 def typed(handler: Handler, what: str, code: str) -> Handler:
-    """The handler as a worker calls it, with recorded JSON: itself, where it is annotated with no type of its own.
+    """Return the handler for recorded JSON: the handler itself, if its annotation names no type of its own.
 
     Args:
         handler: what a user has registered.
         what: what it is for, such as `task 'book'`.
-        code: that of the failure where something does not fit, TASK or COMPENSATION.
+        code: of the failure for JSON that does not fit, TASK or COMPENSATION.
 
     Raises:
-        InvalidValue: its annotation cannot be resolved, or is none that values can be made of.
+        InvalidValue: its annotation cannot be resolved, or JSON gives no value of it.
     """
     conversion = of_given(handler, what)
     if conversion is None:
@@ -78,7 +78,7 @@ def _awaited(handler: Handler, made: Callable[[Any, Any], Any]) -> Handler:
 
 
 def _made(conversion: Conversion, code: str, context: Any, recorded: Any) -> Any:
-    """What the handler takes; raises UnfitGiven."""
+    """Make the value that the handler takes; raises UnfitGiven."""
     try:
         return conversion.of(recorded)
     except Unfit as unfit:

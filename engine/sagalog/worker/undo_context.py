@@ -1,6 +1,6 @@
-"""What the handler of a compensation may do, under a key that outside systems can compare.
+"""The context of a compensation's handler, with a key that outside systems can compare.
 
-Rule: undos are carried out in reverse order, each on record before the next [COMP-5]. Knows one lease.
+Rule: a worker undoes in reverse order, and each undo is on record before the next begins [COMP-5]. It knows one lease.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class UndoContext(Context):
         return undo_key(self.task.id, self.compensation)
 
     def _done(self, id: str) -> tuple[TaskCompensation, ...]:
-        """Put on record that one was carried out; what is owed then. The worker calls it between two. [COMP-5]"""
+        """Record that the handler has undone one compensation; return what the task owes then. [COMP-5]"""
         try:
             after = self._persist(lambda: self._lease.compensation_done(id))
         except AlreadySettled:
-            # A caller has settled it by word meanwhile; it is done all the same. [COMP-4]
+            # An operator has settled it meanwhile; it is done in any case. [COMP-4]
             return self._owed()
         except LeaseLost:
             self._lose()
         return after.task.owed if isinstance(after, Lease) else ()
 
     def _owed(self) -> tuple[TaskCompensation, ...]:
-        """What is owed by now, in the order of undoing: what was settled by word is not undone. [COMP-4]"""
+        """Return what the task owes now, in the order of undoing, without what an operator has settled. [COMP-4]"""
         self.go_on()
         task = self._persist(lambda: self._engine.get(self.task.id))
         if task is None or task.lease is None or task.lease.fence != self.fence:

@@ -1,8 +1,7 @@
-"""Tasks that stand ready for a worker and of whose kinds it knows none: each kind is named once.
+"""Ready tasks of kinds that a worker does not know; its log names each kind once.
 
-Rule: nothing is done to them, since another worker may know them; a kind that stands there at two looks is named, and
-at the end of a worker that has nothing left to do each that stands there, or, where its queues are drained, each that
-lives there.
+Rule: the worker changes nothing about them, because another worker may know them. It names a kind whose tasks are ready
+at two looks. At its end it names every kind with a ready task, or after a drain every kind with a live one.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Final
 from sagalog.engine import Engine
 from sagalog.worker import handler_log
 
-# How long others have to take what stands there.
+# How long other workers have to claim the tasks.
 _LOOK_MS: Final = 10_000
 
 
 class UnknownKinds:
-    """Which kinds have been seen, and which were named."""
+    """The kinds that the worker has seen, and those that it has named."""
 
     def __init__(self, known: Iterable[str], queues: tuple[str, ...], now_ms: int) -> None:
         self._known = frozenset(known)
@@ -28,18 +27,18 @@ class UnknownKinds:
         self._named: set[str] = set()
 
     def look(self, engine: Engine, now_ms: int, at_the_end: bool = False) -> None:
-        """Look, if the time has come, and name what stood there at the last look too; `at_the_end` all at once."""
+        """Look, if it is time, and name the kinds that were there at the last look too; `at_the_end` all of them."""
         if not self._known or (now_ms - self._looked_ms < _LOOK_MS and not at_the_end):
             return
         self._looked_ms = now_ms
-        standing = set(engine.ready_kinds(self._queues)) - self._known - self._named
-        found = standing if at_the_end else standing & self._seen
-        self._seen = standing
+        ready = set(engine.ready_kinds(self._queues)) - self._known - self._named
+        found = ready if at_the_end else ready & self._seen
+        self._seen = ready
         self._named |= found
         handler_log.unknown(sorted(found), self._queues)
 
     def name_live(self, engine: Engine) -> None:
-        """Name each kind of which a task has not ended, ready or not, and that was not named before."""
+        """Name each kind with a live task, ready or not, that was not named before."""
         if self._known:
             found = set(engine._executor.queries.live_kinds(self._queues)) - self._known - self._named
             self._named |= found

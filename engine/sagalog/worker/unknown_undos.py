@@ -1,7 +1,7 @@
-"""Undos of kinds that a worker does not know: they wait for another worker, and the log of this one names each once.
+"""Undos of kinds that a worker does not know: they wait for another worker, and its log names each kind once.
 
-Rule: a kind that one worker does not know is ended by none [UNDO-2]; a reader of the worker's log learns of it. Knows
-no store.
+Rule: this worker ends no task whose undo it does not know [UNDO-2]; a reader of its log learns of it. It must not know
+the store.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _log: Final = logging.getLogger("sagalog.worker")
 
 
 class UnknownUndos:
-    """The kinds of undos that a worker has met and does not know; `known` are those that it does."""
+    """The kinds of undos that a worker has met and does not know; `known` are those that it knows."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = frozenset(known)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
-    def meet(self, queue: str, kinds: Iterable[str]) -> None:
-        """Warn of each kind that is not known, once for the life of the worker."""
-        for kind in sorted(set(kinds) - self._known - self._told):
-            self._told.add(kind)
+    def warn(self, queue: str, kinds: Iterable[str]) -> None:
+        """Warn of each unknown kind, once in the life of the worker."""
+        for kind in sorted(set(kinds) - self._known - self._warned):
+            self._warned.add(kind)
             _log.warning(
                 "an undo of kind %r is due in the queue %r and this worker has no handler for it; it waits for "
                 "a worker that has one, at most for the undo_wait_ms of the task",

@@ -1,6 +1,6 @@
-"""Ends of a lease in which the handler has no say: a quarantine, and a wait until what it needs can be read.
+"""Ends of a lease that the handler does not decide: a quarantine, and a wait for another task that cannot be read.
 
-Rule: what the worker itself has to say is a code [RECORD-6]; when each is written stands in `settlement`.
+Rule: the worker states its own reasons by a code [RECORD-6]; `settlement` decides when each end is written.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ from sagalog.kernel.values import Failure, Parameters, UnrecordedStep
 from sagalog.outcomes import Park
 from sagalog.validation import commands as forms
 
-# The name of the waits by which a task is held up, and how long each lasts.
+# The name of the waits of a task that is held up, and how long each lasts.
 HELD_UP: Final = "sagalog:held_up"
 _HELD_UP_MS: Final = 60_000
 
 
 def held_up(task: Task, now_ms: int) -> Park:
-    """Park a task while another one that it needs cannot be read, as by a version that is older than its newest event.
+    """Park a task while a task that it needs cannot be read, as by a version older than that task's newest event.
 
-    That is a wait of the engine's own, so it costs no budget of the task, and every caller that looks sees it.
+    This is a wait of the engine's own, so it costs no budget of the task, and every caller can see it.
     """
     return Park(HELD_UP, number=task.waits.get(HELD_UP, 0) + 1, until_ms=now_ms + _HELD_UP_MS)
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Why a task is quarantined whatever its handler says, and the steps that had begun and have no record."""
+    """The reason to quarantine a task whatever its handler does, and the steps that have begun and have no record."""
 
     failure: Failure
     steps: tuple[UnrecordedStep, ...]
 
 
 def unstorable(refusal: Rejected, parameters: Parameters) -> Failure:
-    """Why something that a handler gave cannot be stored: with the path of the value, and the bound that it passed.
+    """Make the failure for something of a handler that cannot be stored, with the path of the value and its bound.
 
-    `parameters` say what it is: what the handler has `returned`, of a `step`, or a `child` that comes with one.
+    `parameters` say what it is: the handler's `returned` value, the result of a `step`, or a `child` written with a
+    step.
     """
     code = "unstorable_result" if isinstance(refusal, InvalidValue) else refusal.code
     named = {"step": parameters["step"]} if "step" in parameters else {}
@@ -51,7 +52,7 @@ def unstorable(refusal: Rejected, parameters: Parameters) -> Failure:
 
 
 def give_back(batch: Batch, lease: Lease, code: str, text: str | None = None) -> None:
-    """Record a release that a worker words by a code; `text` is what a handler has said. Burns no attempt."""
+    """Record a release that has a code; `text` is what a handler has said. It burns no attempt."""
     command = forms.release(lease.task.id, lease.fence, text or None, None)
     release = msgspec.structs.replace(command, code=code)
     batch._append(CommandEntry(release, worker_actor(lease.owner), known=lease.task))

@@ -1,7 +1,7 @@
-"""The waits of one attempt: which of a name comes next, and how those on record have ended.
+"""The waits of one attempt: which wait of a name comes next, and how those on record have ended.
 
 Rule: waits of one name are numbered in the order in which the attempt asks for them, so two that are open at the same
-time need names of their own [WAIT-1]. Ends are read once per attempt. Knows neither lease nor stop.
+time need names of their own [WAIT-1]. The attempt reads the ends once. It must not know leases and stop tokens.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Read = Callable[[], Mapping[str, Sequence[WaitOutcome]]]
 
 
 class Waits:
-    """The waits that an attempt asks for. Safe to share between threads.
+    """The waits that an attempt asks for. Threads may share it.
 
     conflict   why the attempt must not park, whatever its handler makes of it
-    ended   how many waits of each name were over when the attempt began, from the first to the one before the next;
-            what is over behind that one is not asked for before it has ended, and so in a later attempt
-    read    gives how they ended; called once, when an attempt first needs it
+    ended      how many waits of each name were over when the attempt began, counted from the first without a gap; the
+               attempt asks for no wait behind an open one, so ends behind it count in a later attempt
+    read       returns how they ended; called once, when an attempt first needs it
     """
 
     def __init__(self, ended: Mapping[str, int], read: Read) -> None:
@@ -36,7 +36,7 @@ class Waits:
         self._ends: Mapping[str, Sequence[WaitOutcome]] | None = None
 
     def open(self, name: str) -> OpenWait:
-        """Open the next wait of a name; it is open until its end is given back.
+        """Open the next wait of a name; it is open until its caller has got its end.
 
         Raises:
             StepMismatch: a wait of this name is open: in another thread, in another coroutine, or since it parked.
@@ -53,17 +53,17 @@ class Waits:
         return OpenWait(self, name, number)
 
     def close(self, wait: OpenWait, *, was_given: bool) -> None:
-        """Let the next wait of this name be opened; it has this one's number where this one has given no end."""
+        """Let the next wait of this name open; it gets this one's number if this one has given no end."""
         with self._guard:
             self._open.discard(wait.name)
             self._asked[wait.name] -= not was_given
 
     def is_over(self, wait: OpenWait) -> bool:
-        """Whether the end of a wait is on record."""
+        """Tell whether the end of a wait is on record."""
         return wait.number <= self._ended.get(wait.name, 0)
 
     def end_of(self, wait: OpenWait) -> WaitOutcome | None:
-        """How a wait ended; None: it is not over."""
+        """Return how a wait ended; None: it is not over."""
         if not self.is_over(wait):
             return None
         with self._reading:
@@ -88,6 +88,6 @@ class OpenWait:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if not isinstance(error, Park):
-            # That its time was over is an end too, and so is that it was another wait's.
+            # A timeout is an end too, and so is the end of another wait that does not fit this one.
             was_given = error is None or isinstance(error, TimeoutError | StepMismatch)
             self._waits.close(self, was_given=was_given)

@@ -1,7 +1,7 @@
-"""What the handler of a task may do: durable steps, waits, children.
+"""The context of a task's handler: durable steps, waits, children.
 
-Rule: what is on record is not done again [STEP-1], and a handler parks for what is not there yet [WAIT-1]. Knows one
-lease; nothing of queues, threads and other handlers.
+Rule: a handler does not repeat what is on record [STEP-1], and parks for what is not there yet [WAIT-1]. It knows one
+lease, and must not know queues, threads and other handlers.
 """
 
 from __future__ import annotations
@@ -76,20 +76,20 @@ class WorkContext(Context):
     def __init__(self, engine: Engine, lease: Lease, stopping: StopToken, *, strict: bool = False) -> None:
         super().__init__(engine, lease, stopping)
         self._is_strict = strict
-        # Why its lease ends, where its handler has no say in that; and whether that is on record.
+        # Why the worker ends the lease whatever its handler does, and whether that is on record.
         self._verdict: Verdict | None = None
         self._is_settled = False
         self._steps = Steps(lease.task.id, lease.task.steps, strict)
-        # By name of the step: its undo, as it was put on record.
+        # The undo of each step as recorded, by the name of the step.
         self._undos: dict[str, Compensation] = {}
         self._adopted = dict(lease.task.children)
         self._children: dict[str, CommandEntry | None] = {}
-        # By name, in the order in which they were asked for: the ids that children have where none is adopted.
+        # The ids of children that are not adopted, by name, in the order in which the handler asked for them.
         self._places: dict[str, str] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
 
     def _allow_any_order(self) -> None:
-        """Steps may come in another order than is on record: coroutines may run several at a time."""
+        """Let steps come in another order than the record: coroutines may run several at a time."""
         self._steps.allow_any_order()
 
     @property
@@ -156,7 +156,7 @@ class WorkContext(Context):
     def _begin_step(
         self, name: str, run: Callable[..., object], compensation: Compensation | None
     ) -> StepResult | None:
-        """The first half of `step`: what is on record, or the undo put there; for code that runs the step otherwise."""
+        """Begin `step`: return what is on record, or record the undo; for code that runs the step otherwise."""
         self.go_on()
         check_name(name, "name")
         if not callable(run):
@@ -167,7 +167,7 @@ class WorkContext(Context):
                 return StepResult(read_back(run, name, self._engine.step_result(self.task.id, name)))
             if compensation is not None:
                 self._register(name, compensation)
-                # Writing has taken time; the effect must not begin under a lease that may be gone.
+                # The write has taken time; the effect must not begin under a lease that may be gone.
                 self.go_on()
             with self._guard:
                 may_begin = self._steps.begin(name)
@@ -179,19 +179,19 @@ class WorkContext(Context):
         return None
 
     def _drop_step(self, name: str) -> None:
-        """Let a step be asked for again: it has no result that could be recorded."""
+        """Let the handler ask for a step again: it has no result that could be recorded."""
         self._steps.drop(name)
 
-    def _leave_step(self, name: str) -> None:
-        """Let a step be asked for again whose result is on record by now and was given to no caller."""
-        self._steps.leave(name)
+    def _reopen_step(self, name: str) -> None:
+        """Let the handler ask again for a step whose result is on record by now and which no caller got."""
+        self._steps.reopen(name)
 
     def _finish_step(self, name: str, run: Callable[..., T], result: T) -> T:
-        """The second half of `step`: the result put on record, or the task in quarantine; what `step` gives back.
+        """Finish `step`: record the result, or quarantine the task; return what `step` returns.
 
         Raises:
-            Interrupted: also where the result of a step beside it could not be stored: the quarantine names this one
-                too, since its effect stands.
+            Interrupted: also if the result of a step beside it could not be stored: the quarantine names this one too,
+                since it has had its effect.
         """
         children = self._children_to_create()
         try:
@@ -204,10 +204,10 @@ class WorkContext(Context):
         return kept
 
     def _register(self, name: str, compensation: Compensation) -> None:
-        """Put the undo of a step on record, under an id that stands for no settled one. [COMP-1]
+        """Record the undo of a step under an id that no settled one has. [COMP-1]
 
-        An operator may have settled an undo before anything was done that it would reverse: the effect that comes now
-        needs one of its own, which later attempts find under the same id.
+        An operator may have settled an undo before anything was done that it would reverse. The effect that comes now
+        needs an undo of its own, which later attempts find under the same id.
         """
         first = compensation_of(compensation, "compensation").id or ""
         for number in itertools.count(1):
@@ -223,7 +223,7 @@ class WorkContext(Context):
                 return
 
     def _unrecorded_steps(self) -> tuple[UnrecordedStep, ...]:
-        """The steps that have begun and are not known to be on record, each with its undo; no other begins now."""
+        """Return the steps that have begun and are not known to be on record, with their undos; let no other begin."""
         undos = dict(self._undos)
         begun = self._steps.close()
         return tuple([UnrecordedStep(name, undos[name].id if name in undos else None) for name in begun])
@@ -231,8 +231,8 @@ class WorkContext(Context):
     def _quarantine(self, failure: Failure) -> None:
         """Quarantine the task now; what the handler does later does not count.
 
-        The quarantine names every step that has begun and has no record, and no other begins from here on. Where two
-        results cannot be stored, the first to come here writes it, and names both.
+        The quarantine names every step that has begun and has no record, and no other step begins from here on. If two
+        results cannot be stored, the first thread to come here writes the quarantine, and names both.
         """
         with self._guard:
             if self._verdict is not None:
@@ -243,7 +243,7 @@ class WorkContext(Context):
         except LeaseLost:
             self._lose()
         self._is_settled = True
-        self._stopping.tell("lost")
+        self._stopping.request("lost")
 
     # --- waits --------------------------------------------------------------------------------------------------
 
@@ -289,14 +289,14 @@ class WorkContext(Context):
             return self._signal_of(wait, signal, timeout_ms)
 
     def _open_wait(self, name: str) -> OpenWait:
-        """Open the next wait of a name: the first half of each wait, for code that carries out the second elsewhere."""
+        """Open the next wait of a name: the first half of each wait, for code that runs the second half elsewhere."""
         self.go_on()
         if check_name(name, "name") == HELD_UP:
             raise InvalidValue(f"name: {name!r} is the name of the engine's own waits; choose another one", path="name")
         return self._waits.open(name)
 
     def _signal_of(self, wait: OpenWait, signal: str, timeout_ms: int | None) -> Any:
-        """Give the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
+        """Return the data of the signal that a wait has taken, or park: the second half of `wait_signal`."""
         check_name(signal, "signal")
         outcome = self._end_of(wait, "signal", timeout_ms)
         if outcome is None:
@@ -331,7 +331,7 @@ class WorkContext(Context):
             return self._tasks_of(wait, ids, timeout_ms)
 
     def _waited_tasks(self, tasks: Iterable[str] | None) -> list[str]:
-        """The tasks that `wait_tasks` means, each once; children in the order in which they were asked for."""
+        """Return the tasks that `wait_tasks` means, each once; children in the order in which they were asked for."""
         if tasks is not None:
             return list(dict.fromkeys(tasks))
         with self._guard:
@@ -339,7 +339,7 @@ class WorkContext(Context):
             return [id for id in dict.fromkeys(asked) if id in self._children]
 
     def _tasks_of(self, wait: OpenWait, ids: Sequence[str], timeout_ms: int | None) -> list[Task]:
-        """Give the tasks whose end a wait was for, or park: the second half of `wait_tasks`."""
+        """Return the tasks for whose end a wait was, or park: the second half of `wait_tasks`."""
         outcome = self._end_of(wait, "tasks", timeout_ms)
         if outcome is None:
             self._park(wait, after=ids, until_ms=self._until(timeout_ms))
@@ -378,7 +378,7 @@ class WorkContext(Context):
             if existing.kind != kind or canonical(existing.payload) != canonical(as_json(payload, "payload")):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
             return existing.id
-        # Checked and encoded now, while the caller can see which child it was, and written later.
+        # Check and encode it now, while the caller can see which child it is; the write comes later.
         named, blobs = taken_in(inputs)
         arguments = {"queue": self.task.queue, "data_key": self.task.data_key, **arguments}  # [KEY-1]
         command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
@@ -388,14 +388,14 @@ class WorkContext(Context):
         return id
 
     def _place_child(self, name: str) -> str:
-        """Give a child that is asked for its place among them, for `wait_tasks`; the id that is its own."""
+        """Note a child's place among those that the handler asks for, for `wait_tasks`; return its own id."""
         id = child_id(self.task.id, name)
         with self._guard:
             self._places.setdefault(name, id)
         return id
 
     def _child(self, name: str, id: str) -> Task | None:
-        """The child of a name that is there: its own, or one that is adopted with what is written next."""
+        """Return the existing child of a name: its own, or one that the next write adopts."""
         if name in self._adopted:
             self._children.setdefault(self._adopted[name], None)
             return self._engine.get(self._adopted[name])
@@ -415,24 +415,24 @@ class WorkContext(Context):
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _end(self) -> list[str]:
-        """The handler has ended: nothing more is begun for it. The steps on record that it has not asked for."""
+        """Note that the handler has ended, so that it begins nothing more; return the unmet steps."""
         self._has_ended = True
         return self._steps.unmet()
 
     @property
     def _conflict(self) -> StepMismatch | None:
-        """Why it must not park: two of its waits had one name at the same time. [WAIT-1]"""
+        """Return why it must not park: two of its waits had one name at the same time. [WAIT-1]"""
         return self._waits.conflict
 
     def _record_children(self, batch: Batch) -> None:
-        """Record the children that are missing; the thread that writes for this handler calls it first. [STEP-2]"""
+        """Record the children that are missing; every write of this handler calls this first. [STEP-2]"""
         for entry in list(self._children.values()):
             if entry is not None:
                 batch._append(entry)
 
     @property
     def _begins_something(self) -> bool:
-        """Whether a child waits to be created."""
+        """Tell whether a child waits to be created."""
         return any(entry is not None for entry in list(self._children.values()))
 
     def _record_before(self, batch: Batch) -> None:
@@ -445,7 +445,7 @@ class WorkContext(Context):
             self._children[id] = None
 
     def _children_to_create(self) -> list[str]:
-        """Ids of the children that are created or adopted with what is written next, in that order."""
+        """Return the ids of the children that the next write creates or adopts, in that order."""
         with self._guard:
             return [id for id, entry in list(self._children.items()) if entry is not None]
 
@@ -457,19 +457,19 @@ class WorkContext(Context):
             raise held_up(self.task, self._engine.now_ms()) from unreadable
 
     def _until(self, duration_ms: int | None) -> int | None:
-        """When a wait is over that begins now and lasts so long, within the bound of times. [TIME-4]"""
+        """Return when a wait that begins now and lasts so long is over, within the bound of times. [TIME-4]"""
         if duration_ms is None:
             return None
         return min(self._engine.now_ms() + check_milliseconds(duration_ms, "timeout_ms"), TIME_MS_MAX)
 
     def _end_of(self, wait: OpenWait, kind: str, timeout_ms: int | None) -> WaitOutcome | None:
-        """How a wait ended; None: it is not over. [WAIT-1]
+        """Return how a wait ended; None: it is not over. [WAIT-1]
 
         Raises:
             StepMismatch: it ended in a way in which this wait cannot end, so it was another one. [WORKER-4]
         """
         if timeout_ms is not None:
-            # Also where the wait is over by now: what one attempt was refused another is.
+            # Also if the wait is over by now, so that every attempt is refused alike.
             check_milliseconds(timeout_ms, "timeout_ms")
         outcome = self._waits.end_of(wait)
         if outcome is not None and outcome.by != kind and (outcome.by != "time" or timeout_ms is None):
@@ -483,13 +483,13 @@ class WorkContext(Context):
     def _park(
         self, wait: OpenWait, *, signal: str | None = None, after: Sequence[str] = (), until_ms: int | None = None
     ) -> NoReturn:
-        """Park for a wait that is not over, once all that was given has been checked."""
+        """Park for a wait that is not over, after all arguments are checked."""
         forms.park(self.task.id, self.fence, wait.name, signal, after, until_ms, wait.number)
         raise Park(wait.name, number=wait.number, signal=signal, after=after, until_ms=until_ms)
 
 
 def _failure_of_step(name: str, refusal: Rejected, children: Sequence[str]) -> Failure:
-    """Why a step that was carried out is not on record: its result, or a child that comes with it in one commit."""
+    """Make the failure of a step that has run and is not on record: for its result, or for a child written with it."""
     index = refusal.fields.get("command")
     if isinstance(index, int) and index < len(children):
         return unstorable(refusal, {"child": children[index], "step": name})

@@ -1,7 +1,7 @@
-"""A worker: handlers by kind, and the threads in which they run until it is told to stop.
+"""A worker: handlers by kind, and the threads in which they run until a caller stops it.
 
-Rule: what it knows stands in the code that made it, what it has done stands in the log; killed at any line, it loses
-nothing [UPKEEP-1]. This file waits and stops; what is done in a turn stands in `worker_loop`.
+Rule: its settings are in the code that made it, and its deeds are in the log; killed at any line, it loses nothing
+[UPKEEP-1]. This file waits and stops; `worker_loop` does the work of a round.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ H = TypeVar("H", bound=Handler)
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-# How long a wait lasts at most, since a clock may jump; and how long a store that is away is left alone.
+# How long a wait lasts at most, because a clock may jump; and the pauses while the store is away.
 _SLICE_MS: Final = 1_000
 _AWAY_MS: Final = (50, 100, 250, 500, 1_000)
 _INTERRUPT_MS: Final = 2_000
-# How long an end waits for others to be settled with, while handlers have enough to do.
-_COMPANY_MS: Final = 3
-# How soon news is told again.
-_NEWS_MS: Final = 5
+# How long the worker waits for more jobs to settle with one that has ended, while its handlers have enough to do.
+_COLLECT_MS: Final = 3
+# How long the waking thread pauses after it has woken the worker.
+_WAKE_PAUSE_MS: Final = 5
 
 
 class Worker:
@@ -200,7 +200,7 @@ class Worker:
         if inbox is not None:
             inbox.put()
 
-    def _hear(self, _number: int) -> None:
+    def _on_signal(self, _number: int) -> None:
         self.stop()
 
     def _run(
@@ -220,13 +220,13 @@ class Worker:
         worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
         self.stats = worker_loop.stats
         try:
-            heard = listening(self._hear) if handle_signals else nullcontext()
-            with heard, _watching(worker_loop), _Waker(engine, inbox) as waker:
+            signals = listening(self._on_signal) if handle_signals else nullcontext()
+            with signals, _watching(worker_loop), _Waker(engine, inbox) as waker:
                 try:
                     self._work(worker_loop, inbox, pool, waker, until)
                     self._finish(worker_loop, inbox)
                 except BaseException:
-                    _leave(worker_loop)
+                    _abandon_jobs(worker_loop)
                     raise
         finally:
             pool.close()
@@ -250,18 +250,18 @@ class Worker:
     def _work(
         self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until: Until | None
     ) -> None:
-        """Turn after turn, until it is told to stop or what it works until has come."""
+        """Run round after round, until a caller stops it or `until` is reached."""
         away = 0
         while not self._stops:
             try:
                 waker.look()
                 worker_loop.look()
-                while worker_loop.turn() and not self._stops:
-                    worker_loop.take(_ended(inbox, pool, 0))
+                while worker_loop.run_round() and not self._stops:
+                    worker_loop.collect(_ended(inbox, pool, 0))
                 worker_loop.end_overdue()
                 away = 0
                 if until is not None and _has_nothing_left(worker_loop, until):
-                    worker_loop.name_what_is_left(until)
+                    worker_loop.warn_of_unknown_kinds(until)
                     return
                 wait_ms = min(worker_loop.wait_ms(), _SLICE_MS)
             except (Unavailable, Unknown) as error:
@@ -275,10 +275,10 @@ class Worker:
                 _log.warning("the store is away, again in %d ms: %s", wait_ms, error)
             if wait_ms:
                 waker.arm()
-            worker_loop.take(_ended(inbox, pool, wait_ms / 1_000))
+            worker_loop.collect(_ended(inbox, pool, wait_ms / 1_000))
 
     def _finish(self, worker_loop: WorkerLoop, inbox: Inbox) -> None:
-        """Let handlers finish until the deadline, tell them to end, and give back the rest."""
+        """Let handlers finish until the deadline, interrupt them, and give back the rest."""
         clock_ms = worker_loop.monotonic_ms
         worker_loop.announce_stop()
         until_ms = clock_ms() + self.grace_ms
@@ -290,13 +290,13 @@ class Worker:
         self._drain(worker_loop, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
 
     def _drain(self, worker_loop: WorkerLoop, inbox: Inbox, until_ms: int, stops: int) -> None:
-        """Settle what comes back until nothing is held, the time is over, or a further stop or signal comes."""
-        while worker_loop.owes and self._stops < stops:
+        """Settle jobs that end, until the worker holds nothing, the time is over, or a further stop or signal comes."""
+        while worker_loop.has_unsettled and self._stops < stops:
             left_ms = until_ms - worker_loop.monotonic_ms()
             try:
                 worker_loop.look()
                 worker_loop.end_overdue()
-                worker_loop.turn()
+                worker_loop.run_round()
                 wait_ms = min(worker_loop.wait_ms(), left_ms, 50)
             except (Unavailable, Unknown) as error:
                 _log.warning("the store is away while the worker stops: %s", error)
@@ -305,30 +305,30 @@ class Worker:
                 wait_ms = 50
             if left_ms <= 0:
                 return
-            if worker_loop.owes:
-                worker_loop.take(inbox.take(max(0, wait_ms) / 1_000))
+            if worker_loop.has_unsettled:
+                worker_loop.collect(inbox.take(max(0, wait_ms) / 1_000))
 
 
 def _ended(inbox: Inbox, pool: ThreadHandlerPool, wait_s: float) -> list[Job]:
-    """The jobs that have ended; where others are at hand no thread waits for a commit, so a few more may come along."""
+    """Return the jobs that have ended; while others wait in the pool, wait briefly for a few more."""
     ended = inbox.take(wait_s)
     if ended and pool.waiting:
-        time.sleep(_COMPANY_MS / 1_000)
+        time.sleep(_COLLECT_MS / 1_000)
         ended += inbox.take(0)
     return ended
 
 
-def _leave(worker_loop: WorkerLoop) -> None:
-    """The worker itself cannot go on: its handlers are told, and what can be given back is."""
+def _abandon_jobs(worker_loop: WorkerLoop) -> None:
+    """Interrupt the handlers of a worker that cannot continue, and give back what it can."""
     worker_loop.interrupt()
     with suppress(Exception):
         worker_loop.announce_stop()
         worker_loop.give_back()
-        worker_loop.turn()
+        worker_loop.run_round()
 
 
 def _has_nothing_left(worker_loop: WorkerLoop, until: Until) -> bool:
-    """Whether it is idle, also after another look: what was settled last may have let in something else; or drained."""
+    """Tell whether it is idle, even after another look, as a settlement may have made a task ready; or drained."""
     if until == "drained":
         return worker_loop.is_drained()
     if not worker_loop.is_idle:
@@ -339,7 +339,7 @@ def _has_nothing_left(worker_loop: WorkerLoop, until: Until) -> bool:
 
 @contextmanager
 def _watching(worker_loop: WorkerLoop) -> Iterator[None]:
-    """Within the block a thread tells handlers in time whose lease may be over, also while a commit hangs."""
+    """Run a thread for the block that interrupts handlers whose lease may be over, even while a commit hangs."""
     over = threading.Event()
 
     def watch() -> None:
@@ -356,7 +356,7 @@ def _watching(worker_loop: WorkerLoop) -> Iterator[None]:
 
 
 class _Waker:
-    """A thread that puts a note into the inbox when a caller has committed; only while the worker waits for that."""
+    """A thread that wakes the worker after a commit of another caller; only while the worker waits for one."""
 
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
         self._engine = engine
@@ -374,11 +374,11 @@ class _Waker:
         self._armed.set()
 
     def look(self) -> None:
-        """Take note of what is committed by now: what comes later is news."""
+        """Note what is committed by now: a later commit is news."""
         self._seen = self._engine.changes()
 
     def arm(self) -> None:
-        """Tell of what has been committed since `look`."""
+        """Wake the worker if a caller has committed since `look`."""
         self._armed.set()
 
     def _wake(self) -> None:
@@ -391,10 +391,10 @@ class _Waker:
                     if self._engine.changes() != seen:
                         self._armed.clear()
                         self._inbox.put()
-                        # The worker's own handlers commit too, by the thousand: one look serves many.
-                        time.sleep(_NEWS_MS / 1_000)
+                        # The worker's own handlers commit too, thousands of times: one look serves many.
+                        time.sleep(_WAKE_PAUSE_MS / 1_000)
             except SagalogError:
-                # The worker meets it too, and says so; whatever it is, it is not asked for all the time.
+                # The worker meets the same error, and logs it; a pause keeps this thread from asking all the time.
                 self._armed.clear()
                 self._inbox.put()
                 time.sleep(_AWAY_MS[0] / 1_000)

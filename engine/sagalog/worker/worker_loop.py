@@ -1,8 +1,8 @@
-"""One worker at work on one engine: what has ended is settled, what runs is renewed, what comes next is claimed.
+"""The loop of one worker on one engine: each round settles what has ended, renews what runs, and claims what is next.
 
-Rule: whatever of these is due at one time stands in one commit. Everything that matters is in the log: a loop that is
-killed between any two lines loses nothing but its leases, and those end by themselves [UPKEEP-1]. A loop is driven by
-`turn`, which never waits; the caller of `turn` waits between turns. Knows no thread but through its pool.
+Rule: all of these that are due at one time go into one commit. Everything that matters is in the log: a loop that is
+killed between any two lines loses nothing but its leases, and those end by themselves [UPKEEP-1]. `run_round` never
+waits; its caller waits between rounds. It must not know threads, except through its pool.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from sagalog.worker.work_context import WorkContext
 
 _log: Final = logging.getLogger("sagalog.worker")
 
-# How soon what a worker holds is looked at again, where a process has committed since: a cancel is heard within 100 ms.
+# How soon a worker looks again at what it holds after a process has committed: it notices a cancel within 100 ms.
 _LOOK_MS: Final = 50
 _LOOK_MS_MAX: Final = 80
-# How often it is looked at in any case, and upkeep is done.
+# How often the worker looks at it in any case, and does maintenance.
 _UPKEEP_MS: Final = 1_000
-# How often undos are looked for that no worker comes for.
+# How often it looks for undos that no worker claims.
 _UNDOS_MS: Final = 60_000
-# How soon it is looked again where something seemed to be there and nothing was found.
+# How soon it looks again after a claim that found nothing, though something seemed to be there.
 _NOTHING_FOUND_MS: Final = 5
 
 
 @dataclass
 class _Round:
-    """What one commit is made of: the jobs behind each result, in the order in which they were recorded."""
+    """The content of one commit: the jobs and claims of its results, in the order in which they were recorded."""
 
     settled: list[Job] = field(default_factory=list)
     renewed: list[Job] = field(default_factory=list)
@@ -62,7 +62,7 @@ class _Round:
 
 
 class WorkerLoop(HeldJobs):
-    """The state of one worker at work. Not safe to share; only `watch` may be called from another thread."""
+    """The state of one running worker, for one thread; only `watch` may be called from another one."""
 
     def __init__(self, engine: Engine, config: WorkerConfig, owner: str, pool: HandlerPool, clock: Clock) -> None:
         super().__init__(engine, config, pool, clock)
@@ -72,53 +72,53 @@ class WorkerLoop(HeldJobs):
         self._unknown_kinds = UnknownKinds(config.handlers, config.queues, clock.monotonic_ms())
         self._coroutines = _coroutines_of(config.handlers)
         self._undo_coroutines = _coroutines_of(config.compensations)
-        self._looked_ms = self._upkept_ms = clock.monotonic_ms() - _UPKEEP_MS
-        # What was committed when it looked last; and how long that took, which bounds how often it does.
+        self._looked_ms = self._maintained_ms = clock.monotonic_ms() - _UPKEEP_MS
+        # The store's changes at its last look; and the pause between looks, which grows with their duration.
         self._changes: int | None = None
         self._look_ms = _LOOK_MS
         self._sent_ms = 0
-        # Whether the outcome of a commit is unknown: what was claimed in it has to be found.
+        # Whether the outcome of a commit is unknown: then the worker has to find what that commit has claimed.
         self._is_unknown = False
         self.owner = owner
         self.is_closing = False
 
-    # --- what the caller of `turn` asks ---------------------------------------------------------------------------
+    # --- what the caller of `run_round` asks ----------------------------------------------------------------------
 
     def monotonic_ms(self) -> int:
-        """The clock by which it measures how long something takes."""
+        """Return the clock by which it measures how long something takes."""
         return self._clock.monotonic_ms()
 
     @property
     def held(self) -> int:
-        """How many leases it holds."""
+        """Return how many leases it holds."""
         return len(self._jobs)
 
     @property
     def room(self) -> int:
-        """How many more it may hold."""
-        if self.is_closing or self._alone:
+        """Return how many more leases it may hold."""
+        if self.is_closing or self._suspects:
             return 0
         if self._jobs and self._claims.overdue(self._clock.monotonic_ms()) is not None:
-            # It has looked past a suspect for too long, and makes room for it.
+            # It has passed over a suspect for too long, and makes room for it.
             return 0
         return self._config.concurrency + self._config.claim_ahead - len(self._jobs) + len(self._ended)
 
     @property
     def is_idle(self) -> bool:
-        """Whether it holds nothing, and there is nothing to claim as far as it knows."""
+        """Tell whether it holds nothing, and there is nothing to claim as far as it knows."""
         return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
 
     def is_drained(self) -> bool:
-        """Whether it is idle, and no live task is left in its queues that it could claim, now or later."""
+        """Tell whether it is idle, and its queues have no live task that it could claim, now or later."""
         return self.is_idle and not self._claims.may_ever_find()
 
     @property
-    def owes(self) -> bool:
-        """Whether it holds something, or may hold what it has not found yet."""
+    def has_unsettled(self) -> bool:
+        """Tell whether it holds a lease, or may hold one that it has not found yet."""
         return bool(self._jobs) or self._is_unknown
 
     def wait_ms(self) -> int:
-        """How long nothing will be due for it, if no job ends and no caller commits."""
+        """Return how long nothing will be due for it, if no job ends and no caller commits."""
         now_ms, holds = self._clock.monotonic_ms(), bool(self._jobs)
         if self._ended or (self.room > 0 and self._claims.may_find(holds, now_ms)):
             return 0
@@ -131,7 +131,7 @@ class WorkerLoop(HeldJobs):
         if self.room > 0:
             due = self._claims.due_ms(holds, now_ms)
             if due is not None:
-                # What seems to be there and was not found is not asked for all the time.
+                # If a claim found nothing though something seems to be there, do not ask all the time.
                 times.append(max(_NOTHING_FOUND_MS, due - self._engine.now_ms()))
         return max(0, min(times, default=_UPKEEP_MS))
 
@@ -139,17 +139,17 @@ class WorkerLoop(HeldJobs):
     def _renew_ms(self) -> int:
         return max(1, self._config.ttl_ms // 3)
 
-    # --- one turn -------------------------------------------------------------------------------------------------
+    # --- one round ------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """A caller has committed, or a time has come: there may be something to claim, to stop, or to do as upkeep."""
+        """Look, after a commit or from time to time, for tasks to claim or to stop, and for maintenance to do."""
         now_ms = self._clock.monotonic_ms()
         if self._jobs:
             self._look_at_jobs(now_ms)
-        if now_ms - self._upkept_ms >= _UPKEEP_MS and not self.is_closing:
-            self._upkept_ms = now_ms
+        if now_ms - self._maintained_ms >= _UPKEEP_MS and not self.is_closing:
+            self._maintained_ms = now_ms
             self._claims.look_for_suspects(bool(self._jobs), now_ms)
-            # Who undoes nothing has no say in what can be undone.
+            # Only a worker that undoes something declares which undos are known.
             declares = self._config.quarantine_unknown and self._config.compensations
             known = list(self._config.compensations) if declares else None
             self._engine.recover(queues=self._config.queues, known_kinds=known)
@@ -159,15 +159,15 @@ class WorkerLoop(HeldJobs):
             self._claims.look(bool(self._jobs), now_ms)
 
     def _look_for_unknown_undos(self, now_ms: int) -> None:
-        """Meet the undos that are due and that no worker has leased, whichever worker has left them."""
+        """Warn of unknown undos that are due and that no worker has leased, whichever worker has left them."""
         if now_ms - self._undos_ms >= _UNDOS_MS:
             self._undos_ms = now_ms
             for undo in self._engine.health().undos:
                 if undo.queue in self._config.queues:
-                    self._unknown_undos.meet(undo.queue, [undo.kind])
+                    self._unknown_undos.warn(undo.queue, [undo.kind])
 
-    def name_what_is_left(self, until: Until) -> None:
-        """There is nothing left to do: name what stands ready, or where all is drained what lives, and is not known."""
+    def warn_of_unknown_kinds(self, until: Until) -> None:
+        """Name, at the end, the unknown kinds of ready tasks; after a drain, of all live ones."""
         now_ms = self._clock.monotonic_ms()
         self._unknown_kinds.look(self._engine, now_ms, at_the_end=True)
         if until == "drained":
@@ -176,63 +176,63 @@ class WorkerLoop(HeldJobs):
             self._look_for_unknown_undos(now_ms)
 
     def _look_at_jobs(self, now_ms: int) -> None:
-        """Where a process has committed since the last look, and in any case now and then."""
+        """Look for cancels if a process has committed since the last look, and from time to time in any case."""
         changes = self._engine.changes()
         since_ms = now_ms - self._looked_ms
         if since_ms >= _UPKEEP_MS or (changes != self._changes and since_ms >= self._look_ms):
             self._looked_ms, self._changes = now_ms, changes
             self._look_for_cancels()
-            # Of many jobs it takes long; then it is done less often, so that there is time for anything else.
+            # With many jobs a look takes long; then the worker looks less often, to have time for other work.
             self._look_ms = min(max(_LOOK_MS, 10 * (self._clock.monotonic_ms() - now_ms)), _LOOK_MS_MAX)
 
-    def take(self, ended: list[Job]) -> None:
-        """Jobs have come back: they are settled in the next turn."""
+    def collect(self, ended: list[Job]) -> None:
+        """Take jobs whose handlers have ended, and settle them in the next round."""
         for job in ended:
             if job.abandoned:
                 continue
             job.ended = True
             if job.settlement is None:
-                # What it did is on record already.
+                # Its settlement is on record already.
                 self._drop(job)
                 self.stats.count("quarantined" if job.undoing is None else "compensated")
             else:
                 self._ended[job] = None
 
-    def turn(self) -> bool:
-        """Settle, renew and claim what is due, in one commit; whether there was anything.
+    def run_round(self) -> bool:
+        """Settle, renew and claim what is due, in one commit; tell whether there was anything.
 
         Raises:
-            Unavailable, Unknown: the store is away; the same again, later. What was claimed in a commit of unknown
-                outcome is found before anything else is done.
-            Closed, Corrupt: it is no use to go on.
+            Unavailable, Unknown: the store is away; call it again later. After an unknown outcome, the next round first
+                finds what that commit has claimed.
+            Closed, Corrupt: repeating is useless.
         """
         if self._is_unknown:
             self._find_own()
             self._is_unknown = False
-        turn = _Round()
+        current = _Round()
         sent_ms = self._sent_ms = self._clock.monotonic_ms()
         batch = self._engine.batch(together=False)
         try:
             with batch:
-                self._record_settlements(batch, turn)
-                self._record_renewals(batch, turn, sent_ms)
-                turn.claimed = self._claims.record(batch, self.room, bool(self._jobs), sent_ms)
+                self._record_settlements(batch, current)
+                self._record_renewals(batch, current, sent_ms)
+                current.claimed = self._claims.record(batch, self.room, bool(self._jobs), sent_ms)
         except Unknown:
             self._is_unknown = True
             raise
         if not len(batch):
             return False
         self.stats.commits += 1
-        self._take_results(turn, batch.results, sent_ms)
+        self._take_results(current, batch.results, sent_ms)
         return True
 
-    def _record_settlements(self, batch: Batch, turn: _Round) -> None:
+    def _record_settlements(self, batch: Batch, current: _Round) -> None:
         for job in self._ended:
             assert job.settlement is not None
             job.settlement = record_settlement(batch, job, job.settlement)
-            turn.settled.append(job)
+            current.settled.append(job)
 
-    def _record_renewals(self, batch: Batch, turn: _Round, sent_ms: int) -> None:
+    def _record_renewals(self, batch: Batch, current: _Round, sent_ms: int) -> None:
         living = [
             job
             for job in self._jobs
@@ -240,48 +240,48 @@ class WorkerLoop(HeldJobs):
         ]
         due_ms = sent_ms - self._renew_ms
         if any(job.sent_ms <= due_ms for job in living):
-            # One commit for all: those that would soon be due themselves come along.
+            # One commit for all: renew the jobs too that would soon be due.
             due_ms = sent_ms - self._renew_ms // 2
         for job in living:
             progress = job.context._newest_progress()
             if job.sent_ms <= due_ms or (progress is not None and job.sent_ms <= sent_ms - _UPKEEP_MS):
                 record_renewal(batch, job, self._config.ttl_ms, progress)
-                turn.renewed.append(job)
+                current.renewed.append(job)
 
-    # --- what a commit came to ------------------------------------------------------------------------------------
+    # --- the results of a commit ----------------------------------------------------------------------------------
 
-    def _take_results(self, turn: _Round, results: list[Result], sent_ms: int) -> None:
+    def _take_results(self, current: _Round, results: list[Result], sent_ms: int) -> None:
         answers = iter(results)
-        for job in turn.settled:
+        for job in current.settled:
             self._take_settled(job, next(answers))
-        for job in turn.renewed:
+        for job in current.renewed:
             self._take_renewed(job, next(answers), sent_ms)
-        for request in turn.claimed:
+        for request in current.claimed:
             self._take_claimed(request, next(answers), sent_ms)
 
     def _take_settled(self, job: Job, answer: Result) -> None:
-        if isinstance(answer, SagalogError) and self._settles_otherwise(job, answer):
+        if isinstance(answer, SagalogError) and self._settle_again(job, answer):
             return
         del self._ended[job]
         self._drop(job)
-        # Children that it has begun stand before it.
+        # The results of the children that it has created come before its own.
         task = _several(answer)[-1]
         if isinstance(task, Task):
             verb = job.settlement.verb if isinstance(job.settlement, Ending) else "release"
             self.stats.count(handler_log.settled(job.lease, verb, task))
         undoing = [one for one in _several(answer) if isinstance(one, Task) and one.state == "compensating"]
         for one in undoing:
-            self._unknown_undos.meet(one.queue, [owed.kind for owed in one.owed])
+            self._unknown_undos.warn(one.queue, [owed.kind for owed in one.owed])
         if undoing:
-            self._claims.expect("undo")
+            self._claims.note_new("undo")
 
-    def _settles_otherwise(self, job: Job, refusal: SagalogError) -> bool:
-        """After a refusal: whether the job is to be settled in another way in the next turn."""
+    def _settle_again(self, job: Job, refusal: SagalogError) -> bool:
+        """Tell, after a refusal, whether the next round settles the job in another way; prepare that."""
         if isinstance(refusal, LeaseLost):
             self._count_lost(job)
-            _log.warning("the end of a handler came too late: %s", refusal)
+            _log.warning("a handler ended too late: %s", refusal)
             return False
-        _log.error("the end of a handler was refused, and it is settled otherwise: %s", refusal)
+        _log.error("the settlement of a handler was refused, and another one is written: %s", refusal)
         self.stats.refused += 1
         if job.tries >= 2 or not isinstance(refusal, Rejected | Conflict | Corrupt):
             return False
@@ -298,34 +298,34 @@ class WorkerLoop(HeldJobs):
             job.context._forget_progress()
             self.stats.renewed += 1
             if answer.task.cancel_requested and answer.purpose == "work":
-                job.stopping.tell("cancelled")
+                job.stopping.request("cancelled")
         elif isinstance(answer, LeaseLost):
             _log.warning("a lease was lost: %s", answer)
             self._count_lost(job)
-            job.stopping.tell("lost")
+            job.stopping.request("lost")
         elif isinstance(answer, SagalogError):
             _log.error("a renewal was refused: %s", answer)
             job.context._forget_progress()
-            # Again before long, and not all the time.
+            # Try again soon, but not all the time.
             job.renew_after_ms = sent_ms + _UPKEEP_MS
 
     def _take_claimed(self, request: ClaimRequest, answer: Result, sent_ms: int) -> None:
         if isinstance(answer, SagalogError):
             _log.error("a claim was refused: %s", answer)
-            self._claims.take(request, [])
+            self._claims.note_result(request, [])
             return
         assert isinstance(answer, list)
-        self._claims.take(request, answer)
+        self._claims.note_result(request, answer)
         for lease in answer:
             self.begin(lease, sent_ms)
 
     def begin(self, lease: Lease, sent_ms: int) -> None:
-        """Have the handler of a lease run."""
+        """Have the pool run the handler of a lease."""
         job = self._job(lease, sent_ms)
         self.stats.claimed += 1
         self._keep(job)
         if lease.task.cancel_requested and lease.purpose == "work":
-            job.stopping.tell("cancelled")
+            job.stopping.request("cancelled")
         self._pool.begin(job)
 
     def _job(self, lease: Lease, sent_ms: int) -> Job:
@@ -348,7 +348,7 @@ class WorkerLoop(HeldJobs):
         return job
 
     def _is_coroutine(self, lease: Lease) -> bool:
-        """Whether it is run on an event loop: so are undoings of which any handler is a coroutine function."""
+        """Tell whether it runs on an event loop: so does an undoing with any coroutine function among its handlers."""
         if lease.purpose == "work":
             return lease.task.kind in self._coroutines
         return any(one.kind in self._undo_coroutines for one in lease.task.owed)
@@ -356,26 +356,26 @@ class WorkerLoop(HeldJobs):
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def announce_stop(self) -> None:
-        """Claim nothing more, give back what has not begun, and let handlers know that the worker shuts down."""
+        """Claim nothing more, give back what has not begun, and announce the shutdown to the handlers."""
         self.is_closing = True
         for job in self._pool.take_back():
             job.settlement = giving_back(job, "not_begun")
-            self.take([job])
+            self.collect([job])
         for job in self._jobs:
             job.stopping.announced = True
 
     def _find_own(self) -> None:
-        """After a commit of unknown outcome: begin what it has leased to this worker, or give it back. [REPEAT-1]"""
-        mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs} | self._given_up
+        """Find what a commit of unknown outcome has leased to this worker; begin it, or give it back. [REPEAT-1]"""
+        mine = {(job.lease.task.id, job.lease.fence) for job in self._jobs} | self._abandoned
         for queue in self._config.queues:
             for state in ("running", "compensating"):
                 for task in self._engine.find(queue=queue, state=state):
                     lease = task.lease
                     if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
-                        self._take_up(self._engine.resume(task.id, lease.fence))
+                        self._begin_found(self._engine.resume(task.id, lease.fence))
 
-    def _take_up(self, lease: Lease) -> None:
-        """Begin what was found; a worker that shuts down begins nothing. [WORKER-3]"""
+    def _begin_found(self, lease: Lease) -> None:
+        """Begin a lease that was found; give it back if the worker shuts down. [WORKER-3]"""
         if not self.is_closing:
             self.begin(lease, self._sent_ms)
             return

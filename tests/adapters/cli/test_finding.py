@@ -131,7 +131,7 @@ def test_a_listing_tells_beside_the_answer_of_tasks_that_cannot_be_read(path: Pa
     call("rebuild", "--db", url_of(path))
     answer = call("list", "--db", url_of(path))
     assert "ready" not in [row.split()[0] for row in answer.lines]
-    assert "note: not listed, and claimed by no worker, since they cannot be read: ready;" in answer.err
+    assert "note: not listed, and claimed by no worker, because they cannot be read: ready;" in answer.err
 
 
 # --- ids ------------------------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def test_as_json_the_end_by_a_signal_is_an_error_with_a_code(folder: Path) -> No
         status, out, err = process.end()
 
     assert (130, "") == (status, out)
-    assert '{"error":{"code":"interrupted","message":"interrupted; whatever was answered is kept"}}\n' == err
+    assert '{"error":{"code":"interrupted","message":"interrupted; the store keeps what was answered"}}\n' == err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -216,7 +216,7 @@ def test_ctrl_c_does_not_offer_a_full_pipe_the_rest_of_the_answer(folder: Path) 
 
     assert 130 == process.wait(60)
     _, err = process.communicate()
-    assert b'{"error":{"code":"interrupted","message":"interrupted; whatever was answered is kept"}}\n' == err
+    assert b'{"error":{"code":"interrupted","message":"interrupted; the store keeps what was answered"}}\n' == err
 
 
 @pytest.mark.parametrize("name", ["create", "tail"])

@@ -158,4 +158,4 @@ def test_an_interrupted_command_leaves_the_terminal_as_it_was(path: Path) -> Non
     answer = on_terminal("verify", "--db", str(path), program=("-c", program))
 
     assert (130, "") == (answer.status, answer.out)
-    assert answer.raw.endswith(f"{SHOW_CURSOR}\r\nerror: interrupted; whatever was answered is kept\r\n")
+    assert answer.raw.endswith(f"{SHOW_CURSOR}\r\nerror: interrupted; the store keeps what was answered\r\n")

@@ -39,10 +39,10 @@ TWICE = [
 def test_a_payload_with_a_key_twice_is_refused_by_the_key(db: str, payload: str, key: str) -> None:
     answer = call("create", "build", payload, "--db", db)
     assert (answer.status, answer.out) == (2, "")
-    assert f"the key {key} stands 2 times in one object" in answer.err
+    assert f"the key {key} occurs 2 times in one object" in answer.err
     answer = call("create", "build", "-", "--db", db, "--json", given=payload)
     assert (answer.status, answer.error["code"]) == (3, "invalid_value")
-    assert f"standard input: the key {key} stands 2 times" in answer.error["message"]
+    assert f"standard input: the key {key} occurs 2 times" in answer.error["message"]
     assert tasks(db) == 0
 
 
@@ -53,7 +53,7 @@ def test_a_payload_with_a_key_twice_is_refused_by_the_key(db: str, payload: str,
 def test_a_line_with_a_key_twice_is_refused_by_its_number_and_the_key(db: str, line: str, key: str) -> None:
     answer = call("create", "--many", "--db", db, "--json", given=f'{{"kind": "first"}}\n{line}\n')
     assert (answer.status, answer.error["line"]) == (3, 2)
-    assert f"line 2: the key {key} stands 2 times" in answer.error["message"]
+    assert f"line 2: the key {key} occurs 2 times" in answer.error["message"]
     assert tasks(db) == 0
 
 
@@ -61,7 +61,7 @@ def test_a_line_with_a_key_twice_is_refused_by_its_number_and_the_key(db: str, l
 def test_a_compensation_with_a_key_twice_is_refused(db: str, undo: str) -> None:
     answer = call("create", "build", "--compensation", undo, "--db", db)
     assert answer.status == 2
-    assert "stands 2 times" in answer.err
+    assert "occurs 2 times" in answer.err
     assert tasks(db) == 0
 
 

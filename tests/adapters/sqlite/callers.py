@@ -89,7 +89,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def in_line(store: SqliteStore) -> int:
     """How many calls stand in the store's line, with those that are run."""
-    return len(store._line._calls)
+    return len(store._commit_queue._calls)
 
 
 def call(store: SqliteStore, *calls: Sequence[Operation]) -> list[Caller]:

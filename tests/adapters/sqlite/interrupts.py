@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-_TICKET: Final = ("ticket_lock.py", "lock_files.py")
+_LOCKS: Final = ("ticket_lock.py", "lock_files.py")
 
 
 class Interrupt:
@@ -21,7 +21,7 @@ class Interrupt:
     A trace can strike where no signal does: at the word `try`, and between the last line of a `with` and its end. There
     it would leave a lock of C locked, which the tests that come later would wait for.
 
-    The ticket is left out: it has tests of its own.
+    The ticket lock is left out: it has tests of its own.
     """
 
     def __init__(self, at: int) -> None:
@@ -37,7 +37,7 @@ class Interrupt:
 
     def _call(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
         file = Path(frame.f_code.co_filename)
-        if file.parent.name != "sagalog_sqlite" or file.name in _TICKET:
+        if file.parent.name != "sagalog_sqlite" or file.name in _LOCKS:
             return None
         blocks_begun: set[int] = set()
 

@@ -19,7 +19,7 @@ from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Compensation
 from sagalog.store import Append, Operation, Projection, Result
 from sagalog.testing import ManualClock
-from sagalog_sqlite import rebuild, snapshot
+from sagalog_sqlite import audit_rows, rebuild
 from sagalog_sqlite.snapshot import SqliteSnapshot
 from tests.adapters.sqlite.stores import START_MS, open_at, raw, url_of, writing
 from tests.store_of import store_of
@@ -171,7 +171,7 @@ def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
         numbers = [one.number for one in read.audited(0, 10)]
 
     for held_bytes, slices in ((1, [1] * 6), (6_000, [5, 1]), (20_000, [6])):
-        monkeypatch.setattr(snapshot, "_AUDITED_BYTES_MAX", held_bytes)
+        monkeypatch.setattr(audit_rows, "_AUDITED_BYTES_MAX", held_bytes)
         with store_of(engine).read() as read:
             after, found = 0, []
             while part := read.audited(after, 10):
@@ -242,7 +242,7 @@ def test_an_interrupt_ends_a_look_at_the_whole_file_that_takes_long(engine: saga
     with store_of(engine).read() as view:
         assert isinstance(view, SqliteSnapshot)
         alarm.start()
-        with pytest.raises(KeyboardInterrupt), view._heeding_signals():
+        with pytest.raises(KeyboardInterrupt), view._interruptible():
             view._rows(endless)
     alarm.join()
 

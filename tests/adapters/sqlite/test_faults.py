@@ -11,7 +11,7 @@ import pytest
 
 from sagalog.errors import Corrupt, Unavailable, Unknown
 from sagalog_sqlite.creation import PAGE_SIZE
-from sagalog_sqlite.failures import told, told_of_commit
+from sagalog_sqlite.failures import commit_error, store_error
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.faulty_files import FaultyFiles, failing, faulty_files
 from tests.adapters.sqlite.processes import run
@@ -202,6 +202,6 @@ def test_a_row_that_contradicts_the_log_is_told_as_corrupt(path: Path) -> None:
 def test_each_error_of_the_driver_is_told_by_what_to_do_next(
     error: type[apsw.Error], before: str, at_commit: str
 ) -> None:
-    assert told(error("why"), "/a/b.db").code == before
-    assert told_of_commit(error("why"), "/a/b.db").code == at_commit
-    assert "/a/b.db" in str(told(error("why"), "/a/b.db"))
+    assert store_error(error("why"), "/a/b.db").code == before
+    assert commit_error(error("why"), "/a/b.db").code == at_commit
+    assert "/a/b.db" in str(store_error(error("why"), "/a/b.db"))

@@ -188,7 +188,7 @@ def test_a_fork_waits_for_the_transaction_of_another_thread(store: SqliteStore, 
 
 def until_shut() -> None:
     """Return when a fork has begun in another thread."""
-    while not BARRIER.keepers:
+    while not BARRIER.shut_by:
         time.sleep(0.001)
 
 
@@ -288,7 +288,7 @@ def test_a_signals_handler_that_forks_in_the_middle_of_a_fork_has_a_child_that_r
         signal.signal(signal.SIGUSR1, before)
     assert statuses == [0]
     assert holder.ends().answers == ["held", 1]
-    assert not BARRIER.keepers
+    assert not BARRIER.shut_by
     assert versions(store) == {"old": 1, "held": 1, "child": 1}
 
 

@@ -126,7 +126,7 @@ def test_another_process_has_its_turn_before_the_group_that_came_after_it(store:
     other = open_at(path)
     with held_up(store) as go_on:
         [waiting] = call(other, [writing("other", created())])
-        until(lambda: other._turns.ticket._usher.under_way)
+        until(lambda: other._turns.ticket_lock._file_waiter.is_waiting)
         callers = call(store, *([writing(f"t{number}", created())] for number in range(3)))
         go_on()
         for caller in (waiting, *callers):
@@ -137,12 +137,12 @@ def test_another_process_has_its_turn_before_the_group_that_came_after_it(store:
 
 def test_a_rebuild_goes_on_beside_groups(store: SqliteStore) -> None:
     store.commit([writing(f"old{number}", created(), leased()) for number in range(300)])
-    before = store._line
+    before = store._commit_queue
     callers = [Caller(store, *(writing(f"{name}{number}", created()) for number in range(20))) for name in "abcdefgh"]
     assert store.rebuild() >= 300
     assert [caller.ends().answers for caller in callers] == [[1] * 20] * 8
     assert len(versions(store)) == 460
-    assert store._line is before
+    assert store._commit_queue is before
 
 
 # --- refusals and faults of one call --------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_a_caller_that_is_being_run_at_its_deadline_has_its_answer(path: Path) -
         leader, follower = call(store, [gate.unit()], [writing("t", created())])
         go_on()
         gate.wait_for_it()
-        deadline = store._line._calls[1].began + 0.25
+        deadline = store._commit_queue._calls[1].began + 0.25
         until(lambda: time.monotonic() > deadline)
         gate.open()
         assert (leader.ends().answers, follower.ends().answers) == (["held"], [1])
@@ -260,9 +260,9 @@ def test_who_comes_to_lead_late_waits_for_its_turn_only_what_is_left_of_its_own_
     other, store = open_at(path), open_at(path, turn_timeout_ms=400)
     with held_up(other):
         [first] = call(store, [writing("first", created())])
-        until(lambda: store._line._calls[0].waited_ms() > 150)
+        until(lambda: store._commit_queue._calls[0].waited_ms() > 150)
         [second] = call(store, [writing("second", created())])
-        second_call = store._line._calls[1]
+        second_call = store._commit_queue._calls[1]
         assert isinstance(first.ends().error, Unavailable)
         assert isinstance(second.ends().error, Unavailable)
         assert 400 <= second_call.waited_ms() < 600

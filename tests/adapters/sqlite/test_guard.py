@@ -15,13 +15,13 @@ import pytest
 
 from sagalog.errors import Unavailable
 from sagalog_sqlite.file_identity import identity_of
-from sagalog_sqlite.file_locks import are_told, locks_of
+from sagalog_sqlite.file_locks import are_answered, locks_of
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.processes import ROOT, hear, run, start
 from tests.adapters.sqlite.stores import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite.test_closing import links_of_descriptors
 
-needs_answers = pytest.mark.skipif(not are_told(), reason="this system does not say whose locks there are")
+needs_answers = pytest.mark.skipif(not are_answered(), reason="this system does not say whose locks there are")
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_wal_that_another_process_took_away_while_no_connection_here_had_it_op
     store: SqliteStore, path: Path
 ) -> None:
     """As after a failing disk: the connection for writing is dropped, and the next turn opens another."""
-    store.let_go()
+    store.disconnect()
     store.commit([writing("new", created())])
     store._connections.drop_writer()
     assert as_seen_by_another(path) == {"old": 1, "new": 1}
@@ -156,7 +156,7 @@ def test_a_wal_that_another_process_took_away_while_no_connection_here_had_it_op
 def test_a_connection_is_never_opened_to_another_file(store: SqliteStore, path: Path) -> None:
     """After a fork or a failing disk a store opens anew what it finds under its name."""
     replaced(path)
-    assert store.let_go()
+    assert store.disconnect()
     assert "is another file now" in refused(store)
     with pytest.raises(Unavailable), store.read():
         pass
@@ -210,8 +210,8 @@ def test_sqlite_locks_where_the_guard_looks(store: SqliteStore, path: Path) -> N
     identity = identity_of(str(path))
     assert identity is not None
     locks = locks_of(str(path), identity)
-    assert (locks.are_had(writing=False), locks.are_had(writing=True)) == (True, False)
-    assert store.commit([seeing(lambda _: locks.are_had(writing=True))]) == [True]
+    assert (locks.are_held(writing=False), locks.are_held(writing=True)) == (True, False)
+    assert store.commit([seeing(lambda _: locks.are_held(writing=True))]) == [True]
 
 
 @needs_answers
@@ -231,7 +231,7 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
     first.close()
     second.close()
     # As long as the stranger has a connection, closing them would take its locks.
-    assert locks_of(str(path), identity_of(str(path)) or (0, 0)).are_had(writing=False)
+    assert locks_of(str(path), identity_of(str(path)) or (0, 0)).are_held(writing=False)
     stranger.close()
     open_at(path).close()
     assert opened() == []
@@ -294,7 +294,7 @@ def test_a_name_that_the_file_gets_while_it_is_open_is_counted(store: SqliteStor
 def test_the_store_goes_on_where_the_system_says_nothing_of_locks(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagalog_sqlite.file_locks.are_told", lambda: False)
+    monkeypatch.setattr("sagalog_sqlite.file_locks.are_answered", lambda: False)
     assert store.commit([writing("new", created())]) == [1]
     moved(path)
     refused(store)

@@ -299,7 +299,7 @@ def test_a_rebuild_that_is_cut_short_forgets_no_task_that_waits(store: SqliteSto
     store.commit(
         [writing("one", created()), writing("t", created(), leased(), e.Parked(1, "park", "w", 1, after=("one",)))],
     )
-    store._do(rebuild.begin)
+    store._run_alone(rebuild.begin)
     store.commit([writing("one", e.Quarantined("operator"))])
     assert store.commit([tending(Due(("q",), 64))]) == [["t"]]
 
@@ -448,7 +448,7 @@ def test_rebuilding_lets_others_write_between_its_slices(
     store.commit([writing(f"t{number}", created(tags={"n": str(number)})) for number in range(5)])
     other = open_at(path)
     turns = 0
-    release = store._turns.ticket.release
+    release = store._turns.ticket_lock.release
 
     def release_and_write() -> None:
         nonlocal turns
@@ -458,7 +458,7 @@ def test_rebuilding_lets_others_write_between_its_slices(
         )
         turns += 1
 
-    monkeypatch.setattr(store._turns.ticket, "release", release_and_write)
+    monkeypatch.setattr(store._turns.ticket_lock, "release", release_and_write)
     assert store.rebuild() == 5
     monkeypatch.undo()
     assert turns > 4

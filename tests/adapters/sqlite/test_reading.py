@@ -192,11 +192,11 @@ def test_a_thread_that_waits_is_woken_by_a_commit_of_its_own_process(
     thread.join()
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["told by the system", "polling"])
+@pytest.mark.parametrize("is_notified", [True, False], ids=["told by the system", "polling"])
 def test_a_thread_that_waits_sees_a_commit_of_another_process(
-    is_told: bool, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    is_notified: bool, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not is_told:
+    if not is_notified:
         monkeypatch.setattr(change_waiter, "watch", lambda _path: -1)
     since, began = store.changes(), time.monotonic()
     thread = threading.Thread(target=store.wait_change, args=(since, 20_000))
@@ -223,14 +223,14 @@ def test_a_waiter_sleeps_until_a_process_writes_and_shortly_once_the_file_is_gon
     file = tmp_path / "file"
     file.touch()
     waiter = change_waiter.ChangeWaiter(str(file))
-    told = [waiter.is_told]
+    told = [waiter.is_notified]
     assert not waiter.wait(0.01)
     file.write_text("something")
     assert waiter.wait(5)
     assert not waiter.wait(0.01)
     file.unlink()
     assert waiter.wait(5)
-    told.append(waiter.is_told)
+    told.append(waiter.is_notified)
     assert told == [True, False]
     waiter.wake()
     assert waiter.wait(5)
@@ -258,7 +258,7 @@ def test_a_commit_that_shows_long_after_its_write_is_not_missed(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a slow disk a write is heard of, its sync takes its time, and the system does not tell of the end of that."""
-    monkeypatch.setattr(change_waiter, "TOLD_S", 30)  # who misses it sleeps for long
+    monkeypatch.setattr(change_waiter, "NOTIFIED_S", 30)  # who misses it sleeps for long
     since, seen, shows = store.changes(), threading.Event(), threading.Event()
     number = changes.Changes.number
     monkeypatch.setattr(changes.Changes, "number", lambda self: number(self) if shows.is_set() else since)

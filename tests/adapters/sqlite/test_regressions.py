@@ -22,7 +22,7 @@ from sagalog import Compensation, Corrupt, Engine, Lease
 from sagalog.codec import enclose
 from sagalog.kernel.events import Founded
 from sagalog.testing import ManualClock
-from sagalog_sqlite.failures import told
+from sagalog_sqlite.failures import store_error
 from tests.adapters.cli.calls import call
 from tests.adapters.sqlite.stores import START_MS, created, open_at, url_of, writing
 from tests.contract.tampering import Statement, tamper
@@ -124,7 +124,7 @@ def test_a_text_file_is_said_to_be_no_store_before_anybody_looks_for_a_backup(pa
         sagalog.open(url_of(path))
     assert str(caught.value).startswith(f"{path} is no SQLite file (SQLITE_NOTADB")
     assert "is the path right?" in str(caught.value)
-    damaged = str(told(apsw.CorruptError("malformed"), str(path)))
+    damaged = str(store_error(apsw.CorruptError("malformed"), str(path)))
     assert damaged.startswith(f"{path} is damaged (")
     assert "restore a backup" in damaged
 

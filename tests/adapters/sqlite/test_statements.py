@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sagalog.store import Due, Query
-from sagalog_sqlite import listing, rows, selection, snapshot, subscriptions
+from sagalog_sqlite import audit_rows, listing, rows, selection, snapshot, subscriptions
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.stores import claiming, created, leased, open_at, owing, tending, undo, work, writing
 
@@ -45,10 +45,10 @@ SEEKING = {
     "events of an idempotency key": rows.OF_IDEMPOTENCY_KEY,
     "events of the log": rows.OF_LOG,
     "history": snapshot.HISTORY,
-    "saved": snapshot.SAVED,
-    "tagged": snapshot.TAGGED,
-    "tags": snapshot.TAGS,
-    "streams": snapshot.STREAMS,
+    "saved": audit_rows.SAVED,
+    "tagged": audit_rows.TAGGED,
+    "tags": audit_rows.TAGS,
+    "streams": audit_rows.STREAMS,
     "delayed": snapshot.DELAYED,
     "unreadable": snapshot.UNREADABLE,
     "count": snapshot.COUNT,

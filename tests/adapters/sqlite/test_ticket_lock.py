@@ -134,7 +134,7 @@ def blocked(lock_path: str) -> int:
 
 
 def in_line(ticket: TicketLock) -> int:
-    return len(ticket._line._waiting)
+    return len(ticket._threads._waiting)
 
 
 def descriptors(path: str) -> int:
@@ -147,7 +147,7 @@ def descriptors(path: str) -> int:
 
 
 def is_stopped(pid: int) -> bool:
-    """Each thread of it: an usher that is not yet stopped may still be given the turn."""
+    """Each thread of it: a waiting thread that is not yet stopped may still be given the turn."""
     return all("T" == state(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir())
 
 
@@ -393,7 +393,7 @@ def test_a_forked_child_neither_frees_the_turn_of_its_parent_nor_keeps_it_after_
     assert state(int(child)) in "RS", "the child lives on"
 
 
-def test_an_interpreter_can_exit_while_its_usher_waits(
+def test_an_interpreter_can_exit_while_its_thread_waits_for_a_lock(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
     (member,) = members(1)
@@ -456,7 +456,7 @@ def test_a_pid_that_cannot_be_written_costs_no_turn(ticket: TicketLock, members:
     assert "turn" == unlucky.hear()
 
 
-def test_a_lock_that_the_system_refuses_to_the_usher_is_raised_and_nothing_stays_locked(
+def test_a_lock_that_the_system_refuses_to_the_waiting_thread_is_raised_and_nothing_stays_locked(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(files: LockFiles) -> None:
@@ -512,7 +512,7 @@ def test_a_closed_ticket_refuses_and_leaves_no_descriptor_and_no_thread(
     with pytest.raises(RuntimeError, match="closed"):
         ticket.acquire(1_000)
     assert 0 == descriptors(path)
-    eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
+    eventually(lambda: "ticket lock waiter" not in [thread.name for thread in threading.enumerate()])
     assert Path(path + ".next").exists()
 
 
@@ -530,12 +530,12 @@ def test_closing_while_a_thread_has_the_turn_turns_the_waiting_away_and_closes_a
     for waiter in waiters:
         waiter.join()
 
-    assert ["this ticket is closed"] * 2 == [str(waiter.error) for waiter in waiters]
+    assert ["this ticket lock is closed"] * 2 == [str(waiter.error) for waiter in waiters]
     assert 0 == descriptors(path)
     assert "turn" == member.ask("acquire", 0)
 
 
-def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
+def test_closing_while_its_thread_waits_lets_its_turn_pass_and_closes_then(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
     holder, other = members(2)
@@ -548,7 +548,7 @@ def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
 
     assert "turn" == other.ask("acquire", 5_000)
     eventually(lambda: descriptors(path) == 0)
-    eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
+    eventually(lambda: "ticket lock waiter" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_a_ticket_that_was_dropped_gives_its_files_back_even_after_it_had_to_wait(
@@ -565,5 +565,5 @@ def test_a_ticket_that_was_dropped_gives_its_files_back_even_after_it_had_to_wai
     gc.collect()
     ticket.release()
 
-    # Its usher still stands in the queue and can leave it only when its turn comes.
+    # Its thread is still in the queue and can leave it only when its turn comes.
     eventually(lambda: descriptors(path) == own)

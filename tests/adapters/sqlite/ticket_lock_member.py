@@ -87,7 +87,7 @@ class Member:
         def hold() -> None:
             self._ticket.acquire(0)
             held.set()
-            while not self._ticket._line._waiting:
+            while not self._ticket._threads._waiting:
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
             free.wait()
