@@ -1,6 +1,6 @@
 """Fixtures for pytest, which loads this module at every start wherever sagalog is installed.
 
-    sagalog_clock    a clock that stands still until the test moves it
+    sagalog_clock    a clock that only the test moves
     sagalog_engine   an engine on a SQLite file of the test's own, by that clock
     sagalog_worker   a worker on that engine: register handlers, then `run()`
 
@@ -32,7 +32,7 @@ _START_MS: Final = 1_704_067_200_000
 
 @pytest.fixture
 def sagalog_clock() -> ManualClock:
-    """Give a clock that stands still in the year 2024 until the test moves it: `sagalog_clock.advance(ms)`."""
+    """Give a clock that begins with the year 2024 and that only the test moves: `sagalog_clock.advance(ms)`."""
     from sagalog.testing import ManualClock
 
     return ManualClock(_START_MS)

@@ -203,7 +203,7 @@ def test_a_conflict_says_where_the_checkpoint_stands_and_what_to_do(engine: Engi
     reader.save()
     other.read(1)
 
-    with pytest.raises(Conflict, match=r"'r' stood at 0 and stands at 2, so 1 was not saved: .* use another name"):
+    with pytest.raises(Conflict, match=r"'r' was at 0 and is at 2, so 1 was not saved: .* use another name"):
         other.save()
 
     assert (0, 2) == (other.checkpoint, stored(engine))
@@ -303,7 +303,7 @@ def test_a_checkpoint_beyond_the_log_stops_its_reader(doubtful: DoubtfulStore) -
     engine = Engine(doubtful)
     doubtful.save_checkpoint("r", None, 7)
 
-    with pytest.raises(Corrupt, match="'r' stands at 7 and the log ends before"):
+    with pytest.raises(Corrupt, match="'r' is at 7 and the log ends before"):
         engine.subscribe("r")
 
 

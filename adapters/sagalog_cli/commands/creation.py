@@ -163,7 +163,7 @@ def _create_lines(session: Session, actor: str) -> None:
             session.note("empty", "standard input held no line: nothing to create")
             return
         engine = opened.enter_context(session.open_for(actor, partial(_create_slice, slice=found)))
-        # Not before: a remark of the opening would stand in its line.
+        # Not before: a remark of the opening would share its line.
         progress = opened.enter_context(bar(session, "create", total))
         began_s = time.monotonic()
         while found is not None:

@@ -1,6 +1,6 @@
 -- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), how far its readers are
 -- (checkpoints), and what was applied (migrations).
--- The log is the truth. Whatever stands in tasks, tags and store can be thrown away and folded again.
+-- The log is the truth. A program may throw away all of tasks, tags and store, and fold it again.
 
 CREATE TABLE migrations(
     number INTEGER PRIMARY KEY,
@@ -21,7 +21,7 @@ CREATE TABLE store(
 
 INSERT INTO store(one, format) VALUES (1, 0);
 
--- Numbers stand for streams inside this file only; they grow with creation, so they are also the order of age.
+-- Numbers name streams inside this file only; they grow with creation, so they are also the order of age.
 CREATE TABLE streams(
     number INTEGER PRIMARY KEY,
     category TEXT NOT NULL,
@@ -61,9 +61,9 @@ BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never renamed'); 
 CREATE TRIGGER streams_are_not_deleted BEFORE DELETE ON streams
 BEGIN SELECT RAISE(ABORT, 'the log is append-only: a stream is never deleted'); END;
 
--- REPLACE deletes what stands in its way without asking a DELETE trigger, unless the connection wants it so. An event's
+-- REPLACE deletes what is in its way without asking a DELETE trigger, unless the connection wants it so. An event's
 -- digest is not looked for: it has no index, so each insert would read the whole log. A number that SQLite is to draw is
--- -1 here, and nothing stands there.
+-- -1 here, and no row has that position.
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
 WHEN (NEW.position <> -1 AND EXISTS (SELECT 1 FROM events WHERE position = NEW.position))
     OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
@@ -111,7 +111,7 @@ CREATE TABLE folds(
 CREATE INDEX ready ON tasks(queue, kind, priority) WHERE gate = 'ready';
 CREATE INDEX ready_affinity ON tasks(queue, affinity, kind, priority) WHERE gate = 'ready' AND affinity IS NOT NULL;
 CREATE INDEX undo ON tasks(queue, owed, priority) WHERE gate = 'undo';
--- [LEASE-5] Suspects stand apart, so that a claim which looks past them does not even meet them.
+-- [LEASE-5] Suspects have gates of their own, so that a claim which passes them over does not even meet them.
 CREATE INDEX ready_alone ON tasks(queue, kind, priority) WHERE gate = 'ready_alone';
 CREATE INDEX ready_alone_affinity ON tasks(queue, affinity, kind, priority)
     WHERE gate = 'ready_alone' AND affinity IS NOT NULL;

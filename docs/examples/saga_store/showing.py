@@ -43,7 +43,7 @@ def compensation_of(undo: sagalog.TaskCompensation) -> Compensation:
 
 
 def state_of(engine: sagalog.Engine, task: sagalog.Task) -> TaskState:
-    """Where the saga stands; a pending task was dispatched if it was ever leased, or if a remark says so."""
+    """The state of the saga; a pending task was dispatched if it was ever leased, or if a remark says so."""
     if task.state != "pending":
         return _STATES[task.state]
     # Before its first lease only remarks and waivers can follow the creation.

@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class TaskState(StrEnum):
-    """Where a saga stands.
+    """The state of a saga.
 
     `compensating` is the one state that the hand-written store did not have: failed, and not undone yet.
     `failed` is left for what failed and owes nothing, because an operator settled it by word.

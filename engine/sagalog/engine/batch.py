@@ -239,7 +239,7 @@ class Batch:
         elif isinstance(entry, CommandEntry):
             self._group.append(entry)
         else:
-            raise Rejected("a claim stands by itself: record it outside the group")
+            raise Rejected("a claim is recorded by itself: record it outside the group")
         self._count += 1
 
     def _require_own(self) -> None:

@@ -1,7 +1,7 @@
 """`Lease`: the right to work on a task, with the verbs of its holder.
 
 Rule: a lease carries a fence, and an older copy of it works as well as the newest, since verbs use the fence only.
-[FENCE-2] What the verbs are stands in `holder_verbs`.
+[FENCE-2] `holder_verbs` defines the verbs.
 """
 
 from __future__ import annotations

@@ -193,18 +193,18 @@ class Subscription:
 
     def _move(self, name: str, wanted: int) -> None:
         while not self._is_moved(name, wanted):
-            stands = self._executor.queries.checkpoint(name)
-            if stands is None or stands != self._doubtful:
+            saved = self._executor.queries.checkpoint(name)
+            if saved is None or saved != self._doubtful:
                 raise Conflict(
-                    f"the subscription {name!r} stood at {self.checkpoint} and stands at {stands}, so {wanted} was not "
+                    f"the subscription {name!r} was at {self.checkpoint} and is at {saved}, so {wanted} was not "
                     "saved: another process reads under this name: use another name, or stop it",
                     subscription=name,
                     position=wanted,
-                    checkpoint=stands,
+                    checkpoint=saved,
                 )
             # The store tells now what it could not tell then: it was saved.
-            self.checkpoint, self._doubtful = stands, None
-            if wanted <= stands:
+            self.checkpoint, self._doubtful = saved, None
+            if wanted <= saved:
                 return
         self.checkpoint, self._doubtful = wanted, None
 
@@ -226,21 +226,21 @@ def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscr
     if name is not None:
         check_name(name, "name")
     while True:
-        stands = None if name is None else executor.queries.checkpoint(name)
-        if stands is None:
+        saved = None if name is None else executor.queries.checkpoint(name)
+        if saved is None:
             _require_reached(executor.queries, begin)
-        elif not _is_reached(executor.queries, stands):
+        elif not _is_reached(executor.queries, saved):
             raise Corrupt(
-                f"the subscription {name!r} stands at {stands} and the log ends before: "
+                f"the subscription {name!r} is at {saved} and the log ends before: "
                 "its newest events are lost; compare the file with a backup",
                 subscription=name,
-                checkpoint=stands,
+                checkpoint=saved,
             )
         if name is None:
             return Subscription(executor, None, begin)
         # Where another process has put the new name on record meanwhile, that is where it begins.
-        if stands is not None or executor.save_checkpoint(name, None, begin):
-            return Subscription(executor, name, begin if stands is None else stands)
+        if saved is not None or executor.save_checkpoint(name, None, begin):
+            return Subscription(executor, name, begin if saved is None else saved)
 
 
 def _is_reached(queries: Queries, position: int) -> bool:

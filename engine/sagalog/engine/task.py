@@ -283,7 +283,7 @@ def _compensations(
 def _undo_at(
     task: TaskFold, record: CompensationRecord, read: Read, plans: dict[int, e.Created]
 ) -> Compensation | e.CompensationRegistered:
-    """Where the params of an undo stand: in a plan, which is read once a stream, or where it was registered."""
+    """Where the params of an undo are: in a plan, which is read once a stream, or where it was registered."""
     if record.index >= 0 and record.source in plans:
         return plans[record.source].compensations[record.index]
     event = read(record.version, task.stream_of(record.source) if record.source else None)

@@ -2,8 +2,8 @@
 
 Rule: the calls of `Engine`, `Batch` and `sagalog.aio` are made of these by adapters, and have no arguments and no texts
 of their own. A verb here is such a call; a `Verb` of the kernel is what is known of its command. Every verb takes the
-executor first, which gives what has to be drawn and the default actor. Writes nothing. The verbs of a lease's holder
-stand in `holder_verbs`.
+executor first, which gives what has to be drawn and the default actor. Writes nothing. `holder_verbs` has the verbs
+of a lease's holder.
 """
 
 from __future__ import annotations

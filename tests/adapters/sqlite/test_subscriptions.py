@@ -105,7 +105,7 @@ def test_a_name_that_another_connection_has_taken_away_is_a_conflict(path: Path)
         connection.execute("DELETE FROM checkpoints")
         connection.close()
 
-        with pytest.raises(Conflict, match="stands at None"):
+        with pytest.raises(Conflict, match="is at None"):
             reader.save()
 
 

@@ -146,13 +146,13 @@ class UnreadableEventContract(Contract):
     def put_aside(self, *tasks: str) -> list[tuple[Envelope, Envelope]]:
         """Let a claim put these ready tasks aside, as an older version would; return the old and new events."""
         with self.store.read() as snapshot:
-            stood = [snapshot.history(f"task/{task}")[0] for task in tasks]
-        stands = [PLANTED["field"](one) for one in stood]
-        for old, new in zip(stood, stands, strict=True):
+            before = [snapshot.history(f"task/{task}")[0] for task in tasks]
+        after = [PLANTED["field"](one) for one in before]
+        for old, new in zip(before, after, strict=True):
             self.change_event(old, new)
         assert self.claim(limit=len(tasks)) == []
         assert self.aside() == list(tasks)
-        return list(zip(stands, stood, strict=True))
+        return list(zip(after, before, strict=True))
 
     def aside(self) -> list[str]:
         """List the tasks that are put aside."""
