@@ -515,3 +515,19 @@ def test_answers_of_writes_are_tasks_as_json(db: str) -> None:
     answers = [call(*one, "--db", db, "--json").out for one in words]
 
     assert ["pending", "pending", "cancelled"] == [json.loads(answer)["state"] for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "typed"),
+    [
+        (("build", "--queue", "q" * 300), ""),
+        (("build", "[9223372036854775808]"), ""),
+        (("--many",), '{"kind":"build"}\n{"kind":"build","priority":99999999999}\n'),
+    ],
+)
+def test_a_creation_that_is_refused_leaves_no_store_behind(
+    tmp_path: Path, arguments_: tuple[str, ...], typed: str
+) -> None:
+    answer = call("create", *arguments_, "--db", url_of(tmp_path / "new.db"), given=typed)
+    assert answer.status == 3
+    assert list(tmp_path.iterdir()) == []

@@ -1,16 +1,13 @@
-"""What once went wrong on the command line, and must not again: JSON with a key twice, what `show` says of an id."""
+"""JSON that a caller types: a key twice is refused by the key, and all other JSON is read as it is."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from sagalog import Engine
 from sagalog_cli import arguments
-from tests.adapters.cli.calls import PAST_MS, call, environment, past, url_of
+from tests.adapters.cli.calls import call, past, url_of
 
 
 @pytest.fixture
@@ -24,8 +21,6 @@ def db(tmp_path: Path) -> str:
 def tasks(db: str) -> int:
     return len(call("list", "--db", db, "--all", "--json").documents)
 
-
-# --- a key twice ----------------------------------------------------------------------------------------------------
 
 TWICE = [
     ('{"a":1,"a":2}', "'a'"),
@@ -83,54 +78,3 @@ def test_every_other_json_is_read_as_it_was(text: str | bytes, value: object) ->
 def test_what_is_no_json_is_still_refused_as_none(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"this (is no|JSON is)"):
         arguments.decode(text)
-
-
-# --- when an id was drawn -------------------------------------------------------------------------------------------
-
-
-def created(engine: Engine) -> tuple[str, str]:
-    engine.create("build", id="mine")
-    return engine.create("build").id, "mine"
-
-
-def test_show_says_when_an_id_was_drawn_and_its_json_stays_as_it_was(tmp_path: Path) -> None:
-    with past(tmp_path / "store.db") as engine:
-        drawn, own = created(engine)
-    db = url_of(tmp_path / "store.db")
-    lines = {words[0]: words[1] for words in (line.split(maxsplit=1) for line in call("show", drawn, "--db", db).lines)}
-    assert lines["drawn"] == lines["created"] == "2023-11-14T22:13:20.000Z"
-    assert PAST_MS == 1_700_000_000_000
-    assert [line for line in call("show", own, "--db", db).lines if line.startswith("drawn")] == []
-    shown = [call("show", id, "--db", db, "--json").documents[0] for id in (drawn, own)]
-    assert "drawn" not in {*shown[0], *shown[1]}
-    assert set(shown[0]) == set(shown[1])
-
-
-def test_listing_does_not_pay_for_reading_ids(tmp_path: Path) -> None:
-    with past(tmp_path / "store.db") as engine:
-        created(engine)
-    code = (
-        "import sys; from sagalog_cli import main; main(standalone_mode=False); sys.exit(40 + ('ulid' in sys.modules))"
-    )
-    words = ["list", "--db", url_of(tmp_path / "store.db")]
-    listed = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, check=False)
-    assert (listed.returncode, listed.stdout.count(b"build")) == (40, 2)
-
-
-# --- refusals leave nothing -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments_", "typed"),
-    [
-        (("build", "--queue", "q" * 300), ""),
-        (("build", "[9223372036854775808]"), ""),
-        (("--many",), '{"kind":"build"}\n{"kind":"build","priority":99999999999}\n'),
-    ],
-)
-def test_a_creation_that_is_refused_leaves_no_store_behind(
-    tmp_path: Path, arguments_: tuple[str, ...], typed: str
-) -> None:
-    answer = call("create", *arguments_, "--db", url_of(tmp_path / "new.db"), given=typed)
-    assert answer.status == 3
-    assert list(tmp_path.iterdir()) == []
