@@ -46,7 +46,7 @@ def test_a_repeated_claim_gives_no_undo_to_who_does_not_know_its_kind(engine: En
     assert unchanged(engine, engine.claim, "default", kinds=[REMOVE.kind, "other"], **given) == [lease]
 
 
-def test_a_claim_with_the_idempotency_key_of_another_command_leases_nothing(engine: Engine) -> None:
+def test_a_claim_with_the_key_of_another_command_leases_nothing(engine: Engine) -> None:
     engine.create("build", id="t", idempotency_key="r")
     refused(engine, Conflict, engine.claim, "default", owner="ann", ttl_ms=TTL_MS, idempotency_key="r")
 

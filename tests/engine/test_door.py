@@ -152,7 +152,7 @@ def nested(depth: int, *, inside: object = 0) -> object:
 
 @settings(deadline=None)
 @given(JSON_VALUES)
-def test_json_values_are_accepted_and_come_back_from_their_encoding_as_they_were(value: object) -> None:
+def test_accepted_json_comes_back_from_its_encoding_unchanged(value: object) -> None:
     check_json(value, "payload")
 
     assert same(value, msgspec.json.decode(msgspec.json.encode(value)))
@@ -268,9 +268,8 @@ FOREIGN: Final[list[tuple[object, str, str]]] = [
 
 
 @pytest.mark.parametrize(("value", "found", "instead"), FOREIGN, ids=[found for _, found, _ in FOREIGN])
-def test_a_foreign_type_is_refused_with_its_path_its_name_and_what_to_give_instead(
-    value: object, found: str, instead: str
-) -> None:
+def test_a_foreign_type_is_refused_with_its_path_name_and_substitute(value: object, found: str, instead: str) -> None:
+    """The substitute is what the caller should give instead."""
     refused = refusal({"items": [0, {"name": value}]})
 
     assert refused.path == "payload.items[1].name"
@@ -323,7 +322,7 @@ def test_a_key_that_is_no_str_is_refused_with_the_path_of_its_dict(key: object, 
         ("é" + SURROGATE, 'payload.in["\\u00e9\\ud800"]'),
     ],
 )
-def test_a_key_that_no_store_could_keep_is_refused_by_a_path_that_can_be_printed(key: str, path: str) -> None:
+def test_a_key_that_no_store_could_keep_has_a_printable_path(key: str, path: str) -> None:
     refused = refusal({"in": {key: 1}})
 
     assert path == refused.path
@@ -361,7 +360,8 @@ def path_of_nested(depth: int) -> str:
 
 
 @pytest.mark.parametrize("kind", ["list", "dict"])
-def test_a_hundred_thousand_levels_are_refused_without_exhausting_the_stack(kind: str) -> None:
+def test_a_hundred_thousand_levels_do_not_exhaust_the_stack(kind: str) -> None:
+    """They are refused."""
     value: object = 0
     for _ in range(100_000):
         value = [value] if kind == "list" else {"a": value}
@@ -395,7 +395,7 @@ def test_a_size_that_is_known_is_named() -> None:
     assert "payload takes 5 bytes as JSON, and at most 4 are kept" in refusal([123], bytes_max=4).message
 
 
-def test_a_small_value_that_unfolds_to_more_than_any_memory_is_refused_at_once() -> None:
+def test_a_small_value_that_unfolds_beyond_memory_is_refused_at_once() -> None:
     once: list[object] = ["a"]
     for _ in range(NESTING_MAX - 1):
         once = [once] * 10
@@ -445,7 +445,7 @@ def test_a_name_or_id_of_another_form_is_refused(check: Any, value: object) -> N
     assert caught.value.message.isprintable()
 
 
-def test_a_name_is_judged_by_a_fixed_list_and_not_by_the_tables_of_this_python() -> None:
+def test_a_name_is_judged_by_a_fixed_list_and_not_by_pythons_tables() -> None:
     """[NAME-1] Else a name that a newer Python has stored is refused by an older one."""
     for character in ALLOWED:
         assert check_name(f"a{character}", "queue") == f"a{character}"

@@ -156,7 +156,7 @@ def test_a_batch_has_a_bound(engine: Engine) -> None:
     assert (refusal.bound, refusal.maximum) == ("batch_commands", bounds.BATCH_COMMANDS_MAX)
 
 
-def test_a_group_gathers_its_results_where_the_whole_batch_stands_or_falls_together(engine: Engine) -> None:
+def test_a_group_gathers_its_results_within_a_batch_of_all_or_none(engine: Engine) -> None:
     engine.create("build", id="ready", priority=-1)
     with engine.batch() as batch:
         batch.create("build", id="a")
@@ -238,7 +238,8 @@ def test_a_batch_cannot_be_entered_within_itself(engine: Engine) -> None:
     assert types(engine, "t") == ["created", "noted"]
 
 
-def test_a_batch_that_was_refused_or_left_by_an_exception_is_not_carried_out_later(engine: Engine) -> None:
+def test_a_batch_that_was_refused_or_left_is_not_carried_out_later(engine: Engine) -> None:
+    """An exception left its block."""
     engine.create("build", id="t")
     batches = [engine.batch(), engine.batch()]
 

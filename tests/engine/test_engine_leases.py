@@ -129,7 +129,8 @@ ENDINGS: dict[str, Ending] = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_an_ending_is_repeated_with_the_same_answer_and_refused_with_other_content(engine: Engine, name: str) -> None:
+def test_a_repeated_ending_gives_the_same_answer(engine: Engine, name: str) -> None:
+    """With other content it is refused."""
     first, other = ENDINGS[name]
     lease = leased(engine)
     answer = first(lease)

@@ -156,7 +156,7 @@ def test_a_worker_sees_that_it_is_asked_to_stop(engine: Engine, clock: ManualClo
     assert (seen.cancel_requested, seen.reason, seen.state) == (True, "called off", "running")
 
 
-def test_a_worker_that_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
+def test_a_worker_of_several_tasks_reads_which_were_cancelled(engine: Engine) -> None:
     """[CANCEL-1]"""
     held = {}
     for id in ("kept", "asked", "at once", "quarantined", "overtaken", "by its holder"):

@@ -24,7 +24,7 @@ def test_an_undo_waived_under_an_earlier_lease_stands_for_no_later_effect(engine
     assert [one.id for one in task.owed] == ["remove-2"]
 
 
-def test_a_planned_undo_that_was_waived_before_the_first_lease_stands_for_no_effect(engine: Engine) -> None:
+def test_a_planned_undo_waived_before_the_first_lease_covers_no_effect(engine: Engine) -> None:
     engine.create("build", id="t", compensations=[REMOVE])
     engine.waive("t", "remove", "not this time")
     lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)

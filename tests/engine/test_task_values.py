@@ -14,7 +14,7 @@ def test_a_completed_task_shows_nothing_of_what_went_wrong_on_the_way(engine: En
     assert (lease.complete(42).error, get(engine).error, get(engine).reason) == (None, None, None)
 
 
-def test_a_failed_task_does_not_show_the_reason_of_a_cancel_that_came_to_nothing(engine: Engine) -> None:
+def test_a_failed_task_does_not_show_the_reason_of_an_unmet_cancel(engine: Engine) -> None:
     lease = leased(engine)
     engine.cancel("t", "not needed")
     task = lease.fail("no way on", waive_compensation="nothing was done")

@@ -403,8 +403,8 @@ def test_a_creation_begins_the_fold() -> None:
     )
 
 
-def test_a_run_of_quota_retries_begins_with_the_first_and_ends_with_another_retry() -> None:
-    """[ATTEMPT-2]"""
+def test_a_run_of_quota_retries_ends_with_another_sort_of_retry() -> None:
+    """[ATTEMPT-2] It begins with the first."""
     story = given(create(UNDO, quota_wait_max_ms=None, transient_max=None))
     run: list[tuple[Budget, int | None]] = [("quota", 10), ("quota", 10), ("transient", None), ("quota", 40)]
     for n, (budget, since_ms) in enumerate(run, start=1):
@@ -454,8 +454,8 @@ def test_a_recorded_time_may_be_earlier_than_the_one_before() -> None:
     assert (folded(story).created_ms, folded(story).updated_ms) == (1_000, 400)
 
 
-def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inherits_and_no_more() -> None:
-    """[COMP-7] [RECORD-1]"""
+def test_a_successor_that_only_undoes_owes_just_what_it_inherits() -> None:
+    """[COMP-7] [RECORD-1] It begins compensating."""
     planned = (Compensation("close", id="u0"), UNDO)
     event = heir(State.COMPENSATING, compensations=planned, inherited=(inherited(),), outcome="cancelled")
     successor = given(event)
@@ -466,8 +466,8 @@ def test_a_successor_that_only_undoes_begins_compensating_and_owes_what_it_inher
     )
 
 
-def test_what_a_successor_inherits_is_owed_before_its_first_lease_and_keeps_its_place_among_what_is_planned() -> None:
-    """[COMP-7]"""
+def test_an_inherited_undo_is_owed_at_once_and_keeps_its_place() -> None:
+    """[COMP-7] It is owed before the first lease, and its place is among what is planned."""
     planned = (Compensation("close", id="u0"), UNDO)
     event = heir(compensations=planned, inherited=(inherited(UNDO, 1, 1), inherited(LATER_UNDO)))
     assert folded(given(event)).owed() == ["u1", "u2"]
@@ -521,7 +521,7 @@ HEIR = given(
 ).given(leased())
 
 
-def test_what_a_successor_inherits_and_keeps_is_found_in_the_streams_of_its_predecessors() -> None:
+def test_inherited_undos_and_steps_are_found_in_predecessors_streams() -> None:
     """[COMP-7] [STEP-1]"""
     task = folded(HEIR)
     assert task.sources == ("t0", "t00")
@@ -533,8 +533,8 @@ def test_what_a_successor_inherits_and_keeps_is_found_in_the_streams_of_its_pred
     assert [task.stream_of(number) for number in (0, 1, 2)] == ["t", "t0", "t00"]
 
 
-def test_the_waits_that_a_successor_takes_for_over_are_numbered_on_and_are_no_rounds_of_its_own() -> None:
-    """[WAIT-1] [BOUND-1]"""
+def test_waits_that_a_successor_takes_for_over_are_no_rounds_of_its_own() -> None:
+    """[WAIT-1] [BOUND-1] Their numbers go on."""
     waits = (KeptWaits("poll", (-3, SignalEnd("t00", 7), -1)), KeptWaits("go", (SignalEnd("t0", 9),)))
     task = folded(given(heir(waits=waits)).given(leased(), e.Parked(1, "park", "poll", 6, until_ms=9)))
     assert task.sources == ("t00", "t0")
@@ -547,8 +547,8 @@ def test_the_waits_that_a_successor_takes_for_over_are_numbered_on_and_are_no_ro
     assert (task.rounds, task.kept_wait_names) == (0, 2)
 
 
-def test_a_wait_that_is_asked_anew_fills_its_gap_and_those_behind_it_keep_their_numbers() -> None:
-    """[WAIT-1] However they end, what was one row of sleeps is one count again."""
+def test_a_wait_that_is_asked_anew_fills_its_gap() -> None:
+    """[WAIT-1] Those behind it keep their numbers. However they end, what was one row of sleeps is one count again."""
     task = folded(given(heir(waits=(KeptWaits("w", (-1, 0, -2, 0, 0, SignalEnd("t0", 9))),))))
     taken = TakenSignal(9, 1)
     assert task.waits == {"w": EndedWaits(1, (-1,), (0, -2, 0, 0, taken))}
@@ -564,7 +564,7 @@ def test_a_wait_that_is_asked_anew_fills_its_gap_and_those_behind_it_keep_their_
     assert EndedWaits().and_more(5).kept() == ()
 
 
-def test_what_is_owed_at_the_end_is_void_but_for_what_nothing_of_the_task_stands_for() -> None:
+def test_what_is_owed_at_the_end_is_void_but_for_what_is_left_over() -> None:
     """[COMP-6] [COMP-7] A note hands that over."""
     done = folded(HEIR.given(registered(Compensation("x", id="u3")), e.Completed(1, "complete", left=("u2",))))
     assert [(id, one.status, one.settled) for id, one in done.compensations.items()] == [
@@ -594,7 +594,7 @@ def test_what_contradicts_what_a_successor_took_over_is_a_damaged_log(damage: e.
         folded(HEIR.given(damage))
 
 
-def test_an_inherited_undo_is_registered_once_more_and_then_is_the_tasks_own() -> None:
+def test_an_inherited_undo_that_is_registered_again_is_the_tasks_own() -> None:
     """[COMP-7] [REPEAT-3]"""
     mine = folded(HEIR.given(registered(LATER_UNDO)))
     assert list(mine.compensations) == ["u1", "u2"]

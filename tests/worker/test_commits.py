@@ -106,10 +106,13 @@ def test_a_renewal_is_measured_from_its_sending(
     assert lost == [(79, False), (80, True)]
 
 
-def test_the_watchdog_tells_a_handler_while_the_commit_of_its_renewal_is_under_way(
+def test_the_watchdog_tells_a_handler_while_its_renewal_is_under_way(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-2] In real threads: the worker's own is in the commit, and its watchdog is not."""
+    """[WORKER-2] The commit of that renewal is running.
+
+    In real threads: the worker's own is in the commit, and its watchdog is not.
+    """
     begun = threading.Event()
     lost: list[bool] = []
 
@@ -158,9 +161,7 @@ def test_progress_that_is_told_during_a_renewal_is_written_with_the_next(
     assert seen == [{"done": 1}, {"done": 2}, None]
 
 
-def test_progress_of_a_renewal_that_did_not_come_through_is_written_with_the_next(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_progress_of_a_renewal_that_failed_is_written_with_the_next(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[LEASE-3]"""
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -194,7 +195,7 @@ class ShortOfReads(MemoryStore):
             yield snapshot
 
 
-def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_further_failures(
+def test_tasks_claimed_in_an_unknown_commit_are_found_after_more_failures(
     clock: ManualClock,
 ) -> None:
     """[REPEAT-1] Unknown, then Unavailable again and again: that says nothing of what was claimed."""
@@ -224,9 +225,7 @@ def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_fur
         assert [one for one in story(engine, id) if one != "noted"] == ["created", "leased", "completed"]
 
 
-def test_undos_that_were_claimed_in_a_commit_of_unknown_outcome_are_carried_out(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_undos_claimed_in_an_unknown_commit_are_carried_out(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[REPEAT-1] [UNDO-3]"""
     undone: list[str] = []
     failing(engine, "a", "b")
@@ -240,10 +239,10 @@ def test_undos_that_were_claimed_in_a_commit_of_unknown_outcome_are_carried_out(
     assert story(engine, "a") == ["created", "leased", "failed", "leased", "compensation_done", "compensated"]
 
 
-def test_what_is_found_after_an_unknown_outcome_is_measured_from_the_commit_that_claimed_it(
+def test_tasks_found_after_an_unknown_commit_count_time_from_that_claim(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-2]"""
+    """[WORKER-2] Their leases are measured from the commit that claimed them."""
     told: list[bool] = []
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -266,9 +265,7 @@ def test_what_is_found_after_an_unknown_outcome_is_measured_from_the_commit_that
     assert told == [False, True]
 
 
-def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unknown_outcome(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_closing_worker_gives_back_what_an_unknown_commit_claimed(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[WORKER-3] Nothing of it is begun, and none of it waits for its lease to run out."""
     ran: list[str] = []
     engine.create("do", id="a")
@@ -294,8 +291,8 @@ def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unkn
     assert [task.attempt for task in engine.find()] == [1, 1]
 
 
-def test_a_real_worker_told_to_stop_in_a_commit_of_unknown_outcome_leaves_no_lease_behind() -> None:
-    """[WORKER-3]"""
+def test_a_stopped_worker_leaves_no_lease_of_an_unknown_commit() -> None:
+    """[WORKER-3] A real worker is told to stop in that commit."""
     worker = sagalog.Worker(ttl_ms=600_000)
     worker.task("do")(lambda _context, _payload: "done")
 
@@ -315,10 +312,8 @@ def test_a_real_worker_told_to_stop_in_a_commit_of_unknown_outcome_leaves_no_lea
         assert story(opened, "a") == ["created", "leased", "released"]
 
 
-def test_a_settlement_whose_answer_was_lost_and_then_the_store_is_written_once(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[REPEAT-5]"""
+def test_a_settlement_whose_answer_was_lost_is_written_once(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[REPEAT-5] The store is lost as well, afterwards."""
     engine.create("do", id="a")
     worker = InlineWorker(engine, plan_of(lambda *_: "done"), "w", clock)
     worker.turn()
@@ -354,9 +349,8 @@ def test_a_step_whose_answer_was_lost_twice_is_recorded_once_and_run_once(tmp_pa
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_batch_of_unknown_outcome_names_every_task_that_it_would_create_also_those_in_groups(
-    engine: sagalog.Engine, together: bool
-) -> None:
+def test_an_unknown_batch_names_every_task_that_it_would_create(engine: sagalog.Engine, together: bool) -> None:
+    """It names those within groups, too."""
     ids: list[str] = []
 
     def record() -> None:
@@ -379,7 +373,7 @@ def test_a_batch_of_unknown_outcome_names_every_task_that_it_would_create_also_t
 # --- a commit that is refused -----------------------------------------------------------------------------------------
 
 
-def test_a_refused_step_that_had_begun_children_leaves_them_to_what_is_written_next(
+def test_children_of_a_refused_step_are_left_to_what_is_written_next(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[STEP-2] The children stand or fall with what they were to be recorded with, and none is lost or made twice."""
@@ -408,10 +402,10 @@ def test_a_refused_step_that_had_begun_children_leaves_them_to_what_is_written_n
 
 
 @pytest.mark.parametrize("how", ["fails", "interrupted"])
-def test_children_of_a_refused_step_are_begun_only_by_a_handler_that_says_what_came_of_it(
+def test_children_of_a_refused_step_need_a_handler_that_tells_its_end(
     engine: sagalog.Engine, clock: ManualClock, how: str
 ) -> None:
-    """[STEP-2]"""
+    """[STEP-2] No other outcome begins them."""
 
     def handler(context: WorkContext, payload: Any) -> Any:
         if context.task.parent is not None:
@@ -455,7 +449,7 @@ def stopped_while_it_registers(
     return effects
 
 
-def test_a_cancel_that_comes_before_an_undo_is_registered_keeps_the_effect_from_beginning(
+def test_a_cancel_before_an_undo_is_registered_keeps_the_effect_away(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-4] [CANCEL-1] No caller has told the worker: it reads so in the answer of its own commit."""
@@ -473,19 +467,19 @@ def at_once(engine: sagalog.Engine, id: str) -> None:
     engine.cancel(id, now=True)
 
 
-def test_a_cancel_at_once_while_an_undo_is_registered_keeps_the_effect_from_beginning(
+def test_a_cancel_at_once_during_a_registration_keeps_the_effect_away(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[FENCE-2]"""
+    """[FENCE-2] It comes while an undo is registered."""
     made = stopped_while_it_registers(engine, clock, lambda id, _: at_once(engine, id))
     assert made == []
     assert engine.get("a").state == "cancelled"  # type: ignore[union-attr]
 
 
-def test_a_lease_that_may_be_over_while_an_undo_is_registered_keeps_the_effect_from_beginning(
+def test_a_doubtful_lease_during_a_registration_keeps_the_effect_away(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-2]"""
+    """[WORKER-2] It may be over while an undo is registered."""
 
     def pass_time(_id: str, worker: InlineWorker) -> None:
         clock.advance(85)
@@ -496,10 +490,10 @@ def test_a_lease_that_may_be_over_while_an_undo_is_registered_keeps_the_effect_f
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_a_cancel_while_an_undo_is_registered_reaches_handlers_in_real_threads(
+def test_a_cancel_during_a_registration_reaches_handlers_in_threads(
     engine: sagalog.Engine, clock: ManualClock, kind: str
 ) -> None:
-    """[WORKER-4] [CANCEL-2]"""
+    """[WORKER-4] [CANCEL-2] The threads are real, and an undo is being registered."""
     effects: list[str] = []
 
     def plain(context: WorkContext, _payload: Any) -> None:

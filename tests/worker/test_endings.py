@@ -83,7 +83,8 @@ def test_the_copy_of_a_coroutine_that_forks_ends_and_writes_nothing(real: sagalo
     assert story(real, id) == ["created", "leased", "completed"]
 
 
-def test_a_plain_undo_that_hangs_beside_coroutines_keeps_no_process_from_ending(tmp_path: Path) -> None:
+def test_a_hanging_undo_beside_coroutines_keeps_no_process_running(tmp_path: Path) -> None:
+    """The undo is a plain function."""
     script = f"""
 import threading, sagalog
 from sagalog import Compensation

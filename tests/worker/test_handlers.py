@@ -97,10 +97,8 @@ def test_what_a_handler_raises_chooses_what_becomes_of_its_task(
     assert story(engine, task.id) == ["created", "leased", *types]
 
 
-def test_a_retry_after_that_is_longer_than_the_backoff_counts_and_stands_in_the_event(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[ATTEMPT-4]"""
+def test_a_retry_after_longer_than_the_backoff_counts(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[ATTEMPT-4] The event holds its delay."""
     retry = Retry(transient_max=5, delay_min_ms=10, delay_max_ms=10)
     longer = run(engine, clock, raises(Transient("busy", retry_after_ms=70)), retry=retry)
     shorter = run(engine, clock, raises(Transient("busy", retry_after_ms=3)), retry=retry)
@@ -109,9 +107,7 @@ def test_a_retry_after_that_is_longer_than_the_backoff_counts_and_stands_in_the_
     assert shorter.run_at_ms == clock.now_ms() + 10
 
 
-def test_a_permanent_failure_with_nothing_to_undo_and_no_waiver_is_a_humans_matter(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_permanent_failure_without_undo_or_waiver_is_for_a_human(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[COMP-2]"""
     task = run(engine, clock, raises(Permanent("no")), waive_compensation=None)
     assert (task.state, task.code) == ("quarantined", "compensation_required")
@@ -123,10 +119,10 @@ def test_a_permanent_failure_with_nothing_to_undo_and_no_waiver_is_a_humans_matt
 @pytest.mark.parametrize(
     "result", [object(), {1: 2}, float("nan"), "x" * 2_000_000, b"bytes"], ids=lambda r: type(r).__name__
 )
-def test_a_task_whose_result_cannot_be_stored_is_quarantined_and_not_done_again(
+def test_a_task_whose_result_cannot_be_stored_is_quarantined(
     result: Any, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-1]"""
+    """[WORKER-1] It is not done again."""
     task = run(engine, clock, lambda _context, _payload: {"found": [result]}, retry=Retry(delay_min_ms=0))
 
     assert (task.state, task.code, task.leases) == ("quarantined", "unstorable_result", 1)
@@ -135,10 +131,8 @@ def test_a_task_whose_result_cannot_be_stored_is_quarantined_and_not_done_again(
     assert task.unrecorded_steps == ()
 
 
-def test_a_traceback_of_megabytes_leaves_a_small_event_that_says_where_it_broke(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[BOUND-3]"""
+def test_a_traceback_of_megabytes_leaves_a_small_event(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[BOUND-3] The event says where the handler broke."""
 
     def breaks() -> None:
         raise ValueError("\udc80 and " + "é\x00" * 2_000_000)
@@ -217,7 +211,7 @@ def test_a_step_that_is_on_record_gives_its_result_and_is_not_run_again(
     ],
     ids=["another step", "another order", "a name twice", "another child", "another undo of that id"],
 )
-def test_strict_code_that_disagrees_with_the_history_stops_before_it_does_anything(
+def test_strict_code_that_disagrees_with_the_history_does_nothing(
     first: Any, second: Any, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[STEP-1] [STEP-2] [REPEAT-3] [WORKER-4]"""
@@ -276,10 +270,8 @@ def test_a_signal_that_came_before_its_wait_is_there_when_the_wait_begins(
 # --- undoing ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_compensation_that_always_fails_ends_in_quarantine_with_what_is_owed(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[UNDO-3] [COMP-6]"""
+def test_an_undo_that_always_fails_ends_in_quarantine(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[UNDO-3] [COMP-6] The task shows what it owes."""
     keys: list[str] = []
 
     def undo(context: UndoContext, _params: Any) -> None:
@@ -301,10 +293,8 @@ def test_a_compensation_that_always_fails_ends_in_quarantine_with_what_is_owed(
     assert keys == [f"{task.id}/u"] * 2
 
 
-def test_what_owes_an_unknown_kind_is_quarantined_and_none_of_its_undos_is_run(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[UNDO-1] [UNDO-2]"""
+def test_a_task_that_owes_an_unknown_kind_runs_none_of_its_undos(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[UNDO-1] [UNDO-2] It is quarantined."""
     ran: list[str] = []
     undos = [Compensation("unheard-of"), Compensation("undo")]
     task = engine.create("do", compensations=undos)
@@ -321,7 +311,7 @@ def test_what_owes_an_unknown_kind_is_quarantined_and_none_of_its_undos_is_run(
     assert engine.get(left.id).state == "compensating"  # type: ignore[union-attr]
 
 
-def test_a_worker_leaves_unknown_kinds_to_those_that_know_them_and_names_each_once(
+def test_a_worker_leaves_unknown_kinds_to_others_and_names_each_once(
     engine: sagalog.Engine, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """[UNDO-1] [UNDO-2]"""
@@ -354,9 +344,7 @@ def test_a_worker_names_the_unknown_undos_that_others_have_left(
     assert "'unheard-of'" in warned[0]
 
 
-def test_an_undo_that_no_worker_knows_waits_for_a_week_and_is_then_quarantined(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_an_undo_that_no_worker_knows_is_quarantined_after_a_week(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[UNDO-2]"""
     week_ms = 7 * 24 * 3_600_000
     worker = sagalog.Worker()
@@ -395,10 +383,8 @@ def test_all_leases_are_renewed_in_one_commit_with_what_else_is_due(engine: saga
     assert sorted(newest) == ["completed", "heartbeat", "heartbeat", "leased"]
 
 
-def test_a_handler_is_told_before_its_lease_can_end_and_nothing_is_written_late(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[FENCE-2] [WORKER-2]"""
+def test_a_handler_is_told_before_its_lease_can_end(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[FENCE-2] [WORKER-2] Nothing is written late."""
     told: list[bool] = []
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -441,8 +427,8 @@ def test_two_workers_of_one_name_do_not_take_each_other_for_themselves(real: sag
 # --- handlers that do not end -----------------------------------------------------------------------------------------
 
 
-def test_a_handler_that_takes_too_long_has_failed_and_its_place_is_given_to_others(real: sagalog.Engine) -> None:
-    """[ATTEMPT-3]"""
+def test_a_handler_that_takes_too_long_has_failed(real: sagalog.Engine) -> None:
+    """[ATTEMPT-3] Its place is given to others."""
     worker = sagalog.Worker(concurrency=1, ttl_ms=1_000, grace_ms=0)
     release = threading.Event()
 
@@ -660,7 +646,7 @@ def test_a_store_that_is_away_for_a_while_costs_neither_a_lease_nor_a_step(real:
     ]
 
 
-def test_what_was_leased_in_a_commit_of_unknown_outcome_is_found_and_worked_on(real: sagalog.Engine) -> None:
+def test_tasks_leased_in_an_unknown_commit_are_found_and_worked_on(real: sagalog.Engine) -> None:
     """[REPEAT-1]"""
     worker = sagalog.Worker()
     worker.task("do")(lambda _context, _payload: "done")
@@ -748,7 +734,7 @@ def test_a_clock_that_jumps_back_costs_nothing(engine: sagalog.Engine, clock: Ma
     assert told == ["created", "leased", "step_completed", "completed"]
 
 
-def test_a_coroutine_that_stands_behind_functions_is_begun_when_they_have_ended(real: sagalog.Engine) -> None:
+def test_a_coroutine_behind_functions_is_begun_when_they_have_ended(real: sagalog.Engine) -> None:
     worker = sagalog.Worker(concurrency=2, claim_ahead=5)
     both = threading.Barrier(2, timeout=20)
 
@@ -778,10 +764,10 @@ def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engi
     assert max(alive) <= 2
 
 
-def test_an_outcome_in_a_group_of_exceptions_counts_and_a_broken_child_leaves_the_loop_to_others(
+def test_an_outcome_in_a_group_of_exceptions_counts(
     real: sagalog.Engine,
 ) -> None:
-    """[WORKER-1] [WAIT-2]"""
+    """[WORKER-1] [WAIT-2] A broken child leaves the event loop to others."""
     worker = sagalog.Worker(concurrency=4)
 
     @worker.task("group")
@@ -865,10 +851,10 @@ def test_a_handler_that_interrupts_itself_does_not_go_round_for_ever(
     assert (task.state, task.code) == ("failed", "transients_spent")
 
 
-def test_a_step_on_record_that_strict_code_does_not_ask_for_is_a_mismatch_and_an_interrupted_parent_begets_nothing(
+def test_a_step_on_record_that_strict_code_does_not_ask_is_a_mismatch(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-4] [STEP-2]"""
+    """[WORKER-4] [STEP-2] A parent that is interrupted begins no child."""
 
     def handler(context: WorkContext, _payload: Any) -> None:
         if context.task.leases == 1:
@@ -892,10 +878,10 @@ def test_a_step_on_record_that_strict_code_does_not_ask_for_is_a_mismatch_and_an
     assert len(engine.find()) == 2
 
 
-def test_an_undo_that_was_settled_by_word_and_then_failed_leaves_the_rest_to_the_next_holder(
+def test_an_undo_settled_by_word_that_fails_leaves_the_rest_to_the_next(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[COMP-4]"""
+    """[COMP-4] The next holder does them."""
     undone: list[str] = []
 
     def undo(context: UndoContext, _params: Any) -> None:

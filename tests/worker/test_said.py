@@ -82,10 +82,10 @@ WAYS = {
 
 @pytest.mark.parametrize("waived", [True, False], ids=["waived", "nothing to undo by"])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_message_and_the_code_of_a_handler_stand_in_the_log_whatever_rule_comes_first(
+def test_a_handlers_message_and_code_are_in_the_log_whatever_rule_counts(
     way: str, waived: bool, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[COMP-2] [COMP-3] [WORKER-1]"""
+    """[COMP-2] [COMP-3] [WORKER-1] Any rule may decide first."""
     error = WAYS[way](SAID[1], code=SAID[0], details={"issuer": "x"})
 
     task = run(worker_of(engine, clock, raises(error)), engine, waive_compensation="none" if waived else None)
@@ -120,7 +120,7 @@ class Odd(Permanent):
     ],
     ids=["object", "nan", "large", "no compensation", "params", "waiver"],
 )
-def test_what_cannot_be_stored_beside_them_takes_neither_message_nor_code_along(
+def test_message_and_code_are_kept_beside_what_cannot_be_stored(
     fields: dict[str, Any], engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-1]"""
@@ -240,9 +240,10 @@ def warnings(logged: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
 
 
-def test_a_handler_that_fails_is_logged_with_its_traceback_and_when_it_is_tried_again(
+def test_a_failing_handler_is_logged_with_its_traceback_and_next_try(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
+    """The log line says when the task is tried again."""
     task = run(worker_of(engine, clock, raises(ValueError("no way on"))), engine, retry=TWICE)
 
     failed, due = warnings(logged)
@@ -324,9 +325,10 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
     assert sum(worker.worker_loop.stats.outcomes.values()) == worker.worker_loop.stats.settled
 
 
-def test_a_kind_that_no_worker_here_knows_is_named_once_where_it_goes_on_standing_there(
+def test_an_unknown_kind_is_named_once_however_long_it_waits(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
+    """No worker here knows the kind."""
     worker = worker_of(engine, clock, lambda _context, _payload: None)
     engine.create("strange")
     engine.create("far", queue="elsewhere")

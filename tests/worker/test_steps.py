@@ -135,10 +135,10 @@ def test_steps_from_a_pool_of_threads_come_in_any_order(engine: sagalog.Engine, 
     assert (task.state, sorted(task.steps)) == ("completed", ["a", "b"])
 
 
-def test_a_new_step_and_a_renamed_one_run_and_what_was_not_asked_for_is_a_warning(
+def test_new_and_renamed_steps_run_and_an_unasked_one_is_a_warning(
     engine: sagalog.Engine, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """[STEP-1] [WORKER-4]"""
+    """[STEP-1] [WORKER-4] The unasked step is on record, and the code asks for it no more."""
     ran: list[str] = []
 
     def handler(context: WorkContext, _: Any) -> None:
@@ -196,10 +196,11 @@ def test_a_kind_is_strict_where_its_handler_says_so(engine: sagalog.Engine) -> N
     assert [str(task.state) for id in ids if (task := engine.get(id))] == ["quarantined", "completed"]
 
 
-def test_an_undo_that_was_waived_before_the_work_leaves_the_step_one_of_its_own(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[COMP-1] [COMP-4] No code has changed: an operator has settled what was planned before there was an effect."""
+def test_an_undo_waived_before_the_work_leaves_the_step_its_own(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[COMP-1] [COMP-4] The step has an undo of its own.
+
+    No code has changed: an operator has settled what was planned before there was an effect.
+    """
 
     def handler(context: WorkContext, _: Any) -> None:
         context.step("make", lambda: 1, compensation=UNDO)
@@ -227,10 +228,10 @@ def test_an_undo_that_was_waived_before_the_work_leaves_the_step_one_of_its_own(
     assert [(one.id, one.status) for one in task.compensations] == [("u", "waived"), ("u~2", "done")]
 
 
-def test_an_undo_that_was_waived_again_and_again_is_named_anew_and_found_again_by_later_attempts(
+def test_an_undo_waived_repeatedly_gets_a_name_that_later_attempts_find(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[COMP-1] [REPEAT-3]"""
+    """[COMP-1] [REPEAT-3] It gets a new name each time."""
     long = "x" * 200
 
     def handler(context: WorkContext, _: Any) -> None:
@@ -265,9 +266,7 @@ def test_an_undo_that_was_waived_again_and_again_is_named_anew_and_found_again_b
 @pytest.mark.parametrize(
     ("result", "state"), [(None, "cancelled"), ({"half": 1}, "completed")], ids=["None", "a value"]
 )
-def test_a_handler_that_has_read_that_it_is_cancelled_and_returns_none_is_cancelled(
-    result: Any, state: str, tmp_path: Any
-) -> None:
+def test_a_handler_that_reads_its_cancel_and_returns_none_is_cancelled(result: Any, state: str, tmp_path: Any) -> None:
     """[CANCEL-2]"""
     worker = Worker(ttl_ms=3_000)
     waits = threading.Event()
@@ -572,10 +571,8 @@ def test_a_step_that_failed_before_is_not_named(engine: sagalog.Engine, clock: M
     assert named(run(engine, clock, handler)) == ["charge"]
 
 
-def test_a_child_that_is_refused_is_named_and_not_the_result_of_the_step_beside_it(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[STEP-2] [WORKER-1]"""
+def test_a_refused_child_is_named_and_not_the_step_beside_it(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[STEP-2] [WORKER-1] The result of that step is not named."""
     engine.create("other", id="t/c", queue="elsewhere")
 
     def handler(context: WorkContext, _: Any) -> None:
@@ -619,10 +616,13 @@ def test_a_quarantine_over_a_step_outlasts_a_store_that_is_away(engine: sagalog.
 
 
 @pytest.mark.parametrize("undo", [UNDO, None], ids=["at its undo", "at its result"])
-def test_a_coroutines_step_that_was_cancelled_while_it_was_written_may_be_asked_for_again_and_runs_once(
+def test_a_cancelled_coroutine_step_may_be_asked_again_and_runs_once(
     undo: Compensation | None, engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[STEP-1] As by a time-out of the handler's own: what a slow store does meanwhile is no mismatch of the code."""
+    """[STEP-1] It was cancelled while it was written.
+
+    As by a time-out of the handler's own: what a slow store does meanwhile is no mismatch of the code.
+    """
     worker = Worker()
     worker.compensation("undo")(lambda *_: None)
     ran: list[int] = []

@@ -46,7 +46,7 @@ def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
     assert stopping.wait(60_000)
 
 
-def test_a_callback_that_hangs_holds_up_neither_who_tells_nor_another_callback() -> None:
+def test_a_callback_that_hangs_holds_up_no_teller_and_no_callback() -> None:
     stopping = StopToken()
     release, called = threading.Event(), threading.Event()
     threads: list[int] = []

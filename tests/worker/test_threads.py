@@ -57,9 +57,7 @@ def test_jobs_that_come_at_one_time_are_handed_to_every_idle_thread(engine: saga
     assert {task.state for task in engine.find()} == {"completed"}
 
 
-def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_then(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_thread_with_a_job_leaves_the_next_to_one_that_is_idle(engine: sagalog.Engine, clock: ManualClock) -> None:
     """One idle thread is told of three jobs; with room for three it must not do them one after another."""
     all_three = threading.Barrier(3, timeout=PATIENCE_S)
     with ThreadedWorker(
@@ -77,9 +75,8 @@ def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_th
     assert {task.state for task in engine.find()} == {"completed"}
 
 
-def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_ended_coroutines_make_room_for_functions_and_the_reverse(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """One that ends makes room for one of the other sort."""
     ran: list[str] = []
 
     async def coroutine(context: Any, _payload: Any) -> None:
@@ -102,7 +99,7 @@ def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_others(
+def test_a_told_handler_that_does_not_end_gives_its_place_to_others(
     engine: sagalog.Engine, clock: ManualClock, kind: str
 ) -> None:
     """[WORKER-2] The worker takes nothing of it later: neither its result nor its thread."""
@@ -178,7 +175,7 @@ def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
     assert [story(engine, id)[-1] for id in ids] == ["completed", "released", "released"]
 
 
-def test_a_pool_of_daemon_threads_runs_what_it_is_given_as_many_at_a_time_as_it_may() -> None:
+def test_a_pool_of_daemon_threads_runs_as_many_at_a_time_as_it_may() -> None:
     pool = DaemonThreads(3)
     together = threading.Barrier(3, timeout=PATIENCE_S)
     for _ in range(4):

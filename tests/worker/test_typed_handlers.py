@@ -100,10 +100,8 @@ def test_a_function_is_given_the_struct_that_its_payload_is_annotated_with(
     assert (task.state, task.payload) == ("completed", recorded)
 
 
-def test_a_coroutine_is_given_the_dataclass_that_its_payload_is_annotated_with(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6]"""
+def test_a_coroutine_is_given_the_dataclass_of_its_annotation(worker: sagalog.Worker, engine: sagalog.Engine) -> None:
+    """[WORKER-6] The handler's payload is annotated with it."""
     given: list[Seat] = []
 
     @worker.task("seat")
@@ -271,7 +269,7 @@ def test_an_annotation_is_resolved_when_the_handler_is_registered(
         ("Order | Seat", "Type unions may not contain more than one dict-like type"),
     ],
 )
-def test_an_annotation_that_is_no_use_is_refused_as_the_handler_is_registered(
+def test_a_useless_annotation_is_refused_as_the_handler_is_registered(
     annotation: str, why: str, worker: sagalog.Worker
 ) -> None:
     """[WORKER-6] The refusal names the handler, the parameter and the annotation."""
@@ -404,10 +402,10 @@ def test_what_a_task_owes_is_undone_where_its_payload_does_not_fit(
     assert (task.state, task.outcome, undone) == ("compensated", "failed", [{"n": 1}])
 
 
-def test_a_payload_that_does_not_fit_without_undo_and_waiver_is_for_a_human(
+def test_a_payload_that_does_not_fit_is_for_a_human_without_an_undo(
     worker: sagalog.Worker, engine: sagalog.Engine
 ) -> None:
-    """[WORKER-6] [COMP-2] What does not fit stands in the log all the same."""
+    """[WORKER-6] [COMP-2] It has no waiver either. What does not fit stands in the log all the same."""
     worker.task("order")(record_into([]))
 
     task = run(worker, engine, "order", {}, waive_compensation=None)

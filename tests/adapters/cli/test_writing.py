@@ -69,7 +69,8 @@ def test_a_plain_path_names_an_sqlite_file(tmp_path: Path, monkeypatch: pytest.M
     assert {"a b.db", "c.db", "sagalog.db"} <= {file.name for file in tmp_path.iterdir()}
 
 
-def test_the_store_is_named_by_the_later_option_then_the_earlier_then_the_environment(tmp_path: Path) -> None:
+def test_the_store_is_named_by_an_option_before_the_environment(tmp_path: Path) -> None:
+    """A later option goes before an earlier one."""
     first, second, third = (str(tmp_path / f"{name}.db") for name in "abc")
 
     urls = [
@@ -157,7 +158,7 @@ def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None
     assert ids(db) == ["t"]
 
 
-def test_a_creation_with_other_content_under_its_idempotency_key_is_a_conflict(db: str) -> None:
+def test_a_creation_with_other_content_under_its_key_is_a_conflict(db: str) -> None:
     call("create", "build", "[1]", "--id", "t", "--idempotency-key", "r", "--db", db)
     other = call("create", "build", "[2]", "--idempotency-key", "r", "--db", db, "--json")
 
@@ -166,9 +167,8 @@ def test_a_creation_with_other_content_under_its_idempotency_key_is_a_conflict(d
     assert ids(db) == ["t"]
 
 
-def test_the_user_who_runs_the_command_is_on_record_unless_the_environment_or_an_option_says_otherwise(
-    db: str, path: Path
-) -> None:
+def test_the_user_who_runs_the_command_is_on_record(db: str, path: Path) -> None:
+    """The environment or an option may name another actor."""
     call("create", "build", "--id", "a", "--db", db, env={"SAGALOG_ACTOR": ""})
     call("create", "build", "--id", "b", "--db", db, env={"SAGALOG_ACTOR": "eve"})
     call("create", "build", "--id", "c", "--db", db, "--actor", "bob", env={"SAGALOG_ACTOR": "eve"})
@@ -290,7 +290,8 @@ def test_a_line_takes_exactly_the_arguments_of_create() -> None:
     assert sorted(arguments) == sorted(NewTask.__struct_fields__)
 
 
-def test_many_tasks_are_created_from_lines_in_one_commit_and_their_ids_printed_in_order(db: str, path: Path) -> None:
+def test_many_tasks_are_created_from_lines_in_one_commit(db: str, path: Path) -> None:
+    """Their ids are printed in the order of the lines."""
     lines = (
         b'{"kind": "a", "id": "1", "payload": {"n": 1}, "actor": "eve", "tags": {"x": "y"}, "priority": 7}\n'
         b"\n"
@@ -349,7 +350,8 @@ def test_a_bad_line_is_named_by_its_number_and_nothing_is_written(db: str, line:
     assert ids(db) == ["there"]
 
 
-def test_more_lines_than_one_commit_holds_are_refused_with_the_bound_and_how_to_split(db: str) -> None:
+def test_more_lines_than_a_commit_holds_are_refused_with_the_bound(db: str) -> None:
+    """The error says how to split them."""
     lines = b'{"kind":"a"}\n' * (BATCH_COMMANDS_MAX + 1)
 
     answer = call("create", "--many", "--db", db, "--json", given=lines)
@@ -436,9 +438,10 @@ def test_a_compensation_is_waived_by_word(db: str, path: Path) -> None:
         (("recover", "--unknown-kind", ""), 3, "invalid_value"),
     ],
 )
-def test_what_operators_may_not_do_is_refused_with_the_status_of_its_branch(
+def test_what_operators_may_not_do_is_refused_with_its_status(
     db: str, path: Path, words: tuple[str, ...], status: int, code: str
 ) -> None:
+    """The status is that of the error's branch."""
     with past(path) as engine:
         leased(engine, "done").complete()
         leased(engine, "live", undos=["u"])

@@ -90,7 +90,8 @@ def test_what_is_pushed_again_under_its_id_is_there_once(queue: Queue) -> None:
     assert queue.depth() == 1
 
 
-def test_a_payload_that_json_would_not_give_back_is_refused_and_nothing_is_pushed(queue: Queue) -> None:
+def test_a_payload_that_json_would_not_give_back_is_refused(queue: Queue) -> None:
+    """Nothing is pushed."""
     with pytest.raises(InvalidValue, match=r"payload\.x"):
         queue.push({"x": {1, 2}})
     assert queue.depth() == 0
@@ -240,9 +241,7 @@ def test_a_late_holder_can_neither_acknowledge_nor_give_back(queue: Queue, clock
         queue.ack(late)
 
 
-def test_a_holder_that_is_late_when_no_other_has_taken_over_may_still_acknowledge(
-    queue: Queue, clock: ManualClock
-) -> None:
+def test_a_late_holder_may_acknowledge_until_another_takes_over(queue: Queue, clock: ManualClock) -> None:
     queue.push("x")
     item = pop(queue)
     clock.advance(10 * VISIBILITY_MS)
@@ -263,7 +262,7 @@ def test_a_heartbeat_holds_an_item_for_longer(queue: Queue, clock: ManualClock) 
 # --- acknowledging and popping in one commit -------------------------------------------------------------------------
 
 
-def test_the_item_in_hand_is_acknowledged_by_the_pop_of_the_next_in_one_commit(queue: Queue) -> None:
+def test_the_next_pop_acknowledges_the_item_in_hand_in_one_commit(queue: Queue) -> None:
     first, second = queue.push(1), queue.push(2)
     item = pop(queue)
     before = queue.engine.newest_position()
@@ -398,7 +397,8 @@ def test_an_item_may_come_back_without_end_where_no_bound_is_set(open_: OpenQueu
     assert pop(queue).attempts == 31
 
 
-def test_what_was_quarantined_is_pushed_again_once_with_its_returns_counted_anew(open_: OpenQueue) -> None:
+def test_a_quarantined_item_is_pushed_again_once_with_new_returns(open_: OpenQueue) -> None:
+    """Its returns are counted from nothing."""
     queue = open_(returns_max=2)
     id = queue.push({"n": 1})
     for _ in range(2):
@@ -412,7 +412,8 @@ def test_what_was_quarantined_is_pushed_again_once_with_its_returns_counted_anew
     assert queue.engine.verify().ok
 
 
-def test_what_was_dropped_may_be_pushed_again_and_what_waits_or_is_done_may_not(queue: Queue) -> None:
+def test_a_dropped_item_may_be_pushed_again(queue: Queue) -> None:
+    """One that waits or is done may not."""
     dropped = queue.push("x")
     queue.nack(pop(queue), requeue=False)
     assert queue.push_again(dropped) == pop(queue).id
@@ -432,9 +433,7 @@ def test_what_was_dropped_may_be_pushed_again_and_what_waits_or_is_done_may_not(
 @pytest.mark.parametrize(
     "given", [{"delay_ms": -1}, {"delay_ms": 1.5}, {"delay_ms": "5"}, {"delay_ms": None}, {"requeue": None}]
 )
-def test_a_nack_that_says_nonsense_is_refused_by_name_and_the_item_stays_held(
-    queue: Queue, given: dict[str, Any]
-) -> None:
+def test_an_odd_nack_is_refused_by_name_and_the_item_stays_held(queue: Queue, given: dict[str, Any]) -> None:
     queue.push("x")
     with pytest.raises(InvalidValue) as refusal:
         queue.nack(pop(queue), **given)

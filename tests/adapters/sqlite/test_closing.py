@@ -49,7 +49,8 @@ def links_of_descriptors() -> list[str]:
     return names
 
 
-def test_an_interrupt_at_any_line_of_closing_leaves_the_turn_free_and_a_second_close_does_the_rest(path: Path) -> None:
+def test_an_interrupt_at_any_line_of_closing_leaves_the_turn_free(path: Path) -> None:
+    """A second close does what is left."""
     store = written(path, "first")
     with Interrupt(0) as counting:
         store.close()

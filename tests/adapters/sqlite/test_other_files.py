@@ -83,7 +83,7 @@ def test_a_foreign_file_stays_as_it_is_and_gets_no_lock_files(path: Path, kind: 
     assert set(listing(path.parent)) - empty == {path.name}
 
 
-def test_a_text_file_is_said_to_be_no_store_before_anybody_looks_for_a_backup(path: Path) -> None:
+def test_a_text_file_is_refused_as_no_store_without_a_word_of_backups(path: Path) -> None:
     foreign(path, "text")
     with pytest.raises(Corrupt) as caught:
         sagalog.open(url_of(path))

@@ -233,9 +233,10 @@ def claimed(store: SqliteStore, **how: Any) -> list[str]:
         (owing("x"), "ready"),
     ],
 )
-def test_a_gate_that_is_not_what_the_log_gives_is_put_right_by_the_claim_that_meets_it(
+def test_a_wrong_gate_is_put_right_by_the_claim_that_meets_it(
     store: SqliteStore, behind: apsw.Connection, events: tuple[Any, ...], gate: str
 ) -> None:
+    """It is not what the log gives."""
     store.commit([writing("wrong", *events), writing("right", created(priority=9))])
     before = row(store, "wrong")
     change(behind, "wrong", gate=gate)
@@ -243,9 +244,10 @@ def test_a_gate_that_is_not_what_the_log_gives_is_put_right_by_the_claim_that_me
     assert row(store, "wrong") == before
 
 
-def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_that_meets_it(
+def test_a_wrong_lease_is_put_right_by_the_maintenance_that_meets_it(
     store: SqliteStore, behind: apsw.Connection, clock: ManualClock
 ) -> None:
+    """It is not what the log gives."""
     store.commit([writing("wrong", created(), leased(ttl_ms=TTL_MS * 9)), writing("right", created(), leased())])
     before = row(store, "wrong")
     change(behind, "wrong", check_ms=START_MS - 1)
@@ -254,9 +256,10 @@ def test_a_lease_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_
     assert row(store, "wrong") == before
 
 
-def test_a_wait_that_is_not_what_the_log_gives_is_put_right_by_the_maintenance_that_meets_it(
+def test_a_wrong_wait_is_put_right_by_the_maintenance_that_meets_it(
     store: SqliteStore, behind: apsw.Connection
 ) -> None:
+    """It is not what the log gives."""
     store.commit(
         [
             writing("early", created(), leased(), e.Parked(1, "park", "w", 1, until_ms=START_MS + 9)),
@@ -332,9 +335,10 @@ def test_a_claim_puts_aside_what_it_cannot_read_and_takes_the_next(store: Sqlite
     assert not [one for one in again if one.startswith(("UPDATE", "INSERT"))]
 
 
-def test_maintenance_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
+def test_maintenance_puts_an_unreadable_task_aside_once(
     store: SqliteStore, behind: apsw.Connection, clock: ManualClock
 ) -> None:
+    """It finds the task due no more."""
     store.commit([writing(id, created(), leased()) for id in "ab"])
     store.commit([writing("later", created(run_at_ms=START_MS + 1)), writing("u", *owing("x"))])
     for id in ("a", "later", "u"):
@@ -348,9 +352,8 @@ def test_maintenance_puts_aside_what_it_cannot_read_and_finds_it_due_no_more(
     assert maintained(store, Due(("q",), 1)) == []
 
 
-def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_no_other(
-    store: SqliteStore, behind: apsw.Connection
-) -> None:
+def test_a_task_saved_by_a_newer_version_is_refused_by_name(store: SqliteStore, behind: apsw.Connection) -> None:
+    """It stops no other task."""
     store.commit([writing("new", created()), writing("old", created())])
     change(behind, "new", format=FOLD_FORMAT + 1)
     with store.read() as snapshot, pytest.raises(SchemaMismatch, match="'new'"):
@@ -359,7 +362,7 @@ def test_a_task_that_a_newer_version_saved_is_refused_by_name_and_stops_no_other
     assert (refusal.code, refusal.task, claimed(store)) == ("schema_mismatch", "new", ["old"])
 
 
-def test_a_task_that_a_newer_version_has_ended_ends_the_waits_for_it_once_it_can_be_read(
+def test_a_task_ended_by_a_newer_version_ends_its_waits_once_readable(
     store: SqliteStore, behind: apsw.Connection, clock: ManualClock
 ) -> None:
     """[LOG-5] [WAIT-3] Who cannot read it puts it aside, so that a process that can looks at who waits for it."""
@@ -411,9 +414,10 @@ def test_what_was_put_aside_comes_back_by_rebuilding_once_it_can_be_read(
 # --- rebuilding -----------------------------------------------------------------------------------------------------
 
 
-def test_rebuilding_gives_the_same_rows_and_tags_and_removes_what_has_no_stream(
+def test_rebuilding_gives_the_same_rows_and_tags(
     store: SqliteStore, behind: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It removes what has no stream."""
     monkeypatch.setattr(rebuild, "SLICE", 3)
     store.commit([founding()])
     for number in range(10):
@@ -475,7 +479,8 @@ def test_rebuilding_lets_others_write_between_its_slices(
 # --- claims beyond the contract -------------------------------------------------------------------------------------
 
 
-def test_a_claim_orders_over_queues_and_kinds_by_affinity_then_priority_then_age(store: SqliteStore) -> None:
+def test_a_claim_orders_by_affinity_then_priority_then_age(store: SqliteStore) -> None:
+    """The claim names several queues and kinds."""
     tasks = [
         ("a", {"queue": "left", "kind": "x", "priority": 1}),
         ("b", {"queue": "right", "kind": "y", "priority": 0}),
@@ -526,10 +531,11 @@ def test_maintenance_is_bounded_and_oldest_first(store: SqliteStore, clock: Manu
     assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6 + 6
 
 
-def test_a_heartbeat_moves_no_check_time_and_maintenance_moves_it_to_the_expiry(
-    store: SqliteStore, clock: ManualClock
-) -> None:
-    """[UPKEEP-1] However often a lease is renewed, no index is written but when it is looked at."""
+def test_a_heartbeat_moves_no_check_time_and_maintenance_does(store: SqliteStore, clock: ManualClock) -> None:
+    """[UPKEEP-1] Maintenance moves it to the expiry.
+
+    However often a lease is renewed, no index is written but when it is looked at.
+    """
     engine = engine_on(store)
     engine.create("build", id="t", queue="q")
     lease = engine.acquire("t", owner="ann", ttl_ms=100)

@@ -171,9 +171,10 @@ def test_no_two_have_the_turn_at_once_and_every_caller_who_waits_gets_it(
     assert sum(int(raised) for raised, _ in answers) == int(counter.read_text()) > 0
 
 
-def test_deadlines_that_pass_just_when_the_turn_comes_lose_no_turn_and_share_none(
+def test_deadlines_that_pass_as_the_turn_comes_lose_no_turn(
     tmp_path: Path, members: Callable[[int], list[Member]]
 ) -> None:
+    """No two callers share one."""
     counter = tmp_path / "counter"
     counter.write_text("0")
     crew = members(3)
@@ -223,9 +224,10 @@ def test_threads_are_served_in_order_of_arrival(ticket: TicketLock) -> None:
     assert list(range(8)) == served
 
 
-def test_a_deadline_passes_while_the_holder_is_stopped_and_the_error_names_it(
+def test_a_deadline_passes_while_the_holder_is_stopped_and_names_it(
     ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
+    """The error names the holder."""
     (holder,) = members(1)
     assert "turn" == holder.ask("acquire", 0)
     holder.process.send_signal(signal.SIGSTOP)
@@ -375,9 +377,10 @@ def test_an_interrupt_while_waiting_for_a_thread_leaves_nothing_locked(
     assert "turn" == waiting.ask("acquire", 5_000)
 
 
-def test_a_forked_child_neither_frees_the_turn_of_its_parent_nor_keeps_it_after_its_death(
+def test_a_forked_child_neither_frees_nor_keeps_its_parents_turn(
     ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
+    """It keeps nothing after the parent's death."""
     (parent,) = members(1)
     assert "turn" == parent.ask("acquire", 0)
 
@@ -456,9 +459,11 @@ def test_a_pid_that_cannot_be_written_costs_no_turn(ticket: TicketLock, members:
     assert "turn" == unlucky.hear()
 
 
-def test_a_lock_that_the_system_refuses_to_the_usher_is_raised_and_nothing_stays_locked(
+def test_a_lock_that_the_system_refuses_to_the_usher_is_raised(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing stays locked."""
+
     def refuse(files: LockFiles) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
@@ -516,9 +521,10 @@ def test_a_closed_ticket_refuses_and_leaves_no_descriptor_and_no_thread(
     assert Path(path + ".next").exists()
 
 
-def test_closing_while_a_thread_has_the_turn_turns_the_waiting_away_and_closes_at_its_release(
+def test_closing_under_a_held_turn_turns_the_waiting_away(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
+    """The ticket closes at the release of that turn."""
     (member,) = members(1)
     ticket.acquire(0)
     waiters = [ChangeWaiter(ticket) for _ in range(2)]
@@ -551,9 +557,7 @@ def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
     eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
 
 
-def test_a_ticket_that_was_dropped_gives_its_files_back_even_after_it_had_to_wait(
-    path: str, ticket: TicketLock
-) -> None:
+def test_a_dropped_ticket_gives_its_files_back_even_after_a_wait(path: str, ticket: TicketLock) -> None:
     ticket.acquire(0)
     own = descriptors(path)
     dropped = TicketLock(path)
