@@ -15,7 +15,7 @@ from sagalog import Closed, Engine, Unavailable
 from sagalog.aio import AsyncEngine
 from sagalog.aio.pool import Pool
 from sagalog.testing import ManualClock
-from tests.engine.aio_making import at_the_gate, gated, until
+from tests.engine.aio_stores import at_the_gate, gated, until
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:

@@ -21,7 +21,7 @@ from sagalog import (
 from sagalog.aio import AsyncEngine, Worker
 from sagalog.testing import ManualClock
 from sagalog.worker import AsyncWorkContext
-from tests.engine.aio_making import Story, Stuck, at_the_gate, gated, made, one, teller, until
+from tests.engine.aio_stores import Story, Stuck, at_the_gate, gated, made, one, teller, until
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from tests.adapters.sqlite.stores import (
     work,
     writing,
 )
-from tests.faults.beside import SCENES, Outcome, Scene, in_order, outcome, staged, told
+from tests.faults.concurrent_calls import SCENES, Outcome, Scene, in_order, outcome, staged, told
 from tests.faults.moments import Moments, elsewhere
 
 # One scene for each call; repeated, `retry_as_new` draws another id.

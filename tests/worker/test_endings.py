@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ import pytest
 import sagalog
 from sagalog import failpoints
 from sagalog.worker import WorkContext
-from tests.worker.crew_of import at_work, ended, story
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{tmp_path}/store.db") as engine:
-        yield engine
+from tests.worker.worker_processes import at_work, ended, story
 
 
 def test_a_worker_that_cannot_go_on_tells_its_handlers(real: sagalog.Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import sagalog
 from sagalog.testing.history import check, explain
-from tests.worker.crew_of import Process, ended, story
+from tests.worker.worker_processes import Process, ended, story
 
 Start = Callable[..., Process]
 

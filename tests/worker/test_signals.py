@@ -18,7 +18,7 @@ import pytest
 import sagalog
 import sagalog.aio
 from sagalog.worker.process_signals import listening
-from tests.worker.crew_of import PATIENCE_S, Process, ended, story
+from tests.worker.worker_processes import PATIENCE_S, Process, ended, story
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

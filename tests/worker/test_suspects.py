@@ -21,16 +21,11 @@ from sagalog.testing.history import check, explain
 from sagalog.worker import WorkContext
 from sagalog.worker.claims import PASSED_MS
 from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import PATIENCE_S, story
 
 TTL_MS = 1_000
 UNDO = Compensation("undo", {"n": 1}, id="u")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -203,8 +198,6 @@ def test_a_worker_that_ends_when_idle_has_taken_every_suspect(tmp_path: Path) ->
         assert beside == [1, 1]
         assert all(task.is_terminal for task in engine.find())
 
-
-# --- real processes ---------------------------------------------------------------------------------------------------
 
 POISON = """
 import os, signal, sys, threading

@@ -7,31 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import sagalog
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import WorkContext
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.handler_pool import DaemonThreads
-from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.threaded import ThreadedWorker
+from tests.worker.worker_processes import PATIENCE_S, at_work, ended, story
 
 TTL_MS = 10_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 def plan_of(concurrency: int, **handlers: Any) -> WorkerConfig:
@@ -186,3 +174,54 @@ def test_a_pool_of_daemon_threads_runs_as_many_at_a_time_as_it_may() -> None:
         broken.result(PATIENCE_S)
     assert pool.submit(lambda: "alive").result(PATIENCE_S) == "alive"
     pool.shutdown()
+
+
+def test_coroutines_and_functions_work_side_by_side(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=3)
+
+    @worker.task("plain")
+    def plain(context: WorkContext, payload: int) -> int:
+        return context.step("add", lambda: payload + 1)
+
+    @worker.task("coroutine")
+    async def coroutine(context: Any, payload: int) -> int:
+        async def add() -> int:
+            return payload + 1
+
+        await context.sleep("nap", 1)
+        added: int = await context.step("add", add)
+        return added
+
+    ids = [real.create(kind, number).id for number in range(6) for kind in ("plain", "coroutine")]
+    with at_work(worker, real):
+        assert [ended(real, id).result for id in ids] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_a_coroutine_behind_functions_is_begun_when_they_have_ended(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=5)
+    both = threading.Barrier(2, timeout=20)
+
+    @worker.task("plain")
+    def plain(_context: WorkContext, _payload: Any) -> None:
+        both.wait()
+
+    @worker.task("coroutine")
+    async def coroutine(_context: Any, payload: Any) -> Any:
+        return payload
+
+    ids = [real.create(kind, "begun").id for kind in ("plain", "plain", "coroutine")]
+    with at_work(worker, real):
+        assert ended(real, ids[-1]).result == "begun"
+
+
+def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=200)
+    alive: list[int] = []
+
+    @worker.task("do")
+    def do(_context: WorkContext, _payload: Any) -> None:
+        alive.append(sum(one.name.startswith("sagalog-handler") for one in threading.enumerate()))
+
+    real.create_many({"kind": "do"} for _ in range(200))
+    assert worker.run(real, until="idle").settled == 200
+    assert max(alive) <= 2

@@ -6,7 +6,7 @@ Rule: turn by turn on a manual clock; coroutines and pools of threads where thei
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,26 +17,15 @@ from sagalog import Compensation, InvalidValue, Retry, Worker
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.decide import waits
 from sagalog.store.projection import encode_fold
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.config import WorkerConfig
 from tests.store_of import store_of
-from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import story
 
 ONCE = Retry(attempts_max=1, delay_min_ms=0, delay_max_ms=0)
 Handler = Callable[[WorkContext, Any], Any]
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 class Work:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from sagalog_cli import arguments
-from tests.adapters.cli.calls import call, past, url_of
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> str:
-    """The URL of a store that exists and is empty."""
-    path = tmp_path / "store.db"
-    with past(path):
-        return url_of(path)
+from tests.adapters.cli.calls import call
 
 
 def tasks(db: str) -> int:

@@ -14,7 +14,7 @@ import sagalog
 from sagalog import Retry
 from sagalog_command import handler
 from tests.adapters.command.attempt import is_running
-from tests.worker.crew_of import at_work, ended, story, until
+from tests.worker.worker_processes import at_work, ended, story, until
 
 WAIVED = "it changes nothing"
 

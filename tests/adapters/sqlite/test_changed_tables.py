@@ -23,11 +23,6 @@ from tests.contract.tampering import Statement, tamper
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
     """Tasks at every gate: `free` and `tagged` may be claimed, `undo` undone, `held` is leased and `over` has ended."""
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
@@ -129,9 +124,6 @@ def test_a_stream_of_an_unknown_category_is_a_fault(engine: Engine, path: Path) 
         assert (fault.code, fault.stream) == ("damaged", "rumour/r")
         assert "no such category" in fault.text
         assert engine.rebuild().unreadable == ()
-
-
-# --- claims, triggers and indexes -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("column", "value"), [("kind", "other"), ("queue", "other"), ("priority", -5)])

@@ -15,11 +15,6 @@ from tests.adapters.cli.calls import call
 from tests.adapters.sqlite.stores import created, open_at, url_of, writing
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
 def listing(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir())
 

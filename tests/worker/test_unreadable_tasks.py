@@ -18,8 +18,8 @@ from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.verdicts import HELD_UP
 from tests.contract.tampering import tamper
-from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import story
 
 # Every budget is one: whatever costs anything ends the task.
 ONCE = Retry(attempts_max=1, transient_max=1, expiries_max=1, releases_max=1, delay_min_ms=0, delay_max_ms=0)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Retry, Transient
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import WorkContext
 from sagalog.worker.config import WorkerConfig
 from tests.worker.inline import InlineWorker
@@ -18,17 +17,6 @@ from tests.worker.inline import InlineWorker
 ONCE = Retry(attempts_max=1, transient_max=1, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
 TWICE = Retry(attempts_max=2, transient_max=2, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
 SAID = ("card", "the card was declined")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 def worker_of(

@@ -13,26 +13,15 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Interrupted
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, at_work, ended, story, until
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import PATIENCE_S, at_work, ended, story, until
 
 # The promise is 100 ms. The machine that runs this may be busy, so what is compared is the way: no renewal is due yet.
 LONG_TTL_MS = 3_600_000
 UNDO = Compensation("undo", {"n": 1}, id="u")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 @pytest.fixture(params=["memory", "sqlite"])
