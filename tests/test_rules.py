@@ -55,7 +55,7 @@ def in_order(numbers: Iterable[str]) -> list[str]:
 RULES = DEFINED.findall(specs())
 
 
-def test_every_rule_has_a_number_of_its_own_and_each_area_counts_without_gaps() -> None:
+def test_every_rule_has_its_own_number_and_areas_count_without_gaps() -> None:
     assert [number for number, count in Counter(RULES).items() if count > 1] == []
     areas = Counter(number.split("-")[0] for number in RULES)
     assert in_order(RULES) == in_order(f"{area}-{n}" for area, count in areas.items() for n in range(1, count + 1))

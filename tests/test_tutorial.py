@@ -106,7 +106,7 @@ def test_every_command_says_what_the_page_shows(answers: list[tuple[Command, lis
     assert {} == {words: found for words, found in wrong.items() if found[0]}
 
 
-def test_the_killed_worker_and_its_successor_did_what_the_page_says_and_no_more(
+def test_the_killed_worker_and_the_next_one_did_just_what_the_page_says(
     answers: list[tuple[Command, list[str]]],
 ) -> None:
     said = {command.words: lines for command, lines in answers}

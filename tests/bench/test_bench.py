@@ -121,7 +121,7 @@ def test_a_claim_of_the_raw_side_finds_the_task_that_sagalog_claimed(tape: Tape,
         writer.live(1)
 
 
-def test_a_crowd_is_a_store_whose_claims_come_in_order_and_leave_delayed_tasks_alone(tmp_path: Path) -> None:
+def test_the_crowded_store_gives_claims_in_order_and_no_delayed_tasks(tmp_path: Path) -> None:
     path = tmp_path / "crowd.db"
     crowd.build(path, 100)
     with stores.open_engine(path, "normal") as engine:
@@ -178,7 +178,7 @@ def test_sides_take_turns_and_the_order_turns_round() -> None:
     assert ratios(measured["b"], measured["a"]) == [2.0, 0.75, 1.2]
 
 
-def test_workers_take_turns_piece_by_piece_and_are_opened_afresh_each_round() -> None:
+def test_workers_take_turns_in_pieces_and_are_opened_afresh_each_round() -> None:
     heard: list[str] = []
 
     @contextmanager
@@ -202,6 +202,6 @@ def test_a_figure_shows_its_noise_and_whether_its_goal_is_met() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="instructions are counted by valgrind")
-def test_instructions_of_a_lifecycle_are_more_than_those_of_the_same_rows_by_hand(tmp_path: Path) -> None:
+def test_a_lifecycle_takes_more_instructions_than_its_rows_by_hand(tmp_path: Path) -> None:
     ours, theirs = (cost_instructions.instructions(tmp_path / side, side, 5, 15) for side in ("lifecycle", "raw"))
     assert ours > theirs > 50_000

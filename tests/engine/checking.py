@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sagalog import Compensation, Engine, Lease, Recorded, SagalogError, Task
+from sagalog import Compensation, Engine, Lease, Recorded, Retry, SagalogError, Task
 
 Error = TypeVar("Error", bound=SagalogError)
 
@@ -63,3 +63,6 @@ def get(engine: Engine, id: str = "t") -> Task:
     task = engine.get(id)
     assert task is not None
     return task
+
+
+SOON = Retry(delay_min_ms=0, delay_max_ms=0)

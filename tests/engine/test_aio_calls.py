@@ -16,7 +16,7 @@ from sagalog import Closed, Compensation, Conflict, Engine, InvalidValue, LeaseL
 from sagalog.aio import AsyncEngine, AsyncLease
 from sagalog.system import SystemClock
 from sagalog.testing import ManualClock
-from tests.engine.aio_making import NotingStore, Story, at_the_gate, gated, teller
+from tests.engine.aio_stores import NotingStore, Story, at_the_gate, gated, teller
 
 
 @pytest.fixture

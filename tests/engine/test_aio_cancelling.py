@@ -15,7 +15,7 @@ from sagalog import Closed, Engine, Unavailable
 from sagalog.aio import AsyncEngine
 from sagalog.aio.pool import Pool
 from sagalog.testing import ManualClock
-from tests.engine.aio_making import at_the_gate, gated, until
+from tests.engine.aio_stores import at_the_gate, gated, until
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -47,7 +47,7 @@ def test_a_write_that_was_begun_goes_on_and_closing_waits_for_it() -> None:
     assert [*store.tables.folds] == ["one"]
 
 
-def test_closing_is_done_also_where_the_caller_that_waits_for_it_is_cancelled() -> None:
+def test_closing_is_done_where_its_waiting_caller_is_cancelled() -> None:
     store, plain = gated()
 
     async def main() -> None:
@@ -133,9 +133,10 @@ def test_what_was_leased_for_a_caller_who_was_cancelled_is_given_back(call: Call
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_what_a_batch_has_leased_for_a_caller_who_was_cancelled_is_given_back_and_the_rest_stands(
+def test_leases_of_a_cancelled_callers_batch_are_given_back(
     together: bool,
 ) -> None:
+    """The rest of the batch is kept."""
     store, plain = gated()
     plain.create("build", id="one")
     plain.create("build", id="three", queue="other")
@@ -207,7 +208,7 @@ def test_a_claim_that_is_cancelled_while_it_waits_leases_nothing_later(store_url
     asyncio.run(main())
 
 
-def test_cancelling_at_any_step_of_the_loop_leases_to_the_caller_or_not_at_all(clock: ManualClock) -> None:
+def test_cancelling_at_any_step_leases_to_the_caller_or_not_at_all(clock: ManualClock) -> None:
     """A claim is cancelled after so many steps of the loop; a lease that its caller does not get is given back."""
     got = 0
     for steps in range(40):
@@ -260,7 +261,7 @@ def test_an_answer_is_given_or_given_back_and_never_both_or_neither(steps: int) 
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_what_was_taken_is_given_back_before_the_pool_is_closed_also_while_it_closes(steps: int) -> None:
+def test_what_a_cancelled_caller_claimed_is_given_back_amid_closing(steps: int) -> None:
     """The call has ended, its answer is on its way, the pool closes, and only then is the caller cancelled."""
     told: list[str] = []
     has_run = threading.Event()
@@ -285,7 +286,7 @@ def test_what_was_taken_is_given_back_before_the_pool_is_closed_also_while_it_cl
     assert told == (["lease given back", "closed"] if was_cancelled else ["closed"])
 
 
-def test_an_answer_that_has_not_reached_its_caller_keeps_the_pool_open_until_it_is_given_back() -> None:
+def test_an_answer_on_its_way_keeps_the_pool_open_until_given_back() -> None:
     """The event loop stands still while the pool closes, so that the answer is neither taken nor given back yet."""
     told: list[str] = []
     has_run, is_closed = threading.Event(), threading.Event()

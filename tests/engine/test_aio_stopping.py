@@ -21,7 +21,7 @@ from sagalog import (
 from sagalog.aio import AsyncEngine, Worker
 from sagalog.testing import ManualClock
 from sagalog.worker import AsyncWorkContext
-from tests.engine.aio_making import Story, Stuck, at_the_gate, gated, made, one, teller, until
+from tests.engine.aio_stores import Story, Stuck, at_the_gate, gated, made, one, teller, until
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_coroutine_whose_lease_is_lost_is_cancelled(tell: Callable[[Story], No
     tell(story)
 
 
-def test_a_coroutine_whose_renewals_do_not_come_through_is_cancelled_in_time(clock: ManualClock) -> None:
+def test_a_coroutine_whose_renewals_fail_is_cancelled_in_time(clock: ManualClock) -> None:
     store, plain = gated(clock)
 
     async def main() -> None:
@@ -185,7 +185,7 @@ def test_what_ends_the_event_loop_itself_fails_no_other_task(sqlite_url: str, er
     assert found == [("pending", None, 1)]
 
 
-def test_a_run_that_is_left_to_itself_gives_back_what_it_holds_when_the_event_loop_ends(sqlite_url: str) -> None:
+def test_an_abandoned_run_gives_back_what_it_holds_as_the_loop_ends(sqlite_url: str) -> None:
     with sagalog.open(sqlite_url, durability="normal") as engine:
         engine.create("build", id="one")
 
@@ -212,10 +212,13 @@ class HardOfHearing(Worker):
             super().stop()
 
 
-def test_a_coroutine_that_is_cancelled_with_its_event_loop_burns_nothing_though_its_worker_hears_later(
+def test_a_coroutine_cancelled_with_its_loop_spends_no_budget(
     tell: Callable[[Story], None],
 ) -> None:
-    """[WORKER-3] [ATTEMPT-1] Who of the two is cancelled first is the event loop's choice."""
+    """[WORKER-3] [ATTEMPT-1] Its worker hears of it later.
+
+    Who of the two is cancelled first is the event loop's choice.
+    """
 
     async def story(engine: AsyncEngine) -> None:
         handler = Stuck()

@@ -17,7 +17,7 @@ from sagalog.aio import AsyncEngine, AsyncSubscription
 from sagalog.ports import Clock
 from sagalog.store.memory import MemoryStore
 from sagalog.system import SystemClock
-from tests.engine.aio_making import PATIENCE_S
+from tests.engine.aio_stores import PATIENCE_S
 
 _EVENTS = 12
 

@@ -81,7 +81,8 @@ def test_a_renewal_of_many_has_the_fields_of_the_plain_one() -> None:
     assert [*AsyncRenewal.__annotations__] == [*Renewal.__annotations__]
 
 
-def test_a_worker_is_made_and_taught_as_the_plain_one_and_its_run_takes_the_same() -> None:
+def test_a_worker_is_made_and_run_as_the_plain_one_is() -> None:
+    """The same arguments make it, teach it and run it."""
     assert issubclass(sagalog.aio.Worker, sagalog.Worker)
     assert shape_of(sagalog.aio.Worker) == shape_of(sagalog.Worker)
     # Signals are the plain one's unless it is told to leave them, and the event loop's unless it is told to take them.

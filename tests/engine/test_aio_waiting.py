@@ -11,7 +11,7 @@ import pytest
 import sagalog.aio
 from sagalog.aio import AsyncEngine
 from sagalog.testing import ManualClock
-from tests.engine.aio_making import Story, held_up, teller, until
+from tests.engine.aio_stores import Story, held_up, teller, until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import asyncio
 import sagalog
 from sagalog import Engine
 from sagalog.aio.change_watch import ChangeWaiter, ChangeWatch
-from tests.engine.aio_making import PATIENCE_S
+from tests.engine.aio_stores import PATIENCE_S
 
 
 async def woken(waiter: ChangeWaiter) -> None:

@@ -23,7 +23,7 @@ from sagalog import (
 from sagalog.aio import AsyncEngine, Worker
 from sagalog.testing import ManualClock
 from sagalog.worker import AsyncContext, AsyncWorkContext
-from tests.engine.aio_making import Story, made, one, teller
+from tests.engine.aio_stores import Story, made, one, teller
 
 
 @pytest.fixture

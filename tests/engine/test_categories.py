@@ -70,7 +70,7 @@ def written(category: Category[Any], id: str, *events: e.Recordable) -> list[Env
 COUNTS = written(COUNTER, "sheep", Counted(2), Counted(3), Closed())
 
 
-def test_a_made_up_category_is_written_read_and_folded_by_what_tasks_go_through() -> None:
+def test_a_made_up_category_is_written_read_and_folded_as_tasks_are() -> None:
     """[LOG-4] [LIFE-1]"""
     assert [one.name for one in COUNTS] == ["counter/sheep@1", "counter/sheep@2", "counter/sheep@3"]
     assert [read(one, WITH_COUNTERS) for one in COUNTS] == [Counted(2), Counted(3), Closed()]
@@ -90,8 +90,8 @@ def test_its_damage_is_found_as_that_of_a_task() -> None:
         refold_stream(COUNTER, "sheep", again, WITH_COUNTERS)
 
 
-def test_tasks_and_the_store_are_read_beside_it_and_the_shipped_shapes_know_nothing_of_it() -> None:
-    """[LOG-5]"""
+def test_tasks_are_read_beside_a_made_up_category() -> None:
+    """[LOG-5] The store's own stream is read, too; the shipped shapes know nothing of that category."""
     noted, founded = written(TASK, "t", e.Noted("seen"))[0], written(STORE, "s", e.Founded("s", 0, "1"))[0]
     assert (read(noted, WITH_COUNTERS), read(founded)) == (e.Noted("seen"), e.Founded("s", 0, "1"))
     assert refold_stream(STORE, "s", [founded]) == StoreFold("s", 1, 0, 0, "1")
@@ -110,8 +110,8 @@ def test_two_events_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize("category", [*CATEGORIES.values(), COUNTER], ids=lambda one: one.name)
-def test_a_category_has_a_table_of_exactly_its_events_and_begins_without_any(category: Category[Any]) -> None:
-    """[LIFE-1]"""
+def test_a_category_has_a_table_of_exactly_its_events(category: Category[Any]) -> None:
+    """[LIFE-1] It begins without any."""
     assert {row.event for rows in category.life.rows.values() for row in rows} == set(category.events.values())
     assert category.begin("x").version == 0
     assert category.fold("x", ()) == category.begin("x")

@@ -254,7 +254,7 @@ def structs_of(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
 
 
 @pytest.mark.parametrize("kind", e.NAMES, ids=lambda kind: e.NAMES[kind])
-def test_a_field_can_be_left_out_only_where_that_means_null_or_an_empty_list(kind: type[e.Recordable]) -> None:
+def test_a_field_may_be_absent_only_for_null_or_an_empty_list(kind: type[e.Recordable]) -> None:
     """[RECORD-4] Any other default would be this version's word for what another one has left out."""
     supplied = {
         f"{one.__name__}.{field.name}"
@@ -266,8 +266,8 @@ def test_a_field_can_be_left_out_only_where_that_means_null_or_an_empty_list(kin
     assert not supplied
 
 
-def test_a_required_field_is_written_whatever_its_value_and_an_optional_one_is_left_out() -> None:
-    """[RECORD-4]"""
+def test_a_required_field_is_written_and_an_optional_one_left_out() -> None:
+    """[RECORD-4] The value of a required field does not matter."""
     undo = Inherited("u", "remove", "task", 3, -1)
     policy = Retry(releases_max=None).resolve()
     created = e.Created("build", "q", 0, 5, policy, State.PENDING, inherited=(undo,))
@@ -295,7 +295,7 @@ WORDS = {"text", "reason", "waiver", "message"}
 
 
 @pytest.mark.parametrize("kind", e.NAMES, ids=lambda kind: e.NAMES[kind])
-def test_what_is_any_json_or_anybodys_words_is_marked_as_free_and_nothing_else(kind: type[e.Recordable]) -> None:
+def test_json_and_words_of_callers_are_marked_as_free_and_nothing_else(kind: type[e.Recordable]) -> None:
     """[RECORD-5] In the structs, and so in the JSON Schemas."""
     for leaf in leaves(kind):
         assert leaf.free == (leaf.type is Any or leaf.path[-1] in WORDS), leaf.path

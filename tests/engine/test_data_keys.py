@@ -65,7 +65,7 @@ def test_a_task_that_undoes_what_another_left_has_that_ones_data_key(engine: Eng
     assert get(engine, done.successor).data_key == "a"
 
 
-def test_bytes_that_are_encrypted_are_refused_and_never_taken_for_plain_ones() -> None:
+def test_encrypted_bytes_are_refused_and_never_taken_for_plain_ones() -> None:
     """[KEY-2]"""
     clock = ManualClock(1_000_000)
     store = MemoryStore(clock)

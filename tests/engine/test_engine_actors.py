@@ -83,7 +83,8 @@ def test_whatever_a_holder_writes_is_on_record_as_its_workers(engine: Engine, cl
     assert found == {f"worker:{owner}"}
 
 
-def test_holders_are_told_apart_by_owner_and_fence_whatever_actor_they_have(engine: Engine) -> None:
+def test_holders_are_told_apart_by_owner_and_fence(engine: Engine) -> None:
+    """Their actors do not matter."""
     lease = leased(engine, owner="ann")
     engine.cancel("t", now=True, actor="ann")
     refused(engine, LeaseLost, lease.complete)
@@ -106,7 +107,7 @@ def test_what_is_due_is_written_by_maintenance_whichever_call_comes_by(
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "system:maintenance"), ("ann", "user:ann"), ("token:7", "token:7")])
-def test_the_caller_who_says_that_no_worker_knows_a_kind_of_undo_is_on_record(
+def test_the_caller_who_declares_an_undo_kind_unknown_is_on_record(
     open_engine: OpenEngine, given: str | None, kept: str
 ) -> None:
     engine = open_engine(actor=given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,11 +20,14 @@ from sagalog import (
     OverBound,
     Rejected,
     Task,
+    Unknown,
 )
 from sagalog.kernel import bounds
-from sagalog.testing import ManualClock
+from sagalog.store import Operation
+from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import OpenEngine
-from tests.engine.checking import CLOSE, REMOVE, get, leased, log_of, refused, types, undoing
+from tests.engine.checking import CLOSE, REMOVE, get, leased, log_of, refused, types, unchanged, undoing
+from tests.store_of import store_of
 
 # Every command of a batch, the state it needs, and the event it leaves.
 COMMANDS: dict[str, tuple[Callable[[Batch, Lease], object], str]] = {
@@ -153,7 +156,7 @@ def test_a_batch_has_a_bound(engine: Engine) -> None:
     assert (refusal.bound, refusal.maximum) == ("batch_commands", bounds.BATCH_COMMANDS_MAX)
 
 
-def test_a_group_gathers_its_results_where_the_whole_batch_stands_or_falls_together(engine: Engine) -> None:
+def test_a_group_gathers_its_results_within_a_batch_of_all_or_none(engine: Engine) -> None:
     engine.create("build", id="ready", priority=-1)
     with engine.batch() as batch:
         batch.create("build", id="a")
@@ -214,3 +217,90 @@ def test_requests_in_a_batch_make_its_commands_repeatable(engine: Engine) -> Non
     before = log_of(engine)
     assert run().results == first.results
     assert log_of(engine) == before
+
+
+def test_a_batch_is_carried_out_once(engine: Engine) -> None:
+    engine.create("build", id="t")
+    batch = engine.batch()
+    refused(engine, Rejected, batch.note, "t", "too early")
+    with batch:
+        batch.note("t", "in time")
+    refused(engine, Rejected, batch.note, "t", "too late")
+    refused(engine, Rejected, batch.__enter__)
+    assert types(engine, "t") == ["created", "noted"]
+
+
+def test_a_batch_cannot_be_entered_within_itself(engine: Engine) -> None:
+    engine.create("build", id="t")
+    with engine.batch() as batch:
+        batch.note("t", "once")
+        refused(engine, Rejected, batch.__enter__)
+    assert types(engine, "t") == ["created", "noted"]
+
+
+def test_a_batch_that_was_refused_or_left_is_not_carried_out_later(engine: Engine) -> None:
+    """An exception left its block."""
+    engine.create("build", id="t")
+    batches = [engine.batch(), engine.batch()]
+
+    def run(place: int, error: type[Exception] | None) -> None:
+        with batches[place] as batch:
+            batch.note("t", "seen")
+            if error is not None:
+                raise error
+            batch.cancel("nobody")
+
+    refused(engine, NotFound, run, 0, None)
+    with pytest.raises(KeyError):
+        run(1, KeyError)
+    for batch in batches:
+        refused(engine, Rejected, batch.__enter__)
+    assert types(engine, "t") == ["created"]
+
+
+class Severed:
+    """A store whose next answer is lost after the commit."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.loses = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        answers: list[Any] = self._store.commit(operations)
+        if self.loses:
+            self.loses = False
+            raise Unknown("the answer was lost", path="somewhere")
+        return answers
+
+
+def test_an_unknown_batch_names_the_ids_that_were_drawn(engine: Engine, clock: ManualClock) -> None:
+    store = Severed(store_of(engine))
+    severed = Engine(store, clock=clock, entropy=SeededEntropy(7))
+
+    def run(ids: Sequence[str | None]) -> None:
+        with severed.batch() as batch:
+            for number, id in enumerate(ids):
+                batch.create("build", {"n": number}, id=id)
+            batch.cancel("mine")
+
+    store.loses = True
+    with pytest.raises(Unknown) as caught:
+        run([None, "mine", None])
+    assert set(caught.value.fields) == {"path", "identity"}
+    ids = caught.value.identity["ids"]
+    assert ids[1] == "mine"
+    assert [task.id for task in engine.find()] == ids
+    unchanged(engine, run, ids)
+
+
+def test_an_unknown_creation_of_many_is_repeated_with_its_ids(engine: Engine, clock: ManualClock) -> None:
+    store = Severed(store_of(engine))
+    severed = Engine(store, clock=clock, entropy=SeededEntropy(7))
+    store.loses = True
+    with pytest.raises(Unknown) as caught:
+        severed.create_many({"kind": "build", "payload": number} for number in range(3))
+    specs = [{"kind": "build", "payload": place, "id": id} for place, id in enumerate(caught.value.identity["ids"])]
+    assert [task.payload for task in unchanged(engine, severed.create_many, specs)] == [0, 1, 2]

@@ -40,7 +40,8 @@ def test_heartbeats_and_every_end_still_fit(full: Engine, clock: ManualClock) ->
     assert full.verify().ok
 
 
-def test_a_task_without_room_for_another_lease_stands_at_the_head_of_no_claim(full: Engine) -> None:
+def test_a_task_without_room_for_a_lease_blocks_no_claim(full: Engine) -> None:
+    """No claim finds it first."""
     full.create("build", id="u")
     Lease(get(full), full._executor).release()
     [lease] = full.claim("default", owner="bob", ttl_ms=TTL_MS, limit=2)

@@ -105,9 +105,8 @@ def test_releases_have_a_budget_of_their_own(engine: Engine) -> None:
     assert (task.state, task.code) == ("failed", "releases_spent")
 
 
-def test_quota_waits_are_bounded_by_the_wall_clock_and_begin_anew_after_another_failure(
-    engine: Engine, clock: ManualClock
-) -> None:
+def test_quota_waits_are_bounded_by_the_wall_clock(engine: Engine, clock: ManualClock) -> None:
+    """They begin anew after another failure."""
     retry = Retry(attempts_max=None, quota_wait_max_ms=1_000)
     engine.create("build", id="t", retry=retry, waive_compensation="it has no effects")
     for _ in range(4):
@@ -128,7 +127,7 @@ def test_no_quota_wait_at_all_may_be_allowed(engine: Engine) -> None:
     assert lease.retry("come back later", budget="quota").code == "quota_wait_spent"
 
 
-def test_a_backoff_lies_between_its_bounds_doubles_and_is_drawn_from_chance(
+def test_a_backoff_doubles_between_its_bounds_and_is_drawn_from_chance(
     open_engine: OpenEngine, clock: ManualClock
 ) -> None:
     seed = 99

@@ -15,7 +15,7 @@ from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, get, leased, refused, types, unchanged
 
 
-def test_a_new_task_is_pending_with_everything_that_was_left_out_at_its_default(engine: Engine) -> None:
+def test_a_new_task_is_pending_with_defaults_for_what_was_left_out(engine: Engine) -> None:
     task = engine.create("build")
     assert (task.kind, task.payload, task.queue, task.priority, task.state) == ("build", None, "default", 0, "pending")
     assert (task.version, task.attempt, task.leases, task.fence, task.lease) == (1, 1, 0, 0, None)
@@ -160,7 +160,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_a_repeated_creation_is_compared_in_what_it_gives_and_in_nothing_else(engine: Engine, name: str) -> None:
+def test_a_repeated_creation_is_compared_in_what_it_gives_only(engine: Engine, name: str) -> None:
     value, other = GIVEN[name]
     task = engine.create("build", id="t", **{name: value})
     assert unchanged(engine, engine.create, "build", id="t", **{name: value}) == task
@@ -171,7 +171,7 @@ def test_a_repeated_creation_is_compared_in_what_it_gives_and_in_nothing_else(en
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_what_the_first_creation_left_out_is_other_content_where_the_second_gives_it(engine: Engine, name: str) -> None:
+def test_a_repeat_that_gives_what_the_first_left_out_is_other_content(engine: Engine, name: str) -> None:
     engine.create("build", id="t")
     refused(engine, AlreadyExists, engine.create, "build", id="t", **{name: GIVEN[name][1]})
 

@@ -40,7 +40,7 @@ def test_every_error_survives_pickling_with_all_it_carries(kind: type[SagalogErr
     assert again.fence == 3
 
 
-def test_every_code_is_of_one_class_and_every_public_class_belongs_to_a_branch() -> None:
+def test_every_code_has_one_class_and_every_public_class_a_branch() -> None:
     assert len({kind.code for kind in CLASSES}) == len(CLASSES)
     branches = (Rejected, Conflict, Unavailable, Unknown, Corrupt)
     assert all(issubclass(kind, branches) for kind in CLASSES if kind is not SagalogError)
@@ -124,7 +124,7 @@ def test_an_unknown_creation_of_many_carries_every_id_that_the_engine_drew(
 
 
 @pytest.mark.parametrize("given", [{"id": "mine"}, {"idempotency_key": "r"}])
-def test_an_unknown_creation_with_an_identity_of_the_caller_is_told_as_it_is(
+def test_an_unknown_creation_of_the_callers_identity_carries_no_other(
     uncertain: tuple[Engine, UncertainStore], given: dict[str, str]
 ) -> None:
     engine, store = uncertain

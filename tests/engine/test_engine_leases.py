@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import sagalog
 from sagalog import (
     Compensation,
     Conflict,
@@ -15,11 +16,12 @@ from sagalog import (
     Lease,
     LeaseHeld,
     LeaseLost,
+    NotFound,
     Retry,
     Task,
 )
-from sagalog.testing import ManualClock
-from tests.conftest import START_MS
+from sagalog.testing import ManualClock, SeededEntropy
+from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import CLOSE, REMOVE, TTL_MS, get, leased, refused, types, unchanged, undoing
 
 
@@ -127,7 +129,8 @@ ENDINGS: dict[str, Ending] = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_an_ending_is_repeated_with_the_same_answer_and_refused_with_other_content(engine: Engine, name: str) -> None:
+def test_a_repeated_ending_gives_the_same_answer(engine: Engine, name: str) -> None:
+    """With other content it is refused."""
     first, other = ENDINGS[name]
     lease = leased(engine)
     answer = first(lease)
@@ -229,3 +232,18 @@ def test_a_given_back_task_is_due_when_it_was_said(engine: Engine, clock: Manual
     clock.advance(50)
     [lease] = engine.claim("default", owner="bob", ttl_ms=1)
     assert (lease.fence, lease.attempt) == (2, 1)
+
+
+def test_a_heartbeat_of_many_renews_the_good_and_names_the_bad(
+    engine: Engine, open_engine: OpenEngine, clock: ManualClock
+) -> None:
+    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(9)) as elsewhere:
+        stray = leased(elsewhere, "stray")
+    first, ended, last = (leased(engine, id) for id in ("first", "ended", "last"))
+    ended.complete()
+    clock.advance(1)
+    renewal = engine.heartbeat([first, stray, ended, last])
+    assert [lease.task.id for lease in renewal.renewed] == ["first", "last"]
+    assert [type(error) for error in renewal.lost] == [NotFound, LeaseLost]
+    assert [error.task for error in renewal.lost] == ["stray", "ended"]
+    assert [lease.expires_ms for lease in renewal.renewed] == [clock.now_ms() + TTL_MS] * 2

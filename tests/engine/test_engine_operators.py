@@ -156,7 +156,7 @@ def test_a_worker_sees_that_it_is_asked_to_stop(engine: Engine, clock: ManualClo
     assert (seen.cancel_requested, seen.reason, seen.state) == (True, "called off", "running")
 
 
-def test_a_worker_that_holds_several_tasks_reads_which_of_them_were_called_off(engine: Engine) -> None:
+def test_a_worker_of_several_tasks_reads_which_were_cancelled(engine: Engine) -> None:
     """[CANCEL-1]"""
     held = {}
     for id in ("kept", "asked", "at once", "quarantined", "overtaken", "by its holder"):
@@ -288,3 +288,37 @@ def test_the_engines_actor_is_on_record_where_a_call_names_none(open_engine: Cal
     engine.note("t", "seen", actor="me")
     engine.cancel("t", "called off")
     assert [event.actor for event in engine.history("t")] == ["user:the house", "user:me", "user:the house"]
+
+
+def test_quarantining_again_is_a_repeat_in_the_same_words_only(engine: Engine) -> None:
+    lease = leased(engine)
+    engine.quarantine("t", "odd")
+    assert unchanged(engine, engine.quarantine, "t", "odd").reason == "odd"
+    assert refused(engine, Conflict, engine.quarantine, "t", "quite odd").differs == ["reason"]
+    refused(engine, LeaseLost, lease.complete)
+
+
+@pytest.mark.parametrize("end", ["at once", "undone by half"])
+def test_a_quarantined_task_is_not_cancelled_by_what_came_before(engine: Engine, end: str) -> None:
+    """[CANCEL-3] A caller who cancels must not believe that it is out of the way."""
+    if end == "at once":
+        leased(engine)
+        engine.cancel("t", "asked for")
+    else:
+        leased(engine, compensations=[REMOVE])
+        assert engine.cancel("t", now=True).outcome == "cancelled"
+    engine.quarantine("t", "odd")
+    assert refused(engine, TerminalTask, engine.cancel, "t").state == "quarantined"
+
+
+def test_a_task_that_was_cancelled_and_undone_may_be_cancelled_again(engine: Engine) -> None:
+    leased(engine, compensations=[REMOVE])
+    engine.cancel("t", now=True)
+    engine.acquire("t", owner="ann", ttl_ms=TTL_MS, purpose="undo").compensation_done("remove")
+    assert unchanged(engine, engine.cancel, "t").state == "compensated"
+
+
+def test_a_task_that_failed_and_was_undone_was_not_cancelled(engine: Engine) -> None:
+    undo = undoing(engine, compensations=[REMOVE])
+    undo.compensation_done("remove")
+    refused(engine, TerminalTask, engine.cancel, "t")

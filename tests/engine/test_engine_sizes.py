@@ -47,7 +47,8 @@ def fold_bytes(engine: Engine, id: str = "t") -> int:
     return len(encode_fold(task))
 
 
-def test_a_creation_whose_undos_come_to_more_than_an_event_may_take_is_refused_at_the_door(engine: Engine) -> None:
+def test_a_creation_whose_undos_are_larger_than_an_event_is_refused(engine: Engine) -> None:
+    """The refusal names the bound and the path."""
     large = "x" * (bounds.DETAILS_BYTES_MAX - 2)
     undos = [Compensation("undo", large, id=str(number)) for number in range(32)]
     refusal = refused(engine, OverBound, engine.create, "build", compensations=undos)
@@ -189,7 +190,7 @@ def test_the_creation_of_a_successor_always_fits(engine: Engine) -> None:
     assert engine.verify().ok
 
 
-def test_the_creation_of_a_successor_takes_no_more_than_what_was_accepted_and_a_kibibyte_a_reference(
+def test_a_successors_creation_takes_its_bound_and_a_kibibyte_a_reference(
     memory: Engine,
 ) -> None:
     """[BOUND-4] Names stand in the fold; besides there are its predecessor's id, at its widest, and numbers."""

@@ -116,7 +116,7 @@ def test_an_undo_is_watched_as_well(engine: Engine, clock: ManualClock) -> None:
     assert expiry(engine).why == "unseen"
 
 
-def test_a_jump_of_an_hour_lets_others_take_over_and_fences_the_late_writer(engine: Engine, clock: ManualClock) -> None:
+def test_a_jump_of_an_hour_lets_others_take_over_and_fences_the_writer(engine: Engine, clock: ManualClock) -> None:
     late = leased(engine)
     clock.step(HOUR_MS)
     refused(engine, LeaseLost, late.heartbeat)
@@ -267,8 +267,8 @@ def test_a_claim_that_waits_looks_no_more_often_than_one_that_does_not(
     assert (sliced, looks.count) == (300, 1)
 
 
-def test_a_caller_that_claims_another_queue_later_finds_there_what_was_seen_for_long_enough(looks: Looks) -> None:
-    """[TIME-3]"""
+def test_a_claim_of_another_queue_finds_what_was_seen_for_long_enough(looks: Looks) -> None:
+    """[TIME-3] The same caller saw it earlier."""
     looks.claim("a")
     looks.clock.advance(TTL_MS)
     assert len(looks.claim("b", limit=99)) == 9
@@ -280,8 +280,8 @@ def test_a_caller_that_claims_another_queue_later_finds_there_what_was_seen_for_
     assert looks.claim("b") == ["far"]
 
 
-def test_what_is_over_is_ended_by_the_next_call_where_a_commit_failed_or_a_limit_was_reached(looks: Looks) -> None:
-    """[TIME-3]"""
+def test_the_next_call_ends_what_a_failed_commit_left_over(looks: Looks) -> None:
+    """[TIME-3] It ends what a limit left over, too."""
     looks.claim("a")
     looks.clock.advance(TTL_MS)
     store = store_of(looks.engine)
@@ -294,10 +294,10 @@ def test_what_is_over_is_ended_by_the_next_call_where_a_commit_failed_or_a_limit
     assert looks.count == 1
 
 
-def test_a_lease_that_was_renewed_meanwhile_is_left_alone_and_has_no_claim_look_again(
+def test_a_lease_renewed_meanwhile_is_left_alone(
     engine: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[TIME-3]"""
+    """[TIME-3] No claim has to look at it again."""
     lease = leased(engine)
     clock.step(-HOUR_MS)
     engine.recover()

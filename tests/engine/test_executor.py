@@ -265,7 +265,7 @@ def test_a_creation_of_unknown_outcome_names_the_id_that_was_drawn() -> None:
     assert caught.value.fields["identity"] == {"id": task.id}
 
 
-def test_a_lease_is_taken_along_to_another_engine_on_its_store_and_to_no_other(server: LocalExecutor) -> None:
+def test_a_lease_moves_to_another_engine_on_its_store_only(server: LocalExecutor) -> None:
     engine, other, elsewhere = Engine.over(server), Engine.over(BytesExecutor(server)), Engine.over(executor_of(3))
     engine.create("build", id="t")
     lease = engine.acquire("t", owner="ann", ttl_ms=TTL_MS)

@@ -96,7 +96,7 @@ def test_a_change_of_events_or_folds_raises_the_format_of_folds() -> None:
     )
 
 
-def test_the_fingerprint_tells_a_new_schema_event_field_or_type_from_the_old() -> None:
+def test_the_fingerprint_differs_for_a_new_schema_event_field_or_type() -> None:
     class Started(e.Recordable, frozen=True):
         kind: str
 

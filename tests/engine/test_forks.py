@@ -234,7 +234,7 @@ def test_a_fork_beside_threads_that_work_gives_a_child_whose_engine_works(engine
     assert engine.verify().ok
 
 
-def test_a_memory_store_that_is_copied_in_the_middle_of_a_commit_is_refused() -> None:
+def test_a_memory_store_copied_amid_a_commit_is_refused() -> None:
     """[FORK-1]"""
     store = MemoryStore(ManualClock(1))
     statuses: list[int] = []
@@ -264,8 +264,8 @@ def refused_awaited(*calls: Callable[[], Awaitable[object]]) -> Callable[[], Non
     return lambda: asyncio.run(work())
 
 
-def test_an_engine_for_asyncio_goes_on_in_the_child_and_what_it_gave_before_does_not(store_url: str) -> None:
-    """[FORK-2]"""
+def test_an_engine_for_asyncio_goes_on_in_the_child(store_url: str) -> None:
+    """[FORK-2] What it gave before the fork does not."""
     engine: list[sagalog.aio.AsyncEngine] = []
     given: list[Any] = []
 

@@ -76,7 +76,7 @@ def test_no_signature_names_a_parameter_of_the_inside(named: Any) -> None:
     assert private_in_signature(named) == []
 
 
-def test_the_text_of_an_engine_says_how_it_is_opened_and_which_calls_to_know_first() -> None:
+def test_an_engines_text_says_how_to_open_it_and_the_first_calls() -> None:
     text = text_of(Engine)
 
     assert "sagalog.open(" in text

@@ -109,7 +109,8 @@ def test_a_millisecond_that_is_used_up_runs_over_into_the_next() -> None:
     assert made == [spelled(number) for number in numbers]
 
 
-def test_the_last_of_all_ids_is_followed_by_an_error_and_never_by_the_first() -> None:
+def test_the_last_of_all_ids_is_followed_by_an_error() -> None:
+    """The first id never follows it."""
     ids = Ulids(always(2**80 - 1))
     ids.next(2**48 - 1)
 
@@ -234,7 +235,8 @@ def test_the_monotonic_clock_of_the_machine_counts_whole_milliseconds() -> None:
     assert before // 1_000_000 <= now_ms <= after // 1_000_000
 
 
-def test_the_chance_of_the_machine_gives_as_many_bytes_as_asked_for_and_never_the_same() -> None:
+def test_the_machines_chance_gives_as_many_bytes_as_asked_for() -> None:
+    """It never gives the same ones again."""
     entropy = SystemEntropy()
 
     assert [len(entropy.token_bytes(count)) for count in (0, 1, 10, 1000)] == [0, 1, 10, 1000]

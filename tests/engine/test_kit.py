@@ -56,7 +56,8 @@ def test_the_same_seed_gives_the_same_chance() -> None:
     assert [len(drawn[0][0]), len(drawn[0][2])] == [10, 3]
 
 
-def test_the_kit_needs_no_pytest_and_the_machine_names_the_extra_that_it_needs() -> None:
+def test_the_kit_needs_no_pytest_and_the_machine_names_its_extra() -> None:
+    """The error says which extra the machine needs."""
     script = (
         "import sys\n"
         "sys.modules['hypothesis'] = None\n"
@@ -140,7 +141,7 @@ def test_of_a_call_of_several_commits_those_before_a_crash_are_there(point: str,
         assert len(pair.oracle.engine.find()) == there
 
 
-def test_a_crash_that_the_store_survives_without_a_trace_of_its_commit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_that_loses_its_commit_without_a_trace_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with paired() as pair:
         commit = Kept.commit
 

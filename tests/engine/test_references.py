@@ -98,7 +98,7 @@ def waiter(*ends: TaskEnd) -> Engine:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_end_that_a_wait_names_stands_where_it_says_or_before_some_notes(version: int) -> None:
+def test_an_end_that_a_wait_names_is_in_its_place_or_before_notes(version: int) -> None:
     """[WAIT-3]"""
     assert waiter(TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", version, State.CANCELLED)).verify().ok
 

@@ -14,8 +14,8 @@ from sagalog.sentences import SENTENCES, fields_of, reason_of, sentence, worded
 WORKERS = {"interrupted", "not_begun", "not_ended", "undo_settled", "time_limit", "invalid_payload", "invalid_params"}
 
 
-def test_every_code_that_the_kernel_or_a_worker_writes_has_a_sentence_and_no_other_has() -> None:
-    """[RECORD-6]"""
+def test_every_code_that_is_written_has_a_sentence_and_no_other_has() -> None:
+    """[RECORD-6] The kernel or a worker may write the code."""
     assert set(SENTENCES) == set(get_args(KernelCode)) | WORKERS
 
 

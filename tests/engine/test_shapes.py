@@ -50,7 +50,7 @@ def test_every_stored_shape_is_read_as_what_it_means(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("shape", sorted(SCHEMAS.items()), ids=lambda shape: shape[0])
-def test_what_is_written_now_has_the_shape_that_is_on_record_for_its_schema_number(shape: Shape) -> None:
+def test_what_is_written_has_the_shape_on_record_for_its_schema_number(shape: Shape) -> None:
     """[LOG-6] A change of a shape raises its number."""
     for version, (envelope, event) in enumerate(
         zip(stored().get(shape, ()), EVENTS.get(shape, ()), strict=False), start=1

@@ -59,7 +59,7 @@ def returned_by_its_types(call: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda one: str(one.__name__))
-def test_every_public_call_tells_the_type_of_every_argument_and_of_what_it_returns(module: ModuleType) -> None:
+def test_every_public_call_tells_the_types_of_arguments_and_result(module: ModuleType) -> None:
     for name, call in public_calls(module):
         hints = get_type_hints(call)
         told = [one.name for one in inspect.signature(call).parameters.values() if one.name not in ("self", "cls")]
@@ -67,7 +67,8 @@ def test_every_public_call_tells_the_type_of_every_argument_and_of_what_it_retur
 
 
 @pytest.mark.parametrize("kind", MADE, ids=lambda one: str(one.__name__))
-def test_a_call_that_is_made_of_another_tells_the_types_that_a_checker_sees(kind: type) -> None:
+def test_a_derived_call_tells_the_types_that_a_checker_sees(kind: type) -> None:
+    """Such a call is made of another one."""
     for name, call in calls_of(kind):
         if isinstance(inspect.getattr_static(kind, name.partition(".")[2]), property):
             continue

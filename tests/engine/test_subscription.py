@@ -59,10 +59,8 @@ def test_an_iteration_gives_every_event_once_in_order(engine: Engine, reader: Su
     assert engine.events() == read
 
 
-def test_within_an_iteration_save_includes_the_event_in_hand_and_none_behind_it(
-    engine: Engine, reader: Subscription
-) -> None:
-    """[SUBSCRIBE-3]"""
+def test_save_within_an_iteration_includes_the_event_in_hand(engine: Engine, reader: Subscription) -> None:
+    """[SUBSCRIBE-3] It includes no event behind that one."""
     saved = []
     for event in reader:
         reader.save()
@@ -73,7 +71,7 @@ def test_within_an_iteration_save_includes_the_event_in_hand_and_none_behind_it(
     assert [(number, number) for number in (1, 2, 3, 4)] == saved
 
 
-def test_an_iteration_goes_on_where_reading_stopped_and_reading_where_the_iteration_did(reader: Subscription) -> None:
+def test_iterating_and_reading_go_on_where_the_other_has_stopped(reader: Subscription) -> None:
     """[SUBSCRIBE-1]"""
     read = [next(reader), *reader.read(2), next(reader), *reader.read()]
 

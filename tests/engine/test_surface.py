@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from collections.abc import Iterator
@@ -143,3 +144,12 @@ def test_no_signature_names_a_command_an_entry_or_what_a_store_is_given(kind: ty
     }
 
     assert named == set()
+
+
+def test_importing_all_names_does_not_hide_the_builtin_open() -> None:
+    names: dict[str, Any] = {}
+    exec("from sagalog import *", names)  # noqa: S102  as a script would
+    assert "open" not in names
+    assert {"Engine", "Task", "Lease", "Compensation"} <= set(names)
+    assert callable(sagalog.open)
+    assert names["__builtins__"]["open"] is builtins.open

@@ -29,14 +29,14 @@ def test_every_command_has_a_form_and_a_call_of_a_batch_under_its_name() -> None
         assert callable(getattr(Batch, name))
 
 
-def test_every_command_of_a_holder_is_a_call_of_its_lease_and_every_other_one_of_the_engine() -> None:
+def test_a_holders_commands_are_its_leases_calls_and_others_the_engines() -> None:
     for verb in ASKED:
         name = getattr(verb.decide, "__name__", "").removesuffix("_held")
         assert callable(getattr(Lease if issubclass(verb.command, c.Held) else Engine, name))
 
 
-def test_a_late_holder_in_the_runs_of_stores_tries_every_command_of_a_holder() -> None:
-    """[FENCE-2]"""
+def test_a_late_holder_in_the_runs_of_stores_tries_every_command() -> None:
+    """[FENCE-2] These are the commands of a holder."""
     assert set(strategies.LATE) == {
         getattr(verb.decide, "__name__", "") for verb in VERBS if issubclass(verb.command, c.Held)
     }
@@ -77,7 +77,7 @@ CALLS = [
 ]
 
 
-def test_every_command_that_callers_give_has_one_verb_and_there_is_no_other() -> None:
+def test_every_command_that_callers_give_has_exactly_one_verb() -> None:
     spelled = {getattr(verb.decide, "__name__", ""): verb.command for verb in ASKED}
     of_holders = {name for name, command in spelled.items() if issubclass(command, c.Held)}
 

@@ -55,8 +55,8 @@ def test_what_is_local_or_a_zero_at_the_end_makes_no_version_newer() -> None:
     assert not is_newer("1.0.0", "1.0")
 
 
-def test_a_newer_version_is_recorded_once_whichever_versions_take_turns_with_it(clock: ManualClock) -> None:
-    """[LOG-7]"""
+def test_a_newer_version_is_recorded_once(clock: ManualClock) -> None:
+    """[LOG-7] Which versions take turns with it does not matter."""
     store = MemoryStore(clock)
     opened_by(store, "1.0", "1.0", "1.2", "1.0", "1.1", "1.2", "1.0", "2.0")
     assert written(store) == [
@@ -76,10 +76,10 @@ def test_opening_an_older_store_records_the_version_that_runs(clock: ManualClock
     assert first.verify().ok
 
 
-def test_opening_a_store_by_a_newer_version_finds_again_what_the_older_one_could_not_read(
+def test_a_newer_version_finds_again_what_an_older_one_could_not_read(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[LOG-5] [LOG-7]"""
+    """[LOG-5] [LOG-7] It looks as it opens the store."""
     store = MemoryStore(clock)
     engine, tables = Engine(store, clock=clock), store.tables
     tasks = [f"t{number}" for number in range(UPKEEP_LIMIT + 1)]
@@ -95,8 +95,8 @@ def test_opening_a_store_by_a_newer_version_finds_again_what_the_older_one_could
     assert newer.verify().ok
 
 
-def test_an_older_version_goes_on_in_a_store_of_a_newer_one_and_leaves_no_trace(clock: ManualClock) -> None:
-    """[LOG-7]"""
+def test_an_older_version_leaves_no_trace_in_a_newer_ones_store(clock: ManualClock) -> None:
+    """[LOG-7] It goes on working there."""
     store = MemoryStore(clock)
     opened_by(store, "999")
     engine = Engine(store, clock=clock)
@@ -114,7 +114,7 @@ class FullStore(MemoryStore):
         return [Unavailable("the disk is full")] if self.is_full else super().commit(operations)
 
 
-def test_a_store_that_cannot_be_written_to_is_opened_for_reading_all_the_same(clock: ManualClock) -> None:
+def test_a_store_that_cannot_be_written_to_is_opened_for_reading(clock: ManualClock) -> None:
     """[LOG-7]"""
     store = FullStore(clock)
     opened_by(store, "0.0.1")
@@ -122,8 +122,8 @@ def test_a_store_that_cannot_be_written_to_is_opened_for_reading_all_the_same(cl
     assert [one.type for one in log_of(Engine(store, clock=clock))] == ["founded"]
 
 
-def test_the_newest_version_on_record_is_in_the_file_and_comes_back_by_rebuilding(tmp_path: Path) -> None:
-    """[LOG-7]"""
+def test_the_newest_version_on_record_comes_back_by_rebuilding(tmp_path: Path) -> None:
+    """[LOG-7] It is in the file."""
     url = f"sqlite:///{tmp_path}/a.db"
     with sagalog.open(url) as engine:
         store_of(engine).commit([operations.upgrading(engine.store_id, "999")])

@@ -1,7 +1,8 @@
 """A reader: a process of its own that subscribes to one store and says, line by line, which events it was given.
 
-Run as `python -m tests.faults.reader URL NAME LIMIT` by `test_reading_on.py`. For each line that comes in it reads at
-most LIMIT events, says their positions, and waits for another line before it saves; it ends when no line comes.
+Run as `python -m tests.faults.reader URL NAME LIMIT` by `test_subscription_readers.py`. For each line that comes in it
+reads at most LIMIT events, says their positions, and waits for another line before it saves; it ends when no line
+comes.
 
 It must not decide anything: what is right is the test's business.
 """

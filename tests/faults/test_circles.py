@@ -46,8 +46,11 @@ def parkers(url: str) -> Iterator[tuple[Parker, Parker]]:
             one.process.communicate()
 
 
-def test_of_two_parks_that_would_close_a_circle_one_is_refused_whichever_is_first(tmp_path: Path) -> None:
-    """[WAIT-4] Four tasks in a circle, of which two wait already; no park names the task of the other one."""
+def test_of_two_parks_that_would_close_a_circle_one_is_refused(tmp_path: Path) -> None:
+    """[WAIT-4] It does not matter which of them is first.
+
+    Four tasks in a circle, of which two wait already; no park names the task of the other one.
+    """
     url = f"sqlite:///{tmp_path}/store.db"
     with sagalog.open(url, durability="normal") as engine, parkers(url) as (left, right):
         for turn in range(40):

@@ -17,7 +17,7 @@ from sagalog.testing import ManualClock, SeededEntropy
 from sagalog_sqlite.store import SqliteStore
 from sagalog_sqlite.ticket_lock import TicketLock
 from tests.adapters.sqlite.stores import open_at
-from tests.faults.beside import SCENES, Outcome, Scene, in_order, outcome, staged, told
+from tests.faults.concurrent_calls import SCENES, Outcome, Scene, in_order, outcome, staged, told
 from tests.faults.moments import Moments, elsewhere
 from tests.store_of import store_of
 

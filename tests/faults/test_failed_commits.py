@@ -41,7 +41,7 @@ from tests.adapters.sqlite.stores import (
     work,
     writing,
 )
-from tests.faults.beside import SCENES, Outcome, Scene, in_order, outcome, staged, told
+from tests.faults.concurrent_calls import SCENES, Outcome, Scene, in_order, outcome, staged, told
 from tests.faults.moments import Moments, elsewhere
 
 # One scene for each call; repeated, `retry_as_new` draws another id.
@@ -115,7 +115,7 @@ def _interrupt() -> None:
 
 
 @pytest.mark.parametrize("name", REPEATED)
-def test_a_call_that_was_interrupted_at_any_moment_is_repeated_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
+def test_a_call_interrupted_at_any_moment_is_repeated_as_if_new(tmp_path: Path, name: str) -> None:
     """[LOG-1] [LOG-2] [RECORD-3]"""
     scene = REPEATED[name]
     right = in_order(scene, call_first=True)
@@ -219,7 +219,7 @@ def test_what_an_operation_has_read_before_its_refusal_is_as_it_was_read(store: 
     assert store.commit([claiming(work(limit=9)), asking("none")]) == [["old", "other"], [2]]
 
 
-def test_what_an_operation_was_to_append_elsewhere_than_it_said_is_not_believed(store: SqliteStore) -> None:
+def test_what_an_operation_appends_where_it_did_not_say_is_not_believed(store: SqliteStore) -> None:
     """[LOG-2]"""
 
     def decide(view: View) -> Result:
@@ -240,13 +240,13 @@ def test_what_was_written_in_a_round_that_is_begun_anew_is_not_believed(store: S
     assert store.commit([begun_once("new"), asking("old")]) == ["there", [2]]
 
 
-def test_what_was_read_in_a_round_that_is_begun_anew_is_right_for_the_next_call(store: SqliteStore) -> None:
+def test_what_a_restarted_round_had_read_is_right_for_the_next_call(store: SqliteStore) -> None:
     look = seeing(lambda view: ids_of(view.claimed), claim=work(kinds=None, limit=1))
     assert store.commit([look, asking("none", "other")]) == [["old"], [None, 1]]
     assert store.commit([begun_once("none"), claiming(work(limit=9))]) == ["begun", ["old", "other"]]
 
 
-def test_what_stands_beside_an_operation_of_too_many_rounds_is_written_once(store: SqliteStore) -> None:
+def test_an_operation_beside_one_of_too_many_rounds_is_written_once(store: SqliteStore) -> None:
     """[BOUND-5]"""
     asked = [f"t{number}" for number in range(ROUNDS_MAX)]
     begun, refusal, claimed = store.commit([begun_once("new"), asking(*asked), claiming(work(limit=9))])
@@ -256,10 +256,10 @@ def test_what_stands_beside_an_operation_of_too_many_rounds_is_written_once(stor
     assert ready(store) == []
 
 
-def test_a_commit_of_several_rounds_that_was_interrupted_at_any_moment_is_repeated_as_if_it_had_not_been(
+def test_a_commit_of_several_rounds_that_was_interrupted_is_repeated(
     store: SqliteStore,
 ) -> None:
-    """[LOG-1]"""
+    """[LOG-1] The interrupt comes at any moment, and the repeat finds nothing of it."""
 
     def commit(name: str) -> list[Any]:
         return store.commit([begun_once(name), asking("old", "other")])

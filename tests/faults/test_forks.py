@@ -86,8 +86,8 @@ def campaign(tmp_path: Path, forks: int, seed: int) -> None:
     )
 
 
-def test_what_parents_and_children_have_acknowledged_survives_forks_and_kills(tmp_path: Path) -> None:
-    """[FORK-1]"""
+def test_what_parents_and_children_acknowledged_survives_kills(tmp_path: Path) -> None:
+    """[FORK-1] The processes fork meanwhile."""
     campaign(tmp_path, forks=10, seed=1)
 
 
@@ -109,8 +109,8 @@ def ask(port: int, id: str) -> str:
         return ""
 
 
-def test_a_server_that_forks_after_opening_serves_through_the_death_of_children_and_of_itself(tmp_path: Path) -> None:
-    """[FORK-1]"""
+def test_a_server_that_forks_after_opening_outlives_its_children(tmp_path: Path) -> None:
+    """[FORK-1] It serves again after its own death."""
     url = f"sqlite:///{tmp_path / 'store.db'}"
     told = tmp_path / "told"
     acknowledged: set[str] = set()

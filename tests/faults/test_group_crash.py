@@ -44,9 +44,8 @@ def acknowledged_by(url: str, failpoint: str | None, lines_min: int) -> list[str
     "failpoint",
     [None, "commit.after_begin:200", "commit.after_events:800", "commit.before_commit:200", "commit.after_commit:200"],
 )
-def test_a_process_killed_while_its_threads_commit_keeps_all_that_was_acknowledged(
-    sqlite_url: str, failpoint: str | None
-) -> None:
+def test_a_process_killed_amid_commits_of_threads_keeps_their_answers(sqlite_url: str, failpoint: str | None) -> None:
+    """The store holds all that was acknowledged to the threads."""
     acknowledged = acknowledged_by(sqlite_url, failpoint, lines_min=400 if failpoint is None else 1)
 
     with sagalog.open(sqlite_url) as engine:

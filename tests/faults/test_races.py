@@ -116,7 +116,7 @@ def test_eight_processes_share_the_work_and_no_task_is_done_twice(
     assert min(by_owner.values()) >= count / 8 / 4, by_owner
 
 
-def test_processes_that_are_killed_in_the_middle_of_a_commit_cost_nothing_that_was_promised(
+def test_processes_killed_amid_a_commit_cost_nothing_that_was_promised(
     engine: Engine, sqlite_url: str, racers: list[Racer]
 ) -> None:
     count = 250

@@ -62,10 +62,8 @@ def put(path: Path, table: str, column: str, value: Any) -> bool:
 @pytest.mark.parametrize(
     "kind", ["null", "text", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bytes", "number"))]
 )
-def test_whatever_is_asked_of_a_store_with_values_of_another_type_is_answered_or_refused(
-    tmp_path: Path, kind: str
-) -> None:
-    """[LOG-4] [LOG-5]"""
+def test_a_store_with_values_of_wrong_types_answers_or_refuses(tmp_path: Path, kind: str) -> None:
+    """[LOG-4] [LOG-5] The test asks every question."""
     path = tmp_path / "store.db"
     fill(path)
     content = path.read_bytes()

@@ -110,7 +110,7 @@ def test_what_neither_ends_nor_settles_is_refused_in_the_reserve() -> None:
 @pytest.mark.parametrize(
     "wait", [{"signal": "go"}, {"after": ("a",)}, {"until_ms": 50}], ids=["signal", "tasks", "time"]
 )
-def test_a_wait_at_the_bound_begins_and_ends_and_the_task_is_then_put_aside(wait: dict[str, Any]) -> None:
+def test_a_wait_at_the_bound_ends_and_then_its_task_is_quarantined(wait: dict[str, Any]) -> None:
     """[BOUND-2] [LIFE-2] Nothing is ever stuck, whatever the wait is for."""
     for length in (OPEN, STREAM_EVENTS_MAX - 9):
         parked = grown(given(create(UNDO), acquire()), length).given(park(**wait))
@@ -136,7 +136,7 @@ def test_only_the_signal_that_a_wait_stands_for_is_taken_at_the_bound() -> None:
     full.when(put_artifact()).then_refused(OverBound, bound="stream_events")
 
 
-def test_a_task_that_has_waited_as_often_as_it_may_is_quarantined_before_it_parks() -> None:
+def test_a_task_that_has_waited_too_often_is_quarantined_before_parking() -> None:
     """[BOUND-1] [LIFE-2] It would ask again at every attempt, so a refusal would only cost it all of them."""
     held = given(create(UNDO), acquire()).task
     assert held is not None
@@ -157,8 +157,8 @@ def test_a_task_that_has_waited_as_often_as_it_may_is_quarantined_before_it_park
     asked.then(e.Parked(2, "park", "other", 1, "go"), e.Cancelled(State.COMPENSATING))
 
 
-def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again() -> None:
-    """[BOUND-1]"""
+def test_a_task_waits_under_a_bounded_number_of_names() -> None:
+    """[BOUND-1] It may wait under a name that it has any number of times."""
     held = given(create(), acquire()).task
     assert held is not None
     waits = {f"w{number}": EndedWaits(1, (2,)) for number in range(WAIT_NAMES_MAX)}
@@ -169,7 +169,7 @@ def test_a_task_waits_under_so_many_names_and_under_those_it_has_again_and_again
     assert (over.task.code, over.task.reason_version) == ("bound", over.task.version)
 
 
-def test_the_names_that_a_successor_was_handed_do_not_count_against_its_own() -> None:
+def test_the_names_that_a_successor_was_handed_do_not_count_as_its_own() -> None:
     """[BOUND-1] What was quarantined at that bound would be a dead end otherwise."""
     kept = tuple(KeptWaits(f"w{number}", (-1,)) for number in range(WAIT_NAMES_MAX))
     heir = given(msgspec.structs.replace(create(), predecessor="t0", waits=kept), acquire())
@@ -260,7 +260,7 @@ def test_an_undo_leased_on_the_last_free_place_can_do_all_that_is_owed() -> None
     assert story.task.length < STREAM_EVENTS_MAX
 
 
-def test_notes_after_the_end_may_use_the_reserve_and_what_settles_always_fits() -> None:
+def test_notes_after_the_end_use_the_reserve_and_settlements_always_fit() -> None:
     """[BOUND-2] [BOUND-1]"""
     left = given(create(UNDO), acquire(), quarantine())
     grown(left, STREAM_EVENTS_MAX - 1).when(note("seen")).then(e.Noted("seen"))

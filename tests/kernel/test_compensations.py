@@ -36,7 +36,7 @@ UNDOING_TWO = OWING_TWO.given(acquire_undo())
 # --- compensation_done -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_is_done_in_reverse_order_and_the_last_one_ends_the_task() -> None:
+def test_what_is_owed_is_undone_in_reverse_and_the_last_ends_the_task() -> None:
     """[COMP-5] [COMP-6]"""
     story = UNDOING_TWO.when(compensation_done("u2")).then(e.CompensationDone("u2", 2))
     ended = story.when(compensation_done("u1")).then(
@@ -89,8 +89,8 @@ def test_a_compensation_that_is_not_on_record_is_not_found(command: c.Held) -> N
 # --- compensation_failed ---------------------------------------------------------------------------------------------
 
 
-def test_an_undo_that_failed_is_due_again_and_its_failures_count_from_nothing() -> None:
-    """[UNDO-3] [ATTEMPT-1]"""
+def test_an_undo_that_failed_is_due_again_with_a_count_of_its_own() -> None:
+    """[UNDO-3] [ATTEMPT-1] Its failures count from nothing."""
     story = given(
         create(UNDO, attempts_max=9),
         acquire(),
@@ -149,8 +149,8 @@ def test_the_delay_of_an_undo_doubles_with_its_own_failures() -> None:
         )
 
 
-def test_saying_twice_that_an_undo_failed_is_a_repeat_until_the_next_lease_ends() -> None:
-    """[REPEAT-5]"""
+def test_a_repeated_failure_of_an_undo_is_known_until_the_next_lease() -> None:
+    """[REPEAT-5] It is known until that lease ends."""
     story = UNDOING_TWO.given(compensation_failed("u2"))
     story.when(compensation_failed("u2")).then_repeat(6)
     story.given(acquire_undo()).when(compensation_failed("u2")).then_repeat(6)
@@ -159,8 +159,8 @@ def test_saying_twice_that_an_undo_failed_is_a_repeat_until_the_next_lease_ends(
     )
 
 
-def test_a_spent_budget_of_undoing_quarantines_whatever_the_policy_says_of_spent_ones() -> None:
-    """[UNDO-3] [COMP-6]"""
+def test_a_spent_budget_of_undoing_always_quarantines() -> None:
+    """[UNDO-3] [COMP-6] What the policy says of other spent budgets does not matter."""
     story = given(
         create(UNDO, undo_attempts_max=2, spent="fail"), acquire(), fail(), acquire_undo(), compensation_failed()
     )
@@ -184,7 +184,7 @@ def test_an_undo_without_a_budget_is_tried_for_ever() -> None:
         )
 
 
-def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_spent() -> None:
+def test_an_undo_whose_worker_is_gone_is_tried_until_its_budget_is_spent() -> None:
     """[UNDO-3]"""
     story = given(create(UNDO, expiries_max=2), acquire(), now_ms=0).given(maintain(), acquire(), now_ms=TTL_MS)
     story = story.given(fail(fence=2), acquire_undo())
@@ -198,8 +198,8 @@ def test_an_undo_whose_worker_is_gone_may_be_tried_again_until_that_budget_is_sp
 # --- waive -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_may_be_waived_in_any_order_whichever_worker_holds_the_task() -> None:
-    """[COMP-4]"""
+def test_what_is_owed_may_be_waived_in_any_order() -> None:
+    """[COMP-4] It does not matter which worker holds the task."""
     story = UNDOING_TWO.when(waive("u1")).then(e.CompensationWaived("u1", "gone already"))
     ended = story.when(waive("u2")).then(
         e.CompensationWaived("u2", "gone already"), e.Compensated("failed", 2, "waive")

@@ -58,7 +58,7 @@ def test_a_running_task_is_asked_to_stop_and_goes_on_until_its_lease_ends() -> N
     assert (asked.task.state, asked.task.cancel_version) == (State.RUNNING, 3)
 
 
-def test_a_running_task_is_cancelled_now_and_its_worker_finds_its_lease_lost() -> None:
+def test_a_running_task_is_cancelled_now_and_its_worker_loses_its_lease() -> None:
     """[CANCEL-1] [FENCE-2]"""
     story = RUNNING.when(cancel(now=True)).then(e.Cancelled(State.COMPENSATING, None, 1, "cancel"))
     story.when(complete()).then_refused(LeaseLost, fence=1, state="compensating")
@@ -115,7 +115,7 @@ def test_quarantining_again_under_the_same_code_is_a_repeat() -> None:
     QUARANTINED.when(quarantine(code="audit")).then_refused(TerminalTask, state="quarantined")
 
 
-def test_a_quarantine_by_its_holder_whose_code_says_all_is_repeated_by_that_code() -> None:
+def test_a_holders_quarantine_by_a_telling_code_is_repeated_by_that_code() -> None:
     """[CANCEL-3] [RECORD-6]"""
     put_aside = RUNNING.given(cancel("too late"), quarantine_held(error=Failure("interrupted", "")))
     assert put_aside.task is not None
@@ -164,7 +164,7 @@ def test_a_note_that_names_something_unknown_settles_nothing_at_all() -> None:
     QUARANTINED.when(note("by hand", ("u1", "u9"))).then_refused(NotFound, compensation="u9")
 
 
-def test_a_quarantined_task_knows_which_of_its_compensations_were_waived_before() -> None:
+def test_a_quarantined_task_knows_which_undos_were_waived_before() -> None:
     """[COMP-6]"""
     story = given(create(UNDO, LATER_UNDO), acquire(), waive("u2"))
     story.when(quarantine()).then(e.Quarantined("operator", "odd", None, ("u1",), 1, "quarantine"))

@@ -83,7 +83,7 @@ def test_creating_records_all_that_was_asked_with_the_whole_policy() -> None:
     assert created.task.created_ms == 5
 
 
-def test_a_task_without_a_time_is_due_at_once_and_the_event_says_when_that_is() -> None:
+def test_a_task_without_a_time_is_due_at_once_and_its_event_says_when() -> None:
     """[RECORD-1]"""
     created = (
         given().when(create(run_at_ms=None), now_ms=41).then(e.Created("build", "q", 0, 41, policy(), State.PENDING))
@@ -92,8 +92,8 @@ def test_a_task_without_a_time_is_due_at_once_and_the_event_says_when_that_is() 
     assert created.task.run_at_ms == 41
 
 
-def test_creating_an_id_that_is_on_record_is_a_repeat_whatever_became_of_the_task() -> None:
-    """[REPEAT-1] [REPEAT-2]"""
+def test_creating_an_id_on_record_is_a_repeat() -> None:
+    """[REPEAT-1] [REPEAT-2] What became of the task does not matter."""
     given(create()).when(create(run_at_ms=99)).then_repeat(1)
     given(create(), acquire(), complete()).when(create()).then_repeat(1)
 
@@ -119,8 +119,8 @@ def test_a_lease_may_be_without_end() -> None:
     held.when(maintain(), now_ms=10**12).then_nothing()
 
 
-def test_a_leased_task_is_refused_to_every_owner_even_to_its_own_and_even_when_the_lease_is_over() -> None:
-    """[LEASE-1]"""
+def test_a_leased_task_is_refused_to_every_owner() -> None:
+    """[LEASE-1] It is refused to its own owner, too, and when the lease is over."""
     held = given(create(), acquire("ann"))
     for owner in ("ann", "bob"):
         for now_ms in (0, TTL_MS, 10 * TTL_MS):
@@ -217,15 +217,15 @@ def test_progress_is_written_even_where_the_later_expiry_is_kept() -> None:
     assert told.task.progress_version == 3
 
 
-def test_a_lease_without_end_stays_so_and_one_with_an_end_may_lose_it_to_no_heartbeat() -> None:
+def test_a_lease_without_end_stays_so_and_no_heartbeat_removes_an_end() -> None:
     """[LEASE-3]"""
     given(create(), acquire(ttl_ms=None)).when(heartbeat(ttl_ms=50)).then_nothing()
     given(create(), acquire(ttl_ms=None)).when(heartbeat(progress=1)).then(e.Heartbeat(1, None, None, 1))
     given(create(), acquire(ttl_ms=100)).when(heartbeat(), now_ms=99).then(e.Heartbeat(1, 100, 199))
 
 
-def test_a_heartbeat_after_the_clock_stepped_back_is_written_though_the_expiry_comes_earlier() -> None:
-    """[LEASE-3] [TIME-3] Else no observer could see that the worker lives."""
+def test_a_heartbeat_after_the_clock_stepped_back_is_written() -> None:
+    """[LEASE-3] [TIME-3] Its expiry comes earlier. Else no observer could see that the worker lives."""
     held = given().given(create(), acquire(ttl_ms=100), now_ms=1_000)
     held.when(heartbeat(), now_ms=400).then(e.Heartbeat(1, 100, 500))
 
@@ -245,7 +245,8 @@ def test_undoing_is_renewed_alike() -> None:
 # --- release ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_given_back_is_pending_and_due_at_once_or_when_the_worker_says() -> None:
+def test_a_task_given_back_is_pending_and_due_when_the_worker_says() -> None:
+    """It is due at once where the worker says no time."""
     held = given(create(), acquire())
     freed = held.when(release(reason="shutting down"), now_ms=30).then(e.Released(1, "release", 30, "shutting down"))
     assert freed.task is not None
@@ -286,7 +287,7 @@ def test_the_last_release_of_the_budget_ends_the_forward_work() -> None:
     story.when(release(2)).then(e.Failed(State.COMPENSATING, "releases_spent", fence=2, verb="release"))
 
 
-def test_giving_back_an_undo_leaves_the_task_compensating_until_that_budget_is_spent() -> None:
+def test_an_undo_given_back_stays_compensating_until_a_budget_is_spent() -> None:
     """[UNDO-3]"""
     story = given(create(UNDO, releases_max=2), acquire(), fail(), acquire_undo())
     story = story.when(release(2, run_at_ms=40)).then(e.Released(2, "release", 40)).given(acquire_undo())
@@ -320,8 +321,8 @@ LATE_COMMANDS = [
 
 
 @pytest.mark.parametrize("late", LATE_COMMANDS, ids=lambda late: type(late).__name__)
-def test_a_worker_that_wakes_up_after_a_take_over_is_refused_whatever_it_asks(late: c.Held) -> None:
-    """[FENCE-2] On a task that runs on, that is being undone, and on one that has ended."""
+def test_a_worker_that_wakes_after_a_take_over_is_always_refused(late: c.Held) -> None:
+    """[FENCE-2] A task that runs on refuses it, one that is being undone, and one that has ended."""
     lost = given(create(LATER_UNDO), acquire("ann"), now_ms=0).given(maintain(), now_ms=TTL_MS)
     for story in (
         lost,
@@ -334,13 +335,13 @@ def test_a_worker_that_wakes_up_after_a_take_over_is_refused_whatever_it_asks(la
 
 
 @pytest.mark.parametrize("late", LATE_COMMANDS, ids=lambda late: type(late).__name__)
-def test_a_fence_of_an_older_epoch_is_refused_though_no_event_has_ended_its_lease(late: c.Held) -> None:
-    """[FENCE-2]"""
+def test_a_fence_of_an_older_epoch_is_refused(late: c.Held) -> None:
+    """[FENCE-2] No event has ended its lease."""
     given(create(LATER_UNDO), acquire()).when(late, epoch=1).then_refused(LeaseLost, task="t", fence=1, current=1)
 
 
-def test_work_that_is_done_is_accepted_after_the_expiry_while_no_worker_has_taken_over() -> None:
-    """[FENCE-2] The clock has no say."""
+def test_finished_work_is_accepted_after_the_expiry() -> None:
+    """[FENCE-2] No other worker has taken over. The clock has no say."""
     late = given(create(UNDO), acquire()).at(now_ms=100 * TTL_MS)
     late.when(complete(result=1)).then(e.Completed(1, "complete", 1))
     late.when(release()).then(e.Released(1, "release", 100 * TTL_MS))

@@ -166,7 +166,7 @@ def _is_state(node: ast.AST) -> bool:
     return name in State.__members__
 
 
-def test_every_pair_of_state_and_event_means_the_same_to_evolve_and_to_the_machine(machine: Machine) -> None:
+def test_each_state_and_event_mean_the_same_to_evolve_and_the_machine(machine: Machine) -> None:
     """[LIFE-1] [RECORD-1] A forbidden pair is a damaged log."""
     allowed = 0
     for state, name, to in PAIRS:
@@ -246,7 +246,7 @@ def test_a_store_is_founded_once_and_upgraded_from_then_on() -> None:
     assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, (FOUNDED, "upgraded"): FOUNDED}
 
 
-def test_where_an_event_leads_depends_on_what_is_to_be_undone_and_on_nothing_else() -> None:
+def test_where_an_event_leads_depends_on_what_is_to_be_undone_only() -> None:
     """[LIFE-1] [COMP-6]"""
     assert TASK_LIFE.destination("running", "failed", undoes=True) == State.COMPENSATING
     assert TASK_LIFE.destination("running", "failed", undoes=False) == State.FAILED
@@ -258,7 +258,7 @@ def test_where_an_event_leads_depends_on_what_is_to_be_undone_and_on_nothing_els
         assert TASK_LIFE.destination("completed", "leased", undoes) is None
 
 
-def test_a_row_with_a_condition_has_its_opposite_or_the_event_has_no_place_then() -> None:
+def test_a_row_with_a_condition_has_its_opposite_or_the_event_no_place() -> None:
     """[LIFE-1] [COMP-6]"""
     halves = {(row.event, row.when) for rows in TASK_ROWS.values() for row in rows if row.when is not None}
     assert halves == {

@@ -101,8 +101,8 @@ def test_a_clock_that_stepped_back_makes_no_lease_immortal() -> None:
     [Seen(1, 1_000, TTL_MS - 1), Seen(1, 999, TTL_MS), Seen(2, 1_000, TTL_MS)],
     ids=["not for the whole ttl", "another renewal", "another lease"],
 )
-def test_an_observer_is_not_believed_unless_it_saw_this_renewal_for_the_whole_ttl(seen: Seen) -> None:
-    """[TIME-3]"""
+def test_an_observer_is_believed_only_after_the_whole_ttl(seen: Seen) -> None:
+    """[TIME-3] It must have seen this renewal for that long."""
     AHEAD.when(maintain(seen), now_ms=200).then_nothing()
 
 
@@ -140,7 +140,7 @@ def test_lost_workers_have_a_budget() -> None:
     assert owing.task.run_at_ms == 2 * TTL_MS
 
 
-def test_lost_workers_of_a_task_with_nothing_to_undo_it_by_lead_to_quarantine() -> None:
+def test_lost_workers_of_a_task_without_an_undo_lead_to_quarantine() -> None:
     """[COMP-3]"""
     held = given(create(expiries_max=1), acquire())
     parameters: Parameters = {"instead_of": "expiries_spent"}
@@ -157,7 +157,7 @@ def test_lost_workers_quarantine_where_the_policy_says_so() -> None:
     )
 
 
-def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for() -> None:
+def test_an_expired_undo_goes_on_though_a_cancel_had_been_asked_for() -> None:
     """[CANCEL-2] [UNDO-3] The cancel was of the forward work."""
     story = given(create(UNDO), acquire(), cancel(), fail(), acquire_undo("ann"))
     freed = story.when(maintain(), now_ms=TTL_MS).then(e.LeaseExpired(2, "expire", "clock"))
@@ -167,8 +167,8 @@ def test_an_expired_undo_is_undone_by_another_though_a_cancel_had_been_asked_for
 # --- undos that no worker can do, or comes for -----------------------------------------------------------------------
 
 
-def test_an_undo_of_a_kind_that_no_worker_knows_is_quarantined_and_none_is_run() -> None:
-    """[UNDO-2]"""
+def test_an_undo_of_an_unknown_kind_is_quarantined_and_none_is_run() -> None:
+    """[UNDO-2] No worker knows the kind."""
     owing = given(create(UNDO, LATER_UNDO), acquire(), fail())
     owing.when(maintain(unknown_kinds=frozenset({"close", "build"}))).then(
         e.Quarantined("unknown_compensation", owed=("u1", "u2"), parameters={"kinds": ("close",)})
@@ -225,8 +225,8 @@ def test_only_undoing_asks_who_knows_the_kinds() -> None:
     given(create(UNDO)).when(maintain(unknown_kinds=frozenset({"remove"}))).then_nothing()
 
 
-def test_an_undo_that_no_worker_came_for_is_quarantined_after_the_policys_time() -> None:
-    """[UNDO-2]"""
+def test_an_undo_that_no_worker_claims_is_quarantined_in_time() -> None:
+    """[UNDO-2] The policy says after which time."""
     owing = given(create(UNDO, undo_wait_ms=500), acquire(), now_ms=0).given(fail(), now_ms=50)
     owing.when(maintain(overdue=True), now_ms=549).then_nothing()
     owing.when(maintain(), now_ms=550).then_nothing()
@@ -260,8 +260,8 @@ DELAYED = {
 
 
 @pytest.mark.parametrize("name", DELAYED)
-def test_what_an_observer_saw_for_long_enough_is_due_though_the_clock_stands_too_early(name: str) -> None:
-    """[TIME-3]"""
+def test_what_an_observer_saw_for_long_enough_is_due(name: str) -> None:
+    """[TIME-3] The clock is too early to say so."""
     story = DELAYED[name]
     assert story.task is not None
     version = story.task.version

@@ -113,9 +113,8 @@ def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str,
     assert len(result.states) > 500
 
 
-@pytest.mark.slow
-def test_nor_does_a_successor_that_asks_a_wait_anew_before_one_that_it_keeps() -> None:
-    """[WAIT-1] [WAIT-2]"""
+def test_nor_does_a_successor_that_asks_an_early_wait_anew() -> None:
+    """[WAIT-1] [WAIT-2] The wait comes before one that it keeps."""
     waits = (KeptWaits("approval", (0, SignalEnd("t0", 9))),)
     result = searched(msgspec.structs.replace(KEEPER, waits=waits), also=("approval", "second approval"))
     assert result.findings == {}
@@ -141,7 +140,7 @@ def test_nor_do_these_hazards_with_every_budget_open() -> None:
     assert len(result.states) > 60_000
 
 
-def test_the_search_treads_every_row_of_the_table_and_meets_every_event_that_a_verb_lists() -> None:
+def test_the_search_treads_every_row_and_meets_every_event_of_a_verb() -> None:
     """[LIFE-1] Spaces that are small each tread all rows together: budgets of one lead to every end as well."""
     few = {**ONE, "expiries_max": 1}
     searches = [

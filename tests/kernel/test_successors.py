@@ -120,15 +120,15 @@ def test_a_successor_is_the_same_work_due_now() -> None:
     assert (event.predecessor, event.run_at_ms, event.to, event.inherited) == ("t", 50, State.PENDING, ())
 
 
-def test_where_work_was_left_the_successor_works_and_owes_the_rest_before_its_first_lease() -> None:
-    """[COMP-7]"""
+def test_a_successor_of_unfinished_work_owes_the_rest_at_once() -> None:
+    """[COMP-7] It works, and owes before its first lease."""
     heir = successor_of(LEFT)
     assert heir.task is not None
     assert (heir.task.state, heir.task.owed(), heir.task.leases) == (State.PENDING, ["u1", "u2"], 0)
     heir.when(cancel()).then(e.Cancelled(State.COMPENSATING))
 
 
-def test_what_was_registered_is_inherited_by_reference_and_what_was_planned_is_planned_again() -> None:
+def test_registered_undos_are_inherited_and_planned_ones_planned_again() -> None:
     """[COMP-7] The params stand in the stream of the task that registered it, however many generations ago."""
     first = created(LEFT)
     assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
@@ -146,8 +146,8 @@ def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
     again.when(complete()).then(e.Completed(1, "complete"))
 
 
-def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference() -> None:
-    """[STEP-1] One that kept them itself hands on where they stand."""
+def test_a_task_quarantined_in_its_work_hands_on_its_steps() -> None:
+    """[STEP-1] The successor has them by reference. One that kept them itself hands on where they stand."""
     worked = RUNNING.given(register(LATER_UNDO), step(compensation="u2"), step("s2"))
     first = created(worked.given(quarantine()))
     assert first.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5))
@@ -157,8 +157,11 @@ def test_a_task_that_was_quarantined_in_its_work_hands_on_its_steps_by_reference
     assert second.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5), KeptStep("s3", "t2", 3))
 
 
-def test_it_hands_on_its_sleeps_and_the_signals_that_were_taken_and_what_else_ended_is_asked_anew() -> None:
-    """[WAIT-1] Neither time nor the ends of tasks are kept: where they stand before what is kept, there is a gap."""
+def test_sleeps_and_taken_signals_are_handed_on_and_other_waits_not() -> None:
+    """[WAIT-1] What else has ended is asked anew.
+
+    Neither time nor the ends of tasks are kept: where they stand before what is kept, there is a gap.
+    """
     waited = given(CREATED, acquire(ttl_ms=None))
     waits: list[tuple[c.Park, c.Command | None]] = [
         (park("w", until_ms=1), None),
@@ -265,8 +268,8 @@ def test_a_step_whose_undo_a_note_has_settled_needs_a_word_too() -> None:
     )
 
 
-def test_a_result_that_is_given_stands_in_the_note_and_the_step_names_its_undo() -> None:
-    """[STEP-1] [COMP-7]"""
+def test_a_result_that_is_given_is_in_the_note_and_names_its_undo() -> None:
+    """[STEP-1] [COMP-7] The step names it."""
     assert UNRECORDED.task is not None
     assert succeed(UNRECORDED.task, CREATED, "t2", ("s9",)).steps == (KeptStep("s9", "t", 5, "u2"),)
     assert succeed(UNRECORDED.task, CREATED, "t2").steps == ()
@@ -278,7 +281,7 @@ EXTRA = Compensation("close", {"n": 3}, None, "u3")
 THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), step(compensation="u2"), quarantine())
 
 
-def test_what_is_planned_or_named_by_a_step_is_void_and_the_rest_is_handed_over() -> None:
+def test_planned_and_step_undos_are_void_and_the_rest_is_handed_over() -> None:
     """[COMP-6] [COMP-7]"""
     heir = successor_of(THREE).given(acquire())
     handed = (e.Completed(1, "complete", left=("u3",)), e.Noted(None, ("u3",), "t9", code="left_over"))
@@ -318,8 +321,8 @@ def test_what_is_left_is_undone_by_a_task_that_does_none_of_the_work() -> None:
     after.when(retry_as_new()).then_refused(WrongState, task="t", state="compensated")
 
 
-def test_an_undo_that_is_left_and_gets_stuck_is_retried_until_nothing_is_owed() -> None:
-    """[COMP-7] [TERM-2]"""
+def test_an_undo_left_over_that_gets_stuck_is_retried_until_it_is_done() -> None:
+    """[COMP-7] [TERM-2] Retries go on until nothing is owed."""
     stuck = undoing_what_is_left().given(acquire_undo(), quarantine())
     stuck.when(retry_as_new("t10")).then(e.Noted(None, ("u3",), "t10", code="retried_as_new"))
     assert (created(stuck).to, created(stuck).outcome) == (State.COMPENSATING, "completed")
@@ -347,7 +350,7 @@ def test_who_only_undoes_what_was_called_off_ends_as_called_off() -> None:
     )
 
 
-def test_a_successor_that_only_undid_is_retried_with_all_that_was_planned_at_first() -> None:
+def test_a_successor_that_only_undid_is_retried_with_the_first_plan() -> None:
     """[COMP-7] What was undone on the way must be undone again after new work."""
     first = created(STUCK)
     undone = given(first, acquire_undo(), compensation_done(fence=1)).task

@@ -23,11 +23,12 @@ def test_a_command_and_its_decider_have_one_name() -> None:
         assert re.sub(r"(?<=.)(?=[A-Z])", "_", verb.command.__name__).lower() == getattr(verb.decide, "__name__", "")
 
 
-def test_every_event_of_tasks_is_written_by_a_verb_and_every_listed_event_is_one() -> None:
+def test_every_task_event_is_written_by_a_verb_and_every_one_exists() -> None:
+    """Each event that a verb lists exists."""
     assert set().union(*(verb.writes for verb in VERBS)) == {e.NAMES[kind] for kind in e.TASK_EVENTS}
 
 
-def test_a_verb_leaves_its_idempotency_key_in_events_that_it_writes_and_can_be_compared() -> None:
+def test_a_verb_keeps_its_key_in_events_that_it_writes_and_compares() -> None:
     """[REPEAT-4] [REPEAT-6]"""
     keyed = [verb for verb in VERBS if verb.marks]
     assert all(verb.marks <= verb.writes and verb.contents is not None for verb in keyed)

@@ -126,8 +126,8 @@ def test_a_wait_is_over_at_its_time_and_not_before() -> None:
         story.when(maintain(), now_ms=50).then(e.Unblocked("w", 1, "time"))
 
 
-def test_a_signal_that_comes_when_the_time_is_over_still_ends_the_wait_and_another_one_is_kept() -> None:
-    """[WAIT-2] Each call on the task, a signal too, sees that the time is over."""
+def test_a_late_signal_still_ends_the_wait_and_another_one_is_kept() -> None:
+    """[WAIT-2] It comes when the time is over. Each call on the task, a signal too, sees that the time is over."""
     story = HELD.given(park(signal="go", until_ms=50)).at(now_ms=60)
     story.when(signal()).then(e.Signalled("go"), e.Unblocked("w", 1, "signal", 4))
     story.when(signal("stop")).then(e.Signalled("stop"), e.Unblocked("w", 1, "time"))

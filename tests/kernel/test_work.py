@@ -66,15 +66,15 @@ def test_a_planned_compensation_is_owed_from_the_first_lease_on() -> None:
     begun.when(cancel()).then(e.Cancelled(State.COMPENSATING))
 
 
-def test_registering_the_same_id_again_is_a_repeat_for_this_attempt_and_for_later_ones() -> None:
-    """[REPEAT-3]"""
+def test_registering_an_id_again_is_a_repeat_in_any_later_attempt() -> None:
+    """[REPEAT-3] It is one in this attempt, too."""
     story = given(create(LATER_UNDO), acquire(), register())
     story.when(register()).then_repeat(3)
     story.when(register(LATER_UNDO)).then_repeat(1)
     story.given(release(), acquire()).when(register(fence=2)).then_repeat(3)
 
 
-def test_a_late_worker_gets_the_answer_of_what_it_registered_itself_and_of_nothing_else() -> None:
+def test_a_late_worker_gets_the_answer_of_its_own_registration_only() -> None:
     """[REPEAT-3] [FENCE-2]"""
     late = given(create(LATER_UNDO), acquire(), register(), release())
     late.when(register()).then_repeat(3)
@@ -84,7 +84,7 @@ def test_a_late_worker_gets_the_answer_of_what_it_registered_itself_and_of_nothi
     late.given(acquire()).when(register(fence=1)).then_repeat(3)
 
 
-def test_a_late_worker_gets_that_answer_also_when_the_compensation_is_settled() -> None:
+def test_a_late_worker_gets_that_answer_when_the_undo_is_settled_too() -> None:
     """[REPEAT-3] Who did it is not who registered it."""
     undone = given(create(), acquire(), register(), fail(), acquire_undo(), compensation_done())
     undone.when(register(fence=1)).then_repeat(3)
@@ -123,7 +123,7 @@ def test_the_caller_may_say_when_the_next_attempt_is_due() -> None:
     given(create(), acquire()).when(retry(run_at_ms=5_000)).then(e.Retried(1, "retry", ERROR, "attempt", 5_000))
 
 
-def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_before_it() -> None:
+def test_a_named_time_goes_before_a_delay_and_a_delay_is_the_least() -> None:
     """[ATTEMPT-4]"""
     held = given(create(UNDO, transient_max=None), acquire())
     budgets: tuple[Budget, ...] = ("attempt", "transient", "quota")
@@ -134,7 +134,7 @@ def test_a_delay_that_is_asked_for_is_the_least_and_a_time_that_is_named_goes_be
     held.when(retry(run_at_ms=7, retry_after_ms=5_000), now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 7))
 
 
-def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() -> None:
+def test_a_delay_is_drawn_longer_by_a_second_or_a_twentieth() -> None:
     """[ATTEMPT-4]"""
     held = given(create(UNDO, delay_max_ms=300_000), acquire())
     for asked_ms, longest_ms in ((0, 1_000), (20_000, 21_000), (40_000, 42_000), (3_600_000, 3_780_000)):
@@ -143,8 +143,8 @@ def test_a_delay_that_is_asked_for_is_drawn_longer_by_a_second_or_a_twentieth() 
             held.when(asked, now_ms=50).then(e.Retried(1, "retry", ERROR, "attempt", 50 + delay_ms))
 
 
-def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay_and_the_delay_itself_is_kept() -> None:
-    """[ATTEMPT-4]"""
+def test_what_is_drawn_on_top_of_a_delay_is_within_the_longest_delay() -> None:
+    """[ATTEMPT-4] The delay itself is kept."""
     held = given(create(UNDO, delay_max_ms=60_000), acquire())
     day_ms = 86_400_000
 
@@ -171,7 +171,7 @@ def test_the_delay_doubles_with_every_failure_recorded_up_to_its_maximum() -> No
         story = held.when(retry(n, jitter=0.999)).then(e.Retried(n, "retry", ERROR, "attempt", ceiling_ms))
 
 
-def test_failures_of_the_surroundings_have_a_delay_and_a_budget_of_their_own() -> None:
+def test_transient_failures_have_a_delay_and_a_budget_of_their_own() -> None:
     """[ATTEMPT-2] [ATTEMPT-4]"""
     story = given(create(UNDO, delay_max_ms=100, attempts_max=1, transient_max=2), acquire())
     story = story.when(retry(1, "transient")).then(e.Retried(1, "retry", ERROR, "transient", 10))
@@ -229,8 +229,8 @@ def test_a_budget_of_null_is_never_spent() -> None:
         )
 
 
-def test_a_run_of_quota_retries_is_spent_by_its_time_and_ended_by_any_other_retry() -> None:
-    """[ATTEMPT-2]"""
+def test_a_run_of_quota_retries_is_spent_by_its_time() -> None:
+    """[ATTEMPT-2] Any other retry ends it."""
     story = given(create(UNDO, quota_wait_max_ms=100, transient_max=9), now_ms=0)
     story = story.given(acquire(), retry(1, "quota"), now_ms=10)
     story.given(acquire(), now_ms=109).when(retry(2, "quota")).then(e.Retried(2, "retry", ERROR, "quota", 119))
@@ -241,7 +241,7 @@ def test_a_run_of_quota_retries_is_spent_by_its_time_and_ended_by_any_other_retr
     other.given(acquire()).when(retry(3, "quota")).then(e.Retried(3, "retry", ERROR, "quota", 120))
 
 
-def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_undo_it_by() -> None:
+def test_a_spent_budget_without_an_undo_quarantines_a_leased_task() -> None:
     """[COMP-3]"""
     held = given(create(attempts_max=1), acquire())
     held.when(retry()).then(undo_missing("attempts_spent", error=ERROR, fence=1, verb="retry"))
@@ -254,13 +254,13 @@ def test_a_spent_budget_quarantines_a_task_that_was_leased_and_has_nothing_to_un
         given(create(UNDO, attempts_max=1), waive(), acquire()),
     ],
 )
-def test_a_spent_budget_fails_a_task_whose_compensation_is_waived_or_settled(held: Scenario) -> None:
+def test_a_spent_budget_fails_a_task_whose_undo_is_waived_or_settled(held: Scenario) -> None:
     """[COMP-3] [COMP-2]"""
     held.when(retry()).then(e.Failed(State.FAILED, "attempts_spent", ERROR, fence=1, verb="retry"))
 
 
-def test_a_task_that_was_asked_to_stop_is_cancelled_by_its_retry_even_where_a_budget_is_spent() -> None:
-    """[CANCEL-2]"""
+def test_a_retry_after_a_requested_cancel_cancels_the_task() -> None:
+    """[CANCEL-2] It does so where a budget is spent, too."""
     asked = given(create(UNDO, attempts_max=1), acquire(), cancel())
     asked.when(retry()).then(e.Retried(1, "retry", ERROR, "attempt", 10), e.Cancelled(State.COMPENSATING))
 
@@ -292,7 +292,7 @@ def test_who_completes_first_wins_over_a_requested_cancel() -> None:
 # --- fail ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_worker_says_stands_in_the_quarantine_of_a_task_that_lacks_an_undo() -> None:
+def test_a_quarantine_for_a_missing_undo_holds_the_workers_words() -> None:
     """[COMP-2]"""
     declined = Failure("card", "the card was declined")
     held = given(create(), acquire())
@@ -312,8 +312,8 @@ def test_failing_or_being_quarantined_fails_where_it_may() -> None:
     )
 
 
-def test_a_task_fails_without_an_undo_where_every_lease_for_work_has_waived_one() -> None:
-    """[COMP-2] [COMP-3]"""
+def test_a_task_fails_without_an_undo_where_every_lease_has_waived_one() -> None:
+    """[COMP-2] [COMP-3] Every lease for work counts."""
     waived = acquire(waiver="writes nothing")
     planned = given(create(attempts_max=2))
     story = planned.when(waived).then(msgspec.structs.replace(leased(), waiver="writes nothing"))
@@ -346,8 +346,8 @@ def test_a_lease_for_undoing_waives_nothing() -> None:
     undoing.when(acquire(purpose="undo", waiver="no")).then(leased(2, purpose="undo"))
 
 
-def test_failing_without_a_compensation_or_a_waiver_is_refused_and_the_lease_lives() -> None:
-    """[COMP-2]"""
+def test_failing_without_an_undo_or_a_waiver_is_refused() -> None:
+    """[COMP-2] The lease lives on."""
     held = given(create(), acquire())
     held.when(fail()).then_refused(CompensationRequired, task="t").when(complete()).then(e.Completed(1, "complete"))
 
@@ -359,7 +359,7 @@ def test_failing_with_something_owed_leads_to_undoing_it() -> None:
     )
 
 
-def test_failing_may_bring_compensations_that_are_registered_in_the_same_commit() -> None:
+def test_failing_may_bring_undos_that_the_same_commit_registers() -> None:
     """[COMP-2]"""
     owing = (
         given(create(), acquire())
@@ -425,7 +425,7 @@ def test_a_worker_that_was_asked_to_stop_may_still_fail() -> None:
 # --- quarantine_held -------------------------------------------------------------------------------------------------
 
 
-def test_a_holder_who_quarantines_leaves_the_task_to_a_human_with_what_it_owes() -> None:
+def test_a_holder_who_quarantines_leaves_a_human_what_the_task_owes() -> None:
     """[COMP-6]"""
     story = given(create(UNDO), acquire(), register(LATER_UNDO))
     ended = story.when(quarantine_held()).then(
@@ -435,15 +435,15 @@ def test_a_holder_who_quarantines_leaves_the_task_to_a_human_with_what_it_owes()
     assert (ended.task.state, ended.task.lease, ended.task.code) == (State.QUARANTINED, None, "broken")
 
 
-def test_a_quarantine_by_the_holder_needs_no_compensation_and_goes_before_a_requested_cancel() -> None:
-    """[COMP-3] [CANCEL-2]"""
+def test_a_quarantine_by_the_holder_goes_before_a_requested_cancel() -> None:
+    """[COMP-3] [CANCEL-2] It needs no compensation."""
     given(create(), acquire(), cancel()).when(quarantine_held()).then(
         e.Quarantined("broken", "it broke", ERROR, (), 1, "quarantine")
     )
 
 
-def test_a_quarantine_by_the_holder_names_the_steps_that_had_begun_and_leaves_out_what_is_on_record_by_then() -> None:
-    """[STEP-1] [WORKER-1] [REPEAT-5]"""
+def test_a_quarantine_by_the_holder_names_the_steps_that_had_begun() -> None:
+    """[STEP-1] [WORKER-1] [REPEAT-5] It leaves out what is on record by then."""
     held = given(create(UNDO), acquire(), step("s1"))
     one, two, undone = UnrecordedStep("s1"), UnrecordedStep("s2"), UnrecordedStep("s3", "u1")
     quarantined = e.Quarantined("broken", "it broke", ERROR, ("u1",), 1, "quarantine", (two, undone))
@@ -458,8 +458,8 @@ def test_a_quarantine_by_the_holder_names_the_steps_that_had_begun_and_leaves_ou
     undoing.when(quarantine_held(2, ERROR, two)).then_refused(Rejected, step="s2")
 
 
-def test_a_holder_who_quarantines_twice_repeats_and_a_late_one_quarantines_nothing() -> None:
-    """[REPEAT-5] [FENCE-2]"""
+def test_a_second_quarantine_repeats_and_a_late_one_does_nothing() -> None:
+    """[REPEAT-5] [FENCE-2] The holder gives both."""
     held = given(create(UNDO), acquire())
     held.given(quarantine_held()).when(quarantine_held()).then_repeat(3)
     held.given(complete()).when(quarantine_held()).then_refused(LeaseLost)
@@ -467,7 +467,7 @@ def test_a_holder_who_quarantines_twice_repeats_and_a_late_one_quarantines_nothi
     held.when(quarantine_held(), epoch=1).then_refused(LeaseLost)
 
 
-def test_an_operators_quarantine_is_none_that_its_holder_could_have_asked_for() -> None:
+def test_an_operators_quarantine_is_no_repeat_of_its_holders() -> None:
     """[REPEAT-5] [FENCE-2] Both end the lease by one verb."""
     by_operator = given(create(UNDO), acquire(), quarantine())
     by_operator.when(quarantine_held()).then_refused(LeaseLost, fence=1, state="quarantined")

@@ -71,8 +71,8 @@ PLAIN: Final = TaskFold("t", version=1, policy=KeptPolicy.of(Retry().resolve()))
 
 
 @pytest.mark.parametrize("field", TaskFold.__struct_fields__)
-def test_a_fold_comes_back_whole_whichever_of_its_fields_differs_from_its_default(field: str) -> None:
-    """Fields that it ends in are not saved where they have their defaults."""
+def test_a_fold_comes_back_whole_whichever_field_differs(field: str) -> None:
+    """The field differs from its default. Fields that it ends in are not saved where they have their defaults."""
     value = FULL.get(field, 7)
     fold = msgspec.structs.replace(PLAIN, **{field: value})
     assert decode_fold(encode_fold(fold)) == fold

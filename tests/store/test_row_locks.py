@@ -131,7 +131,7 @@ def test_a_key_that_is_not_locked_would_let_two_creations_miss_each_other(
 
 
 @pytest.mark.parametrize("keys", [("k",), ()], ids=["declared", "found out in rounds"])
-def test_of_two_creations_under_one_key_the_second_gives_the_task_of_the_first(
+def test_the_second_creation_under_one_key_gives_the_task_of_the_first(
     store: MemoryStore, twins: tuple[Operation, Operation], keys: tuple[str, ...]
 ) -> None:
     """[REPEAT-4] Whether an operation declares its key or finds it out, the key is locked before it is looked for."""

@@ -56,11 +56,11 @@ def test_a_category_needs_each_of_the_files_that_it_touches(tmp_path: Path, file
     assert broken_promise(tmp_path, COUNTED, "tests.touched.counting", without=file) != ""
 
 
-def test_a_store_imports_the_kit_and_the_errors_and_nothing_else_of_sagalog() -> None:
+def test_a_store_imports_the_kit_and_the_errors_of_sagalog_only() -> None:
     assert set(naming.imported(ROOT / "adapters" / "sagalog_sqlite")) == {"sagalog.store", "sagalog.errors"}
 
 
-def test_the_files_that_name_something_are_found_by_names_and_strings_alone(tmp_path: Path) -> None:
+def test_files_that_name_something_are_found_by_names_and_strings(tmp_path: Path) -> None:
     path = tmp_path / "some.py"
     path.write_text('"""Of Noted."""\nimport sagalog.store\nx = e.Signalled  # ArtifactPut\ny = "parked"\n')
     assert naming.named(path).names & {"Noted", "Signalled", "ArtifactPut"} == {"Signalled"}
@@ -75,7 +75,7 @@ def test_the_files_that_name_something_are_found_by_names_and_strings_alone(tmp_
     ]
 
 
-def test_the_command_prints_a_row_for_each_event_and_what_a_new_one_touches(
+def test_the_command_prints_a_row_an_event_and_what_a_new_one_touches(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command.show()

@@ -14,10 +14,8 @@ from tests.worker import campaign
     [(6, 60), pytest.param(600, campaign.BACKLOG, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])],
     ids=["gate", "campaign"],
 )
-def test_whatever_is_done_to_processes_every_saga_ends_and_what_failed_is_undone(
-    seconds: int, backlog: int, tmp_path: Path
-) -> None:
-    """[FENCE-2] [STEP-1] [COMP-5] [COMP-6] [UNDO-3] [UPKEEP-1] [WORKER-3]"""
+def test_every_saga_ends_whatever_is_done_to_processes(seconds: int, backlog: int, tmp_path: Path) -> None:
+    """[FENCE-2] [STEP-1] [COMP-5] [COMP-6] [UNDO-3] [UPKEEP-1] [WORKER-3] What failed is undone."""
     figures = campaign.run(tmp_path, seconds, backlog=backlog)
     assert set(figures["states"]) >= {"completed", "compensated"}
     assert figures["violations"] == 0

@@ -6,53 +6,20 @@ Rule: a manual clock, real threads where they matter, faults in a row; nothing w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 import sagalog
-from sagalog import Compensation, Permanent, Unavailable, Unknown
+from sagalog import Compensation, Permanent, Unavailable
 from sagalog.engine import holder_verbs
-from sagalog.store.memory import MemoryStore
-from sagalog.store.memory_snapshot import MemorySnapshot
-from sagalog.testing import ManualClock, SeededEntropy
-from sagalog.testing.faults import answer_lost, away, faults, slow_commits
+from sagalog.testing import ManualClock
+from sagalog.testing.faults import away, faults, slow_commits
 from sagalog.worker import WorkContext
-from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, at_work, ended, story
+from tests.worker.commit_plans import AFTER, BEFORE, UNDO, plan_of
 from tests.worker.inline import InlineWorker
 from tests.worker.threaded import ThreadedWorker
-
-TTL_MS = 100
-UNDO = Compensation("undo", {"n": 1}, id="u")
-BEFORE, AFTER = "commit.before_begin", "commit.after_commit"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
-
-
-def plan_of(handler: Any, undo: Any = None, **given: Any) -> WorkerConfig:
-    compensations = {} if undo is None else {"undo": undo}
-    given = {"concurrency": 2, "claim_ahead": 0, "ttl_ms": TTL_MS, "quarantine_unknown": False, **given}
-    return WorkerConfig(("default",), {"do": handler}, compensations, **given)
-
-
-def failing(engine: sagalog.Engine, *ids: str) -> None:
-    """Tasks that are to be undone."""
-    for id in ids:
-        engine.create("do", id=id, compensations=[UNDO])
-        engine.acquire(id, owner="another", ttl_ms=TTL_MS).fail("no")
-
+from tests.worker.worker_processes import PATIENCE_S, story
 
 # --- time passes in a commit ------------------------------------------------------------------------------------------
 
@@ -106,10 +73,13 @@ def test_a_renewal_is_measured_from_its_sending(
     assert lost == [(79, False), (80, True)]
 
 
-def test_the_watchdog_tells_a_handler_while_the_commit_of_its_renewal_is_under_way(
+def test_the_watchdog_tells_a_handler_while_its_renewal_is_under_way(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[WORKER-2] In real threads: the worker's own is in the commit, and its watchdog is not."""
+    """[WORKER-2] The commit of that renewal is running.
+
+    In real threads: the worker's own is in the commit, and its watchdog is not.
+    """
     begun = threading.Event()
     lost: list[bool] = []
 
@@ -158,9 +128,7 @@ def test_progress_that_is_told_during_a_renewal_is_written_with_the_next(
     assert seen == [{"done": 1}, {"done": 2}, None]
 
 
-def test_progress_of_a_renewal_that_did_not_come_through_is_written_with_the_next(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_progress_of_a_renewal_that_failed_is_written_with_the_next(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[LEASE-3]"""
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -177,209 +145,10 @@ def test_progress_of_a_renewal_that_did_not_come_through_is_written_with_the_nex
     assert worker.worker_loop.stats.settled == 1
 
 
-# --- commits of unknown outcome ---------------------------------------------------------------------------------------
-
-
-class ShortOfReads(MemoryStore):
-    """A memory store that cannot be read so many times."""
-
-    left = 0
-
-    @contextmanager
-    def read(self) -> Iterator[MemorySnapshot]:
-        if self.left:
-            self.left -= 1
-            raise Unavailable("no snapshot is to be had")
-        with super().read() as snapshot:
-            yield snapshot
-
-
-def test_what_was_claimed_in_a_commit_of_unknown_outcome_is_found_also_after_further_failures(
-    clock: ManualClock,
-) -> None:
-    """[REPEAT-1] Unknown, then Unavailable again and again: that says nothing of what was claimed."""
-    ran: list[str] = []
-    store = ShortOfReads(clock)
-    engine = sagalog.Engine(store, clock=clock, entropy=SeededEntropy(1))
-    for id in ("a", "b"):
-        engine.create("do", id=id)
-    worker = InlineWorker(engine, plan_of(lambda context, _payload: ran.append(context.task.id)), "w", clock)
-    worker.worker_loop.look()
-    with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.run_round()
-    assert worker.worker_loop.held == 0
-    for reads in (1, 2, 3):
-        # It fails before it finds the first, between the two, and behind them.
-        store.left = 0
-        with faults(BEFORE, away), suppress(Unavailable):
-            engine.note("a", "anything")
-        store.left = reads
-        with suppress(Unavailable):
-            worker.worker_loop.run_round()
-    store.left = 0
-    worker.until_idle()
-
-    assert sorted(ran) == ["a", "b"]
-    for id in ("a", "b"):
-        assert [one for one in story(engine, id) if one != "noted"] == ["created", "leased", "completed"]
-
-
-def test_undos_that_were_claimed_in_a_commit_of_unknown_outcome_are_carried_out(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[REPEAT-1] [UNDO-3]"""
-    undone: list[str] = []
-    failing(engine, "a", "b")
-    worker = InlineWorker(engine, plan_of(None, lambda context, _params: undone.append(context.task.id)), "w", clock)
-    worker.worker_loop.look()
-    with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.run_round()
-    worker.until_idle()
-
-    assert sorted(undone) == ["a", "b"]
-    assert story(engine, "a") == ["created", "leased", "failed", "leased", "compensation_done", "compensated"]
-
-
-def test_what_is_found_after_an_unknown_outcome_is_measured_from_the_commit_that_claimed_it(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[WORKER-2]"""
-    told: list[bool] = []
-
-    def handler(context: WorkContext, _payload: Any) -> None:
-        clock.advance(9)
-        worker.worker_loop.watch()
-        told.append(context.lost)
-        clock.advance(1)
-        worker.worker_loop.watch()
-        told.append(context.lost)
-
-    engine.create("do")
-    worker = InlineWorker(engine, plan_of(handler), "w", clock)
-    worker.worker_loop.look()
-    with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.run_round()
-    clock.advance(70)
-    # The first turn after that finds it; its own commit says nothing of when the lease began.
-    worker.worker_loop._find_own()
-    worker.run_job()
-    assert told == [False, True]
-
-
-def test_a_worker_that_shuts_down_gives_back_what_it_claimed_in_a_commit_of_unknown_outcome(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[WORKER-3] Nothing of it is begun, and none of it waits for its lease to run out."""
-    ran: list[str] = []
-    engine.create("do", id="a")
-    failing(engine, "b")
-    worker = InlineWorker(engine, plan_of(lambda *_: ran.append("work"), lambda *_: ran.append("undo")), "w", clock)
-    worker.worker_loop.look()
-    with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.run_round()
-    assert (story(engine, "a")[-1], story(engine, "b")[-1]) == ("created", "leased")
-    with faults(AFTER, None, answer_lost):
-        # It finds the undo, and in the second commit from there it claims the work.
-        while story(engine, "a")[-1] == "created":
-            with suppress(Unknown):
-                worker.turn()
-    worker.worker_loop.announce_stop()
-    before = worker.worker_loop.has_unsettled
-    worker.worker_loop.run_round()
-
-    assert (before, worker.worker_loop.has_unsettled) == (True, False)
-    assert worker.pool.waiting == []
-    assert ran == []
-    assert [story(engine, id)[-1] for id in ("a", "b")] == ["released", "released"]
-    assert [task.attempt for task in engine.find()] == [1, 1]
-
-
-def test_a_real_worker_told_to_stop_in_a_commit_of_unknown_outcome_leaves_no_lease_behind() -> None:
-    """[WORKER-3]"""
-    worker = sagalog.Worker(ttl_ms=600_000)
-    worker.task("do")(lambda _context, _payload: "done")
-
-    with sagalog.open("memory:") as opened:
-
-        def stop_and_lose() -> None:
-            if any(task.lease is not None for task in opened.find()):
-                worker.stop()
-                answer_lost()
-
-        opened.create("do", id="a")
-        with faults(AFTER, *[stop_and_lose] * 10):
-            worker.run(opened, handle_signals=False)
-        task = opened.get("a")
-        assert task is not None
-        assert (task.state, task.lease, task.attempt) == ("pending", None, 1)
-        assert story(opened, "a") == ["created", "leased", "released"]
-
-
-def test_a_settlement_whose_answer_was_lost_and_then_the_store_is_written_once(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[REPEAT-5]"""
-    engine.create("do", id="a")
-    worker = InlineWorker(engine, plan_of(lambda *_: "done"), "w", clock)
-    worker.turn()
-    worker.run_job()
-    with faults(AFTER, answer_lost), pytest.raises(Unknown):
-        worker.worker_loop.run_round()
-    with faults(BEFORE, away), pytest.raises(Unavailable):
-        worker.worker_loop.run_round()
-    worker.until_idle()
-    assert story(engine, "a") == ["created", "leased", "completed"]
-    assert (worker.worker_loop.stats.settled, worker.worker_loop.stats.lost) == (1, 0)
-
-
-def test_a_step_whose_answer_was_lost_twice_is_recorded_once_and_run_once(tmp_path: Any) -> None:
-    """[STEP-1] [REPEAT-3]"""
-    worker = sagalog.Worker()
-    ran: list[int] = []
-    planned: list[Any] = []
-
-    @worker.task("do")
-    def do(context: WorkContext, _payload: Any) -> Any:
-        with faults(AFTER, answer_lost, answer_lost) as happened, faults(BEFORE, None, away):
-            planned.append(happened)
-            return context.step("once", lambda: ran.append(1) or "written", compensation=UNDO)  # type: ignore[func-returns-value]
-
-    with sagalog.open(f"sqlite:///{tmp_path}/store.db", durability="normal") as engine:
-        id = engine.create("do").id
-        with at_work(worker, engine):
-            assert ended(engine, id).result == "written"
-        assert planned[0].left == 0
-        assert ran == [1]
-        assert story(engine, id) == ["created", "leased", "compensation_registered", "step_completed", "completed"]
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_a_batch_of_unknown_outcome_names_every_task_that_it_would_create_also_those_in_groups(
-    engine: sagalog.Engine, together: bool
-) -> None:
-    ids: list[str] = []
-
-    def record() -> None:
-        with engine.batch(together=together) as batch:
-            ids.append(batch.create("do"))
-            if not together:
-                with batch.group():
-                    ids.append(batch.create("do"))
-                    batch.note(ids[0], "seen")
-                    ids.append(batch.create("do"))
-            batch.note(ids[0], "seen again")
-            ids.append(batch.create("do"))
-
-    with faults(AFTER, answer_lost), pytest.raises(Unknown) as unknown:
-        record()
-    assert unknown.value.fields["identity"] == {"ids": ids}
-    assert [task.id for task in engine.find()] == ids
-
-
 # --- a commit that is refused -----------------------------------------------------------------------------------------
 
 
-def test_a_refused_step_that_had_begun_children_leaves_them_to_what_is_written_next(
+def test_children_of_a_refused_step_are_left_to_what_is_written_next(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[STEP-2] The children stand or fall with what they were to be recorded with, and none is lost or made twice."""
@@ -408,10 +177,10 @@ def test_a_refused_step_that_had_begun_children_leaves_them_to_what_is_written_n
 
 
 @pytest.mark.parametrize("how", ["fails", "interrupted"])
-def test_children_of_a_refused_step_are_begun_only_by_a_handler_that_says_what_came_of_it(
+def test_children_of_a_refused_step_need_a_handler_that_tells_its_end(
     engine: sagalog.Engine, clock: ManualClock, how: str
 ) -> None:
-    """[STEP-2]"""
+    """[STEP-2] No other outcome begins them."""
 
     def handler(context: WorkContext, payload: Any) -> Any:
         if context.task.parent is not None:
@@ -432,97 +201,3 @@ def test_children_of_a_refused_step_are_begun_only_by_a_handler_that_says_what_c
     worker = InlineWorker(engine, plan_of(handler), "w", clock)
     worker.until_idle()
     assert len(engine.find()) == (3 if how == "fails" else 2)
-
-
-# --- compensations that are being registered --------------------------------------------------------------------------
-
-
-def stopped_while_it_registers(
-    engine: sagalog.Engine, clock: ManualClock, act: Callable[[str, InlineWorker], None]
-) -> list[str]:
-    """What a step does whose undo is being put on record while something happens."""
-    effects: list[str] = []
-
-    def handler(context: WorkContext, _payload: Any) -> None:
-        with faults(BEFORE, lambda: act(context.task.id, worker)):
-            context.step("make", lambda: effects.append("made"), compensation=UNDO)
-
-    engine.create("do", id="a")
-    worker = InlineWorker(engine, plan_of(handler, lambda *_: effects.append("undone")), "w", clock)
-    worker.turn()
-    worker.run_job()
-    worker.turn()
-    return effects
-
-
-def test_a_cancel_that_comes_before_an_undo_is_registered_keeps_the_effect_from_beginning(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[WORKER-4] [CANCEL-1] No caller has told the worker: it reads so in the answer of its own commit."""
-    made = stopped_while_it_registers(engine, clock, lambda id, _: asked(engine, id))
-    assert made == []
-    assert story(engine, "a")[:4] == ["created", "leased", "cancel_requested", "compensation_registered"]
-    assert engine.get("a").state == "compensating"  # type: ignore[union-attr]
-
-
-def asked(engine: sagalog.Engine, id: str) -> None:
-    engine.cancel(id, "not needed")
-
-
-def at_once(engine: sagalog.Engine, id: str) -> None:
-    engine.cancel(id, now=True)
-
-
-def test_a_cancel_at_once_while_an_undo_is_registered_keeps_the_effect_from_beginning(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[FENCE-2]"""
-    made = stopped_while_it_registers(engine, clock, lambda id, _: at_once(engine, id))
-    assert made == []
-    assert engine.get("a").state == "cancelled"  # type: ignore[union-attr]
-
-
-def test_a_lease_that_may_be_over_while_an_undo_is_registered_keeps_the_effect_from_beginning(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[WORKER-2]"""
-
-    def pass_time(_id: str, worker: InlineWorker) -> None:
-        clock.advance(85)
-        worker.worker_loop.watch()
-
-    assert stopped_while_it_registers(engine, clock, pass_time) == []
-    assert story(engine, "a")[2] == "compensation_registered"
-
-
-@pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_a_cancel_while_an_undo_is_registered_reaches_handlers_in_real_threads(
-    engine: sagalog.Engine, clock: ManualClock, kind: str
-) -> None:
-    """[WORKER-4] [CANCEL-2]"""
-    effects: list[str] = []
-
-    def plain(context: WorkContext, _payload: Any) -> None:
-        context.step("make", lambda: effects.append("made"), compensation=UNDO)
-
-    async def coroutine(context: Any, _payload: Any) -> None:
-        await context.step("make", lambda: effects.append("made"), compensation=UNDO)
-
-    engine.create("do", id="a")
-    handler = plain if kind == "plain" else coroutine
-    with ThreadedWorker(engine, plan_of(handler, lambda *_: effects.append("undone")), "w", clock) as worker:
-        worker.worker_loop.look()
-        # The claim's commit is the first to get there, and the registration the second.
-        with faults(BEFORE, None, lambda: asked(engine, "a")):
-            worker.worker_loop.run_round()
-            worker.take()
-        assert effects == []
-        worker.turn()
-        worker.turn()
-        worker.take()
-        worker.turn()
-    assert effects == ["undone"]
-    assert story(engine, "a") == [
-        *("created", "leased", "cancel_requested", "compensation_registered", "released", "cancelled"),
-        *("leased", "compensation_done", "compensated"),
-    ]

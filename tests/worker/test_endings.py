@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ import pytest
 import sagalog
 from sagalog import failpoints
 from sagalog.worker import WorkContext
-from tests.worker.crew_of import at_work, ended, story
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{tmp_path}/store.db") as engine:
-        yield engine
+from tests.worker.worker_processes import at_work, ended, story
 
 
 def test_a_worker_that_cannot_go_on_tells_its_handlers(real: sagalog.Engine) -> None:
@@ -83,7 +76,8 @@ def test_the_copy_of_a_coroutine_that_forks_ends_and_writes_nothing(real: sagalo
     assert story(real, id) == ["created", "leased", "completed"]
 
 
-def test_a_plain_undo_that_hangs_beside_coroutines_keeps_no_process_from_ending(tmp_path: Path) -> None:
+def test_a_hanging_undo_beside_coroutines_keeps_no_process_running(tmp_path: Path) -> None:
+    """The undo is a plain function."""
     script = f"""
 import threading, sagalog
 from sagalog import Compensation

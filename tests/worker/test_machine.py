@@ -201,8 +201,11 @@ EVERYTHING = {
     [(140, 50), pytest.param(5_000, 60, marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])],
     ids=["gate", "campaign"],
 )
-def test_whatever_happens_to_workers_every_task_ends_and_what_failed_is_undone(examples: int, steps: int) -> None:
-    """[COMP-1] [COMP-5] [COMP-6] [FENCE-2] [WAIT-1] [WAIT-2] [WAIT-3] [STEP-1] [STEP-2] [UPKEEP-1] [UNDO-2] [UNDO-3]"""
+def test_every_task_ends_whatever_happens_to_workers(examples: int, steps: int) -> None:
+    """[COMP-1] [COMP-5] [COMP-6] [FENCE-2] [WAIT-1] [WAIT-2] [WAIT-3] [STEP-1] [STEP-2] [UPKEEP-1] [UNDO-2] [UNDO-3]
+
+    What failed is undone.
+    """
     Workers.seen = Counter()
     run_state_machine_as_test(
         Workers,

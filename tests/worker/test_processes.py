@@ -10,7 +10,7 @@ import pytest
 
 import sagalog
 from sagalog.testing.history import check, explain
-from tests.worker.crew_of import Process, ended, story
+from tests.worker.worker_processes import Process, ended, story
 
 Start = Callable[..., Process]
 
@@ -37,7 +37,7 @@ def start(engine: sagalog.Engine, tmp_path: Path) -> Iterator[Start]:
         process.end()
 
 
-def test_a_worker_that_is_killed_in_a_step_is_followed_by_one_that_goes_on_there(
+def test_a_worker_killed_in_a_step_is_followed_by_one_that_goes_on(
     engine: sagalog.Engine, start: Start, tmp_path: Path
 ) -> None:
     """[STEP-1] [COMP-1] [FENCE-1]"""
@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_in_a_step_is_followed_by_one_that_goes_on_there
 
 
 @pytest.mark.parametrize("at", ["c", "b", "a"])
-def test_a_worker_that_is_killed_while_it_undoes_is_followed_by_one_that_finishes(
+def test_a_worker_killed_while_it_undoes_is_followed_by_one_that_ends_it(
     at: str, engine: sagalog.Engine, start: Start, tmp_path: Path
 ) -> None:
     """[COMP-5] [COMP-6] [UNDO-3]"""
@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_while_it_undoes_is_followed_by_one_that_finishe
     assert [one.id for one in undone] == ["c", "b", "a"]  # type: ignore[attr-defined]
 
 
-def test_a_worker_that_stood_still_beyond_its_lease_writes_nothing_when_it_wakes(
+def test_a_worker_paused_beyond_its_lease_writes_nothing_when_it_wakes(
     engine: sagalog.Engine, start: Start, tmp_path: Path
 ) -> None:
     """[FENCE-2]"""
@@ -105,7 +105,7 @@ def test_a_worker_that_stood_still_beyond_its_lease_writes_nothing_when_it_wakes
     assert (tmp_path / "effect-c").read_text().count("\n") == 2
 
 
-def test_a_worker_that_is_told_to_end_lets_its_handler_finish_and_claims_no_more(
+def test_a_worker_told_to_end_finishes_its_handler_and_claims_no_more(
     engine: sagalog.Engine, start: Start, tmp_path: Path
 ) -> None:
     task = engine.create("patient", {})

@@ -18,7 +18,7 @@ import pytest
 import sagalog
 import sagalog.aio
 from sagalog.worker.process_signals import listening
-from tests.worker.crew_of import PATIENCE_S, Process, ended, story
+from tests.worker.worker_processes import PATIENCE_S, Process, ended, story
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -89,7 +89,7 @@ def test_a_child_that_a_handler_forks_ends_by_signals_that_stop_its_worker(
     assert [engine.get(id).result for id in ids] == [-number, -signal.SIGTERM, -number]  # type: ignore[union-attr]
 
 
-def test_a_child_of_a_worker_on_an_event_loop_ends_by_signals_that_stop_its_worker(engine: sagalog.Engine) -> None:
+def test_signals_that_stop_a_worker_on_a_loop_end_its_child_too(engine: sagalog.Engine) -> None:
     worker = sagalog.aio.Worker(concurrency=1)
     worker.task("plain")(lambda _context, _payload: killed(signal.SIGTERM))
 
@@ -142,7 +142,8 @@ def test_what_is_ignored_is_not_taken_and_what_was_taken_is_given_back() -> None
     assert [signal.getsignal(number) for number in STOPS] == before
 
 
-def test_a_hang_up_that_the_shell_repeats_is_told_once_and_a_second_stop_still_counts() -> None:
+def test_a_repeated_hang_up_is_told_once_and_a_second_stop_counts() -> None:
+    """The shell repeats it."""
     told: list[int] = []
     with listening(told.append):
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
@@ -153,10 +154,8 @@ def test_a_hang_up_that_the_shell_repeats_is_told_once_and_a_second_stop_still_c
     assert told[3:] == [signal.SIGHUP]
 
 
-def test_a_worker_whose_terminal_is_closed_lets_its_handler_finish_and_ends(
-    engine: sagalog.Engine, tmp_path: Path
-) -> None:
-    """[WORKER-3]"""
+def test_a_worker_whose_terminal_closes_lets_its_handler_finish(engine: sagalog.Engine, tmp_path: Path) -> None:
+    """[WORKER-3] Then it ends."""
     task, late = engine.create("patient", {}), None
     process = Process(tmp_path / "store.db", tmp_path)
     try:
@@ -209,10 +208,13 @@ asyncio.run(main())
     [({}, ["told", "worker runs"]), ({"handle_signals": True}, ["worker has ended"])],
     ids=["left", "taken"],
 )
-def test_a_worker_on_an_event_loop_leaves_signals_to_its_program_unless_asked(
+def test_a_worker_on_an_event_loop_leaves_signals_to_its_program(
     words: dict[str, bool], said: list[str], engine: sagalog.Engine, tmp_path: Path
 ) -> None:
-    """A real process: a server that has handlers of its own, as uvicorn has, is told of SIGTERM."""
+    """The program may ask the worker to take them.
+
+    A real process: a server that has handlers of its own, as uvicorn has, is told of SIGTERM.
+    """
     (tmp_path / "host.py").write_text(HOST.format(words=words))
     task = engine.create("hold")
     url = f"sqlite:///{tmp_path}/store.db"
@@ -230,9 +232,8 @@ def test_a_worker_on_an_event_loop_leaves_signals_to_its_program_unless_asked(
     assert ended(engine, task.id).result == "stopped"
 
 
-def test_the_command_ends_by_a_hang_up_as_by_sigterm_and_not_where_it_is_ignored(
-    engine: sagalog.Engine, tmp_path: Path
-) -> None:
+def test_a_hang_up_ends_the_command_unless_it_is_ignored(engine: sagalog.Engine, tmp_path: Path) -> None:
+    """SIGTERM ends it in the same way."""
     (tmp_path / "handlers.py").write_text(
         "import sagalog\nworker = sagalog.Worker()\n"
         "@worker.task('hold')\ndef hold(context, payload):\n"

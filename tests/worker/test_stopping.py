@@ -13,7 +13,7 @@ import sagalog
 from sagalog import Compensation
 from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.stop_token import StopToken
-from tests.worker.crew_of import PATIENCE_S, at_work, ended, until
+from tests.worker.worker_processes import PATIENCE_S, at_work, ended, story, until
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_thread_that_waits_is_woken_once_it_is_told() -> None:
     assert stopping.wait(60_000)
 
 
-def test_a_callback_that_hangs_holds_up_neither_who_tells_nor_another_callback() -> None:
+def test_a_callback_that_hangs_holds_up_no_teller_and_no_callback() -> None:
     stopping = StopToken()
     release, called = threading.Event(), threading.Event()
     threads: list[int] = []
@@ -146,3 +146,29 @@ def test_undos_that_hang_do_not_keep_coroutines_from_writing(real: sagalog.Engin
         assert ended(real, real.create("step").id).result == "written"
         release.set()
         assert ended(real, "t0").state == "compensated"
+
+
+def test_a_worker_that_shuts_down_gives_back_what_it_has_not_begun(real: sagalog.Engine) -> None:
+    """[ATTEMPT-1] [WORKER-3]"""
+    worker = sagalog.Worker(concurrency=1, claim_ahead=3, grace_ms=20_000)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @worker.task("slow")
+    def slow(context: WorkContext, _payload: Any) -> bool:
+        begun.set()
+        go_on.wait(20)
+        return context.stopping
+
+    ids = [real.create("slow").id for _ in range(4)]
+    thread = threading.Thread(target=worker.run, args=(real,))
+    thread.start()
+    assert begun.wait(20)
+    until(real, ids[3], lambda task: task.lease is not None)
+    worker.stop()
+    for id in ids[1:]:
+        until(real, id, lambda task: task.lease is None)
+    go_on.set()
+    thread.join(20)
+
+    assert ended(real, ids[0]).result is True
+    assert [story(real, id)[-1] for id in ids[1:]] == ["released"] * 3

@@ -66,10 +66,10 @@ def step(context: WorkContext, outside: Outside, name: str) -> Any:
     return context.step(name, outside.do, name, compensation=Compensation("undo", name))
 
 
-def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_none_is_charged_twice(
+def test_orders_go_on_after_a_bad_deploy_and_none_is_charged_twice(
     engine: sagalog.Engine,
 ) -> None:
-    """[STEP-1] [COMP-7] [TERM-2]"""
+    """[STEP-1] [COMP-7] [TERM-2] Every order goes on once the deploy was rolled back."""
     outside = Outside()
 
     def good(context: WorkContext, number: int) -> str:
@@ -102,10 +102,13 @@ def test_after_a_bad_deploy_was_rolled_back_every_order_goes_on_and_none_is_char
     assert outside.done == Counter([f"{what} {number}" for what in ("charge", "ship") for number in range(5)])
 
 
-def test_the_undo_of_a_step_that_was_never_recorded_is_carried_out_once_the_successor_has_completed(
+def test_the_undo_of_an_unrecorded_step_runs_after_the_successor(
     engine: sagalog.Engine,
 ) -> None:
-    """[COMP-7] No worker can tell whether its effect is there, and the successor has another of its own."""
+    """[COMP-7] It runs once, when the successor has completed.
+
+    No worker can tell whether its effect is there, and the successor has another of its own.
+    """
     outside = Outside()
 
     def handler(context: WorkContext, _payload: Any) -> str:
@@ -130,7 +133,7 @@ def test_the_undo_of_a_step_that_was_never_recorded_is_carried_out_once_the_succ
     assert (undoer.state, undoer.outcome, undoer.predecessor) == ("compensated", "completed", heir)
 
 
-def test_a_step_that_the_successor_does_again_under_the_same_undo_is_its_own(engine: sagalog.Engine) -> None:
+def test_a_step_done_again_under_the_same_undo_is_the_successors_own(engine: sagalog.Engine) -> None:
     """[COMP-7] [REPEAT-3]"""
     outside = Outside()
     broken = [True]
@@ -153,7 +156,7 @@ def test_a_step_that_the_successor_does_again_under_the_same_undo_is_its_own(eng
     assert outside.done == Counter({"charge": 2})
 
 
-def test_a_successor_that_fails_undoes_what_its_predecessors_did_in_reverse_order(engine: sagalog.Engine) -> None:
+def test_a_failing_successor_undoes_its_predecessors_work_in_reverse(engine: sagalog.Engine) -> None:
     """[STEP-1] [COMP-5] [COMP-7]"""
     outside = Outside()
 
@@ -246,8 +249,11 @@ def test_a_successor_does_not_sleep_again_and_takes_no_signal_twice(engine: saga
     assert [event.type for event in engine.history(heir)].count("parked") == 1
 
 
-def test_a_wait_of_a_successor_gets_what_the_wait_of_its_number_got_and_no_other(engine: sagalog.Engine) -> None:
-    """[WAIT-1] A loop that waits for a signal, and reminds when none comes: only what ran out of time is asked anew."""
+def test_a_successors_wait_gets_what_the_wait_of_its_number_got(engine: sagalog.Engine) -> None:
+    """[WAIT-1] It gets what no other wait got.
+
+    A loop that waits for a signal, and reminds when none comes: only what ran out of time is asked anew.
+    """
     outside = Outside()
 
     def handler(context: WorkContext, _payload: Any) -> list[Any]:
@@ -279,10 +285,13 @@ def test_a_wait_of_a_successor_gets_what_the_wait_of_its_number_got_and_no_other
     assert outside.done == Counter({"remind 0": 1, "remind 2": 1})
 
 
-def test_unchanged_code_whose_waits_of_one_name_are_of_several_sorts_goes_on_in_a_successor(
+def test_unchanged_code_with_mixed_waits_of_one_name_goes_on(
     engine: sagalog.Engine,
 ) -> None:
-    """[WAIT-1] [WORKER-4] The sleep behind a wait for tasks is not taken for that wait."""
+    """[WAIT-1] [WORKER-4] It goes on in a successor; the waits of that name are of several sorts.
+
+    The sleep behind a wait for tasks is not taken for that wait.
+    """
     outside = Outside()
 
     def handler(context: WorkContext, _payload: Any) -> str:

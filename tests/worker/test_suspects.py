@@ -21,16 +21,11 @@ from sagalog.testing.history import check, explain
 from sagalog.worker import WorkContext
 from sagalog.worker.claims import PASSED_MS
 from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import PATIENCE_S, story
 
 TTL_MS = 1_000
 UNDO = Compensation("undo", {"n": 1}, id="u")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -78,10 +73,8 @@ def time_passes(worker: InlineWorker, clock: ManualClock, ms: int) -> None:
         worker.turn()
 
 
-def test_a_worker_that_holds_nothing_takes_a_suspect_alone_and_then_goes_on(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
-    """[WORKER-5]"""
+def test_an_idle_worker_takes_a_suspect_alone_and_then_goes_on(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """[WORKER-5] An idle worker holds nothing."""
     suspect(engine, clock, "bad")
     for id in ("a", "b"):
         engine.create("do", id=id)
@@ -144,7 +137,7 @@ def test_a_worker_that_has_passed_a_suspect_for_a_minute_makes_room_for_it(
     assert all(task.state == "completed" for task in engine.find())
 
 
-def test_a_worker_that_makes_room_goes_on_when_another_worker_has_taken_the_suspect(
+def test_a_worker_that_made_room_goes_on_when_another_took_the_suspect(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-5]"""
@@ -169,9 +162,7 @@ def test_a_worker_that_makes_room_goes_on_when_another_worker_has_taken_the_susp
     assert held(worker) == ["a", "d"]
 
 
-def test_a_suspect_that_was_leased_in_a_commit_of_unknown_outcome_is_held_alone(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_suspect_leased_in_an_unknown_commit_is_held_alone(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[WORKER-5] [REPEAT-1]"""
     suspect(engine, clock, "bad")
     worker = worker_of(engine, clock)
@@ -207,8 +198,6 @@ def test_a_worker_that_ends_when_idle_has_taken_every_suspect(tmp_path: Path) ->
         assert beside == [1, 1]
         assert all(task.is_terminal for task in engine.find())
 
-
-# --- real processes ---------------------------------------------------------------------------------------------------
 
 POISON = """
 import os, signal, sys, threading

@@ -7,31 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import sagalog
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import WorkContext
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.handler_pool import DaemonThreads
-from tests.worker.crew_of import PATIENCE_S, story
 from tests.worker.threaded import ThreadedWorker
+from tests.worker.worker_processes import PATIENCE_S, at_work, ended, story
 
 TTL_MS = 10_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 def plan_of(concurrency: int, **handlers: Any) -> WorkerConfig:
@@ -57,9 +45,7 @@ def test_jobs_that_come_at_one_time_are_handed_to_every_idle_thread(engine: saga
     assert {task.state for task in engine.find()} == {"completed"}
 
 
-def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_then(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_thread_with_a_job_leaves_the_next_to_one_that_is_idle(engine: sagalog.Engine, clock: ManualClock) -> None:
     """One idle thread is told of three jobs; with room for three it must not do them one after another."""
     all_three = threading.Barrier(3, timeout=PATIENCE_S)
     with ThreadedWorker(
@@ -77,9 +63,8 @@ def test_a_thread_that_takes_a_job_leaves_the_next_to_another_that_is_idle_by_th
     assert {task.state for task in engine.find()} == {"completed"}
 
 
-def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_ended_coroutines_make_room_for_functions_and_the_reverse(engine: sagalog.Engine, clock: ManualClock) -> None:
+    """One that ends makes room for one of the other sort."""
     ran: list[str] = []
 
     async def coroutine(context: Any, _payload: Any) -> None:
@@ -102,7 +87,7 @@ def test_a_coroutine_that_ends_makes_room_for_a_function_and_the_other_way_round
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_the_place_of_a_handler_that_was_told_and_does_not_end_is_given_to_others(
+def test_a_told_handler_that_does_not_end_gives_its_place_to_others(
     engine: sagalog.Engine, clock: ManualClock, kind: str
 ) -> None:
     """[WORKER-2] The worker takes nothing of it later: neither its result nor its thread."""
@@ -178,7 +163,7 @@ def test_a_worker_that_gives_back_what_no_thread_began_leaves_it_unbegun(
     assert [story(engine, id)[-1] for id in ids] == ["completed", "released", "released"]
 
 
-def test_a_pool_of_daemon_threads_runs_what_it_is_given_as_many_at_a_time_as_it_may() -> None:
+def test_a_pool_of_daemon_threads_runs_as_many_at_a_time_as_it_may() -> None:
     pool = DaemonThreads(3)
     together = threading.Barrier(3, timeout=PATIENCE_S)
     for _ in range(4):
@@ -189,3 +174,54 @@ def test_a_pool_of_daemon_threads_runs_what_it_is_given_as_many_at_a_time_as_it_
         broken.result(PATIENCE_S)
     assert pool.submit(lambda: "alive").result(PATIENCE_S) == "alive"
     pool.shutdown()
+
+
+def test_coroutines_and_functions_work_side_by_side(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=3)
+
+    @worker.task("plain")
+    def plain(context: WorkContext, payload: int) -> int:
+        return context.step("add", lambda: payload + 1)
+
+    @worker.task("coroutine")
+    async def coroutine(context: Any, payload: int) -> int:
+        async def add() -> int:
+            return payload + 1
+
+        await context.sleep("nap", 1)
+        added: int = await context.step("add", add)
+        return added
+
+    ids = [real.create(kind, number).id for number in range(6) for kind in ("plain", "coroutine")]
+    with at_work(worker, real):
+        assert [ended(real, id).result for id in ids] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_a_coroutine_behind_functions_is_begun_when_they_have_ended(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=5)
+    both = threading.Barrier(2, timeout=20)
+
+    @worker.task("plain")
+    def plain(_context: WorkContext, _payload: Any) -> None:
+        both.wait()
+
+    @worker.task("coroutine")
+    async def coroutine(_context: Any, payload: Any) -> Any:
+        return payload
+
+    ids = [real.create(kind, "begun").id for kind in ("plain", "plain", "coroutine")]
+    with at_work(worker, real):
+        assert ended(real, ids[-1]).result == "begun"
+
+
+def test_many_tasks_at_hand_need_no_more_threads_than_may_run(real: sagalog.Engine) -> None:
+    worker = sagalog.Worker(concurrency=2, claim_ahead=200)
+    alive: list[int] = []
+
+    @worker.task("do")
+    def do(_context: WorkContext, _payload: Any) -> None:
+        alive.append(sum(one.name.startswith("sagalog-handler") for one in threading.enumerate()))
+
+    real.create_many({"kind": "do"} for _ in range(200))
+    assert worker.run(real, until="idle").settled == 200
+    assert max(alive) <= 2

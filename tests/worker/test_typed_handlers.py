@@ -6,52 +6,21 @@ makes them.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NewType, TypedDict, TypeVar
+from typing import Any, NewType, TypeVar
 
-import msgspec
 import pytest
 
 import sagalog
-from sagalog import Compensation, InvalidValue, Permanent, Retry
+from sagalog import Compensation, InvalidValue, Permanent
 from sagalog.worker import AsyncWorkContext, Context, UndoContext, WorkContext
-from tests.worker.crew_of import story
+from tests.worker.typed import Line, Order, Place, Seat, run
 
-AT_ONCE = Retry(delay_min_ms=0, delay_max_ms=0)
 Payload = NewType("Payload", dict[str, Any])
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Line(msgspec.Struct):
-    article: str
-    count: int = 1
-
-
-class Order(msgspec.Struct):
-    lines: list[Line]
-    due: datetime.date | None = None
-
-
-class Even(msgspec.Struct):
-    number: int
-
-    def __post_init__(self) -> None:
-        if self.number % 2:
-            raise ValueError("an even number is wanted")
-
-
-@dataclasses.dataclass
-class Seat:
-    row: int
-    place: str
-
-
-class Place(TypedDict):
-    path: str
 
 
 @pytest.fixture
@@ -63,21 +32,6 @@ def engine() -> Iterator[sagalog.Engine]:
 @pytest.fixture
 def worker() -> sagalog.Worker:
     return sagalog.Worker(quarantine_unknown=True)
-
-
-def run(worker: sagalog.Worker, engine: sagalog.Engine, kind: str, payload: Any = None, **create: Any) -> sagalog.Task:
-    """What becomes of a task, until the worker finds nothing more to do now."""
-    id = engine.create(kind, payload, **{"retry": AT_ONCE, "waive_compensation": "none", **create}).id
-    worker.run(engine, until="idle")
-    task = engine.get(id)
-    assert task is not None
-    return task
-
-
-def told(task: sagalog.Task) -> tuple[str, str, str]:
-    """The code, the message and the path of what went wrong."""
-    assert task.error is not None
-    return task.error.code, task.error.message, task.error.details["path"]
 
 
 # --- what a handler is given ------------------------------------------------------------------------------------------
@@ -100,10 +54,8 @@ def test_a_function_is_given_the_struct_that_its_payload_is_annotated_with(
     assert (task.state, task.payload) == ("completed", recorded)
 
 
-def test_a_coroutine_is_given_the_dataclass_that_its_payload_is_annotated_with(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6]"""
+def test_a_coroutine_is_given_the_dataclass_of_its_annotation(worker: sagalog.Worker, engine: sagalog.Engine) -> None:
+    """[WORKER-6] The handler's payload is annotated with it."""
     given: list[Seat] = []
 
     @worker.task("seat")
@@ -271,7 +223,7 @@ def test_an_annotation_is_resolved_when_the_handler_is_registered(
         ("Order | Seat", "Type unions may not contain more than one dict-like type"),
     ],
 )
-def test_an_annotation_that_is_no_use_is_refused_as_the_handler_is_registered(
+def test_a_useless_annotation_is_refused_as_the_handler_is_registered(
     annotation: str, why: str, worker: sagalog.Worker
 ) -> None:
     """[WORKER-6] The refusal names the handler, the parameter and the annotation."""
@@ -284,7 +236,7 @@ def test_an_annotation_that_is_no_use_is_refused_as_the_handler_is_registered(
         with pytest.raises(InvalidValue) as refused:
             register("pack")(pack)
         assert f"{kind} 'pack': the annotation {annotation} of the parameter 'content'" in refused.value.message
-        assert "test_typed_handlers.test_an_annotation_that_is_no_use" in refused.value.message
+        assert "test_typed_handlers.test_a_useless_annotation" in refused.value.message
         assert why in refused.value.message
         assert refused.value.path == "content"
     # Nothing was registered.
@@ -337,282 +289,3 @@ def test_type_checkers_see_what_a_handler_takes() -> None:
         @worker.task("no type")
         def no_type(context: WorkContext, order: "fine") -> None:  # type: ignore[valid-type]  # noqa: UP037
             """Take what no type says."""
-
-
-# --- what does not fit ------------------------------------------------------------------------------------------------
-
-
-def test_a_payload_that_does_not_fit_fails_for_good_and_names_the_place(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] It is tried once, whatever its policy allows, and its handler is not called."""
-    called: list[object] = []
-    worker.task("order")(record_into(called))
-
-    task = run(worker, engine, "order", {"lines": [{"article": "pen"}, {"article": "ink", "count": "many"}]})
-
-    assert (task.state, task.code, called) == ("failed", "failed", [])
-    assert story(engine, task.id) == ["created", "leased", "failed"]
-    assert told(task) == (
-        "invalid_payload",
-        f"its payload does not fit {__name__}.Order: Expected `int`, got `str` - at `$.lines[1].count`",
-        "$.lines[1].count",
-    )
-
-
-def record_into(called: list[object]) -> Callable[[WorkContext, Order], None]:
-    def take(context: WorkContext, order: Order) -> None:
-        called.append(order)
-
-    return take
-
-
-@pytest.mark.parametrize(
-    ("payload", "message", "path"),
-    [
-        (None, "Expected `object`, got `null`", "$"),
-        ([], "Expected `object`, got `array`", "$"),
-        ({}, "Object missing required field `number`", "$"),
-        ({"number": 3}, "an even number is wanted", "$"),
-    ],
-)
-def test_a_payload_that_a_coroutine_cannot_take_fails_for_good_too(
-    payload: Any, message: str, path: str, worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6]"""
-
-    @worker.task("even")
-    async def even(context: AsyncWorkContext, even: Even) -> None:
-        raise AssertionError("it was called")
-
-    task = run(worker, engine, "even", payload)
-
-    assert (task.state, task.leases) == ("failed", 1)
-    assert told(task) == ("invalid_payload", f"its payload does not fit {__name__}.Even: {message}", path)
-
-
-def test_what_a_task_owes_is_undone_where_its_payload_does_not_fit(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] [COMP-1] A later version of the handler may ask for more than the payload of a task that has begun."""
-    undone: list[object] = []
-    worker.task("order")(record_into([]))
-    worker.compensation("undo")(lambda _context, params: undone.append(params))
-
-    task = run(worker, engine, "order", {}, compensations=[Compensation("undo", {"n": 1})], waive_compensation=None)
-
-    assert (task.state, task.outcome, undone) == ("compensated", "failed", [{"n": 1}])
-
-
-def test_a_payload_that_does_not_fit_without_undo_and_waiver_is_for_a_human(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] [COMP-2] What does not fit stands in the log all the same."""
-    worker.task("order")(record_into([]))
-
-    task = run(worker, engine, "order", {}, waive_compensation=None)
-
-    assert (task.state, task.code) == ("quarantined", "compensation_required")
-    assert told(task)[0] == "invalid_payload"
-
-
-@pytest.mark.parametrize("is_coroutine", [False, True])
-def test_params_that_do_not_fit_quarantine_the_task_at_once(
-    is_coroutine: bool, worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] [UNDO-3] No attempt at that undo can succeed; those that came before it in the row are done."""
-    undone: list[str] = []
-
-    @worker.task("do")
-    def do(context: Context, payload: None) -> None:
-        raise Permanent("no")
-
-    async def free_later(context: object, seat: Seat) -> None:
-        undone.append(seat.place)
-
-    def free(context: UndoContext, seat: Seat) -> None:
-        undone.append(seat.place)
-
-    worker.compensation("free")(free_later if is_coroutine else free)
-    compensations = [
-        Compensation("free", {"row": 1, "place": "a"}, id="a"),
-        Compensation("free", {"row": 1, "place": 2}, id="b"),
-        Compensation("free", {"row": 1, "place": "c"}, id="c"),
-    ]
-    task = run(worker, engine, "do", compensations=compensations)
-
-    assert (task.state, task.code, undone) == ("quarantined", "invalid_params", ["c"])
-    assert [one.id for one in task.owed] == ["b", "a"]
-    assert task.error is not None
-    assert task.error.parameters == {"compensation": "b", "type": f"{__name__}.Seat"}
-    assert told(task)[1:] == (
-        f"the params of compensation 'b' do not fit {__name__}.Seat: Expected `str`, got `int` - at `$.place`",
-        "$.place",
-    )
-    assert "compensation_failed" not in story(engine, task.id)
-
-
-# --- what is recorded -------------------------------------------------------------------------------------------------
-
-
-def test_a_struct_and_a_dataclass_are_recorded_as_json_wherever_json_is(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] As a payload, as the result of a handler, and as the params of an undo, which has the same id."""
-
-    @worker.task("order")
-    def take(context: Context, order: Order) -> Seat:
-        return Seat(len(order.lines), "a")
-
-    undo, same = Compensation("free", Seat(1, "a")), Compensation("free", {"row": 1, "place": "a"})
-    task = run(worker, engine, "order", Order([Line("pen")], datetime.date(2026, 11, 2)), compensations=[undo], id="t")
-
-    assert task.payload == {"lines": [{"article": "pen", "count": 1}], "due": "2026-11-02"}
-    assert task.result == {"row": 1, "place": "a"}
-    assert [one.params for one in task.compensations] == [{"row": 1, "place": "a"}]
-    # The same creation once more, in the other form.
-    again = engine.create("order", task.payload, compensations=[same], id="t", retry=AT_ONCE, waive_compensation="none")
-    assert again == task
-
-
-class Route(msgspec.Struct, frozen=True):
-    stops: tuple[tuple[str, int], ...]
-    labels: dict[str, tuple[str, ...]]
-
-
-def test_tuples_inside_a_struct_are_recorded_as_lists_and_come_back_as_tuples(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] A list is the JSON of a tuple, and the annotation tells the one from the other."""
-    given: list[Route] = []
-
-    @worker.task("drive")
-    def drive(context: WorkContext, route: Route) -> Route:
-        given.append(route)
-        return context.step("drive", find_route)
-
-    def find_route() -> Route:
-        return Route((("b", 2),), {})
-
-    route = Route((("a", 1), ("b", 2)), {"fast": ("x",)})
-    task = run(worker, engine, "drive", route, compensations=[Compensation("free", route, id="r")])
-
-    assert given == [route]
-    assert task.payload == {"stops": [["a", 1], ["b", 2]], "labels": {"fast": ["x"]}}
-    assert [one.params for one in task.compensations] == [task.payload]
-    assert task.result == {"stops": [["b", 2]], "labels": {}}
-
-
-@pytest.mark.parametrize(
-    ("result", "path", "why"),
-    [
-        (msgspec.defstruct("Loose", [("place", Any)])(object()), "result", "Encoding objects of type object"),
-        (msgspec.defstruct("Loose", [("place", Any)])(float("nan")), "result.place", "nan"),
-        ([Line("pen")], "result[0]", "msgspec.to_builtins"),
-    ],
-)
-def test_a_struct_of_which_no_json_can_be_made_quarantines_its_task(
-    result: Any, path: str, why: str, worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-1] One inside a list of the handler's own is looked for by no caller."""
-    worker.task("do")(lambda _context, _payload: result)
-
-    task = run(worker, engine, "do")
-
-    assert (task.state, task.code) == ("quarantined", "unstorable_result")
-    assert told(task)[2] == path
-    assert why in told(task)[1]
-
-
-def find_seat(row: int) -> Seat:
-    return Seat(row, "a")
-
-
-async def find_line() -> Line:
-    return Line("pen")
-
-
-def find_json() -> Seat:
-    return {"row": 2, "place": "b"}  # type: ignore[return-value]  # as it comes from a server
-
-
-def twice(worker: sagalog.Worker, engine: sagalog.Engine, ask: Callable[[WorkContext], Any]) -> list[Any]:
-    """What a handler finds in two attempts, of which the second one reads what the first one has put on record."""
-    found: list[Any] = []
-
-    @worker.task("do")
-    def do(context: WorkContext, payload: None) -> None:
-        found.append(ask(context))
-        if context.attempt == 1:
-            raise OSError("again")
-
-    assert run(worker, engine, "do").state == "completed"
-    return found
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "expected"),
-    [
-        (find_seat, (3,), Seat(3, "a")),
-        (functools.partial(find_seat, 3), (), Seat(3, "a")),
-        (find_json, (), Seat(2, "b")),
-        (lambda: Seat(1, "c"), (), {"row": 1, "place": "c"}),
-        (lambda: {"row": 1}, (), {"row": 1}),
-    ],
-    ids=["function", "partial", "json", "lambda", "plain"],
-)
-def test_every_attempt_gets_the_same_from_a_step(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    expected: Any,
-    worker: sagalog.Worker,
-    engine: sagalog.Engine,
-) -> None:
-    """[WORKER-6] [STEP-1] What its function is annotated to return, or else the JSON that is on record."""
-    assert twice(worker, engine, lambda context: context.step("find", function, *arguments)) == [expected, expected]
-
-
-def test_every_attempt_of_a_coroutine_gets_the_same_from_a_step(worker: sagalog.Worker, engine: sagalog.Engine) -> None:
-    """[WORKER-6] [STEP-1]"""
-    found: list[object] = []
-
-    @worker.task("do")
-    async def do(context: AsyncWorkContext, payload: None) -> None:
-        found.append(await context.step("find", find_line))
-        if context.attempt == 1:
-            raise OSError("again")
-
-    assert run(worker, engine, "do").state == "completed"
-    assert found == [Line("pen"), Line("pen")]
-
-
-def test_a_step_on_record_that_no_longer_fits_quarantines_its_task(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[WORKER-6] The code has changed since the step was carried out."""
-
-    def find_other() -> Line:
-        raise AssertionError("it was carried out again")
-
-    @worker.task("do")
-    def do(context: WorkContext, payload: None) -> None:
-        context.step("find", find_seat if context.attempt == 1 else find_other, *[1][context.attempt - 1 :])
-        raise OSError("again")
-
-    task = run(worker, engine, "do")
-
-    assert (task.state, task.code) == ("quarantined", "step_mismatch")
-    assert task.error is not None
-    assert "the result of step 'find' that is on record is no" in task.error.message
-
-
-def test_a_child_may_be_given_a_struct_and_is_the_same_at_every_attempt(
-    worker: sagalog.Worker, engine: sagalog.Engine
-) -> None:
-    """[STEP-2]"""
-    worker.task("line")(lambda _context, payload: payload)
-    found = twice(worker, engine, lambda context: context.spawn("one", "line", Seat(3, "a")))
-
-    child = engine.get(found[0])
-    assert child is not None
-    assert (found[0], child.payload) == (found[1], {"row": 3, "place": "a"})

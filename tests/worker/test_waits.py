@@ -6,7 +6,7 @@ Rule: turn by turn on a manual clock; coroutines and pools of threads where thei
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,26 +17,15 @@ from sagalog import Compensation, InvalidValue, Retry, Worker
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.decide import waits
 from sagalog.store.projection import encode_fold
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import AsyncWorkContext, WorkContext
 from sagalog.worker.config import WorkerConfig
 from tests.store_of import store_of
-from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import story
 
 ONCE = Retry(attempts_max=1, delay_min_ms=0, delay_max_ms=0)
 Handler = Callable[[WorkContext, Any], Any]
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 class Work:
@@ -79,7 +68,7 @@ def test_a_loop_of_sleeps_under_one_name_sleeps_every_time(engine: sagalog.Engin
     assert (task.state, task.result, task.attempt, task.waits) == ("completed", "there", 1, {"poll": 4})
 
 
-def test_a_round_of_a_poller_costs_the_hundredth_time_what_it_costs_the_first(
+def test_a_pollers_hundredth_round_costs_what_the_first_costs(
     engine: sagalog.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[WAIT-1] Sleeps of one name are one count in the fold, and no later attempt reads their ends."""
@@ -216,7 +205,7 @@ def test_two_waits_of_one_name_that_are_open_at_the_same_time_are_refused(
         assert "with name=" in task.error.message
 
 
-def test_waits_of_several_names_that_are_open_at_the_same_time_are_waited_for_one_after_another(
+def test_open_waits_of_several_names_are_waited_for_one_by_one(
     engine: sagalog.Engine,
 ) -> None:
     async def both(context: AsyncWorkContext, _: Any) -> list[Any]:
@@ -356,10 +345,10 @@ def test_a_wait_that_ended_as_this_one_cannot_is_a_mismatch(
     assert (task.state, task.code, task.result) == expected
 
 
-def test_a_poller_that_has_waited_as_often_as_it_may_is_quarantined_and_undoes_nothing(
+def test_a_poller_that_has_waited_too_often_is_quarantined(
     engine: sagalog.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[BOUND-1] [WAIT-1] The bound is a small one here; what is counted is the same."""
+    """[BOUND-1] [WAIT-1] It undoes nothing. The bound is a small one here; what is counted is the same."""
     monkeypatch.setattr(waits, "WAITS_MAX", 3)
 
     def poll(context: WorkContext, _: Any) -> None:
@@ -377,10 +366,10 @@ def test_a_poller_that_has_waited_as_often_as_it_may_is_quarantined_and_undoes_n
     assert (story(engine, work.id).count("parked"), [one.kind for one in task.owed]) == (3, ["undo"])
 
 
-def test_a_wait_whose_name_does_not_fit_any_more_quarantines_the_task_and_costs_no_attempt(
+def test_a_wait_whose_name_does_not_fit_any_more_quarantines_the_task(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[BOUND-1] [BOUND-4] Every attempt would ask again."""
+    """[BOUND-1] [BOUND-4] It costs no attempt. Every attempt would ask again."""
 
     def wait(context: WorkContext, _: Any) -> None:
         for number in range(900):

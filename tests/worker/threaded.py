@@ -10,7 +10,7 @@ from sagalog.testing import ManualClock
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.handler_pool import Inbox, ThreadHandlerPool
 from sagalog.worker.worker_loop import WorkerLoop
-from tests.worker.crew_of import PATIENCE_S
+from tests.worker.worker_processes import PATIENCE_S
 
 
 class ThreadedWorker:

@@ -96,3 +96,8 @@ def leased(engine: Engine, id: str, kind: str = "build", undos: Sequence[str] = 
     """A task that a worker has leased; by the clock of today the lease is over."""
     engine.create(kind, id=id, compensations=[Compensation(undo, id=undo) for undo in undos], **fields)
     return engine.acquire(id, owner="worker-1", ttl_ms=TTL_MS)
+
+
+def ids(db: str) -> list[str]:
+    """The ids of all tasks in a store, in order of creation."""
+    return [task["id"] for task in call("list", "--db", db, "--all", "--json").documents]

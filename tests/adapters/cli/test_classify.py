@@ -57,7 +57,7 @@ def test_a_hyphen_is_standard_input_and_a_success_names_no_wait() -> None:
     ]
 
 
-def test_standard_error_the_zone_the_time_limit_and_signals_are_told_by_options(file: Path, tmp_path: Path) -> None:
+def test_options_tell_standard_error_zone_time_limit_and_signals(file: Path, tmp_path: Path) -> None:
     (tmp_path / "err").write_text("ERROR: You've hit your usage limit. Try again at 11:00 PM.\n", encoding="utf-8")
     of_codex = classify(
         "-", "--exit", "1", "--stderr", str(tmp_path / "err"), "--zone", "Asia/Tokyo", "--json", name="codex"
@@ -81,7 +81,8 @@ def test_a_classifier_of_ones_own_is_read_from_a_file(tmp_path: Path, form: str)
     assert classify("-", "--exit", "7", "--json", name=str(rules)).documents[0]["rule"] == "done"
 
 
-def test_a_classifier_that_means_nothing_is_refused_with_the_path_of_the_fault(tmp_path: Path) -> None:
+def test_a_classifier_without_meaning_is_refused_with_its_path(tmp_path: Path) -> None:
+    """The path names where the fault is."""
     (tmp_path / "own.json").write_text('{"name": "own", "rules": [{"name": "done", "class": "good", "exits": [7]}]}')
 
     answer = classify("-", "--json", name=str(tmp_path / "own.json"))

@@ -153,7 +153,7 @@ def test_a_url_that_names_no_store_is_wrong_usage(url: str, part: str) -> None:
 
 
 @pytest.mark.parametrize("kind", misbehaving_commands.subclasses(), ids=lambda kind: kind.code)
-def test_an_error_ends_with_the_status_of_its_branch_and_is_told_in_one_sentence(
+def test_an_error_ends_with_the_status_of_its_branch_in_one_sentence(
     misbehaving: None, kind: type[errors.SagalogError]
 ) -> None:
     branches: dict[type[errors.SagalogError], int] = {

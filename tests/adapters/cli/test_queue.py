@@ -53,7 +53,8 @@ def test_items_come_out_in_the_order_in_which_they_went_in(path: Path) -> None:
     assert [0, 1, 2] == [popped(path)["payload"] for _ in range(3)]
 
 
-def test_a_push_makes_an_absent_store_and_says_so_and_a_refused_one_does_not(tmp_path: Path) -> None:
+def test_a_push_makes_an_absent_store_and_says_so(tmp_path: Path) -> None:
+    """A push that is refused makes none."""
     new = tmp_path / "new.db"
 
     assert queue(new, "push", "[9223372036854775808]").status == 3
@@ -203,7 +204,7 @@ def test_a_pop_that_waits_gets_what_another_process_pushes(path: Path) -> None:
     assert (waiting.returncode, json.loads(out)["payload"]) == (0, 7)
 
 
-def test_an_item_that_cannot_be_told_to_the_process_that_popped_it_goes_back(path: Path) -> None:
+def test_an_item_that_the_popping_process_cannot_print_goes_back(path: Path) -> None:
     queue(path, "push", "1")
     with open("/dev/full", "wb") as full:
         full_disk = run("queue", "pop", "--db", str(path), stdout=full)

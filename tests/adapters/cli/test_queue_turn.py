@@ -57,7 +57,8 @@ def popped(queue: Queue, visibility_ms: int | None = 60_000) -> Item:
 # --- the lease -------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_is_ended_before_its_lease_can_be_over_while_the_store_does_not_answer(queue: SlowQueue) -> None:
+def test_a_command_is_ended_before_its_lease_is_over(queue: SlowQueue) -> None:
+    """The worker ends it while the store does not answer, too."""
     item = popped(queue)
     begun: list[Command] = []
 
@@ -184,7 +185,7 @@ def test_a_command_that_had_ended_when_it_was_stopped_was_not_stopped(queue: Slo
     assert (found, turn.is_stopped, turn.is_lost) == (status, False, False)
 
 
-def test_a_command_that_had_ended_when_its_lease_was_lost_has_not_lost_its_item(queue: SlowQueue) -> None:
+def test_a_command_that_ended_before_its_lease_was_lost_keeps_its_item(queue: SlowQueue) -> None:
     queue.errors = [LeaseLost("another consumer has it")]
     queue.go_on.set()
     with Signals() as signals, Renewal(queue, popped(queue), 60.0, time.monotonic() - 30.0, signals.wake) as renewal:
@@ -196,7 +197,7 @@ def test_a_command_that_had_ended_when_its_lease_was_lost_has_not_lost_its_item(
     assert (found, turn.is_lost) == (0, False)
 
 
-def test_a_command_that_is_told_to_end_is_told_once_and_killed_only_after_its_grace(queue: SlowQueue) -> None:
+def test_a_command_is_told_to_end_once_and_killed_after_its_grace(queue: SlowQueue) -> None:
     with Signals() as signals, Renewal(queue, popped(queue), 60.0, time.monotonic(), signals.wake) as renewal:
         signals.stops += [15, 15]
         turn = Turn(renewal, signals, grace_s=20)

@@ -155,7 +155,8 @@ def test_a_delay_lets_the_next_item_go_first_and_until_empty_waits_for_it(path: 
 
 
 @pytest.mark.parametrize("word", ["no-such-command", "/etc/passwd", "/"])
-def test_a_command_that_cannot_be_started_is_wrong_usage_and_costs_no_item_a_return(path: Path, word: str) -> None:
+def test_a_command_that_cannot_be_started_is_wrong_usage(path: Path, word: str) -> None:
+    """It costs no item a return."""
     first, second = push(path, "1", "2")
 
     answer = work(path, "--until-empty", "--", word)
@@ -167,9 +168,8 @@ def test_a_command_that_cannot_be_started_is_wrong_usage_and_costs_no_item_a_ret
     assert state(path, first) == "pending"
 
 
-def test_a_large_payload_that_the_command_does_not_read_and_children_left_behind_do_not_hang_the_worker(
-    path: Path, tmp_path: Path
-) -> None:
+def test_unread_payloads_and_children_left_behind_hang_no_worker(path: Path, tmp_path: Path) -> None:
+    """The payload is large, and the command does not read it."""
     ids = push(path, f'"{"x" * 200_000}"', "2")
     script = f"sleep 300 >/dev/null 2>&1 & echo $! >>{tmp_path}/pids"
 
@@ -222,9 +222,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_command_runs(path: Path, tmp_path
     assert (worker.returncode, state(path, id), fences(path, id)) == (0, "completed", [1])
 
 
-def test_the_item_of_a_worker_that_was_killed_comes_back_after_its_visibility(
-    path: Path, tmp_path: Path, begin: Start
-) -> None:
+def test_the_item_of_a_killed_worker_comes_back_after_its_visibility(path: Path, tmp_path: Path, begin: Start) -> None:
     [id] = push(path, "1")
     worker = begin("--visibility", "1s", "--", "sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 300")
     orphan = pid_in(tmp_path / "pid")
@@ -238,9 +236,8 @@ def test_the_item_of_a_worker_that_was_killed_comes_back_after_its_visibility(
     assert (item["id"], item["attempts"], item["fence"]) == (id, 2, 2)
 
 
-def test_a_lost_item_ends_its_command_with_all_children_and_the_worker_goes_on(
-    path: Path, tmp_path: Path, begin: Start
-) -> None:
+def test_a_lost_item_ends_its_command_with_all_children(path: Path, tmp_path: Path, begin: Start) -> None:
+    """The worker goes on."""
     [lost] = push(path, '"long"')
     # The child ignores SIGTERM: only the kill after the grace ends it.
     child = f"trap '' TERM; echo $$ >{tmp_path}/child; while :; do sleep 0.1; done"
@@ -360,9 +357,8 @@ def test_the_end_of_a_terminal_is_ignored_where_it_was_ignored(path: Path, tmp_p
     assert (state(path, first), state(path, second)) == ("completed", "completed")
 
 
-def test_what_a_killed_worker_has_left_of_an_item_is_ended_before_the_next_command_begins(
-    path: Path, tmp_path: Path, begin: Start
-) -> None:
+def test_a_killed_workers_command_is_ended_before_the_next_one_begins(path: Path, tmp_path: Path, begin: Start) -> None:
+    """The killed worker has left it running, for the same item."""
     [id] = push(path, "1")
     deaf = f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"
     worker = begin("--visibility", "1s", "--", "sh", "-c", deaf)

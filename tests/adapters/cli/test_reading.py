@@ -137,8 +137,8 @@ def test_a_task_is_shown_with_all_that_says_something(db: str) -> None:
     assert ["first         first   owed    -       -", "second        second  owed    -       -"] == answer.lines[-2:]
 
 
-def test_compensations_of_a_completed_task_are_void_wherever_they_are_shown(tmp_path: Path) -> None:
-    """[COMP-6]"""
+def test_compensations_of_a_completed_task_are_shown_as_void(tmp_path: Path) -> None:
+    """[COMP-6] Every answer that shows them says so."""
     with past(tmp_path / "store.db") as engine:
         done = leased(engine, "t", undos=["branch", "worktree"]).complete("built")
         read = engine.get("t")
@@ -267,7 +267,8 @@ def test_a_history_with_full_has_the_bodies_as_they_are_stored(db: str, path: Pa
     assert [line[line.index("{") :] for line in lines[1:]] == bodies
 
 
-def test_a_history_as_json_has_envelopes_whose_digests_can_be_computed_again(db: str) -> None:
+def test_digests_of_a_history_can_be_computed_from_its_json(db: str) -> None:
+    """The envelopes hold all that a digest is made of."""
     events = call("history", "undoes", "--full", "--db", db, "--json").documents
 
     assert ["created", "leased", "failed"] == [event["type"] for event in events]

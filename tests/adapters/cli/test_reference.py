@@ -46,14 +46,14 @@ def options_of(command: click.Command) -> set[str]:
     return {word for option in options for word in (*option.opts, *option.secondary_opts)}
 
 
-def test_every_command_has_a_section_and_no_section_is_of_a_command_that_is_not() -> None:
+def test_every_command_has_a_section_and_every_section_a_command() -> None:
     of_commands = {title for title in SECTIONS if title.islower()}
 
     assert set(NAMES) == of_commands
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_option_of_a_command_is_documented_and_every_documented_one_exists(name: str) -> None:
+def test_every_option_is_documented_and_every_documented_one_exists(name: str) -> None:
     shared = SECTIONS["Options of every command"]
     common = set(re.findall(r"--[a-z-]+", shared))
     options = options_of(command_of(name))
@@ -73,7 +73,7 @@ def test_the_options_of_all_commands_are_documented() -> None:
     assert [] == missing
 
 
-def test_the_table_of_statuses_holds_every_code_with_the_status_that_it_has() -> None:
+def test_the_table_of_statuses_holds_every_code_with_its_status() -> None:
     written = {
         code: int(status)
         for status, codes in ROW.findall(SECTIONS["Exit status"])

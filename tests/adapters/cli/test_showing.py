@@ -400,7 +400,8 @@ def test_a_traceback_is_told_apart_from_the_other_details(details: Any, lines: l
     assert rest == tracebacks.without(details)
 
 
-def test_on_a_terminal_a_traceback_stands_below_its_event_and_steers_nothing(tmp_path: Path) -> None:
+def test_on_a_terminal_a_traceback_is_below_its_event_and_harmless(tmp_path: Path) -> None:
+    """It steers nothing of the terminal."""
     with past(tmp_path / "sagalog.db") as engine:
         leased(engine, "t").retry(Failure("ValueError", "no", {"traceback": ["File one", f"    {STORABLE}"]}))
 

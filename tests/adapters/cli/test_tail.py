@@ -234,7 +234,7 @@ def test_a_reader_that_has_gone_ends_it_though_nothing_happens(path: Path) -> No
     process.stderr.close()
 
 
-def test_a_reader_that_goes_in_the_middle_of_the_answer_ends_it_with_status_0(path: Path, open_engine: Engine) -> None:
+def test_a_reader_that_goes_amid_the_answer_ends_it_with_status_0(path: Path, open_engine: Engine) -> None:
     open_engine.create_many({"kind": "build", "payload": "x" * 500} for _ in range(2_000))
     process = start("tail", "--from-start", "--json", "--db", str(path), stdin=subprocess.DEVNULL)
     assert process.stdout is not None

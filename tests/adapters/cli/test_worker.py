@@ -100,7 +100,8 @@ def states(folder: Path) -> dict[str, str]:
 # --- worker ---------------------------------------------------------------------------------------------------------
 
 
-def test_it_runs_tasks_and_their_undos_with_the_handlers_of_a_module_in_this_folder(folder: Path) -> None:
+def test_a_worker_runs_tasks_and_undos_with_the_handlers_of_a_module(folder: Path) -> None:
+    """The module lies in the folder where the command is run."""
     with opened(folder) as engine:
         engine.create("add", [1, 2], id="sum", queue="agents")
         engine.create("break", id="broken", queue="agents")
@@ -204,7 +205,8 @@ def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Pat
     assert str(leased.actor).startswith("worker:ann-")
 
 
-def test_a_handler_can_stop_the_worker_that_the_module_holds_whatever_the_options_say(folder: Path) -> None:
+def test_a_handler_can_stop_its_worker_whatever_the_options_say(folder: Path) -> None:
+    """The handler's module holds the worker."""
     with opened(folder) as engine:
         engine.create("last", id="last", queue="agents")
 
@@ -466,7 +468,8 @@ def test_in_json_show_and_history_give_the_lines_as_a_list(failed: Path) -> None
     assert next(line[1] for line in lines) == "    return 1 / of"
 
 
-def test_of_a_long_traceback_the_innermost_lines_are_told_and_how_to_see_the_rest(folder: Path) -> None:
+def test_a_long_traceback_is_told_by_its_innermost_lines(folder: Path) -> None:
+    """The worker also says how to see the rest."""
     chain = "".join(f"def f{n}(): f{n - 1}()\n" for n in range(1, 40))
     (folder / "handlers.py").write_text(
         f'{HANDLERS}\ndef f0(): raise OSError("no")\n{chain}\nworker.task("deep")(lambda *_: f39())\n', encoding="utf-8"

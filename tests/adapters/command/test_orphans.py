@@ -19,7 +19,7 @@ from sagalog import Interrupted, Transient
 from sagalog_command import handler, orphans, run
 from sagalog_command.orphans import Orphans
 from tests.adapters.command.attempt import VARIABLES, Attempt, is_running, python, until
-from tests.worker.crew_of import at_work, ended
+from tests.worker.worker_processes import at_work, ended
 
 # Of this run of tests alone: another one beside it leaves processes as well.
 STORE = f"store-{uuid.uuid4()}"

@@ -16,7 +16,7 @@ from sagalog import Retry
 from sagalog.worker import WorkContext
 from sagalog_command import Command, handler, run
 from tests.adapters.command.attempt import Attempt, is_running
-from tests.worker.crew_of import at_work, ended, story, until
+from tests.worker.worker_processes import at_work, ended, story, until
 
 WAIVED = "it changes nothing"
 

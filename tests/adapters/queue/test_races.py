@@ -118,9 +118,8 @@ def start(url: str) -> Iterator[Any]:
         consumer.process.communicate()
 
 
-def test_of_eight_processes_no_two_hold_one_item_and_what_the_killed_ones_held_comes_back(
-    queue: Queue, start: Any
-) -> None:
+def test_of_eight_processes_no_two_hold_one_item(queue: Queue, start: Any) -> None:
+    """What killed processes held comes back."""
     ids = queue.push_many(range(ITEMS))
     holders = [start(f"holder-{number}", "hold") for number in range(KILLED)]
     drainers = [start(f"drainer-{number}", "drain") for number in range(CONSUMERS - KILLED)]
@@ -139,7 +138,8 @@ def test_of_eight_processes_no_two_hold_one_item_and_what_the_killed_ones_held_c
     assert (types["leased"], types["lease_expired"]) == (ITEMS + KILLED, KILLED)
 
 
-def test_one_consumer_gets_all_items_in_their_order_although_another_process_pushes(url: str, start: Any) -> None:
+def test_one_consumer_gets_items_in_order_while_another_process_pushes(url: str, start: Any) -> None:
+    """No item is left out."""
     consumer = start("only", "wait")
     consumer.process.kill()
     with open_queue(url, durability="normal") as queue:
@@ -159,7 +159,7 @@ def test_a_push_wakes_a_pop_that_waits_in_another_process(queue: Queue, start: A
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_child_forked_in_a_loop_over_items_has_no_say_in_the_item_in_hand(queue: Queue) -> None:
+def test_a_child_forked_in_a_loop_over_items_leaves_the_item_in_hand(queue: Queue) -> None:
     """[FORK-2] Its copy of the loop is left as the child ends, and could give back what the parent works on."""
     queue.push_many([1, 2])
     items = queue.consume("parent", timeout_ms=0)

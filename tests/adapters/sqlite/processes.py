@@ -1,4 +1,4 @@
-"""Our end of a member: start it, talk to it, see how it ended. The other end is `sqlite_member.py`."""
+"""Our end of a member: start it, talk to it, see how it ended. The other end is `store_member.py`."""
 
 from __future__ import annotations
 

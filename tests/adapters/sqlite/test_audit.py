@@ -70,10 +70,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_who_waits_for_whom_is_compared_in_both_directions_and_mended_by_a_rebuild(
+def test_an_audit_compares_who_waits_for_whom_in_both_directions(
     engine: sagalog.Engine, behind: apsw.Connection, name: str
 ) -> None:
-    """[WAIT-3] [RECORD-3] A row that is gone would never wake its task; one too many wakes the wrong one."""
+    """[WAIT-3] [RECORD-3] A rebuild mends what is wrong.
+
+    A row that is gone would never wake its task; one too many wakes the wrong one.
+    """
     assert faults(engine) == []
     statement, stream = CHANGES[name]
     behind.execute(statement)
@@ -88,8 +91,8 @@ def test_who_waits_for_whom_is_compared_in_both_directions_and_mended_by_a_rebui
     assert parent.waiting is None
 
 
-def test_the_bytes_of_a_blob_are_compared_with_the_size_that_the_event_says(path: Path) -> None:
-    """[BLOB-1]"""
+def test_an_audit_compares_the_bytes_of_a_blob_with_the_recorded_size(path: Path) -> None:
+    """[BLOB-1] The event says how long the bytes are."""
     clock = ManualClock(START_MS)
     with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
         engine.create("build", id="a", inputs={"spec": b"right"})
@@ -103,7 +106,7 @@ def test_the_bytes_of_a_blob_are_compared_with_the_size_that_the_event_says(path
     store.close()
 
 
-def test_an_undoing_that_ends_where_nothing_is_owed_any_more_is_a_cut_stream(path: Path) -> None:
+def test_an_undoing_that_owes_nothing_at_its_end_is_a_cut_stream(path: Path) -> None:
     """[COMP-6] Workers look for what is owed, so no worker would ever end it."""
     clock = ManualClock(START_MS)
     with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
@@ -127,10 +130,8 @@ def test_a_store_that_is_founded_under_another_id_than_its_stream_is_named(path:
     store.close()
 
 
-def test_a_task_whose_newest_events_are_not_found_is_refused_and_not_shown_as_it_was(
-    engine: sagalog.Engine, behind: apsw.Connection
-) -> None:
-    """[LOG-1] Its saved fold, which is sound, was made from more events than there are."""
+def test_a_task_whose_newest_events_are_missing_is_refused(engine: sagalog.Engine, behind: apsw.Connection) -> None:
+    """[LOG-1] It is not shown as it was. Its saved fold, which is sound, was made from more events than there are."""
     behind.execute("DROP TRIGGER events_are_not_deleted")
     behind.execute("DELETE FROM events WHERE type = 'parked'")
     for ask in (engine.get, engine.history):
@@ -162,7 +163,7 @@ def test_a_stream_whose_name_a_disk_has_taken_away_is_named_by_an_audit(path: Pa
         assert "/a" in {stream for _, stream in faults(engine)}
 
 
-def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
+def test_an_audit_holds_a_bounded_number_of_events_and_sees_them_all(
     engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.create("build", "x" * 10_000, id="large")
@@ -181,9 +182,8 @@ def test_an_audit_holds_no_more_events_at_once_than_fit_and_still_sees_them_all(
         assert engine.verify() == whole
 
 
-def test_an_event_of_no_stream_at_the_end_of_the_log_is_damage_and_no_earlier_end(
-    engine: sagalog.Engine, behind: apsw.Connection
-) -> None:
+def test_an_event_without_a_stream_at_the_logs_end_is_damage(engine: sagalog.Engine, behind: apsw.Connection) -> None:
+    """It is not taken for an earlier end of the log."""
     newest = engine.newest_position()
     behind.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     behind.execute("UPDATE events SET stream = 999 WHERE position = ?", (newest,))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import apsw
 import pytest
 
+import sagalog
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.interrupts import Interrupt
-from tests.adapters.sqlite.stores import created, open_at, versions, writing
+from tests.adapters.sqlite.stores import created, open_at, url_of, versions, writing
 
 
 @pytest.fixture
@@ -47,7 +49,8 @@ def links_of_descriptors() -> list[str]:
     return names
 
 
-def test_an_interrupt_at_any_line_of_closing_leaves_the_turn_free_and_a_second_close_does_the_rest(path: Path) -> None:
+def test_an_interrupt_at_any_line_of_closing_leaves_the_turn_free(path: Path) -> None:
+    """A second close does what is left."""
     store = written(path, "first")
     with Interrupt(0) as counting:
         store.close()
@@ -79,3 +82,18 @@ def test_a_close_that_was_interrupted_and_done_again_leaves_one_whole_file(path:
     store.close()
     assert not path.with_name("store.db-wal").exists()
     assert not [one for one in apsw.connections() if one.filename == str(path)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors where the system lists them")
+def test_an_engine_that_is_dropped_gives_its_lock_files_back(path: Path) -> None:
+    def use() -> None:
+        engine = sagalog.open(url_of(path), durability="normal")
+        engine.create("build")
+        assert [one for one in links_of_descriptors() if one.endswith((".turn", ".next"))] != []
+
+    for _ in range(3):
+        use()
+    gc.collect()
+    assert [one for one in links_of_descriptors() if one.startswith(str(path))] == []
+    with sagalog.open(url_of(path), durability="normal") as engine:
+        assert engine.counts() == {"default": {"pending": 3}}

@@ -110,7 +110,7 @@ def test_an_operation_sees_what_the_operations_before_it_have_written(store: Sql
     assert store.commit([claiming(work()), claiming(work())]) == [["b"], []]
 
 
-def test_an_append_to_a_stream_that_has_moved_on_is_refused_and_writes_nothing(store: SqliteStore) -> None:
+def test_an_append_to_a_stream_that_moved_on_is_refused_unwritten(store: SqliteStore) -> None:
     store.commit([writing("a", created())])
     stale = Operation(lambda view: Result(None, (appended(new("a"), [created()], view.now_ms),)), ("task/a",))
 
@@ -152,7 +152,7 @@ def test_a_store_is_not_founded_in_a_format_that_the_file_has_not(store: SqliteS
     assert store.commit([]) == []
 
 
-def test_a_format_that_another_connection_raised_meanwhile_stops_every_write(store: SqliteStore, path: Path) -> None:
+def test_a_format_that_another_connection_has_raised_stops_every_write(store: SqliteStore, path: Path) -> None:
     store.commit([writing("a", created())])
     other = raw(path)
     other.execute("UPDATE store SET format = 1")
@@ -211,7 +211,7 @@ def test_a_rollback_that_was_interrupted_is_made_up_for(store: SqliteStore) -> N
     assert versions(store) == {"a": 1}
 
 
-def test_a_statement_that_was_left_half_read_is_given_up_with_its_connection(store: SqliteStore, path: Path) -> None:
+def test_a_statement_left_half_read_is_given_up_with_its_connection(store: SqliteStore, path: Path) -> None:
     """By it the connection would go on reading what was there before another one committed."""
     store.commit([writing(id, created()) for id in ("a", "b")])
     writer = store._connections.writer
@@ -228,9 +228,8 @@ def test_a_statement_that_was_left_half_read_is_given_up_with_its_connection(sto
 
 
 @pytest.mark.parametrize("point", COMMIT_POINTS)
-def test_a_process_killed_at_any_point_leaves_whole_commits_and_all_that_it_acknowledged(
-    path: Path, point: str
-) -> None:
+def test_a_process_killed_at_any_point_leaves_whole_commits(path: Path, point: str) -> None:
+    """All that it acknowledged is there."""
     reached_a_commit = 2 if point in ("commit.after_events", "commit.after_fold") else 1
     status, acknowledged = run(path, "committing", "t", 9, failpoint=f"{point}:{3 * reached_a_commit}")
     assert status == -signal.SIGKILL
@@ -277,7 +276,8 @@ def test_nothing_is_ever_written_in_a_transaction_that_began_by_reading(
 # --- turns ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_program_that_keeps_the_file_locked_is_waited_for_and_then_named_unavailable(path: Path) -> None:
+def test_a_locked_file_is_waited_for_and_then_named_unavailable(path: Path) -> None:
+    """Another program keeps it locked."""
     store = open_at(path, turn_timeout_ms=50)
     store.commit([writing("a", created())])
     other = start(path, "holding")
@@ -309,7 +309,9 @@ def test_who_has_the_turn_for_too_long_is_named(path: Path) -> None:
     quick.close()
 
 
-def test_an_operation_that_writes_to_its_own_store_is_refused_and_keeps_its_turn(store: SqliteStore) -> None:
+def test_an_operation_that_writes_to_its_own_store_is_refused(store: SqliteStore) -> None:
+    """It keeps its turn."""
+
     def decide(_: View) -> Result:
         with pytest.raises(RuntimeError, match="may not touch"):
             store.commit([writing("inner", created())])
@@ -378,9 +380,9 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
 # --- interrupts -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits_and_a_free_turn(
-    store: SqliteStore, path: Path
-) -> None:
+def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits(store: SqliteStore, path: Path) -> None:
+    """The turn is free afterwards."""
+
     def units(name: str) -> list[Operation]:
         return [writing(f"{name}a", created(), leased()), claiming(work()), writing(f"{name}b", created())]
 

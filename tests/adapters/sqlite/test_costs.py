@@ -100,7 +100,8 @@ def fill(engine: Engine, first: int, last: int) -> None:
             engine.acquire(f"waiting{number}{queue}", owner="bob", ttl_ms=1_000).park("w", signal="go")
 
 
-def test_a_call_costs_the_same_however_many_tasks_tags_and_queues_there_are(engine: Engine) -> None:
+def test_a_call_costs_the_same_however_much_the_store_holds(engine: Engine) -> None:
+    """The numbers of tasks, tags and queues do not matter."""
     fill(engine, 0, 5)
     life(engine, "first")
     few = life(engine, "few")
@@ -133,7 +134,9 @@ def test_a_search_costs_the_same_however_many_other_tasks_there_are(engine: Engi
     assert costs() == few
 
 
-def test_auditing_a_task_costs_the_same_however_many_tasks_and_tags_there_are(engine: Engine) -> None:
+def test_an_audit_of_a_task_costs_the_same_however_much_there_is(engine: Engine) -> None:
+    """The numbers of tasks and tags do not matter."""
+
     def audit() -> float:
         assert engine.verify().ok
         statements, steps = cost(engine, engine.verify)
@@ -235,8 +238,8 @@ def test_a_claim_of_many_kinds_looks_only_for_those_that_are_ready(engine: Engin
     assert claim(1_000) == claim(3)
 
 
-def test_a_look_for_what_a_clock_delays_costs_the_same_however_many_tasks_are_delayed(engine: Engine) -> None:
-    """[TIME-3]"""
+def test_a_look_for_delayed_tasks_costs_the_same_however_many_there_are(engine: Engine) -> None:
+    """[TIME-3] These are tasks that a clock delays."""
     clock = engine._executor.clock
     assert isinstance(clock, ManualClock)
 

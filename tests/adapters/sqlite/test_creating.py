@@ -47,7 +47,7 @@ def operations_of_creating(path: Path, files: FaultyFiles, operation: str) -> in
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
-def test_whatever_fails_while_a_store_is_made_leaves_nothing_under_its_name(
+def test_a_failure_while_a_store_is_made_leaves_nothing_under_its_name(
     path: Path, files: FaultyFiles, operation: str, error: type[apsw.Error]
 ) -> None:
     count = operations_of_creating(path, files, operation)
@@ -80,7 +80,8 @@ def test_a_folder_that_cannot_be_synced_holds_no_store(path: Path, monkeypatch: 
     store.close()
 
 
-def test_a_store_is_made_whole_or_not_at_all_however_little_room_the_disk_has(path: Path) -> None:
+def test_a_store_is_made_whole_or_not_at_all_on_a_full_disk(path: Path) -> None:
+    """The test leaves the disk a little more room each time."""
     mount = f'mount -t tmpfs -o size=600k none {path.parent} && "$@"'
     under = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "-"]
     if subprocess.run([*under, "true"], capture_output=True, check=False).returncode:

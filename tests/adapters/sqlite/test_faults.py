@@ -40,9 +40,10 @@ def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
 
 
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.NoMemError])
-def test_a_sync_that_fails_at_commit_is_told_as_unknown_and_repeating_settles_it(
+def test_a_sync_that_fails_at_commit_is_told_as_unknown(
     store: SqliteStore, files: FaultyFiles, error: type[apsw.Error]
 ) -> None:
+    """Repeating the call settles it."""
     before = store._connections.writer
     files.strike = failing("sync", "-wal", error)
     with pytest.raises(Unknown, match="same identity") as caught:
@@ -81,9 +82,8 @@ def test_a_full_disk_at_commit_is_told_as_not_written_and_nothing_is(
     assert store.commit([writing("new", created())]) == [1]
 
 
-def test_a_read_that_fails_within_a_unit_fails_the_whole_commit_and_nothing_is_written(
-    path: Path, files: FaultyFiles
-) -> None:
+def test_a_failing_read_within_a_unit_fails_the_whole_commit(path: Path, files: FaultyFiles) -> None:
+    """Nothing is written."""
     first = open_at(path)
     first.commit([writing(f"t{number}", created(payload="x" * 2_000)) for number in range(50)])
     first.close()
@@ -98,9 +98,7 @@ def test_a_read_that_fails_within_a_unit_fails_the_whole_commit_and_nothing_is_w
     store.close()
 
 
-def test_a_checkpoint_that_fails_does_not_fail_the_commit_and_is_kept_for_health(
-    store: SqliteStore, files: FaultyFiles
-) -> None:
+def test_a_failing_checkpoint_fails_no_commit_and_is_kept_for_health(store: SqliteStore, files: FaultyFiles) -> None:
     files.strike = failing("write", "store.db", apsw.FullError)
     for number in range(300):
         store.commit([writing(f"t{number}", created(payload="x" * 20_000))])
@@ -116,7 +114,8 @@ def test_a_checkpoint_that_fails_does_not_fail_the_commit_and_is_kept_for_health
     assert store.checkpoints.error is None
 
 
-def test_a_process_whose_disk_is_full_keeps_what_it_acknowledged_and_goes_on_when_there_is_room(path: Path) -> None:
+def test_a_process_on_a_full_disk_keeps_what_it_acknowledged(path: Path) -> None:
+    """It goes on when there is room."""
     mount = [
         "unshare",
         "--map-root-user",

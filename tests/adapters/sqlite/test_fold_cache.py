@@ -113,10 +113,11 @@ def test_a_waiter_that_is_kept_is_woken_by_the_end_it_waits_for(engine: sagalog.
     assert lease.task.waits == {"kid": 1}
 
 
-def test_what_is_known_of_a_queue_is_asked_again_once_another_connection_has_written(
-    engine: sagalog.Engine, path: Path
-) -> None:
-    """[UPKEEP-2] [WAIT-3] Kinds at the gates, times that come, suspects, and whether any task waits for another."""
+def test_what_is_known_of_a_queue_is_asked_again_after_a_foreign_write(engine: sagalog.Engine, path: Path) -> None:
+    """[UPKEEP-2] [WAIT-3] Another connection has written.
+
+    Kinds at the gates, times that come, suspects, and whether any task waits for another.
+    """
     with sagalog.open(f"sqlite:///{path}") as other:
         assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
         other.create("new kind", id="a", queue="q")
@@ -150,7 +151,7 @@ def test_a_queue_of_very_many_kinds_is_claimed_from_like_any_other(engine: sagal
     assert engine.claim("q", owner="ann", ttl_ms=60_000) == []
 
 
-def test_a_lease_that_ends_is_found_by_upkeep_though_nothing_was_due_before(path: Path) -> None:
+def test_maintenance_finds_a_lease_that_ends_after_nothing_was_due(path: Path) -> None:
     """[LEASE-4] The earliest time at which something may be due is kept, and what is written may move it forward."""
     clock = ManualClock(1_700_000_000_000)
     with sagalog.open(f"sqlite:///{path}", clock=clock) as engine:
@@ -164,10 +165,13 @@ def test_a_lease_that_ends_is_found_by_upkeep_though_nothing_was_due_before(path
         assert [one.task.id for one in engine.claim("q", owner="bob", ttl_ms=10_000)] == ["a"]
 
 
-def test_an_end_is_told_to_a_task_that_began_to_wait_after_other_ends_were_told_to_none(
+def test_a_task_that_begins_to_wait_later_is_told_of_the_end(
     engine: sagalog.Engine,
 ) -> None:
-    """[WAIT-3] In a queue of which it was known that nothing there would ever be due."""
+    """[WAIT-3] Other ends were told to no task before.
+
+    In a queue of which it was known that nothing there would ever be due.
+    """
     leased(engine, "before").complete()
     awaited, waiter = leased(engine, "awaited"), leased(engine, "waiter")
     waiter.park("done", after=["awaited"])
@@ -188,10 +192,13 @@ def test_no_more_kinds_of_a_queue_are_kept_than_its_bound(
     assert store._fold_cache.estimates.values("ready", "q") is None
 
 
-def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_well(
+def test_nothing_is_believed_of_a_transaction_that_was_interrupted_twice(
     engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[LOG-1] [LOG-2] Two signals at once: the second strikes before anything can be forgotten."""
+    """[LOG-1] [LOG-2] Its failing was interrupted as well.
+
+    Two signals at once: the second strikes before anything can be forgotten.
+    """
     engine.create("build", id="a", queue="q")
     store = store_of(engine)
     assert isinstance(store, SqliteStore)
@@ -212,10 +219,8 @@ def test_nothing_of_a_transaction_is_believed_whose_failing_was_interrupted_as_w
     assert [one.version for one in engine.history("a")] == [1, 2, 3]
 
 
-def test_a_row_that_was_changed_is_put_right_also_where_its_task_was_loaded_for_something_else(
-    engine: sagalog.Engine, path: Path
-) -> None:
-    """[LOG-5] A repeat reads the task, and does not look at its row."""
+def test_a_changed_row_is_put_right_after_its_task_was_loaded(engine: sagalog.Engine, path: Path) -> None:
+    """[LOG-5] The task was loaded for something else. A repeat reads the task, and does not look at its row."""
     leased(engine, "a")
     raw(path).execute("UPDATE tasks SET gate = 'ready'")
     engine.create("build", id="a")

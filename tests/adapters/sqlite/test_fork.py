@@ -192,7 +192,7 @@ def until_shut() -> None:
         time.sleep(0.001)
 
 
-def test_a_fork_does_not_wait_for_ever_and_its_child_is_told_what_to_do_instead(
+def test_a_fork_waits_for_a_bounded_time_and_tells_its_child_what_to_do(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[FORK-1]"""
@@ -203,7 +203,8 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_told_what_to_do_instead(
     writes(store, "parent")()
 
 
-def test_writers_that_come_while_a_fork_is_under_way_wait_for_its_end_and_leave_the_turn_to_others(path: Path) -> None:
+def test_writers_that_arrive_during_a_fork_wait_for_its_end(path: Path) -> None:
+    """They leave the turn to others meanwhile."""
     store = open_at(path, turn_timeout_ms=60_000)
     assert BARRIER.shut()
     try:
@@ -222,7 +223,7 @@ def test_writers_that_come_while_a_fork_is_under_way_wait_for_its_end_and_leave_
     store.close()
 
 
-def test_a_place_that_an_interrupt_kept_from_being_left_is_free_once_it_is_dropped(path: Path) -> None:
+def test_a_place_that_an_interrupt_left_behind_is_free_once_dropped(path: Path) -> None:
     """Else every later fork would wait for it in vain, and its child would refuse the file."""
     place = BARRIER.place(str(path))
     with pytest.raises(KeyboardInterrupt), place, Interrupt(1):
@@ -261,7 +262,7 @@ def test_a_thread_that_is_forking_is_refused_and_does_not_wait_for_itself(store:
     writes(store, "t")()
 
 
-def test_a_signals_handler_that_forks_in_the_middle_of_a_fork_has_a_child_that_refuses(
+def test_a_fork_by_a_signal_handler_amid_a_fork_has_a_refusing_child(
     store: SqliteStore, path: Path, patient: None
 ) -> None:
     statuses: list[int] = []
@@ -350,10 +351,8 @@ def test_a_fork_that_fails_leaves_the_store_as_it_was(anybodys: Path) -> None:
 # --- forks within a use ---------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_that_was_open_at_the_fork_is_refused_in_the_child_and_whole_in_the_parent(
-    store: SqliteStore, path: Path
-) -> None:
-    """[FORK-1]"""
+def test_a_snapshot_open_at_the_fork_is_refused_in_the_child(store: SqliteStore, path: Path) -> None:
+    """[FORK-1] It stays whole in the parent."""
     with store.read() as snapshot:
 
         def look() -> None:
@@ -367,12 +366,12 @@ def test_a_snapshot_that_was_open_at_the_fork_is_refused_in_the_child_and_whole_
     assert in_child(writes(store, "child")) == 0
 
 
-def test_a_child_that_ends_in_the_middle_of_its_parents_commit_takes_nothing_from_it(path: Path) -> None:
+def test_a_child_that_ends_amid_its_parents_commit_takes_nothing_from_it(path: Path) -> None:
     status, lines = run(path, "forking")
     assert (status, lines) == (0, ["1 1 1 1 1 1 0 6 2", "8 8"])
 
 
-def test_a_child_that_comes_back_into_its_parents_commit_writes_nothing_of_it(path: Path) -> None:
+def test_a_child_that_returns_into_its_parents_commit_writes_nothing(path: Path) -> None:
     """As a signal's handler does that forks and returns on both sides; not even what overflows the cache."""
     status, lines = run(path, "returning")
     assert (status, lines) == (0, ["closed 0", "1 0", "2 2"])

@@ -58,7 +58,8 @@ def test_a_caller_that_is_alone_has_a_transaction_for_each_call(store: SqliteSto
     assert in_line(store) == 0
 
 
-def test_all_who_arrive_while_a_commit_runs_are_one_transaction_in_order_of_arrival(store: SqliteStore) -> None:
+def test_all_calls_that_arrive_during_a_commit_are_one_transaction(store: SqliteStore) -> None:
+    """The transaction takes them in order of arrival."""
     names = [f"t{number}" for number in range(12)]
     with counted_transactions() as begun, held_up(store) as go_on:
         callers = call(store, *([writing(name, created()), writing(name, leased())] for name in names))
@@ -164,10 +165,8 @@ def test_a_refusal_undoes_its_own_unit_and_nothing_else_of_the_group(store: Sqli
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
-def test_a_function_that_fails_is_raised_in_its_own_caller_and_the_others_are_written(
-    store: SqliteStore, place: int
-) -> None:
-    """0: the leader of the group; 3: the last one."""
+def test_a_failing_function_is_raised_in_its_own_caller_only(store: SqliteStore, place: int) -> None:
+    """The calls of the others are written. 0: the leader of the group; 3: the last one."""
     bug = ZeroDivisionError("a bug")
     calls = [[writing(f"t{number}", created())] for number in range(4)]
     calls[place].append(refusing(bug))
@@ -197,7 +196,7 @@ def test_who_leads_waits_for_one_failure_of_others_at_most(store: SqliteStore) -
     assert len(begun) == 6
 
 
-def test_a_function_that_touches_its_store_is_refused_whichever_thread_runs_it(store: SqliteStore) -> None:
+def test_a_function_that_touches_its_store_is_refused_in_any_thread(store: SqliteStore) -> None:
     def decide(_: View) -> Result:
         with pytest.raises(RuntimeError, match="may not touch"):
             store.commit([writing("inner", created())])
@@ -215,7 +214,8 @@ def test_a_function_that_touches_its_store_is_refused_whichever_thread_runs_it(s
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-def test_a_caller_is_told_at_its_deadline_that_no_turn_came_and_is_not_written(path: Path) -> None:
+def test_a_caller_is_told_at_its_deadline_that_no_turn_came(path: Path) -> None:
+    """Its call is not written."""
     store = open_at(path, turn_timeout_ms=60)
     with held_up(store):
         late = Caller(store, writing("late", created())).ends()
@@ -242,7 +242,8 @@ def test_a_caller_that_is_being_run_at_its_deadline_has_its_answer(path: Path) -
     store.close()
 
 
-def test_when_another_process_has_the_turn_for_too_long_every_caller_is_told_and_none_hangs(path: Path) -> None:
+def test_every_caller_is_told_when_another_process_keeps_the_turn(path: Path) -> None:
+    """No caller hangs."""
     other, store = open_at(path), open_at(path, turn_timeout_ms=80)
     with held_up(other):
         callers = call(store, *([writing(f"t{number}", created())] for number in range(4)))
@@ -256,7 +257,7 @@ def test_when_another_process_has_the_turn_for_too_long_every_caller_is_told_and
         one.close()
 
 
-def test_who_comes_to_lead_late_waits_for_its_turn_only_what_is_left_of_its_own_time(path: Path) -> None:
+def test_a_caller_that_leads_late_waits_only_for_the_rest_of_its_time(path: Path) -> None:
     other, store = open_at(path), open_at(path, turn_timeout_ms=400)
     with held_up(other):
         [first] = call(store, [writing("first", created())])
@@ -285,7 +286,7 @@ def test_who_waits_while_the_store_is_closed_is_told_so_and_not_written(path: Pa
     again.close()
 
 
-def test_a_call_from_a_signal_handler_is_refused_where_its_thread_waits_itself(store: SqliteStore) -> None:
+def test_a_call_from_a_signal_handler_of_a_waiting_thread_is_refused(store: SqliteStore) -> None:
     caught: list[Exception] = []
 
     def handle(*_: object) -> None:
@@ -315,7 +316,8 @@ def test_a_call_from_a_signal_handler_is_refused_where_its_thread_waits_itself(s
     assert versions(store) == {"outer": 1}
 
 
-def test_a_child_that_is_forked_while_threads_wait_refuses_and_the_parent_answers_them(store: SqliteStore) -> None:
+def test_a_child_forked_while_threads_wait_refuses(store: SqliteStore) -> None:
+    """The parent answers them."""
     with held_up(store) as go_on:
         callers = call(store, *([writing(f"t{number}", created())] for number in range(3)))
         child = os.fork()

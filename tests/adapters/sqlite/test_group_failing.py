@@ -82,9 +82,10 @@ def told_truly(store: SqliteStore, callers: dict[str, Caller]) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_a_disk_that_fills_at_the_commit_of_a_group_is_told_to_every_caller_and_nothing_is_written(
+def test_a_full_disk_at_a_groups_commit_is_told_to_every_caller(
     faulty: SqliteStore, files: FaultyFiles, after: int
 ) -> None:
+    """Nothing is written."""
     with held_up(faulty) as go_on:
         callers = call(faulty, *group(faulty, *NAMES, payload="x" * 5_000))
         files.strike = failing("write", "-wal", apsw.FullError, after)
@@ -99,7 +100,7 @@ def test_a_disk_that_fills_at_the_commit_of_a_group_is_told_to_every_caller_and_
         assert faulty.commit(units) == [1, 2]
 
 
-def test_a_file_that_cannot_grow_in_the_middle_of_a_group_fails_the_whole_group(store: SqliteStore) -> None:
+def test_a_file_that_cannot_grow_amid_a_group_fails_the_whole_group(store: SqliteStore) -> None:
     with held_up(store) as go_on:
         callers = call(store, *group(store, "a"), *group(store, "b", payload="x" * 200_000), *group(store, "c"))
         assert store._connections.writer is not None
@@ -115,9 +116,8 @@ def test_a_file_that_cannot_grow_in_the_middle_of_a_group_fails_the_whole_group(
         assert store.commit(units) == [1, 2]
 
 
-def test_a_commit_of_a_group_that_fails_half_way_is_told_as_unknown_and_repeating_settles_it(
-    faulty: SqliteStore, files: FaultyFiles
-) -> None:
+def test_a_group_whose_commit_fails_half_way_is_told_as_unknown(faulty: SqliteStore, files: FaultyFiles) -> None:
+    """Repeating the calls settles it."""
     with held_up(faulty) as go_on:
         callers = call(faulty, *group(faulty, *NAMES))
         files.strike = failing("sync", "-wal", apsw.IOError)
@@ -131,9 +131,8 @@ def test_a_commit_of_a_group_that_fails_half_way_is_told_as_unknown_and_repeatin
     assert {name: found[name] for name in NAMES if name in found} in ({}, dict.fromkeys(NAMES, 2))
 
 
-def test_a_file_whose_tables_another_connection_changed_is_told_as_corrupt_to_every_caller(
-    store: SqliteStore, path: Path
-) -> None:
+def test_changed_tables_are_told_as_corrupt_to_every_caller(store: SqliteStore, path: Path) -> None:
+    """Another connection has changed them."""
     other = raw(path)
 
     def change() -> None:
@@ -157,9 +156,11 @@ def test_a_file_whose_tables_another_connection_changed_is_told_as_corrupt_to_ev
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize("point", COMMIT_POINTS)
-def test_an_exception_at_any_point_of_a_group_is_raised_once_and_the_others_are_told_truly(
+def test_an_exception_at_any_point_of_a_group_is_raised_once(
     store: SqliteStore, point: str, error: type[BaseException]
 ) -> None:
+    """The other callers are told the truth."""
+
     def arm() -> None:
         del failpoints.armed["commit.before_begin"]
         failpoints.armed[point] = strike
@@ -292,9 +293,8 @@ class Scene:
 
 
 @pytest.mark.parametrize("led", [True, False], ids=["leading", "following"])
-def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging_and_every_caller_told_truly(
-    path: Path, led: bool
-) -> None:
+def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging(path: Path, led: bool) -> None:
+    """Every caller is told the truth."""
     store, other = open_at(path), open_at(path, turn_timeout_ms=5_000)
     counting = Scene(store, 0, led)
     counting.judge()
@@ -318,7 +318,7 @@ def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging_and_every_
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_who_is_interrupted_while_it_waits_is_withdrawn_unless_it_was_taken(store: SqliteStore, taken: bool) -> None:
+def test_a_caller_interrupted_while_it_waits_is_withdrawn(store: SqliteStore, taken: bool) -> None:
     """A caller that was taken into a group is written; either way no other waits for the one that has gone."""
     me = threading.get_ident()
     first, second = Gate(), Gate()
@@ -353,7 +353,8 @@ def test_who_is_interrupted_while_it_waits_is_withdrawn_unless_it_was_taken(stor
     assert in_line(store) == 0
 
 
-def test_who_has_gone_from_a_group_that_is_run_again_is_not_written_and_never_leads(store: SqliteStore) -> None:
+def test_a_caller_that_left_a_group_that_runs_again_is_not_written(store: SqliteStore) -> None:
+    """And it never leads one."""
     me = threading.get_ident()
     first, second = Gate(), Gate()
     callers: list[Caller] = []

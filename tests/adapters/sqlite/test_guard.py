@@ -140,10 +140,11 @@ def test_a_wal_that_another_process_replaced_is_not_moved_into_the_file(store: S
     assert path.stat().st_mtime_ns == held
 
 
-def test_a_wal_that_another_process_took_away_while_no_connection_here_had_it_open_loses_nothing(
-    store: SqliteStore, path: Path
-) -> None:
-    """As after a failing disk: the connection for writing is dropped, and the next turn opens another."""
+def test_a_wal_taken_away_while_no_connection_was_open_loses_nothing(store: SqliteStore, path: Path) -> None:
+    """Another process has removed it.
+
+    As after a failing disk: the connection for writing is dropped, and the next turn opens another.
+    """
     store.disconnect()
     store.commit([writing("new", created())])
     store._connections.drop_writer()
@@ -167,10 +168,8 @@ def test_a_connection_is_never_opened_to_another_file(store: SqliteStore, path: 
 
 @needs_answers
 @pytest.mark.parametrize("ends", [[""], ["-shm"], ["", "-wal", "-shm"]])
-def test_locks_that_fell_since_this_process_read_the_files_by_hand_refuse_one_commit_and_lose_none(
-    store: SqliteStore, path: Path, ends: list[str]
-) -> None:
-    """[FILE-1]"""
+def test_locks_that_fell_refuse_one_commit_and_lose_none(store: SqliteStore, path: Path, ends: list[str]) -> None:
+    """[FILE-1] This process has read the files by hand since."""
     versions(store)
     for end in ends:
         beside(path, end).read_bytes()
@@ -215,8 +214,8 @@ def test_sqlite_locks_where_the_guard_looks(store: SqliteStore, path: Path) -> N
 
 
 @needs_answers
-def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_the_last_connection(path: Path) -> None:
-    """[FILE-2]"""
+def test_one_set_of_descriptors_serves_all_stores_of_a_file(path: Path) -> None:
+    """[FILE-2] It is closed after the last connection."""
 
     def opened() -> list[str]:
         return sorted(name.removeprefix(str(path)) for name in links_of_descriptors() if name.startswith(str(path)))
@@ -239,10 +238,11 @@ def test_one_set_of_descriptors_serves_all_stores_of_a_file_and_is_closed_after_
 
 @needs_answers
 @pytest.mark.parametrize("whose", ["the store's", "a stranger's"])
-def test_a_connection_at_work_in_another_thread_keeps_its_locks_when_the_store_opens_others(
-    whose: str, path: Path
-) -> None:
-    """[FILE-2] While it is busy apsw does not tell to which file it leads; nor is it the less connected."""
+def test_a_busy_connection_keeps_its_locks_when_the_store_opens_others(whose: str, path: Path) -> None:
+    """[FILE-2] It is at work in another thread.
+
+    While it is busy apsw does not tell to which file it leads; nor is it the less connected.
+    """
     store = open_at(path)
     busy = store._connections.readers.take() if whose == "the store's" else raw(path)
     is_working, may_end = threading.Event(), threading.Event()
@@ -300,9 +300,7 @@ def test_the_store_goes_on_where_the_system_says_nothing_of_locks(
     refused(store)
 
 
-def test_members_of_other_processes_lose_nothing_while_one_of_them_reads_the_file_by_hand(
-    store: SqliteStore, path: Path
-) -> None:
+def test_other_processes_lose_nothing_while_one_reads_the_file_by_hand(store: SqliteStore, path: Path) -> None:
     """A visitor that opens, writes and closes between two commits of ours, three times."""
     for number in range(3):
         beside(path, "-shm").read_bytes()

@@ -97,10 +97,8 @@ def loads_of(engine: Engine, call: Callable[[], object]) -> list[list[int]]:
 # --- unreadable tasks -----------------------------------------------------------------------------------------------
 
 
-def test_a_claim_loads_every_unreadable_task_once_and_a_bounded_share_a_commit(
-    engine: Engine, behind: apsw.Connection
-) -> None:
-    """[LOG-5]"""
+def test_a_claim_loads_every_unreadable_task_once(engine: Engine, behind: apsw.Connection) -> None:
+    """[LOG-5] Each commit loads a bounded share of them."""
     count = 2 * UNREADABLE_MAX + 88
     engine.create_many({"kind": "k", "id": f"bad{number}"} for number in range(count))
     engine.create("k", id="good")
@@ -199,7 +197,7 @@ def ready(engine: Engine, _: ManualClock) -> None:
         (ready, {"gate": "ready"}, UNREADABLE_MAX),
     ],
 )
-def test_more_rows_of_no_stream_than_a_look_passes_hide_no_task_and_are_met_once(
+def test_rows_of_no_stream_beyond_one_look_hide_no_task(
     engine: Engine,
     behind: apsw.Connection,
     clock: ManualClock,
@@ -207,6 +205,7 @@ def test_more_rows_of_no_stream_than_a_look_passes_hide_no_task_and_are_met_once
     columns: dict[str, Any],
     limit: int,
 ) -> None:
+    """They are met once."""
     make(engine, clock)
     strays = 2 * limit + 1
     plant_strays(behind, strays, **({"expires_ms": None} | columns))

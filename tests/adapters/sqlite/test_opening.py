@@ -246,9 +246,8 @@ def test_a_store_of_a_newer_format_is_refused(made: Path) -> None:
         "UPDATE migrations SET number = 0 WHERE number = 1",
     ],
 )
-def test_a_store_that_another_first_migration_has_begun_is_refused_with_the_last_commit_that_reads_it(
-    made: Path, change: str
-) -> None:
+def test_a_store_begun_by_another_first_migration_is_refused(made: Path, change: str) -> None:
+    """The error names the last commit that reads it."""
     raw(made).execute(change)
     with pytest.raises(SchemaMismatch, match=r"commit 86e543f .*have a new store made") as caught:
         open_at(made)

@@ -138,10 +138,13 @@ def test_where_more_than_one_stream_may_count_the_view_decides(
         ("gate = 'ready', run_at_ms = 0", "default", "build"),
     ],
 )
-def test_a_row_that_another_program_has_changed_leads_no_plain_claim_to_its_task(
+def test_a_changed_row_leads_no_plain_claim_to_its_task(
     engine: Engine, path: Path, changed: str, queue: str, kind: str
 ) -> None:
-    """[LOG-5] The row is put right, and the task is not leased for what only its row says."""
+    """[LOG-5] Another program has changed it.
+
+    The row is put right, and the task is not leased for what only its row says.
+    """
     later_ms = engine.now_ms() + TTL_MS
     task = engine.create("build", run_at_ms=later_ms if "run_at_ms" in changed else None)
     with closing(raw(path)) as behind:
@@ -169,7 +172,7 @@ def test_the_memory_store_asks_no_operation_for_its_plain_way(monkeypatch: pytes
     assert len(given) == 4  # the claim has its maintenance before it
 
 
-def test_an_interrupt_at_any_line_of_a_plain_call_leaves_it_whole_or_undone(engine: Engine, path: Path) -> None:
+def test_an_interrupt_at_any_line_leaves_a_plain_call_whole_or_undone(engine: Engine, path: Path) -> None:
     """And the next one finds neither a turn that is kept nor anything that is believed and was not committed."""
     other = open_at(path, clock=SystemClock(), turn_timeout_ms=2_000)
 

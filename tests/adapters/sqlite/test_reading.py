@@ -157,7 +157,8 @@ def fits(fold: object, query: Query) -> bool:
 # --- news -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_number_of_changes_differs_after_a_commit_of_anybody_and_only_then(store: SqliteStore, path: Path) -> None:
+def test_the_number_of_changes_differs_only_after_a_commit(store: SqliteStore, path: Path) -> None:
+    """Any process may commit."""
     other = open_at(path)
     numbers = [store.changes()]
     store.commit([])
@@ -208,7 +209,7 @@ def test_a_thread_that_waits_sees_a_commit_of_another_process(
     assert versions(store) == {"t0": 3}
 
 
-def test_waiting_ends_with_its_time_and_at_once_where_something_has_changed(store: SqliteStore) -> None:
+def test_waiting_ends_at_its_time_or_at_once_after_a_change(store: SqliteStore) -> None:
     since = store.changes()
     store.wait_change(since, 0)
     store.wait_change(since, 10)
@@ -219,7 +220,8 @@ def test_waiting_ends_with_its_time_and_at_once_where_something_has_changed(stor
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of writes")
-def test_a_waiter_sleeps_until_a_process_writes_and_shortly_once_the_file_is_gone(tmp_path: Path) -> None:
+def test_a_waiter_sleeps_until_a_process_writes(tmp_path: Path) -> None:
+    """It sleeps only shortly once the file is gone."""
     file = tmp_path / "file"
     file.touch()
     waiter = change_waiter.ChangeWaiter(str(file))

@@ -175,7 +175,7 @@ def test_a_waiter_that_another_has_woken_is_claimed(engine: Engine, other: Other
     assert claimed(engine) == ["a"]
 
 
-def test_a_wait_that_another_has_begun_is_told_of_the_end_that_it_waits_for(engine: Engine, other: Other) -> None:
+def test_a_wait_begun_elsewhere_is_told_of_the_end_that_it_waits_for(engine: Engine, other: Other) -> None:
     """[WAIT-3] The store has known that no task waits for any other."""
     engine.create_many([{"kind": "build", "id": id, "queue": "children"} for id in ("before", "child")])
     engine.acquire("before", owner="ann", ttl_ms=LONG_MS).complete()
@@ -190,10 +190,8 @@ def test_a_wait_that_another_has_begun_is_told_of_the_end_that_it_waits_for(engi
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_another_process_has_ended_is_not_completed_by_its_late_holder(
-    engine: Engine, other: Other
-) -> None:
-    """[FENCE-2] [TERM-1]"""
+def test_a_task_ended_elsewhere_is_not_completed_by_its_late_holder(engine: Engine, other: Other) -> None:
+    """[FENCE-2] [TERM-1] Another process has ended it."""
     engine.create("build", id="a", queue="q")
     lease = engine.acquire("a", owner="ann", ttl_ms=LONG_MS)
     other.call("cancel", "a", now=True)
@@ -225,9 +223,7 @@ def test_the_lease_that_another_has_renewed_is_held_as_long_as_that_says(
     assert versions(engine, "a") == [1, 2, 3]
 
 
-def test_a_task_that_is_found_by_its_number_is_leased_under_the_fence_that_is_next(
-    engine: Engine, other: Other
-) -> None:
+def test_a_task_found_by_number_is_leased_under_the_next_fence(engine: Engine, other: Other) -> None:
     """[FENCE-1] A claim finds tasks by number, where the store may know them already."""
     engine.create("build", id="a", queue="q")
     other.call("acquire", "a", owner="bob", ttl_ms=LONG_MS)
@@ -278,8 +274,8 @@ def test_the_version_that_another_has_recorded_is_recorded_once(engine: Engine, 
     assert engine.verify().ok
 
 
-def test_a_file_that_another_has_raised_to_a_newer_format_is_written_to_no_more(engine: Engine, path: Path) -> None:
-    """[LOG-5]"""
+def test_a_file_of_a_newer_format_is_written_to_no_more(engine: Engine, path: Path) -> None:
+    """[LOG-5] Another process has raised the format."""
     engine.create("build", id="a", queue="q")
     with raw(path) as program:
         program.execute("UPDATE store SET format = 1")

@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_as_not_written(store: SqliteStore, files: FaultyFil
     assert store.save_checkpoint("r", 3, 4)
 
 
-def test_a_checkpoint_that_stands_elsewhere_is_compared_and_nothing_is_written(
+def test_a_checkpoint_saved_elsewhere_is_compared_and_nothing_is_written(
     store: SqliteStore, files: FaultyFiles
 ) -> None:
     """[SUBSCRIBE-3]"""

@@ -61,9 +61,8 @@ def test_a_checkpoint_does_not_cut_the_wal(store: SqliteStore, path: Path) -> No
     assert wal_pages(path) >= before
 
 
-def test_a_reader_that_stays_holds_the_wal_up_and_it_shrinks_in_use_once_the_reader_has_gone(
-    store: SqliteStore, path: Path
-) -> None:
+def test_a_long_reader_holds_the_wal_up_and_it_shrinks_afterwards(store: SqliteStore, path: Path) -> None:
+    """It shrinks while the store is in use, once the reader has gone."""
     with store.read() as snapshot:
         snapshot.head()
         write(store, "a", 3_000)
@@ -113,7 +112,7 @@ def test_a_wal_that_a_burst_has_let_grow_is_cut_when_it_is_begun_anew(store: Sql
     assert store.checkpoints.error is None
 
 
-def test_a_wal_that_a_long_reader_has_let_grow_is_small_again_soon_after_it_has_gone(
+def test_a_wal_that_a_long_reader_let_grow_is_small_soon_afterwards(
     store: SqliteStore, path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However little is written then: it is looked at again after a second, not after so many pages."""

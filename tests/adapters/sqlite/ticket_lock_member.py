@@ -1,6 +1,6 @@
 """A member: a process of its own with a ticket on a path, which does what it is told and says what came of it.
 
-Run as `python -m tests.adapters.sqlite.ticket_lock_member PATH` by `test_ticket_lock.py`. Each line of input is a
+Run as `python -m tests.adapters.sqlite.ticket_lock_member PATH` by `ticket_lock_callers.py`. Each line of input is a
 command with its words; each answer is one line. It ends with its input.
 
 It must not decide anything: what is right is the test's business.

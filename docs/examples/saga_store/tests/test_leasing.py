@@ -14,9 +14,8 @@ from saga_store.tests.making import BRANCH, TTL_MS, WORKTREE, loaded, planned, r
 from sagalog.testing import ManualClock
 
 
-def test_acquiring_sets_running_and_the_heartbeat_to_the_time_of_acquisition(
-    store: SagaStore, clock: ManualClock
-) -> None:
+def test_acquiring_marks_a_saga_running_and_sets_its_heartbeat(store: SagaStore, clock: ManualClock) -> None:
+    """The heartbeat is the time of the acquisition."""
     planned(store)
     clock.advance(5)
 

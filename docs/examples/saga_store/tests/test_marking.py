@@ -48,7 +48,8 @@ def test_failing_needs_at_least_one_compensation(store: SagaStore) -> None:
     assert loaded(store) == saga
 
 
-def test_a_failed_saga_is_compensating_until_it_is_undone_and_then_compensated(store: SagaStore) -> None:
+def test_a_failed_saga_is_compensating_until_all_is_undone(store: SagaStore) -> None:
+    """Then it is compensated."""
     failed = store.mark_failed(running(store), "tests fail", WORKTREE)
     assert (failed.state, failed.state.is_terminal) == (TaskState.COMPENSATING, False)
 
@@ -68,7 +69,7 @@ def test_a_saga_that_fails_with_nothing_left_to_undo_is_failed(store: SagaStore)
     assert (failed.state, failed.terminal_reason) == (TaskState.FAILED, "tests fail")
 
 
-def test_a_holder_that_has_undone_everything_marks_compensated_in_one_commit(store: SagaStore) -> None:
+def test_a_holder_that_has_undone_everything_marks_it_in_one_commit(store: SagaStore) -> None:
     saga = store.append_compensation(running(store, compensations=[WORKTREE]), BRANCH)
 
     ended = store.mark_compensated(saga, "undone by its agent")
@@ -106,7 +107,7 @@ def test_a_planned_saga_can_be_quarantined_and_not_under_an_older_value(store: S
 
 
 @each_mark
-def test_the_holder_of_a_saga_that_is_to_be_cancelled_marks_it_all_the_same(store: SagaStore, mark: Mark) -> None:
+def test_the_holder_of_a_saga_that_is_to_be_cancelled_may_still_mark_it(store: SagaStore, mark: Mark) -> None:
     saga = running(store, compensations=[WORKTREE])
     store.engine.cancel("t1", "no longer wanted")
 
@@ -116,7 +117,8 @@ def test_the_holder_of_a_saga_that_is_to_be_cancelled_marks_it_all_the_same(stor
     assert loaded(store) == ended
 
 
-def test_a_saga_that_its_holder_has_quarantined_is_quarantined_again_by_who_loads_it(store: SagaStore) -> None:
+def test_a_saga_that_its_holder_quarantined_may_be_quarantined_again(store: SagaStore) -> None:
+    """A caller that loads it quarantines it once more."""
     ended = store.mark_quarantined(running(store), "odd")
 
     assert store.mark_quarantined(ended, "odd") == ended

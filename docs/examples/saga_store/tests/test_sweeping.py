@@ -67,9 +67,8 @@ def test_a_dead_agent_that_recorded_nothing_leaves_a_quarantined_saga(store: Sag
     assert sweep(store, {}) == (Swept("t1", True, (), None, TaskState.QUARANTINED),)
 
 
-def test_a_saga_that_owes_an_unknown_kind_is_quarantined_and_none_of_its_undos_is_run(
-    store: SagaStore, clock: ManualClock
-) -> None:
+def test_a_saga_that_owes_an_unknown_kind_is_quarantined(store: SagaStore, clock: ManualClock) -> None:
+    """None of its undos is run."""
     dead(store, clock, Compensation("revoke-token", "x"), WORKTREE)
     running(store, 2, [WORKTREE])
     clock.advance(TTL_MS)
@@ -112,9 +111,7 @@ def test_what_could_not_be_undone_is_retried_after_its_backoff(store: SagaStore,
     assert loaded(store).state is TaskState.COMPENSATED
 
 
-def test_an_undo_that_keeps_failing_spends_its_own_budget_and_is_quarantined(
-    store: SagaStore, clock: ManualClock
-) -> None:
+def test_an_undo_that_keeps_failing_spends_its_budget_and_is_quarantined(store: SagaStore, clock: ManualClock) -> None:
     dead(store, clock, WORKTREE)
     undoing = Undoing(broken=("remove-worktree",))
     states = []
@@ -202,9 +199,7 @@ def test_a_sweep_that_is_stopped_gives_its_lease_back(store: SagaStore) -> None:
     assert loaded(store).state is TaskState.COMPENSATED
 
 
-def test_what_a_sweep_left_that_died_while_it_undid_is_finished_by_the_next(
-    store: SagaStore, clock: ManualClock
-) -> None:
+def test_the_next_sweep_finishes_what_a_dead_sweep_was_undoing(store: SagaStore, clock: ManualClock) -> None:
     store.append_compensation(running(store, compensations=[WORKTREE]), BRANCH)
     clock.advance(TTL_MS)
     store.engine.acquire("t1", owner="dead", ttl_ms=TTL_MS).fail("its agent is gone")
@@ -258,9 +253,7 @@ def test_the_status_counts_states_and_names_what_is_in_flight_and_stale(store: S
     assert status.stale == ("t1",)
 
 
-def test_a_quarantined_saga_is_retried_as_a_new_task_that_owes_what_was_owed(
-    store: SagaStore, clock: ManualClock
-) -> None:
+def test_a_quarantined_saga_is_retried_as_a_task_that_owes_the_same(store: SagaStore, clock: ManualClock) -> None:
     dead(store, clock, WORKTREE)
     sweep(store, {})
     assert loaded(store).state is TaskState.QUARANTINED

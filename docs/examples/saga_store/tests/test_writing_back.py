@@ -96,9 +96,8 @@ def test_dropping_or_changing_compensations_is_refused(store: SagaStore, kept: t
         {"fence": 7},
     ],
 )
-def test_a_stale_write_that_would_drop_or_change_an_active_lease_is_refused(
-    store: SagaStore, change: dict[str, Any]
-) -> None:
+def test_a_stale_write_that_would_change_an_active_lease_is_refused(store: SagaStore, change: dict[str, Any]) -> None:
+    """One that would drop it is refused too."""
     saga = running(store)
 
     with pytest.raises(sagalog.LeaseLost):
@@ -152,7 +151,7 @@ def test_appended_compensations_and_the_end_are_one_commit(store: SagaStore) -> 
     assert types(store)[-2:] == ["compensation_registered", "failed"]
 
 
-def test_what_is_refused_at_the_end_of_a_put_leaves_nothing_of_its_beginning(store: SagaStore) -> None:
+def test_a_put_that_is_refused_at_its_end_writes_nothing(store: SagaStore) -> None:
     saga = running(store)
 
     with pytest.raises(sagalog.InvalidValue):
@@ -173,7 +172,7 @@ def test_an_end_that_is_put_becomes_the_mark(store: SagaStore, state: TaskState)
     assert put(store, replace(saga, state=state, terminal_reason="because")) == after
 
 
-def test_a_planned_saga_that_is_put_as_dispatched_is_that_and_a_running_one_is_not(store: SagaStore) -> None:
+def test_a_planned_saga_may_be_put_as_dispatched_and_a_running_one_not(store: SagaStore) -> None:
     saga = planned(store)
     put(store, replace(saga, state=TaskState.DISPATCHED))
     assert loaded(store).state is TaskState.DISPATCHED

@@ -107,7 +107,7 @@ class AppendContract(Contract):
         assert isinstance(answer, VersionConflict)
         assert self.log() == before
 
-    def test_a_stream_that_is_begun_and_written_again_is_as_old_as_its_first_append(self) -> None:
+    def test_a_stream_that_is_written_again_is_as_old_as_its_first_append(self) -> None:
         self.create("seed")
         created = self.engine.history("seed")[0].event
         folds: dict[str, TaskFold] = {}
@@ -198,15 +198,15 @@ class AppendContract(Contract):
         read[0].payload["n"] = 2
         assert read[1].payload == {"n": 1}
 
-    def test_bytes_that_an_operation_decides_are_kept_also_where_it_appends_nothing(self) -> None:
+    def test_an_operation_may_keep_bytes_without_appending_an_event(self) -> None:
         """[BLOB-1]"""
         blob = Blob(sha256(b"some text").hexdigest(), b"some text")
         self.store.commit([Operation(lambda _: Result(None, blobs=(blob,)))])
         with self.store.read() as snapshot:
             assert snapshot.blob(blob.digest) == blob.data
 
-    def test_bytes_of_an_operation_that_is_refused_are_not_kept_and_those_there_are_stay(self) -> None:
-        """[BLOB-1]"""
+    def test_bytes_of_a_refused_operation_are_not_kept(self) -> None:
+        """[BLOB-1] Bytes that the store held before stay there."""
         self.create("a")
         kept, other, late = Blob("1" * 64, b"kept"), Blob("1" * 64, b"other"), Blob("2" * 64, b"late")
 

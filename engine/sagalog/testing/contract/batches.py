@@ -107,7 +107,7 @@ class BatchContract(Contract):
         tasks = self.engine.create_many(specs)
         assert self.writes_nothing(self.engine.create_many, specs) == tasks
 
-    def test_an_idempotency_key_that_stands_twice_in_a_batch_is_carried_out_once(self) -> None:
+    def test_an_idempotency_key_given_twice_in_a_batch_is_carried_out_once(self) -> None:
         self.create("a", "b")
         with self.engine.batch() as batch:
             batch.note("a", "seen", idempotency_key="r")

@@ -44,7 +44,7 @@ class ClaimWaitContract(Contract):
     def test_an_empty_store_has_nothing_to_wait_for(self) -> None:
         assert self.claimable_in_ms() is None
 
-    def test_what_is_ready_can_be_claimed_now_by_who_asks_for_its_queue_and_kind(self) -> None:
+    def test_a_ready_task_can_be_claimed_now_by_its_queue_and_kind(self) -> None:
         self.create("a", queue="left", kind="build")
         assert self.claimable_in_ms("left") == 0
         assert self.claimable_in_ms("right", "left", kinds=frozenset({"build", "test"})) == 0
@@ -58,7 +58,8 @@ class ClaimWaitContract(Contract):
         assert self.claimable_in_ms() == 400
         assert self.claimable_in_ms("empty", "default") == 400
 
-    def test_what_is_leased_can_be_claimed_when_its_lease_is_over_unless_that_has_no_end(self) -> None:
+    def test_a_leased_task_can_be_claimed_when_its_lease_is_over(self) -> None:
+        """A lease without an end is never over."""
         self.create("a")
         self.acquire("a", ttl_ms=None)
         assert self.claimable_in_ms() is None
@@ -116,8 +117,8 @@ class ClaimWaitContract(Contract):
         self.clock.advance(10)
         assert ids(found()) == ["a"]
 
-    def test_a_claim_that_waits_takes_over_from_the_dead_though_the_clock_has_stepped_back(self) -> None:
-        """[TIME-3]"""
+    def test_a_waiting_claim_takes_over_from_a_dead_worker(self) -> None:
+        """[TIME-3] It does so where the clock has stepped back, too."""
         self.create("a")
         self.acquire("a", owner="bob")
         self.clock.step(-_LONG_MS)

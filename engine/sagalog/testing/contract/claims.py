@@ -127,7 +127,7 @@ class ClaimContract(Contract):
         self.clock.advance(20)
         assert ids(self.claim(limit=10)) == ["b"]
 
-    def test_a_claim_ends_the_leases_that_are_over_in_its_queues_and_may_take_their_tasks(self) -> None:
+    def test_a_claim_ends_expired_leases_of_its_queues_and_takes_their_tasks(self) -> None:
         self.create("a", queue="left")
         self.create("b", queue="right")
         self.claim("left")

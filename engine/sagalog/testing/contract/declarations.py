@@ -75,7 +75,8 @@ class DeclarationContract(Contract):
         assert len(calls) == 2
         assert self.types("a") == ["created", "noted"]
 
-    def test_a_round_that_is_begun_anew_writes_nothing_and_takes_all_operations_along(self) -> None:
+    def test_a_round_that_is_begun_anew_writes_nothing(self) -> None:
+        """It takes all operations of the transaction along."""
         self.create("a", "b", "c")
         asked: list[str] = []
 
@@ -175,7 +176,8 @@ class DeclarationContract(Contract):
         shown, _ = self.rounds(lambda view: [saved.fold.id for saved in view.expired], due=Due(None, 3))
         assert shown == many[: LEASE_CHECKS_MAX + 3]
 
-    def test_what_is_due_is_shown_with_what_it_waits_for_and_looking_changes_nothing(self) -> None:
+    def test_maintenance_shows_what_is_due_with_what_it_waits_for(self) -> None:
+        """Looking changes nothing."""
         self.create("a", "b", "c", "d", "e", run_at_ms=self.clock.now_ms())
         self.create("late", run_at_ms=self.clock.now_ms() + 5)
         self.acquire("a")
@@ -199,7 +201,7 @@ class DeclarationContract(Contract):
         self.create("a", idempotency_key="r")
         assert self.rounds(lambda view: view.saved(view.keyed("r")[0].stream) is None, keys=("r",)) == (False, 1)
 
-    def test_events_of_a_predecessor_are_shown_with_the_task_that_refers_to_them(self) -> None:
+    def test_a_view_shows_the_predecessors_events_that_a_task_refers_to(self) -> None:
         self.create("a")
         self.acquire("a").register(Compensation("remove", id="remove"))
         self.engine.quarantine("a", "odd")

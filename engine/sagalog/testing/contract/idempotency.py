@@ -59,8 +59,8 @@ class IdempotencyContract(Contract):
         refusal = self.refused(Conflict, self.engine.create, "build", {"n": 2}, idempotency_key="r")
         assert (refusal.idempotency_key, refusal.task, refusal.differs) == ("r", task.id, ["payload"])
 
-    def test_an_idempotency_key_with_other_content_is_a_conflict_whatever_the_id(self) -> None:
-        """[REPEAT-6] The key takes precedence over the id."""
+    def test_an_idempotency_key_with_other_content_is_a_conflict(self) -> None:
+        """[REPEAT-6] The id that the caller gives does not matter. The key goes before the id."""
         self.engine.create("build", {"n": 1}, id="a", idempotency_key="r")
         self.create("b")
         for id in ("a", "b", "c"):
@@ -91,8 +91,8 @@ class IdempotencyContract(Contract):
         assert [one.state for one in answers if isinstance(one, Task)] == ["pending", "completed", "pending"]
         self.sound()
 
-    def test_an_entry_that_is_sent_twice_is_found_also_beside_one_that_is_refused_without_a_look(self) -> None:
-        """Both name a drawn id that exists; the first is refused for its key, whatever its stream holds."""
+    def test_an_entry_sent_twice_is_found_beside_one_that_is_refused(self) -> None:
+        """Both name a drawn id that exists; the first is refused by its key, whatever its stream holds."""
         executor = self.executor()
         self.create("other", idempotency_key="taken")
         sent = verbs.create(executor, "build", {"n": 1})

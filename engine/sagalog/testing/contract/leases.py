@@ -91,7 +91,7 @@ class LeaseContract(Contract):
         assert self.acquire("a").fence == 4
         self.sound()
 
-    def test_a_late_holder_is_refused_with_every_verb_once_another_has_the_task(self) -> None:
+    def test_every_verb_of_a_late_holder_is_refused_after_a_take_over(self) -> None:
         self.create("a")
         late = self.acquire("a")
         self.clock.advance(TTL_MS)

@@ -118,7 +118,7 @@ class MaintenanceContract(Contract):
         assert len(self.claim(limit=1_000, owner="bob")) == UPKEEP_LIMIT
         assert len(self.engine.stale()) == 5
 
-    def test_a_claim_finds_a_lease_that_is_over_behind_any_number_that_were_renewed(self) -> None:
+    def test_a_claim_finds_an_expired_lease_behind_many_renewed_ones(self) -> None:
         """[UPKEEP-1]"""
         renewed = 2 * (UPKEEP_LIMIT + LEASE_CHECKS_MAX) + 1
         self.engine.create_many({"kind": "build"} for _ in range(renewed))
@@ -184,7 +184,8 @@ class MaintenanceContract(Contract):
         assert events == ["lease_expired", "quarantined"]
         assert self.writes_nothing(self.engine.recover, unknown_kinds=["remove"]) == []
 
-    def test_an_undo_that_nobody_came_for_is_quarantined_by_recover_only_and_only_if_the_policy_says(self) -> None:
+    def test_recover_quarantines_an_undo_that_no_worker_claimed(self) -> None:
+        """It does so only if the policy says so, and no other call does it."""
         self.create("bound", compensations=[REMOVE], retry=Retry(undo_wait_ms=100))
         self.create("free", compensations=[REMOVE])
         for id in ("bound", "free"):
@@ -205,7 +206,7 @@ class MaintenanceContract(Contract):
         [done] = self.engine.recover()
         assert (done.task, done.events) == ("a", ("lease_expired",))
 
-    def test_a_lease_that_is_renewed_behind_a_clock_that_was_set_back_is_not_unseen(self) -> None:
+    def test_a_lease_renewed_behind_a_clock_that_was_set_back_counts_as_seen(self) -> None:
         self.create("a")
         lease = self.acquire("a")
         self.clock.step(-3_600_000)
@@ -239,8 +240,8 @@ class MaintenanceContract(Contract):
             assert type(refusal) is kind, refusal
         assert [one.type for one in self.log()[len(before) :]] == types
 
-    def test_who_names_all_known_kinds_puts_aside_what_owes_another_and_only_in_its_queues(self) -> None:
-        """[UNDO-2]"""
+    def test_a_claim_that_names_all_known_kinds_puts_unknown_ones_aside(self) -> None:
+        """[UNDO-2] It puts aside what owes another kind of undo, and only in its own queues."""
         for id, queue in (("a", "left"), ("b", "right")):
             self.create(id, queue=queue, compensations=[REMOVE, Compensation("close", id="close")])
             self.acquire(id).fail("no way on")

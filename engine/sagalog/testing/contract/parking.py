@@ -178,8 +178,8 @@ class ParkingContract(Contract):
         assert ids(self.claim()) == [successor.id]
         self.sound()
 
-    def test_a_successor_takes_sleeps_and_signals_for_over_and_waits_anew_for_what_ran_out_of_time(self) -> None:
-        """[WAIT-1] [STEP-1]"""
+    def test_a_successor_keeps_sleeps_and_signals_and_asks_timeouts_anew(self) -> None:
+        """[WAIT-1] [STEP-1] It takes sleeps and signals for over, and waits again for what ran out of time."""
         self.create("a")
         self.park("a", until_ms=0)
         self.park("a", number=2, until_ms=0)
@@ -204,8 +204,8 @@ class ParkingContract(Contract):
         assert (end.by, end.data) == ("signal", "at last")
         self.sound()
 
-    def test_what_a_successor_asks_anew_has_its_number_and_so_has_what_it_keeps(self) -> None:
-        """[WAIT-1]"""
+    def test_a_successors_waits_have_the_numbers_of_its_predecessor(self) -> None:
+        """[WAIT-1] Both those that it asks anew and those that it keeps have them."""
         self.create("a")
         for number in (1, 3):
             self.park("a", signal="go", until_ms=0, number=number)

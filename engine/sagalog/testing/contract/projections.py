@@ -221,7 +221,8 @@ class ProjectionContract(Contract):
         self.engine.rebuild()
         assert self.faults() == []
 
-    def test_a_projection_that_was_thrown_away_is_found_and_mended_by_rebuilding(self) -> None:
+    def test_rebuilding_mends_a_projection_that_was_thrown_away(self) -> None:
+        """An audit finds it first."""
         self.live()
         self.change_projection("pending", None)
         assert self.faults() == [("projection", "task/pending", None)]

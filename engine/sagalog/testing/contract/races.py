@@ -118,8 +118,8 @@ class RaceContract(Contract):
         assert isinstance(refused, SagalogError)
         assert [one.name for one in self.log() if one.idempotency_key == "r"] == ["task/a@2"]
 
-    def test_operations_that_come_to_need_each_other_s_streams_do_not_wait_in_a_circle(self) -> None:
-        """A store locks in the order of names what a later round declares, so it keeps no lock meanwhile."""
+    def test_operations_that_need_each_others_streams_do_not_deadlock(self) -> None:
+        """What is declared in a later round is locked in the order of names, so nothing is kept meanwhile."""
         self.create("a", "b")
 
         def both(declared: str, other: str) -> Operation:

@@ -192,8 +192,8 @@ class RecordingContract(Contract):
         assert self.refused(TerminalTask, self.acquire, "a").fields["state"] == "quarantined"
         self.sound()
 
-    def test_giving_up_over_a_step_names_the_one_whose_effect_stands_without_a_record(self) -> None:
-        """[STEP-1] [WORKER-1] [REPEAT-5]"""
+    def test_giving_up_over_a_step_names_the_step_that_has_no_record(self) -> None:
+        """[STEP-1] [WORKER-1] [REPEAT-5] Its effect may be there all the same."""
         self.create("a")
         lease = self.acquire("a").step("charge", 1)
         self.refused(InvalidValue, lease.quarantine, "it is named twice", ["ship", "ship"])
@@ -215,8 +215,8 @@ class RecordingContract(Contract):
         assert (ended.state, ended.outcome, len(ended.owed)) == ("quarantined", "failed", 1)
         self.sound()
 
-    def test_a_retry_waits_for_the_longer_of_its_backoff_and_what_the_server_asks(self) -> None:
-        """[ATTEMPT-4]"""
+    def test_a_retry_waits_for_its_backoff_or_the_servers_delay(self) -> None:
+        """[ATTEMPT-4] The longer of the two counts."""
         self.create("a")
         asked = self.acquire("a").retry("busy", retry_after_ms=3_600_000)
         assert 3_600_000 <= asked.run_at_ms - self.clock.now_ms() <= 3_600_000 * 21 // 20

@@ -134,8 +134,8 @@ class SnapshotContract(Contract):
             assert [task.id for task in snapshot.waits_over(START_MS + 30, 2)] == ["e", "f"]
             assert [task.id for task in snapshot.waits_over(START_MS + 30)] == ["e", "f", "d"]
 
-    def test_what_waits_for_a_time_since_an_event_that_lies_ahead_is_found_however_much_else_does(self) -> None:
-        """[TIME-3]"""
+    def test_a_task_that_the_clock_delays_is_found_among_any_number(self) -> None:
+        """[TIME-3] It waits for a time since an event that lies ahead of the clock."""
         self.create("noted", "later", queue="left", run_at_ms=START_MS + 50)
         self.create("parked", "forever", "leased", "ready")
         self.acquire("parked").park("pause", until_ms=START_MS + 70)

@@ -70,7 +70,7 @@ class SuccessorContract(Contract):
         self.acquire(heir.id).complete("done")
         assert self.writes_nothing(self.engine.retry_as_new, "a", idempotency_key="r").result == "done"
 
-    def test_an_idempotency_key_that_is_on_record_for_something_else_is_refused(self) -> None:
+    def test_an_idempotency_key_of_another_command_is_refused(self) -> None:
         self.left("a")
         self.left("b")
         self.engine.note("a", "seen", idempotency_key="r")
@@ -108,7 +108,7 @@ class SuccessorContract(Contract):
         assert self.engine.cancel(heir.id).state == "compensating"
         assert ids(self.claim(purpose="undo")) == [heir.id]
 
-    def test_what_a_successor_only_planned_is_never_undone_if_its_work_never_began(self) -> None:
+    def test_a_planned_undo_of_a_successor_that_never_began_is_not_undone(self) -> None:
         self.left("a")
         self.engine.note("a", "removed by hand", settles=["remove"])
         heir = self.engine.retry_as_new("a")
@@ -152,7 +152,7 @@ class SuccessorContract(Contract):
         self.acquire(id).register(REMOVE).step("checkout", {"path": "wt"}, REMOVE).step("build", 7)
         self.engine.quarantine(id, "odd")
 
-    def test_a_successor_keeps_the_steps_of_a_task_that_was_quarantined_in_its_work(self) -> None:
+    def test_a_successor_keeps_the_steps_of_a_task_quarantined_in_its_work(self) -> None:
         """[STEP-1]"""
         self.worked("a")
         heir = self.engine.retry_as_new("a")
@@ -223,7 +223,7 @@ class SuccessorContract(Contract):
         lease = self.acquire(id).step("checkout", 1).register(REMOVE)
         lease.quarantine("it cannot be stored", [CHARGE])
 
-    def test_a_step_that_could_not_be_recorded_is_kept_with_the_result_that_the_caller_gives(self) -> None:
+    def test_an_unrecorded_step_is_kept_with_the_result_that_the_caller_gives(self) -> None:
         """[STEP-1] [COMP-7]"""
         self.unrecorded("a")
         refusal = self.refused(ResultRequired, self.engine.retry_as_new, "a")
@@ -248,7 +248,7 @@ class SuccessorContract(Contract):
         assert self.engine.step_result(third, "charge") is None
         self.sound()
 
-    def test_a_step_that_could_not_be_recorded_runs_again_where_the_caller_says_so(self) -> None:
+    def test_an_unrecorded_step_runs_again_where_the_caller_says_so(self) -> None:
         """[STEP-1] [COMP-7] Its undo is inherited, and void only if the step registers it again."""
         self.unrecorded("a")
         heir = self.engine.retry_as_new("a", rerun=["charge"])
@@ -291,8 +291,8 @@ class SuccessorContract(Contract):
         self.writes_nothing(held.quarantine, "it cannot be stored", [CHARGE])
         self.refused(Conflict, held.quarantine, "it cannot be stored", ["charge"])
 
-    def test_every_step_that_had_begun_needs_its_result_or_the_word_that_it_runs_again(self) -> None:
-        """[STEP-1]"""
+    def test_every_step_that_had_begun_needs_its_result_or_a_rerun(self) -> None:
+        """[STEP-1] The caller says which of the two."""
         self.create("a")
         lease = self.acquire("a").step("checkout", 1).register(REMOVE)
         assert lease.quarantine("it cannot be stored", ["ship", CHARGE]).unrecorded_steps == (
@@ -325,7 +325,7 @@ class SuccessorContract(Contract):
         self.engine.rebuild()
         self.sound()
 
-    def test_a_step_that_was_undone_by_hand_is_kept_with_the_result_that_the_caller_gives(self) -> None:
+    def test_a_step_undone_by_hand_is_kept_with_the_result_that_is_given(self) -> None:
         """[STEP-1] [COMP-7] In its place, and over several successors."""
         self.undone_by_hand("a")
         heir = self.engine.retry_as_new("a", results={"charge": "again, by hand"})
@@ -387,7 +387,7 @@ class SuccessorContract(Contract):
         heir = self.engine.retry_as_new("a").id
         return self.acquire(heir), heir
 
-    def test_an_undo_for_which_nothing_stands_is_handed_to_a_task_that_only_undoes(self) -> None:
+    def test_a_task_that_only_undoes_gets_the_undos_without_a_replacement(self) -> None:
         """[COMP-7]"""
         lease, heir = self.left_over()
         before = len(self.log())

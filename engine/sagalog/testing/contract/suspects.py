@@ -77,7 +77,7 @@ class SuspectContract(Contract):
         assert self.writes_nothing(self.claim, suspects="only") == []
         assert ids(self.claim(limit=10)) == ["b"]
 
-    def test_one_lease_that_ran_out_makes_no_suspect_unless_the_next_one_is_the_last(self) -> None:
+    def test_one_expired_lease_makes_a_suspect_only_before_the_last_one(self) -> None:
         self.create("usual", "patient")
         self.create("never", retry=Retry(expiries_max=None))
         self.create("strict", retry=Retry(expiries_max=2))

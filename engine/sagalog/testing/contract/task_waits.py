@@ -18,8 +18,8 @@ class TaskWaitContract(ClaimWaitContract):
 
     # --- for other tasks --------------------------------------------------------------------------------------
 
-    def test_a_wait_for_tasks_is_over_once_all_have_ended_whatever_they_came_to(self) -> None:
-        """[WAIT-3]"""
+    def test_a_wait_for_tasks_is_over_once_all_have_ended(self) -> None:
+        """[WAIT-3] How they have ended does not matter."""
         self.create("a", "b", "c")
         self.park("a", after=["b", "c", "b"])
         self.acquire("b").complete()
@@ -109,8 +109,8 @@ class TaskWaitContract(ClaimWaitContract):
         assert ids(self.claim()) == ["a"]
         self.sound()
 
-    def test_a_waiter_may_be_claimed_in_the_commit_in_which_the_awaited_one_ends(self) -> None:
-        """[WAIT-3] [UPKEEP-2]"""
+    def test_a_waiter_may_be_claimed_in_the_commit_that_ends_its_wait(self) -> None:
+        """[WAIT-3] [UPKEEP-2] The awaited task ends in that commit."""
         self.create("a", "b")
         self.park("a", after="b")
         lease = self.acquire("b")

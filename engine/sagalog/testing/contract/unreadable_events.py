@@ -107,7 +107,8 @@ class UnreadableEventContract(Contract):
         assert [one.task for one in self.engine.recover(unknown_kinds=["remove"])] == ["old"]
         assert self.claim(limit=10, purpose="undo") == []
 
-    def test_a_lease_behind_a_clock_that_was_set_back_is_passed_by_if_unreadable(self) -> None:
+    def test_an_unreadable_lease_behind_a_clock_set_back_is_passed_over(self) -> None:
+        """The lease lies behind a clock that was set back."""
         self.create("new")
         self.acquire("new")
         self.plant("new", PLANTED["schema"])
@@ -159,8 +160,8 @@ class UnreadableEventContract(Contract):
         with self.store.read() as snapshot:
             return snapshot.unreadable()
 
-    def test_a_process_that_can_read_a_task_finds_it_again_though_another_put_it_aside(self) -> None:
-        """[LOG-5] [LIFE-2]"""
+    def test_a_task_put_aside_is_found_by_a_process_that_can_read_it(self) -> None:
+        """[LOG-5] [LIFE-2] That another process has put it aside does not hide it."""
         self.create("new")
         [(new, old)] = self.put_aside("new")
         self.change_event(new, old)
@@ -213,7 +214,7 @@ class UnreadableEventContract(Contract):
         assert self.aside() == tasks[:-1]
         assert ids(self.claim()) == tasks[-1:]
 
-    def test_whoever_waits_for_a_task_that_can_be_read_again_is_told_of_its_end(self) -> None:
+    def test_a_waiter_is_told_of_the_end_of_a_task_that_is_readable_again(self) -> None:
         """[LOG-5] [WAIT-3]"""
         self.create("new", "a")
         self.acquire("a").park("w", after="new")
@@ -246,7 +247,8 @@ class UnreadableEventContract(Contract):
             assert snapshot.unreadable() == ["a"]
             assert snapshot.waits_over(self.clock.now_ms()) == []
 
-    def test_what_was_put_aside_is_told_in_order_of_creation_and_counted_where_it_was(self) -> None:
+    def test_what_was_put_aside_is_listed_in_order_and_counted_in_its_queue(self) -> None:
+        """The list is in order of creation."""
         self.create("b", "c", "a", queue="left")
         before = self.engine.counts()
         aside = ("task/a", "task/c")
@@ -283,8 +285,8 @@ class UnreadableEventContract(Contract):
         assert ids(self.claim(limit=3)) == ["a", "b"]
         self.sound()
 
-    def test_a_task_parks_for_one_that_cannot_be_read_and_for_none_that_is_not_there(self) -> None:
-        """[LOG-5] [WAIT-4] It waits until the other one can be read and has ended."""
+    def test_a_task_parks_for_an_unreadable_task_and_for_no_missing_one(self) -> None:
+        """[LOG-5] [WAIT-4] It is held up until the other one can be read and has ended."""
         self.create("new", "a")
         old, new = self.plant("new", PLANTED["type"])
         lease = self.acquire("a")

@@ -20,28 +20,17 @@ from sagalog import Compensation, Failed, Permanent, Retry
 from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.worker import WorkContext, WorkerStats
 from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, ended, until
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import PATIENCE_S, ended, until
 
 SOON = Retry(attempts_max=2, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
 LATER_MS = 60_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[sagalog.Engine]:
     url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/store.db"
     with sagalog.open(url, clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[sagalog.Engine]:
-    with sagalog.open(f"sqlite:///{tmp_path}/store.db") as engine:
         yield engine
 
 
@@ -301,3 +290,21 @@ def test_another_end_than_these_is_refused(real: sagalog.Engine, wrong: Any) -> 
         asyncio.run(awaited.run(real, until=wrong))
 
     assert refusal.value.path == another.value.path == "until"
+
+
+def test_a_worker_that_ends_when_idle_has_seen_what_its_last_work_let_in(real: sagalog.Engine) -> None:
+    """[WAIT-3]"""
+    worker = sagalog.Worker(concurrency=2)
+
+    @worker.task("parent")
+    def parent(context: WorkContext, _payload: Any) -> Any:
+        context.spawn("kid", "child", 1)
+        return [task.result for task in context.wait_tasks()]
+
+    @worker.task("child")
+    def child(_context: WorkContext, payload: Any) -> Any:
+        return payload + 1
+
+    ids = [real.create("parent").id for _ in range(5)]
+    worker.run(real, until="idle")
+    assert [real.get(id).result for id in ids] == [[2]] * 5  # type: ignore[union-attr]

@@ -1,20 +1,16 @@
-"""What once went wrong around an SQLite file, and must not again: side files, audits that saw nothing, descriptors.
+"""Tables that another program has changed: an audit names what the log does not give, and a rebuild mends it.
 
-Rule: each test is one case that occurred, on a real file; who changes it behind the store's back does so from a
-process of its own.
+Rule: a real file; what changes it behind the store's back does so from a process of its own.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 import sagalog
@@ -22,15 +18,8 @@ from sagalog import Compensation, Corrupt, Engine, Lease
 from sagalog.codec import enclose
 from sagalog.kernel.events import Founded
 from sagalog.testing import ManualClock
-from sagalog_sqlite.failures import store_error
-from tests.adapters.cli.calls import call
-from tests.adapters.sqlite.stores import START_MS, created, open_at, url_of, writing
+from tests.adapters.sqlite.stores import START_MS, url_of
 from tests.contract.tampering import Statement, tamper
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
 
 
 @pytest.fixture
@@ -50,86 +39,6 @@ def engine(path: Path) -> Iterator[Engine]:
 def leased(engine: Engine, id: str, **given: Any) -> Lease:
     engine.create("build", id=id, **given)
     return engine.acquire(id, owner="ann", ttl_ms=1_000)
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
-
-
-# --- files beside the store -----------------------------------------------------------------------------------------
-
-
-def test_a_users_file_with_a_similar_name_is_never_touched(path: Path) -> None:
-    mine = [path.with_name(path.name + ending) for ending in (".new", ".new-wal", ".new-journal", ".sagalog-newer")]
-    for one in mine:
-        one.write_text("mine")
-    for _ in range(2):
-        store = open_at(path)
-        store.commit([writing("t" + os.urandom(4).hex(), created())])
-        store.close()
-    assert [one.read_text() for one in mine] == ["mine"] * 4
-
-
-def test_what_a_killed_maker_left_is_removed_and_nothing_else(path: Path) -> None:
-    left = [path.with_name(f"{path.name}.sagalog-new{side}") for side in ("", "-wal", "-shm", "-journal")]
-    mine = path.with_name(path.name + ".new")
-    for one in (*left, mine):
-        one.write_text("half")
-    open_at(path).close()
-    assert [one.exists() for one in left] == [False] * 4
-    assert mine.read_text() == "half"
-
-
-TAKEN = ("-wal", "-shm", "-journal", ".turn", ".next", ".sagalog-new")
-
-
-@pytest.mark.parametrize("ending", TAKEN)
-def test_a_name_that_another_stores_side_file_would_have_is_refused(tmp_path: Path, ending: str) -> None:
-    url = f"sqlite:///{tmp_path}/w.db{ending}"
-    with pytest.raises(ValueError, match="beside a store"):
-        sagalog.open(url)
-    for words in (["init"], ["list"], ["create", "build"]):
-        answer = call(*words, "--db", url)
-        assert (answer.status, answer.out) == (2, "")
-    assert listing(tmp_path) == []
-
-
-def foreign(path: Path, kind: str) -> None:
-    if kind == "text":
-        path.write_text("Dear diary, " * 400)
-        return
-    connection = apsw.Connection(str(path))
-    if kind == "sqlite in WAL mode":
-        connection.pragma("journal_mode", "wal")
-    connection.execute("CREATE TABLE diary(entry TEXT); INSERT INTO diary VALUES ('dear diary')")
-    connection.close()
-
-
-@pytest.mark.parametrize("kind", ["text", "sqlite", "sqlite in WAL mode"])
-def test_a_foreign_file_stays_as_it_is_and_gets_no_lock_files(path: Path, kind: str) -> None:
-    foreign(path, kind)
-    before = path.read_bytes()
-    with pytest.raises(Corrupt):
-        sagalog.open(url_of(path))
-    assert call("list", "--db", url_of(path)).status == 8
-    assert path.read_bytes() == before
-    # A program that looks into a file in WAL mode leaves these two, empty, and its own program takes them away.
-    empty = {path.name + "-wal", path.name + "-shm"} if "WAL" in kind else set()
-    assert set(listing(path.parent)) - empty == {path.name}
-
-
-def test_a_text_file_is_said_to_be_no_store_before_anybody_looks_for_a_backup(path: Path) -> None:
-    foreign(path, "text")
-    with pytest.raises(Corrupt) as caught:
-        sagalog.open(url_of(path))
-    assert str(caught.value).startswith(f"{path} is no SQLite file (SQLITE_NOTADB")
-    assert "is the path right?" in str(caught.value)
-    damaged = str(store_error(apsw.CorruptError("malformed"), str(path)))
-    assert damaged.startswith(f"{path} is damaged (")
-    assert "restore a backup" in damaged
-
-
-# --- audits ---------------------------------------------------------------------------------------------------------
 
 
 def on(task: str, text: str) -> Statement:
@@ -215,37 +124,6 @@ def test_a_stream_of_an_unknown_category_is_a_fault(engine: Engine, path: Path) 
         assert (fault.code, fault.stream) == ("damaged", "rumour/r")
         assert "no such category" in fault.text
         assert engine.rebuild().unreadable == ()
-
-
-# --- descriptors ----------------------------------------------------------------------------------------------------
-
-
-def open_files() -> list[str]:
-    files = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            files.append(os.readlink(f"/proc/self/fd/{name}"))
-        except FileNotFoundError:
-            continue
-    return files
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors where the system lists them")
-def test_an_engine_that_is_dropped_gives_its_lock_files_back(path: Path) -> None:
-    def use() -> None:
-        engine = sagalog.open(url_of(path), durability="normal")
-        engine.create("build")
-        assert [one for one in open_files() if one.endswith((".turn", ".next"))] != []
-
-    for _ in range(3):
-        use()
-    gc.collect()
-    assert [one for one in open_files() if one.startswith(str(path))] == []
-    with sagalog.open(url_of(path), durability="normal") as engine:
-        assert engine.counts() == {"default": {"pending": 3}}
-
-
-# --- what a changed file may not do ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("column", "value"), [("kind", "other"), ("queue", "other"), ("priority", -5)])

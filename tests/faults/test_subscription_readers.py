@@ -70,8 +70,8 @@ def engine(url: str) -> Iterator[Engine]:
         yield engine
 
 
-def test_what_a_killed_reader_had_not_saved_is_given_again_and_nothing_is_left_out(engine: Engine, url: str) -> None:
-    """[SUBSCRIBE-1] [SUBSCRIBE-2]"""
+def test_what_a_killed_reader_had_not_saved_is_given_again(engine: Engine, url: str) -> None:
+    """[SUBSCRIBE-1] [SUBSCRIBE-2] No event is left out."""
     given: list[list[int]] = []
     while engine.subscribe("r").position < 20:
         reader = Reader(url, limit=6)

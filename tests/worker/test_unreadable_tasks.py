@@ -18,8 +18,8 @@ from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.config import WorkerConfig
 from sagalog.worker.verdicts import HELD_UP
 from tests.contract.tampering import tamper
-from tests.worker.crew_of import story
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import story
 
 # Every budget is one: whatever costs anything ends the task.
 ONCE = Retry(attempts_max=1, transient_max=1, expiries_max=1, releases_max=1, delay_min_ms=0, delay_max_ms=0)
@@ -81,8 +81,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.engine.close()
 
 
-def test_a_parent_that_waits_for_an_unreadable_child_is_held_up_and_undoes_nothing(stage: Stage) -> None:
-    """[LOG-5] [WAIT-3]"""
+def test_a_parent_that_waits_for_an_unreadable_child_undoes_nothing(stage: Stage) -> None:
+    """[LOG-5] [WAIT-3] It is held up."""
 
     def handler(context: WorkContext, _: Any) -> Any:
         context.step("made", lambda: 1, compensation=Compensation("undo"))
@@ -101,8 +101,8 @@ def test_a_parent_that_waits_for_an_unreadable_child_is_held_up_and_undoes_nothi
     assert (stage.parent().result, stage.undone) == (["leaf"], [])
 
 
-def test_a_child_that_turns_unreadable_after_its_end_holds_up_its_parent_for_as_long_as_that(stage: Stage) -> None:
-    """[LOG-5] It costs no budget, whichever is the smallest."""
+def test_a_child_unreadable_after_its_end_holds_its_parent_up(stage: Stage) -> None:
+    """[LOG-5] The child holds it up for as long as it is unreadable. It costs no budget, whichever is the smallest."""
     stage.engine.create("leaf", id="c", queue="elsewhere")
     worker = stage.works(lambda context, _: [task.result for task in context.wait_tasks(["c"])])
     worker.until_idle()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import sagalog
 from sagalog import Compensation, Failed, Permanent, Quarantine, Retry, Transient
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import WorkContext
 from sagalog.worker.config import WorkerConfig
 from tests.worker.inline import InlineWorker
@@ -18,17 +17,6 @@ from tests.worker.inline import InlineWorker
 ONCE = Retry(attempts_max=1, transient_max=1, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
 TWICE = Retry(attempts_max=2, transient_max=2, undo_attempts_max=2, delay_min_ms=10, delay_max_ms=10)
 SAID = ("card", "the card was declined")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 def worker_of(
@@ -82,10 +70,10 @@ WAYS = {
 
 @pytest.mark.parametrize("waived", [True, False], ids=["waived", "nothing to undo by"])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_message_and_the_code_of_a_handler_stand_in_the_log_whatever_rule_comes_first(
+def test_a_handlers_message_and_code_are_in_the_log_whatever_rule_counts(
     way: str, waived: bool, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[COMP-2] [COMP-3] [WORKER-1]"""
+    """[COMP-2] [COMP-3] [WORKER-1] Any rule may decide first."""
     error = WAYS[way](SAID[1], code=SAID[0], details={"issuer": "x"})
 
     task = run(worker_of(engine, clock, raises(error)), engine, waive_compensation="none" if waived else None)
@@ -120,7 +108,7 @@ class Odd(Permanent):
     ],
     ids=["object", "nan", "large", "no compensation", "params", "waiver"],
 )
-def test_what_cannot_be_stored_beside_them_takes_neither_message_nor_code_along(
+def test_message_and_code_are_kept_beside_what_cannot_be_stored(
     fields: dict[str, Any], engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """[WORKER-1]"""
@@ -240,9 +228,10 @@ def warnings(logged: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
 
 
-def test_a_handler_that_fails_is_logged_with_its_traceback_and_when_it_is_tried_again(
+def test_a_failing_handler_is_logged_with_its_traceback_and_next_try(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
+    """The log line says when the task is tried again."""
     task = run(worker_of(engine, clock, raises(ValueError("no way on"))), engine, retry=TWICE)
 
     failed, due = warnings(logged)
@@ -341,9 +330,10 @@ def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: M
     assert sum(worker.worker_loop.stats.outcomes.values()) == worker.worker_loop.stats.settled
 
 
-def test_a_kind_that_no_worker_here_knows_is_named_once_where_it_goes_on_standing_there(
+def test_an_unknown_kind_is_named_once_however_long_it_waits(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
+    """No worker here knows the kind."""
     worker = worker_of(engine, clock, lambda _context, _payload: None)
     engine.create("strange")
     engine.create("far", queue="elsewhere")

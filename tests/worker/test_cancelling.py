@@ -13,26 +13,15 @@ import pytest
 
 import sagalog
 from sagalog import Compensation, Interrupted
-from sagalog.testing import ManualClock, SeededEntropy
+from sagalog.testing import ManualClock
 from sagalog.worker import UndoContext, WorkContext
 from sagalog.worker.config import WorkerConfig
-from tests.worker.crew_of import PATIENCE_S, at_work, ended, story, until
 from tests.worker.inline import InlineWorker
+from tests.worker.worker_processes import PATIENCE_S, at_work, ended, story, until
 
 # The promise is 100 ms. The machine that runs this may be busy, so what is compared is the way: no renewal is due yet.
 LONG_TTL_MS = 3_600_000
 UNDO = Compensation("undo", {"n": 1}, id="u")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_000_000)
-
-
-@pytest.fixture
-def engine(clock: ManualClock) -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:", clock=clock, entropy=SeededEntropy(1)) as engine:
-        yield engine
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -57,9 +46,7 @@ CALLS: dict[str, tuple[Callable[[sagalog.Engine, str], object], str, str]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_a_handler_hears_that_its_task_was_called_off_long_before_its_next_renewal(
-    real: sagalog.Engine, call: str, kind: str
-) -> None:
+def test_a_handler_hears_of_a_cancel_long_before_its_next_renewal(real: sagalog.Engine, call: str, kind: str) -> None:
     """[CANCEL-1] Woken by the commit."""
     act, reason, state = CALLS[call]
     worker = sagalog.Worker(ttl_ms=LONG_TTL_MS)
@@ -148,9 +135,7 @@ def test_what_was_called_off_counts_once_among_the_lost(engine: sagalog.Engine, 
     assert engine.get("a").state == "cancelled"  # type: ignore[union-attr]
 
 
-def test_a_handler_that_was_told_of_a_cancel_is_told_when_its_lease_is_lost_too(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_cancelled_handler_is_told_when_its_lease_is_lost_too(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[WORKER-2] Lost outweighs cancelled: nothing that it does now may count."""
     told: list[tuple[bool, bool]] = []
 
@@ -167,9 +152,7 @@ def test_a_handler_that_was_told_of_a_cancel_is_told_when_its_lease_is_lost_too(
     assert told == [(True, False), (False, True)]
 
 
-def test_a_handler_that_has_ended_its_own_lease_does_not_count_among_the_lost(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_a_handler_that_ended_its_own_lease_is_not_counted_as_lost(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[WORKER-1] A step whose result cannot be stored quarantines the task from within the handler."""
 
     def handler(context: WorkContext, _payload: Any) -> None:
@@ -240,9 +223,7 @@ def test_an_undo_that_is_waived_before_its_lease_gets_its_turn_is_not_run(
     assert ran == ["b"]
 
 
-def test_the_undo_in_hand_may_be_waived_and_the_others_are_run_all_the_same(
-    engine: sagalog.Engine, clock: ManualClock
-) -> None:
+def test_the_undo_in_hand_may_be_waived_and_the_others_still_run(engine: sagalog.Engine, clock: ManualClock) -> None:
     """[COMP-4]"""
     ran: list[str] = []
 
@@ -316,10 +297,8 @@ def in_the_grace(real: sagalog.Engine, worker: sagalog.Worker, begun: threading.
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_a_handler_that_says_it_was_interrupted_within_the_grace_burns_no_attempt(
-    real: sagalog.Engine, kind: str
-) -> None:
-    """[WORKER-3] [ATTEMPT-1]"""
+def test_a_handler_interrupted_within_the_grace_spends_no_attempt(real: sagalog.Engine, kind: str) -> None:
+    """[WORKER-3] [ATTEMPT-1] It says that it was interrupted."""
     worker = sagalog.Worker(grace_ms=LONG_TTL_MS)
     begun = threading.Event()
 
@@ -344,8 +323,8 @@ def test_a_handler_that_says_it_was_interrupted_within_the_grace_burns_no_attemp
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_an_undo_that_says_it_was_interrupted_within_the_grace_has_not_failed(real: sagalog.Engine, kind: str) -> None:
-    """[WORKER-3] [UNDO-3]"""
+def test_an_undo_interrupted_within_the_grace_has_not_failed(real: sagalog.Engine, kind: str) -> None:
+    """[WORKER-3] [UNDO-3] It says that it was interrupted."""
     worker = sagalog.Worker(grace_ms=LONG_TTL_MS)
     begun = threading.Event()
 
@@ -370,8 +349,8 @@ def test_an_undo_that_says_it_was_interrupted_within_the_grace_has_not_failed(re
     assert story(real, "a")[-2:] == ["leased", "released"]
 
 
-def test_a_handler_that_says_so_before_anybody_has_told_it_burns_a_transient(real: sagalog.Engine) -> None:
-    """[LIFE-2]"""
+def test_a_handler_that_claims_an_interruption_unasked_spends_a_transient(real: sagalog.Engine) -> None:
+    """[LIFE-2] The worker has not told it to end."""
     worker = sagalog.Worker()
 
     @worker.task("do")
@@ -387,10 +366,8 @@ def test_a_handler_that_says_so_before_anybody_has_told_it_burns_a_transient(rea
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-def test_a_worker_that_ends_when_idle_has_done_parents_children_and_their_undos(
-    real: sagalog.Engine, concurrency: int
-) -> None:
-    """[WAIT-3] Whatever its last commit lets in is there to be claimed."""
+def test_a_worker_that_ends_when_idle_has_done_children_and_undos(real: sagalog.Engine, concurrency: int) -> None:
+    """[WAIT-3] Of parents and of children: whatever its last commit lets in is there to be claimed."""
     worker = sagalog.Worker(concurrency=concurrency, quarantine_unknown=False)
     undone: list[Any] = []
 
