@@ -113,6 +113,7 @@ def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str,
     assert len(result.states) > 500
 
 
+@pytest.mark.slow
 def test_nor_does_a_successor_that_asks_an_early_wait_anew() -> None:
     """[WAIT-1] [WAIT-2] The wait comes before one that it keeps."""
     waits = (KeptWaits("approval", (0, SignalEnd("t0", 9))),)

@@ -203,7 +203,7 @@ def test_a_closed_ticket_refuses_and_leaves_no_descriptor_and_no_thread(
     with pytest.raises(RuntimeError, match="closed"):
         ticket.acquire(1_000)
     assert 0 == descriptors(path)
-    eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
+    eventually(lambda: "ticket lock waiter" not in [thread.name for thread in threading.enumerate()])
     assert Path(path + ".next").exists()
 
 
@@ -240,7 +240,7 @@ def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
 
     assert "turn" == other.ask("acquire", 5_000)
     eventually(lambda: descriptors(path) == 0)
-    eventually(lambda: "ticket usher" not in [thread.name for thread in threading.enumerate()])
+    eventually(lambda: "ticket lock waiter" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_a_dropped_ticket_gives_its_files_back_even_after_a_wait(path: str, ticket: TicketLock) -> None:
