@@ -287,7 +287,7 @@ def test_what_a_cancelled_caller_claimed_is_given_back_amid_closing(steps: int) 
 
 
 def test_an_answer_on_its_way_keeps_the_pool_open_until_given_back() -> None:
-    """The event loop stands still while the pool closes, so that the answer is neither taken nor given back yet."""
+    """The event loop is blocked while the pool closes, so that the answer is neither taken nor given back yet."""
     told: list[str] = []
     has_run, is_closed = threading.Event(), threading.Event()
 
@@ -316,7 +316,7 @@ def test_an_answer_on_its_way_keeps_the_pool_open_until_given_back() -> None:
     assert told == ["lease given back", "closed"]
 
 
-def test_closing_waits_for_a_loop_that_stands_still_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_waits_for_a_blocked_loop_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagalog.aio.pool._HANDED_OVER_S", 0.01)
     closed = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What the tests share: a clock that stands still, and a store of each kind.
+"""What the tests share: a clock that a test moves, and a store of each kind.
 
 Rule: time passes by the clock only.
 """

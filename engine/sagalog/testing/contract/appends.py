@@ -1,4 +1,4 @@
-"""Appending: places without gaps, compare-and-set on versions, operations that stand or fall alone. [LOG-1] [LOG-2]
+"""Appending: places without gaps, compare-and-set on versions, operations that succeed or fail alone. [LOG-1] [LOG-2]
 
 Rule: below the engine's calls where it must be: an operation is what a store carries out.
 """
@@ -134,7 +134,7 @@ class AppendContract(Contract):
         assert self.get("b").version == 1
         self.sound()
 
-    def test_operations_stand_or_fall_alone(self) -> None:
+    def test_each_operation_succeeds_or_fails_alone(self) -> None:
         self.create("a", "b")
         refusal = Rejected("not this one")
 

@@ -29,7 +29,7 @@ class ClaimWaitContract(Contract):
         return at_ms if not at_ms else at_ms - self.clock.now_ms()
 
     def waiting(self, **given: Any) -> Callable[[], list[Lease]]:
-        """A claim that waits in a thread of its own; what is returned gives what it came to."""
+        """A claim that waits in a thread of its own; what is returned gives its answer."""
         found: list[Lease] = []
         thread = threading.Thread(target=lambda: found.extend(self.claim(wait_ms=_LONG_MS, **given)), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Plainness: an operation that may be decided by one stream alone comes to the same, whether or not a store asks that.
+"""Plainness: an operation that may be decided by one stream alone gives the same, whether or not a store asks that.
 
 Rule: below the engine's calls. A store need not ask an operation's `plain`; one that asks it has to keep all of this.
 """

@@ -31,7 +31,7 @@ class SubscriptionContract(Contract):
         )
 
     def checkpoint(self, name: str) -> int | None:
-        """What stands on record."""
+        """What is on record."""
         with self.store.read() as snapshot:
             return snapshot.checkpoint(name)
 
@@ -189,7 +189,7 @@ class SubscriptionContract(Contract):
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def woken(self, reader: Subscription) -> Callable[[], list[bool]]:
-        """A reader that waits in a thread of its own; what is returned gives what it came to, nothing if refused."""
+        """A reader that waits in a thread of its own; what is returned gives its answer, nothing if refused."""
         found: list[bool] = []
 
         def wait() -> None:

@@ -166,7 +166,7 @@ class SuccessorContract(Contract):
         assert lease.step("ship").task.steps == ("checkout", "build", "ship")
         self.sound()
 
-    def test_steps_are_kept_over_several_successors_by_where_they_stand(self) -> None:
+    def test_steps_are_kept_over_several_successors_by_their_places(self) -> None:
         """[STEP-1] [COMP-7]"""
         self.worked("a")
         second = self.engine.retry_as_new("a").id
@@ -382,7 +382,7 @@ class SuccessorContract(Contract):
     # --- what is left over ------------------------------------------------------------------------------------
 
     def left_over(self) -> tuple[Lease, str]:
-        """A lease of a successor, for whose inherited undo `close` nothing of it stands; and its id."""
+        """A lease of a successor, whose work does not replace the inherited undo `close`; and its id."""
         self.left("a")
         heir = self.engine.retry_as_new("a").id
         return self.acquire(heir), heir

@@ -29,7 +29,7 @@ class UnreadableEventContract(Contract):
     """A task with an event of a newer version, among others."""
 
     def plant(self, task: str, change: Callable[[Envelope], Envelope]) -> tuple[Envelope, Envelope]:
-        """Make a task's last event unreadable, as a newer version would leave it; what stood there and what does."""
+        """Make a task's last event unreadable, as a newer version would leave it; what was there and what is."""
         with self.store.read() as snapshot:
             old = snapshot.history(f"task/{task}")[-1]
         new = change(old)
@@ -86,7 +86,7 @@ class UnreadableEventContract(Contract):
         assert ids(self.claim(limit=10)) == ["newest"]
         assert [fault.stream for fault in self.engine.verify().faults] == ["task/new"]
 
-    def test_upkeep_passes_an_unreadable_task_by(self) -> None:
+    def test_maintenance_passes_over_an_unreadable_task(self) -> None:
         self.create("new", "old", "undo", compensations=[Compensation("remove")])
         for id in ("new", "old"):
             self.acquire(id)
@@ -145,7 +145,7 @@ class UnreadableEventContract(Contract):
         self.sound()
 
     def put_aside(self, *tasks: str) -> list[tuple[Envelope, Envelope]]:
-        """Have a claim put these ready tasks aside, as an older version would; what stands in the log, and stood."""
+        """Have a claim put these ready tasks aside, as an older version would; what is in the log, and what was."""
         with self.store.read() as snapshot:
             stood = [snapshot.history(f"task/{task}")[0] for task in tasks]
         stands = [PLANTED["field"](one) for one in stood]
@@ -268,7 +268,7 @@ class UnreadableEventContract(Contract):
 
         assert self.refused(UnknownEvent, run).command == 1
 
-    def test_an_unreadable_task_holds_up_who_waits_for_it_and_nobody_else(self) -> None:
+    def test_an_unreadable_task_holds_up_its_waiters_and_no_other_task(self) -> None:
         """[WAIT-3] A wait that has a time ends by it."""
         self.create("new", "other", "a", "b", "c")
         for task, until_ms in (("a", None), ("b", self.clock.now_ms() + 300)):
