@@ -1,4 +1,4 @@
-"""What tests of several folders share: a clock that stands still, and engines over every store that is always there.
+"""What tests of several folders share: a clock that a test moves, and engines over every store that is always there.
 
 Rule: a test that takes `open_engine` or `engine` runs once on each store, with time and entropy of its own.
 """
@@ -43,7 +43,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Time for the test, standing still in the year 2023."""
+    """Time for the test, in the year 2023, until the test moves it."""
     return ManualClock(START_MS)
 
 

@@ -1,6 +1,6 @@
 """The Python of the documents: every block with its place, and whether it passes the type checker.
 
-Rule: a block is checked as it stands, with the settings of the tree, in a module of its own whose lines have the
+Rule: a block is checked as it is, with the settings of the tree, in a module of its own whose lines have the
 numbers that they have in the document. `python -m tests.documents` checks all; continuous integration runs it.
 """
 
@@ -22,7 +22,7 @@ _BLOCK: Final = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 class Block(NamedTuple):
-    """One block of Python: the document it stands in, its number there from 1, its first line, and its code."""
+    """One block of Python: the document that holds it, its number there from 1, its first line, and its code."""
 
     document: Path
     number: int

@@ -1,6 +1,6 @@
 """`docs/tutorial.md` is true: its files are written, its commands run in one shell, and they say what the page shows.
 
-A shown line need not be the whole answer: `…` stands for anything, and lines may be left out. What differs from run to
+A shown line need not be the whole answer: `…` means anything, and lines may be left out. What differs from run to
 run (times, ids, numbers of processes) is compared by its form.
 """
 

@@ -31,7 +31,7 @@ PATIENCE_S: Final = 30.0
 
 
 class Server:
-    """The service of the page in a server of its own; what it has printed stands in a file."""
+    """The service of the page in a server of its own; what it has printed is in a file."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / f"server-{len(list(folder.glob('server-*')))}.log"

@@ -76,7 +76,7 @@ def test_the_raw_side_writes_exactly_the_rows_that_sagalog_wrote(tape: Tape, tmp
         assert len(rows["events"]) == (1 if stream == 1 else 3)
 
 
-def test_what_the_raw_side_wrote_is_a_store_that_stands_an_audit(tape: Tape, tmp_path: Path) -> None:
+def test_the_store_that_the_raw_side_wrote_passes_an_audit(tape: Tape, tmp_path: Path) -> None:
     path = tmp_path / "raw.db"
     with raw.opened(path, tape, "full", PAGES) as writer:
         writer.live(5)

@@ -1,1 +1,1 @@
-"""The engine around the kernel: its door, its ids, its ports. Fake clocks, no files but where a rule needs one."""
+"""The engine around the kernel: its validation, its ids, its ports. Fake clocks; files only where a rule needs one."""

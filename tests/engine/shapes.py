@@ -1,6 +1,6 @@
 """What the lines of `tests/data/events/shapes.jsonl` are read as: for every type and schema number, its events.
 
-Rule: where a shape changes, the events of its older schema numbers change here to what they mean now; the lines stand.
+Rule: where a shape changes, the events of its older schema numbers change here to what they mean now; the lines stay.
 """
 
 from __future__ import annotations

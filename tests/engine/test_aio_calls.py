@@ -130,7 +130,7 @@ def test_a_batch_records_without_awaiting_and_commits_at_the_end(tell: Callable[
     tell(story)
 
 
-def test_a_batch_that_stands_apart_gives_leases_groups_and_refusals(tell: Callable[[Story], None]) -> None:
+def test_a_batch_not_together_gives_leases_groups_and_refusals(tell: Callable[[Story], None]) -> None:
     async def story(engine: AsyncEngine) -> None:
         await engine.create("build", id="one")
         lease = await engine.acquire("one", owner="bob", ttl_ms=1_000)

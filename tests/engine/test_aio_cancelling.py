@@ -287,7 +287,7 @@ def test_what_a_cancelled_caller_claimed_is_given_back_amid_closing(steps: int) 
 
 
 def test_an_answer_on_its_way_keeps_the_pool_open_until_given_back() -> None:
-    """The event loop stands still while the pool closes, so that the answer is neither taken nor given back yet."""
+    """The event loop is blocked while the pool closes, so that the answer is neither taken nor given back yet."""
     told: list[str] = []
     has_run, is_closed = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""One thread wakes all who wait: at a commit of anybody, at the end, and once at the beginning."""
+"""One thread wakes all callers that wait: at a commit of any process, at the end, and once at the beginning."""
 
 from __future__ import annotations
 

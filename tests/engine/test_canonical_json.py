@@ -54,7 +54,7 @@ def test_what_python_calls_equal_differs_in_canonical_form() -> None:
 
 
 def test_the_canonical_form_is_pinned() -> None:
-    """Ids derived from it stand in logs, so it may never change."""
+    """Ids derived from it are in logs, so it may never change."""
     value = {"b": [1, 2.5, None, True], "\uffff": "é\n/", "😀": {}, "B": -0.0}
 
     assert '{"B":-0.0,"b":[1,2.5,null,true],"\uffff":"é\\n/","😀":{}}'.encode() == canonical(value)

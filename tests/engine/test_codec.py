@@ -242,7 +242,7 @@ def test_every_upcaster_leads_from_a_shape_of_the_past() -> None:
 
 
 def structs_of(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
-    """A struct, and all that may stand in its fields."""
+    """A struct, and all that its fields may hold."""
     ahead: list[Any] = [kind]
     while ahead:
         one = ahead.pop()

@@ -91,9 +91,7 @@ def test_holders_are_told_apart_by_owner_and_fence(engine: Engine) -> None:
     assert actors(engine, "t")[-1] == ("cancelled", "user:ann")
 
 
-def test_what_is_due_is_written_by_maintenance_whichever_call_comes_by(
-    open_engine: OpenEngine, clock: ManualClock
-) -> None:
+def test_what_is_due_is_written_by_maintenance_in_any_call(open_engine: OpenEngine, clock: ManualClock) -> None:
     engine = open_engine(actor="the house")
     for id in ("claimed", "recovered", "acquired"):
         engine.create("build", id=id, queue=id)

@@ -1,4 +1,4 @@
-"""Batches: what may stand in one, what it gives, and how its first refusal names its command."""
+"""Batches: what one may hold, what it gives, and how its first refusal names its command."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_undoing_goes_in_batches_too(engine: Engine) -> None:
     assert types(engine, "t")[-2:] == ["compensation_done", "compensation_failed"]
 
 
-def test_results_stand_in_the_order_of_the_commands(engine: Engine) -> None:
+def test_results_are_in_the_order_of_the_commands(engine: Engine) -> None:
     with engine.batch() as batch:
         ids = [batch.create("build", {"n": number}) for number in range(5)]
         batch.cancel(ids[0])

@@ -81,7 +81,7 @@ def test_the_policy_says_what_a_spent_budget_does(
     assert task.error == Failure("error", "x")
 
 
-def test_expiries_have_a_budget_that_upkeep_spends(engine: Engine, clock: ManualClock) -> None:
+def test_expiries_have_a_budget_that_maintenance_spends(engine: Engine, clock: ManualClock) -> None:
     engine.create("build", id="t", retry=Retry(expiries_max=2), compensations=[REMOVE])
     for state in ("pending", "compensating"):
         again(engine)

@@ -193,7 +193,7 @@ def test_the_creation_of_a_successor_always_fits(engine: Engine) -> None:
 def test_a_successors_creation_takes_its_bound_and_a_kibibyte_a_reference(
     memory: Engine,
 ) -> None:
-    """[BOUND-4] Names stand in the fold; besides there are its predecessor's id, at its widest, and numbers."""
+    """[BOUND-4] The fold holds names; besides there are its predecessor's id, at its widest, and numbers."""
     id = WIDE * 200
     memory.create("build", "y" * 1_000_000, id=id)
     for number in range(50):

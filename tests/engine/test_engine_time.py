@@ -181,7 +181,7 @@ class CountedReads(MemoryStore):
 
 
 class Looks:
-    """An engine on memory whose queue `b` has leases and delayed tasks that a clock which was set back stands before.
+    """An engine on memory whose queue `b` has leases and delayed tasks that lie ahead of a clock which was set back.
 
     Its queue `a` has work; `count` says how many looks at all leases there were.
     """

@@ -153,7 +153,7 @@ def test_a_claim_that_was_sent_leases_the_same() -> None:
     assert log_of(there) == log_of(here)
 
 
-def test_a_group_that_was_sent_stands_or_falls_together() -> None:
+def test_a_group_that_was_sent_succeeds_or_fails_together() -> None:
     at = executor()
     group = EntryGroup((verbs.create(at, "build", PAYLOAD, id="a"), verbs.note(at, "nothing", "a remark")))
     alone = verbs.create(at, "build", id="b")

@@ -1,4 +1,4 @@
-"""When an id was drawn stands in the id itself, if it is one of ours."""
+"""When an id was drawn is in the id itself, if it is one of ours."""
 
 from __future__ import annotations
 

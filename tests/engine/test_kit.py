@@ -22,7 +22,7 @@ from tests.engine.checking import REMOVE
 from tests.store_of import store_of
 
 
-def test_a_manual_clock_stands_still_until_it_is_moved() -> None:
+def test_a_manual_clock_moves_only_when_it_is_moved() -> None:
     clock = ManualClock(1_000)
     assert (clock.now_ms(), clock.monotonic_ms()) == (1_000, 0)
     clock.advance(5)

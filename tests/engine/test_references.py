@@ -1,4 +1,4 @@
-"""`verify` follows what a successor inherits, keeps and adopts to the events where it stands. [COMP-7] [STEP-1]
+"""`verify` follows what a successor inherits, keeps and adopts to the events that hold it. [COMP-7] [STEP-1]
 
 Rule: the log of a successor is written as it never would be, with digests that fit, so that nothing else is wrong.
 """
@@ -50,7 +50,7 @@ def successor(changed: dict[str, Any], child: str = "kid") -> Engine:
     return engine
 
 
-def test_a_log_whose_references_stand_is_sound() -> None:
+def test_a_log_whose_references_are_right_is_sound() -> None:
     assert successor({}).verify().ok
 
 

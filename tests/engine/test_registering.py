@@ -9,7 +9,7 @@ from tests.engine.checking import CLOSE, REMOVE, SOON, TTL_MS, leased, refused, 
 OTHER = Compensation("remove", {"n": 2}, None, "remove")
 
 
-def test_an_undo_waived_under_an_earlier_lease_stands_for_no_later_effect(engine: Engine) -> None:
+def test_an_undo_waived_under_an_earlier_lease_covers_no_later_effect(engine: Engine) -> None:
     """[COMP-1] Else the second effect would count as undone, and no worker would undo it."""
     lease = leased(engine, retry=SOON)
     lease.register(REMOVE)

@@ -54,7 +54,7 @@ def test_a_code_that_says_nothing_has_no_sentence() -> None:
     assert sentence("failed") is None
 
 
-def test_what_a_worker_or_an_operator_said_stands_as_it_was_said() -> None:
+def test_what_a_worker_or_an_operator_said_is_kept_as_it_was_said() -> None:
     """[RECORD-6]"""
     assert worded(Failure("time_limit", "mine")).message == "mine"
     assert worded(Failure("odd", "")).message == "odd"

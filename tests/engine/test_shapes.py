@@ -78,7 +78,7 @@ def told(value: Any, hint: Any) -> Iterator[tuple[type[msgspec.Struct], set[str]
 
 @pytest.mark.parametrize("shape", sorted(SCHEMAS.items()), ids=lambda shape: shape[0])
 def test_every_optional_field_is_once_absent_and_once_there(shape: Shape) -> None:
-    """[LOG-6] In the event, and in the values that stand in it."""
+    """[LOG-6] In the event, and in the values that it holds."""
     seen: dict[type[msgspec.Struct], list[set[str]]] = {}
     for envelope, event in zip(stored()[shape], EVENTS[shape], strict=True):
         for kind, names in told(json.loads(envelope.body), type(event)):

@@ -194,7 +194,7 @@ def test_what_cannot_be_meant_is_refused(engine: Engine, call: Callable[[Any], o
         call(engine)
 
 
-def test_a_conflict_says_where_the_checkpoint_stands_and_what_to_do(engine: Engine, reader: Subscription) -> None:
+def test_a_conflict_says_where_the_checkpoint_is_and_what_to_do(engine: Engine, reader: Subscription) -> None:
     """[SUBSCRIBE-3]"""
     other = engine.subscribe("r")
     reader.read(2)

@@ -1,4 +1,4 @@
-"""What users see of the engine and its workers: these public names and no other, and no word of what stands behind."""
+"""What users see of the engine and its workers: these public names and no other, and no word of what is behind them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _ENTRIES = (ClaimRequest, entries.Entry, entries.Answer)
 
 
 def annotations_of(member: Any) -> Iterator[tuple[str, object]]:
-    """Every name in the annotations of a member, with what it stands for where they were written."""
+    """Every name in the annotations of a member, with what it means where they were written."""
     member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     if not inspect.isfunction(member):
         return
@@ -128,7 +128,7 @@ def annotations_of(member: Any) -> Iterator[tuple[str, object]]:
             yield name, known.get(name)
 
 
-def test_what_stands_behind_is_told_apart_by_what_a_name_stands_for() -> None:
+def test_internal_types_are_told_apart_by_what_their_names_mean() -> None:
     assert all(is_behind(one) for one in (commands.Retry, store.Blob, entries.CommandEntry, ClaimRequest))
     assert not any(is_behind(one) for one in (sagalog.Retry, Task, Lease, str))
     assert ("CommandEntry", entries.CommandEntry) in annotations_of(verbs.cancel)

@@ -115,7 +115,7 @@ def test_what_is_no_tracestate_is_refused(value: object) -> None:
     assert caught.value.path == "tracestate"
 
 
-def test_a_tracestate_stands_only_beside_a_traceparent(engine: Engine) -> None:
+def test_a_tracestate_is_accepted_only_beside_a_traceparent(engine: Engine) -> None:
     """[TRACE-1]"""
     with pytest.raises(InvalidValue, match="give trace too"):
         engine.create("build", tracestate="a=1")

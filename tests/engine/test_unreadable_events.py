@@ -120,7 +120,7 @@ def test_a_repeated_claim_gives_what_can_still_be_read(engine: Engine, log: Log,
     assert claim(engine, idempotency_key="r") == [second]
 
 
-def test_all_that_stand_first_are_put_aside_in_one_call(engine: Engine, log: Log) -> None:
+def test_all_unreadable_tasks_in_front_are_put_aside_in_one_call(engine: Engine, log: Log) -> None:
     for id in ("a", "b", "c", "d"):
         engine.create("build", id=id)
     for id in ("a", "b", "c"):
@@ -162,7 +162,7 @@ def test_reading_it_names_it_and_listings_leave_it_out(engine: Engine, clock: Ma
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_upkeep_goes_on_with_the_others(engine: Engine, clock: ManualClock, log: Log, how: str) -> None:
+def test_maintenance_goes_on_with_the_others(engine: Engine, clock: ManualClock, log: Log, how: str) -> None:
     for id in ("a", "b", "c"):
         engine.create("build", id=id)
     claim(engine)

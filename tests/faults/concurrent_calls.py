@@ -43,7 +43,7 @@ class Stage:
 
 
 class Scene(NamedTuple):
-    """What both engines stand before, the call of ours, and the change that the other makes."""
+    """What both engines find, the call of ours, and the change that the other makes."""
 
     set_up: Callable[[Stage], None]
     call: Callable[[Stage], Any]
@@ -104,7 +104,7 @@ def claimed(engine: Engine, purpose: str = "work", **how: Any) -> Any:
 
 
 def outcome(stage: Stage, call: Any, change: Any) -> Outcome:
-    """How it stands after both: everything that either may still claim, then the whole log, which must be sound."""
+    """The store after both: everything that either may still claim, then the whole log, which must be sound."""
     later = [claimed(engine, purpose) for engine in (stage.ours, stage.others) for purpose in ("work", "undo")]
     log = stage.ours.events()
     assert explain(check(log)) == ""

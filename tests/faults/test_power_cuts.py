@@ -216,7 +216,7 @@ def lay(folder: Path, disk: dict[str, bytearray]) -> Path:
 
 
 def found_in(path: Path) -> list[tuple[str, bytes]]:
-    """Every event that is there, in order; the store is opened, audited and closed as anybody would."""
+    """Every event that is there, in order; the store is opened, audited and closed as usual."""
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal", create=False) as engine:
         report = engine.verify()
         assert report.ok, report.faults

@@ -34,7 +34,7 @@ Key = tuple[object, ...]
 class World(NamedTuple):
     """One task, the clocks, and what was seen.
 
-    `idle_ms` is how long no worker renewed its lease, or it stood unchanged where none holds it, by a steady clock.
+    `idle_ms` is how long no worker renewed its lease, or it stayed unchanged where none holds it, by a steady clock.
     """
 
     task: TaskFold
@@ -343,7 +343,7 @@ def _check_late_holders(result: Searched, number: int) -> None:
 
 
 def check_ways_out(result: Searched) -> None:
-    """[LIFE-2] Workers and upkeep can end every task, and upkeep alone every lease that has an end."""
+    """[LIFE-2] Workers and maintenance can end every task, and maintenance alone every lease that has an end."""
     ended = {number for number, world in enumerate(result.states) if world.task.is_terminal}
     _expect_ways(result, "dead_end", ended, {"worker", "upkeep", "time"})
     unleased = {number for number, world in enumerate(result.states) if world.task.lease is None}
@@ -368,7 +368,7 @@ def _expect_ways(result: Searched, name: str, goal: set[int], by: set[Who]) -> N
 
 
 def check_rounds(result: Searched) -> None:
-    """[LIFE-2] Whatever workers and upkeep do, heartbeats aside, never leads back to where they were."""
+    """[LIFE-2] Whatever workers and maintenance do, heartbeats aside, never leads back to where they were."""
     onward: dict[int, list[int]] = {}
     waiting_for = [0] * len(result.states)
     for edge in result.edges:

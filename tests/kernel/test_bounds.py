@@ -73,7 +73,7 @@ def test_a_task_is_leased_as_long_as_the_lease_fits_before_the_reserve() -> None
     ],
     ids=["pending", "compensating"],
 )
-def test_upkeep_quarantines_a_task_whose_next_lease_would_not_fit(
+def test_maintenance_quarantines_a_task_whose_next_lease_would_not_fit(
     story: Scenario, bound: int, owed: tuple[str, ...]
 ) -> None:
     """[BOUND-2] [LIFE-2] Undoing has the reserve that forward work left to it."""
@@ -124,7 +124,7 @@ def test_a_wait_at_the_bound_ends_and_then_its_task_is_quarantined(wait: dict[st
         assert task.length < STREAM_EVENTS_MAX
 
 
-def test_only_the_signal_that_a_wait_stands_for_is_taken_at_the_bound() -> None:
+def test_only_the_signal_that_a_wait_asks_for_is_taken_at_the_bound() -> None:
     """[BOUND-2] [WAIT-2]"""
     parked = grown(given(create(), acquire()), OPEN).given(park(signal="go", until_ms=50))
     parked.when(signal("stop")).then_refused(OverBound, bound="stream_events")

@@ -1,4 +1,4 @@
-"""The helper that exchanges what is free reaches it wherever it stands, and nothing else."""
+"""The helper that exchanges what is free reaches it wherever it is, and nothing else."""
 
 from __future__ import annotations
 

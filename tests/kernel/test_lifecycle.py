@@ -228,7 +228,7 @@ def test_an_event_says_where_it_leads_exactly_if_the_table_leaves_it_open() -> N
     assert open_ones == {name for name, kind in EVENTS.items() if "to" in kind.__struct_fields__}
 
 
-def test_no_row_stands_twice() -> None:
+def test_no_row_is_there_twice() -> None:
     """[LIFE-1]"""
     rows = [(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves]
     assert len(rows) == len(set(rows))

@@ -202,7 +202,7 @@ def test_an_undo_of_a_kind_that_is_not_among_the_known_ones_is_quarantined() -> 
     HELD.when(maintain(known_kinds=frozenset())).then_nothing()
 
 
-def test_a_wait_is_ended_by_whichever_call_comes_by_and_once() -> None:
+def test_a_wait_is_ended_once_by_any_call() -> None:
     """[WAIT-3] [UPKEEP-1]"""
     story = HELD.given(park(after=("a", "b"), until_ms=500))
     story.when(maintain(ended=("a",))).then_nothing()

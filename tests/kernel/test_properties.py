@@ -195,7 +195,7 @@ def test_asking_again_writes_nothing_more_or_is_refused(steps: list[Step]) -> No
 
 @often
 @given(walks())
-def test_upkeep_leaves_nothing_due(steps: list[Step]) -> None:
+def test_maintenance_leaves_nothing_due(steps: list[Step]) -> None:
     """[UPKEEP-1] [LIFE-2] After it no lease is over, and asking again gives nothing."""
     for answer in walk(steps):
         task = answer.after

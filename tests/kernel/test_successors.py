@@ -129,7 +129,7 @@ def test_a_successor_of_unfinished_work_owes_the_rest_at_once() -> None:
 
 
 def test_registered_undos_are_inherited_and_planned_ones_planned_again() -> None:
-    """[COMP-7] The params stand in the stream of the task that registered it, however many generations ago."""
+    """[COMP-7] The params are in the stream of the task that registered it, however many generations ago."""
     first = created(LEFT)
     assert first.inherited == (Inherited("u1", "remove", "t", 1, 0), Inherited("u2", "close", "t", 3, -1))
     again = given(msgspec.structs.replace(first, predecessor="t0"), acquire(), quarantine())
@@ -147,7 +147,7 @@ def test_what_the_successor_registers_again_is_its_own_from_then_on() -> None:
 
 
 def test_a_task_quarantined_in_its_work_hands_on_its_steps() -> None:
-    """[STEP-1] The successor has them by reference. One that kept them itself hands on where they stand."""
+    """[STEP-1] The successor has them by reference. One that kept them itself hands on where they are."""
     worked = RUNNING.given(register(LATER_UNDO), step(compensation="u2"), step("s2"))
     first = created(worked.given(quarantine()))
     assert first.steps == (KeptStep("s1", "t", 4, "u2"), KeptStep("s2", "t", 5))
@@ -160,7 +160,7 @@ def test_a_task_quarantined_in_its_work_hands_on_its_steps() -> None:
 def test_sleeps_and_taken_signals_are_handed_on_and_other_waits_not() -> None:
     """[WAIT-1] What else has ended is asked anew.
 
-    Neither time nor the ends of tasks are kept: where they stand before what is kept, there is a gap.
+    Neither time nor the ends of tasks are kept: where they are before what is kept, there is a gap.
     """
     waited = given(CREATED, acquire(ttl_ms=None))
     waits: list[tuple[c.Park, c.Command | None]] = [
@@ -293,7 +293,7 @@ def test_planned_and_step_undos_are_void_and_the_rest_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("stands", [register(EXTRA), step("s2", compensation="u3"), waive("u3")])
-def test_nothing_is_handed_over_where_something_stands_for_each(stands: c.Command) -> None:
+def test_nothing_is_handed_over_where_each_undo_has_a_replacement(stands: c.Command) -> None:
     """[COMP-7]"""
     successor_of(THREE).given(acquire(), stands).when(complete(undoer="t9")).then(e.Completed(1, "complete"))
 

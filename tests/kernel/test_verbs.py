@@ -36,7 +36,7 @@ def test_a_verb_keeps_its_key_in_events_that_it_writes_and_compares() -> None:
     assert not any(issubclass(verb.command, c.Held) for verb in keyed)
 
 
-def test_only_upkeep_and_renewals_have_no_identity_to_be_repeated_under() -> None:
+def test_only_maintenance_and_renewals_have_no_identity_for_repeats() -> None:
     """[REPEAT-1]"""
     assert {verb.command for verb in VERBS if verb.contents is None} == {c.Heartbeat, c.Maintain}
 

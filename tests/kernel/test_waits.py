@@ -199,7 +199,7 @@ def test_a_requested_cancel_goes_before_a_wait() -> None:
 @pytest.mark.parametrize("story", WAITS, ids=KINDS)
 @pytest.mark.parametrize("command", [cancel(), quarantine(), cancel(now=True)], ids=["cancel", "quarantine", "now"])
 def test_a_wait_ends_with_the_forward_work(story: Scenario, command: c.Command) -> None:
-    """[WAIT-1] It then came to nothing."""
+    """[WAIT-1] It then had no effect."""
     over = story.given(command)
     assert over.task is not None
     assert (over.task.waiting, over.task.waits) == (None, {})

@@ -331,7 +331,7 @@ def test_a_lease_that_waived_nothing_needs_an_undo_for_good() -> None:
 
 
 def test_a_lease_that_no_worker_ends_has_said_that_no_undo_is_needed() -> None:
-    """[COMP-3] Its worker is dead: only what stands in the log counts."""
+    """[COMP-3] Its worker is dead: only what is in the log counts."""
     for waiver, ended in (
         ("writes nothing", e.Failed(State.FAILED, "expiries_spent")),
         (None, undo_missing("expiries_spent")),

@@ -1,7 +1,7 @@
-"""Random walks: one task, and whatever anybody might ask of it, sensible or not, at any time.
+"""Random walks: one task, and whatever callers might ask of it, sensible or not, at any time.
 
 Rule: a walk is drawn by hypothesis and replayed by `walk`, so a failure shrinks to the few commands that matter. It is
-drawn before anybody knows where it leads: a step says how old its fence is, and most steps only say which of the
+drawn before its end is known: a step says how old its fence is, and most steps only say which of the
 sensible things to ask, so that walks come far.
 """
 
@@ -177,7 +177,7 @@ def creations() -> st.SearchStrategy[c.Create]:
 
 
 def commands() -> st.SearchStrategy[c.Command]:
-    """Anything that anybody might ask; fences are set when the step is taken."""
+    """Anything that a caller might ask; fences are set when the step is taken."""
     held: dict[str, Any] = {"task": st.just("t"), "fence": st.just(0)}
     task = {"task": st.just("t")}
     ttl_ms = st.sampled_from((None, 1, 10, 100))

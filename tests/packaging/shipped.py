@@ -1,7 +1,7 @@
 """What is shipped, made once per run: an sdist of the tree, and the wheel that is built from that sdist.
 
 Rule: the wheel comes from the unpacked sdist, as it does for those who install from source, so that neither
-can lack what the other needs. Building asks no network: hatchling stands in the environment.
+can lack what the other needs. Building asks no network: hatchling is in the environment.
 Knows nothing of what the code does.
 """
 

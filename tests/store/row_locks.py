@@ -1,7 +1,7 @@
 """A store that locks rows, as a database of a server does, and not the whole: two writes run at once if they can.
 
 Rule: one operation a commit. It locks what the operation declares, in the order of names, and nothing else; what two
-operations do at the same time is brought about by waiting until the other one has decided, or stands at a lock.
+operations do at the same time is brought about by waiting until the other one has decided, or waits at a lock.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class RowLocks:
                 lock.release()
 
     def _meet(self) -> None:
-        """Wait until both have decided, or the other one stands at a lock."""
+        """Wait until both have decided, or the other one waits at a lock."""
         with self._guard:
             self._decided += 1
             if self._decided == 2:

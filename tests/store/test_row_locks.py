@@ -147,6 +147,6 @@ def test_creations_under_keys_of_their_own_do_not_wait_for_each_other(store: Mem
 
 
 def test_no_lock_of_a_key_has_the_name_of_a_stream() -> None:
-    """A key may be spelled like a stream; keys come first, so that what stands under them is found in order."""
+    """A key may be spelled like a stream; keys come first, so that what they name is found in order."""
     operation = Operation(lambda _: Result(None), writes=("task/a", "store/s"), keys=("task/a", "a", "z"))
     assert Execution(operation).locks() == ["/a", "/task/a", "/z", "store/s", "task/a"]

@@ -1,6 +1,6 @@
 """A made-up event: `amended`, by which an operator changes the priority of a live task; and every call of its verb.
 
-Rule: nothing stands here that could be left out; a test leaves out each file, and what is promised fails.
+Rule: nothing is here that could be left out; a test leaves out each file, and what is promised fails.
 """
 
 from __future__ import annotations

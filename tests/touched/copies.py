@@ -1,6 +1,6 @@
 """Changes of the engine that are kept as text and made in a copy of it, so that what they touch is counted by doing it.
 
-Rule: an edit names its place by words that stand once in its file; where they do no more, the edit is to be written
+Rule: an edit names its place by words that are once in its file; where they do no more, the edit is to be written
 anew, and so is nothing else.
 """
 

@@ -1,6 +1,6 @@
 """A made-up category of streams: `counter/<id>`, which counts, with one event, its command, and a call for that.
 
-Rule: nothing stands here that could be left out; a test leaves out each file, and what is promised fails.
+Rule: nothing is here that could be left out; a test leaves out each file, and what is promised fails.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _stems(name: str) -> list[str]:
 
 
 def naming(room: str, called: frozenset[str], string: str | None = None) -> list[Path]:
-    """The files of a room in which one of the names stands, or the string."""
+    """The files of a room in which one of the names is, or the string."""
     if room == "docs":
         words = re.compile(
             rf"\b({'|'.join(sorted(map(re.escape, called if string is None else {*called, string})))})\b"

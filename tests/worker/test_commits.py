@@ -151,7 +151,7 @@ def test_progress_of_a_renewal_that_failed_is_written_with_the_next(engine: saga
 def test_children_of_a_refused_step_are_left_to_what_is_written_next(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:
-    """[STEP-2] The children stand or fall with what they were to be recorded with, and none is lost or made twice."""
+    """[STEP-2] The children are begun with what they were to be recorded with, and none is lost or made twice."""
     found: list[int] = []
 
     def handler(context: WorkContext, payload: Any) -> Any:

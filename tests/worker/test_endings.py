@@ -1,4 +1,4 @@
-"""How a worker and its process end where something is broken: told, given back, and without anybody who hangs on."""
+"""How a worker and its process end where something is broken: told, given back, and with no thread left hanging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler says is kept and seen: its message and code stand in the log whatever comes first, and are logged."""
+"""What a handler says is kept and seen: its message and code are in the log whatever comes first, and are logged."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_an_exception_that_cannot_be_spelled_out_is_logged_all_the_same(
     assert warnings(logged)[0].startswith(f"the handler of task {task.id} (do, attempt 1) failed: Speechless: ")
 
 
-def test_a_worker_counts_what_its_tasks_came_to(engine: sagalog.Engine, clock: ManualClock) -> None:
+def test_a_worker_counts_how_its_tasks_ended(engine: sagalog.Engine, clock: ManualClock) -> None:
     def handler(context: WorkContext, payload: Any) -> None:
         if payload == "park":
             context.wait_signal("go")

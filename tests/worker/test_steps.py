@@ -1,4 +1,4 @@
-"""Steps of handlers: what a name stands for, what is checked before a step is begun, and what cannot be recorded.
+"""Steps of handlers: what a name means, and what is checked before a step is begun.
 
 Rule: turn by turn on a manual clock; an effect is a call that a list counts, and the log says what is on record of it.
 """

@@ -178,7 +178,7 @@ def test_a_failing_successor_undoes_its_predecessors_work_in_reverse(engine: sag
 
 
 def test_an_effect_whose_result_did_not_fit_is_not_repeated_by_a_successor(engine: sagalog.Engine) -> None:
-    """[STEP-1] [WORKER-1] [COMP-7] The operator says what the step came to, and its undo is void at the end."""
+    """[STEP-1] [WORKER-1] [COMP-7] The operator says what the step's result was, and its undo is void at the end."""
     outside = Outside()
 
     def handler(context: WorkContext, _payload: Any) -> Any:

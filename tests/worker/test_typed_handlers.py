@@ -197,7 +197,7 @@ def test_a_handler_that_takes_json_is_called_by_nothing_in_between(
 def test_an_annotation_is_resolved_when_the_handler_is_registered(
     worker: sagalog.Worker, engine: sagalog.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[WORKER-6] What its name stands for later does not count, so it is not looked up at each call."""
+    """[WORKER-6] What its name means later does not count, so it is not looked up at each call."""
     given: list[object] = []
 
     @worker.task("line")

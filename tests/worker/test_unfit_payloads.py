@@ -90,7 +90,7 @@ def test_what_a_task_owes_is_undone_where_its_payload_does_not_fit(
 def test_a_payload_that_does_not_fit_is_for_a_human_without_an_undo(
     worker: sagalog.Worker, engine: sagalog.Engine
 ) -> None:
-    """[WORKER-6] [COMP-2] It has no waiver either. What does not fit stands in the log all the same."""
+    """[WORKER-6] [COMP-2] It has no waiver either. What does not fit is in the log all the same."""
     worker.task("order")(record_into([]))
 
     task = run(worker, engine, "order", {}, waive_compensation=None)

@@ -1,7 +1,7 @@
 """Calls of the command `sagalog`, within this process or as a real one, and stores for it to look after.
 
 Rule: nothing here checks. Stores are real SQLite files, made by the engine in a past of its own, so that leases can be
-over without anybody waiting.
+over without a wait.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def url_of(path: Path) -> str:
 
 @contextmanager
 def past(path: Path, clock: ManualClock | None = None) -> Iterator[Engine]:
-    """An engine on the store at `path`, made if it is absent, whose clock stands in the past."""
+    """An engine on the store at `path`, made if it is absent, whose clock is in the past."""
     clock = clock or ManualClock(PAST_MS)
     with sagalog.open(url_of(path), clock=clock, durability="normal") as engine:
         yield engine

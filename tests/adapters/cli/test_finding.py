@@ -94,7 +94,7 @@ def test_a_listing_says_in_a_column_of_its_own_what_a_task_waits_for(path: Path)
     }
 
 
-def test_what_a_task_waits_for_stands_in_fields_of_its_json(path: Path) -> None:
+def test_the_json_of_a_task_has_fields_for_what_it_waits_for(path: Path) -> None:
     tasks = {task["id"]: task["waits_for"] for task in call("list", "--db", url_of(path), "--json").documents}
     nothing: dict[str, object] = {"until_ms": None, "signal": None, "tasks": 0, "undos": []}
     assert tasks == {
@@ -194,7 +194,7 @@ def test_what_several_ids_begin_with_names_none_and_lists_them(named: Path, comm
     assert all(row.endswith(" ago") for row in rows)
 
 
-def test_the_candidates_stand_in_the_json_of_the_error(named: Path) -> None:
+def test_the_json_of_the_error_lists_the_candidates(named: Path) -> None:
     error = call("show", "task", "--json", "--db", url_of(named)).error
     assert (error["code"], error["path"]) == ("invalid_value", "id")
     assert error["candidates"][0] == {"id": "task-one", "kind": "build", "state": "running", "created_ms": PAST_MS}

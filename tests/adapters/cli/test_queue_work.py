@@ -183,7 +183,7 @@ def test_unread_payloads_and_children_left_behind_hang_no_worker(path: Path, tmp
     assert [state(path, id) for id in ids] == ["completed"] * 2
 
 
-def test_the_ack_and_the_next_pop_stand_in_one_commit(path: Path) -> None:
+def test_the_ack_and_the_next_pop_are_one_commit(path: Path) -> None:
     first, second = push(path, "1", "2")
 
     work(path, "--until-empty", "true")

@@ -85,7 +85,7 @@ def test_a_piped_line_tells_position_time_name_type_actor_and_details(path: Path
     ]
 
 
-def test_lines_that_come_one_by_one_stand_below_each_other(path: Path) -> None:
+def test_lines_that_come_one_by_one_are_aligned(path: Path) -> None:
     assert tail(path, "--after", "4").lines == [
         line for number in (4, 5, 6) for line in tail(path, "--after", str(number)).lines[:1]
     ]

@@ -141,7 +141,7 @@ def test_it_says_what_it_works_on_and_what_it_has_done(folder: Path) -> None:
     } == tally
 
 
-def test_it_prints_what_failed_and_counts_what_the_tasks_came_to(folder: Path) -> None:
+def test_it_prints_what_failed_and_counts_how_tasks_ended(folder: Path) -> None:
     with opened(folder) as engine:
         engine.create("add", [1, 2], queue="agents")
         engine.create("add", [1, "two"], id="odd", queue="agents", retry=Retry(delay_min_ms=60_000))
@@ -278,7 +278,7 @@ def test_a_store_that_is_not_there_is_not_made(folder: Path) -> None:
     assert not (folder / "absent.db").exists()
 
 
-def test_what_the_worker_logs_stands_on_standard_error_as_plain_lines(folder: Path) -> None:
+def test_the_worker_logs_plain_lines_to_standard_error(folder: Path) -> None:
     with opened(folder) as engine:
         engine.create("complain", queue="agents")
     plain = work()

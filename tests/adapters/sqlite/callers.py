@@ -1,6 +1,6 @@
 """Threads that commit to one store, and units that hold a commit up until a test lets it go on.
 
-Rule: nothing sleeps for luck. A test waits until so many calls stand in the store's line, and only then goes on.
+Rule: nothing sleeps for luck. A test waits until so many calls are in the store's line, and only then goes on.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def open_at(
     durability: str = "normal",
     turn_timeout_ms: int = 10_000,
 ) -> SqliteStore:
-    """The store at `path`, on a clock that stands still unless another is given."""
+    """The store at `path`, on a clock that does not move unless another is given."""
     return open_store(
         url_of(path),
         create=create,

@@ -141,7 +141,7 @@ def test_a_wrong_column_is_put_right_by_the_claim_that_meets_it(
 
 
 def run_elsewhere(path: Path, script: str) -> None:
-    """Run SQL in a process of its own, as it stands: what it drops stays dropped."""
+    """Run SQL in a process of its own, as it is: what it drops stays dropped."""
     program = "import apsw, sys; apsw.Connection(sys.argv[1]).execute(sys.argv[2])"
     subprocess.run([sys.executable, "-c", program, str(path), script], check=True)
 

@@ -1,4 +1,4 @@
-"""A store that cannot be made whole is not made at all: nothing stands under its name, and a second try succeeds."""
+"""A store that cannot be made whole is not made at all: nothing is under its name, and a second try succeeds."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_store_is_made_whole_or_not_at_all_on_a_full_disk(path: Path) -> None:
 
 
 def test_a_file_that_gets_the_number_of_one_that_is_gone_is_another_file(path: Path) -> None:
-    """File systems give the number of a removed file to the next one; a store that was closed stands in no way."""
+    """File systems give the number of a removed file to the next one; a store that was closed is in no way."""
     kept = []
     for number in range(20):
         store = open_at(path.with_name(f"store{number}.db"))

@@ -207,7 +207,7 @@ def test_an_interrupt_that_comes_with_the_commit_itself_is_told_as_unknown(
     assert faulty.commit([writing("next", created())]) == [1]
 
 
-def test_an_interrupt_at_the_door_of_the_commit_is_told_as_not_written(store: SqliteStore) -> None:
+def test_an_interrupt_before_the_commit_begins_is_told_as_not_written(store: SqliteStore) -> None:
     """The transaction was still open, and so was rolled back."""
     assert store._connections.writer is not None
     writer = store._connections.writer

@@ -112,7 +112,7 @@ def test_a_claim_loads_every_unreadable_task_once(engine: Engine, behind: apsw.C
     assert engine.counts()["default"] == {"pending": count, "running": 1}
 
 
-def test_a_claim_of_many_takes_what_stands_between_unreadable_tasks(engine: Engine, behind: apsw.Connection) -> None:
+def test_a_claim_of_many_takes_the_tasks_between_unreadable_ones(engine: Engine, behind: apsw.Connection) -> None:
     for number in range(20):
         engine.create("k", id=f"bad{number}")
         engine.create("k", id=f"good{number}")

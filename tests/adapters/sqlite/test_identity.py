@@ -1,4 +1,4 @@
-"""Which file a name stands for, asked in two ways that must agree."""
+"""Which file a name means, asked in two ways that must agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("way")
-def test_a_name_stands_for_the_file_that_it_leads_to_now(tmp_path: Path) -> None:
+def test_a_name_means_the_file_that_it_leads_to_now(tmp_path: Path) -> None:
     path, other = tmp_path / "ä file", tmp_path / "other"
     name = Name(str(path))
     assert name.identity() is None

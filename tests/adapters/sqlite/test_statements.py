@@ -1,4 +1,4 @@
-"""What statements cost: every claim and all upkeep by seeks, whatever the number of tasks, and prepared once."""
+"""What statements cost: every claim and all maintenance by seeks, whatever the number of tasks, and prepared once."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_it_finds_its_rows_by_seeks_in_an_index_and_sorts_nothing(store: SqliteS
 
 
 @pytest.mark.parametrize("number", range(len(selection.STATEMENTS)))
-def test_a_claim_and_its_upkeep_read_nothing_but_indexes(store: SqliteStore, number: int) -> None:
+def test_a_claim_and_its_maintenance_read_nothing_but_indexes(store: SqliteStore, number: int) -> None:
     assert store._connections.writer is not None
     steps = plan(store._connections.writer, selection.STATEMENTS[number])
     assert all("USING COVERING INDEX" in step for step in steps if step.startswith("SEARCH")), steps

@@ -59,7 +59,7 @@ def test_a_live_lease_is_refused_even_to_the_same_owner(store: SagaStore, owner:
     assert loaded(store) == saga
 
 
-def test_whoever_loses_the_race_for_a_lease_is_refused(store: SagaStore) -> None:
+def test_the_loser_of_a_race_for_a_lease_is_refused(store: SagaStore) -> None:
     planned(store)
 
     def race(number: int) -> bool:

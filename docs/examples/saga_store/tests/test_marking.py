@@ -80,7 +80,7 @@ def test_a_holder_that_has_undone_everything_marks_it_in_one_commit(store: SagaS
     assert store.mark_compensated(saga, "undone by its agent") == ended
 
 
-def test_nobody_marks_compensated_what_somebody_is_undoing(store: SagaStore) -> None:
+def test_a_saga_that_is_being_undone_is_not_marked_compensated(store: SagaStore) -> None:
     failed = store.mark_failed(running(store), "tests fail", WORKTREE)
     store.engine.acquire("t1", owner="sweep", ttl_ms=TTL_MS, purpose="undo")
 

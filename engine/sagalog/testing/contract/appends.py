@@ -134,7 +134,7 @@ class AppendContract(Contract):
         assert self.get("b").version == 1
         self.sound()
 
-    def test_operations_stand_or_fall_alone(self) -> None:
+    def test_each_operation_succeeds_or_fails_alone(self) -> None:
         self.create("a", "b")
         refusal = Rejected("not this one")
 

@@ -72,7 +72,7 @@ class BatchContract(Contract):
         self.create("a")
         assert self.refused(NotFound, run).command == 0
 
-    def test_a_late_holder_takes_nobody_along(self) -> None:
+    def test_a_late_holder_fails_no_other_command(self) -> None:
         self.create("a", "b")
         late, other = self.acquire("a"), self.acquire("b")
         self.engine.cancel("a", "called off", now=True)
@@ -127,7 +127,7 @@ class BatchContract(Contract):
         assert len({task.id for task in tasks}) == 2_000
         assert self.engine.counts("many") == {"many": {"pending": 2_000}}
 
-    def test_each_command_of_a_batch_that_is_not_together_stands_by_itself(self) -> None:
+    def test_each_command_of_a_batch_not_together_succeeds_or_fails_alone(self) -> None:
         self.create("a", "b")
         lost = self.acquire("a")
         self.engine.quarantine("a", "odd")

@@ -55,7 +55,7 @@ class ClaimContract(Contract):
         leased = ids(self.claim(affinity=["blue", "red"], limit=10))
         assert leased == ["blue first", "blue", "red", "green", "plain"]
 
-    def test_an_affinity_that_nobody_has_changes_no_order(self) -> None:
+    def test_an_affinity_that_no_task_has_changes_no_order(self) -> None:
         self.create("a", affinity="red")
         self.create("b")
         assert ids(self.claim(affinity="white", limit=10)) == ["a", "b"]

@@ -44,12 +44,12 @@ class ClockContract(Contract):
             self.clock.advance(EVERY_MS)
         raise AssertionError("the lease is immortal")
 
-    def test_whoever_recovers_often_ends_a_lease_that_the_clock_stands_before(self) -> None:
+    def test_frequent_recovers_end_a_lease_that_lies_ahead_of_the_clock(self) -> None:
         for engine in self.engines():
             assert self.lasts(engine.recover) <= TTL_MS
         self.sound()
 
-    def test_whoever_recovers_one_queue_forgets_nothing_of_another(self) -> None:
+    def test_recovering_one_queue_forgets_nothing_of_another(self) -> None:
         for engine in self.engines():
 
             def both(engine: Engine = engine) -> None:

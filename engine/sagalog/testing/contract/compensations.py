@@ -103,7 +103,7 @@ class CompensationContract(Contract):
         [again] = self.undo(owner="bob")
         assert (again.attempt, again.fence) == (2, undo.fence + 1)
 
-    def test_waiving_settles_in_any_order_whoever_holds_the_task(self) -> None:
+    def test_waiving_settles_in_any_order_under_any_holder(self) -> None:
         self.failed("a", REMOVE, CLOSE)
         [undo] = self.undo()
         assert self.engine.waive("a", "remove", "gone already").owed[0].id == "close"

@@ -93,7 +93,7 @@ class DeclarationContract(Contract):
         assert self.types("a") == ["created", "noted"]
         self.sound()
 
-    def test_an_operation_of_too_many_rounds_is_refused_and_the_others_stand(self) -> None:
+    def test_an_operation_of_too_many_rounds_is_refused_and_others_are_kept(self) -> None:
         """[BOUND-5]"""
         self.create("a", *(f"t{number}" for number in range(ROUNDS_MAX)))
 

@@ -30,7 +30,7 @@ class HealthContract(Contract):
         assert health.store_id == self.engine.store_id
         assert health.file is None or (health.file.links == 1 and health.file.free_bytes > 0)
 
-    def test_undos_that_nobody_has_leased_are_told_by_queue_and_kind(self) -> None:
+    def test_unleased_undos_are_told_by_queue_and_kind(self) -> None:
         self.create("a", "b", compensations=[REMOVE])
         self.create("c", compensations=[CLOSE, REMOVE])
         self.create("d", queue="other", compensations=[CLOSE])

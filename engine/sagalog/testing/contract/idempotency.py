@@ -82,7 +82,7 @@ class IdempotencyContract(Contract):
             assert self.writes_nothing(executor.carry_out_all, [entry, entry], together=False) == [ended, ended]
         self.sound()
 
-    def test_what_stands_beside_an_entry_that_is_sent_twice_is_carried_out(self) -> None:
+    def test_entries_beside_one_that_is_sent_twice_are_carried_out(self) -> None:
         executor = self.executor()
         sent, new, last = (verbs.create(executor, "build", {"n": n}) for n in range(3))
         id = executor.carry_out(sent).id

@@ -49,7 +49,7 @@ class LeaseContract(Contract):
         assert lease.task.state == "running"
         assert lease.task.lease == lease.record
 
-    def test_a_held_task_is_refused_to_everybody_also_to_its_owner(self) -> None:
+    def test_a_held_task_is_refused_to_every_owner_also_to_its_own(self) -> None:
         self.create("a")
         held = self.acquire("a")
         for owner in ("bob", "ann"):
@@ -117,7 +117,7 @@ class LeaseContract(Contract):
             self.refused(LeaseLost, verb)
         self.sound()
 
-    def test_work_that_is_done_counts_while_nobody_has_taken_over(self) -> None:
+    def test_finished_work_counts_while_no_worker_has_taken_over(self) -> None:
         self.create("a")
         lease = self.acquire("a")
         self.clock.advance(10 * TTL_MS)
@@ -165,7 +165,7 @@ class LeaseContract(Contract):
         assert {lease.expires_ms for lease in renewal.renewed} == {START_MS + 2_010}
         assert [(lost.task, lost.fence) for lost in renewal.lost] == [("b", 1)]
 
-    def test_an_ended_task_is_leased_by_nobody(self) -> None:
+    def test_an_ended_task_is_leased_to_no_worker(self) -> None:
         self.create("a")
         self.acquire("a").complete()
         assert self.refused(TerminalTask, self.acquire, "a").state == "completed"

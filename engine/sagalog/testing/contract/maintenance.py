@@ -165,7 +165,7 @@ class MaintenanceContract(Contract):
         [done] = self.engine.recover()
         assert (done.events, done.state) == (("lease_expired", "cancelled"), "compensating")
 
-    def test_recover_quarantines_what_nobody_knows_how_to_undo(self) -> None:
+    def test_recover_quarantines_what_no_worker_knows_how_to_undo(self) -> None:
         for id, kind in (("a", "remove"), ("b", "close"), ("held", "close")):
             self.create(id, compensations=[Compensation(kind)])
             self.acquire(id).fail("no way on")
@@ -220,7 +220,7 @@ class MaintenanceContract(Contract):
         assert self.engine.history("a")[-1].event.why == "clock"  # type: ignore[attr-defined]
         assert done.state == "pending"
 
-    def test_what_upkeep_did_stays_though_the_call_that_did_it_is_refused(self) -> None:
+    def test_maintenance_is_kept_though_the_call_that_did_it_is_refused(self) -> None:
         self.create("a", retry=Retry(expiries_max=1), compensations=[REMOVE])
         self.create("b")
         self.acquire("a")
@@ -255,7 +255,7 @@ class MaintenanceContract(Contract):
         assert (put_aside.task, self.get("b").reason) == ("b", "no worker knows the compensation kinds 'close'")
         self.sound()
 
-    def test_upkeep_of_some_queues_lets_in_and_ends_leases_there_only(self) -> None:
+    def test_maintenance_of_some_queues_touches_tasks_there_only(self) -> None:
         for queue in ("left", "right"):
             self.create(f"{queue} held", queue=queue)
             self.create(f"{queue} later", queue=queue, run_at_ms=self.clock.now_ms() + 1)

@@ -28,7 +28,7 @@ class ParkingContract(Contract):
 
     # --- for a signal -----------------------------------------------------------------------------------------
 
-    def test_a_signal_ends_the_wait_that_stands(self) -> None:
+    def test_a_signal_ends_the_open_wait(self) -> None:
         """[WAIT-2]"""
         self.create("a")
         parked = self.park("a", signal="go")
@@ -101,7 +101,7 @@ class ParkingContract(Contract):
 
     # --- for a time -------------------------------------------------------------------------------------------
 
-    def test_a_sleep_ends_when_its_time_has_come_by_whoever_comes_by(self) -> None:
+    def test_any_call_ends_a_sleep_whose_time_has_come(self) -> None:
         """[WAIT-3] [UPKEEP-1]"""
         self.create("a", "b")
         until_ms = self.clock.now_ms() + 500
@@ -157,7 +157,7 @@ class ParkingContract(Contract):
         assert ids(self.claim(purpose="undo")) == ["a"]
         self.sound()
 
-    def test_whoever_parks_when_a_cancel_was_asked_for_is_cancelled(self) -> None:
+    def test_a_holder_that_parks_after_a_requested_cancel_is_cancelled(self) -> None:
         """[CANCEL-2]"""
         self.create("a")
         lease = self.acquire("a")

@@ -94,7 +94,7 @@ class ProjectionContract(Contract):
         assert (report.ok, report.faults) == (True, ())
         assert (report.tasks, report.events) == (8, len(self.log()))
 
-    def test_rebuilding_changes_nothing_that_anybody_sees(self) -> None:
+    def test_rebuilding_changes_nothing_that_callers_see(self) -> None:
         self.live()
         before, tasks, counts = self.log(), self.engine.find(), self.engine.counts()
         report = self.engine.rebuild()

@@ -95,7 +95,7 @@ class RecordingContract(Contract):
         assert [(one.name, one.size_bytes) for one in self.get("a").inputs] == [("spec", 256), ("empty", 0)]
         self.sound()
 
-    def test_bytes_are_kept_once_whoever_names_them(self) -> None:
+    def test_bytes_are_kept_once_however_many_tasks_name_them(self) -> None:
         """[BLOB-1]"""
         self.create("a", inputs={"one": b"same", "two": b"same"})
         self.create("b")
@@ -180,7 +180,7 @@ class RecordingContract(Contract):
 
     # --- quarantine by the holder -----------------------------------------------------------------------------
 
-    def test_whoever_gives_up_leaves_the_task_to_a_human_with_what_it_owes(self) -> None:
+    def test_a_holder_that_gives_up_leaves_a_human_what_the_task_owes(self) -> None:
         """[COMP-6] [REPEAT-5]"""
         self.create("a", compensations=[Compensation("remove", id="remove")])
         lease = self.acquire("a")

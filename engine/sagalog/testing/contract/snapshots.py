@@ -33,7 +33,7 @@ class SnapshotContract(Contract):
         assert find(queue="nowhere") == []
         assert find(tags={"team": "Red"}) == []
 
-    def test_the_kinds_that_stand_ready_are_told_by_queue(self) -> None:
+    def test_the_kinds_of_ready_tasks_are_told_by_queue(self) -> None:
         self.create("a", kind="one", queue="left")
         self.create("b", kind="two", queue="left")
         self.create("c", kind="two", queue="left")
@@ -161,7 +161,7 @@ class SnapshotContract(Contract):
             assert len(snapshot.delayed(START_MS + 10)) == 1_000
             assert snapshot.delayed(START_MS + 20) == []
 
-    def test_compensating_tasks_that_nobody_holds_are_found(self) -> None:
+    def test_compensating_tasks_without_a_holder_are_found(self) -> None:
         self.create("c", "b", "a", compensations=[Compensation("remove")])
         for id in ("a", "b", "c"):
             self.acquire(id).fail("no way on")

@@ -166,7 +166,7 @@ class SuccessorContract(Contract):
         assert lease.step("ship").task.steps == ("checkout", "build", "ship")
         self.sound()
 
-    def test_steps_are_kept_over_several_successors_by_where_they_stand(self) -> None:
+    def test_steps_are_kept_over_several_successors_by_their_places(self) -> None:
         """[STEP-1] [COMP-7]"""
         self.worked("a")
         second = self.engine.retry_as_new("a").id

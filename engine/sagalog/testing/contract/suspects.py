@@ -54,7 +54,7 @@ class SuspectContract(Contract):
         self.create("c")
         assert ids(self.claim(affinity=["blue", "red"], limit=10)) == ["bad"]
 
-    def test_the_kind_of_a_suspect_is_none_that_stands_ready(self) -> None:
+    def test_the_kind_of_a_suspect_is_not_listed_as_ready(self) -> None:
         """Its worker is known: it has leased the task before."""
         self.suspect("bad", kind="build")
         self.create("a", kind="test")
@@ -133,7 +133,7 @@ class SuspectContract(Contract):
         assert isinstance(batch.results[-1], list)
         assert ids(batch.results[-1]) == ["b"]
 
-    def test_what_stands_for_a_claim_is_told_without_a_claim(self) -> None:
+    def test_what_a_claim_would_find_is_told_without_a_claim(self) -> None:
         self.suspect("bad")
         self.create("a", "b")
         claims = {how: self.asked(how) for how in ("alone", "never", "only")}
@@ -154,7 +154,7 @@ class SuspectContract(Contract):
         """Make a claim of everything in the default queue."""
         return Claim(("default",), "work", 10, suspects=suspects)  # type: ignore[arg-type]  # one of the three words
 
-    def test_rebuilding_and_verifying_know_where_suspects_stand(self) -> None:
+    def test_rebuilding_and_verifying_know_the_gates_of_suspects(self) -> None:
         self.suspect("bad")
         self.create("a")
         self.sound()

@@ -150,7 +150,7 @@ class TaskWaitContract(ClaimWaitContract):
         assert [one.task for one in self.engine.recover(limit=1)] == ["w0"]
         self.sound()
 
-    def test_upkeep_of_some_queues_is_not_held_up_by_others(self) -> None:
+    def test_maintenance_of_some_queues_is_not_held_up_by_others(self) -> None:
         self.create("a", queue="left")
         self.create("b", queue="right")
         self.create("c", queue="left")
@@ -174,7 +174,7 @@ class TaskWaitContract(ClaimWaitContract):
         self.engine.retry_as_new("b")
         assert ids(self.claim(limit=1)) == ["a"]
 
-    def test_whoever_repeats_or_is_late_is_told_so_whatever_the_other_tasks_do(self) -> None:
+    def test_a_repeat_or_a_late_call_is_told_so_whatever_other_tasks_do(self) -> None:
         """[REPEAT-5] [FENCE-2] [WAIT-4]"""
         self.create("a", "b")
         lease = self.acquire("a")

@@ -86,7 +86,7 @@ class UnreadableEventContract(Contract):
         assert ids(self.claim(limit=10)) == ["newest"]
         assert [fault.stream for fault in self.engine.verify().faults] == ["task/new"]
 
-    def test_upkeep_passes_an_unreadable_task_by(self) -> None:
+    def test_maintenance_passes_over_an_unreadable_task(self) -> None:
         self.create("new", "old", "undo", compensations=[Compensation("remove")])
         for id in ("new", "old"):
             self.acquire(id)
@@ -268,7 +268,7 @@ class UnreadableEventContract(Contract):
 
         assert self.refused(UnknownEvent, run).command == 1
 
-    def test_an_unreadable_task_holds_up_who_waits_for_it_and_nobody_else(self) -> None:
+    def test_an_unreadable_task_holds_up_its_waiters_and_no_other_task(self) -> None:
         """[WAIT-3] A wait that has a time ends by it."""
         self.create("new", "other", "a", "b", "c")
         for task, until_ms in (("a", None), ("b", self.clock.now_ms() + 300)):
