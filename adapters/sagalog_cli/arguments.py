@@ -12,16 +12,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
 
 from sagalog import Compensation, InvalidValue, OverBound, Retry, SagalogError, Unknown
-from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BUDGET_MAX, TIME_MS_MAX
-from sagalog.validation.values import shown
-from sagalog_cli.session import advised, now_ms
+from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BLOB_BYTES_MAX, BUDGET_MAX, TIME_MS_MAX
+from sagalog.validation.values import check_name, shown
+from sagalog_cli.json_faults import NoJson, no_json, no_unicode
+from sagalog_cli.session import Session, advised, now_ms
 from sagalog_cli.times import parse_duration, parse_instant
 
 # More than every bound of one creation together; without an end a line without a line break would fill the memory.
@@ -79,6 +79,11 @@ def since(_: click.Context, param: click.Parameter, given: str | None) -> int | 
         raise click.BadParameter(f"{error}; or how long ago it was, like 2h", param=param) from error
 
 
+def name(_: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    """A name, judged before anything is done with it."""
+    return None if given is None else check_name(given, param.opts[0])
+
+
 def duration(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
     """A length of time as milliseconds."""
     return None if given is None else _length(param, given, 0)
@@ -123,15 +128,23 @@ def _compensation(text: str) -> Compensation:
     if text.startswith("{"):
         return msgspec.convert(decode(text), Compensation)
     kind, sign, params = text.partition("=")
-    return Compensation(kind, decode(params) if sign else None)
+    return Compensation(kind, _decoded(kind, params) if sign else None)
 
 
 def results(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
     """`name=value` with values as JSON, each name once."""
     try:
-        return {name: decode(value) for name, value in _pairs(given, param)}
+        return {name: _decoded(name, value) for name, value in _pairs(given, param)}
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
+
+
+def _decoded(name: str, text: str) -> Any:
+    """The JSON behind `name=`; raises ValueError, saying behind which name."""
+    try:
+        return decode(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -144,9 +157,18 @@ def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> di
     found = {}
     for name, place in _pairs(given, param):
         try:
-            found[name] = Path(place).read_bytes()
+            with open(place, "rb") as file:
+                # No further than one byte too many: a device may have no end.
+                found[name] = file.read(BLOB_BYTES_MAX + 1)
         except OSError as error:
             raise click.BadParameter(f"cannot read {place!r}: {error.strerror}", param=param) from error
+        if len(found[name]) > BLOB_BYTES_MAX:
+            raise OverBound(
+                f"inputs.{name}: {place!r} has more than {BLOB_BYTES_MAX:,} bytes; keep it beside the store and name "
+                "its place",
+                bound="blob_bytes",
+                maximum=BLOB_BYTES_MAX,
+            )
     return found
 
 
@@ -166,17 +188,18 @@ def decode(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, or gives a key twice in one object, saying which.
+        NoJson: it is none, saying why and where.
+        ValueError: it is nested too deep, or gives a key twice in one object, saying which.
     """
     try:
         value = msgspec.json.decode(text)
         _refuse_twice(text)
     except UnicodeError as error:
-        raise ValueError("this is no UTF-8, which JSON has to be") from error
+        raise no_unicode(text) or error from error
     except RecursionError as error:
         raise ValueError("this JSON is nested too deep") from error
     except msgspec.MsgspecError as error:
-        raise ValueError(f"this is no JSON: {error}") from error
+        raise no_unicode(text) or no_json(text, error) from error
     return value
 
 
@@ -204,6 +227,8 @@ def read_json() -> Any:
         raise InvalidValue(f"standard input: more than {LINE_BYTES_MAX:,} bytes", path="payload")
     try:
         return decode(text)
+    except NoJson as error:
+        raise InvalidValue(f"standard input: {error}", path="payload", line=error.line, column=error.column) from error
     except ValueError as error:
         raise InvalidValue(f"standard input: {error}", path="payload") from error
 
@@ -244,6 +269,9 @@ def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
         numbers.append(number)
         try:
             values.append(read(line))
+        except NoJson as error:
+            said, column = error.within(number), error.column
+            raise InvalidValue(said, path=f"line {number}", line=number, column=column) from error
         except (ValueError, msgspec.ValidationError) as error:
             place = f"line {number}"
             raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
@@ -292,7 +320,8 @@ def _stdin() -> BinaryIO:
     if sys.stdin is None:
         raise click.UsageError("standard input is closed, and there is something to be read from it")
     if sys.stdin.isatty():
-        click.echo("reading from the terminal; Ctrl-D ends the input", err=True)
+        session = click.get_current_context().ensure_object(Session)
+        session.note("reading", "reading from the terminal; Ctrl-D ends the input")
     return sys.stdin.buffer
 
 

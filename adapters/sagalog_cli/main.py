@@ -16,6 +16,7 @@ import click
 
 from sagalog import SagalogError
 from sagalog_cli import render
+from sagalog_cli.advice import ADVICE, advice_for
 from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
@@ -106,7 +107,7 @@ class Sagalog(LazyGroup):
 def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
     """An error as (status, code, sentence, fields)."""
     if isinstance(error, SagalogError):
-        return render.exit_status(error), error.code, error.message, error.fields
+        return render.exit_status(error), error.code, error.message, {**error.fields, "hint": advice_for(error)}
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return _own("interrupted", "interrupted; whatever was answered is kept")
     if isinstance(error, click.ClickException):
@@ -115,17 +116,17 @@ def _told(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
         return _own("output", str(error))
     if isinstance(error, OSError):
         return _own("unavailable", f"the system refused: {error}")
-    hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
-    return _own("bug", f"{type(error).__name__}: {error}", {"hint": hint})
+    return _own("bug", f"{type(error).__name__}: {error}")
 
 
-def _own(code: str, message: str, fields: dict[str, object] | None = None) -> tuple[int, str, str, dict[str, object]]:
-    return render.EXIT_STATUS[code], code, message, fields or {}
+def _own(code: str, message: str, advice: str | None = None) -> tuple[int, str, str, dict[str, object]]:
+    hint = advice or ADVICE.get(code)
+    return render.EXIT_STATUS[code], code, message, {} if hint is None else {"hint": hint}
 
 
-def _help(error: click.ClickException) -> dict[str, object]:
+def _help(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
-    return {} if context is None else {"hint": f"{context.command_path} --help says how"}
+    return None if context is None else f"{context.command_path} --help says how"
 
 
 def _spare_encodings() -> None:

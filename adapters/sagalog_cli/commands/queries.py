@@ -18,8 +18,8 @@ from sagalog_cli.tables import show_line, show_table
 from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
-# Stands for `--waiting` without a name, which no wait has.
-ANY_WAIT: Final = ""
+# Stands for `--waiting` without a name; no word of a command line is this one.
+ANY_WAIT: Final = "\0"
 
 
 @click.command("list", cls=StoreCommand, short_help="List tasks.")

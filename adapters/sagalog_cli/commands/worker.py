@@ -64,7 +64,12 @@ _ENDS: Final[dict[Until | None, str]] = {
     callback=arguments.duration,
     help="How long handlers may go on once the worker is told to stop.",
 )
-@click.option("--name", metavar="NAME", help="Who it is, in the log; an end is added that no other worker has.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    callback=arguments.name,
+    help="Who it is, in the log; an end is added that no other worker has.",
+)
 @click.option(
     "--until",
     type=click.Choice(get_args(Until)),
