@@ -13,16 +13,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
 
 from sagalog import Compensation, InvalidValue, OverBound, Retry, SagalogError, Unknown
-from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BUDGET_MAX, TIME_MS_MAX
-from sagalog.validation.values import shown
-from sagalog_cli.session import advised, now_ms
+from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BLOB_BYTES_MAX, BUDGET_MAX, TIME_MS_MAX
+from sagalog.validation.values import check_name, shown
+from sagalog_cli.json_faults import NoJson, no_json, no_unicode
+from sagalog_cli.session import Session, advised, now_ms
 from sagalog_cli.times import parse_duration, parse_instant
 
 # More than all bounds of one creation together. Without this bound, input without a line break would fill the memory.
@@ -80,6 +80,11 @@ def since(_: click.Context, param: click.Parameter, given: str | None) -> int | 
         raise click.BadParameter(f"{error}; or how long ago it was, like 2h", param=param) from error
 
 
+def name(_: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    """A name, judged before anything is done with it."""
+    return None if given is None else check_name(given, param.opts[0])
+
+
 def duration(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
     """Convert a length of time to milliseconds."""
     return None if given is None else _length(param, given, 0)
@@ -124,15 +129,23 @@ def _compensation(text: str) -> Compensation:
     if text.startswith("{"):
         return msgspec.convert(decode(text), Compensation)
     kind, sign, params = text.partition("=")
-    return Compensation(kind, decode(params) if sign else None)
+    return Compensation(kind, _decoded(kind, params) if sign else None)
 
 
 def results(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
     """Convert `name=value` with values as JSON, each name once."""
     try:
-        return {name: decode(value) for name, value in _pairs(given, param)}
+        return {name: _decoded(name, value) for name, value in _pairs(given, param)}
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
+
+
+def _decoded(name: str, text: str) -> Any:
+    """The JSON behind `name=`; raises ValueError, saying behind which name."""
+    try:
+        return decode(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -145,9 +158,18 @@ def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> di
     found = {}
     for name, place in _pairs(given, param):
         try:
-            found[name] = Path(place).read_bytes()
+            with open(place, "rb") as file:
+                # No further than one byte too many: a device may have no end.
+                found[name] = file.read(BLOB_BYTES_MAX + 1)
         except OSError as error:
             raise click.BadParameter(f"cannot read {place!r}: {error.strerror}", param=param) from error
+        if len(found[name]) > BLOB_BYTES_MAX:
+            raise OverBound(
+                f"inputs.{name}: {place!r} has more than {BLOB_BYTES_MAX:,} bytes; keep it beside the store and name "
+                "its place",
+                bound="blob_bytes",
+                maximum=BLOB_BYTES_MAX,
+            )
     return found
 
 
@@ -167,17 +189,18 @@ def decode(text: str | bytes) -> Any:
     """Decode a JSON text.
 
     Raises:
-        ValueError: it is no JSON, or one object has a key twice; the text names the key.
+        NoJson: it is none, with the reason and the place.
+        ValueError: it is nested too deep, or gives a key twice in one object; the text names the key.
     """
     try:
         value = msgspec.json.decode(text)
         _refuse_twice(text)
     except UnicodeError as error:
-        raise ValueError("this is no UTF-8, which JSON has to be") from error
+        raise no_unicode(text) or error from error
     except RecursionError as error:
         raise ValueError("this JSON is nested too deep") from error
     except msgspec.MsgspecError as error:
-        raise ValueError(f"this is no JSON: {error}") from error
+        raise no_unicode(text) or no_json(text, error) from error
     return value
 
 
@@ -205,6 +228,8 @@ def read_json() -> Any:
         raise InvalidValue(f"standard input: more than {LINE_BYTES_MAX:,} bytes", path="payload")
     try:
         return decode(text)
+    except NoJson as error:
+        raise InvalidValue(f"standard input: {error}", path="payload", line=error.line, column=error.column) from error
     except ValueError as error:
         raise InvalidValue(f"standard input: {error}", path="payload") from error
 
@@ -249,10 +274,12 @@ def read_batch(read: Callable[[bytes], T]) -> tuple[list[int], list[T]]:
 
 def read_line(read: Callable[[bytes], T], number: int, line: bytes) -> T:
     """Read a line by `read`; raises InvalidValue with its number if that raises a ValueError."""
+    place = f"line {number}"
     try:
         return read(line)
+    except NoJson as error:
+        raise InvalidValue(error.within(number), path=place, line=number, column=error.column) from error
     except (ValueError, msgspec.ValidationError) as error:
-        place = f"line {number}"
         raise InvalidValue(f"{place}: {error}", path=place, line=number) from error
 
 
@@ -298,7 +325,8 @@ def _stdin() -> BinaryIO:
     if sys.stdin is None:
         raise click.UsageError("standard input is closed, and this command reads from it")
     if sys.stdin.isatty():
-        click.echo("reading from the terminal; Ctrl-D ends the input", err=True)
+        session = click.get_current_context().ensure_object(Session)
+        session.note("reading", "reading from the terminal; Ctrl-D ends the input")
     return sys.stdin.buffer
 
 

@@ -19,6 +19,7 @@ import click
 
 from sagalog import SagalogError
 from sagalog_cli import interrupts, render
+from sagalog_cli.advice import ADVICE, advice_for
 from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.lazy_group import Place as Place
 from sagalog_cli.session import OutputFailed, Session, options
@@ -113,7 +114,7 @@ class Sagalog(LazyGroup):
 def _report_of(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
     """Return the (status, code, sentence, fields) of an error."""
     if isinstance(error, SagalogError):
-        return render.exit_status(error), error.code, error.message, error.fields
+        return render.exit_status(error), error.code, error.message, {**error.fields, "hint": advice_for(error)}
     if isinstance(error, KeyboardInterrupt | click.Abort):
         stopped = error if isinstance(error, interrupts.Stopped) else interrupts.Stopped(signal.SIGINT)
         return _own_report(stopped.code, stopped.message, stopped.fields)
@@ -123,14 +124,14 @@ def _report_of(error: BaseException) -> tuple[int, str, str, dict[str, object]]:
         return _own_report(error.code, str(error), error.fields)
     if isinstance(error, OSError):
         return _own_report("unavailable", f"the system refused: {error}")
-    hint = "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened"
-    return _own_report("bug", f"{type(error).__name__}: {error}", {"hint": hint})
+    return _own_report("bug", f"{type(error).__name__}: {error}")
 
 
 def _own_report(
     code: str, message: str, fields: dict[str, object] | None = None
 ) -> tuple[int, str, str, dict[str, object]]:
-    return render.EXIT_STATUS[code], code, message, fields or {}
+    advice = {"hint": ADVICE[code]} if code in ADVICE else {}
+    return render.EXIT_STATUS[code], code, message, {**advice, **(fields or {})}
 
 
 def _help(error: click.ClickException) -> dict[str, object]:

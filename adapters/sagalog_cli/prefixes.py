@@ -41,6 +41,7 @@ def whole_id(engine: Engine, given: str) -> str:
         f"{given!r} begins the ids of {count} tasks: give more of the one that is meant",
         path="id",
         candidates=[_candidate(engine, id) for id in found[:CANDIDATES_MAX]],
+        hint="more characters, or the whole id, name one task alone",
     )
 
 

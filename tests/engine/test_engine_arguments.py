@@ -74,6 +74,7 @@ CREATE: list[tuple[dict[str, Any], str]] = [
     ({"compensations": [Compensation("a", "x" * 65_536)]}, "compensations[0].params"),
     ({"compensations": [Compensation("a", id="")]}, "compensations[0].id"),
     ({"waive_compensation": 3}, "waive_compensation"),
+    ({"waive_compensation": " "}, "waive_compensation"),
     ({"tags": ["a"]}, "tags"),
     ({"tags": {"": "a"}}, "tags"),
     ({"tags": {"team": 3}}, "tags.team"),
@@ -108,6 +109,7 @@ CALLS: list[tuple[str, Callable[[Engine], object], str]] = [
     ("acquire", lambda engine: engine.acquire("t", owner="a", ttl_ms=1, purpose="play"), "purpose"),  # type: ignore[arg-type]
     ("acquire", lambda engine: engine.acquire("t", owner="a", ttl_ms=1, kinds="remove"), "kinds"),
     ("acquire", lambda engine: engine.acquire("t", owner="a", ttl_ms=1, kinds=[""]), "kinds"),
+    ("acquire", lambda engine: engine.acquire("t", owner="a", ttl_ms=1, waive_compensation=""), "waive_compensation"),
     ("claim", lambda engine: engine.claim("", owner="a", ttl_ms=1), "queues"),
     ("claim", lambda engine: engine.claim([], owner="a", ttl_ms=1), "queues"),
     ("claim", lambda engine: engine.claim("q", owner="a\n", ttl_ms=1), "owner"),

@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from sagalog.validation.values import check_milliseconds
 from sagalog_cli import arguments, json_output
 from sagalog_cli.lazy_group import LazyGroup, Place
 from sagalog_cli.session import Session, StoreCommand, now_ms, options, pass_session
@@ -63,8 +65,24 @@ def _zone(_: click.Context, param: click.Parameter, given: str | None) -> tzinfo
     return zone
 
 
+class OutputFile(click.File):
+    """A file of bytes, or `-` for standard input, which may be closed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Open it."""
+        if value == "-" and sys.stdin is None:
+            self.fail("standard input is closed, and there is something to be read from it", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _ended_ms(context: click.Context, param: click.Parameter, given: str | None) -> int | None:
+    """A point in time that the engine takes too."""
+    at_ms = arguments.instant(context, param, given)
+    return None if at_ms is None else check_milliseconds(at_ms, "--now")
+
+
 @click.command("classify", cls=StoreCommand, short_help="Say what the end of a command means.")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=OutputFile("rb"))
 @click.option(
     "--with",
     "classifier",
@@ -81,11 +99,9 @@ def _zone(_: click.Context, param: click.Parameter, given: str | None) -> tzinfo
     show_default=True,
     help="The exit status; the negative number of a signal if one has ended the command.",
 )
-@click.option("--stderr", type=click.File("rb"), help="What the command wrote to standard error.")
+@click.option("--stderr", type=OutputFile("rb"), help="What the command wrote to standard error.")
 @click.option("--over-time", is_flag=True, help="The command was ended because its time was over.")
-@click.option(
-    "--now", "at_ms", metavar="TIME", callback=arguments.instant, help="When the command ended.  [default: now]"
-)
+@click.option("--now", "at_ms", metavar="TIME", callback=_ended_ms, help="When the command ended.  [default: now]")
 @click.option(
     "--zone",
     metavar="NAME",

@@ -19,8 +19,8 @@ from sagalog_cli.timeline import timeline
 
 LISTED: Final = 50
 _STATES: Final = [str(state) for state in State]
-# The value of `--waiting` without a name; no wait has it.
-ANY_WAIT: Final = ""
+# The value of `--waiting` without a name; no word of a command line is this one.
+ANY_WAIT: Final = "\0"
 
 
 @click.command("list", cls=StoreCommand, short_help="List tasks.")

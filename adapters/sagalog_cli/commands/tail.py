@@ -19,7 +19,7 @@ import click
 
 from sagalog import Corrupt, Engine, Recorded, Subscription
 from sagalog.kernel.events import NAMES, Created
-from sagalog_cli import json_output
+from sagalog_cli import arguments, json_output
 from sagalog_cli.interrupts import heeding
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import Session, StoreCommand, pass_session
@@ -47,8 +47,9 @@ Fits = Callable[[Recorded], bool]
 )
 @click.option("--from-start", is_flag=True, help="Begin with the first event of the log.")
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for new events, until Ctrl-C.")
-@click.option("--task", metavar="ID", help="Only of this task.")
-@click.option("--queue", metavar="NAME", help="Only of the tasks of this queue.")
+# What no name is would fit no event, and the reader would wait for one for ever.
+@click.option("--task", metavar="ID", callback=arguments.name, help="Only of this task.")
+@click.option("--queue", metavar="NAME", callback=arguments.name, help="Only of the tasks of this queue.")
 @click.option(
     "--type",
     "types",

@@ -64,7 +64,12 @@ _ENDS: Final[dict[Until | None, str]] = {
     callback=arguments.duration,
     help="How long handlers may continue after the worker is stopped.",
 )
-@click.option("--name", metavar="NAME", help="The worker's name in the log; a unique ending is added.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    callback=arguments.name,
+    help="The worker's name in the log; a unique ending is added.",
+)
 @click.option(
     "--until",
     type=click.Choice(get_args(Until)),

@@ -15,7 +15,6 @@ import click
 
 from sagalog import Engine, InvalidValue, NotFound, SagalogError, Task, Unknown
 from sagalog.kernel.bounds import INTEGER_MAX
-from sagalog.validation.values import check_name
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.lazy_group import LazyGroup, Place
 from sagalog_cli.prefixes import whole_id
@@ -40,7 +39,7 @@ queue_option = click.option(
     metavar="NAME",
     default=NAME,
     show_default=True,
-    callback=lambda _context, _option, value: check_name(value, "--queue"),
+    callback=arguments.name,
     help="The name of the queue.",
 )
 owner_option = click.option(
@@ -190,7 +189,9 @@ def pop(session: Session, timeout_ms: int, owner: str | None, visibility_ms: int
         queue = Queue(engine, name=name, visibility_ms=visibility_ms)
         item = queue.pop(default_owner() if owner is None else owner, timeout_ms)
         if item is None:
-            raise NotFound(f"queue {name!r} has nothing to pop", queue=name)
+            raise NotFound(
+                f"queue {name!r} has nothing to pop", queue=name, hint="push an item, or let --timeout wait for one"
+            )
         try:
             session.answer(lambda: json_output.item(item), lambda: _show_item(item))
         except BaseException:
@@ -209,7 +210,7 @@ def _show_item(item: Item) -> None:
 @click.command("ack", cls=StoreCommand)
 @click.argument("id")
 @click.argument("fence", type=click.IntRange(1, INTEGER_MAX))
-@click.option("--queue", "name", metavar="NAME", help="Refuse an item of another queue.")
+@click.option("--queue", "name", metavar="NAME", callback=arguments.name, help="Refuse an item of another queue.")
 @pass_session
 def ack(session: Session, id: str, fence: int, name: str | None) -> None:
     """Acknowledge an item that is done; ID and FENCE are those that `queue pop` printed.
@@ -225,7 +226,7 @@ def ack(session: Session, id: str, fence: int, name: str | None) -> None:
 @click.option("--drop", is_flag=True, help="End the item as failed; it does not come back.")
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @delay_option
-@click.option("--queue", "name", metavar="NAME", help="Refuse an item of another queue.")
+@click.option("--queue", "name", metavar="NAME", callback=arguments.name, help="Refuse an item of another queue.")
 @pass_session
 def nack(
     session: Session, id: str, fence: int, drop: bool, reason: str | None, delay_ms: int, name: str | None

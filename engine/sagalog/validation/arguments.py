@@ -204,6 +204,11 @@ def sentence(given: str, name: str) -> str:
     return text
 
 
+def optional_sentence(given: str | None, name: str) -> str | None:
+    """Text that must say something, or None."""
+    return None if given is None else sentence(given, name)
+
+
 def check_truth(given: bool, name: str) -> bool:
     """Check that it is True or False, and not a value that only counts as one; raises InvalidValue."""
     if type(given) is not bool:

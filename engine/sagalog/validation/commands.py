@@ -27,6 +27,7 @@ from sagalog.validation.arguments import (
     one_of,
     optional_duration,
     optional_name,
+    optional_sentence,
     optional_text,
     optional_time,
     policy_of,
@@ -88,7 +89,7 @@ def create(
         payload=encoded,
         inputs=inputs,
         compensations=planned,
-        waiver=optional_text(waive_compensation, "waive_compensation"),
+        waiver=optional_sentence(waive_compensation, "waive_compensation"),
         tags=None if tags is None else check_tags(tags) or None,
         affinity=optional_name(affinity, "affinity"),
         key=optional_name(key, "key"),
@@ -134,7 +135,7 @@ def acquire(
         ttl_ms=ttl(ttl_ms),
         purpose=one_of(purpose, "purpose", _PURPOSES),
         kinds=names(kinds, "kinds"),
-        waiver=optional_text(waive_compensation, "waive_compensation") if purpose == "work" else None,
+        waiver=optional_sentence(waive_compensation, "waive_compensation") if purpose == "work" else None,
     )
 
 

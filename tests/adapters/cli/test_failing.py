@@ -18,6 +18,7 @@ import pytest
 
 from sagalog import errors, failpoints
 from sagalog_cli import main as package_main
+from sagalog_cli.advice import ADVICE
 from sagalog_cli.main import COMMANDS, Place, main
 from sagalog_cli.render import EXIT_STATUS, exit_status
 from tests.adapters.cli import misbehaving as misbehaving_commands
@@ -174,7 +175,14 @@ def test_an_error_ends_with_the_status_of_its_branch_in_one_sentence(
 
     assert (expected, "", "error: it went wrong\nhint: do better\n") == human
     assert (expected, "") == (machine.status, machine.out)
-    assert machine.error == {"code": kind.code, "message": "it went wrong", "task": "t", "fence": 7}
+    fields = {"task": "t", "fence": 7, "hint": advice_of(expected)}
+    assert machine.error == {"code": kind.code, "message": "it went wrong", **fields}
+
+
+def advice_of(status: int) -> str:
+    """What is advised where an error says nothing itself: that of its branch, which is what a status means."""
+    code = next(code for code, number in EXIT_STATUS.items() if number == status)
+    return ADVICE[code]
 
 
 def test_an_error_of_another_package_has_the_status_of_its_branch() -> None:
@@ -379,7 +387,8 @@ def test_an_answer_that_cannot_be_written_is_status_9(path: Path, words: list[st
 
     assert 9 == answer.status
     assert "the answer could not be written: [Errno 28] No space left on device" in answer.err
-    assert 1 == len(answer.err.splitlines())
+    assert (1 if "--json" in words else 2) == len(answer.err.splitlines())
+    assert ADVICE["output"] in answer.err
 
 
 def test_closed_streams_are_no_defect(path: Path) -> None:
@@ -396,7 +405,8 @@ def test_closed_streams_are_no_defect(path: Path) -> None:
         )
         return done.returncode, done.stderr
 
-    assert (9, "error: the answer could not be written: standard output is closed\n") == shell(">&-", "list")
+    told = f"error: the answer could not be written: standard output is closed\nhint: {ADVICE['output']}\n"
+    assert (9, told) == shell(">&-", "list")
     assert (0, "") == shell("2>&-", "list")
     assert (4, "") == shell(">&- 2>&- <&-", "show", "nobody")
     assert (4, "") == shell("2>/dev/full", "show", "nobody")

@@ -188,8 +188,9 @@ def test_what_several_ids_begin_with_names_none_and_lists_them(named: Path, comm
     assert answer.status == 3
     assert answer.out == ""
     assert answer.err.startswith("error: 'task' begins the ids of 2 tasks: give more of the one that is meant\n")
-    [head, *rows] = answer.err.splitlines()[1:]
+    [head, *rows, hint] = answer.err.splitlines()[1:]
     assert head.split() == ["ID", "KIND", "STATE", "CREATED"]
+    assert hint == "hint: more characters, or the whole id, name one task alone"
     assert [row.split()[:3] for row in rows] == [["task-one", "build", "running"], ["task-other", "build", "running"]]
     assert all(row.endswith(" ago") for row in rows)
 
@@ -207,7 +208,7 @@ def test_no_more_than_five_candidates_are_listed(tmp_path: Path) -> None:
         engine.create_many({"kind": "k", "id": f"many{number}"} for number in range(9))
     answer = call("show", "many", "--db", url_of(path))
     assert "begins the ids of more than 5 tasks" in answer.err
-    assert [line.split()[0] for line in answer.err.splitlines()[2:]] == [f"many{number}" for number in range(5)]
+    assert [line.split()[0] for line in answer.err.splitlines()[2:-1]] == [f"many{number}" for number in range(5)]
 
 
 def test_a_whole_id_wins_over_those_that_begin_so(named: Path) -> None:

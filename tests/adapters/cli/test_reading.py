@@ -215,7 +215,8 @@ def test_a_task_as_json_has_every_field_with_its_unit(db: str) -> None:
 def test_a_task_that_is_not_there_is_status_4(db: str, command: str) -> None:
     human, machine = call(command, "nobody", "--db", db), call(command, "nobody", "--db", db, "--json")
 
-    assert (4, "", "error: there is no task 'nobody'; check the id and the store\n") == human
+    assert (4, "") == (human.status, human.out)
+    assert human.err.startswith("error: there is no task 'nobody'; check the id and the store\nhint: ")
     assert ("not_found", "nobody") == (machine.error["code"], machine.error["task"])
 
 

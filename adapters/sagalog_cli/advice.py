@@ -1,0 +1,34 @@
+"""What to do next after an error: one sentence for each branch, in the words of the command line.
+
+Rule: no error leaves the command without advice; what an error says itself wins over what its branch says. Knows codes
+only, and no exit status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sagalog import SagalogError
+
+# A code that is not here has the advice of its branch, which is its nearest base class that is here.
+ADVICE: Final[Mapping[str, str]] = {
+    "bug": "this is a defect of sagalog, please report it; SAGALOG_TRACEBACK=1 shows where it happened",
+    "usage": "sagalog --help says how",
+    "rejected": "change what the message names; the same request would be refused again",
+    "not_found": "`sagalog list` shows the tasks of this store; --db or SAGALOG_DB names another store",
+    "conflict": "look again, as with `sagalog show`, then decide again",
+    "unavailable": "nothing was written: mend what the message names, or wait, then repeat the same command",
+    "unknown": "it may have been written: repeat the command with the same --id or --idempotency-key",
+    "corrupt": "write nothing more to this file, keep it with its -wal, and let a human look",
+    "output": "what was asked for is done, so look at the store before you repeat a command that writes",
+}
+
+
+def advice_for(error: SagalogError) -> str:
+    """Give the advice for an error: its own, else that of its code, else that of its branch."""
+    own = error.fields.get("hint")
+    if own is not None:
+        return str(own)
+    codes = (base.code for base in type(error).__mro__ if issubclass(base, SagalogError))
+    return next((ADVICE[code] for code in codes if code in ADVICE), ADVICE["bug"])
