@@ -102,18 +102,28 @@ class SqliteStore:
     def rebuild(self, progress: Progress | None = None) -> int:
         """Fold every projection afresh from the log; return the number of tasks. Calls and raises as the port says."""
         newest = self._run_alone(rebuild.begin)
-        tasks, after = 0, 0
-        while after < newest:
+        total = newest + (0 if progress is None else self._tag_count())
+
+        def report(done: int) -> None:
             if progress is not None:
-                progress(after, newest)
+                progress(min(done, total), total)
+
+        tasks = after = swept = 0
+        while after < newest:
+            report(after)
             folded, after = self._run_alone(partial(rebuild.rebuild_streams, after=after, newest=newest))
             tasks += folded
         tag: Tag | None = FIRST_TAG
         while tag is not None:
+            report(newest + swept)
             tag = self._run_alone(partial(rebuild.sweep_tags, after=tag))
-        if progress is not None:
-            progress(newest, newest)
+            swept += rebuild.SLICE
+        report(total)
         return tasks
+
+    def _tag_count(self) -> int:
+        with self.read() as snapshot:
+            return snapshot.tag_count()
 
     def _lead(self, call: PendingCommit) -> None:
         """Commit the call and those that wait behind it.

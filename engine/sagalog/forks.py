@@ -17,7 +17,7 @@ from sagalog.errors import Closed
 WAIT_S: Final = 2.0
 
 
-class Heir(Protocol):
+class ForkAware(Protocol):
     """An object that a forked child may go on using, once it has discarded what belongs to the parent's threads."""
 
     def begin_anew(self) -> None:
@@ -25,7 +25,7 @@ class Heir(Protocol):
         ...
 
 
-class Still(Heir, Protocol):
+class ForkGuarded(ForkAware, Protocol):
     """An object that must not be in the middle of a change when a fork copies it."""
 
     def hold(self, timeout_s: float) -> bool:
@@ -37,9 +37,9 @@ class Still(Heir, Protocol):
         ...
 
 
-_heirs: Final[weakref.WeakSet[Heir]] = weakref.WeakSet()
-_still: Final[weakref.WeakSet[Still]] = weakref.WeakSet()
-_held: Final[list[Still]] = []
+_aware: Final[weakref.WeakSet[ForkAware]] = weakref.WeakSet()
+_guarded: Final[weakref.WeakSet[ForkGuarded]] = weakref.WeakSet()
+_held: Final[list[ForkGuarded]] = []
 _generation = 0
 
 
@@ -48,15 +48,15 @@ def generation() -> int:
     return _generation
 
 
-def begins_anew_in_children(heir: Heir) -> None:
+def reset_in_children(one: ForkAware) -> None:
     """Call its `begin_anew` in every child that this process forks, as long as the object lives."""
-    _heirs.add(heir)
+    _aware.add(one)
 
 
-def stands_still_in_forks(one: Still) -> None:
+def hold_during_forks(one: ForkGuarded) -> None:
     """Hold it during every fork, and let it begin anew in the child."""
-    _still.add(one)
-    _heirs.add(one)
+    _guarded.add(one)
+    _aware.add(one)
 
 
 def require_own(made: int, what: str) -> None:
@@ -74,7 +74,7 @@ def require_own(made: int, what: str) -> None:
 
 def _before() -> None:
     until_s = time.monotonic() + WAIT_S
-    for one in list(_still):
+    for one in list(_guarded):
         if one.hold(max(0.0, until_s - time.monotonic())):
             _held.append(one)
 
@@ -88,8 +88,8 @@ def _after_in_child() -> None:
     global _generation
     _generation += 1
     _held.clear()
-    for heir in list(_heirs):
-        heir.begin_anew()
+    for one in list(_aware):
+        one.begin_anew()
 
 
 if hasattr(os, "register_at_fork"):  # absent where nothing can fork

@@ -214,7 +214,7 @@ def wait_of(said: object) -> int | None:
 def storable(failure: Failure, code: str) -> Failure:
     """The failure as it can be stored, whatever a handler has said: its message and its code are never lost.
 
-    What cannot be stored of it is left out, and `details` says so under `left_out`; `code` stands in for a code that is
+    What cannot be stored of it is left out, and `details` says so under `left_out`; `code` replaces a code that is
     no name.
     """
     left_out: list[str] = []

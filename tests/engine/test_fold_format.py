@@ -32,7 +32,7 @@ from sagalog.kernel.values import (
     UnrecordedStep,
 )
 
-# What stands inside events.
+# What is inside events.
 VALUES: tuple[type[msgspec.Struct], ...] = (
     Compensation,
     Failure,

@@ -149,7 +149,7 @@ def test_eight_threads_draw_different_ids_each_in_order() -> None:
     everything = [text for own in drawn for text in own]
     assert len(set(everything)) == 8 * 500
     assert all(own == sorted(own) for own in drawn)
-    # Entropy and clock stood still, so each id is the one after another: none was given twice, none was lost.
+    # Entropy and clock did not move, so each id is the one after another: none was given twice, none was lost.
     assert max(everything) == spelled((NOW_MS << 80) + 8 * 500)
 
 

@@ -1,6 +1,6 @@
 """Where the programs of `docs/examples` are, and how a test gets one to run.
 
-Rule: a program runs as it stands, from a copy in the folder of the test, where it may write what it likes.
+Rule: a program runs unchanged, from a copy in the folder of the test, where it may write what it likes.
 """
 
 from __future__ import annotations

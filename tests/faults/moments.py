@@ -17,7 +17,7 @@ from sagalog import failpoints
 from sagalog_sqlite.store import SqliteStore
 from sagalog_sqlite.transaction import Transaction
 
-# The other failpoints of a commit stand between two statements.
+# The other failpoints of a commit are between two statements.
 POINTS = ("commit.before_begin", "commit.after_commit")
 
 
@@ -56,7 +56,7 @@ class Moments:
         keep = Transaction.keep
 
         def ended(transaction: Transaction) -> None:
-            # Nothing else stands between the end of a transaction and the note that what it knows may be believed.
+            # Nothing else is between the end of a transaction and the note that what it knows may be believed.
             self.reach("ended")
             keep(transaction)
 

@@ -275,7 +275,7 @@ def test_a_result_that_is_given_is_in_the_note_and_names_its_undo() -> None:
     assert succeed(UNRECORDED.task, CREATED, "t2").steps == ()
 
 
-# --- what nothing of a completed successor stands for -----------------------------------------------------------------
+# --- what no work of a completed successor replaces -----------------------------------------------------------------
 
 EXTRA = Compensation("close", {"n": 3}, None, "u3")
 THREE = RUNNING.given(register(LATER_UNDO), register(EXTRA), step(compensation="u2"), quarantine())

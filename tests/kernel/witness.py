@@ -56,7 +56,7 @@ class Witness(NamedTuple):
     spent: tuple[str, ...] = ()
     steps: frozenset[str] = frozenset()
     children: frozenset[str] = frozenset()
-    # What only a predecessor stands for, and what steps name.
+    # What only a predecessor's work replaces, and what steps name.
     inherited: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
     waited: tuple[tuple[str, int], ...] = ()

@@ -47,7 +47,7 @@ class RowLocks:
         execution = Execution(operation)
         while True:
             keys = [name for name in execution.locks() if name.startswith("/")]
-            # What stands under a key is looked for once that key is locked: keys are the first in the order of names.
+            # The events of a key are looked for once that key is locked: keys are the first in the order of names.
             with self._locked(keys), self._locked(self._streams(execution, keys)):
                 try:
                     return self._carry_out(execution)

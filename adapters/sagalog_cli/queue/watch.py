@@ -32,7 +32,7 @@ class Counts(NamedTuple):
     quarantined: int
 
 
-class Looker:
+class QueueCounter:
     """The repeated look at a queue, which reads anew only what may have changed."""
 
     def __init__(self, queue: Queue) -> None:
@@ -69,9 +69,9 @@ def watch(session: Session, until_empty: bool, timeout_ms: int | None, name: str
     ends_at_ms = None if timeout_ms is None else time.monotonic_ns() // 1_000_000 + timeout_ms
     shown: Counts | None = None
     with session.open() as engine:
-        looker = Looker(Queue(engine, name=name))
+        counter = QueueCounter(Queue(engine, name=name))
         while True:
-            counts = looker.look()
+            counts = counter.look()
             if counts != shown:
                 _show(session, name, counts)
                 shown = counts

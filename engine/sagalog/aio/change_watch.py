@@ -15,7 +15,7 @@ from typing import Final
 from sagalog.engine import Engine
 from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.errors import SagalogError
-from sagalog.forks import begins_anew_in_children
+from sagalog.forks import reset_in_children
 
 _JOIN_S: Final = 1.0
 
@@ -63,7 +63,7 @@ class ChangeWatch:
         self._over = threading.Event()
         self._waiters: set[ChangeWaiter] = set()
         self._thread: threading.Thread | None = None
-        begins_anew_in_children(self)
+        reset_in_children(self)
 
     def begin_anew(self) -> None:
         """Reset the watch in a forked child, which has neither the thread nor any waiting coroutine."""

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from sagalog.errors import Closed
-from sagalog.forks import begins_anew_in_children
+from sagalog.forks import reset_in_children
 
 R = TypeVar("R")
 
@@ -37,7 +37,7 @@ class Pool:
         self._size = threads
         self._closing: Future[None] | None = None
         self._set_up()
-        begins_anew_in_children(self)
+        reset_in_children(self)
 
     def _set_up(self) -> None:
         self._guard = threading.Lock()

@@ -397,16 +397,16 @@ class Engine:
     # --- auditing -------------------------------------------------------------------------------------------------
 
     def rebuild(self, progress: Progress | None = None) -> RebuildReport:
-        """Throw away every projection and fold it afresh from the log, in one commit.
+        """Throw away every projection and fold it afresh from the log, slice by slice.
 
         For a store whose projections `verify` finds wrong. The log itself is never changed. [LOG-3]
 
         Args:
-            progress: called as `progress(done, total)`: how many streams were folded, of how many there were at the
-                beginning. First with 0, then between two slices (of 100 streams on SQLite, of all in memory), last with
-                `done == total`, and never with less than before. The thread that rebuilds calls it, outside every
-                transaction. What it raises ends the rebuild and is raised here: what was folded stays so, all else is
-                as it was, and another rebuild folds all of it.
+            progress: called as `progress(done, total)`: how many streams were folded and tags looked at, of how many
+                there were at the beginning. First with 0, then between two slices (of 100 on SQLite, of all in memory),
+                last with `done == total`, and never with less than before. The thread that rebuilds calls it, outside
+                every transaction. What it raises ends the rebuild and is raised here: what was folded stays so, all
+                else is as it was, and another rebuild folds all of it.
 
         Returns:
             How many tasks were folded, and the ids of those that this version cannot read.

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sagalog.forks import begins_anew_in_children
+from sagalog.forks import reset_in_children
 from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.kernel.commands import Maintain
 from sagalog.kernel.state import TaskFold
@@ -49,7 +49,7 @@ class LeaseWatch:
         self._first_ms: dict[_Watched, int] = {}
         # By queue, in the order in which they are over, without those that were tried since the last look.
         self._waits: dict[str, list[_Wait]] = {}
-        begins_anew_in_children(self)
+        reset_in_children(self)
 
     def begin_anew(self) -> None:
         """Make a new lock in a forked child: a thread of the parent may hold the old one."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from sagalog import failpoints
 from sagalog.errors import Closed, SagalogError
-from sagalog.forks import stands_still_in_forks
+from sagalog.forks import hold_during_forks
 from sagalog.ports import Clock
 from sagalog.store.execution import Execution
 from sagalog.store.memory_snapshot import MemorySnapshot
@@ -52,7 +52,7 @@ class MemoryStore:
         self._closed = False
         self.tables = Tables()
         self.checkpoints: dict[str, int] = {}
-        stands_still_in_forks(self)
+        hold_during_forks(self)
 
     def hold(self, timeout_s: float) -> bool:
         """Wait, before a fork, for the commit that is under way."""

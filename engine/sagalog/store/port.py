@@ -98,7 +98,8 @@ class Store(Protocol):
         What `progress` raises is raised here: what was folded before it stays so, and all else is as it was.
 
         Args:
-            progress: called with how many streams were folded, and how many there were at the beginning.
+            progress: called with how much is done, and how much there was to do at the beginning, in the store's own
+                units: streams, and tags.
 
         Raises:
             Unavailable, Corrupt: as `commit`.

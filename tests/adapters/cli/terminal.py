@@ -31,7 +31,7 @@ class Shown(NamedTuple):
 
     @property
     def frames(self) -> list[str]:
-        """What stood in a line of the terminal, one after another, without what only steers it."""
+        """What was in a line of the terminal, one after another, without what only steers it."""
         return [text for text in (_CONTROLS.sub("", one).rstrip() for one in re.split(r"[\r\n]", self.raw)) if text]
 
 

@@ -25,7 +25,7 @@ QUERIES = "sagalog.engine.store_queries:StoreQueries"
 
 
 class Case(NamedTuple):
-    """A command, and where it stops: at a place of `cli_held`, or reading the standard input that it was `given`."""
+    """A command, and where it stops: at a place of `held`, or reading the standard input that it was `given`."""
 
     words: str
     place: str = "commit"

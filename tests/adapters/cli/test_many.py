@@ -162,11 +162,13 @@ def test_no_more_lines_are_read_or_held_than_a_slice_needs(
     living: weakref.WeakSet[Spec] = weakref.WeakSet()
     read, lines_read = creation._spec, []
     counts: list[tuple[int, int]] = []
+    held_at_once: list[int] = []
 
     def spec(line: bytes) -> Spec:
         lines_read.append(len(line))
         made = Spec(read(line))
         living.add(made)
+        held_at_once.append(len(living))
         return made
 
     monkeypatch.setattr(creation, "_spec", spec)
@@ -177,6 +179,8 @@ def test_no_more_lines_are_read_or_held_than_a_slice_needs(
         assert 0 == main(["create", "--many", "--db", str(path)], standalone_mode=False)
 
     assert [(3, 3), (6, 3), (9, 3)] == counts
+    # A slice that is done is let go before the next one is read.
+    assert [1, 2, 3] * 3 == held_at_once
     assert 9 == len(capfd.readouterr().out.splitlines())
 
 

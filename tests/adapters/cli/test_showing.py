@@ -110,7 +110,7 @@ def test_nothing_that_was_stored_or_typed_reaches_a_terminal_raw(
 
     for text in (answer.out, answer.err):
         assert [one for one in text if not one.isprintable() and one not in "\n\u00a0"] == []
-        # A forged line would begin with what stands behind the line break in the data.
+        # A forged line would begin with what follows the line break in the data.
         assert not any(line.startswith("overwritten") for line in text.splitlines())
     assert "Traceback" not in answer.err
 

@@ -1,6 +1,6 @@
 """What programs say of their errors is known by what it means, in every form of output; answers are no errors."""
 
-# ruff: noqa: E501  sentences stand here as they were printed
+# ruff: noqa: E501  sentences are as they were printed
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def in_line(store: SqliteStore) -> int:
-    """How many calls stand in the store's line, with those that are run."""
+    """How many calls are in the store's commit queue, with those that are run."""
     return len(store._commit_queue._calls)
 
 

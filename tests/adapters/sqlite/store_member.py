@@ -162,7 +162,7 @@ def forking(path: Path) -> None:
             return Result(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         sys.exit(0)
 
-    # More than fits into the cache, so that the transaction already stands in the WAL when the fork comes.
+    # More than fits into the cache, so that the transaction is already in the WAL when the fork comes.
     large = [writing(f"large{number}", created(payload="x" * 1_000_000)) for number in range(6)]
     names = [f"large{number}" for number in range(6)]
     look = seeing(lambda view: sum(len(str(view.event(f"task/{name}", 1))) > 1_000_000 for name in names), *names)

@@ -210,7 +210,7 @@ def test_rows_of_no_stream_beyond_one_look_hide_no_task(
     strays = 2 * limit + 1
     plant_strays(behind, strays, **({"expires_ms": None} | columns))
     if make is awaiting:
-        # Rows of higher numbers stand behind it; these stand in front.
+        # Rows of higher numbers come after it; these come before.
         behind.execute("UPDATE tasks SET stream = -stream WHERE stream >= ?", (STRAY,))
     clock.advance(20)
     found: list[str] = []

@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
     with sagalog.open(f"sqlite:///{path}", durability="normal") as engine:
-        # What stands where, and when something is due, is looked up once.
+        # The store looks up once which gates have tasks, and when one is due.
         engine.claim("default", owner="ann", ttl_ms=TTL_MS)
         yield engine
         assert engine.verify().ok

@@ -72,7 +72,7 @@ def versions(engine: Engine, id: str) -> list[int]:
     return [one.version for one in engine.history(id)]
 
 
-# --- what stands at the gates of a queue ------------------------------------------------------------------------------
+# --- the tasks at the gates of a queue  ------------------------------------------------------------------------------
 
 
 def test_a_kind_that_another_has_made_ready_is_claimed(engine: Engine, other: Other) -> None:

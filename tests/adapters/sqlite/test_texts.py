@@ -45,7 +45,7 @@ def columns() -> list[tuple[str, str]]:
     return sorted(set(found) - UNREAD)
 
 
-# The row that is changed: one of the task `a`, or of what stands beside it.
+# The row that is changed: one of the task `a`, or of its neighbours.
 WHERE = {
     "streams": "id = 'a'",
     "events": "stream = (SELECT number FROM streams WHERE id = 'a')",

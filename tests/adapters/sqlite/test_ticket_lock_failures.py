@@ -82,7 +82,7 @@ def test_a_forked_child_neither_frees_nor_keeps_its_parents_turn(
     assert state(int(child)) in "RS", "the child lives on"
 
 
-def test_an_interpreter_can_exit_while_its_usher_waits(
+def test_an_interpreter_can_exit_while_its_waiter_waits(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
     (member,) = members(1)
@@ -145,7 +145,7 @@ def test_a_pid_that_cannot_be_written_costs_no_turn(ticket: TicketLock, members:
     assert "turn" == unlucky.hear()
 
 
-def test_a_lock_that_the_system_refuses_to_the_usher_is_raised(
+def test_a_lock_that_the_system_refuses_to_the_waiter_is_raised(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing stays locked."""
@@ -227,7 +227,7 @@ def test_closing_under_a_held_turn_turns_the_waiting_away(
     assert "turn" == member.ask("acquire", 0)
 
 
-def test_closing_while_the_usher_waits_lets_its_turn_pass_and_closes_then(
+def test_closing_while_the_waiter_waits_lets_its_turn_pass_and_closes_then(
     path: str, ticket: TicketLock, members: Callable[[int], list[Member]]
 ) -> None:
     holder, other = members(2)
@@ -255,5 +255,5 @@ def test_a_dropped_ticket_gives_its_files_back_even_after_a_wait(path: str, tick
     gc.collect()
     ticket.release()
 
-    # Its usher still stands in the queue and can leave it only when its turn comes.
+    # Its waiter is still in the queue and can leave it only when its turn comes.
     eventually(lambda: descriptors(path) == own)

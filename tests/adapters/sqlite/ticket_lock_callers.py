@@ -107,7 +107,7 @@ def descriptors(path: str) -> int:
 
 
 def is_stopped(pid: int) -> bool:
-    """Each thread of it: an usher that is not yet stopped may still be given the turn."""
+    """Each thread of it: a waiter that is not yet stopped may still be given the turn."""
     return all("T" == state(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir())
 
 
