@@ -29,6 +29,11 @@ _ADVICE: Final[tuple[tuple[type[apsw.Error], str], ...]] = (
     (apsw.InterruptError, "the call was interrupted; repeat it"),
 )
 
+# Where SQLite's exact name says more than its class: on a full disk nothing can be read either, for want of a -shm.
+_ADVICE_BY_NAME: Final = {
+    "SQLITE_IOERR_SHMSIZE": "there is no room for its -shm, perhaps the disk is full; make room, then repeat the call",
+}
+
 
 def store_error(error: apsw.Error, path: str) -> SagalogError:
     """Make the error to raise where nothing was written; raise it `from` the driver's."""
@@ -52,6 +57,7 @@ def store_error(error: apsw.Error, path: str) -> SagalogError:
     if isinstance(error, apsw.ConnectionClosedError):
         return Closed(f"the store {path} was closed; open it again", path=path)
     advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "see to the cause, then repeat the call")
+    advice = _ADVICE_BY_NAME.get(name_of(error), advice)
     return Unavailable(f"{path}: {advice} ({name_of(error)}: {error})", path=path)
 
 

@@ -78,7 +78,7 @@ def ran(repository: Path) -> Counter[str]:
 
 
 @pytest.mark.timeout(300)  # a thousand processes take some seconds, and more on a machine that has other work
-def test_a_killed_orchestrator_goes_on_without_running_a_recorded_line_again(repository: Path, commands: Path) -> None:
+def test_a_killed_orchestrator_runs_no_recorded_line_again(repository: Path, commands: Path) -> None:
     """[STEP-1] [LEASE-4] Only what was cut off by the kill runs again, and every worktree is gone at the end."""
     killed = start(repository, commands)
     until(lambda: len(ran(repository)) >= LINES // 4)

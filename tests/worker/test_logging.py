@@ -242,7 +242,7 @@ def test_a_failing_handler_is_logged_with_its_traceback_and_next_try(
     assert "in handler" in logged.text
 
 
-def test_an_outcome_is_logged_without_a_traceback_unless_another_exception_led_to_it(
+def test_an_outcome_is_logged_without_a_traceback_of_its_own(
     logged: pytest.LogCaptureFixture, engine: sagalog.Engine, clock: ManualClock
 ) -> None:
     """A handler that says what became of its work has said all; where something else went wrong, the place counts."""

@@ -148,7 +148,7 @@ def wrong(place: Place) -> list[Wrong]:
     return OF_ONE[place] if place in OF_ONE else OF_EVERY[place.word]
 
 
-def test_each_parameter_of_each_command_is_known_here_and_none_that_is_not_there() -> None:
+def test_each_parameter_of_each_command_is_known_here() -> None:
     known = {*OF_EVERY, *(place.word for place in OF_ONE)}
 
     assert known == {place.word for place in PLACES}

@@ -209,7 +209,7 @@ def test_memory_does_not_grow_with_the_input(
 # --- ends before the last line ----------------------------------------------------------------------------------------
 
 
-def test_a_bad_line_leaves_earlier_slices_created_and_says_how_many_and_where_to_go_on(path: Path, three: None) -> None:
+def test_a_bad_line_leaves_earlier_slices_created_and_says_how_many(path: Path, three: None) -> None:
     given = lines(4) + '{"kind": 7}\n' + lines(2, first=6)
 
     answer = create(path, given)
@@ -316,7 +316,7 @@ def next_ids(process: Held, count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ids_come_as_slices_land_and_a_signal_between_two_says_what_was_created(
+def test_a_signal_between_slices_says_what_was_created(
     path: Path, number: signal.Signals, status: int
 ) -> None:
     with held("slice=3", "create", "--many", "--json", "--db", str(path)) as process:
@@ -345,7 +345,7 @@ def test_ctrl_c_within_a_slice_waits_until_it_is_created_and_told(path: Path) ->
     assert [1, 2, 3] == payloads(path)
 
 
-def test_a_second_ctrl_c_within_a_slice_does_not_wait_and_says_what_is_in_doubt(path: Path) -> None:
+def test_a_second_ctrl_c_in_a_slice_ends_at_once_and_says_what_is_in_doubt(path: Path) -> None:
     with held("slice=3,commit", "create", "--many", "--db", str(path)) as process:
         send(process, lines(5))
         process.reached()
@@ -360,7 +360,7 @@ def test_a_second_ctrl_c_within_a_slice_does_not_wait_and_says_what_is_in_doubt(
     assert "Traceback" not in err
 
 
-def test_where_the_reader_of_the_ids_has_gone_it_stops_and_says_what_was_created(path: Path) -> None:
+def test_without_a_reader_of_the_ids_it_says_what_was_created(path: Path) -> None:
     with held("slice=3", "create", "--many", "--db", str(path)) as process:
         send(process, lines(3))
         next_ids(process, 3)
@@ -380,7 +380,7 @@ def test_where_the_reader_of_the_ids_has_gone_it_stops_and_says_what_was_created
     assert [*range(1, 7)] == payloads(path)
 
 
-def test_where_the_ids_cannot_be_written_it_stops_and_says_what_was_created(path: Path, tmp_path: Path) -> None:
+def test_if_ids_cannot_be_written_it_says_what_was_created(path: Path, tmp_path: Path) -> None:
     (tmp_path / "in").write_text(lines(7))
     with (
         open("/dev/full", "wb") as full,

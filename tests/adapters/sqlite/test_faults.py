@@ -204,3 +204,9 @@ def test_each_error_of_the_driver_is_told_by_what_to_do_next(
     assert store_error(error("why"), "/a/b.db").code == before
     assert commit_error(error("why"), "/a/b.db").code == at_commit
     assert "/a/b.db" in str(store_error(error("why"), "/a/b.db"))
+
+
+def test_a_disk_without_room_for_a_shm_is_reported_as_perhaps_full() -> None:
+    error = store_error(apsw.exception_for(apsw.SQLITE_IOERR_SHMSIZE), "/a/b.db")  # type: ignore[arg-type]
+
+    assert "perhaps the disk is full; make room" in error.message
