@@ -316,9 +316,7 @@ def next_ids(process: Held, count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_between_slices_says_what_was_created(
-    path: Path, number: signal.Signals, status: int
-) -> None:
+def test_a_signal_between_slices_says_what_was_created(path: Path, number: signal.Signals, status: int) -> None:
     with held("slice=3", "create", "--many", "--json", "--db", str(path)) as process:
         send(process, lines(3))
         assert [1, 2, 3] == [json.loads(one)["payload"] for one in next_ids(process, 3)]
