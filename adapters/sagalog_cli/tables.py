@@ -19,6 +19,7 @@ _NOTHING: Final = "-"
 # A last column narrower than this cannot be read; then it goes on a line of its own.
 _READABLE: Final = 30
 _INDENT: Final = 4
+_WIDTH_UNKNOWN: Final = 80
 
 
 class Cell(NamedTuple):
@@ -107,6 +108,9 @@ def _show_on_terminal(table: Table) -> None:
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False)
+    if console.width < 1:
+        # COLUMNS=0 means that the width is unknown; rich would write nothing at all.
+        console.width = _WIDTH_UNKNOWN
     rows = [[Text(cell.short or cell.text, cell.style) for cell in map(_cell, row)] for row in table.rows]
     if table.head:
         rows.insert(0, [Text(name, "bold") for name in table.head])

@@ -1,0 +1,289 @@
+"""Every command whose output is closed, full or without a reader, or whose input, terminal or locale is unusual."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import struct
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from pathlib import Path
+from typing import Final, TextIO
+
+import pytest
+
+from sagalog_cli import main
+from tests.adapters.cli.bad_calls import NAMES, OF_A_STORE, words
+from tests.adapters.cli.calls import call, environment, leased, past, run
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which each command has something to answer."""
+    path = tmp_path_factory.mktemp("sound") / "store.db"
+    with past(path) as engine:
+        lease = leased(engine, "held", kind="item", undos=["c"], queue="other", inputs={"n": b"bytes"})
+        lease.put_artifact("n", b"bytes")
+        engine.create("k", id="ended")
+        engine.quarantine("ended", "it was wrong")
+        engine.create("a-kind-of-some-length", id="a-task-of-some-length", payload={"text": "word " * 40})
+    return path
+
+
+@pytest.fixture
+def copy(sound: Path, tmp_path: Path) -> Callable[[], str]:
+    """Makes one more copy of it."""
+    return lambda: shutil.copy(sound, tmp_path / f"{len(list(tmp_path.iterdir()))}.db")
+
+
+@pytest.fixture
+def db(copy: Callable[[], str]) -> str:
+    """A copy of it."""
+    return copy()
+
+
+# --- standard output ------------------------------------------------------------------------------------------------
+
+# `queue work` answers nothing itself, and `queue pop` has nothing to pop there.
+SILENT: Final = {"queue work": 0, "queue pop": 4}
+# Those that end, with status 0, where their reader has gone.
+FOLLOWING: Final = {"tail": 0}
+
+
+def output_to(stdout: TextIO | None, patch: pytest.MonkeyPatch, given: list[str]) -> tuple[int, str]:
+    """Make a call that writes to this standard output: its status and its standard error."""
+    said = io.StringIO()
+    with patch.context() as streams:
+        streams.setattr(sys, "stdout", stdout)
+        streams.setattr(sys, "stderr", said)
+        streams.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        status = main(given, standalone_mode=False)
+    assert "Traceback" not in said.getvalue()
+    return status, said.getvalue()
+
+
+def without_remarks(said: str) -> list[str]:
+    return [line for line in said.splitlines() if not line.startswith(("note: ", '{"note"'))]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["human", "json"])
+@pytest.mark.parametrize("name", [*OF_A_STORE, "command classify"])
+def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
+    copy: Callable[[], str], name: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given() -> list[str]:
+        return [*flags, "--db", copy(), *words(name, *([("ID", "ended")] if name == "retry" else []))]
+
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        for stdout, why in ((None, "standard output is closed"), (full, "No space left on device")):
+            status, said = output_to(stdout, monkeypatch, given())
+            assert status == SILENT.get(name, 9), (name, said)
+            if status == 9:
+                [first, *_] = without_remarks(said)
+                assert f"the answer could not be written: {'[Errno 28] ' if stdout else ''}{why}" in first
+                assert not flags or json.loads(first)["error"]["code"] == "output"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as gone:
+        status, said = output_to(gone, monkeypatch, given())
+        assert status == SILENT.get(name, FOLLOWING.get(name, 141))
+        assert status == 4 or without_remarks(said) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_on_forty_columns_breaks_no_option(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is never narrower than 50 columns, which is click's choice."""
+    monkeypatch.setenv("COLUMNS", "40")
+
+    assert main([*name.split(), "--help"], standalone_mode=False) == 0
+
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line for line in out.splitlines() if len(line) > 50 and max(map(len, line.split())) < 40] == []
+    assert set(re.findall(r"--[a-z-]+", call(*name.split(), "--help").out)) <= set(re.findall(r"--[a-z-]+", out))
+
+
+def test_help_on_a_closed_output_says_nothing_and_is_no_defect(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(["--help"], standalone_mode=False) == 0
+
+
+# --- standard error -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OF_A_STORE)
+def test_without_standard_error_the_status_still_says_it(
+    db: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stderr in (None, open("/dev/full", "w", encoding="utf-8")):  # noqa: SIM115  closed below
+        answer = io.TextIOWrapper(io.BytesIO())
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", answer)
+            patch.setattr(sys, "stderr", stderr)
+            patch.setattr(sys, "stdin", None)
+            status = main(["--db", str(tmp_path / "no" / "store.db"), *words(name)], standalone_mode=False)
+        if stderr is not None:
+            stderr.close()
+        assert (status, answer.buffer.getvalue()) == (6, b"")  # type: ignore[attr-defined]
+
+
+# --- standard input -------------------------------------------------------------------------------------------------
+
+READING: Final = [
+    ["create", "k", "-"],
+    ["create", "--many"],
+    ["signal", "held", "n", "-"],
+    ["queue", "push", "-"],
+    ["queue", "push", "--many"],
+    ["queue", "push", "--text", "-"],
+    ["queue", "push", "--text", "--many"],
+    ["command", "classify", "--with", "exit_status", "-"],
+    ["command", "classify", "--with", "exit_status", "--stderr", "-", "/dev/null"],
+]
+
+
+@pytest.mark.parametrize("given", READING, ids=" ".join)
+def test_a_closed_input_is_wrong_usage(
+    db: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+
+    status = main(["--json", "--db", db, *given], standalone_mode=False)
+
+    out, err = capsys.readouterr()
+    error = json.loads(err)["error"]
+    assert (status, out, error["code"]) == (2, "", "usage")
+    assert "standard input is closed, and there is something to be read from it" in error["message"]
+    assert error["hint"]
+
+
+@pytest.mark.parametrize("given", READING[:-2], ids=" ".join)
+def test_on_a_terminal_it_says_that_it_reads(
+    db: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = os.openpty()
+    os.write(ours, b'"x"\n\x04' if "--many" not in given or given[0] == "queue" else b'{"kind": "k"}\n\x04')
+    with open(theirs, encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        status = main(["--json", "--db", db, *given], standalone_mode=False)
+    os.close(ours)
+
+    _, err = capsys.readouterr()
+    assert status == 0
+    assert json.loads(err.splitlines()[0])["note"] == {
+        "code": "reading",
+        "message": "reading from the terminal; Ctrl-D ends the input",
+    }
+
+
+# --- terminals ------------------------------------------------------------------------------------------------------
+
+SHOWN: Final = ["list", "show", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
+# What is copied from a terminal stands on one line.
+WHOLE: Final = re.compile(r"a-task-of-some-length|held|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@contextmanager
+def terminal(columns: int) -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A terminal of so many columns to write to, and what it got so far."""
+    ours, theirs = os.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    got: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                part = os.read(ours, 65_536)
+            except OSError:  # the last writer has gone
+                return
+            got.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    writer = open(theirs, "w", encoding="utf-8")  # noqa: SIM115  closed where it is read
+
+    def said() -> str:
+        writer.close()
+        reader.join()
+        return b"".join(got).decode().replace("\r\n", "\n")
+
+    try:
+        yield writer, said
+    finally:
+        writer.close()
+        reader.join()
+        os.close(ours)
+
+
+def shown(db: str, name: str, monkeypatch: pytest.MonkeyPatch, columns: int, **variables: str) -> str:
+    with terminal(columns) as (stdout, said), monkeypatch.context() as patch:
+        for variable in ("COLUMNS", "LINES", "NO_COLOR"):
+            patch.delenv(variable, raising=False)
+        for variable, value in {"TERM": "xterm", **variables}.items():
+            patch.setenv(variable, value)
+        id = [("ID", "a-task-of-some-length")] if name in ("show", "history") else []
+        status, err = output_to(stdout, patch, ["--db", db, *words(name, *id)])
+        assert (status, without_remarks(err)) == (0, []), err
+        return said()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_on_forty_columns_ids_and_times_stay_whole(db: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = whole(shown(db, name, monkeypatch, 200))
+
+    assert whole(shown(db, name, monkeypatch, 40)) == wide
+    for width in ("40", "1", "0", "-1", "wide"):
+        assert whole(shown(db, name, monkeypatch, 40, COLUMNS=width)) == wide
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_no_color_and_a_dumb_terminal_get_plain_text(db: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        text = shown(db, name, monkeypatch, 80, **plain)
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)
+    assert "\x1b" not in shown(db, name, monkeypatch, 80, TERM="dumb")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_in_a_pipe_no_variable_of_a_terminal_changes_a_line(db: str, name: str) -> None:
+    given = ["--db", db, *words(name)]
+
+    usual = call(*given)
+    narrow = call(*given, env={"COLUMNS": "40", "TERM": "dumb", "FORCE_COLOR": "1", "LINES": "x"})
+
+    assert "\x1b" not in usual.out
+    assert re.sub(r"\d", "0", narrow.out) == re.sub(r"\d", "0", usual.out)
+
+
+def whole(text: str) -> list[str]:
+    """The ids and times that stand there in one piece; one time is like another."""
+    return [re.sub(r"\d", "0", one) for one in WHOLE.findall(re.sub(r"\x1b\[[0-9;]*m", "", text))]
+
+
+# --- locales --------------------------------------------------------------------------------------------------------
+
+
+def test_in_an_ascii_locale_words_beyond_it_are_refused_and_data_is_not(db: str) -> None:
+    """Real processes: how words are decoded is settled before anything of ours runs."""
+    ascii_only = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0", SAGALOG_DB=db)
+
+    refused = run("--json", "create", "käse".encode(), env=ascii_only)
+    made = run("create", "k", "-", "--id", "t", given='"käse"'.encode(), env=ascii_only)
+    shown = run("show", "t", "--full", env=ascii_only)
+
+    assert (refused.status, refused.out, refused.error["code"]) == (3, "", "invalid_value")
+    assert refused.error["message"].startswith("kind: ")
+    assert "surrogate" in refused.error["message"]
+    assert (made.status, made.out) == (0, "t\n")
+    assert (shown.status, shown.err) == (0, "")
+    assert 'payload   "käse"\n' in shown.out
