@@ -40,7 +40,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(sound: Path, tmp_path: Path) -> Callable[[], str]:
     """Makes one more copy of it."""
-    return lambda: shutil.copy(sound, tmp_path / f"{len(list(tmp_path.iterdir()))}.db")
+    return lambda: str(shutil.copy(sound, tmp_path / f"{len(list(tmp_path.iterdir()))}.db"))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_without_standard_error_the_status_still_says_it(
             status = main(["--db", str(tmp_path / "no" / "store.db"), *words(name)], standalone_mode=False)
         if stderr is not None:
             stderr.close()
-        assert (status, answer.buffer.getvalue()) == (6, b"")  # type: ignore[attr-defined]
+        assert (status, answer.buffer.getvalue()) == (6, b"")
 
 
 # --- standard input -------------------------------------------------------------------------------------------------
