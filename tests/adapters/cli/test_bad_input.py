@@ -302,3 +302,8 @@ def test_an_input_without_an_end_is_refused_at_the_bound(db: str) -> None:
     error = refused(3, ["create", "k", "--input", "a=/dev/zero"], "'/dev/zero'", db=db, code="over_bound")
 
     assert (error["bound"], error["maximum"]) == ("blob_bytes", 16_777_216)
+
+
+@pytest.mark.parametrize("name", ["queue ack", "queue nack"])
+def test_a_queue_that_is_none_is_refused_though_the_item_is_unknown(db: str, name: str) -> None:
+    refused(3, words(name, ("ID", "nothing-like-it"), ("--queue", CONTROL)), "--queue", db=db)
