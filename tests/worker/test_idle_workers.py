@@ -169,7 +169,7 @@ def test_what_cannot_be_done_here_is_named_once_at_the_end(
     assert sorted(record.getMessage().partition(" in ")[0] for record in logged.records) == [
         "an undo of kind 'unmake' is due",
         "tasks of the kind 'delayed' are left",
-        "tasks of the kind 'ready' stand ready",
+        "tasks of the kind 'ready' are ready",
     ]
 
 

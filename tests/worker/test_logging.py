@@ -358,4 +358,4 @@ def test_a_worker_that_has_nothing_left_to_do_names_what_it_cannot(logged: pytes
         engine.create("strange")
         worker.run(engine, until="idle", handle_signals=False)
 
-    assert [one.split(" stand")[0] for one in warnings(logged)] == ["tasks of the kind 'strange'"]
+    assert [one.split(" are ready")[0] for one in warnings(logged)] == ["tasks of the kind 'strange'"]
