@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import select
 import shutil
 import signal
 import struct
@@ -205,18 +207,29 @@ def test_a_second_signal_does_not_wait_for_a_slow_end(folder: Path, number: sign
     assert (-number, "", "") == (status, out, err)
 
 
-def test_ctrl_c_does_not_offer_a_full_pipe_the_rest_of_the_answer(folder: Path) -> None:
+@pytest.mark.parametrize("words", [["list", "--all"], ["tail", "--from-start"]], ids=" ".join)
+def test_ctrl_c_does_not_offer_a_full_pipe_the_rest_of_the_answer(folder: Path, words: list[str]) -> None:
     with past(folder / "sagalog.db") as engine:
         engine.create_many({"kind": "k", "payload": "x" * 2_000} for _ in range(200))
-    process = start("list", "--all", "--json", stdin=subprocess.DEVNULL)
-    assert process.stdout is not None
-    process.stdout.readline()
+    reads, writes = os.pipe()
+    process = start(*words, "--json", stdin=subprocess.DEVNULL, stdout=writes)
+    give_up = time.monotonic() + 60
+    # No process reads, so a full pipe stays full.
+    while select.select([], [writes], [], 0)[1]:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
 
     process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
 
-    assert 130 == process.wait(60)
-    _, err = process.communicate()
+    assert 130 == process.returncode
     assert b'{"error":{"code":"interrupted","message":"interrupted; the store keeps what was answered"}}\n' == err
+    os.close(reads)
+    os.close(writes)
 
 
 @pytest.mark.parametrize("name", ["create", "tail"])

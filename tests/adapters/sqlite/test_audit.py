@@ -241,18 +241,29 @@ def test_an_interrupt_ends_a_look_at_the_whole_file_that_takes_long(engine: saga
     """SQLite says nothing of itself within a statement; afterwards the connection reads as ever."""
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
     alarm = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    given_up: list[str] = []
 
     with store_of(engine).read() as view:
         assert isinstance(view, SqliteSnapshot)
+        connection = view._connection
+
+        def give_up() -> None:
+            given_up.append("the statement did not hear of the signal")
+            connection.interrupt()
+
+        guard = threading.Timer(30, give_up)
 
         def look() -> None:
             with view._interruptible():
                 # Within the block that catches it: a busy machine may ring before the statement has begun.
                 alarm.start()
+                guard.start()
                 view._rows(endless)
 
         with pytest.raises(KeyboardInterrupt):
             look()
+    guard.cancel()
     alarm.join()
+    guard.join()
 
-    assert [] == faults(engine)
+    assert ([], []) == (given_up, faults(engine))

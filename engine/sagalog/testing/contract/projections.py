@@ -140,6 +140,7 @@ class ProjectionContract(Contract):
         def write(done: int, total: int) -> None:
             self.engine.note("done", "still there")
             told.append(total)
+            assert done <= total
 
         report = self.engine.verify(write)
         assert (report.ok, set(told)) == (True, {events})
