@@ -82,10 +82,9 @@ def run(
 
     The result holds `exit_status`, `lingered`, `duration_ms`, `stdout_bytes`, `stderr_bytes`, `stdout_truncated`,
     `stderr_truncated`, `class`, `rule`, and under `fields` what the classifier takes. The artifacts are `stdout` and
-    `stderr`, each behind `name` where it is given. The command finds `SAGALOG_STORE_ID`, `SAGALOG_TASK_ID`,
-    `SAGALOG_TASK_ATTEMPT` and `SAGALOG_TASK_FENCE` among its variables. The runner first ends the processes of this
-    user with the same task and a lower fence, which a killed worker left. It also ends a command that goes on for
-    longer than its grace after its final frame, or that is told to end (`lingered`).
+    `stderr`, each behind `name` if it is given. The command finds `SAGALOG_STORE_ID` and `SAGALOG_TASK_ID`, `_ATTEMPT`
+    and `_FENCE` among its variables. The runner first ends this user's processes of the same task with a lower fence.
+    It also ends a command that continues beyond its grace after its final frame, or that has to stop (`lingered`).
 
     Args:
         ctx: the attempt, as the worker has it.

@@ -143,7 +143,8 @@ def test_no_signature_names_a_command_an_entry_or_what_a_store_is_given(kind: ty
         if is_behind(found)
     }
 
-    assert named == set()
+    # A caller's own function, which an engine hands on to its store.
+    assert named <= {"verify: Progress", "rebuild: Progress"}
 
 
 def test_importing_all_names_does_not_hide_the_builtin_open() -> None:

@@ -124,4 +124,4 @@ def test_a_constant_is_shown_with_the_comment_above_it() -> None:
     shown = "\n".join(section(surface.name_of("sagalog.store", "OPEN")))
 
     assert 'OPEN = frozenset({"ready", "ready_alone", "undo", "undo_alone"})' in shown
-    assert "The gates at which a task may be claimed." in shown
+    assert "The gates at which a worker may claim a task." in shown

@@ -71,7 +71,7 @@ class OutputFile(click.File):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Open it."""
         if value == "-" and sys.stdin is None:
-            self.fail("standard input is closed, and there is something to be read from it", param, ctx)
+            self.fail("standard input is closed, and this command reads from it", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -39,6 +39,7 @@ from sagalog_cli.demo.tasks import (
     RESUMED,
     REVIEWED,
 )
+from sagalog_cli.render import EXIT_STATUS
 
 
 def check(evidence: Evidence) -> list[Finding]:
@@ -273,12 +274,12 @@ def git_holds_what_the_log_says(evidence: Evidence) -> Finding:
 
 
 def workers_stopped_when_asked(evidence: Evidence) -> Finding:
-    """Check that each worker that was not killed ended with status 0 on SIGTERM."""
+    """Check that each worker that was not killed ended by SIGTERM as it ends when it stops in order."""
     asked = {name: status for name, status in evidence.exits.items() if name != evidence.killed.name}
-    failed = {name: status for name, status in asked.items() if status != 0}
+    failed = {name: status for name, status in asked.items() if status != EXIT_STATUS["terminated"]}
     return finding(
         "workers_stopped_when_asked",
-        "each worker that was not killed ends with exit status 0 on SIGTERM",
+        f"each worker that was not killed ends with exit status {EXIT_STATUS['terminated']} on SIGTERM",
         len(asked),
         "worker",
         "stopped on SIGTERM",

@@ -163,7 +163,7 @@ def test_a_closed_input_is_wrong_usage(
     out, err = capsys.readouterr()
     error = json.loads(err)["error"]
     assert (status, out, error["code"]) == (2, "", "usage")
-    assert "standard input is closed, and there is something to be read from it" in error["message"]
+    assert "standard input is closed, and this command reads from it" in error["message"]
     assert error["hint"]
 
 
@@ -189,7 +189,7 @@ def test_on_a_terminal_it_says_that_it_reads(
 # --- terminals ------------------------------------------------------------------------------------------------------
 
 SHOWN: Final = ["list", "show", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
-# What is copied from a terminal stands on one line.
+# What is copied from a terminal is on one line.
 WHOLE: Final = re.compile(r"a-task-of-some-length|held|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -266,7 +266,7 @@ def test_in_a_pipe_no_variable_of_a_terminal_changes_a_line(db: str, name: str) 
 
 
 def whole(text: str) -> list[str]:
-    """The ids and times that stand there in one piece; one time is like another."""
+    """The ids and times that are there in one piece; one time is like another."""
     return [re.sub(r"\d", "0", one) for one in WHOLE.findall(re.sub(r"\x1b\[[0-9;]*m", "", text))]
 
 

@@ -257,7 +257,7 @@ def test_a_line_that_the_engine_refuses_takes_its_whole_slice_with_it(path: Path
 def test_in_the_first_slice_a_bad_line_is_told_as_ever(path: Path, three: None) -> None:
     answer = create(path, lines(2) + "{}\n")
 
-    assert "error: line 3: Object missing required field `kind`\n" == answer.err
+    assert answer.err.startswith("error: line 3: Object missing required field `kind`\nhint: ")
     assert (3, []) == (answer.status, payloads(path))
 
 

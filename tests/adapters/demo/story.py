@@ -88,7 +88,7 @@ class Story:
             rebuilding=rebuilding,
             verifying=self.engine.verify(),
             killed=KilledWorker("worker-1", FIRST_PID, -signal.SIGKILL),
-            exits={"worker-1": -signal.SIGKILL, "worker-2": 0},
+            exits={"worker-1": -signal.SIGKILL, "worker-2": 143},
             late_fence=self.late_fence,
             late_writes=self.late_writes,
             journal=self.journal,

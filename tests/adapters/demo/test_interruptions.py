@@ -202,12 +202,12 @@ def test_a_demo_that_takes_too_long_is_ended_with_its_workers(url: str, tmp_path
     assert [worker.exit_status for worker in started[0]] == [-signal.SIGKILL]
 
 
-def test_workers_that_get_sigterm_end_with_status_0(url: str, tmp_path: Path) -> None:
+def test_workers_that_get_sigterm_end_with_status_143(url: str, tmp_path: Path) -> None:
     with Interruptions() as interruptions, WorkerProcesses(url, tmp_path, interruptions) as workers:
         workers.start("busy")
         workers.wait_until(lambda: "works on queue demo" in (tmp_path / "busy.log").read_text())
 
-        assert workers.stop() == {"busy": 0}
+        assert workers.stop() == {"busy": 143}
 
 
 def test_a_folder_stays_only_if_it_is_kept(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_closing_under_a_held_turn_turns_the_waiting_away(
     for waiter in waiters:
         waiter.join()
 
-    assert ["this ticket is closed"] * 2 == [str(waiter.error) for waiter in waiters]
+    assert ["this ticket lock is closed"] * 2 == [str(waiter.error) for waiter in waiters]
     assert 0 == descriptors(path)
     assert "turn" == member.ask("acquire", 0)
 
