@@ -256,8 +256,8 @@ def test_an_interrupt_ends_a_look_at_the_whole_file_that_takes_long(engine: saga
         def look() -> None:
             with view._interruptible():
                 # Within the block that catches it: a busy machine may ring before the statement has begun.
-                alarm.start()
                 guard.start()
+                alarm.start()
                 view._rows(endless)
 
         with pytest.raises(KeyboardInterrupt):
