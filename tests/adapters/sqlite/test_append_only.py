@@ -58,11 +58,6 @@ def keeping(id: str, data: bytes) -> Operation:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path, ManualClock(START_MS))
     store.commit([keeping("a", b"true bytes")])

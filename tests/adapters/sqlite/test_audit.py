@@ -28,11 +28,6 @@ TTL_MS = 1_000
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def engine(path: Path) -> Iterator[sagalog.Engine]:
     """A store in which `parent` waits for `first` and `second`, and `idle` for nothing."""
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:

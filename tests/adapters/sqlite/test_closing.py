@@ -15,11 +15,6 @@ from tests.adapters.sqlite.interrupts import Interrupt
 from tests.adapters.sqlite.stores import created, open_at, url_of, versions, writing
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
 def written(path: Path, id: str) -> SqliteStore:
     """A store with a writer, a reader, an asker and a waiter, and something in its WAL."""
     store = open_at(path)

@@ -44,11 +44,6 @@ COMMIT_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("comm
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path)
     yield store

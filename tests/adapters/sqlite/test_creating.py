@@ -22,11 +22,6 @@ LOCK_FILES = ["store.db.next", "store.db.turn"]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def files() -> Iterator[FaultyFiles]:
     with faulty_files() as files:
         yield files

@@ -19,11 +19,6 @@ from tests.adapters.sqlite.stores import created, leased, open_at, raw, seeing, 
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def files() -> Iterator[FaultyFiles]:
     with faulty_files() as files:
         yield files

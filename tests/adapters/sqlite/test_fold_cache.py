@@ -17,11 +17,6 @@ from tests.store_of import store_of
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def engine(path: Path) -> Iterator[sagalog.Engine]:
     with sagalog.open(f"sqlite:///{path}") as engine:
         yield engine

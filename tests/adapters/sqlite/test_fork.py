@@ -31,11 +31,6 @@ INSTEAD = "start processes by spawn or forkserver"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path)
     store.commit([writing("old", created())])

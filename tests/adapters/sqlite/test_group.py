@@ -21,11 +21,6 @@ from tests.adapters.sqlite.stores import START_MS, created, leased, open_at, see
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path)
     yield store

@@ -24,11 +24,6 @@ NAMES = ("a", "b", "c", "d")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path, durability="full")
     yield store

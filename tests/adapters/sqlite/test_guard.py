@@ -25,11 +25,6 @@ needs_answers = pytest.mark.skipif(not are_answered(), reason="this system does 
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
     store = open_at(path)
     store.commit([writing("old", created())])

@@ -17,11 +17,6 @@ from tests.adapters.sqlite.stores import created, open_at, url_of, writing
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def engine(path: Path) -> Iterator[sagalog.Engine]:
     with sagalog.open(url_of(path), durability="normal") as engine:
         yield engine

@@ -19,16 +19,11 @@ from sagalog.testing import ManualClock
 from sagalog_sqlite import rows
 from sagalog_sqlite.loader import UNREADABLE_MAX
 from sagalog_sqlite.store import SqliteStore
-from tests.adapters.sqlite.stores import START_MS, TTL_MS, engine_on, open_at, raw
+from tests.adapters.sqlite.stores import TTL_MS, engine_on, open_at, raw
 from tests.store_of import store_of
 
 # Where rows of no stream begin.
 STRAY = 1_000_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START_MS)
 
 
 @pytest.fixture

@@ -24,11 +24,6 @@ CREATE_POINTS = ("create.after_file", "create.after_schema", "create.before_rena
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def made(path: Path) -> Path:
     """A store with one task, cleanly closed."""
     store = open_at(path)

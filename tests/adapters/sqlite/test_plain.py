@@ -25,11 +25,6 @@ UNDO = sagalog.Compensation("undo", id="u")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
     with sagalog.open(f"sqlite:///{path}", durability="normal") as engine:
         # The store looks up once which gates have tasks, and when one is due.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,24 +19,6 @@ from sagalog_sqlite.snapshot import AGE_MAX_MS
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.processes import run
 from tests.adapters.sqlite.stores import START_MS, created, leased, open_at, versions, writing
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START_MS)
-
-
-@pytest.fixture
-def store(path: Path, clock: ManualClock) -> Iterator[SqliteStore]:
-    store = open_at(path, clock)
-    yield store
-    store.close()
-
 
 # --- snapshots ------------------------------------------------------------------------------------------------------
 

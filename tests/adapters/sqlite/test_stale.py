@@ -29,16 +29,6 @@ SUSPICIOUS = Retry(expiries_max=2, delay_min_ms=0, delay_max_ms=0)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START_MS)
-
-
-@pytest.fixture
 def engine(path: Path, clock: ManualClock) -> Iterator[Engine]:
     with sagalog.open(f"sqlite:///{path}", durability="normal", clock=clock, entropy=SeededEntropy(1)) as engine:
         yield engine

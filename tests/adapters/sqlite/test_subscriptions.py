@@ -16,11 +16,6 @@ from tests.adapters.sqlite.stores import open_at, raw, url_of
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def files() -> Iterator[FaultyFiles]:
     with faulty_files() as files:
         yield files

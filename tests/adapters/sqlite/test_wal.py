@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,10 @@ from sagalog_sqlite.creation import PAGE_SIZE
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.processes import run
-from tests.adapters.sqlite.stores import START_MS, created, open_at, raw, versions, writing
+from tests.adapters.sqlite.stores import created, open_at, raw, versions, writing
 
 # A page, and its head in the WAL.
 FRAME_BYTES = PAGE_SIZE + 24
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START_MS)
-
-
-@pytest.fixture
-def store(path: Path, clock: ManualClock) -> Iterator[SqliteStore]:
-    store = open_at(path, clock)
-    yield store
-    store.close()
 
 
 def wal_pages(path: Path) -> int:
