@@ -8,6 +8,7 @@ faster way counts.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,13 +125,26 @@ def huey_tasks(path: Path, count: int) -> float:
         for _ in range(count):
             side.push()
         consumer = instance.create_consumer(workers=1, worker_type="thread", periodic=False, check_worker_health=False)
-        consumer.start()
+        with _handlers_kept():
+            consumer.start()
         _until(lambda: side.done() >= count)
         taken = time.perf_counter() - began
         consumer.stop(graceful=True)
         _require(side.done(), count)
     stores.remove(path)
     return taken
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Put the handlers of signals back: a consumer takes them for its process, which would not hear Ctrl-C any more."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 def _loop(opened: Callable[[Path], Any], path: Path, count: int) -> float:

@@ -16,6 +16,7 @@ from sagalog import Engine, Task
 from sagalog.testing import ManualClock, SeededEntropy
 
 START_MS = 1_700_000_000_000
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 OpenEngine = Callable[..., Engine]
 
@@ -78,3 +79,11 @@ def engine(open_engine: OpenEngine) -> Engine:
 def sqlite_url(tmp_path: Path) -> str:
     """Where a new SQLite store is made, for what only a store that outlives its process can show."""
     return f"sqlite:///{tmp_path / 'log.db'}"
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals() -> Iterator[None]:
+    """Refuse a test that leaves another handler of a signal behind: the next SIGINT would end the tests' process."""
+    before = [signal.getsignal(number) for number in STOPPING]
+    yield
+    assert before == [signal.getsignal(number) for number in STOPPING]

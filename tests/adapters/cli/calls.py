@@ -52,11 +52,16 @@ class Answer(NamedTuple):
 
 
 def call(*words: str, given: str | bytes = b"", env: dict[str, str] | None = None) -> Answer:
-    """Run the command within this process."""
+    """Run the command within this process, which goes on afterwards: the handlers of its signals are as before."""
     done = CliRunner().invoke(
-        main, list(words), input=given, env={"SAGALOG_DB": None, "SAGALOG_ACTOR": "ann", **(env or {})}
+        main,
+        list(words),
+        input=given,
+        env={"SAGALOG_DB": None, "SAGALOG_ACTOR": "ann", **(env or {})},
+        catch_exceptions=False,
+        standalone_mode=False,
     )
-    return Answer(done.exit_code, done.stdout_bytes.decode(), done.stderr_bytes.decode())
+    return Answer(done.return_value, done.stdout_bytes.decode(), done.stderr_bytes.decode())
 
 
 def environment(**changes: str) -> dict[str, str]:
