@@ -18,6 +18,7 @@ from typing import Any, Final
 import click
 
 from sagalog import SagalogError
+from sagalog.versions import RUNNING
 from sagalog_cli import interrupts, render
 from sagalog_cli.advice import ADVICE, advice_for
 from sagalog_cli.lazy_group import LazyGroup
@@ -174,7 +175,7 @@ def _drop(stream: Any) -> None:
     epilog="The exit status says what to do next: 0 done, 2 wrong usage, 3 and 4 change the request, 5 look again, "
     "6 wait and repeat, 7 repeat with the same identity, 8 call a human.",
 )
-@click.version_option(package_name="sagalog", message="%(prog)s %(version)s")
+@click.version_option(RUNNING, message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Create, watch and settle the tasks of a sagalog store, and audit its log.

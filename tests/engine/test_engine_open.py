@@ -12,12 +12,49 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock, SeededEntropy
 from tests.conftest import START_MS, OpenEngine
 from tests.engine.checking import log_of
+from tests.store_of import store_of
 
 
 @pytest.mark.parametrize("url", ["oracle://x", "", "agents.db", "/tmp/agents.db"])  # noqa: S108  never opened
 def test_an_unknown_scheme_names_the_known_ones(url: str) -> None:
     with pytest.raises(ValueError, match="memory, sqlite"):
         sagalog.open(url)
+
+
+MINE = """
+from sagalog.store.memory import MemoryStore
+
+class Mine(MemoryStore):
+    pass
+
+def open_store(url, *, create, clock, durability):
+    return Mine(clock)
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that are installed for the test."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_a_package_that_is_named_after_a_scheme_opens_its_urls(packages: Path) -> None:
+    (packages / "sagalog_mine.py").write_text(MINE)
+    with sagalog.open("mine://anywhere") as engine:
+        assert type(store_of(engine)).__name__ == "Mine"
+
+
+@pytest.mark.parametrize(("scheme", "opened"), [("other", True), ("other+tls", True), ("memory", False)])
+def test_a_package_with_another_name_registers_its_scheme(packages: Path, scheme: str, opened: bool) -> None:
+    """It takes no scheme away from the package that is named after it."""
+    (packages / f"registered_{opened}.py").write_text(MINE)
+    found = packages / "registered-1.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: registered\nVersion: 1.0\n")
+    (found / "entry_points.txt").write_text(f"[sagalog.stores]\n{scheme} = registered_{opened}:open_store\n")
+    with sagalog.open(f"{scheme}:") as engine:
+        assert (type(store_of(engine)).__name__ == "Mine") is opened
 
 
 def test_a_path_in_place_of_a_url_is_refused_with_the_url_of_that_file() -> None:

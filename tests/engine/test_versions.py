@@ -18,7 +18,7 @@ from sagalog.kernel.bounds import UPKEEP_LIMIT
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock
-from sagalog.versions import is_newer, running
+from sagalog.versions import RUNNING, is_newer
 from tests.engine.checking import log_of
 from tests.store_of import store_of
 
@@ -71,8 +71,8 @@ def test_opening_an_older_store_records_the_version_that_runs(clock: ManualClock
     store = MemoryStore(clock)
     opened_by(store, "0.0.1")
     first, second = Engine(store, clock=clock), Engine(store, clock=clock)
-    assert [one.event for one in log_of(second)] == [e.Founded("s", 0, "0.0.1"), e.Upgraded(running())]
-    assert first.health().writer == running()
+    assert [one.event for one in log_of(second)] == [e.Founded("s", 0, "0.0.1"), e.Upgraded(RUNNING)]
+    assert first.health().writer == RUNNING
     assert first.verify().ok
 
 
@@ -88,7 +88,7 @@ def test_a_newer_version_finds_again_what_an_older_one_could_not_read(
     # As this version leaves the store where it cannot read them.
     tables.unreadable.update(dict.fromkeys(tasks))
     before = written(store)
-    monkeypatch.setattr("sagalog.versions.running", lambda: "999")
+    monkeypatch.setattr("sagalog.versions.RUNNING", "999")
     newer = Engine(store, clock=clock)
     assert tables.unreadable == {}
     assert written(store) == [*before, ("upgraded", '{"writer":"999"}')]

@@ -191,7 +191,7 @@ class LocalExecutor:
 
     def _found(self) -> StoreFold:
         """Return the store's own fold; found a new store, and record a newer version than is on record. [LOG-7]"""
-        writer = versions.running()
+        writer = versions.RUNNING
         with self.store.read() as snapshot:
             fold = snapshot.store()
         if fold is None:

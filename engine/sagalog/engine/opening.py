@@ -1,13 +1,14 @@
 """`sagalog.open`: a URL -> an engine on the store it names.
 
-Rule: no store is known by name here; the package that brings one registers it under the entry points
-`sagalog.stores`.
+Rule: no store is known by name here. The package `sagalog_<scheme>` brings the store of a scheme; a package with
+another name registers its store under the entry points `sagalog.stores`.
 """
 
 from __future__ import annotations
 
 import re
-from importlib.metadata import entry_points
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 from sagalog.engine import Engine
@@ -53,12 +54,7 @@ def open(
         raise ValueError(f"a store is named by a URL such as 'sqlite:///agents.db', not by a {type(url).__name__}")
     if durability not in ("full", "normal"):
         raise ValueError(f"durability: expected 'full' or 'normal', found {shown(durability)}")
-    scheme = url.partition(":")[0]
-    found = {point.name: point for point in entry_points(group="sagalog.stores")}
-    if scheme not in found:
-        advice = f"; the URL of a file is 'sqlite:///{url}'" if scheme == url else ""
-        raise ValueError(f"no store for {url!r}: the known schemes are {', '.join(sorted(found))}{advice}")
-    open_store: OpenStore = found[scheme].load()
+    open_store = _opener_of(url)
     clock = clock or SystemClock()
     store = open_store(url, create=create, clock=clock, durability=durability)
     try:
@@ -68,6 +64,29 @@ def open(
         raise
     engine._place = place_of(url)
     return engine
+
+
+def _opener_of(url: str) -> OpenStore:
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme.isidentifier():
+        for name in (f"sagalog_{scheme}", f"sagalog.store.{scheme}"):
+            if find_spec(name) is not None:
+                opener: OpenStore | None = getattr(import_module(name), "open_store", None)
+                if opener is not None:
+                    return opener
+    return _registered_opener_of(url, scheme)
+
+
+def _registered_opener_of(url: str, scheme: str) -> OpenStore:
+    # Imported and asked only here: together they take as long as the start of the whole engine.
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group="sagalog.stores")}
+    if scheme not in found:
+        advice = f"; the URL of a file is 'sqlite:///{url}'" if scheme == url else ""
+        raise ValueError(f"no store for {url!r}: the known schemes are {', '.join(sorted(found))}{advice}")
+    opener: OpenStore = found[scheme].load()
+    return opener
 
 
 def place_of(url: str) -> str:

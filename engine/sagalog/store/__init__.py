@@ -1,6 +1,7 @@
 """The kit for stores: what a package needs to keep sagalog's log in another database. Experimental: it may change.
 
-A store implements `Store`; an `OpenStore`, registered under the entry points `sagalog.stores`, opens it.
+A store implements `Store`; an `OpenStore` opens it, which `sagalog.open` finds by the name of its package or by an
+entry point of the group `sagalog.stores`.
 `sagalog.testing.contract` is the suite that every store has to pass, and `sagalog.store.memory` the shortest store that
 passes it. `docs/how-to/write-a-store.md` describes how the parts work together.
 Rule: a package of a store imports nothing of sagalog but this and `sagalog.errors`. Knows no database.

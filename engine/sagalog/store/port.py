@@ -143,7 +143,7 @@ class Store(Protocol):
 
 
 class OpenStore(Protocol):
-    """The function that an entry point of the group `sagalog.stores` names."""
+    """`open_store` of a package that is called `sagalog_<scheme>`, or what an entry point of `sagalog.stores` names."""
 
     def __call__(self, url: str, *, create: bool, clock: Clock, durability: str) -> Store:
         """Open the store that `url` names; with `create`, make an absent one. `durability` is "full" or "normal".

@@ -13,7 +13,7 @@ import sagalog
 from sagalog import Failure
 from sagalog.codec import digest_of
 from sagalog.testing import ManualClock
-from sagalog.versions import running
+from sagalog.versions import RUNNING
 from tests.adapters.cli.calls import PAST_MS, TTL_MS, call, leased, past, url_of
 from tests.contract.tampering import tamper
 
@@ -331,13 +331,13 @@ def test_stats_count_by_queue_and_state_and_the_events_of_the_log(db: str, path:
     assert machine.pop("errors") == []
     assert machine == {
         "store_id": store_id,
-        "writer": running(),
+        "writer": RUNNING,
         "events": events,
         "tasks": 5,
         "queues": {"default": {"pending": 1, "compensating": 1, "completed": 1}, "ops": {"pending": 1, "running": 1}},
     }
     assert human.lines[:5] == [
-        f"store {store_id}, newest writer sagalog {running()}: 5 tasks, {events} events",
+        f"store {store_id}, newest writer sagalog {RUNNING}: 5 tasks, {events} events",
         "",
         "QUEUE    PENDING  RUNNING  COMPENSATING  COMPLETED",
         "default  1        0        1             1",
