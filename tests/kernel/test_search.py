@@ -58,15 +58,14 @@ def searched(create: c.Create, hazards: bool = False, until_found: bool = False,
 @pytest.mark.parametrize(
     ("create", "states_min"),
     [
-        (small(UNDO), 4_000),
-        (small(), 1_500),
-        (small(spent="quarantine"), 1_500),
-        (small(waiver="harmless"), 1_500),
-        (small(UNDO, undo_wait_ms=2), 4_000),
-        (HEIR, 2_000),
-        (UNDOER, 100),
+        pytest.param(small(UNDO), 4_000, id="planned undo"),
+        pytest.param(HEIR, 2_000, id="heir"),
+        pytest.param(UNDOER, 100, id="only undoes"),
+        pytest.param(small(), 1_500, id="nothing planned", marks=pytest.mark.slow),
+        pytest.param(small(spent="quarantine"), 1_500, id="quarantines", marks=pytest.mark.slow),
+        pytest.param(small(waiver="harmless"), 1_500, id="waived", marks=pytest.mark.slow),
+        pytest.param(small(UNDO, undo_wait_ms=2), 4_000, id="undos that wait", marks=pytest.mark.slow),
     ],
-    ids=["planned undo", "nothing planned", "quarantines", "waived", "undos that wait", "heir", "only undoes"],
 )
 def test_nothing_that_can_happen_breaks_a_promise(create: c.Create, states_min: int) -> None:
     """[LIFE-2] [LEASE-1] [FENCE-1] [FENCE-2] [COMP-1] [COMP-5] [COMP-6] [CANCEL-2] [ATTEMPT-2] [UNDO-3] [TERM-1]
@@ -96,7 +95,14 @@ def test_nor_does_a_clock_that_steps_back_or_a_store_that_is_restored() -> None:
 
 
 @pytest.mark.parametrize(
-    "also", [("step", "artifact"), ("approval",), ("child",), ("pause", "step")], ids=lambda also: "+".join(also)
+    "also",
+    [
+        ("step", "artifact"),
+        ("child",),
+        pytest.param(("approval",), marks=pytest.mark.slow),
+        pytest.param(("pause", "step"), marks=pytest.mark.slow),
+    ],
+    ids="+".join,
 )
 def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
     """[WAIT-1] [WAIT-2] [WAIT-3] [STEP-1] [CANCEL-2] [LIFE-2]"""
@@ -105,7 +111,7 @@ def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
     assert len(result.states) > 1_000
 
 
-@pytest.mark.parametrize("also", [("step", "child of another"), ("step of u2",)], ids=lambda also: "+".join(also))
+@pytest.mark.parametrize("also", [("step", "child of another"), ("step of u2",)], ids="+".join)
 def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str, ...]) -> None:
     """[STEP-1] [COMP-6] [COMP-7]"""
     result = searched(KEEPER, also=also)

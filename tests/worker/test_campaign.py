@@ -11,7 +11,7 @@ from tests.worker import campaign
 
 @pytest.mark.parametrize(
     ("seconds", "backlog"),
-    [(6, 60), pytest.param(600, campaign.BACKLOG, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])],
+    [(4, 40), pytest.param(600, campaign.BACKLOG, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])],
     ids=["gate", "campaign"],
 )
 def test_every_saga_ends_whatever_is_done_to_processes(seconds: int, backlog: int, tmp_path: Path) -> None:
