@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sagalog import Compensation, Engine, Lease, Retry, SagalogError, Task
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock, SeededEntropy
 from sagalog.testing.history import check, explain
-from tests.adapters.sqlite.stores import START_MS
+from tests.adapters.sqlite.stores import START_MS, open_at
 
 LONG_MS: Final = 2**40
 SHORT_MS: Final = 1_000
@@ -59,6 +61,7 @@ class Outcome(NamedTuple):
     log: Any
 
 
+@cache
 def in_order(scene: Scene, call_first: bool) -> Outcome:
     """The outcome of a scene on the memory store where one of the two comes wholly first."""
     stores: list[MemoryStore] = []
@@ -78,6 +81,13 @@ def staged(engine_at: Callable[[ManualClock, SeededEntropy], Engine]) -> Stage:
     """A stage on a new store; `engine_at` gives one engine on it at each call."""
     clock = ManualClock(START_MS)
     return Stage(engine_at(clock, SeededEntropy(1)), engine_at(clock, SeededEntropy(2)), clock)
+
+
+def empty_store_in(folder: Path) -> Path:
+    """The file of a store that holds nothing yet: a stage founds its copy by its own entropy."""
+    path = folder / "log.db"
+    open_at(path).close()
+    return path
 
 
 def told(call: Callable[[Stage], Any], stage: Stage) -> Any:

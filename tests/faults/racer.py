@@ -24,11 +24,15 @@ def say(**what: object) -> None:
 def race(engine: Engine, owner: str, ttl_ms: int) -> None:
     """Claim and complete until nothing is left; each task that is completed brings a successor in the same batch."""
     while True:
-        for lease in engine.claim("race", owner=owner, ttl_ms=ttl_ms, limit=2):
+        changes = engine.changes()
+        leases = engine.claim("race", owner=owner, ttl_ms=ttl_ms, limit=2)
+        for lease in leases:
             say(did="leased", task=lease.task.id, fence=lease.fence)
             finish(engine, lease)
         if not set(engine.counts("race").get("race", {})) & {"pending", "running"}:
             return
+        if not leases:
+            engine.wait_change(changes, 50)
 
 
 def finish(engine: Engine, lease: Lease) -> None:

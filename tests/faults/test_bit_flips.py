@@ -166,7 +166,7 @@ def campaign(folder: Path, places: int, seed: int) -> tuple[int, int, int]:
 @pytest.mark.parametrize("seed", [1])
 def test_a_flipped_bit_is_refused_or_named_and_never_read_as_content(tmp_path: Path, seed: int) -> None:
     """[LOG-4] [LOG-5]"""
-    refused, named, _ = campaign(tmp_path, 60, seed)
+    refused, named, _ = campaign(tmp_path, 30, seed)
     assert refused > 0 or named > 5
 
 

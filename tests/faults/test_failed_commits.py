@@ -6,8 +6,10 @@ the log is what it would have been, and what comes later finds what it would hav
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ from tests.adapters.sqlite.stores import (
     work,
     writing,
 )
-from tests.faults.concurrent_calls import SCENES, Outcome, Scene, in_order, outcome, staged, told
+from tests.faults.concurrent_calls import SCENES, Outcome, Scene, empty_store_in, in_order, outcome, staged, told
 from tests.faults.moments import Moments, elsewhere
 
 # One scene for each call; repeated, `retry_as_new` draws another id.
@@ -74,6 +76,25 @@ def files() -> Iterator[FaultyFiles]:
         yield files
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds nothing, for each call to begin with a copy of."""
+    return empty_store_in(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="module")
+def moments_of(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Callable[[str], list[str]]:
+    """The moments of a scene's call where nothing fails."""
+
+    @cache
+    def moments_of(name: str) -> list[str]:
+        run = Failing(tmp_path_factory.mktemp("undisturbed") / "run", empty, REPEATED[name], None, _interrupt)
+        run.close()
+        return run.moments.names
+
+    return moments_of
+
+
 class Failing:
     """The call of a scene on a new file, which fails at a moment, or does not (None), and may then be repeated.
 
@@ -81,9 +102,16 @@ class Failing:
     """
 
     def __init__(
-        self, folder: Path, scene: Scene, at: int | None, fail: Callable[[], None], durability: str = "normal"
+        self,
+        folder: Path,
+        empty: Path,
+        scene: Scene,
+        at: int | None,
+        fail: Callable[[], None],
+        durability: str = "normal",
     ) -> None:
         folder.mkdir()
+        shutil.copy(empty, folder / "log.db")
         opened: list[SqliteStore] = []
 
         def engine_at(clock: ManualClock, entropy: SeededEntropy) -> Engine:
@@ -115,17 +143,17 @@ def _interrupt() -> None:
 
 
 @pytest.mark.parametrize("name", REPEATED)
-def test_a_call_interrupted_at_any_moment_is_repeated_as_if_new(tmp_path: Path, name: str) -> None:
+def test_a_call_interrupted_at_any_moment_is_repeated_as_if_new(
+    tmp_path: Path, empty: Path, moments_of: Callable[[str], list[str]], name: str
+) -> None:
     """[LOG-1] [LOG-2] [RECORD-3]"""
     scene = REPEATED[name]
     right = in_order(scene, call_first=True)
-    undisturbed = Failing(tmp_path / "undisturbed", scene, None, _interrupt)
-    for at in range(len(undisturbed.moments.names)):
-        run = Failing(tmp_path / str(at), scene, at, _interrupt)
+    for at in range(len(moments_of(name))):
+        run = Failing(tmp_path / str(at), empty, scene, at, _interrupt)
         assert isinstance(run.error, KeyboardInterrupt)
         assert run.repeat() == right, f"{at}: {run.moments.names[at]}"
         run.close()
-    undisturbed.close()
 
 
 FAULTS = {
@@ -139,7 +167,12 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_call_whose_commit_has_failed_is_repeated_as_if_it_had_not(
-    tmp_path: Path, files: FaultyFiles, name: str, fault: str
+    tmp_path: Path,
+    empty: Path,
+    moments_of: Callable[[str], list[str]],
+    files: FaultyFiles,
+    name: str,
+    fault: str,
 ) -> None:
     """[LOG-1] [LOG-2] [RECORD-3]"""
     scene, (operation, error, answer) = REPEATED[name], FAULTS[fault]
@@ -147,12 +180,10 @@ def test_a_call_whose_commit_has_failed_is_repeated_as_if_it_had_not(
     def fail() -> None:
         files.strike = failing(operation, "-wal", error)
 
-    undisturbed = Failing(tmp_path / "undisturbed", scene, None, fail)
-    at = undisturbed.moments.names.index("COMMIT")
-    undisturbed.close()
-    run = Failing(tmp_path / "run", scene, at, fail, durability="full")
+    moments = moments_of(name)
+    run = Failing(tmp_path / "run", empty, scene, moments.index("COMMIT"), fail, durability="full")
     files.strike = None
-    wrote = any(one.startswith(("INSERT", "UPDATE")) for one in undisturbed.moments.names)
+    wrote = any(one.startswith(("INSERT", "UPDATE")) for one in moments)
     assert isinstance(run.error, answer if wrote else type(None))
     assert run.repeat() == in_order(scene, call_first=True)
     run.close()

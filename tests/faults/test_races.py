@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ import pytest
 import sagalog
 from sagalog import Engine, Recorded, Retry, failpoints
 from sagalog.testing.history import check, explain
+from tests.warm_processes import WarmProcess
 
 PATIENT = Retry(expiries_max=None)
 COMMIT_POINTS = [name for name in failpoints.NAMES if name.startswith("commit.")]
@@ -26,36 +24,24 @@ class Racer:
     """A process of `racer.py`, and what it was promised."""
 
     def __init__(self, url: str, owner: str, ttl_ms: int, how: str = "race", failpoint: str | None = None) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        environment.pop("SAGALOG_FAILPOINT", None)
-        if failpoint is not None:
-            environment["SAGALOG_FAILPOINT"] = failpoint
+        environment = {} if failpoint is None else {"SAGALOG_FAILPOINT": failpoint}
         self.owner = owner
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.racer", url, owner, str(ttl_ms), how],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        self.process = WarmProcess("tests.faults.racer", url, owner, str(ttl_ms), how, environment=environment)
 
     def line(self) -> dict[str, Any]:
         """The next thing it says."""
-        assert self.process.stdout is not None
         said: dict[str, Any] = json.loads(self.process.stdout.readline())
         return said
 
     def go(self) -> None:
         """Let it begin, or go on."""
-        assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def ends(self, timeout_s: float = 90) -> list[dict[str, Any]]:
         """Everything else it says, once it has ended."""
-        out, errors = self.process.communicate(timeout=timeout_s)
-        assert self.process.returncode in (0, -signal.SIGKILL), errors
+        out, _ = self.process.communicate(timeout=timeout_s)
+        assert self.process.returncode in (0, -signal.SIGKILL)
         return [json.loads(line) for line in out.splitlines()]
 
 
@@ -94,7 +80,7 @@ def kept(log: list[Recorded], said: dict[str, Any]) -> bool:
 def test_eight_processes_share_the_work_and_no_task_is_done_twice(
     engine: Engine, sqlite_url: str, racers: list[Racer]
 ) -> None:
-    count = 800
+    count = 400
     engine.create_many({"kind": "build", "id": f"{number:03}", "queue": "race"} for number in range(count))
     racers += [Racer(sqlite_url, f"racer {number}", ttl_ms=120_000) for number in range(8)]
     for racer in racers:
@@ -119,7 +105,7 @@ def test_eight_processes_share_the_work_and_no_task_is_done_twice(
 def test_processes_killed_amid_a_commit_cost_nothing_that_was_promised(
     engine: Engine, sqlite_url: str, racers: list[Racer]
 ) -> None:
-    count = 250
+    count = 150
     specs = ({"kind": "build", "id": f"{number:03}", "queue": "race", "retry": PATIENT} for number in range(count))
     engine.create_many(specs)
     victims = [

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 
 import sagalog
 from sagalog import Engine, failpoints
+from tests.warm_processes import WarmProcess
 
 COMMIT_POINTS = ["commit.before_begin", "commit.after_begin", "commit.before_commit", "commit.after_commit"]
 
@@ -22,28 +20,17 @@ class Reader:
     """A process of `reader.py`."""
 
     def __init__(self, url: str, limit: int, failpoint: str | None = None) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        environment.pop("SAGALOG_FAILPOINT", None)
-        if failpoint is not None:
-            environment["SAGALOG_FAILPOINT"] = failpoint
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.reader", url, "r", str(limit)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        environment = {} if failpoint is None else {"SAGALOG_FAILPOINT": failpoint}
+        self.process = WarmProcess("tests.faults.reader", url, "r", str(limit), environment=environment)
 
     def read(self) -> list[int]:
         """Let it read; the positions that it was given. It has not saved them yet."""
         self.go()
-        assert self.process.stdout is not None
         positions: list[int] = json.loads(self.process.stdout.readline())
         return positions
 
     def go(self) -> None:
         """Let it go on: save what it has read, or read what comes next."""
-        assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
@@ -54,7 +41,7 @@ class Reader:
     def ends(self) -> int:
         """Its status, once it has ended by itself."""
         self.process.communicate(timeout=60)
-        return self.process.returncode
+        return self.process.wait()
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from sagalog.testing.history import check, explain
 from sagalog.worker import WorkContext
 from sagalog.worker.claims import PASSED_MS
 from sagalog.worker.config import WorkerConfig
+from tests.warm_processes import WarmProcess
 from tests.worker.inline import InlineWorker
 from tests.worker.worker_processes import PATIENCE_S, story
 
@@ -199,32 +197,6 @@ def test_a_worker_that_ends_when_idle_has_taken_every_suspect(tmp_path: Path) ->
         assert all(task.is_terminal for task in engine.find())
 
 
-POISON = """
-import os, signal, sys, threading
-import sagalog
-
-together = threading.Barrier(8)
-worker = sagalog.Worker(concurrency=8, ttl_ms=700, name="w")
-
-@worker.task("poison")
-def poison(context, payload):
-    if context.task.leases == 1:
-        # The first time it holds seven others, all of them begun.
-        together.wait(20)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-@worker.task("innocent")
-def innocent(context, payload):
-    if context.task.leases == 1 and payload == "beside":
-        together.wait(20)
-        threading.Event().wait(20)
-    return "done"
-
-with sagalog.open(sys.argv[1]) as engine:
-    worker.run(engine, until="idle" if len(sys.argv) > 2 else None)
-"""
-
-
 def test_a_handler_that_kills_its_process_spends_no_neighbours_budget(tmp_path: Path) -> None:
     """[LEASE-5] [WORKER-5] Real processes that die by SIGKILL, the first of them with eight leases in its hands."""
     url = f"sqlite:///{tmp_path}/store.db"
@@ -234,13 +206,10 @@ def test_a_handler_that_kills_its_process_spends_no_neighbours_budget(tmp_path: 
         others = [engine.create("innocent").id for _ in range(20)]
         deaths = 0
         while not (task := engine.get(poison)) or not task.is_terminal:
-            done = subprocess.run(
-                [sys.executable, "-c", POISON, url], timeout=PATIENCE_S * 3, check=False, env={**os.environ}
-            )
-            assert done.returncode == -signal.SIGKILL
+            assert _worked(url) == -signal.SIGKILL
             deaths += 1
             _until_over(engine)
-        subprocess.run([sys.executable, "-c", POISON, url, "until idle"], timeout=PATIENCE_S * 3, check=True)
+        assert _worked(url, "until idle") == 0
 
         assert deaths == 3
         assert story(engine, poison).count("lease_expired") == 3
@@ -252,6 +221,13 @@ def test_a_handler_that_kills_its_process_spends_no_neighbours_budget(tmp_path: 
         assert min(expired[:7]) >= 1
         violations = check(engine.events(limit=10_000))
         assert not violations, explain(violations)
+
+
+def _worked(*words: str) -> int:
+    """Run the worker that has the poison among its handlers to its end; its exit status."""
+    process = WarmProcess("tests.worker.poisoned", *words)
+    process.communicate(timeout=PATIENCE_S * 3)
+    return process.wait()
 
 
 def _until_over(engine: sagalog.Engine) -> None:

@@ -5,10 +5,6 @@ Rule: waits for what is in the log, never for a time; a test that waits in vain 
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sagalog
+from tests.warm_processes import WarmProcess
 
 PATIENCE_S = 20.0
 
@@ -63,13 +60,9 @@ class Process:
 
     def __init__(self, store: Path, place: Path, name: str = "w") -> None:
         self.place = place
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker.process", str(store), str(place), name],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        self._process = WarmProcess("tests.worker.process", str(store), str(place), name)
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
 
@@ -79,9 +72,8 @@ class Process:
 
     def end(self) -> None:
         """Kill it, if it lives."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(PATIENCE_S)
+        self._process.kill()
+        self._process.communicate(timeout=PATIENCE_S)
 
     def reached(self, name: str) -> None:
         """Wait until it has left a mark of this name."""

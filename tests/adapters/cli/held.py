@@ -1,14 +1,12 @@
-"""`sagalog` as a process that stops at named places, tells so, and goes on once it is let: `python -m … PLACES WORDS`.
+"""`sagalog` as a process that stops at named places, tells so, and goes on once it is let.
 
-Rule: nothing here checks. PLACES are separated by commas: `commit` is within a transaction, just before its end; any
+Rule: nothing here checks. Places are separated by commas: `commit` is within a transaction, just before its end; any
 other is `module:name`, or `module:Class.method`, just before that is called; `slice=N` makes slices of N lines.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -16,7 +14,8 @@ from importlib import import_module
 from typing import Any
 
 from sagalog import failpoints
-from tests.adapters.cli.calls import ROOT, environment
+from tests.adapters.cli.calls import environment
+from tests.adapters.cli.forked import Process, start
 
 _ENDS = "SAGALOG_TEST_HELD"
 
@@ -24,7 +23,7 @@ _ENDS = "SAGALOG_TEST_HELD"
 class Held:
     """Our end of such a process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], told: int, go: int) -> None:
+    def __init__(self, process: Process, told: int, go: int) -> None:
         self.process = process
         self._told = told
         self._go = go
@@ -43,7 +42,7 @@ class Held:
     def end(self) -> tuple[int, str, str]:
         """Its status and what it wrote, once it has ended."""
         out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, (out or b"").decode(), (err or b"").decode()
+        return self.process.wait(), out.decode(), err.decode()
 
 
 @contextmanager
@@ -51,13 +50,8 @@ def held(places: str, *words: str, **settings: Any) -> Iterator[Held]:
     """Start one; nothing of it is left behind the block."""
     told, tells = os.pipe()
     waits, go = os.pipe()
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     ours = environment(**{_ENDS: f"{tells} {waits}"})
-    ours["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.adapters.cli.held", places, *words],
-        **{**streams, "env": ours, "pass_fds": (tells, waits), **settings},
-    )
+    process = start(*words, places=places, **{"env": ours, "pass_fds": (tells, waits), **settings})
     os.close(tells)
     os.close(waits)
     try:
@@ -67,6 +61,12 @@ def held(places: str, *words: str, **settings: Any) -> Iterator[Held]:
         process.communicate()
         os.close(told)
         os.close(go)
+
+
+def prepare(places: str) -> None:
+    """Have this process stop at these places."""
+    for place in places.split(","):
+        _prepare(place)
 
 
 def _stop() -> None:
@@ -96,11 +96,3 @@ def _prepare(place: str) -> None:
         for part in path:
             owner = getattr(owner, part)
         setattr(owner, last, _stopping(getattr(owner, last)))
-
-
-if __name__ == "__main__":
-    for each in sys.argv[1].split(","):
-        _prepare(each)
-    from sagalog_cli import main
-
-    main(sys.argv[2:], prog_name="sagalog")

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import IO, Any, NamedTuple
 
 from tests.adapters.cli.calls import environment
+from tests.adapters.cli.forked import start
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -41,16 +42,24 @@ def on_terminal(
     stdin: IO[bytes] | int = subprocess.DEVNULL,
     given: bytes | None = None,
     answers_too: bool = False,
-    program: Sequence[str] = ("-m", "sagalog_cli"),
+    places: str = "",
+    program: Sequence[str] = (),
     **changes: str,
 ) -> Shown:
-    """Run it to its end; `answers_too`: standard output is the terminal as well; `changes` are of the environment."""
+    """Run it to its end.
+
+    `answers_too`: standard output is the terminal as well; `places` are those of `held`; `program`: what Python runs in
+    place of the command; `changes` are of the environment.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {**environment(), "TERM": "xterm", **changes}
     streams: dict[str, Any] = {"stdin": stdin if given is None else subprocess.PIPE, "stderr": theirs}
-    process = subprocess.Popen(
-        [sys.executable, *program, *words], stdout=theirs if answers_too else subprocess.PIPE, env=env, **streams
+    streams["stdout"] = theirs if answers_too else subprocess.PIPE
+    process = (
+        subprocess.Popen([sys.executable, *program, *words], env=env, **streams)
+        if program
+        else start(*words, env=env, places=places, **streams)
     )
     os.close(theirs)
     read = bytearray()
@@ -59,7 +68,7 @@ def on_terminal(
     out, _ = process.communicate(given, timeout=60)
     reader.join()
     os.close(ours)
-    return Shown(process.returncode, read.decode(), (out or b"").decode())
+    return Shown(process.wait(), read.decode(), (out or b"").decode())
 
 
 def _read(terminal: int, read: bytearray) -> None:

@@ -21,7 +21,8 @@ import pytest
 from sagalog_cli.queue import work
 from sagalog_sqlite import opening
 from tests.adapters.cli.bad_calls import MAKING, OF_A_STORE, refused, told, words
-from tests.adapters.cli.calls import ROOT, Answer, call, environment, leased, past, run, start
+from tests.adapters.cli.calls import ROOT, Answer, call, environment, leased, past, run
+from tests.adapters.cli.forked import start
 from tests.contract.tampering import tamper
 
 

@@ -19,7 +19,8 @@ import pytest
 import sagalog
 from sagalog_cli import interrupts
 from sagalog_queue import Queue
-from tests.adapters.cli.calls import call, leased, past, start, url_of
+from tests.adapters.cli.calls import call, leased, past, url_of
+from tests.adapters.cli.forked import start
 from tests.adapters.cli.held import Held, held
 from tests.adapters.cli.test_reference import NAMES
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.cli.calls import ROOT, environment, past, run
+from tests.adapters.cli.calls import past
+from tests.adapters.cli.forked import run
 from tests.adapters.cli.terminal import Shown, on_terminal
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -20,7 +21,7 @@ WORDS = {
 }
 LINES = b'{"kind": "k"}\n' * 7
 # Slices of three lines, so that a bar has something to show on its way.
-BY_THREE = ("-m", "tests.adapters.cli.held", "slice=3")
+BY_THREE = "slice=3"
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,8 @@ def path(made: Path, tmp_path: Path) -> Path:
 
 def shown(path: Path, name: str, *words: str, **settings: Any) -> Shown:
     if name == "create":
-        settings = {"given": LINES, "program": BY_THREE, "PYTHONPATH": python_path(), **settings}
+        settings = {"given": LINES, "places": BY_THREE, **settings}
     return on_terminal(*WORDS[name], *words, "--db", str(path), **settings)
-
-
-def python_path() -> str:
-    return f"{environment()['PYTHONPATH']}:{ROOT}"
 
 
 @pytest.mark.parametrize("name", ["verify", "rebuild"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,27 +13,28 @@ from typing import Any
 
 import pytest
 
+from sagalog import Engine
 from sagalog_cli.queue.process import ended_by
 from sagalog_queue import Queue
-from tests.adapters.cli.calls import Answer, call, past, run, start, url_of
+from tests.adapters.cli.calls import Answer, call, past, url_of
+from tests.adapters.cli.forked import Process, run, start
 from tests.contract.tampering import tamper
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(empty: Path, tmp_path: Path) -> Path:
     """Where a store is that exists and is empty."""
-    with past(tmp_path / "store.db"):
-        return tmp_path / "store.db"
+    return Path(shutil.copy(empty, tmp_path / "store.db"))
 
 
 @pytest.fixture
 def begin(path: Path) -> Iterator[Start]:
     """Start a worker; what is left of it is killed after the test."""
-    begun: list[subprocess.Popen[bytes]] = []
+    begun: list[Process] = []
 
-    def start_(*words: str) -> subprocess.Popen[bytes]:
+    def start_(*words: str) -> Process:
         process = start("queue", "work", "--db", str(path), *words)
         begun.append(process)
         return process
@@ -57,7 +59,14 @@ def work(path: Path, *words: str, **settings: Any) -> Answer:
 
 
 def state(path: Path, id: str) -> str:
-    return str(call("show", id, "--json", "--db", url_of(path)).documents[0]["state"])
+    with past(path) as engine:
+        return state_in(engine, id)
+
+
+def state_in(engine: Engine, id: str) -> str:
+    task = engine.get(id)
+    assert task is not None
+    return str(task.state)
 
 
 def reasons(path: Path, id: str) -> list[str | None]:
@@ -77,9 +86,8 @@ def fences(path: Path, id: str) -> list[int]:
     return [one["event"]["fence"] for one in events if one["type"] == "leased"]
 
 
-def renewals(path: Path, id: str) -> int:
-    events = call("history", id, "--json", "--db", url_of(path)).documents
-    return sum(one["type"] == "heartbeat" for one in events)
+def renewals(engine: Engine, id: str) -> int:
+    return sum(one.type == "heartbeat" for one in engine.history(id))
 
 
 def until(holds: Callable[[], object], what: str) -> None:
@@ -214,7 +222,8 @@ def test_a_lease_is_renewed_for_as_long_as_its_command_runs(path: Path, tmp_path
     worker = begin("--once", "--visibility", "3s", "--", "sh", "-c", script)
     pid_in(tmp_path / "pid")
 
-    until(lambda: renewals(path, id) >= 3, "the lease was not renewed")
+    with past(path) as engine:
+        until(lambda: renewals(engine, id) >= 3, "the lease was not renewed")
     assert call("queue", "pop", "--db", url_of(path)).status == 4
     (tmp_path / "go").touch()
 
@@ -250,7 +259,8 @@ def test_a_lost_item_ends_its_command_with_all_children(path: Path, tmp_path: Pa
     assert call("cancel", lost, "--now", "--db", url_of(path)).status == 0
     [after] = push(path, '"short"')
 
-    until(lambda: state(path, after) == "completed", "the worker did not go on")
+    with past(path) as engine:
+        until(lambda: state_in(engine, after) == "completed", "the worker did not go on")
     assert [is_alive(pid) for pid in pids] == [False, False]
     assert state(path, lost) == "cancelled"
     worker.terminate()
@@ -259,7 +269,9 @@ def test_a_lost_item_ends_its_command_with_all_children(path: Path, tmp_path: Pa
 
 
 def test_two_workers_at_once_never_run_one_item_twice(path: Path, tmp_path: Path, begin: Start) -> None:
-    ids = push(path, *map(str, range(40)))
+    with past(path) as engine:
+        queue = Queue(engine)
+        ids = [queue.push(number) for number in range(40)]
     script = f"mkdir {tmp_path}/$SAGALOG_ITEM_ID && echo $PPID >{tmp_path}/$SAGALOG_ITEM_ID/by"
 
     workers = [begin("--until-empty", "--", "sh", "-c", script) for _ in range(2)]
@@ -316,7 +328,8 @@ def test_a_worker_that_waits_for_an_item_ends_at_the_first_signal(
 ) -> None:
     [id] = push(path, "1")
     worker = begin("--", "true")
-    until(lambda: state(path, id) == "completed", "the worker did not begin")
+    with past(path) as engine:
+        until(lambda: state_in(engine, id) == "completed", "the worker did not begin")
 
     worker.send_signal(number)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
-import sys
 import termios
 import unicodedata
 from fcntl import ioctl
@@ -23,6 +23,7 @@ from sagalog_cli import json_output, tracebacks
 from sagalog_cli.tables import Cell, Table, printable, show_table
 from sagalog_cli.times import distance, duration, instant, offset, parse_instant
 from tests.adapters.cli.calls import PAST_MS, TTL_MS, call, environment, leased, past, run
+from tests.adapters.cli.forked import start
 
 # Steers a terminal, reorders a line, forges one, breaks a table, or is markup.
 HOSTILE = (
@@ -37,9 +38,7 @@ def on_terminal(*words: str, columns: int = 80, **changes: str) -> str:
     ours, theirs = os.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     variables = {name: value for name, value in environment(TERM="xterm", **changes).items() if name != "COLUMNS"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sagalog_cli", *words], stdin=subprocess.DEVNULL, stdout=theirs, env=variables
-    )
+    process = start(*words, stdin=subprocess.DEVNULL, stdout=theirs, env=variables)
     os.close(theirs)
     said = b""
     while True:
@@ -51,7 +50,7 @@ def on_terminal(*words: str, columns: int = 80, **changes: str) -> str:
             break
         said += part
     os.close(ours)
-    assert 0 == process.wait(60)
+    assert (0, b"") == (process.wait(60), process.communicate()[1])
     return said.decode().replace("\r\n", "\n")
 
 
@@ -59,10 +58,10 @@ def uncoloured(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which every free text, and every name as far as it may, is hostile."""
-    path = tmp_path / "store.db"
+    path = tmp_path_factory.mktemp("made") / "store.db"
     with past(path) as engine:
         name = "[bold]x[/bold]"
         lease = leased(
@@ -76,6 +75,12 @@ def hostile(tmp_path: Path) -> Path:
         engine.signal("waits", name, STORABLE)
         waiter.step(name, STORABLE).put_artifact(name, b"bytes", name).park(name, signal=name)
     return path
+
+
+@pytest.fixture
+def hostile(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copy(made, tmp_path / "store.db"))
 
 
 # --- hostile text ---------------------------------------------------------------------------------------------------
@@ -152,8 +157,14 @@ def test_bytes_that_are_no_text_are_refused_with_a_sentence(hostile: Path, word:
         assert human.err.startswith("error: ")
         assert machine.status == human.status
         assert machine.error["message"]
+
+
+def test_a_real_process_answers_to_bytes_that_are_no_text_as_a_call_does(hostile: Path) -> None:
+    word = b"\xff caf\xe9 \xed\xa0\x80"
+
     real = run("show", word, env=environment(SAGALOG_DB=str(hostile)))
-    assert real == call("show", text, env={"SAGALOG_DB": str(hostile)})
+
+    assert real == call("show", os.fsdecode(word), env={"SAGALOG_DB": str(hostile)})
 
 
 def test_a_terminal_that_cannot_spell_a_character_gets_it_escaped(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -14,19 +15,26 @@ import pytest
 
 import sagalog
 from sagalog import Engine
-from tests.adapters.cli.calls import Answer, call, leased, past, run, start, url_of
+from tests.adapters.cli.calls import Answer, call, leased, past, url_of
+from tests.adapters.cli.forked import run, start
 from tests.contract.tampering import tamper
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Events: 1 the founding, 2 to 4 of `done`, 5 and 6 of `runs` in the queue ops, 7 of `waits`."""
-    path = tmp_path / "store.db"
+    path = tmp_path_factory.mktemp("made") / "store.db"
     with past(path) as engine:
         leased(engine, "done").complete({"ok": True})
         leased(engine, "runs", queue="ops")
         engine.create("deploy", id="waits", actor="ann")
     return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copy(made, tmp_path / "store.db"))
 
 
 def tail(path: Path, *words: str) -> Answer:
@@ -53,11 +61,11 @@ class Following:
         """The positions of the next events that it shows."""
         return [self.line()["position"] for _ in range(count)]
 
-    def ends(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes | None, bytes]:
-        """Its status after a signal, and what was left to read; None where the test cannot read it."""
+    def ends(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes, bytes]:
+        """Its status after a signal, and what was left to read, as far as the test can read it."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
+        return self.process.wait(), out, err
 
 
 @pytest.fixture
@@ -327,7 +335,7 @@ def test_of_two_under_one_name_one_ends_with_status_5(path: Path, open_engine: E
     error = json.loads(err)["error"]
     assert (5, "conflict", "ci") == (loser.process.returncode, error["code"], error["subscription"])
     both.remove(loser)
-    assert (143, None) == both[0].ends()[:2]
+    assert (143, b"") == both[0].ends()[:2]
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import pytest
 import sagalog
 from sagalog import Engine, Retry
 from sagalog.kernel.events import Signalled
-from tests.adapters.cli.calls import Answer, call, run, start, url_of
+from tests.adapters.cli.calls import Answer, call, url_of
+from tests.adapters.cli.forked import Process, run, start
 
 HANDLERS = """
 import logging, os, sys, threading
@@ -74,10 +76,10 @@ def complain(context, payload):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the command is called: a module of handlers, and a store."""
     (tmp_path / "handlers.py").write_text(HANDLERS, encoding="utf-8")
-    sagalog.open(url_of(tmp_path / "sagalog.db"), durability="normal").close()
+    shutil.copy(empty, tmp_path / "sagalog.db")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -295,7 +297,7 @@ def test_the_worker_logs_plain_lines_to_standard_error(folder: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path, payload: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def held(folder: Path, payload: str, *words: str) -> Iterator[Process]:
     """A worker in the midst of a handler that ends when it is told to, or never; nothing of it is left afterwards."""
     with opened(folder) as engine:
         engine.create("hold", payload, id="held", queue="agents")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,9 @@ import pytest
 
 import sagalog
 from sagalog import Engine
-from tests.adapters.cli.calls import Answer, call, run, start, url_of
+from tests.adapters.cli import calls
+from tests.adapters.cli.calls import Answer, call, url_of
+from tests.adapters.cli.forked import Process, run, start
 
 PATIENCE_S = 60.0
 HANDLERS = """
@@ -61,11 +64,11 @@ def crash(context, payload):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the command is called: a module of handlers, a store, and a folder in which handlers leave marks."""
     (tmp_path / "handlers.py").write_text(HANDLERS, encoding="utf-8")
     (tmp_path / "marks").mkdir()
-    sagalog.open(url_of(tmp_path / "sagalog.db"), durability="normal").close()
+    shutil.copy(empty, tmp_path / "sagalog.db")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -98,7 +101,7 @@ def marked(folder: Path, name: str, count: int) -> list[int]:
 
 
 @contextmanager
-def started(*more: str, processes: int = 2) -> Iterator[subprocess.Popen[bytes]]:
+def started(*more: str, processes: int = 2) -> Iterator[Process]:
     """A parent with its processes; none of them is left afterwards."""
     parent = start(*words(processes, *more))
     try:
@@ -109,9 +112,9 @@ def started(*more: str, processes: int = 2) -> Iterator[subprocess.Popen[bytes]]
         parent.communicate(timeout=PATIENCE_S)
 
 
-def ended(parent: subprocess.Popen[bytes]) -> Answer:
+def ended(parent: Process | subprocess.Popen[bytes]) -> Answer:
     out, err = parent.communicate(timeout=PATIENCE_S)
-    return Answer(parent.returncode, out.decode(), err.decode())
+    return Answer(parent.wait(), out.decode(), err.decode())
 
 
 def create(folder: Path, *kinds: str, payload: object = None) -> list[str]:
@@ -160,8 +163,8 @@ def test_every_option_reaches_every_process(folder: Path) -> None:
 
 def test_the_parent_opens_no_store(folder: Path) -> None:
     create(folder, "hold")
-    with started() as parent:
-        [worker, *_] = marked(folder, "holding", 1)
+    with started(processes=1) as parent:
+        [worker] = marked(folder, "holding", 1)
         stores = [
             [link for one in Path(f"/proc/{pid}/fd").iterdir() if "sagalog.db" in (link := os.readlink(one))]
             for pid in (parent.pid, worker)
@@ -216,7 +219,7 @@ def test_a_process_whose_parent_is_killed_while_it_starts_ends(folder: Path) -> 
     (folder / "slow.py").write_text(
         f"{HANDLERS}\n(place / f'importing-{{os.getpid()}}').touch()\ntime.sleep(600)\n", encoding="utf-8"
     )
-    parent = start(*words(2, handlers="slow:worker"))
+    parent = start(*words(1, handlers="slow:worker"))
     marked(folder, "importing", 1)
     parent.kill()
     parent.communicate(timeout=PATIENCE_S)
@@ -234,7 +237,7 @@ def test_a_process_whose_parent_is_killed_while_it_starts_ends(folder: Path) -> 
 )
 def test_what_no_worker_could_begin_with_ends_all_at_once(folder: Path, handlers: str, more: tuple[str, ...]) -> None:
     one = run("worker", "--handlers", handlers, *more)
-    several = run(*words(3, *more, handlers=handlers))
+    several = run(*words(2, *more, handlers=handlers))
 
     assert one.status != 0
     assert one.status == several.status
@@ -275,7 +278,7 @@ def test_a_process_that_dies_by_a_signal_at_its_first_start_is_tried_again(folde
         f"{HANDLERS}\nif not (place / 'died').exists():\n    (place / 'died').touch()\n    os.kill(os.getpid(), 9)\n",
         encoding="utf-8",
     )
-    answer = run(*words(2, "--until", "idle", handlers="once:worker"))
+    answer = run(*words(1, "--until", "idle", handlers="once:worker"))
 
     assert 0 == answer.status, answer.err
     assert 1 == answer.err.count("was killed by SIGKILL; another one begins")
@@ -293,12 +296,16 @@ def test_a_number_of_processes_that_is_none_is_wrong_usage(folder: Path, process
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)], ids=lambda one: str(one)
+    ("number", "status", "processes"),
+    [(signal.SIGTERM, 143, 2), (signal.SIGHUP, 129, 1), (signal.SIGINT, 130, 1)],
+    ids=lambda one: str(one),
 )
-def test_a_signal_is_passed_on_and_running_handlers_finish(folder: Path, number: signal.Signals, status: int) -> None:
-    create(folder, "hold", "hold")
-    with started() as parent:
-        marked(folder, "holding", 2)
+def test_a_signal_is_passed_on_and_running_handlers_finish(
+    folder: Path, number: signal.Signals, status: int, processes: int
+) -> None:
+    create(folder, *["hold"] * processes)
+    with started(processes=processes) as parent:
+        marked(folder, "holding", processes)
         parent.send_signal(number)
         answer = ended(parent)
 
@@ -309,7 +316,7 @@ def test_a_signal_is_passed_on_and_running_handlers_finish(folder: Path, number:
 def test_what_a_terminal_sends_to_all_reaches_each_process_once(folder: Path) -> None:
     """A second signal would not wait for the grace, and the task would be given back."""
     create(folder, "hold")
-    parent = start(*words(1), start_new_session=True)
+    parent = calls.start(*words(1), start_new_session=True)
     marked(folder, "holding", 1)
     os.killpg(parent.pid, signal.SIGINT)
     answer = ended(parent)
@@ -320,7 +327,7 @@ def test_what_a_terminal_sends_to_all_reaches_each_process_once(folder: Path) ->
 
 def test_a_second_signal_does_not_wait_and_what_was_held_is_given_back(folder: Path) -> None:
     [id] = create(folder, "deaf")
-    with started("--grace", "10m") as parent:
+    with started("--grace", "10m", processes=1) as parent:
         marked(folder, "deaf", 1)
         parent.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):

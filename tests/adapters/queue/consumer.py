@@ -2,7 +2,9 @@
 
 It says `ready`, begins when a line comes in, and prints one line of JSON for each item that it was given. HOW is:
 `drain` (acknowledge all until nothing is left anywhere), `hold` (pop one and never come back), `wait` (one item, for
-up to a minute). It must not decide anything: what is right is the test's business.
+up to a minute), `push` (push the numbers below 300 instead).
+
+It must not decide anything: what is right is the test's business.
 """
 
 from __future__ import annotations
@@ -37,11 +39,16 @@ def wait(queue: Queue, owner: str) -> None:
     say(item=item and item.id, at_s=time.monotonic())
 
 
+def push(queue: Queue, _owner: str) -> None:
+    for number in range(300):
+        queue.push(number)
+
+
 def main(url: str, owner: str, visibility_ms: str, how: str) -> None:
     with open_queue(url, visibility_ms=int(visibility_ms), durability="normal") as queue:
         say(ready=owner)
         sys.stdin.readline()
-        {"drain": drain, "hold": hold, "wait": wait}[how](queue, owner)
+        {"drain": drain, "hold": hold, "wait": wait, "push": push}[how](queue, owner)
 
 
 if __name__ == "__main__":

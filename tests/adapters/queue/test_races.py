@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ import pytest
 from sagalog import Closed, Engine, Recorded
 from sagalog.testing.history import check, explain
 from sagalog_queue import Queue, open_queue
+from tests.warm_processes import WarmProcess
 
-ITEMS = 5_000
+COUNTS = (1_000, pytest.param(5_000, marks=pytest.mark.slow))
 CONSUMERS = 8
 KILLED = 3
 VISIBILITY_MS = 2_000
@@ -55,8 +55,9 @@ def judge(queue: Queue, ids: list[str]) -> Counter[str]:
     return Counter(event.type for event in log)
 
 
-def test_of_eight_threads_no_two_hold_one_item(queue: Queue) -> None:
-    ids = queue.push_many(range(ITEMS))
+@pytest.mark.parametrize("count", COUNTS)
+def test_of_eight_threads_no_two_hold_one_item(queue: Queue, count: int) -> None:
+    ids = queue.push_many(range(count))
     given: list[list[str]] = [[] for _ in range(CONSUMERS)]
 
     def consume(number: int) -> None:
@@ -70,29 +71,20 @@ def test_of_eight_threads_no_two_hold_one_item(queue: Queue) -> None:
 
     assert sorted(id for some in given for id in some) == sorted(ids)
     types = judge(queue, ids)
-    assert types["leased"] == ITEMS
+    assert types["leased"] == count
 
 
 class Consumer:
     """A process of `queue_consumer.py`."""
 
     def __init__(self, url: str, owner: str, visibility_ms: int, how: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.adapters.queue.consumer", url, owner, str(visibility_ms), how],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        self.process = WarmProcess("tests.adapters.queue.consumer", url, owner, str(visibility_ms), how)
 
     def line(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
         said: dict[str, Any] = json.loads(self.process.stdout.readline())
         return said
 
     def go(self) -> None:
-        assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
@@ -118,9 +110,10 @@ def start(url: str) -> Iterator[Any]:
         consumer.process.communicate()
 
 
-def test_of_eight_processes_no_two_hold_one_item(queue: Queue, start: Any) -> None:
+@pytest.mark.parametrize("count", COUNTS)
+def test_of_eight_processes_no_two_hold_one_item(queue: Queue, start: Any, count: int) -> None:
     """What killed processes held comes back."""
-    ids = queue.push_many(range(ITEMS))
+    ids = queue.push_many(range(count))
     holders = [start(f"holder-{number}", "hold") for number in range(KILLED)]
     drainers = [start(f"drainer-{number}", "drain") for number in range(CONSUMERS - KILLED)]
     for consumer in (*holders, *drainers):
@@ -135,20 +128,18 @@ def test_of_eight_processes_no_two_hold_one_item(queue: Queue, start: Any) -> No
     # Also those that were held by the dead: each was given to a living one afterwards.
     assert sorted(acknowledged) == sorted(ids)
     types = judge(queue, ids)
-    assert (types["leased"], types["lease_expired"]) == (ITEMS + KILLED, KILLED)
+    assert (types["leased"], types["lease_expired"]) == (count + KILLED, KILLED)
 
 
-def test_one_consumer_gets_items_in_order_while_another_process_pushes(url: str, start: Any) -> None:
+def test_one_consumer_gets_items_in_order_while_another_process_pushes(queue: Queue, start: Any) -> None:
     """No item is left out."""
-    consumer = start("only", "wait")
-    consumer.process.kill()
-    with open_queue(url, durability="normal") as queue:
-        ids: list[str] = []
-        pushing = threading.Thread(target=lambda: ids.extend(queue.push(number) for number in range(300)))
-        pushing.start()
-        seen = [item.payload for item in queue.consume("only", timeout_ms=2_000)]
-        pushing.join()
+    pusher = start("pusher", "push")
+    pusher.go()
+    seen = [item.payload for item in itertools.islice(queue.consume("only", timeout_ms=20_000), 300)]
+    assert pusher.ends() == []
     assert seen == list(range(300))
+    # The last one was given back when the loop was left.
+    assert (queue.depth(), queue.in_flight()) == (1, 0)
 
 
 def test_a_push_wakes_a_pop_that_waits_in_another_process(queue: Queue, start: Any) -> None:

@@ -21,7 +21,6 @@ from sagalog.testing import ManualClock
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.interrupts import Interrupt
-from tests.adapters.sqlite.processes import hear, run, start
 from tests.adapters.sqlite.stores import (
     START_MS,
     appended,
@@ -39,6 +38,7 @@ from tests.adapters.sqlite.stores import (
     work,
     writing,
 )
+from tests.adapters.sqlite.warm_members import hear, run, start
 
 COMMIT_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("commit."))
 
@@ -375,8 +375,11 @@ def test_a_clean_close_leaves_one_whole_file(path: Path) -> None:
 # --- interrupts -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits(store: SqliteStore, path: Path) -> None:
-    """The turn is free afterwards."""
+@pytest.mark.parametrize("each_reach", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits(
+    store: SqliteStore, path: Path, each_reach: bool
+) -> None:
+    """The turn is free afterwards. Only the campaign interrupts a line at each time that the commit reaches it."""
 
     def units(name: str) -> list[Operation]:
         return [writing(f"{name}a", created(), leased()), claiming(work()), writing(f"{name}b", created())]
@@ -387,7 +390,7 @@ def test_an_interrupt_at_any_line_of_a_commit_leaves_whole_commits(store: Sqlite
         store.commit(units("counted"))
     assert counting.lines > 200
     other = open_at(path, turn_timeout_ms=2_000)
-    for at in range(1, counting.lines + 1):
+    for at in counting.moments(each_reach):
         try:
             with Interrupt(at):
                 store.commit(units(f"n{at}"))

@@ -40,8 +40,15 @@ def operations_of_creating(path: Path, files: FaultyFiles, operation: str) -> in
     return reached[0]
 
 
-@pytest.mark.parametrize("operation", ["write", "sync"])
-@pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("write", apsw.FullError),
+        ("sync", apsw.IOError),
+        pytest.param("write", apsw.IOError, marks=pytest.mark.slow),
+        pytest.param("sync", apsw.FullError, marks=pytest.mark.slow),
+    ],
+)
 def test_a_failure_while_a_store_is_made_leaves_nothing_under_its_name(
     path: Path, files: FaultyFiles, operation: str, error: type[apsw.Error]
 ) -> None:
@@ -98,7 +105,7 @@ def test_a_store_is_made_whole_or_not_at_all_on_a_full_disk(path: Path) -> None:
 def test_a_file_that_gets_the_number_of_one_that_is_gone_is_another_file(path: Path) -> None:
     """File systems give the number of a removed file to the next one; a store that was closed is in no way."""
     kept = []
-    for number in range(20):
+    for number in range(8):
         store = open_at(path.with_name(f"store{number}.db"))
         assert store.commit([writing("t", created())]) == [1]
         store.close()

@@ -263,9 +263,8 @@ class Scene:
         director.join()
         assert holder.ends().answers == ["held"]
 
-    @property
-    def lines(self) -> int:
-        return self._interrupt.lines
+    def moments(self, each_reach: bool) -> list[int]:
+        return self._interrupt.moments(each_reach)
 
     def judge(self) -> None:
         """No caller hangs, each is told truly, and this thread's own units are there wholly or not at all."""
@@ -287,15 +286,19 @@ class Scene:
         until(lambda: in_line(self._store) > before or self.callers[name].error is not None)
 
 
-@pytest.mark.parametrize("led", [True, False], ids=["leading", "following"])
-def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging(path: Path, led: bool) -> None:
-    """Every caller is told the truth."""
+@pytest.mark.parametrize(
+    ("led", "each_reach"),
+    [(True, False), (False, True), pytest.param(True, True, marks=pytest.mark.slow)],
+    ids=["leading", "following", "leading, at each reach"],
+)
+def test_an_interrupt_at_any_line_of_a_group_leaves_no_caller_hanging(path: Path, led: bool, each_reach: bool) -> None:
+    """Every caller is told the truth. Only the campaign interrupts a leader at each time that it reaches a line."""
     store, other = open_at(path), open_at(path, turn_timeout_ms=5_000)
     counting = Scene(store, 0, led)
     counting.judge()
-    assert counting.lines > (150 if led else 20)
+    assert len(counting.moments(each_reach)) > (150 if led else 20)
     told = set()
-    for at in range(1, counting.lines + 1):
+    for at in counting.moments(each_reach):
         scene = Scene(store, at, led)
         scene.judge()
         told |= {getattr(caller.error, "code", "answered") for caller in scene.callers.values()}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +16,10 @@ from sagalog.errors import Unavailable
 from sagalog_sqlite.file_identity import identity_of
 from sagalog_sqlite.file_locks import are_answered, locks_of
 from sagalog_sqlite.store import SqliteStore
-from tests.adapters.sqlite.processes import ROOT, hear, run, start
 from tests.adapters.sqlite.stores import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite.test_closing import links_of_descriptors
+from tests.adapters.sqlite.warm_members import hear, run, start
+from tests.warm_processes import WarmProcess
 
 needs_answers = pytest.mark.skipif(not are_answered(), reason="this system does not say whose locks there are")
 
@@ -45,20 +45,8 @@ def beside(path: Path, end: str) -> Path:
 
 def as_seen_by_another(path: Path) -> dict[str, int]:
     """The tasks that another process finds in the store."""
-    program = (
-        "import sys; from pathlib import Path; from tests.adapters.sqlite.stores import open_at, versions; "
-        "store = open_at(Path(sys.argv[1])); print(versions(store)); store.close()"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        check=True,
-    )
-    found: dict[str, int] = eval(done.stdout)  # noqa: S307  # our own program's answer
+    output, _ = WarmProcess("tests.adapters.sqlite.versions_seen", str(path)).communicate(timeout=60)
+    found: dict[str, int] = json.loads(output)
     return found
 
 

@@ -17,8 +17,8 @@ from sagalog_sqlite import open_store
 from sagalog_sqlite.connection import require_safe_sqlite
 from sagalog_sqlite.creation import PAGE_SIZE
 from sagalog_sqlite.opening import path_of
-from tests.adapters.sqlite.processes import hear, run, start
 from tests.adapters.sqlite.stores import created, founding, open_at, raw, url_of, versions, writing
+from tests.adapters.sqlite.warm_members import hear, run, start
 
 CREATE_POINTS = ("create.after_file", "create.after_schema", "create.before_rename", "create.after_rename")
 
@@ -145,7 +145,6 @@ def test_an_absent_store_is_not_made_unasked(path: Path) -> None:
 def test_eight_processes_that_open_an_absent_store_at_once_share_one(path: Path) -> None:
     members = [start(path, "opening", f"t{number}") for number in range(8)]
     for member in members:
-        assert member.stdin is not None
         member.stdin.write("\n")
         member.stdin.flush()
     answers = [(member.communicate(timeout=60)[0].strip(), member.returncode) for member in members]

@@ -7,6 +7,7 @@ schema, so a new one is tried too.
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -58,10 +59,10 @@ WHERE = {
 }
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which `a` owes an undo and has a tag, bytes and a key, `w` waits for `b`, and `c` for nothing."""
-    path = tmp_path / "store.db"
+    path = tmp_path_factory.mktemp("sound") / "store.db"
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal", actor="ann") as engine:
         undo = [sagalog.Compensation("remove", id="u")]
         spec, tags = {"spec": b"bytes"}, {"colour": "red"}
@@ -76,9 +77,17 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def path(sound: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copy(sound, tmp_path / "store.db"))
+
+
 def spoil(path: Path, table: str, column: str) -> None:
     """Put a byte that begins nothing in UTF-8 before the text of a column."""
     connection = raw(path)
+    connection.pragma("synchronous", "off")
+    connection.execute("BEGIN")
     for name, statement in migration.schema().items():
         if statement is not None and statement.startswith("CREATE TRIGGER"):
             connection.execute(f"DROP TRIGGER {name}")
@@ -88,6 +97,7 @@ def spoil(path: Path, table: str, column: str) -> None:
     for statement in migration.schema().values():
         if statement is not None and statement.startswith("CREATE TRIGGER"):
             connection.execute(statement)
+    connection.execute("COMMIT")
     connection.close()
 
 

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 from tests.adapters.sqlite.ticket_lock_callers import ChangeWaiter, Member, blocked, eventually, in_line, is_stopped
+from tests.warm_processes import WarmProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/locks")
 
@@ -23,6 +25,30 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/loc
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "some.db")
+
+
+class WarmMember(Member):
+    """A member that begins as a fork of a warm process."""
+
+    def __init__(self, path: str) -> None:
+        self.process = WarmProcess("tests.adapters.sqlite.ticket_lock_member", path)  # type: ignore[assignment]
+        self.pid = self.process.pid
+        self._input, self._output = self.process.stdin, self.process.stdout  # type: ignore[assignment]
+
+
+@pytest.fixture
+def members(path: str) -> Iterator[Callable[[int], list[Member]]]:
+    """Start so many members; they are gone after the test, whatever happened to them."""
+    with ExitStack() as stack:
+
+        def start(number: int) -> list[Member]:
+            started: list[Member] = [WarmMember(path) for _ in range(number)]
+            for member in started:
+                stack.callback(member.kill)
+            assert ["ready"] * number == [member.hear() for member in started]
+            return started
+
+        yield start
 
 
 def test_no_two_have_the_turn_at_once_and_every_caller_who_waits_gets_it(
@@ -33,7 +59,7 @@ def test_no_two_have_the_turn_at_once_and_every_caller_who_waits_gets_it(
     crew = members(3)
 
     for member in crew:
-        member.tell("count", counter, time.monotonic() + 0.4, 3, 30_000)
+        member.tell("count", counter, time.monotonic() + 0.25, 3, 30_000)
     answers = [member.hear().split() for member in crew]
 
     assert ["0"] * 3 == [late for _, late in answers]
@@ -49,7 +75,7 @@ def test_deadlines_that_pass_as_the_turn_comes_lose_no_turn(
     crew = members(3)
 
     for member in crew:
-        member.tell("count", counter, time.monotonic() + 0.6, 2, 2)
+        member.tell("count", counter, time.monotonic() + 0.4, 2, 2)
     answers = [member.hear().split() for member in crew]
 
     assert all(int(late) > 0 for _, late in answers), "no deadline has passed: the test shows nothing"
@@ -65,7 +91,7 @@ def test_processes_that_write_all_the_time_share_fairly_and_wait_briefly(
     began = time.monotonic() + 0.05
 
     for member in crew:
-        member.tell("share", began, began + 1.5)
+        member.tell("share", began, began + 0.8)
     answers = [member.hear().split() for member in crew]
 
     shares = [int(turns) for turns, _ in answers]
