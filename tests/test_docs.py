@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
-import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import DOCUMENTS, ROOT, blocks_of, check_types
+from tests.forked import Ended, Forks, forking
 
 # As a word of a text: `CONTRIBUTING.md` names them in quotes, as those to avoid.
 HIDDEN_SUBJECT = re.compile(
@@ -26,21 +25,40 @@ BLOCKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with forking() as started:
+        yield started
+
+
+def ran(forks: Forks, folder: Path, code: str) -> Ended:
+    """How the code ends in a process of its own, in a folder with nothing else in it."""
+    example = folder / "empty" / "example.py"
+    example.parent.mkdir()
+    example.write_text(code, encoding="utf-8")
+    return forks.run(example, streams=folder)
+
+
 @pytest.mark.parametrize("code", BLOCKS)
-def test_the_code_of_a_document_runs_in_an_empty_folder(code: str, tmp_path: Path) -> None:
-    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+def test_the_code_of_a_document_runs_in_an_empty_folder(forks: Forks, code: str, tmp_path: Path) -> None:
+    done = ran(forks, tmp_path, code)
 
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
 
 
-def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -> None:
-    code = next(blocks_of(ROOT / "README.md")).code
-    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("import sagalog\nsagalog.nothing\n", "no attribute 'nothing'"), ("raise SystemExit('no')\n", "no\n")],
+)
+def test_code_that_fails_is_found_out_with_its_reason(forks: Forks, code: str, said: str, tmp_path: Path) -> None:
+    done = ran(forks, tmp_path, code)
 
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    lines = done.stdout.splitlines()
+    assert done.status == 1
+    assert said in done.err
+
+
+def test_the_example_of_the_readme_prints_what_the_readme_says(forks: Forks, tmp_path: Path) -> None:
+    lines = ran(forks, tmp_path, next(blocks_of(ROOT / "README.md")).code).out.splitlines()
 
     assert ["undo delete-branch {'branch': 'fix/168'}", "undo remove-worktree {'path': 'wt/168'}"] == lines[:2]
     assert "compensated" == lines[2]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,25 +23,32 @@ def files() -> list[Path]:
 
 def scopes(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Each module and class of a file, with the names of the tests that it holds itself."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
-    for scope in ast.walk(module):
-        if isinstance(scope, ast.Module | ast.ClassDef):
-            tests = [one.name for one in scope.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-            name = str(path.relative_to(ROOT)) + (f"::{scope.name}" if isinstance(scope, ast.ClassDef) else "")
-            yield name, [one for one in tests if one.startswith("test_")]
+    code = path.read_text(encoding="utf-8")
+    if "def test_" not in code:
+        return
+    waiting: list[ast.Module | ast.ClassDef] = [ast.parse(code)]
+    while waiting:
+        scope = waiting.pop()
+        tests = [one.name for one in scope.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+        name = str(path.relative_to(ROOT)) + (f"::{scope.name}" if isinstance(scope, ast.ClassDef) else "")
+        yield name, [one for one in tests if one.startswith("test_")]
+        waiting += [one for one in scope.body if isinstance(one, ast.ClassDef)]
 
 
-TESTS: Final = [(place, names) for path in files() for place, names in scopes(path)]
+@cache
+def all_tests() -> list[tuple[str, list[str]]]:
+    """Those of all files, which are read once."""
+    return [scope for path in files() for scope in scopes(path)]
 
 
 def test_the_name_of_a_test_has_at_most_70_characters() -> None:
-    assert sum(len(names) for _, names in TESTS) > 2_000
-    assert [f"{place}::{name}" for place, names in TESTS for name in names if len(name) > CHARACTERS_MAX] == []
+    assert sum(len(names) for _, names in all_tests()) > 2_000
+    assert [f"{place}::{name}" for place, names in all_tests() for name in names if len(name) > CHARACTERS_MAX] == []
 
 
 def test_no_two_tests_of_one_module_or_class_have_the_same_name() -> None:
     """The second would hide the first, which would never run."""
-    twice = [f"{place}::{name}" for place, names in TESTS for name, count in Counter(names).items() if count > 1]
+    twice = [f"{place}::{name}" for place, names in all_tests() for name, count in Counter(names).items() if count > 1]
     assert twice == []
 
 

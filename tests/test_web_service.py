@@ -66,7 +66,7 @@ class Server:
         while not holds():
             assert time.monotonic() < deadline, self.said
             assert self._process.poll() is None, self.said
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def create(self, key: str, **order: Any) -> dict[str, Any]:
         """Create a task, and give what the service shows of it."""

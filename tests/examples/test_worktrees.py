@@ -17,9 +17,6 @@ import sagalog
 from tests.adapters.cli.calls import environment
 from tests.examples.programs import PATIENCE_S, copy, until
 
-LINES = 200
-FAILING = {f"line-{number}" for number in range(20, LINES + 1, 20)}
-SUMMARY = {"worktrees": {"compensated": len(FAILING), "completed": LINES - len(FAILING)}}
 # How many lines it runs at a time.
 CONCURRENCY = 8
 
@@ -35,15 +32,19 @@ def repository(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def commands(tmp_path: Path) -> Path:
+def names(lines: int, step: int = 1) -> set[str]:
+    """The tasks of so many lines, or of every so manieth of them."""
+    return {f"line-{number}" for number in range(step, lines + 1, step)}
+
+
+def commands(folder: Path, lines: int, failing: set[str]) -> Path:
     """A file of command lines: each notes its number in the file `ran`, and some fail."""
-    path = tmp_path / "commands.txt"
-    lines = [
-        f"echo line-{number} >> {tmp_path}/ran; read word < greeting; echo $word" for number in range(1, LINES + 1)
-    ]
+    path = folder / "commands.txt"
     path.write_text(
-        "".join(f"{line}{'; exit 3' if f'line-{n}' in FAILING else ''}\n" for n, line in enumerate(lines, 1))
+        "".join(
+            f"echo {name} >> {folder}/ran; read word < greeting; echo $word{'; exit 3' if name in failing else ''}\n"
+            for name in (f"line-{number}" for number in range(1, lines + 1))
+        )
     )
     return path
 
@@ -78,10 +79,14 @@ def ran(repository: Path) -> Counter[str]:
 
 
 @pytest.mark.timeout(300)  # a thousand processes take some seconds, and more on a machine that has other work
-def test_a_killed_orchestrator_runs_no_recorded_line_again(repository: Path, commands: Path) -> None:
+@pytest.mark.parametrize("lines", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_killed_orchestrator_runs_no_recorded_line_again(repository: Path, tmp_path: Path, lines: int) -> None:
     """[STEP-1] [LEASE-4] Only what was cut off by the kill runs again, and every worktree is gone at the end."""
-    killed = start(repository, commands)
-    until(lambda: len(ran(repository)) >= LINES // 4)
+    failing = names(lines, step=20)
+    summed_up = {"worktrees": {"compensated": len(failing), "completed": lines - len(failing)}}
+    listed = commands(tmp_path, lines, failing)
+    killed = start(repository, listed)
+    until(lambda: len(ran(repository)) >= lines // 2)
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
@@ -91,19 +96,19 @@ def test_a_killed_orchestrator_runs_no_recorded_line_again(repository: Path, com
     assert recorded
     assert 1 < len(held) <= CONCURRENCY
 
-    assert summary(start(repository, commands)) == SUMMARY
+    assert summary(start(repository, listed)) == summed_up
 
     often = ran(repository)
-    assert often.keys() == {f"line-{number}" for number in range(1, LINES + 1)}
+    assert often.keys() == names(lines)
     twice = {line for line, times in often.items() if times > 1}
     assert twice <= held - recorded
     assert git(repository, "worktree", "list").count("\n") == 1
     assert list(repository.with_name("repository-worktrees").iterdir()) == []
     with sagalog.open(f"sqlite:///{repository}-worktrees.db", create=False) as engine:
-        assert {task.id for task in engine.find(state="compensated")} == FAILING
+        assert {task.id for task in engine.find(state="compensated")} == failing
         assert all(engine.artifact(task.id, "stdout").data == b"hello\n" for task in engine.find())
         assert engine.verify().ok
 
     # Once all has ended, the program finds nothing to do.
-    assert summary(start(repository, commands)) == SUMMARY
+    assert summary(start(repository, listed)) == summed_up
     assert ran(repository) == often

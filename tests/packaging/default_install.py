@@ -7,11 +7,12 @@ runs there sees the standard library and the folder, whatever else is installed 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distribution
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -19,15 +20,36 @@ from packaging.utils import canonicalize_name
 
 from tests.packaging.shipped import Shipped
 
+# Each module is imported in a process of its own, in which no other of ours is but `sagalog`, once that is tried.
+# What others have made is there already.
 _IMPORT = """
-import importlib, json
-try:
-    importlib.import_module({name!r})
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-else:
-    print("null")
+import gc, importlib, json, os
+
+for name in {others!r}:
+    importlib.import_module(name)
+gc.freeze()
+failures = {{}}
+for name in {names!r}:
+    reads, writes = os.pipe()
+    if os.fork() == 0:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            failure = [type(error).__name__, str(error)]
+        else:
+            failure = None
+        os.write(writes, json.dumps(failure).encode())
+        os._exit(0)
+    os.close(writes)
+    with open(reads) as told:
+        failures[name] = json.load(told)
+    os.wait()
+    # Each of ours begins with the import of this one.
+    if name == "sagalog" and failures[name] is None:
+        importlib.import_module(name)
+print(json.dumps(failures))
 """
+_OTHERS = ["asyncio", "apsw", "click", "concurrent.futures.thread", "msgspec", "rich.table", "transitions", "ulid"]
 
 
 def closure(requirements: Iterable[str]) -> dict[str, Distribution]:
@@ -64,13 +86,16 @@ def _link(installed: Distribution, folder: Path) -> None:
     """Link file by file: packages, lone modules and C extensions alike, and of a shared folder only its own."""
     files = installed.files
     assert files, f"{installed.name} does not say which files are its own"
+    place = Path(str(installed.locate_file(""))).resolve()
+    made = set[PurePath]()
     for file in files:
-        # Commands lie outside, and what is compiled is made anew.
-        if ".." in file.parts or "__pycache__" in file.parts:
+        # Commands lie outside, and what could be compiled need not be so yet.
+        if ".." in file.parts or not os.path.exists(f"{place}/{file}"):
             continue
-        link = folder / file
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(Path(str(installed.locate_file(file))).resolve())
+        if file.parent not in made:
+            (folder / file.parent).mkdir(parents=True, exist_ok=True)
+            made.add(file.parent)
+        os.symlink(f"{place}/{file}", f"{folder}/{file}")
 
 
 def run(folder: Path, program: str) -> Any:
@@ -83,7 +108,7 @@ def run(folder: Path, program: str) -> Any:
     return json.loads(done.stdout)
 
 
-def failure_of(folder: Path, module: str) -> tuple[str, str] | None:
-    """Import the module in a process of its own; the error's class and text, or None where it imports."""
-    told = run(folder, _IMPORT.format(name=module))
-    return None if told is None else (told[0], told[1])
+def failures_of(folder: Path, modules: Iterable[str]) -> dict[str, tuple[str, str] | None]:
+    """Import each module in a process of its own; the error's class and text, or None where it imports."""
+    told = run(folder, _IMPORT.format(others=_OTHERS, names=list(modules)))
+    return {module: None if failure is None else (failure[0], failure[1]) for module, failure in told.items()}

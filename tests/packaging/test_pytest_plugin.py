@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -98,19 +99,30 @@ def test_what_runs_at_the_end_of_a_test_is_stopped_before_its_engine_is_closed()
 PAGE = (ROOT / "docs" / "how-to" / "test-your-handlers.md").read_text(encoding="utf-8")
 
 
-def ran(shipped: Shipped, folder: Path, *words: str) -> tuple[dict[str, int], str]:
-    """How many tests of a folder passed, failed and so on, by what pytest says of a run, and all that it says."""
+# Plugins that these tests need and their user need not have: each is imported at every start.
+NOT_OF_THE_USER = [f"-pno:{name}" for name in ("hypothesispytest", "xdist", "xdist.looponfail", "timeout", "anyio")]
+
+
+def ran(shipped: Shipped, folder: Path, *words: str) -> tuple[dict[str, Counter[str]], str]:
+    """How many tests of each file passed, failed and so on in a run of pytest, and all that it says."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-W", "error", "--no-header", "-p", "no:cacheprovider", *words, str(folder)],
+        [
+            *(sys.executable, "-m", "pytest", "-W", "error", "--no-header", "-vp", "no:cacheprovider"),
+            *(*NOT_OF_THE_USER, *words, str(folder)),
+        ],
         cwd=folder,
         env={**variables, "PYTHONPATH": str(shipped.installed)},
         capture_output=True,
         text=True,
         timeout=100,
     )
-    last = done.stdout.splitlines()[-1]
-    return {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", last.partition(" in ")[0])}, done.stdout
+    counts: dict[str, Counter[str]] = {}
+    for file, outcome in re.findall(r"^(\S+\.py)::.* ([A-Z]+) +\[", done.stdout, re.MULTILINE):
+        counts.setdefault(file, Counter())[outcome] += 1
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return counts, said
 
 
 @pytest.fixture
@@ -120,42 +132,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_but_the_plugin_is_imported_before_a_fixture_is_asked_for(shipped: Shipped, project: Path) -> None:
-    (project / "test_it.py").write_text(BEFORE_AND_AFTER, encoding="utf-8")
-
-    counts, said = ran(shipped, project)
-
-    assert counts == {"passed": 2}, said
-
-
-def test_the_fixtures_are_what_the_page_says(shipped: Shipped, project: Path) -> None:
-    (project / "test_it.py").write_text(FIXTURES, encoding="utf-8")
-
-    counts, said = ran(shipped, project)
-
-    assert counts == {"passed": 8}, said
-
-
-def test_the_tests_of_the_page_pass(shipped: Shipped, project: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    for number, block in enumerate(blocks):
-        (project / f"test_{number}.py").write_text(block, encoding="utf-8")
-
-    counts, said = ran(shipped, project)
-
-    assert counts == {"passed": 5}, said
-
-
-def test_a_run_may_leave_the_fixtures_out(shipped: Shipped, project: Path) -> None:
-    (project / "test_it.py").write_text(LOADED + "def test_it():\n    assert loaded() == []\n", encoding="utf-8")
-
-    counts, said = ran(shipped, project, "-p", "no:sagalog_pytest")
-
-    assert counts == {"passed": 1}, said
-
-
-def test_the_fixtures_are_found_by_the_entry_point_of_the_wheel(shipped: Shipped, project: Path) -> None:
-    (project / "test_it.py").write_text(
+def test_nothing_but_the_plugin_of_the_wheel_is_imported_at_first(shipped: Shipped, project: Path) -> None:
+    (project / "test_before.py").write_text(BEFORE_AND_AFTER, encoding="utf-8")
+    (project / "test_origin.py").write_text(
         "import sagalog_pytest\n\ndef test_it():\n"
         f"    assert sagalog_pytest.__file__.startswith({str(shipped.installed)!r})\n",
         encoding="utf-8",
@@ -163,4 +142,23 @@ def test_the_fixtures_are_found_by_the_entry_point_of_the_wheel(shipped: Shipped
 
     counts, said = ran(shipped, project)
 
-    assert counts == {"passed": 1}, said
+    assert counts == {"test_before.py": {"PASSED": 2}, "test_origin.py": {"PASSED": 1}}, said
+
+
+def test_the_fixtures_are_what_the_page_says_and_its_tests_pass(shipped: Shipped, project: Path) -> None:
+    (project / "test_fixtures.py").write_text(FIXTURES, encoding="utf-8")
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)):
+        (project / f"test_page_{number}.py").write_text(block, encoding="utf-8")
+
+    counts, said = ran(shipped, project)
+
+    assert counts.pop("test_fixtures.py") == {"PASSED": 8}, said
+    assert sum(counts.values(), Counter()) == {"PASSED": 5}, said
+
+
+def test_a_run_may_leave_the_fixtures_out(shipped: Shipped, project: Path) -> None:
+    (project / "test_it.py").write_text(LOADED + "def test_it():\n    assert loaded() == []\n", encoding="utf-8")
+
+    counts, said = ran(shipped, project, "-p", "no:sagalog_pytest")
+
+    assert counts == {"test_it.py": {"PASSED": 1}}, said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging import surface
-from tests.packaging.default_install import closure, failure_of, install, run
+from tests.packaging.default_install import closure, failures_of, install, run
 from tests.packaging.shipped import Shipped
 from tests.packaging.test_constraints import PROJECT
 from tests.packaging.tree import ROOT
@@ -27,6 +27,12 @@ def default(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(shipped, tmp_path_factory.mktemp("default"))
 
 
+@pytest.fixture(scope="module")
+def failures(default: Path) -> dict[str, tuple[str, str] | None]:
+    """How the import of each module of the table fails with the default install; None: it does not."""
+    return failures_of(default, EXTRA_OF)
+
+
 def test_nothing_but_the_default_install_can_be_imported(default: Path) -> None:
     names = ["sagalog", "msgspec", "apsw", "six", "hypothesis", "pytest", "packaging", "huey", "litequeue", "tests"]
     found = run(
@@ -41,8 +47,10 @@ def test_nothing_but_the_default_install_can_be_imported(default: Path) -> None:
     *standard, last = found["path"]
     assert last == str(default)
     assert [folder for folder in standard if Path(folder).name in ("site-packages", "dist-packages")] == []
-    assert failure_of(default, "msgspec") is None
-    assert failure_of(default, "hypothesis") == ("ModuleNotFoundError", "No module named 'hypothesis'")
+    assert failures_of(default, ["msgspec", "hypothesis"]) == {
+        "msgspec": None,
+        "hypothesis": ("ModuleNotFoundError", "No module named 'hypothesis'"),
+    }
 
 
 def test_what_is_tried_out_is_the_wheel_and_not_the_tree(default: Path, shipped: Shipped) -> None:
@@ -52,8 +60,10 @@ def test_what_is_tried_out_is_the_wheel_and_not_the_tree(default: Path, shipped:
 
 
 @pytest.mark.parametrize("module", WITHOUT)
-def test_a_module_that_names_no_extra_imports_with_the_default_install(module: str, default: Path) -> None:
-    assert failure_of(default, module) is None
+def test_a_module_that_names_no_extra_imports_with_the_default_install(
+    module: str, failures: dict[str, tuple[str, str] | None]
+) -> None:
+    assert failures[module] is None
 
 
 @pytest.mark.parametrize("module", STABLE)
@@ -62,8 +72,10 @@ def test_what_is_stable_needs_no_extra(module: str) -> None:
 
 
 @pytest.mark.parametrize(("module", "extra"), WITH)
-def test_a_module_that_needs_an_extra_says_which(module: str, extra: str, default: Path) -> None:
-    failure = failure_of(default, module)
+def test_a_module_that_needs_an_extra_says_which(
+    module: str, extra: str, failures: dict[str, tuple[str, str] | None]
+) -> None:
+    failure = failures[module]
 
     assert failure is not None, f"{module} imports without the extra {extra}"
     kind, text = failure
@@ -98,8 +110,7 @@ def test_a_row_that_names_a_module_that_does_not_exist_is_found_out(default: Pat
 
     assert stable == surface.Row(("sagalog_nowhere", "sagalog.nothing"), is_stable=True, extra=None)
     assert extra == surface.Row(("sagalog.testing.nothing",), is_stable=False, extra="dev")
-    for module in (*stable.modules, *extra.modules):
-        failure = failure_of(default, module)
+    for failure in failures_of(default, (*stable.modules, *extra.modules)).values():
         assert failure is not None
         assert failure[0] == "ModuleNotFoundError"
         assert "sagalog[" not in failure[1]

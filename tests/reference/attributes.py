@@ -108,9 +108,14 @@ def _text(following: ast.stmt | None) -> str:
     return ""
 
 
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
 def _default(kind: type, name: str, names: dict[int, str]) -> str:
     if issubclass(kind, msgspec.Struct):
-        field = next(one for one in msgspec.structs.fields(kind) if one.name == name)
+        field = next(one for one in _fields(kind) if one.name == name)
         if field.default is not msgspec.NODEFAULT:
             return default_of(field.default, names)
         return "" if field.default_factory is msgspec.NODEFAULT else default_of(field.default_factory(), names)

@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from tests.reference.signatures import default_of
@@ -54,9 +55,14 @@ def _is_of_a_class_of_ours(one: Name) -> bool:
     return type(one.found).__module__.startswith("sagalog")
 
 
+@cache
+def _body(module: str) -> list[ast.stmt]:
+    return ast.parse(inspect.getsource(module_of(module))).body
+
+
 def _assignment(module: str, name: str) -> tuple[str, ast.Assign | ast.AnnAssign]:
     """The module in which a name is given its value, and the line that does."""
-    for node in ast.parse(inspect.getsource(module_of(module))).body:
+    for node in _body(module):
         if isinstance(node, ast.ImportFrom) and node.module and name in [one.asname or one.name for one in node.names]:
             return _assignment(node.module, name)
         targets = node.targets if isinstance(node, ast.Assign) else []

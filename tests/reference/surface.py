@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -89,11 +90,13 @@ class Name:
         return inspect.isfunction(self.found)
 
 
+@cache
 def module_of(name: str) -> ModuleType:
     """The module of a name."""
     return importlib.import_module(name)
 
 
+@cache
 def shown_by(module: str) -> tuple[str, ...]:
     """The public names of a module, as the module itself says."""
     shown: list[str] = [*_LEFT_OUT.get(module, ()), *module_of(module).__all__]
@@ -116,10 +119,11 @@ def name_of(module: str, name: str) -> Name:
     return Name(module, name, inspect.unwrap(found) if is_fixture else found, is_fixture)
 
 
-def all_names() -> Iterator[Name]:
+@cache
+def all_names() -> tuple[Name, ...]:
     """Every public name once, errors included: where several modules show it, by the first."""
-    for module in MODULES:
-        yield from (one for one in (name_of(module, name) for name in shown_by(module)) if _is_new(one))
+    names = (name_of(module, name) for module in MODULES for name in shown_by(module))
+    return tuple(one for one in names if _is_new(one))
 
 
 def _is_new(one: Name) -> bool:

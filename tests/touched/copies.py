@@ -42,18 +42,31 @@ def new(text: str) -> Edit:
     return Edit(text)
 
 
-def copied(folder: Path, change: Change, without: str | None = None) -> Path:
-    """A copy of the engine in `folder` with the change made, but for the file `without`; where it is found."""
+def changed(folder: Path, change: Change) -> Path:
+    """A copy of the engine in `folder` with the change made; where it is found.
+
+    The copy has what is compiled too: Python compares the time and the size of each source, so it takes no stale one.
+    """
     package = folder / "sagalog"
-    shutil.copytree(ENGINE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    # What another process is about to compile has such a name for a moment.
+    shutil.copytree(ENGINE, package, ignore=shutil.ignore_patterns("*.pyc.*"))
     for name, edits in change.items():
         path = package / name
-        if name == without:
-            continue
         content = path.read_text(encoding="utf-8") if path.exists() else ""
         for edit in edits:
             content = _edited(content, edit, name)
         path.write_text(content, encoding="utf-8")
+    return folder
+
+
+def without(folder: Path, whole: Path, name: str) -> Path:
+    """A copy in `folder` of an engine with a change, in which one file is as it was before; where it is found."""
+    package = folder / "sagalog"
+    shutil.copytree(whole / "sagalog", package, copy_function=os.link)
+    # The file is linked: what is written in place would be in the other copy too.
+    (package / name).unlink()
+    if (ENGINE / name).exists():
+        shutil.copy2(ENGINE / name, package / name)
     return folder
 
 
@@ -62,7 +75,7 @@ def run(program: str, engine: Path, *words: str) -> subprocess.CompletedProcess[
     paths = [str(engine), str(ROOT / "adapters"), str(ROOT)]
     return subprocess.run(
         [sys.executable, "-m", program, *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         cwd=ROOT,
         capture_output=True,
         text=True,

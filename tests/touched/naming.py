@@ -65,16 +65,19 @@ def naming(room: str, called: frozenset[str], string: str | None = None) -> list
         )
         files = [path for folder in ROOMS[room][0] for path in (ROOT / folder).rglob("*.md")]
         return [path for path in files if words.search(path.read_text(encoding="utf-8"))]
-    return [path for path in sources(room) if not called.isdisjoint(named(path).names) or string in named(path).strings]
+    files = sources(*ROOMS[room])
+    return [path for path in files if not called.isdisjoint(named(path).names) or string in named(path).strings]
 
 
-def sources(room: str) -> Iterator[Path]:
-    """The Python files of a room."""
-    folders, others = ROOMS[room]
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if not any(path.is_relative_to(ROOT / other) for other in others):
-                yield path
+@cache
+def sources(folders: tuple[str, ...], others: tuple[str, ...]) -> list[Path]:
+    """The Python files of some folders, without those of the others."""
+    return [
+        path
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not any(path.is_relative_to(ROOT / other) for other in others)
+    ]
 
 
 @cache

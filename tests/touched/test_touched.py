@@ -9,16 +9,27 @@ import pytest
 import sagalog
 from tests.touched import __main__ as command
 from tests.touched import amended, counted, naming
-from tests.touched.copies import ROOT, Change, copied, run
+from tests.touched.copies import ROOT, Change, changed, run, without
 
 AMENDED: Change = {**amended.EVENT, **amended.CALL}
 COUNTED: Change = {**counted.CATEGORY, **counted.CALL}
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-def broken_promise(folder: Path, change: Change, program: str, without: str | None = None) -> str:
-    """What a copy of the engine with the change, but for one file, does not keep; empty: it keeps all."""
-    engine = copied(folder / "engine", change, without)
+@pytest.fixture(scope="module")
+def amended_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the engine with the made-up event."""
+    return changed(tmp_path_factory.mktemp("amended"), AMENDED)
+
+
+@pytest.fixture(scope="module")
+def counted_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the engine with the made-up category."""
+    return changed(tmp_path_factory.mktemp("counted"), COUNTED)
+
+
+def broken_promise(folder: Path, engine: Path, program: str) -> str:
+    """What a copy of the engine with a change does not keep; empty: it keeps all."""
     ended = run(program, engine, f"sqlite:///{folder / 'log.db'}")
     return ended.stderr if ended.returncode else ""
 
@@ -32,28 +43,30 @@ def is_read_by_this_version(folder: Path) -> bool:
             return False
 
 
-def test_a_made_up_event_touches_six_files_and_its_call_six_more(tmp_path: Path) -> None:
+def test_a_made_up_event_touches_six_files_and_its_call_six_more(amended_engine: Path, tmp_path: Path) -> None:
     assert len(amended.EVENT) <= 6
     assert len(amended.CALL) <= 6
-    assert broken_promise(tmp_path, AMENDED, "tests.touched.amending") == ""
+    assert broken_promise(tmp_path, amended_engine, "tests.touched.amending") == ""
     assert not is_read_by_this_version(tmp_path)
 
 
 @pytest.mark.parametrize("file", AMENDED)
-def test_an_event_needs_each_of_the_files_that_it_touches(tmp_path: Path, file: str) -> None:
-    is_broken = broken_promise(tmp_path, AMENDED, "tests.touched.amending", without=file) != ""
+def test_an_event_needs_each_of_the_files_that_it_touches(amended_engine: Path, tmp_path: Path, file: str) -> None:
+    engine = without(tmp_path / "engine", amended_engine, file)
+    is_broken = broken_promise(tmp_path, engine, "tests.touched.amending") != ""
     assert is_broken or is_read_by_this_version(tmp_path)
 
 
-def test_a_made_up_category_touches_nine_files_with_its_command(tmp_path: Path) -> None:
+def test_a_made_up_category_touches_nine_files_with_its_command(counted_engine: Path, tmp_path: Path) -> None:
     assert len(counted.CATEGORY) <= 5
     assert len(COUNTED) <= 9
-    assert broken_promise(tmp_path, COUNTED, "tests.touched.counting") == ""
+    assert broken_promise(tmp_path, counted_engine, "tests.touched.counting") == ""
 
 
 @pytest.mark.parametrize("file", COUNTED)
-def test_a_category_needs_each_of_the_files_that_it_touches(tmp_path: Path, file: str) -> None:
-    assert broken_promise(tmp_path, COUNTED, "tests.touched.counting", without=file) != ""
+def test_a_category_needs_each_of_the_files_that_it_touches(counted_engine: Path, tmp_path: Path, file: str) -> None:
+    engine = without(tmp_path / "engine", counted_engine, file)
+    assert broken_promise(tmp_path, engine, "tests.touched.counting") != ""
 
 
 def test_a_store_imports_the_kit_and_the_errors_of_sagalog_only() -> None:
@@ -76,8 +89,10 @@ def test_files_that_name_something_are_found_by_names_and_strings(tmp_path: Path
 
 
 def test_the_command_prints_a_row_an_event_and_what_a_new_one_touches(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # All tests of the tree are as many files as all other rooms together.
+    monkeypatch.setitem(naming.ROOMS, "tests", (("tests/touched",), ()))
     command.show()
     lines = capsys.readouterr().out.splitlines()
     first_words = {line.split()[0] for line in lines if line}

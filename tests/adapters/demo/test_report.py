@@ -18,6 +18,7 @@ from sagalog_cli.demo.evidence import Evidence
 from sagalog_cli.demo.findings import finding
 from sagalog_cli.demo.report import Report, show
 from sagalog_cli.demo.scenario import Scenario
+from sagalog_cli.demo.tasks import RESUMED
 from tests.adapters.demo.broken_evidence import accepted
 from tests.adapters.demo.story import tell_story
 
@@ -60,6 +61,22 @@ def test_each_check_takes_half_a_line_whether_it_passes_or_fails(
 
         assert len(table) == TABLE_LINES
         assert max(map(len, table)) <= COLUMNS, table
+
+
+@pytest.mark.parametrize("option", ["", "--full"])
+def test_where_no_terminal_is_the_report_is_plain_and_full_if_asked_for(
+    good: Evidence, folder: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    answer = run_with(good, monkeypatch, "--folder", str(folder), *([option] if option else []))
+
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert "\x1b" not in answer.stdout
+    lines = answer.stdout.splitlines()
+    assert lines[0].endswith(str(folder))
+    assert answer.stdout.count("✓") == len(CHECKS)
+    names = [line.split()[1] for line in lines if line.startswith("✓")]
+    assert (names == [one.__name__ for one in CHECKS]) == (option == "--full")
+    assert (f"history of task {RESUMED}:" in lines) == (option == "--full")
 
 
 def test_a_failed_check_is_told_in_full_and_the_demo_exits_with_1(
