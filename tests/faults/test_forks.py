@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
-from tests.adapters.sqlite.processes import ROOT
+from tests.warm_processes import ROOT
 
 
 def start(module: str, *words: object, output: int) -> subprocess.Popen[bytes]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 import sagalog
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 
 THREADS = 8
 
@@ -16,7 +16,7 @@ THREADS = 8
 def acknowledged_by(url: str, failpoint: str | None, lines_min: int) -> list[str]:
     """What a committer says before it is killed: by its failpoint, or by us after so many lines."""
     environment = {} if failpoint is None else {"SAGALOG_FAILPOINT": failpoint}
-    process = WarmProcess("tests.faults.committer", url, str(THREADS), environment=environment)
+    process = warm_processes.start("tests.faults.committer", url, str(THREADS), **environment)
     # One reader from the first line to the end: a second one would miss what the first holds in its buffer.
     lines: list[str] = []
     with process.stdout:

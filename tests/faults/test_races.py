@@ -14,7 +14,7 @@ import pytest
 import sagalog
 from sagalog import Engine, Recorded, Retry, failpoints
 from sagalog.testing.history import check, explain
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 
 PATIENT = Retry(expiries_max=None)
 COMMIT_POINTS = [name for name in failpoints.NAMES if name.startswith("commit.")]
@@ -26,7 +26,7 @@ class Racer:
     def __init__(self, url: str, owner: str, ttl_ms: int, how: str = "race", failpoint: str | None = None) -> None:
         environment = {} if failpoint is None else {"SAGALOG_FAILPOINT": failpoint}
         self.owner = owner
-        self.process = WarmProcess("tests.faults.racer", url, owner, str(ttl_ms), how, environment=environment)
+        self.process = warm_processes.start("tests.faults.racer", url, owner, str(ttl_ms), how, **environment)
 
     def line(self) -> dict[str, Any]:
         """The next thing it says."""

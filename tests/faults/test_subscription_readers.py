@@ -11,7 +11,7 @@ import pytest
 
 import sagalog
 from sagalog import Engine, failpoints
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 
 COMMIT_POINTS = ["commit.before_begin", "commit.after_begin", "commit.before_commit", "commit.after_commit"]
 
@@ -21,7 +21,7 @@ class Reader:
 
     def __init__(self, url: str, limit: int, failpoint: str | None = None) -> None:
         environment = {} if failpoint is None else {"SAGALOG_FAILPOINT": failpoint}
-        self.process = WarmProcess("tests.faults.reader", url, "r", str(limit), environment=environment)
+        self.process = warm_processes.start("tests.faults.reader", url, "r", str(limit), **environment)
 
     def read(self) -> list[int]:
         """Let it read; the positions that it was given. It has not saved them yet."""

@@ -18,7 +18,7 @@ from sagalog.testing.history import check, explain
 from sagalog.worker import WorkContext
 from sagalog.worker.claims import PASSED_MS
 from sagalog.worker.config import WorkerConfig
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 from tests.worker.inline import InlineWorker
 from tests.worker.worker_processes import PATIENCE_S, story
 
@@ -225,7 +225,7 @@ def test_a_handler_that_kills_its_process_spends_no_neighbours_budget(tmp_path: 
 
 def _worked(*words: str) -> int:
     """Run the worker that has the poison among its handlers to its end; its exit status."""
-    process = WarmProcess("tests.worker.poisoned", *words)
+    process = warm_processes.start("tests.worker.poisoned", *words)
     process.communicate(timeout=PATIENCE_S * 3)
     return process.wait()
 

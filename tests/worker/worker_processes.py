@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sagalog
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 
 PATIENCE_S = 20.0
 
@@ -60,7 +60,7 @@ class Process:
 
     def __init__(self, store: Path, place: Path, name: str = "w") -> None:
         self.place = place
-        self._process = WarmProcess("tests.worker.process", str(store), str(place), name)
+        self._process = warm_processes.start("tests.worker.process", str(store), str(place), name)
 
     def send(self, number: int) -> None:
         """Send it a signal."""

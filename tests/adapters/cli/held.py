@@ -7,6 +7,7 @@ other is `module:name`, or `module:Class.method`, just before that is called; `s
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from sagalog import failpoints
+from sagalog_cli import main
 from tests.adapters.cli.calls import environment
 from tests.adapters.cli.forked import Process, start
 
@@ -63,12 +65,6 @@ def held(places: str, *words: str, **settings: Any) -> Iterator[Held]:
         os.close(go)
 
 
-def prepare(places: str) -> None:
-    """Have this process stop at these places."""
-    for place in places.split(","):
-        _prepare(place)
-
-
 def _stop() -> None:
     tells, waits = map(int, os.environ[_ENDS].split())
     os.write(tells, b".")
@@ -96,3 +92,10 @@ def _prepare(place: str) -> None:
         for part in path:
             owner = getattr(owner, part)
         setattr(owner, last, _stopping(getattr(owner, last)))
+
+
+if __name__ == "__main__":
+    _, places, *words = sys.argv
+    for place in places.split(","):
+        _prepare(place)
+    main(words, prog_name="sagalog")

@@ -116,14 +116,12 @@ def words_of(case: Case) -> list[str]:
 def at_its_place(process: Held, case: Case) -> None:
     """Return once the command is where the case says."""
     stdin = process.process.stdin
-    assert stdin is not None
     if case.given is not None:
         stdin.write(case.given)
         stdin.flush()
     if case.place:
         if case.given is not None:
             stdin.close()
-            process.process.stdin = None
         process.reached()
         return
     give_up = time.monotonic() + 60

@@ -305,13 +305,11 @@ def test_an_identity_counts_only_where_something_may_have_been_created(path: Pat
 
 
 def send(process: Held, given: str) -> None:
-    assert process.process.stdin is not None
     process.process.stdin.write(given.encode())
     process.process.stdin.flush()
 
 
 def next_ids(process: Held, count: int) -> list[bytes]:
-    assert process.process.stdout is not None
     return [process.process.stdout.readline() for _ in range(count)]
 
 
@@ -362,13 +360,9 @@ def test_without_a_reader_of_the_ids_it_says_what_was_created(path: Path) -> Non
     with held("slice=3", "create", "--many", "--db", str(path)) as process:
         send(process, lines(3))
         next_ids(process, 3)
-        assert process.process.stdout is not None
         process.process.stdout.close()
-        process.process.stdout = None
         send(process, lines(7, first=4))
-        assert process.process.stdin is not None
         process.process.stdin.close()
-        process.process.stdin = None
         status, _, err = process.end()
 
     assert (141, 2) == (status, len(err.splitlines()))

@@ -18,7 +18,7 @@ import pytest
 from sagalog import Closed, Engine, Recorded
 from sagalog.testing.history import check, explain
 from sagalog_queue import Queue, open_queue
-from tests.warm_processes import WarmProcess
+from tests import warm_processes
 
 COUNTS = (1_000, pytest.param(5_000, marks=pytest.mark.slow))
 CONSUMERS = 8
@@ -78,7 +78,7 @@ class Consumer:
     """A process of `queue_consumer.py`."""
 
     def __init__(self, url: str, owner: str, visibility_ms: int, how: str) -> None:
-        self.process = WarmProcess("tests.adapters.queue.consumer", url, owner, str(visibility_ms), how)
+        self.process = warm_processes.start("tests.adapters.queue.consumer", url, owner, str(visibility_ms), how)
 
     def line(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.process.stdout.readline())

@@ -21,6 +21,7 @@ from sagalog.testing import ManualClock
 from sagalog_sqlite.lock_files import LockFiles
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.interrupts import Interrupt
+from tests.adapters.sqlite.processes import hear, run, start
 from tests.adapters.sqlite.stores import (
     START_MS,
     appended,
@@ -38,7 +39,6 @@ from tests.adapters.sqlite.stores import (
     work,
     writing,
 )
-from tests.adapters.sqlite.warm_members import hear, run, start
 
 COMMIT_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("commit."))
 

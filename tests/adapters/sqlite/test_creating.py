@@ -14,7 +14,7 @@ import pytest
 from sagalog import failpoints
 from sagalog.errors import Unavailable
 from tests.adapters.sqlite.faulty_files import FaultyFiles, failing, faulty_files
-from tests.adapters.sqlite.processes import run
+from tests.adapters.sqlite.processes import run_anew
 from tests.adapters.sqlite.stores import created, open_at, writing
 
 CREATE_POINTS = [f"create.{point}" for point in ("after_file", "after_schema", "before_rename", "after_rename")]
@@ -88,7 +88,7 @@ def test_a_store_is_made_whole_or_not_at_all_on_a_full_disk(path: Path) -> None:
     under = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "-"]
     if subprocess.run([*under, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
-    status, lines = run(path, "making", under=under)
+    status, lines = run_anew(path, "making", under=under)
     assert status == 0, lines
     first, second = lines[::2], lines[1::2]
     assert {line.split()[1] for line in second} == {"made"}, second

@@ -14,7 +14,7 @@ from sagalog_sqlite.creation import PAGE_SIZE
 from sagalog_sqlite.failures import commit_error, store_error
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.faulty_files import FaultyFiles, failing, faulty_files
-from tests.adapters.sqlite.processes import run
+from tests.adapters.sqlite.processes import run_anew
 from tests.adapters.sqlite.stores import created, leased, open_at, raw, seeing, versions, writing
 
 
@@ -121,7 +121,7 @@ def test_a_process_on_a_full_disk_keeps_what_it_acknowledged(path: Path) -> None
     ]
     if subprocess.run([*mount, "-", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
-    status, lines = run(path, "filling", under=[*mount, "-"])
+    status, lines = run_anew(path, "filling", under=[*mount, "-"])
     assert status == 0, lines
     refused, counted, still, after, finally_counted = lines
     code, acknowledged, *text = refused.split()
@@ -134,7 +134,7 @@ def test_a_process_on_a_full_disk_keeps_what_it_acknowledged(path: Path) -> None
 
 
 def test_a_file_that_may_grow_no_more_loses_nothing_that_was_acknowledged(path: Path) -> None:
-    status, lines = run(path, "outgrowing", 400_000)
+    status, lines = run_anew(path, "outgrowing", 400_000)
     assert status == 0, lines
     refused, counted, still, after, finally_counted = lines
     code, acknowledged = refused.split()[:2]

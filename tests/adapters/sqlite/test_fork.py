@@ -21,12 +21,11 @@ from sagalog_sqlite import fork_hooks
 from sagalog_sqlite.fork_barrier import BARRIER
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.cli.calls import environment
-from tests.adapters.sqlite import processes
 from tests.adapters.sqlite.callers import Caller, Gate, held_up
 from tests.adapters.sqlite.interrupts import Interrupt
+from tests.adapters.sqlite.processes import hear, run, run_anew, start
 from tests.adapters.sqlite.stores import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite.test_closing import links_of_descriptors
-from tests.adapters.sqlite.warm_members import hear, run, start
 
 INSTEAD = "start processes by spawn or forkserver"
 
@@ -363,13 +362,13 @@ def test_a_snapshot_open_at_the_fork_is_refused_in_the_child(store: SqliteStore,
 
 
 def test_a_child_that_ends_amid_its_parents_commit_takes_nothing_from_it(path: Path) -> None:
-    status, lines = processes.run(path, "forking")
+    status, lines = run_anew(path, "forking")
     assert (status, lines) == (0, ["1 1 1 1 1 1 0 6 2", "8 8"])
 
 
 def test_a_child_that_returns_into_its_parents_commit_writes_nothing(path: Path) -> None:
     """As a signal's handler does that forks and returns on both sides; not even what overflows the cache."""
-    status, lines = processes.run(path, "returning")
+    status, lines = run_anew(path, "returning")
     assert (status, lines) == (0, ["closed 0", "1 0", "2 2"])
 
 

@@ -16,10 +16,10 @@ from sagalog.errors import Unavailable
 from sagalog_sqlite.file_identity import identity_of
 from sagalog_sqlite.file_locks import are_answered, locks_of
 from sagalog_sqlite.store import SqliteStore
+from tests import warm_processes
+from tests.adapters.sqlite.processes import hear, run, start
 from tests.adapters.sqlite.stores import created, open_at, raw, seeing, versions, writing
 from tests.adapters.sqlite.test_closing import links_of_descriptors
-from tests.adapters.sqlite.warm_members import hear, run, start
-from tests.warm_processes import WarmProcess
 
 needs_answers = pytest.mark.skipif(not are_answered(), reason="this system does not say whose locks there are")
 
@@ -45,7 +45,7 @@ def beside(path: Path, end: str) -> Path:
 
 def as_seen_by_another(path: Path) -> dict[str, int]:
     """The tasks that another process finds in the store."""
-    output, _ = WarmProcess("tests.adapters.sqlite.versions_seen", str(path)).communicate(timeout=60)
+    output, _ = warm_processes.start("tests.adapters.sqlite.versions_seen", str(path)).communicate(timeout=60)
     found: dict[str, int] = json.loads(output)
     return found
 

@@ -17,8 +17,8 @@ from sagalog_sqlite import open_store
 from sagalog_sqlite.connection import require_safe_sqlite
 from sagalog_sqlite.creation import PAGE_SIZE
 from sagalog_sqlite.opening import path_of
+from tests.adapters.sqlite.processes import hear, run, start
 from tests.adapters.sqlite.stores import created, founding, open_at, raw, url_of, versions, writing
-from tests.adapters.sqlite.warm_members import hear, run, start
 
 CREATE_POINTS = ("create.after_file", "create.after_schema", "create.before_rename", "create.after_rename")
 

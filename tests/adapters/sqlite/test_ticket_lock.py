@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pytest
 
 from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
 from tests.adapters.sqlite.ticket_lock_callers import ChangeWaiter, Member, blocked, eventually, in_line, is_stopped
-from tests.warm_processes import WarmProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/locks")
 
@@ -25,30 +23,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/loc
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "some.db")
-
-
-class WarmMember(Member):
-    """A member that begins as a fork of a warm process."""
-
-    def __init__(self, path: str) -> None:
-        self.process = WarmProcess("tests.adapters.sqlite.ticket_lock_member", path)  # type: ignore[assignment]
-        self.pid = self.process.pid
-        self._input, self._output = self.process.stdin, self.process.stdout  # type: ignore[assignment]
-
-
-@pytest.fixture
-def members(path: str) -> Iterator[Callable[[int], list[Member]]]:
-    """Start so many members; they are gone after the test, whatever happened to them."""
-    with ExitStack() as stack:
-
-        def start(number: int) -> list[Member]:
-            started: list[Member] = [WarmMember(path) for _ in range(number)]
-            for member in started:
-                stack.callback(member.kill)
-            assert ["ready"] * number == [member.hear() for member in started]
-            return started
-
-        yield start
 
 
 def test_no_two_have_the_turn_at_once_and_every_caller_who_waits_gets_it(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,25 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from sagalog_sqlite.ticket_lock import TicketLock, TurnTimeout
-
-ROOT = Path(__file__).parents[3]
+from tests import warm_processes
 
 
 class Member:
     """Our end of another process with a ticket on the same path."""
 
     def __init__(self, path: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.adapters.sqlite.ticket_lock_member", path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        self.process = warm_processes.start("tests.adapters.sqlite.ticket_lock_member", path)
         self.pid = self.process.pid
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self._input, self._output = self.process.stdin, self.process.stdout
 
     def tell(self, *words: object) -> None:
