@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,13 +103,18 @@ def test_a_store_is_made_whole_or_not_at_all_on_a_full_disk(path: Path) -> None:
     assert set(outcomes.values()) == {"made", "unavailable"}, outcomes
 
 
-def test_a_file_that_gets_the_number_of_one_that_is_gone_is_another_file(path: Path) -> None:
-    """File systems give the number of a removed file to the next one; a store that was closed is in no way."""
-    kept = []
-    for number in range(8):
-        store = open_at(path.with_name(f"store{number}.db"))
-        assert store.commit([writing("t", created())]) == [1]
-        store.close()
-        kept.append(store)
-        for one in path.parent.iterdir():
-            one.unlink()
+def test_a_file_that_gets_the_number_of_one_that_is_gone_is_another_file() -> None:
+    """File systems on disks give the number of a removed file to the next one; a closed store is in no way."""
+    kept, numbers = [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in range(8):
+            path = Path(folder) / f"store{name}.db"
+            store = open_at(path)
+            assert store.commit([writing("t", created())]) == [1]
+            numbers.add(path.stat().st_ino)
+            store.close()
+            kept.append(store)
+            for one in path.parent.iterdir():
+                one.unlink()
+    if len(numbers) == len(kept):
+        pytest.skip("the file system of temporary files gave no number twice")
