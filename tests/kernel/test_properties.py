@@ -24,7 +24,7 @@ from tests.kernel.making import policy
 from tests.kernel.walks import COMPENSATIONS, Answer, Step, policies, snapshot, walk, walks
 from tests.kernel.witness import Witness
 
-often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @often

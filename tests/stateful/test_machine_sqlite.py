@@ -41,8 +41,8 @@ def new_place() -> Iterator[Open]:
 
 @pytest.mark.timeout(600)  # seconds: a failing run is shrunk first
 def test_sqlite_answers_as_the_oracle_does_whatever_happens() -> None:
-    # A third of a minute of one core: more only looks for the rarest refusals longer, and the campaign below does that.
-    prove(store_machine(new_place, CRASH_POINTS), max_examples=20)
+    # A quarter of a minute of one core; the campaign below looks longer for the rarest refusals.
+    prove(store_machine(new_place, CRASH_POINTS), max_examples=15)
 
 
 @pytest.mark.slow
