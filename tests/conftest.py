@@ -6,6 +6,7 @@ Rule: a test that takes `open_engine` or `engine` runs once on each store, with 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,8 +83,12 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def handlers_of_signals() -> Iterator[None]:
-    """Refuse a test that leaves another handler of a signal behind: the next SIGINT would end the tests' process."""
+def nothing_left_behind() -> Iterator[None]:
+    """Refuse a test that leaves another handler of a signal behind, or an exception that is still being handled.
+
+    The next SIGINT would end the tests' process; each later exception would have the other one as its context.
+    """
     before = [signal.getsignal(number) for number in STOPPING]
     yield
     assert before == [signal.getsignal(number) for number in STOPPING]
+    assert sys.exc_info() == (None, None, None)

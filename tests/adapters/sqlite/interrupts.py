@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import linecache
+import opcode
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 _LOCKS: Final = ("ticket_lock.py", "lock_files.py")
+_POP_EXCEPT: Final = opcode.opmap["POP_EXCEPT"]
 
 
 class Interrupt:
@@ -84,7 +86,13 @@ def _word(path: str, line: int) -> str:
 
 
 def _may_strike(frame: FrameType, blocks_begun: set[int]) -> bool:
-    """Whether a signal could strike here; notes which `with` of the frame has begun, and so ends the next time."""
+    """Whether a signal could strike here; notes which `with` of the frame has begun, and so ends the next time.
+
+    Python looks for no signal where it leaves an `except`. An exception there would have it take the handled one for
+    handled for ever, and every later one in the thread would have that one as its context.
+    """
+    if frame.f_code.co_code[frame.f_lasti] == _POP_EXCEPT:
+        return False
     word = _word(frame.f_code.co_filename, frame.f_lineno)
     if word != "with":
         return word != "try"
