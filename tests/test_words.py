@@ -143,6 +143,7 @@ STANDARD_TERMS = frozenset(
         "lazy",
         "leased",
         "lifeline",
+        "line",
         "lines",
         "listed",
         "listing",

@@ -9,8 +9,8 @@ import gc
 from importlib import import_module
 from typing import Final
 
+from sagalog_cli.command_line import COMMANDS
 from sagalog_cli.lazy_group import LazyGroup
-from sagalog_cli.main import COMMANDS
 
 _MODULES: Final = (
     "pytest",

@@ -30,6 +30,15 @@ class Stopped(KeyboardInterrupt):
         super().__init__(self.message)
 
 
+def end_at_once() -> None:
+    """Have Ctrl-C end this process without a word until a command heeds it: during imports Python prints a traceback.
+
+    A process that ignores Ctrl-C goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def heeding(*numbers: int, until_the_end: bool = False) -> Iterator[None]:
     """Raise Stopped at the first of these signals while the block lasts; end the process at once at a second one.

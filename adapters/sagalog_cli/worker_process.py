@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sys
 
-from sagalog_cli.lifeline import Lifeline
-from sagalog_cli.main import main
-from sagalog_cli.session import Session
+from sagalog_cli import interrupts
 
 
 def run(descriptor: str, number: str, *words: str) -> None:
     """Run the words of a command line, and end with its status."""
+    interrupts.end_at_once()
+    from sagalog_cli.command_line import main
+    from sagalog_cli.lifeline import Lifeline
+    from sagalog_cli.session import Session
+
     main(list(words), prog_name="sagalog", obj=Session(lifeline=Lifeline(int(descriptor), int(number))))
 
 

@@ -93,7 +93,7 @@ def test_the_wheel_says_licence_python_and_readme(shipped: Shipped) -> None:
 def test_the_command_the_stores_and_the_fixtures_are_entry_points(shipped: Shipped) -> None:
     assert shipped.entry_points() == {
         "pytest11": {"sagalog_pytest": "sagalog_pytest"},
-        "console_scripts": {"sagalog": "sagalog_cli:main"},
+        "console_scripts": {"sagalog": "sagalog_cli.__main__:run"},
         "sagalog.stores": {"memory": "sagalog.store.memory:open_store", "sqlite": "sagalog_sqlite:open_store"},
     }
 

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import click
 
 import sagalog
+from sagalog_cli.command_line import COMMANDS, main
 from sagalog_cli.lazy_group import LazyGroup
-from sagalog_cli.main import COMMANDS, main
 from sagalog_cli.tables import printable
 from tests.adapters.cli.calls import Answer, call
 

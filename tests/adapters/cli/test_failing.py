@@ -19,7 +19,7 @@ import pytest
 from sagalog import errors, failpoints
 from sagalog_cli import main as package_main
 from sagalog_cli.advice import ADVICE
-from sagalog_cli.main import COMMANDS, Place, main
+from sagalog_cli.command_line import COMMANDS, Place, main
 from sagalog_cli.render import EXIT_STATUS, exit_status
 from tests.adapters.cli import forked
 from tests.adapters.cli import misbehaving as misbehaving_commands

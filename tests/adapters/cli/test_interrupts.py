@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 import sagalog
 from sagalog_cli import interrupts
 from sagalog_queue import Queue
-from tests.adapters.cli.calls import call, leased, past, url_of
+from tests.adapters.cli.calls import call, environment, leased, past, url_of
 from tests.adapters.cli.forked import start
 from tests.adapters.cli.held import Held, held
 from tests.adapters.cli.test_reference import NAMES
@@ -248,6 +249,18 @@ def test_a_signal_that_the_process_ignores_stays_ignored(folder: Path, name: str
         signal.signal(signal.SIGINT, before)
 
     assert status == (143 if name == "tail" else 0)
+
+
+@pytest.mark.parametrize("module", ["sagalog_cli", "sagalog_cli.worker_process"])
+def test_ctrl_c_amid_the_imports_ends_the_command_without_a_word(module: str, tmp_path: Path) -> None:
+    """A package that it imports sends the signal."""
+    (tmp_path / "msgspec.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    ours = environment()
+    env = {**ours, "PYTHONPATH": os.pathsep.join([str(tmp_path), ours["PYTHONPATH"]])}
+
+    done = subprocess.run([sys.executable, "-m", module, "0", "1", "list"], env=env, capture_output=True)
+
+    assert (-signal.SIGINT, b"", b"") == (done.returncode, done.stdout, done.stderr)
 
 
 # --- within a process -------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
+from sagalog_cli.command_line import COMMANDS, main
 from sagalog_cli.lazy_group import LazyGroup
-from sagalog_cli.main import COMMANDS, main
 from sagalog_cli.render import EXIT_STATUS, exit_status
 from tests.adapters.cli.calls import ROOT, call, environment
 from tests.adapters.cli.misbehaving import subclasses
