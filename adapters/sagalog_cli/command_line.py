@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import RawIOBase
 from typing import Any, Final
 
 import click
@@ -68,7 +69,7 @@ class Sagalog(LazyGroup):
     ) -> Any:
         """Run one command and end the process with its status; without `standalone_mode` return the status instead."""
         words = sys.argv[1:] if args is None else list(args)
-        with interrupts.heeding(signal.SIGINT, until_the_end=standalone_mode):
+        with interrupts.heeding(signal.SIGINT, until_the_end=standalone_mode), _buffered_output():
             _escape_unencodable()
             try:
                 status = self._run(words, prog_name or "sagalog", complete_var, extra)
@@ -138,6 +139,19 @@ def _own_report(
 def _help(error: click.ClickException) -> dict[str, object]:
     context = getattr(error, "ctx", None)
     return {} if context is None else {"hint": f"{context.command_path} --help says how"}
+
+
+@contextmanager
+def _buffered_output() -> Iterator[None]:
+    """Have standard output keep what one write leaves over: with PYTHONUNBUFFERED set, Python would forget it."""
+    given = sys.stdout
+    if isinstance(getattr(given, "buffer", None), RawIOBase):
+        # Another stream on the same descriptor, which stays open behind it.
+        sys.stdout = open(given.fileno(), "w", encoding=given.encoding, errors=given.errors, closefd=False)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        sys.stdout = given
 
 
 def _escape_unencodable() -> None:

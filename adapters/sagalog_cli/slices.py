@@ -136,8 +136,6 @@ class Account:
 
     def _with_report(self, error: SagalogError) -> SagalogError:
         doubt = self._under_way if isinstance(error, Unknown) else None
-        if not self.created and doubt is None:
-            return error
         return type(error)(f"{error.message}; {self._said(doubt)}", **{**error.fields, **self._fields(doubt)})
 
     def _said(self, doubt: _UnderWay | None = None) -> str:

@@ -104,6 +104,14 @@ def retry(
             again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
             advice = f"look at what each step has done; then, for each: {kept} keeps it, and {again} runs it again"
             raise advised(error, advice) from error
+    if successor.is_terminal:
+        session.note(
+            "retried_before",
+            f"the task was retried before, and its successor {successor.id} has ended as {successor.state}: "
+            "retry the successor to try once more",
+            successor=successor.id,
+            state=successor.state,
+        )
     session.answer(lambda: json_output.task(successor), lambda: show_line(successor.id))
 
 

@@ -82,7 +82,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     run_at_ms: int
     """not due before this time, in milliseconds since 1970"""
     attempt: int
-    """1 + recorded failures [ATTEMPT-1]"""
+    """1 + recorded failures of its present phase: forward work or undoing [ATTEMPT-1]"""
     leases: int
     """how often it was leased"""
     fence: int

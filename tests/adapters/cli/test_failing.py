@@ -23,7 +23,7 @@ from sagalog_cli.command_line import COMMANDS, Place, main
 from sagalog_cli.render import EXIT_STATUS, exit_status
 from tests.adapters.cli import forked
 from tests.adapters.cli import misbehaving as misbehaving_commands
-from tests.adapters.cli.calls import ROOT, call, environment, past, run, url_of
+from tests.adapters.cli.calls import ROOT, call, environment, past, run, start, url_of
 from tests.contract.tampering import tamper
 
 
@@ -376,6 +376,21 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word(long: Path) -> 
     said = process.stderr.read()
 
     assert (141, b"") == (process.wait(60), said)
+    process.stderr.close()
+
+
+def test_no_part_of_an_answer_is_lost_unsaid_where_python_buffers_nothing(path: Path) -> None:
+    """With PYTHONUNBUFFERED, as images of containers set it, Python itself forgets what a write has left over."""
+    with past(path) as engine:
+        engine.create_many({"kind": "k" * 60} for _ in range(2_000))
+    env = environment(PYTHONUNBUFFERED="1")
+    process = start("list", "--all", "--db", str(path), stdin=subprocess.DEVNULL, env=env)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(3) == b"ID "
+    process.stdout.close()
+
+    assert (141, b"") == (process.wait(60), process.stderr.read())
     process.stderr.close()
 
 

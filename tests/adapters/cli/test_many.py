@@ -254,10 +254,10 @@ def test_a_line_that_the_engine_refuses_takes_its_whole_slice_with_it(path: Path
     assert [None, 1, 2, 3] == payloads(path)
 
 
-def test_in_the_first_slice_a_bad_line_is_told_as_ever(path: Path, three: None) -> None:
+def test_for_a_bad_line_in_the_first_slice_nothing_is_created(path: Path, three: None) -> None:
     answer = create(path, lines(2) + "{}\n")
 
-    assert answer.err.startswith("error: line 3: Object missing required field `kind`\nhint: ")
+    assert answer.err.startswith("error: line 3: Object missing required field `kind`; nothing was created\nhint: ")
     assert (3, []) == (answer.status, payloads(path))
 
 

@@ -75,3 +75,20 @@ def test_every_step_that_had_begun_is_shown_and_needs_a_word(db: str) -> None:
 )
 def test_what_is_no_result_of_that_step_is_refused(db: str, given: list[str], status: int) -> None:
     assert call("retry", "t", "--db", db, *given).status == status
+
+
+def test_a_repeated_retry_says_that_the_successor_has_ended_too(db: str) -> None:
+    """It gives the same successor, and that is the one to retry."""
+    with sagalog.open(db) as engine:
+        engine.create("k", id="q")
+        engine.quarantine("q", "look")
+    successor = call("retry", "q", "--db", db).out.strip()
+    assert call("retry", "q", "--db", db).err == ""
+    call("quarantine", successor, "--reason", "look", "--db", db)
+
+    again = call("retry", "q", "--db", db)
+
+    said = f"note: the task was retried before, and its successor {successor} has ended as quarantined: retry the"
+    assert (0, f"{successor}\n") == (again.status, again.out)
+    assert again.err.startswith(said)
+    assert call("retry", successor, "--db", db).out.strip() != successor
