@@ -13,6 +13,8 @@ import msgspec
 
 _PLACED: Final = re.compile(r"(?:JSON is malformed: )?(.*) \(byte [0-9]+\)")
 _TRUNCATED: Final = "Input data was truncated"
+# The escape of the first half of a surrogate pair that no second half follows.
+_HALF: Final = re.compile(r"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 class NoJson(ValueError):
@@ -44,6 +46,10 @@ def no_json(text: str | bytes, error: msgspec.MsgspecError) -> NoJson:
     if not written.strip():
         return NoJson("this is no JSON: it is empty")
     said = str(error)
+    half = _HALF.search(written) if said == _TRUNCATED else None
+    if half is not None:
+        # Behind such an escape the decoder looks for more, also where the text is whole.
+        return _at("this is no JSON: it has half of a surrogate pair", written[: half.start(1)])
     if said == _TRUNCATED:
         return _at("this is no JSON: it ends too early", written.rstrip())
     placed = _PLACED.fullmatch(said)

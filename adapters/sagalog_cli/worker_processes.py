@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from sagalog.worker.process_signals import listening
+from sagalog_cli.interrupts import Stopped
 from sagalog_cli.lifeline import is_begun
 from sagalog_cli.render import EXIT_STATUS
 from sagalog_cli.times import duration
@@ -80,10 +81,16 @@ class Parent:
         self._start_deaths = 0
         self._has_worked = False
         self._is_stopping = False
+        # The signal that has ended it; a process that did not listen yet got SIGTERM in its place.
+        self._stopped: Stopped | None = None
         self._status = 0
 
     def run(self) -> int:
-        """Run the processes until all have ended; return the worst exit status of those that were not replaced."""
+        """Run the processes until all have ended; return the worst exit status of those that were not replaced.
+
+        Raises:
+            Stopped: a signal came before any process listened to it and could report it.
+        """
         with listening(lambda number: self._notes.put(lambda: self._pass_on(number))):
             try:
                 while self._living or self._due_s:
@@ -93,6 +100,8 @@ class Parent:
                 # The processes that are left notice this, and stop.
                 for process in self._living.values():
                     process.lifeline.close()
+        if self._stopped is not None and not self._has_worked and self._status == EXIT_STATUS[self._stopped.code]:
+            raise self._stopped
         return self._status
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -154,8 +163,10 @@ class Parent:
         del self._living[process.number]
         process.lifeline.close()
         if self._is_stopping:
-            was_stopped = not process.is_working and process.popen.returncode == -signal.SIGTERM
-            self._count_status(EXIT_STATUS["terminated"] if was_stopped else process.status)
+            was_terminated = process.status == EXIT_STATUS["terminated"]
+            self._count_status(
+                EXIT_STATUS[self._stopped.code] if was_terminated and self._stopped is not None else process.status
+            )
         elif process.status in _IN_ORDER and process.popen.returncode >= 0:
             self._count_status(process.status)
         elif process.status == EXIT_STATUS["corrupt"] or self._dies_at_start(process):
@@ -195,8 +206,10 @@ class Parent:
     # --- stopping -----------------------------------------------------------------------------------------------------
 
     def _pass_on(self, number: int) -> None:
-        if number == signal.SIGINT and not self._is_stopping:
-            self._count_status(EXIT_STATUS["interrupted"])
+        if not self._is_stopping:
+            self._stopped = Stopped(number)
+            if number == signal.SIGINT:
+                self._count_status(EXIT_STATUS["interrupted"])
         self._stop(number)
 
     def _stop(self, number: int) -> None:

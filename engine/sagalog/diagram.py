@@ -86,4 +86,6 @@ def _everywhere(moves: Iterable[Move]) -> list[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m sagalog.diagram FOLDER")
     write_diagrams(Path(sys.argv[1]))

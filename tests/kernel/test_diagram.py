@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from sagalog.diagram import task_diagram, write_diagrams
 from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
@@ -47,3 +50,11 @@ def test_what_runs_tasks_does_not_import_what_draws_them() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     program = "import sys, sagalog.kernel.decide, sagalog.diagram; sys.exit('transitions' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+@pytest.mark.parametrize("module", ["sagalog.diagram", "sagalog.schemas"])
+def test_a_module_that_writes_files_says_how_it_is_called(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [module])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit, match=f"usage: python -m {module} FOLDER"):
+        runpy.run_module(module, run_name="__main__")

@@ -47,7 +47,7 @@ def sweep(
     """
     stale = [saga.task_id for saga in store.list_stale() if saga.state is TaskState.RUNNING]
     dead = [task_id for task_id in stale if _fail_for_agent(store, task_id, owner, ttl_ms)]
-    # Upkeep knows no queues, so what it did elsewhere is left out below.
+    # Maintenance knows no queues, so what it did elsewhere is left out below.
     maintained = {one.task: "lease_expired" in one.events for one in store.engine.recover()}
     maintained.update(dict.fromkeys(dead, True))
     swept = []
@@ -71,7 +71,7 @@ def _fail_for_agent(store: SagaStore, task_id: str, owner: str, ttl_ms: int) -> 
         except sagalog.CompensationRequired:
             store.quarantine_held(lease, "its agent is gone and has recorded nothing to undo it by")
     except (sagalog.Rejected, sagalog.Conflict, sagalog.Corrupt):
-        # Another caller was first. What is still due on it is upkeep.
+        # Another caller was first. What is still due on it is maintenance.
         return False
     return True
 

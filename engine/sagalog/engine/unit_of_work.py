@@ -29,7 +29,7 @@ from sagalog.store.projection import project, projection_at
 
 
 class Maintained(msgspec.Struct, frozen=True):
-    """The upkeep of one task, as `Engine.recover` has done it.
+    """The maintenance of one task, as `Engine.recover` has done it.
 
     task     its id
     events   the names of the events that were written

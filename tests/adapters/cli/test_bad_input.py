@@ -251,6 +251,8 @@ NO_JSON: Final = [
     ('"\u00e4\u00e4" 2', "trailing characters", 1, 6),
     ('{"a":\r\n[1,\r\n  nope]}', "invalid character", 3, 3),
     ('{"a": [1\n', "it ends too early", 1, 9),
+    ('{"a":\n "b\\ud800"}', "it has half of a surrogate pair", 2, 4),
+    ('{"a": "\\ud83d\\ude00 \\\\ud800', "it ends too early", 1, 28),
     ("\ufeff1", "invalid character", 1, 1),
 ]
 

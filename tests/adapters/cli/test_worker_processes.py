@@ -215,12 +215,19 @@ def test_a_parent_that_is_killed_leaves_no_process(folder: Path) -> None:
     assert {("completed", "finished")} == set(results(folder).values())
 
 
-def test_a_process_whose_parent_is_killed_while_it_starts_ends(folder: Path) -> None:
+@pytest.fixture
+def importing(folder: Path) -> Process:
+    """A parent whose first process imports a module for ten minutes."""
     (folder / "slow.py").write_text(
         f"{HANDLERS}\n(place / f'importing-{{os.getpid()}}').touch()\ntime.sleep(600)\n", encoding="utf-8"
     )
-    parent = start(*words(1, handlers="slow:worker"))
+    parent = start(*words(2, handlers="slow:worker"))
     marked(folder, "importing", 1)
+    return parent
+
+
+def test_a_process_whose_parent_is_killed_while_it_starts_ends(importing: Process) -> None:
+    parent = importing
     parent.kill()
     parent.communicate(timeout=PATIENCE_S)
 
@@ -311,6 +318,22 @@ def test_a_signal_is_passed_on_and_running_handlers_finish(
 
     assert status == answer.status, answer.err
     assert {("completed", "finished")} == set(results(folder).values())
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+        (signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_a_signal_before_any_process_listens_is_told_by_the_parent(
+    importing: Process, number: signal.Signals, status: int, said: str
+) -> None:
+    """A process that does not listen yet gets SIGTERM in its place."""
+    importing.send_signal(number)
+    assert (status, "", f"error: {said}; the store keeps what was answered\n") == ended(importing)
 
 
 def test_what_a_terminal_sends_to_all_reaches_each_process_once(folder: Path) -> None:
