@@ -280,8 +280,8 @@ class Engine:
         It ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes an undo
         that no worker can do or that waited for longer than `undo_wait_ms`. [UNDO-2] A promotion writes no event and is
         not told, but for one by what this process saw while the clock was behind. [TIME-3]
-        A task that cannot be read stops no other, and a second call changes nothing more. Claims maintain their own queues,
-        so a store with workers needs no process that calls this.
+        A task that cannot be read stops no other, and a second call changes nothing more. Claims maintain their own
+        queues, so a store with workers needs no process that calls this.
 
         Args:
             limit: at most so many tasks with events, and as many promotions without one; None: all.
