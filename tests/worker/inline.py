@@ -16,7 +16,7 @@ from sagalog.worker.config import WorkerConfig
 from sagalog.worker.handler_pool import Job
 from sagalog.worker.worker_loop import WorkerLoop
 
-# Where a worker may die: before a commit is begun, and after it is durable and before anybody knows.
+# Where a worker may die: before a commit is begun, and after it is durable and before any caller knows.
 BOUNDARIES = ("commit.before_begin", "commit.after_commit")
 
 
