@@ -37,7 +37,15 @@ def url(tmp_path: Path) -> str:
 
 
 @needs_a_terminal
-@pytest.mark.parametrize("words", ["makes its store", "worker-1 starts", "worker-2 and worker-3", "SIGTERM stops"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "worker-1 starts",
+        "SIGTERM stops",
+        pytest.param("makes its store", marks=pytest.mark.slow),
+        pytest.param("worker-2 and worker-3", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_at_any_act_leaves_no_worker_and_no_folder(tmp_path: Path, words: str) -> None:
     with on_a_terminal(tmp_path) as terminal:
         terminal.read_until(words)
