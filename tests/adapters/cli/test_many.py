@@ -26,14 +26,6 @@ from tests.adapters.cli.calls import Answer, call, past, url_of
 from tests.adapters.cli.held import Held, held
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once, to be copied: what takes its time is syncing a new file."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    with past(path):
-        return path
-
-
 @pytest.fixture
 def path(empty: Path, tmp_path: Path) -> Path:
     """A store that exists and is empty."""

@@ -14,21 +14,13 @@ import pytest
 from sagalog_cli.command_line import COMMANDS, main
 from sagalog_cli.lazy_group import LazyGroup
 from sagalog_cli.render import EXIT_STATUS, exit_status
+from tests.adapters.cli.bad_calls import command_of
 from tests.adapters.cli.calls import ROOT, call, environment
 from tests.adapters.cli.misbehaving import subclasses
 
 TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 ROW = re.compile(r"^\| (\d+) \| ([^|]+) \|", re.MULTILINE)
-
-
-def command_of(name: str) -> click.Command:
-    command: click.Command | None = main
-    for word in name.split():
-        assert isinstance(command, LazyGroup), name
-        command = command.get_command(click.Context(command), word)
-    assert command is not None, name
-    return command
 
 
 def names_below(name: str) -> list[str]:

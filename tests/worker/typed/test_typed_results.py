@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,18 +13,7 @@ import pytest
 import sagalog
 from sagalog import Compensation
 from sagalog.worker import AsyncWorkContext, Context, WorkContext
-from tests.worker.typed import AT_ONCE, Line, Order, Seat, run, told
-
-
-@pytest.fixture
-def engine() -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:") as engine:
-        yield engine
-
-
-@pytest.fixture
-def worker() -> sagalog.Worker:
-    return sagalog.Worker(quarantine_unknown=True)
+from tests.worker.typed.values import AT_ONCE, Line, Order, Seat, run, told
 
 
 def test_a_struct_and_a_dataclass_are_recorded_as_json_wherever_json_is(

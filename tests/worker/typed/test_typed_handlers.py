@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NewType, TypeVar
 
 import pytest
@@ -16,22 +16,11 @@ import pytest
 import sagalog
 from sagalog import Compensation, InvalidValue, Permanent
 from sagalog.worker import AsyncWorkContext, Context, UndoContext, WorkContext
-from tests.worker.typed import Line, Order, Place, Seat, run
+from tests.worker.typed.values import Line, Order, Place, Seat, run
 
 Payload = NewType("Payload", dict[str, Any])
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@pytest.fixture
-def engine() -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:") as engine:
-        yield engine
-
-
-@pytest.fixture
-def worker() -> sagalog.Worker:
-    return sagalog.Worker(quarantine_unknown=True)
 
 
 # --- what a handler is given ------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,19 +10,8 @@ import pytest
 import sagalog
 from sagalog import Compensation, Permanent
 from sagalog.worker import AsyncWorkContext, Context, UndoContext, WorkContext
-from tests.worker.typed import Even, Order, Seat, run, told
+from tests.worker.typed.values import Even, Order, Seat, run, told
 from tests.worker.worker_processes import story
-
-
-@pytest.fixture
-def engine() -> Iterator[sagalog.Engine]:
-    with sagalog.open("memory:") as engine:
-        yield engine
-
-
-@pytest.fixture
-def worker() -> sagalog.Worker:
-    return sagalog.Worker(quarantine_unknown=True)
 
 
 def test_a_payload_that_does_not_fit_fails_for_good_and_names_the_place(

@@ -1,0 +1,1 @@
+"""Handlers and undos whose annotations ask for values of a type."""
