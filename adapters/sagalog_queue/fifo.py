@@ -314,7 +314,7 @@ class Queue:
         if task is None or task.kind != KIND:
             return None
         try:
-            return self._item(self.engine.resume(id, fence))
+            return self._item(self.engine.reattach(id, fence))
         except NotFound as error:
             raise LeaseLost(
                 f"item {id!r} was never popped under fence {fence} (newest fence {task.fence}) and is {task.state}",

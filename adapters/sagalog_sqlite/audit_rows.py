@@ -16,8 +16,10 @@ import msgspec
 from sagalog.errors import Corrupt
 from sagalog.store import (
     FOLD_FORMAT,
+    Account,
     AuditedStream,
     AuditedTask,
+    LimitUse,
     Row,
     SavedTask,
     StoredEvent,
@@ -25,6 +27,7 @@ from sagalog.store import (
     Tag,
     TaskFold,
     category_of,
+    decode_account,
     decode_fold,
 )
 from sagalog_sqlite import migration, rows, subscriptions, texts
@@ -72,6 +75,14 @@ SAVED_BETWEEN: Final = (
     f"SELECT stream, format, version, fold, {', '.join(Row._fields)} FROM tasks WHERE stream BETWEEN ? AND ?"  # noqa: S608
 )
 AWAITED_BETWEEN: Final = "SELECT stream, task FROM awaited WHERE stream BETWEEN ? AND ? ORDER BY stream, task"
+LIMIT_USES_BETWEEN: Final = (
+    "SELECT stream, account, place, section, priority, units FROM limit_uses WHERE stream BETWEEN ? AND ? "
+    "ORDER BY stream, account, place"
+)
+ACCOUNTS: Final = "SELECT name, account FROM accounts WHERE name > ? ORDER BY name LIMIT ?"
+STRAY_LIMIT_USES: Final = (
+    "SELECT account, stream FROM limit_uses WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+)
 FOLDS_BETWEEN: Final = "SELECT stream, format, version, fold FROM folds WHERE stream BETWEEN ? AND ?"
 
 Rows = list[tuple[Any, ...]]
@@ -102,7 +113,7 @@ def saved(read: Read, stream: str) -> SavedTask | None:
 
 
 def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
-    """Return streams with all their events, fewer if those are large: six statements for all of them."""
+    """Return streams with all their events, fewer if those are large: seven statements for all of them."""
     heads = _that_fit(read, read(NAMES, (after, limit)))
     if not heads:
         return []
@@ -114,6 +125,9 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
     awaited: dict[int, list[str]] = {}
     for number, task in read(AWAITED_BETWEEN, between):
         awaited.setdefault(number, []).append(task)
+    limit_uses: dict[int, list[LimitUse]] = {}
+    for number, *place in read(LIMIT_USES_BETWEEN, between):
+        limit_uses.setdefault(number, []).append(LimitUse(*place))
     # As the store loads folds: it uses none that is saved for another version than the newest.
     newest = {number: of_stream[-1][2] for number, of_stream in events.items() if of_stream}
     tasks = {
@@ -121,6 +135,7 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
             content if (format, version) == (FOLD_FORMAT, newest.get(number)) else None,
             Row(*values),
             tuple(awaited.get(number, ())),
+            tuple(limit_uses.get(number, ())),
         )
         for number, format, version, content, *values in read(SAVED_BETWEEN, between)
     }
@@ -143,7 +158,21 @@ def tagged(read: Read, name: str, value: str, first: int, last: int) -> frozense
 def strays(read: Read) -> list[str]:
     """Return a sentence for each row of tasks and waits that belongs to no stream."""
     found = [f"the row {number} of tasks has no stream" for (number,) in read(STRAY_TASKS)]
-    return found + [f"the wait of {number} for {task!r} has no stream" for task, number in read(STRAY_WAITS)]
+    found += [f"the wait of {number} for {task!r} has no stream" for task, number in read(STRAY_WAITS)]
+    return found + [
+        f"the place of {number} under {account!r} has no stream" for account, number in read(STRAY_LIMIT_USES)
+    ]
+
+
+def accounts(read: Read, after: str, limit: int) -> list[tuple[str, Account | None]]:
+    """Return the accounts with names above `after`; None in place of one that was changed."""
+    found: list[tuple[str, Account | None]] = []
+    for name, content in read(ACCOUNTS, (after, limit)):
+        try:
+            found.append((name, decode_account(content)))
+        except msgspec.DecodeError:
+            found.append((name, None))
+    return found
 
 
 def tag_count(read: Read) -> int:

@@ -23,16 +23,21 @@ class Estimates:
     """For each queue that a claim has named: what is at its gates, and when something is due at the earliest.
 
     is_awaited    whether a task may wait for another; None: not known
+    has_settings  whether a limit or a queue has a stream; None: not known
     """
 
     def __init__(self) -> None:
         self.is_awaited: bool | None = None
+        self.has_settings: bool | None = None
+        # When the first account is due, or the first lease with units to look at; None: not known.
+        self._limits_due_ms: int | None = None
+        self._limits_since_ms = 0
         self._values: dict[tuple[str, str], dict[str, None]] = {}
         self._due_ms: dict[str, int] = {}
 
     def forget(self) -> None:
         """Drop every estimate."""
-        self.is_awaited = None
+        self.is_awaited = self.has_settings = self._limits_due_ms = None
         self._values.clear()
         self._due_ms.clear()
 
@@ -66,6 +71,24 @@ class Estimates:
             self._due_ms.clear()
         self._due_ms[queue] = min(found, default=TIME_MS_MAX + 1)
 
+    def are_limits_due(self, now_ms: int) -> bool | None:
+        """Tell whether an account, or a lease with units, may be due; None: not known."""
+        if self._limits_due_ms is None:
+            return None
+        # [LIMIT-8] A clock that was set back cannot show when an account is due.
+        return self._limits_due_ms <= now_ms or now_ms < self._limits_since_ms
+
+    def keep_limits_due(self, times_ms: Iterable[int | None], since_ms: int | None) -> None:
+        """Keep the earliest of these times, and when one of them was set last."""
+        self._limits_due_ms = min((time for time in times_ms if type(time) is int), default=TIME_MS_MAX + 1)
+        self._limits_since_ms = since_ms or 0
+
+    def note_account(self, due_ms: int | None, since_ms: int | None = None) -> None:
+        """Take account of a time at which an account, or a lease with units, is due, and of when it was set."""
+        if due_ms is not None and self._limits_due_ms is not None:
+            self._limits_due_ms = min(self._limits_due_ms, due_ms)
+            self._limits_since_ms = max(self._limits_since_ms, since_ms or 0)
+
     def forget_due(self) -> None:
         """Drop the times: tasks of any queue that wait for an ended task have moved."""
         self._due_ms.clear()
@@ -73,6 +96,8 @@ class Estimates:
     def note(self, row: Row) -> None:
         """Take account of a task's row that was saved."""
         gate = row.gate
+        if row.holds is not None:
+            self.note_account(row.check_ms)
         if gate in OPEN:
             values = self._values.get((gate, row.queue))
             if values is not None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import apsw
 
-from sagalog.store import StoreFold, TaskFold
+from sagalog.store import Account, StoreFold, TaskFold
 from sagalog_sqlite import rows
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute, Loaded
@@ -27,12 +27,16 @@ class FoldCache:
 
     streams      by name
     numbered     by the stream's number
+    accounts     what is used of limits, by name; None: there is no such account
+    governed     whether a queue has settings, by name
     estimates    what the tables hold at most
     """
 
     def __init__(self) -> None:
         self.streams: Final[dict[str, Loaded]] = {}
         self.numbered: Final[dict[int, Loaded]] = {}
+        self.accounts: Final[dict[str, Account | None]] = {}
+        self.governed: Final[dict[str, bool]] = {}
         self.estimates: Final = Estimates()
         # The pager's count of changes, including this connection's; -1: the cache is not valid.
         self._version = -1
@@ -63,7 +67,7 @@ class FoldCache:
         self._store = store
         for stream in finished:
             self.drop(stream)
-        if len(self.streams) > TASKS_MAX:
+        if len(self.streams) > TASKS_MAX or len(self.accounts) > TASKS_MAX or len(self.governed) > TASKS_MAX:
             self.forget()
             return
         # Outside a transaction this counts no commit after this one; the next transaction sees those of others.
@@ -91,6 +95,8 @@ class FoldCache:
         self.estimates.forget()
         self.streams.clear()
         self.numbered.clear()
+        self.accounts.clear()
+        self.governed.clear()
 
 
 def is_worth_keeping(fold: object) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from sagalog.store import (
     LEASE_CHECKS_MAX,
+    Account,
     Claim,
     Due,
     Envelope,
@@ -158,15 +159,19 @@ class Loader:
     def expired(self, due: Due, queues: list[str]) -> list[Saved]:
         """Return the tasks of these queues whose lease the engine has to look at."""
         limit = due.limit + LEASE_CHECKS_MAX
-        return self._by_numbers(selection.checks(self.execute, queues, self.now_ms, limit)) if queues else []
+        found = selection.checks(self.execute, queues, self.now_ms, limit) if queues else []
+        if due.queues is not None:
+            # [LIMIT-5] Tasks of these queues may wait for units that a lease in another queue has.
+            found += [number for number in self.holding(limit) if number not in found]
+        return self.by_numbers(found[:limit])
 
     def waits_over(self, due: Due, queues: list[str]) -> list[Saved]:
         """Return the tasks of these queues whose wait may be over."""
-        return self._by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
+        return self.by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
     def promotable(self, due: Due, queues: list[str]) -> list[Saved]:
         """Return the tasks of these queues whose due time has come."""
-        return self._by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
+        return self.by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
     def reached(self, ids: Sequence[str]) -> set[str]:
         """Return the streams of these tasks, and of all that are reached from them over waits."""
@@ -181,6 +186,65 @@ class Loader:
         if self.estimates.is_awaited is None:
             self.estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
         return self.estimates.is_awaited
+
+    def number(self, stream: str) -> int | None:
+        """Return the number of a stream; None if it does not exist."""
+        loaded = self._streams.get(stream) or self._find(stream)
+        return None if loaded is None else loaded.number
+
+    # --- limits ---------------------------------------------------------------------------------------------------
+
+    def has_settings(self) -> bool:
+        """Tell whether a limit or a queue has a stream, so that an operation may depend on one."""
+        if self.estimates.has_settings is None:
+            self.estimates.has_settings = bool(self.execute(selection.HAS_SETTINGS).fetchone()[0])
+        return self.estimates.has_settings
+
+    def note_settings(self, stream: str) -> None:
+        """Note that a stream which is no task's was written."""
+        self.estimates.has_settings = True
+        category, _, id = stream.partition("/")
+        if category == "queue":
+            self._cache.governed[id] = True
+
+    def is_governed(self, queue: str) -> bool:
+        """Tell whether a queue has settings."""
+        if not self.has_settings():
+            return False
+        known = self._cache.governed.get(queue)
+        if known is None:
+            found = self.execute(selection.IS_STREAM, ("queue", queue)).fetchone()
+            known = self._cache.governed[queue] = found is not None
+        return known
+
+    def account(self, name: str) -> Account | None:
+        """Return an account by its name; None if it does not exist, or cannot be read: a rebuild folds it again."""
+        accounts = self._cache.accounts
+        if name not in accounts:
+            accounts[name] = rows.account(self.execute, name)
+        return accounts[name]
+
+    def due_accounts(self, due: Due) -> list[str]:
+        """Return the names of the accounts that are due, the earliest first."""
+        if not self._limits_are_due():
+            return []
+        return selection.due_accounts(self.execute, self.now_ms, due.limit)
+
+    def holding(self, limit: int) -> list[int]:
+        """Return the numbers of the streams whose leases have units of named limits and are to be looked at."""
+        if not self._limits_are_due():
+            return []
+        return [number for _, number in self.execute(selection.HOLDING, (self.now_ms, limit))]
+
+    def _limits_are_due(self) -> bool:
+        if not self.has_settings():
+            return False
+        known = self.estimates.are_limits_due(self.now_ms)
+        if known is None:
+            times = self.execute(selection.FIRST_LIMIT_DUE).fetchone()
+            self.estimates.keep_limits_due(times, selection.accounts_since_ms(self.execute))
+            known = self.estimates.are_limits_due(self.now_ms)
+        return bool(known)
 
     def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
         """Return the queues with a lease to look at, with a task whose time has come, and with a wait to look at."""
@@ -211,7 +275,8 @@ class Loader:
         """Tell whether a column's time has come; False if it has another type, as in a damaged file."""
         return type(time_ms) is int and time_ms <= self.now_ms
 
-    def _by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
+    def by_numbers(self, numbers: Iterable[int]) -> list[Saved]:
+        """Return the tasks of these streams; without a fold where one is unreadable."""
         return [self._by_number(number) for number in numbers]
 
     def _by_number(self, number: int) -> Saved:

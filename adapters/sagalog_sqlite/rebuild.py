@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from sagalog.store import (
     FOLD_FORMAT,
+    Account,
+    AccountFold,
     Tag,
     TaskFold,
     category_of,
+    encode_account,
     project_afresh,
     project_fold,
     refold_store,
@@ -25,6 +30,15 @@ from sagalog_sqlite.transaction import Transaction
 
 # How many streams, or tags, a transaction takes: few enough that other writers do not notice.
 SLICE: Final = 100
+
+# How many events of accounts a slice takes.
+EVENTS: Final = 1_000
+
+_USED: Final = "SELECT account, sum(units) FROM limit_uses WHERE place = 'leased' GROUP BY account"
+_HELD: Final = "SELECT DISTINCT account FROM limit_uses WHERE place = 'held'"
+_FORGET_LIMIT_USES: Final = (
+    "DELETE FROM limit_uses WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
+)
 
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM streams"
 _NEXT: Final = "SELECT number, category, id FROM streams WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
@@ -69,7 +83,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
     tasks, last = 0, newest
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
-            _rebuild_task(execute, number, id, transaction.now_ms)
+            _rebuild_task(execute, number, id, transaction)
             tasks += 1
         elif category == "store":
             _rebuild_store(transaction, number)
@@ -95,6 +109,26 @@ def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
     return last if is_beyond(behind, key) else None
 
 
+def rebuild_accounts(transaction: Transaction, fold: AccountFold, after: int) -> None:
+    """Fold all accounts from the log behind the position `after`, up to which `fold` has read it, and save them.
+
+    Maintenance looks at each account that holds tasks back. [LIMIT-7]
+    """
+    execute = _start_slice(transaction)
+    execute(_FORGET_LIMIT_USES)
+    while envelopes := rows.counting(execute, after, EVENTS):
+        for envelope in envelopes:
+            fold.take(envelope)
+        after = envelopes[-1].position
+    used = {str(name): int(units) for name, units in execute(_USED)}
+    held = {str(name) for (name,) in execute(_HELD)}
+    found = fold.with_slots(used)
+    execute("DELETE FROM accounts")
+    for name in sorted({*found, *held}):
+        account = msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
+        execute(rows.SAVE_ACCOUNT, (name, account.due_ms, account.since_ms, encode_account(account)))
+
+
 def _start_slice(transaction: Transaction) -> Execute:
     """Prepare the transaction for a slice, and return what reads and writes it: it reads damaged rows too."""
     transaction.wrote = True
@@ -103,15 +137,16 @@ def _start_slice(transaction: Transaction) -> Execute:
     return transaction.execute
 
 
-def _rebuild_task(execute: Execute, number: int, id: str, now_ms: int) -> None:
+def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transaction) -> None:
     try:
-        projection = project_afresh(id, rows.history(execute, number), now_ms)
+        projection = project_afresh(id, rows.history(execute, number), transaction.now_ms, transaction.is_governed)
     except rows.UNFOLDABLE:
         execute(rows.PUT_ASIDE, (number,))  # [LOG-5]
         return
     assert projection.row is not None, "every task has a row"
     execute(*rows.saving(number, projection, projection.row, None))
     rows.save_awaited(execute, number, projection.awaited)
+    rows.save_limit_uses(execute, number, projection)
     for name, value in projection.tags:
         execute(rows.INSERT_TAG, (name, value, number))
 

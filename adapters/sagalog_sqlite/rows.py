@@ -15,15 +15,19 @@ import msgspec
 
 from sagalog.errors import Corrupt, LogDamaged, SchemaMismatch, UnknownEvent
 from sagalog.store import (
+    COUNTING,
     FOLD_FORMAT,
     STORE,
+    Account,
     Category,
     Envelope,
+    LimitUse,
     Projection,
     Row,
     Saved,
     StoreFold,
     category_of,
+    decode_account,
     decode_fold,
     decode_fold_of,
     refold,
@@ -52,6 +56,10 @@ OF_NAME: Final = ENVELOPES + "WHERE s.category = ? AND s.id = ? AND e.version = 
 OF_IDEMPOTENCY_KEY: Final = ENVELOPES + "WHERE e.idempotency_key = ? ORDER BY e.position"
 OF_LOG: Final = ENVELOPES + "WHERE e.position > ? ORDER BY e.position LIMIT ?"
 
+OF_COUNTING: Final = (
+    f"{ENVELOPES}WHERE e.position > ? AND e.type IN ({', '.join('?' * len(COUNTING))}) ORDER BY e.position LIMIT ?"
+)
+
 NEWEST: Final = (
     "SELECT number, (SELECT max(version) FROM events WHERE stream = number) FROM streams WHERE category = ? AND id = ?"
 )
@@ -59,7 +67,7 @@ NEWEST: Final = (
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
     "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.state, t.owed, t.run_at_ms, t.undo_ms, "
-    "t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.expires_ms, t.renewed_ms "
+    "t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -77,14 +85,15 @@ _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, state, owed, "
-    "run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, expires_ms, renewed_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, expires_ms, renewed_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, expires_ms = ?, "
+    "renewed_ms = ? WHERE stream = ?"
 )
 RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -94,7 +103,7 @@ REFOLD_TASK: Final = "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE s
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, "
-    "updated_ms = NULL, check_ms = NULL, expires_ms = NULL, renewed_ms = NULL"
+    "updated_ms = NULL, check_ms = NULL, holds = NULL, expires_ms = NULL, renewed_ms = NULL"
 )
 IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
 INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
@@ -116,10 +125,18 @@ INSERT_BLOB: Final = (
 BLOB: Final = "SELECT data FROM blobs WHERE digest = ?"
 INSERT_TAG: Final = "INSERT OR IGNORE INTO tags(name, value, stream) VALUES (?, ?, ?)"
 
+# [LIMIT-5]
+INSERT_LIMIT_USE: Final = (
+    "INSERT INTO limit_uses(account, place, section, priority, units, stream) VALUES (?, ?, ?, ?, ?, ?)"
+)
+FORGET_LIMIT_USES: Final = "DELETE FROM limit_uses WHERE stream = ?"
+ACCOUNT: Final = "SELECT account FROM accounts WHERE name = ?"
+SAVE_ACCOUNT: Final = "INSERT OR REPLACE INTO accounts(name, due_ms, since_ms, account) VALUES (?, ?, ?, ?)"
+
 NEWEST_STREAM: Final = "SELECT coalesce(max(number), 0) FROM streams"
 
-STORE_ROW: Final = "SELECT format, id, version, epoch, writer, checksum FROM store"
-UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, writer = ?, checksum = ?"
+STORE_ROW: Final = "SELECT format, id, version, epoch, writer, paused_kinds, checksum FROM store"
+UPDATE_STORE: Final = "UPDATE store SET id = ?, version = ?, epoch = ?, writer = ?, paused_kinds = ?, checksum = ?"
 _STORE_STREAM: Final = "SELECT number FROM streams WHERE category = 'store' ORDER BY number LIMIT 1"
 
 
@@ -131,16 +148,25 @@ class Loaded:
     version    how many events it has
     created    its first event, if this process has written it
     awaited    the tasks whose end it awaits, as they are saved; None: not known
+    limit_uses   its places under limits, as they are saved; None: not known
     """
 
-    __slots__ = ("awaited", "created", "number", "saved", "version")
+    __slots__ = ("awaited", "created", "limit_uses", "number", "saved", "version")
 
-    def __init__(self, number: int, saved: Saved, version: int, awaited: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        saved: Saved,
+        version: int,
+        awaited: tuple[str, ...] | None = None,
+        limit_uses: tuple[LimitUse, ...] | None = None,
+    ) -> None:
         self.number = number
         self.saved = saved
         self.version = version
         self.created: Envelope | None = None
         self.awaited = awaited
+        self.limit_uses = limit_uses
 
     def is_at_gate(self, gate: str) -> bool:
         """Tell whether its row is at a gate."""
@@ -156,6 +182,11 @@ class Loaded:
 def history(execute: Execute, number: int, after: int = 0, limit: int | None = None) -> list[Envelope]:
     """Return the events of one stream with versions above `after`."""
     return [Envelope(*row) for row in execute(OF_STREAM, (number, after, -1 if limit is None else limit))]
+
+
+def counting(execute: Execute, after: int, limit: int) -> list[Envelope]:
+    """Return the next events behind a position that change accounts, in order. [LIMIT-7]"""
+    return [Envelope(*row) for row in execute(OF_COUNTING, (after, *COUNTING, limit))]
 
 
 def load(execute: Execute, row: tuple[Any, ...]) -> Loaded:
@@ -248,14 +279,36 @@ def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
         execute(INSERT_AWAITED, (id, number))
 
 
+def account(execute: Execute, name: str) -> Account | None:
+    """Return an account by its name; None if it does not exist, or was changed: an audit names it. [LIMIT-7]"""
+    for (content,) in execute(ACCOUNT, (name,)):
+        try:
+            return decode_account(content)
+        except msgspec.DecodeError:
+            return None
+    return None
+
+
+def save_limit_uses(execute: Execute, number: int, projection: Projection) -> None:
+    """Save the places of a task under limits, in place of what was saved. [LIMIT-5]"""
+    execute(FORGET_LIMIT_USES, (number,))
+    for one in projection.limit_uses:
+        execute(INSERT_LIMIT_USE, (*one, number))
+
+
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:
     """Return the store's own fold from a row of `STORE_ROW`; None before it was founded."""
-    format, id, version, epoch, writer = row
-    return None if id is None else StoreFold(id, version, format, epoch, writer)
+    format, id, version, epoch, writer, paused = row
+    return None if id is None else StoreFold(id, version, format, epoch, writer, paused_kinds_of(paused))
+
+
+def paused_kinds_of(saved: str | None) -> dict[str, int]:
+    """Return the paused kinds as they are saved."""
+    return {} if saved is None else msgspec.json.decode(saved, type=dict[str, int])
 
 
 def store_row(execute: Execute) -> tuple[Any, ...]:
-    """Return the one row that says which format may write: format, id, version, epoch, writer.
+    """Return the one row that says which format may write: format, id, version, epoch, writer, paused kinds.
 
     If the row was changed, the log wins.
 
@@ -281,8 +334,13 @@ def is_store_row_sound(execute: Execute) -> bool:
 
 def update_store(execute: Execute, store: StoreFold) -> None:
     """Save the store's own fold."""
-    saved = (store.id, store.version, store.epoch, store.writer)
+    saved = _saved_of(store)
     execute(UPDATE_STORE, (*saved, _checksum(FORMAT, *saved)))
+
+
+def _saved_of(store: StoreFold) -> tuple[Any, ...]:
+    paused = msgspec.json.encode(store.paused_kinds).decode() if store.paused_kinds else None
+    return store.id, store.version, store.epoch, store.writer, paused
 
 
 def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
@@ -294,7 +352,7 @@ def _saved_store(execute: Execute) -> tuple[Any, ...] | None:
     if not found:
         raise Corrupt("the store's own row is gone: another program has changed the file; restore a backup")
     row, checksum = tuple(found[0][:-1]), found[0][-1]
-    if row[1:] == (None, 0, 0, None) and checksum is None:
+    if row[1:] == (None, 0, 0, None, None) and checksum is None:
         return row if not list(execute(_STORE_STREAM)) else None
     # An unknown format may have another checksum; the caller, which asks for the format, refuses it.
     return row if checksum == _checksum(*row) or row[0] != FORMAT else None
@@ -304,7 +362,7 @@ def _folded_store(execute: Execute) -> tuple[Any, ...]:
     for (number,) in execute(_STORE_STREAM):
         store = refold_store(history(execute, number))
         if store is not None:
-            return store.format, store.id, store.version, store.epoch, store.writer
+            return store.format, *_saved_of(store)
     raise Corrupt("the store's own row was changed, and its stream is gone: stop, keep the file, and restore a backup")
 
 

@@ -118,11 +118,53 @@ UNCLAIMED: Final = f"SELECT stream FROM tasks WHERE {_UNCLAIMED} AND queue = ?1 
 QUEUES_OVERDUE: Final = _distinct("queue", "overdue_ms IS NOT NULL")
 OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queue = ?1 AND overdue_ms <= ?2"
 
+# [LIMIT-5] What limits hold back, and whose turn it is. One seek tells that a store has no settings.
+HAS_SETTINGS: Final = "SELECT EXISTS (SELECT 1 FROM folds)"
+IS_STREAM: Final = "SELECT 1 FROM streams WHERE category = ? AND id = ?"
+FIRST_LIMIT_DUE: Final = (
+    "SELECT (SELECT min(due_ms) FROM accounts WHERE due_ms IS NOT NULL), "
+    "(SELECT min(check_ms) FROM tasks WHERE holds = 1)"
+)
+# [LIMIT-8] A clock that is set back behind this cannot show when accounts are due.
+LAST_LIMIT_SET: Final = "SELECT max(since_ms) FROM accounts WHERE since_ms IS NOT NULL"
+DUE_ACCOUNTS: Final = (
+    "SELECT name FROM accounts WHERE due_ms IS NOT NULL AND due_ms <= ?1 ORDER BY due_ms, name LIMIT ?2"
+)
+ACCOUNTS_AHEAD: Final = "SELECT due_ms, name FROM accounts WHERE since_ms IS NOT NULL AND since_ms > ?1 AND due_ms > ?1"
+HOLDING: Final = (
+    "SELECT check_ms, stream FROM tasks WHERE holds = 1 AND check_ms <= ?1 ORDER BY check_ms, stream LIMIT ?2"
+)
+IN_LINE: Final = (
+    "SELECT s.category || '/' || s.id, g.section, g.priority, g.stream FROM limit_uses g "
+    "JOIN streams s ON s.number = g.stream WHERE g.account = ?1 AND g.place = ?2 AND g.section = ?3 "
+    "ORDER BY g.priority, g.stream LIMIT ?4"
+)
+SECTIONS: Final = (
+    "WITH RECURSIVE found(value) AS "
+    "(SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' UNION "
+    "SELECT (SELECT min(section) FROM limit_uses WHERE account = ?1 AND place = 'held' AND section > found.value) "
+    "FROM found WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL LIMIT ?2"
+)
+ANY_OF: Final = (
+    "SELECT s.category || '/' || s.id FROM limit_uses g JOIN streams s ON s.number = g.stream "
+    "WHERE g.account = ?1 LIMIT 1"
+)
+NEXT_ACCOUNT: Final = "SELECT min(account) FROM limit_uses WHERE account > ?1"
+IS_HELD: Final = "SELECT 1 FROM limit_uses WHERE account = ?1 AND place = 'held' LIMIT 1"
+RUNNING: Final = "SELECT stream FROM tasks WHERE state = 'running' AND queue = ?1 ORDER BY stream"
+HOLDERS: Final = (
+    "SELECT s.id, g.units FROM limit_uses g JOIN streams s ON s.number = g.stream "
+    "WHERE g.account = ?1 AND g.place = 'leased' ORDER BY g.stream LIMIT ?2"
+)
+IDS: Final = "SELECT id FROM streams WHERE category = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+
 # The statements of a claim and its maintenance; a test has the planner explain each.
 STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
+    IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
+    RUNNING, IDS,
 )  # fmt: skip
 
 # The value by which rows are ordered, and the stream's number.
@@ -152,6 +194,8 @@ def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates)
 def _single_seek(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
     """Return the queue and kind of a claim that looks for one kind of work in one queue and no suspect, else None."""
     if len(claim.queues) > 1 or claim.affinities or claim.purpose != "work" or claim.suspects == "only":
+        return None
+    if claim.excluded:
         return None
     (queue,) = claim.queues
     if claim.suspects != "never" and estimates.values(_READY_ALONE.name, queue) != {}:
@@ -185,6 +229,8 @@ def _at_gate(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: 
     if claim.purpose == "undo":
         return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate, estimates), limit)]
     ready = {queue: _kinds(execute, queue, claim.kinds, gate, estimates) for queue in claim.queues}
+    if claim.excluded:
+        ready = {queue: [kind for kind in kinds if kind not in claim.excluded] for queue, kinds in ready.items()}
     chosen: dict[int, Ranked] = {}
     for place, affinity in enumerate((*claim.affinities, None)):
         if len(chosen) >= limit:
@@ -199,7 +245,43 @@ def claimable_ms(execute: Execute, claim: Claim) -> int | None:
     if candidates(execute, claim, 1, Estimates()):
         return 0
     times = [time for queue in claim.queues for row in execute(FIRST_DUE, (queue,)) for time in row]
+    times += [time for row in execute(FIRST_LIMIT_DUE) for time in row]
     return min((time for time in times if type(time) is int), default=None)
+
+
+def accounts_due_ms(execute: Execute) -> int | None:
+    """Return when the first account is due; None: none is."""
+    for due_ms, _ in execute(FIRST_LIMIT_DUE):
+        return due_ms if type(due_ms) is int else None
+    return None
+
+
+def accounts_since_ms(execute: Execute) -> int | None:
+    """Return when the due time of an account was set last."""
+    for (since_ms,) in execute(LAST_LIMIT_SET):
+        return since_ms if type(since_ms) is int else None
+    return None
+
+
+def due_accounts(execute: Execute, now_ms: int, limit: int) -> list[str]:
+    """Return the accounts that are due, the earliest first, and behind them those that are ahead of the clock."""
+    due = [name for (name,) in execute(DUE_ACCOUNTS, (now_ms, limit))]
+    ahead = sorted(execute(ACCOUNTS_AHEAD, (now_ms,))) if len(due) < limit else []
+    return [*due, *(name for _, name in ahead)][:limit]
+
+
+def accounts_held(execute: Execute, prefix: str, after: str, limit: int) -> list[str]:
+    """Return the accounts that hold tasks back and whose name begins with a prefix, beyond `after`, in order."""
+    found: list[str] = []
+    name = max(after, prefix)
+    while len(found) < limit:
+        (row,) = execute(NEXT_ACCOUNT, (name,))
+        # If a disk fault has put the table out of order, a seek may lead back.
+        if row[0] is None or not row[0].startswith(prefix) or row[0] <= name:
+            break
+        name = row[0]
+        found += [name for _ in execute(IS_HELD, (name,))]
+    return found
 
 
 def checks(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

@@ -15,6 +15,7 @@ import apsw
 
 from sagalog.errors import Unavailable
 from sagalog.store import (
+    Account,
     AuditedStream,
     Claim,
     Delayed,
@@ -187,6 +188,30 @@ class SqliteSnapshot:
         """Return the undos that are due and that no worker has leased, by queue, then kind."""
         return selection.unclaimed(self._rows, now_ms)
 
+    def account(self, name: str) -> Account | None:
+        """Return an account by its name; None if it does not exist, or was changed."""
+        return rows.account(self._rows, name)
+
+    def ids(self, category: str, after: str, limit: int) -> list[str]:
+        """Return the ids of the streams of a category, in order."""
+        return [id for (id,) in self._rows(selection.IDS, (category, after, limit))]
+
+    def holders(self, account: str, limit: int) -> list[tuple[str, int]]:
+        """Return the tasks whose leases have units of an account, and how many."""
+        return [(id, units) for id, units in self._rows(selection.HOLDERS, (account, limit))]
+
+    def is_governed(self, queue: str) -> bool:
+        """Tell whether a queue has settings."""
+        return bool(self._rows(selection.IS_STREAM, ("queue", queue)))
+
+    def accounts_due_ms(self) -> int | None:
+        """Return when maintenance has to look at the first account."""
+        return selection.accounts_due_ms(self._rows)
+
+    def accounts_since_ms(self) -> int | None:
+        """Return when the due time of an account was set last."""
+        return selection.accounts_since_ms(self._rows)
+
     def store(self) -> StoreFold | None:
         """Return the fold of the store's own stream."""
         return rows.store_fold(rows.store_row(self._rows))
@@ -233,6 +258,14 @@ class SqliteSnapshot:
     def stray_tags(self, after: Tag, limit: int) -> tuple[list[tuple[str | None, str]], Tag | None]:
         """Return the tags among the next `limit` that their task does not have, and the last tag of those."""
         return audit_rows.stray_tags(self._rows, after, limit)
+
+    def counting(self, after: int, limit: int) -> list[Envelope]:
+        """Return the next events behind a position that change accounts."""
+        return rows.counting(self._rows, after, limit)
+
+    def accounts(self, after: str, limit: int) -> list[tuple[str, Account | None]]:
+        """Return the accounts with names above `after`, in order."""
+        return audit_rows.accounts(self._rows, after, limit)
 
     def check(self) -> list[str]:
         """Return what SQLite's integrity check finds, and what no stream shows."""

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
-from sagalog.store import FIRST_TAG, Clock, FileHealth, Operation, Progress, Tag, armed, reach
+from sagalog.store import FIRST_TAG, AccountFold, Clock, FileHealth, Operation, Progress, Tag, armed, reach
 from sagalog_sqlite import fork_hooks, rebuild, subscriptions
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
@@ -118,8 +118,24 @@ class SqliteStore:
             report(newest + swept)
             tag = self._run_alone(partial(rebuild.sweep_tags, after=tag))
             swept += rebuild.SLICE
+        self._rebuild_accounts()
         report(total)
         return tasks
+
+    def _rebuild_accounts(self) -> None:
+        """Fold the accounts from the log, most of it by snapshots, so that the last transaction is short."""
+        with self.read() as snapshot:
+            head, after = snapshot.head()[1], 0
+        fold = AccountFold()
+        while after < head:
+            with self.read() as snapshot:
+                envelopes = snapshot.counting(after, rebuild.EVENTS)
+            for envelope in envelopes:
+                fold.take(envelope)
+            if not envelopes:
+                break
+            after = envelopes[-1].position
+        self._run_alone(partial(rebuild.rebuild_accounts, fold=fold, after=after))
 
     def _tag_count(self) -> int:
         with self.read() as snapshot:

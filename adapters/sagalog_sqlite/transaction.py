@@ -97,7 +97,7 @@ class Transaction(Writer):
         try:
             loaded = self._only_stream_of(operation)
             saved = None if loaded is None or loaded.number == 0 else loaded.saved
-            result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded))
+            result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded), self._may_hold_back)
         except (SagalogError, _NeedsView):
             # With a view it meets the same, and raises it.
             return None
@@ -128,8 +128,14 @@ class Transaction(Writer):
             raise _NeedsView
         return None
 
+    def _may_hold_back(self, queue: str) -> bool:
+        """Tell whether settings of a queue, or a paused kind, may count for a task of that queue."""
+        return (self.store is not None and bool(self.store.paused_kinds)) or self.is_governed(queue)
+
     def _may_be_due(self, due: Due) -> bool:
-        return due.queues is None or any(self.estimates.is_due(queue, self.now_ms) for queue in due.queues)
+        if due.queues is None or any(self.estimates.is_due(queue, self.now_ms) for queue in due.queues):
+            return True
+        return self._limits_are_due()
 
     def _targets(self, appends: Sequence[Append], view: SqliteView) -> Sequence[Loaded]:
         """Return the streams to append to, if every one has the expected version. [LOG-2]

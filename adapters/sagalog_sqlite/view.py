@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from sagalog.store import Append, Due, Envelope, Execution, Recordable, Saved, TaskFold, Undeclared
+from sagalog.store import (
+    Account,
+    Append,
+    Candidate,
+    Claim,
+    Due,
+    Envelope,
+    Execution,
+    Place,
+    Recordable,
+    Saved,
+    TaskFold,
+    Undeclared,
+    stream_of_account,
+)
+from sagalog_sqlite import selection
 
 if TYPE_CHECKING:
     from sagalog_sqlite.transaction import Transaction
@@ -25,7 +40,6 @@ class SqliteView:
     _found: frozenset[str] = frozenset()  # streams that the operation may read, though it has not named them
     _selected: frozenset[str] = frozenset()  # streams that it may write as well
     _sources: frozenset[str] = frozenset()  # streams of predecessors, of which the view shows only events
-    _claimed: list[Saved] | None = None
     _queues: _Queues | None = None
 
     def __init__(self, transaction: Transaction, execution: Execution) -> None:
@@ -49,8 +63,8 @@ class SqliteView:
         if stream not in self._execution.streams:
             self._require(stream)
         saved = self._transaction.load(stream)
-        if saved is not None and isinstance(saved.fold, TaskFold) and saved.fold.sources:
-            self._show_events_of(saved.fold.sources)
+        if saved is not None and isinstance(saved.fold, TaskFold):
+            self._show_beside(saved.fold)
         return saved
 
     def event(self, stream: str, version: int, /) -> Recordable:
@@ -68,14 +82,10 @@ class SqliteView:
             self._show({envelope.stream for envelope in envelopes})
         return envelopes
 
-    @property
-    def claimed(self) -> Sequence[Saved]:
-        """Return the tasks that the operation's `claim` selects, in its order."""
-        if self._claimed is None:
-            claim = self._execution.operation.claim
-            assert claim is not None, "the operation declares no claim"
-            self._claimed = self._select(self._transaction.claimed(claim))
-        return self._claimed
+    def select(self, claim: Claim, /) -> Sequence[Saved]:
+        """Return the tasks that a claim selects, in its order."""
+        assert self._execution.operation.claim is not None, "the operation declares no claim"
+        return self._select(self._transaction.claimed(claim))
 
     @property
     def expired(self) -> Sequence[Saved]:
@@ -97,6 +107,65 @@ class SqliteView:
         """Return, of the operation's `due`, the tasks whose due time has come by their row."""
         due, (_, later, _) = self._look()
         return self._select(self._transaction.promotable(due, later))
+
+    @property
+    def due_accounts(self) -> Sequence[str]:
+        """Return, of the operation's `due`, the accounts that are due; show what they allow too."""
+        due = self._execution.operation.due
+        assert due is not None, "the operation declares no maintenance"
+        names = self._transaction.due_accounts(due)
+        self._show_limits(names)
+        return names
+
+    # --- limits ---------------------------------------------------------------------------------------------------
+
+    def is_governed(self, queue: str, /) -> bool:
+        """Tell whether a queue has settings."""
+        return self._transaction.is_governed(queue)
+
+    def account(self, name: str, /) -> Account | None:
+        """Return an account by its name."""
+        stream = stream_of_account(name)
+        if stream not in self._execution.streams:
+            self._require(stream)
+        return self._transaction.account(name)
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """Return tasks at a place under an account, in their order; the operation may write them."""
+        found = [
+            Candidate(*row) for row in self._transaction.execute(selection.IN_LINE, (account, place, section, limit))
+        ]
+        self._selected |= {one.stream for one in found}
+        return found
+
+    def sections(self, account: str, limit: int, /) -> Sequence[str]:
+        """Return the sections that an account holds back."""
+        return [section for (section,) in self._transaction.execute(selection.SECTIONS, (account, limit))]
+
+    def any_of(self, account: str, /) -> str | None:
+        """Return the stream of a task that uses an account."""
+        for (stream,) in self._transaction.execute(selection.ANY_OF, (account,)):
+            return str(stream)
+        return None
+
+    def accounts_held(self, prefix: str, after: str, limit: int, /) -> Sequence[str]:
+        """Return the accounts that hold tasks back and whose name begins with a prefix."""
+        names = selection.accounts_held(self._transaction.execute, prefix, after, limit)
+        self._show_limits(names)
+        return names
+
+    def order(self, stream: str, /) -> int | None:
+        """Return the number of a stream."""
+        return self._transaction.number(stream)
+
+    def running(self, queue: str, /) -> Sequence[Saved]:
+        """Return the running tasks of a queue; those that cannot be read are not among them."""
+        numbers = [number for (number,) in self._transaction.execute(selection.RUNNING, (queue,))]
+        found = self._select(self._transaction.by_numbers(numbers))
+        return [saved for saved in found if saved.fold is not None]
+
+    def _show_limits(self, accounts: Iterable[str]) -> None:
+        self._found |= {stream_of_account(name) for name in accounts}
 
     def _look(self) -> tuple[Due, _Queues]:
         due = self._execution.operation.due
@@ -120,9 +189,16 @@ class SqliteView:
         if selected:
             self._selected |= {saved.stream for saved in selected}
             for saved in selected:
-                if isinstance(saved.fold, TaskFold) and saved.fold.sources:
-                    self._show_events_of(saved.fold.sources)
+                if isinstance(saved.fold, TaskFold):
+                    self._show_beside(saved.fold)
         return selected
+
+    def _show_beside(self, task: TaskFold) -> None:
+        """Show, with a task, the events that it has from predecessors, and the streams of its limits and its queue."""
+        if task.sources:
+            self._show_events_of(task.sources)
+        if task.uses is not None or self._transaction.is_governed(task.queue):
+            self._show({f"queue/{task.queue}", *(f"limit/{name}" for name in task.uses or ())})
 
     def _show(self, streams: set[str]) -> None:
         self._found |= streams

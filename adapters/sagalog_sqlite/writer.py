@@ -11,7 +11,19 @@ from typing import Any, Final
 
 from msgspec.structs import astuple
 
-from sagalog.store import FOLD_FORMAT, Append, Projection, Result, Saved, StoreFold, armed, reach
+from sagalog.store import (
+    FOLD_FORMAT,
+    Account,
+    Append,
+    Projection,
+    Result,
+    Saved,
+    StoreFold,
+    TaskFold,
+    armed,
+    encode_account,
+    reach,
+)
 from sagalog_sqlite import rows
 from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
 from sagalog_sqlite.loader import Loader
@@ -45,6 +57,9 @@ class Writer(Loader):
         if result.projections:
             for stream, projection in result.projections:
                 self._save(self._streams[stream], projection)
+        if result.accounts:
+            for name, account in result.accounts:
+                self._save_account(name, account)
         if result.aside:
             for stream in result.aside:
                 self._put_aside(stream)
@@ -115,6 +130,7 @@ class Writer(Loader):
             self._finished.append(append.stream)
         else:
             self.execute(rows.REPLACE_FOLD, (loaded.number, FOLD_FORMAT, loaded.version, projection.content))
+            self.note_settings(append.stream)
         loaded.saved = Saved(append.stream, projection.fold)
 
     def _save(self, loaded: Loaded, projection: Projection) -> None:
@@ -128,10 +144,27 @@ class Writer(Loader):
             rows.save_awaited(self.execute, loaded.number, projection.awaited)
             self.estimates.is_awaited = None
         loaded.awaited = projection.awaited
+        if projection.limit_uses != loaded.limit_uses and (projection.limit_uses or self._may_use_limits(loaded)):
+            rows.save_limit_uses(self.execute, loaded.number, projection)
+        loaded.limit_uses = projection.limit_uses
         loaded.saved = Saved(saved.stream, projection.fold, row)
         if not is_worth_keeping(projection.fold):
             self._finished.append(saved.stream)
         self.estimates.note(row)
+
+    def _may_use_limits(self, loaded: Loaded) -> bool:
+        """Tell whether a task that limit_uses nowhere now may have a place under a limit on record."""
+        if loaded.limit_uses is not None:
+            return bool(loaded.limit_uses)
+        fold = loaded.saved.fold
+        return self.has_settings() and (
+            not isinstance(fold, TaskFold) or bool(fold.uses) or self.is_governed(fold.queue)
+        )
+
+    def _save_account(self, name: str, account: Account) -> None:
+        self._write(rows.SAVE_ACCOUNT, (name, account.due_ms, account.since_ms, encode_account(account)))
+        self._cache.accounts[name] = account
+        self.estimates.note_account(account.due_ms, account.since_ms)
 
     def _wake(self, ended: str) -> None:
         """Have the next maintenance look at every task that awaits an ended one. [WAIT-3]"""

@@ -12,7 +12,7 @@ from sagalog.engine.batch import Batch
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.queries import Artifact, WaitOutcome
+from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.unit_of_work import Maintained
@@ -43,7 +43,18 @@ from sagalog.errors import (
     WaitOver,
     WrongState,
 )
-from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State, UnrecordedStep
+from sagalog.kernel.values import (
+    Compensation,
+    Failure,
+    Input,
+    LeaseRecord,
+    Policy,
+    Rate,
+    Retry,
+    State,
+    Units,
+    UnrecordedStep,
+)
 from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
 from sagalog.store import FileHealth, Progress, UnclaimedUndo
 
@@ -76,6 +87,7 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "LeaseRecord",
+    "LimitStatus",
     "LogDamaged",
     "Maintained",
     "NotFound",
@@ -86,6 +98,8 @@ __all__ = [
     "Policy",
     "Progress",
     "Quarantine",
+    "QueueStatus",
+    "Rate",
     "RebuildReport",
     "Recorded",
     "Rejected",
@@ -104,6 +118,7 @@ __all__ = [
     "Transient",
     "Unavailable",
     "UnclaimedUndo",
+    "Units",
     "Unknown",
     "UnknownEvent",
     "UnrecordedStep",

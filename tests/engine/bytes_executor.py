@@ -12,7 +12,7 @@ import msgspec
 
 from sagalog import Maintained, Progress, RebuildReport, SagalogError, Task, VerifyReport
 from sagalog.engine.claims import Claimed
-from sagalog.engine.entries import Answer, CommandEntry, Entry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
 from sagalog.engine.executor import Executor
 from sagalog.engine.health import Health
 from sagalog.engine.queries import Queries
@@ -58,6 +58,9 @@ class BytesExecutor:
 
     def claim_later(self, request: ClaimRequest, timeout_ms: int) -> list[Task]:
         return sent(self._server.claim_later(sent(request, ClaimRequest), timeout_ms), list[Task])
+
+    def set(self, entry: SettingEntry) -> None:
+        self._server.set(sent(entry, SettingEntry))
 
     def recover(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sagalog.codec import Envelope, Shape, enclose
 from sagalog.kernel import events as e
+from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.values import (
     Compensation,
@@ -19,12 +20,15 @@ from sagalog.kernel.values import (
     Input,
     KeptStep,
     KeptWaits,
+    Limit,
+    Rate,
     Retry,
     Seen,
     SignalEnd,
     State,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
 )
 
@@ -35,6 +39,8 @@ BARE = Failure("timeout", "no answer")
 WHOLE = Failure("time_limit", "", {"seconds": 1.5}, {"time_limit_ms": 50, "kind": "build", "kinds": ("close", "open")})
 ENDS = (TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", 4, State.CANCELLED))
 DIGEST = "ab" * 32
+RATE = Rate(60, 60_000, 10)
+BARE_RATE = Rate(1, 1_000)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
@@ -65,10 +71,12 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
             steps=(KeptStep("one", "before", 5), KeptStep("two", "before", 6, "u2")),
             waits=(KeptWaits("w", (-2, 0, SignalEnd("before", 9))),),
         ),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, uses={"gpu": 2, "tokens": 900}),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),
         e.Leased("w", 4_294_967_298, 2, "undo", True, 10, 20, "writes nothing"),
+        e.Leased("w", 1, 1, "work", False, uses=(Units("limit/gpu", 2), Units("key/q/acme", 1))),
     ),
     ("heartbeat", 1): (e.Heartbeat(1), e.Heartbeat(1, 10, 20, {"done": 3})),
     ("released", 1): (
@@ -145,12 +153,36 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ),
     ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
     ("upgraded", 1): (e.Upgraded("0.2.0"),),
+    ("used", 1): (e.Used(1, "tokens", 900),),
+    ("kind_paused", 1): (e.KindPaused("build"), e.KindPaused("build", "the disk is full")),
+    ("kind_resumed", 1): (e.KindResumed("build"),),
+    ("limit_set", 1): (e.LimitSet(3), e.LimitSet(rate=RATE), e.LimitSet(rate=BARE_RATE)),
+    ("limit_removed", 1): (e.LimitRemoved(),),
+    ("limit_paused", 1): (e.LimitPaused(), e.LimitPaused("the provider is down")),
+    ("limit_resumed", 1): (e.LimitResumed(),),
+    ("limit_carried", 1): (
+        e.LimitCarried(True),
+        e.LimitCarried(False, 3, RATE, 7),
+        e.LimitCarried(False, rate=BARE_RATE),
+    ),
+    ("queue_limited", 1): (e.QueueLimited(), e.QueueLimited(2, RATE, 1, BARE_RATE)),
+    ("queue_paused", 1): (e.QueuePaused(), e.QueuePaused("release day")),
+    ("queue_resumed", 1): (e.QueueResumed(),),
+    ("key_paused", 1): (e.KeyPaused("acme"), e.KeyPaused("acme", "they asked")),
+    ("key_resumed", 1): (e.KeyResumed("acme"),),
+    ("queue_carried", 1): (
+        e.QueueCarried(Limit(), Limit()),
+        e.QueueCarried(Limit(2, RATE), Limit(1, BARE_RATE), 4, {"acme": 5}),
+    ),
 }
+
+
+_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents"}
 
 
 def stored_line(event: e.Recordable, version: int) -> str:
     """The line of an event as this version stores it; the further ones of a type have all that an envelope may have."""
-    stream = "store/s" if isinstance(event, e.STORE_EVENTS) else "task/a"
+    stream = next(f"{one.name}/{_ID[one.name]}" for one in CATEGORIES.values() if type(event) in one.events)
     more = ("user:ann", "task/b@2", "key-1") if version > 1 else ()
     envelope = enclose(stream, version, 1_700_000_000_000, event, *more)
     fields = {name: getattr(envelope, name) for name in Envelope.__struct_fields__}

@@ -32,7 +32,7 @@ def test_a_task_is_created_claimed_and_completed(tell: Callable[[Story], None]) 
         assert (lease.task.id, lease.owner, lease.attempt, lease.purpose) == (task.id, "bob", 1, "work")
         assert (lease.fence, lease.ttl_ms, lease.record.owner) == (lease.plain.fence, 1_000, "bob")
         assert lease.expires_ms == engine.now_ms() + 1_000
-        assert await lease.heartbeat() == await engine.resume(task.id, lease.fence)
+        assert await lease.heartbeat() == await engine.reattach(task.id, lease.fence)
         lease = await lease.step("compile", 7)
         lease = await lease.put_artifact("binary", b"bytes")
         ended = await lease.complete({"ok": True})
@@ -280,7 +280,7 @@ def test_leases_are_compared_by_what_they_hold(tell: Callable[[Story], None]) ->
     async def story(engine: AsyncEngine) -> None:
         task = await engine.create("build")
         lease = await engine.acquire(task.id, owner="bob", ttl_ms=None)
-        same = await engine.resume(task.id, lease.fence)
+        same = await engine.reattach(task.id, lease.fence)
 
         assert (lease, hash(lease)) == (same, hash(same))
         assert lease != lease.plain

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 import sagalog
-from sagalog import Compensation, Engine, Failure, Lease, Retry, SagalogError, Task, UnrecordedStep
-from sagalog.engine import holder_verbs, verbs
+from sagalog import Compensation, Engine, Failure, Lease, Rate, Retry, SagalogError, Task, UnrecordedStep
+from sagalog.engine import holder_verbs, settings_verbs, verbs
 from sagalog.engine.entries import CommandEntry, Entry, EntryGroup
 from sagalog.engine.executor import Executor
 from sagalog.engine.local_executor import LocalExecutor
@@ -40,6 +40,11 @@ def executor() -> LocalExecutor:
 def held(at: Executor, id: str = "t", **arguments: Any) -> Task:
     at.carry_out(verbs.create(at, "build", PAYLOAD, id=id, **arguments))
     return at.carry_out(verbs.acquire(at, id, owner="ann", ttl_ms=TTL_MS))
+
+
+def metered(at: Executor) -> Task:
+    at.set(settings_verbs.set_limit(at, "tokens", rate=Rate(1_000, period_ms=60_000)))
+    return held(at, uses={"tokens": 1})
 
 
 def undoing(at: Executor) -> Task:
@@ -80,6 +85,7 @@ ENTRIES: dict[type[c.Command], Callable[[Executor], CommandEntry]] = {
     c.Register: lambda at: holder_verbs.register(at, held(at), UNDO),
     c.Step: lambda at: holder_verbs.step(at, held(at, compensations=[UNDO]), "charge", PAYLOAD, "undo"),
     c.PutArtifact: lambda at: holder_verbs.put_artifact(at, held(at), "log", b"\x00\xff" * 100),
+    c.Use: lambda at: holder_verbs.use(at, metered(at), "tokens", 900),
     c.AdoptChild: lambda at: holder_verbs.adopt_child(at, adopting(at), "kid", "child"),
     c.Park: lambda at: holder_verbs.park(at, held(at), "w", "go", until_ms=START_MS + 5),
     c.Release: lambda at: holder_verbs.release(at, held(at), "later", START_MS + 5),

@@ -16,6 +16,7 @@ import msgspec
 from sagalog.codec import SCHEMAS
 from sagalog.kernel import events as e
 from sagalog.kernel import state
+from sagalog.kernel.accounts import Account, Refusal
 from sagalog.kernel.values import (
     Compensation,
     Failure,
@@ -24,11 +25,14 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     LeaseRecord,
+    Limit,
+    Rate,
     Retry,
     Seen,
     SignalEnd,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
 )
 
@@ -40,10 +44,13 @@ VALUES: tuple[type[msgspec.Struct], ...] = (
     Input,
     KeptStep,
     KeptWaits,
+    Limit,
+    Rate,
     Seen,
     SignalEnd,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
 )
 SAVED: tuple[type[msgspec.Struct], ...] = (
@@ -59,8 +66,13 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     state.Waiting,
     LeaseRecord,
     state.KeptPolicy,
+    state.StoreFold,
+    state.LimitFold,
+    state.QueueFold,
+    Account,
+    Refusal,
 )
-PINNED = (6, "e133e7b6e90e4a08b61540f309ac2558f8ff772979bfa7f8280e5fbf2da0a6c2")
+PINNED = (7, "a3eff7c30df06252651b96d6595b42a7565b1ef72ac8b218ce0c2681e49e3d18")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
@@ -71,7 +83,7 @@ def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:
 
 def fingerprint(
     schemas: dict[str, int],
-    events: Iterable[type[e.Recordable]] = (*e.TASK_EVENTS, *e.STORE_EVENTS),
+    events: Iterable[type[e.Recordable]] = tuple(e.NAMES),
     saved: Iterable[type[msgspec.Struct]] = SAVED,
 ) -> str:
     """SHA-256 over the schemas, the events' fields with their types, and the fields of what is saved."""

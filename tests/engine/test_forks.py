@@ -112,7 +112,7 @@ def test_a_lease_that_the_child_has_taken_up_is_its_own(engine: Engine) -> None:
     lease = leased(engine)
 
     def work() -> None:
-        taken = engine.resume(lease.task.id, lease.fence)
+        taken = engine.reattach(lease.task.id, lease.fence)
         assert taken is not None
         taken.complete("by the child")
 

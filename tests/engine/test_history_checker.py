@@ -10,7 +10,7 @@ import pytest
 from sagalog import Compensation, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, SignalEnd, State, UnrecordedStep
+from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Rate, SignalEnd, State, UnrecordedStep
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from tests.conftest import OpenEngine
@@ -18,6 +18,7 @@ from tests.conftest import OpenEngine
 Log = list[Recorded]
 WAITS = "task/waits"
 KEPT = "task/kept"
+FIRST = "task/first"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
 
@@ -46,7 +47,20 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     engine.retry_as_new("left")
     waits(engine)
     kept(engine)
+    limited(engine)
     return engine.events()
+
+
+def limited(engine: Engine) -> None:
+    """Two tasks that use a limit of slots and one with a rate, one after the other."""
+    engine.set_limit("gpu", slots=1)
+    engine.set_limit("tokens", rate=Rate(10, period_ms=1_000))
+    for id in ("first", "second"):
+        engine.create("build", id=id, queue="limited", uses={"gpu": 1, "tokens": 1})
+        lease = engine.acquire(id, owner="ann", ttl_ms=None).use("tokens", 3)
+        lease.complete()
+    engine.pause(queue="limited")
+    engine.resume(queue="limited")
 
 
 def kept(engine: Engine) -> None:
@@ -104,6 +118,15 @@ def without(log: Log, *versions: int, stream: str = "task/undone") -> Log:
         newest[one.stream] = newest.get(one.stream, 0) + 1
         placed.append(msgspec.structs.replace(one, position=position, version=newest[one.stream]))
     return placed
+
+
+def moved(log: Log, stream: str, version: int, before: tuple[str, int]) -> Log:
+    """The log with an event in an earlier place."""
+    [one] = [found for found in log if (found.stream, found.version) == (stream, version)]
+    rest = [found for found in log if found is not one]
+    place = next(at for at, found in enumerate(rest) if (found.stream, found.version) == before)
+    placed = [*rest[:place], one, *rest[place:]]
+    return [msgspec.structs.replace(found, position=position) for position, found in enumerate(placed, start=1)]
 
 
 def version_of(log: Log, kind: type[e.Recordable], stream: str = "task/undone", nth: int = 0) -> int:
@@ -265,6 +288,13 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: again(log, e.Unblocked("approval", 2, "signal", 2), version_of(log, e.Unblocked, WAITS, 1), WAITS),
         lambda log: again(log, e.Unblocked("approval", 2, "signal", 11), version_of(log, e.Unblocked, WAITS, 1), WAITS),
         lambda log: again(log, e.Signalled("stop"), version_of(log, e.Signalled, WAITS), WAITS),
+    ],
+    "slots": [
+        lambda log: without(log, version_of(log, e.Completed, FIRST), stream=FIRST),
+    ],
+    "rates": [lambda log: again(log, e.LimitSet(rate=Rate(3, 1_000)), 1, "limit/tokens")],
+    "pauses": [
+        lambda log: moved(log, "queue/limited", 1, before=("task/second", 2)),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

@@ -186,11 +186,11 @@ def test_half_a_command_after_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -
 def test_a_store_that_answers_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with paired() as pair:
         tables = store_of(pair.real.engine).tables  # type: ignore[attr-defined]
-        claimed = MemoryView.claimed.fget  # type: ignore[attr-defined]
+        select = MemoryView.select
         monkeypatch.setattr(
             MemoryView,
-            "claimed",
-            property(lambda view: claimed(view)[:: -1 if view._tables is tables else 1]),
+            "select",
+            lambda view, claim: select(view, claim)[:: -1 if view._tables is tables else 1],
         )
         for id in ("a", "b"):
             pair.run("create", lambda side, id=id: side.engine.create("build", id=id))  # type: ignore[misc]

@@ -27,7 +27,7 @@ def words(text: str) -> list[str]:
 
 _HOLDER_VERBS = words("""
     adopt_child compensation_done compensation_failed complete fail heartbeat park put_artifact register release retry
-    step
+    step use
 """)
 _CALLER_VERBS = words("acquire cancel claim create note quarantine retry_as_new signal waive")
 _LEASE = [*_HOLDER_VERBS, *words("attempt expires_ms fence owner purpose quarantine record task ttl_ms")]
@@ -35,8 +35,10 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        artifact batch changes close counts create_many events find get health heartbeat history ids_with_prefix input
-        newest_position now_ms ready_kinds rebind rebuild recover resume stale step_result store_id subscribe unreadable
+        artifact batch changes close counts create_many events find get health heartbeat history holders ids_with_prefix
+        input limit_queue limits
+        newest_position now_ms pause paused_kinds queues ready_kinds reattach rebind rebuild recover remove_limit resume
+        set_limit stale step_result store_id subscribe unreadable
         verify wait wait_change wait_end wait_ends
     """),
 ]
@@ -44,13 +46,13 @@ _TASK = words("""
     affinity artifacts attempt cancel_requested children code compensations correlation_id created_ms data_key error
     fence id inputs is_suspect is_terminal key kind lease leases outcome owed parent payload policy predecessor
     priority progress queue reason result run_at_ms signals state steps successor tags trace tracestate
-    unrecorded_steps updated_ms version waiting waits
+    unrecorded_steps updated_ms uses version waiting waits
 """)
 _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out
     wait_stop
 """)
-_WORK = [*_CONTEXT, *words("input payload sleep spawn step wait_signal wait_tasks")]
+_WORK = [*_CONTEXT, *words("input payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
     claim_ahead compensation concurrency grace_ms name quarantine_unknown queues run stop stats task ttl_ms
 """)

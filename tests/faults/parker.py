@@ -17,7 +17,7 @@ def main(url: str) -> None:
         for line in sys.stdin:
             task, fence, after = line.split()
             try:
-                engine.resume(task, int(fence)).park("w", after=after)
+                engine.reattach(task, int(fence)).park("w", after=after)
             except sagalog.Rejected as refusal:
                 print(refusal.code, flush=True)  # noqa: T201  as above
             else:

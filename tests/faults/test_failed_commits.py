@@ -208,7 +208,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 def ready(store: SqliteStore) -> list[str]:
     """What a claim would select, and that nothing is due."""
-    look = seeing(lambda view: ids_of(view.claimed), claim=work(limit=9))
+    claim = work(limit=9)
+    look = seeing(lambda view: ids_of(view.select(claim)), claim=claim)
     found, due = store.commit([look, tending(Due(("q",), 9))])
     assert due == []
     return list(found)
@@ -238,7 +239,7 @@ def asking(*ids: str) -> Operation:
 
 def test_what_an_operation_has_read_before_its_refusal_is_as_it_was_read(store: SqliteStore) -> None:
     def decide(view: View) -> Result:
-        assert (ids_of(view.claimed), view.expired, view.promotable) == (["old"], [], [])
+        assert (ids_of(view.select(work())), view.expired, view.promotable) == (["old"], [], [])
         assert (view.saved("task/other"), view.saved("task/none")) != (None, None)
         raise Rejected("no")
 
@@ -272,7 +273,8 @@ def test_what_was_written_in_a_round_that_is_begun_anew_is_not_believed(store: S
 
 
 def test_what_a_restarted_round_had_read_is_right_for_the_next_call(store: SqliteStore) -> None:
-    look = seeing(lambda view: ids_of(view.claimed), claim=work(kinds=None, limit=1))
+    claim = work(kinds=None, limit=1)
+    look = seeing(lambda view: ids_of(view.select(claim)), claim=claim)
     assert store.commit([look, asking("none", "other")]) == [["old"], [None, 1]]
     assert store.commit([begun_once("none"), claiming(work(limit=9))]) == ["begun", ["old", "other"]]
 

@@ -26,6 +26,7 @@ from sagalog.kernel.values import (
     State,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
 )
 
@@ -63,8 +64,9 @@ def acquire(
     purpose: Purpose = "work",
     kinds: frozenset[str] | None = None,
     waiver: str | None = None,
+    uses: tuple[Units, ...] = (),
 ) -> c.Acquire:
-    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds, waiver=waiver)
+    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds, waiver=waiver, uses=uses)
 
 
 def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.Acquire:
@@ -125,6 +127,10 @@ def step(name: str = "s1", fence: int = 1, result: Any = None, compensation: str
 
 def put_artifact(name: str = "log", fence: int = 1, digest: str = "ab" * 32) -> c.PutArtifact:
     return c.PutArtifact(task="t", fence=fence, name=name, digest=digest, size_bytes=3, media_type="text/plain")
+
+
+def use(fence: int = 1, units: int = 2, limit: str = "gpu") -> c.Use:
+    return c.Use(task="t", fence=fence, limit=limit, units=units)
 
 
 def adopt_child(name: str = "build", fence: int = 1, child: str = "t0/build") -> c.AdoptChild:

@@ -22,7 +22,7 @@ from sagalog.kernel.decide import Repeat
 from sagalog.kernel.events import NAMES, Heartbeat, Leased, LeaseExpired
 from sagalog.kernel.lifecycle import UNBORN
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Seen, State, UnrecordedStep
+from sagalog.kernel.values import Compensation, Seen, State, Units, UnrecordedStep
 from tests.kernel import making as make
 from tests.kernel.witness import Finding, Witness
 
@@ -136,6 +136,7 @@ def canonical(world: World) -> Key:
         None if lease.expires_ms is None else max(lease.expires_ms - now_ms, 0),
         max(lease.renewed_ms - now_ms, 0),
         world.idle_ms if lease.renewed_ms > now_ms else 0,
+        lease.uses,
     )
     common: Key = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
     # What an observer may say of a task whose last event lies in the future.
@@ -212,6 +213,8 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     for name, held in _recording_commands(fence, ended, world.now_ms).items():
         if name in world.also:
             yield "worker", name, held
+    if "use" in world.also and due:
+        yield "worker", "lease with units", make.acquire(ttl_ms=TTL_MS, uses=(Units("limit/gpu", 1),))
     if "approval" in world.also and len(task.signals) < 2:
         yield "worker", "signal", make.signal()
     yield "upkeep", "maintain", make.maintain(ended=ended)
@@ -266,6 +269,7 @@ def _recording_commands(fence: int, ended: tuple[str, ...], now_ms: int) -> dict
         "second approval": make.park("approval", fence, signal="go", number=2),
         "child": make.park("child", fence, after=("other",), ended=ended),
         "pause": make.park("pause", fence, until_ms=now_ms + 1),
+        "use": make.use(fence, 2),
     }
 
 

@@ -16,7 +16,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.lifecycle import FOUNDED, STORE_LIFE, STORE_ROWS, TASK_LIFE, TASK_ROWS, UNBORN, Fork
 from sagalog.kernel.state import CompensationRecord, EndedLease, KeptPolicy, TaskFold, Waiting
-from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State, Unchanged
+from sagalog.kernel.values import LIVE, TERMINAL, LeaseRecord, State, Unchanged, Units
 from tests.kernel.making import ERROR, inherited, policy
 
 STATES = (UNBORN, *(str(state) for state in State))
@@ -64,6 +64,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "completed": e.Completed(FENCE, "complete"),
         "quarantined": e.Quarantined("operator", owed=("u1",), fence=fence, verb=verb),
         "noted": e.Noted("seen"),
+        "used": e.Used(FENCE, "gpu", 2),
     }
     assert name in samples, f"this function needs a sample of {name!r}, whose every field is sound"
     return samples[name]
@@ -84,7 +85,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         policy=KeptPolicy.of(policy()),
         outcome="failed",
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
-        lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0) if leased else None,
+        lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0, uses=(Units("limit/gpu", 1),)) if leased else None,
         leases=FENCE,
         waiting=Waiting("approval", 1, 6, "approved", (), 5) if name == "unblocked" else None,
         ended=None if leased else EndedLease(FENCE, "release", 6),
@@ -241,9 +242,10 @@ def test_live_and_ended_states_are_all_there_is() -> None:
     assert [str(state) for state in State] == [state.name.lower() for state in State]
 
 
-def test_a_store_is_founded_once_and_upgraded_from_then_on() -> None:
-    """[LIFE-1] [LOG-7]"""
-    assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, (FOUNDED, "upgraded"): FOUNDED}
+def test_a_store_is_founded_once_and_then_upgraded_or_pauses_kinds() -> None:
+    """[LIFE-1] [LOG-7] [PAUSE-1]"""
+    later = ("upgraded", "kind_paused", "kind_resumed")
+    assert dict(STORE_LIFE.after) == {(UNBORN, "founded"): FOUNDED, **{(FOUNDED, one): FOUNDED for one in later}}
 
 
 def test_where_an_event_leads_depends_on_what_is_to_be_undone_only() -> None:

@@ -156,6 +156,7 @@ def test_the_search_treads_every_row_and_meets_every_event_of_a_verb() -> None:
         search(small(**few), also=frozenset({"step", "artifact", "child of another"})),
         search(small(**few), also=frozenset({"approval"})),
         search(small(**few), also=frozenset({"pause"})),
+        search(small(**few), also=frozenset({"use"})),
         search(msgspec.structs.replace(HEIR, policy=small(**few).policy)),
         search(small(**few), hazards=True),
     ]

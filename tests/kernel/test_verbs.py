@@ -36,9 +36,9 @@ def test_a_verb_keeps_its_key_in_events_that_it_writes_and_compares() -> None:
     assert not any(issubclass(verb.command, c.Held) for verb in keyed)
 
 
-def test_only_maintenance_and_renewals_have_no_identity_for_repeats() -> None:
-    """[REPEAT-1]"""
-    assert {verb.command for verb in VERBS if verb.contents is None} == {c.Heartbeat, c.Maintain}
+def test_only_maintenance_and_what_states_all_have_no_identity_for_repeats() -> None:
+    """[REPEAT-1] A renewal and a statement of use say the whole of what is to be, so a repeat changes nothing."""
+    assert {verb.command for verb in VERBS if verb.contents is None} == {c.Heartbeat, c.Maintain, c.Use}
 
 
 def test_a_verb_names_the_field_in_which_its_command_holds_a_moment() -> None:

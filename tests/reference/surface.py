@@ -26,9 +26,10 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog": {
         "Opening a store": _words("open"),
         "Engine, leases, batches, subscriptions": _words("Engine Lease Renewal Batch Subscription"),
-        "What callers give": _words("Compensation Retry Failure UnrecordedStep"),
+        "What callers give": _words("Compensation Retry Rate Failure UnrecordedStep"),
         "What callers read": _words("""
-            Task State TaskCompensation TaskWait Policy LeaseRecord Input Artifact WaitOutcome Recorded Envelope
+            Task State TaskCompensation TaskWait Policy LeaseRecord Units Input Artifact WaitOutcome LimitStatus
+            QueueStatus Recorded Envelope
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo Progress VerifyReport Fault RebuildReport

@@ -36,17 +36,18 @@ KIT = "sagalog.store"
 # The first words of calls; a new one is added here, once it is seen to be a verb.
 VERBS = words("""
     Acknowledge Ask Audit Begin Call Check Close Count Create Decide Decorate Do Draw End Find Get Give Go Group
-    Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Record Refuse Renew Retry Run Save Say
-    Send Set Settle Sleep Stop Take Tell Throw Wait
+    Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Reattach Record Refuse
+    Remove Renew Retry Run Save Say Send Set Settle Sleep State Stop Take Tell Throw Wait
 """)
 # The first words of classes: those of a noun phrase.
 NOUNS = words("A An Both Bytes Commands One The")
 # Whole numbers that count something or name a place. Any other says its unit at its end.
 COUNTS = words("""
-    after claim_ahead concurrency count epoch fence limit number position priority seed since status threads version
+    after claim_ahead concurrency count epoch fence limit number per_key_slots position priority seed since slots status
+    threads units version
 """)
 UNITS = ("_ms", "_bytes", "_max", "_min")
-LINES_MAX = 23
+LINES_MAX = 28
 
 # The calls that one command decides.
 DECIDED: dict[str, type[c.Command]] = {
@@ -61,6 +62,7 @@ DECIDED: dict[str, type[c.Command]] = {
     },
     **{f"Lease.{kind.__name__.lower()}": kind for kind in (c.Complete, c.Fail)},
     "Lease.put_artifact": c.PutArtifact,
+    "Lease.use": c.Use,
     "Lease.adopt_child": c.AdoptChild,
     "Lease.quarantine": c.QuarantineHeld,
     "Lease.compensation_done": c.CompensationDone,

@@ -49,7 +49,7 @@ def test_a_store_needs_the_kit_and_the_errors_and_nothing_else(source: Path) -> 
 def test_every_name_of_the_kit_is_there_and_says_what_it_is() -> None:
     for name in sagalog.store.__all__:
         kept = getattr(sagalog.store, name)
-        assert name.isupper() or name in ("Gate", "Tag") or kept.__doc__, name
+        assert name.isupper() or name in ("Gate", "Place", "Tag") or kept.__doc__, name
 
 
 FULL: dict[str, Any] = {
@@ -64,6 +64,7 @@ FULL: dict[str, Any] = {
     "waits": {"w": EndedWaits(1, (-1,))},
     "waiting": Waiting("w", 1, 1, "go", (), None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
+    "uses": {"gpu": 1},
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ CREATE TABLE store(
     version INTEGER NOT NULL DEFAULT 0,
     epoch INTEGER NOT NULL DEFAULT 0,
     writer TEXT,
+    paused_kinds TEXT,
     checksum INTEGER
 ) STRICT;
 
@@ -87,6 +88,8 @@ CREATE TABLE tasks(
     parent TEXT,
     correlation_id TEXT,
     wait TEXT,
+    held TEXT,
+    holds INTEGER,
     run_at_ms INTEGER,
     undo_ms INTEGER,
     overdue_ms INTEGER,
@@ -144,6 +147,33 @@ CREATE TABLE awaited(
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX awaiting ON awaited(stream);
+
+-- [LIMIT-5] The places of tasks under limits: who may be leased next, who is held back, who has units. A task that uses no
+-- limit has no row.
+CREATE TABLE limit_uses(
+    account TEXT NOT NULL,
+    place TEXT NOT NULL,
+    section TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    stream INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    PRIMARY KEY (account, place, section, priority, stream)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX limit_uses_of ON limit_uses(stream);
+
+-- [LIMIT-7] What is used of each limit, and when maintenance has to look at those that it holds back.
+CREATE TABLE accounts(
+    name TEXT PRIMARY KEY,
+    due_ms INTEGER,
+    since_ms INTEGER,
+    account BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX accounts_due ON accounts(due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX accounts_since ON accounts(since_ms, due_ms) WHERE since_ms IS NOT NULL;
+-- A lease with units of a named limit is looked at by the claims of every queue.
+CREATE INDEX holding ON tasks(holds, check_ms) WHERE holds = 1;
 
 -- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed or taken away.
 CREATE TABLE blobs(

@@ -227,7 +227,7 @@ class SagaStore:
         if saga.fence == 0:
             text = f"task {saga.task_id!r} carries no lease: acquire one and use the saga that it gives"
             raise sagalog.NotFound(text, task=saga.task_id, fence=0)
-        return self.engine.resume(saga.task_id, saga.fence)
+        return self.engine.reattach(saga.task_id, saga.fence)
 
     def quarantine_held(self, lease: sagalog.Lease, reason: str) -> sagalog.Task:
         """Quarantine under a fence, also where a cancel was asked for. Raises LeaseLost."""

@@ -95,6 +95,7 @@ class AsyncBatch(CoroutineMethod[Batch]):
     register = _held(Batch.register)
     step = _held(Batch.step)
     put_artifact = _held(Batch.put_artifact)
+    use = _held(Batch.use)
     adopt_child = _held(Batch.adopt_child)
     park = _held(Batch.park)
     release = _held(Batch.release)

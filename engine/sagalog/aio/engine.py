@@ -138,6 +138,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
     recover = as_coroutine(Engine.recover)
     rebuild = as_coroutine(Engine.rebuild)
 
+    set_limit = as_coroutine(Engine.set_limit)
+    remove_limit = as_coroutine(Engine.remove_limit)
+    limit_queue = as_coroutine(Engine.limit_queue)
+    pause = as_coroutine(Engine.pause)
+    resume = as_coroutine(Engine.resume)
+
     # --- calls that read ------------------------------------------------------------------------------------------
 
     verify = as_coroutine(Engine.verify)
@@ -158,12 +164,16 @@ class AsyncEngine(CoroutineMethod[Engine]):
     newest_position = as_coroutine(Engine.newest_position)
     changes = as_coroutine(Engine.changes)
     ready_kinds = as_coroutine(Engine.ready_kinds)
+    limits = as_coroutine(Engine.limits)
+    queues = as_coroutine(Engine.queues)
+    paused_kinds = as_coroutine(Engine.paused_kinds)
+    holders = as_coroutine(Engine.holders)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 
     acquire = as_coroutine_of(lift_lease, Engine.acquire, _give_back_one)
     claim = _claimed(verbs.claim)
-    resume = as_coroutine_of(lift_lease, Engine.resume)
+    reattach = as_coroutine_of(lift_lease, Engine.reattach)
 
     def rebind(self, lease: AsyncLease) -> AsyncLease:
         """Give the same lease with verbs that this engine carries out, as `Engine.rebind`.

@@ -6,7 +6,7 @@ names a fault by stream and version and goes on with the rest. Knows no store by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from sagalog.codec import Envelope, decode, envelope_of, is_intact, read_rows
+from sagalog.engine.limit_audit import has_right_place, wrong_accounts
 from sagalog.errors import SagalogError
 from sagalog.kernel.categories import STORE, TASK, Category, Placed, category_of
 from sagalog.kernel.events import (
@@ -31,7 +32,7 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
 from sagalog.store import FIRST_TAG, AuditedStream, Progress, Snapshot, Store, Tag
 from sagalog.store.projection import awaited, decode_fold, encode_fold, refold_store, refold_stream
-from sagalog.store.row import Row, gates_at_any_time, row_of
+from sagalog.store.row import Row, row_of
 
 # How many streams a snapshot reads: few enough for a checkpoint to get its turn, enough to cost nothing.
 _SLICE: Final = 500
@@ -121,6 +122,7 @@ def verify(store: Store, progress: Progress | None = None) -> VerifyReport:
         # Where a table is out of order, which the integrity check has told, the next page may lead back.
         if not streams or streams[-1].number <= after:
             faults += _verify_tags(store, tags, {fault.stream for fault in faults})
+            faults += [Fault("projection", None, None, text) for text in wrong_accounts(store)]
             if progress is not None:
                 progress(total, total)
             return VerifyReport(events, tasks, tuple(faults))
@@ -249,7 +251,7 @@ def _verify_task(
         if type(event) in _NAMING:
             faults += _verify_blobs(snapshot, one.stream, version, event)
             faults += _verify_references(snapshot, one.stream, version, event)
-    wrong = _verify_projection(one, task, tagged)
+    wrong = _verify_projection(one, task, tagged, snapshot.is_governed)
     return faults + wrong, 0 if wrong else len(task.tags or ())
 
 
@@ -379,7 +381,9 @@ def _verify_store(snapshot: Snapshot, stream: str, envelopes: list[Envelope]) ->
     return []
 
 
-def _verify_projection(one: AuditedStream, task: TaskFold, tagged: _Tagged) -> list[Fault]:
+def _verify_projection(
+    one: AuditedStream, task: TaskFold, tagged: _Tagged, is_governed: Callable[[str], bool]
+) -> list[Fault]:
     """Check that a projection is what the log gives; the gate depends on the time and must fit some time.
 
     [RECORD-3]
@@ -390,12 +394,12 @@ def _verify_projection(one: AuditedStream, task: TaskFold, tagged: _Tagged) -> l
     if saved.content != encode_fold(task) and not _is_fold_of(saved.content, task):
         return [Fault("projection", stream, None, "its saved fold is not what the log gives: rebuild it")]
     found = saved.row
-    expected = row_of(task, found.gate, found.check_ms if _is_check_of(found) else None)
+    expected = row_of(task, found.gate, found.check_ms if _is_check_of(found) else None, found.held)
     differs = []
     if expected != found:
         pairs = zip(Row._fields, expected, found, strict=True)
         differs = sorted([name for name, given, other in pairs if given != other])
-    if found.gate not in gates_at_any_time(task):
+    if not has_right_place(task, found, saved.limit_uses, is_governed):
         differs.append("gate")
     if task.tags and not tagged.by_all(one.number, task.tags):
         differs.append("tags")

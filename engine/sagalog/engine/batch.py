@@ -213,6 +213,7 @@ class Batch:
     register = recorded_for(holder_verbs.register)
     step = recorded_for(holder_verbs.step)
     put_artifact = recorded_for(holder_verbs.put_artifact)
+    use = recorded_for(holder_verbs.use)
     adopt_child = recorded_for(holder_verbs.adopt_child)
     park = recorded_for(holder_verbs.park)
     release = recorded_for(holder_verbs.release)

@@ -6,7 +6,7 @@ once more, and goes on with the others. [LOG-5] [BOUND-2] Knows no store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -21,6 +21,7 @@ from sagalog.engine.unit_of_work import UnitOfWork
 from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import MOVES_MAX
 from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Claim, EventOf, Plain, Result, Saved
@@ -44,32 +45,86 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
     key = asked.idempotency_key
     if key is not None and (earlier := work.keyed(key)):
         return Claimed(_still_leased(work, asked, key, earlier), repeated=True)
-    leased: list[Task] = []
-    again = False
-    selected = work.view.claimed
-    for saved in selected:
-        task = saved.fold
+    selection = _Selection(work, asked)
+    narrowed = _narrowed(work, asked.claim)
+    if narrowed.queues and selection.lease_from(narrowed):
+        # [LIMIT-5] Some lacked units: look past them, once.
+        selection.lease_from(msgspec.structs.replace(narrowed, limit=narrowed.limit + MOVES_MAX))
+    return Claimed(selection.leased, selection.again)
+
+
+class _Selection:
+    """The tasks that a claim selects, one after the other.
+
+    leased   those that it has leased
+    again    whether another look may find others behind those that it has moved
+    """
+
+    def __init__(self, work: UnitOfWork, asked: ClaimRequest) -> None:
+        self.leased: list[Task] = []
+        self.again = False
+        self._work = work
+        self._asked = asked
+        self._seen: set[str] = set()
+
+    def lease_from(self, claim: Claim) -> bool:
+        """Lease what a claim selects, up to what was asked for; return whether limits held some of that back."""
+        is_held_back = False
+        selected = self._work.view.select(claim)
+        for saved in selected:
+            if len(self.leased) == self._asked.claim.limit:
+                return False
+            if saved.stream not in self._seen:
+                self._seen.add(saved.stream)
+                is_held_back = self._look_at(saved, is_alone=len(selected) == 1) or is_held_back
+        return is_held_back
+
+    def _look_at(self, saved: Saved, is_alone: bool) -> bool:
+        """Lease a task, or move it where it belongs; return whether a limit held it back."""
+        work, claim, task = self._work, self._asked.claim, saved.fold
         if work.is_written(saved.stream):
-            continue
+            return False
         if not isinstance(task, TaskFold) or not _is_sound(saved, task, work.view.now_ms):
-            again = work.put_right(saved) or again
-        elif task.is_suspect and not _may_lease_suspect(asked.claim, selected):
-            continue
+            self.again = work.put_right(saved) or self.again
+        elif task.is_suspect and (claim.suspects == "never" or not is_alone):
+            # [LEASE-5] A claim leases it alone, unless it passes over all suspects.
+            return False
+        elif claim.purpose == "work" and (lack := work.lack_of(task)) is not None:
+            if lack.account is not None and not lack.account.startswith("queue/"):
+                work.admission.hold(saved, lack)
+                self.again = True
+            return True
         elif not next_lease_fits(task):
             # [BOUND-2] Else it would be at the head of every claim, and refused each time.
             work.maintain(c.Maintain(task=task.id), saved)
-            again = True
-        elif (one := _lease(work, asked, saved, task)) is not None:
-            leased.append(one)
+            self.again = True
+        elif (one := _lease(work, self._asked, saved, task)) is not None:
+            self.leased.append(one)
         else:
-            again = True
-    return Claimed(leased, again)
+            self.again = True
+        return False
+
+
+def _narrowed(work: UnitOfWork, claim: Claim) -> Claim:
+    """Return a claim of the queues that are open and the kinds that are not paused. [LIMIT-2] [PAUSE-1]"""
+    if claim.purpose != "work":
+        return claim
+    view = work.view
+    paused = (
+        frozenset(view.store.paused_kinds) if view.store is not None and view.store.paused_kinds else claim.excluded
+    )
+    is_closed = [view.is_governed(queue) and work.accounts.lack_of_queue(queue) is not None for queue in claim.queues]
+    if not paused and not any(is_closed):
+        return claim
+    queues = tuple(queue for queue, closed in zip(claim.queues, is_closed, strict=True) if not closed)
+    return msgspec.structs.replace(claim, queues=queues, excluded=paused)
 
 
 def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) -> Task | None:
     """Lease a task; put it aside, and return None, where its events cannot be read."""
     try:
-        return work.decide(_acquire_entry(asked, task), saved)
+        with work.tentatively(task):
+            return work.decide(_acquire_entry(asked, task), saved)
     except Corrupt:
         work.set_aside(saved)
         return None
@@ -94,14 +149,21 @@ def plain_claim(asked: ClaimRequest) -> Plain | None:
     return partial(_claim_one, asked)
 
 
-def _claim_one(asked: ClaimRequest, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf) -> Result | None:
+def _claim_one(
+    asked: ClaimRequest,
+    saved: Saved | None,
+    now_ms: int,
+    epoch: int,
+    event_of: EventOf,
+    may_hold_back: Callable[[str], bool],
+) -> Result | None:
     if saved is None:
         return Result(Claimed([]))
     task = saved.fold
     if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms):
         return None
     # [BOUND-2] A task without room for a lease is refused here; the unit of work then quarantines it.
-    leased = carry_out_plainly(_acquire_entry(asked, task), saved, now_ms, epoch, event_of)
+    leased = carry_out_plainly(_acquire_entry(asked, task), saved, now_ms, epoch, event_of, may_hold_back)
     return None if leased is None else Result(Claimed(leased.answer), leased.appends)
 
 
@@ -127,11 +189,6 @@ def _still_leased(work: UnitOfWork, asked: ClaimRequest, key: str, earlier: Sequ
 
 def _is_sound(saved: Saved, task: TaskFold, now_ms: int) -> bool:
     return saved.row is not None and is_row_of(saved.row, task, now_ms)
-
-
-def _may_lease_suspect(claim: Claim, selected: Sequence[Saved]) -> bool:
-    """Check whether a claim may lease a suspect: alone, and unless it passes over all suspects. [LEASE-5]"""
-    return claim.suspects != "never" and len(selected) == 1
 
 
 def _differences_from(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> dict[str, str]:

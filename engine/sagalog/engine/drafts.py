@@ -14,7 +14,8 @@ from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Append, Saved
-from sagalog.store.projection import encode_fold, project
+from sagalog.store.projection import encode_fold, limited_projection, project
+from sagalog.store.row import check_ms
 
 
 class Draft:
@@ -61,4 +62,11 @@ class Draft:
         """Return what the store writes of it."""
         before, fold = self.before, self.fold
         projection = project(fold, now_ms, None if before is None else before.row, self._content)
+        return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)
+
+    def append_at(self, gate: str | None, held: str | None, is_governed: bool) -> Append:
+        """Return what the store writes of a task under limits; `held` is the account that it lacks. [LIMIT-5]"""
+        before, fold = self.before, self.fold
+        look_ms = None if fold.lease is None or before is None else check_ms(fold, before.row)
+        projection = limited_projection(fold, gate, held, is_governed, self._content, look_ms)
         return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)

@@ -15,14 +15,17 @@ from sagalog.engine.task import Task
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import VERBS
+from sagalog.kernel.decide.settings import SETTING_VERBS
 from sagalog.store import Blob
 from sagalog.validation.commands import ClaimRequest
 
 if TYPE_CHECKING:
     AnyCommand = c.Command
+    AnySetting = c.Setting
 else:
     # The types among which a decoder chooses. Every command is a verb, so a new one needs no row here.
     AnyCommand = Union[tuple(verb.command for verb in VERBS)]  # noqa: UP007  made at run time
+    AnySetting = Union[tuple(verb.command for verb in SETTING_VERBS)]  # noqa: UP007
 
 
 class CommandEntry(msgspec.Struct, frozen=True, gc=False, tag="command"):
@@ -39,6 +42,13 @@ class CommandEntry(msgspec.Struct, frozen=True, gc=False, tag="command"):
     known: Task | None = None
     drawn: bool = False
     blobs: tuple[Blob, ...] = ()
+
+
+class SettingEntry(msgspec.Struct, frozen=True, gc=False, tag="setting"):
+    """One command on a stream that is no task's, with its `actor`. What is so already writes nothing."""
+
+    command: AnySetting
+    actor: str | None = None
 
 
 class EntryGroup(msgspec.Struct, frozen=True, tag="group"):

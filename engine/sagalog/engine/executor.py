@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.claims import Claimed
-from sagalog.engine.entries import Answer, CommandEntry, Entry
+from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
 from sagalog.engine.health import Health
 from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
@@ -90,6 +90,10 @@ class Executor(Protocol):
 
         A timeout of 0 looks once, and writes nothing where there is nothing to lease.
         """
+        ...
+
+    def set(self, entry: SettingEntry) -> None:
+        """Carry out a command on the stream of a limit, a queue or the store. Raises the refusal. [LIMIT-1]"""
         ...
 
     def recover(

@@ -12,11 +12,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sagalog.actors import optional_actor
 from sagalog.codec import Recorded, recorded_log
-from sagalog.engine import verbs
+from sagalog.engine import settings_verbs, verbs
 from sagalog.engine.adapters import call_of
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
-from sagalog.engine.entries import CommandEntry
+from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.executor import WAIT_SLICE_MS, Executor
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal, renew, require_lease
@@ -53,6 +53,16 @@ def carried_out(verb: Callable[Concatenate[Executor, P], CommandEntry]) -> Calla
             id = entry.command.task
             text = f"{error.message}; repeat the creation with id={id!r}"
             raise Unknown(text, **{**error.fields, "identity": {"id": id}}) from error
+
+    return call
+
+
+def set_by(verb: Callable[Concatenate[Executor, P], SettingEntry]) -> Callable[Concatenate[Engine, P], None]:
+    """The setting carried out."""
+
+    @call_of(verb, 1)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._executor.set(verb(self._executor, *args, **kwargs))
 
     return call
 
@@ -212,13 +222,25 @@ class Engine:
         """
         return Batch(self._executor, arguments.check_truth(together, "together"))
 
+    # --- what may run ---------------------------------------------------------------------------------------------
+
+    set_limit = set_by(settings_verbs.set_limit)
+    remove_limit = set_by(settings_verbs.remove_limit)
+    limit_queue = set_by(settings_verbs.limit_queue)
+    pause = set_by(settings_verbs.pause)
+    resume = set_by(settings_verbs.resume)
+    limits = asked(Queries.limits)
+    queues = asked(Queries.queues)
+    paused_kinds = asked(Queries.paused_kinds)
+    holders = asked(Queries.holders)
+
     # --- leasing --------------------------------------------------------------------------------------------------
 
     acquire = acquired(verbs.acquire)
     claim = claimed(verbs.claim)
 
-    def resume(self, task_id: str, fence: int) -> Lease:
-        """Take a lease up again by its fence, as another process of the same holder does, such as a shell script.
+    def reattach(self, task_id: str, fence: int) -> Lease:
+        """Reattach to a lease by its fence, as another process of the same holder does, such as a shell script.
 
         The lease is given as it was when it was acquired, whatever has become of it since. Its verbs answer a repeat
         with what is on record, and a late holder with `LeaseLost`, as always. [FENCE-2] [REPEAT-5]

@@ -92,6 +92,23 @@ def put_artifact(
     return _by_holder(held, forms.put_artifact(held.id, _fence(held), name, blob, media_type), (blob,))
 
 
+def use(executor: Executor, held: Task, limit: str, units: int) -> CommandEntry:
+    """State how many units of a rate this attempt uses, in place of what it was charged before. [LIMIT-3]
+
+    It may be stated again, as more becomes known. What is left may fall below zero: then nothing more starts before it
+    has come back.
+
+    Args:
+        limit: a named limit with a rate, one of the task's `uses`.
+        units: how many units this attempt uses in all, 0 or more.
+
+    Raises:
+        NotFound: the task uses no such limit, or the limit has slots.
+        OverBound: the task has no room left. [BOUND-4]
+    """
+    return _by_holder(held, forms.use(held.id, _fence(held), limit, units))
+
+
 def adopt_child(executor: Executor, held: Task, name: str, child: str) -> CommandEntry:
     """Take over the child that a predecessor has spawned under this name, for this attempt and all later ones. [STEP-2]
 

@@ -143,6 +143,7 @@ class Lease:
     register = held(verbs.register)
     step = held(verbs.step)
     put_artifact = held(verbs.put_artifact)
+    use = held(verbs.use)
     adopt_child = held(verbs.adopt_child)
     compensation_done = held_or_ended(verbs.compensation_done)
 

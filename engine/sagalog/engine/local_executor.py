@@ -14,7 +14,7 @@ from typing import Any, Final
 from sagalog import versions
 from sagalog.engine import audit, operations
 from sagalog.engine.claims import Claimed
-from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, commands_of
+from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, SettingEntry, commands_of
 from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.engine.health import Health, health
 from sagalog.engine.maintenance import Maintenance, answered
@@ -104,6 +104,10 @@ class LocalExecutor:
             # A clock may jump, and a manual one does not wait: look again soon in any case.
             soon_ms = WAIT_SLICE_MS if in_ms is None or in_ms <= 0 else min(WAIT_SLICE_MS, in_ms)
             self.store.wait_change(changes, min(left_ms, soon_ms))
+
+    def set(self, entry: SettingEntry) -> None:
+        """Implement `Executor.set`."""
+        answered(self.store.commit((operations.setting(entry),))[0])
 
     def recover(
         self,

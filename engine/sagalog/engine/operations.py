@@ -14,7 +14,7 @@ import msgspec
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim, plain_claim
-from sagalog.engine.entries import CommandEntry
+from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.plain import plain_command
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained, UnitOfWork
@@ -22,7 +22,8 @@ from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX
-from sagalog.kernel.categories import STORE
+from sagalog.kernel.categories import CATEGORIES, STORE
+from sagalog.kernel.decide.settings import SETTING_VERB_OF
 from sagalog.kernel.state import StoreFold
 from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
 from sagalog.validation.commands import ClaimRequest
@@ -88,7 +89,8 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
         return Operation(decide, declared.writes, reads, declared.along, declared.keys)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
-    return Operation(decide, writes, (), (), keys, None, None, drawn, plain_command(step))
+    settings = settings_of(command) if type(command) is c.Create else ()
+    return Operation(decide, writes, settings, (), keys, None, None, drawn, plain_command(step))
 
 
 def _carry_out_one(step: CommandEntry, view: View) -> Result:
@@ -103,7 +105,8 @@ def claiming(asked: ClaimRequest) -> Operation:
         work = UnitOfWork(view)
         return work.result(claim(work, asked))
 
-    return Operation(decide, keys=_key_of(asked), claim=asked.claim, plain=plain_claim(asked))
+    reads = _queues_of(asked)
+    return Operation(decide, reads=reads, keys=_key_of(asked), claim=asked.claim, plain=plain_claim(asked))
 
 
 def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable[str] = ()) -> Operation:
@@ -121,7 +124,7 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
     return Operation(
         decide,
         declared.writes,
-        (*declared.reads, *_streams(reads)),
+        (*declared.reads, *_streams(reads), *_queues_of(asked)),
         declared.along,
         (*declared.keys, *_key_of(asked)),
         asked.claim,
@@ -136,17 +139,18 @@ def maintaining(due: Due) -> Operation:
     """
 
     def decide(view: View) -> Result:
-        checks, waits, promotable = view.expired, view.waits_over, view.promotable
-        if not checks and not waits and not promotable:
+        checks, waits, promotable, accounts = view.expired, view.waits_over, view.promotable, view.due_accounts
+        if not checks and not waits and not promotable and not accounts:
             return _NOTHING_DUE
         work = UnitOfWork(view)
+        work.look_at(accounts)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
         again = again or any(_hides(found, due.limit) for found in (waits, promotable))
         over = [one for one in map(work.maintain_found, waits) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        return work.result(MaintenanceDone((*ended, *over), again))
+        return work.result(MaintenanceDone((*ended, *over), again or bool(accounts)))
 
     return Operation(decide, due=due, plain=_nothing_due)
 
@@ -176,13 +180,25 @@ def promoting(due: Due) -> Operation:
     """Make an operation that only promotes tasks whose time has come; it answers how many it found. [UPKEEP-2]"""
 
     def decide(view: View) -> Result:
-        promotable = view.promotable
+        promotable, accounts = view.promotable, view.due_accounts
         work = UnitOfWork(view)
+        work.look_at(accounts)
         for saved in promotable:
             work.put_right(saved)
-        return work.result(len(promotable))
+        return work.result(max(len(promotable), due.limit if accounts else 0))
 
     return Operation(decide, due=due)
+
+
+def setting(entry: SettingEntry) -> Operation:
+    """Make an operation that carries out a command on a stream which is no task's; it answers the fold afterwards."""
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        return work.result(work.set(entry))
+
+    category = CATEGORIES[SETTING_VERB_OF[type(entry.command)].category]
+    return Operation(decide, writes=(category.stream(entry.command.id),))
 
 
 def finding_again(ids: Sequence[str]) -> Operation:
@@ -267,6 +283,7 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
     ids = [step.command.task for step in steps]
     reads: list[str] = []
     along: list[str] = []
+    settings: list[str] = []
     for step in steps:
         match step.command:
             case c.Park(after=after):
@@ -276,11 +293,24 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
                 ids.append(other)
             case c.AdoptChild(child=child):
                 reads.append(child)
+            case c.Create():
+                settings += settings_of(step.command)
             case _:
                 pass
     keys = [step.idempotency_key for step in steps if step.idempotency_key is not None]
     drawn = [step.command.task for step in steps if step.drawn]
-    return Declared(_streams(ids), _streams(reads), tuple(along), tuple(keys), _streams(drawn))
+    reading = (*_streams(reads), *dict.fromkeys(settings))
+    return Declared(_streams(ids), reading, tuple(along), tuple(keys), _streams(drawn))
+
+
+def settings_of(command: c.Create) -> tuple[str, ...]:
+    """Return the streams that say what a new task may use: of its limits, and of its queue where it has a key."""
+    named = () if command.uses is None else tuple([f"limit/{name}" for name in command.uses])
+    return named if command.key is None and not named else (*named, f"queue/{command.queue}")
+
+
+def _queues_of(asked: ClaimRequest) -> tuple[str, ...]:
+    return tuple([f"queue/{queue}" for queue in asked.claim.queues]) if asked.claim.purpose == "work" else ()
 
 
 def _streams(ids: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ view.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from sagalog.engine.drafts import Draft
@@ -30,11 +31,23 @@ def plain_command(step: CommandEntry) -> Plain | None:
         return None
     if type(command) is c.Fail and command.compensations:
         return None
+    if type(command) is c.Create and command.uses is not None:
+        return None
     return partial(carry_out_plainly, step)
 
 
+def _queue_of(command: c.Command) -> str:
+    """Return the queue in which a command creates a task; for any other the unit of work says that there is none."""
+    return command.queue if isinstance(command, c.Create) else ""
+
+
 def carry_out_plainly(
-    step: CommandEntry, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf
+    step: CommandEntry,
+    saved: Saved | None,
+    now_ms: int,
+    epoch: int,
+    event_of: EventOf,
+    may_hold_back: Callable[[str], bool],
 ) -> Result | None:
     """Carry out the command on its task, and answer with a list of the one Task; None: a unit of work decides.
 
@@ -43,7 +56,9 @@ def carry_out_plainly(
         UnknownEvent, LogDamaged: an event that the Task shows cannot be read.
     """
     task = TaskFold(step.command.task) if saved is None else saved.fold
-    if not isinstance(task, TaskFold) or task.sources:
+    if not isinstance(task, TaskFold) or task.sources or task.uses is not None:
+        return None
+    if may_hold_back(task.queue if task.version else _queue_of(step.command)):
         return None
     decision = decide(None if saved is None else task, step.command, now_ms, epoch)
     if isinstance(decision, Repeat) or not decision:

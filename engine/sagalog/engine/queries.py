@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
-from sagalog.kernel.values import State, WaitEnd
+from sagalog.kernel.values import Rate, State, WaitEnd
 from sagalog.validation.commands import ClaimRequest
 
 
@@ -50,6 +50,48 @@ class WaitOutcome(msgspec.Struct, frozen=True):
     data: Any = None
     number: int = 1
     ended: dict[str, State] = {}
+
+
+class LimitStatus(msgspec.Struct, frozen=True):
+    """A named limit as it is now. [LIMIT-1]
+
+    name     its name
+    slots    how many units leases may have at a time; None: it is a rate
+    rate     how many units leases may take per period; None: it has slots
+    used     how many units living leases have
+    free     how many units a task may take now; below zero after a correction, or where the limit was lowered
+    paused   whether it is paused
+    """
+
+    name: str
+    slots: int | None
+    rate: Rate | None
+    used: int
+    free: int
+    paused: bool
+
+
+class QueueStatus(msgspec.Struct, frozen=True):
+    """A queue that has settings, as it is now. [LIMIT-1]
+
+    name                          its name
+    slots, rate                   its own limits; None: not limited so
+    per_key_slots, per_key_rate   those of each key within it
+    used                          how many of its tasks run
+    free                          how many may start now by its own limits; None: any number
+    paused                        whether it is paused
+    paused_keys                   the keys that are paused, sorted
+    """
+
+    name: str
+    slots: int | None
+    rate: Rate | None
+    per_key_slots: int | None
+    per_key_rate: Rate | None
+    used: int
+    free: int | None
+    paused: bool
+    paused_keys: tuple[str, ...]
 
 
 class Queries(Protocol):
@@ -210,6 +252,33 @@ class Queries(Protocol):
 
         Args:
             queues: one name or several; at most 1,000 kinds of each queue are listed.
+        """
+        ...
+
+    def limits(self) -> list[LimitStatus]:
+        """List the named limits, by name. [LIMIT-1]"""
+        ...
+
+    def queues(self) -> list[QueueStatus]:
+        """List the queues that have settings, by name. [LIMIT-1]"""
+        ...
+
+    def paused_kinds(self) -> list[str]:
+        """List the kinds that are paused, sorted. [PAUSE-1]"""
+        ...
+
+    def holders(
+        self, *, limit: str | None = None, queue: str | None = None, key: str | None = None
+    ) -> list[tuple[str, int]]:
+        """List the ids of the tasks whose leases have units of a limit, and how many, oldest task first. [LIMIT-2]
+
+        Args:
+            limit: a named limit; or
+            queue: a queue that has settings; or
+            key: a key within that queue (left out: "default").
+
+        Returns:
+            At most 10,000 of them.
         """
         ...
 

@@ -12,13 +12,13 @@ from typing import Protocol
 import msgspec
 
 from sagalog.codec import read
-from sagalog.errors import Corrupt, NotFound, Rejected
+from sagalog.errors import Corrupt, InvalidValue, NotFound, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide import keeps_steps
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, TaskEnd
-from sagalog.store import Reads
+from sagalog.store import Reads, Saved
 
 
 class Tasks(Protocol):
@@ -92,6 +92,28 @@ def require_child_of_predecessor(tasks: Tasks, command: c.AdoptChild) -> None:
         task=command.task,
         child=command.child,
     )
+
+
+def require_limit(saved: Saved | None, task: str, name: str, units: int) -> None:
+    """Refuse a task that would use a limit which does not exist, or more units than that ever has. [LIMIT-1]
+
+    Raises:
+        NotFound: there is no such limit. InvalidValue: it allows fewer units.
+    """
+    if saved is None or saved.fold.is_removed:
+        raise NotFound(
+            f"task {task!r} cannot use the limit {name!r}: there is no such limit; set it first, or check its name",
+            task=task,
+            limit=name,
+        )
+    most = saved.fold.limit.most
+    if most is not None and units > most:
+        raise InvalidValue(
+            f"uses[{name!r}]: task {task!r} asks for {units:,} units, and the limit allows {most:,}; ask for fewer, or "
+            "raise the limit first",
+            path=f"uses[{name!r}]",
+            limit=name,
+        )
 
 
 def depends_on(reads: Reads, commands: Sequence[c.Command]) -> tuple[str, ...]:

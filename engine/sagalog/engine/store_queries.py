@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
-from sagalog.engine.queries import Artifact, WaitOutcome
+from sagalog.engine.open_claims import account_named, claimable_times, limits_of, queues_of
+from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutcome
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
@@ -198,6 +199,30 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return snapshot.ready_kinds(where, bounds.KINDS_MAX)
 
+    def limits(self) -> list[LimitStatus]:
+        """Answer `Queries.limits`."""
+        with self._store.read() as snapshot:
+            return limits_of(snapshot, self._clock.now_ms())
+
+    def queues(self) -> list[QueueStatus]:
+        """Answer `Queries.queues`."""
+        with self._store.read() as snapshot:
+            return queues_of(snapshot, self._clock.now_ms())
+
+    def paused_kinds(self) -> list[str]:
+        """Answer `Queries.paused_kinds`."""
+        with self._store.read() as snapshot:
+            store = snapshot.store()
+        return [] if store is None else sorted(store.paused_kinds)
+
+    def holders(
+        self, *, limit: str | None = None, queue: str | None = None, key: str | None = None
+    ) -> list[tuple[str, int]]:
+        """Answer `Queries.holders`."""
+        account = account_named(limit, queue, key)
+        with self._store.read() as snapshot:
+            return snapshot.holders(account, bounds.BATCH_COMMANDS_MAX)
+
     def newest_position(self) -> int:
         """Answer `Queries.newest_position`."""
         with self._store.read() as snapshot:
@@ -216,7 +241,8 @@ class StoreQueries:
     def claimable_ms(self, requests: Iterable[ClaimRequest]) -> int | None:
         """Answer `Queries.claimable_ms`."""
         with self._store.read() as snapshot:
-            times = [snapshot.claimable_ms(one.claim) for one in requests]
+            now_ms = self._clock.now_ms()
+            times = [time for one in requests for time in claimable_times(snapshot, one.claim, now_ms)]
         return min((time for time in times if time is not None), default=None)
 
     def has_live(self, requests: Iterable[ClaimRequest]) -> bool:

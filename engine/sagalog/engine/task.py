@@ -114,7 +114,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     affinity: str | None
     """a hint that claims may prefer"""
     key: str | None
-    """a name of the caller's own"""
+    """a name within its queue, which shares limits"""
+    uses: dict[str, int]
+    """the units that each lease for work takes of named limits [LIMIT-2]"""
     parent: str | None
     """the id of the task that it belongs to"""
     predecessor: str | None
@@ -228,6 +230,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         tags,
         task.affinity,
         task.key,
+        dict(task.uses) if task.uses else {},
         parent,
         predecessor,
         _field(task.successor_version, read, "successor") if task.successor_version else None,

@@ -6,26 +6,34 @@ Rule: it depends only on what the view shows. It recognises a repeat, and compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 
 from sagalog.actors import MAINTENANCE
-from sagalog.codec import Envelope, read
+from sagalog.codec import Envelope, enclose, read
+from sagalog.engine.accounts import Accounts
+from sagalog.engine.admission import READY, Admission
 from sagalog.engine.drafts import Draft
-from sagalog.engine.entries import CommandEntry
+from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.idempotency import compare, compare_keyed, differences, id_of, key_taken, may_have_marked
-from sagalog.engine.relations import ended_among, require_child_of_predecessor, with_ended
+from sagalog.engine.relations import ended_among, require_child_of_predecessor, require_limit, with_ended
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.accounts import account_of_limit
+from sagalog.kernel.bounds import CARRY_EVENTS
+from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
-from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import TERMINAL
-from sagalog.store import Append, Blob, Projection, Result, Saved, View
-from sagalog.store.projection import project, projection_at
+from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
+from sagalog.kernel.state import QueueFold, StoreFold, TaskFold
+from sagalog.kernel.values import TERMINAL, Lack
+from sagalog.store import Append, Blob, Projection, Result, Saved, View, project_fold
+from sagalog.store.projection import limited_projection, project, projection_at
+from sagalog.store.row import gate_of, row_of
 
 
 class Maintained(msgspec.Struct, frozen=True):
@@ -56,6 +64,11 @@ class UnitOfWork:
         # Tasks that had ended before, and whose end waiting tasks may have missed.
         self._ended: list[str] = []
         self._blobs: tuple[Blob, ...] = ()
+        # Where a limit counts: accounts, gates, tasks whose rows are put right, and streams of settings.
+        self._accounts: Accounts | None = None
+        self._admission: Admission | None = None
+        self._righted: dict[str, Saved] = {}
+        self._settings: list[Append] = []
         # The event that was read last: one `created`, which may be large, can hold many undos of a task.
         self._read_last: tuple[str, int, e.Recordable] | None = None
 
@@ -63,6 +76,8 @@ class UnitOfWork:
 
     def result(self, answer: object) -> Result:
         """Return everything to write, streams in the order of their first write, and the answer."""
+        if self._accounts is not None or self._settings:
+            return self._limited_result(answer, self.accounts)
         ended = list(self._ended)
         appends: list[Append] = []
         for id, draft in self._drafts.items():
@@ -71,6 +86,119 @@ class UnitOfWork:
             appends.append(draft.append(self._now_ms))
         projections = tuple(self._projections.items()) if self._projections else ()
         return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs)
+
+    def _limited_result(self, answer: object, accounts: Accounts) -> Result:
+        """Return as `result` what to write where a limit counts, with all that follows for other tasks. [LIMIT-5]"""
+        admission = self.admission
+        drafts = {id: draft for id, draft in self._drafts.items() if self.is_limited(draft.fold)}
+        written = [(draft.fold, draft.before) for draft in drafts.values()]
+        written += [(saved.fold, saved) for saved in self._righted.values()]
+        for fold, before in written:
+            admission.write(fold, before)
+        admission.let_in()
+        for fold, before in written:
+            admission.place(fold, before)
+        admission.let_in()
+        ended = [*self._ended, *(id for id, draft in self._drafts.items() if draft.fold.state in TERMINAL)]
+        appends = [*self._settings]
+        for id, draft in self._drafts.items():
+            if id in drafts:
+                gate = admission.gates[id]
+                appends.append(draft.append_at(gate.name, gate.held, self._view.is_governed(draft.fold.queue)))
+            else:
+                appends.append(draft.append(self._now_ms))
+        for saved in (*self._righted.values(), *admission.moved.values()):
+            gate = admission.gates[saved.fold.id]
+            self._projections[saved.stream] = self._project_at(saved.fold, gate.name, gate.held)
+        return Result(
+            answer,
+            tuple(appends),
+            tuple(self._projections.items()),
+            tuple(ended),
+            tuple(dict.fromkeys([*self._aside, *admission.aside])),
+            self._blobs,
+            accounts.changed(),
+        )
+
+    # --- limits --------------------------------------------------------------------------------------------------
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts of limits, as this unit of work leaves them; nearly none needs them."""
+        if self._accounts is None:
+            self._accounts = Accounts(self._view)
+        return self._accounts
+
+    @property
+    def admission(self) -> Admission:
+        """The gates of tasks under limits."""
+        if self._admission is None:
+            self._admission = Admission(self._view, self.accounts)
+        return self._admission
+
+    def is_limited(self, task: TaskFold) -> bool:
+        """Check whether a limit may count for a task: one that it names, or one of its queue."""
+        return task.uses is not None or self._view.is_governed(task.queue)
+
+    def is_kind_paused(self, kind: str) -> bool:
+        """Check whether a kind is paused. [PAUSE-1]"""
+        store = self._view.store
+        return store is not None and kind in store.paused_kinds
+
+    def lack_of(self, task: TaskFold) -> Lack | None:
+        """Return why no lease of a task for work may begin now; None: it may. [LIMIT-2] [PAUSE-1]"""
+        if self.is_kind_paused(task.kind):
+            return Lack(None, "paused")
+        if not self.is_limited(task):
+            return None
+        return self.accounts.lack_of_queue(task.queue) or self.accounts.lack(task)
+
+    def look_at(self, accounts: Sequence[str]) -> None:
+        """Let tasks in at accounts that are due. [LIMIT-5]"""
+        for name in accounts:
+            self.accounts.be_due(name, None)
+            self.accounts.touched.setdefault(name)
+
+    def set(self, entry: SettingEntry) -> Any:
+        """Carry out a command on the stream of a limit, a queue or the store; return its fold afterwards. [LIMIT-1]"""
+        command = entry.command
+        category = CATEGORIES[SETTING_VERB_OF[type(command)].category]
+        stream = category.stream(command.id)
+        saved = self._view.saved(stream)
+        fold = category.begin(command.id) if saved is None else saved.fold
+        if isinstance(command, c.RemoveLimit):
+            user = self._view.any_of(stream)
+            command = msgspec.structs.replace(command, in_use=user and user.partition("/")[2])
+        events = decide_setting(fold, command)
+        if not events:
+            return fold
+        expected = fold.version
+        envelopes: list[Envelope] = []
+        for event in events:
+            fold = self._evolve_setting(category, fold, event, envelopes, entry.actor)
+        if category.carry is not None and fold.length >= CARRY_EVENTS:
+            fold = self._evolve_setting(category, fold, category.carry(fold), envelopes, MAINTENANCE)
+        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        if not isinstance(fold, StoreFold):
+            self.accounts.set(stream, fold)
+            if isinstance(fold, QueueFold) and expected == 0:
+                running = self._view.running(fold.id)
+                self.accounts.seed(running)
+                self._projections.update((one.stream, _governed(one)) for one in running)
+        return fold
+
+    def _evolve_setting(
+        self, category: Category[Any], fold: Any, event: e.Recordable, envelopes: list[Envelope], actor: str | None
+    ) -> Any:
+        version = fold.version + 1
+        envelopes.append(enclose(category.stream(fold.id), version, self._now_ms, event, actor))
+        return category.evolve(fold, event, version, self._now_ms)
+
+    def _project_at(self, fold: TaskFold, gate: str | None, held: str | None = None) -> Projection:
+        """Project a task at a gate, with its places under limits."""
+        if not self.is_limited(fold):
+            return projection_at(fold, gate)
+        return limited_projection(fold, gate, held, self._view.is_governed(fold.queue))
 
     # --- commands ------------------------------------------------------------------------------------------------
 
@@ -86,11 +214,35 @@ class UnitOfWork:
         """Decide a command as `carry_out`, for a step whose idempotency key, if any, is known to be new."""
         command = step.command
         task = self._current(command.task, saved)
-        decision = decide(task, command, self._now_ms, self._epoch)
+        fill_in = _FILLED_IN.get(type(command))
+        decision = decide(task, command if fill_in is None else fill_in(self, task, command), self._now_ms, self._epoch)
         special = _SPECIAL.get(type(command))
         if special is not None and task is not None:
             return special(self, task, decision, step)
         return self._settle(task, decision, step)
+
+    def _with_limits_checked(self, task: TaskFold | None, command: c.Create) -> c.Create:
+        """Require the limits that a new task would use; a task that only undoes uses none. [LIMIT-1]"""
+        if task is None and command.uses is not None and command.outcome is None:
+            for name, units in command.uses.items():
+                require_limit(self._view.saved(f"limit/{name}"), command.task, name, units)
+        return command
+
+    def _with_units(self, task: TaskFold | None, command: c.Acquire) -> c.Acquire:
+        """Look up the units that a lease takes, or why it may not begin. [LIMIT-2]"""
+        if task is None or command.purpose != "work":
+            return command
+        if not self.is_limited(task) and not self.is_kind_paused(task.kind):
+            return command
+        lack = self.lack_of(task)
+        return msgspec.structs.replace(command, lack=lack, uses=() if lack is not None else self.accounts.units(task))
+
+    def _with_rate(self, task: TaskFold | None, command: c.Use) -> c.Use:
+        """Look up whether a limit that a task uses has a rate. [LIMIT-3]"""
+        if task is None or command.limit not in (task.uses or ()):
+            return command
+        limit = self.accounts.entry(account_of_limit(command.limit)).limit
+        return msgspec.structs.replace(command, is_rate=limit.rate is not None)
 
     def _park(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """Decide again, after a look at the tasks that it waits for. [WAIT-3] [WAIT-4]
@@ -199,9 +351,9 @@ class UnitOfWork:
         It looks at a wait when another of its tasks has ended, and at a lease at its expiry.
         """
         if fold.lease is not None:
-            self._projections[saved.stream] = projection_at(fold, None)
+            self._projections[saved.stream] = self._project_at(fold, None)
         elif saved.row is not None and saved.row.gate == "waking" and fold.waiting is not None:
-            self._projections[saved.stream] = projection_at(fold, "waiting")
+            self._projections[saved.stream] = self._project_at(fold, "waiting")
         else:
             self.put_right(saved)
 
@@ -213,10 +365,23 @@ class UnitOfWork:
         if not isinstance(saved.fold, TaskFold):
             self._aside.append(saved.stream)
             return True
+        if self.is_limited(saved.fold):
+            return self._put_limited_right(saved)
         projection = project(saved.fold, self._now_ms, saved.row)
         if projection.row == saved.row:
             return False
         self._projections[saved.stream] = projection
+        return True
+
+    def _put_limited_right(self, saved: Saved) -> bool:
+        """Have the gate of a task under limits decided, unless its row is right."""
+        row, fold = saved.row, saved.fold
+        gate = gate_of(fold, self._now_ms, row)
+        is_right_gate = row is not None and (row.gate == gate or (row.gate == "held" and gate in READY))
+        if row is not None and is_right_gate and row == row_of(fold, row.gate, row.check_ms, row.held):
+            return False
+        _ = self.admission
+        self._righted[saved.stream] = saved
         return True
 
     def find_again(self, stream: str) -> bool:
@@ -233,6 +398,17 @@ class UnitOfWork:
         if saved.fold.state in TERMINAL:
             self._ended.append(saved.fold.id)
         return True
+
+    @contextmanager
+    def tentatively(self, task: TaskFold) -> Iterator[None]:
+        """Take back what a block has changed in accounts, if it raises: the task is put aside then. [LOG-5]"""
+        mark = self.accounts.mark() if self.is_limited(task) else None
+        try:
+            yield
+        except Corrupt:
+            if mark is not None:
+                self.accounts.go_back(mark)
+            raise
 
     def set_aside(self, saved: Saved) -> None:
         """Put the task aside, where no claim finds it, and take back what was decided for it. [LOG-5]"""
@@ -316,7 +492,10 @@ class UnitOfWork:
         draft = self._drafts.get(task.id)
         if draft is None:
             draft = self._drafts[task.id] = Draft(self._load(task.id), task)
-        return draft.take(events, step, self._now_ms)
+        after = draft.take(events, step, self._now_ms)
+        if self.is_limited(after):
+            self.accounts.take_account(task, after)
+        return after
 
     # --- repeats -------------------------------------------------------------------------------------------------
 
@@ -361,6 +540,20 @@ _SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decisio
     c.Complete: UnitOfWork._complete,
     c.RetryAsNew: UnitOfWork._succeed,
 }
+
+
+# Commands that depend on limits, which the operation reads.
+_FILLED_IN: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold | None, Any], c.Command]]] = {
+    c.Create: UnitOfWork._with_limits_checked,
+    c.Acquire: UnitOfWork._with_units,
+    c.Use: UnitOfWork._with_rate,
+}
+
+
+def _governed(saved: Saved) -> Projection:
+    """Project a running task whose queue has settings from now on."""
+    look_ms = None if saved.row is None else saved.row.check_ms
+    return limited_projection(saved.fold, None, None, True, look_ms=look_ms)
 
 
 def _acquired_and_ended(task: TaskFold, fence: int, key: str) -> LeaseLost:

@@ -43,6 +43,7 @@ def create(
     trace: str | None = None,
     tracestate: str | None = None,
     data_key: str | None = None,
+    uses: Mapping[str, int] | None = None,
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -54,7 +55,8 @@ def create(
         payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
         id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
         queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
-        affinity, key: a hint that a claim may prefer; a name of the caller's own that no claim looks at.
+        affinity: a hint that a claim may prefer.
+        key: a name within the queue that shares a limit, as `limit_queue(queue, per_key_slots=)` sets it. [LIMIT-1]
         run_at_ms: not due before this time, in milliseconds since 1970; left out, at once.
         retry: budgets and delays; left out, those of `Retry()`. The log records them all.
         inputs: bytes by name, of at most 16 MiB each, kept beside the log. [BLOB-1]
@@ -64,10 +66,12 @@ def create(
         correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
+        uses: the units that each lease takes of named limits, at most four of these. [LIMIT-2]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
+        NotFound: there is no limit of a name in `uses`.
         AlreadyExists: a task of other content has this id. [REPEAT-6]
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
@@ -92,6 +96,7 @@ def create(
         trace=trace,
         tracestate=tracestate,
         data_key=data_key,
+        uses=uses,
     )
     return CommandEntry(
         command,

@@ -54,6 +54,22 @@ INPUTS_MAX: Final = 64
 STREAM_EVENTS_MAX: Final = 10_000
 STREAM_EVENTS_RESERVE: Final = 600
 
+# [LIMIT-1] How many named limits a task may use, how many units of each, and how long a period may be: a year.
+LIMITS_MAX: Final = 4
+UNITS_MAX: Final = 1_000_000
+PERIOD_MS_MAX: Final = 31_622_400_000
+# [LIMIT-5] How many tasks are ready at most of those that one limit holds back, by queue and kind; and how many tasks
+# one look moves, so that a commit stays short whatever waits.
+READY_MAX: Final = 64
+MOVES_MAX: Final = 64
+# [LIMIT-6] How long smaller tasks may pass a larger one, and for how many larger ones an account remembers that.
+PASS_MS: Final = 60_000
+REFUSED_MAX: Final = 64
+# [PAUSE-1] How many keys of a queue, and how many kinds, may be paused at once.
+PAUSES_MAX: Final = 1_000
+# [CARRY-1] After so many events a stream without an end carries its whole fold.
+CARRY_EVENTS: Final = 1_000
+
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
 # How often one write may begin again because it needs tasks that it has not declared, and how many of them. [BOUND-5]

@@ -12,8 +12,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store, fold
-from sagalog.kernel.lifecycle import STORE_LIFE, TASK_LIFE, Lifecycle
-from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.lifecycle import LIMIT_LIFE, QUEUE_LIFE, STORE_LIFE, TASK_LIFE, Lifecycle
+from sagalog.kernel.settings import carried_limit, carried_queue, evolve_limit, evolve_queue
+from sagalog.kernel.state import LimitFold, QueueFold, StoreFold, TaskFold
 
 Fold = TypeVar("Fold")
 # (event, version, at_ms)
@@ -31,6 +32,7 @@ class Category(Generic[Fold]):
     evolve       fold, event, version, at_ms -> the fold after that event, or LogDamaged
     life         which event may follow in which state
     at_once      id and events -> the fold of a whole stream, where that is faster than event by event
+    carry        fold -> the event that holds all of it, for streams without an end [CARRY-1]; None: they have an end
     """
 
     name: str
@@ -40,6 +42,7 @@ class Category(Generic[Fold]):
     evolve: Callable[[Fold, e.Recordable, int, int], Fold]
     life: Lifecycle
     at_once: Callable[[str, Iterable[Placed]], Fold] | None = None
+    carry: Callable[[Fold], e.Recordable] | None = None
 
     def stream(self, id: str) -> str:
         """Return the name of a stream."""
@@ -55,13 +58,20 @@ class Category(Generic[Fold]):
         return folded
 
 
-_TASK: Final = {kind: e.NAMES[kind] for kind in e.TASK_EVENTS}
-_STORE: Final = {kind: e.NAMES[kind] for kind in e.STORE_EVENTS}
+def _named(kinds: Iterable[type[e.Recordable]]) -> Mapping[type[e.Recordable], str]:
+    return {kind: e.NAMES[kind] for kind in kinds}
 
-TASK: Final = Category("task", _TASK, TaskFold, TaskFold, evolve, TASK_LIFE, at_once=fold)
-STORE: Final = Category("store", _STORE, StoreFold, StoreFold, evolve_store, STORE_LIFE)
 
-CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE)}
+TASK: Final = Category("task", _named(e.TASK_EVENTS), TaskFold, TaskFold, evolve, TASK_LIFE, at_once=fold)
+STORE: Final = Category("store", _named(e.STORE_EVENTS), StoreFold, StoreFold, evolve_store, STORE_LIFE)
+LIMIT: Final = Category(
+    "limit", _named(e.LIMIT_EVENTS), LimitFold, LimitFold, evolve_limit, LIMIT_LIFE, carry=carried_limit
+)
+QUEUE: Final = Category(
+    "queue", _named(e.QUEUE_EVENTS), QueueFold, QueueFold, evolve_queue, QUEUE_LIFE, carry=carried_queue
+)
+
+CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE, LIMIT, QUEUE)}
 
 
 def category_of(stream: str) -> Category[Any] | None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from sagalog.kernel import events as e
+from sagalog.kernel.accounts import account_of_limit
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.creation import created
 from sagalog.kernel.damage import damaged
@@ -26,7 +29,7 @@ from sagalog.kernel.state import (
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import LeaseRecord, State
+from sagalog.kernel.values import LeaseRecord, State, Units
 
 # Changes a fold in place by an event, at its version and time.
 Change = Callable[[TaskFold, Any, int, int], None]
@@ -92,14 +95,30 @@ def _leased(task: TaskFold, event: e.Leased, version: int, at_ms: int) -> None:
     task.needs_undo = task.needs_undo or (event.purpose == "work" and event.waiver is None)
     task.leases += 1
     task.lease = LeaseRecord(
-        event.owner, event.fence, event.attempt, event.purpose, event.ttl_ms, event.expires_ms, at_ms, event.probe
+        event.owner,
+        event.fence,
+        event.attempt,
+        event.purpose,
+        event.ttl_ms,
+        event.expires_ms,
+        at_ms,
+        event.probe,
+        event.uses,
     )
 
 
 def _heartbeat(task: TaskFold, event: e.Heartbeat, version: int, at_ms: int) -> None:
     lease = _require_lease(task, event, version)
     task.lease = LeaseRecord(
-        lease.owner, lease.fence, lease.attempt, lease.purpose, event.ttl_ms, event.expires_ms, at_ms, lease.probe
+        lease.owner,
+        lease.fence,
+        lease.attempt,
+        lease.purpose,
+        event.ttl_ms,
+        event.expires_ms,
+        at_ms,
+        lease.probe,
+        lease.uses,
     )
     if event.progress is not None:
         task.progress_version = version
@@ -306,6 +325,15 @@ def _noted(task: TaskFold, event: e.Noted, version: int, at_ms: int) -> None:
         task.successor_version = version
 
 
+def _used(task: TaskFold, event: e.Used, version: int, at_ms: int) -> None:
+    lease = _require_lease(task, event, version)
+    account = account_of_limit(event.limit)
+    if all(one.account != account for one in lease.uses):
+        raise damaged(task, "used", version, f"its lease uses no limit {event.limit!r}")
+    uses = tuple(Units(account, event.units) if one.account == account else one for one in lease.uses)
+    task.lease = msgspec.structs.replace(lease, uses=uses)
+
+
 CHANGES: Final[dict[type[e.Recordable], Change]] = {
     e.Created: created,
     e.Leased: _leased,
@@ -331,4 +359,5 @@ CHANGES: Final[dict[type[e.Recordable], Change]] = {
     e.Completed: _completed,
     e.Quarantined: _quarantined,
     e.Noted: _noted,
+    e.Used: _used,
 }

@@ -18,13 +18,16 @@ from sagalog.kernel.values import (
     Input,
     KeptStep,
     KeptWaits,
+    Lack,
     Outcome,
     Parameters,
     Policy,
     Purpose,
+    Rate,
     Seen,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
 )
 
@@ -63,12 +66,14 @@ class Create(Command, frozen=True, kw_only=True):
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
     outcome: Outcome | None = None
+    uses: dict[str, int] | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):
     """The request to lease this task. `kinds` are the compensation kinds that the caller can undo; None: every kind.
 
-    `waiver` is the reason why the work under the lease needs no undo.
+    `waiver` is the reason why the work under the lease needs no undo. `uses` are the units that it takes, and `lack` is
+    why it may not begin; the operation, which reads the limits, fills both in.
     """
 
     owner: str
@@ -76,6 +81,8 @@ class Acquire(Command, frozen=True, kw_only=True):
     purpose: Purpose = "work"
     kinds: frozenset[str] | None = None
     waiver: FreeText | None = None
+    uses: tuple[Units, ...] = ()
+    lack: Lack | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):
@@ -112,6 +119,14 @@ class PutArtifact(Held, frozen=True, kw_only=True):
     digest: str
     size_bytes: int
     media_type: str
+
+
+class Use(Held, frozen=True, kw_only=True):
+    """The request to state how many units of a rate this attempt uses; the operation looks up whether it is a rate."""
+
+    limit: str
+    units: int
+    is_rate: bool = True
 
 
 class AdoptChild(Held, frozen=True, kw_only=True):
@@ -265,3 +280,77 @@ class Maintain(Command, frozen=True, kw_only=True):
     known_kinds: frozenset[str] | None = None
     ended: tuple[TaskEnd, ...] = ()
     overdue: bool = False
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """Base of the commands on a stream that is no task's: each names it, by the id within its category."""
+
+    id: str
+
+
+class SetLimit(Setting, frozen=True, kw_only=True):
+    """The request to set a named limit."""
+
+    slots: int | None = None
+    rate: Rate | None = None
+
+
+class RemoveLimit(Setting, frozen=True, kw_only=True):
+    """The request to remove a named limit; `in_use` is a live task that uses it, which the operation looks up."""
+
+    in_use: str | None = None
+
+
+class LimitQueue(Setting, frozen=True, kw_only=True):
+    """The request to set a queue's own limits, and those of each key within it."""
+
+    slots: int | None = None
+    rate: Rate | None = None
+    per_key_slots: int | None = None
+    per_key_rate: Rate | None = None
+
+
+class PauseLimit(Setting, frozen=True, kw_only=True):
+    """The request that no task starts that uses a named limit."""
+
+    reason: FreeText | None = None
+
+
+class ResumeLimit(Setting, frozen=True, kw_only=True):
+    """The request to end the pause of a named limit."""
+
+
+class PauseQueue(Setting, frozen=True, kw_only=True):
+    """The request that no task of a queue starts."""
+
+    reason: FreeText | None = None
+
+
+class ResumeQueue(Setting, frozen=True, kw_only=True):
+    """The request to end the pause of a queue."""
+
+
+class PauseKey(Setting, frozen=True, kw_only=True):
+    """The request that no task of one key within a queue starts."""
+
+    key: str
+    reason: FreeText | None = None
+
+
+class ResumeKey(Setting, frozen=True, kw_only=True):
+    """The request to end the pause of a key within a queue."""
+
+    key: str
+
+
+class PauseKind(Setting, frozen=True, kw_only=True):
+    """The request that no task of a kind starts, in any queue; `id` is the store's."""
+
+    kind: str
+    reason: FreeText | None = None
+
+
+class ResumeKind(Setting, frozen=True, kw_only=True):
+    """The request to end the pause of a kind; `id` is the store's."""
+
+    kind: str

@@ -24,6 +24,7 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
         if not event.inherited:
             raise damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
+    task.uses = event.uses
     task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
     task.created_ms = at_ms
 

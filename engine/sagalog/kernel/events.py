@@ -23,14 +23,17 @@ from sagalog.kernel.values import (
     Input,
     KeptStep,
     KeptWaits,
+    Limit,
     Outcome,
     Parameters,
     Policy,
     Purpose,
+    Rate,
     Seen,
     State,
     TaskEnd,
     Unchanged,
+    Units,
     UnrecordedStep,
     WaitEnd,
 )
@@ -48,8 +51,9 @@ class Created(Recordable, frozen=True):
 
     `compensations` are planned: owed once work begins. `waiver` replaces a missing compensation. `parent`,
     `predecessor` name tasks; `trace` is a W3C traceparent, `tracestate` goes with it; `affinity` is a hint for claims,
-    `key` a name to group by. `inputs` name bytes that the store keeps beside the log. `data_key` names the key of its
-    subject; left out, the task's own id does. [KEY-1]
+    `key` a name to group by, and `uses` are the units of named limits that each lease for work takes. `inputs` name
+    bytes that the store keeps beside the log. `data_key` names the key of its subject; left out, the task's own id
+    does. [KEY-1]
     Of a successor, all by reference: `inherited` are the undos that its predecessor still owed, and that it owes at
     once; `steps` are those that it keeps, and `waits` those that are over for it. `to` is compensating where it only
     undoes, and `outcome` is then how the predecessor's forward work had ended.
@@ -78,12 +82,14 @@ class Created(Recordable, frozen=True):
     inputs: tuple[Input, ...] = ()
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
+    uses: dict[str, int] | None = None
 
 
 class Leased(Recordable, frozen=True):
     """A lease: `owner` holds the task until `expires_ms` (None: without end); the fence rises with every lease.
 
-    `waiver` is the reason why the work under this lease needs no undo.
+    `waiver` is the reason why the work under this lease needs no undo. `uses` are the units that it takes, by account:
+    of named limits, of the queue and of the key. [LIMIT-2]
     """
 
     owner: str
@@ -94,6 +100,7 @@ class Leased(Recordable, frozen=True):
     ttl_ms: int | None = None
     expires_ms: int | None = None
     waiver: FreeText | None = None
+    uses: tuple[Units, ...] = ()
 
 
 class Heartbeat(Recordable, frozen=True):
@@ -349,6 +356,17 @@ class Noted(Recordable, frozen=True):
     parameters: Parameters | None = None
 
 
+class Used(Recordable, frozen=True):
+    """The holder's statement of how many units its attempt uses of a rate: the whole use, in place of any before.
+
+    `limit` is the name of a limit that the task uses. [LIMIT-3]
+    """
+
+    fence: int
+    limit: str
+    units: int
+
+
 class Founded(Recordable, frozen=True):
     """The creation of the store: its id, the format of its log, and the version of sagalog that writes this."""
 
@@ -361,6 +379,99 @@ class Upgraded(Recordable, frozen=True):
     """The first write of a version of sagalog that is newer than any before. [LOG-7]"""
 
     writer: str
+
+
+class KindPaused(Recordable, frozen=True):
+    """A pause of all work of a kind, in every queue. [PAUSE-1]"""
+
+    kind: str
+    reason: FreeText | None = None
+
+
+class KindResumed(Recordable, frozen=True):
+    """The end of a pause of a kind."""
+
+    kind: str
+
+
+class LimitSet(Recordable, frozen=True):
+    """The setting of a named limit: `slots` units at a time, or a `rate`. [LIMIT-1]"""
+
+    slots: int | None = None
+    rate: Rate | None = None
+
+
+class LimitRemoved(Recordable, frozen=True):
+    """The removal of a named limit that no live task uses."""
+
+
+class LimitPaused(Recordable, frozen=True):
+    """A pause of a named limit: no task that uses it starts. [PAUSE-1]"""
+
+    reason: FreeText | None = None
+
+
+class LimitResumed(Recordable, frozen=True):
+    """The end of a pause of a named limit."""
+
+
+class LimitCarried(Recordable, frozen=True):
+    """The whole fold of a named limit at this version, from which a reader may begin. [CARRY-1]
+
+    `paused` is the version of the event that has paused it; left out, it is not paused.
+    """
+
+    removed: bool
+    slots: int | None = None
+    rate: Rate | None = None
+    paused: int | None = None
+
+
+class QueueLimited(Recordable, frozen=True):
+    """The setting of a queue's own limits, and of those of each key within it; what is left out limits nothing.
+
+    `slots` and `rate` are the queue's, `per_key_slots` and `per_key_rate` each key's. [LIMIT-1]
+    """
+
+    slots: int | None = None
+    rate: Rate | None = None
+    per_key_slots: int | None = None
+    per_key_rate: Rate | None = None
+
+
+class QueuePaused(Recordable, frozen=True):
+    """A pause of a queue: it is closed for claims for work. [PAUSE-1]"""
+
+    reason: FreeText | None = None
+
+
+class QueueResumed(Recordable, frozen=True):
+    """The end of a pause of a queue."""
+
+
+class KeyPaused(Recordable, frozen=True):
+    """A pause of one key within a queue: no task of that key starts. [PAUSE-1]"""
+
+    key: str
+    reason: FreeText | None = None
+
+
+class KeyResumed(Recordable, frozen=True):
+    """The end of a pause of a key."""
+
+    key: str
+
+
+class QueueCarried(Recordable, frozen=True):
+    """The whole fold of a queue at this version, from which a reader may begin. [CARRY-1]
+
+    `paused` is the version of the event that has paused it, and `paused_keys` of those that have paused keys.
+    """
+
+    own: Limit
+    per_key: Limit
+    paused: int | None = None
+    paused_keys: dict[str, int] | None = None
 
 
 TaskEvent = (
@@ -388,12 +499,17 @@ TaskEvent = (
     | Completed
     | Quarantined
     | Noted
+    | Used
 )
-StoreEvent = Founded | Upgraded
-Event = TaskEvent | StoreEvent
+StoreEvent = Founded | Upgraded | KindPaused | KindResumed
+LimitEvent = LimitSet | LimitRemoved | LimitPaused | LimitResumed | LimitCarried
+QueueEvent = QueueLimited | QueuePaused | QueueResumed | KeyPaused | KeyResumed | QueueCarried
+Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent
 
 TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
+LIMIT_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(LimitEvent)
+QUEUE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(QueueEvent)
 
 
 # The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may
@@ -423,8 +539,22 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Completed: "completed",
     Quarantined: "quarantined",
     Noted: "noted",
+    Used: "used",
     Founded: "founded",
     Upgraded: "upgraded",
+    KindPaused: "kind_paused",
+    KindResumed: "kind_resumed",
+    LimitSet: "limit_set",
+    LimitRemoved: "limit_removed",
+    LimitPaused: "limit_paused",
+    LimitResumed: "limit_resumed",
+    LimitCarried: "limit_carried",
+    QueueLimited: "queue_limited",
+    QueuePaused: "queue_paused",
+    QueueResumed: "queue_resumed",
+    KeyPaused: "key_paused",
+    KeyResumed: "key_resumed",
+    QueueCarried: "queue_carried",
 }
 
 

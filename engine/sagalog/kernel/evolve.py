@@ -68,6 +68,14 @@ def evolve_store(store: StoreFold, event: e.Recordable, version: int, at_ms: int
                 why = f"founds a store of the id {event.id!r}"
             case e.Upgraded() if event.writer != store.writer:
                 return msgspec.structs.replace(store, version=version, writer=event.writer)
+            case e.KindPaused() if event.kind not in store.paused_kinds:
+                paused = {**store.paused_kinds, event.kind: version}
+                return msgspec.structs.replace(store, version=version, paused_kinds=paused)
+            case e.KindResumed() if event.kind in store.paused_kinds:
+                paused = {kind: at for kind, at in store.paused_kinds.items() if kind != event.kind}
+                return msgspec.structs.replace(store, version=version, paused_kinds=paused)
+            case e.KindPaused() | e.KindResumed():
+                why = f"holds {name!r} of {event.kind!r} at version {version}, which is so already"
             case _:
                 why = f"names the writer {store.writer!r} once more at version {version}"
     raise LogDamaged(

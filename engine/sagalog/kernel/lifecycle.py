@@ -1,4 +1,4 @@
-"""The life of a task and of a store: one table each, by state, and the class that reads them.
+"""The life of a task, a store, a limit and a queue: one table each, by state, and the class that reads them.
 
 Rule: a missing row is an illegal move; a terminal state allows only `noted` [LIFE-1]. No other line of sagalog names a
 next state: `decide` asks this table for the state after an event, and `evolve` moves by it. Where two states may
@@ -20,6 +20,10 @@ CANCELLED, QUARANTINED = State.CANCELLED, State.QUARANTINED
 # The state of a stream without events.
 UNBORN: Final = "unborn"
 FOUNDED: Final = "founded"
+# The states of a named limit, and of a queue that has settings.
+LIMITING: Final = "limiting"
+REMOVED: Final = "removed"
+GOVERNED: Final = "governed"
 
 When = Literal["owes", "owes nothing", "only undoes", "has work"]
 
@@ -61,6 +65,7 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("compensation_registered", RUNNING),
         Row("compensation_waived", RUNNING),
         Row("signalled", RUNNING),
+        Row("used", RUNNING),
         Row("cancel_requested", RUNNING),
         Row("noted", RUNNING),
         Row("released", PENDING),
@@ -97,7 +102,42 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
 
 STORE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     UNBORN: (Row("founded", FOUNDED),),
-    FOUNDED: (Row("upgraded", FOUNDED),),
+    FOUNDED: (
+        Row("upgraded", FOUNDED),
+        Row("kind_paused", FOUNDED),
+        Row("kind_resumed", FOUNDED),
+    ),
+}
+
+LIMIT_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (Row("limit_set", LIMITING),),
+    LIMITING: (
+        Row("limit_set", LIMITING),
+        Row("limit_paused", LIMITING),
+        Row("limit_resumed", LIMITING),
+        Row("limit_carried", LIMITING),
+        Row("limit_removed", REMOVED),
+    ),
+    REMOVED: (
+        Row("limit_set", LIMITING),
+        Row("limit_carried", REMOVED),
+    ),
+}
+
+QUEUE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (
+        Row("queue_limited", GOVERNED),
+        Row("queue_paused", GOVERNED),
+        Row("key_paused", GOVERNED),
+    ),
+    GOVERNED: (
+        Row("queue_limited", GOVERNED),
+        Row("queue_paused", GOVERNED),
+        Row("queue_resumed", GOVERNED),
+        Row("key_paused", GOVERNED),
+        Row("key_resumed", GOVERNED),
+        Row("queue_carried", GOVERNED),
+    ),
 }
 
 
@@ -171,3 +211,5 @@ def _compiled(rows: Mapping[str, tuple[Row, ...]]) -> dict[tuple[str, str], str 
 
 TASK_LIFE: Final = Lifecycle(TASK_ROWS)
 STORE_LIFE: Final = Lifecycle(STORE_ROWS)
+LIMIT_LIFE: Final = Lifecycle(LIMIT_ROWS)
+QUEUE_LIFE: Final = Lifecycle(QUEUE_ROWS)

@@ -13,11 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged, UnrecordedStep
+from sagalog.kernel.values import TERMINAL, LeaseRecord, Limit, Outcome, Policy, State, Unchanged, UnrecordedStep
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 6
+FOLD_FORMAT: Final = 7
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -258,6 +258,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     kept_wait_names: int = 0
     # The steps that its quarantine names: their functions had begun, and their results are not on record.
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
+    # Named limits, and how many units of each a lease for work takes. [LIMIT-2]
+    uses: dict[str, int] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -340,6 +342,37 @@ class StoreFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     format: int = 0
     epoch: int = 0
     writer: str = ""
+    # The version of the event that has paused each kind. [PAUSE-1]
+    paused_kinds: dict[str, int] = {}
+
+
+class LimitFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The stream of a named limit, folded; `paused` is the version of the event that has paused it, 0: none has.
+
+    `length` counts the events since its fold was last carried. [CARRY-1]
+    """
+
+    id: str
+    version: int = 0
+    length: int = 0
+    is_removed: bool = False
+    limit: Limit = Limit()
+    paused: int = 0
+
+
+class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The stream of a queue, folded: its own limits, those of each key within it, and what is paused, by version.
+
+    `length` is as for a limit.
+    """
+
+    id: str
+    version: int = 0
+    length: int = 0
+    own: Limit = Limit()
+    per_key: Limit = Limit()
+    paused: int = 0
+    paused_keys: dict[str, int] = {}
 
 
 def epoch_of(fence: int) -> int:

@@ -270,6 +270,73 @@ class Retry(Value, frozen=True):
         return Policy(**msgspec.structs.asdict(self))
 
 
+class Rate(Value, frozen=True, omit_defaults=True):
+    """A rate: so many units per period, and at most `burst` at once.
+
+    The units come back evenly over the period, one by one, and never by the end of a lease.
+
+    units       how many units a period gives
+    period_ms   how long a period is, in milliseconds
+    burst       how many may be used at once after a pause; None: as many as `units`
+
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine:
+            engine.set_limit("provider", rate=sagalog.Rate(60, period_ms=60_000))
+            engine.create("chat", uses={"provider": 1})
+    """
+
+    units: int
+    period_ms: int
+    burst: int | None = None
+
+    @property
+    def most(self) -> int:
+        """How many units may be used at once."""
+        return self.units if self.burst is None else self.burst
+
+
+class Limit(Value, frozen=True, omit_defaults=True):
+    """What a limit allows: `slots` units at a time, and `rate`; None: it limits nothing of that kind. [LIMIT-1]"""
+
+    slots: int | None = None
+    rate: Rate | None = None
+
+    @property
+    def most(self) -> int | None:
+        """How many units one task may use; None: any number."""
+        found = [one for one in (self.slots, None if self.rate is None else self.rate.most) if one is not None]
+        return min(found, default=None)
+
+    def needed(self, units: int) -> int:
+        """Return how many units a task takes that asks for `units`: the whole of a smaller limit. [LIMIT-4]"""
+        most = self.most
+        return units if most is None else min(units, most)
+
+
+class Units(Value, frozen=True):
+    """The units that a lease has taken of a limit. [LIMIT-2]
+
+    account   `limit/` and the name of a limit, `queue/` and the name of a queue, or `key/`, a queue, `/` and a key
+    units     how many units
+    """
+
+    account: str
+    units: int
+
+
+class Lack(Value, frozen=True):
+    """The reason why no lease of a task may begin now: an account, and what it lacks. [LIMIT-2]
+
+    account   of the limit, the queue or the key; None: a kind is paused
+    why       "units": too few are free; "line": a larger task is first in line; "paused": it is paused
+    """
+
+    account: str | None
+    why: Literal["units", "line", "paused"]
+
+
 class LeaseRecord(Value, frozen=True):
     """A lease as the log knows it: plain data without verbs.
 
@@ -282,6 +349,7 @@ class LeaseRecord(Value, frozen=True):
     expires_ms   when it is over, in milliseconds since 1970; None: never
     renewed_ms   when it was acquired or last renewed, by the store's clock
     probe        kept for later versions; False in this one
+    uses         the units that it has taken of limits [LIMIT-2]
     """
 
     owner: str
@@ -292,6 +360,7 @@ class LeaseRecord(Value, frozen=True):
     expires_ms: int | None
     renewed_ms: int
     probe: bool = False
+    uses: tuple[Units, ...] = ()
 
     def is_over(self, now_ms: int, epoch: int) -> bool:
         """Tell whether it is over: from `now_ms >= expires_ms` on, and in every later epoch. [LEASE-2]

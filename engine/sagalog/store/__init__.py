@@ -9,15 +9,18 @@ Rule: a package of a store imports nothing of sagalog but this and `sagalog.erro
 
 from sagalog.codec import Envelope, StoredEvent, decode, read
 from sagalog.failpoints import armed, reach
+from sagalog.kernel.accounts import Account, stream_of_account
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
 from sagalog.kernel.values import State
 from sagalog.ports import Clock
+from sagalog.store.accounts import COUNTING, AccountFold, decode_account, encode_account
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
 from sagalog.store.execution import Execution
+from sagalog.store.limit_uses import Candidate, LimitUse, Place, section_of
 from sagalog.store.operation import (
     Append,
     Blob,
@@ -46,6 +49,7 @@ from sagalog.store.reads import Listed, Query, Reads, SavedTask
 from sagalog.store.row import OPEN, Gate, Row
 
 __all__ = [
+    "COUNTING",
     "FIRST_TAG",
     "FOLD_FORMAT",
     "LEASE_CHECKS_MAX",
@@ -54,11 +58,14 @@ __all__ = [
     "TASK",
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",
+    "Account",
+    "AccountFold",
     "Append",
     "Audit",
     "AuditedStream",
     "AuditedTask",
     "Blob",
+    "Candidate",
     "Candidates",
     "Category",
     "Claim",
@@ -70,9 +77,11 @@ __all__ = [
     "Execution",
     "FileHealth",
     "Gate",
+    "LimitUse",
     "Listed",
     "OpenStore",
     "Operation",
+    "Place",
     "Plain",
     "Progress",
     "Projection",
@@ -97,8 +106,10 @@ __all__ = [
     "armed",
     "category_of",
     "decode",
+    "decode_account",
     "decode_fold",
     "decode_fold_of",
+    "encode_account",
     "project_afresh",
     "project_fold",
     "reach",
@@ -106,4 +117,6 @@ __all__ = [
     "refold",
     "refold_store",
     "refold_stream",
+    "section_of",
+    "stream_of_account",
 ]

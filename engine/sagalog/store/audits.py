@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from sagalog.codec import StoredEvent
+from sagalog.codec import Envelope, StoredEvent
+from sagalog.kernel.accounts import Account
+from sagalog.store.limit_uses import LimitUse
 from sagalog.store.row import Row
 
 # A tag by which a store finds tasks: its name, its text, and the number of the stream; in this order.
@@ -32,11 +34,13 @@ class AuditedTask(NamedTuple):
                version
     row        the columns by which the store finds it
     awaited    the sorted ids of the tasks whose ends it awaits [WAIT-3]
+    limit_uses its places under limits, sorted [LIMIT-5]
     """
 
     content: bytes | None
     row: Row
     awaited: tuple[str, ...]
+    limit_uses: tuple[LimitUse, ...] = ()
 
 
 class AuditedStream(NamedTuple):
@@ -92,6 +96,14 @@ class Audit(Protocol):
             For each such tag the name of its stream (None: there is none) and what is wrong, in words; and the last tag
             of this slice, None at the end.
         """
+        ...
+
+    def accounts(self, after: str, limit: int) -> list[tuple[str, Account | None]]:
+        """List the saved accounts by name beyond `after`; None in place of one that cannot be read. [LIMIT-7]"""
+        ...
+
+    def counting(self, after: int, limit: int) -> list[Envelope]:
+        """List the events of the types `COUNTING` with positions beyond `after`: those that change accounts."""
         ...
 
     def check(self) -> list[str]:

@@ -84,6 +84,14 @@ class Candidates(Protocol):
         """
         ...
 
+    def accounts_due_ms(self) -> int | None:
+        """Return when maintenance has to look at the first account; None: at none, as known now. [LIMIT-5]"""
+        ...
+
+    def accounts_since_ms(self) -> int | None:
+        """Return when such a time was set last; a clock that was set back behind that makes accounts due. [LIMIT-8]"""
+        ...
+
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
         """List the kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit`."""
         ...

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from sagalog.kernel.state import TaskFold
 from sagalog.store.candidates import Delayed
+from sagalog.store.limit_uses import Candidate, section_of
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.row import Row
@@ -35,11 +36,12 @@ def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
 
 
 def checks(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
-    """List the leased tasks whose check time has come, oldest first."""
+    """List the leased tasks whose check time has come, oldest first; of any queue if they hold units. [LIMIT-5]"""
     found = [
         (row.check_ms, tables.order[task.id], task)
-        for task, row in readable(tables, queues)
+        for task, row in readable(tables)
         if row.check_ms is not None and now_ms >= row.check_ms
+        if queues is None or row.queue in queues or row.holds is not None
     ]
     return [task for *_, task in sorted(found, key=lambda one: one[:2])]
 
@@ -84,12 +86,42 @@ def delayed(tables: Tables, now_ms: int) -> list[Delayed]:
 
 def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
     """Return the earliest time at which something in these queues is due or over; 0: a wait may be over now."""
-    times: list[int | None] = []
-    for _, row in readable(tables, queues):
+    times: list[int | None] = [accounts_due_ms(tables)]
+    for _, row in readable(tables):
+        if row.holds is not None:
+            times.append(row.check_ms)
+        if row.queue not in queues:
+            continue
         if row.gate == "waking":
             times.append(0)
         times += [row.check_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
     return min((time for time in times if time is not None), default=None)
+
+
+def accounts_due_ms(tables: Tables) -> int | None:
+    """Return when the first account is due."""
+    return min((one.due_ms for one in tables.accounts.values() if one.due_ms is not None), default=None)
+
+
+def accounts_since_ms(tables: Tables) -> int | None:
+    """Return when the due time of an account was set last."""
+    return max((one.since_ms for one in tables.accounts.values() if one.since_ms is not None), default=None)
+
+
+def due_accounts(tables: Tables, now_ms: int) -> list[str]:
+    """List the accounts that are due, the earliest first."""
+    due = [(one.due_ms or 0, name) for name, one in tables.accounts.items() if one.is_due(now_ms)]
+    return [name for _, name in sorted(due)]
+
+
+def in_line(tables: Tables, account: str, place: str) -> list[Candidate]:
+    """List the tasks at a place under an account, by section, priority and age."""
+    found = [
+        Candidate(f"task/{task.id}", section_of(task), task.priority, tables.order[task.id])
+        for task, _ in readable(tables)
+        if any(one.account == account and one.place == place for one in tables.limit_uses[task.id])
+    ]
+    return sorted(found, key=lambda one: one[1:])
 
 
 def owed_kinds(task: TaskFold) -> set[str]:
@@ -119,6 +151,8 @@ def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
 
 
 def _fits(task: TaskFold, claim: Claim) -> bool:
+    if claim.purpose == "work" and task.kind in claim.excluded:
+        return False
     if claim.kinds is None:
         return True
     # [UNDO-1] A claim for undoing names every kind that the task owes.

@@ -11,8 +11,10 @@ from typing import Any, Literal
 from msgspec.structs import astuple
 
 from sagalog.codec import Envelope, StoredEvent
+from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store import memory_selection as found
+from sagalog.store.accounts import COUNTING
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, UnclaimedUndo
 from sagalog.store.memory_tables import Tables
@@ -82,6 +84,28 @@ class MemorySnapshot:
                 states[str(task.state)] = states.get(str(task.state), 0) + 1
         return counted
 
+    def account(self, name: str) -> Account | None:
+        """Look up the account by its name."""
+        return self._tables.accounts.get(name)
+
+    def ids(self, category: str, after: str, limit: int) -> list[str]:
+        """Look at every stream."""
+        named = (stream.partition("/") for stream in self._tables.stream_of)
+        return sorted(id for name, _, id in named if name == category and id > after)[:limit]
+
+    def holders(self, account: str, limit: int) -> list[tuple[str, int]]:
+        """Look at every task."""
+        return [
+            (task.id, one.units)
+            for task, _ in found.readable(self._tables)
+            for one in self._tables.limit_uses[task.id]
+            if one.account == account and one.place == "leased"
+        ][:limit]
+
+    def is_governed(self, queue: str) -> bool:
+        """Look for the queue's stream."""
+        return self._tables.is_governed(queue)
+
     def store(self) -> StoreFold | None:
         """Return the fold as the last commit left it."""
         return self._tables.store_fold
@@ -138,6 +162,14 @@ class MemorySnapshot:
     def claimable_ms(self, claim: Claim) -> int | None:
         """Look at every task."""
         return 0 if found.claimable(self._tables, claim) else found.next_ms(self._tables, claim.queues)
+
+    def accounts_due_ms(self) -> int | None:
+        """Look at every account."""
+        return found.accounts_due_ms(self._tables)
+
+    def accounts_since_ms(self) -> int | None:
+        """Look at every account."""
+        return found.accounts_since_ms(self._tables)
 
     def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
         """Look at every task."""
@@ -196,7 +228,19 @@ class MemorySnapshot:
 
     def _audited_task(self, stream: str) -> AuditedTask | None:
         saved = self.saved(stream)
-        return None if saved is None else AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited)
+        if saved is None:
+            return None
+        limit_uses = tuple(sorted(self._tables.limit_uses[stream.partition("/")[2]]))
+        return AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited, limit_uses)
+
+    def accounts(self, after: str, limit: int) -> list[tuple[str, Account | None]]:
+        """Look at every account."""
+        found: list[tuple[str, Account | None]] = [*self._tables.accounts.items()]
+        return sorted(one for one in found if one[0] > after)[:limit]
+
+    def counting(self, after: int, limit: int) -> list[Envelope]:
+        """Look at every event."""
+        return [one for one in self._tables.log[after:] if one.type in COUNTING][:limit]
 
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
         """Look at the folds of those streams."""

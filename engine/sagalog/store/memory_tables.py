@@ -12,8 +12,11 @@ import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.errors import SagalogError, VersionConflict
+from sagalog.kernel.accounts import Account
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store.accounts import AccountFold
+from sagalog.store.limit_uses import LimitUse
 from sagalog.store.operation import Result
 from sagalog.store.projection import Projection, decode_fold, decode_fold_of, project_afresh, refold_stream
 from sagalog.store.row import Row
@@ -30,6 +33,8 @@ class Tables:
         self.folds: dict[str, TaskFold] = {}
         self.rows: dict[str, Row] = {}
         self.awaited: dict[str, tuple[str, ...]] = {}
+        self.limit_uses: dict[str, tuple[LimitUse, ...]] = {}
+        self.accounts: dict[str, Account] = {}
         self.order: dict[str, int] = {}
         self.unreadable: dict[str, None] = {}
         self.blobs: dict[str, bytes] = {}
@@ -69,6 +74,8 @@ class Tables:
             self._save(append.stream, append.projection)
         for stream, projection in result.projections:
             self._save(stream, projection)
+        for name, account in result.accounts:
+            self._set(self.accounts, name, account)
         for stream in result.aside:
             self._set(self.unreadable, stream.partition("/")[2], None)
         # After all else, so that a task that begins to wait in this very operation wakes too.
@@ -100,6 +107,7 @@ class Tables:
     def rebuild(self, now_ms: int) -> int:
         """Fold every task again; return how many there are."""
         known, self.folds, self.rows, self.awaited, self.order, self.unreadable = self.folds, {}, {}, {}, {}, {}
+        self.limit_uses = {}
         for stream, envelopes in self.stream_of.items():
             name, _, id = stream.partition("/")
             if name not in ("task", "store"):
@@ -108,13 +116,37 @@ class Tables:
                 continue
             self.order[id] = len(self.order) + 1
             try:
-                self._save(stream, project_afresh(id, envelopes, now_ms))
+                self._save(stream, project_afresh(id, envelopes, now_ms, self.is_governed))
             except SagalogError:
                 # `counts` still uses the last known fold; no other reader does.
                 self.unreadable[id] = None
                 if id in known:
                     self.folds[id] = known[id]
+        self._rebuild_accounts()
         return len(self.order)
+
+    def is_governed(self, queue: str) -> bool:
+        """Check whether a queue has a stream of its own."""
+        return f"queue/{queue}" in self.stream_of
+
+    def _rebuild_accounts(self) -> None:
+        """Fold all accounts again; maintenance looks at each that holds tasks back. [LIMIT-7]"""
+        used: dict[str, int] = {}
+        held: set[str] = set()
+        for limit_uses in self.limit_uses.values():
+            for one in limit_uses:
+                if one.place == "leased":
+                    used[one.account] = used.get(one.account, 0) + one.units
+                elif one.place == "held":
+                    held.add(one.account)
+        fold = AccountFold()
+        for envelope in self.log:
+            fold.take(envelope)
+        found = fold.with_slots(used)
+        self.accounts = {
+            name: msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
+            for name in sorted({*found, *held})
+        }
 
     def _rebuild_other(self, stream: str, category: Category[Any], envelopes: list[Envelope]) -> None:
         with suppress(SagalogError):
@@ -141,6 +173,7 @@ class Tables:
         self._set(self.folds, id, decode_fold(projection.content))
         self._set(self.rows, id, projection.row)
         self._set(self.awaited, id, projection.awaited)
+        self._set(self.limit_uses, id, projection.limit_uses)
         if id in self.unreadable:
             # An operation writes a task only if it could read it.
             self._before.append((self.unreadable, id, None))

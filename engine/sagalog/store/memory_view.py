@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sagalog.codec import Envelope, read
+from sagalog.kernel.accounts import Account, stream_of_account
 from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
 from sagalog.store import memory_selection as found
 from sagalog.store.execution import Execution
+from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.memory_tables import Tables
-from sagalog.store.operation import Due, Saved, Undeclared
+from sagalog.store.operation import Claim, Due, Saved, Undeclared
 from sagalog.store.projection import refold
 from sagalog.store.row import Row
 
@@ -68,11 +70,9 @@ class MemoryView:
         self._reads.update(envelope.stream for envelope in envelopes)
         return envelopes
 
-    @property
-    def claimed(self) -> Sequence[Saved]:
+    def select(self, claim: Claim, /) -> Sequence[Saved]:
         """Every ready task, sorted, cut to the limit."""
-        claim = self._execution.operation.claim
-        assert claim is not None, "the operation declares no claim"
+        assert self._execution.operation.claim is not None, "the operation declares no claim"
         return self._select(found.claimable(self._tables, claim))
 
     @property
@@ -96,6 +96,63 @@ class MemoryView:
         due = self._due()
         return self._select(found.promotable(self._tables, due.queues, self.now_ms)[: due.limit])
 
+    @property
+    def due_accounts(self) -> Sequence[str]:
+        """The accounts found by a look at every one; the view then also shows what they allow."""
+        names = found.due_accounts(self._tables, self.now_ms)[: self._due().limit]
+        self._show_limits(names)
+        return names
+
+    # --- limits ---------------------------------------------------------------------------------------------------
+
+    def is_governed(self, queue: str, /) -> bool:
+        """Look for the queue's stream."""
+        return self._tables.is_governed(queue)
+
+    def account(self, name: str, /) -> Account | None:
+        """Look up the account, if its stream is declared."""
+        if stream_of_account(name) not in self._reads:
+            raise Undeclared((stream_of_account(name),))
+        return self._tables.accounts.get(name)
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """Look at every task."""
+        candidates = [one for one in found.in_line(self._tables, account, place) if one.section == section][:limit]
+        self._select([self._tables.folds[one.stream.partition("/")[2]] for one in candidates])
+        return candidates
+
+    def sections(self, account: str, limit: int, /) -> Sequence[str]:
+        """Look at every task."""
+        return sorted({one.section for one in found.in_line(self._tables, account, "held")})[:limit]
+
+    def any_of(self, account: str, /) -> str | None:
+        """Look at every task."""
+        for id, limit_uses in self._tables.limit_uses.items():
+            if any(one.account == account for one in limit_uses):
+                return f"task/{id}"
+        return None
+
+    def accounts_held(self, prefix: str, after: str, limit: int, /) -> Sequence[str]:
+        """Look at every task."""
+        held = {
+            one.account for limit_uses in self._tables.limit_uses.values() for one in limit_uses if one.place == "held"
+        }
+        names = sorted(name for name in held if name.startswith(prefix) and name > after)[:limit]
+        self._show_limits(names)
+        return names
+
+    def order(self, stream: str, /) -> int | None:
+        """Look up the number of the task."""
+        return self._tables.order.get(stream.partition("/")[2])
+
+    def running(self, queue: str, /) -> Sequence[Saved]:
+        """Look at every task."""
+        tasks = [task for task, row in found.readable(self._tables, (queue,)) if row.state == "running"]
+        return self._select(tasks)
+
+    def _show_limits(self, accounts: Iterable[str]) -> None:
+        self._reads.update(stream_of_account(name) for name in accounts)
+
     def _due(self) -> Due:
         due = self._execution.operation.due
         assert due is not None, "the operation declares no maintenance"
@@ -108,6 +165,9 @@ class MemoryView:
         return [self._show(task, self._tables.rows[task.id]) for task in tasks]
 
     def _show(self, fold: TaskFold, row: Row | None) -> Saved:
+        if fold.uses is not None or self._tables.is_governed(fold.queue):
+            self._reads.add(f"queue/{fold.queue}")
+            self._reads.update(f"limit/{name}" for name in fold.uses or ())
         self._sources.update(f"task/{source}" for source in fold.sources)
         return Saved(f"task/{fold.id}", fold, row)
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import msgspec
 
 from sagalog.codec import Envelope
+from sagalog.kernel.accounts import Account
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
+from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.projection import Projection
 from sagalog.store.row import Row
 
@@ -27,6 +29,7 @@ class Claim(msgspec.Struct, frozen=True):
     kinds   for work: task kinds; for undo: the compensation kinds that the claimer can undo; all that a task owes must
             be among them [UNDO-1]; None: every kind
     affinities   for work; a claim for undo ignores them
+    excluded   kinds that it passes over, for work: those that are paused [PAUSE-1]
     suspects   "alone": the claim takes a suspect and nothing else where that is the first of all that fit, and passes
                over suspects otherwise; "never": it passes over all; "only": it takes the first suspect and nothing else
                [LEASE-5]
@@ -38,10 +41,15 @@ class Claim(msgspec.Struct, frozen=True):
     kinds: frozenset[str] | None = None
     affinities: tuple[str, ...] = ()
     suspects: Suspects = "alone"
+    excluded: frozenset[str] = frozenset()
 
 
 class Due(msgspec.Struct, frozen=True):
-    """Maintenance to look for in some queues (None: all), at most `limit` tasks of each sort. [UPKEEP-2]"""
+    """Maintenance to look for in some queues (None: all), at most `limit` tasks of each sort. [UPKEEP-2]
+
+    Accounts, and leases with units of named limits, are looked at whatever their queue: tasks of these queues may wait
+    for them. [LIMIT-5]
+    """
 
     queues: tuple[str, ...] | None
     limit: int
@@ -93,6 +101,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
                    for `counts` [LOG-5]
     blobs          the bytes that the appended events name; the store does not write again what it keeps already
                    [BLOB-1]
+    accounts       by name: the accounts as they are now, in place of what the store has [LIMIT-7]
     """
 
     answer: Any
@@ -101,6 +110,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     ended: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     blobs: tuple[Blob, ...] = ()
+    accounts: tuple[tuple[str, Account], ...] = ()
 
 
 class Undeclared(Exception):
@@ -131,6 +141,8 @@ class View(Protocol):
     Declared are the streams of `writes` and `reads`, all that are reached from `along` over waits, the tasks that
     `claim` and `due` select, what those wait for, and the streams of the events of `keys`. A request for another stream
     or key raises `Undeclared`. For the streams in `fold.sources` of a task that it has shown, it answers only `event`.
+    An account is declared with the stream that says what it allows. Declared too are the tasks that a question about
+    accounts finds, and the streams of the limits and queues of all tasks that the store selects or finds.
     It also shows what earlier operations of the same commit have written.
     """
 
@@ -172,13 +184,13 @@ class View(Protocol):
         """
         ...
 
-    @property
-    def claimed(self) -> Sequence[Saved]:
-        """The tasks that the operation's `claim` selects, in its order; only for an operation that has one.
+    def select(self, claim: Claim, /) -> Sequence[Saved]:
+        """Return the tasks that a claim selects, in its order; only for an operation that has one.
 
-        The operation may append to what the store selects, here or below, without declaring it among `writes`. Tasks
-        that cannot be read come with the others, without a fold, and do not count against the limit. Behind many of
-        them a store may show fewer than there are; the engine puts them aside, and a claim looks again.
+        It is the operation's own `claim`, or one with fewer queues, more excluded kinds, or another limit. The
+        operation may append to what the store selects, here or below, without declaring it among `writes`. Tasks that
+        cannot be read come with the others, without a fold, and do not count against the limit. Behind many of them a
+        store may show fewer than there are; the engine puts them aside, and a claim looks again.
         """
         ...
 
@@ -204,6 +216,48 @@ class View(Protocol):
         """Of the operation's `due`: tasks at the gate `later` whose time has come, oldest due time first."""
         ...
 
+    @property
+    def due_accounts(self) -> Sequence[str]:
+        """Of the operation's `due`: the names of the accounts whose `due_ms` has come, the earliest first."""
+        ...
+
+    # --- limits ---------------------------------------------------------------------------------------------------
+
+    def is_governed(self, queue: str, /) -> bool:
+        """Check whether a queue has a stream of its own, that is, settings; every operation may ask."""
+        ...
+
+    def account(self, name: str, /) -> Account | None:
+        """Return an account as the store has it; None: there is none. [LIMIT-7]"""
+        ...
+
+    def in_line(self, account: str, place: Place, section: str, limit: int, /) -> Sequence[Candidate]:
+        """List the tasks at a place of one section under an account, in their order: by priority, then by age.
+
+        At most `limit`. Only tasks whose rows say so: an operation that moves one looks at it first.
+        """
+        ...
+
+    def sections(self, account: str, limit: int, /) -> Sequence[str]:
+        """List the sections that have tasks at the place `held` under an account, at most `limit`, in order."""
+        ...
+
+    def any_of(self, account: str, /) -> str | None:
+        """Return the stream of a task at whatever place under an account; None: no task uses its limit."""
+        ...
+
+    def accounts_held(self, prefix: str, after: str, limit: int, /) -> Sequence[str]:
+        """List the accounts with tasks at `held` whose name begins with `prefix`, beyond `after`, in order."""
+        ...
+
+    def order(self, stream: str, /) -> int | None:
+        """Return a number that grows with the creation of a declared stream; None: it does not exist."""
+        ...
+
+    def running(self, queue: str, /) -> Sequence[Saved]:
+        """List the running tasks of a queue; only for an operation that writes the stream of that queue."""
+        ...
+
 
 class EventOf(Protocol):
     """The events of the stream that a `Plain` gets."""
@@ -216,13 +270,16 @@ class EventOf(Protocol):
 class Plain(Protocol):
     """The plain case of an operation: one stream alone decides it."""
 
-    def __call__(self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> Result | None:
+    def __call__(
+        self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, may_hold_back: Callable[[str], bool], /
+    ) -> Result | None:
         """Return what the store writes: one append with its blobs and ends, or nothing; None where it needs a view.
 
         Args:
             saved: the stream, as the view would show it; None: there is none.
             now_ms, epoch: as in the view.
             event_of: the events of that stream.
+            may_hold_back: whether settings may count for a task of a queue: those of the queue, or a paused kind.
 
         Raises:
             SagalogError: a refusal, which the operation's `decide` gives again with a view.

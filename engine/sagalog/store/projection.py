@@ -5,7 +5,7 @@ Rule: a store can discard everything here and compute it again from the log. Kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from zlib import crc32
 
@@ -16,6 +16,7 @@ from sagalog.errors import LogDamaged
 from sagalog.kernel.categories import STORE, TASK, Category, Fold
 from sagalog.kernel.state import KeptPolicy, StoreFold, TaskFold
 from sagalog.kernel.values import Retry
+from sagalog.store.limit_uses import LimitUse, asked_of, limit_uses_of
 from sagalog.store.row import Row, check_ms, gate_of, row_of
 
 # Every write reads a fold, so a checksum must not cost a SHA-256; decay of a page changes few bits.
@@ -51,6 +52,7 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     row        of a task: the columns by which a store finds it
     awaited    of a task: the sorted ids of the tasks whose end it awaits [WAIT-3]
     tags       of a task: names and values to find it by, which never change
+    limit_uses of a task that uses limits: its place under each of them [LIMIT-5]
     """
 
     fold: Any
@@ -58,6 +60,7 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     row: Row | None = None
     awaited: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    limit_uses: tuple[LimitUse, ...] = ()
 
 
 def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
@@ -66,10 +69,25 @@ def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | No
     return projection_at(task, gate_of(task, now_ms, before), content, look_ms)
 
 
-def project_afresh(id: str, envelopes: Iterable[Envelope], now_ms: int) -> Projection:
-    """Project a task from its whole stream; raises as `refold`."""
+def project_afresh(
+    id: str, envelopes: Iterable[Envelope], now_ms: int, is_governed: Callable[[str], bool] = lambda _: False
+) -> Projection:
+    """Project a task from its whole stream; raises as `refold`.
+
+    A task that a limit may hold back is held under its first one, and maintenance lets it in. [LIMIT-5]
+
+    Args:
+        id, envelopes: of the task.
+        now_ms: the time of the store's clock.
+        is_governed: whether a queue has settings.
+    """
     task = refold(id, envelopes)
-    return projection_at(task, gate_of(task, now_ms))
+    gate = gate_of(task, now_ms)
+    governed = is_governed(task.queue)
+    if not governed and task.uses is None:
+        return projection_at(task, gate)
+    asked = asked_of(task, governed) if gate in ("ready", "ready_alone") else ()
+    return limited_projection(task, "held" if asked else gate, asked[0].account if asked else None, governed)
 
 
 def projection_at(
@@ -82,6 +100,25 @@ def projection_at(
         row_of(task, gate, look_ms),
         awaited(task) if task.waiting is not None else (),
         tuple(task.tags.items()) if task.tags else (),
+    )
+
+
+def limited_projection(
+    task: TaskFold,
+    gate: str | None,
+    held: str | None,
+    is_governed: bool,
+    content: bytes | None = None,
+    look_ms: int | None = None,
+) -> Projection:
+    """Return the projection of a task under limits, at a gate; `held` is the account that it lacks. [LIMIT-5]"""
+    return Projection(
+        task,
+        encode_fold(task) if content is None else content,
+        row_of(task, gate, look_ms, held),
+        awaited(task) if task.waiting is not None else (),
+        tuple(task.tags.items()) if task.tags else (),
+        limit_uses_of(task, gate, held, is_governed),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from sagalog.codec import Envelope
+from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.row import Row
 
@@ -102,6 +103,22 @@ class Reads(Protocol):
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         """Count: queue -> state -> number of tasks; one that cannot be folded counts in its last known state."""
+        ...
+
+    def account(self, name: str) -> Account | None:
+        """Return an account as the store has it, without what the time since has given back; None: there is none."""
+        ...
+
+    def ids(self, category: str, after: str, limit: int) -> list[str]:
+        """List the ids of the streams of a category of settings, sorted by code points, beyond `after`."""
+        ...
+
+    def holders(self, account: str, limit: int) -> list[tuple[str, int]]:
+        """List the ids of the tasks whose leases have units of an account, and how many each has, oldest task first."""
+        ...
+
+    def is_governed(self, queue: str) -> bool:
+        """Check whether a queue has a stream of its own, that is, settings."""
         ...
 
     def store(self) -> StoreFold | None:

@@ -15,9 +15,10 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, State
 
 # ready: a worker may claim it for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases
-# nothing beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it
-# waits for has ended, so maintenance has to look; unreadable: not by this version. Without a gate: leased, or ended.
-Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "later", "waiting", "waking", "unreadable"]
+# nothing beside it [LEASE-5]; held: once a limit has units for it [LIMIT-5]; later: when its time has come; waiting:
+# once its wait is over; waking: a task that it waits for has ended, so maintenance has to look; unreadable: not by this
+# version. Without a gate: leased, or ended.
+Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "held", "later", "waiting", "waking", "unreadable"]
 
 # The gates at which a worker may claim a task.
 OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
@@ -41,6 +42,8 @@ class Row(NamedTuple):
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
+    held          the account of the limit that it lacks; None: it is at another gate than `held` [LIMIT-5]
+    holds         1 where its lease has units of a named limit, for which tasks of other queues may wait; else None
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -60,6 +63,8 @@ class Row(NamedTuple):
     check_ms: int | None
     gate: str | None
     wait: str | None
+    held: str | None
+    holds: int | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -67,7 +72,7 @@ class Row(NamedTuple):
 _row: Final = partial(tuple.__new__, Row)
 
 
-def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row:
+def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: str | None = None) -> Row:
     """Return the row of a task at a gate; maintenance checks its lease by `check_ms` (None: at its expiry)."""
     lease, waiting = task.lease, task.waiting
     expires_ms = None if lease is None else lease.expires_ms
@@ -92,6 +97,8 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             expires_ms if check_ms is None else check_ms,
             gate,
             None if waiting is None else waiting.name,
+            held,
+            1 if lease is not None and lease.uses and task.uses else None,
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )
@@ -158,4 +165,4 @@ def overdue_ms(task: TaskFold) -> int | None:
 
 
 def _was_open(task: TaskFold, before: Row) -> bool:
-    return before.gate in OPEN and before.run_at_ms == task.run_at_ms
+    return (before.gate in OPEN or before.gate == "held") and before.run_at_ms == task.run_at_ms

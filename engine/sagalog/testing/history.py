@@ -23,6 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
+from sagalog.testing.limit_history import pauses, rates, slots
 from sagalog.testing.obligations import Obligations, settles
 
 
@@ -248,6 +249,9 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "waits": _waits,
     "signals": _signals,
     "blobs": _blobs,
+    "slots": slots,
+    "rates": rates,
+    "pauses": pauses,
 }
 
 
@@ -270,6 +274,7 @@ _HELD: Final = (
     e.CompensationDone,
     e.CompensationFailed,
     e.Completed,
+    e.Used,
 )
 _ENDINGS: Final = (e.Released, e.LeaseExpired, e.Retried, e.Parked, e.CompensationFailed, e.Compensated, e.Completed)
 _SHA_256: Final = re.compile("[0-9a-f]{64}")

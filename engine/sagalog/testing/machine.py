@@ -26,7 +26,8 @@ try:
     )
 
     from sagalog.testing import strategies
-    from sagalog.testing.recording_run import RecordingRun, holds_work
+    from sagalog.testing.limiting_run import LimitingRun
+    from sagalog.testing.recording_run import holds_work
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
 
@@ -36,8 +37,8 @@ def holds_undo(machine: Any) -> bool:
     return bool(machine.pair.living("undo"))
 
 
-class StoreMachine(RecordingRun):
-    """The rules of a random run, beside those of recording and waiting.
+class StoreMachine(LimitingRun):
+    """The rules of a random run, beside those of recording, waiting and limits.
 
     `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
     """
@@ -369,10 +370,10 @@ class StoreMachine(RecordingRun):
 
     @precondition(lambda self: self.pair.oracle.leases)
     @rule(pick=st.integers(0, 99))
-    def resume(self, pick: int) -> None:
+    def reattach(self, pick: int) -> None:
         """Resume a lease by its fence in another process, as it was when it was acquired."""
         lease = self.pair.oracle.leases[pick % len(self.pair.oracle.leases)]
-        self.run("resume", lambda side: side.engine.resume(lease.task.id, lease.fence), crashes=False)
+        self.run("reattach", lambda side: side.engine.reattach(lease.task.id, lease.fence), crashes=False)
 
     # --- what is read -----------------------------------------------------------------------------------------
 

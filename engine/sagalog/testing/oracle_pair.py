@@ -18,10 +18,12 @@ from sagalog import failpoints
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
 from sagalog.engine.lease import Lease, Renewal
+from sagalog.engine.local_executor import LocalExecutor
 from sagalog.engine.task import Task
 from sagalog.errors import Corrupt, SagalogError, Unavailable, Unknown
 from sagalog.kernel.values import Purpose
 from sagalog.ports import Clock, Entropy
+from sagalog.store import Store
 from sagalog.store.memory import MemoryStore
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.entropy import SeededEntropy
@@ -130,9 +132,29 @@ class Pair:
         """Check that both sides answer every question alike."""
         real, oracle = self.real.engine, self.oracle.engine
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
-        for name in ("find", "counts", "stale"):
+        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
+
+        found, expected = _places(_store_of(real)), _places(self.memory)
+        assert found == expected, f"places under limits: the store says {found} and the oracle {expected}"
+
+    def finish(self, queues: list[str]) -> None:
+        """Resume all that is paused and work off every task: each that a limit has held back must come in."""
+        for side in (self.real, self.oracle):
+            _resume_all(side.engine)
+        for _ in range(200):
+            self.clock.advance(LONG_MS)
+            for place in self.living("work"):
+                self.run("finish", partial(_complete, place))
+            before = len(self.oracle.leases)
+            for suspects in ("alone", "only"):
+                given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "suspects": suspects}
+                self.run("finish", partial(_claim, queues, given))
+            if len(self.oracle.leases) == before:
+                break
+        left = [task.id for task in self.oracle.engine.find(state="pending") if task.waiting is None]
+        assert left == [], f"these tasks were never let in: {left}"
 
     def drain(self, queues: list[str]) -> None:
         """Claim all tasks, now and when all have become due: the order and the time of each must be the same."""
@@ -204,6 +226,34 @@ class Pair:
 
     def _open_oracle(self) -> Engine:
         return Engine(self.memory, clock=self.clock, entropy=SeededEntropy(self._openings))
+
+
+def _store_of(engine: Engine) -> Store:
+    executor = engine._executor
+    assert isinstance(executor, LocalExecutor)
+    return executor.store
+
+
+def _places(store: Store) -> list[Any]:
+    """Return the gate of each task, the account that it lacks, and its places under limits."""
+    with store.read() as snapshot:
+        saved = [(one.stream, one.saved) for one in snapshot.audited(0, 1_000)]
+    return [(stream, one.row.gate, one.row.held, one.limit_uses) for stream, one in saved if one is not None]
+
+
+def _resume_all(engine: Engine) -> None:
+    for limit in engine.limits():
+        engine.resume(limit=limit.name)
+    for queue in engine.queues():
+        engine.resume(queue=queue.name)
+        for key in queue.paused_keys:
+            engine.resume(queue=queue.name, key=key)
+    for kind in engine.paused_kinds():
+        engine.resume(kind=kind)
+
+
+def _complete(place: int, side: Side) -> Task:
+    return side.leases[place].complete()
 
 
 def _claim(queues: list[str], given: dict[str, Any], side: Side) -> list[Lease]:

@@ -34,6 +34,7 @@ class Run(RuleBasedStateMachine):
         try:
             if self.sound:
                 self.pair.drain(["default", "left", "right"])
+                self.pair.finish(["default", "left", "right"])
                 self.pair.audit()
         finally:
             self.pair.close()

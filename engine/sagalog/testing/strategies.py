@@ -81,6 +81,7 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "register": lambda batch, _, lease: batch.register(lease, UNDOS[1]),
     "step": lambda batch, _, lease: batch.step(lease, "w1", "together"),
     "put_artifact": lambda batch, _, lease: batch.put_artifact(lease, "w1", b"together"),
+    "use": lambda batch, _, lease: batch.use(lease, "gpu", 3),
     "adopt_child": lambda batch, id, lease: batch.adopt_child(lease, "w1", id),
     "park for tasks": lambda batch, id, lease: batch.park(lease, "w1", after=[id]),
     "park for a signal": lambda batch, _, lease: batch.park(lease, "w2", "go"),
@@ -100,6 +101,7 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
     "register": lambda lease: lease.register(UNDOS[0]),
     "step": lambda lease: lease.step("w1", "late"),
     "put_artifact": lambda lease: lease.put_artifact("w1", b"late"),
+    "use": lambda lease: lease.use("gpu", 3),
     "adopt_child": lambda lease: lease.adopt_child("w1", "t0"),
     "park": lambda lease: lease.park("w1", "go"),
     "quarantine_held": lambda lease: lease.quarantine("late"),
@@ -113,13 +115,13 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
-    "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
-    "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "heartbeat",
-    "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
-    "put artifact", "quarantine", "quarantine held", "rebuild", "recover", "register", "release", "repeat", "resume",
-    "retry attempt",
-    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result",
-    "suspect", "wait", "wait end", "waive",
+    "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo",
+    "compensation_done", "compensation_failed", "complete", "create", "create limited", "create_many", "fail",
+    "find", "get", "heartbeat", "heartbeat_many", "history", "input", "limit queue", "note", "park for a signal",
+    "park for a time", "park for tasks", "pause", "put artifact", "quarantine", "quarantine held", "reattach",
+    "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume", "retry attempt", "retry as new",
+    "retry quota", "retry transient", "set limit", "settle and claim", "signal", "step", "step result", "suspect",
+    "use", "wait", "wait end", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

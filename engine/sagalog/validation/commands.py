@@ -35,6 +35,7 @@ from sagalog.validation.arguments import (
     ttl,
 )
 from sagalog.validation.json_values import check_json
+from sagalog.validation.settings import uses_of
 from sagalog.validation.trace_context import check_traceparent, check_tracestate
 from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
@@ -65,6 +66,7 @@ def create(
     trace: str | None = None,
     tracestate: str | None = None,
     data_key: str | None = None,
+    uses: Mapping[str, int] | None = None,
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
@@ -98,6 +100,7 @@ def create(
         trace=None if trace is None else check_traceparent(trace, "trace"),
         tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
         data_key=optional_name(data_key, "data_key"),
+        uses=uses_of(uses),
     )
     if planned:
         _require_creation_fits(command)
@@ -242,6 +245,16 @@ def _undo_id(compensation: str | Compensation | None) -> str | None:
     if isinstance(compensation, Compensation):
         return compensation_of(compensation, "compensation").id
     return optional_name(compensation, "compensation")
+
+
+def use(task: str, fence: int, limit: str, units: int) -> c.Use:
+    """Make the command behind `Lease.use`; raises InvalidValue."""
+    return c.Use(
+        task=task,
+        fence=fence,
+        limit=check_name(limit, "limit"),
+        units=check_integer(units, "units", 0, bounds.UNITS_MAX),
+    )
 
 
 def put_artifact(task: str, fence: int, name: str, given: Blob, media_type: str) -> c.PutArtifact:

@@ -179,6 +179,15 @@ class AsyncWorkContext(AsyncContext):
                 self._work._reopen_step(name)
             raise
 
+    async def use(self, limit: str, units: int) -> None:
+        """State how many units of a rate this attempt uses, as `WorkContext.use`, with its errors. [LIMIT-3]
+
+        Args:
+            limit: a named limit with a rate, one of the task's `uses`.
+            units: how many units this attempt has used in all, 0 or more.
+        """
+        await self._off_loop(self._work.use, limit, units)
+
     async def sleep(self, name: str, duration_ms: int) -> None:
         """Sleep without a thread and without a lease, as `WorkContext.sleep`, with its errors. [WAIT-1]
 

@@ -412,6 +412,21 @@ class WorkContext(Context):
                 self._children[found.id] = holder_verbs.adopt_child(self._engine._executor, self.task, name, found.id)
         return found
 
+    def use(self, limit: str, units: int) -> None:
+        """State how many units of a rate this attempt uses, in place of what it was charged before. [LIMIT-3]
+
+        Args:
+            limit: a named limit with a rate, one of the task's `uses`.
+            units: how many units this attempt has used in all, 0 or more.
+
+        Raises:
+            NotFound: the task uses no such limit, or the limit has slots.
+            Interrupted: the lease is lost.
+        """
+        if self.lost or self._has_ended:
+            self.go_on()
+        self._record(f"the use of {limit!r}", holder_verbs.use, limit, units)
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _end(self) -> list[str]:

@@ -372,7 +372,7 @@ class WorkerLoop(HeldJobs):
                 for task in self._engine.find(queue=queue, state=state):
                     lease = task.lease
                     if lease is not None and lease.owner == self.owner and (task.id, lease.fence) not in mine:
-                        self._begin_found(self._engine.resume(task.id, lease.fence))
+                        self._begin_found(self._engine.reattach(task.id, lease.fence))
 
     def _begin_found(self, lease: Lease) -> None:
         """Begin a lease that was found; give it back if the worker shuts down. [WORKER-3]"""

@@ -110,7 +110,7 @@ def claiming(claim: Claim, ttl_ms: int | None = TTL_MS) -> Operation:
 
     def decide(view: View) -> Result:
         appends, ids = [], []
-        for saved in view.claimed:
+        for saved in view.select(claim):
             task = saved.fold
             assert isinstance(task, TaskFold)
             lease = leased(task.leases + 1, claim.purpose, view.now_ms, ttl_ms)

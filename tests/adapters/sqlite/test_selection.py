@@ -37,7 +37,7 @@ def test_a_claim_orders_by_affinity_then_priority_then_age(store: SqliteStore) -
 
     def order(**how: Any) -> list[str]:
         claim = work("left", "right", "left", limit=how.pop("limit", 10), **how)
-        [answer] = store.commit([seeing(lambda view: ids_of(view.claimed), claim=claim)])
+        [answer] = store.commit([seeing(lambda view: ids_of(view.select(claim)), claim=claim)])
         assert isinstance(answer, list)
         return answer
 
@@ -54,7 +54,7 @@ def test_an_undo_claim_takes_only_what_it_knows_all_of(store: SqliteStore) -> No
 
     def order(kinds: frozenset[str] | None, limit: int = 10) -> Any:
         claim = undo("q", "q", limit=limit, kinds=kinds)
-        return store.commit([seeing(lambda view: ids_of(view.claimed), claim=claim)])[0]
+        return store.commit([seeing(lambda view: ids_of(view.select(claim)), claim=claim)])[0]
 
     assert order(None) == ["xy", "x", "z"]
     assert order(frozenset({"x"})) == ["x"]
@@ -71,7 +71,7 @@ def test_maintenance_is_bounded_and_oldest_first(store: SqliteStore, clock: Manu
     assert maintained(store, Due(None, 4)) == ["lease5", "lease3", "lease1", "lease0"]
     # Six in all are promoted: two of queue a, then four more.
     claim = work("a", "b", limit=20)
-    assert len(store.commit([seeing(lambda view: view.claimed, claim=claim)])[0]) == 6 + 6
+    assert len(store.commit([seeing(lambda view: view.select(claim), claim=claim)])[0]) == 6 + 6
 
 
 def test_a_heartbeat_moves_no_check_time_and_maintenance_does(store: SqliteStore, clock: ManualClock) -> None:

@@ -204,7 +204,7 @@ def test_the_lease_that_another_has_renewed_is_held_as_long_as_that_says(
     """[LEASE-3] The row of the task, and its fold."""
     engine.create("build", id="a", queue="q")
     engine.acquire("a", owner="ann", ttl_ms=1_000)
-    other.call("resume", "a", 1)
+    other.call("reattach", "a", 1)
     other.holder("a", "heartbeat", LONG_MS)
     clock.advance(1_000)
     assert claimed(engine) == []
@@ -279,8 +279,8 @@ def test_what_a_rebuild_has_made_of_the_store_is_what_the_next_call_sees(path: P
     store = open_at(path, clock)
     with sagalog.open(f"sqlite:///{path}", clock=clock) as engine:
         with raw(path) as program:
-            [(format, id, version, _, writer)] = program.execute(rows.STORE_ROW.replace(", checksum", ""))
-            checksum = crc32(repr((format, id, version, 1, writer)).encode())
+            [(format, id, version, _, writer, paused)] = program.execute(rows.STORE_ROW.replace(", checksum", ""))
+            checksum = crc32(repr((format, id, version, 1, writer, paused)).encode())
             program.execute("UPDATE store SET epoch = 1, checksum = ?", (checksum,))
         assert store.commit([seeing(lambda view: view.epoch)]) == [1]
         assert not engine.verify().ok

@@ -56,6 +56,8 @@ WHERE = {
     "blobs": "true",
     "checkpoints": "true",
     "store": "true",
+    "limit_uses": "true",
+    "accounts": "true",
 }
 
 
@@ -69,6 +71,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for id in ("a", "b", "c", "w"):
             mine = {"inputs": spec, "tags": tags, "compensations": undo, "idempotency_key": "r"} if id == "a" else {}
             engine.create("build", {"of": id}, id=id, queue="q", affinity="x", cause="task/z@1", **mine)  # type: ignore[arg-type]
+        engine.set_limit("gpu", slots=1)
+        engine.create("build", id="d", queue="p", uses={"gpu": 1})
+        [_] = engine.claim("p", owner="ann", ttl_ms=None)
         engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
         engine.acquire("w", owner="ann", ttl_ms=TTL_MS).park("other", after=["b"])
         reader = engine.subscribe("reader")
@@ -151,7 +156,8 @@ def test_the_command_line_shows_what_can_be_read_and_names_the_rest(path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("table", "column"), [one for one in columns() if one[0] in ("tasks", "awaited", "tags", "store")]
+    ("table", "column"),
+    [one for one in columns() if one[0] in ("tasks", "awaited", "tags", "store", "limit_uses", "accounts")],
 )
 def test_what_is_folded_from_the_log_is_mended_by_a_rebuild(path: Path, table: str, column: str) -> None:
     """[RECORD-3]"""
@@ -171,7 +177,7 @@ def test_the_task_of_a_spoilt_event_is_refused_and_named(path: Path, column: str
         with pytest.raises(sagalog.LogDamaged, match="task/a@1 was changed"):
             engine.history("a")
         assert engine.rebuild().unreadable == ("a",)
-        assert [task.id for task in engine.find()] == ["b", "c", "w"]
+        assert [task.id for task in engine.find()] == ["b", "c", "w", "d"]
 
 
 def test_the_refusal_of_a_task_with_a_spoilt_event_holds_up_no_other(path: Path) -> None:
@@ -264,4 +270,4 @@ def test_a_page_that_leads_back_ends_the_reading(path: Path, monkeypatch: pytest
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
         assert not engine.verify().ok
         said(engine.rebuild)
-        assert len(engine.find()) == 4
+        assert len(engine.find()) == 5

@@ -33,7 +33,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import LeaseRecord, Retry, State
+from sagalog.kernel.values import Lack, LeaseRecord, Retry, State
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 
@@ -69,6 +69,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             steps=command.steps,
             waits=command.waits,
             outcome=command.outcome,
+            uses=command.uses,
         ),
     )
 
@@ -82,6 +83,8 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     if task.waiting is not None:
         raise _blocked_by_wait(task, task.waiting)
     _require_purpose(task, command)
+    if command.lack is not None:
+        raise _lacking(task, command.lack)
     require_room(task, "lease")
     return (
         e.Leased(
@@ -93,6 +96,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
             ttl_ms=command.ttl_ms,
             expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
             waiver=cut(command.waiver) if command.purpose == "work" else None,
+            uses=command.uses,
         ),
     )
 
@@ -185,6 +189,24 @@ def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
         task=task.id,
         state=str(task.state),
         wait=waiting.name,
+    )
+
+
+def _lacking(task: TaskFold, lack: Lack) -> Blocked:
+    """Return the refusal: no work begins without the units that it needs, or where it is paused. [LIMIT-2]"""
+    what = f"its kind {task.kind!r}" if lack.account is None else f"the limit of {lack.account!r}"
+    texts = {
+        "units": (f"{what} has too few units free", "wait until others end, or raise the limit"),
+        "line": (f"a larger task is first in line at {what}", "wait until it was leased"),
+        "paused": (f"{what} is paused", "resume it"),
+    }
+    why, advice = texts[lack.why]
+    return Blocked(
+        f"cannot lease task {task.id!r}: {why}; {advice}",
+        task=task.id,
+        state=str(task.state),
+        limit=lack.account,
+        why=lack.why,
     )
 
 

@@ -1,4 +1,4 @@
-"""The records that the holder of a lease makes of its work: step, put_artifact, adopt_child.
+"""The records that the holder of a lease makes of its work: step, put_artifact, adopt_child, use.
 
 Rule: under the lease's fence [FENCE-2]; a step is recorded once per task [STEP-1], an artifact once per lease and name
 [REPEAT-3]. Knows nothing of the contents: the unit of work compares those of a repeat.
@@ -11,6 +11,7 @@ from typing import Any, Final
 from sagalog.errors import NotFound, OverBound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.accounts import account_of_limit
 from sagalog.kernel.bounds import ARTIFACTS_MAX, STEPS_MAX
 from sagalog.kernel.decide.rules import Decision, Repeat, existing, held, in_place, lost, require_room
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
@@ -79,6 +80,29 @@ def adopt_child(task: TaskFold | None, command: c.AdoptChild, now_ms: int, epoch
     return (e.ChildAdopted(name=command.name, fence=command.fence, task=command.child),)
 
 
+def use(task: TaskFold | None, command: c.Use, now_ms: int, epoch: int) -> Decision:
+    """State the whole use of a rate by this attempt; what is so already writes nothing. [LIMIT-3]"""
+    task = existing(task, command.task)
+    lease = held(task, command.fence, epoch)
+    if lease is None:
+        raise lost(task, command.fence, "state the use of a limit by")
+    in_place(task, "used", "state the use of a limit by")
+    account = account_of_limit(command.limit)
+    taken = next((one for one in lease.uses if one.account == account), None)
+    if taken is None or not command.is_rate:
+        found = "it uses no such limit" if taken is None else "that limit has no rate, and its slots are taken whole"
+        raise NotFound(
+            f"cannot state the use of the limit {command.limit!r} by task {task.id!r}: {found}; name a limit with a "
+            "rate from its `uses`",
+            task=task.id,
+            limit=command.limit,
+        )
+    if taken.units == command.units:
+        return ()
+    require_room(task, "state the use of a limit by")
+    return (e.Used(fence=command.fence, limit=command.limit, units=command.units),)
+
+
 def _require_undo(task: TaskFold, command: c.Step) -> None:
     """Require that the undo that a step names is on record before it. [WORKER-4]"""
     if command.compensation is not None and command.compensation not in task.compensations:
@@ -118,4 +142,5 @@ VERBS: Final = (
         contents=fields(("digest", "digest"), ("media_type", "media_type")),
     ),
     Verb(c.AdoptChild, adopt_child, names("child_adopted"), contents=fields(("child", "task"))),
+    Verb(c.Use, use, names("used")),
 )

@@ -98,6 +98,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         trace=created.trace,
         tracestate=created.tracestate,
         data_key=task.subject,
+        uses=task.uses,
         inherited=tuple(_inherited(task, id) for id in owed),
     )
 

@@ -22,10 +22,12 @@ from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
 from sagalog.testing.contract.leases import LeaseContract
+from sagalog.testing.contract.limits import LimitContract
 from sagalog.testing.contract.maintenance import MaintenanceContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
+from sagalog.testing.contract.queue_settings import QueueSettingContract
 from sagalog.testing.contract.races import RaceContract
 from sagalog.testing.contract.records import RecordingContract
 from sagalog.testing.contract.snapshots import SnapshotContract
@@ -49,10 +51,12 @@ __all__ = [
     "HealthContract",
     "IdempotencyContract",
     "LeaseContract",
+    "LimitContract",
     "MaintenanceContract",
     "ParkingContract",
     "PlainCallContract",
     "ProjectionContract",
+    "QueueSettingContract",
     "RaceContract",
     "RecordingContract",
     "SnapshotContract",
@@ -79,6 +83,8 @@ class StoreContract(
     CompensationContract,
     SuccessorContract,
     MaintenanceContract,
+    LimitContract,
+    QueueSettingContract,
     ClockContract,
     IdempotencyContract,
     BatchContract,

@@ -6,7 +6,7 @@ Rule: it works below the engine's calls, since the engine declares what it reads
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sagalog.errors import OverBound
 from sagalog.kernel.bounds import AFTER_MAX, ROUNDS_MAX, UNDECLARED_MAX
@@ -15,6 +15,9 @@ from sagalog.kernel.values import Compensation
 from sagalog.store import LEASE_CHECKS_MAX, Claim, Due, Operation, Result, Undeclared, View
 from sagalog.testing.contract.appends import appending, noting
 from sagalog.testing.contract.base import TTL_MS, Contract
+
+CLAIM: Final = Claim(("default",), "work", 10)
+FIRST: Final = Claim(("default",), "work", 1)
 
 
 class DeclarationContract(Contract):
@@ -148,10 +151,9 @@ class DeclarationContract(Contract):
         self.create("a", "b")
 
         def look(view: View) -> list[object]:
-            return [(saved.stream, view.saved(saved.stream) == saved) for saved in view.claimed]
+            return [(saved.stream, view.saved(saved.stream) == saved) for saved in view.select(CLAIM)]
 
-        claim = Claim(("default",), "work", 10)
-        assert self.rounds(look, claim=claim) == ([("task/a", True), ("task/b", True)], 1)
+        assert self.rounds(look, claim=CLAIM) == ([("task/a", True), ("task/b", True)], 1)
 
     def test_what_is_selected_is_written_without_another_round(self) -> None:
         self.create("a")
@@ -159,10 +161,10 @@ class DeclarationContract(Contract):
 
         def decide(view: View) -> Result:
             calls.append(1)
-            [saved] = view.claimed
+            [saved] = view.select(FIRST)
             return Result("done", (noting(saved.fold.id, "one")(view),))
 
-        assert self.store.commit([Operation(decide, claim=Claim(("default",), "work", 1))]) == ["done"]
+        assert self.store.commit([Operation(decide, claim=FIRST)]) == ["done"]
         assert (len(calls), self.types("a")) == (1, ["created", "noted"])
 
     def test_of_the_leases_whose_time_has_come_so_many_are_shown_and_no_more(self) -> None:
@@ -234,6 +236,6 @@ class DeclarationContract(Contract):
         self.create("a", "b")
 
         def look(view: View) -> list[object]:
-            return [view.claimed[0].stream, view.saved("task/b") is None]
+            return [view.select(FIRST)[0].stream, view.saved("task/b") is None]
 
-        assert self.rounds(look, claim=Claim(("default",), "work", 1)) == (["task/a", False], 2)
+        assert self.rounds(look, claim=FIRST) == (["task/a", False], 2)

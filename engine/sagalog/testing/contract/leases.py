@@ -208,21 +208,21 @@ class LeaseContract(Contract):
         lease = self.acquire("a")
         self.clock.advance(10)
         lease.heartbeat(progress={"n": 1})
-        assert self.writes_nothing(self.engine.resume, "a", lease.fence) == lease
-        done = self.engine.resume("a", lease.fence).complete("done")
+        assert self.writes_nothing(self.engine.reattach, "a", lease.fence) == lease
+        done = self.engine.reattach("a", lease.fence).complete("done")
         # After its end too: a repeat gets its answer.
-        assert self.writes_nothing(self.engine.resume("a", lease.fence).complete, "done") == done
+        assert self.writes_nothing(self.engine.reattach("a", lease.fence).complete, "done") == done
 
     def test_a_resumed_lease_is_as_late_as_it_is(self) -> None:
         self.create("a")
         late = self.acquire("a")
         self.clock.advance(TTL_MS)
         self.claim(owner="bob")
-        self.refused(LeaseLost, self.engine.resume("a", late.fence).complete)
+        self.refused(LeaseLost, self.engine.reattach("a", late.fence).complete)
 
     def test_a_lease_that_never_was_cannot_be_resumed(self) -> None:
         self.create("a")
         lease = self.acquire("a")
-        self.refused(NotFound, self.engine.resume, "a", lease.fence + 1)
-        self.refused(NotFound, self.engine.resume, "nobody", 1)
-        self.refused(InvalidValue, self.engine.resume, "a", 0)
+        self.refused(NotFound, self.engine.reattach, "a", lease.fence + 1)
+        self.refused(NotFound, self.engine.reattach, "nobody", 1)
+        self.refused(InvalidValue, self.engine.reattach, "a", 0)

@@ -23,7 +23,7 @@ class PlainCallContract(Contract):
         """Return what a view shows of the one stream of an operation, and what its `plain` got, if it was asked."""
         given: list[Any] = []
 
-        def plain(saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> None:
+        def plain(saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, *_: object) -> None:
             given.append((saved, now_ms, epoch, None if saved is None else event_of(1)))
 
         def decide(view: View) -> Result:
@@ -33,10 +33,10 @@ class PlainCallContract(Contract):
         [shown] = self.store.commit([Operation(decide, plain=plain, **declared)])
         return shown, given
 
-    def _shown(self, view: View, writes: tuple[str, ...] = (), **declared: Any) -> Saved | None:
+    def _shown(self, view: View, writes: tuple[str, ...] = (), claim: Claim | None = None, **_: Any) -> Saved | None:
         if writes:
             return view.saved(writes[0])
-        selected = view.claimed if "claim" in declared else [*view.expired, *view.waits_over, *view.promotable]
+        selected = view.select(claim) if claim is not None else [*view.expired, *view.waits_over, *view.promotable]
         return selected[0] if selected else None
 
     def test_plain_is_given_what_the_view_shows(self) -> None:
@@ -66,8 +66,7 @@ class PlainCallContract(Contract):
         self.create("a")
         decide = _noting("a", "the same")
 
-        def plain(saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, /) -> Result:
-            del event_of
+        def plain(saved: Saved | None, now_ms: int, epoch: int, *_: object) -> Result:
             return decide(_OneStream(saved, now_ms, epoch))
 
         assert self.store.commit([Operation(decide, ("task/a",), plain=plain)] * 2) == ["noted", "noted"]
@@ -118,4 +117,4 @@ def _noting(task: str, text: str) -> Callable[[Any], Result]:
 
 
 def _plainly(decide: Callable[[Any], Result]) -> Plain:
-    return lambda saved, now_ms, epoch, event_of, /: decide(_OneStream(saved, now_ms, epoch))
+    return lambda saved, now_ms, epoch, *_: decide(_OneStream(saved, now_ms, epoch))

@@ -37,7 +37,8 @@ def _note_each(selected: Callable[[View], Sequence[Saved]], view: View) -> Resul
     return Result([(append.stream, append.expected) for append in appends], appends)
 
 
-CLAIMING: Final = Operation(partial(_note_each, lambda view: view.claimed), claim=Claim(("default",), "work", 1))
+CLAIM: Final = Claim(("default",), "work", 1)
+CLAIMING: Final = Operation(partial(_note_each, lambda view: view.select(CLAIM)), claim=CLAIM)
 
 
 class RaceContract(Contract):

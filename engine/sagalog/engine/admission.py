@@ -1,0 +1,286 @@
+"""The admission of tasks under limits: which are ready, which are held back, and who comes in when units are free.
+
+Rule: of a section, that is, a queue and a kind, at most as many tasks are ready under an account as units of it are
+free, and at most 64; the others are held under an account that they lack [LIMIT-5]. A unit of work moves at most 64
+tasks, and leaves the rest to maintenance. A task that uses no limit never comes here. Knows no store.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sagalog.engine.accounts import Accounts
+from sagalog.errors import Corrupt
+from sagalog.kernel.accounts import account_of_key
+from sagalog.kernel.bounds import CLAIM_LOOKS_MAX, MOVES_MAX, READY_MAX
+from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import Lack, State
+from sagalog.store import Saved, View
+from sagalog.store.limit_uses import section_of
+from sagalog.store.row import gate_of
+
+# The gates at which a worker may lease a task for work.
+READY: Final = frozenset({"ready", "ready_alone"})
+# The order of a task that the unit of work creates: behind all that the store has.
+_NEW: Final = 2**62
+
+
+class Gate(NamedTuple):
+    """The gate of a task, and the account that it lacks where that is `held`."""
+
+    name: str | None
+    held: str | None = None
+
+
+class _Place(NamedTuple):
+    """A ready task in the order of its section."""
+
+    priority: int
+    order: int
+    id: str
+
+
+class Admission:
+    """The gates of the tasks under limits that one unit of work writes or moves.
+
+    gates   by id: of all of these
+    moved   by id: those of which the unit of work writes no event
+    aside   streams that it has met and that cannot be read [LOG-5]
+    """
+
+    def __init__(self, view: View, accounts: Accounts) -> None:
+        self._view = view
+        self._accounts = accounts
+        self.gates: dict[str, Gate] = {}
+        self.moved: dict[str, Saved] = {}
+        self.aside: list[str] = []
+        # The ready tasks under an account, by section: loaded once, and kept as the unit of work leaves them.
+        self._windows: dict[tuple[str, str], list[_Place]] = {}
+        # Tasks of which the unit of work decides the gate, so that what the store says of them does not count.
+        self._written: set[str] = set()
+        self._placed: dict[str, tuple[TaskFold, _Place]] = {}
+        self._created: dict[str, int] = {}
+        self._moves = 0
+
+    # --- gates ----------------------------------------------------------------------------------------------------
+
+    def write(self, task: TaskFold, before: Saved | None) -> None:
+        """Note that the unit of work writes a task, or corrects its row; `place` gives its gate afterwards.
+
+        Where it was ready and is no longer, another one may come in.
+        """
+        if before is not None and before.row is not None and before.row.gate in READY:
+            self._leave(before.fold, is_free=task.lease is None and not _is_same(task, before))
+        self._written.add(task.id)
+
+    def place(self, task: TaskFold, before: Saved | None) -> None:
+        """Decide the gate of a task that the unit of work writes. [LIMIT-5]"""
+        row = None if before is None else before.row
+        gate = gate_of(task, self._accounts.now_ms, row)
+        if gate not in READY:
+            self.gates[task.id] = Gate(gate)
+        elif before is not None and row is not None and row.gate == "held" and _is_same(task, before):
+            self.gates[task.id] = Gate("held", row.held)
+        elif before is not None and row is not None and row.gate in READY and _is_same(task, before):
+            self._be_ready(task, gate)
+        else:
+            lack = self._accounts.lack(task) or self._lack_of_room(task)
+            if lack is None:
+                self._be_ready(task, gate)
+            else:
+                self._be_held(task, lack)
+
+    def hold(self, saved: Saved, lack: Lack) -> None:
+        """Move a ready task that a claim meets, and may not lease, under the limit that it lacks."""
+        self._leave(saved.fold, is_free=True)
+        self._be_held(saved.fold, lack)
+        self._move(saved)
+
+    # --- who comes in ---------------------------------------------------------------------------------------------
+
+    def let_in(self) -> None:
+        """Let tasks in at every account that was touched; what is left is due maintenance."""
+        touched = self._accounts.touched
+        while touched:
+            name = next(iter(touched))
+            del touched[name]
+            if name.startswith("queue/"):
+                self._look_at_keys(name)
+            else:
+                self._let_in_at(name)
+
+    def _let_in_at(self, name: str) -> None:
+        sections = self._view.sections(name, CLAIM_LOOKS_MAX)
+        if not sections:
+            self._accounts.be_due(name, None)
+            return
+        free = self._accounts.free(name)
+        is_any = free is None or free > 0
+        # Every section, so that none waits for another one's turn.
+        is_more = [self._let_in_of(name, section) for section in sections] if is_any else []
+        if any(is_more):
+            self._accounts.be_due(name, self._accounts.now_ms)
+        else:
+            self._accounts.wait_for_time(name)
+
+    def _let_in_of(self, name: str, section: str) -> bool:
+        """Let the first tasks of a section in; return whether more of them may come in at once."""
+        for candidate in self._view.in_line(name, "held", section, MOVES_MAX):
+            if self._room(name, section) <= 0:
+                return False
+            if self._moves >= MOVES_MAX:
+                return True
+            id = candidate.stream.partition("/")[2]
+            if id in self._written:
+                continue
+            self._moves += 1
+            saved = self._read(candidate.stream)
+            if saved is not None and saved.row is not None and (saved.row.gate, saved.row.held) == ("held", name):
+                self._judge(saved, name)
+        return self._moves >= MOVES_MAX
+
+    def _judge(self, saved: Saved, name: str) -> None:
+        """Let a held task in, or move it under another limit that it lacks, or leave it where it is."""
+        task: TaskFold = saved.fold
+        gate = gate_of(task, self._accounts.now_ms, saved.row)
+        lack = (self._accounts.lack(task) or self._lack_of_room(task)) if gate in READY else None
+        if lack is None:
+            if gate in READY:
+                self._be_ready(task, gate)
+            else:
+                self.gates[task.id] = Gate(gate)
+        elif lack.account == name:
+            self._accounts.refuse(task, lack)
+            return
+        else:
+            self._be_held(task, lack)
+        self._move(saved)
+
+    def _look_at_keys(self, name: str) -> None:
+        """Look at the next keys of a queue whose settings have changed."""
+        account = self._accounts.entry(name).account
+        if account.keys_after is None:
+            return
+        prefix = account_of_key(name.removeprefix("queue/"), "")
+        keys = self._view.accounts_held(prefix, account.keys_after, MOVES_MAX)
+        for one in keys:
+            self._accounts.touched.setdefault(one)
+        is_more = len(keys) == MOVES_MAX
+        self._accounts.change(name, msgspec.structs.replace(account, keys_after=keys[-1] if is_more else None))
+        self._accounts.be_due(name, self._accounts.now_ms if is_more else None)
+
+    # --- room -----------------------------------------------------------------------------------------------------
+
+    def _room(self, name: str, section: str) -> int:
+        free = self._accounts.free(name)
+        if free is None:
+            return READY_MAX
+        return min(free, READY_MAX) - len(self._window(name, section))
+
+    def _lack_of_room(self, task: TaskFold) -> Lack | None:
+        """Return the account of which a section is full of tasks that come before this one; else make room for it."""
+        worse: list[tuple[str, _Place]] = []
+        for one in self._accounts.asked(task):
+            if self._room(one.account, section_of(task)) > 0:
+                continue
+            window = self._window(one.account, section_of(task))
+            last = window[-1] if window else None
+            if last is None or last < self._place_of(task):
+                return Lack(one.account, "units")
+            worse.append((one.account, last))
+        for name, place in worse:
+            self._displace(place.id, name)
+        return None
+
+    def _displace(self, id: str, name: str) -> None:
+        """Hold a ready task back in favour of a better one."""
+        placed = self._placed.get(id)
+        if placed is not None and id not in self.moved:
+            task, _ = placed
+            self._leave(task, is_free=True)
+            self._be_held(task, Lack(name, "units"))
+            return
+        saved = self.moved.get(id) or self._read(f"task/{id}")
+        if saved is not None:
+            self._leave(saved.fold, is_free=True)
+            self._be_held(saved.fold, Lack(name, "units"))
+            self._move(saved)
+
+    def _window(self, name: str, section: str) -> list[_Place]:
+        """Return the ready tasks of a section under an account, in order, as the unit of work leaves them."""
+        window = self._windows.get((name, section))
+        if window is None:
+            found = self._view.in_line(name, "ready", section, READY_MAX + 1 + len(self._written))
+            window = [_Place(one.priority, one.order, one.stream.partition("/")[2]) for one in found]
+            window = [place for place in window if place.id not in self._written]
+            window += [
+                place
+                for task, place in self._placed.values()
+                if section_of(task) == section and any(one.account == name for one in self._accounts.asked(task))
+            ]
+            window.sort()
+            self._windows[name, section] = window
+        return window
+
+    def _windows_of(self, task: TaskFold) -> Iterator[tuple[str, list[_Place] | None]]:
+        for one in self._accounts.asked(task):
+            yield one.account, self._windows.get((one.account, section_of(task)))
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _be_ready(self, task: TaskFold, gate: str | None) -> None:
+        place = self._place_of(task)
+        self.gates[task.id] = Gate(gate)
+        self._placed[task.id] = (task, place)
+        for _, window in self._windows_of(task):
+            if window is not None and place not in window:
+                insort(window, place)
+
+    def _be_held(self, task: TaskFold, lack: Lack) -> None:
+        self.gates[task.id] = Gate("held", lack.account)
+        self._accounts.refuse(task, lack)
+
+    def _leave(self, task: TaskFold, is_free: bool) -> None:
+        """Take a task out of the windows in which it was ready; another one may come in its place."""
+        self._placed.pop(task.id, None)
+        for name, window in self._windows_of(task):
+            if window is not None:
+                window[:] = [place for place in window if place.id != task.id]
+            if is_free:
+                self._accounts.touched.setdefault(name)
+
+    def _move(self, saved: Saved) -> None:
+        self.moved[saved.fold.id] = saved
+        self._written.add(saved.fold.id)
+
+    def _place_of(self, task: TaskFold) -> _Place:
+        placed = self._placed.get(task.id)
+        if placed is not None:
+            return placed[1]
+        order = self._view.order(f"task/{task.id}")
+        if order is None:
+            order = self._created.setdefault(task.id, _NEW + len(self._created))
+        return _Place(task.priority, order, task.id)
+
+    def _read(self, stream: str) -> Saved | None:
+        """Return a task; put aside one that cannot be read. [LOG-5]"""
+        try:
+            saved = self._view.saved(stream)
+        except Corrupt:
+            self.aside.append(stream)
+            return None
+        return saved if saved is not None and isinstance(saved.fold, TaskFold) else None
+
+
+def _is_same(task: TaskFold, before: Saved) -> bool:
+    """Check whether a task has the place in its line that it had before."""
+    found: TaskFold = before.fold
+    return task.state is State.PENDING and _line(task) == _line(found) and found.lease is None
+
+
+def _line(task: TaskFold) -> tuple[object, ...]:
+    return task.run_at_ms, task.queue, task.kind, task.priority, task.key, task.uses

@@ -1,0 +1,119 @@
+"""What a snapshot says of limits: their status, and from when on a claim may find something despite them.
+
+Rule: the arithmetic is that of the kernel, and the accounts are as the store has them. It reads only. Knows no store by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from sagalog.engine.queries import LimitStatus, QueueStatus
+from sagalog.errors import InvalidValue
+from sagalog.kernel.accounts import Account, account_of_key, account_of_limit, account_of_queue
+from sagalog.kernel.state import LimitFold, QueueFold
+from sagalog.store import Claim, Snapshot
+from sagalog.validation.values import check_name
+
+_PAGE: Final = 1_000
+_DEFAULT_QUEUE: Final = "default"
+
+
+def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
+    """Return the named limits, by name, as they are at `now_ms`."""
+    found = []
+    for name in _ids(snapshot, "limit"):
+        fold: LimitFold = snapshot.fold(f"limit/{name}")
+        if not fold.is_removed:
+            account = _account(snapshot, account_of_limit(name)).at(fold.limit.rate, now_ms)
+            free, limit = account.free(fold.limit) or 0, fold.limit
+            found.append(LimitStatus(name, limit.slots, limit.rate, account.slots_used, free, bool(fold.paused)))
+    return found
+
+
+def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
+    """Return the queues that have settings, by name, as they are at `now_ms`."""
+    found = []
+    for name in _ids(snapshot, "queue"):
+        fold: QueueFold = snapshot.fold(f"queue/{name}")
+        own, per_key = fold.own, fold.per_key
+        account = _account(snapshot, account_of_queue(name)).at(own.rate, now_ms)
+        found.append(
+            QueueStatus(
+                name,
+                own.slots,
+                own.rate,
+                per_key.slots,
+                per_key.rate,
+                account.slots_used,
+                account.free(own),
+                bool(fold.paused),
+                tuple(sorted(fold.paused_keys)),
+            )
+        )
+    return found
+
+
+def account_named(limit: str | None, queue: str | None, key: str | None) -> str:
+    """Return the account that a caller names by a limit, a queue, or a key within a queue; raises InvalidValue."""
+    if (limit is None) == (queue is None and key is None):
+        raise InvalidValue("limit, queue, key: expected a limit, or a queue or a key within it", path="limit")
+    if limit is not None:
+        return account_of_limit(check_name(limit, "limit"))
+    where = check_name(_DEFAULT_QUEUE if queue is None else queue, "queue")
+    return account_of_queue(where) if key is None else account_of_key(where, check_name(key, "key"))
+
+
+def claimable_times(snapshot: Snapshot, claim: Claim, now_ms: int) -> Iterator[int | None]:
+    """Yield the times from which on a claim may find something: in open queues, and once closed ones open.
+
+    A closed queue gives nothing before a lease there ends, its rate has a unit, or a caller resumes it. [LIMIT-2]
+    """
+    if claim.purpose != "work":
+        yield snapshot.claimable_ms(claim)
+        return
+    store = snapshot.store()
+    excluded = frozenset() if store is None else frozenset(store.paused_kinds)
+    opened: list[str] = []
+    for queue in claim.queues:
+        opens_ms = _opens_ms(snapshot, queue, now_ms)
+        if opens_ms is None or opens_ms > now_ms:
+            # Without a kind the claim finds no task there, and only what is due for maintenance.
+            yield snapshot.claimable_ms(msgspec.structs.replace(claim, queues=(queue,), kinds=frozenset()))
+            yield opens_ms
+        else:
+            opened.append(queue)
+    # [LIMIT-8] A clock that was set back cannot show when an account is due.
+    since_ms = snapshot.accounts_since_ms()
+    if since_ms is not None and since_ms > now_ms:
+        yield now_ms
+    if opened:
+        yield snapshot.claimable_ms(msgspec.structs.replace(claim, queues=tuple(opened), excluded=excluded))
+
+
+def _opens_ms(snapshot: Snapshot, queue: str, now_ms: int) -> int | None:
+    """Return from when on a queue is open for claims, as far as time opens it; None: time does not."""
+    if not snapshot.is_governed(queue):
+        return now_ms
+    fold: QueueFold = snapshot.fold(f"queue/{queue}")
+    if fold.paused:
+        return None
+    account = _account(snapshot, account_of_queue(queue)).at(fold.own.rate, now_ms)
+    free = account.free(fold.own)
+    return now_ms if free is None or free >= 1 else account.refilled_ms(fold.own, 1)
+
+
+def _account(snapshot: Snapshot, name: str) -> Account:
+    return snapshot.account(name) or Account()
+
+
+def _ids(snapshot: Snapshot, category: str) -> Iterable[str]:
+    after, page = "", snapshot.ids(category, "", _PAGE)
+    while page:
+        yield from page
+        # Where a damaged table is out of order, a page may lead back.
+        after, before = page[-1], after
+        page = snapshot.ids(category, after, _PAGE) if after > before else []

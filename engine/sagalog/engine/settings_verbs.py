@@ -1,0 +1,129 @@
+"""Verbs of operators that say what may run: limits, the limits of queues, and pauses; arguments -> entry.
+
+Rule: as in `verbs`, each call is here once, with its whole signature and text. A call states what is to be, so that a
+repeated one changes nothing. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from sagalog.actors import optional_actor
+from sagalog.engine.entries import SettingEntry
+from sagalog.engine.executor import Executor
+from sagalog.kernel import commands as c
+from sagalog.kernel.values import Rate
+from sagalog.validation import settings as forms
+
+
+def set_limit(
+    executor: Executor, name: str, *, slots: int | None = None, rate: Rate | None = None, actor: str | None = None
+) -> SettingEntry:
+    """Set a named limit, which tasks use by `create(uses={name: units})`. [LIMIT-1]
+
+    Leases that live keep their units. A limit that is lowered below what runs only lets nothing start.
+
+    Args:
+        name: its name.
+        slots: how many units leases may have at a time; or
+        rate: how many units leases may take per period; the end of a lease gives none of them back.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: both or neither are given, or less than 1; to let nothing start, `pause` the limit.
+    """
+    return _by_operator(executor, forms.set_limit(name, slots, rate), actor)
+
+
+def remove_limit(executor: Executor, name: str, *, actor: str | None = None) -> SettingEntry:
+    """Remove a named limit that no live task uses. [LIMIT-1]
+
+    Args:
+        name: its name.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        NotFound: there is no such limit.
+        WrongState: a live task uses it, which the field `task` names.
+    """
+    return _by_operator(executor, forms.remove_limit(name), actor)
+
+
+def limit_queue(
+    executor: Executor,
+    queue: str,
+    *,
+    slots: int | None = None,
+    rate: Rate | None = None,
+    per_key_slots: int | None = None,
+    per_key_rate: Rate | None = None,
+    actor: str | None = None,
+) -> SettingEntry:
+    """Set the limits of a queue, and of each key within it; what is left out is not limited any more. [LIMIT-1]
+
+    Each lease for work takes one unit of them. Leases that live count from now on.
+
+    Args:
+        queue: its name.
+        slots, rate: of the queue: how many tasks may run at a time, and how many may start per period.
+        per_key_slots, per_key_rate: the same for each `key` of its tasks by itself.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: less than 1; to let nothing start, `pause` the queue.
+    """
+    return _by_operator(executor, forms.limit_queue(queue, slots, rate, per_key_slots, per_key_rate), actor)
+
+
+def pause(
+    executor: Executor,
+    *,
+    queue: str | None = None,
+    key: str | None = None,
+    limit: str | None = None,
+    kind: str | None = None,
+    reason: str | None = None,
+    actor: str | None = None,
+) -> SettingEntry:
+    """Let no task start until `resume`: of a queue, of a key within it, of a named limit, or of a kind. [PAUSE-1]
+
+    Tasks that run go on, and undoing too.
+
+    Args:
+        queue: the queue; or
+        key: a key within that queue (left out: "default"); or
+        limit: a named limit; or
+        kind: a kind of tasks, in every queue.
+        reason: why, for the log and for people.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: none of them is given, or several.
+        NotFound: there is no such limit.
+        OverBound: 1,000 keys of the queue, or kinds, are paused.
+    """
+    return _by_operator(executor, forms.pause(executor.store_id, queue, key, limit, kind, reason), actor)
+
+
+def resume(
+    executor: Executor,
+    *,
+    queue: str | None = None,
+    key: str | None = None,
+    limit: str | None = None,
+    kind: str | None = None,
+    actor: str | None = None,
+) -> SettingEntry:
+    """End a pause, as `pause` began it; what is not paused stays as it is. [PAUSE-1]
+
+    Args:
+        queue, key, limit, kind: what to resume, as for `pause`.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: none of them is given, or several.
+        NotFound: there is no such limit.
+    """
+    return _by_operator(executor, forms.resume(executor.store_id, queue, key, limit, kind), actor)
+
+
+def _by_operator(executor: Executor, command: c.Setting, actor: str | None) -> SettingEntry:
+    return SettingEntry(command, optional_actor(actor, "actor") or executor.actor)

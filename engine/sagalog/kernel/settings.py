@@ -1,0 +1,135 @@
+"""Event -> state, of the streams that say what may run: named limits, and queues.
+
+Rule: as for a task, an event that the table forbids, or that says what is so already, is a damaged log [RECORD-1].
+A fold may begin at the newest `limit_carried` or `queue_carried`, which holds all before it [CARRY-1]. Knows no
+command.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from sagalog.errors import LogDamaged
+from sagalog.kernel import events as e
+from sagalog.kernel.lifecycle import (
+    GOVERNED,
+    LIMIT_LIFE,
+    LIMITING,
+    QUEUE_LIFE,
+    REMOVED,
+    UNBORN,
+    Lifecycle,
+)
+from sagalog.kernel.state import LimitFold, QueueFold
+from sagalog.kernel.values import Limit
+
+F = TypeVar("F", LimitFold, QueueFold)
+
+_CARRIED: Final = (e.LimitCarried, e.QueueCarried)
+
+
+def state_of_limit(fold: LimitFold) -> str:
+    """Return the state of a named limit, as its table names it."""
+    if fold.version == 0:
+        return UNBORN
+    return REMOVED if fold.is_removed else LIMITING
+
+
+def state_of_queue(fold: QueueFold) -> str:
+    """Return the state of a queue, as its table names it."""
+    return GOVERNED if fold.version else UNBORN
+
+
+def evolve_limit(fold: LimitFold, event: e.Recordable, version: int, at_ms: int) -> LimitFold:
+    """Return the fold of a named limit after one more event; raises LogDamaged."""
+    after = _limit_after(fold, event, version)
+    return _checked("limit", state_of_limit(fold), LIMIT_LIFE, fold, event, version, after)
+
+
+def evolve_queue(fold: QueueFold, event: e.Recordable, version: int, at_ms: int) -> QueueFold:
+    """Return the fold of a queue after one more event; raises LogDamaged."""
+    after = _queue_after(fold, event, version)
+    return _checked("queue", state_of_queue(fold), QUEUE_LIFE, fold, event, version, after)
+
+
+def carried_limit(fold: LimitFold) -> e.LimitCarried:
+    """Return the event that holds the whole fold of a named limit."""
+    return e.LimitCarried(fold.is_removed, fold.limit.slots, fold.limit.rate, fold.paused or None)
+
+
+def carried_queue(fold: QueueFold) -> e.QueueCarried:
+    """Return the event that holds the whole fold of a queue."""
+    return e.QueueCarried(fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None)
+
+
+def _limit_after(fold: LimitFold, event: Any, version: int) -> LimitFold | None:
+    """Return the fold after an event; None where it says what is so already, or cannot be."""
+    match event:
+        case e.LimitSet():
+            limit = Limit(event.slots, event.rate)
+            is_new = fold.is_removed or limit != fold.limit
+            return msgspec.structs.replace(fold, is_removed=False, limit=limit) if is_new else None
+        case e.LimitRemoved():
+            return msgspec.structs.replace(fold, is_removed=True, limit=Limit(), paused=0)
+        case e.LimitPaused():
+            return msgspec.structs.replace(fold, paused=version) if not fold.paused else None
+        case e.LimitResumed():
+            return msgspec.structs.replace(fold, paused=0) if fold.paused else None
+        case e.LimitCarried():
+            return LimitFold(fold.id, 0, 0, event.removed, Limit(event.slots, event.rate), event.paused or 0)
+        case _:
+            return None
+
+
+def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
+    match event:
+        case e.QueueLimited():
+            own = Limit(event.slots, event.rate)
+            per_key = Limit(event.per_key_slots, event.per_key_rate)
+            if (own, per_key) == (fold.own, fold.per_key):
+                return None
+            return msgspec.structs.replace(fold, own=own, per_key=per_key)
+        case e.QueuePaused():
+            return msgspec.structs.replace(fold, paused=version) if not fold.paused else None
+        case e.QueueResumed():
+            return msgspec.structs.replace(fold, paused=0) if fold.paused else None
+        case e.KeyPaused() if event.key not in fold.paused_keys:
+            return msgspec.structs.replace(fold, paused_keys={**fold.paused_keys, event.key: version})
+        case e.KeyResumed() if event.key in fold.paused_keys:
+            kept = {key: at for key, at in fold.paused_keys.items() if key != event.key}
+            return msgspec.structs.replace(fold, paused_keys=kept)
+        case e.QueueCarried():
+            return QueueFold(fold.id, 0, 0, event.own, event.per_key, event.paused or 0, event.paused_keys or {})
+        case _:
+            return None
+
+
+def _checked(
+    category: str, state: str, life: Lifecycle, fold: F, event: e.Recordable, version: int, after: F | None
+) -> F:
+    """Return the fold after an event that fits the table, the version and the fold before. [CARRY-1]"""
+    name = e.NAMES[type(event)]
+    begins = isinstance(event, _CARRIED) and fold.version == 0
+    if not begins and (not life.allows(state, name) or version != fold.version + 1):
+        raise _damaged(category, fold.id, name, version, f"it cannot follow {state!r} at version {fold.version}")
+    if after is None:
+        raise _damaged(category, fold.id, name, version, "it says what is so already")
+    if isinstance(event, _CARRIED):
+        same = msgspec.structs.replace(fold, version=0, length=0)
+        if not begins and after != same:
+            raise _damaged(category, fold.id, name, version, "it does not hold what the events before it give")
+        return msgspec.structs.replace(after, version=version, length=0)
+    return msgspec.structs.replace(after, version=version, length=fold.length + 1)
+
+
+def _damaged(category: str, id: str, name: str, version: int, why: str) -> LogDamaged:
+    stream = f"{category}/{id}"
+    return LogDamaged(
+        f"the stream {stream} holds {name!r} at version {version}, and {why}: stop, keep the file, and compare it with "
+        "a backup",
+        stream=stream,
+        version=version,
+        type=name,
+    )

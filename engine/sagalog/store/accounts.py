@@ -1,0 +1,135 @@
+"""The saved form of accounts, and their fold from the whole log, in the order of positions.
+
+Rule: what a rate has left follows from the events that charge it and those that set it, in the order of the log; which
+slots are used follows from the leases that live. So a store can throw all accounts away. [LIMIT-7] Knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from sagalog.codec import Envelope, read
+from sagalog.errors import SagalogError
+from sagalog.kernel import events as e
+from sagalog.kernel.accounts import Account, account_of_limit, key_of_account, stream_of_account
+from sagalog.kernel.categories import LIMIT, QUEUE, category_of
+from sagalog.kernel.state import LimitFold, QueueFold
+from sagalog.kernel.values import Limit, Units
+
+_CHECKSUM: Final = 8
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Account).decode
+
+_CHARGING: Final = frozenset({e.NAMES[e.Leased], e.NAMES[e.Used]})
+# The types of the events that change what a rate has left.
+COUNTING: Final = tuple(sorted(_CHARGING | {e.NAMES[kind] for kind in (*e.LIMIT_EVENTS, *e.QUEUE_EVENTS)}))
+
+
+def encode_account(account: Account) -> bytes:
+    """Return the bytes that a store saves of an account, behind their checksum."""
+    content = _encode(account)
+    return b"%08x%b" % (crc32(content), content)
+
+
+def decode_account(saved: bytes) -> Account:
+    """Return an account from saved bytes; raises msgspec.DecodeError where they are no longer those that were saved."""
+    if type(saved) is not bytes or saved[:_CHECKSUM] != b"%08x" % crc32(saved[_CHECKSUM:]):
+        raise msgspec.DecodeError("a saved account was changed: its checksum does not fit its content")
+    return _decode(saved[_CHECKSUM:])
+
+
+def limit_of(account: str, settings: LimitFold | QueueFold | None) -> Limit:
+    """Return what an account allows by the fold of its stream; None: there is none, so it limits nothing."""
+    match settings:
+        case LimitFold():
+            return settings.limit
+        case QueueFold():
+            return settings.own if key_of_account(account) is None else settings.per_key
+        case None:
+            return Limit()
+
+
+def is_paused(account: str, settings: LimitFold | QueueFold | None) -> bool:
+    """Check whether an account's limit or key is paused. That of a queue closes the queue, and not its account."""
+    if isinstance(settings, QueueFold):
+        return key_of_account(account) in settings.paused_keys
+    return settings is not None and settings.paused > 0
+
+
+class AccountFold:
+    """The accounts as the log gives them, without the slots, which follow from the leases that live."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self._settings: dict[str, Any] = {}
+        # What the newest lease of a task was charged, by the name of the stream.
+        self._charged: dict[str, tuple[Units, ...]] = {}
+
+    def take(self, envelope: Envelope) -> None:
+        """Take the next event of the log; others than those of `COUNTING` change nothing.
+
+        One that cannot be read changes nothing either: an audit names it.
+        """
+        if envelope.type not in COUNTING:
+            return
+        try:
+            event = read(envelope)
+        except SagalogError:
+            return
+        match event:
+            case e.Leased():
+                self._lease(envelope, event)
+            case e.Used():
+                self._use(envelope, event)
+            case _:
+                self._set(envelope, event)
+
+    def with_slots(self, used: Mapping[str, int]) -> dict[str, Account]:
+        """Return all accounts with the slots that leases use, by account; maintenance looks at each of them soon."""
+        names = sorted({*self.accounts, *used})
+        return {
+            name: msgspec.structs.replace(self.accounts.get(name, Account()), slots_used=used.get(name, 0))
+            for name in names
+        }
+
+    def _lease(self, envelope: Envelope, event: e.Leased) -> None:
+        for one in event.uses:
+            self.accounts[one.account] = self._at(one.account, envelope.at_ms).take(one.units)
+        if event.uses or envelope.stream in self._charged:
+            self._charged[envelope.stream] = event.uses
+
+    def _use(self, envelope: Envelope, event: e.Used) -> None:
+        account, uses = account_of_limit(event.limit), self._charged.get(envelope.stream, ())
+        before = sum(one.units for one in uses if one.account == account)
+        self.accounts[account] = self._at(account, envelope.at_ms).correct(event.units, before)
+        self._charged[envelope.stream] = tuple(
+            Units(account, event.units) if one.account == account else one for one in uses
+        )
+
+    def _set(self, envelope: Envelope, event: e.Recordable) -> None:
+        category, id = category_of(envelope.stream), envelope.stream.partition("/")[2]
+        if category is not LIMIT and category is not QUEUE:
+            return
+        before = self._settings.get(envelope.stream) or category.begin(id)
+        try:
+            self._settings[envelope.stream] = category.evolve(before, event, envelope.version, envelope.at_ms)
+        except SagalogError:
+            return
+        if envelope.stream in self.accounts and self.accounts[envelope.stream].rate is not None:
+            self.accounts[envelope.stream] = self._at(envelope.stream, envelope.at_ms)
+
+    def _at(self, account: str, now_ms: int) -> Account:
+        limit = limit_of(account, self._settings.get(stream_of_account(account)))
+        return self.accounts.get(account, Account()).at(limit.rate, now_ms)
+
+
+def fold_accounts(envelopes: Iterable[Envelope]) -> AccountFold:
+    """Fold the accounts from events of the log in the order of positions."""
+    fold = AccountFold()
+    for envelope in envelopes:
+        fold.take(envelope)
+    return fold

@@ -1,0 +1,128 @@
+"""The rules of a random run by which operators set limits and pauses, and tasks use them: part of `machine`.
+
+Rule: as in `machine`, a rule draws a command and gives it to the pair. Few limits and few keys, so that tasks meet at
+them. Knows no expected result.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from sagalog.kernel.values import Rate
+from sagalog.testing import strategies
+from sagalog.testing.oracle_pair import Side
+from sagalog.testing.recording_run import RecordingRun, holds_work
+
+LIMITS: Any = st.sampled_from(
+    [{"slots": 1}, {"slots": 2}, {"slots": 3}, {"rate": Rate(2, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}]
+)
+QUEUE_LIMITS: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "slots": st.integers(1, 3),
+        "rate": st.just(Rate(3, 10 * strategies.TTL_MS)),
+        "per_key_slots": st.integers(1, 2),
+        "per_key_rate": st.just(Rate(2, 10 * strategies.TTL_MS)),
+    },
+)
+TARGETS: Any = st.sampled_from(
+    [{"queue": "left"}, {"queue": "left", "key": "k1"}, {"limit": "gpu"}, {"limit": "cpu"}, {"kind": "test"}]
+)
+USES: Any = st.sampled_from([None, {"gpu": 1}, {"gpu": 1}, {"gpu": 2}, {"cpu": 1}, {"gpu": 1, "cpu": 1}])
+
+KEYS: Any = st.sampled_from([None, "k1", "k2"])
+
+
+def complete(place: int, side: Side) -> Any:
+    """Complete the task of a lease, by its place."""
+    return side.leases[place].complete()
+
+
+def has_limits(machine: Any) -> bool:
+    """Check whether a named limit is set."""
+    return any(stream.startswith("limit/") for stream in machine.pair.memory.tables.stream_of)
+
+
+class LimitingRun(RecordingRun):
+    """The rules of limits and pauses."""
+
+    @rule(name=st.sampled_from(["gpu", "gpu", "cpu"]), given=LIMITS)
+    def set_limit(self, name: str, given: dict[str, Any]) -> None:
+        """Set a named limit."""
+
+        def call(side: Any) -> Any:
+            side.engine.set_limit(name, **given)
+            return side.engine.limits()
+
+        self.run("set limit", call)
+
+    @rule(queue=st.sampled_from(["left", "right"]), given=QUEUE_LIMITS)
+    def limit_queue(self, queue: str, given: dict[str, Any]) -> None:
+        """Set the limits of a queue and its keys."""
+
+        def call(side: Any) -> Any:
+            side.engine.limit_queue(queue, **given)
+            return side.engine.queues()
+
+        self.run("limit queue", call)
+
+    @rule(what=TARGETS, pause=st.booleans())
+    def pause_or_resume(self, what: dict[str, str], pause: bool) -> None:
+        """Pause something, or resume it."""
+
+        def call(side: Any) -> Any:
+            if pause:
+                side.engine.pause(**what, reason="look first")
+            else:
+                side.engine.resume(**what)
+            return [*side.engine.limits(), *side.engine.queues(), *side.engine.paused_kinds(), pause]
+
+        self.run("pause" if pause else "resume", call)
+
+    @precondition(has_limits)
+    @rule(name=st.sampled_from(["gpu", "cpu"]))
+    def remove_limit(self, name: str) -> None:
+        """Remove a named limit, which tasks may use."""
+
+        def call(side: Any) -> Any:
+            side.engine.remove_limit(name)
+            return name
+
+        self.run("remove limit", call)
+
+    @precondition(has_limits)
+    @rule(
+        given=st.lists(
+            st.tuples(strategies.creations, USES, st.sampled_from([None, "k1", "k2"])), min_size=1, max_size=4
+        ),
+        delay=strategies.delays,
+    )
+    def create_limited(self, given: list[tuple[dict[str, Any], Any, str | None]], delay: int | None) -> None:
+        """Create tasks that use limits, some under a key."""
+        first = self.new_id()
+        run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
+        specs = [
+            {**arguments, "id": f"{first}-{place}", "uses": uses, "key": key, "run_at_ms": run_at_ms}
+            for place, (arguments, uses, key) in enumerate(given)
+        ]
+        self.run("create limited", lambda side: side.engine.create_many(specs))
+
+    @precondition(holds_work)
+    @rule(pick=strategies.picks, name=st.sampled_from(["gpu", "cpu"]), units=st.sampled_from([0, 1, 2, 5]))
+    def use(self, pick: int, name: str, units: int) -> None:
+        """State what an attempt uses of a rate."""
+        self.with_lease("use", pick, lambda lease: lease.use(name, units), "work")
+
+    @precondition(has_limits)
+    @rule(owner=strategies.owners, limit=st.integers(1, 4))
+    def work_off(self, owner: str, limit: int) -> None:
+        """Claim some tasks and complete them, so that units are freed and others come in."""
+        given: dict[str, Any] = {"owner": owner, "ttl_ms": strategies.TTL_MS, "limit": limit}
+        before = len(self.pair.oracle.leases)
+        self.run("claim", lambda side: side.engine.claim(["left", "right"], **given))
+        for place in range(before, len(self.pair.oracle.leases)):
+            self.run("complete", partial(complete, place))
