@@ -258,6 +258,6 @@ class Queries(Protocol):
         """Events of the whole log with positions beyond `after`, in order, at most `limit`, as they are stored."""
         ...
 
-    def checkpoint(self, name: str) -> int | None:
-        """The checkpoint of a subscription; None: no such name is on record."""
+    def kept(self, space: str, name: str) -> str | None:
+        """What is kept beside the log under a name of a space; None: nothing. [KEEP-1]"""
         ...

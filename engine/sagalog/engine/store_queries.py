@@ -242,10 +242,10 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return snapshot.events(after, limit)
 
-    def checkpoint(self, name: str) -> int | None:
-        """Answer `Queries.checkpoint`."""
+    def kept(self, space: str, name: str) -> str | None:
+        """Answer `Queries.kept`."""
         with self._store.read() as snapshot:
-            return snapshot.checkpoint(name)
+            return snapshot.kept(space, name)
 
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:

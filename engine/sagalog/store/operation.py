@@ -54,6 +54,14 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A value to keep beside the log, under a name of a space, whatever is kept there now. None: keep none. [KEEP-2]"""
+
+    space: str
+    name: str
+    value: str | None
+
+
 class Saved(msgspec.Struct, frozen=True, gc=False):
     """A stream as the store has it: its fold, and the row by which the store finds it.
 
@@ -93,6 +101,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
                    for `counts` [LOG-5]
     blobs          the bytes that the appended events name; the store does not write again what it keeps already
                    [BLOB-1]
+    kept           values to keep beside the log, in the same transaction; the store writes them last, after those of
+                   all operations, in the order of space and name. Of one name the last value counts [KEEP-2]
     """
 
     answer: Any
@@ -101,6 +111,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     ended: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     blobs: tuple[Blob, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 class Undeclared(Exception):

@@ -21,6 +21,7 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.maintenance import MaintenanceContract
 from sagalog.testing.contract.parking import ParkingContract
@@ -48,6 +49,7 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "KeptContract",
     "LeaseContract",
     "MaintenanceContract",
     "ParkingContract",
@@ -87,6 +89,7 @@ class StoreContract(
     SnapshotContract,
     FindingContract,
     SubscriptionContract,
+    KeptContract,
     HandleContract,
     RaceContract,
     HealthContract,
