@@ -158,6 +158,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
     newest_position = as_coroutine(Engine.newest_position)
     changes = as_coroutine(Engine.changes)
     ready_kinds = as_coroutine(Engine.ready_kinds)
+    workers = as_coroutine(Engine.workers)
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    drain_worker = as_coroutine(Engine.drain_worker)
+    stop_worker = as_coroutine(Engine.stop_worker)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.queries import Artifact, WaitOutcome
 from sagalog.engine.task import Task, to_task
+from sagalog.engine.workers import WORKERS, WorkerInfo, worker_in
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
@@ -246,6 +247,21 @@ class StoreQueries:
         """Answer `Queries.kept`."""
         with self._store.read() as snapshot:
             return snapshot.kept(space, name)
+
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Answer `Queries.kept_in`."""
+        with self._store.read() as snapshot:
+            return snapshot.kept_in(space, after, limit)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Answer `Queries.workers`."""
+        now_ms = self._clock.now_ms()
+        found: list[WorkerInfo | None] = []
+        after = ""
+        while page := self.kept_in(WORKERS, after, _PAGE):
+            found += [worker_in(kept, now_ms) for _, kept in page]
+            after = page[-1][0]
+        return [worker for worker in found if worker is not None]
 
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:

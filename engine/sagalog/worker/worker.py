@@ -25,6 +25,7 @@ from sagalog.validation.values import check_integer, check_name, shown
 from sagalog.worker.config import Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
 from sagalog.worker.process_signals import listening
+from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import Handler
 from sagalog.worker.typed_handlers import COMPENSATION, TASK, OfCompensation, OfTask, typed
 from sagalog.worker.worker_loop import WorkerLoop
@@ -217,17 +218,21 @@ class Worker:
         inbox = self._inbox = Inbox()
         pool = ThreadHandlerPool(self.concurrency, inbox, loop)
         executor = engine._executor
-        worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
+        config = self._config()
+        registration = Registration(engine, self.name, config)
+        worker_loop = WorkerLoop(engine, config, registration.name, pool, executor.clock, registration)
         self.stats = worker_loop.stats
         try:
             signals = listening(self._on_signal) if handle_signals else nullcontext()
             with signals, _watching(worker_loop), _Waker(engine, inbox) as waker:
                 try:
-                    self._work(worker_loop, inbox, pool, waker, until)
-                    self._finish(worker_loop, inbox)
+                    self._work(worker_loop, registration, inbox, pool, waker, until)
+                    self._finish(worker_loop, registration, inbox)
                 except BaseException:
                     _abandon_jobs(worker_loop)
                     raise
+                finally:
+                    registration.end()
         finally:
             pool.close()
             self._inbox, self._stops = None, 0
@@ -248,18 +253,28 @@ class Worker:
         )
 
     def _work(
-        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until: Until | None
+        self,
+        worker_loop: WorkerLoop,
+        registration: Registration,
+        inbox: Inbox,
+        pool: ThreadHandlerPool,
+        waker: _Waker,
+        until: Until | None,
     ) -> None:
         """Run round after round, until a caller stops it or `until` is reached."""
         away = 0
         while not self._stops:
             try:
                 waker.look()
+                if self._is_stopped_by_operator(worker_loop, registration):
+                    return
                 worker_loop.look()
                 while worker_loop.run_round() and not self._stops:
                     worker_loop.collect(_ended(inbox, pool, 0))
                 worker_loop.end_overdue()
                 away = 0
+                if worker_loop.is_draining and not worker_loop.has_unsettled:
+                    return
                 if until is not None and _has_nothing_left(worker_loop, until):
                     worker_loop.warn_of_unknown_kinds(until)
                     return
@@ -277,19 +292,36 @@ class Worker:
                 waker.arm()
             worker_loop.collect(_ended(inbox, pool, wait_ms / 1_000))
 
-    def _finish(self, worker_loop: WorkerLoop, inbox: Inbox) -> None:
+    def _is_stopped_by_operator(self, worker_loop: WorkerLoop, registration: Registration) -> bool:
+        """Do what an operator asks, and have the row say that the worker lives; tell whether it is to stop. [WORKER-8]
+
+        A stop is that of the first signal: it counts only where none has come.
+        """
+        asked = registration.asked()
+        if asked == "stop":
+            self._stops = max(self._stops, 1)
+            return True
+        if asked == "drain" and not worker_loop.is_draining:
+            worker_loop.drain()
+        registration.write_alone(worker_loop.running)
+        return False
+
+    def _finish(self, worker_loop: WorkerLoop, registration: Registration, inbox: Inbox) -> None:
         """Let handlers finish until the deadline, interrupt them, and give back the rest."""
         clock_ms = worker_loop.monotonic_ms
         worker_loop.announce_stop()
         until_ms = clock_ms() + self.grace_ms
-        self._drain(worker_loop, inbox, until_ms, stops=2)
+        self._settle_ended(worker_loop, registration, inbox, until_ms, stops=2)
         if worker_loop.held:
             worker_loop.interrupt()
-            self._drain(worker_loop, inbox, clock_ms() + min(_INTERRUPT_MS, self.ttl_ms), stops=2)
+            until_ms = clock_ms() + min(_INTERRUPT_MS, self.ttl_ms)
+            self._settle_ended(worker_loop, registration, inbox, until_ms, stops=2)
         worker_loop.give_back()
-        self._drain(worker_loop, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
+        self._settle_ended(worker_loop, registration, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
 
-    def _drain(self, worker_loop: WorkerLoop, inbox: Inbox, until_ms: int, stops: int) -> None:
+    def _settle_ended(
+        self, worker_loop: WorkerLoop, registration: Registration, inbox: Inbox, until_ms: int, stops: int
+    ) -> None:
         """Settle jobs that end, until the worker holds nothing, the time is over, or a further stop or signal comes."""
         while worker_loop.has_unsettled and self._stops < stops:
             left_ms = until_ms - worker_loop.monotonic_ms()
@@ -297,6 +329,7 @@ class Worker:
                 worker_loop.look()
                 worker_loop.end_overdue()
                 worker_loop.run_round()
+                registration.write_alone(worker_loop.running)
                 wait_ms = min(worker_loop.wait_ms(), left_ms, 50)
             except (Unavailable, Unknown) as error:
                 _log.warning("the store is away while the worker stops: %s", error)
