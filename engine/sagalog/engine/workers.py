@@ -28,7 +28,7 @@ WorkerVerb = Literal["drain", "stop"]
 
 
 class FailedPreflight(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A preflight of a worker that fails, so that this worker claims none of its kinds.
+    """A preflight of a worker that fails, so that this worker claims none of its kinds. [WORKER-9]
 
     name                the name of the preflight
     text                what it has raised or returned
@@ -55,7 +55,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     running             how many it ran when it was last seen
     state               "working"; "draining": it takes nothing new; "stopping": it was told to stop; "ended"
     since_ms, seen_ms   when it began, and when it was last seen, in milliseconds since 1970
-    failed_preflights   what it does not claim meanwhile, and why
+    failed_preflights   what it does not claim meanwhile, and why [WORKER-9]
     left_out            how many names of queues and kinds its row has no room for
     build               the build that it names; None: none
     is_live             whether it was seen within 30 s, and has not ended

@@ -12,9 +12,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Final, TypeVar, get_args
+from functools import partial
+from typing import Any, Final, TypeVar, get_args
 
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
@@ -22,8 +23,9 @@ from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation import arguments
 from sagalog.validation.values import check_integer, check_name, shown
-from sagalog.worker.config import Until, WorkerConfig, WorkerStats
+from sagalog.worker.config import PREFLIGHT_RETRY_MS, PREFLIGHT_VALID_MS, Preflight, Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
+from sagalog.worker.preflights import Preflights, require_no_arguments
 from sagalog.worker.process_signals import listening
 from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import Handler
@@ -31,6 +33,7 @@ from sagalog.worker.typed_handlers import COMPENSATION, TASK, OfCompensation, Of
 from sagalog.worker.worker_loop import WorkerLoop
 
 H = TypeVar("H", bound=Handler)
+Check = TypeVar("Check", bound=Callable[[], Any])
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -94,6 +97,7 @@ class Worker:
         self._time_limits_ms: dict[str, int] = {}
         self._strict: set[str] = set()
         self._waivers: dict[str, str] = {}
+        self._preflights: list[Preflight] = []
         self._stops = 0
         self._inbox: Inbox | None = None
         self._made = generation()
@@ -146,6 +150,58 @@ class Worker:
                 resolved, or is none of which values can be made. [WORKER-6]
         """
         return self._registering(self._compensations, kind, "compensation", COMPENSATION)
+
+    def preflight(
+        self,
+        name: str,
+        *,
+        kinds: Iterable[str] = (),
+        compensation_kinds: Iterable[str] = (),
+        valid_ms: int = PREFLIGHT_VALID_MS,
+        retry_ms: int = PREFLIGHT_RETRY_MS,
+    ) -> Callable[[Check], Check]:
+        """Decorate a function that finds out whether this machine can do the work of some kinds now. [WORKER-9]
+
+        It takes no arguments, is plain or a coroutine function, and fails by raising, or by returning False or a text.
+        While it fails, and before its first success, this worker claims none of these kinds and goes on with its
+        others; tasks wait unharmed, for another worker or for better times. It runs beside the handlers, and a call
+        that takes more than 60 s counts as a failure. Its failure is logged once, and is in the worker's row.
+
+        Args:
+            name: the name of the preflight, in the log and in the worker's row.
+            kinds: the kinds of tasks that need it.
+            compensation_kinds: the kinds of compensations that need it; a task waits with its undos if it owes one.
+            valid_ms: how long a success is valid, in milliseconds; then it is run again, and nothing of these kinds is
+                claimed meanwhile.
+            retry_ms: how long after a failure it is run again, in milliseconds.
+
+        Raises:
+            InvalidValue: the name is taken, it names no kind, or the function needs arguments.
+        """
+        names = arguments.names(kinds, "kinds") or frozenset()
+        compensations = arguments.names(compensation_kinds, "compensation_kinds") or frozenset()
+        if callable(name):
+            text = 'name: found a function; name the preflight, as in @worker.preflight("git", kinds=["build"])'
+            raise InvalidValue(text, path="name")
+        if not names and not compensations:
+            raise InvalidValue(f"preflight {name!r}: expected kinds that need it, found none", path="kinds")
+        made = partial(
+            Preflight,
+            check_name(name, "name"),
+            kinds=tuple(sorted(names)),
+            compensation_kinds=tuple(sorted(compensations)),
+            valid_ms=check_integer(valid_ms, "valid_ms", 1, bounds.TIME_MS_MAX // 2),
+            retry_ms=check_integer(retry_ms, "retry_ms", 1, bounds.TIME_MS_MAX // 2),
+        )
+
+        def register(function: Check) -> Check:
+            if any(one.name == name for one in self._preflights):
+                raise InvalidValue(f"preflight {name!r} is there already; give this one another name", path="name")
+            require_no_arguments(function, f"preflight {name!r}")
+            self._preflights.append(made(function=function))
+            return function
+
+        return register
 
     def _registering(self, handlers: dict[str, Handler], kind: str, what: str, code: str) -> Callable[[H], H]:
         if callable(kind):
@@ -215,12 +271,16 @@ class Worker:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
             raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
+        self._require_known(self._preflights)
         inbox = self._inbox = Inbox()
         pool = ThreadHandlerPool(self.concurrency, inbox, loop)
         executor = engine._executor
         config = self._config()
         registration = Registration(engine, self.name, config)
-        worker_loop = WorkerLoop(engine, config, registration.name, pool, executor.clock, registration)
+        preflights = None
+        if config.preflights:
+            preflights = Preflights(config.preflights, pool.start_preflight, inbox.put, executor.clock)
+        worker_loop = WorkerLoop(engine, config, registration.name, pool, executor.clock, registration, preflights)
         self.stats = worker_loop.stats
         try:
             signals = listening(self._on_signal) if handle_signals else nullcontext()
@@ -232,11 +292,22 @@ class Worker:
                     _abandon_jobs(worker_loop)
                     raise
                 finally:
+                    if preflights is not None:
+                        preflights.close()
                     registration.end()
         finally:
             pool.close()
             self._inbox, self._stops = None, 0
         return worker_loop.stats
+
+    def _require_known(self, preflights: Sequence[Preflight]) -> None:
+        """Refuse a preflight of a kind that has no handler: mistyped, it would hold back nothing."""
+        for one in preflights:
+            unknown = [kind for kind in one.kinds if kind not in self._handlers]
+            unknown += [kind for kind in one.compensation_kinds if kind not in self._compensations]
+            if unknown:
+                names = ", ".join(map(repr, unknown))
+                raise Rejected(f"the preflight {one.name!r} names {names}, and this worker has no such handler")
 
     def _config(self) -> WorkerConfig:
         return WorkerConfig(
@@ -250,6 +321,7 @@ class Worker:
             dict(self._time_limits_ms),
             frozenset(self._strict),
             dict(self._waivers),
+            tuple(self._preflights),
         )
 
     def _work(

@@ -26,6 +26,7 @@ from sagalog.worker.config import Until, WorkerConfig
 from sagalog.worker.handler_pool import HandlerPool, Job
 from sagalog.worker.held_jobs import HeldJobs
 from sagalog.worker.job_records import giving_back, record_renewal, record_settlement
+from sagalog.worker.preflights import Preflights
 from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import (
     Ending,
@@ -74,9 +75,11 @@ class WorkerLoop(HeldJobs):
         pool: HandlerPool,
         clock: Clock,
         registration: Registration | None = None,
+        preflights: Preflights | None = None,
     ) -> None:
         super().__init__(engine, config, pool, clock)
         self._registration = registration
+        self._preflights = preflights
         self._claims = Claims(engine, config, owner)
         self._unknown_undos = UnknownUndos(config.compensations)
         self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
@@ -123,6 +126,8 @@ class WorkerLoop(HeldJobs):
     @property
     def is_idle(self) -> bool:
         """Tell whether it holds nothing, and there is nothing to claim as far as it knows."""
+        if self._preflights is not None and self._preflights.is_undecided:
+            return False
         return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
 
     def is_drained(self) -> bool:
@@ -145,6 +150,9 @@ class WorkerLoop(HeldJobs):
         if self._jobs:
             next_look_ms = self._look_ms if self._engine.changes() != self._changes else _UPKEEP_MS
             times.append(self._looked_ms + next_look_ms - now_ms)
+        preflight_ms = None if self._preflights is None or self.is_closing else self._preflights.wait_ms()
+        if preflight_ms is not None:
+            times.append(preflight_ms)
         if self.room > 0:
             due = self._claims.due_ms(holds, now_ms)
             if due is not None:
@@ -161,6 +169,7 @@ class WorkerLoop(HeldJobs):
     def look(self) -> None:
         """Look, after a commit or from time to time, for tasks to claim or to stop, and for maintenance to do."""
         now_ms = self._clock.monotonic_ms()
+        self._look_at_preflights()
         if self._jobs:
             self._look_at_jobs(now_ms)
         if now_ms - self._maintained_ms >= _UPKEEP_MS and not self.is_closing:
@@ -174,6 +183,16 @@ class WorkerLoop(HeldJobs):
             self._unknown_kinds.look(self._engine, now_ms)
         if self.room > 0:
             self._claims.look(bool(self._jobs), now_ms)
+
+    def _look_at_preflights(self) -> None:
+        """Claim from now on only what the preflights of this worker let it claim. [WORKER-9]"""
+        preflights = self._preflights
+        if preflights is None or self.is_closing or self.is_draining:
+            return
+        preflights.look()
+        self._claims.bar(preflights.barred, preflights.barred_compensations)
+        if self._registration is not None:
+            self._registration.note_preflights(preflights.failed)
 
     def _look_for_unknown_undos(self, now_ms: int) -> None:
         """Warn of unknown undos that are due and that no worker has leased, whichever worker has left them."""
@@ -226,6 +245,7 @@ class WorkerLoop(HeldJobs):
         if self._is_unknown:
             self._find_own()
             self._is_unknown = False
+        self._look_at_preflights()
         current = _Round()
         sent_ms = self._sent_ms = self._clock.monotonic_ms()
         batch = self._engine.batch(together=False)
