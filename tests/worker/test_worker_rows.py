@@ -374,3 +374,14 @@ def test_a_forked_child_is_a_worker_of_its_own(real: sagalog.Engine) -> None:
     assert set(rows) == {os.getpid(), child}
     assert (rows[child].state, rows[os.getpid()].state) == ("ended", "working")
     assert rows[child].process_started_ms >= rows[os.getpid()].process_started_ms  # type: ignore[operator]
+
+
+def test_a_worker_that_cannot_begin_leaves_no_live_row(real: sagalog.Engine) -> None:
+    """[WORKER-7] Its name is too long for the owner of a lease; and it can be asked to run again."""
+    worker = sagalog.Worker(name="x" * 195)
+    worker.task("do")(done)
+    for _ in range(2):
+        with pytest.raises(sagalog.InvalidValue, match="owner"):
+            worker.run(real, handle_signals=False)
+
+    assert {one.state for one in real.workers()} == {"ended"}

@@ -11,16 +11,19 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
 from sagalog.engine.workers import FailedPreflight
-from sagalog.errors import InvalidValue
+from sagalog.errors import InvalidValue, Rejected
+from sagalog.kernel import bounds
 from sagalog.kernel.values import Failure
 from sagalog.outcomes import failure_of, storable
 from sagalog.ports import Clock
+from sagalog.validation import arguments
+from sagalog.validation.values import check_integer, check_name
 from sagalog.worker.config import PREFLIGHT_TIMEOUT_MS, Preflight
 
 _log: Final = logging.getLogger("sagalog.worker")
@@ -154,7 +157,39 @@ class _State:
         self.since_ms = 0
 
 
-def require_no_arguments(function: object, what: str) -> None:
+def preflight_of(
+    name: str, kinds: Iterable[str], compensation_kinds: Iterable[str], valid_ms: int, retry_ms: int
+) -> Callable[[Callable[[], Any]], Preflight]:
+    """Check the arguments of `Worker.preflight`; return what makes one of its function. Both raise InvalidValue."""
+    if callable(name):
+        text = 'name: found a function; name the preflight, as in @worker.preflight("git", kinds=["build"])'
+        raise InvalidValue(text, path="name")
+    check_name(name, "name")
+    named = tuple(sorted(arguments.names(kinds, "kinds") or ()))
+    compensations = tuple(sorted(arguments.names(compensation_kinds, "compensation_kinds") or ()))
+    if not named and not compensations:
+        raise InvalidValue(f"preflight {name!r}: expected kinds that need it, found none", path="kinds")
+    check_integer(valid_ms, "valid_ms", 1, bounds.TIME_MS_MAX // 2)
+    check_integer(retry_ms, "retry_ms", 1, bounds.TIME_MS_MAX // 2)
+
+    def make(function: Callable[[], Any]) -> Preflight:
+        _require_no_arguments(function, f"preflight {name!r}")
+        return Preflight(name, function, named, compensations, valid_ms, retry_ms)
+
+    return make
+
+
+def require_known(preflights: Iterable[Preflight], kinds: Container[str], compensation_kinds: Container[str]) -> None:
+    """Refuse a preflight of a kind that has no handler: mistyped, it would hold back nothing. Raises Rejected."""
+    for one in preflights:
+        unknown = [kind for kind in one.kinds if kind not in kinds]
+        unknown += [kind for kind in one.compensation_kinds if kind not in compensation_kinds]
+        if unknown:
+            names = ", ".join(map(repr, unknown))
+            raise Rejected(f"the preflight {one.name!r} names {names}, and this worker has no such handler")
+
+
+def _require_no_arguments(function: object, what: str) -> None:
     """Refuse what cannot be called without arguments; raises InvalidValue."""
     if not callable(function):
         raise InvalidValue(f"{what}: expected a function, found {type(function).__name__}", path="name")

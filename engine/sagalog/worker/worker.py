@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from typing import Any, Final, TypeVar, get_args
 
 from sagalog.engine import Engine
@@ -25,7 +24,7 @@ from sagalog.validation import arguments
 from sagalog.validation.values import check_integer, check_name, shown
 from sagalog.worker.config import PREFLIGHT_RETRY_MS, PREFLIGHT_VALID_MS, Preflight, Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
-from sagalog.worker.preflights import Preflights, require_no_arguments
+from sagalog.worker.preflights import Preflights, preflight_of, require_known
 from sagalog.worker.process_signals import listening
 from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import Handler
@@ -178,27 +177,12 @@ class Worker:
         Raises:
             InvalidValue: the name is taken, it names no kind, or the function needs arguments.
         """
-        names = arguments.names(kinds, "kinds") or frozenset()
-        compensations = arguments.names(compensation_kinds, "compensation_kinds") or frozenset()
-        if callable(name):
-            text = 'name: found a function; name the preflight, as in @worker.preflight("git", kinds=["build"])'
-            raise InvalidValue(text, path="name")
-        if not names and not compensations:
-            raise InvalidValue(f"preflight {name!r}: expected kinds that need it, found none", path="kinds")
-        made = partial(
-            Preflight,
-            check_name(name, "name"),
-            kinds=tuple(sorted(names)),
-            compensation_kinds=tuple(sorted(compensations)),
-            valid_ms=check_integer(valid_ms, "valid_ms", 1, bounds.TIME_MS_MAX // 2),
-            retry_ms=check_integer(retry_ms, "retry_ms", 1, bounds.TIME_MS_MAX // 2),
-        )
+        made = preflight_of(name, kinds, compensation_kinds, valid_ms, retry_ms)
 
         def register(function: Check) -> Check:
             if any(one.name == name for one in self._preflights):
                 raise InvalidValue(f"preflight {name!r} is there already; give this one another name", path="name")
-            require_no_arguments(function, f"preflight {name!r}")
-            self._preflights.append(made(function=function))
+            self._preflights.append(made(function))
             return function
 
         return register
@@ -271,43 +255,46 @@ class Worker:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
             raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
-        self._require_known(self._preflights)
+        require_known(self._preflights, self._handlers, self._compensations)
         inbox = self._inbox = Inbox()
         pool = ThreadHandlerPool(self.concurrency, inbox, loop)
-        executor = engine._executor
-        config = self._config()
-        registration = Registration(engine, self.name, config)
-        preflights = None
-        if config.preflights:
-            preflights = Preflights(config.preflights, pool.start_preflight, inbox.put, executor.clock)
-        worker_loop = WorkerLoop(engine, config, registration.name, pool, executor.clock, registration, preflights)
-        self.stats = worker_loop.stats
         try:
-            signals = listening(self._on_signal) if handle_signals else nullcontext()
-            with signals, _watching(worker_loop), _Waker(engine, inbox) as waker:
+            with listening(self._on_signal) if handle_signals else nullcontext():
+                config = self._config()
+                registration = Registration(engine, self.name, config)
+                preflights = Preflights(config.preflights, pool.start_preflight, inbox.put, engine._executor.clock)
                 try:
-                    self._work(worker_loop, registration, inbox, pool, waker, until)
-                    self._finish(worker_loop, registration, inbox)
-                except BaseException:
-                    _abandon_jobs(worker_loop)
-                    raise
+                    self._run_known(engine, config, registration, preflights, inbox, pool, until)
                 finally:
-                    if preflights is not None:
-                        preflights.close()
+                    preflights.close()
                     registration.end()
         finally:
             pool.close()
             self._inbox, self._stops = None, 0
-        return worker_loop.stats
+        return self.stats
 
-    def _require_known(self, preflights: Sequence[Preflight]) -> None:
-        """Refuse a preflight of a kind that has no handler: mistyped, it would hold back nothing."""
-        for one in preflights:
-            unknown = [kind for kind in one.kinds if kind not in self._handlers]
-            unknown += [kind for kind in one.compensation_kinds if kind not in self._compensations]
-            if unknown:
-                names = ", ".join(map(repr, unknown))
-                raise Rejected(f"the preflight {one.name!r} names {names}, and this worker has no such handler")
+    def _run_known(
+        self,
+        engine: Engine,
+        config: WorkerConfig,
+        registration: Registration,
+        preflights: Preflights,
+        inbox: Inbox,
+        pool: ThreadHandlerPool,
+        until: Until | None,
+    ) -> None:
+        """Run handlers to the end of the run; by its row others know the worker meanwhile."""
+        clock = engine._executor.clock
+        asked = preflights if config.preflights else None
+        worker_loop = WorkerLoop(engine, config, registration.name, pool, clock, registration, asked)
+        self.stats = worker_loop.stats
+        with _watching(worker_loop), _Waker(engine, inbox) as waker:
+            try:
+                self._work(worker_loop, registration, inbox, pool, waker, until)
+                self._finish(worker_loop, registration, inbox)
+            except BaseException:
+                _abandon_jobs(worker_loop)
+                raise
 
     def _config(self) -> WorkerConfig:
         return WorkerConfig(
