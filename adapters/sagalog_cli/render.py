@@ -202,7 +202,7 @@ def worker_stats(of: WorkerStats) -> str:
 
 def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
     """Return a table with one row a worker, and below it what it does not claim and why."""
-    head = ("NAME", "STATE", "HOST", "PID", "RUNS", "SEEN", "QUEUES", "KINDS")
+    head = ("NAME", "STATE", "HOST", "PID", "RUNS", "SEEN", "BUILD", "QUEUES", "KINDS")
     rows = [
         (
             one.name,
@@ -211,6 +211,7 @@ def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
             str(one.pid),
             f"{one.running}/{one.concurrency}",
             _ago(one.seen_ms, now_ms),
+            one.build or "",
             ",".join(one.queues),
             ",".join([*one.kinds, *(f"undo:{kind}" for kind in one.compensation_kinds)]),
         )

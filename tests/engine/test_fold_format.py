@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     state.KeptPolicy,
 )
-PINNED = (6, "e133e7b6e90e4a08b61540f309ac2558f8ff772979bfa7f8280e5fbf2da0a6c2")
+PINNED = (7, "2dd6eb3a0baf29a92ea345c19fa86938fa989c982d7e4b4353420be6c92e8302")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

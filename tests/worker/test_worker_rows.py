@@ -18,6 +18,7 @@ import sagalog.aio
 from sagalog import Unavailable, WorkerInfo
 from sagalog.engine.workers import LIVE_MS, REMOVED_MS, REQUESTS, WORKERS, WRITTEN_MS
 from sagalog.kernel.bounds import KEPT_BYTES_MAX
+from sagalog.kernel.events import Leased
 from sagalog.store import Operation
 from sagalog.store.memory import MemoryStore
 from sagalog.testing import ManualClock, SeededEntropy
@@ -385,3 +386,35 @@ def test_a_worker_that_cannot_begin_leaves_no_live_row(real: sagalog.Engine) -> 
             worker.run(real, handle_signals=False)
 
     assert {one.state for one in real.workers()} == {"ended"}
+
+
+# --- builds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", ["2026-11-29.3", None])
+@pytest.mark.parametrize("kind", [sagalog.Worker, sagalog.aio.Worker])
+def test_each_lease_and_the_row_name_the_build(
+    real: sagalog.Engine, kind: type[sagalog.Worker], build: str | None
+) -> None:
+    """[WORKER-10] Those for work, and those for undoing."""
+    worker = kind(build=build)
+    worker.compensation("undo")(done)
+
+    @worker.task("do")
+    def do(_context: Any, _payload: Any) -> None:
+        raise sagalog.Permanent("no")
+
+    task = real.create("do", compensations=[sagalog.Compensation("undo")]).id
+    running = worker.run(real, until="idle", handle_signals=False)
+    if isinstance(worker, sagalog.aio.Worker):
+        asyncio.run(running)  # type: ignore[arg-type]
+
+    builds = [(one.event.purpose, one.event.build) for one in real.history(task) if isinstance(one.event, Leased)]
+    assert builds == [("work", build), ("undo", build)]
+    assert only(real).build == build
+
+
+@pytest.mark.parametrize("build", ["", "\n", 3, "x" * 201])
+def test_a_build_that_is_no_name_is_refused(build: Any) -> None:
+    with pytest.raises(sagalog.InvalidValue, match="build"):
+        sagalog.Worker(build=build)

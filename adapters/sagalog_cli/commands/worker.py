@@ -71,6 +71,12 @@ _ENDS: Final[dict[Until | None, str]] = {
     help="The worker's name in the log; a unique ending is added.",
 )
 @click.option(
+    "--build",
+    metavar="NAME",
+    callback=arguments.name,
+    help="What tells this version of the handlers from others; each lease records it.",
+)
+@click.option(
     "--until",
     type=click.Choice(get_args(Until)),
     help="End once there is nothing to claim now (idle), or once no live task is left in the queues (drained).",
@@ -113,7 +119,7 @@ def _words(session: Session, place: str, until: Until | None, given: dict[str, A
         # A process inherits the environment, and a list of processes does not show it.
         words += ["--db", session.url]
     words += ["worker", "run", _HANDLERS, place]
-    for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", "")):
+    for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", ""), ("build", "")):
         if given[name] is not None:
             words += [f"--{name.removesuffix('_ms')}", f"{given[name]}{unit}"]
     words += [word for queue in given["queues"] for word in ("--queue", queue)]
@@ -140,6 +146,7 @@ def _apply_options(found: Worker, given: dict[str, Any]) -> None:
         concurrency=wanted.get("concurrency", found.concurrency),
         ttl_ms=wanted.get("ttl_ms", found.ttl_ms),
         grace_ms=wanted.get("grace_ms", found.grace_ms),
+        build=wanted.get("build", found.build),
     )
     for name in wanted:
         setattr(found, name, getattr(judged, name))

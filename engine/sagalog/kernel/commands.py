@@ -68,7 +68,7 @@ class Create(Command, frozen=True, kw_only=True):
 class Acquire(Command, frozen=True, kw_only=True):
     """The request to lease this task. `kinds` are the compensation kinds that the caller can undo; None: every kind.
 
-    `waiver` is the reason why the work under the lease needs no undo.
+    `waiver` is the reason why the work under the lease needs no undo, `build` the one that the worker names.
     """
 
     owner: str
@@ -76,6 +76,7 @@ class Acquire(Command, frozen=True, kw_only=True):
     purpose: Purpose = "work"
     kinds: frozenset[str] | None = None
     waiver: FreeText | None = None
+    build: str | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):

@@ -83,7 +83,7 @@ class Created(Recordable, frozen=True):
 class Leased(Recordable, frozen=True):
     """A lease: `owner` holds the task until `expires_ms` (None: without end); the fence rises with every lease.
 
-    `waiver` is the reason why the work under this lease needs no undo.
+    `waiver` is the reason why the work under this lease needs no undo, `build` the one that the worker names.
     """
 
     owner: str
@@ -94,6 +94,7 @@ class Leased(Recordable, frozen=True):
     ttl_ms: int | None = None
     expires_ms: int | None = None
     waiver: FreeText | None = None
+    build: str | None = None
 
 
 class Heartbeat(Recordable, frozen=True):

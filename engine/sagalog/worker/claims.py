@@ -157,7 +157,19 @@ class Claims:
 def _requests(config: WorkerConfig, owner: str, purpose: Purpose, kinds: list[str]) -> dict[Suspects, ClaimRequest]:
     waivers = config.waivers if purpose == "work" else None
     return {
-        suspects: forms.claim(config.queues, owner, config.ttl_ms, 1, kinds, None, purpose, None, suspects, waivers)
+        suspects: forms.claim(
+            config.queues,
+            owner,
+            config.ttl_ms,
+            1,
+            kinds,
+            None,
+            purpose,
+            None,
+            suspects,
+            waivers,
+            build=config.build,
+        )
         for suspects in get_args(Suspects)
     }
 

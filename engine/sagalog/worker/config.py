@@ -52,6 +52,7 @@ class WorkerConfig:
     strict: frozenset[str] = frozenset()
     waivers: Mapping[str, str] = field(default_factory=dict)
     preflights: tuple[Preflight, ...] = ()
+    build: str | None = None
 
 
 @dataclass

@@ -126,6 +126,7 @@ class Registration:
             self._since_ms,
             self._engine.now_ms(),
             self.failed_preflights,
+            build=config.build,
         )
         return row_of(worker)
 

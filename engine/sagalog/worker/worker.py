@@ -65,8 +65,8 @@ class Worker:
         ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
         grace_ms: how long handlers may go on after a stop, in milliseconds.
         quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
-            task that owes another one [UNDO-2]. Left out, such a task waits for a worker that knows
-            it, at most for its `undo_wait_ms`, and a warning names the kind.
+            task that owes another [UNDO-2]. Left out, it waits, at most for its `undo_wait_ms`.
+        build: the version of its code, such as "2026-11-29.3", for the record. [WORKER-10]
 
     Raises:
         InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.
@@ -82,6 +82,7 @@ class Worker:
         ttl_ms: int = 30_000,
         grace_ms: int = 30_000,
         quarantine_unknown: bool = False,
+        build: str | None = None,
     ) -> None:
         self.queues: tuple[str, ...] = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         self.name: str = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
@@ -90,6 +91,7 @@ class Worker:
         self.ttl_ms: int = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
         self.grace_ms: int = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
         self.quarantine_unknown = quarantine_unknown
+        self.build: str | None = arguments.optional_name(build, "build")
         self.stats: WorkerStats = WorkerStats()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
@@ -309,6 +311,7 @@ class Worker:
             frozenset(self._strict),
             dict(self._waivers),
             tuple(self._preflights),
+            self.build,
         )
 
     def _work(

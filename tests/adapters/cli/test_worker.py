@@ -207,6 +207,21 @@ def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Pat
     assert str(leased.actor).startswith("worker:ann-")
 
 
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_a_build_that_is_given_is_on_record_for_each_lease(folder: Path, processes: tuple[str, ...]) -> None:
+    """[WORKER-10]"""
+    with opened(folder) as engine:
+        engine.create("last", id="last", queue="agents")
+
+    answer = run("worker", "run", "--handlers", "handlers:Shelf.worker", "--build", "2026-11-29.3", *processes)
+
+    assert answer.status == 0, answer.err
+    with opened(folder) as engine:
+        [leased] = [one for one in engine.history("last") if one.type == "leased"]
+        assert '"build":"2026-11-29.3"' in leased.body
+        assert [one.build for one in engine.workers()] == ["2026-11-29.3"]
+
+
 def test_a_handler_can_stop_its_worker_whatever_the_options_say(folder: Path) -> None:
     """The handler's module holds the worker."""
     with opened(folder) as engine:

@@ -59,7 +59,7 @@ def test_a_listing_shows_who_works_and_who_is_gone(engine: sagalog.Engine, tmp_p
     plain = of(tmp_path, "worker", "ls").out.splitlines()
     everything = of(tmp_path, "worker", "ls", "--all").out.splitlines()
 
-    assert plain[0].split() == ["NAME", "STATE", "HOST", "PID", "RUNS", "SEEN", "QUEUES", "KINDS"]
+    assert plain[0].split() == ["NAME", "STATE", "HOST", "PID", "RUNS", "SEEN", "BUILD", "QUEUES", "KINDS"]
     states = [line.split()[:2] for line in plain[1:]]
     assert states == [[gone.name, "gone"], [live.name, "working"]]
     assert plain[1].split()[4] == "3/4"

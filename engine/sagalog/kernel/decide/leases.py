@@ -93,6 +93,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
             ttl_ms=command.ttl_ms,
             expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
             waiver=cut(command.waiver) if command.purpose == "work" else None,
+            build=command.build,
         ),
     )
 
