@@ -114,7 +114,7 @@ def test_the_killed_worker_and_the_next_one_did_just_what_the_page_says(
         name: [line for line in said[words] if re.match("making|writing|adding", line)]
         for name, words in {
             "first": "cat first.log",
-            "second": "sagalog worker --handlers tasks:worker --name second --until idle",
+            "second": "sagalog worker run --handlers tasks:worker --name second --until idle",
         }.items()
     }
 

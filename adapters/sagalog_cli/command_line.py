@@ -47,7 +47,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "retry": Place("sagalog_cli.commands.operations", "retry", "Retry an ended task as a new one."),
     "note": Place("sagalog_cli.commands.operations", "note", "Put a remark on record for a task."),
     "signal": Place("sagalog_cli.commands.operations", "signal", "Send a task a signal that it waits for."),
-    "worker": Place("sagalog_cli.commands.worker", "worker", "Run the handlers of a module."),
+    "worker": Place("sagalog_cli.commands.workers", "worker", "Run handlers: worker run; list, drain, stop workers."),
     "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sagalog import Engine, Health, Maintained, RebuildReport, Recorded, Task, UnclaimedUndo, VerifyReport
+from sagalog import (
+    Engine,
+    FailedPreflight,
+    Health,
+    Maintained,
+    RebuildReport,
+    Recorded,
+    Task,
+    UnclaimedUndo,
+    VerifyReport,
+    WorkerInfo,
+)
 from sagalog_cli import gates
 from sagalog_cli.tables import printable
 
@@ -110,6 +121,16 @@ def worker_stats(of: WorkerStats) -> dict[str, Any]:
     """Return every field of `WorkerStats`, which `worker` prints at its end."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
+
+
+def worker(of: WorkerInfo) -> dict[str, Any]:
+    """Return every field of `WorkerInfo`, those of its failed preflights too."""
+    shape = {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
+    return {**shape, "failed_preflights": [_whole(one) for one in of.failed_preflights]}
+
+
+def _whole(of: FailedPreflight) -> dict[str, Any]:
+    return {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
 
 
 def maintained(of: Maintained) -> dict[str, Any]:

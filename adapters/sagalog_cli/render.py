@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from sagalog import (
+    FailedPreflight,
     Fault,
     FileHealth,
     LeaseRecord,
@@ -23,6 +24,7 @@ from sagalog import (
     TaskWait,
     UnclaimedUndo,
     UnrecordedStep,
+    WorkerInfo,
 )
 from sagalog.ids import drawn_ms
 from sagalog_cli import gates, json_output
@@ -196,6 +198,37 @@ def worker_stats(of: WorkerStats) -> str:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(of.outcomes.items()))
     tasks = f"; tasks: {outcomes}" if outcomes else ""
     return f"leases: {', '.join(words)}, {of.renewed} renewals; {of.commits} commits{tasks}"
+
+
+def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
+    """Return a table with one row a worker, and below it what it does not claim and why."""
+    head = ("NAME", "STATE", "HOST", "PID", "RUNS", "SEEN", "BUILD", "QUEUES", "KINDS")
+    rows = [
+        (
+            one.name,
+            state(one.state if one.is_live or one.state == "ended" else "gone"),
+            one.host,
+            str(one.pid),
+            f"{one.running}/{one.concurrency}",
+            _ago(one.seen_ms, now_ms),
+            one.build or "",
+            ",".join(one.queues),
+            ",".join([*one.kinds, *(f"undo:{kind}" for kind in one.compensation_kinds)]),
+        )
+        for one in listed
+    ]
+    below = {
+        number: [f"    {_preflight(failed, now_ms)}" for failed in one.failed_preflights]
+        for number, one in enumerate(listed)
+        if one.failed_preflights
+    }
+    return Table(head, rows, below)
+
+
+def _preflight(failed: FailedPreflight, now_ms: int) -> str:
+    kinds = ",".join([*failed.kinds, *(f"undo:{kind}" for kind in failed.compensation_kinds)])
+    since = f"{instant(failed.since_ms)} ({distance(failed.since_ms, now_ms)})"
+    return f"preflight {failed.name} fails since {since}, so it claims no {kinds}: {failed.text}"
 
 
 def details(task: Task, now_ms: int, full: bool) -> Table:

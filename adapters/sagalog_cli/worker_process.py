@@ -1,4 +1,4 @@
-"""The entry of one process of `sagalog worker --processes`.
+"""The entry of one process of `sagalog worker run --processes`.
 
 `python -m sagalog_cli.worker_process DESCRIPTOR NUMBER WORDS…` starts it.
 

@@ -30,7 +30,7 @@ from sagalog.store import (
     decode_account,
     decode_fold,
 )
-from sagalog_sqlite import migration, rows, subscriptions, texts
+from sagalog_sqlite import kept, migration, rows, texts
 
 SAVED: Final = (
     "SELECT s.number, (SELECT 1 FROM awaited WHERE stream = s.number LIMIT 1), t.format, t.fold, "  # noqa: S608
@@ -204,7 +204,7 @@ def check(read: Read) -> list[str]:
     try:
         found = [text for (text,) in read("PRAGMA integrity_check") if text != "ok"]
         found += [f"the event at position {position} is of no stream" for (position,) in read(LOST_EVENTS)]
-        found += subscriptions.changed(read)
+        found += kept.changed(read)
         if not rows.is_store_row_sound(read):
             found.append("the store's own row was changed; the log says what it was: rebuild it")
         present: dict[str, str | None] = dict(read(SCHEMA))

@@ -30,7 +30,7 @@ from sagalog.store import (
     TaskFold,
     UnclaimedUndo,
 )
-from sagalog_sqlite import audit_rows, listing, rows, selection, subscriptions, texts
+from sagalog_sqlite import audit_rows, kept, listing, rows, selection, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import store_error
 
@@ -221,13 +221,13 @@ class SqliteSnapshot:
         ((count, newest),) = self._rows(HEAD)
         return count, newest or 0
 
-    def checkpoint(self, name: str) -> int | None:
-        """Return the position up to which the subscription of this name has read; None if it does not exist."""
-        return subscriptions.checkpoint(self._rows, name)
+    def kept(self, space: str, name: str) -> str | None:
+        """Return what is kept under a name; None: nothing. Raises as the port says."""
+        return kept.value_of(self._rows, space, name)
 
-    def checkpoints(self) -> dict[str, int]:
-        """Return every subscription's checkpoint, by name."""
-        return subscriptions.all_sound(self._rows)
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Return the first names of a space beyond `after`, and what is kept under each."""
+        return kept.page(self._rows, space, after, limit)
 
     # --- for an audit -------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from sagalog.errors import Closed, SagalogError, Unavailable
-from sagalog.store import FIRST_TAG, AccountFold, Clock, FileHealth, Operation, Progress, Tag, armed, reach
-from sagalog_sqlite import fork_hooks, rebuild, subscriptions
+from sagalog.store import FIRST_TAG, AccountFold, Clock, FileHealth, Kept, Operation, Progress, Tag, armed, reach
+from sagalog_sqlite import fork_hooks, kept, rebuild
 from sagalog_sqlite.changes import Changes
 from sagalog_sqlite.checkpoints import Checkpoints
 from sagalog_sqlite.commit_queue import CommitGroup, CommitQueue, PendingCommit, PendingWork
@@ -95,9 +95,9 @@ class SqliteStore:
                 raise
         return call.result()
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Move a subscription's checkpoint if it is at `expected`. Returns and raises as the port says."""
-        return self._run_alone(partial(subscriptions.save, name=name, expected=expected, position=position))
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Keep a value under a name if `expected` is there now. Returns and raises as the port says."""
+        return self._run_alone(partial(kept.exchange, expected=expected, one=Kept(space, name, value)))
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Fold every projection afresh from the log; return the number of tasks. Calls and raises as the port says."""
@@ -220,6 +220,8 @@ class SqliteStore:
                     self._fold_cache.forget()
                 else:
                     transaction.keep()
+            if transaction.kept is not None:
+                kept.write(transaction.execute, transaction.kept)
             if armed:
                 reach("commit.before_commit")
             self._require_sound()

@@ -41,9 +41,11 @@ class Writer(Loader):
     """The writer of one transaction, based on what it has read.
 
     wrote      whether there is anything to commit
+    kept       what to keep beside the log, by space and name, which the store writes last; None: nothing
     """
 
     wrote = False
+    kept: dict[tuple[str, str], str | None] | None = None
 
     def _write_result(self, result: Result, targets: Sequence[Loaded]) -> None:
         """Write everything that a result carries, in the port's order."""
@@ -63,6 +65,9 @@ class Writer(Loader):
         if result.aside:
             for stream in result.aside:
                 self._put_aside(stream)
+        if result.kept:
+            self.wrote = True
+            self.kept = {**(self.kept or {}), **{(one.space, one.name): one.value for one in result.kept}}
         # After all writes, so that it also wakes a task that begins to wait in this very operation.
         if result.ended and self.is_awaited():
             for id in result.ended:

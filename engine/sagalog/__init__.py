@@ -16,6 +16,7 @@ from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutco
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.unit_of_work import Maintained
+from sagalog.engine.workers import FailedPreflight, WorkerInfo
 from sagalog.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -76,6 +77,7 @@ __all__ = [
     "Engine",
     "Envelope",
     "Failed",
+    "FailedPreflight",
     "Failure",
     "Fault",
     "FileHealth",
@@ -127,6 +129,7 @@ __all__ = [
     "WaitOutcome",
     "WaitOver",
     "Worker",
+    "WorkerInfo",
     "WrongState",
 ]
 

@@ -17,6 +17,7 @@ from sagalog.engine.executor import Executor
 from sagalog.engine.health import Health
 from sagalog.engine.queries import Queries
 from sagalog.ports import Clock
+from sagalog.store import Kept
 from sagalog.validation.commands import ClaimRequest
 
 T = TypeVar("T")
@@ -50,8 +51,9 @@ class BytesExecutor:
     def carry_out(self, entry: CommandEntry) -> Task:
         return sent(self._server.carry_out(sent(entry, CommandEntry)), Task)
 
-    def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
-        return [_back(answer) for answer in self._server.carry_out_all(sent_entries(entries), together)]
+    def carry_out_all(self, entries: Sequence[Entry], together: bool, kept: Sequence[Kept] = ()) -> list[Answer]:
+        beside = [sent(one, Kept) for one in kept]
+        return [_back(answer) for answer in self._server.carry_out_all(sent_entries(entries), together, beside)]
 
     def claim(self, request: ClaimRequest) -> Claimed:
         return sent(self._server.claim(sent(request, ClaimRequest)), Claimed)
@@ -71,8 +73,8 @@ class BytesExecutor:
     ) -> list[Maintained]:
         return self._server.recover(limit, queues, unknown_kinds, known_kinds)
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        return self._server.save_checkpoint(name, expected, position)
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        return self._server.keep(space, name, expected, value)
 
     def changes(self) -> int:
         return self._server.changes()

@@ -77,6 +77,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Leased("w", 1, 1, "work", False),
         e.Leased("w", 4_294_967_298, 2, "undo", True, 10, 20, "writes nothing"),
         e.Leased("w", 1, 1, "work", False, uses=(Units("limit/gpu", 2), Units("key/q/acme", 1))),
+        e.Leased("w", 1, 1, "work", False, build="2026-11-29.3"),
     ),
     ("heartbeat", 1): (e.Heartbeat(1), e.Heartbeat(1, 10, 20, {"done": 3})),
     ("released", 1): (

@@ -44,9 +44,9 @@ class GatedReads(MemoryStore):
         with super().read() as snapshot:
             yield snapshot
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
         self._pass()
-        return super().save_checkpoint(name, expected, position)
+        return super().keep(space, name, expected, value)
 
 
 async def cancelled_at_the_gate(store: GatedReads, call: Awaitable[Any]) -> None:

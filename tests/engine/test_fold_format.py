@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "a3eff7c30df06252651b96d6595b42a7565b1ef72ac8b218ce0c2681e49e3d18")
+PINNED = (7, "7aa4ffac0e3554f37d184b0da34567034be3650b7b8536691d0ccab0993b87ff")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -23,11 +23,11 @@ class DoubtfulStore(MemoryStore):
         super().__init__(ManualClock(0))
         self.kept: list[bool] = []
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
         if not self.kept:
-            return super().save_checkpoint(name, expected, position)
+            return super().keep(space, name, expected, value)
         if self.kept.pop(0):
-            super().save_checkpoint(name, expected, position)
+            super().keep(space, name, expected, value)
         raise Unknown("the commit failed half-way")
 
 
@@ -299,7 +299,7 @@ def test_a_new_name_of_unknown_outcome_can_be_asked_for_again(doubtful: Doubtful
 def test_a_checkpoint_beyond_the_log_stops_its_reader(doubtful: DoubtfulStore) -> None:
     """[SUBSCRIBE-5]"""
     engine = Engine(doubtful)
-    doubtful.save_checkpoint("r", None, 7)
+    doubtful.keep("subscriptions", "r", None, "7")
 
     with pytest.raises(Corrupt, match="'r' is at 7 and the log ends before"):
         engine.subscribe("r")
@@ -314,13 +314,13 @@ def test_who_loses_the_race_for_a_new_name_begins_where_the_winner_did(
     """[SUBSCRIBE-2]"""
     engine = Engine(doubtful)
     engine.create("build")
-    save = doubtful.save_checkpoint
+    keep = doubtful.keep
 
-    def be_late(name: str, expected: int | None, position: int) -> bool:
+    def be_late(space: str, name: str, expected: str | None, value: str | None) -> bool:
         monkeypatch.undo()
-        save(name, None, 1)
-        return save(name, expected, position)
+        keep(space, name, None, "1")
+        return keep(space, name, expected, value)
 
-    monkeypatch.setattr(doubtful, "save_checkpoint", be_late)
+    monkeypatch.setattr(doubtful, "keep", be_late)
 
     assert 1 == engine.subscribe("r", after=2).position

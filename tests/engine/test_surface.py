@@ -35,11 +35,10 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        artifact batch changes close counts create_many events find get health heartbeat history holders ids_with_prefix
-        input limit_queue limits
-        newest_position now_ms pause paused_kinds queues ready_kinds reattach rebind rebuild recover remove_limit resume
-        set_limit stale step_result store_id subscribe unreadable
-        verify wait wait_change wait_end wait_ends
+        artifact batch changes close counts create_many drain_worker events find get health heartbeat history
+        holders ids_with_prefix input limit_queue limits newest_position now_ms pause paused_kinds queues
+        ready_kinds reattach rebind rebuild recover remove_limit resume set_limit stale step_result stop_worker
+        store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
     """),
 ]
 _TASK = words("""
@@ -54,7 +53,8 @@ _CONTEXT = words("""
 """)
 _WORK = [*_CONTEXT, *words("input payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
-    claim_ahead compensation concurrency grace_ms name quarantine_unknown queues run stop stats task ttl_ms
+    build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats task
+    ttl_ms
 """)
 
 SURFACES: dict[type, list[str]] = {

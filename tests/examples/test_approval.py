@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     copy("pipeline.py", tmp_path)
     with sagalog.open(f"sqlite:///{tmp_path}/sagalog.db") as engine:
         engine.create("site", {"name": "blue", "pages": PAGES}, queue="sites", id="blue")
-        worker = start("worker", "--handlers=pipeline:worker", "--until=drained", cwd=tmp_path)
+        worker = start("worker", "run", "--handlers=pipeline:worker", "--until=drained", cwd=tmp_path)
         try:
             until(lambda: engine.find(waiting="approval") != [])
             yield Site(tmp_path, engine)

@@ -92,6 +92,17 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
             "needs_undo": True,
         },
     ),
+    "leased with a build": (
+        PENDING,
+        e.Leased("ann", 1, 1, "work", False, 100, 120, build="2026-11-29.3"),
+        {
+            "state": State.RUNNING,
+            "leases": 1,
+            "lease": LeaseRecord("ann", 1, 1, "work", 100, 120, 20),
+            "compensations": compensations(),
+            "needs_undo": True,
+        },
+    ),
     "leased with a waiver": (
         PENDING,
         e.Leased("ann", 1, 1, "work", False, 100, 120, waiver="writes nothing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sagalog.errors import Blocked, LeaseHeld, LeaseLost, NotFound, TerminalTask
@@ -101,6 +102,17 @@ def test_creating_an_id_on_record_is_a_repeat() -> None:
 @pytest.mark.parametrize("command", [acquire(), heartbeat(), release(), complete(), fail(), cancel(), maintain()])
 def test_no_command_but_create_meets_a_task_that_is_not_there(command: c.Command) -> None:
     given().when(command).then_refused(NotFound, task="t")
+
+
+# --- builds ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_records_the_build_that_its_worker_names() -> None:
+    """[WORKER-10] One for work, and one for undoing."""
+    working = given(create(UNDO)).when(msgspec.structs.replace(acquire(), build="2026-11-29.3"))
+    story = working.then(msgspec.structs.replace(leased(), build="2026-11-29.3")).given(fail())
+    undoing = story.when(msgspec.structs.replace(acquire_undo(), build="b"))
+    undoing.then(msgspec.structs.replace(leased(fence=2, purpose="undo"), build="b"))
 
 
 # --- acquire ---------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo Progress VerifyReport Fault RebuildReport
+            WorkerInfo FailedPreflight
         """),
         "Worker": _words("Worker"),
         "Outcomes of a handler": _words("""

@@ -113,6 +113,19 @@ class Workers(RuleBasedStateMachine):
         assert worker.worker_loop.held == 0
         self.workers.remove(worker)
 
+    @rule(pick=PICK, job=PICK)
+    def drain(self, pick: int, job: int) -> None:
+        """[WORKER-8]"""
+        worker = self._worker(pick)
+        worker.turn()
+        if worker.pool.waiting:
+            worker.run_job(job)
+        worker.worker_loop.drain()
+        for _ in range(3):
+            worker.turn()
+        assert worker.worker_loop.held == 0
+        self.workers.remove(worker)
+
     @rule(pick=PICK, now=st.booleans())
     def cancel(self, pick: int, now: bool) -> None:
         self._try(lambda id: self.engine.cancel(id, "not needed", now), pick)
@@ -198,7 +211,7 @@ EVERYTHING = {
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [(140, 50), pytest.param(5_000, 60, marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])],
+    [(180, 50), pytest.param(5_000, 60, marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])],
     ids=["gate", "campaign"],
 )
 def test_every_task_ends_whatever_happens_to_workers(examples: int, steps: int) -> None:

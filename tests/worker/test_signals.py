@@ -242,7 +242,7 @@ def test_a_hang_up_ends_the_command_unless_it_is_ignored(engine: sagalog.Engine,
         "@worker.task('quick')\ndef quick(context, payload):\n    return 'done'\n"
     )
     url = f"sqlite:///{tmp_path}/store.db"
-    words = [sys.executable, "-m", "sagalog_cli", "--db", url, "worker", "--handlers", "handlers:worker"]
+    words = [sys.executable, "-m", "sagalog_cli", "--db", url, "worker", "run", "--handlers", "handlers:worker"]
 
     def run(ignores: bool) -> tuple[subprocess.Popen[bytes], str]:
         id = engine.create("hold").id

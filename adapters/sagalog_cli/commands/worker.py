@@ -1,4 +1,4 @@
-"""The command `worker`: it runs the handlers of a user's module on the store until the user stops it.
+"""The command `worker run`: it runs the handlers of a user's module on the store until the user stops it.
 
 Rule: options win over the settings of the module's worker, and nothing runs before both are checked. How a worker works
 is the engine's business; this module finds it, passes signals to it, and shows its log.
@@ -40,7 +40,7 @@ _ENDS: Final[dict[Until | None, str]] = {
 }
 
 
-@click.command("worker", cls=StoreCommand, short_help="Run the handlers of a module.")
+@click.command("run", cls=StoreCommand, short_help="Run the handlers of a module.")
 @click.option(
     _HANDLERS,
     "place",
@@ -71,6 +71,12 @@ _ENDS: Final[dict[Until | None, str]] = {
     help="The worker's name in the log; a unique ending is added.",
 )
 @click.option(
+    "--build",
+    metavar="NAME",
+    callback=arguments.name,
+    help="What tells this version of the handlers from others; each lease records it.",
+)
+@click.option(
     "--until",
     type=click.Choice(get_args(Until)),
     help="End once there is nothing to claim now (idle), or once no live task is left in the queues (drained).",
@@ -79,7 +85,7 @@ _ENDS: Final[dict[Until | None, str]] = {
     "--processes", type=click.IntRange(1), metavar="N", help="Run so many processes, and replace those that die."
 )
 @pass_session
-def worker(session: Session, /, place: str, until: Until | None, processes: int | None, **given: Any) -> None:
+def run(session: Session, /, place: str, until: Until | None, processes: int | None, **given: Any) -> None:
     """Run tasks and their undos with the handlers of the sagalog.Worker NAME in MODULE.
 
     That object sets queues, concurrency, ttl, grace and name; options override it.
@@ -112,8 +118,8 @@ def _words(session: Session, place: str, until: Until | None, given: dict[str, A
     if as_url(os.environ.get("SAGALOG_DB", "")) != session.url:
         # A process inherits the environment, and a list of processes does not show it.
         words += ["--db", session.url]
-    words += ["worker", _HANDLERS, place]
-    for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", "")):
+    words += ["worker", "run", _HANDLERS, place]
+    for name, unit in (("concurrency", ""), ("ttl_ms", "ms"), ("grace_ms", "ms"), ("name", ""), ("build", "")):
         if given[name] is not None:
             words += [f"--{name.removesuffix('_ms')}", f"{given[name]}{unit}"]
     words += [word for queue in given["queues"] for word in ("--queue", queue)]
@@ -140,6 +146,7 @@ def _apply_options(found: Worker, given: dict[str, Any]) -> None:
         concurrency=wanted.get("concurrency", found.concurrency),
         ttl_ms=wanted.get("ttl_ms", found.ttl_ms),
         grace_ms=wanted.get("grace_ms", found.grace_ms),
+        build=wanted.get("build", found.build),
     )
     for name in wanted:
         setattr(found, name, getattr(judged, name))

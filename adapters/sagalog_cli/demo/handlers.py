@@ -1,4 +1,4 @@
-"""The handlers of the demo: `sagalog worker --handlers sagalog_cli.demo.handlers:worker` runs them.
+"""The handlers of the demo: `sagalog worker run --handlers sagalog_cli.demo.handlers:worker` runs them.
 
 They show how work for sagalog is written. Each effect is a named step. The undo of an effect is on record before the
 effect is made. A step can be repeated, since its worker may be killed before the result is on record.

@@ -1,4 +1,4 @@
-"""The worker processes of the demo: each is a `sagalog worker`, started, killed or stopped, and never left behind.
+"""The worker processes of the demo: each is a `sagalog worker run`, started, killed or stopped, and never left behind.
 
 Rule: no worker outlives the demo. At the end each worker stops on SIGTERM. If the demo breaks off, `WorkerProcesses`
 kills each worker with its process group, which holds all that the worker has started. If the demo itself is killed,
@@ -30,13 +30,13 @@ HANDLERS: Final = "sagalog_cli.demo.handlers:worker"
 
 
 class WorkerProcess:
-    """The demo's end of one `sagalog worker`, whose output goes into a file."""
+    """The demo's end of one `sagalog worker run`, whose output goes into a file."""
 
     def __init__(self, url: str, name: str, folder: Path) -> None:
         self.name = name
         self._output = folder / log_of(name)
         # -P: no file in the user's current folder is imported in place of a module.
-        command = [sys.executable, "-P", "-m", "sagalog_cli", "worker"]
+        command = [sys.executable, "-P", "-m", "sagalog_cli", "worker", "run"]
         options = ["--db", url, "--handlers", HANDLERS, "--name", name]
         with open(self._output, "wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter, our own module

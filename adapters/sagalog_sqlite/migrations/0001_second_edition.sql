@@ -1,5 +1,5 @@
--- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), how far its readers are
--- (checkpoints), and what was applied (migrations).
+-- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), what is kept beside it under names
+-- (kept), and what was applied (migrations).
 -- The log is the truth. A program may throw away all of tasks, tags and store, and fold it again.
 
 CREATE TABLE migrations(
@@ -200,9 +200,12 @@ CREATE TABLE tags(
     PRIMARY KEY (name, value, stream)
 ) STRICT, WITHOUT ROWID;
 
--- [SUBSCRIBE-5] Up to which position the subscription of a name has read: no event tells it, so no fold gives it back.
-CREATE TABLE checkpoints(
-    name TEXT PRIMARY KEY,
-    position INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+-- [KEEP-2] What readers and workers keep under names: no event tells it, so no fold gives it back. The index of names
+-- holds no value, since some values are long.
+CREATE TABLE kept(
+    space TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (space, name)
+) STRICT;

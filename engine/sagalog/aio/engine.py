@@ -168,6 +168,12 @@ class AsyncEngine(CoroutineMethod[Engine]):
     queues = as_coroutine(Engine.queues)
     paused_kinds = as_coroutine(Engine.paused_kinds)
     holders = as_coroutine(Engine.holders)
+    workers = as_coroutine(Engine.workers)
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    drain_worker = as_coroutine(Engine.drain_worker)
+    stop_worker = as_coroutine(Engine.stop_worker)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 

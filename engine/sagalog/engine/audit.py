@@ -6,7 +6,7 @@ names a fault by stream and version and goes on with the rest. Knows no store by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Literal
@@ -36,6 +36,9 @@ from sagalog.store.row import Row, row_of
 
 # How many streams a snapshot reads: few enough for a checkpoint to get its turn, enough to cost nothing.
 _SLICE: Final = 500
+
+# The space of names under which subscriptions keep their checkpoints. [SUBSCRIBE-5]
+CHECKPOINTS: Final = "subscriptions"
 
 # Events that name bytes or other events.
 _NAMING: Final = frozenset({Created, ArtifactPut, ChildAdopted, Unblocked})
@@ -141,12 +144,28 @@ def _verify_whole(store: Store) -> tuple[list[Fault], int]:
         faults += [Fault("projection", None, None, f"{text}: rebuild it") for text in snapshot.strays()]
         if snapshot.store() is None:
             faults.append(Fault("unfounded", None, None, "the log has no founding event"))
-        faults += [
-            Fault("checkpoint", None, None, f"the subscription {name!r} is at {position} and the log ends at {newest}")
-            for name, position in snapshot.checkpoints().items()
-            if not 0 <= position <= newest  # [SUBSCRIBE-5]
-        ]
+        for name, kept in _kept_in(snapshot, CHECKPOINTS):
+            position = checkpoint_in(kept)
+            if position is None or not 0 <= position <= newest:  # [SUBSCRIBE-5]
+                text = f"the subscription {name!r} is at {kept} and the log ends at {newest}"
+                faults.append(Fault("checkpoint", None, None, text))
     return faults, count
+
+
+def checkpoint_in(kept: str) -> int | None:
+    """Return the position that is kept as the checkpoint of a subscription; None: it is none."""
+    try:
+        return int(kept) if kept.isdecimal() and kept.isascii() else None
+    except ValueError:
+        return None
+
+
+def _kept_in(snapshot: Snapshot, space: str) -> Iterator[tuple[str, str]]:
+    """Yield what is kept under the names of a space, a page at a time."""
+    after = ""
+    while page := snapshot.kept_in(space, after, _SLICE):
+        yield from page
+        after = page[-1][0]
 
 
 def rebuild(store: Store, progress: Progress | None = None) -> RebuildReport:

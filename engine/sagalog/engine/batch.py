@@ -22,6 +22,7 @@ from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.values import Purpose, Suspects
+from sagalog.store import Kept
 from sagalog.validation.commands import ClaimRequest
 
 P = ParamSpec("P")
@@ -95,6 +96,7 @@ class Batch:
         self._is_open = False
         self._is_done = False
         self._group: list[CommandEntry] | None = None
+        self._kept: tuple[Kept, ...] = ()
         self.results: list[Result] = []
         self._made = generation()
 
@@ -113,7 +115,7 @@ class Batch:
             return
         self._require_own()
         try:
-            answers = self._executor.carry_out_all(self._entries, self._together)
+            answers = self._executor.carry_out_all(self._entries, self._together, self._kept)
         except Unknown as unknown:
             commands = [one.command for entry in self._entries for one in commands_of(entry)]
             ids = [command.task for command in commands if isinstance(command, c.Create)]
@@ -242,6 +244,10 @@ class Batch:
         else:
             raise Rejected("a claim is recorded by itself: record it outside the group")
         self._count += 1
+
+    def _keep(self, kept: Kept) -> None:
+        """Keep a value beside the log in the commit of this batch of `together=False`, if it makes one. [KEEP-2]"""
+        self._kept += (kept,)
 
     def _require_own(self) -> None:
         """In a fork of the process that has begun it, a batch would be carried out twice. [FORK-2]"""

@@ -18,7 +18,7 @@ from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
 from sagalog.ports import Clock
-from sagalog.store import Progress
+from sagalog.store import Kept, Progress
 from sagalog.validation.commands import ClaimRequest
 
 # How long a call that waits sleeps at most before it looks again, even if no change was reported.
@@ -68,13 +68,15 @@ class Executor(Protocol):
         """Carry out one command, in a commit of its own, and return the task afterwards. Raises the refusal."""
         ...
 
-    def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
+    def carry_out_all(self, entries: Sequence[Entry], together: bool, kept: Sequence[Kept] = ()) -> list[Answer]:
         """Carry out entries in one commit.
 
         Args:
-            entries: in this order; at least one.
+            entries: in this order; at least one, or something to keep.
             together: all or none; the first refusal is raised, with the index of its command in the field `command`; a
                 claim may come last. Else the entries are independent, and the refusal of one is its answer.
+            kept: values to keep beside the log in that commit, whatever is there; only beside independent entries, and
+                whatever becomes of these. [KEEP-2]
 
         Returns:
             For each entry its result.
@@ -106,8 +108,8 @@ class Executor(Protocol):
         """Do all maintenance that is due; the arguments are those of `Engine.recover`. [UPKEEP-1]"""
         ...
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Move a checkpoint, as `Store.save_checkpoint`. [SUBSCRIBE-3]"""
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Keep a value beside the log, as `Store.keep`; raises OverBound. [KEEP-1]"""
         ...
 
     # --- waiting --------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from sagalog.engine.queries import Queries
 from sagalog.engine.subscription import Subscription, subscribe
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
+from sagalog.engine.worker_requests import ask
+from sagalog.engine.workers import WorkerInfo
 from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown
 from sagalog.kernel import bounds
 from sagalog.ports import Clock, Entropy
@@ -337,6 +339,7 @@ class Engine:
     wait_ends = asked(Queries.wait_ends)
     ready_kinds = asked(Queries.ready_kinds)
     newest_position = asked(Queries.newest_position)
+    workers = asked(Queries.workers)
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
         """Read events of the whole log in order, those behind a position. [LOG-1]
@@ -370,6 +373,39 @@ class Engine:
             Corrupt: the checkpoint lies beyond the log, so the newest events are lost.
         """
         return subscribe(self._executor, name, after)
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    def drain_worker(self, name: str) -> WorkerInfo:
+        """Ask a worker to take nothing new, to end what it has begun, and then to return. [WORKER-8]
+
+        The worker looks within two seconds. It gives back at once what no handler has begun, and its row says
+        "draining"; `workers` shows how many handlers it still runs.
+
+        Args:
+            name: as `workers` gives it.
+
+        Returns:
+            The worker as it was last seen.
+
+        Raises:
+            NotFound: no worker has this name. Rejected: it is not live. Their field `live` names those that are.
+        """
+        return ask(self._executor, name, "drain")
+
+    def stop_worker(self, name: str) -> WorkerInfo:
+        """Ask a worker to stop, as the first SIGTERM does: within its grace. [WORKER-8] [WORKER-3]
+
+        Args:
+            name: as `workers` gives it.
+
+        Returns:
+            The worker as it was last seen.
+
+        Raises:
+            NotFound: no worker has this name. Rejected: it is not live. Their field `live` names those that are.
+        """
+        return ask(self._executor, name, "stop")
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.engine.health import Health, health
 from sagalog.engine.maintenance import Maintenance, answered
 from sagalog.engine.relations import depends_on
+from sagalog.engine.sizes import require_kept_fits
 from sagalog.engine.store_queries import StoreQueries
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained
@@ -28,7 +29,7 @@ from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.state import StoreFold
 from sagalog.ports import Clock, Entropy
-from sagalog.store import Due, Operation, Progress, Store
+from sagalog.store import Due, Kept, Operation, Progress, Store
 from sagalog.validation.commands import ClaimRequest
 
 # Commands that depend on tasks that they do not name, or need maintenance before them.
@@ -71,12 +72,12 @@ class LocalExecutor:
         task: Task = answer[0]
         return task
 
-    def carry_out_all(self, entries: Sequence[Entry], together: bool) -> list[Answer]:
+    def carry_out_all(self, entries: Sequence[Entry], together: bool, kept: Sequence[Kept] = ()) -> list[Answer]:
         """Implement `Executor.carry_out_all`."""
         for entry in entries:
             if isinstance(entry, ClaimRequest):
                 self._maintenance.end_unseen(entry.claim.queues)
-        return self._carry_out_together(entries) if together else self._carry_out_apart(entries)
+        return self._carry_out_together(entries) if together else self._carry_out_apart(entries, kept)
 
     def claim(self, request: ClaimRequest) -> Claimed:
         """Implement `Executor.claim`."""
@@ -119,9 +120,10 @@ class LocalExecutor:
         """Implement `Executor.recover`."""
         return self._maintenance.recover(limit, queues, unknown_kinds, known_kinds)
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Implement `Executor.save_checkpoint`."""
-        return self.store.save_checkpoint(name, expected, position)
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Implement `Executor.keep`."""
+        require_kept_fits(Kept(space, name, value))
+        return self.store.keep(space, name, expected, value)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -171,12 +173,14 @@ class LocalExecutor:
         tasks, claimed = answered(self.store.commit((*acquiring, maintenance, settling))[-1])
         return [*_gathered(entries[:-1], tasks), claimed.tasks]
 
-    def _carry_out_apart(self, entries: Sequence[Entry]) -> list[Answer]:
+    def _carry_out_apart(self, entries: Sequence[Entry], kept: Sequence[Kept]) -> list[Answer]:
         """Carry out each entry by itself in one commit: its Task, the tasks of a group or a claim, or its refusal."""
         writes = [self._operations_of(entry) for entry in entries]
+        if kept:
+            writes.append((operations.keeping(kept),))
         answers = self.store.commit([operation for several in writes for operation in several])
         ends = accumulate(len(several) for several in writes)
-        return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=True)]
+        return [_answer_of(entry, answers[end - 1]) for entry, end in zip(entries, ends, strict=False)]
 
     def _operations_of(self, entry: Entry) -> tuple[Operation, ...]:
         """Make one operation of a command or a group, and put maintenance before what leases."""

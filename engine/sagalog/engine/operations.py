@@ -16,6 +16,7 @@ from sagalog.codec import enclose
 from sagalog.engine.claims import claim, plain_claim
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.plain import plain_command
+from sagalog.engine.sizes import require_kept_fits
 from sagalog.engine.task import Task
 from sagalog.engine.unit_of_work import Maintained, UnitOfWork
 from sagalog.errors import SagalogError
@@ -25,7 +26,7 @@ from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.categories import CATEGORIES, STORE
 from sagalog.kernel.decide.settings import SETTING_VERB_OF
 from sagalog.kernel.state import StoreFold
-from sagalog.store import Append, Due, Operation, Result, Saved, Undeclared, View, project_fold
+from sagalog.store import Append, Due, Kept, Operation, Result, Saved, Undeclared, View, project_fold
 from sagalog.validation.commands import ClaimRequest
 from sagalog.versions import is_newer
 
@@ -240,6 +241,14 @@ def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
     """
     acquired = [step.command.task for step in steps if isinstance(step.command, c.Acquire)]
     return (maintaining_tasks([c.Maintain(task=id) for id in dict.fromkeys(acquired)]),) if acquired else ()
+
+
+def keeping(kept: Sequence[Kept]) -> Operation:
+    """Make an operation that keeps values beside the log, whatever is there; raises OverBound. [KEEP-2] [KEEP-3]"""
+    for one in kept:
+        require_kept_fits(one)
+    result = Result(None, kept=tuple(kept))
+    return Operation(lambda _: result)
 
 
 def founding(id: str, writer: str) -> Operation:

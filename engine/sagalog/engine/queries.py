@@ -13,6 +13,7 @@ import msgspec
 
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
+from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Rate, State, WaitEnd
 from sagalog.validation.commands import ClaimRequest
 
@@ -327,6 +328,19 @@ class Queries(Protocol):
         """Events of the whole log with positions beyond `after`, in order, at most `limit`, as they are stored."""
         ...
 
-    def checkpoint(self, name: str) -> int | None:
-        """The checkpoint of a subscription; None: no such name is on record."""
+    def kept(self, space: str, name: str) -> str | None:
+        """What is kept beside the log under a name of a space; None: nothing. [KEEP-1]"""
+        ...
+
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """The first names of a space beyond `after`, with what is kept under each, as `Reads.kept_in`."""
+        ...
+
+    def workers(self) -> list[WorkerInfo]:
+        """List the workers of this store by name, each as it was last seen: those that run, and those of the last day.
+
+        Each worker writes itself into the store at its start, every 10 s or so, and at its end. One that was not seen
+        for 30 s is not live: it was killed, has lost its store, or its machine sleeps. The engine decides nothing by
+        it. [WORKER-7]
+        """
         ...

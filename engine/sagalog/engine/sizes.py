@@ -12,8 +12,9 @@ from typing import Final
 from sagalog.codec import Envelope
 from sagalog.errors import OverBound
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import EVENT_BYTES_MAX, FOLD_BYTES_MAX, FOLD_BYTES_RESERVE
+from sagalog.kernel.bounds import EVENT_BYTES_MAX, FOLD_BYTES_MAX, FOLD_BYTES_RESERVE, KEPT_BYTES_MAX
 from sagalog.kernel.state import TaskFold
+from sagalog.store import Kept
 
 # The events that put a name on record, so that the fold grows for good.
 GROWING: Final = frozenset(
@@ -50,6 +51,20 @@ def require_event_fits(envelope: Envelope) -> None:
             stream=envelope.stream,
             bound="event_bytes",
             maximum=EVENT_BYTES_MAX,
+        )
+
+
+def require_kept_fits(kept: Kept) -> None:
+    """Refuse a value to keep beside the log that takes more than `KEPT_BYTES_MAX`; raises OverBound. [KEEP-3]"""
+    size = 0 if kept.value is None else len(kept.value.encode())
+    if size > KEPT_BYTES_MAX:
+        raise OverBound(
+            f"the value of {kept.name!r} in {kept.space!r} takes {size:,} bytes as JSON and the bound is "
+            f"{KEPT_BYTES_MAX:,}; keep what is large as an artifact or beside the store, and give its name",
+            space=kept.space,
+            name=kept.name,
+            bound="kept_bytes",
+            maximum=KEPT_BYTES_MAX,
         )
 
 

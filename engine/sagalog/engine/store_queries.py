@@ -15,6 +15,7 @@ from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.open_claims import account_named, claimable_times, limits_of, queues_of
 from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutcome
 from sagalog.engine.task import Task, to_task
+from sagalog.engine.workers import WORKERS, WorkerInfo, worker_in
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
@@ -268,10 +269,25 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return snapshot.events(after, limit)
 
-    def checkpoint(self, name: str) -> int | None:
-        """Answer `Queries.checkpoint`."""
+    def kept(self, space: str, name: str) -> str | None:
+        """Answer `Queries.kept`."""
         with self._store.read() as snapshot:
-            return snapshot.checkpoint(name)
+            return snapshot.kept(space, name)
+
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Answer `Queries.kept_in`."""
+        with self._store.read() as snapshot:
+            return snapshot.kept_in(space, after, limit)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Answer `Queries.workers`."""
+        now_ms = self._clock.now_ms()
+        found: list[WorkerInfo | None] = []
+        after = ""
+        while page := self.kept_in(WORKERS, after, _PAGE):
+            found += [worker_in(kept, now_ms) for _, kept in page]
+            after = page[-1][0]
+        return [worker for worker in found if worker is not None]
 
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:

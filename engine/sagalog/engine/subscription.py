@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final
 
 from sagalog.codec import Recorded, recorded_log
+from sagalog.engine.audit import CHECKPOINTS, checkpoint_in
 from sagalog.engine.executor import Executor
 from sagalog.engine.queries import Queries
 from sagalog.errors import Conflict, Corrupt, InvalidValue, Unknown
@@ -193,7 +194,7 @@ class Subscription:
 
     def _move(self, name: str, wanted: int) -> None:
         while not self._is_moved(name, wanted):
-            saved = self._executor.queries.checkpoint(name)
+            saved = _saved(self._executor.queries, name)
             if saved is None or saved != self._doubtful:
                 raise Conflict(
                     f"the subscription {name!r} was at {self.checkpoint} and is at {saved}, so {wanted} was not "
@@ -210,7 +211,7 @@ class Subscription:
 
     def _is_moved(self, name: str, wanted: int) -> bool:
         try:
-            return self._executor.save_checkpoint(name, self.checkpoint, wanted)
+            return _save(self._executor, name, self.checkpoint, wanted)
         except Unknown:
             self._doubtful = wanted
             raise
@@ -226,7 +227,7 @@ def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscr
     if name is not None:
         check_name(name, "name")
     while True:
-        saved = None if name is None else executor.queries.checkpoint(name)
+        saved = None if name is None else _saved(executor.queries, name)
         if saved is None:
             _require_reached(executor.queries, begin)
         elif not _is_reached(executor.queries, saved):
@@ -239,8 +240,26 @@ def subscribe(executor: Executor, name: str | None, after: int | None) -> Subscr
         if name is None:
             return Subscription(executor, None, begin)
         # Where another process has put the new name on record meanwhile, that is where it begins.
-        if saved is not None or executor.save_checkpoint(name, None, begin):
+        if saved is not None or _save(executor, name, None, begin):
             return Subscription(executor, name, begin if saved is None else saved)
+
+
+def _saved(queries: Queries, name: str) -> int | None:
+    """Return the checkpoint of a name; None: no such name is on record."""
+    kept = queries.kept(CHECKPOINTS, name)
+    position = None if kept is None else checkpoint_in(kept)
+    if kept is not None and position is None:
+        raise Corrupt(
+            f"the checkpoint of the subscription {name!r} is no position: read on under another name from the last "
+            "position that you know",
+            subscription=name,
+        )
+    return position
+
+
+def _save(executor: Executor, name: str, expected: int | None, position: int) -> bool:
+    """Move the checkpoint, if it is where it is expected. [SUBSCRIBE-3]"""
+    return executor.keep(CHECKPOINTS, name, None if expected is None else str(expected), str(position))
 
 
 def _is_reached(queries: Queries, position: int) -> bool:

@@ -24,6 +24,8 @@ PROGRESS_BYTES_MAX: Final = 8_192
 DETAILS_BYTES_MAX: Final = 65_536
 # Blobs go through the WAL like everything else; callers keep larger ones beside the store.
 BLOB_BYTES_MAX: Final = 16_777_216
+# What is kept beside the log under a name: how far a reader is, or what a worker says of itself. [KEEP-3]
+KEPT_BYTES_MAX: Final = 65_536
 
 # Integers that every store and every reader of JSON keeps exactly.
 INTEGER_MIN: Final = -(2**63)

@@ -72,8 +72,8 @@ class Create(Command, frozen=True, kw_only=True):
 class Acquire(Command, frozen=True, kw_only=True):
     """The request to lease this task. `kinds` are the compensation kinds that the caller can undo; None: every kind.
 
-    `waiver` is the reason why the work under the lease needs no undo. `uses` are the units that it takes, and `lack` is
-    why it may not begin; the operation, which reads the limits, fills both in.
+    `waiver` is the reason why the work under the lease needs no undo, `build` the one that the worker names. `uses` are
+    the units that it takes, and `lack` is why it may not begin; the operation, which reads the limits, fills both in.
     """
 
     owner: str
@@ -83,6 +83,7 @@ class Acquire(Command, frozen=True, kw_only=True):
     waiver: FreeText | None = None
     uses: tuple[Units, ...] = ()
     lack: Lack | None = None
+    build: str | None = None
 
 
 class Held(Command, frozen=True, kw_only=True):

@@ -88,8 +88,8 @@ class Created(Recordable, frozen=True):
 class Leased(Recordable, frozen=True):
     """A lease: `owner` holds the task until `expires_ms` (None: without end); the fence rises with every lease.
 
-    `waiver` is the reason why the work under this lease needs no undo. `uses` are the units that it takes, by account:
-    of named limits, of the queue and of the key. [LIMIT-2]
+    `waiver` is the reason why the work under this lease needs no undo, `build` the one that the worker names. `uses`
+    are the units that it takes, by account: of named limits, of the queue and of the key. [LIMIT-2]
     """
 
     owner: str
@@ -101,6 +101,7 @@ class Leased(Recordable, frozen=True):
     expires_ms: int | None = None
     waiver: FreeText | None = None
     uses: tuple[Units, ...] = ()
+    build: str | None = None
 
 
 class Heartbeat(Recordable, frozen=True):

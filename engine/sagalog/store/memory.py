@@ -19,7 +19,7 @@ from sagalog.store.execution import Execution
 from sagalog.store.memory_snapshot import MemorySnapshot
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
-from sagalog.store.operation import Operation, Undeclared
+from sagalog.store.operation import Kept, Operation, Undeclared
 from sagalog.store.port import Progress
 
 
@@ -51,7 +51,6 @@ class MemoryStore:
         self._commits = 0
         self._closed = False
         self.tables = Tables()
-        self.checkpoints: dict[str, int] = {}
         hold_during_forks(self)
 
     def hold(self, timeout_s: float) -> bool:
@@ -131,13 +130,14 @@ class MemoryStore:
             progress(streams, streams)
         return tasks
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Compare the checkpoint and set it, under the lock. [SUBSCRIBE-3]"""
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Compare what is kept and set it, under the lock. [KEEP-1]"""
         with self._changed:
             self._require_open()
-            if self.checkpoints.get(name) != expected:
+            if self.tables.kept.get((space, name)) != expected:
                 return False
-            self.checkpoints[name] = position
+            self.tables.begin()
+            self.tables.keep((Kept(space, name, value),))
             return True
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class MemoryStore:
         """Give a snapshot; the lock, held for the block, keeps it consistent."""
         with self._changed:
             self._require_open()
-            yield MemorySnapshot(self.tables, self.checkpoints)
+            yield MemorySnapshot(self.tables)
 
     def changes(self) -> int:
         """Count the commits so far."""

@@ -5,7 +5,6 @@ Rule: every question looks at every task; no index answers it. Knows no lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec.structs import astuple
@@ -26,9 +25,8 @@ from sagalog.store.reads import Listed, Query, SavedTask
 class MemorySnapshot:
     """The port's snapshot; consistent as long as no transaction writes."""
 
-    def __init__(self, tables: Tables, checkpoints: Mapping[str, int]) -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._checkpoints = checkpoints
 
     # --- reads ----------------------------------------------------------------------------------------------------
 
@@ -125,13 +123,14 @@ class MemorySnapshot:
         shown = row._replace(gate="unreadable") if id in self._tables.unreadable else row
         return SavedTask(fold, shown, self._tables.awaited[id], fold.tags or {})
 
-    def checkpoint(self, name: str) -> int | None:
-        """Look up the checkpoint by its name."""
-        return self._checkpoints.get(name)
+    def kept(self, space: str, name: str) -> str | None:
+        """Look up the value by space and name."""
+        return self._tables.kept.get((space, name))
 
-    def checkpoints(self) -> dict[str, int]:
-        """Copy all checkpoints."""
-        return dict(self._checkpoints)
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Look at everything that is kept, and sort it."""
+        found = sorted((name, value) for (of, name), value in self._tables.kept.items() if of == space and name > after)
+        return found[:limit]
 
     # --- candidates -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Rule: a transaction can take back all that it writes until the next one begins. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.accounts import AccountFold
 from sagalog.store.limit_uses import LimitUse
-from sagalog.store.operation import Result
+from sagalog.store.operation import Kept, Result
 from sagalog.store.projection import Projection, decode_fold, decode_fold_of, project_afresh, refold_stream
 from sagalog.store.row import Row
 
@@ -38,6 +39,8 @@ class Tables:
         self.order: dict[str, int] = {}
         self.unreadable: dict[str, None] = {}
         self.blobs: dict[str, bytes] = {}
+        # What is kept beside the log, by space and name.
+        self.kept: dict[tuple[str, str], str] = {}
         self.store_fold: StoreFold | None = None
         # The folds of every other category, by the name of the stream.
         self.others: dict[str, Any] = {}
@@ -78,9 +81,20 @@ class Tables:
             self._set(self.accounts, name, account)
         for stream in result.aside:
             self._set(self.unreadable, stream.partition("/")[2], None)
+        if result.kept:
+            self.keep(result.kept)
         # After all else, so that a task that begins to wait in this very operation wakes too.
         for id in result.ended:
             self._wake(id)
+
+    def keep(self, kept: Iterable[Kept]) -> None:
+        """Write what is kept beside the log."""
+        for one in kept:
+            place = (one.space, one.name)
+            if one.value is not None:
+                self._set(self.kept, place, one.value)
+            elif place in self.kept:
+                self._before.append((self.kept, place, self.kept.pop(place)))
 
     def take_back(self) -> bool:
         """Undo what was written since `begin`; return whether that included events."""

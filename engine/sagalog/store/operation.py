@@ -62,6 +62,14 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A value to keep beside the log, under a name of a space, whatever is kept there now. None: keep none. [KEEP-2]"""
+
+    space: str
+    name: str
+    value: str | None
+
+
 class Saved(msgspec.Struct, frozen=True, gc=False):
     """A stream as the store has it: its fold, and the row by which the store finds it.
 
@@ -102,6 +110,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     blobs          the bytes that the appended events name; the store does not write again what it keeps already
                    [BLOB-1]
     accounts       by name: the accounts as they are now, in place of what the store has [LIMIT-7]
+    kept           values to keep beside the log, in the same transaction; the store writes them last, after those of
+                   all operations, in the order of space and name. Of one name the last value counts [KEEP-2]
     """
 
     answer: Any
@@ -111,6 +121,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     aside: tuple[str, ...] = ()
     blobs: tuple[Blob, ...] = ()
     accounts: tuple[tuple[str, Account], ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 class Undeclared(Exception):

@@ -106,11 +106,16 @@ class Store(Protocol):
         """
         ...
 
-    def save_checkpoint(self, name: str, expected: int | None, position: int) -> bool:
-        """Move the checkpoint of a subscription from `expected` (None: none yet) to `position`, durably. [SUBSCRIBE-3]
+    def keep(self, space: str, name: str, expected: str | None, value: str | None) -> bool:
+        """Keep a value beside the log under a name of a space, durably, if `expected` is kept there now. [KEEP-1]
+
+        Args:
+            space: what the names are of; a name of another space is another one.
+            expected: the value that is to be there, compared as text; None: none.
+            value: JSON as text, of 65,536 bytes at most, which the engine has checked; None: remove what is there.
 
         Returns:
-            Whether the store moved it; False: it is at another position, and nothing was written.
+            Whether it was; False: another value is there, or none, and nothing was written.
 
         Raises:
             Unavailable, Unknown, Corrupt: as `commit`.
@@ -118,7 +123,7 @@ class Store(Protocol):
         ...
 
     def changes(self) -> int:
-        """Return a number that differs once any handle has committed events since; checkpoints need not count."""
+        """Return a number that differs once any handle has committed events since; what is kept need not count."""
         ...
 
     def wait_change(self, since: int, timeout_ms: int) -> None:

@@ -63,7 +63,7 @@ class SavedTask(msgspec.Struct, frozen=True):
 
 
 class Reads(Protocol):
-    """The reads of single tasks, listings, the log, and the checkpoints of its subscriptions."""
+    """The reads of single tasks, listings, the log, and what is kept beside it."""
 
     def task(self, id: str) -> TaskFold | None:
         """Return the fold of a task, or None; fold again a task that was put aside, which mostly raises."""
@@ -133,10 +133,17 @@ class Reads(Protocol):
         """Return a task's saved projections; None: there are none."""
         ...
 
-    def checkpoint(self, name: str) -> int | None:
-        """Return the position up to which the subscription of this name has read; None: none has this name."""
+    def kept(self, space: str, name: str) -> str | None:
+        """Return what is kept under a name; None: nothing. [KEEP-1]
+
+        Raises:
+            Corrupt: another program has changed it since it was kept.
+        """
         ...
 
-    def checkpoints(self) -> dict[str, int]:
-        """Return every subscription's checkpoint, by name."""
+    def kept_in(self, space: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """List the first `limit` names of a space beyond `after`, by code points, with what is kept under each.
+
+        "" is before every name. It leaves out what another program has changed: `check` of an audit tells of that.
+        """
         ...

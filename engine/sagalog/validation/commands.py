@@ -146,7 +146,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
     """A claim as the caller asked for it: what it selects, for which owner, for how long, under which identity.
 
     `waivers` are, by task kind, the reasons why work under a lease of that kind needs no undo. `wait_ms` is how long
-    the caller would wait where there is nothing to lease.
+    the caller would wait where there is nothing to lease. `build` is the one that the claiming worker names.
     """
 
     claim: Claim
@@ -155,6 +155,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
     idempotency_key: str | None
     waivers: Mapping[str, str] = {}
     wait_ms: int = 0
+    build: str | None = None
 
 
 def claim(
@@ -169,6 +170,7 @@ def claim(
     suspects: Suspects = "alone",
     waive_compensation: Mapping[str, str] | None = None,
     wait_ms: int = 0,
+    build: str | None = None,
 ) -> ClaimRequest:
     """Make the request behind `Engine.claim`; raises InvalidValue, OverBound."""
     selected = Claim(
@@ -187,6 +189,7 @@ def claim(
         optional_name(idempotency_key, "idempotency_key"),
         _waivers(waive_compensation),
         check_milliseconds(wait_ms, "wait_ms"),
+        build,
     )
 
 

@@ -8,6 +8,8 @@
     settlement      a handler's end -> what the worker writes
     typed_handlers  handlers that take values of their own types; `annotations`, JSON -> such a value
     context         what a handler may do; `async_context`, the same for coroutines
+    preflights      whether the machine can do some kinds of work now
+    registration    the row that a worker keeps of itself, and what an operator asks; `process`, when it began
     process_signals SIGTERM, SIGINT and SIGHUP for the workers of a process
     steps           the steps of an attempt: on record, asked for, and in which order
     waits           which wait of a name comes next, and how those on record have ended

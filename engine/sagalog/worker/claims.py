@@ -32,12 +32,12 @@ class Claims:
     def __init__(self, engine: Engine, config: WorkerConfig, owner: str) -> None:
         self._engine = engine
         self._queries = engine._executor.queries
-        # The requests by purpose, undoing first, and by the way to treat suspects.
-        self._requests: dict[Purpose, dict[Suspects, ClaimRequest]] = {}
-        if config.compensations:
-            self._requests["undo"] = _requests(config, owner, "undo", list(config.compensations))
-        if config.handlers:
-            self._requests["work"] = _requests(config, owner, "work", list(config.handlers))
+        self._config = config
+        self._owner = owner
+        # The requests by purpose, undoing first, and by the way to treat suspects: now, and with nothing barred.
+        self._requests: dict[Purpose, dict[Suspects, ClaimRequest]] = self._requests_without(frozenset(), frozenset())
+        self._whole = self._requests
+        self._barred: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         # Whether a claim may find something, by purpose. It is wrong at most until a process commits or a time comes.
         self._more: dict[Purpose, bool] = {}
         # The first suspect that claims have passed over, and since when.
@@ -45,6 +45,30 @@ class Claims:
         self._has_passed = False
         # The purpose of the next claim, if the last one was made alone and has left room.
         self._next_purpose: Purpose | None = None
+
+    def bar(self, kinds: frozenset[str], compensation_kinds: frozenset[str]) -> None:
+        """Claim none of these kinds until the next call, and every other one that the worker knows. [WORKER-9]"""
+        if self._barred == (kinds, compensation_kinds):
+            return
+        self._barred = (kinds, compensation_kinds)
+        self._requests = self._requests_without(kinds, compensation_kinds)
+        for purpose in ("undo", "work"):
+            if purpose not in self._requests:
+                self._more.pop(purpose, None)
+                self._passed.pop(purpose, None)
+
+    def _requests_without(
+        self, kinds: frozenset[str], compensation_kinds: frozenset[str]
+    ) -> dict[Purpose, dict[Suspects, ClaimRequest]]:
+        config, owner = self._config, self._owner
+        undos = [kind for kind in config.compensations if kind not in compensation_kinds]
+        tasks = [kind for kind in config.handlers if kind not in kinds]
+        requests: dict[Purpose, dict[Suspects, ClaimRequest]] = {}
+        if undos:
+            requests["undo"] = _requests(config, owner, "undo", undos)
+        if tasks:
+            requests["work"] = _requests(config, owner, "work", tasks)
+        return requests
 
     def may_find(self, holds: bool, now_ms: int) -> bool:
         """Tell whether there is something to claim now, as far as the worker knows."""
@@ -61,7 +85,7 @@ class Claims:
 
     def may_ever_find(self) -> bool:
         """Ask the store whether it has a live task that this worker could claim now or later."""
-        return self._queries.has_live([requests["alone"] for requests in self._requests.values()])
+        return self._queries.has_live([requests["alone"] for requests in self._whole.values()])
 
     def look(self, holds: bool, now_ms: int) -> None:
         """Ask the store what there is to claim by now."""
@@ -133,7 +157,19 @@ class Claims:
 def _requests(config: WorkerConfig, owner: str, purpose: Purpose, kinds: list[str]) -> dict[Suspects, ClaimRequest]:
     waivers = config.waivers if purpose == "work" else None
     return {
-        suspects: forms.claim(config.queues, owner, config.ttl_ms, 1, kinds, None, purpose, None, suspects, waivers)
+        suspects: forms.claim(
+            config.queues,
+            owner,
+            config.ttl_ms,
+            1,
+            kinds,
+            None,
+            purpose,
+            None,
+            suspects,
+            waivers,
+            build=config.build,
+        )
         for suspects in get_args(Suspects)
     }
 

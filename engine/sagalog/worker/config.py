@@ -5,14 +5,36 @@ Rule: values only. It must not know stores and threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Final, Literal
 
 from sagalog.worker.settlement import Handler
 
 # When a run ends by itself. idle: there is nothing to claim now; drained: no live task is left that it could claim.
 Until = Literal["idle", "drained"]
+
+
+# [WORKER-9] How long the success of a preflight is valid, how soon one that failed is tried again, and how long one may
+# take.
+PREFLIGHT_VALID_MS: Final = 300_000
+PREFLIGHT_RETRY_MS: Final = 15_000
+PREFLIGHT_TIMEOUT_MS: Final = 60_000
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """A function that finds out whether this machine can do some kinds of work, as `Worker.preflight` takes it."""
+
+    name: str
+    function: Callable[[], Any]
+    kinds: tuple[str, ...]
+    compensation_kinds: tuple[str, ...]
+    valid_ms: int
+    retry_ms: int
+
+    def __str__(self) -> str:
+        return ", ".join([*self.kinds, *(f"compensation {kind}" for kind in self.compensation_kinds)])
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,8 @@ class WorkerConfig:
     time_limits_ms: Mapping[str, int] = field(default_factory=dict)
     strict: frozenset[str] = frozenset()
     waivers: Mapping[str, str] = field(default_factory=dict)
+    preflights: tuple[Preflight, ...] = ()
+    build: str | None = None
 
 
 @dataclass

@@ -20,7 +20,8 @@ from typing import Any, Final, Protocol
 from sagalog.engine.lease import Lease
 from sagalog.outcomes import Interrupted
 from sagalog.worker.async_context import AsyncContext, AsyncWorkContext, OffLoop
-from sagalog.worker.settlement import Handler, Settlement, Undoing, work, work_async
+from sagalog.worker.preflights import verdict, verdict_async
+from sagalog.worker.settlement import Handler, Settlement, Undoing, is_coroutine_function, work, work_async
 from sagalog.worker.stop_token import StopToken
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
@@ -207,6 +208,28 @@ class ThreadHandlerPool:
         """Return how many jobs the pool has not begun."""
         return len(self._waiting)
 
+    def start_preflight(self, function: Callable[[], Any]) -> Future[str | None]:
+        """Run a preflight beside the handlers: in a thread of its own, or on their event loop. [WORKER-9]
+
+        Raises:
+            RuntimeError: the event loop has ended, or there is no more thread.
+        """
+        if not is_coroutine_function(function):
+            return _in_thread(verdict, (function,), "sagalog-preflight")
+        with self._guard:
+            loop = self._event_loop()
+        coroutine = self._run_preflight(function)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
+
+    async def _run_preflight(self, function: Callable[[], Any]) -> str | None:
+        found = await verdict_async(function)
+        _end_copy(self._process)
+        return found
+
     def take_back(self) -> list[Job]:
         """Return the jobs that the pool has not begun."""
         with self._guard:
@@ -284,14 +307,18 @@ class ThreadHandlerPool:
     def _may_take(self) -> bool:
         return bool(self._waiting) and len(self._running) < self._size and not self._waiting[0].is_coroutine
 
-    def _schedule(self, job: Job) -> None:
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop, which runs in a thread of its own unless the pool was given one; the guard is held."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._owns_loop = True
             threading.Thread(target=_run_loop, args=(self._loop,), name="sagalog-event-loop", daemon=True).start()
+        return self._loop
+
+    def _schedule(self, job: Job) -> None:
         if self._writers is None:
             self._writers = DaemonThreads(_WRITERS)
-        loop = self._loop
+        loop = self._event_loop()
         loop.call_soon_threadsafe(lambda: self._start(job, loop))
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
@@ -336,7 +363,7 @@ def _end_copy(process: int) -> None:
         os._exit(os.EX_SOFTWARE)
 
 
-def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...], name: str = "sagalog-undo") -> Future[Any]:
     """Call a function in a thread of its own, which keeps no process from ending."""
     future: Future[Any] = Future()
     # A caller that is cancelled does not cancel the call.
@@ -353,7 +380,7 @@ def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futu
             _end_copy(process)
             future.set_result(result)
 
-    threading.Thread(target=call, name="sagalog-undo", daemon=True).start()
+    threading.Thread(target=call, name=name, daemon=True).start()
     return future
 
 

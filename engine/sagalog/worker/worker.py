@@ -12,9 +12,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from sagalog.engine import Engine
 from sagalog.errors import Closed, InvalidValue, Rejected, SagalogError, Unavailable, Unknown
@@ -22,14 +22,17 @@ from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation import arguments
 from sagalog.validation.values import check_integer, check_name, shown
-from sagalog.worker.config import Until, WorkerConfig, WorkerStats
+from sagalog.worker.config import PREFLIGHT_RETRY_MS, PREFLIGHT_VALID_MS, Preflight, Until, WorkerConfig, WorkerStats
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
+from sagalog.worker.preflights import Preflights, preflight_of, require_known
 from sagalog.worker.process_signals import listening
+from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import Handler
 from sagalog.worker.typed_handlers import COMPENSATION, TASK, OfCompensation, OfTask, typed
 from sagalog.worker.worker_loop import WorkerLoop
 
 H = TypeVar("H", bound=Handler)
+Check = TypeVar("Check", bound=Callable[[], Any])
 
 _log: Final = logging.getLogger("sagalog.worker")
 
@@ -62,8 +65,8 @@ class Worker:
         ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
         grace_ms: how long handlers may go on after a stop, in milliseconds.
         quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
-            task that owes another one [UNDO-2]. Left out, such a task waits for a worker that knows
-            it, at most for its `undo_wait_ms`, and a warning names the kind.
+            task that owes another [UNDO-2]. Left out, it waits, at most for its `undo_wait_ms`.
+        build: the version of its code, such as "2026-11-29.3", for the record. [WORKER-10]
 
     Raises:
         InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.
@@ -79,6 +82,7 @@ class Worker:
         ttl_ms: int = 30_000,
         grace_ms: int = 30_000,
         quarantine_unknown: bool = False,
+        build: str | None = None,
     ) -> None:
         self.queues: tuple[str, ...] = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         self.name: str = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
@@ -87,12 +91,14 @@ class Worker:
         self.ttl_ms: int = check_integer(ttl_ms, "ttl_ms", 3, bounds.TIME_MS_MAX // 2)
         self.grace_ms: int = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
         self.quarantine_unknown = quarantine_unknown
+        self.build: str | None = arguments.optional_name(build, "build")
         self.stats: WorkerStats = WorkerStats()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
         self._time_limits_ms: dict[str, int] = {}
         self._strict: set[str] = set()
         self._waivers: dict[str, str] = {}
+        self._preflights: list[Preflight] = []
         self._stops = 0
         self._inbox: Inbox | None = None
         self._made = generation()
@@ -145,6 +151,43 @@ class Worker:
                 resolved, or is none of which values can be made. [WORKER-6]
         """
         return self._registering(self._compensations, kind, "compensation", COMPENSATION)
+
+    def preflight(
+        self,
+        name: str,
+        *,
+        kinds: Iterable[str] = (),
+        compensation_kinds: Iterable[str] = (),
+        valid_ms: int = PREFLIGHT_VALID_MS,
+        retry_ms: int = PREFLIGHT_RETRY_MS,
+    ) -> Callable[[Check], Check]:
+        """Decorate a function that finds out whether this machine can do the work of some kinds now. [WORKER-9]
+
+        It takes no arguments, is plain or a coroutine function, and fails by raising, or by returning False or a text.
+        While it fails, and before its first success, this worker claims none of these kinds and goes on with its
+        others; tasks wait unharmed, for another worker or for better times. It runs beside the handlers, and a call
+        that takes more than 60 s counts as a failure. Its failure is logged once, and is in the worker's row.
+
+        Args:
+            name: the name of the preflight, in the log and in the worker's row.
+            kinds: the kinds of tasks that need it.
+            compensation_kinds: the kinds of compensations that need it; a task waits with its undos if it owes one.
+            valid_ms: how long a success is valid, in milliseconds; then it is run again, and nothing of these kinds is
+                claimed meanwhile.
+            retry_ms: how long after a failure it is run again, in milliseconds.
+
+        Raises:
+            InvalidValue: the name is taken, it names no kind, or the function needs arguments.
+        """
+        made = preflight_of(name, kinds, compensation_kinds, valid_ms, retry_ms)
+
+        def register(function: Check) -> Check:
+            if any(one.name == name for one in self._preflights):
+                raise InvalidValue(f"preflight {name!r} is there already; give this one another name", path="name")
+            self._preflights.append(made(function))
+            return function
+
+        return register
 
     def _registering(self, handlers: dict[str, Handler], kind: str, what: str, code: str) -> Callable[[H], H]:
         if callable(kind):
@@ -214,24 +257,46 @@ class Worker:
             raise Rejected("this worker has no handler: register one with @worker.task(kind) first")
         if self._inbox is not None:
             raise Rejected(f"the worker {self.name!r} runs already; make another one to run beside it")
+        require_known(self._preflights, self._handlers, self._compensations)
         inbox = self._inbox = Inbox()
         pool = ThreadHandlerPool(self.concurrency, inbox, loop)
-        executor = engine._executor
-        worker_loop = WorkerLoop(engine, self._config(), f"{self.name}-{executor.draw_id()[-8:]}", pool, executor.clock)
-        self.stats = worker_loop.stats
         try:
-            signals = listening(self._on_signal) if handle_signals else nullcontext()
-            with signals, _watching(worker_loop), _Waker(engine, inbox) as waker:
+            with listening(self._on_signal) if handle_signals else nullcontext():
+                config = self._config()
+                registration = Registration(engine, self.name, config)
+                preflights = Preflights(config.preflights, pool.start_preflight, inbox.put, engine._executor.clock)
                 try:
-                    self._work(worker_loop, inbox, pool, waker, until)
-                    self._finish(worker_loop, inbox)
-                except BaseException:
-                    _abandon_jobs(worker_loop)
-                    raise
+                    self._run_known(engine, config, registration, preflights, inbox, pool, until)
+                finally:
+                    preflights.close()
+                    registration.end()
         finally:
             pool.close()
             self._inbox, self._stops = None, 0
-        return worker_loop.stats
+        return self.stats
+
+    def _run_known(
+        self,
+        engine: Engine,
+        config: WorkerConfig,
+        registration: Registration,
+        preflights: Preflights,
+        inbox: Inbox,
+        pool: ThreadHandlerPool,
+        until: Until | None,
+    ) -> None:
+        """Run handlers to the end of the run; by its row others know the worker meanwhile."""
+        clock = engine._executor.clock
+        asked = preflights if config.preflights else None
+        worker_loop = WorkerLoop(engine, config, registration.name, pool, clock, registration, asked)
+        self.stats = worker_loop.stats
+        with _watching(worker_loop), _Waker(engine, inbox) as waker:
+            try:
+                self._work(worker_loop, registration, inbox, pool, waker, until)
+                self._finish(worker_loop, registration, inbox)
+            except BaseException:
+                _abandon_jobs(worker_loop)
+                raise
 
     def _config(self) -> WorkerConfig:
         return WorkerConfig(
@@ -245,21 +310,33 @@ class Worker:
             dict(self._time_limits_ms),
             frozenset(self._strict),
             dict(self._waivers),
+            tuple(self._preflights),
+            self.build,
         )
 
     def _work(
-        self, worker_loop: WorkerLoop, inbox: Inbox, pool: ThreadHandlerPool, waker: _Waker, until: Until | None
+        self,
+        worker_loop: WorkerLoop,
+        registration: Registration,
+        inbox: Inbox,
+        pool: ThreadHandlerPool,
+        waker: _Waker,
+        until: Until | None,
     ) -> None:
         """Run round after round, until a caller stops it or `until` is reached."""
         away = 0
         while not self._stops:
             try:
                 waker.look()
+                if self._is_stopped_by_operator(worker_loop, registration):
+                    return
                 worker_loop.look()
                 while worker_loop.run_round() and not self._stops:
                     worker_loop.collect(_ended(inbox, pool, 0))
                 worker_loop.end_overdue()
                 away = 0
+                if worker_loop.is_draining and not worker_loop.has_unsettled:
+                    return
                 if until is not None and _has_nothing_left(worker_loop, until):
                     worker_loop.warn_of_unknown_kinds(until)
                     return
@@ -277,19 +354,36 @@ class Worker:
                 waker.arm()
             worker_loop.collect(_ended(inbox, pool, wait_ms / 1_000))
 
-    def _finish(self, worker_loop: WorkerLoop, inbox: Inbox) -> None:
+    def _is_stopped_by_operator(self, worker_loop: WorkerLoop, registration: Registration) -> bool:
+        """Do what an operator asks, and have the row say that the worker lives; tell whether it is to stop. [WORKER-8]
+
+        A stop is that of the first signal: it counts only where none has come.
+        """
+        asked = registration.asked()
+        if asked == "stop":
+            self._stops = max(self._stops, 1)
+            return True
+        if asked == "drain" and not worker_loop.is_draining:
+            worker_loop.drain()
+        registration.write_alone(worker_loop.running)
+        return False
+
+    def _finish(self, worker_loop: WorkerLoop, registration: Registration, inbox: Inbox) -> None:
         """Let handlers finish until the deadline, interrupt them, and give back the rest."""
         clock_ms = worker_loop.monotonic_ms
         worker_loop.announce_stop()
         until_ms = clock_ms() + self.grace_ms
-        self._drain(worker_loop, inbox, until_ms, stops=2)
+        self._settle_ended(worker_loop, registration, inbox, until_ms, stops=2)
         if worker_loop.held:
             worker_loop.interrupt()
-            self._drain(worker_loop, inbox, clock_ms() + min(_INTERRUPT_MS, self.ttl_ms), stops=2)
+            until_ms = clock_ms() + min(_INTERRUPT_MS, self.ttl_ms)
+            self._settle_ended(worker_loop, registration, inbox, until_ms, stops=2)
         worker_loop.give_back()
-        self._drain(worker_loop, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
+        self._settle_ended(worker_loop, registration, inbox, clock_ms() + _INTERRUPT_MS, stops=3)
 
-    def _drain(self, worker_loop: WorkerLoop, inbox: Inbox, until_ms: int, stops: int) -> None:
+    def _settle_ended(
+        self, worker_loop: WorkerLoop, registration: Registration, inbox: Inbox, until_ms: int, stops: int
+    ) -> None:
         """Settle jobs that end, until the worker holds nothing, the time is over, or a further stop or signal comes."""
         while worker_loop.has_unsettled and self._stops < stops:
             left_ms = until_ms - worker_loop.monotonic_ms()
@@ -297,6 +391,7 @@ class Worker:
                 worker_loop.look()
                 worker_loop.end_overdue()
                 worker_loop.run_round()
+                registration.write_alone(worker_loop.running)
                 wait_ms = min(worker_loop.wait_ms(), left_ms, 50)
             except (Unavailable, Unknown) as error:
                 _log.warning("the store is away while the worker stops: %s", error)

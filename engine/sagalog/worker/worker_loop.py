@@ -16,6 +16,7 @@ from sagalog.engine import Engine
 from sagalog.engine.batch import Batch, Result
 from sagalog.engine.lease import Lease
 from sagalog.engine.task import Task
+from sagalog.engine.workers import WorkerState
 from sagalog.errors import Conflict, Corrupt, LeaseLost, Rejected, SagalogError, Unknown
 from sagalog.ports import Clock
 from sagalog.validation.commands import ClaimRequest
@@ -25,6 +26,8 @@ from sagalog.worker.config import Until, WorkerConfig
 from sagalog.worker.handler_pool import HandlerPool, Job
 from sagalog.worker.held_jobs import HeldJobs
 from sagalog.worker.job_records import giving_back, record_renewal, record_settlement
+from sagalog.worker.preflights import Preflights
+from sagalog.worker.registration import Registration
 from sagalog.worker.settlement import (
     Ending,
     Handler,
@@ -64,8 +67,19 @@ class _Round:
 class WorkerLoop(HeldJobs):
     """The state of one running worker, for one thread; only `watch` may be called from another one."""
 
-    def __init__(self, engine: Engine, config: WorkerConfig, owner: str, pool: HandlerPool, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: WorkerConfig,
+        owner: str,
+        pool: HandlerPool,
+        clock: Clock,
+        registration: Registration | None = None,
+        preflights: Preflights | None = None,
+    ) -> None:
         super().__init__(engine, config, pool, clock)
+        self._registration = registration
+        self._preflights = preflights
         self._claims = Claims(engine, config, owner)
         self._unknown_undos = UnknownUndos(config.compensations)
         self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
@@ -81,6 +95,7 @@ class WorkerLoop(HeldJobs):
         self._is_unknown = False
         self.owner = owner
         self.is_closing = False
+        self.is_draining = False
 
     # --- what the caller of `run_round` asks ----------------------------------------------------------------------
 
@@ -94,9 +109,14 @@ class WorkerLoop(HeldJobs):
         return len(self._jobs)
 
     @property
+    def running(self) -> int:
+        """Return how many handlers it runs."""
+        return sum(job.begun and not job.ended for job in self._jobs)
+
+    @property
     def room(self) -> int:
         """Return how many more leases it may hold."""
-        if self.is_closing or self._suspects:
+        if self.is_closing or self.is_draining or self._suspects:
             return 0
         if self._jobs and self._claims.overdue(self._clock.monotonic_ms()) is not None:
             # It has passed over a suspect for too long, and makes room for it.
@@ -106,6 +126,8 @@ class WorkerLoop(HeldJobs):
     @property
     def is_idle(self) -> bool:
         """Tell whether it holds nothing, and there is nothing to claim as far as it knows."""
+        if self._preflights is not None and self._preflights.is_undecided:
+            return False
         return not self._jobs and not self._claims.may_find(False, self._clock.monotonic_ms())
 
     def is_drained(self) -> bool:
@@ -128,6 +150,9 @@ class WorkerLoop(HeldJobs):
         if self._jobs:
             next_look_ms = self._look_ms if self._engine.changes() != self._changes else _UPKEEP_MS
             times.append(self._looked_ms + next_look_ms - now_ms)
+        preflight_ms = None if self._preflights is None or self.is_closing else self._preflights.wait_ms()
+        if preflight_ms is not None:
+            times.append(preflight_ms)
         if self.room > 0:
             due = self._claims.due_ms(holds, now_ms)
             if due is not None:
@@ -144,6 +169,7 @@ class WorkerLoop(HeldJobs):
     def look(self) -> None:
         """Look, after a commit or from time to time, for tasks to claim or to stop, and for maintenance to do."""
         now_ms = self._clock.monotonic_ms()
+        self._look_at_preflights()
         if self._jobs:
             self._look_at_jobs(now_ms)
         if now_ms - self._maintained_ms >= _UPKEEP_MS and not self.is_closing:
@@ -157,6 +183,16 @@ class WorkerLoop(HeldJobs):
             self._unknown_kinds.look(self._engine, now_ms)
         if self.room > 0:
             self._claims.look(bool(self._jobs), now_ms)
+
+    def _look_at_preflights(self) -> None:
+        """Claim from now on only what the preflights of this worker let it claim. [WORKER-9]"""
+        preflights = self._preflights
+        if preflights is None or self.is_closing or self.is_draining:
+            return
+        preflights.look()
+        self._claims.bar(preflights.barred, preflights.barred_compensations)
+        if self._registration is not None:
+            self._registration.note_preflights(preflights.failed)
 
     def _look_for_unknown_undos(self, now_ms: int) -> None:
         """Warn of unknown undos that are due and that no worker has leased, whichever worker has left them."""
@@ -209,6 +245,7 @@ class WorkerLoop(HeldJobs):
         if self._is_unknown:
             self._find_own()
             self._is_unknown = False
+        self._look_at_preflights()
         current = _Round()
         sent_ms = self._sent_ms = self._clock.monotonic_ms()
         batch = self._engine.batch(together=False)
@@ -217,12 +254,15 @@ class WorkerLoop(HeldJobs):
                 self._record_settlements(batch, current)
                 self._record_renewals(batch, current, sent_ms)
                 current.claimed = self._claims.record(batch, self.room, bool(self._jobs), sent_ms)
+                registers = self._registration is not None and self._registration.write_beside(batch, self.running)
         except Unknown:
             self._is_unknown = True
             raise
         if not len(batch):
             return False
         self.stats.commits += 1
+        if registers and self._registration is not None:
+            self._registration.note_written()
         self._take_results(current, batch.results, sent_ms)
         return True
 
@@ -355,14 +395,28 @@ class WorkerLoop(HeldJobs):
 
     # --- stopping -------------------------------------------------------------------------------------------------
 
+    def drain(self) -> None:
+        """Claim nothing more, and give back what has not begun; the handlers go on. [WORKER-8]"""
+        self.is_draining = True
+        self._note_state("draining")
+        self._give_back_waiting()
+
     def announce_stop(self) -> None:
         """Claim nothing more, give back what has not begun, and announce the shutdown to the handlers."""
         self.is_closing = True
+        self._note_state("stopping")
+        self._give_back_waiting()
+        for job in self._jobs:
+            job.stopping.announced = True
+
+    def _note_state(self, state: WorkerState) -> None:
+        if self._registration is not None:
+            self._registration.note_state(state)
+
+    def _give_back_waiting(self) -> None:
         for job in self._pool.take_back():
             job.settlement = giving_back(job, "not_begun")
             self.collect([job])
-        for job in self._jobs:
-            job.stopping.announced = True
 
     def _find_own(self) -> None:
         """Find what a commit of unknown outcome has leased to this worker; begin it, or give it back. [REPEAT-1]"""
@@ -375,8 +429,8 @@ class WorkerLoop(HeldJobs):
                         self._begin_found(self._engine.reattach(task.id, lease.fence))
 
     def _begin_found(self, lease: Lease) -> None:
-        """Begin a lease that was found; give it back if the worker shuts down. [WORKER-3]"""
-        if not self.is_closing:
+        """Begin a lease that was found; give it back if the worker drains or shuts down. [WORKER-3]"""
+        if not (self.is_closing or self.is_draining):
             self.begin(lease, self._sent_ms)
             return
         job = self._job(lease, self._sent_ms)

@@ -93,7 +93,7 @@ VALID: Final = {
 # What lets a command come to its end by itself.
 ENDING: Final = {
     "tail": ("--no-follow",),
-    "worker": ("--until", "idle"),
+    "worker run": ("--until", "idle"),
     "queue watch": ("--until-empty",),
     "queue work": ("--until-empty",),
 }

@@ -94,6 +94,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--kind": NAME,
     "--limit": [*NUMBER, (2, "9999999999")],
     "--name": NAME,
+    "--build": NAME,
     "--now": TIME,
     "--owner": NAME,
     "--parent": NAME,

@@ -179,10 +179,10 @@ sys.stdin.read()
 WAIT_MS: Final = 30
 # What they read is there all the same; of these, `init` finds the store.
 READING: Final = frozenset(
-    {"init", "list", "show", "history", "stats", "stale", "verify", "queue depth", "queue watch", "tail"}
+    {"init", "list", "show", "history", "stats", "stale", "verify", "queue depth", "queue watch", "tail", "worker ls"}
 )
-# No such artifact or input is there, which is seen without writing.
-NOT_THERE: Final = frozenset({"artifact", "input"})
+# No such artifact, input or worker is there, which is seen without writing.
+NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop"})
 
 
 @pytest.fixture
@@ -203,9 +203,9 @@ def held(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_store_that_another_program_holds_is_waited_for_and_then_told(held: Path) -> None:
-    """But for `worker`, which goes on until it is told to stop."""
+    """But for `worker run`, which goes on until it is told to stop."""
     for name in OF_A_STORE:
-        if name == "worker":
+        if name == "worker run":
             continue
         item = [("ID", "item")] if name in ("queue ack", "queue nack") else []
         answer = call("--json", "--db", str(held), *words(name, *item))
@@ -290,7 +290,7 @@ def test_a_worker_whose_disk_is_full_says_so_and_works_when_there_is_room(disk: 
         engine.create("never", id="t")
         filler = use_up(disk)
         paths = os.pathsep.join([str(ROOT), environment()["PYTHONPATH"]])
-        process = start("--db", str(path), *words("worker"), env=environment(PYTHONPATH=paths))
+        process = start("--db", str(path), *words("worker run"), env=environment(PYTHONPATH=paths))
         assert process.stderr is not None
         lines = iter(process.stderr.readline, b"")
         said = next(line for line in lines if b"away" in line)

@@ -19,9 +19,12 @@ from typing import Final, TextIO
 
 import pytest
 
+import sagalog
+from sagalog.worker.config import WorkerConfig
+from sagalog.worker.registration import Registration
 from sagalog_cli import main
 from tests.adapters.cli.bad_calls import NAMES, OF_A_STORE, words
-from tests.adapters.cli.calls import call, environment, leased, past, run
+from tests.adapters.cli.calls import call, environment, leased, past, run, url_of
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,11 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
     copy: Callable[[], str], name: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def given() -> list[str]:
-        return [*flags, "--db", copy(), *words(name, *([("ID", "ended")] if name == "retry" else []))]
+        db = copy()
+        if name.startswith("worker "):
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                Registration(engine, "n", WorkerConfig(("q",), {}, {}, 1, 0, 1_000, False))
+        return [*flags, "--db", db, *words(name, *([("ID", "ended")] if name == "retry" else []))]
 
     with open("/dev/full", "w", encoding="utf-8") as full:
         for stdout, why in ((None, "standard output is closed"), (full, "No space left on device")):

@@ -58,7 +58,10 @@ CASES = {
     "note": Case("note done remark"),
     "signal": Case("signal waits go"),
     "signal from standard input": Case("signal waits go -", "", b"1"),
-    "worker": Case("worker --handlers handlers:worker", "sagalog_cli.session:Session.note"),
+    "worker run": Case("worker run --handlers handlers:worker", "sagalog_cli.session:Session.note"),
+    "worker ls": Case("worker ls", f"{QUERIES}.workers"),
+    "worker drain": Case("worker drain w", f"{QUERIES}.workers"),
+    "worker stop": Case("worker stop w", f"{QUERIES}.workers"),
     "queue push": Case("queue push 1"),
     "queue push from standard input": Case("queue push --many", "", b"1\n"),
     "queue pop": Case("queue pop"),
@@ -73,8 +76,8 @@ CASES = {
     "rebuild": Case("rebuild", "sagalog_sqlite.rebuild:_rebuild_task"),
 }
 # What was shown before stays shown.
-ANSWERED = {"tail", "queue watch", "worker"}
-GRACEFUL = ["worker", "queue work"]
+ANSWERED = {"tail", "queue watch", "worker run"}
+GRACEFUL = ["worker run", "queue work"]
 HEEDED = [*GRACEFUL, "create --many", "tail", "verify", "rebuild"]
 
 
@@ -140,7 +143,7 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"queue", "command", "demo"} <= set(CASES)
+    assert set(NAMES) - {"worker", "queue", "command", "demo"} <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -91,7 +91,7 @@ def opened(folder: Path) -> Iterator[Engine]:
 
 
 def work(*words: str, handlers: str = "handlers:worker") -> Answer:
-    return run("worker", "--handlers", handlers, "--until", "idle", *words)
+    return run("worker", "run", "--handlers", handlers, "--until", "idle", *words)
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -162,7 +162,7 @@ def test_until_drained_it_also_does_what_comes_later(folder: Path) -> None:
     with opened(folder) as engine:
         engine.create("add", [1, 2], id="later", queue="agents", run_at_ms=engine.now_ms() + 1_500)
 
-    answer = run("worker", "--handlers", "handlers:worker", "--until", "drained")
+    answer = run("worker", "run", "--handlers", "handlers:worker", "--until", "drained")
 
     assert "until no live task is left" in answer.err
     assert {"later": "completed"} == states(folder)
@@ -207,12 +207,27 @@ def test_an_option_wins_over_what_the_module_says_and_the_rest_stays(folder: Pat
     assert str(leased.actor).startswith("worker:ann-")
 
 
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_a_build_that_is_given_is_on_record_for_each_lease(folder: Path, processes: tuple[str, ...]) -> None:
+    """[WORKER-10]"""
+    with opened(folder) as engine:
+        engine.create("last", id="last", queue="agents")
+
+    answer = run("worker", "run", "--handlers", "handlers:Shelf.worker", "--build", "2026-11-29.3", *processes)
+
+    assert answer.status == 0, answer.err
+    with opened(folder) as engine:
+        [leased] = [one for one in engine.history("last") if one.type == "leased"]
+        assert '"build":"2026-11-29.3"' in leased.body
+        assert [one.build for one in engine.workers()] == ["2026-11-29.3"]
+
+
 def test_a_handler_can_stop_its_worker_whatever_the_options_say(folder: Path) -> None:
     """The handler's module holds the worker."""
     with opened(folder) as engine:
         engine.create("last", id="last", queue="agents")
 
-    answer = run("worker", "--handlers", "handlers:Shelf.worker", "--concurrency", "1")
+    answer = run("worker", "run", "--handlers", "handlers:Shelf.worker", "--concurrency", "1")
 
     assert 0 == answer.status, answer.err
     assert {"last": "completed"} == states(folder)
@@ -301,7 +316,7 @@ def held(folder: Path, payload: str, *words: str) -> Iterator[Process]:
     """A worker in the midst of a handler that ends when it is told to, or never; nothing of it is left afterwards."""
     with opened(folder) as engine:
         engine.create("hold", payload, id="held", queue="agents")
-    process = start("worker", "--handlers", "handlers:worker", *words)
+    process = start("worker", "run", "--handlers", "handlers:worker", *words)
     assert process.stdout is not None
     try:
         assert b"holding\n" == process.stdout.readline()

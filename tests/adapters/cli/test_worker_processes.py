@@ -80,7 +80,7 @@ def opened(folder: Path) -> Iterator[Engine]:
 
 
 def words(processes: int, *more: str, handlers: str = "handlers:worker") -> tuple[str, ...]:
-    return ("worker", "--handlers", handlers, "--processes", str(processes), *more)
+    return ("worker", "run", "--handlers", handlers, "--processes", str(processes), *more)
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -243,7 +243,7 @@ def test_a_process_whose_parent_is_killed_while_it_starts_ends(importing: Proces
     ],
 )
 def test_what_no_worker_could_begin_with_ends_all_at_once(folder: Path, handlers: str, more: tuple[str, ...]) -> None:
-    one = run("worker", "--handlers", handlers, *more)
+    one = run("worker", "run", "--handlers", handlers, *more)
     several = run(*words(2, *more, handlers=handlers))
 
     assert one.status != 0
@@ -293,7 +293,7 @@ def test_a_process_that_dies_by_a_signal_at_its_first_start_is_tried_again(folde
 
 @pytest.mark.parametrize("processes", ["0", "-1", "two"])
 def test_a_number_of_processes_that_is_none_is_wrong_usage(folder: Path, processes: str) -> None:
-    answer = call("worker", "--handlers", "handlers:worker", f"--processes={processes}")
+    answer = call("worker", "run", "--handlers", "handlers:worker", f"--processes={processes}")
 
     assert 2 == answer.status
     assert "--processes" in answer.err

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sagalog.store import Due, Query
-from sagalog_sqlite import audit_rows, listing, rows, selection, snapshot, subscriptions
+from sagalog_sqlite import audit_rows, kept, listing, rows, selection, snapshot
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.stores import claiming, created, leased, open_at, owing, tending, undo, work, writing
 
@@ -60,7 +60,9 @@ SEEKING = {
         for newest_first in (False, True)
         for seek in [*listing.seeks(lambda *_: [("q",)], replace(query, newest_first=newest_first))][:1]
     },
-    "checkpoint": subscriptions.OF_NAME,
+    "kept": kept.OF_NAME,
+    "kept in a space": kept.PAGE,
+    "keeping no more": kept.REMOVE,
 }
 
 

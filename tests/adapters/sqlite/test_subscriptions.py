@@ -25,7 +25,7 @@ def files() -> Iterator[FaultyFiles]:
 def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
     """A store at full durability on faulty files, with one checkpoint."""
     store = open_at(path, durability="full")
-    assert store.save_checkpoint("r", None, 3)
+    assert save(store, None, 3)
     yield store
     files.strike = None
     store.close()
@@ -33,14 +33,19 @@ def store(path: Path, files: FaultyFiles) -> Iterator[SqliteStore]:
 
 def stands(store: SqliteStore) -> int | None:
     with store.read() as snapshot:
-        return snapshot.checkpoint("r")
+        kept = snapshot.kept("subscriptions", "r")
+    return None if kept is None else int(kept)
+
+
+def save(store: SqliteStore, expected: int | None, position: int) -> bool:
+    return store.keep("subscriptions", "r", None if expected is None else str(expected), str(position))
 
 
 def test_a_checkpoint_is_synced_before_it_is_told_as_saved(store: SqliteStore, files: FaultyFiles) -> None:
     """[SUBSCRIBE-3]"""
     files.reached.clear()
 
-    assert store.save_checkpoint("r", 3, 4)
+    assert save(store, 3, 4)
 
     assert "sync" in [operation for operation, path in files.reached if path.endswith("-wal")]
 
@@ -50,21 +55,21 @@ def test_a_sync_that_fails_leaves_it_unknown_and_the_next_try_settles_it(
 ) -> None:
     files.strike = failing("sync", "-wal", apsw.IOError)
     with pytest.raises(Unknown):
-        store.save_checkpoint("r", 3, 4)
+        save(store, 3, 4)
     files.strike = None
 
     assert stands(store) in (3, 4)
-    assert store.save_checkpoint("r", 3, 4) or stands(store) == 4
+    assert save(store, 3, 4) or stands(store) == 4
 
 
 def test_a_full_disk_is_told_as_not_written(store: SqliteStore, files: FaultyFiles) -> None:
     files.strike = failing("write", "-wal", apsw.FullError)
     with pytest.raises(Unavailable):
-        store.save_checkpoint("r", 3, 4)
+        save(store, 3, 4)
     files.strike = None
 
     assert stands(store) == 3
-    assert store.save_checkpoint("r", 3, 4)
+    assert save(store, 3, 4)
 
 
 def test_a_checkpoint_saved_elsewhere_is_compared_and_nothing_is_written(
@@ -74,7 +79,7 @@ def test_a_checkpoint_saved_elsewhere_is_compared_and_nothing_is_written(
     seen = store.changes()
     files.reached.clear()
 
-    assert not store.save_checkpoint("r", 2, 4)
+    assert not save(store, 2, 4)
 
     assert store.changes() == seen
     assert not [one for one in files.reached if one[0] != "read"]
@@ -88,7 +93,8 @@ def test_a_process_that_opens_the_file_anew_sees_what_was_saved(path: Path) -> N
             reader.read()
     connection = raw(path)
 
-    assert [("r", 2)] == list(connection.execute("SELECT name, position FROM checkpoints"))
+    found = list(connection.execute("SELECT space, name, value FROM kept"))
+    assert [("subscriptions", "r", "2")] == found
     connection.close()
 
 
@@ -97,7 +103,7 @@ def test_a_name_that_another_connection_has_taken_away_is_a_conflict(path: Path)
         reader = engine.subscribe("r")
         reader.read()
         connection = raw(path)
-        connection.execute("DELETE FROM checkpoints")
+        connection.execute("DELETE FROM kept")
         connection.close()
 
         with pytest.raises(Conflict, match="is at None"):
@@ -109,4 +115,4 @@ def test_a_closed_store_saves_nothing(path: Path) -> None:
     store.close()
 
     with pytest.raises(Closed):
-        store.save_checkpoint("r", None, 1)
+        save(store, None, 1)

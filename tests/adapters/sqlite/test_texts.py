@@ -54,7 +54,7 @@ WHERE = {
     "tags": "stream = (SELECT number FROM streams WHERE id = 'a')",
     "awaited": "true",
     "blobs": "true",
-    "checkpoints": "true",
+    "kept": "true",
     "store": "true",
     "limit_uses": "true",
     "accounts": "true",
@@ -225,10 +225,10 @@ def test_the_row_of_the_store_is_not_needed_to_go_on(path: Path) -> None:
 def test_a_changed_checkpoint_is_not_gone_on_from(path: Path) -> None:
     """[SUBSCRIBE-5]"""
     connection = raw(path)
-    connection.execute("UPDATE checkpoints SET position = position + 1")
+    connection.execute("UPDATE kept SET value = value + 1 WHERE space = 'subscriptions'")
     connection.close()
     with sagalog.open(url_of(path), durability="normal") as engine:
-        with pytest.raises(sagalog.Corrupt, match="'reader' was changed"):
+        with pytest.raises(sagalog.Corrupt, match="'reader' of 'subscriptions' was changed"):
             engine.subscribe("reader")
         assert ["file"] == [fault.code for fault in engine.verify().faults]
         engine.subscribe("another").read()

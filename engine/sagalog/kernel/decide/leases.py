@@ -97,6 +97,7 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
             expires_ms=None if command.ttl_ms is None else due_in(command.ttl_ms, now_ms),
             waiver=cut(command.waiver) if command.purpose == "work" else None,
             uses=command.uses,
+            build=command.build,
         ),
     )
 

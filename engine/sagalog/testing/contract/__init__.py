@@ -21,6 +21,7 @@ from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
 from sagalog.testing.contract.idempotency import IdempotencyContract
+from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
 from sagalog.testing.contract.maintenance import MaintenanceContract
@@ -50,6 +51,7 @@ __all__ = [
     "HandleContract",
     "HealthContract",
     "IdempotencyContract",
+    "KeptContract",
     "LeaseContract",
     "LimitContract",
     "MaintenanceContract",
@@ -93,6 +95,7 @@ class StoreContract(
     SnapshotContract,
     FindingContract,
     SubscriptionContract,
+    KeptContract,
     HandleContract,
     RaceContract,
     HealthContract,

@@ -11,8 +11,9 @@ from typing import Final
 
 from sagalog.codec import Recorded
 from sagalog.engine import Engine
+from sagalog.engine.audit import CHECKPOINTS
 from sagalog.engine.subscription import Subscription
-from sagalog.errors import Closed, Conflict, InvalidValue, UnknownEvent
+from sagalog.errors import Closed, Conflict, Corrupt, InvalidValue, UnknownEvent
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.projections import rewritten
 from sagalog.testing.entropy import SeededEntropy
@@ -33,23 +34,10 @@ class SubscriptionContract(Contract):
     def checkpoint(self, name: str) -> int | None:
         """Read the checkpoint on record."""
         with self.store.read() as snapshot:
-            return snapshot.checkpoint(name)
+            kept = snapshot.kept(CHECKPOINTS, name)
+        return None if kept is None else int(kept)
 
-    # --- the port -----------------------------------------------------------------------------------------------
-
-    def test_a_checkpoint_moves_only_from_where_it_is_expected(self) -> None:
-        """[SUBSCRIBE-3]"""
-        store = self.store
-        assert self.checkpoint("a") is None
-        assert not store.save_checkpoint("a", 0, 1)
-        assert store.save_checkpoint("a", None, 1)
-        assert not store.save_checkpoint("a", None, 2)
-        assert not store.save_checkpoint("a", 2, 3)
-        assert self.checkpoint("a") == 1
-        assert store.save_checkpoint("a", 1, 5)
-        assert store.save_checkpoint("b", None, 0)
-        with store.read() as snapshot:
-            assert (snapshot.checkpoint("a"), snapshot.checkpoints()) == (5, {"a": 5, "b": 0})
+    # --- checkpoints --------------------------------------------------------------------------------------------
 
     def test_saving_a_checkpoint_writes_no_event_and_rebuilding_leaves_it(self) -> None:
         """[SUBSCRIBE-5]"""
@@ -65,11 +53,18 @@ class SubscriptionContract(Contract):
         """[SUBSCRIBE-5]"""
         self.create("a")
         newest = self.engine.newest_position()
-        self.store.save_checkpoint("at its end", None, newest)
+        self.store.keep(CHECKPOINTS, "at its end", None, str(newest))
         assert self.engine.verify().ok
-        self.store.save_checkpoint("beyond", None, newest + 1)
+        self.store.keep(CHECKPOINTS, "beyond", None, str(newest + 1))
         [fault] = self.engine.verify().faults
         assert (fault.code, "beyond" in fault.text) == ("checkpoint", True)
+
+    def test_a_checkpoint_that_is_no_position_is_a_fault(self) -> None:
+        """[SUBSCRIBE-5]"""
+        self.store.keep(CHECKPOINTS, "odd", None, '"seven"')
+        [fault] = self.engine.verify().faults
+        assert (fault.code, "odd" in fault.text) == ("checkpoint", True)
+        self.refused(Corrupt, self.engine.subscribe, "odd")
 
     # --- reading on ---------------------------------------------------------------------------------------------
 
