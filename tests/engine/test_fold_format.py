@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     state.KeptPolicy,
 )
-PINNED = (6, "e133e7b6e90e4a08b61540f309ac2558f8ff772979bfa7f8280e5fbf2da0a6c2")
+PINNED = (7, "cdc6ff5cd128ce6902257bf161b564736d3b3c9eab97263443c8f90e09756d77")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

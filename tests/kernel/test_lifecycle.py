@@ -64,6 +64,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "completed": e.Completed(FENCE, "complete"),
         "quarantined": e.Quarantined("operator", owed=("u1",), fence=fence, verb=verb),
         "noted": e.Noted("seen"),
+        "amended": e.Amended(deadline_ms=9),
     }
     assert name in samples, f"this function needs a sample of {name!r}, whose every field is sound"
     return samples[name]

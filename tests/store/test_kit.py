@@ -64,6 +64,7 @@ FULL: dict[str, Any] = {
     "waits": {"w": EndedWaits(1, (-1,))},
     "waiting": Waiting("w", 1, 1, "go", (), None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
+    "cancel_code": "deadline",
 }  # fmt: skip
 
 

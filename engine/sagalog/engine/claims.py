@@ -21,6 +21,7 @@ from sagalog.engine.unit_of_work import UnitOfWork
 from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Claim, EventOf, Plain, Result, Saved
@@ -55,8 +56,8 @@ def claim(work: UnitOfWork, asked: ClaimRequest) -> Claimed:
             again = work.put_right(saved) or again
         elif task.is_suspect and not _may_lease_suspect(asked.claim, selected):
             continue
-        elif not next_lease_fits(task):
-            # [BOUND-2] Else it would be at the head of every claim, and refused each time.
+        elif not next_lease_fits(task) or passed_deadline(task, work.view.now_ms) is not None:
+            # [BOUND-2] [DEADLINE-2] Else it would be at the head of every claim, and refused each time.
             work.maintain(c.Maintain(task=task.id), saved)
             again = True
         elif (one := _lease(work, asked, saved, task)) is not None:
@@ -100,7 +101,7 @@ def _claim_one(asked: ClaimRequest, saved: Saved | None, now_ms: int, epoch: int
     task = saved.fold
     if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms):
         return None
-    # [BOUND-2] A task without room for a lease is refused here; the unit of work then quarantines it.
+    # [BOUND-2] [DEADLINE-2] A task without room for a lease, or time, is refused here; the unit of work then ends it.
     leased = carry_out_plainly(_acquire_entry(asked, task), saved, now_ms, epoch, event_of)
     return None if leased is None else Result(Claimed(leased.answer), leased.appends)
 

@@ -25,6 +25,7 @@ GROWING: Final = frozenset(
         e.ChildAdopted,
         e.Parked,
         e.Signalled,
+        e.Amended,
     }
 )
 

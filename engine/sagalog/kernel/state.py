@@ -17,7 +17,7 @@ from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State,
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 6
+FOLD_FORMAT: Final = 7
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -258,6 +258,13 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     kept_wait_names: int = 0
     # The steps that its quarantine names: their functions had begun, and their results are not on record.
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
+    # When the engine cancels it, and why it had asked its holder to stop. [DEADLINE-1]
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+    cancel_code: str | None = None
+    # The newest events that have amended its payload and its policy; 0: they are as it was created. [AMEND-3]
+    payload_version: int = 0
+    policy_version: int = 0
 
     @property
     def is_terminal(self) -> bool:

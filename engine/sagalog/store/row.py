@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from sagalog.kernel.deadlines import cancel_ms
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, State
 
@@ -39,6 +40,7 @@ class Row(NamedTuple):
                   was not, is leased, or has ended. By it a store finds what a clock that was set back delays [TIME-3]
     check_ms      when maintenance has to check whether its lease is over: never later than the expiry, and earlier
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
+    cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
     expires_ms    when its lease is over; None: never, or it has none
@@ -58,6 +60,7 @@ class Row(NamedTuple):
     overdue_ms: int | None
     updated_ms: int | None
     check_ms: int | None
+    cancel_ms: int | None
     gate: str | None
     wait: str | None
     expires_ms: int | None
@@ -90,6 +93,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             overdue_ms(task) if undoing else None,
             updated_ms if run_at_ms is not None and run_at_ms > updated_ms and is_free else None,
             expires_ms if check_ms is None else check_ms,
+            None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
             gate,
             None if waiting is None else waiting.name,
             expires_ms,

@@ -12,6 +12,7 @@ from typing import Final
 
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import (
+    amending,
     compensations,
     interventions,
     leases,
@@ -50,6 +51,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     *interventions.VERBS,
     *successors.VERBS,
     *maintenance.VERBS,
+    *amending.VERBS,
 )
 VERB_OF: Final[dict[type[c.Command], Verb]] = {verb.command: verb for verb in VERBS}
 
@@ -66,4 +68,6 @@ def decide(task: TaskFold | None, command: c.Command, now_ms: int, epoch: int) -
     verb = VERB_OF[type(command)]
     if verb.time is not None:
         require_milliseconds(command, verb.time, now_ms)
+    for name in verb.deadlines:
+        require_milliseconds(command, name, now_ms)
     return verb.decide(task, command, now_ms, epoch)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sagalog.errors import Blocked, LeaseHeld, LeaseLost
+from sagalog.errors import Blocked, InvalidValue, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.deadlines import cannot_start, passed_deadline
 from sagalog.kernel.decide.rules import (
     Decision,
     Repeat,
@@ -33,7 +34,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import LeaseRecord, Retry, State
+from sagalog.kernel.values import DeadlineCode, LeaseRecord, Retry, State
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 
@@ -42,6 +43,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
     """Create a task; an id on record makes it a repeat. [REPEAT-2]"""
     if task is not None and task.state is not None:
         return Repeat(1)
+    _require_chance(command)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
     return (
@@ -69,6 +71,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
             steps=command.steps,
             waits=command.waits,
             outcome=command.outcome,
+            deadline_ms=command.deadline_ms,
+            start_by_ms=command.start_by_ms,
         ),
     )
 
@@ -82,6 +86,8 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     if task.waiting is not None:
         raise _blocked_by_wait(task, task.waiting)
     _require_purpose(task, command)
+    if (late := passed_deadline(task, now_ms)) is not None:
+        raise _blocked_by_deadline(task, late)
     require_room(task, "lease")
     return (
         e.Leased(
@@ -188,6 +194,28 @@ def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
     )
 
 
+def _require_chance(command: c.Create) -> None:
+    """Refuse a task that is due only after its deadline: it could never start. [DEADLINE-4]"""
+    due_ms = command.run_at_ms
+    name = None if due_ms is None else cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
+    if name is not None:
+        raise InvalidValue(
+            f"{name}: {getattr(command, name)} is not after run_at_ms, {due_ms}: the task could never start; give a "
+            "later deadline, or an earlier time",
+            path=name,
+            task=command.task,
+        )
+
+
+def _blocked_by_deadline(task: TaskFold, late: DeadlineCode) -> Blocked:
+    """Return the refusal: the next maintenance cancels the task. [DEADLINE-2]"""
+    return Blocked(
+        f"cannot lease task {task.id!r}: its {late}_ms has come, and the next maintenance cancels it; claim another",
+        task=task.id,
+        state=str(task.state),
+    )
+
+
 def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
     """Require the right purpose, and that the caller knows the task's kind, or every kind of undo owed. [UNDO-1]"""
     undoing = task.state is State.COMPENSATING
@@ -258,7 +286,15 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
 
 
 VERBS: Final = (
-    Verb(c.Create, create, names("created"), marks=names("created"), contents=_created_contents, time="run_at_ms"),
+    Verb(
+        c.Create,
+        create,
+        names("created"),
+        marks=names("created"),
+        contents=_created_contents,
+        time="run_at_ms",
+        deadlines=("deadline_ms", "start_by_ms"),
+    ),
     Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
     Verb(c.Heartbeat, heartbeat, names("heartbeat")),
     Verb(
