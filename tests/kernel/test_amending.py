@@ -49,11 +49,13 @@ def test_an_amendment_holds_exactly_what_changes() -> None:
 )
 @pytest.mark.parametrize("story", [PENDING, RUNNING, PARKED, PENDING.given(quarantine())])
 def test_what_is_so_already_writes_nothing(story: Scenario, same: dict[str, Any]) -> None:
-    """[AMEND-1] Not where it could not change either, and an ended task says that it has ended."""
+    """[AMEND-1] Also where it could not change; but an ended task has ended, and a parked one is due by its wait."""
     outcome = story.when(amend(**same))
     if story.task is not None and story.task.is_terminal:
         outcome.then_refused(TerminalTask)
-    elif story is PENDING or "run_at_ms" not in same:
+    elif story is PARKED and "run_at_ms" in same:
+        outcome.then_refused(Blocked)
+    else:
         outcome.then_nothing()
 
 

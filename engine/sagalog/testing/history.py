@@ -22,6 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
+from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.obligations import Obligations, settles
 
@@ -248,6 +249,8 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "waits": _waits,
     "signals": _signals,
     "blobs": _blobs,
+    "deadlines": deadlines,
+    "amendments": amendments,
 }
 
 

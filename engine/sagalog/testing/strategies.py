@@ -68,6 +68,25 @@ creations = st.fixed_dictionaries(
 )
 
 
+# How far ahead a deadline is, and the time by which a task is to start.
+deadlines = st.sampled_from([(None, None)] * 5 + [(5 * TTL_MS, None), (None, TTL_MS), (10 * TTL_MS, 0), (-1, None)])
+# What is amended; times are from now on.
+amendments = st.fixed_dictionaries(
+    {},
+    optional={
+        "queue": st.sampled_from(["left", "right"]),
+        "priority": st.integers(-1, 1),
+        "affinity": st.sampled_from([None, "red", "blue"]),
+        "key": st.sampled_from([None, "k"]),
+        "payload": values,
+        "retry": st.sampled_from(RETRIES),
+        "run_at_ms": st.sampled_from([None, 0, TTL_MS, 5 * TTL_MS]),
+        "deadline_ms": st.sampled_from([None, None, 0, 5 * TTL_MS]),
+        "start_by_ms": st.sampled_from([None, None, TTL_MS]),
+    },
+)
+
+
 # The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
@@ -92,6 +111,7 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "quarantine_held": lambda batch, _, lease: batch.quarantine_held(lease, "look at it"),
     "compensation_done": lambda batch, _, lease: batch.compensation_done(lease, "one"),
     "compensation_failed": lambda batch, _, lease: batch.compensation_failed(lease, "one", "odd"),
+    "amend": lambda batch, id, _: batch.amend(id, priority=-1, payload="together", deadline_ms=None),
 }
 
 # The calls of a worker that has not noticed the loss of its lease.
@@ -119,7 +139,7 @@ VERBS: Final = (
     "put artifact", "quarantine", "quarantine held", "rebuild", "recover", "register", "release", "repeat", "resume",
     "retry attempt",
     "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result",
-    "suspect", "wait", "wait end", "waive",
+    "suspect", "wait", "wait end", "waive", "amend",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

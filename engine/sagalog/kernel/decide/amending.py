@@ -44,6 +44,9 @@ def _changes(task: TaskFold, command: c.Amend, now_ms: int) -> dict[str, Any]:
         # What is due already stays as it is.
         given["run_at_ms"] = min(task.run_at_ms, now_ms)
     changed = {name: value for name, value in given.items() if value != getattr(task, name)}
+    if task.waiting is not None and "run_at_ms" in given:
+        # Whatever time was given to a parked task, it is not due by it.
+        changed["run_at_ms"] = given["run_at_ms"]
     if command.payload is not None:
         changed["payload"] = command.payload
     if command.policy is not None and command.policy != policy_of(task).plain():
