@@ -43,8 +43,8 @@ _ENGINE = [
 _TASK = words("""
     affinity artifacts attempt cancel_requested children code compensations correlation_id created_ms data_key
     deadline_ms error fence id inputs is_suspect is_terminal key kind lease leases outcome owed parent payload policy
-    predecessor priority progress queue reason result run_at_ms signals start_by_ms state steps successor tags trace tracestate
-    unrecorded_steps updated_ms version waiting waits
+    predecessor priority progress queue reason result run_at_ms signals start_by_ms state steps successor tags trace
+    tracestate unrecorded_steps updated_ms version waiting waits
 """)
 _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out

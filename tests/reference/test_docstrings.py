@@ -35,7 +35,7 @@ def words(text: str) -> frozenset[str]:
 KIT = "sagalog.store"
 # The first words of calls; a new one is added here, once it is seen to be a verb.
 VERBS = words("""
-    Acknowledge Ask Audit Begin Call Check Close Count Create Decide Decorate Do Draw End Find Get Give Go Group
+    Acknowledge Ask Audit Begin Call Change Check Close Count Create Decide Decorate Do Draw End Find Get Give Go Group
     Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Record Refuse Renew Retry Run Save Say
     Send Set Settle Sleep Stop Take Tell Throw Wait
 """)
@@ -46,13 +46,13 @@ COUNTS = words("""
     after claim_ahead concurrency count epoch fence limit number position priority seed since status threads version
 """)
 UNITS = ("_ms", "_bytes", "_max", "_min")
-LINES_MAX = 23
+LINES_MAX = 24
 
 # The calls that one command decides.
 DECIDED: dict[str, type[c.Command]] = {
     **{
         f"Engine.{kind.__name__.lower()}": kind
-        for kind in (c.Create, c.Cancel, c.Quarantine, c.Signal, c.Note, c.Waive)
+        for kind in (c.Create, c.Cancel, c.Quarantine, c.Signal, c.Note, c.Waive, c.Amend)
     },
     "Engine.retry_as_new": c.RetryAsNew,
     "Engine.acquire": c.Acquire,

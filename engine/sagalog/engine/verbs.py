@@ -68,9 +68,7 @@ def create(
         correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
-        deadline_ms: from this time on the engine cancels it, in milliseconds since 1970; a worker that holds it is
-            asked to stop, and undoing goes on. One that has come already is no error. [DEADLINE-1]
-        start_by_ms: from this time on the engine cancels it if no worker has leased it. [DEADLINE-1]
+        deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 

@@ -20,7 +20,10 @@ def cancel_ms(task: TaskFold) -> int | None:
 
 
 def passed_deadline(task: TaskFold, now_ms: int) -> DeadlineCode | None:
-    """Return the code of the deadline that has come at `now_ms` and that the engine has to carry out; None: none."""
+    """Return the code of the deadline that has come at `now_ms` and that the engine has to carry out; None: none.
+
+    Only the clock says so: a cancel that comes early cannot be taken back. [DEADLINE-3]
+    """
     if task.deadline_ms is None and task.start_by_ms is None:
         return None
     at_ms = cancel_ms(task)

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
+from sagalog.kernel.deadlines import cannot_start
 from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
 from sagalog.store import Blob, Claim
 from sagalog.validation.arguments import (
@@ -104,9 +105,22 @@ def create(
         deadline_ms=_optional_milliseconds(deadline_ms, "deadline_ms"),
         start_by_ms=_optional_milliseconds(start_by_ms, "start_by_ms"),
     )
+    if run_at_ms is not None:
+        _require_chance(command, run_at_ms)
     if planned:
         _require_creation_fits(command)
     return command
+
+
+def _require_chance(command: c.Create, due_ms: int) -> None:
+    """Refuse a task that is due only when its deadline has come: it could never start. [DEADLINE-4]"""
+    name = cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
+    if name is not None:
+        raise InvalidValue(
+            f"{name}: {getattr(command, name)} is not after run_at_ms, {due_ms}: the task could never start; give a "
+            "later deadline, or an earlier time",
+            path=name,
+        )
 
 
 def _optional_milliseconds(time_ms: int | None, path: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import (
-    amending,
+    amendments,
     compensations,
     interventions,
     leases,
@@ -51,7 +51,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     *interventions.VERBS,
     *successors.VERBS,
     *maintenance.VERBS,
-    *amending.VERBS,
+    *amendments.VERBS,
 )
 VERB_OF: Final[dict[type[c.Command], Verb]] = {verb.command: verb for verb in VERBS}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sagalog.errors import Blocked, InvalidValue, LeaseHeld, LeaseLost
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.deadlines import cannot_start, passed_deadline
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide.rules import (
     Decision,
     Repeat,
@@ -43,7 +43,6 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
     """Create a task; an id on record makes it a repeat. [REPEAT-2]"""
     if task is not None and task.state is not None:
         return Repeat(1)
-    _require_chance(command)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
     return (
@@ -192,19 +191,6 @@ def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
         state=str(task.state),
         wait=waiting.name,
     )
-
-
-def _require_chance(command: c.Create) -> None:
-    """Refuse a task that is due only after its deadline: it could never start. [DEADLINE-4]"""
-    due_ms = command.run_at_ms
-    name = None if due_ms is None else cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
-    if name is not None:
-        raise InvalidValue(
-            f"{name}: {getattr(command, name)} is not after run_at_ms, {due_ms}: the task could never start; give a "
-            "later deadline, or an earlier time",
-            path=name,
-            task=command.task,
-        )
 
 
 def _blocked_by_deadline(task: TaskFold, late: DeadlineCode) -> Blocked:

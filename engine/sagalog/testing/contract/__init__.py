@@ -9,7 +9,7 @@ runner, time passes only through a ManualClock, and no test sleeps. A test that 
 Knows no store.
 """
 
-from sagalog.testing.contract.amending import AmendContract
+from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract

@@ -1,6 +1,6 @@
 """The contract of deadlines: what has to be cancelled, or asked to stop, is found by its time alone. [DEADLINE-2]
 
-Rule: the clock of the store decides, wherever a task waits and whichever caller comes by first. Knows no store.
+Rule: the clock of the store decides, wherever a task waits and whichever caller is first. Knows no store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _YEAR_MS: Final = 31_536_000_000
 class DeadlineContract(DeclarationContract):
     """The tests of `deadline_ms` and `start_by_ms`."""
 
-    def test_a_task_that_no_worker_began_in_time_is_cancelled_by_the_next_claim(self) -> None:
+    def test_a_task_that_no_worker_began_in_time_is_cancelled_by_a_claim(self) -> None:
         """[DEADLINE-1] The engine does it by itself, and says why as a code."""
         self.create("late", "begun", start_by_ms=START_MS + 10)
         self.create("elsewhere", queue="elsewhere", start_by_ms=START_MS + 10)
@@ -51,7 +51,7 @@ class DeadlineContract(DeclarationContract):
         assert self.engine.counts()["default"] == {"cancelled": many, "running": 1}
         self.sound()
 
-    def test_a_deadline_that_has_come_at_creation_ends_the_task_at_the_first_look(self) -> None:
+    def test_a_deadline_that_has_come_at_creation_ends_it_at_the_first_look(self) -> None:
         """[DEADLINE-4] [REPEAT-2] Within a batch too; a repeat gets the task as it is now."""
         self.create("a", deadline_ms=START_MS - 1)
         assert self.get("a").state == "pending"
@@ -170,7 +170,7 @@ class DeadlineContract(DeclarationContract):
         assert self.claim("running") == []
         assert claimable_ms("running") is None
 
-    def test_deadlines_that_have_come_are_shown_the_earliest_first_up_to_a_limit(self) -> None:
+    def test_deadlines_are_shown_the_earliest_first_up_to_a_limit(self) -> None:
         """[DEADLINE-2] Looking changes nothing."""
         for id, ms in (("c", 30), ("a", 10), ("b", 20), ("d", 40)):
             self.create(id, queue="left" if id == "a" else "default", deadline_ms=START_MS + ms)

@@ -168,7 +168,7 @@ class AmendContract(Contract):
         assert (self.get("a").priority, self.get("a").queue, self.get("a").version) == (1, "left", 3)
         assert self.log()[-1].body == '{"queue":"left"}'
 
-    def test_of_an_amendment_and_a_claim_that_meet_the_later_one_sees_the_first(self) -> None:
+    def test_of_an_amendment_and_a_claim_the_later_one_sees_the_first(self) -> None:
         """[AMEND-2] [LEASE-1] The worker has what the lease says, or the amendment is refused."""
         for place in ("claim first", "amend first"):
             self.create(place, payload=[1], queue=place)
