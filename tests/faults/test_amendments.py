@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_amendments_of_several_callers_at_once_all_count(engine: Engine, sqlite_
     def amending(name: str, values: list[int]) -> Callable[[Engine], None]:
         def amend(own: Engine) -> None:
             for value in values:
-                own.amend(id, **{name: value})
+                given: dict[str, Any] = {name: value}
+                own.amend(id, **given)
 
         return amend
 

@@ -43,7 +43,7 @@ def test_only_maintenance_and_renewals_have_no_identity_for_repeats() -> None:
 
 def test_a_verb_names_the_field_in_which_its_command_holds_a_moment() -> None:
     """[TIME-5]"""
-    moments = {"run_at_ms", "until_ms", "deadline_ms", "start_by_ms"}
+    moments = {"run_at_ms", "until_ms"}
     for verb in VERBS:
         held = moments & set(verb.command.__struct_fields__)
-        assert held == {*verb.deadlines} | (set() if verb.time is None else {verb.time})
+        assert held == (set() if verb.time is None else {verb.time})

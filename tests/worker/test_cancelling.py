@@ -93,7 +93,7 @@ def test_a_handler_hears_of_its_deadline_while_its_worker_is_busy(real: sagalog.
         told.append(context.cancelled)
         context.go_on()
 
-    given = {"deadline_ms": real.now_ms() + 300} if when == "before it is leased" else {}
+    given: dict[str, Any] = {"deadline_ms": real.now_ms() + 300} if when == "before it is leased" else {}
     id = real.create("do", **given).id
     with at_work(worker, real):
         assert begun.wait(PATIENCE_S)

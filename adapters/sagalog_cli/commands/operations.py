@@ -87,7 +87,9 @@ def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_k
 @actor_option
 @idempotency_key_option
 @pass_session
-def retry(session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, **given: Any) -> None:
+def retry(
+    session: Session, /, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, **given: Any
+) -> None:
     """Create a successor of a task that has ended without success, and print its id.
 
     The successor has the same work and fresh budgets, and owes what is still owed. If the task was quarantined in its
@@ -154,6 +156,7 @@ _WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_m
 @pass_session
 def amend(
     session: Session,
+    /,
     id: str,
     payload: arguments.Payload | None,
     settings: dict[str, Any],

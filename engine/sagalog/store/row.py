@@ -32,6 +32,8 @@ class Row(NamedTuple):
     Columns that hardly ever change come first, then those that change with the state, then those of heartbeats.
 
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
+    cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
+                  nearly every task
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -40,7 +42,6 @@ class Row(NamedTuple):
                   was not, is leased, or has ended. By it a store finds what a clock that was set back delays [TIME-3]
     check_ms      when maintenance has to check whether its lease is over: never later than the expiry, and earlier
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
-    cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
     expires_ms    when its lease is over; None: never, or it has none
@@ -53,6 +54,7 @@ class Row(NamedTuple):
     affinity: str | None
     parent: str | None
     correlation_id: str | None
+    cancel_ms: int | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -60,7 +62,6 @@ class Row(NamedTuple):
     overdue_ms: int | None
     updated_ms: int | None
     check_ms: int | None
-    cancel_ms: int | None
     gate: str | None
     wait: str | None
     expires_ms: int | None
@@ -86,6 +87,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             task.affinity,
             task.parent,
             task.correlation_id,
+            None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,
@@ -93,7 +95,6 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             overdue_ms(task) if undoing else None,
             updated_ms if run_at_ms is not None and run_at_ms > updated_ms and is_free else None,
             expires_ms if check_ms is None else check_ms,
-            None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
             gate,
             None if waiting is None else waiting.name,
             expires_ms,

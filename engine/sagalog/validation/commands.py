@@ -102,29 +102,31 @@ def create(
         trace=None if trace is None else check_traceparent(trace, "trace"),
         tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
         data_key=optional_name(data_key, "data_key"),
-        deadline_ms=_optional_milliseconds(deadline_ms, "deadline_ms"),
-        start_by_ms=_optional_milliseconds(start_by_ms, "start_by_ms"),
     )
-    if run_at_ms is not None:
-        _require_chance(command, run_at_ms)
+    if deadline_ms is not None or start_by_ms is not None:
+        command = msgspec.structs.replace(command, **_deadlines(deadline_ms, start_by_ms))
+        _require_chance(command)
     if planned:
         _require_creation_fits(command)
     return command
 
 
-def _require_chance(command: c.Create, due_ms: int) -> None:
+def _deadlines(deadline_ms: int | None, start_by_ms: int | None) -> dict[str, int]:
+    """Return those of the two that are given, by name."""
+    given = {"deadline_ms": deadline_ms, "start_by_ms": start_by_ms}
+    return {name: check_milliseconds(time_ms, name) for name, time_ms in given.items() if time_ms is not None}
+
+
+def _require_chance(command: c.Create) -> None:
     """Refuse a task that is due only when its deadline has come: it could never start. [DEADLINE-4]"""
-    name = cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
+    due_ms = command.run_at_ms
+    name = None if due_ms is None else cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
     if name is not None:
         raise InvalidValue(
             f"{name}: {getattr(command, name)} is not after run_at_ms, {due_ms}: the task could never start; give a "
             "later deadline, or an earlier time",
             path=name,
         )
-
-
-def _optional_milliseconds(time_ms: int | None, path: str) -> int | None:
-    return None if time_ms is None else check_milliseconds(time_ms, path)
 
 
 def _require_creation_fits(command: c.Create) -> None:
@@ -459,8 +461,7 @@ def retry_as_new(
         successor=successor,
         results={check_name(name, "results"): check_json(value, f"results[{name!r}]") for name, value in given.items()},
         rerun=again,
-        deadline_ms=_optional_milliseconds(deadline_ms, "deadline_ms"),
-        start_by_ms=_optional_milliseconds(start_by_ms, "start_by_ms"),
+        **_deadlines(deadline_ms, start_by_ms),
     )
 
 

@@ -68,6 +68,4 @@ def decide(task: TaskFold | None, command: c.Command, now_ms: int, epoch: int) -
     verb = VERB_OF[type(command)]
     if verb.time is not None:
         require_milliseconds(command, verb.time, now_ms)
-    for name in verb.deadlines:
-        require_milliseconds(command, name, now_ms)
     return verb.decide(task, command, now_ms, epoch)

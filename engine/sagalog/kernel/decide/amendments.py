@@ -15,6 +15,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.amendments import Obstacle, obstacle
 from sagalog.kernel.deadlines import cannot_start
 from sagalog.kernel.decide.rules import Decision, existing, in_place, policy_of, require_room
+from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold
 
@@ -25,6 +26,7 @@ _INSTEAD: Final = "retry it as new, or create a new task, and amend that"
 
 def amend(task: TaskFold | None, command: c.Amend, now_ms: int, epoch: int) -> Decision:
     """Change what the call gives and the task has not; nothing where it is so already. [AMEND-1]"""
+    require_deadlines(command, now_ms)
     task = in_place(existing(task, command.task), "amended", "amend", _INSTEAD)
     changed, removed = _changes(task, command, now_ms), _removals(task, command)
     if not changed and not removed:
@@ -142,6 +144,5 @@ VERBS: Final = (
         marks=names("amended"),
         contents=_amended_contents,
         time="run_at_ms",
-        deadlines=("deadline_ms", "start_by_ms"),
     ),
 )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from sagalog.errors import Blocked, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -32,6 +34,7 @@ from sagalog.kernel.decide.rules import (
     spent_event,
     state_after,
 )
+from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import DeadlineCode, LeaseRecord, Retry, State
@@ -45,34 +48,39 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         return Repeat(1)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
-    return (
-        e.Created(
-            kind=command.kind,
-            queue=command.queue,
-            priority=command.priority,
-            run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
-            policy=command.policy,
-            to=state_after(task, "created", undoes=command.outcome is not None),
-            payload=command.payload,
-            inputs=command.inputs,
-            compensations=command.compensations,
-            waiver=cut(command.waiver),
-            tags=command.tags,
-            affinity=command.affinity,
-            key=command.key,
-            parent=command.parent,
-            predecessor=command.predecessor,
-            correlation_id=command.correlation_id,
-            trace=command.trace,
-            tracestate=command.tracestate,
-            data_key=command.data_key,
-            inherited=command.inherited,
-            steps=command.steps,
-            waits=command.waits,
-            outcome=command.outcome,
-            deadline_ms=command.deadline_ms,
-            start_by_ms=command.start_by_ms,
-        ),
+    if command.deadline_ms is None and command.start_by_ms is None:
+        return (_created(task, command, now_ms),)
+    require_deadlines(command, now_ms)
+    created = _created(task, command, now_ms)
+    return (replace(created, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms),)
+
+
+def _created(task: TaskFold | None, command: c.Create, now_ms: int) -> e.Created:
+    """Return the creation without deadlines, as nearly every task has none."""
+    return e.Created(
+        kind=command.kind,
+        queue=command.queue,
+        priority=command.priority,
+        run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
+        policy=command.policy,
+        to=state_after(task, "created", undoes=command.outcome is not None),
+        payload=command.payload,
+        inputs=command.inputs,
+        compensations=command.compensations,
+        waiver=cut(command.waiver),
+        tags=command.tags,
+        affinity=command.affinity,
+        key=command.key,
+        parent=command.parent,
+        predecessor=command.predecessor,
+        correlation_id=command.correlation_id,
+        trace=command.trace,
+        tracestate=command.tracestate,
+        data_key=command.data_key,
+        inherited=command.inherited,
+        steps=command.steps,
+        waits=command.waits,
+        outcome=command.outcome,
     )
 
 
@@ -279,7 +287,6 @@ VERBS: Final = (
         marks=names("created"),
         contents=_created_contents,
         time="run_at_ms",
-        deadlines=("deadline_ms", "start_by_ms"),
     ),
     Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
     Verb(c.Heartbeat, heartbeat, names("heartbeat")),

@@ -16,6 +16,7 @@ from sagalog.errors import NotFound, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.decide.rules import Decision, Repeat, existing, policy_of
+from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Outcome, SignalEnd, State
@@ -26,6 +27,7 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
 
     It always fits: a task has one successor. [BOUND-2]
     """
+    require_deadlines(command, now_ms)
     task = existing(task, command.task)
     _require_retriable(task)
     if task.successor_version:
@@ -218,6 +220,5 @@ VERBS: Final = (
         names("noted"),
         marks=names("noted"),
         contents=_succeeded_contents,
-        deadlines=("deadline_ms", "start_by_ms"),
     ),
 )
