@@ -171,6 +171,23 @@ class DeadlineContract(DeclarationContract):
         assert self.claim("running") == []
         assert claimable_ms("running") is None
 
+    def test_a_deadline_is_found_after_a_claim_that_found_nothing(self) -> None:
+        """[DEADLINE-2] Whatever a store keeps of earlier looks, and whether or not a worker holds the task."""
+        assert self.claim() == []
+        self.create("ready", kind="other", deadline_ms=START_MS + 10)
+        self.create("held", deadline_ms=START_MS + 10)
+        self.acquire("held", ttl_ms=None)
+        self.create("later", kind="other")
+        assert self.claim(kinds=["build"]) == []
+        self.engine.amend("later", deadline_ms=START_MS + 10)
+        self.clock.advance(10)
+        assert self.claim(kinds=["build"]) == []
+        assert {id: self.types(id)[-1] for id in ("ready", "held", "later")} == {
+            "ready": "cancelled",
+            "held": "cancel_requested",
+            "later": "cancelled",
+        }
+
     def test_deadlines_are_shown_the_earliest_first_up_to_a_limit(self) -> None:
         """[DEADLINE-2] Looking changes nothing."""
         for id, ms in (("c", 30), ("a", 10), ("b", 20), ("d", 40)):
