@@ -34,6 +34,7 @@ _COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
 
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Payload(NamedTuple):
@@ -66,6 +67,29 @@ def instant(_: click.Context, param: click.Parameter, given: str | None) -> int 
         return parse_instant(given, now_ms())
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
+
+
+def deadline_options(command: F) -> F:
+    """Add the options `--deadline` and `--start-by`: until when a task may go on, and by when it must begin."""
+    when = "milliseconds, ISO 8601, or +10m from now."
+    for option in (
+        click.option(
+            "--start-by",
+            "start_by_ms",
+            metavar="TIME",
+            callback=instant,
+            help=f"Cancel it then if no worker has begun it: {when}",
+        ),
+        click.option(
+            "--deadline",
+            "deadline_ms",
+            metavar="TIME",
+            callback=instant,
+            help=f"Cancel it then, or ask its worker to stop: {when}",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def since(_: click.Context, param: click.Parameter, given: str | None) -> int | None:
@@ -173,16 +197,21 @@ def inputs(_: click.Context, param: click.Parameter, given: Sequence[str]) -> di
     return found
 
 
-def retry(_: click.Context, param: click.Parameter, given: Sequence[str]) -> Retry | None:
+def retry(context: click.Context, param: click.Parameter, given: Sequence[str]) -> Retry | None:
     """Convert `name=value` with the names of `Retry`; `none` is no end."""
-    if not given:
-        return None
+    settings = retry_settings(context, param, given)
+    return msgspec.convert(settings, Retry) if settings else None
+
+
+def retry_settings(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    """Convert `name=value` as `retry` does, and give only what is named."""
     settings = {name: _setting(value) for name, value in _pairs(given, param)}
     try:
-        return msgspec.convert(settings, Retry)
+        msgspec.convert(settings, Retry)
     except msgspec.ValidationError as error:
         known = ", ".join(Retry.__struct_fields__)
         raise click.BadParameter(f"{error}; the names are {known}", param=param) from error
+    return settings
 
 
 def decode(text: str | bytes) -> Any:

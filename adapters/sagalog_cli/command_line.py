@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "quarantine": Place("sagalog_cli.commands.operations", "quarantine", "End a task for a human to look at."),
     "waive": Place("sagalog_cli.commands.operations", "waive", "Settle an owed compensation without undoing it."),
     "retry": Place("sagalog_cli.commands.operations", "retry", "Retry an ended task as a new one."),
+    "amend": Place("sagalog_cli.commands.operations", "amend", "Change a live task."),
     "note": Place("sagalog_cli.commands.operations", "note", "Put a remark on record for a task."),
     "signal": Place("sagalog_cli.commands.operations", "signal", "Send a task a signal that it waits for."),
     "worker": Place("sagalog_cli.commands.workers", "worker", "Run handlers: worker run; list, drain, stop workers."),

@@ -247,6 +247,8 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("lease", None if task.lease is None else _lease(task.lease, now_ms)),
         ("cancel", "asked for" if task.cancel_requested else None),
         ("due", _due(task, now_ms)),
+        ("deadline", _until(task.deadline_ms, now_ms)),
+        ("start by", _until(task.start_by_ms, now_ms)),
         ("waiting", None if task.waiting is None else _wait(task.waiting, now_ms)),
         ("attempt", str(task.attempt)),
         ("leases", f"{task.leases}, newest fence {task.fence}"),
@@ -335,6 +337,10 @@ def _due(task: Task, now_ms: int) -> str | None:
     if task.state != "pending" or task.waiting is not None:
         return None
     return f"{instant(task.run_at_ms)} ({distance(task.run_at_ms, now_ms)})"
+
+
+def _until(time_ms: int | None, now_ms: int) -> str | None:
+    return None if time_ms is None else f"{instant(time_ms)} ({distance(time_ms, now_ms)})"
 
 
 def _wait(wait: TaskWait, now_ms: int) -> str:

@@ -106,9 +106,13 @@ class Estimates:
                 values[value] = None
                 if len(values) > VALUES_MAX:
                     del self._values[gate, row.queue]
-            return
-        due_ms = self._due_ms.get(row.queue)
-        if due_ms is not None:
+            if row.cancel_ms is None:
+                return
+            at_ms = None
+        else:
             at_ms = 0 if gate == "waking" else row.check_ms if gate is None else row.run_at_ms
-            if at_ms is not None and at_ms < due_ms:
-                self._due_ms[row.queue] = at_ms
+        if row.cancel_ms is not None and (at_ms is None or row.cancel_ms < at_ms):
+            at_ms = row.cancel_ms
+        due_ms = self._due_ms.get(row.queue)
+        if due_ms is not None and at_ms is not None and at_ms < due_ms:
+            self._due_ms[row.queue] = at_ms

@@ -169,6 +169,10 @@ class Loader:
         """Return the tasks of these queues whose wait may be over."""
         return self.by_numbers(selection.waits_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
+    def deadlines_over(self, due: Due, queues: list[str]) -> list[Saved]:
+        """Return the tasks of these queues whose deadline has come."""
+        return self.by_numbers(selection.deadlines_over(self.execute, queues, self.now_ms, due.limit)) if queues else []
+
     def promotable(self, due: Due, queues: list[str]) -> list[Saved]:
         """Return the tasks of these queues whose due time has come."""
         return self.by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
@@ -246,22 +250,23 @@ class Loader:
             known = self.estimates.are_limits_due(self.now_ms)
         return bool(known)
 
-    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str]]:
-        """Return the queues with a lease to look at, with a task whose time has come, and with a wait to look at."""
+    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str], list[str]]:
+        """Return the queues with a lease to look at, a task whose time has come, a wait to look at, and a deadline."""
         execute = self.execute
         if due.queues is None:
             return (
                 selection.queues_leased(execute),
                 selection.queues_later(execute),
                 selection.queues_waited(execute),
+                selection.queues_cancelling(execute),
             )
-        leased, later, waited = [], [], []
+        leased, later, waited, cancelling = [], [], [], []
         for queue in dict.fromkeys(due.queues):
             if not self.estimates.is_due(queue, self.now_ms):
                 continue
             first = execute(selection.FIRST_DUE, (queue,)).fetchone()
             assert first is not None
-            check_ms, run_at_ms, until_ms, waking = first
+            check_ms, run_at_ms, until_ms, waking, cancel_ms = first
             self.estimates.keep_due(queue, first)
             if waking is not None or self._has_come(until_ms):
                 waited.append(queue)
@@ -269,7 +274,9 @@ class Loader:
                 leased.append(queue)
             if self._has_come(run_at_ms):
                 later.append(queue)
-        return leased, later, waited
+            if self._has_come(cancel_ms):
+                cancelling.append(queue)
+        return leased, later, waited, cancelling
 
     def _has_come(self, time_ms: int | None) -> bool:
         """Tell whether a column's time has come; False if it has another type, as in a damaged file."""

@@ -77,6 +77,7 @@ GATES_ALONE: Final = {"work": _READY_ALONE, "undo": _undoing("undo_alone")}
 QUEUES_LEASED: Final = _distinct("queue", "check_ms IS NOT NULL")
 QUEUES_LATER: Final = _distinct("queue", "gate = 'later'")
 QUEUES_WAITING: Final = _distinct("queue", "gate = 'waiting' AND run_at_ms IS NOT NULL")
+QUEUES_CANCELLING: Final = _distinct("queue", "cancel_ms IS NOT NULL")
 QUEUES_WAKING: Final = _distinct("queue", "gate = 'waking'")
 
 # One statement says that nothing is due; that is nearly always the case.
@@ -84,7 +85,8 @@ FIRST_DUE: Final = (
     "SELECT (SELECT min(check_ms) FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1), "
-    "(SELECT 0 FROM tasks WHERE gate = 'waking' AND queue = ?1)"
+    "(SELECT 0 FROM tasks WHERE gate = 'waking' AND queue = ?1), "
+    "(SELECT min(cancel_ms) FROM tasks WHERE cancel_ms IS NOT NULL AND queue = ?1)"
 )
 CHECKS: Final = (
     "SELECT check_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "
@@ -98,6 +100,10 @@ OVER: Final = (
 LATER: Final = (
     "SELECT run_at_ms, stream FROM tasks WHERE gate = 'later' AND queue = ?1 AND run_at_ms <= ?2 "
     "ORDER BY run_at_ms, stream LIMIT ?3"
+)
+CANCELLING: Final = (
+    "SELECT cancel_ms, stream FROM tasks WHERE cancel_ms IS NOT NULL AND queue = ?1 AND cancel_ms <= ?2 "
+    "ORDER BY cancel_ms, stream LIMIT ?3"
 )
 WAKING: Final = "SELECT 0, stream FROM tasks WHERE gate = 'waking' AND queue = ?1 ORDER BY stream LIMIT ?2"
 WAITED: Final = (
@@ -162,6 +168,7 @@ IDS: Final = "SELECT id FROM streams WHERE category = ?1 AND id > ?2 ORDER BY id
 STATEMENTS: Final = (
     *(text for gate in (*GATES.values(), *GATES_ALONE.values()) for text in gate[1:] if text),
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
+    QUEUES_CANCELLING, CANCELLING,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
     RUNNING, IDS,
@@ -310,6 +317,16 @@ def queues_waited(execute: Execute) -> list[str]:
     """Return the queues with a wait that time ends, or for which a task has ended."""
     found = (queue for statement in (QUEUES_WAITING, QUEUES_WAKING) for (queue,) in execute(statement))
     return list(dict.fromkeys(found))
+
+
+def deadlines_over(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:
+    """Return the numbers of up to `limit` streams whose deadline has come, the earliest first; -1: all."""
+    return _due(execute, CANCELLING, queues, now_ms, limit)
+
+
+def queues_cancelling(execute: Execute) -> list[str]:
+    """Return the queues with a task that has a deadline."""
+    return [queue for (queue,) in execute(QUEUES_CANCELLING)]
 
 
 def due_later(execute: Execute, queues: Iterable[str], now_ms: int, limit: int) -> list[int]:

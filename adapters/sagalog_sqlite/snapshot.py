@@ -149,6 +149,11 @@ class SqliteSnapshot:
         queues = selection.queues_waited(self._rows)
         return self._first_folds(selection.waits_over(self._rows, queues, now_ms, -1), limit)
 
+    def deadlines_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Return the tasks whose deadline has come. [DEADLINE-2]"""
+        queues = selection.queues_cancelling(self._rows)
+        return self._first_folds(selection.deadlines_over(self._rows, queues, now_ms, -1), limit)
+
     def behind(self, now_ms: int) -> list[TaskFold]:
         """Return the leased tasks whose last renewal is later than `now_ms`. [TIME-3]"""
         return self._folds(selection.behind(self._rows, selection.queues_leased(self._rows), now_ms))

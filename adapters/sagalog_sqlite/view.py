@@ -29,7 +29,7 @@ from sagalog_sqlite import selection
 if TYPE_CHECKING:
     from sagalog_sqlite.transaction import Transaction
 
-_Queues = tuple[list[str], list[str], list[str]]
+_Queues = tuple[list[str], list[str], list[str], list[str]]
 
 
 class SqliteView:
@@ -90,22 +90,28 @@ class SqliteView:
     @property
     def expired(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, the leased tasks whose check time has come by their row."""
-        due, (leased, _, _) = self._look()
+        due, (leased, _, _, _) = self._look()
         return self._select(self._transaction.expired(due, leased))
 
     @property
     def waits_over(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, tasks whose wait may be over by their row; show what they wait for too."""
-        due, (_, _, waited) = self._look()
+        due, (_, _, waited, _) = self._look()
         selected = self._select(self._transaction.waits_over(due, waited))
         if selected:
             self._show(self._transaction.reached([saved.stream.partition("/")[2] for saved in selected]))
         return selected
 
     @property
+    def deadlines_over(self) -> Sequence[Saved]:
+        """Return, of the operation's `due`, the tasks whose deadline has come by their row."""
+        due, (_, _, _, cancelling) = self._look()
+        return self._select(self._transaction.deadlines_over(due, cancelling))
+
+    @property
     def promotable(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, the tasks whose due time has come by their row."""
-        due, (_, later, _) = self._look()
+        due, (_, later, _, _) = self._look()
         return self._select(self._transaction.promotable(due, later))
 
     @property

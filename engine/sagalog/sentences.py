@@ -38,6 +38,8 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "retried_as_new": ("retried as {successor}",),
     "left_over": ("undone by {successor}",),
+    "deadline": ("its deadline has come",),
+    "start_by": ("no worker has leased it by the time by which it was to start",),
     "interrupted": ("interrupted: {text}", "its handler was interrupted"),
     "not_begun": ("the worker shut down before it was begun",),
     "not_ended": ("the worker shut down and its handler did not end",),

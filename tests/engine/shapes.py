@@ -72,6 +72,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
             waits=(KeptWaits("w", (-2, 0, SignalEnd("before", 9))),),
         ),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, uses={"gpu": 2, "tokens": 900}),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, deadline_ms=90, start_by_ms=80),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),
@@ -122,10 +123,11 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Failed(State.COMPENSATING, "failed", WHOLE, "harmless", ("u1",), 1, "fail", "tired", {"n": 1}),
         e.Failed(State.FAILED, "attempts_spent", BARE, fence=1, verb="retry"),
     ),
-    ("cancel_requested", 1): (e.CancelRequested(), e.CancelRequested("not needed")),
+    ("cancel_requested", 1): (e.CancelRequested(), e.CancelRequested("not needed"), e.CancelRequested(code="deadline")),
     ("cancelled", 1): (
         e.Cancelled(State.CANCELLED),
         e.Cancelled(State.COMPENSATING, "not needed", 1, "cancel"),
+        e.Cancelled(State.CANCELLED, code="start_by"),
     ),
     ("compensation_done", 1): (e.CompensationDone("u1", 2),),
     ("compensation_failed", 1): (
@@ -151,6 +153,11 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("noted", 1): (
         e.Noted(),
         e.Noted("seen", ("u1",), "after", {"charge": [1]}, ("ship",), "retried_as_new", {"n": 1}),
+    ),
+    ("amended", 1): (
+        e.Amended(priority=-1),
+        e.Amended("agents", -3, 7, {"a": [1]}, "gpu", "repository", 90, 80, Retry(attempts_max=1).resolve()),
+        e.Amended(removes=("payload", "affinity", "deadline_ms")),
     ),
     ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
     ("upgraded", 1): (e.Upgraded("0.2.0"),),

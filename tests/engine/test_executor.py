@@ -101,6 +101,14 @@ ENTRIES: dict[type[c.Command], Callable[[Executor], CommandEntry]] = {
     c.Note: lambda at: verbs.note(at, held(at).id, "a remark"),
     c.Waive: lambda at: verbs.waive(at, held(at, compensations=[UNDO]).id, "undo", "gone"),
     c.RetryAsNew: retried,
+    c.Amend: lambda at: verbs.amend(
+        at,
+        at.carry_out(verbs.create(at, "build", id="t", deadline_ms=START_MS + 5)).id,
+        payload=PAYLOAD,
+        retry=Retry(attempts_max=2),
+        deadline_ms=None,
+        idempotency_key="k",
+    ),
 }
 
 

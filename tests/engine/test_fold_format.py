@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "7aa4ffac0e3554f37d184b0da34567034be3650b7b8536691d0ccab0993b87ff")
+PINNED = (7, "d6f1617a69afc17c80dc8dbd707788a96f32f0e554db35f521ae789e1d12e2d5")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -19,6 +19,7 @@ Log = list[Recorded]
 WAITS = "task/waits"
 KEPT = "task/kept"
 FIRST = "task/first"
+TIMED, ASKED = "task/timed", "task/asked"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
 
@@ -48,6 +49,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     waits(engine)
     kept(engine)
     limited(engine)
+    timed(engine, clock)
     return engine.events()
 
 
@@ -61,6 +63,17 @@ def limited(engine: Engine) -> None:
         lease.complete()
     engine.pause(queue="limited")
     engine.resume(queue="limited")
+
+
+def timed(engine: Engine, clock: ManualClock) -> None:
+    """The task `timed` is cancelled at its deadline, and the worker of `asked` is asked to stop."""
+    engine.create("build", id="timed", deadline_ms=clock.now_ms() + 10)
+    engine.create("build", id="asked")
+    engine.amend("asked", priority=3, deadline_ms=clock.now_ms() + 10)
+    lease = engine.acquire("asked", owner="ann", ttl_ms=None)
+    clock.advance(10)
+    engine.recover()
+    lease.release()
 
 
 def kept(engine: Engine) -> None:
@@ -295,6 +308,18 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "rates": [lambda log: again(log, e.LimitSet(rate=Rate(3, 1_000)), 1, "limit/tokens")],
     "pauses": [
         lambda log: moved(log, "queue/limited", 1, before=("task/second", 2)),
+    ],
+    "deadlines": [
+        lambda log: again(log, e.Cancelled(State.CANCELLED, code="start_by"), 2, TIMED),
+        lambda log: again(log, e.Amended(priority=3), 2, ASKED),
+        lambda log: again(log, e.Amended(deadline_ms=1), 2, ASKED),
+        lambda log: again(log, e.CancelRequested(code="deadline"), version_of(log, e.Released, ASKED), ASKED),
+        lambda log: added(log, e.Cancelled(State.CANCELLED, code="deadline"), "task/looked at"),
+    ],
+    "amendments": [
+        lambda log: again(log, e.Amended(priority=3), version_of(log, e.Heartbeat)),
+        lambda log: again(log, e.Amended(removes=("key",)), version_of(log, e.Heartbeat)),
+        lambda log: again(log, e.Amended(payload=1), version_of(log, e.Signalled, WAITS, 1), WAITS),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

@@ -29,7 +29,7 @@ _HOLDER_VERBS = words("""
     adopt_child compensation_done compensation_failed complete fail heartbeat park put_artifact register release retry
     step use
 """)
-_CALLER_VERBS = words("acquire cancel claim create note quarantine retry_as_new signal waive")
+_CALLER_VERBS = words("acquire amend cancel claim create note quarantine retry_as_new signal waive")
 _LEASE = [*_HOLDER_VERBS, *words("attempt expires_ms fence owner purpose quarantine record task ttl_ms")]
 _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results")]
 _ENGINE = [
@@ -42,10 +42,10 @@ _ENGINE = [
     """),
 ]
 _TASK = words("""
-    affinity artifacts attempt cancel_requested children code compensations correlation_id created_ms data_key error
-    fence id inputs is_suspect is_terminal key kind lease leases outcome owed parent payload policy predecessor
-    priority progress queue reason result run_at_ms signals state steps successor tags trace tracestate
-    unrecorded_steps updated_ms uses version waiting waits
+    affinity artifacts attempt cancel_requested children code compensations correlation_id created_ms data_key
+    deadline_ms error fence id inputs is_suspect is_terminal key kind lease leases outcome owed parent payload
+    policy predecessor priority progress queue reason result run_at_ms signals start_by_ms state steps successor
+    tags trace tracestate unrecorded_steps updated_ms uses version waiting waits
 """)
 _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out

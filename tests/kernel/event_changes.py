@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from sagalog.kernel import events as e
 from sagalog.kernel.state import (
     AdoptedChild,
     CompensationRecord,
     EndedLease,
     EndedWaits,
+    KeptPolicy,
     KeptSignal,
     Recording,
     StepRecord,
@@ -330,6 +333,37 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
         PENDING,
         e.Quarantined("operator", "odd"),
         {"state": State.QUARANTINED, "code": "operator", "reason_version": 2},
+    ),
+    "asked to stop by its deadline": (
+        given(msgspec.structs.replace(CREATED, deadline_ms=20)).given(e.Leased("ann", 1, 1, "work", False, 100, 100)),
+        e.CancelRequested(code="deadline"),
+        {"cancel_version": 3, "reason_version": 3, "cancel_code": "deadline"},
+    ),
+    "cancelled by its deadline": (
+        given(msgspec.structs.replace(CREATED, start_by_ms=20)),
+        e.Cancelled(State.CANCELLED, code="start_by"),
+        {"state": State.CANCELLED, "outcome": "cancelled", "run_at_ms": 20, "code": "start_by", "reason_version": 2},
+    ),
+    "amended": (
+        PENDING,
+        e.Amended("r", 5, 9, {"n": 1}, "gpu", "k", 90, 80, policy(attempts_max=9)),
+        {
+            "queue": "r",
+            "priority": 5,
+            "run_at_ms": 9,
+            "payload_version": 2,
+            "affinity": "gpu",
+            "key": "k",
+            "deadline_ms": 90,
+            "start_by_ms": 80,
+            "policy": KeptPolicy.of(policy(attempts_max=9)),
+            "policy_version": 2,
+        },
+    ),
+    "amended, taking away": (
+        given(msgspec.structs.replace(CREATED, affinity="gpu", key="k", deadline_ms=90, start_by_ms=80)),
+        e.Amended(removes=("payload", "affinity", "key", "deadline_ms", "start_by_ms")),
+        {"payload_version": 2, "affinity": None, "key": None, "deadline_ms": None, "start_by_ms": None},
     ),
     "noted": (RUNNING, e.Noted("seen"), {}),
     "noted, settling": (

@@ -43,7 +43,12 @@ def policy(**changed: Any) -> Policy:
 
 
 def create(
-    *compensations: Compensation, run_at_ms: int | None = 0, waiver: str | None = None, **changed: Any
+    *compensations: Compensation,
+    run_at_ms: int | None = 0,
+    waiver: str | None = None,
+    deadline_ms: int | None = None,
+    start_by_ms: int | None = None,
+    **changed: Any,
 ) -> c.Create:
     """Create the task; further names are fields of its policy."""
     return c.Create(
@@ -55,6 +60,8 @@ def create(
         policy=policy(**changed),
         compensations=compensations,
         waiver=waiver,
+        deadline_ms=deadline_ms,
+        start_by_ms=start_by_ms,
     )
 
 
@@ -233,9 +240,13 @@ def note(text: str = "seen", settles: tuple[str, ...] = ()) -> c.Note:
 
 
 def retry_as_new(
-    successor: str = "t2", results: dict[str, Any] | None = None, rerun: tuple[str, ...] = ()
+    successor: str = "t2", results: dict[str, Any] | None = None, rerun: tuple[str, ...] = (), **deadlines: int
 ) -> c.RetryAsNew:
-    return c.RetryAsNew(task="t", successor=successor, results=results or {}, rerun=rerun)
+    return c.RetryAsNew(task="t", successor=successor, results=results or {}, rerun=rerun, **deadlines)
+
+
+def amend(**given: Any) -> c.Amend:
+    return c.Amend(task="t", **given)
 
 
 def waive(compensation: str = "u1", reason: str = "gone already") -> c.Waive:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from sagalog.errors import Conflict, LeaseHeld, LeaseLost, LogDamaged, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import decide as kernel
@@ -93,6 +95,7 @@ def search(
 
     `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" and
     "second approval" of one name (for a signal, which a caller sends), "child" (for another task, which ends), "pause".
+    And "amend", what a caller does.
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -138,7 +141,15 @@ def canonical(world: World) -> Key:
         world.idle_ms if lease.renewed_ms > now_ms else 0,
         lease.uses,
     )
-    common: Key = (task.state, statuses, held, world.epoch, world.stepped_back, max(task.run_at_ms - now_ms, -2))
+    common: Key = (
+        task.state,
+        statuses,
+        held,
+        task.policy_version > 0,
+        world.epoch,
+        world.stepped_back,
+        max(task.run_at_ms - now_ms, -2),
+    )
     # What an observer may say of a task whose last event lies in the future.
     ahead_ms = 0 if lease is not None else max(task.updated_ms - now_ms, 0)
     due_ms = (task.waiting.until_ms or 0) if task.waiting is not None else task.run_at_ms
@@ -152,6 +163,8 @@ def canonical(world: World) -> Key:
     )
     if task.state is State.COMPENSATING:
         return (*common, task.outcome, task.undo_failures, task.undo_expiries, task.undo_releases)
+    # What a deadline may still do.
+    common = (*common, *(at and max(at - now_ms, 0) for at in (task.deadline_ms, task.start_by_ms)), task.cancel_code)
     quota_ms = None if task.quota_since_ms is None else min(now_ms - task.quota_since_ms, 2)
     waiting = task.waiting
     until_ms = None if waiting is None or waiting.until_ms is None else max(waiting.until_ms - now_ms, 0)
@@ -225,6 +238,12 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         seen = Seen(fence, task.lease.renewed_ms, world.idle_ms)
         yield "upkeep", "maintain what was seen", make.maintain(seen)
     yield "operator", "maintain unknown kinds", make.maintain(unknown_kinds=frozenset({"remove"}))
+    if "amend" in world.also and not task.policy_version:
+        # Each amends the policy too, so that a task is amended once and the space stays small.
+        changed = msgspec.structs.replace(world.witness.policy, delay_max_ms=2)
+        yield "operator", "amend the deadline", make.amend(policy=changed, deadline_ms=world.now_ms + 1)
+        yield "operator", "amend all else", make.amend(policy=changed, priority=1, payload=1)
+        yield "operator", "amend without", make.amend(policy=changed, removes=("deadline_ms", "start_by_ms"))
     yield "operator", "cancel", make.cancel()
     yield "operator", "cancel now", make.cancel(now=True)
     yield "operator", "quarantine", make.quarantine()
@@ -293,6 +312,8 @@ def _append(result: Searched, world: World, command: c.Command, decision: kernel
         result.rows.add((source, NAMES[type(event)], str(task.state)))
         if isinstance(event, LeaseExpired) and event.why != "epoch" and idle_ms < TTL_MS:
             raise Finding("live_lease_taken", (event, f"unrenewed for {idle_ms} ms"))
+        if isinstance(event, Leased) and event.purpose == "work" and witness.is_late(world.now_ms):
+            raise Finding("leased_too_late", (event, world.now_ms))
         if isinstance(event, Leased) and event.fence // FENCE_EPOCH != world.epoch:
             raise Finding("fence_of_another_epoch", (event, world.epoch))
     _check_agreement(task, witness)

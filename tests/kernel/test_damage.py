@@ -41,6 +41,7 @@ RUNNING = PENDING.given(leased())
 OWING = RUNNING.given(fail())
 UNDOING = OWING.given(leased(2, purpose="undo"))
 PARKED = RUNNING.given(park(signal="go"))
+TIMED = given(e.Created("build", "q", 0, 0, policy(), State.PENDING, deadline_ms=90, start_by_ms=80))
 ARTIFACT = e.ArtifactPut("log", 2, "ab" * 32, 3, "text/plain")
 
 
@@ -246,6 +247,22 @@ CONTRADICTIONS: dict[str, tuple[Scenario, e.Recordable]] = {
         e.Compensated("failed", 2),
     ),
     "a failure that ends a lease by no verb": (RUNNING, e.Failed(State.COMPENSATING, "failed", fence=1)),
+    "a deadline that a task has not": (PENDING, e.Cancelled(State.CANCELLED, code="deadline")),
+    "a deadline that has not come": (TIMED, e.Cancelled(State.CANCELLED, code="start_by")),
+    "a deadline of another sort": (TIMED.at(80), e.Cancelled(State.CANCELLED, code="deadline")),
+    "a time to start of what has begun": (TIMED.given(leased(at_ms=0)).at(80), e.CancelRequested(code="start_by")),
+    "a stop that is asked for before the deadline": (TIMED.given(leased()), e.CancelRequested(code="deadline")),
+    "an amendment of nothing": (PENDING, e.Amended()),
+    "an amendment to what was so": (PENDING, e.Amended(queue="r", priority=0)),
+    "an amendment to the same policy": (PENDING, e.Amended(policy=policy())),
+    "an amendment that gives and removes": (TIMED, e.Amended(deadline_ms=70, removes=("deadline_ms",))),
+    "an amendment that removes what is not there": (PENDING, e.Amended(removes=("deadline_ms",))),
+    "an amendment that removes what every task has": (PENDING, e.Amended(removes=("queue",))),
+    "an amendment that removes the time": (PENDING, e.Amended(removes=("run_at_ms",))),
+    "an amendment of what is held": (RUNNING, e.Amended(priority=7)),
+    "an amendment of the time of a parked task": (PARKED, e.Amended(run_at_ms=7)),
+    "an amendment of the payload after a lease": (RUNNING.given(release()), e.Amended(payload=1)),
+    "an amendment of the time of undoing": (OWING, e.Amended(run_at_ms=7)),
     "a cancel that ends no lease by a verb": (PENDING, e.Cancelled(State.CANCELLED, verb="cancel")),
     "a quarantine that ends a lease by no verb": (RUNNING, e.Quarantined("x", owed=("u1", "u2"), fence=1)),
     "a quarantine that does not name what is owed": (RUNNING, e.Quarantined("x", fence=1, verb="quarantine")),

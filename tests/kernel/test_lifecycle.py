@@ -65,6 +65,7 @@ def event_named(name: str, state: str, to: State | None) -> e.Recordable:
         "quarantined": e.Quarantined("operator", owed=("u1",), fence=fence, verb=verb),
         "noted": e.Noted("seen"),
         "used": e.Used(FENCE, "gpu", 2),
+        "amended": e.Amended(deadline_ms=9),
     }
     assert name in samples, f"this function needs a sample of {name!r}, whose every field is sound"
     return samples[name]

@@ -18,7 +18,7 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import compensations, interventions, leases, maintenance, recordings, rules, waits, work
 from sagalog.kernel.lifecycle import TASK_LIFE
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State, TaskEnd
+from sagalog.kernel.values import Compensation, KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State, TaskEnd
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
@@ -45,6 +45,11 @@ UNDOER = msgspec.structs.replace(
     inherited=(inherited(UNDO, 0, 1), inherited(LATER_UNDO)),
     outcome="failed",
 )
+
+
+def timed(*compensations: Compensation, **changed: Any) -> c.Create:
+    """A task with both deadlines; the search begins at 10."""
+    return msgspec.structs.replace(small(*compensations, **changed), deadline_ms=12, start_by_ms=11)
 
 
 def searched(create: c.Create, hazards: bool = False, until_found: bool = False, also: Iterable[str] = ()) -> Searched:
@@ -159,6 +164,7 @@ def test_the_search_treads_every_row_and_meets_every_event_of_a_verb() -> None:
         search(small(**few), also=frozenset({"use"})),
         search(msgspec.structs.replace(HEIR, policy=small(**few).policy)),
         search(small(**few), hazards=True),
+        search(timed(UNDO, **few), also=frozenset({"amend"})),
     ]
     trodden = set().union(*(one.rows for one in searches))
     table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves}
@@ -167,6 +173,21 @@ def test_the_search_treads_every_row_and_meets_every_event_of_a_verb() -> None:
     unmet = {(c.Park, "quarantined")}
     listed = {(verb.command, event) for verb in kernel.VERBS for event in verb.writes}
     assert set().union(*(one.written for one in searches)) == listed - unmet
+
+
+@pytest.mark.parametrize(
+    ("create", "also"),
+    [
+        pytest.param(timed(UNDO, **{**ONE, "expiries_max": 1}), (), id="deadlines"),
+        pytest.param(timed(**ONE), ("pause",), id="deadlines and a wait", marks=pytest.mark.slow),
+        pytest.param(timed(UNDO, **ONE), ("amend", "step"), id="amended", marks=pytest.mark.slow),
+    ],
+)
+def test_nor_does_a_task_with_deadlines_or_one_that_is_amended(create: c.Create, also: tuple[str, ...]) -> None:
+    """[DEADLINE-1] [DEADLINE-2] [AMEND-2] [LIFE-2]"""
+    result = searched(create, also=also)
+    assert result.findings == {}
+    assert {world.task.code for world in result.states} >= {"deadline", "start_by"}
 
 
 # --- teeth -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from sagalog.kernel import events as e
+from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import Policy, State
 
 _ENDS_IN: Final[dict[type[e.Recordable], State]] = {
@@ -62,6 +63,14 @@ class Witness(NamedTuple):
     waited: tuple[tuple[str, int], ...] = ()
     waits_for: tuple[str, str | None] | None = None
     signals: tuple[str, ...] = ()
+    # [DEADLINE-1] From when on no worker may begin.
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+
+    def is_late(self, now_ms: int) -> bool:
+        """Whether a deadline had come for a lease that was seen; the time to start only counts for the first one."""
+        start_by_ms = self.start_by_ms if self.top % FENCE_EPOCH == 1 else None
+        return any(at_ms is not None and at_ms <= now_ms for at_ms in (self.deadline_ms, start_by_ms))
 
     def see(self, event: e.Recordable) -> Witness:
         """The witness after one more event.
@@ -98,7 +107,10 @@ class Witness(NamedTuple):
                 seen = seen._replace(children=seen.children | {name})
             case e.Parked() | e.Signalled() | e.Unblocked():
                 seen = seen._see_wait(event)
+            case e.Amended():
+                seen = seen._see_amendment(event)
             case e.CancelRequested():
+                _expect(not seen.asked_to_stop, "asked_twice", event)
                 seen = seen._replace(asked_to_stop=True)
             case e.Noted(settles=settles):
                 for id in settles:
@@ -130,10 +142,20 @@ class Witness(NamedTuple):
             recorded=frozenset((*planned, *owed)),
             waiver=event.waiver is not None,
             inherited=frozenset(owed) - frozenset(own),
+            deadline_ms=event.deadline_ms,
+            start_by_ms=event.start_by_ms,
             steps=frozenset(one.name for one in event.steps),
             waited=tuple((one.name, number) for one in event.waits for number in _over(one.ends)),
             named=frozenset(one.compensation for one in event.steps if one.compensation is not None),
         )
+
+    def _see_amendment(self, event: e.Amended) -> Witness:
+        """[AMEND-2] [DEADLINE-1]"""
+        given = (event.queue, event.priority, event.run_at_ms, event.payload, event.affinity, event.key)
+        _expect(self.open is None or given == (None,) * 6, "amended_while_held", event)
+        deadline_ms = None if "deadline_ms" in event.removes else event.deadline_ms or self.deadline_ms
+        start_by_ms = None if "start_by_ms" in event.removes else event.start_by_ms or self.start_by_ms
+        return self._replace(deadline_ms=deadline_ms, start_by_ms=start_by_ms, policy=event.policy or self.policy)
 
     def _see_lease(self, event: e.Leased) -> Witness:
         """[LEASE-1] [FENCE-1] [CANCEL-2] [COMP-1]"""

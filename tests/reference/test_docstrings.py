@@ -35,8 +35,8 @@ def words(text: str) -> frozenset[str]:
 KIT = "sagalog.store"
 # The first words of calls; a new one is added here, once it is seen to be a verb.
 VERBS = words("""
-    Acknowledge Ask Audit Begin Call Check Close Count Create Decide Decorate Do Draw End Find Get Give Go Group
-    Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Reattach Record Refuse
+    Acknowledge Ask Audit Begin Call Change Check Close Count Create Decide Decorate Do Draw End Find Get Give
+    Go Group Hand Iterate Keep Lease Let List Look Make Move Open Pop Push Put Read Reattach Record Refuse
     Remove Renew Retry Run Save Say Send Set Settle Sleep State Stop Take Tell Throw Wait
 """)
 # The first words of classes: those of a noun phrase.
@@ -53,7 +53,7 @@ LINES_MAX = 28
 DECIDED: dict[str, type[c.Command]] = {
     **{
         f"Engine.{kind.__name__.lower()}": kind
-        for kind in (c.Create, c.Cancel, c.Quarantine, c.Signal, c.Note, c.Waive)
+        for kind in (c.Create, c.Cancel, c.Quarantine, c.Signal, c.Note, c.Waive, c.Amend)
     },
     "Engine.retry_as_new": c.RetryAsNew,
     "Engine.acquire": c.Acquire,

@@ -65,6 +65,7 @@ FULL: dict[str, Any] = {
     "waiting": Waiting("w", 1, 1, "go", (), None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
     "uses": {"gpu": 1},
+    "cancel_code": "deadline",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from tests.touched import amended, counted, naming
+from tests.touched import counted, naming, reranked
 from tests.touched.copies import ROOT, Change
 
 ROOMS = tuple(naming.ROOMS)
@@ -17,8 +17,8 @@ ROOMS = tuple(naming.ROOMS)
 def show() -> None:
     """Print it all."""
     _heading("What a new one touches, of engine/sagalog")
-    _touched("an event: decided, folded, shown, checked", amended.EVENT)
-    _touched("a call for it, of engines and batches", amended.CALL)
+    _touched("an event: decided, folded, shown, checked", reranked.EVENT)
+    _touched("a call for it, of engines and batches", reranked.CALL)
     _touched("a category: kept, folded, rebuilt, checked", counted.CATEGORY)
     _touched("a command on it, and a call for that", counted.CALL)
     _heading("What a store imports of sagalog")

@@ -9,10 +9,10 @@ import pytest
 
 import sagalog
 from tests.touched import __main__ as command
-from tests.touched import amended, counted, naming
+from tests.touched import counted, naming, reranked
 from tests.touched.copies import ROOT, Change, changed, run, without
 
-AMENDED: Change = {**amended.EVENT, **amended.CALL}
+RERANKED: Change = {**reranked.EVENT, **reranked.CALL}
 COUNTED: Change = {**counted.CATEGORY, **counted.CALL}
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -23,9 +23,9 @@ def sampled(change: Change) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def amended_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reranked_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the engine with the made-up event."""
-    return changed(tmp_path_factory.mktemp("amended"), AMENDED)
+    return changed(tmp_path_factory.mktemp("reranked"), RERANKED)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def broken_promise(folder: Path, engine: Path, program: str) -> str:
 
 
 def is_read_by_this_version(folder: Path) -> bool:
-    """Whether this version, which has no such event, makes something of the task that was amended. [LOG-5]"""
+    """Whether this version, which has no such event, makes something of the task that was reranked. [LOG-5]"""
     with sagalog.open(f"sqlite:///{folder / 'log.db'}", create=False) as engine:
         try:
             return engine.get("second") is not None
@@ -49,17 +49,17 @@ def is_read_by_this_version(folder: Path) -> bool:
             return False
 
 
-def test_a_made_up_event_touches_six_files_and_its_call_six_more(amended_engine: Path, tmp_path: Path) -> None:
-    assert len(amended.EVENT) <= 6
-    assert len(amended.CALL) <= 6
-    assert broken_promise(tmp_path, amended_engine, "tests.touched.amending") == ""
+def test_a_made_up_event_touches_six_files_and_its_call_six_more(reranked_engine: Path, tmp_path: Path) -> None:
+    assert len(reranked.EVENT) <= 6
+    assert len(reranked.CALL) <= 6
+    assert broken_promise(tmp_path, reranked_engine, "tests.touched.reranking") == ""
     assert not is_read_by_this_version(tmp_path)
 
 
-@pytest.mark.parametrize("file", sampled(AMENDED))
-def test_an_event_needs_each_of_the_files_that_it_touches(amended_engine: Path, tmp_path: Path, file: str) -> None:
-    engine = without(tmp_path / "engine", amended_engine, file)
-    is_broken = broken_promise(tmp_path, engine, "tests.touched.amending") != ""
+@pytest.mark.parametrize("file", sampled(RERANKED))
+def test_an_event_needs_each_of_the_files_that_it_touches(reranked_engine: Path, tmp_path: Path, file: str) -> None:
+    engine = without(tmp_path / "engine", reranked_engine, file)
+    is_broken = broken_promise(tmp_path, engine, "tests.touched.reranking") != ""
     assert is_broken or is_read_by_this_version(tmp_path)
 
 
@@ -108,4 +108,6 @@ def test_the_command_prints_a_row_an_event_and_what_a_new_one_touches(
 
 def test_the_architecture_names_the_command_and_each_file_that_it_counts() -> None:
     assert "python -m tests.touched" in ARCHITECTURE
-    assert [file for file in {**AMENDED, **COUNTED} if f"`{file}`" not in ARCHITECTURE] == ["kernel/decide/counters.py"]
+    assert [file for file in {**RERANKED, **COUNTED} if f"`{file}`" not in ARCHITECTURE] == [
+        "kernel/decide/counters.py"
+    ]

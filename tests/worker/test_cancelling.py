@@ -80,6 +80,29 @@ def test_a_handler_hears_of_a_cancel_long_before_its_next_renewal(real: sagalog.
     assert "heartbeat" not in story(real, id)
 
 
+@pytest.mark.parametrize("when", ["before it is leased", "under its lease"])
+def test_a_handler_hears_of_its_deadline_while_its_worker_is_busy(real: sagalog.Engine, when: str) -> None:
+    """[DEADLINE-1] [DEADLINE-2] No renewal is due for an hour, and no other worker claims."""
+    worker = sagalog.Worker(ttl_ms=LONG_TTL_MS, concurrency=1)
+    begun, told = threading.Event(), []
+
+    @worker.task("do", waive_compensation="it has no effects")
+    def do(context: WorkContext, _payload: Any) -> None:
+        begun.set()
+        context.wait_stop(int(PATIENCE_S * 1_000))
+        told.append(context.cancelled)
+        context.go_on()
+
+    given: dict[str, Any] = {"deadline_ms": real.now_ms() + 300} if when == "before it is leased" else {}
+    id = real.create("do", **given).id
+    with at_work(worker, real):
+        assert begun.wait(PATIENCE_S)
+        if not given:
+            real.amend(id, deadline_ms=real.now_ms())
+        assert (ended(real, id).state, ended(real, id).code) == ("cancelled", "deadline")
+    assert told == [True]
+
+
 def test_a_look_for_what_was_called_off_is_due_within_the_promised_time(
     engine: sagalog.Engine, clock: ManualClock
 ) -> None:

@@ -37,6 +37,23 @@ def start(engine: sagalog.Engine, tmp_path: Path) -> Iterator[Start]:
         process.end()
 
 
+def test_a_worker_killed_before_its_deadline_leaves_it_to_the_next(engine: sagalog.Engine, start: Start) -> None:
+    """[DEADLINE-2] [UPKEEP-1] Between the deadline and the maintenance no process lives that knew of it."""
+    task = engine.create("steps", {"holds": "b"})
+    first = start("first")
+    first.reached("began-b-1")
+    first.send(signal.SIGKILL)
+    first.wait()
+    engine.amend(task.id, deadline_ms=engine.now_ms())
+    start("second")
+
+    after = ended(engine, task.id)
+    assert (after.state, after.outcome, after.code) == ("compensated", "cancelled", "deadline")
+    types = story(engine, task.id)
+    assert types.count("cancel_requested") <= 1
+    assert types[types.index("lease_expired") + 1] == "cancelled"
+
+
 def test_a_worker_killed_in_a_step_is_followed_by_one_that_goes_on(
     engine: sagalog.Engine, start: Start, tmp_path: Path
 ) -> None:

@@ -47,6 +47,8 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     trace: str | None = None
     tracestate: str | None = None
     data_key: str | None = None
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -68,6 +70,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     callback=arguments.instant,
     help="When the task is due: milliseconds, ISO 8601, or +10m from now.",
 )
+@arguments.deadline_options
 @click.option(
     "--retry",
     multiple=True,

@@ -1,4 +1,4 @@
-"""The commands `init`, `cancel`, `quarantine`, `retry`, `note`, `waive`, `signal` and `recover`: operators' writes.
+"""The commands `init`, `cancel`, `quarantine`, `retry`, `amend`, `note`, `waive`, `signal`, `recover`: operators write.
 
 Rule: an operator's write names who asks, takes an `--idempotency-key` as its identity, and answers with the task as it
 is now; `retry` answers with the successor.
@@ -7,11 +7,12 @@ is now; `retry` answers with the successor.
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import Any, Final
 
 import click
+import msgspec
 
-from sagalog import ResultRequired, Task
+from sagalog import ResultRequired, Retry, Task
 from sagalog_cli import arguments, json_output, render
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import (
@@ -82,23 +83,23 @@ def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_k
 @click.option(
     "--rerun", multiple=True, metavar="STEP", help="Run such a step again: its effect may happen twice. Repeatable."
 )
+@arguments.deadline_options
 @actor_option
 @idempotency_key_option
 @pass_session
 def retry(
-    session: Session, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, idempotency_key: str | None
+    session: Session, /, id: str, results: dict[str, Any], rerun: tuple[str, ...], actor: str, **given: Any
 ) -> None:
     """Create a successor of a task that has ended without success, and print its id.
 
     The successor has the same work and fresh budgets, and owes what is still owed. If the task was quarantined in its
     forward work, the successor keeps its steps, the sleeps that are over, and the signals that its waits took. A signal
-    that no wait has taken stays behind: send it to the successor. A second call gives the same successor.
+    that no wait has taken stays behind: send it to the successor. A second call gives the same successor. It has the
+    deadlines that you give here, and no other.
     """
     with session.open(actor=actor) as engine:
         try:
-            successor = engine.retry_as_new(
-                whole_id(engine, id), results=results, rerun=rerun, idempotency_key=idempotency_key
-            )
+            successor = engine.retry_as_new(whole_id(engine, id), results=results, rerun=rerun, **given)
         except ResultRequired as error:
             kept = " ".join(f"--result {shlex.quote(step)}=JSON" for step in error.steps)
             again = " ".join(f"--rerun {shlex.quote(step)}" for step in error.steps)
@@ -113,6 +114,78 @@ def retry(
             state=successor.state,
         )
     session.answer(lambda: json_output.task(successor), lambda: show_line(successor.id))
+
+
+# What `--without` takes away, and its name for the engine.
+_WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_ms", "start-by": "start_by_ms"}
+
+
+@click.command("amend", cls=StoreCommand, short_help="Change a live task.")
+@click.argument("id")
+@click.option("--queue", help="The queue where it waits.")
+@click.option("--priority", type=int, help="Smaller runs first.")
+@click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
+@click.option("--key", help="A name by which to group tasks; claims ignore it.")
+@click.option(
+    "--run-at",
+    "run_at_ms",
+    metavar="TIME",
+    callback=arguments.instant,
+    help="When it is due: milliseconds, ISO 8601, or +10m from now; +0s: now.",
+)
+@click.option(
+    "--payload",
+    metavar="JSON",
+    callback=arguments.payload,
+    help="Its payload; `-` reads it from standard input. Only before the first lease.",
+)
+@click.option(
+    "--retry",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=arguments.retry_settings,
+    help="A budget or delay, as in attempts_max=5; none: no limit. Repeatable.",
+)
+@arguments.deadline_options
+@click.option(
+    "--without", multiple=True, type=click.Choice([*_WITHOUT]), help="Take one of these away from it. Repeatable."
+)
+@actor_option
+@idempotency_key_option
+@pass_session
+def amend(
+    session: Session,
+    /,
+    id: str,
+    payload: arguments.Payload | None,
+    settings: dict[str, Any],
+    without: tuple[str, ...],
+    actor: str,
+    idempotency_key: str | None,
+    **given: Any,
+) -> None:
+    """Change a live task; what you leave out stays as it is, and so does what is so already.
+
+    While a worker holds the task, only its deadlines and --retry can change: wait for the end of the lease, or cancel
+    the task. A task that has ended never changes: `retry` creates its successor, which you can amend.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name in without:
+        if _WITHOUT[name] in changes:
+            raise click.UsageError(f"--without {name}: --{name} is given too; leave one of them out")
+        changes[_WITHOUT[name]] = None
+    if payload is not None:
+        changes["payload"] = arguments.read_json() if payload is arguments.STDIN else payload.value
+    if not changes and not settings:
+        raise click.UsageError("nothing to change: give one of the options, such as --priority")
+    with session.open(actor=actor) as engine:
+        whole = whole_id(engine, id)
+        if settings:
+            task = engine.get(whole)
+            before = {} if task is None else msgspec.structs.asdict(task.policy)
+            changes["retry"] = Retry(**{**before, **settings})
+        _answer(session, engine.amend(whole, idempotency_key=idempotency_key, **changes))
 
 
 @click.command("note", cls=StoreCommand, short_help="Put a remark on record for a task.")

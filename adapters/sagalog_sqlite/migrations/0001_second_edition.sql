@@ -87,6 +87,7 @@ CREATE TABLE tasks(
     affinity TEXT,
     parent TEXT,
     correlation_id TEXT,
+    cancel_ms INTEGER,
     wait TEXT,
     held TEXT,
     holds INTEGER,
@@ -124,6 +125,8 @@ CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
 CREATE INDEX delayed ON tasks(updated_ms) WHERE updated_ms IS NOT NULL;
 -- Not by the expiry, which every heartbeat changes: by a time that is never later than it.
 CREATE INDEX leased ON tasks(queue, check_ms) WHERE check_ms IS NOT NULL;
+-- [DEADLINE-2] What has to be cancelled, or asked to stop; a task without a deadline has no row here.
+CREATE INDEX cancelling ON tasks(queue, cancel_ms) WHERE cancel_ms IS NOT NULL;
 CREATE INDEX states ON tasks(state, queue);
 -- What listings ask for; a task without any of these pays nothing. All that is parked, in order of age, by its wait.
 CREATE INDEX parked ON tasks(stream, wait) WHERE wait IS NOT NULL;

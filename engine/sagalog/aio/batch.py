@@ -88,6 +88,7 @@ class AsyncBatch(CoroutineMethod[Batch]):
     note = passed_on(Batch.note)
     waive = passed_on(Batch.waive)
     retry_as_new = passed_on(Batch.retry_as_new)
+    amend = passed_on(Batch.amend)
     acquire = passed_on(Batch.acquire)
     claim = passed_on(Batch.claim)
 

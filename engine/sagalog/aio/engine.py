@@ -135,6 +135,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     note = as_coroutine(Engine.note)
     waive = as_coroutine(Engine.waive)
     retry_as_new = as_coroutine(Engine.retry_as_new)
+    amend = as_coroutine(Engine.amend)
     recover = as_coroutine(Engine.recover)
     rebuild = as_coroutine(Engine.rebuild)
 

@@ -164,6 +164,7 @@ class Batch:
     note = recorded(verbs.note)
     waive = recorded(verbs.waive)
     retry_as_new = recorded(verbs.retry_as_new)
+    amend = recorded(verbs.amend)
     acquire = recorded(verbs.acquire)
 
     def claim(

@@ -22,6 +22,7 @@ from sagalog.errors import Corrupt
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import MOVES_MAX
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import next_lease_fits
 from sagalog.kernel.state import TaskFold
 from sagalog.store import Claim, EventOf, Plain, Result, Saved
@@ -94,8 +95,8 @@ class _Selection:
                 work.admission.hold(saved, lack)
                 self.again = True
             return True
-        elif not next_lease_fits(task):
-            # [BOUND-2] Else it would be at the head of every claim, and refused each time.
+        elif not next_lease_fits(task) or passed_deadline(task, work.view.now_ms) is not None:
+            # [BOUND-2] [DEADLINE-2] Else it would be at the head of every claim, and refused each time.
             work.maintain(c.Maintain(task=task.id), saved)
             self.again = True
         elif (one := _lease(work, self._asked, saved, task)) is not None:
@@ -163,7 +164,7 @@ def _claim_one(
     task = saved.fold
     if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms):
         return None
-    # [BOUND-2] A task without room for a lease is refused here; the unit of work then quarantines it.
+    # [BOUND-2] [DEADLINE-2] A task without room for a lease, or time, is refused here; the unit of work then ends it.
     leased = carry_out_plainly(_acquire_entry(asked, task), saved, now_ms, epoch, event_of, may_hold_back)
     return None if leased is None else Result(Claimed(leased.answer), leased.appends)
 

@@ -188,6 +188,7 @@ class Engine:
     note = carried_out(verbs.note)
     waive = carried_out(verbs.waive)
     retry_as_new = carried_out(verbs.retry_as_new)
+    amend = carried_out(verbs.amend)
 
     def create_many(self, specs: Iterable[Mapping[str, Any]]) -> list[Task]:
         """Create many tasks in one commit, all or none.

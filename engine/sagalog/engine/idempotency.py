@@ -50,18 +50,30 @@ def compare(command: c.Command, event: e.Recordable, task: TaskFold) -> None:
             differs=list(differs),
         )
     if isinstance(command, c.RetryAsNew) and isinstance(event, e.Noted) and event.successor:
-        raise Conflict(
-            f"task {task.id!r} was retried as {event.successor!r} with other content ({shown}); look at that one, or "
-            "repeat the retry as it was",
-            task=task.id,
-            differs=list(differs),
-            successor=event.successor,
-        )
+        raise _retried_otherwise(task, event, differs)
     raise Conflict(
         f"task {task.id!r}: the same {e.NAMES[type(event)]!r} is on record with other content ({shown})",
         task=task.id,
         differs=list(differs),
     )
+
+
+def require_same_deadlines(command: c.RetryAsNew, noted: e.Noted, created: e.Created, task: TaskFold) -> None:
+    """Compare the deadlines that a retry gives with those of the successor that is on record. [REPEAT-6]
+
+    Raises:
+        Conflict: the retry gives another one.
+    """
+    given = {name: getattr(command, name) for name in ("deadline_ms", "start_by_ms")}
+    given = {name: value for name, value in given.items() if value is not None}
+    differs = differences(given, {name: getattr(created, name) for name in given}) if given else {}
+    if differs:
+        raise _retried_otherwise(task, noted, differs)
+
+
+def states_payload(of: c.Amend | e.Amended) -> bool:
+    """Check whether it gives a payload, be it null. [AMEND-1]"""
+    return of.payload is not None or "payload" in of.removes
 
 
 def compare_keyed(key: str, command: c.Command, envelope: Envelope, event: e.Recordable, task: TaskFold) -> None:
@@ -93,6 +105,16 @@ def differences(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
     """Return, in words by name, each given value that is not equal as JSON to the one on record under its name."""
     names = sorted(name for name in given if canonical(_plain(given[name])) != canonical(_plain(found.get(name))))
     return {name: difference(name, given[name], found.get(name)) for name in names}
+
+
+def _retried_otherwise(task: TaskFold, noted: e.Noted, differs: Mapping[str, str]) -> Conflict:
+    return Conflict(
+        f"task {task.id!r} was retried as {noted.successor!r} with other content ({'; '.join(differs.values())}); look "
+        "at that one, or repeat the retry as it was",
+        task=task.id,
+        differs=list(differs),
+        successor=noted.successor,
+    )
 
 
 def _differences_from(command: c.Command, event: e.Recordable, task: TaskFold) -> dict[str, str]:

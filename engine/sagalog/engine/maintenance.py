@@ -48,6 +48,7 @@ class Maintenance:
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and not a wait that goes on.
             over = [*snapshot.over(now_ms, limit if queues is None else None), *snapshot.waits_over(now_ms)]
+            over += snapshot.deadlines_over(now_ms, limit if queues is None else None)
         due = [c.Maintain(task=task.id) for task in over if queues is None or task.queue in queues]
         maintained = self._maintain([*due, *unseen], limit)
         # Read after those leases have ended, so that this call also looks at the undos that they leave.

@@ -136,19 +136,21 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
 def maintaining(due: Due) -> Operation:
     """Make an operation that ends the leases and waits which are over in some queues, and promotes what is due.
 
+    It also cancels what has come to its deadline. [DEADLINE-2]
     It answers `MaintenanceDone`, without promotions, which write no event. [UPKEEP-1] [UPKEEP-2]
     """
 
     def decide(view: View) -> Result:
-        checks, waits, promotable, accounts = view.expired, view.waits_over, view.promotable, view.due_accounts
-        if not checks and not waits and not promotable and not accounts:
+        checks, waits, late, promotable = view.expired, view.waits_over, view.deadlines_over, view.promotable
+        accounts = view.due_accounts
+        if not checks and not waits and not late and not promotable and not accounts:
             return _NOTHING_DUE
         work = UnitOfWork(view)
         work.look_at(accounts)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
-        again = again or any(_hides(found, due.limit) for found in (waits, promotable))
-        over = [one for one in map(work.maintain_found, waits) if one is not None]
+        again = again or any(_hides(found, due.limit) for found in (waits, late, promotable))
+        over = [one for one in map(work.maintain_found, (*late, *waits)) if one is not None]
         for saved in promotable:
             work.put_right(saved)
         return work.result(MaintenanceDone((*ended, *over), again or bool(accounts)))

@@ -12,9 +12,11 @@ from functools import partial
 
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
+from sagalog.engine.idempotency import states_payload
 from sagalog.engine.task import to_task
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import Repeat, decide
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
@@ -24,10 +26,12 @@ from sagalog.store import EventOf, Plain, Result, Saved
 def plain_command(step: CommandEntry) -> Plain | None:
     """Return the plain way of a command that names no other task; None where it never has one.
 
-    A key needs a search of all streams, and undos on record need a comparison. [REPEAT-3] [REPEAT-4]
+    A key needs a search of all streams; undos and a payload on record need a comparison. [REPEAT-3] [REPEAT-4]
     """
     command = step.command
     if step.idempotency_key is not None or type(command) is c.Register:
+        return None
+    if type(command) is c.Amend and states_payload(command):
         return None
     if type(command) is c.Fail and command.compensations:
         return None
@@ -59,6 +63,9 @@ def carry_out_plainly(
     if not isinstance(task, TaskFold) or task.sources or task.uses is not None:
         return None
     if may_hold_back(task.queue if task.version else _queue_of(step.command)):
+        return None
+    if type(step.command) is c.Heartbeat and passed_deadline(task, now_ms) is not None:
+        # [DEADLINE-2] The unit of work asks the holder to stop.
         return None
     decision = decide(None if saved is None else task, step.command, now_ms, epoch)
     if isinstance(decision, Repeat) or not decision:

@@ -26,6 +26,7 @@ GROWING: Final = frozenset(
         e.ChildAdopted,
         e.Parked,
         e.Signalled,
+        e.Amended,
     }
 )
 

@@ -76,7 +76,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     version: int
     """the number of its events"""
     payload: Any
-    """what it was created with, as JSON"""
+    """what it was created with, or the newest that it was amended to, as JSON"""
     priority: int
     """its place in the queue: smaller runs first"""
     run_at_ms: int
@@ -99,7 +99,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """its last failure, while it has not completed"""
     code: str | None
     """why it failed or was quarantined, as a slug: `failed` where its holder said so, `attempts_spent` and the like
-    where a budget ended it, else what the quarantine gave; what a handler said of its failure is `error.code`"""
+    where a budget ended it, else what the quarantine gave; `deadline` or `start_by` where the engine cancelled it; what
+    a handler said of its failure is `error.code`"""
     reason: str | None
     """why it was cancelled or quarantined, as a sentence"""
     outcome: Outcome | None
@@ -154,6 +155,10 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """when its last event was written, in milliseconds since 1970"""
     is_suspect: bool = False
     """whether a lease has expired and the next to expire would be the last: it is claimed alone [LEASE-5]"""
+    deadline_ms: int | None = None
+    """when the engine cancels it, in milliseconds since 1970 [DEADLINE-1]"""
+    start_by_ms: int | None = None
+    """when the engine cancels it if no worker has leased it by then, in milliseconds since 1970 [DEADLINE-1]"""
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
@@ -194,6 +199,8 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
     if known is None:
         created = _created(read)
         payload, tags = created.payload, created.tags or {}
+        if task.payload_version:
+            payload = _field(task.payload_version, read, "payload")
         parent, predecessor = created.parent, created.predecessor
         correlation_id, inputs = created.correlation_id, created.inputs
         trace, tracestate = created.trace, created.tracestate
@@ -219,7 +226,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.fence,
         task.lease,
         _compensations(task, read, known, created) if task.compensations else (),
-        task.policy.plain() if known is None else known.policy,
+        task.policy.plain() if known is None or task.policy_version else known.policy,
         _field(task.result_version, read, "result") if task.result_version else None,
         worded(_field(task.error_version, read, "error")) if task.error_version else None,
         task.code,
@@ -249,6 +256,8 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.created_ms,
         task.updated_ms,
         task.is_suspect,
+        task.deadline_ms,
+        task.start_by_ms,
     )
 
 

@@ -18,7 +18,16 @@ from sagalog.engine.accounts import Accounts
 from sagalog.engine.admission import READY, Admission
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry, SettingEntry
-from sagalog.engine.idempotency import compare, compare_keyed, differences, id_of, key_taken, may_have_marked
+from sagalog.engine.idempotency import (
+    compare,
+    compare_keyed,
+    differences,
+    id_of,
+    key_taken,
+    may_have_marked,
+    require_same_deadlines,
+    states_payload,
+)
 from sagalog.engine.relations import ended_among, require_child_of_predecessor, require_limit, with_ended
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, LeaseLost
@@ -27,6 +36,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.accounts import account_of_limit
 from sagalog.kernel.bounds import CARRY_EVENTS
 from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
 from sagalog.kernel.state import QueueFold, StoreFold, TaskFold
@@ -90,7 +100,7 @@ class UnitOfWork:
     def _limited_result(self, answer: object, accounts: Accounts) -> Result:
         """Return as `result` what to write where a limit counts, with all that follows for other tasks. [LIMIT-5]"""
         admission = self.admission
-        drafts = {id: draft for id, draft in self._drafts.items() if self.is_limited(draft.fold)}
+        drafts = {id: draft for id, draft in self._drafts.items() if self._is_or_was_limited(draft)}
         written = [(draft.fold, draft.before) for draft in drafts.values()]
         written += [(saved.fold, saved) for saved in self._righted.values()]
         for fold, before in written:
@@ -118,6 +128,13 @@ class UnitOfWork:
             tuple(dict.fromkeys([*self._aside, *admission.aside])),
             self._blobs,
             accounts.changed(),
+        )
+
+    def _is_or_was_limited(self, draft: Draft) -> bool:
+        """Check whether a limit may count for a task as it is, or as it was: an amended one may leave its queue."""
+        before = draft.before
+        return self.is_limited(draft.fold) or (
+            before is not None and isinstance(before.fold, TaskFold) and self.is_limited(before.fold)
         )
 
     # --- limits --------------------------------------------------------------------------------------------------
@@ -214,6 +231,9 @@ class UnitOfWork:
         """Decide a command as `carry_out`, for a step whose idempotency key, if any, is known to be new."""
         command = step.command
         task = self._current(command.task, saved)
+        if type(command) is c.Amend and task is not None and states_payload(command):
+            step = msgspec.structs.replace(step, command=self._without_known_payload(task, command))
+            command = step.command
         fill_in = _FILLED_IN.get(type(command))
         decision = decide(task, command if fill_in is None else fill_in(self, task, command), self._now_ms, self._epoch)
         special = _SPECIAL.get(type(command))
@@ -255,6 +275,26 @@ class UnitOfWork:
             decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
         return self._settle(task, decision, step)
 
+    def _renew(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
+        """Renew a lease, and ask its holder to stop where the deadline of the task has come. [DEADLINE-2]"""
+        renewed = self._settle(task, decision, step)
+        if passed_deadline(task, self._now_ms) is None or self.maintain(c.Maintain(task=task.id)) is None:
+            return renewed
+        return self.show(self._drafts[task.id].fold, step.known)
+
+    def _without_known_payload(self, task: TaskFold, command: c.Amend) -> c.Amend:
+        """Leave out a payload that the task has already. [AMEND-1]"""
+        if task.is_terminal or differences({"payload": command.payload}, {"payload": self._payload(task)}):
+            return command
+        removes = tuple([name for name in command.removes if name != "payload"])
+        return msgspec.structs.replace(command, payload=None, removes=removes)
+
+    def _payload(self, task: TaskFold) -> Any:
+        """Return the newest payload of a task. [AMEND-3]"""
+        event = self._read(task.id, task.payload_version or 1)
+        assert isinstance(event, e.Created | e.Amended)
+        return event.payload
+
     def _adopt_child(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         assert isinstance(step.command, c.AdoptChild)
         if type(decision) is not Repeat:
@@ -295,22 +335,36 @@ class UnitOfWork:
         assert isinstance(command, c.RetryAsNew)
         if isinstance(decision, Repeat):
             compare(command, self._read(task.id, decision.version), task)
-            return self._successor_at(task, decision.version)
+            return self._successor_at(task, decision.version, command)
         version = self._take(task, decision, step).version
-        create = succeed(task, self.created(task.id), command.successor, command.results, command.rerun)
+        create = succeed(task, self._work_of(task), command.successor, command.results, command.rerun)
+        create = msgspec.structs.replace(create, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms)
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: CommandEntry, undoer: str) -> None:
         """Create the task that undoes what a completed one has left, in the same commit. [COMP-7]"""
-        create = undo_left(task, self.created(task.id), left, undoer)
+        create = undo_left(task, self._work_of(task), left, undoer)
         self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{task.version}"))
 
-    def _successor_at(self, task: TaskFold, version: int) -> Task:
-        """Return the successor that a note names, as it is now. [REPEAT-7]"""
+    def _work_of(self, task: TaskFold) -> e.Created:
+        """Return the first event of a task, with the payload that it has now. [AMEND-3]"""
+        created = self.created(task.id)
+        if not task.payload_version:
+            return created
+        return msgspec.structs.replace(created, payload=self._payload(task))
+
+    def _successor_at(self, task: TaskFold, version: int, command: c.RetryAsNew) -> Task:
+        """Return the successor that a note names, as it is now. [REPEAT-7]
+
+        Raises:
+            Conflict: it was created with another deadline than the command gives. [REPEAT-6]
+        """
         noted = self._read(task.id, version)
         assert isinstance(noted, e.Noted)
         id = noted.successor or ""
-        return self.show(self._named(id, f"task/{task.id}@{version}"), None)
+        successor = self._named(id, f"task/{task.id}@{version}")
+        require_same_deadlines(command, noted, self.created(id), task)
+        return self.show(successor, None)
 
     def _compare_registered(self, task: TaskFold, asked: c.Fail | c.Register) -> None:
         """Require that a compensation on record under the same id is the same one. [REPEAT-3]"""
@@ -337,6 +391,9 @@ class UnitOfWork:
     def maintain_found(self, saved: Saved) -> Maintained | None:
         """Maintain a task that the store has found to be due; if it was not, move its row so that it is found later."""
         fold = saved.fold
+        if self.is_written(saved.stream):
+            # Another look has found it too, and all that was due is done.
+            return None
         if not isinstance(fold, TaskFold):
             self._aside.append(saved.stream)
             return None
@@ -362,6 +419,8 @@ class UnitOfWork:
 
         So it promotes a task whose time has come, and corrects a row that another program has changed.
         """
+        if self.is_written(saved.stream):
+            return False
         if not isinstance(saved.fold, TaskFold):
             self._aside.append(saved.stream)
             return True
@@ -493,7 +552,7 @@ class UnitOfWork:
         if draft is None:
             draft = self._drafts[task.id] = Draft(self._load(task.id), task)
         after = draft.take(events, step, self._now_ms)
-        if self.is_limited(after):
+        if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
             self.accounts.take_account(task, after)
         return after
 
@@ -513,11 +572,13 @@ class UnitOfWork:
             raise key_taken(key, first, {"command": f"it was a claim, which leased {len(earlier)} tasks"})
         # After the read of the event: a name that was changed in the file leads to no task.
         task = self._named(id, first.name)
+        if isinstance(command, c.Amend) and isinstance(event, e.Amended) and not states_payload(event):
+            command = self._without_known_payload(task, command)
         compare_keyed(key, command, first, event, task)
         if isinstance(event, e.Leased) and (task.lease is None or task.lease.fence != event.fence):
             raise _acquired_and_ended(task, event.fence, key)
         if isinstance(command, c.RetryAsNew):
-            return self._successor_at(task, first.version)
+            return self._successor_at(task, first.version, command)
         return self.show(task)
 
     def _named(self, id: str, event: str) -> TaskFold:
@@ -533,6 +594,7 @@ class UnitOfWork:
 
 # Commands that depend on other tasks, or on undos that are on record.
 _SPECIAL: Final[Mapping[type[c.Command], Callable[[UnitOfWork, TaskFold, Decision, CommandEntry], Task]]] = {
+    c.Heartbeat: UnitOfWork._renew,
     c.Park: UnitOfWork._park,
     c.AdoptChild: UnitOfWork._adopt_child,
     c.Register: UnitOfWork._register,

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from sagalog.actors import optional_actor, worker_actor
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.executor import Executor
@@ -44,6 +46,8 @@ def create(
     tracestate: str | None = None,
     data_key: str | None = None,
     uses: Mapping[str, int] | None = None,
+    deadline_ms: int | None = None,
+    start_by_ms: int | None = None,
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -67,6 +71,7 @@ def create(
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
         uses: the units that each lease takes of named limits, at most four of these. [LIMIT-2]
+        deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
@@ -97,6 +102,8 @@ def create(
         tracestate=tracestate,
         data_key=data_key,
         uses=uses,
+        deadline_ms=deadline_ms,
+        start_by_ms=start_by_ms,
     )
     return CommandEntry(
         command,
@@ -235,6 +242,8 @@ def retry_as_new(
     *,
     results: Mapping[str, Any] | None = None,
     rerun: Iterable[str] = (),
+    deadline_ms: int | None = None,
+    start_by_ms: int | None = None,
     actor: str | None = None,
     idempotency_key: str | None = None,
 ) -> CommandEntry:
@@ -249,6 +258,7 @@ def retry_as_new(
         results: JSON by name of the step, for each step that had begun and has no result (`Task.unrecorded_steps`), or
             whose undo a note has settled: the successor keeps the step with that result.
         rerun: names of such steps that the successor runs again; effects that are there then come twice.
+        deadline_ms, start_by_ms: the successor's, in milliseconds since 1970; left out, it has none. [DEADLINE-1]
 
     Returns:
         The successor; its `predecessor` names the ended task.
@@ -257,9 +267,64 @@ def retry_as_new(
         NotFound: there is no such task, or a step that is named needs no word.
         WrongState: the task has not ended, or it has completed.
         ResultRequired: a step needs a word, and neither `results` nor `rerun` names it.
-        Conflict: it was retried with other results, or the idempotency key is on record with other content. [REPEAT-6]
+        Conflict: it was retried with other results or deadlines, or the idempotency key is on record with other
+            content. [REPEAT-6]
     """
-    return _by_caller(executor, forms.retry_as_new(id, executor.draw_id(), results, rerun), actor, idempotency_key)
+    command = forms.retry_as_new(id, executor.draw_id(), results, rerun, deadline_ms, start_by_ms)
+    return _by_caller(executor, command, actor, idempotency_key)
+
+
+def amend(
+    executor: Executor,
+    id: str,
+    *,
+    queue: str | UnsetType = UNSET,
+    priority: int | UnsetType = UNSET,
+    affinity: str | UnsetType | None = UNSET,
+    key: str | UnsetType | None = UNSET,
+    run_at_ms: int | UnsetType | None = UNSET,
+    payload: Any = UNSET,
+    retry: Retry | UnsetType | None = UNSET,
+    deadline_ms: int | UnsetType | None = UNSET,
+    start_by_ms: int | UnsetType | None = UNSET,
+    actor: str | None = None,
+    idempotency_key: str | None = None,
+) -> CommandEntry:
+    """Change a live task; what is left out stays as it is, and what is so already writes nothing. [AMEND-1]
+
+    A worker that holds the task keeps what it has leased it with: then only deadlines and `retry` may change. [AMEND-2]
+    None means what leaving out means for `create`: no affinity, no deadline, a payload of null, due at once.
+
+    Args:
+        queue, priority, affinity, key: where the task waits, and before which others; not while a worker holds it.
+        run_at_ms: not due before this time, in milliseconds since 1970; of a task that is neither held nor parked nor
+            being undone. A task that was ready waits again, and one that becomes due is ready in the same commit.
+        payload: JSON of at most 1 MiB, before the first lease only; readers and successors get the newest. [AMEND-3]
+        retry: budgets and delays from now on, all of them; what is spent stays spent.
+        deadline_ms, start_by_ms: as for `create`, in any live state; undoing has no deadline. [DEADLINE-1]
+
+    Raises:
+        NotFound: there is no such task.
+        TerminalTask: it has ended; retry it as new.
+        LeaseHeld: a worker holds it; wait for the end of the lease, or cancel the task.
+        Blocked: it is parked, so its time is that of its wait.
+        WrongState: a worker has leased it with its payload, or it is being undone.
+        OverBound: the stream of the task is at its bound. [BOUND-2]
+        Conflict: the idempotency key is on record with other content. [REPEAT-6]
+    """
+    command = forms.amend(
+        id,
+        queue=queue,
+        priority=priority,
+        affinity=affinity,
+        key=key,
+        run_at_ms=run_at_ms,
+        payload=payload,
+        retry=retry,
+        deadline_ms=deadline_ms,
+        start_by_ms=start_by_ms,
+    )
+    return _by_caller(executor, command, actor, idempotency_key)
 
 
 def acquire(

@@ -22,6 +22,7 @@ from sagalog.kernel.state import (
     CompensationRecord,
     EndedLease,
     EndedWaits,
+    KeptPolicy,
     KeptSignal,
     Recording,
     StepRecord,
@@ -250,12 +251,15 @@ def _failed(task: TaskFold, event: e.Failed, version: int, at_ms: int) -> None:
 def _cancel_requested(task: TaskFold, event: e.CancelRequested, version: int, at_ms: int) -> None:
     task.cancel_version = version
     task.reason_version = version
+    task.cancel_code = event.code
 
 
 def _cancelled(task: TaskFold, event: e.Cancelled, version: int, at_ms: int) -> None:
     _end_lease_if_named(task, event, version)
     task.outcome, task.run_at_ms = "cancelled", at_ms
-    if event.reason is not None:
+    if event.code is not None:
+        task.code = event.code
+    if event.reason is not None or event.code is not None:
         task.reason_version = version
 
 
@@ -334,6 +338,26 @@ def _used(task: TaskFold, event: e.Used, version: int, at_ms: int) -> None:
     task.lease = msgspec.structs.replace(lease, uses=uses)
 
 
+def _amended(task: TaskFold, event: e.Amended, version: int, at_ms: int) -> None:
+    """Change what the event gives, and take away what it removes; a policy and a payload stay in their event."""
+    for name in _AMENDED_VALUES:
+        value = getattr(event, name)
+        if value is not None:
+            setattr(task, name, value)
+    if event.policy is not None:
+        task.policy, task.policy_version = KeptPolicy.of(event.policy), version
+    if event.payload is not None:
+        task.payload_version = version
+    for name in event.removes:
+        if name == "payload":
+            task.payload_version = version
+        else:
+            setattr(task, name, None)
+
+
+_AMENDED_VALUES: Final = ("queue", "priority", "run_at_ms", "affinity", "key", "deadline_ms", "start_by_ms")
+
+
 CHANGES: Final[dict[type[e.Recordable], Change]] = {
     e.Created: created,
     e.Leased: _leased,
@@ -360,4 +384,5 @@ CHANGES: Final[dict[type[e.Recordable], Change]] = {
     e.Quarantined: _quarantined,
     e.Noted: _noted,
     e.Used: _used,
+    e.Amended: _amended,
 }

@@ -67,6 +67,8 @@ class Create(Command, frozen=True, kw_only=True):
     waits: tuple[KeptWaits, ...] = ()
     outcome: Outcome | None = None
     uses: dict[str, int] | None = None
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -251,12 +253,32 @@ class RetryAsNew(Command, frozen=True, kw_only=True):
     """The request that a task with the id `successor` replaces one that has ended.
 
     Some steps have no result on record, or a note has settled their undos after the end. For these the caller states
-    `results`, or lists them in `rerun` to run again.
+    `results`, or lists them in `rerun` to run again. The deadlines are the successor's. [DEADLINE-1]
     """
 
     successor: str
     results: dict[str, FreeJson] = {}
     rerun: tuple[str, ...] = ()
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+
+
+class Amend(Command, frozen=True, kw_only=True):
+    """The request to change a live task: None is as it was, and `removes` names what it is to have no longer.
+
+    Of these "payload" is a payload of null, and "run_at_ms" makes the task due at once. [AMEND-1]
+    """
+
+    queue: str | None = None
+    priority: int | None = None
+    run_at_ms: int | None = None
+    payload: FreeJson = None
+    affinity: str | None = None
+    key: str | None = None
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+    policy: Policy | None = None
+    removes: tuple[str, ...] = ()
 
 
 class Waive(Command, frozen=True, kw_only=True):

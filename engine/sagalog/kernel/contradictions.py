@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sagalog.kernel import events as e
+from sagalog.kernel.amendments import REMOVABLE, obstacle
 from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.state import TaskFold, shows_due
 from sagalog.kernel.values import TERMINAL, State, Unchanged
@@ -174,8 +176,21 @@ def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
     return _ending(event)
 
 
-def _cancelled(_: TaskFold, event: e.Cancelled, __: int) -> str | None:
-    return _ending(event)
+def _cancel_requested(task: TaskFold, event: e.CancelRequested, at_ms: int) -> str | None:
+    return _deadline(task, event.code, at_ms)
+
+
+def _cancelled(task: TaskFold, event: e.Cancelled, at_ms: int) -> str | None:
+    # [CANCEL-2] What the engine had asked the owner for, it says again as the lease ends.
+    why = None if event.code == task.cancel_code else _deadline(task, event.code, at_ms)
+    return why or _ending(event)
+
+
+def _deadline(task: TaskFold, code: str | None, at_ms: int) -> str | None:
+    """Check that a deadline which the engine names has come. [DEADLINE-1]"""
+    if code is not None and code != (found := passed_deadline(task, at_ms)):
+        return f"it names the code {code!r} at {at_ms}, and by then {found or 'no deadline'} had come"
+    return None
 
 
 def _quarantined(task: TaskFold, event: e.Quarantined, _: int) -> str | None:
@@ -230,6 +245,36 @@ def _noted(task: TaskFold, event: e.Noted, _: int) -> str | None:
     return None
 
 
+def _amended(task: TaskFold, event: e.Amended, _: int) -> str | None:
+    """Check that the event changes what may change, and gives nothing as it was. [AMEND-1] [AMEND-2]"""
+    given = [name for name in _AMENDABLE if getattr(event, name) is not None]
+    names = (*given, *event.removes)
+    if not names or len(set(names)) < len(names):
+        return "it changes nothing, or something twice"
+    if wrong := [name for name in event.removes if name not in REMOVABLE or name == "run_at_ms"]:
+        return f"it removes {wrong}, which a task always has"
+    if (found := obstacle(task, names)) is not None:
+        return f"it changes {found[0]!r} of a task that is {found[1]}"
+    before = {name: getattr(task, name) for name in names if name not in ("payload", "policy")}
+    same = [name for name, value in before.items() if value == getattr(event, name)]
+    if event.policy is not None and task.policy is not None and task.policy.plain() == event.policy:
+        same.append("policy")
+    return f"it gives {same} as they were" if same else None
+
+
+_AMENDABLE: Final = (
+    "queue",
+    "priority",
+    "run_at_ms",
+    "payload",
+    "affinity",
+    "key",
+    "deadline_ms",
+    "start_by_ms",
+    "policy",
+)
+
+
 _COMPARISONS: Final[dict[type[e.Recordable], Comparison]] = {
     e.Leased: _leased,
     e.Heartbeat: _heartbeat,
@@ -239,9 +284,11 @@ _COMPARISONS: Final[dict[type[e.Recordable], Comparison]] = {
     e.Parked: _parked,
     e.Unblocked: _unblocked,
     e.Failed: _failed,
+    e.CancelRequested: _cancel_requested,
     e.Cancelled: _cancelled,
     e.CompensationFailed: _compensation_failed,
     e.Compensated: _compensated,
     e.Quarantined: _quarantined,
     e.Noted: _noted,
+    e.Amended: _amended,
 }

@@ -26,6 +26,7 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
         task.outcome = event.outcome
     task.uses = event.uses
     task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
+    task.deadline_ms, task.start_by_ms = event.deadline_ms, event.start_by_ms
     task.created_ms = at_ms
 
 

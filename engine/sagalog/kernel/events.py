@@ -54,6 +54,7 @@ class Created(Recordable, frozen=True):
     `key` a name to group by, and `uses` are the units of named limits that each lease for work takes. `inputs` name
     bytes that the store keeps beside the log. `data_key` names the key of its subject; left out, the task's own id
     does. [KEY-1]
+    From `deadline_ms` on the engine cancels it, and from `start_by_ms` on if no worker has leased it. [DEADLINE-1]
     Of a successor, all by reference: `inherited` are the undos that its predecessor still owed, and that it owes at
     once; `steps` are those that it keeps, and `waits` those that are over for it. `to` is compensating where it only
     undoes, and `outcome` is then how the predecessor's forward work had ended.
@@ -83,6 +84,8 @@ class Created(Recordable, frozen=True):
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
     uses: dict[str, int] | None = None
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -266,18 +269,26 @@ class Failed(Recordable, frozen=True):
 
 
 class CancelRequested(Recordable, frozen=True):
-    """A request to the owner to stop; if its lease ends and the task does not, `cancelled` follows."""
+    """A request to the owner to stop; if its lease ends and the task does not, `cancelled` follows.
+
+    `code` is why the engine asks. [DEADLINE-1]
+    """
 
     reason: FreeText | None = None
+    code: str | None = None
 
 
 class Cancelled(Recordable, frozen=True):
-    """The cancellation of a task. `to` is compensating where something is owed, else cancelled."""
+    """The cancellation of a task. `to` is compensating where something is owed, else cancelled.
+
+    `code` is why the engine cancels it, or had asked its owner to stop. [DEADLINE-1]
+    """
 
     to: State
     reason: FreeText | None = None
     fence: int | None = None
     verb: str | None = None
+    code: str | None = None
 
 
 class CompensationDone(Recordable, frozen=True):
@@ -366,6 +377,24 @@ class Used(Recordable, frozen=True):
     fence: int
     limit: str
     units: int
+
+
+class Amended(Recordable, frozen=True):
+    """The changes that a caller made to a live task: exactly those; what is left out stays as it was. [AMEND-1]
+
+    `removes` names what the task no longer has, and `payload` where it is null from now on. `policy` is whole.
+    """
+
+    queue: str | None = None
+    priority: int | None = None
+    run_at_ms: int | None = None
+    payload: FreeJson = None
+    affinity: str | None = None
+    key: str | None = None
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+    policy: Policy | None = None
+    removes: tuple[str, ...] = ()
 
 
 class Founded(Recordable, frozen=True):
@@ -501,6 +530,7 @@ TaskEvent = (
     | Quarantined
     | Noted
     | Used
+    | Amended
 )
 StoreEvent = Founded | Upgraded | KindPaused | KindResumed
 LimitEvent = LimitSet | LimitRemoved | LimitPaused | LimitResumed | LimitCarried
@@ -541,6 +571,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     Quarantined: "quarantined",
     Noted: "noted",
     Used: "used",
+    Amended: "amended",
     Founded: "founded",
     Upgraded: "upgraded",
     KindPaused: "kind_paused",

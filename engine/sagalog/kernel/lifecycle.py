@@ -56,6 +56,7 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("cancelled", COMPENSATING, when="owes"),
         Row("cancelled", CANCELLED, when="owes nothing"),
         Row("quarantined", QUARANTINED),
+        Row("amended", PENDING),
     ),
     RUNNING: (
         Row("heartbeat", RUNNING),
@@ -78,6 +79,7 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("cancelled", COMPENSATING, when="owes"),
         Row("cancelled", CANCELLED, when="owes nothing"),
         Row("quarantined", QUARANTINED),
+        Row("amended", RUNNING),
     ),
     COMPENSATING: (
         Row("leased", COMPENSATING),
@@ -92,6 +94,7 @@ TASK_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
         Row("noted", COMPENSATING),
         Row("compensated", COMPENSATED, when="owes nothing"),
         Row("quarantined", QUARANTINED),
+        Row("amended", COMPENSATING),
     ),
     COMPLETED: (Row("noted", COMPLETED),),
     FAILED: (Row("noted", FAILED),),

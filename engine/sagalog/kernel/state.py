@@ -260,6 +260,13 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
     # Named limits, and how many units of each a lease for work takes. [LIMIT-2]
     uses: dict[str, int] | None = None
+    # When the engine cancels it, and why it had asked its holder to stop. [DEADLINE-1]
+    deadline_ms: int | None = None
+    start_by_ms: int | None = None
+    cancel_code: str | None = None
+    # The newest events that have amended its payload and its policy; 0: they are as it was created. [AMEND-3]
+    payload_version: int = 0
+    policy_version: int = 0
 
     @property
     def is_terminal(self) -> bool:

@@ -49,7 +49,11 @@ KernelCode = Literal[
     "bound",
     "retried_as_new",
     "left_over",
+    "deadline",
+    "start_by",
 ]
+# The codes by which the engine cancels a task, or asks its holder to stop. [DEADLINE-1]
+DeadlineCode = Literal["deadline", "start_by"]
 # The code of a failure that a worker reported, or of what an operator did: they choose it.
 TheirCode = NewType("TheirCode", str)
 

@@ -56,6 +56,10 @@ class Candidates(Protocol):
         """List the tasks whose wait may be over, in the order of `View.waits_over`."""
         ...
 
+    def deadlines_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """List the tasks whose `Row.cancel_ms` has come, the earliest first. [DEADLINE-2]"""
+        ...
+
     def behind(self, now_ms: int) -> list[TaskFold]:
         """List the leased tasks whose last renewal is in the future of `now_ms`: the clock has stepped back. [TIME-3]
 
@@ -79,8 +83,8 @@ class Candidates(Protocol):
         """Return from when on such a claim may find something, as known now; None: not before a caller commits.
 
         0 where `standing` would find something, or a task of its queues is at the gate `waking`; else the earliest time
-        at which a task of its queues becomes due, or maintenance has to check a lease or wait there, perhaps of another
-        kind than the claim's. That time may have passed.
+        at which a task of its queues becomes due, or maintenance has to check a lease, wait or deadline there, perhaps
+        of another kind than the claim's. That time may have passed.
         """
         ...
 

@@ -64,6 +64,16 @@ def waits_over(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> l
     return [*waking, *(task for _, _, task in timed)]
 
 
+def deadlines_over(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
+    """List the tasks that have to be cancelled, or asked to stop, by now, the earliest deadline first."""
+    found = [
+        (row.cancel_ms, tables.order[task.id], task)
+        for task, row in readable(tables, queues)
+        if row.cancel_ms is not None and row.cancel_ms <= now_ms
+    ]
+    return [task for *_, task in sorted(found, key=lambda one: one[:2])]
+
+
 def promotable(tables: Tables, queues: tuple[str, ...] | None, now_ms: int) -> list[TaskFold]:
     """List the tasks that wait for their due time, which has come, oldest first."""
     return [task for at_ms, _, task in _by_time(tables, queues, "later") if at_ms <= now_ms]
@@ -94,7 +104,7 @@ def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
             continue
         if row.gate == "waking":
             times.append(0)
-        times += [row.check_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
+        times += [row.check_ms, row.cancel_ms, row.run_at_ms if row.gate in ("later", "waiting") else None]
     return min((time for time in times if time is not None), default=None)
 
 

@@ -142,6 +142,10 @@ class MemorySnapshot:
         """Look at every wait."""
         return found.waits_over(self._tables, None, now_ms)[:limit]
 
+    def deadlines_over(self, now_ms: int, limit: int | None = None) -> list[TaskFold]:
+        """Look at every deadline."""
+        return found.deadlines_over(self._tables, None, now_ms)[:limit]
+
     def behind(self, now_ms: int) -> list[TaskFold]:
         """Look at every lease."""
         return [

@@ -91,6 +91,12 @@ class MemoryView:
         return self._select(tasks)
 
     @property
+    def deadlines_over(self) -> Sequence[Saved]:
+        """The tasks found by a look at every deadline."""
+        due = self._due()
+        return self._select(found.deadlines_over(self._tables, due.queues, self.now_ms)[: due.limit])
+
+    @property
     def promotable(self) -> Sequence[Saved]:
         """The tasks found by a look at every delayed task."""
         due = self._due()

@@ -223,6 +223,11 @@ class View(Protocol):
         ...
 
     @property
+    def deadlines_over(self) -> Sequence[Saved]:
+        """Of the operation's `due`: tasks whose `cancel_ms` has come by their row, the earliest first. [DEADLINE-2]"""
+        ...
+
+    @property
     def promotable(self) -> Sequence[Saved]:
         """Of the operation's `due`: tasks at the gate `later` whose time has come, oldest due time first."""
         ...

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from sagalog.kernel.deadlines import cancel_ms
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, State
 
@@ -32,6 +33,8 @@ class Row(NamedTuple):
     Columns that hardly ever change come first, then those that change with the state, then those of heartbeats.
 
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
+    cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
+                  nearly every task
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -54,6 +57,7 @@ class Row(NamedTuple):
     affinity: str | None
     parent: str | None
     correlation_id: str | None
+    cancel_ms: int | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -88,6 +92,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             task.affinity,
             task.parent,
             task.correlation_id,
+            None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,

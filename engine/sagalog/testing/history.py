@@ -22,6 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
+from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots
 from sagalog.testing.obligations import Obligations, settles
@@ -252,6 +253,8 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "slots": slots,
     "rates": rates,
     "pauses": pauses,
+    "deadlines": deadlines,
+    "amendments": amendments,
 }
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Rate
@@ -29,6 +31,8 @@ class _Tasks:
         match event.event:
             case e.Created() as created:
                 self.created[event.stream] = created
+            case e.Amended() as amended:
+                self.created[event.stream] = _amended(self.created[event.stream], amended)
             case e.Leased(purpose="work") as lease:
                 self.leases[event.stream] = lease
                 for one in lease.uses:
@@ -163,6 +167,12 @@ class _Settings:
             escaped = account.split("/")[1]
             return self._per_key.get(escaped.replace("%2F", "/").replace("%25", "%"), (None, None))
         return self._limits.get(account, (None, None))
+
+
+def _amended(created: e.Created, amended: e.Amended) -> e.Created:
+    """Return what a task was created as, with the queue and the key that it has by now."""
+    key = None if "key" in amended.removes else created.key if amended.key is None else amended.key
+    return msgspec.structs.replace(created, queue=amended.queue or created.queue, key=key)
 
 
 def _asked(created: e.Created, lease: e.Leased) -> list[tuple[str, int]]:

@@ -54,12 +54,16 @@ class StoreMachine(LimitingRun):
             self.create(0, arguments, None)
         self.run("claim", lambda side: side.engine.claim(["left", "right"], owner="ann", ttl_ms=ttl_ms, limit=2))
 
-    @rule(pick=strategies.picks, given=strategies.creations, delay=strategies.delays)
-    def create(self, pick: int, given: dict[str, Any], delay: int | None) -> None:
+    @rule(pick=strategies.picks, given=strategies.creations, delay=strategies.delays, deadlines=strategies.deadlines)
+    def create(
+        self, pick: int, given: dict[str, Any], delay: int | None, deadlines: tuple[int | None, ...] = (None, None)
+    ) -> None:
         """Create a new task, or the same again, or another under its id, or one whose id is drawn."""
         id = None if pick == 7 else self.task(pick) if pick > 7 else self.new_id()
-        run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
-        self.run("create", lambda side: side.engine.create(id=id, run_at_ms=run_at_ms, **given))
+        now_ms = self.pair.clock.now_ms()
+        names = ("run_at_ms", "deadline_ms", "start_by_ms")
+        given |= {name: now_ms + ms for name, ms in zip(names, (delay, *deadlines), strict=True) if ms is not None}
+        self.run("create", lambda side: side.engine.create(id=id, **given))
 
     @rule(given=st.lists(st.tuples(strategies.picks, strategies.creations), min_size=1, max_size=3))
     def create_many(self, given: list[tuple[int, dict[str, Any]]]) -> None:
@@ -273,6 +277,16 @@ class StoreMachine(LimitingRun):
         """Cancel a task."""
         id = self.task(pick, "running", "pending")
         self.run("cancel", lambda side: side.engine.cancel(id, reason, now, idempotency_key=idempotency_key))
+
+    @rule(pick=strategies.picks, given=strategies.amendments, idempotency_key=strategies.idempotency_keys)
+    def amend(self, pick: int, given: dict[str, Any], idempotency_key: str | None) -> None:
+        """Amend a task, mostly one that no worker holds."""
+        id, now_ms = self.task(pick, "pending", "compensating"), self.pair.clock.now_ms()
+        given = {
+            name: now_ms + value if name.endswith("_ms") and value is not None else value
+            for name, value in given.items()
+        }
+        self.run("amend", lambda side: side.engine.amend(id, idempotency_key=idempotency_key, **given))
 
     @rule(pick=strategies.picks, reason=strategies.texts, idempotency_key=strategies.idempotency_keys)
     def quarantine(self, pick: int, reason: str, idempotency_key: str | None) -> None:

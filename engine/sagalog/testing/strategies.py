@@ -68,6 +68,25 @@ creations = st.fixed_dictionaries(
 )
 
 
+# How far ahead a deadline is, and the time by which a task is to start.
+deadlines = st.sampled_from([(None, None)] * 5 + [(5 * TTL_MS, None), (None, TTL_MS), (10 * TTL_MS, 0), (-1, None)])
+# What is amended; times are from now on.
+amendments = st.fixed_dictionaries(
+    {},
+    optional={
+        "queue": st.sampled_from(["left", "right"]),
+        "priority": st.integers(-1, 1),
+        "affinity": st.sampled_from([None, "red", "blue"]),
+        "key": st.sampled_from([None, "k"]),
+        "payload": values,
+        "retry": st.sampled_from(RETRIES),
+        "run_at_ms": st.sampled_from([None, 0, TTL_MS, 5 * TTL_MS]),
+        "deadline_ms": st.sampled_from([None, None, 0, 5 * TTL_MS]),
+        "start_by_ms": st.sampled_from([None, None, TTL_MS]),
+    },
+)
+
+
 # The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
@@ -93,6 +112,7 @@ BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "quarantine_held": lambda batch, _, lease: batch.quarantine_held(lease, "look at it"),
     "compensation_done": lambda batch, _, lease: batch.compensation_done(lease, "one"),
     "compensation_failed": lambda batch, _, lease: batch.compensation_failed(lease, "one", "odd"),
+    "amend": lambda batch, id, _: batch.amend(id, priority=-1, payload="together", deadline_ms=None),
 }
 
 # The calls of a worker that has not noticed the loss of its lease.
@@ -115,13 +135,13 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
-    "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo",
-    "compensation_done", "compensation_failed", "complete", "create", "create limited", "create_many", "fail",
+    "acquire", "acquire_undo", "adopt child", "amend", "artifact", "batch", "cancel", "claim", "claim_undo",
+    "compensation_done", "compensation_failed", "complete", "create limited", "create", "create_many", "fail",
     "find", "get", "heartbeat", "heartbeat_many", "history", "input", "limit queue", "note", "park for a signal",
-    "park for a time", "park for tasks", "pause", "put artifact", "quarantine", "quarantine held", "reattach",
-    "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume", "retry attempt", "retry as new",
-    "retry quota", "retry transient", "set limit", "settle and claim", "signal", "step", "step result", "suspect",
-    "use", "wait", "wait end", "waive",
+    "park for a time", "park for tasks", "pause", "put artifact", "quarantine held", "quarantine", "reattach",
+    "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume", "retry as new", "retry attempt",
+    "retry quota", "retry transient", "set limit", "settle and claim", "signal", "step result", "step", "suspect",
+    "use", "wait end", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -7,13 +7,15 @@ from clock or entropy is an argument here too. Knows no state and no store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
+from sagalog.kernel.deadlines import cannot_start
 from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
 from sagalog.store import Blob, Claim
 from sagalog.validation.arguments import (
@@ -67,6 +69,8 @@ def create(
     tracestate: str | None = None,
     data_key: str | None = None,
     uses: Mapping[str, int] | None = None,
+    deadline_ms: int | None = None,
+    start_by_ms: int | None = None,
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
@@ -102,9 +106,30 @@ def create(
         data_key=optional_name(data_key, "data_key"),
         uses=uses_of(uses),
     )
+    if deadline_ms is not None or start_by_ms is not None:
+        command = msgspec.structs.replace(command, **_deadlines(deadline_ms, start_by_ms))
+        _require_chance(command)
     if planned:
         _require_creation_fits(command)
     return command
+
+
+def _deadlines(deadline_ms: int | None, start_by_ms: int | None) -> dict[str, int]:
+    """Return those of the two that are given, by name."""
+    given = {"deadline_ms": deadline_ms, "start_by_ms": start_by_ms}
+    return {name: check_milliseconds(time_ms, name) for name, time_ms in given.items() if time_ms is not None}
+
+
+def _require_chance(command: c.Create) -> None:
+    """Refuse a task that is due only when its deadline has come: it could never start. [DEADLINE-4]"""
+    due_ms = command.run_at_ms
+    name = None if due_ms is None else cannot_start(due_ms, command.deadline_ms, command.start_by_ms)
+    if name is not None:
+        raise InvalidValue(
+            f"{name}: {getattr(command, name)} is not after run_at_ms, {due_ms}: the task could never start; give a "
+            "later deadline, or an earlier time",
+            path=name,
+        )
 
 
 def _require_creation_fits(command: c.Create) -> None:
@@ -432,7 +457,12 @@ def note(task: str, text: str, settles: Iterable[str]) -> c.Note:
 
 
 def retry_as_new(
-    task: str, successor: str, results: Mapping[str, object] | None = None, rerun: Iterable[str] = ()
+    task: str,
+    successor: str,
+    results: Mapping[str, object] | None = None,
+    rerun: Iterable[str] = (),
+    deadline_ms: int | None = None,
+    start_by_ms: int | None = None,
 ) -> c.RetryAsNew:
     """Make the command behind `Engine.retry_as_new`; `successor` was drawn. Raises InvalidValue, OverBound."""
     if results is not None and not isinstance(results, Mapping):
@@ -447,7 +477,54 @@ def retry_as_new(
         successor=successor,
         results={check_name(name, "results"): check_json(value, f"results[{name!r}]") for name, value in given.items()},
         rerun=again,
+        **_deadlines(deadline_ms, start_by_ms),
     )
+
+
+def amend(
+    task: str,
+    *,
+    queue: str | UnsetType = UNSET,
+    priority: int | UnsetType = UNSET,
+    affinity: str | UnsetType | None = UNSET,
+    key: str | UnsetType | None = UNSET,
+    run_at_ms: int | UnsetType | None = UNSET,
+    payload: object = UNSET,
+    retry: Retry | UnsetType | None = UNSET,
+    deadline_ms: int | UnsetType | None = UNSET,
+    start_by_ms: int | UnsetType | None = UNSET,
+) -> c.Amend:
+    """Make the command behind `Engine.amend`: what is left out stays, and None takes away what a task may lack.
+
+    Raises:
+        InvalidValue, OverBound: naming the argument; or there is nothing to change.
+    """
+    given: dict[str, object] = {
+        "affinity": affinity,
+        "key": key,
+        "run_at_ms": run_at_ms,
+        "payload": payload,
+        "deadline_ms": deadline_ms,
+        "start_by_ms": start_by_ms,
+    }
+    changes = {name: _amended(name, value) for name, value in given.items() if value is not UNSET and value is not None}
+    if queue is not UNSET:
+        changes["queue"] = check_name(queue, "queue")
+    if priority is not UNSET:
+        changes["priority"] = check_integer(priority, "priority", bounds.PRIORITY_MIN, bounds.PRIORITY_MAX)
+    if retry is not UNSET:
+        changes["policy"] = _DEFAULT_POLICY if retry is None else policy_of(retry).resolve()
+    removes = tuple(name for name, value in given.items() if value is None)
+    if not changes and not removes:
+        raise InvalidValue("amend: expected something to change, such as priority=, found nothing", path="priority")
+    return c.Amend(task=check_id(task, "id"), removes=removes, **changes)
+
+
+def _amended(name: str, value: object) -> Any:
+    """Check one value that a task may lack."""
+    if name == "payload":
+        return check_json(value, name)
+    return check_name(value, name) if name in ("affinity", "key") else check_milliseconds(value, name)
 
 
 def waive(task: str, compensation: str, reason: str) -> c.Waive:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -23,6 +23,7 @@ from sagalog.engine.queries import WaitOutcome
 from sagalog.engine.task import Task
 from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
 from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.events import Created
 from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.validation import commands as forms
@@ -375,7 +376,8 @@ class WorkContext(Context):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
         existing = self._readable(lambda: self._child(name, id))
         if existing is not None:
-            if existing.kind != kind or canonical(existing.payload) != canonical(as_json(payload, "payload")):
+            given = canonical(as_json(payload, "payload"))
+            if existing.kind != kind or given not in map(canonical, self._payloads(existing)):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
             return existing.id
         # Check and encode it now, while the caller can see which child it is; the write comes later.
@@ -386,6 +388,13 @@ class WorkContext(Context):
         with self._guard:
             self._children[id] = CommandEntry(command, worker_actor(self.owner), cause, blobs=blobs)
         return id
+
+    def _payloads(self, child: Task) -> Iterator[Any]:
+        """Yield the payload that a child has, and the one that it was created with: an operator may amend it."""
+        yield child.payload
+        created = self._engine.history(child.id)[0].event
+        assert isinstance(created, Created)
+        yield created.payload
 
     def _place_child(self, name: str) -> str:
         """Note a child's place among those that the handler asks for, for `wait_tasks`; return its own id."""

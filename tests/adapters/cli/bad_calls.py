@@ -90,8 +90,9 @@ VALID: Final = {
     "--with": "exit_status",
     "--handlers": f"{__name__}:worker",
 }
-# What lets a command come to its end by itself.
+# What lets a command come to its end by itself, or have something to do.
 ENDING: Final = {
+    "amend": ("--deadline", "+9h"),
     "tail": ("--no-follow",),
     "worker run": ("--until", "idle"),
     "queue watch": ("--until-empty",),

@@ -82,6 +82,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--concurrency": [*NUMBER, (3, "99999999999")],
     "--correlation-id": NAME,
     "--data-key": NAME,
+    "--deadline": TIME,
     "--delay": DURATION,
     "--exit": [(2, "x"), (2, "256"), (2, "-65")],
     "--folder": [(2, FOLDER), (2, __file__), (2, "")],
@@ -99,6 +100,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--owner": NAME,
     "--parent": NAME,
     "--priority": [(2, "x"), (2, "1.5"), (3, "2147483648"), (3, "99999999999999999999")],
+    "--payload": VALUE,
     "--processes": NUMBER,
     "--queue": NAME,
     "--reason": SENTENCE,
@@ -116,6 +118,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--run-at": TIME,
     "--settles": NAME,
     "--since": [(2, "tomorrow"), (2, "0000-01-01T00:00:00Z"), (3, "0001-01-01T00:00:00Z"), (3, "9999999999999999")],
+    "--start-by": TIME,
     "--state": WORD,
     "--stderr": FILE,
     "--tag": TAG,
@@ -131,6 +134,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--waiting": NAME,
     "--waive-compensation": SENTENCE,
     "--with": [(2, one) for one in ("", "nope", f"{ABSENT}.toml", __file__)],
+    "--without": WORD,
     "--zone": [(2, one) for one in ("Nope", "../etc/passwd", BYTES)],
 }
 # Where a command takes under the same word what others do not.

@@ -56,6 +56,7 @@ CASES = {
     "waive": Case("waive owes undo --reason known"),
     "retry": Case("retry failed"),
     "note": Case("note done remark"),
+    "amend": Case("amend waits --priority 1"),
     "signal": Case("signal waits go"),
     "signal from standard input": Case("signal waits go -", "", b"1"),
     "worker run": Case("worker run --handlers handlers:worker", "sagalog_cli.session:Session.note"),

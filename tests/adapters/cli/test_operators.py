@@ -52,6 +52,79 @@ def test_a_task_is_quarantined_with_what_it_owes_and_a_note_settles_it(db: str, 
     assert (0, "noted") == (noted.status, noted.documents[0]["compensations"][0]["status"])
 
 
+def test_a_task_is_amended_by_what_is_given_and_keeps_the_rest(db: str, path: Path) -> None:
+    """[AMEND-1]"""
+    with past(path) as engine:
+        engine.create("build", {"n": 1}, id="t", key="k", deadline_ms=PAST_MS + 10**12, retry=Retry(transient_max=7))
+
+    words = ("--priority", "-3", "--queue", "fast", "--payload", "null", "--retry", "attempts_max=9")
+    more = ("--affinity", "gpu", "--without", "key", "--without", "deadline", "--run-at", "2000000000000")
+    answer = call("amend", "t", *words, *more, "--actor", "bob", "--idempotency-key", "r", "--db", db, "--json")
+
+    assert (0, "") == (answer.status, answer.err)
+    [task] = answer.documents
+    assert (task["priority"], task["queue"], task["payload"]) == (-3, "fast", None)
+    assert (task["affinity"], task["key"], task["deadline_ms"]) == ("gpu", None, None)
+    assert (task["policy"]["attempts_max"], task["policy"]["transient_max"]) == (9, 7)
+    assert task["run_at_ms"] == 2_000_000_000_000
+    assert call("amend", "t", *words, *more, "--idempotency-key", "r", "--db", db).out == "t is pending\n"
+    with past(path) as engine:
+        assert [one.type for one in engine.history("t")] == ["created", "amended"]
+        assert engine.history("t")[-1].actor == "user:bob"
+
+
+def test_the_payload_of_an_amendment_may_come_on_standard_input(db: str, path: Path) -> None:
+    with past(path) as engine:
+        engine.create("build", id="t")
+
+    answer = call("amend", "t", "--payload", "-", "--db", db, "--json", given=b'{"n": 2}')
+
+    assert answer.documents[0]["payload"] == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (("live",), 2, "usage"),
+        (("live", "--without", "deadline", "--deadline", "+1h"), 2, "usage"),
+        (("live", "--without", "queue"), 2, "usage"),
+        (("live", "--deadline", "soon"), 2, "usage"),
+        (("live", "--retry", "attempts=1"), 2, "usage"),
+        (("live", "--priority", "1"), 5, "lease_held"),
+        (("live", "--payload", "1"), 5, "lease_held"),
+        (("done", "--priority", "1"), 3, "terminal_task"),
+        (("nope", "--priority", "1"), 4, "not_found"),
+        (("nope", "--retry", "attempts_max=1"), 4, "not_found"),
+    ],
+)
+def test_an_amendment_that_cannot_be_is_refused(
+    db: str, path: Path, words: tuple[str, ...], status: int, code: str
+) -> None:
+    """[AMEND-2]"""
+    with past(path) as engine:
+        leased(engine, "live")
+        leased(engine, "done").complete()
+
+    answer = call("amend", *words, "--db", db, "--json")
+
+    assert (status, code) == (answer.status, answer.error["code"])
+
+
+def test_a_deadline_is_given_as_a_time_and_shown(db: str, path: Path) -> None:
+    """[DEADLINE-1]"""
+    call("create", "build", "--id", "t", "--deadline", "+2h", "--start-by", "2100-01-01T00:00:00Z", "--db", db)
+
+    shown = call("show", "t", "--db", db).out
+
+    assert "deadline" in shown
+    assert "start by  2100-01-01T00:00:00.000Z" in shown
+    call("amend", "t", "--without", "start-by", "--deadline", "2000-01-01T00:00:00Z", "--db", db)
+    assert call("recover", "--db", db).out.split() == ["ID", "EVENTS", "STATE", "t", "cancelled", "cancelled"]
+    assert "its deadline has come" in call("show", "t", "--db", db).out
+    again = call("retry", "t", "--deadline", "2100-01-01T00:00:00Z", "--db", db, "--json").documents[0]
+    assert (again["deadline_ms"], again["start_by_ms"]) == (4_102_444_800_000, None)
+
+
 def test_a_compensation_is_waived_by_word(db: str, path: Path) -> None:
     with past(path) as engine:
         leased(engine, "t", undos=["u1", "u2"])

@@ -12,6 +12,7 @@ from typing import Final
 
 from sagalog.kernel import commands as c
 from sagalog.kernel.decide import (
+    amendments,
     compensations,
     interventions,
     leases,
@@ -50,6 +51,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     *interventions.VERBS,
     *successors.VERBS,
     *maintenance.VERBS,
+    *amendments.VERBS,
 )
 VERB_OF: Final[dict[type[c.Command], Verb]] = {verb.command: verb for verb in VERBS}
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from sagalog.errors import Blocked, LeaseHeld, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide.rules import (
     Decision,
     Repeat,
@@ -31,9 +34,10 @@ from sagalog.kernel.decide.rules import (
     spent_event,
     state_after,
 )
+from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TaskFold, Waiting
-from sagalog.kernel.values import Lack, LeaseRecord, Retry, State
+from sagalog.kernel.values import DeadlineCode, Lack, LeaseRecord, Retry, State
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 
@@ -44,33 +48,40 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         return Repeat(1)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
-    return (
-        e.Created(
-            kind=command.kind,
-            queue=command.queue,
-            priority=command.priority,
-            run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
-            policy=command.policy,
-            to=state_after(task, "created", undoes=command.outcome is not None),
-            payload=command.payload,
-            inputs=command.inputs,
-            compensations=command.compensations,
-            waiver=cut(command.waiver),
-            tags=command.tags,
-            affinity=command.affinity,
-            key=command.key,
-            parent=command.parent,
-            predecessor=command.predecessor,
-            correlation_id=command.correlation_id,
-            trace=command.trace,
-            tracestate=command.tracestate,
-            data_key=command.data_key,
-            inherited=command.inherited,
-            steps=command.steps,
-            waits=command.waits,
-            outcome=command.outcome,
-            uses=command.uses,
-        ),
+    if command.deadline_ms is None and command.start_by_ms is None:
+        return (_created(task, command, now_ms),)
+    require_deadlines(command, now_ms)
+    created = _created(task, command, now_ms)
+    return (replace(created, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms),)
+
+
+def _created(task: TaskFold | None, command: c.Create, now_ms: int) -> e.Created:
+    """Return the creation without deadlines, as nearly every task has none."""
+    return e.Created(
+        kind=command.kind,
+        queue=command.queue,
+        priority=command.priority,
+        run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
+        policy=command.policy,
+        to=state_after(task, "created", undoes=command.outcome is not None),
+        payload=command.payload,
+        inputs=command.inputs,
+        compensations=command.compensations,
+        waiver=cut(command.waiver),
+        tags=command.tags,
+        affinity=command.affinity,
+        key=command.key,
+        parent=command.parent,
+        predecessor=command.predecessor,
+        correlation_id=command.correlation_id,
+        trace=command.trace,
+        tracestate=command.tracestate,
+        data_key=command.data_key,
+        inherited=command.inherited,
+        steps=command.steps,
+        waits=command.waits,
+        outcome=command.outcome,
+        uses=command.uses,
     )
 
 
@@ -85,6 +96,8 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     _require_purpose(task, command)
     if command.lack is not None:
         raise _lacking(task, command.lack)
+    if (late := passed_deadline(task, now_ms)) is not None:
+        raise _blocked_by_deadline(task, late)
     require_room(task, "lease")
     return (
         e.Leased(
@@ -211,6 +224,15 @@ def _lacking(task: TaskFold, lack: Lack) -> Blocked:
     )
 
 
+def _blocked_by_deadline(task: TaskFold, late: DeadlineCode) -> Blocked:
+    """Return the refusal: the next maintenance cancels the task. [DEADLINE-2]"""
+    return Blocked(
+        f"cannot lease task {task.id!r}: its {late}_ms has come, and the next maintenance cancels it; claim another",
+        task=task.id,
+        state=str(task.state),
+    )
+
+
 def _require_purpose(task: TaskFold, command: c.Acquire) -> None:
     """Require the right purpose, and that the caller knows the task's kind, or every kind of undo owed. [UNDO-1]"""
     undoing = task.state is State.COMPENSATING
@@ -281,7 +303,14 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
 
 
 VERBS: Final = (
-    Verb(c.Create, create, names("created"), marks=names("created"), contents=_created_contents, time="run_at_ms"),
+    Verb(
+        c.Create,
+        create,
+        names("created"),
+        marks=names("created"),
+        contents=_created_contents,
+        time="run_at_ms",
+    ),
     Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
     Verb(c.Heartbeat, heartbeat, names("heartbeat")),
     Verb(

@@ -1,4 +1,4 @@
-"""The maintenance of one task (maintain): the end of a lease or a wait, an undo that no worker can do. [UPKEEP-1]
+"""The maintenance of one task (maintain): the end of a lease or a wait, a deadline, a hopeless undo. [UPKEEP-1]
 
 Rule: it reads only the state and the time, never a message, so the loss of a process loses nothing. Where nothing is
 due there are no events. It quarantines a task that cannot go on, so no task is stuck for ever. [LIFE-2]
@@ -10,6 +10,7 @@ from typing import Final
 
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
+from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide.rules import (
     Decision,
     Events,
@@ -19,13 +20,14 @@ from sagalog.kernel.decide.rules import (
     policy_of,
     quarantined,
     spent_event,
+    state_after,
     stream_bound,
 )
 from sagalog.kernel.decide.verbs import Verb, names
 from sagalog.kernel.decide.waits import end_of_wait
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, epoch_of, shows_due
-from sagalog.kernel.values import ExpiryCause, LeaseRecord, Seen, State
+from sagalog.kernel.values import DeadlineCode, ExpiryCause, LeaseRecord, Seen, State
 
 
 def maintain(task: TaskFold | None, command: c.Maintain, now_ms: int, epoch: int) -> Decision:
@@ -48,8 +50,12 @@ def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events
     """Return the events that are due first. Each ends a lease, a wait or the task, or makes it due, so they run out."""
     if task.is_terminal:
         return ()
+    late = passed_deadline(task, now_ms)
     if task.lease is not None:
-        return _expire(task, task.lease, command.seen, now_ms, epoch)
+        expired = _expire(task, task.lease, command.seen, now_ms, epoch, late)
+        return expired if expired or late is None else (e.CancelRequested(code=late),)
+    if late is not None:
+        return (e.Cancelled(to=state_after(task, "cancelled"), code=late),)
     if task.waiting is not None:
         return end_of_wait(task, command.ended, now_ms, command.unchanged)
     if not next_lease_fits(task):
@@ -62,8 +68,10 @@ def _due(task: TaskFold, command: c.Maintain, now_ms: int, epoch: int) -> Events
     return ()
 
 
-def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int) -> Events:
-    """End a lease that is over, and do what follows: a requested cancel, or a spent budget. [LEASE-4]"""
+def _expire(
+    task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, epoch: int, late: DeadlineCode | None
+) -> Events:
+    """End a lease that is over, and do what follows: a requested cancel, a deadline, or a spent budget. [LEASE-4]"""
     why = _cause_of_expiry(lease, seen, now_ms, epoch)
     if why is None:
         return ()
@@ -76,6 +84,9 @@ def _expire(task: TaskFold, lease: LeaseRecord, seen: Seen | None, now_ms: int, 
     if task.cancel_version:
         # [CANCEL-2] A requested cancel takes precedence over a spent budget.
         return (expired, *cancelled_after(task))
+    if late is not None:
+        # [DEADLINE-2] So does a deadline that has come.
+        return (expired, e.Cancelled(to=state_after(task, "cancelled"), code=late))
     if is_spent(task.expiries + 1, maximum):
         return (expired, spent_event(task, "expiries_spent"))
     return (expired,)
@@ -111,6 +122,6 @@ VERBS: Final = (
     Verb(
         c.Maintain,
         maintain,
-        names("lease_expired", "cancelled", "failed", "quarantined", "unblocked", "promoted"),
+        names("lease_expired", "cancelled", "failed", "quarantined", "unblocked", "promoted", "cancel_requested"),
     ),
 )

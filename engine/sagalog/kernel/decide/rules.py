@@ -19,7 +19,7 @@ from sagalog.kernel.bounds import (
     TIME_MS_MAX,
 )
 from sagalog.kernel.lifecycle import TASK_LIFE, UNBORN
-from sagalog.kernel.state import TaskFold, epoch_of
+from sagalog.kernel.state import KeptPolicy, TaskFold, epoch_of
 from sagalog.kernel.values import (
     Failure,
     KernelCode,
@@ -142,8 +142,8 @@ def lost(task: TaskFold, fence: int, verb: str) -> LeaseLost:
     )
 
 
-def policy_of(task: TaskFold) -> Policy:
-    """Return the policy that `created` recorded."""
+def policy_of(task: TaskFold) -> KeptPolicy:
+    """Return the policy that `created` recorded, or the newest `amended` that changed it."""
     assert task.policy is not None
     return task.policy
 
@@ -236,7 +236,7 @@ def require_compensations_fit(id: str, count: int) -> None:
 
 def cancelled_after(task: TaskFold) -> Events:
     """Return what follows the end of a lease whose owner the engine had asked to stop. [CANCEL-2]"""
-    return (e.Cancelled(to=state_after(task, "cancelled")),)
+    return (e.Cancelled(to=state_after(task, "cancelled"), code=task.cancel_code),)
 
 
 def spent_event(

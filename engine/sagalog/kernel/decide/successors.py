@@ -15,7 +15,8 @@ import msgspec
 from sagalog.errors import NotFound, ResultRequired, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.decide.rules import Decision, Repeat, existing
+from sagalog.kernel.decide.rules import Decision, Repeat, existing, policy_of
+from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Outcome, SignalEnd, State
@@ -26,6 +27,7 @@ def retry_as_new(task: TaskFold | None, command: c.RetryAsNew, now_ms: int, epoc
 
     It always fits: a task has one successor. [BOUND-2]
     """
+    require_deadlines(command, now_ms)
     task = existing(task, command.task)
     _require_retriable(task)
     if task.successor_version:
@@ -49,8 +51,9 @@ def succeed(
 
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
     signals that were taken [WAIT-1]. Where the forward work was over and undoing was left, the successor only undoes;
-    it plans what the predecessor planned, in case it is retried as new itself.
-    `task` is the fold before its note; `given` are the steps whose results that note holds. It drops the steps `rerun`.
+    it plans what the predecessor planned, in case it is retried as new itself. It takes over no deadline.
+    `created` has the newest payload; `task` is the fold before its note; `given` are the steps whose results that note
+    holds. It drops the steps `rerun`.
     """
     owed = task.owed()
     only_undoes = task.outcome is not None and bool(owed)
@@ -84,14 +87,14 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         queue=task.queue,
         priority=task.priority,
         run_at_ms=None,
-        policy=created.policy,
+        policy=policy_of(task).plain(),
         payload=created.payload,
         inputs=created.inputs,
         compensations=created.compensations,
         waiver=created.waiver,
         tags=created.tags,
-        affinity=created.affinity,
-        key=created.key,
+        affinity=task.affinity,
+        key=task.key,
         parent=created.parent,
         predecessor=task.id,
         correlation_id=created.correlation_id,
@@ -211,4 +214,12 @@ def _succeeded_contents(command: c.RetryAsNew, event: e.Noted, _: TaskFold) -> C
     return given, {"retried": event.successor is not None, "results": event.results or {}, "rerun": sorted(event.rerun)}
 
 
-VERBS: Final = (Verb(c.RetryAsNew, retry_as_new, names("noted"), marks=names("noted"), contents=_succeeded_contents),)
+VERBS: Final = (
+    Verb(
+        c.RetryAsNew,
+        retry_as_new,
+        names("noted"),
+        marks=names("noted"),
+        contents=_succeeded_contents,
+    ),
+)

@@ -15,6 +15,12 @@ _TOO_EARLY_MS: Final = 10**11
 _MODERN_MS: Final = 10**12
 
 
+def require_deadlines(command: c.Create | c.RetryAsNew | c.Amend, now_ms: int) -> None:
+    """Refuse a deadline in seconds, as `require_milliseconds` does."""
+    for name in ("deadline_ms", "start_by_ms"):
+        require_milliseconds(command, name, now_ms)
+
+
 def require_milliseconds(command: c.Command, name: str, now_ms: int) -> None:
     """Refuse a time in seconds, in the field `name`. 0 is the same moment in both units, and due at once.
 

@@ -29,7 +29,7 @@ class Verb:
     writes    the names of the events that it can write
     marks     those of them in which it leaves its idempotency key, if callers may give it one [REPEAT-4]
     contents  command, the event on record and its task -> the values that a repeat compares; None: it has no identity
-    time      its field that holds a moment and no length of time [TIME-5]
+    time      its field that holds a moment and no length of time [TIME-5]; a decider looks at deadlines by itself
     """
 
     command: type[c.Command]

@@ -9,6 +9,7 @@ runner, time passes only through a ManualClock, and no test sleeps. A test that 
 Knows no store.
 """
 
+from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
@@ -16,6 +17,7 @@ from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.compensations import CompensationContract
+from sagalog.testing.contract.deadlines import DeadlineContract
 from sagalog.testing.contract.declarations import DeclarationContract
 from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
@@ -39,6 +41,7 @@ from sagalog.testing.contract.task_waits import TaskWaitContract
 from sagalog.testing.contract.unreadable_events import UnreadableEventContract
 
 __all__ = [
+    "AmendContract",
     "AppendContract",
     "BatchContract",
     "ClaimContract",
@@ -46,6 +49,7 @@ __all__ = [
     "ClockContract",
     "CompensationContract",
     "Contract",
+    "DeadlineContract",
     "DeclarationContract",
     "FindingContract",
     "HandleContract",
@@ -73,6 +77,7 @@ __all__ = [
 
 class StoreContract(
     AppendContract,
+    DeadlineContract,
     DeclarationContract,
     PlainCallContract,
     LeaseContract,
@@ -99,5 +104,6 @@ class StoreContract(
     HandleContract,
     RaceContract,
     HealthContract,
+    AmendContract,
 ):
     """All topics together."""

@@ -1,4 +1,4 @@
-"""A made-up event: `amended`, by which an operator changes the priority of a live task; and every call of its verb.
+"""A made-up event: `reranked`, by which an operator changes the priority of a live task; and every call of its verb.
 
 Rule: nothing is here that could be left out; a test leaves out each file, and what is promised fails.
 """
@@ -14,7 +14,7 @@ EVENT: Final[Change] = {
     "kernel/events.py": (
         before(
             "class Founded(",
-            '''class Amended(Recordable, frozen=True):
+            '''class Reranked(Recordable, frozen=True):
     """The task has another priority."""
 
     priority: int
@@ -23,13 +23,13 @@ EVENT: Final[Change] = {
 
 ''',
         ),
-        behind("    | Noted\n", "    | Amended\n"),
-        behind('    Noted: "noted",\n', '    Amended: "amended",\n'),
+        behind("    | Noted\n", "    | Reranked\n"),
+        behind('    Noted: "noted",\n', '    Reranked: "reranked",\n'),
     ),
     "kernel/commands.py": (
         before(
             "class RetryAsNew(",
-            '''class Amend(Command, frozen=True, kw_only=True):
+            '''class Rerank(Command, frozen=True, kw_only=True):
     """Give a live task another priority."""
 
     priority: int
@@ -40,28 +40,28 @@ EVENT: Final[Change] = {
         ),
     ),
     "kernel/lifecycle.py": tuple(
-        behind(f'        Row("noted", {state}),\n', f'        Row("amended", {state}),\n')
+        behind(f'        Row("noted", {state}),\n', f'        Row("reranked", {state}),\n')
         for state in ("PENDING", "RUNNING", "COMPENSATING")
     ),
     "kernel/changes.py": (
         before(
             "CHANGES: Final",
-            """def _amended(task: TaskFold, event: e.Amended, version: int, at_ms: int) -> None:
+            """def _reranked(task: TaskFold, event: e.Reranked, version: int, at_ms: int) -> None:
     task.priority = event.priority
 
 
 """,
         ),
-        behind("    e.Noted: _noted,\n", "    e.Amended: _amended,\n"),
+        behind("    e.Noted: _noted,\n", "    e.Reranked: _reranked,\n"),
     ),
     "kernel/decide/interventions.py": (
         before(
             "def _cancelled_contents(",
-            '''def amend(task: TaskFold | None, command: c.Amend, now_ms: int, epoch: int) -> Decision:
+            '''def rerank(task: TaskFold | None, command: c.Rerank, now_ms: int, epoch: int) -> Decision:
     """Another priority, in every live state."""
-    task = in_place(existing(task, command.task), "amended", "amend")
-    require_room(task, "amend")
-    return (e.Amended(priority=command.priority, reason=cut(command.reason)),)
+    task = in_place(existing(task, command.task), "reranked", "rerank")
+    require_room(task, "rerank")
+    return (e.Reranked(priority=command.priority, reason=cut(command.reason)),)
 
 
 ''',
@@ -69,10 +69,10 @@ EVENT: Final[Change] = {
         behind(
             "VERBS: Final = (\n",
             """    Verb(
-        c.Amend,
-        amend,
-        names("amended"),
-        marks=names("amended"),
+        c.Rerank,
+        rerank,
+        names("reranked"),
+        marks=names("reranked"),
         contents=fields(("priority", "priority"), ("reason", "reason")),
     ),
 """,
@@ -86,10 +86,10 @@ CALL: Final[Change] = {
     "validation/commands.py": (
         before(
             "def retry_as_new(",
-            '''def amend(task: str, priority: int, reason: str | None) -> c.Amend:
-    """The command behind `Engine.amend`; raises InvalidValue."""
+            '''def rerank(task: str, priority: int, reason: str | None) -> c.Rerank:
+    """The command behind `Engine.rerank`; raises InvalidValue."""
     check_integer(priority, "priority", bounds.PRIORITY_MIN, bounds.PRIORITY_MAX)
-    return c.Amend(task=check_id(task, "id"), priority=priority, reason=optional_text(reason, "reason"))
+    return c.Rerank(task=check_id(task, "id"), priority=priority, reason=optional_text(reason, "reason"))
 
 
 ''',
@@ -98,7 +98,7 @@ CALL: Final[Change] = {
     "engine/verbs.py": (
         before(
             "def waive(",
-            '''def amend(
+            '''def rerank(
     executor: Executor,
     id: str,
     priority: int,
@@ -108,14 +108,14 @@ CALL: Final[Change] = {
     idempotency_key: str | None = None,
 ) -> CommandEntry:
     """Give a live task another priority."""
-    return _by_caller(executor, forms.amend(id, priority, reason), actor, idempotency_key)
+    return _by_caller(executor, forms.rerank(id, priority, reason), actor, idempotency_key)
 
 
 ''',
         ),
     ),
-    "engine/facade.py": (behind("    note = carried_out(verbs.note)\n", "    amend = carried_out(verbs.amend)\n"),),
-    "engine/batch.py": (behind("    note = recorded(verbs.note)\n", "    amend = recorded(verbs.amend)\n"),),
-    "aio/engine.py": (behind("    note = as_coroutine(Engine.note)\n", "    amend = as_coroutine(Engine.amend)\n"),),
-    "aio/batch.py": (behind("    note = passed_on(Batch.note)\n", "    amend = passed_on(Batch.amend)\n"),),
+    "engine/facade.py": (behind("    note = carried_out(verbs.note)\n", "    rerank = carried_out(verbs.rerank)\n"),),
+    "engine/batch.py": (behind("    note = recorded(verbs.note)\n", "    rerank = recorded(verbs.rerank)\n"),),
+    "aio/engine.py": (behind("    note = as_coroutine(Engine.note)\n", "    rerank = as_coroutine(Engine.rerank)\n"),),
+    "aio/batch.py": (behind("    note = passed_on(Batch.note)\n", "    rerank = passed_on(Batch.rerank)\n"),),
 }
