@@ -23,16 +23,18 @@ class Estimates:
     """For each queue that a claim has named: what is at its gates, and when something is due at the earliest.
 
     is_awaited    whether a task may wait for another; None: not known
+    is_followed   whether a task may be cancelled with its parent; None: not known
     """
 
     def __init__(self) -> None:
         self.is_awaited: bool | None = None
+        self.is_followed: bool | None = None
         self._values: dict[tuple[str, str], dict[str, None]] = {}
         self._due_ms: dict[str, int] = {}
 
     def forget(self) -> None:
         """Drop every estimate."""
-        self.is_awaited = None
+        self.is_awaited = self.is_followed = None
         self._values.clear()
         self._due_ms.clear()
 

@@ -59,7 +59,7 @@ NEWEST: Final = (
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
     "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.state, t.owed, t.run_at_ms, t.undo_ms, "
-    "t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.expires_ms, t.renewed_ms "
+    "t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.follows, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -77,14 +77,15 @@ _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, state, owed, "
-    "run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, expires_ms, renewed_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, follows, expires_ms, renewed_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
+    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, follows = ?, expires_ms = ?, renewed_ms = ? "
+    "WHERE stream = ?"
 )
 RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -95,19 +96,6 @@ PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, "
     "updated_ms = NULL, check_ms = NULL, expires_ms = NULL, renewed_ms = NULL"
-)
-IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
-INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
-FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
-# All tasks that one reaches over waits from those of a JSON list.
-REACHED: Final = (
-    "WITH RECURSIVE found(id) AS (SELECT value FROM json_each(?1) UNION "
-    "SELECT a.task FROM found JOIN streams s ON s.category = 'task' AND s.id = found.id "
-    "JOIN awaited a ON a.stream = s.number) SELECT id FROM found"
-)
-# [WAIT-3] The engine has to look at every task that waits for this one.
-WAKE: Final = (
-    "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
 )
 # A trigger refuses a digest that is there; asking first writes nothing for bytes that the store keeps already.
 INSERT_BLOB: Final = (
@@ -130,17 +118,17 @@ class Loaded:
     saved      the stream as operations see it
     version    how many events it has
     created    its first event, if this process has written it
-    awaited    the tasks whose end it awaits, as they are saved; None: not known
+    may_wait   whether it may have edges to tasks that it awaits
     """
 
-    __slots__ = ("awaited", "created", "number", "saved", "version")
+    __slots__ = ("created", "may_wait", "number", "saved", "version")
 
-    def __init__(self, number: int, saved: Saved, version: int, awaited: tuple[str, ...] | None = None) -> None:
+    def __init__(self, number: int, saved: Saved, version: int, may_wait: bool = True) -> None:
         self.number = number
         self.saved = saved
         self.version = version
         self.created: Envelope | None = None
-        self.awaited = awaited
+        self.may_wait = may_wait
 
     def is_at_gate(self, gate: str) -> bool:
         """Tell whether its row is at a gate."""
@@ -239,13 +227,6 @@ def saving(number: int, projection: Projection, row: Row, before: Row | None) ->
     if before[_RENEWED:] != row[_RENEWED:]:
         return RENEW_TASK, (*head, *row[_RENEWED:], number)
     return REFOLD_TASK, (*head, number)
-
-
-def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
-    """Save the tasks whose end a task awaits, in place of what was saved."""
-    execute(FORGET_AWAITED, (number,))
-    for id in awaited:
-        execute(INSERT_AWAITED, (id, number))
 
 
 def store_fold(row: tuple[Any, ...]) -> StoreFold | None:

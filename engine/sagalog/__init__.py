@@ -44,7 +44,17 @@ from sagalog.errors import (
     WrongState,
 )
 from sagalog.kernel.values import Compensation, Failure, Input, LeaseRecord, Policy, Retry, State, UnrecordedStep
-from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
+from sagalog.outcomes import (
+    ChildFailed,
+    Failed,
+    Interrupted,
+    Outcome,
+    Park,
+    Permanent,
+    Quarantine,
+    StepMismatch,
+    Transient,
+)
 from sagalog.store import FileHealth, Progress, UnclaimedUndo
 
 if TYPE_CHECKING:
@@ -56,6 +66,7 @@ __all__ = [
     "Artifact",
     "Batch",
     "Blocked",
+    "ChildFailed",
     "Closed",
     "Compensation",
     "CompensationOrder",

@@ -38,6 +38,8 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "retried_as_new": ("retried as {successor}",),
     "left_over": ("undone by {successor}",),
+    "dependency_failed": ("of the tasks that it was to wait for, {failed} did not complete: {task!r} is {state}",),
+    "parent_ended": ("its parent {parent!r} has ended its work as {outcome}",),
     "interrupted": ("interrupted: {text}", "its handler was interrupted"),
     "not_begun": ("the worker shut down before it was begun",),
     "not_ended": ("the worker shut down and its handler did not end",),

@@ -38,7 +38,7 @@ def test_a_verb_keeps_its_key_in_events_that_it_writes_and_compares() -> None:
 
 def test_only_maintenance_and_renewals_have_no_identity_for_repeats() -> None:
     """[REPEAT-1]"""
-    assert {verb.command for verb in VERBS if verb.contents is None} == {c.Heartbeat, c.Maintain}
+    assert {verb.command for verb in VERBS if verb.contents is None} == {c.Heartbeat, c.Maintain, c.CancelChild}
 
 
 def test_a_verb_names_the_field_in_which_its_command_holds_a_moment() -> None:

@@ -47,6 +47,8 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     trace: str | None = None
     tracestate: str | None = None
     data_key: str | None = None
+    after: list[str] | msgspec.UnsetType = UNSET
+    on_failed: str | msgspec.UnsetType = UNSET
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -105,6 +107,12 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--trace", help="A W3C traceparent.")
 @click.option("--tracestate", help="The W3C tracestate of that traceparent.")
 @click.option("--data-key", metavar="NAME", help="The name of the key of its subject.  [default: the task's id]")
+@click.option("--after", metavar="ID", multiple=True, help="A task that has to end before this one. Repeatable.")
+@click.option(
+    "--on-failed",
+    type=click.Choice(["cancel", "run", "quarantine"]),
+    help="What becomes of this task if one of those does not complete.  [default: cancel]",
+)
 @click.option("--cause", metavar="EVENT", help="The event that causes it, as in task/ID@7.")
 @actor_option
 @idempotency_key_option
@@ -117,7 +125,7 @@ def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
     With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. One commit
     creates up to 10,000 lines (or 16 MiB), or none of them; more lines take one commit after another.
     """
-    wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {})}
+    wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {}, ())}
     if many:
         if wanted:
             raise click.UsageError(f"--many takes everything from the lines: leave out {_option_names(wanted)}")

@@ -31,18 +31,20 @@ from sagalog.versions import is_newer
 STORE_FORMAT: Final = 0
 
 # Commands that read or write other tasks than their own.
-_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
+_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete, c.Create})
 
 
 class MaintenanceDone(msgspec.Struct, frozen=True):
     """The result of maintenance.
 
+    `handled` if it went on with dependants or children of tasks that have ended, so that there may be more of them.
     `again` if its look was full of live leases, or had tasks in it that cannot be read and are aside now, so that
     others behind them may be due.
     """
 
     maintained: tuple[Maintained, ...] = ()
     again: bool = False
+    handled: bool = False
 
 
 # The result of nearly every look for maintenance.
@@ -82,13 +84,20 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     """Make an operation as `writing`, for one step, as nearly all calls need it."""
     command, key = step.command, step.idempotency_key
     decide = partial(_carry_out_one, step)
-    if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
+    if type(command) in _NAMING_OTHERS and _names_others(command):
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
-        return Operation(decide, declared.writes, reads, declared.along, declared.keys)
+        return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
     return Operation(decide, writes, (), (), keys, None, None, drawn, plain_command(step))
+
+
+def _names_others(command: c.Command) -> bool:
+    """Check whether a command that may name other tasks does so."""
+    if isinstance(command, c.Complete):
+        return command.undoer is not None
+    return not isinstance(command, c.Create) or bool(command.after)
 
 
 def _carry_out_one(step: CommandEntry, view: View) -> Result:
@@ -115,6 +124,8 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
         tasks = _all_or_none(work, steps)
+        # Before the claim, which takes no task that the steps have written.
+        work.cancel_children()
         return work.result((tasks, claim(work, asked)))
 
     declared = declared_by(steps)
@@ -137,16 +148,17 @@ def maintaining(due: Due) -> Operation:
 
     def decide(view: View) -> Result:
         checks, waits, promotable = view.expired, view.waits_over, view.promotable
-        if not checks and not waits and not promotable:
-            return _NOTHING_DUE
         work = UnitOfWork(view)
+        handled = work.handle_due()
+        if not checks and not waits and not promotable and not handled:
+            return _NOTHING_DUE
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
         again = again or any(_hides(found, due.limit) for found in (waits, promotable))
         over = [one for one in map(work.maintain_found, waits) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        return work.result(MaintenanceDone((*ended, *over), again))
+        return work.result(MaintenanceDone((*ended, *over, *work.cancel_children()), again, handled))
 
     return Operation(decide, due=due, plain=_nothing_due)
 
@@ -185,6 +197,20 @@ def promoting(due: Due) -> Operation:
     return Operation(decide, due=due)
 
 
+def handling_due(limit: int) -> Operation:
+    """Make an operation that only goes on with dependants and children of tasks that have ended. [WAIT-3] [CANCEL-4]
+
+    It answers `MaintenanceDone`, of at most `limit` children.
+    """
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        handled = work.handle_due()
+        return work.result(MaintenanceDone(tuple(work.cancel_children(limit)), handled=handled))
+
+    return Operation(decide, due=Due((), limit))
+
+
 def finding_again(ids: Sequence[str]) -> Operation:
     """Make an operation that restores the rows of these tasks where they can be read; it answers how many. [LOG-5]"""
 
@@ -211,10 +237,11 @@ def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) 
             except SagalogError:
                 # [LOG-5] One damaged task never stops the others.
                 continue
-        return work.result([one for one in maintained if one is not None])
+        cancelled = work.cancel_children()
+        return work.result([*(one for one in maintained if one is not None), *cancelled])
 
     ids = tuple(dict.fromkeys([command.task for command in commands]))
-    return Operation(decide, writes=_streams(ids), along=ids)
+    return Operation(decide, writes=_streams(ids))
 
 
 def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
@@ -269,8 +296,8 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
     along: list[str] = []
     for step in steps:
         match step.command:
-            case c.Park(after=after):
-                # [WAIT-4] Any task that is reached from them may close a circle.
+            case c.Park(after=after) | c.Create(after=after):
+                # [WAIT-4] Any task that is reached from them may close a circle, and none may end unseen meanwhile.
                 along += after
             case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
                 ids.append(other)

@@ -30,6 +30,8 @@ def plain_command(step: CommandEntry) -> Plain | None:
         return None
     if type(command) is c.Fail and command.compensations:
         return None
+    if type(command) is c.Create and command.after:
+        return None
     return partial(carry_out_plainly, step)
 
 
@@ -58,4 +60,6 @@ def carry_out_plainly(
     answer = [to_task(after, read, step.known)]
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
-    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
+    # [CANCEL-4] Its work is over without success, and it may have children.
+    if_childless = after.outcome is not None and task.outcome is None and after.leases > 0
+    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs, if_childless=if_childless)

@@ -14,8 +14,9 @@ from typing import Any
 from sagalog.actors import optional_actor, worker_actor
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.executor import Executor
+from sagalog.engine.task import Task
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Compensation, Purpose, Retry, Suspects
+from sagalog.kernel.values import Compensation, OnFailed, Purpose, Retry, Suspects
 from sagalog.validation import arguments
 from sagalog.validation import commands as forms
 from sagalog.validation.commands import ClaimRequest
@@ -43,6 +44,8 @@ def create(
     trace: str | None = None,
     tracestate: str | None = None,
     data_key: str | None = None,
+    after: str | Iterable[str | Task] = (),
+    on_failed: OnFailed = "cancel",
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -64,10 +67,14 @@ def create(
         correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
+        after: tasks that have to end before this one is claimed, 10,000 at most: ids, or tasks. [WAIT-5]
+        on_failed: what becomes of it if one of those does not complete: "cancel" and "quarantine" end it, and "run"
+            lets it run however they end.
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
+        NotFound: there is no task of an id in `after`.
         AlreadyExists: a task of other content has this id. [REPEAT-6]
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
@@ -92,6 +99,8 @@ def create(
         trace=trace,
         tracestate=tracestate,
         data_key=data_key,
+        after=after,
+        on_failed=on_failed,
     )
     return CommandEntry(
         command,

@@ -18,6 +18,8 @@ from sagalog.kernel.values import (
     Input,
     KeptStep,
     KeptWaits,
+    OnFailed,
+    OnParentEnd,
     Outcome,
     Parameters,
     Policy,
@@ -39,6 +41,8 @@ class Create(Command, frozen=True, kw_only=True):
     """The request to create a task. Only a successor has `inherited`, `steps`, `waits` and `outcome`.
 
     `outcome` is how the forward work of its predecessor ended; a task that has one only undoes. [COMP-7]
+    `ended` are the ends of those of `after` that have ended already; the operation, which reads the other tasks, fills
+    it in. [WAIT-5]
     """
 
     kind: str
@@ -63,6 +67,10 @@ class Create(Command, frozen=True, kw_only=True):
     steps: tuple[KeptStep, ...] = ()
     waits: tuple[KeptWaits, ...] = ()
     outcome: Outcome | None = None
+    after: tuple[str, ...] = ()
+    on_failed: OnFailed | None = None
+    on_parent_end: OnParentEnd | None = None
+    ended: tuple[TaskEnd, ...] = ()
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -208,6 +216,13 @@ class Cancel(Command, frozen=True, kw_only=True):
 
     reason: FreeText | None = None
     now: bool = False
+
+
+class CancelChild(Command, frozen=True, kw_only=True):
+    """The engine's request to cancel a child whose parent's forward work has ended in `outcome`. [CANCEL-4]"""
+
+    parent: str
+    outcome: Outcome
 
 
 class Quarantine(Command, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
-"""A summary of the ends of several tasks: how many ended in each state, and a digest over all.
+"""A summary of several tasks and of their ends: how many ended in each state, and digests over all.
 
-Rule: both follow from the ends alone, in whatever order they are given. [WAIT-3] Knows no fold and no event.
+Rule: all follow from the ids or the ends alone, in whatever order they are given. [WAIT-3] Knows no fold and no event.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ def digest_of_ends(ends: Sequence[TaskEnd]) -> str:
     """Return the SHA-256 in hex over the ids, versions and states, sorted by id, as `specs/digest.md` specifies."""
     fields = [str(field).encode() for one in sorted(ends, key=_id) for field in (one.task, one.version, one.state)]
     return sha256(b"14:sagalog-ends-1," + b"".join(b"%d:%b," % (len(field), field) for field in fields)).hexdigest()
+
+
+def digest_of_ids(ids: Iterable[str]) -> str:
+    """Return the SHA-256 in hex over the ids of the tasks of a wait, sorted; only a fold keeps it, and no event."""
+    fields = [id.encode() for id in sorted(ids)]
+    return sha256(b"13:sagalog-ids-1," + b"".join(b"%d:%b," % (len(field), field) for field in fields)).hexdigest()
 
 
 def _id(end: TaskEnd) -> str:

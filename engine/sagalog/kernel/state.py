@@ -13,11 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, LeaseRecord, Outcome, Policy, State, Unchanged, UnrecordedStep
+from sagalog.kernel.values import TERMINAL, LeaseRecord, OnFailed, Outcome, Policy, State, Unchanged, UnrecordedStep
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 6
+FOLD_FORMAT: Final = 7
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -90,19 +90,30 @@ class KeptSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The wait that the task is parked for. [WAIT-1]"""
+    """The wait that the task is parked for [WAIT-1], or that its creation began [WAIT-5].
+
+    Of the tasks that it is for, `tasks` is how many they are and `digest` is over their ids (`digest_of_ids`); the
+    event at `version` names them.
+    """
 
     name: str
     number: int
     version: int
     signal: str | None
-    after: tuple[str, ...]
+    tasks: int
     until_ms: int | None
+    digest: str | None = None
+    on_failed: OnFailed | None = None
 
     @property
     def is_sleep(self) -> bool:
         """Whether it is only for a time: its end holds nothing that a later attempt has to read."""
-        return self.signal is None and not self.after
+        return self.signal is None and not self.tasks
+
+    @property
+    def is_of_creation(self) -> bool:
+        """Whether the task was created to wait so, before any lease. [WAIT-5]"""
+        return self.number == 0
 
 
 class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -258,6 +269,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     kept_wait_names: int = 0
     # The steps that its quarantine names: their functions had begun, and their results are not on record.
     unrecorded_steps: tuple[UnrecordedStep, ...] = ()
+    # Whether the tasks that it was created to wait for have not let it go on: a successor waits for them anew. [WAIT-5]
+    is_blocked: bool = False
+    # Whether it is cancelled when its parent is cancelled or fails. [CANCEL-4]
+    ends_with_parent: bool = False
 
     @property
     def is_terminal(self) -> bool:

@@ -19,6 +19,10 @@ Spent = Literal["fail", "quarantine"]
 Outcome = Literal["completed", "failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
+# What becomes of a task that was created to wait for others, if one of them does not complete. [WAIT-5]
+OnFailed = Literal["cancel", "run", "quarantine"]
+# What becomes of a live child when its parent is cancelled or fails. [CANCEL-4]
+OnParentEnd = Literal["cancel", "leave"]
 # What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
 
@@ -49,6 +53,8 @@ KernelCode = Literal[
     "bound",
     "retried_as_new",
     "left_over",
+    "dependency_failed",
+    "parent_ended",
 ]
 # The code of a failure that a worker reported, or of what an operator did: they choose it.
 TheirCode = NewType("TheirCode", str)
@@ -79,6 +85,8 @@ class State(StrEnum):
 
 LIVE: Final = frozenset({State.PENDING, State.RUNNING, State.COMPENSATING})
 TERMINAL: Final = frozenset(State) - LIVE
+# The states of forward work.
+FORWARD: Final = frozenset({State.PENDING, State.RUNNING})
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

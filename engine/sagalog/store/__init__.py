@@ -9,11 +9,11 @@ Rule: a package of a store imports nothing of sagalog but this and `sagalog.erro
 
 from sagalog.codec import Envelope, StoredEvent, decode, read
 from sagalog.failpoints import armed, reach
-from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
+from sagalog.kernel.bounds import AFTER_MAX, DEPENDANTS_LIMIT, LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import TERMINAL, State, TaskEnd
 from sagalog.ports import Clock
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
@@ -42,16 +42,19 @@ from sagalog.store.projection import (
     refold_store,
     refold_stream,
 )
-from sagalog.store.reads import Listed, Query, Reads, SavedTask
+from sagalog.store.reads import Ends, Listed, Query, Reads, SavedTask
 from sagalog.store.row import OPEN, Gate, Row
 
 __all__ = [
+    "AFTER_MAX",
+    "DEPENDANTS_LIMIT",
     "FIRST_TAG",
     "FOLD_FORMAT",
     "LEASE_CHECKS_MAX",
     "OPEN",
     "STORE",
     "TASK",
+    "TERMINAL",
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",
     "Append",
@@ -65,6 +68,7 @@ __all__ = [
     "Clock",
     "Delayed",
     "Due",
+    "Ends",
     "Envelope",
     "EventOf",
     "Execution",
@@ -90,6 +94,7 @@ __all__ = [
     "StoredEvent",
     "StreamHead",
     "Tag",
+    "TaskEnd",
     "TaskFold",
     "UnclaimedUndo",
     "Undeclared",

@@ -5,12 +5,14 @@ Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cann
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.values import TaskEnd
 from sagalog.store.row import Row
 
 
@@ -46,12 +48,25 @@ class Listed(msgspec.Struct, frozen=True):
     fold: TaskFold
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """The ends of some tasks, as far as a store knows them; an id that is nowhere here is of no task.
+
+    ended        by id: those that have ended, each with its version and state [WAIT-3]
+    live         the ids of those that have not
+    unreadable   the ids of those that cannot be read [LOG-5]
+    """
+
+    ended: dict[str, TaskEnd]
+    live: frozenset[str]
+    unreadable: frozenset[str]
+
+
 class SavedTask(msgspec.Struct, frozen=True):
     """The saved projections of a task, right or not.
 
     fold       None where its format is not this version's
     row        the columns by which a store finds it
-    awaited    the sorted ids of the tasks whose ends it awaits [WAIT-3]
+    awaited    the sorted ids of the tasks to which it has edges: those whose ends it awaits [WAIT-3]
     tags       those of the fold by which the store finds it; `stray_tags` gives those that the fold does not carry
     """
 
@@ -98,6 +113,10 @@ class Reads(Protocol):
 
     def unreadable(self) -> list[str]:
         """List the ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
+        ...
+
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Return the ends of up to `AFTER_MAX` tasks, without a fold of each; one may be named twice. [WAIT-3]"""
         ...
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:

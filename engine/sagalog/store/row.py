@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import TERMINAL, State
+from sagalog.kernel.values import FORWARD, TERMINAL, State
 
 # ready: a worker may claim it for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases
 # nothing beside it [LEASE-5]; later: when its time has come; waiting: once its wait is over; waking: a task that it
@@ -41,6 +41,8 @@ class Row(NamedTuple):
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
+    follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
+                  [CANCEL-4]
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -60,6 +62,7 @@ class Row(NamedTuple):
     check_ms: int | None
     gate: str | None
     wait: str | None
+    follows: str | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -92,6 +95,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             expires_ms if check_ms is None else check_ms,
             gate,
             None if waiting is None else waiting.name,
+            task.parent if task.ends_with_parent and task.state in FORWARD else None,
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )
@@ -102,13 +106,13 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
     """Return the gate at `now_ms` of a task that had the row `before` (None: no usable one).
 
     An open gate stays open where the clock has stepped back since; `waking` stays until maintenance looks.
-    A task that was put aside, or has no row, may have missed an end that it waits for, so maintenance looks. [WAIT-3]
+    A task that was put aside, or has no row, may have missed ends that it waits for, so maintenance looks. [WAIT-3]
     """
     if task.lease is not None or task.state in TERMINAL:
         return None
     if task.waiting is not None:
         may_have_ended = before is None or before.gate in ("waking", "unreadable")
-        return "waking" if may_have_ended and task.waiting.after else "waiting"
+        return "waking" if may_have_ended and task.waiting.tasks else "waiting"
     if task.run_at_ms > now_ms and not (before is not None and _was_open(task, before)):
         return "later"
     if task.state is State.COMPENSATING:
@@ -129,7 +133,7 @@ def check_ms(task: TaskFold, before: Row | None) -> int | None:
 def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
     """Return the gates at which such a task may be, at whatever time."""
     if task.waiting is not None:
-        return ("waiting", "waking") if task.waiting.after else ("waiting",)
+        return ("waiting", "waking") if task.waiting.tasks else ("waiting",)
     return (gate_of(task, task.run_at_ms), gate_of(task, task.run_at_ms - 1))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sagalog.errors import Blocked, LeaseHeld, LeaseLost
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost, Rejected
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.decide.rules import (
     Decision,
+    Events,
     Repeat,
     cancelled_after,
     cut,
@@ -32,6 +33,8 @@ from sagalog.kernel.decide.rules import (
     state_after,
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, names
+from sagalog.kernel.decide.waits import end_of_wait
+from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import LeaseRecord, Retry, State
 
@@ -44,33 +47,42 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         return Repeat(1)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
-    return (
-        e.Created(
-            kind=command.kind,
-            queue=command.queue,
-            priority=command.priority,
-            run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
-            policy=command.policy,
-            to=state_after(task, "created", undoes=command.outcome is not None),
-            payload=command.payload,
-            inputs=command.inputs,
-            compensations=command.compensations,
-            waiver=cut(command.waiver),
-            tags=command.tags,
-            affinity=command.affinity,
-            key=command.key,
-            parent=command.parent,
-            predecessor=command.predecessor,
-            correlation_id=command.correlation_id,
-            trace=command.trace,
-            tracestate=command.tracestate,
-            data_key=command.data_key,
-            inherited=command.inherited,
-            steps=command.steps,
-            waits=command.waits,
-            outcome=command.outcome,
-        ),
+    created = e.Created(
+        kind=command.kind,
+        queue=command.queue,
+        priority=command.priority,
+        run_at_ms=now_ms if command.run_at_ms is None else command.run_at_ms,
+        policy=command.policy,
+        to=state_after(task, "created", undoes=command.outcome is not None),
+        payload=command.payload,
+        inputs=command.inputs,
+        compensations=command.compensations,
+        waiver=cut(command.waiver),
+        tags=command.tags,
+        affinity=command.affinity,
+        key=command.key,
+        parent=command.parent,
+        predecessor=command.predecessor,
+        correlation_id=command.correlation_id,
+        trace=command.trace,
+        tracestate=command.tracestate,
+        data_key=command.data_key,
+        inherited=command.inherited,
+        steps=command.steps,
+        waits=command.waits,
+        outcome=command.outcome,
+        after=command.after,
+        on_failed=command.on_failed,
+        on_parent_end=command.on_parent_end,
     )
+    return (created, *_after_creation(command, created, now_ms)) if command.after else (created,)
+
+
+def _after_creation(command: c.Create, created: e.Created, now_ms: int) -> Events:
+    """Return what follows a creation at once: the end of its wait, if all those tasks have ended. [WAIT-5]"""
+    if command.task in command.after:
+        raise Rejected(f"task {command.task!r} cannot wait for its own end: name other tasks", task=command.task)
+    return end_of_wait(evolve(TaskFold(command.task), created, 1, now_ms), command.ended, now_ms)
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
@@ -175,13 +187,14 @@ def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
     """Return the refusal: no worker leases a task that waits. [WAIT-1]"""
     if waiting.signal is not None:
         what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
-    elif waiting.after:
-        what, advice = f"{len(waiting.after)} tasks", "see to those tasks, or cancel this one"
+    elif waiting.tasks:
+        what, advice = f"{waiting.tasks} tasks", "see to those tasks, or cancel this one"
     else:
         what, advice = "a time", "wait for that, or cancel it"
     until = "" if waiting.until_ms is None else f" until {waiting.until_ms} ms"
+    since = "since its creation" if waiting.is_of_creation else f"under the name {waiting.name!r}"
     return Blocked(
-        f"cannot lease task {task.id!r}: under the name {waiting.name!r} it waits for {what}{until}; {advice}",
+        f"cannot lease task {task.id!r}: {since} it waits for {what}{until}; {advice}",
         task=task.id,
         state=str(task.state),
         wait=waiting.name,
@@ -228,14 +241,20 @@ def _given_of(command: c.Create) -> set[str]:
         "inherited": (),
         "steps": (),
         "waits": (),
+        "after": (),
     }
-    names = set(command.__struct_fields__) - {"task"}
+    names = set(command.__struct_fields__) - {"task", "ended"}
     return {name for name in names if getattr(command, name) != left_out.get(name)}
 
 
 def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Contents:
     names = {"kind", "payload"} | _given_of(command)
-    return {name: getattr(command, name) for name in names}, {name: getattr(event, name) for name in names}
+    given = {name: getattr(command, name) for name in names}
+    found = {name: getattr(event, name) for name in names}
+    if "after" in names:
+        # Whichever order they are named in, it is the same wait. [WAIT-5]
+        given["after"], found["after"] = sorted(command.after), sorted(event.after)
+    return given, found
 
 
 def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
@@ -258,7 +277,14 @@ def _released_contents(command: c.Release, event: Any, _: TaskFold) -> Contents:
 
 
 VERBS: Final = (
-    Verb(c.Create, create, names("created"), marks=names("created"), contents=_created_contents, time="run_at_ms"),
+    Verb(
+        c.Create,
+        create,
+        names("created", "unblocked", "cancelled", "quarantined"),
+        marks=names("created"),
+        contents=_created_contents,
+        time="run_at_ms",
+    ),
     Verb(c.Acquire, acquire, names("leased"), marks=names("leased"), contents=_acquired_contents),
     Verb(c.Heartbeat, heartbeat, names("heartbeat")),
     Verb(
