@@ -22,6 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
+from sagalog.testing.dependencies import awaited, orphans
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.obligations import Obligations, settles
 
@@ -177,7 +178,10 @@ def _steps(log: Sequence[Recorded]) -> Found:
 
 
 def _waits(log: Sequence[Recorded]) -> Found:
-    """Check that no worker leases a waiting task; waits of a name follow one another, each ends once. [WAIT-1]"""
+    """Check that no worker leases a waiting task; waits of a name follow one another, each ends once.
+
+    [WAIT-1] [WAIT-5]
+    """
     for stream in streams(log):
         begun: defaultdict[str, set[int]] = defaultdict(set)
         open_: tuple[str, int] | None = None
@@ -186,6 +190,8 @@ def _waits(log: Sequence[Recorded]) -> Found:
             if isinstance(now, e.Created):
                 for one in now.waits:
                     begun[one.name] = {number for number, _ in one.numbered()}
+                if now.after:
+                    open_ = ("after", 0)
             elif isinstance(now, e.Parked):
                 if open_ is not None:
                     yield event, f"it waits already, for {open_}"
@@ -247,6 +253,8 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "steps": _steps,
     "waits": _waits,
     "signals": _signals,
+    "awaited": awaited,
+    "orphans": orphans,
     "blobs": _blobs,
 }
 

@@ -12,11 +12,13 @@ Knows no store.
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.compensations import CompensationContract
 from sagalog.testing.contract.declarations import DeclarationContract
+from sagalog.testing.contract.dependencies import DependencyContract
 from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
@@ -38,12 +40,14 @@ from sagalog.testing.contract.unreadable_events import UnreadableEventContract
 __all__ = [
     "AppendContract",
     "BatchContract",
+    "ChildContract",
     "ClaimContract",
     "ClaimWaitContract",
     "ClockContract",
     "CompensationContract",
     "Contract",
     "DeclarationContract",
+    "DependencyContract",
     "FindingContract",
     "HandleContract",
     "HealthContract",
@@ -74,6 +78,8 @@ class StoreContract(
     SuspectContract,
     ParkingContract,
     TaskWaitContract,
+    DependencyContract,
+    ChildContract,
     ClaimWaitContract,
     RecordingContract,
     CompensationContract,
