@@ -71,7 +71,9 @@ def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
     names: dict[str, Any] = {name: wide(0) for name in ("queue", "affinity", "key", "correlation_id")}
     memory.create("build", payload, id="a", tags=tags, inputs=inputs, waive_compensation=text, parent=wide(0), **names)
     memory.create("build", id="t", compensations=undos, retry=LASTING)
-    others = [task.id for task in memory.create_many([{"kind": "k", "id": wide(n)} for n in range(bounds.AFTER_MAX)])]
+    # As many ids as the bound of their bytes lets through: each takes as many more for quotes and a comma.
+    names_of_others = [f"{n:04}" + WIDE * 196 for n in range(bounds.AFTER_BYTES_MAX // len(f'"{wide(0)},"'.encode()))]
+    others = [task.id for task in memory.create_many([{"kind": "k", "id": id} for id in names_of_others])]
     lease = memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS)
     lease.step(wide(1), payload)
     lease.retry(error)

@@ -60,7 +60,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     LeaseRecord,
     state.KeptPolicy,
 )
-PINNED = (6, "e133e7b6e90e4a08b61540f309ac2558f8ff772979bfa7f8280e5fbf2da0a6c2")
+PINNED = (7, "2eec23200334349c3bf4415af3e512b0eeae912948e0428c7e513f4350c673f6")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -50,7 +50,7 @@ _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out
     wait_stop
 """)
-_WORK = [*_CONTEXT, *words("input payload sleep spawn step wait_signal wait_tasks")]
+_WORK = [*_CONTEXT, *words("input payload sleep spawn step wait_signal wait_tasks gather")]
 _WORKER = words("""
     claim_ahead compensation concurrency grace_ms name quarantine_unknown queues run stop stats task ttl_ms
 """)

@@ -104,13 +104,14 @@ class Maintenance:
 
         [WAIT-3] [CANCEL-4] Only children count against the limit.
         """
+        with self._store.read() as snapshot:
+            is_due = bool(snapshot.dependants_due() or snapshot.children_due())
         cancelled: list[Maintained] = []
-        while limit is None or len(cancelled) < limit:
+        while is_due and (limit is None or len(cancelled) < limit):
             left = bounds.DEPENDANTS_LIMIT if limit is None else min(bounds.DEPENDANTS_LIMIT, limit - len(cancelled))
             done = answered(self._store.commit((operations.handling_due(left),))[0])
             cancelled += done.maintained
-            if not done.handled:
-                break
+            is_due = done.handled
         return cancelled
 
     def _promote_due(self, limit: int | None, queues: tuple[str, ...] | None) -> None:

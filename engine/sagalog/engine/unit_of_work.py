@@ -13,10 +13,10 @@ import msgspec
 
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, read
-from sagalog.engine.children import ORPHANING, Orphans
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import compare, compare_keyed, differences, id_of, key_taken, may_have_marked
+from sagalog.engine.parents import WITHOUT_SUCCESS, EndedParents
 from sagalog.engine.relations import in_order, newest_successors, require_child_of_predecessor, with_ended
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, LeaseLost
@@ -58,7 +58,7 @@ class UnitOfWork:
         # Tasks that had ended before, and whose end waiting tasks may have missed.
         self._ended: list[str] = []
         self._blobs: tuple[Blob, ...] = ()
-        self._orphans = Orphans()
+        self._parents = EndedParents()
         # What a look for maintenance has found to live of the tasks that one waits for.
         self._open: dict[str, tuple[str, ...]] = {}
         # The event that was read last: one `created`, which may be large, can hold many undos of a task.
@@ -76,7 +76,7 @@ class UnitOfWork:
                 ended.append(id)
             appends.append(draft.append(self._now_ms))
         projections = tuple(self._projections.items()) if self._projections else ()
-        left, done = tuple(self._orphans.left), tuple(self._orphans.done)
+        left, done = tuple(self._parents.left), tuple(self._parents.done)
         return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs, left, done)
 
     # --- commands ------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class UnitOfWork:
         """
         ended, parents = self._view.dependants_due, self._view.children_due
         self._ended += ended
-        self._orphans.due(parents)
+        self._parents.due(parents)
         return bool(ended or parents)
 
     def cancel_children(self, limit: int = DEPENDANTS_LIMIT) -> list[Maintained]:
@@ -251,7 +251,7 @@ class UnitOfWork:
                 names = tuple([e.NAMES[type(event)] for event in decision])
                 cancelled.append(Maintained(child.id, names, str(after.state)))
 
-        self._orphans.cancel(self._live_children, write, limit)
+        self._parents.cancel(self._live_children, write, limit)
         return cancelled
 
     def _live_children(
@@ -316,8 +316,8 @@ class UnitOfWork:
             return False
         if saved.fold.state in TERMINAL:
             self._ended.append(saved.fold.id)
-        if saved.fold.outcome in ORPHANING and saved.fold.leases:
-            self._orphans.left.append(saved.fold.id)
+        if saved.fold.outcome in WITHOUT_SUCCESS and saved.fold.leases:
+            self._parents.left.append(saved.fold.id)
         return True
 
     def set_aside(self, saved: Saved) -> None:
@@ -429,7 +429,7 @@ class UnitOfWork:
         if draft is None:
             draft = self._drafts[task.id] = Draft(self._load(task.id), task)
         after = draft.take(events, step, self._now_ms)
-        self._orphans.note(task, after)
+        self._parents.note(task, after)
         return after
 
     # --- repeats -------------------------------------------------------------------------------------------------

@@ -67,9 +67,8 @@ def create(
         correlation_id, parent: a name that related tasks share; the id of the task that this one belongs to.
         trace, tracestate: a W3C traceparent and the tracestate beside it, kept as they are given. [TRACE-1]
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
-        after: tasks that have to end before this one is claimed, 10,000 at most: ids, or tasks. [WAIT-5]
-        on_failed: what becomes of it if one of those does not complete: "cancel" and "quarantine" end it, and "run"
-            lets it run however they end.
+        after, on_failed: tasks that have to end before it is claimed, by id, 10,000 at most; what becomes of it if one
+            does not complete: "cancel" or "quarantine" ends it, "run" lets it run. [WAIT-5]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 

@@ -1,7 +1,7 @@
 """The properties of a log that span several tasks: what waits for others, and children of tasks that have failed.
 
-Rule: as in `history`, which lists them: each walks the log by itself and reads recorded events only. An end is for ever,
-so it does not matter in which order the log has the events of one commit. Knows no fold.
+Rule: as in `history`, which lists them: each walks the log by itself and reads recorded events only. An end is for
+ever, so it does not matter in which order the log has the events of one commit. Knows no fold.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ def awaited(log: Sequence[Recorded]) -> Found:
                 yield event, f"it counts {now.counts} of {len(after)} tasks, and they have ended as {dict(found)}"
             if any(ends.get(one.task) is not one.state for one in now.ended):
                 yield event, "it names an end that is none"
+            if now.ended and tuple(one.task for one in now.ended) != after:
+                yield event, f"it names {[one.task for one in now.ended]}, and {list(after)} were waited for"
             if now.number == 0 and isinstance(created, e.Created):
                 behind = stream[place + 1].event if place + 1 < len(stream) else None
                 if (expected := _expected(created, found)) is not _engine_s(behind):
                     yield event, f"{expected and e.NAMES[expected]} was expected behind it, and {behind} is"
 
 
-def orphans(log: Sequence[Recorded]) -> Found:
+def cancelled_children(log: Sequence[Recorded]) -> Found:
     """Check that the engine cancels only children of a task that was cancelled or has failed, not left. [CANCEL-4]"""
     over = {
         (event.stream.partition("/")[2], "failed" if isinstance(event.event, e.Failed) else "cancelled")

@@ -22,7 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
-from sagalog.testing.dependencies import awaited, orphans
+from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.obligations import Obligations, settles
 
@@ -254,7 +254,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "waits": _waits,
     "signals": _signals,
     "awaited": awaited,
-    "orphans": orphans,
+    "cancelled_children": cancelled_children,
     "blobs": _blobs,
 }
 

@@ -71,6 +71,7 @@ creations = st.fixed_dictionaries(
 # The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
+    "create after": lambda batch, id, _: batch.create("build", queue="left", after=[id]),
     "note": lambda batch, id, _: batch.note(id, "seen"),
     "waive": lambda batch, id, _: batch.waive(id, "one", "done by hand"),
     "cancel": lambda batch, id, _: batch.cancel(id),
@@ -114,11 +115,11 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
     "acquire", "acquire_undo", "adopt child", "artifact", "batch", "cancel", "claim", "claim_undo", "compensation_done",
-    "compensation_failed", "complete", "create", "create_many", "fail", "find", "get", "heartbeat",
+    "compensation_failed", "complete", "create", "create after", "create_many", "fail", "find", "get", "heartbeat",
     "heartbeat_many", "history", "input", "note", "park for a signal", "park for a time", "park for tasks",
     "put artifact", "quarantine", "quarantine held", "rebuild", "recover", "register", "release", "repeat", "resume",
     "retry attempt",
-    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "step", "step result",
+    "retry as new", "retry quota", "retry transient", "settle and claim", "signal", "spawn", "step", "step result",
     "suspect", "wait", "wait end", "waive",
 )  # fmt: skip
 REFUSALS: Final = (

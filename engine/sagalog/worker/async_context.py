@@ -228,7 +228,7 @@ class AsyncWorkContext(AsyncContext):
         return_exceptions: bool = False,
         **arguments: Any,
     ) -> list[Any]:
-        """Spawn a child for each payload and give their results, as `WorkContext.gather`, with its errors. [STEP-3]
+        """Create a child for each payload and give their results, as `WorkContext.gather`, with its errors. [STEP-3]
 
         Args:
             kind, payloads: the kind of the children, and the payload of each, 10,000 at most.

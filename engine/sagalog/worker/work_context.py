@@ -365,7 +365,7 @@ class WorkContext(Context):
         return_exceptions: bool = False,
         **arguments: Any,
     ) -> list[Any]:
-        """Spawn a child for each payload, wait for all of them, and give their results in the order given. [STEP-3]
+        """Create a child for each payload, wait for all of them, and give their results in the order given. [STEP-3]
 
         Gatherings of one name are numbered in the order of the calls, so a loop may gather again and again.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sagalog.errors import Blocked, LeaseHeld, LeaseLost, Rejected
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost, NotFound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
@@ -81,7 +81,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
 def _after_creation(command: c.Create, created: e.Created, now_ms: int) -> Events:
     """Return what follows a creation at once: the end of its wait, if all those tasks have ended. [WAIT-5]"""
     if command.task in command.after:
-        raise Rejected(f"task {command.task!r} cannot wait for its own end: name other tasks", task=command.task)
+        text = f"task {command.task!r} cannot wait for {command.task!r}: there is no such task yet; name other tasks"
+        raise NotFound(text, task=command.task)
     return end_of_wait(evolve(TaskFold(command.task), created, 1, now_ms), command.ended, now_ms)
 
 

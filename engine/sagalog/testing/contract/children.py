@@ -159,7 +159,7 @@ class ChildContract(Contract):
         assert self.states("mine", "its own") == ["cancelled", "pending"]
         self.sound()
 
-    def test_a_child_that_was_retried_as_new_belongs_to_its_parent_while_that_works(self) -> None:
+    def test_a_child_retried_as_new_is_its_parents_while_that_works(self) -> None:
         """[CANCEL-4] [TERM-2] One that is retried after its parent's end was meant."""
         self.parent()
         self.spawn("p", "early", "late")

@@ -17,10 +17,10 @@ from sagalog.kernel.state import TaskFold
 from sagalog.store import Saved
 
 # The outcomes of forward work after which the children of a task are cancelled. [CANCEL-4]
-ORPHANING = ("cancelled", "failed")
+WITHOUT_SUCCESS = ("cancelled", "failed")
 
 
-class Orphans:
+class EndedParents:
     """The tasks of one unit of work whose children are cancelled in it.
 
     left    ids of those of which children are left
@@ -39,7 +39,7 @@ class Orphans:
         if before.version == 0:
             if after.ends_with_parent and after.parent is not None:
                 self._created.setdefault(after.parent, []).append(after.id)
-        elif before.outcome is None and after.outcome in ORPHANING and after.leases:
+        elif before.outcome is None and after.outcome in WITHOUT_SUCCESS and after.leases:
             self._ahead.append((after, f"task/{after.id}@{after.version}"))
 
     def due(self, found: Iterable[Saved]) -> None:
@@ -47,7 +47,7 @@ class Orphans:
         for saved in found:
             fold = saved.fold
             self.done.append(saved.stream.partition("/")[2])
-            if isinstance(fold, TaskFold) and fold.outcome in ORPHANING:
+            if isinstance(fold, TaskFold) and fold.outcome in WITHOUT_SUCCESS:
                 self._ahead.append((fold, None))
 
     def cancel(self, select: Select, write: Write, limit: int = DEPENDANTS_LIMIT) -> None:
