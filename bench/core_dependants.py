@@ -1,6 +1,6 @@
 """The time of the commits after which all tasks that wait for one go on: its end, and the maintenance that follows.
 
-Rule: every commit counts, whoever makes it. The same changes are then written to a copy of the file by SQLite alone,
+Rule: every commit counts. The same changes are then written to a copy of the file by SQLite alone,
 commit by commit, as the yardstick.
 """
 

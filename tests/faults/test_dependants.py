@@ -49,7 +49,7 @@ def sound(engine: sagalog.Engine) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_every_dependant_goes_on_once_whoever_is_killed(sqlite_url: str, point: str) -> None:
+def test_every_dependant_goes_on_once_after_kills(sqlite_url: str, point: str) -> None:
     """[WAIT-3] [WAIT-5] Between two shares of maintenance, and in the middle of one."""
     with sagalog.open(sqlite_url, durability="normal") as engine:
         engine.create("build", id="p")
@@ -65,7 +65,7 @@ def test_every_dependant_goes_on_once_whoever_is_killed(sqlite_url: str, point: 
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_every_child_is_cancelled_once_whoever_is_killed(sqlite_url: str, point: str) -> None:
+def test_every_child_is_cancelled_once_after_kills(sqlite_url: str, point: str) -> None:
     """[CANCEL-4]"""
     with sagalog.open(sqlite_url, durability="normal") as engine:
         engine.create("build", id="p")

@@ -116,6 +116,26 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 
 
+def test_a_task_is_created_after_others(db: str, path: Path) -> None:
+    """[WAIT-5]"""
+    call("create", "build", "--id", "a", "--db", db)
+    call("create", "build", "--id", "b", "--db", db)
+    after = ("--after", "a", "--after", "b", "--on-failed", "run")
+
+    answer = call("create", "build", "--id", "c", *after, "--db", db)
+    unknown = call("create", "build", "--after", "nobody", "--db", db, "--json")
+    shown = call("show", "c", "--db", db)
+
+    assert (0, "c\n") == (answer.status, answer.out)
+    assert (4, "not_found", "nobody") == (unknown.status, unknown.error["code"], unknown.error["task"])
+    assert "after: for a, b" in shown.out
+    with past(path) as engine:
+        task, created = engine.get("c"), engine.history("c")[0].event
+    assert task is not None
+    assert task.waiting is not None
+    assert (task.waiting.after, msgspec.to_builtins(created)["on_failed"]) == (("a", "b"), "run")
+
+
 def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None:
     first = call("create", "build", "[1]", "--id", "t", "--db", db)
     again = call("create", "build", "[1]", "--id", "t", "--db", db)
