@@ -98,7 +98,7 @@ def sweep_edges(transaction: Transaction, after: int) -> int | None:
     `rebuild_streams` has put the edges of each wait in before, and has moved all that wait to the gate `waking`.
     """
     execute = _start_slice(transaction)
-    found = [number for (number,) in list(execute(_WAITING, (after, SLICE)))]
+    found: list[int] = [number for (number,) in list(execute(_WAITING, (after, SLICE)))]
     if not found:
         execute(_FORGET_HANDLED)
         return None

@@ -58,8 +58,8 @@ NEWEST: Final = (
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.state, t.owed, t.run_at_ms, t.undo_ms, "
-    "t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.follows, t.expires_ms, t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.follows, t.state, t.owed, t.run_at_ms, "
+    "t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -76,15 +76,15 @@ _MOVING: Final = Row._fields.index("state")
 _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
-    "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, state, owed, "
-    "run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, follows, expires_ms, renewed_ms) "
+    "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, follows, "
+    "state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, expires_ms, renewed_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, follows = ?, expires_ms = ?, renewed_ms = ? "
+    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, expires_ms = ?, renewed_ms = ? "
     "WHERE stream = ?"
 )
 RENEW_TASK: Final = (

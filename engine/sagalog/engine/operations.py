@@ -31,7 +31,7 @@ from sagalog.versions import is_newer
 STORE_FORMAT: Final = 0
 
 # Commands that read or write other tasks than their own.
-_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete, c.Create})
+_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
 
 
 class MaintenanceDone(msgspec.Struct, frozen=True):
@@ -84,20 +84,17 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     """Make an operation as `writing`, for one step, as nearly all calls need it."""
     command, key = step.command, step.idempotency_key
     decide = partial(_carry_out_one, step)
-    if type(command) in _NAMING_OTHERS and _names_others(command):
+    if type(command) is c.Create:
+        names_others = command.after != ()
+    else:
+        names_others = type(command) in _NAMING_OTHERS and not (type(command) is c.Complete and command.undoer is None)
+    if names_others:
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
         return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
     return Operation(decide, writes, (), (), keys, None, None, drawn, plain_command(step))
-
-
-def _names_others(command: c.Command) -> bool:
-    """Check whether a command that may name other tasks does so."""
-    if isinstance(command, c.Complete):
-        return command.undoer is not None
-    return not isinstance(command, c.Create) or bool(command.after)
 
 
 def _carry_out_one(step: CommandEntry, view: View) -> Result:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.task import to_task
@@ -60,6 +62,8 @@ def carry_out_plainly(
     answer = [to_task(after, read, step.known)]
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
-    # [CANCEL-4] Its work is over without success, and it may have children.
-    if_childless = after.outcome is not None and task.outcome is None and after.leases > 0
-    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs, if_childless=if_childless)
+    result = Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
+    if after.outcome is not None and task.outcome is None and after.leases:
+        # [CANCEL-4] Its work is over without success, and it may have children.
+        return msgspec.structs.replace(result, if_childless=True)
+    return result

@@ -98,8 +98,8 @@ def create(
         trace=trace,
         tracestate=tracestate,
         data_key=data_key,
-        after=after,
-        on_failed=on_failed,
+        # Nearly no task has these, and a creation that names them costs more.
+        **({} if after == () and on_failed == "cancel" else {"after": after, "on_failed": on_failed}),
     )
     return CommandEntry(
         command,

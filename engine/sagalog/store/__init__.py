@@ -17,6 +17,7 @@ from sagalog.kernel.values import TERMINAL, State, TaskEnd
 from sagalog.ports import Clock
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
+from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.operation import (
     Append,
@@ -42,7 +43,7 @@ from sagalog.store.projection import (
     refold_store,
     refold_stream,
 )
-from sagalog.store.reads import Ends, Listed, Query, Reads, SavedTask
+from sagalog.store.reads import Listed, Query, Reads, SavedTask
 from sagalog.store.row import OPEN, Gate, Row
 
 __all__ = [

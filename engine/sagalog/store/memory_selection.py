@@ -11,9 +11,9 @@ from itertools import islice
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL, TaskEnd
 from sagalog.store.candidates import Delayed
+from sagalog.store.dependencies import Ends
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
-from sagalog.store.reads import Ends
 from sagalog.store.row import Row
 
 

@@ -15,10 +15,11 @@ from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store import memory_selection as found
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, UnclaimedUndo
+from sagalog.store.dependencies import Ends
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.projection import encode_fold, refold
-from sagalog.store.reads import Ends, Listed, Query, SavedTask
+from sagalog.store.reads import Listed, Query, SavedTask
 
 
 class MemorySnapshot:

@@ -12,11 +12,11 @@ from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
 from sagalog.store import memory_selection as found
+from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Due, Saved, Undeclared
 from sagalog.store.projection import refold
-from sagalog.store.reads import Ends
 from sagalog.store.row import Row
 
 

@@ -15,8 +15,8 @@ from sagalog.codec import Envelope
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
+from sagalog.store.dependencies import Ends
 from sagalog.store.projection import Projection
-from sagalog.store.reads import Ends
 from sagalog.store.row import Row
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from sagalog.codec import Envelope
 from sagalog.kernel.state import StoreFold, TaskFold
-from sagalog.kernel.values import TaskEnd
+from sagalog.store.dependencies import Ends
 from sagalog.store.row import Row
 
 
@@ -46,19 +46,6 @@ class Listed(msgspec.Struct, frozen=True):
 
     order: int
     fold: TaskFold
-
-
-class Ends(msgspec.Struct, frozen=True):
-    """The ends of some tasks, as far as a store knows them; an id that is nowhere here is of no task.
-
-    ended        by id: those that have ended, each with its version and state [WAIT-3]
-    live         the ids of those that have not
-    unreadable   the ids of those that cannot be read [LOG-5]
-    """
-
-    ended: dict[str, TaskEnd]
-    live: frozenset[str]
-    unreadable: frozenset[str]
 
 
 class SavedTask(msgspec.Struct, frozen=True):

@@ -31,6 +31,8 @@ class Row(NamedTuple):
     Columns that hardly ever change come first, then those that change with the state, then those of heartbeats.
 
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
+    follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
+                  [CANCEL-4]
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -41,8 +43,6 @@ class Row(NamedTuple):
                   where heartbeats have moved that since, so that a heartbeat changes no column of an index [UPKEEP-1]
     gate          where it waits to be claimed; None while it is leased and after its end
     wait          the name of the wait that it is parked for; None: it is not parked
-    follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
-                  [CANCEL-4]
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -53,6 +53,7 @@ class Row(NamedTuple):
     affinity: str | None
     parent: str | None
     correlation_id: str | None
+    follows: str | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -62,7 +63,6 @@ class Row(NamedTuple):
     check_ms: int | None
     gate: str | None
     wait: str | None
-    follows: str | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -86,6 +86,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             task.affinity,
             task.parent,
             task.correlation_id,
+            task.parent if task.ends_with_parent and task.state in FORWARD else None,
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,
@@ -95,7 +96,6 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None) -> Row
             expires_ms if check_ms is None else check_ms,
             gate,
             None if waiting is None else waiting.name,
-            task.parent if task.ends_with_parent and task.state in FORWARD else None,
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

@@ -78,11 +78,11 @@ def create(
     trace: str | None = None,
     tracestate: str | None = None,
     data_key: str | None = None,
-    after: str | Iterable[Any] = (),
-    on_failed: OnFailed = "cancel",
-    on_parent_end: OnParentEnd | None = None,
+    **related: Any,
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
+
+    `related` are `after`, `on_failed` and `on_parent_end`, where they are given.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -95,10 +95,6 @@ def create(
     if run_at_ms is not None:
         check_milliseconds(run_at_ms, "run_at_ms")
     planned = compensations_of(compensations)
-    awaited = _after(after)
-    one_of(on_failed, "on_failed", _ON_FAILED)
-    if on_failed != "cancel" and not awaited:
-        raise InvalidValue(f"on_failed: {on_failed!r} says nothing without `after`; name tasks there", path="on_failed")
     command = c.Create(
         task=id,
         kind=kind,
@@ -118,13 +114,31 @@ def create(
         trace=None if trace is None else check_traceparent(trace, "trace"),
         tracestate=None if tracestate is None else check_tracestate(tracestate, "tracestate", trace),
         data_key=optional_name(data_key, "data_key"),
+    )
+    if related:
+        command = _related(command, **related)
+    if planned or command.after:
+        _require_creation_fits(command)
+    return command
+
+
+def _related(
+    command: c.Create,
+    after: str | Iterable[Any] = (),
+    on_failed: OnFailed = "cancel",
+    on_parent_end: OnParentEnd | None = None,
+) -> c.Create:
+    """Return the creation with what binds it to other tasks."""
+    awaited = _after(after)
+    one_of(on_failed, "on_failed", _ON_FAILED)
+    if on_failed != "cancel" and not awaited:
+        raise InvalidValue(f"on_failed: {on_failed!r} says nothing without `after`; name tasks there", path="on_failed")
+    return msgspec.structs.replace(
+        command,
         after=awaited,
         on_failed=on_failed if awaited else None,
         on_parent_end=None if on_parent_end is None else one_of(on_parent_end, "on_parent_end", _ON_PARENT_END),
     )
-    if planned or awaited:
-        _require_creation_fits(command)
-    return command
 
 
 def _require_creation_fits(command: c.Create) -> None:

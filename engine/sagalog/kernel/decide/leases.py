@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from sagalog.errors import Blocked, LeaseHeld, LeaseLost, NotFound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -71,19 +73,19 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         steps=command.steps,
         waits=command.waits,
         outcome=command.outcome,
-        after=command.after,
-        on_failed=command.on_failed,
-        on_parent_end=command.on_parent_end,
     )
-    return (created, *_after_creation(command, created, now_ms)) if command.after else (created,)
+    if command.on_parent_end is not None:
+        created = msgspec.structs.replace(created, on_parent_end=command.on_parent_end)
+    return _created_after(command, created, now_ms) if command.after else (created,)
 
 
-def _after_creation(command: c.Create, created: e.Created, now_ms: int) -> Events:
-    """Return what follows a creation at once: the end of its wait, if all those tasks have ended. [WAIT-5]"""
+def _created_after(command: c.Create, created: e.Created, now_ms: int) -> Events:
+    """Return the creation of a task that waits for others, and what follows if all of them have ended. [WAIT-5]"""
     if command.task in command.after:
         text = f"task {command.task!r} cannot wait for {command.task!r}: there is no such task yet; name other tasks"
         raise NotFound(text, task=command.task)
-    return end_of_wait(evolve(TaskFold(command.task), created, 1, now_ms), command.ended, now_ms)
+    created = msgspec.structs.replace(created, after=command.after, on_failed=command.on_failed)
+    return (created, *end_of_wait(evolve(TaskFold(command.task), created, 1, now_ms), command.ended, now_ms))
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:

@@ -10,11 +10,12 @@ from sagalog.engine.task import Task
 from sagalog.kernel.bounds import DEPENDANTS_LIMIT
 from sagalog.kernel.events import Cancelled, CancelRequested
 from sagalog.kernel.values import Compensation, OnParentEnd, Retry
-from sagalog.testing.contract.base import TTL_MS, Contract, ids
+from sagalog.testing.contract.base import TTL_MS, ids
+from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.validation import commands as forms
 
 
-class ChildContract(Contract):
+class ChildContract(ClaimWaitContract):
     """The tests of `on_parent_end`."""
 
     def spawn(self, parent: str, *names: str, on_parent_end: OnParentEnd = "cancel", queue: str = "children") -> None:

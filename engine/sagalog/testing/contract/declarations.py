@@ -190,7 +190,7 @@ class DeclarationContract(Contract):
         def look(view: View) -> list[list[str]]:
             found = [view.expired, view.waits_over, view.promotable]
             ends = view.ends(["c", "d", "e", "nobody"])
-            assert (list(ends.ended), ends.live, ends.unreadable) == (["c", "d"], {"e"}, set())
+            assert (list(ends.ended), ends.live, ends.unreadable) == (["c", "d"], frozenset("e"), frozenset())
             assert ends.ended["c"] == TaskEnd("c", 2, State.CANCELLED)
             return [[saved.stream for saved in some] for some in found]
 

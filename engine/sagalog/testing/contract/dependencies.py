@@ -13,10 +13,11 @@ from sagalog.kernel.ends import digest_of_ends
 from sagalog.kernel.events import Cancelled, Created, Quarantined, Unblocked
 from sagalog.kernel.values import State, TaskEnd
 from sagalog.store import Due, Operation, Result, View
-from sagalog.testing.contract.base import TTL_MS, Contract, ids
+from sagalog.testing.contract.base import TTL_MS, ids
+from sagalog.testing.contract.claim_waits import ClaimWaitContract
 
 
-class DependencyContract(Contract):
+class DependencyContract(ClaimWaitContract):
     """The tests of `create(after=)`, of edges, and of what maintenance does with them."""
 
     def end(self, *tasks: str, failing: bool = False) -> None:
@@ -76,7 +77,7 @@ class DependencyContract(Contract):
         """[WAIT-5] The engine says why by a code, in the commit of `unblocked`."""
         self.create("good", "bad")
         for choice in ("cancel", "quarantine", "run"):
-            self.engine.create("build", id=choice, after=["good", "bad"], on_failed=choice)  # type: ignore[arg-type]
+            self.engine.create("build", id=choice, after=["good", "bad"], on_failed=choice)
         self.end("good")
         self.end("bad", failing=True)
         self.engine.recover()
@@ -125,11 +126,12 @@ class DependencyContract(Contract):
         assert refusal.fields["task"] == "nobody"
         self.refused(NotFound, self.engine.create, "build", id="c", after=["c"])
         self.refused(InvalidValue, self.engine.create, "build", on_failed="run")
-        self.refused(InvalidValue, self.engine.create, "build", after=["c"], on_failed="hope")
+        hope: Any = "hope"
+        self.refused(InvalidValue, self.engine.create, "build", after=["c"], on_failed=hope)
         with self.engine.batch() as batch:
             first = batch.create("build")
             second = batch.create("build", after=[first])
-        specs = [{"kind": "build", "id": "y", "after": ["z"]}, {"kind": "build", "id": "z"}]
+        specs: list[dict[str, Any]] = [{"kind": "build", "id": "y", "after": ["z"]}, {"kind": "build", "id": "z"}]
         self.refused(NotFound, self.engine.create_many, specs)
         assert ids(self.claim(limit=5)) == [first]
         self.end_claimed(first)
