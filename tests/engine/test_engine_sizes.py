@@ -234,3 +234,13 @@ def test_a_fold_is_measured_after_every_event_that_puts_a_name_on_record(steps: 
 def names_held(task: TaskFold) -> int:
     """How many there are in all that a fold holds by name."""
     return sum(len(held) for held in astuple(task) if isinstance(held, dict | tuple))
+
+
+def test_ids_of_a_wait_that_are_too_long_together_are_refused(engine: Engine) -> None:
+    """[BOUND-1] [WAIT-5] Before any look at the tasks that they name."""
+    ids = [f"{n:04}" + WIDE * 196 for n in range(3_000)]
+    engine.create("build", id="t")
+    lease = engine.acquire("t", owner="ann", ttl_ms=None)
+    for call in (lambda: engine.create("build", after=ids), lambda: lease.park("w", after=ids)):
+        refusal = refused(engine, OverBound, call)
+        assert (refusal.bound, refusal.maximum) == ("after_bytes", bounds.AFTER_BYTES_MAX)
