@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import core_claim, core_fold, core_heartbeat, core_large, core_lifecycle, core_threads
+from bench import core_claim, core_dependants, core_fold, core_heartbeat, core_large, core_lifecycle, core_threads
 from bench.plan import Plan
 from bench.report import Figure
 
-SUMMARY: Final = "lifecycles and batches beside raw SQLite, threads, claims among a million tasks, folds, heartbeats"
+SUMMARY: Final = (
+    "lifecycles and batches beside raw SQLite, threads, claims among a million tasks, folds, heartbeats, dependants"
+)
 
 PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "lifecycle": core_lifecycle.measure,
@@ -24,6 +26,7 @@ PARTS: Final[Mapping[str, Callable[[Plan], Iterator[Figure]]]] = {
     "fold": core_fold.measure,
     "heartbeat": core_heartbeat.measure,
     "large": core_large.measure,
+    "dependants": core_dependants.measure,
 }
 
 

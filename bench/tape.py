@@ -6,7 +6,7 @@ whatever the store's code is today. The raw writer has to write it; it holds no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,15 @@ def record(path: Path, lifecycles: int, batch: int = 1) -> Tape:
         shapes = {table: _Shape(connection, table) for table in stores.tables(connection)}
     written = [_commit(changes, shapes) for changes in commits]
     return Tape(path, tuple(written[:founded]), tuple(written[founded:]))
+
+
+def commits_of(path: Path, work: Callable[[], object]) -> tuple[Commit, ...]:
+    """Run some work of sagalog on the file at `path`, which exists, and record what each of its commits writes."""
+    with _recording(path) as commits:
+        work()
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        shapes = {table: _Shape(connection, table) for table in stores.tables(connection)}
+    return tuple([_commit(changes, shapes) for changes in commits])
 
 
 @contextmanager

@@ -172,6 +172,12 @@ def _decoded(name: str, text: str) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
+def uses(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, int]:
+    """Convert `limit=units`, or `limit` for one unit, each limit once."""
+    pairs = _pairs([one if "=" in one else f"{one}=1" for one in given], param)
+    return {limit: click.INT(units, param) for limit, units in pairs}
+
+
 def tags(_: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """Convert `name=value`, each name once."""
     return dict(_pairs(given, param))

@@ -66,6 +66,8 @@ _COLOURS: Final = {
     "quarantined": "bright_red",
 }
 SHOWN_CHARACTERS_MAX: Final = 1_000
+# How many of the tasks that a task waits for are named.
+_TASKS_SHOWN: Final = 8
 UNREADABLE_SHOWN: Final = 5
 _TRACEBACK_LINES: Final = 20
 
@@ -345,14 +347,15 @@ def _until(time_ms: int | None, now_ms: int) -> str | None:
 
 def _wait(wait: TaskWait, now_ms: int) -> str:
     what = f" for the signal {wait.signal}" if wait.signal is not None else ""
-    what += f" for {', '.join(wait.after)}" if wait.after else ""
+    more = f" and {len(wait.after) - _TASKS_SHOWN:,} more" if len(wait.after) > _TASKS_SHOWN else ""
+    what += f" for {', '.join(wait.after[:_TASKS_SHOWN])}{more}" if wait.after else ""
     until = "" if wait.until_ms is None else f" until {instant(wait.until_ms)} ({distance(wait.until_ms, now_ms)})"
     return f"{_counted(wait.name, wait.number)}:{what}{until}"
 
 
 def _counted(name: str, number: int) -> str:
     """Return a wait's name, with its number if the name has had several."""
-    return name if number == 1 else f"{name} ({number:,})"
+    return name if number <= 1 else f"{name} ({number:,})"
 
 
 def _names(names: Sequence[str], full: bool) -> str | None:

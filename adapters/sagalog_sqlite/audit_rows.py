@@ -54,6 +54,10 @@ STRAY_TASKS: Final = "SELECT stream FROM tasks WHERE stream NOT IN (SELECT numbe
 STRAY_WAITS: Final = (
     "SELECT task, stream FROM awaited WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 )
+STRAY_UNHANDLED: Final = (
+    "SELECT what, task FROM unhandled WHERE what NOT IN ('dependants', 'children') "
+    "OR task NOT IN (SELECT id FROM streams WHERE category = 'task')"
+)
 # In a damaged file a name may be NULL; the audit still has to report its stream.
 STREAMS: Final = (
     "SELECT number, coalesce(category, '') || '/' || coalesce(id, ''), "
@@ -156,9 +160,10 @@ def tagged(read: Read, name: str, value: str, first: int, last: int) -> frozense
 
 
 def strays(read: Read) -> list[str]:
-    """Return a sentence for each row of tasks and waits that belongs to no stream."""
+    """Return a sentence for each row of tasks, waits and due names that belongs to no stream."""
     found = [f"the row {number} of tasks has no stream" for (number,) in read(STRAY_TASKS)]
     found += [f"the wait of {number} for {task!r} has no stream" for task, number in read(STRAY_WAITS)]
+    found += [f"the {what} of {task!r} are due and there is no such task" for what, task in read(STRAY_UNHANDLED)]
     return found + [
         f"the place of {number} under {account!r} has no stream" for account, number in read(STRAY_LIMIT_USES)
     ]

@@ -24,6 +24,7 @@ class Estimates:
 
     is_awaited    whether a task may wait for another; None: not known
     has_settings  whether a limit or a queue has a stream; None: not known
+    is_followed   whether a task may be cancelled with its parent; None: not known
     """
 
     def __init__(self) -> None:
@@ -32,12 +33,13 @@ class Estimates:
         # When the first account is due, or the first lease with units to look at; None: not known.
         self._limits_due_ms: int | None = None
         self._limits_since_ms = 0
+        self.is_followed: bool | None = None
         self._values: dict[tuple[str, str], dict[str, None]] = {}
         self._due_ms: dict[str, int] = {}
 
     def forget(self) -> None:
         """Drop every estimate."""
-        self.is_awaited = self.has_settings = self._limits_due_ms = None
+        self.is_awaited = self.is_followed = self.has_settings = self._limits_due_ms = None
         self._values.clear()
         self._due_ms.clear()
 

@@ -7,6 +7,7 @@ that one worker creates, claims and completes. It must not know what operations 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -79,15 +80,12 @@ class FoldCache:
         if loaded is not None:
             self.numbered.pop(loaded.number, None)
 
-    def wake(self, ended: str) -> None:
-        """Move the tasks that await an ended task to the gate `waking`, as the table has them now."""
-        for stream, loaded in list(self.streams.items()):
-            if loaded.awaited is not None:
-                if ended in loaded.awaited:
-                    loaded.wake()
-            elif loaded.is_at_gate("waiting"):
-                # The cache does not know which tasks it waits for.
-                self.drop(stream)
+    def wake(self, numbers: Sequence[int]) -> None:
+        """Move the tasks of these streams to the gate `waking`, as the table has them now."""
+        for number in numbers:
+            loaded = self.numbered.get(number)
+            if loaded is not None:
+                loaded.wake()
 
     def forget(self) -> None:
         """Forget everything."""

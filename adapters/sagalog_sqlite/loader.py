@@ -17,13 +17,15 @@ from sagalog.store import (
     Account,
     Claim,
     Due,
+    Ends,
     Envelope,
     Recordable,
     Saved,
+    TaskFold,
     decode,
     read,
 )
-from sagalog_sqlite import rows, selection
+from sagalog_sqlite import edges, rows, selection
 from sagalog_sqlite.fold_cache import FoldCache, is_worth_keeping
 from sagalog_sqlite.rows import Loaded
 from sagalog_sqlite.texts import forgiving
@@ -52,6 +54,8 @@ class Loader:
         # What selections have found and cannot read: streams by number, and their numbers by name.
         self._unread: dict[int, Saved] = {}
         self._unreadable: dict[str, int] = {}
+        # Tasks that have ended and were shown to have edges left.
+        self._shown_due: set[str] = set()
         self.estimates = cache.estimates
         self.store = cache.begin(connection, self.execute)
 
@@ -178,17 +182,17 @@ class Loader:
         return self.by_numbers(selection.due_later(self.execute, queues, self.now_ms, due.limit)) if queues else []
 
     def reached(self, ids: Sequence[str]) -> set[str]:
-        """Return the streams of these tasks, and of all that are reached from them over waits."""
+        """Return the streams of these tasks, and of all that are reached from them over edges."""
         reached = {f"task/{id}" for id in ids}
         if self.is_awaited():
-            found = self.execute(rows.REACHED, (msgspec.json.encode(ids).decode(),))
+            found = self.execute(edges.REACHED, (msgspec.json.encode(ids).decode(),))
             reached.update(f"task/{id}" for (id,) in found)
         return reached
 
     def is_awaited(self) -> bool:
         """Tell whether some task may wait for another."""
         if self.estimates.is_awaited is None:
-            self.estimates.is_awaited = bool(self.execute(rows.IS_AWAITED).fetchone()[0])
+            self.estimates.is_awaited = bool(self.execute(edges.IS_AWAITED).fetchone()[0])
         return self.estimates.is_awaited
 
     def number(self, stream: str) -> int | None:
@@ -250,8 +254,51 @@ class Loader:
             known = self.estimates.are_limits_due(self.now_ms)
         return bool(known)
 
-    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str], list[str]]:
-        """Return the queues with a lease to look at, a task whose time has come, a wait to look at, and a deadline."""
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Return the ends of some tasks; as the port says."""
+        return edges.ends(self.execute, ids, self._fold)
+
+    def edges(self, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        """Return edges of some tasks, up to the limit."""
+        return edges.edges(self.execute, ids, limit) if ids and self.is_awaited() else []
+
+    def followers(self, parent: str, adopted: Sequence[str], limit: int) -> list[Saved]:
+        """Return the tasks that are cancelled with a parent, up to the limit."""
+        if not self.is_followed():
+            return []
+        return self.by_numbers(edges.followers(self.execute, parent, adopted, limit))
+
+    def is_followed(self) -> bool:
+        """Tell whether some task may be cancelled with its parent."""
+        if self.estimates.is_followed is None:
+            self.estimates.is_followed = bool(self.execute(edges.IS_FOLLOWED).fetchone()[0])
+        return self.estimates.is_followed
+
+    def dependants_due(self) -> list[str]:
+        """Return the first task that has ended and has edges left."""
+        found = edges.unhandled(self.execute, edges.DEPENDANTS, 1)
+        self._shown_due.update(found)
+        return found
+
+    def children_due(self, limit: int) -> list[Saved]:
+        """Return the tasks of which children may have to be cancelled; one that cannot be read, without a fold."""
+        return [self._readable(f"task/{id}") for id in edges.unhandled(self.execute, edges.CHILDREN, limit)]
+
+    def _readable(self, stream: str) -> Saved:
+        try:
+            return self.load(stream) or Saved(stream, None)
+        except rows.UNFOLDABLE:
+            return Saved(stream, None)
+
+    def _fold(self, id: str) -> TaskFold | None:
+        saved = self.load(f"{rows.TASK}/{id}")
+        return saved.fold if saved is not None and isinstance(saved.fold, TaskFold) else None
+
+    def queues_due(self, due: Due) -> tuple[list[str], list[str], list[str], list[str], bool]:
+        """Return the queues with a lease to look at, a task whose time has come, a wait to look at, and a deadline.
+
+        Return also whether dependants or children of tasks that have ended may be due; those are of no queue.
+        """
         execute = self.execute
         if due.queues is None:
             return (
@@ -259,14 +306,17 @@ class Loader:
                 selection.queues_later(execute),
                 selection.queues_waited(execute),
                 selection.queues_cancelling(execute),
+                True,
             )
         leased, later, waited, cancelling = [], [], [], []
+        is_due = not due.queues
         for queue in dict.fromkeys(due.queues):
             if not self.estimates.is_due(queue, self.now_ms):
                 continue
             first = execute(selection.FIRST_DUE, (queue,)).fetchone()
             assert first is not None
-            check_ms, run_at_ms, until_ms, waking, cancel_ms = first
+            check_ms, run_at_ms, until_ms, waking, cancel_ms, unhandled = first
+            is_due = is_due or unhandled is not None
             self.estimates.keep_due(queue, first)
             if waking is not None or self._has_come(until_ms):
                 waited.append(queue)
@@ -276,7 +326,7 @@ class Loader:
                 later.append(queue)
             if self._has_come(cancel_ms):
                 cancelling.append(queue)
-        return leased, later, waited, cancelling
+        return leased, later, waited, cancelling, is_due
 
     def _has_come(self, time_ms: int | None) -> bool:
         """Tell whether a column's time has come; False if it has another type, as in a damaged file."""
@@ -314,4 +364,4 @@ class Loader:
             row = self.execute(rows.NEWEST, (category, id)).fetchone()
             if row is not None:
                 return Loaded(row[0], Saved(stream, None), row[1] or 0)
-        return Loaded(0, Saved(stream, None), 0, ())
+        return Loaded(0, Saved(stream, None), 0, may_wait=False)

@@ -23,7 +23,7 @@ from sagalog.store import (
     refold_store,
     refold_stream,
 )
-from sagalog_sqlite import rows
+from sagalog_sqlite import edges, rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.transaction import Transaction
@@ -52,6 +52,18 @@ _FORGET_AMONG: Final = (
 _FORGET_AWAITED: Final = (
     "DELETE FROM awaited WHERE NOT EXISTS "
     "(SELECT 1 FROM tasks t WHERE t.stream = awaited.stream AND t.gate IN ('waiting', 'waking'))"
+)
+_WAITING: Final = "SELECT DISTINCT stream FROM awaited WHERE stream > ? ORDER BY stream LIMIT ?"
+_FORGET_ENDED: Final = (
+    "DELETE FROM awaited WHERE stream > ? AND stream <= ? AND EXISTS (SELECT 1 FROM streams s "
+    "JOIN tasks t ON t.stream = s.number WHERE s.category = 'task' AND s.id = awaited.task "
+    "AND t.gate IS NULL AND t.state NOT IN ('pending', 'running', 'compensating'))"
+)
+# A name of no task too, and one that is due for nothing that this version knows.
+_FORGET_HANDLED: Final = (
+    "DELETE FROM unhandled WHERE what NOT IN ('dependants', 'children') "
+    "OR (what = 'dependants' AND NOT EXISTS (SELECT 1 FROM awaited a WHERE a.task = unhandled.task)) "
+    "OR (what = 'children' AND task NOT IN (SELECT id FROM streams WHERE category = 'task'))"
 )
 _TAGS: Final = (
     "SELECT CAST(g.name AS BLOB), CAST(g.value AS BLOB), g.stream, s.id FROM tags g "
@@ -92,6 +104,20 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
+
+
+def sweep_edges(transaction: Transaction, after: int) -> int | None:
+    """Remove, of the next streams with edges after `after`, those to tasks that have ended; return the last, None: end.
+
+    `rebuild_streams` has put the edges of each wait in before, and has moved all that wait to the gate `waking`.
+    """
+    execute = _start_slice(transaction)
+    found: list[int] = [number for (number,) in list(execute(_WAITING, (after, SLICE)))]
+    if not found:
+        execute(_FORGET_HANDLED)
+        return None
+    execute(_FORGET_ENDED, (after, found[-1]))
+    return found[-1]
 
 
 def sweep_tags(transaction: Transaction, after: Tag) -> Tag | None:
@@ -145,8 +171,13 @@ def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transacti
         return
     assert projection.row is not None, "every task has a row"
     execute(*rows.saving(number, projection, projection.row, None))
-    rows.save_awaited(execute, number, projection.awaited)
     rows.save_limit_uses(execute, number, projection)
+    edges.save(execute, number, projection.awaited or ())
+    if projection.row.follows is not None:
+        # Its parent may have ended: maintenance looks, and forgets the name otherwise. [CANCEL-4]
+        execute(edges.KEEP_UNHANDLED, (edges.CHILDREN, projection.row.follows))
+    if projection.fold.children:
+        execute(edges.KEEP_UNHANDLED, (edges.CHILDREN, id))
     for name, value in projection.tags:
         execute(rows.INSERT_TAG, (name, value, number))
 

@@ -66,8 +66,9 @@ NEWEST: Final = (
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.state, t.owed, t.run_at_ms, "
-    "t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, t.expires_ms, t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.follows, t.state, t.owed, "
+    "t.run_at_ms, t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, t.expires_ms, "
+    "t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -85,8 +86,8 @@ _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, cancel_ms, "
-    "state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, expires_ms, "
-    "renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "follows, state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, expires_ms, "
+    "renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
@@ -104,19 +105,6 @@ PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, "
     "updated_ms = NULL, check_ms = NULL, cancel_ms = NULL, holds = NULL, expires_ms = NULL, renewed_ms = NULL"
-)
-IS_AWAITED: Final = "SELECT EXISTS (SELECT 1 FROM awaited)"
-INSERT_AWAITED: Final = "INSERT OR IGNORE INTO awaited(task, stream) VALUES (?, ?)"
-FORGET_AWAITED: Final = "DELETE FROM awaited WHERE stream = ?"
-# All tasks that one reaches over waits from those of a JSON list.
-REACHED: Final = (
-    "WITH RECURSIVE found(id) AS (SELECT value FROM json_each(?1) UNION "
-    "SELECT a.task FROM found JOIN streams s ON s.category = 'task' AND s.id = found.id "
-    "JOIN awaited a ON a.stream = s.number) SELECT id FROM found"
-)
-# [WAIT-3] The engine has to look at every task that waits for this one.
-WAKE: Final = (
-    "UPDATE tasks SET gate = 'waking' WHERE gate = 'waiting' AND stream IN (SELECT stream FROM awaited WHERE task = ?)"
 )
 # A trigger refuses a digest that is there; asking first writes nothing for bytes that the store keeps already.
 INSERT_BLOB: Final = (
@@ -147,25 +135,25 @@ class Loaded:
     saved      the stream as operations see it
     version    how many events it has
     created    its first event, if this process has written it
-    awaited    the tasks whose end it awaits, as they are saved; None: not known
-    limit_uses   its places under limits, as they are saved; None: not known
+    may_wait   whether it may have edges to tasks that it awaits
+    limit_uses its places under limits, as they are saved; None: not known
     """
 
-    __slots__ = ("awaited", "created", "limit_uses", "number", "saved", "version")
+    __slots__ = ("created", "limit_uses", "may_wait", "number", "saved", "version")
 
     def __init__(
         self,
         number: int,
         saved: Saved,
         version: int,
-        awaited: tuple[str, ...] | None = None,
+        may_wait: bool = True,
         limit_uses: tuple[LimitUse, ...] | None = None,
     ) -> None:
         self.number = number
         self.saved = saved
         self.version = version
         self.created: Envelope | None = None
-        self.awaited = awaited
+        self.may_wait = may_wait
         self.limit_uses = limit_uses
 
     def is_at_gate(self, gate: str) -> bool:
@@ -270,13 +258,6 @@ def saving(number: int, projection: Projection, row: Row, before: Row | None) ->
     if before[_RENEWED:] != row[_RENEWED:]:
         return RENEW_TASK, (*head, *row[_RENEWED:], number)
     return REFOLD_TASK, (*head, number)
-
-
-def save_awaited(execute: Execute, number: int, awaited: Iterable[str]) -> None:
-    """Save the tasks whose end a task awaits, in place of what was saved."""
-    execute(FORGET_AWAITED, (number,))
-    for id in awaited:
-        execute(INSERT_AWAITED, (id, number))
 
 
 def account(execute: Execute, name: str) -> Account | None:

@@ -86,7 +86,8 @@ FIRST_DUE: Final = (
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'later' AND queue = ?1), "
     "(SELECT min(run_at_ms) FROM tasks WHERE gate = 'waiting' AND run_at_ms IS NOT NULL AND queue = ?1), "
     "(SELECT 0 FROM tasks WHERE gate = 'waking' AND queue = ?1), "
-    "(SELECT min(cancel_ms) FROM tasks WHERE cancel_ms IS NOT NULL AND queue = ?1)"
+    "(SELECT min(cancel_ms) FROM tasks WHERE cancel_ms IS NOT NULL AND queue = ?1), "
+    "(SELECT 0 FROM unhandled WHERE what >= '' LIMIT 1)"
 )
 CHECKS: Final = (
     "SELECT check_ms, stream FROM tasks WHERE check_ms IS NOT NULL AND queue = ?1 AND check_ms <= ?2 "

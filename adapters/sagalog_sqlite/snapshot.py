@@ -19,6 +19,7 @@ from sagalog.store import (
     AuditedStream,
     Claim,
     Delayed,
+    Ends,
     Envelope,
     Listed,
     Query,
@@ -30,7 +31,7 @@ from sagalog.store import (
     TaskFold,
     UnclaimedUndo,
 )
-from sagalog_sqlite import audit_rows, kept, listing, rows, selection, texts
+from sagalog_sqlite import audit_rows, edges, kept, listing, rows, selection, texts
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.failures import store_error
 
@@ -126,6 +127,18 @@ class SqliteSnapshot:
     def unreadable(self) -> list[str]:
         """Return the ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
         return [id for (id,) in self._rows(UNREADABLE)]
+
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Return the ends of some tasks."""
+        return edges.ends(self._rows, ids, self.task)
+
+    def dependants_due(self) -> frozenset[str]:
+        """Return the ids of tasks that have ended and have edges left."""
+        return frozenset(edges.unhandled(self._rows, edges.DEPENDANTS))
+
+    def children_due(self) -> frozenset[str]:
+        """Return the ids of tasks of which children may have to be cancelled."""
+        return frozenset(edges.unhandled(self._rows, edges.CHILDREN))
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         """Return queue -> state -> number of tasks."""

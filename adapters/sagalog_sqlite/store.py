@@ -113,6 +113,9 @@ class SqliteStore:
             report(after)
             folded, after = self._run_alone(partial(rebuild.rebuild_streams, after=after, newest=newest))
             tasks += folded
+        waiting: int | None = 0
+        while waiting is not None:
+            waiting = self._run_alone(partial(rebuild.sweep_edges, after=waiting))
         tag: Tag | None = FIRST_TAG
         while tag is not None:
             report(newest + swept)

@@ -101,6 +101,8 @@ class Transaction(Writer):
         except (SagalogError, _NeedsView):
             # With a view it meets the same, and raises it.
             return None
+        if result is not None and result.if_childless and self.is_followed():
+            return None
         if result is not None and result.appends:
             (append,) = result.appends
             if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
@@ -118,7 +120,7 @@ class Transaction(Writer):
             (stream,) = operation.writes
             if operation.drawn:
                 self._absent.add(stream)
-            return self._streams.get(stream) or self._find(stream) or Loaded(0, Saved(stream, None), 0, ())
+            return self._streams.get(stream) or self._find(stream) or Loaded(0, Saved(stream, None), 0, may_wait=False)
         if operation.claim is not None:
             for number in selection.candidates(self.execute, operation.claim, 1, self.estimates):
                 if self._by_number(number).fold is None:

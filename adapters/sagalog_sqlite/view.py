@@ -15,6 +15,7 @@ from sagalog.store import (
     Candidate,
     Claim,
     Due,
+    Ends,
     Envelope,
     Execution,
     Place,
@@ -29,7 +30,7 @@ from sagalog_sqlite import selection
 if TYPE_CHECKING:
     from sagalog_sqlite.transaction import Transaction
 
-_Queues = tuple[list[str], list[str], list[str], list[str]]
+_Queues = tuple[list[str], list[str], list[str], list[str], bool]
 
 
 class SqliteView:
@@ -90,28 +91,25 @@ class SqliteView:
     @property
     def expired(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, the leased tasks whose check time has come by their row."""
-        due, (leased, _, _, _) = self._look()
+        due, (leased, *_) = self._look()
         return self._select(self._transaction.expired(due, leased))
 
     @property
     def waits_over(self) -> Sequence[Saved]:
-        """Return, of the operation's `due`, tasks whose wait may be over by their row; show what they wait for too."""
-        due, (_, _, waited, _) = self._look()
-        selected = self._select(self._transaction.waits_over(due, waited))
-        if selected:
-            self._show(self._transaction.reached([saved.stream.partition("/")[2] for saved in selected]))
-        return selected
+        """Return, of the operation's `due`, tasks whose wait may be over by their row."""
+        due, (_, _, waited, *_) = self._look()
+        return self._select(self._transaction.waits_over(due, waited))
 
     @property
     def deadlines_over(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, the tasks whose deadline has come by their row."""
-        due, (_, _, _, cancelling) = self._look()
+        due, (_, _, _, cancelling, _) = self._look()
         return self._select(self._transaction.deadlines_over(due, cancelling))
 
     @property
     def promotable(self) -> Sequence[Saved]:
         """Return, of the operation's `due`, the tasks whose due time has come by their row."""
-        due, (_, later, _, _) = self._look()
+        due, (_, later, *_) = self._look()
         return self._select(self._transaction.promotable(due, later))
 
     @property
@@ -172,6 +170,32 @@ class SqliteView:
 
     def _show_limits(self, accounts: Iterable[str]) -> None:
         self._found |= {stream_of_account(name) for name in accounts}
+
+    # --- dependencies ---------------------------------------------------------------------------------------------
+
+    @property
+    def dependants_due(self) -> Sequence[str]:
+        """Return the first task that has ended and has edges left."""
+        _, (*_, is_due) = self._look()
+        return self._transaction.dependants_due() if is_due else ()
+
+    @property
+    def children_due(self) -> Sequence[Saved]:
+        """Return the tasks of which children may have to be cancelled."""
+        due, (*_, is_due) = self._look()
+        return self._transaction.children_due(due.limit) if is_due else ()
+
+    def ends(self, ids: Sequence[str], /) -> Ends:
+        """Return the ends of some tasks."""
+        return self._transaction.ends(ids)
+
+    def edges(self, ids: Sequence[str], limit: int, /) -> Sequence[tuple[str, str]]:
+        """Return edges of some tasks."""
+        return self._transaction.edges(ids, limit)
+
+    def followers(self, parent: str, adopted: Sequence[str], limit: int, /) -> Sequence[Saved]:
+        """Return the tasks that are cancelled with a parent."""
+        return self._select(self._transaction.followers(parent, adopted, limit))
 
     def _look(self) -> tuple[Due, _Queues]:
         due = self._execution.operation.due

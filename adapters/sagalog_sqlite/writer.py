@@ -24,7 +24,7 @@ from sagalog.store import (
     encode_account,
     reach,
 )
-from sagalog_sqlite import rows
+from sagalog_sqlite import edges, rows
 from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
 from sagalog_sqlite.loader import Loader
 from sagalog_sqlite.rows import Loaded
@@ -69,9 +69,11 @@ class Writer(Loader):
             self.wrote = True
             self.kept = {**(self.kept or {}), **{(one.space, one.name): one.value for one in result.kept}}
         # After all writes, so that it also wakes a task that begins to wait in this very operation.
-        if result.ended and self.is_awaited():
+        if result.ended and (self._shown_due or self.is_awaited()):
             for id in result.ended:
-                self._wake(id)
+                self._end_edges(id)
+        if result.children_done or result.children_left:
+            self._keep_children(result)
 
     def _append(self, append: Append, loaded: Loaded) -> None:
         """Append to one stream, as nearly every operation does."""
@@ -145,13 +147,17 @@ class Writer(Loader):
         assert row is not None, "every task has a row"
         before = saved.row
         self.execute(*rows.saving(loaded.number, projection, row, before))
-        if projection.awaited != loaded.awaited and (projection.awaited or rows.may_await(before)):
-            rows.save_awaited(self.execute, loaded.number, projection.awaited)
+        awaited = projection.awaited
+        if awaited or (awaited is not None and loaded.may_wait and rows.may_await(before)):
+            edges.save(self.execute, loaded.number, awaited)
             self.estimates.is_awaited = None
-        loaded.awaited = projection.awaited
         if projection.limit_uses != loaded.limit_uses and (projection.limit_uses or self._may_use_limits(loaded)):
             rows.save_limit_uses(self.execute, loaded.number, projection)
         loaded.limit_uses = projection.limit_uses
+        if awaited is not None:
+            loaded.may_wait = bool(awaited)
+        if row.follows is not None:
+            self.estimates.is_followed = True
         loaded.saved = Saved(saved.stream, projection.fold, row)
         if not is_worth_keeping(projection.fold):
             self._finished.append(saved.stream)
@@ -171,13 +177,27 @@ class Writer(Loader):
         self._cache.accounts[name] = account
         self.estimates.note_account(account.due_ms, account.since_ms)
 
-    def _wake(self, ended: str) -> None:
-        """Have the next maintenance look at every task that awaits an ended one. [WAIT-3]"""
-        self.execute(rows.WAKE, (ended,))
-        if self._connection.changes():
-            self.wrote = True
+    def _end_edges(self, ended: str) -> None:
+        """End the first edges to an ended task; have maintenance look at what has none left, and go on. [WAIT-3]"""
+        woken, is_more = edges.end(self.execute, ended)
+        was_due = ended in self._shown_due
+        if is_more != was_due:
+            self._write(edges.KEEP_UNHANDLED if is_more else edges.FORGET_UNHANDLED, (edges.DEPENDANTS, ended))
+        self._shown_due.discard(ended)
+        if woken or is_more:
             self.estimates.forget_due()
-            self._cache.wake(ended)
+            self._cache.wake(woken)
+        if woken or is_more or self.estimates.is_awaited:
+            self.wrote = True
+            self.estimates.is_awaited = None
+
+    def _keep_children(self, result: Result) -> None:
+        """Keep and forget the names of tasks whose children are due. [CANCEL-4]"""
+        for id in result.children_done:
+            self._write(edges.FORGET_UNHANDLED, (edges.CHILDREN, id))
+        for id in result.children_left:
+            self._write(edges.KEEP_UNHANDLED, (edges.CHILDREN, id))
+        self.estimates.forget_due()
 
     def _put_aside(self, stream: str) -> None:
         """Hide the task from every search until it can be read again and is rebuilt. [LOG-5]"""

@@ -56,7 +56,17 @@ from sagalog.kernel.values import (
     Units,
     UnrecordedStep,
 )
-from sagalog.outcomes import Failed, Interrupted, Outcome, Park, Permanent, Quarantine, StepMismatch, Transient
+from sagalog.outcomes import (
+    ChildFailed,
+    Failed,
+    Interrupted,
+    Outcome,
+    Park,
+    Permanent,
+    Quarantine,
+    StepMismatch,
+    Transient,
+)
 from sagalog.store import FileHealth, Progress, UnclaimedUndo
 
 if TYPE_CHECKING:
@@ -68,6 +78,7 @@ __all__ = [
     "Artifact",
     "Batch",
     "Blocked",
+    "ChildFailed",
     "Closed",
     "Compensation",
     "CompensationOrder",

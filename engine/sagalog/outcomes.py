@@ -4,6 +4,7 @@
     Transient         the surroundings failed: try again later, on a budget of its own
     Failed            the attempt failed: try again later, as any other exception means too
     Permanent         the work cannot be done: the task fails, and what it owes is undone
+    ChildFailed       the same, because a child that was gathered has not completed
     Quarantine        a human must look
     Park              go on when something is there
     Interrupted       no outcome: the lease is lost, the task is cancelled, or the worker shuts down
@@ -135,6 +136,38 @@ class Permanent(Outcome):
         super().__init__(message, code=code, details=details)
         self.compensations: tuple[Compensation, ...] = tuple(compensations)
         self.waive_compensation = waive_compensation
+
+
+class ChildFailed(Permanent):
+    """The outcome where a child that a handler gathers has not completed. [STEP-3]
+
+    `gather` raises it. A handler that lets it pass fails for good, as by any `Permanent`: the child's end is final.
+
+    Args:
+        message, code, compensations, waive_compensation, details: as in `Permanent`.
+        task: the child as it ended.
+    """
+
+    code = "child_failed"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task: Any = None,
+        code: str | None = None,
+        compensations: Sequence[Compensation] = (),
+        waive_compensation: str | None = None,
+        details: Any = None,
+    ) -> None:
+        super().__init__(
+            message,
+            code=code,
+            compensations=compensations,
+            waive_compensation=waive_compensation,
+            details=details,
+        )
+        self.task: Any = task
 
 
 class Quarantine(Outcome):

@@ -40,6 +40,11 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "left_over": ("undone by {successor}",),
     "deadline": ("its deadline has come",),
     "start_by": ("no worker has leased it by the time by which it was to start",),
+    "dependency_failed": ("of the tasks that it was to wait for, {failed} did not complete: {task!r} is {state}",),
+    "parent_ended": (
+        "its parent {parent!r} has ended its work as {outcome}",
+        "its parent has ended its work without success",
+    ),
     "interrupted": ("interrupted: {text}", "its handler was interrupted"),
     "not_begun": ("the worker shut down before it was begun",),
     "not_ended": ("the worker shut down and its handler did not end",),

@@ -73,6 +73,18 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         ),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, uses={"gpu": 2, "tokens": 900}),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, deadline_ms=90, start_by_ms=80),
+        e.Created(
+            "build",
+            "default",
+            0,
+            5,
+            POLICY,
+            State.PENDING,
+            parent="p",
+            after=("b", "c"),
+            on_failed="quarantine",
+            on_parent_end="cancel",
+        ),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),
@@ -117,17 +129,26 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("unblocked", 1): (
         e.Unblocked("approval", 1, "time"),
         e.Unblocked("approval", 1, "tasks", 4, counted(ENDS), digest_of_ends(ENDS), ENDS, Unchanged(3, 1_000)),
+        e.Unblocked("after", 0, "tasks", None, {State.COMPLETED: 300}, DIGEST),
     ),
     ("failed", 1): (
         e.Failed(State.FAILED, "expiries_spent"),
         e.Failed(State.COMPENSATING, "failed", WHOLE, "harmless", ("u1",), 1, "fail", "tired", {"n": 1}),
         e.Failed(State.FAILED, "attempts_spent", BARE, fence=1, verb="retry"),
     ),
-    ("cancel_requested", 1): (e.CancelRequested(), e.CancelRequested("not needed"), e.CancelRequested(code="deadline")),
+    ("cancel_requested", 1): (
+        e.CancelRequested(),
+        e.CancelRequested("not needed"),
+        e.CancelRequested(code="deadline"),
+        e.CancelRequested(None, "parent_ended", {"parent": "p", "outcome": "failed"}),
+    ),
     ("cancelled", 1): (
         e.Cancelled(State.CANCELLED),
         e.Cancelled(State.COMPENSATING, "not needed", 1, "cancel"),
         e.Cancelled(State.CANCELLED, code="start_by"),
+        e.Cancelled(
+            State.CANCELLED, code="dependency_failed", parameters={"task": "b", "state": "failed", "failed": 1}
+        ),
     ),
     ("compensation_done", 1): (e.CompensationDone("u1", 2),),
     ("compensation_failed", 1): (

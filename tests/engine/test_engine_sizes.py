@@ -71,7 +71,9 @@ def test_what_is_largest_of_each_event_fits(memory: Engine) -> None:
     names: dict[str, Any] = {name: wide(0) for name in ("queue", "affinity", "key", "correlation_id")}
     memory.create("build", payload, id="a", tags=tags, inputs=inputs, waive_compensation=text, parent=wide(0), **names)
     memory.create("build", id="t", compensations=undos, retry=LASTING)
-    others = [task.id for task in memory.create_many([{"kind": "k", "id": wide(n)} for n in range(bounds.AFTER_MAX)])]
+    # As many ids as the bound of their bytes lets through: each takes as many more for quotes and a comma.
+    names_of_others = [f"{n:04}" + WIDE * 196 for n in range(bounds.AFTER_BYTES_MAX // len(f'"{wide(0)},"'.encode()))]
+    others = [task.id for task in memory.create_many([{"kind": "k", "id": id} for id in names_of_others])]
     lease = memory.acquire("t", owner=wide(0), ttl_ms=TTL_MS)
     lease.step(wide(1), payload)
     lease.retry(error)
@@ -232,3 +234,13 @@ def test_a_fold_is_measured_after_every_event_that_puts_a_name_on_record(steps: 
 def names_held(task: TaskFold) -> int:
     """How many there are in all that a fold holds by name."""
     return sum(len(held) for held in astuple(task) if isinstance(held, dict | tuple))
+
+
+def test_ids_of_a_wait_that_are_too_long_together_are_refused(engine: Engine) -> None:
+    """[BOUND-1] [WAIT-5] Before any look at the tasks that they name."""
+    ids = [f"{n:04}" + WIDE * 196 for n in range(3_000)]
+    engine.create("build", id="t")
+    lease = engine.acquire("t", owner="ann", ttl_ms=None)
+    for call in (lambda: engine.create("build", after=ids), lambda: lease.park("w", after=ids)):
+        refusal = refused(engine, OverBound, call)
+        assert (refusal.bound, refusal.maximum) == ("after_bytes", bounds.AFTER_BYTES_MAX)

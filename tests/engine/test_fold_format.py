@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "d6f1617a69afc17c80dc8dbd707788a96f32f0e554db35f521ae789e1d12e2d5")
+PINNED = (7, "750441cc13bbecfec0d10214deb55caa333719280a30a681466b89f5e60b8c83")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -9,10 +9,12 @@ import pytest
 
 from sagalog import Compensation, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
+from sagalog.engine.entries import CommandEntry
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Rate, SignalEnd, State, UnrecordedStep
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
+from sagalog.validation import commands as forms
 from tests.conftest import OpenEngine
 
 Log = list[Recorded]
@@ -20,6 +22,7 @@ WAITS = "task/waits"
 KEPT = "task/kept"
 FIRST = "task/first"
 TIMED, ASKED = "task/timed", "task/asked"
+AFTER, CHILD = "task/after", "task/c"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
 
@@ -50,6 +53,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     kept(engine)
     limited(engine)
     timed(engine, clock)
+    related(engine)
     return engine.events()
 
 
@@ -74,6 +78,19 @@ def timed(engine: Engine, clock: ManualClock) -> None:
     clock.advance(10)
     engine.recover()
     lease.release()
+
+
+def related(engine: Engine) -> None:
+    """The task `after` waits for two others, of which one fails; `c` is cancelled with its parent `b`."""
+    engine.create("build", id="a")
+    engine.create("build", id="b")
+    engine.create("build", id="after", after=["a", "b"])
+    engine.acquire("a", owner="ann", ttl_ms=None).complete()
+    lease = engine.acquire("b", owner="ann", ttl_ms=None, waive_compensation="it has no effects")
+    child = forms.create("build", id="c", parent="b", on_parent_end="cancel")
+    engine._executor.carry_out(CommandEntry(child, "worker:ann"))
+    lease.fail("no way on")
+    engine.recover()
 
 
 def kept(engine: Engine) -> None:
@@ -210,6 +227,20 @@ def put(log: Log, **changed: object) -> Log:
     return again(log, msgspec.structs.replace(artifact, **changed), version, WAITS)
 
 
+def first(log: Log, stream: str) -> e.Created:
+    """The creation of a task."""
+    created = next(one.event for one in log if one.stream == stream)
+    assert isinstance(created, e.Created)
+    return created
+
+
+def unblocked(log: Log) -> e.Unblocked:
+    """The end of the wait of the task `after`."""
+    found = next(one.event for one in log if one.stream == AFTER and isinstance(one.event, e.Unblocked))
+    assert isinstance(found, e.Unblocked)
+    return found
+
+
 PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "dense": [
         lambda log: [*log[:-1], msgspec.structs.replace(log[-1], position=len(log) + 1)],
@@ -320,6 +351,17 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: again(log, e.Amended(priority=3), version_of(log, e.Heartbeat)),
         lambda log: again(log, e.Amended(removes=("key",)), version_of(log, e.Heartbeat)),
         lambda log: again(log, e.Amended(payload=1), version_of(log, e.Signalled, WAITS, 1), WAITS),
+    ],
+    "awaited": [
+        lambda log: again(log, msgspec.structs.replace(unblocked(log), counts={State.COMPLETED: 2}), 2, AFTER),
+        lambda log: again(log, msgspec.structs.replace(unblocked(log), ended=unblocked(log).ended[:1] * 2), 2, AFTER),
+        lambda log: without(log, 3, stream=AFTER),
+        lambda log: again(log, e.Quarantined("dependency_failed"), 3, AFTER),
+    ],
+    "cancelled_children": [
+        lambda log: again(log, e.Cancelled(State.CANCELLED, code="parent_ended", parameters={"parent": "a"}), 2, CHILD),
+        lambda log: again(log, msgspec.structs.replace(first(log, CHILD), on_parent_end="leave"), 1, CHILD),
+        lambda log: again(log, msgspec.structs.replace(first(log, CHILD), parent="after"), 1, CHILD),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

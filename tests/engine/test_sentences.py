@@ -110,6 +110,6 @@ def test_parameters_are_names_numbers_and_lists_of_names(engine: Engine, paramet
 def test_no_template_names_what_no_event_has() -> None:
     known = {
         "instead_of", "compensation", "kind", "failures", "due_for_ms", "kinds", "waits", "wait_names", "maximum",
-        "stream_events", "successor", "text", "time_limit_ms", "type",
+        "stream_events", "successor", "text", "time_limit_ms", "type", "failed", "task", "state", "parent", "outcome",
     }  # fmt: skip
     assert {field for templates in SENTENCES.values() for one in templates for field in fields_of(one)} == known

@@ -51,7 +51,7 @@ _CONTEXT = words("""
     artifact attempt cancelled fence go_on interrupted lost on_stop owner progress stopping store_id task timed_out
     wait_stop
 """)
-_WORK = [*_CONTEXT, *words("input payload sleep spawn step use wait_signal wait_tasks")]
+_WORK = [*_CONTEXT, *words("gather input payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
     build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats task
     ttl_ms

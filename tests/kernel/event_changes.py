@@ -18,7 +18,6 @@ from sagalog.kernel.state import (
     StepRecord,
     TakenSignal,
     TaskFold,
-    Waiting,
 )
 from sagalog.kernel.values import LeaseRecord, State, Unchanged
 from sagalog.testing import Scenario, given
@@ -27,6 +26,7 @@ from tests.kernel.making import (
     LATER_UNDO,
     UNDO,
     policy,
+    waiting_for,
 )
 
 CREATED = e.Created("build", "q", 0, 0, policy(), State.PENDING, compensations=(UNDO, LATER_UNDO))
@@ -165,7 +165,7 @@ CHANGES: dict[str, tuple[Scenario, e.Recordable, dict[str, Any]]] = {
             "lease": None,
             "ended": EndedLease(1, "park", 3),
             "run_at_ms": 20,
-            "waiting": Waiting("w", 1, 3, None, ("a",), 90),
+            "waiting": waiting_for("a", until_ms=90),
         },
     ),
     "signalled": (PENDING, e.Signalled("go", 1), {"signals": (KeptSignal("go", 2),)}),

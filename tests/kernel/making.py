@@ -13,7 +13,8 @@ import msgspec
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.ends import counted, digest_of_ends
+from sagalog.kernel.ends import counted, digest_of_ends, digest_of_ids
+from sagalog.kernel.state import Waiting
 from sagalog.kernel.values import (
     Budget,
     Compensation,
@@ -163,6 +164,11 @@ def park(
         until_ms=until_ms,
         ended=ends(*ended),
     )
+
+
+def waiting_for(*ids: str, until_ms: int | None = None) -> Waiting:
+    """The wait `w` of a fold for these tasks, begun by the third event."""
+    return Waiting("w", 1, 3, None, len(ids), until_ms, digest_of_ids(ids))
 
 
 def ends(*ids: str) -> tuple[TaskEnd, ...]:

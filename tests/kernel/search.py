@@ -24,7 +24,7 @@ from sagalog.kernel.decide import Repeat
 from sagalog.kernel.events import NAMES, Heartbeat, Leased, LeaseExpired
 from sagalog.kernel.lifecycle import UNBORN
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Seen, State, Units, UnrecordedStep
+from sagalog.kernel.values import Compensation, Seen, State, TaskEnd, Units, UnrecordedStep
 from tests.kernel import making as make
 from tests.kernel.witness import Finding, Witness
 
@@ -96,6 +96,8 @@ def search(
     `also`: what its holder does beside the common verbs, by name: "step", "artifact", and the waits "approval" and
     "second approval" of one name (for a signal, which a caller sends), "child" (for another task, which ends), "pause".
     And "amend", what a caller does.
+    Also what becomes of others: "other" (the task that it was created to wait for ends, "other fails": without
+    success), "parent" (the work of its parent ends without success).
 
     `until_found` stops at the first broken promise. A space that is not covered within `states_max` states is the
     finding `endless`.
@@ -176,7 +178,8 @@ def canonical(world: World) -> Key:
     )
     common = (*common, wait, frozenset((name, step.compensation) for name, step in task.steps.items()))
     counts = (task.failures, task.transients, task.expiries, task.releases, quota_ms)
-    return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver, task.needs_undo)
+    family = task.is_blocked, task.ends_with_parent
+    return (*common, *counts, task.cancel_version > 0, task.leases > 0, task.has_waiver, task.needs_undo, family)
 
 
 def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, str, World]]:
@@ -202,7 +205,7 @@ def _steps(result: Searched, number: int, hazards: bool) -> Iterator[tuple[Who, 
         "a millisecond passes",
         world._replace(now_ms=world.now_ms + 1, idle_ms=min(world.idle_ms + 1, TTL_MS)),
     )
-    if "child" in world.also and not world.other_ended:
+    if not world.also.isdisjoint({"child", "other", "other fails"}) and not world.other_ended:
         yield "worker", "the other task ends", world._replace(other_ended=True)
     if hazards and not world.stepped_back:
         yield "operator", "the clock steps back", world._replace(now_ms=world.now_ms - 3, stepped_back=True)
@@ -223,6 +226,8 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     for name, held in _held_commands(fence):
         yield "worker", name, held
     ended = ("other",) if world.other_ended else ()
+    if "parent" in world.also:
+        yield "upkeep", "its parent fails", c.CancelChild(task="t", parent="p", outcome="failed")
     for name, held in _recording_commands(fence, ended, world.now_ms).items():
         if name in world.also:
             yield "worker", name, held
@@ -230,7 +235,10 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         yield "worker", "lease with units", make.acquire(ttl_ms=TTL_MS, uses=(Units("limit/gpu", 1),))
     if "approval" in world.also and len(task.signals) < 2:
         yield "worker", "signal", make.signal()
-    yield "upkeep", "maintain", make.maintain(ended=ended)
+    maintain = make.maintain(ended=ended)
+    if "other fails" in world.also and ended:
+        maintain = msgspec.structs.replace(maintain, ended=(TaskEnd("other", 3, State.FAILED),))
+    yield "upkeep", "maintain", maintain
     yield "upkeep", "maintain what is overdue", make.maintain(overdue=True)
     if task.lease is None and world.stepped_back:
         yield "upkeep", "promote", make.maintain_unchanged(task.version, world.idle_ms)

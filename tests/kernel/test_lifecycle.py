@@ -88,7 +88,7 @@ def task_in(state: str, name: str, to: State | None) -> TaskFold:
         compensations={"u1": CompensationRecord("remove", 1, 0, "owed" if owes else "done")},
         lease=LeaseRecord("ann", FENCE, 1, "work", None, None, 0, uses=(Units("limit/gpu", 1),)) if leased else None,
         leases=FENCE,
-        waiting=Waiting("approval", 1, 6, "approved", (), 5) if name == "unblocked" else None,
+        waiting=Waiting("approval", 1, 6, "approved", 0, 5) if name == "unblocked" else None,
         ended=None if leased else EndedLease(FENCE, "release", 6),
         run_at_ms=AHEAD_MS if name == "promoted" else 0,
         updated_ms=AHEAD_MS if name == "promoted" else 0,

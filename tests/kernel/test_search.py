@@ -18,7 +18,17 @@ from sagalog.kernel import evolve as folding
 from sagalog.kernel.decide import compensations, interventions, leases, maintenance, recordings, rules, waits, work
 from sagalog.kernel.lifecycle import TASK_LIFE
 from sagalog.kernel.state import EndedWaits, TaskFold
-from sagalog.kernel.values import Compensation, KeptStep, KeptWaits, LeaseRecord, Seen, SignalEnd, State, TaskEnd
+from sagalog.kernel.values import (
+    Compensation,
+    KeptStep,
+    KeptWaits,
+    LeaseRecord,
+    OnFailed,
+    Seen,
+    SignalEnd,
+    State,
+    TaskEnd,
+)
 from tests.kernel.making import LATER_UNDO, UNDO, inherited
 from tests.kernel.search import Searched, check_rounds, check_ways_out, search, small
 
@@ -39,6 +49,8 @@ KEEPER = msgspec.structs.replace(
     inherited=(inherited(UNDO, 0, 1), inherited(LATER_UNDO)),
     steps=(KeptStep("s1", "t0", 4, "u1"),),
 )
+CHILD = msgspec.structs.replace(small(**ONE), parent="p", on_parent_end="cancel")
+FAILED = (TaskEnd("other", 3, State.FAILED),)
 UNDOER = msgspec.structs.replace(
     small(UNDO),
     predecessor="t0",
@@ -116,6 +128,17 @@ def test_nor_does_a_task_that_records_and_waits(also: tuple[str, ...]) -> None:
     assert len(result.states) > 1_000
 
 
+@pytest.mark.parametrize("on_failed", ["cancel", "run", "quarantine"])
+@pytest.mark.parametrize("other", ["other", "other fails"])
+def test_nor_does_a_child_that_waits_for_another_task(on_failed: OnFailed, other: str) -> None:
+    """[WAIT-5] [CANCEL-4] [LIFE-2]"""
+    create = msgspec.structs.replace(CHILD, after=("other",), on_failed=on_failed)
+    result = searched(create, also=(other, "parent"))
+    assert result.findings == {}
+    runs = any(world.task.leases for world in result.states)
+    assert runs == (other == "other" or on_failed == "run")
+
+
 @pytest.mark.parametrize("also", [("step", "child of another"), ("step of u2",)], ids="+".join)
 def test_nor_does_a_successor_that_keeps_steps_and_leaves_undos(also: tuple[str, ...]) -> None:
     """[STEP-1] [COMP-6] [COMP-7]"""
@@ -165,6 +188,9 @@ def test_the_search_treads_every_row_and_meets_every_event_of_a_verb() -> None:
         search(msgspec.structs.replace(HEIR, policy=small(**few).policy)),
         search(small(**few), hazards=True),
         search(timed(UNDO, **few), also=frozenset({"amend"})),
+        search(CHILD, also=frozenset({"parent"})),
+        search(msgspec.structs.replace(CHILD, after=("other",), on_failed="cancel", ended=FAILED)),
+        search(msgspec.structs.replace(CHILD, after=("other",), on_failed="quarantine", ended=FAILED)),
     ]
     trodden = set().union(*(one.rows for one in searches))
     table = {(move["source"], move["trigger"], move["dest"]) for move in TASK_LIFE.moves}

@@ -28,6 +28,7 @@ from tests.kernel.making import (
     release,
     signal,
     unblocked_by_tasks,
+    waiting_for,
     waive,
 )
 
@@ -46,9 +47,9 @@ def ended(*tasks: str) -> c.Maintain:
 @pytest.mark.parametrize(
     ("wait", "expected"),
     [
-        ({"signal": "go"}, Waiting("w", 1, 3, "go", (), None)),
-        ({"after": ("a", "b"), "until_ms": 90}, Waiting("w", 1, 3, None, ("a", "b"), 90)),
-        ({"until_ms": 90}, Waiting("w", 1, 3, None, (), 90)),
+        ({"signal": "go"}, Waiting("w", 1, 3, "go", 0, None)),
+        ({"after": ("a", "b"), "until_ms": 90}, waiting_for("a", "b", until_ms=90)),
+        ({"until_ms": 90}, Waiting("w", 1, 3, None, 0, 90)),
     ],
     ids=KINDS,
 )
@@ -110,7 +111,7 @@ def test_a_wait_for_tasks_is_over_when_all_have_ended_and_not_before() -> None:
     """[WAIT-3]"""
     FOR_TASKS.when(ended("a")).then_nothing()
     FOR_TASKS.when(ended("a", "c")).then_nothing()
-    FOR_TASKS.at(now_ms=9).when(ended("c", "b", "a")).then(unblocked_by_tasks("w", 1, *ends("a", "b")))
+    FOR_TASKS.at(now_ms=9).when(ended("a", "b")).then(unblocked_by_tasks("w", 1, *ends("a", "b")))
     HELD.when(park(after=("a",), ended=("a",))).then(
         e.Parked(1, "park", "w", 1, after=("a",)), unblocked_by_tasks("w", 1, *ends("a"))
     )

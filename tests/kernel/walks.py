@@ -23,7 +23,7 @@ from sagalog.kernel.decide import Decision, Repeat, decide
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Failure, Policy, Seen, State, UnrecordedStep
+from sagalog.kernel.values import Compensation, Failure, Policy, Seen, State, TaskEnd, UnrecordedStep
 from tests.kernel import making as make
 
 COMPENSATIONS: Final = (
@@ -97,7 +97,7 @@ def _sensible(task: TaskFold | None, number: int) -> c.Command:
         return make.note()
     if task.waiting is not None:
         # Whatever it is for: a signal of that name, an end, or time.
-        ended = task.waiting.after
+        ended = ("a", "b") if task.waiting.tasks == 2 else ("a",)
         return make.signal(task.waiting.signal or "go") if number % 2 else make.maintain(ended=ended)
     if task.state is State.PENDING:
         return make.acquire(ttl_ms=10)
@@ -173,7 +173,19 @@ def creations() -> st.SearchStrategy[c.Create]:
         policy=policies(),
         compensations=st.sampled_from(((), COMPENSATIONS[:1], COMPENSATIONS[:2])),
         waiver=st.sampled_from((None, "harmless")),
+    ).flatmap(_perhaps_related)
+
+
+def _perhaps_related(create: c.Create) -> st.SearchStrategy[c.Create]:
+    """The creation as it is, or that of a child, or of a task that waits for others. [WAIT-5] [CANCEL-4]"""
+    waiting = st.builds(
+        lambda on_failed, ended: msgspec.structs.replace(
+            create, after=("a", "b"), on_failed=on_failed, ended=ended, parent="p", on_parent_end="cancel"
+        ),
+        st.sampled_from(("cancel", "run", "quarantine")),
+        st.sampled_from(((), make.ends("a"), make.ends("a", "b"), (*make.ends("a"), TaskEnd("b", 2, State.FAILED)))),
     )
+    return st.one_of(st.just(create), st.just(create), waiting)
 
 
 def commands() -> st.SearchStrategy[c.Command]:
@@ -226,6 +238,7 @@ def commands() -> st.SearchStrategy[c.Command]:
             media_type=st.just("text/plain"),
         ),
         st.builds(lambda name, wait: c.Park(task="t", fence=0, name=name, **wait), names, parks),
+        st.builds(c.CancelChild, **task, parent=st.just("p"), outcome=st.sampled_from(("failed", "cancelled"))),
         st.builds(c.Signal, **task, name=words, data=st.none() | st.integers()),
         st.builds(c.AdoptChild, **held, name=st.sampled_from(("build", "test")), child=st.sampled_from(("a", "b"))),
         st.builds(c.QuarantineHeld, **held, error=error, steps=unrecorded),

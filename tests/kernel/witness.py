@@ -129,7 +129,10 @@ class Witness(NamedTuple):
         return self._replace(open=None) if ending else self
 
     def _see_creation(self, event: e.Created) -> Witness:
-        """[COMP-1] [COMP-7] Planned ones are owed later, inherited ones at once; who only undoes plans nothing."""
+        """[COMP-1] [COMP-7] Planned ones are owed later, inherited ones at once; who only undoes plans nothing.
+
+        [WAIT-5] It may wait from then on.
+        """
         undoing = event.to is State.COMPENSATING
         owed = tuple(one.id for one in event.inherited)
         _expect(not undoing or owed != (), "nothing_to_undo", event)
@@ -145,7 +148,11 @@ class Witness(NamedTuple):
             deadline_ms=event.deadline_ms,
             start_by_ms=event.start_by_ms,
             steps=frozenset(one.name for one in event.steps),
-            waited=tuple((one.name, number) for one in event.waits for number in _over(one.ends)),
+            waited=(
+                *((one.name, number) for one in event.waits for number in _over(one.ends)),
+                *([("after", 0)] if event.after else []),
+            ),
+            waits_for=("after", None) if event.after else None,
             named=frozenset(one.compensation for one in event.steps if one.compensation is not None),
         )
 

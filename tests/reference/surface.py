@@ -37,7 +37,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         """),
         "Worker": _words("Worker"),
         "Outcomes of a handler": _words("""
-            Outcome Failed Transient Permanent Quarantine StepMismatch Park Interrupted
+            Outcome Failed Transient Permanent ChildFailed Quarantine StepMismatch Park Interrupted
         """),
     },
     "sagalog.worker": {

@@ -62,10 +62,11 @@ FULL: dict[str, Any] = {
     "compensations": {"u": CompensationRecord("remove", 1, 0, "owed")}, "steps": {"s": StepRecord(1, 1)},
     "artifacts": {"a": Recording(1, 1)}, "children": {"c": AdoptedChild("t", 1, 1)},
     "waits": {"w": EndedWaits(1, (-1,))},
-    "waiting": Waiting("w", 1, 1, "go", (), None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
+    "waiting": Waiting("w", 1, 1, "go", 0, None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
     "uses": {"gpu": 1},
     "cancel_code": "deadline",
+    "is_blocked": True, "ends_with_parent": True,
 }  # fmt: skip
 
 

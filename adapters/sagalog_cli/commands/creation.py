@@ -49,6 +49,9 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     data_key: str | None = None
     deadline_ms: int | None = None
     start_by_ms: int | None = None
+    after: list[str] | msgspec.UnsetType = UNSET
+    on_failed: str | msgspec.UnsetType = UNSET
+    uses: dict[str, int] | None = None
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -62,7 +65,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--queue", help="The queue where the task waits.  [default: default]")
 @click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
 @click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
-@click.option("--key", help="A name by which to group tasks; claims ignore it.")
+@click.option("--key", help="A name by which to group tasks, and by which its queue may limit them.")
 @click.option(
     "--run-at",
     "run_at_ms",
@@ -108,6 +111,20 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.option("--trace", help="A W3C traceparent.")
 @click.option("--tracestate", help="The W3C tracestate of that traceparent.")
 @click.option("--data-key", metavar="NAME", help="The name of the key of its subject.  [default: the task's id]")
+@click.option("--after", metavar="ID", multiple=True, help="A task that has to end before this one. Repeatable.")
+@click.option(
+    "--on-failed",
+    type=click.Choice(["cancel", "run", "quarantine"]),
+    help="What becomes of this task if one of those does not complete.  [default: cancel]",
+)
+@click.option(
+    "--use",
+    "uses",
+    metavar="LIMIT[=UNITS]",
+    multiple=True,
+    callback=arguments.uses,
+    help="A limit that its work counts under, and how many units it takes.  [default: 1] Repeatable.",
+)
 @click.option("--cause", metavar="EVENT", help="The event that causes it, as in task/ID@7.")
 @actor_option
 @idempotency_key_option
@@ -120,7 +137,7 @@ def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
     With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. One commit
     creates up to 10,000 lines (or 16 MiB), or none of them; more lines take one commit after another.
     """
-    wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {})}
+    wanted = {name: value for name, value in given.items() if value is not None and value not in ([], {}, ())}
     if many:
         if wanted:
             raise click.UsageError(f"--many takes everything from the lines: leave out {_option_names(wanted)}")

@@ -125,7 +125,7 @@ _WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_m
 @click.option("--queue", help="The queue where it waits.")
 @click.option("--priority", type=int, help="Smaller runs first.")
 @click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
-@click.option("--key", help="A name by which to group tasks; claims ignore it.")
+@click.option("--key", help="A name by which to group tasks, and by which its queue may limit them.")
 @click.option(
     "--run-at",
     "run_at_ms",

@@ -1,5 +1,5 @@
--- Format 0: the log (streams, events), what is folded from it (tasks, tags, store), what is kept beside it under names
--- (kept), and what was applied (migrations).
+-- Format 0: the log (streams, events), what is folded from it (tasks, awaited, unhandled, limit_uses, accounts, tags, folds,
+-- store), what is kept beside it under names (kept), and what was applied (migrations).
 -- The log is the truth. A program may throw away all of tasks, tags and store, and fold it again.
 
 CREATE TABLE migrations(
@@ -91,6 +91,7 @@ CREATE TABLE tasks(
     wait TEXT,
     held TEXT,
     holds INTEGER,
+    follows TEXT,
     run_at_ms INTEGER,
     undo_ms INTEGER,
     overdue_ms INTEGER,
@@ -131,6 +132,8 @@ CREATE INDEX states ON tasks(state, queue);
 -- What listings ask for; a task without any of these pays nothing. All that is parked, in order of age, by its wait.
 CREATE INDEX parked ON tasks(stream, wait) WHERE wait IS NOT NULL;
 CREATE INDEX children ON tasks(parent) WHERE parent IS NOT NULL;
+-- [CANCEL-4] Live children that are cancelled when their parent is cancelled or fails.
+CREATE INDEX followers ON tasks(follows) WHERE follows IS NOT NULL;
 CREATE INDEX correlated ON tasks(correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX unreadable ON tasks(gate) WHERE gate = 'unreadable';
 
@@ -142,7 +145,7 @@ CREATE INDEX waking ON tasks(queue) WHERE gate = 'waking';
 CREATE INDEX unclaimed ON tasks(queue, owed, undo_ms) WHERE undo_ms IS NOT NULL;
 CREATE INDEX overdue ON tasks(queue, overdue_ms) WHERE overdue_ms IS NOT NULL;
 
--- Who waits for whom: the streams whose wait names a task that has not ended.
+-- Who waits for whom: an edge from a stream to each task that its wait names, until that has ended and was handled.
 CREATE TABLE awaited(
     task TEXT NOT NULL,
     stream INTEGER NOT NULL,
@@ -177,6 +180,13 @@ CREATE INDEX accounts_due ON accounts(due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX accounts_since ON accounts(since_ms, due_ms) WHERE since_ms IS NOT NULL;
 -- A lease with units of a named limit is looked at by the claims of every queue.
 CREATE INDEX holding ON tasks(holds, check_ms) WHERE holds = 1;
+
+-- Tasks whose end has more `dependants` or `children` than one commit handles: maintenance goes on with them.
+CREATE TABLE unhandled(
+    what TEXT NOT NULL,
+    task TEXT NOT NULL,
+    PRIMARY KEY (what, task)
+) STRICT, WITHOUT ROWID;
 
 -- Bytes that events name by their SHA-256. They are part of the log: nothing of them is changed or taken away.
 CREATE TABLE blobs(

@@ -6,7 +6,8 @@ names a fault by stream and version and goes on with the rest. Knows no store by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Literal
@@ -24,14 +25,16 @@ from sagalog.kernel.events import (
     CompensationRegistered,
     Created,
     Noted,
+    Parked,
     Recordable,
     StepCompleted,
     Unblocked,
+    awaited_tasks,
 )
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
 from sagalog.store import FIRST_TAG, AuditedStream, Progress, Snapshot, Store, Tag
-from sagalog.store.projection import awaited, decode_fold, encode_fold, refold_store, refold_stream
+from sagalog.store.projection import decode_fold, encode_fold, refold_store, refold_stream
 from sagalog.store.row import Row, row_of
 
 # How many streams a snapshot reads: few enough for a checkpoint to get its turn, enough to cost nothing.
@@ -271,6 +274,7 @@ def _verify_task(
             faults += _verify_blobs(snapshot, one.stream, version, event)
             faults += _verify_references(snapshot, one.stream, version, event)
     wrong = _verify_projection(one, task, tagged, snapshot.is_governed)
+    wrong = wrong or _verify_edges(snapshot, one, task, placed)
     return faults + wrong, 0 if wrong else len(task.tags or ())
 
 
@@ -323,6 +327,8 @@ def _verify_references(snapshot: Snapshot, stream: str, version: int, event: Rec
             for one in event.ended
             if not _had_ended(snapshot, one)
         ]
+        if event.counts and not event.ended:
+            texts = _verify_counts(snapshot, stream, version, event.counts)
         return [Fault("reference", stream, version, text) for text in texts]
     if isinstance(event, ChildAdopted) and not isinstance(_event_at(snapshot, event.task, 1), Created):
         return [Fault("reference", stream, version, f"the child {event.task!r} is not there")]
@@ -336,6 +342,22 @@ def _verify_references(snapshot: Snapshot, stream: str, version: int, event: Rec
     absent += [f"the step {one.name!r} is not at task/{one.task}@{one.version}" for one in steps]
     absent += [f"wait {number} of {name!r} did not end at task/{end.task}@{end.version}" for name, number, end in waits]
     return [Fault("reference", stream, version, text) for text in absent]
+
+
+def _verify_counts(snapshot: Snapshot, stream: str, version: int, counts: Mapping[State, int]) -> list[str]:
+    """Check how many of the tasks of a long wait have ended in each state: an end is for ever. [TERM-1] [WAIT-3]"""
+    begun = (
+        event
+        for number in range(version - 1, 0, -1)
+        if (event := _event_at(snapshot, stream.partition("/")[2], number))
+    )
+    ids = next((event.after for event in begun if isinstance(event, Parked | Created)), ())
+    found = snapshot.ends(ids)
+    ended = Counter(one.state for one in found.ended.values())
+    unknown = len(found.unreadable)
+    if found.live or any(not ended[state] <= count <= ended[state] + unknown for state, count in counts.items()):
+        return [f"of the {len(ids)} tasks waited for, {dict(ended)} have ended and it counts {dict(counts)}"]
+    return []
 
 
 def _holds_undo(snapshot: Snapshot, one: Inherited) -> bool:
@@ -422,10 +444,27 @@ def _verify_projection(
         differs.append("gate")
     if task.tags and not tagged.by_all(one.number, task.tags):
         differs.append("tags")
-    if saved.awaited != awaited(task):
-        differs.append("awaited")
     if differs:
         return [Fault("projection", stream, None, f"its columns {differs} are not what the log gives: rebuild it")]
+    return []
+
+
+def _verify_edges(snapshot: Snapshot, one: AuditedStream, task: TaskFold, placed: list[Placed]) -> list[Fault]:
+    """Check the edges of a task: to each that it waits for and that lives, and to no other. [WAIT-3]
+
+    To one that cannot be read an edge may be missing: the task ended while it could be read. One that has ended may
+    still have an edge where maintenance has more of its dependants to handle.
+    """
+    found = set(one.saved.awaited) if one.saved is not None else set()
+    waiting = task.waiting
+    ids = awaited_tasks(placed[waiting.version - 1][0]) if waiting is not None and waiting.tasks else ()
+    if not ids and not found:
+        return []
+    ends = snapshot.ends(ids)
+    wrong = (ends.live - found) | (found - set(ids)) | ((found & ends.ended.keys()) - snapshot.dependants_due())
+    if wrong:
+        text = f"its edges to {sorted(wrong)[:3]} are not what the log gives: rebuild it"
+        return [Fault("projection", one.stream, None, text)]
     return []
 
 

@@ -23,15 +23,17 @@ class Draft:
 
     before      the stream as the store has it; None: there is none
     expected    how many events it has there
+    awaited     the tasks that live of those for which it begins to wait now; None: it does not [WAIT-3]
     """
 
-    __slots__ = ("_content", "before", "envelopes", "expected", "fold")
+    __slots__ = ("_content", "awaited", "before", "envelopes", "expected", "fold")
 
     def __init__(self, before: Saved | None, fold: TaskFold) -> None:
         self.before = before
         self.expected = fold.version
         self.envelopes: list[Envelope] = []
         self.fold = fold
+        self.awaited: tuple[str, ...] | None = None
         # The fold's bytes, if a check of its size has encoded them.
         self._content: bytes | None = None
 
@@ -61,12 +63,13 @@ class Draft:
     def append(self, now_ms: int) -> Append:
         """Return what the store writes of it."""
         before, fold = self.before, self.fold
-        projection = project(fold, now_ms, None if before is None else before.row, self._content)
+        row = None if before is None else before.row
+        projection = project(fold, now_ms, row, self._content, self.awaited)
         return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)
 
     def append_at(self, gate: str | None, held: str | None, is_governed: bool) -> Append:
         """Return what the store writes of a task under limits; `held` is the account that it lacks. [LIMIT-5]"""
         before, fold = self.before, self.fold
         look_ms = None if fold.lease is None or before is None else check_ms(fold, before.row)
-        projection = limited_projection(fold, gate, held, is_governed, self._content, look_ms)
+        projection = limited_projection(fold, gate, held, is_governed, self._content, look_ms, self.awaited)
         return Append(f"task/{fold.id}", self.expected, tuple(self.envelopes), projection)

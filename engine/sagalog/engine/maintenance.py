@@ -45,12 +45,14 @@ class Maintenance:
         now_ms = self._clock.now_ms()
         # First, so that this call also looks at the tasks that it finds again.
         unseen, _ = self._look(queues)
+        maintained = self._handle_due(limit)
         with self._store.read() as snapshot:
             # Only what is over in these queues counts against the limit, and not a wait that goes on.
             over = [*snapshot.over(now_ms, limit if queues is None else None), *snapshot.waits_over(now_ms)]
             over += snapshot.deadlines_over(now_ms, limit if queues is None else None)
         due = [c.Maintain(task=task.id) for task in over if queues is None or task.queue in queues]
-        maintained = self._maintain([*due, *unseen], limit)
+        maintained += self._maintain([*due, *unseen], None if limit is None else limit - len(maintained))
+        maintained += self._handle_due(None if limit is None else limit - len(maintained))
         # Read after those leases have ended, so that this call also looks at the undos that they leave.
         with self._store.read() as snapshot:
             undoing = [
@@ -97,6 +99,21 @@ class Maintenance:
             self._watch.tried(some)
             done += count
         return maintained
+
+    def _handle_due(self, limit: int | None) -> list[Maintained]:
+        """Go on with dependants and children of tasks that have ended, a bounded share a commit, until none is due.
+
+        [WAIT-3] [CANCEL-4] Only children count against the limit.
+        """
+        with self._store.read() as snapshot:
+            is_due = bool(snapshot.dependants_due() or snapshot.children_due())
+        cancelled: list[Maintained] = []
+        while is_due and (limit is None or len(cancelled) < limit):
+            left = bounds.DEPENDANTS_LIMIT if limit is None else min(bounds.DEPENDANTS_LIMIT, limit - len(cancelled))
+            done = answered(self._store.commit((operations.handling_due(left),))[0])
+            cancelled += done.maintained
+            is_due = done.handled
+        return cancelled
 
     def _promote_due(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
         """Promote all tasks whose time has come, a bounded share a commit, or `limit` tasks."""

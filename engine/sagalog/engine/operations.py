@@ -39,12 +39,14 @@ _NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complet
 class MaintenanceDone(msgspec.Struct, frozen=True):
     """The result of maintenance.
 
+    `handled` if it went on with dependants or children of tasks that have ended, so that there may be more of them.
     `again` if its look was full of live leases, or had tasks in it that cannot be read and are aside now, so that
     others behind them may be due.
     """
 
     maintained: tuple[Maintained, ...] = ()
     again: bool = False
+    handled: bool = False
 
 
 # The result of nearly every look for maintenance.
@@ -84,10 +86,14 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     """Make an operation as `writing`, for one step, as nearly all calls need it."""
     command, key = step.command, step.idempotency_key
     decide = partial(_carry_out_one, step)
-    if type(command) in _NAMING_OTHERS and not (isinstance(command, c.Complete) and command.undoer is None):
+    if type(command) is c.Create:
+        names_others = command.after != ()
+    else:
+        names_others = type(command) in _NAMING_OTHERS and not (type(command) is c.Complete and command.undoer is None)
+    if names_others:
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
-        return Operation(decide, declared.writes, reads, declared.along, declared.keys)
+        return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
     settings = settings_of(command) if type(command) is c.Create else ()
@@ -119,6 +125,8 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
     def decide(view: View) -> Result:
         work = UnitOfWork(view)
         tasks = _all_or_none(work, steps)
+        # Before the claim, which takes no task that the steps have written.
+        work.cancel_children()
         return work.result((tasks, claim(work, asked)))
 
     declared = declared_by(steps)
@@ -143,9 +151,10 @@ def maintaining(due: Due) -> Operation:
     def decide(view: View) -> Result:
         checks, waits, late, promotable = view.expired, view.waits_over, view.deadlines_over, view.promotable
         accounts = view.due_accounts
-        if not checks and not waits and not late and not promotable and not accounts:
-            return _NOTHING_DUE
         work = UnitOfWork(view)
+        handled = work.handle_due()
+        if not checks and not waits and not late and not promotable and not accounts and not handled:
+            return _NOTHING_DUE
         work.look_at(accounts)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
@@ -153,7 +162,8 @@ def maintaining(due: Due) -> Operation:
         over = [one for one in map(work.maintain_found, (*late, *waits)) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        return work.result(MaintenanceDone((*ended, *over), again or bool(accounts)))
+        done = (*ended, *over, *work.cancel_children())
+        return work.result(MaintenanceDone(done, again or bool(accounts), handled))
 
     return Operation(decide, due=due, plain=_nothing_due)
 
@@ -204,6 +214,20 @@ def setting(entry: SettingEntry) -> Operation:
     return Operation(decide, writes=(category.stream(entry.command.id),))
 
 
+def handling_due(limit: int) -> Operation:
+    """Make an operation that only goes on with dependants and children of tasks that have ended. [WAIT-3] [CANCEL-4]
+
+    It answers `MaintenanceDone`, of at most `limit` children.
+    """
+
+    def decide(view: View) -> Result:
+        work = UnitOfWork(view)
+        handled = work.handle_due()
+        return work.result(MaintenanceDone(tuple(work.cancel_children(limit)), handled=handled))
+
+    return Operation(decide, due=Due((), limit))
+
+
 def finding_again(ids: Sequence[str]) -> Operation:
     """Make an operation that restores the rows of these tasks where they can be read; it answers how many. [LOG-5]"""
 
@@ -230,10 +254,11 @@ def maintaining_tasks(commands: Sequence[c.Maintain], actor: str = MAINTENANCE) 
             except SagalogError:
                 # [LOG-5] One damaged task never stops the others.
                 continue
-        return work.result([one for one in maintained if one is not None])
+        cancelled = work.cancel_children()
+        return work.result([*(one for one in maintained if one is not None), *cancelled])
 
     ids = tuple(dict.fromkeys([command.task for command in commands]))
-    return Operation(decide, writes=_streams(ids), along=ids)
+    return Operation(decide, writes=_streams(ids))
 
 
 def acquiring(steps: Sequence[CommandEntry]) -> tuple[Operation, ...]:
@@ -297,8 +322,8 @@ def declared_by(steps: Sequence[CommandEntry]) -> Declared:
     settings: list[str] = []
     for step in steps:
         match step.command:
-            case c.Park(after=after):
-                # [WAIT-4] Any task that is reached from them may close a circle.
+            case c.Park(after=after) | c.Create(after=after):
+                # [WAIT-4] Any task that is reached from them may close a circle, and none may end unseen meanwhile.
                 along += after
             case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
                 ids.append(other)

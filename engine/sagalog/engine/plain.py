@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import states_payload
@@ -35,7 +37,7 @@ def plain_command(step: CommandEntry) -> Plain | None:
         return None
     if type(command) is c.Fail and command.compensations:
         return None
-    if type(command) is c.Create and command.uses is not None:
+    if type(command) is c.Create and (command.uses is not None or command.after):
         return None
     return partial(carry_out_plainly, step)
 
@@ -80,4 +82,8 @@ def carry_out_plainly(
     answer = [to_task(after, read, step.known)]
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
-    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
+    result = Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
+    if after.outcome is not None and task.outcome is None and after.leases:
+        # [CANCEL-4] Its work is over without success, and it may have children.
+        return msgspec.structs.replace(result, if_childless=True)
+    return result

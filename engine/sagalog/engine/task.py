@@ -45,7 +45,7 @@ class TaskWait(msgspec.Struct, frozen=True, gc=False):
     """The wait for which a task is parked: a signal, the end of other tasks, or a time.
 
     name       the name of the wait
-    number     which wait of this name it is, from 1 on
+    number     which wait of this name it is, from 1 on; 0: the one that its creation began, by `after` [WAIT-5]
     signal     the name of the signal; None: it waits for tasks or for a time
     after      ids of the tasks whose end it waits for
     until_ms   when it is over in any case, in milliseconds since 1970; None: never
@@ -251,7 +251,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         tuple(task.artifacts) if task.artifacts else (),
         {name: one.task for name, one in task.children.items()} if task.children else {},
         {name: ended.count for name, ended in task.waits.items() if ended.count} if task.waits else {},
-        None if task.waiting is None else _wait(task.waiting),
+        None if task.waiting is None else _wait(task.waiting, read),
         tuple([one.name for one in task.signals]) if task.signals else (),
         task.created_ms,
         task.updated_ms,
@@ -261,8 +261,10 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
     )
 
 
-def _wait(waiting: Waiting) -> TaskWait:
-    return TaskWait(waiting.name, waiting.number, waiting.signal, waiting.after, waiting.until_ms)
+def _wait(waiting: Waiting, read: Read) -> TaskWait:
+    """The wait of a task; the event that began it names the tasks that it is for."""
+    after = e.awaited_tasks(read(waiting.version)) if waiting.tasks else ()
+    return TaskWait(waiting.name, waiting.number, waiting.signal, after, waiting.until_ms)
 
 
 def _field(version: int, read: Read, name: str) -> Any:

@@ -28,20 +28,27 @@ from sagalog.engine.idempotency import (
     require_same_deadlines,
     states_payload,
 )
-from sagalog.engine.relations import ended_among, require_child_of_predecessor, require_limit, with_ended
+from sagalog.engine.parents import WITHOUT_SUCCESS, EndedParents
+from sagalog.engine.relations import (
+    in_order,
+    newest_successors,
+    require_child_of_predecessor,
+    require_limit,
+    with_ended,
+)
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, LeaseLost
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.accounts import account_of_limit
-from sagalog.kernel.bounds import CARRY_EVENTS
+from sagalog.kernel.bounds import CARRY_EVENTS, DEPENDANTS_LIMIT
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
 from sagalog.kernel.state import QueueFold, StoreFold, TaskFold
-from sagalog.kernel.values import TERMINAL, Lack
-from sagalog.store import Append, Blob, Projection, Result, Saved, View, project_fold
+from sagalog.kernel.values import TERMINAL, Lack, TaskEnd
+from sagalog.store import Append, Blob, Ends, Projection, Result, Saved, View, project_fold
 from sagalog.store.projection import limited_projection, project, projection_at
 from sagalog.store.row import gate_of, row_of
 
@@ -79,6 +86,9 @@ class UnitOfWork:
         self._admission: Admission | None = None
         self._righted: dict[str, Saved] = {}
         self._settings: list[Append] = []
+        self._parents = EndedParents()
+        # What a look for maintenance has found to live of the tasks that one waits for.
+        self._open: dict[str, tuple[str, ...]] = {}
         # The event that was read last: one `created`, which may be large, can hold many undos of a task.
         self._read_last: tuple[str, int, e.Recordable] | None = None
 
@@ -86,6 +96,7 @@ class UnitOfWork:
 
     def result(self, answer: object) -> Result:
         """Return everything to write, streams in the order of their first write, and the answer."""
+        self.cancel_children()
         if self._accounts is not None or self._settings:
             return self._limited_result(answer, self.accounts)
         ended = list(self._ended)
@@ -94,8 +105,16 @@ class UnitOfWork:
             if draft.fold.state in TERMINAL:
                 ended.append(id)
             appends.append(draft.append(self._now_ms))
-        projections = tuple(self._projections.items()) if self._projections else ()
-        return Result(answer, tuple(appends), projections, tuple(ended), tuple(self._aside), self._blobs)
+        return Result(
+            answer,
+            tuple(appends),
+            tuple(self._projections.items()) if self._projections else (),
+            tuple(ended),
+            tuple(self._aside),
+            self._blobs,
+            children_left=tuple(self._parents.left),
+            children_done=tuple(self._parents.done),
+        )
 
     def _limited_result(self, answer: object, accounts: Accounts) -> Result:
         """Return as `result` what to write where a limit counts, with all that follows for other tasks. [LIMIT-5]"""
@@ -128,6 +147,8 @@ class UnitOfWork:
             tuple(dict.fromkeys([*self._aside, *admission.aside])),
             self._blobs,
             accounts.changed(),
+            children_left=tuple(self._parents.left),
+            children_done=tuple(self._parents.done),
         )
 
     def _is_or_was_limited(self, draft: Draft) -> bool:
@@ -211,11 +232,13 @@ class UnitOfWork:
         envelopes.append(enclose(category.stream(fold.id), version, self._now_ms, event, actor))
         return category.evolve(fold, event, version, self._now_ms)
 
-    def _project_at(self, fold: TaskFold, gate: str | None, held: str | None = None) -> Projection:
+    def _project_at(
+        self, fold: TaskFold, gate: str | None, held: str | None = None, awaited: tuple[str, ...] | None = None
+    ) -> Projection:
         """Project a task at a gate, with its places under limits."""
         if not self.is_limited(fold):
-            return projection_at(fold, gate)
-        return limited_projection(fold, gate, held, self._view.is_governed(fold.queue))
+            return projection_at(fold, gate, awaited=awaited)
+        return limited_projection(fold, gate, held, self._view.is_governed(fold.queue), awaited=awaited)
 
     # --- commands ------------------------------------------------------------------------------------------------
 
@@ -235,7 +258,11 @@ class UnitOfWork:
             step = msgspec.structs.replace(step, command=self._without_known_payload(task, command))
             command = step.command
         fill_in = _FILLED_IN.get(type(command))
-        decision = decide(task, command if fill_in is None else fill_in(self, task, command), self._now_ms, self._epoch)
+        if fill_in is not None:
+            command = fill_in(self, task, command)
+        if type(command) is c.Create and command.after:
+            return self._create_after(task, command, step)
+        decision = decide(task, command, self._now_ms, self._epoch)
         special = _SPECIAL.get(type(command))
         if special is not None and task is not None:
             return special(self, task, decision, step)
@@ -271,9 +298,21 @@ class UnitOfWork:
         """
         command = step.command
         assert isinstance(command, c.Park)
-        if command.after and type(decision) is not Repeat:
-            decision = decide(task, with_ended(self, command), self._now_ms, self._epoch)
-        return self._settle(task, decision, step)
+        if not command.after or type(decision) is Repeat:
+            return self._settle(task, decision, step)
+        command, open_ = with_ended(self, command)
+        parked = self._settle(task, decide(task, command, self._now_ms, self._epoch), step)
+        self._drafts[command.task].awaited = open_
+        return parked
+
+    def _create_after(self, task: TaskFold | None, command: c.Create, step: CommandEntry) -> Task:
+        """Create a task that waits for others, after a look at those. [WAIT-5]"""
+        if task is not None:
+            return self._settle(task, decide(task, command, self._now_ms, self._epoch), step)
+        command, open_ = with_ended(self, command)
+        created = self._settle(None, decide(None, command, self._now_ms, self._epoch), step)
+        self._drafts[command.task].awaited = open_
+        return created
 
     def _renew(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """Renew a lease, and ask its holder to stop where the deadline of the task has come. [DEADLINE-2]"""
@@ -339,7 +378,22 @@ class UnitOfWork:
         version = self._take(task, decision, step).version
         create = succeed(task, self._work_of(task), command.successor, command.results, command.rerun)
         create = msgspec.structs.replace(create, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms)
+        create = self._as_of_now(create)
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
+
+    def _as_of_now(self, create: c.Create) -> c.Create:
+        """Return the creation of a successor as the tasks around it are by now. [WAIT-5] [CANCEL-4]
+
+        It waits for the newest successors of the tasks that its predecessor waited for, and it is not cancelled with a
+        parent whose work is over by now.
+        """
+        if create.after:
+            create = msgspec.structs.replace(create, after=newest_successors(self, create.after))
+        if create.on_parent_end == "cancel":
+            parent = None if create.parent is None else self.task_if_readable(create.parent)
+            if parent is None or parent.outcome is not None or parent.is_terminal:
+                create = msgspec.structs.replace(create, on_parent_end="leave")
+        return create
 
     def _hand_over(self, task: TaskFold, left: tuple[str, ...], step: CommandEntry, undoer: str) -> None:
         """Create the task that undoes what a completed one has left, in the same commit. [COMP-7]"""
@@ -379,14 +433,62 @@ class UnitOfWork:
     def maintain(self, command: c.Maintain, saved: Saved | None = None, actor: str = MAINTENANCE) -> Maintained | None:
         """Do what is due on one task; None if nothing was. [ACTOR-2]"""
         task = self._current(command.task, saved)
-        if task is not None and task.waiting is not None and task.waiting.after:
-            command = msgspec.structs.replace(command, ended=ended_among(self, task.waiting.after))
+        if task is not None and task.waiting is not None and task.waiting.tasks:
+            command = msgspec.structs.replace(command, ended=self._ends_of_wait(task))
         decision = decide(task, command, self._now_ms, self._epoch)
         if isinstance(decision, Repeat) or not decision:
             return None
         assert task is not None
         after = self._take(task, decision, CommandEntry(command, actor))
         return Maintained(task.id, tuple(e.NAMES[type(event)] for event in decision), str(after.state))
+
+    def _ends_of_wait(self, task: TaskFold) -> tuple[TaskEnd, ...]:
+        """Return the ends of the tasks that a task waits for; none, without a look, while it has edges. [WAIT-3]"""
+        draft = self._drafts.get(task.id)
+        saved = self._load(task.id) if draft is None else None
+        if saved is not None and saved.row is not None and saved.row.gate == "waiting":
+            return ()
+        assert task.waiting is not None
+        ids = e.awaited_tasks(self._read(task.id, task.waiting.version))
+        found = self.ends(ids)
+        self._open[task.id] = tuple([id for id in ids if id not in found.ended])
+        return in_order(found, ids)
+
+    def handle_due(self) -> bool:
+        """Go on with the dependants and the children of tasks that have ended; return whether there were any. [WAIT-3]
+
+        The children count among what `cancel_children` answers. [CANCEL-4]
+        """
+        ended, parents = self._view.dependants_due, self._view.children_due
+        self._ended += ended
+        self._parents.due(parents)
+        return bool(ended or parents)
+
+    def cancel_children(self, limit: int = DEPENDANTS_LIMIT) -> list[Maintained]:
+        """Cancel up to `limit` children of tasks whose work these steps have ended without success. [CANCEL-4]"""
+        cancelled: list[Maintained] = []
+
+        def write(child: TaskFold, step: CommandEntry) -> None:
+            decision = decide(child, step.command, self._now_ms, self._epoch)
+            if not isinstance(decision, Repeat) and decision:
+                after = self._take(child, decision, step)
+                names = tuple([e.NAMES[type(event)] for event in decision])
+                cancelled.append(Maintained(child.id, names, str(after.state)))
+
+        self._parents.cancel(self._live_children, write, limit)
+        return cancelled
+
+    def _live_children(
+        self, parent: str, adopted: Sequence[str], created: Sequence[str], limit: int
+    ) -> Sequence[TaskFold]:
+        """Return up to `limit` children that are cancelled with a parent, as they are after the steps so far."""
+        found = {id: self._drafts[id].fold for id in created}
+        for saved in self._view.followers(parent, adopted, limit):
+            if isinstance(saved.fold, TaskFold):
+                found[saved.fold.id] = self._current(saved.fold.id, saved) or saved.fold
+            else:
+                self._aside.append(saved.stream)
+        return list(found.values())[:limit]
 
     def maintain_found(self, saved: Saved) -> Maintained | None:
         """Maintain a task that the store has found to be due; if it was not, move its row so that it is found later."""
@@ -410,7 +512,7 @@ class UnitOfWork:
         if fold.lease is not None:
             self._projections[saved.stream] = self._project_at(fold, None)
         elif saved.row is not None and saved.row.gate == "waking" and fold.waiting is not None:
-            self._projections[saved.stream] = self._project_at(fold, "waiting")
+            self._projections[saved.stream] = self._project_at(fold, "waiting", awaited=self._open.get(fold.id))
         else:
             self.put_right(saved)
 
@@ -456,6 +558,8 @@ class UnitOfWork:
             return False
         if saved.fold.state in TERMINAL:
             self._ended.append(saved.fold.id)
+        if saved.fold.outcome in WITHOUT_SUCCESS and saved.fold.leases:
+            self._parents.left.append(saved.fold.id)
         return True
 
     @contextmanager
@@ -500,6 +604,32 @@ class UnitOfWork:
         except Corrupt:
             self._aside.append(f"task/{id}")
             return None
+
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Return the ends of tasks after the steps so far; put aside those that cannot be read. [WAIT-3] [LOG-5]"""
+        mine = {id: self._drafts[id].fold for id in ids if id in self._drafts}
+        found = self._view.ends([id for id in ids if id not in mine] if mine else ids)
+        if found.unreadable:
+            self._aside += [f"task/{id}" for id in sorted(found.unreadable)]
+        if not mine:
+            return found
+        ended = {id: TaskEnd(id, task.version, task.state) for id, task in mine.items() if task.state in TERMINAL}
+        live = found.live.union(mine.keys() - ended.keys())
+        return Ends({**found.ended, **ended}, live, found.unreadable)
+
+    def edges(self, ids: Sequence[str], limit: int) -> Sequence[tuple[str, str]]:
+        """Return edges of some tasks after the steps so far. [WAIT-4]"""
+        mine = [id for id in ids if id in self._drafts]
+        found = [(id, one) for id in mine for one in self._drafts[id].awaited or ()][:limit]
+        others = [id for id in ids if id not in self._drafts] if mine else ids
+        kept = [id for id in mine if self._drafts[id].awaited is None and self._drafts[id].fold.waiting is not None]
+        return [*found, *self._view.edges([*others, *kept], limit - len(found))]
+
+    def noted(self, id: str, version: int) -> e.Noted:
+        """Return a note of a task."""
+        noted = self._read(id, version)
+        assert isinstance(noted, e.Noted)
+        return noted
 
     def created(self, id: str) -> e.Created:
         """Return the first event of a task."""
@@ -554,6 +684,7 @@ class UnitOfWork:
         after = draft.take(events, step, self._now_ms)
         if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
             self.accounts.take_account(task, after)
+        self._parents.note(task, after)
         return after
 
     # --- repeats -------------------------------------------------------------------------------------------------

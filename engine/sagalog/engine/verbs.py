@@ -16,8 +16,9 @@ from msgspec import UNSET, UnsetType
 from sagalog.actors import optional_actor, worker_actor
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.executor import Executor
+from sagalog.engine.task import Task
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Compensation, Purpose, Retry, Suspects
+from sagalog.kernel.values import Compensation, OnFailed, Purpose, Retry, Suspects
 from sagalog.validation import arguments
 from sagalog.validation import commands as forms
 from sagalog.validation.commands import ClaimRequest
@@ -48,6 +49,8 @@ def create(
     uses: Mapping[str, int] | None = None,
     deadline_ms: int | None = None,
     start_by_ms: int | None = None,
+    after: str | Iterable[str | Task] = (),
+    on_failed: OnFailed = "cancel",
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -72,11 +75,13 @@ def create(
         data_key: the key of the subject whose data it holds; left out, the task's id. Nothing is encrypted yet. [KEY-1]
         uses: the units that each lease takes of named limits, at most four of these. [LIMIT-2]
         deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
+        after, on_failed: tasks that have to end before it is claimed, by id, 10,000 at most; what becomes of it if one
+            does not complete: "cancel" or "quarantine" ends it, "run" lets it run. [WAIT-5]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
-        NotFound: there is no limit of a name in `uses`.
+        NotFound: there is no limit of a name in `uses`, or no task of an id in `after`.
         AlreadyExists: a task of other content has this id. [REPEAT-6]
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
@@ -104,6 +109,8 @@ def create(
         uses=uses,
         deadline_ms=deadline_ms,
         start_by_ms=start_by_ms,
+        # Nearly no task has these, and a creation that names them costs more.
+        **({} if after == () and on_failed == "cancel" else {"after": after, "on_failed": on_failed}),
     )
     return CommandEntry(
         command,

@@ -49,7 +49,11 @@ STEPS_MAX: Final = 1_000
 WAIT_NAMES_MAX: Final = 1_000
 WAITS_MAX: Final = 3_000
 SIGNALS_MAX: Final = 256
-AFTER_MAX: Final = 256
+AFTER_MAX: Final = 10_000
+# The ids of one wait as JSON: with the rest of the event, less than an event may take.
+AFTER_BYTES_MAX: Final = 2_088_960
+# The event that ends a wait names each end of so many tasks, and otherwise counts them and has a digest. [WAIT-3]
+ENDS_NAMED_MAX: Final = 256
 ARTIFACTS_MAX: Final = 256
 INPUTS_MAX: Final = 64
 # Heartbeats do not count. No worker leases a task at the bound; what settles and ends it fits in the reserve.
@@ -86,6 +90,10 @@ CLAIM_LOOKS_MAX: Final = 4_096
 UPKEEP_LIMIT: Final = 64
 # [UPKEEP-1] How many live leases it also checks, and moves to their expiry.
 LEASE_CHECKS_MAX: Final = 256
+# [WAIT-5] [CANCEL-4] How many tasks that wait for one which ends, and how many of its children, a commit handles.
+DEPENDANTS_LIMIT: Final = 64
+# [WAIT-4] How many edges the search for a circle follows before the wait is refused.
+CIRCLE_EDGES_MAX: Final = 10_000
 
 # The low half of a fence counts the leases of a task, the high half is the store's epoch. [FENCE-1]
 FENCE_EPOCH: Final = 2**32

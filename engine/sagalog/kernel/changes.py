@@ -17,6 +17,7 @@ from sagalog.kernel.accounts import account_of_limit
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.creation import created
 from sagalog.kernel.damage import damaged
+from sagalog.kernel.ends import digest_of_ids
 from sagalog.kernel.state import (
     AdoptedChild,
     CompensationRecord,
@@ -180,7 +181,8 @@ def _parked(task: TaskFold, event: e.Parked, version: int, at_ms: int) -> None:
             f"it begins wait {event.number} of the name {event.name!r}, where wait {task.next_wait(event.name)} is next"
         )
         raise damaged(task, "parked", version, why)
-    task.waiting = Waiting(event.name, event.number, version, event.signal, event.after, event.until_ms)
+    digest = digest_of_ids(event.after) if event.after else None
+    task.waiting = Waiting(event.name, event.number, version, event.signal, len(event.after), event.until_ms, digest)
     task.run_at_ms = at_ms
     _end_lease(task, event, version)
 
@@ -200,6 +202,11 @@ def _unblocked(task: TaskFold, event: e.Unblocked, version: int, at_ms: int) -> 
         if kept is None or kept.version != event.signal_version:
             raise damaged(task, "unblocked", version, f"the signal at version {event.signal_version} is not the next")
         task.signals = tuple(one for one in task.signals if one is not kept)
+    if waiting.is_of_creation:
+        # [WAIT-5] Both must be over, this wait and the time at which the task was to be due.
+        task.run_at_ms, task.waiting = max(task.run_at_ms, at_ms), None
+        task.is_blocked = waiting.on_failed != "run" and set(event.counts or ()) != {State.COMPLETED}
+        return
     end = -1 if waiting.is_sleep else TakenSignal(version) if event.by == "signal" else version
     ended = task.waits.get(waiting.name, EndedWaits()).and_more(end)
     task.waits = {**task.waits, waiting.name: ended}
@@ -252,6 +259,7 @@ def _cancel_requested(task: TaskFold, event: e.CancelRequested, version: int, at
     task.cancel_version = version
     task.reason_version = version
     task.cancel_code = event.code
+    task.ends_with_parent = False
 
 
 def _cancelled(task: TaskFold, event: e.Cancelled, version: int, at_ms: int) -> None:
@@ -259,7 +267,8 @@ def _cancelled(task: TaskFold, event: e.Cancelled, version: int, at_ms: int) -> 
     task.outcome, task.run_at_ms = "cancelled", at_ms
     if event.code is not None:
         task.code = event.code
-    if event.reason is not None or event.code is not None:
+    # What the engine had asked its holder for keeps the reason of the request, which has the parameters.
+    if event.reason is not None or event.code not in (None, task.cancel_code):
         task.reason_version = version
 
 

@@ -19,6 +19,8 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     Lack,
+    OnFailed,
+    OnParentEnd,
     Outcome,
     Parameters,
     Policy,
@@ -42,6 +44,8 @@ class Create(Command, frozen=True, kw_only=True):
     """The request to create a task. Only a successor has `inherited`, `steps`, `waits` and `outcome`.
 
     `outcome` is how the forward work of its predecessor ended; a task that has one only undoes. [COMP-7]
+    `ended` are the ends of those of `after` that have ended already; the operation, which reads the other tasks, fills
+    it in. [WAIT-5]
     """
 
     kind: str
@@ -69,6 +73,10 @@ class Create(Command, frozen=True, kw_only=True):
     uses: dict[str, int] | None = None
     deadline_ms: int | None = None
     start_by_ms: int | None = None
+    after: tuple[str, ...] = ()
+    on_failed: OnFailed | None = None
+    on_parent_end: OnParentEnd | None = None
+    ended: tuple[TaskEnd, ...] = ()
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -226,6 +234,13 @@ class Cancel(Command, frozen=True, kw_only=True):
 
     reason: FreeText | None = None
     now: bool = False
+
+
+class CancelChild(Command, frozen=True, kw_only=True):
+    """The engine's request to cancel a child whose parent's forward work has ended in `outcome`. [CANCEL-4]"""
+
+    parent: str
+    outcome: Outcome
 
 
 class Quarantine(Command, frozen=True, kw_only=True):

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from sagalog.kernel import events as e
 from sagalog.kernel.amendments import REMOVABLE, obstacle
-from sagalog.kernel.bounds import TIME_MS_MAX
+from sagalog.kernel.bounds import ENDS_NAMED_MAX, TIME_MS_MAX
 from sagalog.kernel.deadlines import passed_deadline
-from sagalog.kernel.ends import counted, digest_of_ends
-from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import TERMINAL, State, Unchanged
+from sagalog.kernel.ends import counted, digest_of_ends, digest_of_ids
+from sagalog.kernel.state import TaskFold, Waiting, shows_due
+from sagalog.kernel.values import DEADLINE_CODES, TERMINAL, State, Unchanged
 
 # The task that the event meets, the event, its time -> how they disagree; None: they agree.
 Comparison = Callable[[TaskFold, Any, int], str | None]
@@ -134,6 +134,8 @@ def _parked(task: TaskFold, event: e.Parked, _: int) -> str | None:
         return "it waits for nothing"
     if task.id in event.after:
         return "it waits for its own end"
+    if len(set(event.after)) < len(event.after):
+        return "it waits twice for one task"
     return None
 
 
@@ -144,9 +146,9 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
         return f"the wait is over by {event.by!r} and the event names the signal at version {event.signal_version}"
     if waiting is None:
         return None
-    if event.by == "tasks" and not waiting.after:
+    if event.by == "tasks" and not waiting.tasks:
         return f"the wait {waiting.name!r} is for no tasks"
-    if why := _ends(event, waiting.after if event.by == "tasks" else ()):
+    if why := _ends(event, waiting if event.by == "tasks" else None):
         return why
     if event.seen is not None:
         return _unchanged(task, event.seen, waiting.until_ms if event.by == "time" else None, at_ms)
@@ -155,14 +157,22 @@ def _unblocked(task: TaskFold, event: e.Unblocked, at_ms: int) -> str | None:
     return None
 
 
-def _ends(event: e.Unblocked, after: tuple[str, ...]) -> str | None:
-    """Check that the event names the ends of the tasks waited for, or none where they did not end the wait. [WAIT-3]"""
-    if tuple([one.task for one in event.ended]) != after:
-        return f"it names the ends of {[one.task for one in event.ended]} and those of {list(after)} were waited for"
-    if any(one.state not in TERMINAL for one in event.ended):
-        return "it names a task as ended in a state that is no end"
+def _ends(event: e.Unblocked, waiting: Waiting | None) -> str | None:
+    """Check that the event sums up the ends of the tasks waited for, or none if those did not end the wait. [WAIT-3]
+
+    Of more than 256 tasks it names none, and only their number can be compared.
+    """
     summary = (event.counts, event.digest)
-    if summary != ((counted(event.ended), digest_of_ends(event.ended)) if after else (None, None)):
+    if waiting is None:
+        return None if summary == (None, None) and not event.ended else "other tasks did not end the wait"
+    named, counts = [one.task for one in event.ended], event.counts or {}
+    if len(named) != (waiting.tasks if waiting.tasks <= ENDS_NAMED_MAX else 0):
+        return f"it names the ends of {len(named)} tasks and {waiting.tasks} were waited for"
+    if not TERMINAL.issuperset(counts) or sum(counts.values()) != waiting.tasks or event.digest is None:
+        return f"it counts {counts} and the ends of {waiting.tasks} tasks were waited for"
+    if named and digest_of_ids(named) != waiting.digest:
+        return f"it names the ends of {named}, and others were waited for"
+    if named and summary != (counted(event.ended), digest_of_ends(event.ended)):
         return "its counts or its digest do not fit the ends that it names"
     return None
 
@@ -177,18 +187,18 @@ def _failed(task: TaskFold, event: e.Failed, _: int) -> str | None:
 
 
 def _cancel_requested(task: TaskFold, event: e.CancelRequested, at_ms: int) -> str | None:
-    return _deadline(task, event.code, at_ms)
+    return _deadline(task, event.code, at_ms) or _parameters(event)
 
 
 def _cancelled(task: TaskFold, event: e.Cancelled, at_ms: int) -> str | None:
     # [CANCEL-2] What the engine had asked the owner for, it says again as the lease ends.
     why = None if event.code == task.cancel_code else _deadline(task, event.code, at_ms)
-    return why or _ending(event)
+    return why or _ending(event) or _parameters(event)
 
 
 def _deadline(task: TaskFold, code: str | None, at_ms: int) -> str | None:
     """Check that a deadline which the engine names has come. [DEADLINE-1]"""
-    if code is not None and code != (found := passed_deadline(task, at_ms)):
+    if code in DEADLINE_CODES and code != (found := passed_deadline(task, at_ms)):
         return f"it names the code {code!r} at {at_ms}, and by then {found or 'no deadline'} had come"
     return None
 
@@ -224,7 +234,7 @@ def _released(_: TaskFold, event: e.Released, __: int) -> str | None:
     return _parameters(event)
 
 
-def _parameters(event: e.Released | e.Noted) -> str | None:
+def _parameters(event: e.Released | e.Noted | e.Cancelled | e.CancelRequested) -> str | None:
     """Check that parameters belong to a code. [RECORD-6]"""
     if event.parameters is not None and event.code is None:
         return "it has parameters and no code"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sagalog.kernel import events as e
 from sagalog.kernel.damage import damaged
-from sagalog.kernel.state import CompensationRecord, EndedWaits, KeptPolicy, StepRecord, TakenSignal, TaskFold
+from sagalog.kernel.ends import digest_of_ids
+from sagalog.kernel.state import CompensationRecord, EndedWaits, KeptPolicy, StepRecord, TakenSignal, TaskFold, Waiting
 from sagalog.kernel.values import KeptWaits, SignalEnd, State
 
 
@@ -28,6 +29,22 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
     task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
     task.deadline_ms, task.start_by_ms = event.deadline_ms, event.start_by_ms
     task.created_ms = at_ms
+    task.ends_with_parent = event.on_parent_end == "cancel" and event.parent is not None
+    if event.after or event.on_failed is not None:
+        _wait_for_others(task, event, version)
+
+
+def _wait_for_others(task: TaskFold, event: e.Created, version: int) -> None:
+    """Begin the wait that a creation names. It has the number 0: no handler has asked for it. [WAIT-5]"""
+    if not event.after or event.on_failed is None:
+        raise damaged(task, "created", version, f"it waits for {list(event.after)} and names {event.on_failed!r}")
+    if task.id in event.after or len(set(event.after)) < len(event.after):
+        raise damaged(task, "created", version, "it waits for its own end, or twice for one task")
+    if event.to is State.COMPENSATING:
+        raise damaged(task, "created", version, "it only undoes and waits for other tasks")
+    digest = digest_of_ids(event.after)
+    task.waiting = Waiting("after", 0, version, None, len(event.after), None, digest, event.on_failed)
+    task.is_blocked = True
 
 
 def _compensations_of(event: e.Created, version: int, sources: tuple[str, ...]) -> dict[str, CompensationRecord]:

@@ -24,6 +24,8 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     Limit,
+    OnFailed,
+    OnParentEnd,
     Outcome,
     Parameters,
     Policy,
@@ -58,6 +60,9 @@ class Created(Recordable, frozen=True):
     Of a successor, all by reference: `inherited` are the undos that its predecessor still owed, and that it owes at
     once; `steps` are those that it keeps, and `waits` those that are over for it. `to` is compensating where it only
     undoes, and `outcome` is then how the predecessor's forward work had ended.
+    `after` are the tasks for whose ends it waits before any lease, and `on_failed` is what becomes of it if one of them
+    does not complete. [WAIT-5] `on_parent_end` is what becomes of it when its parent is cancelled or fails; a task
+    that no handler has spawned has none. [CANCEL-4]
     """
 
     kind: str
@@ -86,6 +91,9 @@ class Created(Recordable, frozen=True):
     uses: dict[str, int] | None = None
     deadline_ms: int | None = None
     start_by_ms: int | None = None
+    after: tuple[str, ...] = ()
+    on_failed: OnFailed | None = None
+    on_parent_end: OnParentEnd | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -234,9 +242,10 @@ class Signalled(Recordable, frozen=True):
 class Unblocked(Recordable, frozen=True):
     """The end of a wait: by the signal at `signal_version` of this stream, by the tasks' ends, or by time.
 
-    `wait` and `number` are the name and the number of the wait; `seen` is what an observer saw, where the time had come
-    on its clock only. Of the tasks waited for, `ended` names each with its end, in the order in which the wait names
-    them; `counts` is how many ended in each state, and `digest` is over all of them (`specs/digest.md`).
+    `wait` and `number` are the name and the number of the wait, 0 for the one that its creation began; `seen` is what
+    an observer saw, where the time had come on its clock only. Of the tasks waited for, `counts` is how many ended in
+    each state, and `digest` is over all of them (`specs/digest.md`); of up to 256, `ended` names each with its end, in
+    the order in which the wait names them.
     """
 
     wait: str
@@ -271,17 +280,19 @@ class Failed(Recordable, frozen=True):
 class CancelRequested(Recordable, frozen=True):
     """A request to the owner to stop; if its lease ends and the task does not, `cancelled` follows.
 
-    `code` is why the engine asks. [DEADLINE-1]
+    `reason` is a caller's, `code` with `parameters` the engine's own. [DEADLINE-1] [CANCEL-4]
     """
 
     reason: FreeText | None = None
     code: str | None = None
+    parameters: Parameters | None = None
 
 
 class Cancelled(Recordable, frozen=True):
     """The cancellation of a task. `to` is compensating where something is owed, else cancelled.
 
-    `code` is why the engine cancels it, or had asked its owner to stop. [DEADLINE-1]
+    `reason` is a caller's, `code` with `parameters` the engine's own. Where it had asked the owner to stop, that event
+    has the parameters.
     """
 
     to: State
@@ -289,6 +300,7 @@ class Cancelled(Recordable, frozen=True):
     fence: int | None = None
     verb: str | None = None
     code: str | None = None
+    parameters: Parameters | None = None
 
 
 class CompensationDone(Recordable, frozen=True):
@@ -588,6 +600,11 @@ NAMES: Final[dict[type[Recordable], str]] = {
     KeyResumed: "key_resumed",
     QueueCarried: "queue_carried",
 }
+
+
+def awaited_tasks(event: Recordable) -> tuple[str, ...]:
+    """Return the tasks whose ends a wait is for, from the event that began it. [WAIT-3] [WAIT-5]"""
+    return event.after if isinstance(event, Parked | Created) else ()
 
 
 def step_result(event: Recordable, name: str) -> Any:

@@ -13,7 +13,17 @@ from typing import Final, Literal
 import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
-from sagalog.kernel.values import TERMINAL, LeaseRecord, Limit, Outcome, Policy, State, Unchanged, UnrecordedStep
+from sagalog.kernel.values import (
+    TERMINAL,
+    LeaseRecord,
+    Limit,
+    OnFailed,
+    Outcome,
+    Policy,
+    State,
+    Unchanged,
+    UnrecordedStep,
+)
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
@@ -90,19 +100,30 @@ class KeptSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The wait that the task is parked for. [WAIT-1]"""
+    """The wait that the task is parked for [WAIT-1], or that its creation began [WAIT-5].
+
+    Of the tasks that it is for, `tasks` is how many they are and `digest` is over their ids (`digest_of_ids`); the
+    event at `version` names them.
+    """
 
     name: str
     number: int
     version: int
     signal: str | None
-    after: tuple[str, ...]
+    tasks: int
     until_ms: int | None
+    digest: str | None = None
+    on_failed: OnFailed | None = None
 
     @property
     def is_sleep(self) -> bool:
         """Whether it is only for a time: its end holds nothing that a later attempt has to read."""
-        return self.signal is None and not self.after
+        return self.signal is None and not self.tasks
+
+    @property
+    def is_of_creation(self) -> bool:
+        """Whether the task was created to wait so, before any lease. [WAIT-5]"""
+        return self.number == 0
 
 
 class TakenSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -267,6 +288,10 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     # The newest events that have amended its payload and its policy; 0: they are as it was created. [AMEND-3]
     payload_version: int = 0
     policy_version: int = 0
+    # Whether the tasks that it was created to wait for have not let it go on: a successor waits for them anew. [WAIT-5]
+    is_blocked: bool = False
+    # Whether it is cancelled when its parent is cancelled or fails. [CANCEL-4]
+    ends_with_parent: bool = False
 
     @property
     def is_terminal(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, NewType
+from typing import Annotated, Any, Final, Literal, NewType, get_args
 
 import msgspec
 
@@ -19,6 +19,10 @@ Spent = Literal["fail", "quarantine"]
 Outcome = Literal["completed", "failed", "cancelled"]
 ExpiryCause = Literal["clock", "epoch", "unseen"]
 WaitEnd = Literal["signal", "tasks", "time"]
+# What becomes of a task that was created to wait for others, if one of them does not complete. [WAIT-5]
+OnFailed = Literal["cancel", "run", "quarantine"]
+# What becomes of a live child when its parent is cancelled or fails. [CANCEL-4]
+OnParentEnd = Literal["cancel", "leave"]
 # What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
 
@@ -51,9 +55,12 @@ KernelCode = Literal[
     "left_over",
     "deadline",
     "start_by",
+    "dependency_failed",
+    "parent_ended",
 ]
 # The codes by which the engine cancels a task, or asks its holder to stop. [DEADLINE-1]
 DeadlineCode = Literal["deadline", "start_by"]
+DEADLINE_CODES: Final = get_args(DeadlineCode)
 # The code of a failure that a worker reported, or of what an operator did: they choose it.
 TheirCode = NewType("TheirCode", str)
 
@@ -83,6 +90,8 @@ class State(StrEnum):
 
 LIVE: Final = frozenset({State.PENDING, State.RUNNING, State.COMPENSATING})
 TERMINAL: Final = frozenset(State) - LIVE
+# The states of forward work.
+FORWARD: Final = frozenset({State.PENDING, State.RUNNING})
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

@@ -10,15 +10,16 @@ Rule: a package of a store imports nothing of sagalog but this and `sagalog.erro
 from sagalog.codec import Envelope, StoredEvent, decode, read
 from sagalog.failpoints import armed, reach
 from sagalog.kernel.accounts import Account, stream_of_account
-from sagalog.kernel.bounds import LEASE_CHECKS_MAX, TIME_MS_MAX
+from sagalog.kernel.bounds import AFTER_MAX, DEPENDANTS_LIMIT, LEASE_CHECKS_MAX, TIME_MS_MAX
 from sagalog.kernel.categories import STORE, TASK, Category, category_of
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import FOLD_FORMAT, StoreFold, TaskFold
-from sagalog.kernel.values import State
+from sagalog.kernel.values import TERMINAL, State, TaskEnd
 from sagalog.ports import Clock
 from sagalog.store.accounts import COUNTING, AccountFold, decode_account, encode_account
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
+from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.limit_uses import Candidate, LimitUse, Place, section_of
 from sagalog.store.operation import (
@@ -50,13 +51,16 @@ from sagalog.store.reads import Listed, Query, Reads, SavedTask
 from sagalog.store.row import OPEN, Gate, Row
 
 __all__ = [
+    "AFTER_MAX",
     "COUNTING",
+    "DEPENDANTS_LIMIT",
     "FIRST_TAG",
     "FOLD_FORMAT",
     "LEASE_CHECKS_MAX",
     "OPEN",
     "STORE",
     "TASK",
+    "TERMINAL",
     "TIME_MS_MAX",
     "UNCLAIMED_MAX",
     "Account",
@@ -73,6 +77,7 @@ __all__ = [
     "Clock",
     "Delayed",
     "Due",
+    "Ends",
     "Envelope",
     "EventOf",
     "Execution",
@@ -101,6 +106,7 @@ __all__ = [
     "StoredEvent",
     "StreamHead",
     "Tag",
+    "TaskEnd",
     "TaskFold",
     "UnclaimedUndo",
     "Undeclared",

@@ -33,7 +33,7 @@ class AuditedTask(NamedTuple):
     content    the bytes of its fold; None where no reader uses them, since they were saved with another format or
                version
     row        the columns by which the store finds it
-    awaited    the sorted ids of the tasks whose ends it awaits [WAIT-3]
+    awaited    the sorted ids of the tasks to which it has edges: those whose ends it awaits [WAIT-3]
     limit_uses its places under limits, sorted [LIMIT-5]
     """
 
@@ -77,6 +77,14 @@ class Audit(Protocol):
 
     def tagged(self, name: str, value: str, first: int, last: int) -> frozenset[int]:
         """Return the numbers of the streams from `first` to `last`, both included, that have this tag."""
+        ...
+
+    def dependants_due(self) -> frozenset[str]:
+        """Return the ids of tasks that have ended, and of which edges are still to be deleted. [WAIT-3]"""
+        ...
+
+    def children_due(self) -> frozenset[str]:
+        """Return the ids of tasks of which children may still have to be cancelled. [CANCEL-4]"""
         ...
 
     def strays(self) -> list[str]:

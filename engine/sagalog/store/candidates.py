@@ -82,9 +82,10 @@ class Candidates(Protocol):
     def claimable_ms(self, claim: Claim) -> int | None:
         """Return from when on such a claim may find something, as known now; None: not before a caller commits.
 
-        0 where `standing` would find something, or a task of its queues is at the gate `waking`; else the earliest time
-        at which a task of its queues becomes due, or maintenance has to check a lease, wait or deadline there, perhaps
-        of another kind than the claim's. That time may have passed.
+        0 where `standing` would find something, a task of its queues is at the gate `waking`, or dependants or children
+        of any task are due; else the earliest time at which a task of its queues becomes due, or maintenance has to
+        check a lease, wait or deadline there, perhaps of another kind than the claim's, or an account. That time may
+        have passed.
         """
         ...
 

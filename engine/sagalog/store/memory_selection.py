@@ -5,10 +5,13 @@ Rule: each function does in plain Python what the port promises; no index makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from sagalog.kernel.state import TaskFold
+from sagalog.kernel.values import TERMINAL, TaskEnd
 from sagalog.store.candidates import Delayed
+from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, section_of
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
@@ -97,6 +100,7 @@ def delayed(tables: Tables, now_ms: int) -> list[Delayed]:
 def next_ms(tables: Tables, queues: tuple[str, ...]) -> int | None:
     """Return the earliest time at which something in these queues is due or over; 0: a wait may be over now."""
     times: list[int | None] = [accounts_due_ms(tables)]
+    times += [0 for _ in (*dependants_due(tables)[:1], *children_due(tables)[:1])]
     for _, row in readable(tables):
         if row.holds is not None:
             times.append(row.check_ms)
@@ -132,6 +136,41 @@ def in_line(tables: Tables, account: str, place: str) -> list[Candidate]:
         if any(one.account == account and one.place == place for one in tables.limit_uses[task.id])
     ]
     return sorted(found, key=lambda one: one[1:])
+
+
+def dependants_due(tables: Tables) -> list[str]:
+    """List the tasks that have ended and have edges left, by id."""
+    return sorted(id for id, is_due in tables.dependants_due.items() if is_due)
+
+
+def children_due(tables: Tables) -> list[str]:
+    """List the tasks of which children may have to be cancelled, by id."""
+    return sorted(id for id, is_due in tables.children_due.items() if is_due)
+
+
+def ends(tables: Tables, ids: Sequence[str]) -> Ends:
+    """Look at each task: those that were put aside cannot be read, whatever their last known folds."""
+    there = [id for id in dict.fromkeys(ids) if id in tables.order]
+    unreadable = frozenset(id for id in there if id in tables.unreadable)
+    folds = [tables.folds[id] for id in there if id not in unreadable]
+    ended = {task.id: TaskEnd(task.id, task.version, task.state) for task in folds if task.state in TERMINAL}
+    return Ends(ended, frozenset(task.id for task in folds if task.id not in ended), unreadable)
+
+
+def edges(tables: Tables, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
+    """List edges of these tasks, up to the limit."""
+    found = ((id, awaited) for id in dict.fromkeys(ids) for awaited in tables.awaited.get(id, ()))
+    return list(islice(found, limit))
+
+
+def followers(tables: Tables, parent: str, adopted: Sequence[str], limit: int) -> list[TaskFold]:
+    """List the tasks that are cancelled with a parent, in order of creation."""
+    found = [
+        task
+        for task, row in readable(tables)
+        if row.follows == parent or (row.follows is not None and task.id in adopted)
+    ]
+    return sorted(found, key=lambda task: tables.order[task.id])[:limit]
 
 
 def owed_kinds(task: TaskFold) -> set[str]:

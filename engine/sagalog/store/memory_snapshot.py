@@ -5,6 +5,7 @@ Rule: every question looks at every task; no index answers it. Knows no lock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec.structs import astuple
@@ -16,6 +17,7 @@ from sagalog.store import memory_selection as found
 from sagalog.store.accounts import COUNTING
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, UnclaimedUndo
+from sagalog.store.dependencies import Ends
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.projection import encode_fold, refold
@@ -73,6 +75,10 @@ class MemorySnapshot:
         """Sort the unreadable tasks by creation."""
         return sorted(self._tables.unreadable, key=self._tables.order.__getitem__)
 
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Look at each of these tasks."""
+        return found.ends(self._tables, ids)
+
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         """Count every task."""
         counted: dict[str, dict[str, int]] = {}
@@ -121,7 +127,7 @@ class MemorySnapshot:
             return None
         fold = self._tables.folds[id]
         shown = row._replace(gate="unreadable") if id in self._tables.unreadable else row
-        return SavedTask(fold, shown, self._tables.awaited[id], fold.tags or {})
+        return SavedTask(fold, shown, tuple(sorted(self._tables.awaited[id])), fold.tags or {})
 
     def kept(self, space: str, name: str) -> str | None:
         """Look up the value by space and name."""
@@ -207,6 +213,14 @@ class MemorySnapshot:
         return [UnclaimedUndo(*where, len(times), min(times)) for where, times in sorted(since.items())]
 
     # --- audit ----------------------------------------------------------------------------------------------------
+
+    def dependants_due(self) -> frozenset[str]:
+        """Copy the names."""
+        return frozenset(found.dependants_due(self._tables))
+
+    def children_due(self) -> frozenset[str]:
+        """Copy the names."""
+        return frozenset(found.children_due(self._tables))
 
     def streams(self, after: int, limit: int) -> list[StreamHead]:
         """List the streams in order of their first event."""

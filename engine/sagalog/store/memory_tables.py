@@ -14,6 +14,7 @@ import msgspec
 from sagalog.codec import Envelope
 from sagalog.errors import SagalogError, VersionConflict
 from sagalog.kernel.accounts import Account
+from sagalog.kernel.bounds import DEPENDANTS_LIMIT
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.accounts import AccountFold
@@ -38,6 +39,9 @@ class Tables:
         self.accounts: dict[str, Account] = {}
         self.order: dict[str, int] = {}
         self.unreadable: dict[str, None] = {}
+        # Tasks that have ended and have edges left, and those of which children may have to be cancelled.
+        self.dependants_due: dict[str, bool] = {}
+        self.children_due: dict[str, bool] = {}
         self.blobs: dict[str, bytes] = {}
         # What is kept beside the log, by space and name.
         self.kept: dict[tuple[str, str], str] = {}
@@ -85,7 +89,11 @@ class Tables:
             self.keep(result.kept)
         # After all else, so that a task that begins to wait in this very operation wakes too.
         for id in result.ended:
-            self._wake(id)
+            self._end_edges(id)
+        for id in result.children_done:
+            self._set(self.children_due, id, False)
+        for id in result.children_left:
+            self._set(self.children_due, id, True)
 
     def keep(self, kept: Iterable[Kept]) -> None:
         """Write what is kept beside the log."""
@@ -136,6 +144,7 @@ class Tables:
                 self.unreadable[id] = None
                 if id in known:
                     self.folds[id] = known[id]
+        self._settle_relations()
         self._rebuild_accounts()
         return len(self.order)
 
@@ -162,6 +171,15 @@ class Tables:
             for name in sorted({*found, *held})
         }
 
+    def _settle_relations(self) -> None:
+        """Delete the edges to tasks that have ended; have maintenance look at every task that has children. [WAIT-3]"""
+        ended = {id for id, fold in self.folds.items() if fold.is_terminal and id not in self.unreadable}
+        self.awaited = {id: tuple([one for one in ids if one not in ended]) for id, ids in self.awaited.items()}
+        self.dependants_due = {}
+        followed = [row.follows for row in self.rows.values() if row.follows is not None]
+        adopters = [id for id, fold in self.folds.items() if fold.children]
+        self.children_due = dict.fromkeys((*followed, *adopters), True)
+
     def _rebuild_other(self, stream: str, category: Category[Any], envelopes: list[Envelope]) -> None:
         with suppress(SagalogError):
             self.others[stream] = refold_stream(category, stream.partition("/")[2], envelopes)
@@ -186,18 +204,25 @@ class Tables:
         # From its bytes, so that the operation shares no container with the store.
         self._set(self.folds, id, decode_fold(projection.content))
         self._set(self.rows, id, projection.row)
-        self._set(self.awaited, id, projection.awaited)
         self._set(self.limit_uses, id, projection.limit_uses)
+        if projection.awaited is not None or id not in self.awaited:
+            self._set(self.awaited, id, projection.awaited or ())
         if id in self.unreadable:
             # An operation writes a task only if it could read it.
             self._before.append((self.unreadable, id, None))
             del self.unreadable[id]
 
-    def _wake(self, ended: str) -> None:
-        """Move every task that awaits one that has ended to `waking`: the next maintenance looks at it. [WAIT-3]"""
-        for id, row in list(self.rows.items()):
-            if row.gate == "waiting" and ended in self.awaited[id]:
+    def _end_edges(self, ended: str) -> None:
+        """Delete the first edges to a task that has ended; maintenance looks at what has none left. [WAIT-3]"""
+        found = sorted((id for id, ids in self.awaited.items() if ended in ids), key=self.order.__getitem__)
+        for id in found[:DEPENDANTS_LIMIT]:
+            left = tuple([one for one in self.awaited[id] if one != ended])
+            self._set(self.awaited, id, left)
+            row = self.rows.get(id)
+            if row is not None and row.gate == "waiting" and not left:
                 self._set(self.rows, id, row._replace(gate="waking"))
+        if found:
+            self._set(self.dependants_due, ended, len(found) > DEPENDANTS_LIMIT)
 
     def _set(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
         self._before.append((mapping, key, mapping.get(key, _ABSENT)))

@@ -13,6 +13,7 @@ from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
 from sagalog.store import memory_selection as found
+from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.memory_tables import Tables
@@ -84,11 +85,9 @@ class MemoryView:
 
     @property
     def waits_over(self) -> Sequence[Saved]:
-        """The tasks found by a look at every wait; the view then also shows the tasks that they wait for."""
+        """The tasks found by a look at every wait."""
         due = self._due()
-        tasks = found.waits_over(self._tables, due.queues, self.now_ms)[: due.limit]
-        self._reads.update(f"task/{id}" for task in tasks for id in self._tables.awaited[task.id])
-        return self._select(tasks)
+        return self._select(found.waits_over(self._tables, due.queues, self.now_ms)[: due.limit])
 
     @property
     def deadlines_over(self) -> Sequence[Saved]:
@@ -159,6 +158,38 @@ class MemoryView:
     def _show_limits(self, accounts: Iterable[str]) -> None:
         self._reads.update(stream_of_account(name) for name in accounts)
 
+    @property
+    def dependants_due(self) -> Sequence[str]:
+        """The first of the names."""
+        self._due()
+        return found.dependants_due(self._tables)[:1]
+
+    @property
+    def children_due(self) -> Sequence[Saved]:
+        """The tasks of the names; one that is none, or cannot be read, without a fold."""
+        ids = found.children_due(self._tables)[: self._due().limit]
+        return [
+            self._select([self._tables.folds[id]])[0] if self._is_readable(id) else Saved(f"task/{id}", None)
+            for id in ids
+        ]
+
+    def ends(self, ids: Sequence[str], /) -> Ends:
+        """Look at each of these tasks."""
+        return found.ends(self._tables, ids)
+
+    def edges(self, ids: Sequence[str], limit: int, /) -> Sequence[tuple[str, str]]:
+        """Look at the edges of each of these tasks, which are declared: so no other operation adds one."""
+        if missing := [f"task/{id}" for id in ids if f"task/{id}" not in self._reads]:
+            raise Undeclared(missing)
+        return found.edges(self._tables, ids, limit)
+
+    def followers(self, parent: str, adopted: Sequence[str], limit: int, /) -> Sequence[Saved]:
+        """Look at every task."""
+        return self._select(found.followers(self._tables, parent, adopted, limit))
+
+    def _is_readable(self, id: str) -> bool:
+        return id in self._tables.folds and id not in self._tables.unreadable
+
     def _due(self) -> Due:
         due = self._execution.operation.due
         assert due is not None, "the operation declares no maintenance"
@@ -178,7 +209,7 @@ class MemoryView:
         return Saved(f"task/{fold.id}", fold, row)
 
     def _along(self, ids: Iterable[str]) -> set[str]:
-        """Return the streams of these tasks, and of all that are reached from them over waits."""
+        """Return the streams of these tasks, and of all that are reached from them over edges."""
         reached: set[str] = set()
         ahead = list(ids)
         while ahead:

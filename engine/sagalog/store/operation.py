@@ -16,6 +16,7 @@ from sagalog.kernel.accounts import Account
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
+from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.projection import Projection
 from sagalog.store.row import Row
@@ -102,8 +103,11 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     appends        events, a stream at a time, in this order
     projections    by stream: projections to save where nothing is appended, because time has moved the row or the row
                    was not what the log gives
-    ended          ids of tasks that have ended in it. After all that it writes, the store moves every task that awaits
-                   one of them from the gate `waiting` to `waking`; a store moves no other gate. [WAIT-3]
+    ended          ids of tasks that have ended, in it or before. After all that it writes, the store deletes the edges
+                   to each of them, those of its first `DEPENDANTS_LIMIT` dependants in order of creation, and keeps its
+                   name for `View.dependants_due` while there are more. It moves every task that then has no edge left
+                   from the gate `waiting` to `waking`; a store moves no other gate. A store may delete edges and move
+                   gates later, if nothing can be claimed or answered meanwhile as if it had not. [WAIT-3]
     aside          streams that cannot be read, declared or selected: the store moves them to the gate `unreadable`
                    until it writes them again; there no claim and no maintenance finds them. Queue, kind and state stay,
                    for `counts` [LOG-5]
@@ -112,6 +116,11 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     accounts       by name: the accounts as they are now, in place of what the store has [LIMIT-7]
     kept           values to keep beside the log, in the same transaction; the store writes them last, after those of
                    all operations, in the order of space and name. Of one name the last value counts [KEEP-2]
+    children_left  ids of tasks of which children are still to be cancelled: the store keeps the names for
+                   `View.children_due` [CANCEL-4]
+    children_done  ids of tasks of which none is: the store forgets these names, before it keeps those above
+    if_childless   only of a plain way: the result holds only where no task is cancelled with its parent, by
+                   `Row.follows`; where one may be, the store takes it for None
     """
 
     answer: Any
@@ -122,6 +131,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     blobs: tuple[Blob, ...] = ()
     accounts: tuple[tuple[str, Account], ...] = ()
     kept: tuple[Kept, ...] = ()
+    children_left: tuple[str, ...] = ()
+    children_done: tuple[str, ...] = ()
+    if_childless: bool = False
 
 
 class Undeclared(Exception):
@@ -149,11 +161,13 @@ class Undeclared(Exception):
 class View(Protocol):
     """The consistent state that an operation's function sees: what it has declared, locked until the commit.
 
-    Declared are the streams of `writes` and `reads`, all that are reached from `along` over waits, the tasks that
-    `claim` and `due` select, what those wait for, and the streams of the events of `keys`. A request for another stream
-    or key raises `Undeclared`. For the streams in `fold.sources` of a task that it has shown, it answers only `event`.
+    Declared are the streams of `writes` and `reads`, all that are reached from `along` over edges, the tasks that
+    `claim`, `due` and `followers` select, and the streams of the events of `keys`. A request for another stream or key
+    raises `Undeclared`; `ends` answers for all tasks. For the streams in `fold.sources` of a task that it has shown, it
+    answers only `event`.
     An account is declared with the stream that says what it allows. Declared too are the tasks that a question about
-    accounts finds, and the streams of the limits and queues of all tasks that the store selects or finds.
+    accounts finds, and the streams of the limits and queues of all tasks that it has shown; a store that cannot lock
+    these in the order of names may still raise `Undeclared`.
     It also shows what earlier operations of the same commit have written.
     """
 
@@ -274,6 +288,45 @@ class View(Protocol):
         """List the running tasks of a queue; only for an operation that writes the stream of that queue."""
         ...
 
+    @property
+    def dependants_due(self) -> Sequence[str]:
+        """For the operation's `due`: the first id of a task that has ended and has edges left, of any queue. [WAIT-3]
+
+        So a look deletes at most `DEPENDANTS_LIMIT` edges.
+        """
+        ...
+
+    @property
+    def children_due(self) -> Sequence[Saved]:
+        """For the operation's `due`: tasks of which children may still have to be cancelled, of any queue. [CANCEL-4]
+
+        At most its limit. One that cannot be read has no fold.
+        """
+        ...
+
+    def ends(self, ids: Sequence[str], /) -> Ends:
+        """Return the ends of up to `AFTER_MAX` tasks, without a fold of each; one may be named twice. [WAIT-3]
+
+        Of one that it shows as live, the end finds every edge that this operation writes, in whichever order they
+        commit.
+        """
+        ...
+
+    def edges(self, ids: Sequence[str], limit: int, /) -> Sequence[tuple[str, str]]:
+        """Return edges of these tasks, at most `limit`: each the id of one, and of a task that it awaits. [WAIT-4]
+
+        Until the commit no other operation adds one to them: for tasks that are not declared, a store that does not
+        lock the whole raises `Undeclared`.
+        """
+        ...
+
+    def followers(self, parent: str, adopted: Sequence[str], limit: int, /) -> Sequence[Saved]:
+        """Select tasks that are cancelled with a parent, by `Row.follows`: its own, and those of the ids `adopted`.
+
+        At most `limit`, in order of creation; the operation may append to them. [CANCEL-4]
+        """
+        ...
+
 
 class EventOf(Protocol):
     """The events of the stream that a `Plain` gets."""
@@ -311,8 +364,9 @@ class Operation(msgspec.Struct, frozen=True):
     decide    view -> the result to write; raises a refusal; the store may run it again
     writes    streams that it may append to, existing or not
     reads     streams that it reads beside them; the store locks all
-    along     ids of tasks whose waits it follows: the store reads and locks them, and all tasks that are reached from
-              them over waits. The store finds those by one look at which task waits for which
+    along     ids of tasks whose waits it follows: the store locks them, and all tasks that are reached from them over
+              edges, so that two operations cannot each miss an edge or an end of the other. A store that locks the
+              whole for a commit need not look for them before it is asked
     keys      idempotency keys that it looks for, and may put on record; the store locks them too, since no stream
               represents them
     claim     tasks to select for leasing

@@ -5,7 +5,7 @@ Rule: a store can discard everything here and compute it again from the log. Kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from zlib import crc32
 
@@ -14,6 +14,7 @@ import msgspec
 from sagalog.codec import SHAPES, Envelope, Shapes, read
 from sagalog.errors import LogDamaged
 from sagalog.kernel.categories import STORE, TASK, Category, Fold
+from sagalog.kernel.events import awaited_tasks
 from sagalog.kernel.state import KeptPolicy, StoreFold, TaskFold
 from sagalog.kernel.values import Retry
 from sagalog.store.limit_uses import LimitUse, asked_of, limit_uses_of
@@ -50,7 +51,8 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     content    the bytes of the fold, behind a checksum; a store saves `FOLD_FORMAT` beside them. Empty for the store's
                own stream: a store keeps that fold in a form of its own, since it names the format of the log
     row        of a task: the columns by which a store finds it
-    awaited    of a task: the sorted ids of the tasks whose end it awaits [WAIT-3]
+    awaited    of a task: the tasks whose ends it awaits, as edges to them that a store saves in place of those that it
+               has; None: they stay as they are [WAIT-3]
     tags       of a task: names and values to find it by, which never change
     limit_uses of a task that uses limits: its place under each of them [LIMIT-5]
     """
@@ -58,22 +60,32 @@ class Projection(msgspec.Struct, frozen=True, gc=False):
     fold: Any
     content: bytes = b""
     row: Row | None = None
-    awaited: tuple[str, ...] = ()
+    awaited: tuple[str, ...] | None = ()
     tags: tuple[tuple[str, str], ...] = ()
     limit_uses: tuple[LimitUse, ...] = ()
 
 
-def project(task: TaskFold, now_ms: int, before: Row | None, content: bytes | None = None) -> Projection:
-    """Project a task that had the row `before` (None: none) at `now_ms`; `content`: its fold, if encoded already."""
+def project(
+    task: TaskFold,
+    now_ms: int,
+    before: Row | None,
+    content: bytes | None = None,
+    awaited: tuple[str, ...] | None = None,
+) -> Projection:
+    """Project a task that had the row `before` (None: none) at `now_ms`; `content`: its fold, if encoded already.
+
+    `awaited` are the tasks that live of those that it waits for, where the wait begins now; None: they stay as saved.
+    """
     look_ms = None if task.lease is None else check_ms(task, before)
-    return projection_at(task, gate_of(task, now_ms, before), content, look_ms)
+    return projection_at(task, gate_of(task, now_ms, before), content, look_ms, awaited)
 
 
 def project_afresh(
     id: str, envelopes: Iterable[Envelope], now_ms: int, is_governed: Callable[[str], bool] = lambda _: False
 ) -> Projection:
-    """Project a task from its whole stream; raises as `refold`.
+    """Project a task from its whole stream, as if every task that it waits for lived; raises as `refold`.
 
+    A store that rebuilds then deletes the edges to those that have ended, and maintenance looks at the wait. [WAIT-3]
     A task that a limit may hold back is held under its first one, and maintenance lets it in. [LIMIT-5]
 
     Args:
@@ -81,24 +93,33 @@ def project_afresh(
         now_ms: the time of the store's clock.
         is_governed: whether a queue has settings.
     """
-    task = refold(id, envelopes)
-    gate = gate_of(task, now_ms)
+    stream = list(envelopes)
+    task = refold(id, stream)
+    gate, awaited = gate_of(task, now_ms), awaited_by(task, stream)
     governed = is_governed(task.queue)
     if not governed and task.uses is None:
-        return projection_at(task, gate)
+        return projection_at(task, gate, awaited=awaited)
     asked = asked_of(task, governed) if gate in ("ready", "ready_alone") else ()
-    return limited_projection(task, "held" if asked else gate, asked[0].account if asked else None, governed)
+    held = asked[0].account if asked else None
+    return limited_projection(task, "held" if asked else gate, held, governed, awaited=awaited)
 
 
 def projection_at(
-    task: TaskFold, gate: str | None, content: bytes | None = None, look_ms: int | None = None
+    task: TaskFold,
+    gate: str | None,
+    content: bytes | None = None,
+    look_ms: int | None = None,
+    awaited: tuple[str, ...] | None = None,
 ) -> Projection:
-    """Return the projection of a task at a gate; maintenance checks its lease by `look_ms` (None: at its expiry)."""
+    """Return the projection of a task at a gate; maintenance checks its lease by `look_ms` (None: at its expiry).
+
+    `awaited` counts only for a task that waits for others; any other has no edges.
+    """
     return Projection(
         task,
         encode_fold(task) if content is None else content,
         row_of(task, gate, look_ms),
-        awaited(task) if task.waiting is not None else (),
+        awaited if task.waiting is not None and task.waiting.tasks else (),
         tuple(task.tags.items()) if task.tags else (),
     )
 
@@ -110,13 +131,14 @@ def limited_projection(
     is_governed: bool,
     content: bytes | None = None,
     look_ms: int | None = None,
+    awaited: tuple[str, ...] | None = None,
 ) -> Projection:
     """Return the projection of a task under limits, at a gate; `held` is the account that it lacks. [LIMIT-5]"""
     return Projection(
         task,
         encode_fold(task) if content is None else content,
         row_of(task, gate, look_ms, held),
-        awaited(task) if task.waiting is not None else (),
+        awaited if task.waiting is not None and task.waiting.tasks else (),
         tuple(task.tags.items()) if task.tags else (),
         limit_uses_of(task, gate, held, is_governed),
     )
@@ -155,9 +177,12 @@ def refold_store(envelopes: Iterable[Envelope]) -> StoreFold | None:
     return refold_stream(STORE, stream[0].stream.partition("/")[2], stream) if stream else None
 
 
-def awaited(task: TaskFold) -> tuple[str, ...]:
-    """Return the ids of the tasks whose ends this one awaits, sorted. [WAIT-3]"""
-    return () if task.waiting is None else tuple(sorted(set(task.waiting.after)))
+def awaited_by(task: TaskFold, stream: Sequence[Envelope]) -> tuple[str, ...]:
+    """Return the ids of the tasks that a task waits for, sorted, from its whole stream. [WAIT-3]"""
+    waiting = task.waiting
+    if waiting is None or not waiting.tasks:
+        return ()
+    return tuple(sorted(awaited_tasks(read(stream[waiting.version - 1]))))
 
 
 def encode_fold(fold: object) -> bytes:

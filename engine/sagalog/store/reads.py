@@ -5,6 +5,7 @@ Rule: a snapshot blocks no writer; it raises as `View.saved` where a stream cann
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from sagalog.codec import Envelope
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.store.dependencies import Ends
 from sagalog.store.row import Row
 
 
@@ -52,7 +54,7 @@ class SavedTask(msgspec.Struct, frozen=True):
 
     fold       None where its format is not this version's
     row        the columns by which a store finds it
-    awaited    the sorted ids of the tasks whose ends it awaits [WAIT-3]
+    awaited    the sorted ids of the tasks to which it has edges: those whose ends it awaits [WAIT-3]
     tags       those of the fold by which the store finds it; `stray_tags` gives those that the fold does not carry
     """
 
@@ -99,6 +101,10 @@ class Reads(Protocol):
 
     def unreadable(self) -> list[str]:
         """List the ids of tasks whose gate is `unreadable`, in order of creation. [LOG-5]"""
+        ...
+
+    def ends(self, ids: Sequence[str]) -> Ends:
+        """Return the ends of up to `AFTER_MAX` tasks, without a fold of each; one may be named twice. [WAIT-3]"""
         ...
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:

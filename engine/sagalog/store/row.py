@@ -13,7 +13,7 @@ import msgspec
 
 from sagalog.kernel.deadlines import cancel_ms
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import TERMINAL, State
+from sagalog.kernel.values import FORWARD, TERMINAL, State
 
 # ready: a worker may claim it for work; undo: for undoing; ready_alone, undo_alone: the same, by a claim that leases
 # nothing beside it [LEASE-5]; held: once a limit has units for it [LIMIT-5]; later: when its time has come; waiting:
@@ -35,6 +35,8 @@ class Row(NamedTuple):
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
     cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
                   nearly every task
+    follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
+                  [CANCEL-4]
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
     run_at_ms     when maintenance has to look at a task that is not leased: its due time, or the end of its wait
     undo_ms       from when on an undo that no worker has leased is due; None: there is none
@@ -58,6 +60,7 @@ class Row(NamedTuple):
     parent: str | None
     correlation_id: str | None
     cancel_ms: int | None
+    follows: str | None
     state: str
     owed: str | None
     run_at_ms: int | None
@@ -93,6 +96,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             task.parent,
             task.correlation_id,
             None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
+            task.parent if task.ends_with_parent and task.state in FORWARD else None,
             str(task.state),
             owed_kinds(task) if undoing else None,
             run_at_ms,
@@ -114,13 +118,13 @@ def gate_of(task: TaskFold, now_ms: int, before: Row | None = None) -> Gate | No
     """Return the gate at `now_ms` of a task that had the row `before` (None: no usable one).
 
     An open gate stays open where the clock has stepped back since; `waking` stays until maintenance looks.
-    A task that was put aside, or has no row, may have missed an end that it waits for, so maintenance looks. [WAIT-3]
+    A task that was put aside, or has no row, may have missed ends that it waits for, so maintenance looks. [WAIT-3]
     """
     if task.lease is not None or task.state in TERMINAL:
         return None
     if task.waiting is not None:
         may_have_ended = before is None or before.gate in ("waking", "unreadable")
-        return "waking" if may_have_ended and task.waiting.after else "waiting"
+        return "waking" if may_have_ended and task.waiting.tasks else "waiting"
     if task.run_at_ms > now_ms and not (before is not None and _was_open(task, before)):
         return "later"
     if task.state is State.COMPENSATING:
@@ -141,7 +145,7 @@ def check_ms(task: TaskFold, before: Row | None) -> int | None:
 def gates_at_any_time(task: TaskFold) -> tuple[Gate | None, ...]:
     """Return the gates at which such a task may be, at whatever time."""
     if task.waiting is not None:
-        return ("waiting", "waking") if task.waiting.after else ("waiting",)
+        return ("waiting", "waking") if task.waiting.tasks else ("waiting",)
     return (gate_of(task, task.run_at_ms), gate_of(task, task.run_at_ms - 1))
 
 

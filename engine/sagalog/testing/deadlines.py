@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sagalog.codec import Recorded
 from sagalog.kernel import events as e
-from sagalog.kernel.values import State
+from sagalog.kernel.values import DEADLINE_CODES, State
 from sagalog.testing.inheritance import Found, streams
 
 _ENDINGS = (e.Released, e.LeaseExpired, e.Retried, e.Parked, e.CompensationFailed, e.Compensated, e.Completed)
@@ -58,9 +58,14 @@ def deadlines(log: Sequence[Recorded]) -> Found:
                 if is_asked:
                     yield event, "its holder was asked to stop before"
                 is_asked = True
-            if isinstance(now, e.Cancelled | e.CancelRequested) and now.code not in (None, times.asked, *come):
+            if isinstance(now, e.Cancelled | e.CancelRequested) and now.code in _untimely(times, come):
                 yield event, f"it names {now.code!r}, and {come or 'no deadline'} had come at {event.at_ms}"
             times.see(now)
+
+
+def _untimely(times: _Times, come: Sequence[str]) -> set[str]:
+    """Return the codes of deadlines that have not come, and for which no holder was asked to stop."""
+    return set(DEADLINE_CODES) - {times.asked, *come}
 
 
 def amendments(log: Sequence[Recorded]) -> Found:

@@ -23,6 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.deadlines import amendments, deadlines
+from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots
 from sagalog.testing.obligations import Obligations, settles
@@ -179,7 +180,10 @@ def _steps(log: Sequence[Recorded]) -> Found:
 
 
 def _waits(log: Sequence[Recorded]) -> Found:
-    """Check that no worker leases a waiting task; waits of a name follow one another, each ends once. [WAIT-1]"""
+    """Check that no worker leases a waiting task; waits of a name follow one another, each ends once.
+
+    [WAIT-1] [WAIT-5]
+    """
     for stream in streams(log):
         begun: defaultdict[str, set[int]] = defaultdict(set)
         open_: tuple[str, int] | None = None
@@ -188,6 +192,8 @@ def _waits(log: Sequence[Recorded]) -> Found:
             if isinstance(now, e.Created):
                 for one in now.waits:
                     begun[one.name] = {number for number, _ in one.numbered()}
+                if now.after:
+                    open_ = ("after", 0)
             elif isinstance(now, e.Parked):
                 if open_ is not None:
                     yield event, f"it waits already, for {open_}"
@@ -249,6 +255,8 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "steps": _steps,
     "waits": _waits,
     "signals": _signals,
+    "awaited": awaited,
+    "cancelled_children": cancelled_children,
     "blobs": _blobs,
     "slots": slots,
     "rates": rates,

@@ -54,6 +54,26 @@ class StoreMachine(LimitingRun):
             self.create(0, arguments, None)
         self.run("claim", lambda side: side.engine.claim(["left", "right"], owner="ann", ttl_ms=ttl_ms, limit=2))
 
+    @rule(
+        given=strategies.creations,
+        others=st.lists(strategies.picks, min_size=1, max_size=3),
+        on_failed=st.sampled_from(["cancel", "run", "quarantine"]),
+        delay=strategies.delays,
+        end=st.booleans(),
+    )
+    def create_after(
+        self, given: dict[str, Any], others: list[int], on_failed: Any, delay: int | None, end: bool
+    ) -> None:
+        """Create a task that waits for others of the run, rarely for one that there is not; perhaps end one of them."""
+        id = self.new_id()
+        run_at_ms = None if delay is None else self.pair.clock.now_ms() + delay
+        more = {"id": id, "run_at_ms": run_at_ms, "on_failed": on_failed, **given}
+        after = [self.task(other, "pending", "running") for other in others]
+        self.run("create after", lambda side: side.engine.create(after=after, **more))
+        if end:
+            self.run("cancel", lambda side: side.engine.cancel(after[0], now=True))
+            self.run("recover", lambda side: side.engine.recover(), crashes=False)
+
     @rule(pick=strategies.picks, given=strategies.creations, delay=strategies.delays, deadlines=strategies.deadlines)
     def create(
         self, pick: int, given: dict[str, Any], delay: int | None, deadlines: tuple[int | None, ...] = (None, None)

@@ -175,10 +175,34 @@ class Pair:
         """Check that both are sound, and that the history breaks no property."""
         self._compare_recorded()
         for side in (self.real, self.oracle):
+            side.engine.recover()
+        self.compare()
+        self._compare_relations()
+        for side in (self.real, self.oracle):
             report = side.engine.verify()
             assert report.ok, report.faults
         violations = check(self.real_log())
         assert not violations, explain(violations)
+
+    def _compare_relations(self) -> None:
+        """Compare the edges of all tasks; no child that is cancelled with its parent outlives that. [WAIT-3] [CANCEL-4]
+
+        The streams of both are numbered alike.
+        """
+        executor = self.real.engine._executor
+        assert isinstance(executor, LocalExecutor)
+        with executor.store.read() as snapshot:
+            edges = {stream: saved.awaited for stream in self._streams() if (saved := snapshot.saved(stream))}
+            assert snapshot.dependants_due() == snapshot.children_due() == frozenset(), "something is left to be done"
+        tables = self.memory.tables
+        expected = {f"task/{id}": tuple(sorted(awaited)) for id, awaited in tables.awaited.items()}
+        assert edges == expected, f"edges: the store has {edges} and the oracle {expected}"
+        for id, row in tables.rows.items():
+            parent = None if row.follows is None else tables.folds.get(row.follows)
+            assert parent is None or parent.outcome is None, f"{id} has outlived its parent {row.follows}"
+
+    def _streams(self) -> list[str]:
+        return [f"task/{id}" for id in self.memory.tables.order]
 
     def _compare_recorded(self) -> None:
         """Compare results, bytes and the ends of waits, of all tasks, read by name."""

@@ -13,11 +13,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.engine.entries import CommandEntry
 from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Compensation, UnrecordedStep
 from sagalog.testing import strategies
 from sagalog.testing.oracle_pair import Side
 from sagalog.testing.random_run import Run
+from sagalog.validation import commands as forms
 
 
 def holds_work(machine: Any) -> bool:
@@ -195,6 +197,32 @@ class RecordingRun(Run):
             return batch.results
 
         self.run("batch", batch)
+
+    @precondition(holds_work)
+    @rule(
+        pick=strategies.picks,
+        name=strategies.names,
+        on_parent_end=st.sampled_from(["cancel", "cancel", "leave"]),
+        held=st.booleans(),
+        end=st.sampled_from(["cancel", "fail", "complete", "look"]),
+    )
+    def spawn(self, pick: int, name: str, on_parent_end: Any, held: bool, end: str) -> None:
+        """Create a child as the handler of a held task does, perhaps lease it, and perhaps end the parent's work."""
+        places = self.pair.living("work")
+        place = places[pick % len(places)]
+        parent = self.pair.oracle.leases[place].task.id
+        id = f"{parent}/{name}"
+        command = forms.create("build", id=id, queue="left", parent=parent, on_parent_end=on_parent_end)
+        entry = CommandEntry(command, "worker:ann")
+        self.run("spawn", lambda side: side.engine._executor.carry_out(entry))
+        if held:
+            self.run("acquire", lambda side: side.engine.acquire(id, owner="ann", ttl_ms=strategies.TTL_MS))
+        if end == "cancel":
+            self.run("cancel", lambda side: side.engine.cancel(parent, now=True))
+        elif end == "fail":
+            self.run("fail", lambda side: side.leases[place].fail("no way on", waive_compensation="it has no effects"))
+        elif end == "complete":
+            self.run("complete", lambda side: side.leases[place].complete("done"))
 
     @rule(
         pick=strategies.picks,

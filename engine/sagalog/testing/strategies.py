@@ -90,6 +90,7 @@ amendments = st.fixed_dictionaries(
 # The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
+    "create after": lambda batch, id, _: batch.create("build", queue="left", after=[id]),
     "note": lambda batch, id, _: batch.note(id, "seen"),
     "waive": lambda batch, id, _: batch.waive(id, "one", "done by hand"),
     "cancel": lambda batch, id, _: batch.cancel(id),
@@ -136,12 +137,12 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
     "acquire", "acquire_undo", "adopt child", "amend", "artifact", "batch", "cancel", "claim", "claim_undo",
-    "compensation_done", "compensation_failed", "complete", "create limited", "create", "create_many", "fail",
-    "find", "get", "heartbeat", "heartbeat_many", "history", "input", "limit queue", "note", "park for a signal",
-    "park for a time", "park for tasks", "pause", "put artifact", "quarantine held", "quarantine", "reattach",
-    "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume", "retry as new", "retry attempt",
-    "retry quota", "retry transient", "set limit", "settle and claim", "signal", "step result", "step", "suspect",
-    "use", "wait end", "wait", "waive",
+    "compensation_done", "compensation_failed", "complete", "create after", "create limited", "create",
+    "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "input", "limit queue", "note",
+    "park for a signal", "park for a time", "park for tasks", "pause", "put artifact", "quarantine held",
+    "quarantine", "reattach", "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume",
+    "retry as new", "retry attempt", "retry quota", "retry transient", "set limit", "settle and claim", "signal",
+    "spawn", "step result", "step", "suspect", "use", "wait end", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (
     "already_exists", "blocked", "compensation_order", "compensation_required", "conflict",

@@ -16,7 +16,18 @@ from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
 from sagalog.kernel.deadlines import cannot_start
-from sagalog.kernel.values import Budget, Compensation, Failure, Input, Purpose, Retry, Suspects, UnrecordedStep
+from sagalog.kernel.values import (
+    Budget,
+    Compensation,
+    Failure,
+    Input,
+    OnFailed,
+    OnParentEnd,
+    Purpose,
+    Retry,
+    Suspects,
+    UnrecordedStep,
+)
 from sagalog.store import Blob, Claim
 from sagalog.validation.arguments import (
     check_truth,
@@ -45,6 +56,8 @@ _DEFAULT_POLICY: Final = Retry().resolve()
 _PURPOSES: Final = get_args(Purpose)
 _SUSPECTS: Final = get_args(Suspects)
 _BUDGETS: Final = get_args(Budget)
+_ON_FAILED: Final = get_args(OnFailed)
+_ON_PARENT_END: Final = get_args(OnParentEnd)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -71,8 +84,11 @@ def create(
     uses: Mapping[str, int] | None = None,
     deadline_ms: int | None = None,
     start_by_ms: int | None = None,
+    **related: Any,
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
+
+    `related` are `after`, `on_failed` and `on_parent_end`, where they are given.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -109,7 +125,9 @@ def create(
     if deadline_ms is not None or start_by_ms is not None:
         command = msgspec.structs.replace(command, **_deadlines(deadline_ms, start_by_ms))
         _require_chance(command)
-    if planned:
+    if related:
+        command = _related(command, **related)
+    if planned or command.after:
         _require_creation_fits(command)
     return command
 
@@ -132,17 +150,37 @@ def _require_chance(command: c.Create) -> None:
         )
 
 
-def _require_creation_fits(command: c.Create) -> None:
-    """Refuse planned undos that are each within their bounds, and together not within that of an event. [BOUND-4]
+def _related(
+    command: c.Create,
+    after: str | Iterable[Any] = (),
+    on_failed: OnFailed = "cancel",
+    on_parent_end: OnParentEnd | None = None,
+) -> c.Create:
+    """Return the creation with what binds it to other tasks."""
+    awaited = _after(after)
+    one_of(on_failed, "on_failed", _ON_FAILED)
+    if on_failed != "cancel" and not awaited:
+        raise InvalidValue(f"on_failed: {on_failed!r} says nothing without `after`; name tasks there", path="on_failed")
+    return msgspec.structs.replace(
+        command,
+        after=awaited,
+        on_failed=on_failed if awaited else None,
+        on_parent_end=None if on_parent_end is None else one_of(on_parent_end, "on_parent_end", _ON_PARENT_END),
+    )
 
-    Without undos the parts are never as large.
+
+def _require_creation_fits(command: c.Create) -> None:
+    """Refuse what is within its bounds part by part, and together not within that of an event. [BOUND-4]
+
+    Without undos and tasks to wait for the parts are never as large.
     """
     size = len(_encode(command))
+    path = "compensations" if command.compensations else "after"
     if size > bounds.EVENT_BYTES_MAX:
         raise OverBound(
-            f"compensations: with them the task takes {size:,} bytes as JSON and the bound of an event is "
+            f"{path}: with them the task takes {size:,} bytes as JSON and the bound of an event is "
             f"{bounds.EVENT_BYTES_MAX:,}; keep what is large as inputs or beside the store, and give its name",
-            path="compensations",
+            path=path,
             bound="event_bytes",
             maximum=bounds.EVENT_BYTES_MAX,
         )
@@ -312,8 +350,7 @@ def park(
     number: int = 1,
 ) -> c.Park:
     """Make the command behind `Lease.park`; raises InvalidValue, OverBound."""
-    advice = "let a task of its own wait for some of them"
-    ids = [after] if isinstance(after, str) else listed(after, "after", bounds.AFTER_MAX, advice)
+    ids = _after(after)
     if signal is not None and ids:
         raise InvalidValue("signal: a wait is for a signal or for tasks, not for both; wait twice", path="signal")
     if signal is None and not ids and until_ms is None:
@@ -324,9 +361,27 @@ def park(
         name=check_name(name, "name"),
         number=check_integer(number, "number", 1, bounds.INTEGER_MAX),
         signal=optional_name(signal, "signal"),
-        after=tuple(dict.fromkeys(check_id(id, "after") for id in ids)),
+        after=ids,
         until_ms=None if until_ms is None else check_milliseconds(until_ms, "until_ms"),
     )
+
+
+def _after(given: str | Iterable[Any]) -> tuple[str, ...]:
+    """Check the tasks of a wait, by id or as tasks, each once; raises InvalidValue, OverBound. [BOUND-1]"""
+    if type(given) is tuple and not given:
+        return ()
+    advice = "let a task of its own wait for some of them"
+    several = [given] if isinstance(given, str) else listed(given, "after", bounds.AFTER_MAX, advice)
+    ids = tuple(dict.fromkeys(check_id(getattr(one, "id", one), "after") for one in several))
+    size = len(_encode(ids))
+    if size > bounds.AFTER_BYTES_MAX:
+        raise OverBound(
+            f"after: the ids take {size:,} bytes as JSON and the bound is {bounds.AFTER_BYTES_MAX:,}; {advice}",
+            path="after",
+            bound="after_bytes",
+            maximum=bounds.AFTER_BYTES_MAX,
+        )
+    return ids
 
 
 def release(task: str, fence: int, reason: str | None, run_at_ms: int | None) -> c.Release:

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from sagalog.engine.task import Task
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, OnParentEnd
 from sagalog.worker.context import Context
+from sagalog.worker.gathering import payloads_of
 from sagalog.worker.undo_context import UndoContext
 from sagalog.worker.work_context import WorkContext
 
@@ -215,7 +216,7 @@ class AsyncWorkContext(AsyncContext):
         """Wait until all these tasks have ended, as `WorkContext.wait_tasks`, with its errors. [WAIT-3]
 
         Args:
-            tasks: their ids, 256 at most; None: the children that this attempt has asked for.
+            tasks: their ids, 10,000 at most; None: the children that this attempt has asked for.
             name: the name of the wait.
             timeout_ms: how long to wait at most, in milliseconds; None: for ever.
         """
@@ -226,19 +227,59 @@ class AsyncWorkContext(AsyncContext):
             found: list[Task] = await self._off_loop(self._work._tasks_of, wait, ids, timeout_ms)
             return found
 
+    async def gather(
+        self,
+        kind: str,
+        payloads: Iterable[Any],
+        *,
+        name: str | None = None,
+        timeout_ms: int | None = None,
+        return_exceptions: bool = False,
+        **arguments: Any,
+    ) -> list[Any]:
+        """Create a child for each payload and give their results, as `WorkContext.gather`, with its errors. [STEP-3]
+
+        Args:
+            kind, payloads: the kind of the children, and the payload of each, 10,000 at most.
+            name: the name of the wait, by which the children are named too; None: the kind.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
+            return_exceptions: whether errors of children take the places of their results.
+            **arguments: the same for every child, as in `spawn`.
+        """
+        given = payloads_of(payloads)
+        if not given:
+            self._work.go_on()
+            return []
+        # Open it here and not in the thread: the order of the calls is the order of the coroutines.
+        with self._work._open_wait(kind if name is None else name) as wait:
+            found: list[Any] = await self._off_loop(
+                self._work._gathered, wait, kind, given, timeout_ms, return_exceptions, arguments
+            )
+            return found
+
     async def spawn(
-        self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
+        self,
+        name: str,
+        kind: str,
+        payload: Any = None,
+        *,
+        inputs: Mapping[str, bytes] | None = None,
+        on_parent_end: OnParentEnd = "cancel",
+        **arguments: Any,
     ) -> str:
         """Create a child task, once per name, and give its id, as `WorkContext.spawn`, with its errors. [STEP-2]
 
         Args:
             name: the name of the child within its parent.
             kind, payload, inputs: as in `Engine.create`.
+            on_parent_end: what becomes of it when this task is cancelled or fails: "cancel" or "leave". [CANCEL-4]
             **arguments: the other arguments of `Engine.create`, but for `id` and `parent`.
         """
         # Here and not in the thread: the order of the calls is the order of the coroutines.
         self._work._place_child(name)
-        id: str = await self._off_loop(lambda: self._work.spawn(name, kind, payload, inputs=inputs, **arguments))
+        id: str = await self._off_loop(
+            lambda: self._work.spawn(name, kind, payload, inputs=inputs, on_parent_end=on_parent_end, **arguments)
+        )
         return id
 
 

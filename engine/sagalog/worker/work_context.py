@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from sagalog.engine.task import Task
 from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import Created
-from sagalog.kernel.values import Compensation, Failure, UnrecordedStep
+from sagalog.kernel.values import Compensation, Failure, OnParentEnd, UnrecordedStep
 from sagalog.outcomes import Interrupted, Park, StepMismatch
 from sagalog.validation import commands as forms
 from sagalog.validation.arguments import compensation_of, taken_in
@@ -34,10 +34,14 @@ from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.annotations import read_back
 from sagalog.worker.context import Context
+from sagalog.worker.gathering import child_name, payloads_of, require_same, results_of
 from sagalog.worker.steps import Steps
 from sagalog.worker.stop_token import StopToken
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
 from sagalog.worker.waits import OpenWait, Waits
+
+# How many children wait at most to be created together with what the handler writes next.
+_CHILDREN_AT_ONCE: Final = 1_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,6 +89,7 @@ class WorkContext(Context):
         self._undos: dict[str, Compensation] = {}
         self._adopted = dict(lease.task.children)
         self._children: dict[str, CommandEntry | None] = {}
+        self._pending = 0
         # The ids of children that are not adopted, by name, in the order in which the handler asked for them.
         self._places: dict[str, str] = {}
         self._waits = Waits(lease.task.waits, lambda: engine.wait_ends(lease.task.id))
@@ -312,7 +317,7 @@ class WorkContext(Context):
         """Wait until all these tasks have ended, however they ended. [WAIT-3]
 
         Args:
-            tasks: their ids, 256 at most; None: the children that this attempt has asked for.
+            tasks: their ids, 10,000 at most; None: the children that this attempt has asked for.
             name: the name of the wait. Waits that are open at the same time need different names.
             timeout_ms: how long to wait at most, in milliseconds; None: for ever.
 
@@ -322,7 +327,7 @@ class WorkContext(Context):
         Raises:
             TimeoutError: not all of them have ended in time.
             InvalidValue: an argument is none of its kind.
-            OverBound: they are more than 256.
+            OverBound: they are more than 10,000, or their ids too long.
             StepMismatch: two waits of one name are open at the same time, or this one was for something else.
         """
         ids = self._waited_tasks(tasks)
@@ -351,8 +356,75 @@ class WorkContext(Context):
             raise StepMismatch(f"wait {wait.number} of the name {wait.name!r} is over and was for other tasks")
         return found
 
+    def gather(
+        self,
+        kind: str,
+        payloads: Iterable[Any],
+        *,
+        name: str | None = None,
+        timeout_ms: int | None = None,
+        return_exceptions: bool = False,
+        **arguments: Any,
+    ) -> list[Any]:
+        """Create a child for each payload, wait for all of them, and give their results in the order given. [STEP-3]
+
+        Gatherings of one name are numbered in the order of the calls, so a loop may gather again and again.
+
+        Args:
+            kind: the kind of the children.
+            payloads: the payload of each child, 10,000 at most.
+            name: the name of the wait, by which the children are named too; None: the kind.
+            timeout_ms: how long to wait at most, in milliseconds; None: for ever.
+            return_exceptions: whether the error of a child that has not completed takes the place of its result, where
+                it is otherwise raised once all have ended.
+            **arguments: the same for every child, as in `spawn`.
+
+        Raises:
+            ChildFailed: a child has not completed; of several, the first in the order given. Its `task` is the child.
+            TimeoutError: not all of them have ended in time.
+            InvalidValue: an argument is none of its kind.
+            OverBound: an argument is beyond a limit.
+            StepMismatch: the children exist with other content, or two waits of one name are open at the same time.
+        """
+        given = payloads_of(payloads)
+        if not given:
+            self.go_on()
+            return []
+        with self._open_wait(kind if name is None else name) as wait:
+            return self._gathered(wait, kind, given, timeout_ms, return_exceptions, arguments)
+
+    def _gathered(
+        self,
+        wait: OpenWait,
+        kind: str,
+        payloads: Sequence[Any],
+        timeout_ms: int | None,
+        return_exceptions: bool,
+        arguments: Mapping[str, Any],
+    ) -> list[Any]:
+        """Return the results of the children of a wait, or park: the second half of `gather`."""
+        names = [child_name(wait.name, wait.number, place) for place in range(len(payloads))]
+        if not self._waits.is_over(wait):
+            ids = [self.spawn(one, kind, payload, **arguments) for one, payload in zip(names, payloads, strict=True)]
+            self._tasks_of(wait, ids, timeout_ms)
+        ids = []
+        for one in names:
+            own = self._place_child(one)
+            ids.append(self._adopted.get(one, own))
+            self._children.setdefault(ids[-1], None)
+        tasks = self._tasks_of(wait, ids, timeout_ms)
+        require_same(tasks, kind, payloads)
+        return results_of(tasks, return_exceptions)
+
     def spawn(
-        self, name: str, kind: str, payload: Any = None, *, inputs: Mapping[str, bytes] | None = None, **arguments: Any
+        self,
+        name: str,
+        kind: str,
+        payload: Any = None,
+        *,
+        inputs: Mapping[str, bytes] | None = None,
+        on_parent_end: OnParentEnd = "cancel",
+        **arguments: Any,
     ) -> str:
         """Create a child task, once per name however many attempts there are, and give its id. [STEP-2]
 
@@ -362,6 +434,8 @@ class WorkContext(Context):
         Args:
             name: the name of the child within its parent.
             kind, payload, inputs: as in `Engine.create`.
+            on_parent_end: what becomes of it when this task is cancelled or fails: "cancel", as by `Engine.cancel`, or
+                "leave". [CANCEL-4]
             **arguments: the other arguments of `Engine.create`, but for `id` and `parent`; queue and data key are the
                 parent's unless they are given. [KEY-1]
 
@@ -383,10 +457,16 @@ class WorkContext(Context):
         # Check and encode it now, while the caller can see which child it is; the write comes later.
         named, blobs = taken_in(inputs)
         arguments = {"queue": self.task.queue, "data_key": self.task.data_key, **arguments}  # [KEY-1]
-        command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **arguments)
+        command = forms.create(
+            kind, payload, id=id, parent=self.task.id, inputs=named, on_parent_end=on_parent_end, **arguments
+        )
         cause = f"task/{self.task.id}@{self.task.version}"
         with self._guard:
             self._children[id] = CommandEntry(command, worker_actor(self.owner), cause, blobs=blobs)
+            self._pending += 1
+        if self._pending >= _CHILDREN_AT_ONCE:
+            # So no commit creates too many.
+            self._record("children", holder_verbs.heartbeat)
         return id
 
     def _payloads(self, child: Task) -> Iterator[Any]:
@@ -467,6 +547,8 @@ class WorkContext(Context):
         super()._record(what, verb, *args, **kwargs)
         for id in begun:
             self._children[id] = None
+        with self._guard:
+            self._pending = max(0, self._pending - len(begun))
 
     def _children_to_create(self) -> list[str]:
         """Return the ids of the children that the next write creates or adopts, in that order."""

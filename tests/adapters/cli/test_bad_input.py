@@ -139,6 +139,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 }
 # Where a command takes under the same word what others do not.
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
+    Place("create", "--after"): NAME,
+    Place("create", "--on-failed"): WORD,
     Place("artifact", "NAME"): [],  # any text may be asked for: what is not there is status 4
     Place("input", "NAME"): [],
     Place("command classify", "--db"): [(2, ""), (2, BYTES)],  # it opens no store

@@ -116,6 +116,41 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
     assert msgspec.to_builtins(first.event)["waiver"] == "nothing to undo"
 
 
+def test_a_task_is_created_after_others(db: str, path: Path) -> None:
+    """[WAIT-5]"""
+    call("create", "build", "--id", "a", "--db", db)
+    call("create", "build", "--id", "b", "--db", db)
+    after = ("--after", "a", "--after", "b", "--on-failed", "run")
+
+    answer = call("create", "build", "--id", "c", *after, "--db", db)
+    unknown = call("create", "build", "--after", "nobody", "--db", db, "--json")
+    shown = call("show", "c", "--db", db)
+
+    assert (0, "c\n") == (answer.status, answer.out)
+    assert (4, "not_found", "nobody") == (unknown.status, unknown.error["code"], unknown.error["task"])
+    assert "after: for a, b" in shown.out
+    with past(path) as engine:
+        task, created = engine.get("c"), engine.history("c")[0].event
+    assert task is not None
+    assert task.waiting is not None
+    assert (task.waiting.after, msgspec.to_builtins(created)["on_failed"]) == (("a", "b"), "run")
+
+
+def test_a_task_is_created_with_the_limits_that_it_uses(db: str, path: Path) -> None:
+    """[LIMIT-1] One unit where none is given; a limit that is not set is an error."""
+    with past(path) as engine:
+        engine.set_limit("gpu", slots=2)
+        engine.set_limit("memory", slots=8)
+
+    answer = call("create", "build", "--id", "t", "--use", "gpu", "--use", "memory=4", "--db", db)
+    unknown = call("create", "build", "--use", "disk", "--db", db, "--json")
+
+    assert (0, "t\n") == (answer.status, answer.out)
+    assert (4, "not_found", "disk") == (unknown.status, unknown.error["code"], unknown.error["limit"])
+    with past(path) as engine:
+        assert [task.uses for task in engine.find()] == [{"gpu": 1, "memory": 4}]
+
+
 def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None:
     first = call("create", "build", "[1]", "--id", "t", "--db", db)
     again = call("create", "build", "[1]", "--id", "t", "--db", db)
@@ -200,6 +235,8 @@ def test_a_task_can_be_due_some_time_from_now(db: str) -> None:
         (("k", "--priority", "high"), "--priority"),
         (("k", "--tag", "a"), "name=value"),
         (("k", "--tag", "a=1", "--tag", "a=2"), "twice"),
+        (("k", "--use", "gpu=two"), "--use"),
+        (("k", "--use", "gpu", "--use", "gpu=2"), "twice"),
         (("k", "--run-at", "tomorrow"), "+10m"),
         (("k", "--run-at", "2026-11-21T22:55:30"), "no zone"),
         (("k", "--retry", "attempts=5"), "attempts_max"),
@@ -225,6 +262,7 @@ def test_wrong_usage_of_create_is_status_2_and_writes_nothing(db: str, words: tu
         ("",),
         ("k", "123456789012345678901234567890"),
         ("k", "--queue", ""),
+        ("k", "--use", "gpu=0"),
         ("k", "--priority", "99999999999"),
         ("k", "--retry", "attempts_max=0"),
         ("k", "--run-at", "9999999999999999"),

@@ -207,6 +207,7 @@ def test_a_task_as_json_has_every_field_with_its_unit(db: str) -> None:
         "expires_ms": PAST_MS + TTL_MS,
         "renewed_ms": PAST_MS,
         "probe": False,
+        "uses": [],
     }
     assert task["policy"]["attempts_max"] == 3
 

@@ -102,7 +102,8 @@ def appended(saved: Saved, events: Sequence[e.Recordable], at_ms: int, idempoten
     for version, event in enumerate(events, start=expected + 1):
         envelopes.append(enclose(saved.stream, version, at_ms, event, idempotency_key=idempotency_key))
         task = evolve(task, event, version, at_ms)
-    return Append(saved.stream, expected, tuple(envelopes), project(task, at_ms, saved.row))
+    awaited = e.awaited_tasks(events[-1]) if events else ()
+    return Append(saved.stream, expected, tuple(envelopes), project(task, at_ms, saved.row, None, awaited or None))
 
 
 def claiming(claim: Claim, ttl_ms: int | None = TTL_MS) -> Operation:

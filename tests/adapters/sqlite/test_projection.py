@@ -180,7 +180,7 @@ def test_a_wrong_wait_is_put_right_by_the_maintenance_that_meets_it(
     assert (row(store, "early"), row(store, "never"), row(store, "ready")) == before
 
 
-def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
+def test_a_wait_is_looked_at_once_all_have_ended_and_not_before(store: SqliteStore) -> None:
     """[WAIT-3] Also where the operation that wrote has read neither task."""
     due = Due(("q",), 64)
     store.commit([writing("one", created()), writing("two", created())])
@@ -191,10 +191,11 @@ def test_a_wait_is_looked_at_once_for_each_end(store: SqliteStore) -> None:
         store.commit([blindly(append)])
     assert store.commit([tending(due)]) == [[]]
     store.commit([writing("one", e.Quarantined("operator"))])
-    assert store.commit([tending(due)]) == [["t"]]
-    assert maintained(store, due) == []
+    assert store.commit([tending(due)]) == [[]]
+    store.commit([writing("one", e.Noted(text="seen"))])
     assert store.commit([tending(due)]) == [[]]
     store.commit([writing("two", e.Quarantined("operator"))])
+    assert store.commit([tending(due)]) == [["t"]]
     assert maintained(store, due) == ["t"]
     assert store.commit([tending(due)]) == [[]]
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sagalog.store import Due, Query
-from sagalog_sqlite import audit_rows, kept, listing, rows, selection, snapshot
+from sagalog_sqlite import audit_rows, edges, kept, listing, rows, selection, snapshot
 from sagalog_sqlite.store import SqliteStore
 from tests.adapters.sqlite.stores import claiming, created, leased, open_at, owing, tending, undo, work, writing
 
@@ -63,6 +63,11 @@ SEEKING = {
     "kept": kept.OF_NAME,
     "kept in a space": kept.PAGE,
     "keeping no more": kept.REMOVE,
+    "dependants": edges.DEPENDANTS_OF,
+    "edges ended": edges.END_EDGES,
+    "edges forgotten": edges.FORGET_EDGES,
+    "followers": edges.FOLLOWERS,
+    "unhandled": edges.UNHANDLED,
 }
 
 

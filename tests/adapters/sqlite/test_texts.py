@@ -53,6 +53,7 @@ WHERE = {
     "tasks": "stream = (SELECT number FROM streams WHERE id = 'a')",
     "tags": "stream = (SELECT number FROM streams WHERE id = 'a')",
     "awaited": "true",
+    "unhandled": "true",
     "blobs": "true",
     "kept": "true",
     "store": "true",
@@ -79,6 +80,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reader = engine.subscribe("reader")
         reader.read(2)
         reader.save()
+    connection = raw(path)
+    connection.execute("INSERT INTO unhandled(what, task) VALUES ('children', 'b')")
+    connection.close()
     return path
 
 

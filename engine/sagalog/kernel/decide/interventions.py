@@ -22,7 +22,7 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import State, TheirCode
+from sagalog.kernel.values import Parameters, State, TheirCode
 
 
 def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) -> Decision:
@@ -46,6 +46,17 @@ def cancel(task: TaskFold | None, command: c.Cancel, now_ms: int, epoch: int) ->
             verb=None if lease is None else "cancel",
         ),
     )
+
+
+def cancel_child(task: TaskFold | None, command: c.CancelChild, now_ms: int, epoch: int) -> Decision:
+    """Cancel a child whose parent was cancelled or has failed, as `cancel` does; else decide nothing. [CANCEL-4]"""
+    task = existing(task, command.task)
+    if not task.ends_with_parent or task.state not in (State.PENDING, State.RUNNING):
+        return ()
+    parameters: Parameters = {"parent": command.parent, "outcome": command.outcome}
+    if task.lease is not None:
+        return (e.CancelRequested(code="parent_ended", parameters=parameters),)
+    return (e.Cancelled(to=state_after(task, "cancelled"), code="parent_ended", parameters=parameters),)
 
 
 def quarantine(task: TaskFold | None, command: c.Quarantine, now_ms: int, epoch: int) -> Decision:
@@ -106,6 +117,7 @@ VERBS: Final = (
         marks=names("cancel_requested", "cancelled"),
         contents=_cancelled_contents,
     ),
+    Verb(c.CancelChild, cancel_child, names("cancel_requested", "cancelled")),
     Verb(
         c.Quarantine,
         quarantine,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from msgspec.structs import replace
+import msgspec
 
-from sagalog.errors import Blocked, LeaseHeld, LeaseLost
+from sagalog.errors import Blocked, LeaseHeld, LeaseLost, NotFound
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide.rules import (
     Decision,
+    Events,
     Repeat,
     cancelled_after,
     cut,
@@ -36,6 +37,8 @@ from sagalog.kernel.decide.rules import (
 )
 from sagalog.kernel.decide.times import require_deadlines
 from sagalog.kernel.decide.verbs import Contents, Verb, names
+from sagalog.kernel.decide.waits import end_of_wait
+from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold, Waiting
 from sagalog.kernel.values import DeadlineCode, Lack, LeaseRecord, Retry, State
 
@@ -48,16 +51,7 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         return Repeat(1)
     ids = {one.id for one in command.compensations} | {one.id for one in command.inherited}
     require_compensations_fit(command.task, len(ids))
-    if command.deadline_ms is None and command.start_by_ms is None:
-        return (_created(task, command, now_ms),)
-    require_deadlines(command, now_ms)
-    created = _created(task, command, now_ms)
-    return (replace(created, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms),)
-
-
-def _created(task: TaskFold | None, command: c.Create, now_ms: int) -> e.Created:
-    """Return the creation without deadlines, as nearly every task has none."""
-    return e.Created(
+    created = e.Created(
         kind=command.kind,
         queue=command.queue,
         priority=command.priority,
@@ -83,6 +77,22 @@ def _created(task: TaskFold | None, command: c.Create, now_ms: int) -> e.Created
         outcome=command.outcome,
         uses=command.uses,
     )
+    if command.on_parent_end is not None:
+        created = msgspec.structs.replace(created, on_parent_end=command.on_parent_end)
+    if command.deadline_ms is not None or command.start_by_ms is not None:
+        require_deadlines(command, now_ms)
+        deadlines = {"deadline_ms": command.deadline_ms, "start_by_ms": command.start_by_ms}
+        created = msgspec.structs.replace(created, **deadlines)
+    return _created_after(command, created, now_ms) if command.after else (created,)
+
+
+def _created_after(command: c.Create, created: e.Created, now_ms: int) -> Events:
+    """Return the creation of a task that waits for others, and what follows if all of them have ended. [WAIT-5]"""
+    if command.task in command.after:
+        text = f"task {command.task!r} cannot wait for {command.task!r}: there is no such task yet; name other tasks"
+        raise NotFound(text, task=command.task)
+    created = msgspec.structs.replace(created, after=command.after, on_failed=command.on_failed)
+    return (created, *end_of_wait(evolve(TaskFold(command.task), created, 1, now_ms), command.ended, now_ms))
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
@@ -193,13 +203,14 @@ def _blocked_by_wait(task: TaskFold, waiting: Waiting) -> Blocked:
     """Return the refusal: no worker leases a task that waits. [WAIT-1]"""
     if waiting.signal is not None:
         what, advice = f"the signal {waiting.signal!r}", "send it that signal, or cancel it"
-    elif waiting.after:
-        what, advice = f"{len(waiting.after)} tasks", "see to those tasks, or cancel this one"
+    elif waiting.tasks:
+        what, advice = f"{waiting.tasks} tasks", "see to those tasks, or cancel this one"
     else:
         what, advice = "a time", "wait for that, or cancel it"
     until = "" if waiting.until_ms is None else f" until {waiting.until_ms} ms"
+    since = "since its creation" if waiting.is_of_creation else f"under the name {waiting.name!r}"
     return Blocked(
-        f"cannot lease task {task.id!r}: under the name {waiting.name!r} it waits for {what}{until}; {advice}",
+        f"cannot lease task {task.id!r}: {since} it waits for {what}{until}; {advice}",
         task=task.id,
         state=str(task.state),
         wait=waiting.name,
@@ -273,14 +284,20 @@ def _given_of(command: c.Create) -> set[str]:
         "inherited": (),
         "steps": (),
         "waits": (),
+        "after": (),
     }
-    names = set(command.__struct_fields__) - {"task"}
+    names = set(command.__struct_fields__) - {"task", "ended"}
     return {name for name in names if getattr(command, name) != left_out.get(name)}
 
 
 def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Contents:
     names = {"kind", "payload"} | _given_of(command)
-    return {name: getattr(command, name) for name in names}, {name: getattr(event, name) for name in names}
+    given = {name: getattr(command, name) for name in names}
+    found = {name: getattr(event, name) for name in names}
+    if "after" in names:
+        # Whichever order they are named in, it is the same wait. [WAIT-5]
+        given["after"], found["after"] = sorted(command.after), sorted(event.after)
+    return given, found
 
 
 def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
@@ -306,7 +323,7 @@ VERBS: Final = (
     Verb(
         c.Create,
         create,
-        names("created"),
+        names("created", "unblocked", "cancelled", "quarantined"),
         marks=names("created"),
         contents=_created_contents,
         time="run_at_ms",

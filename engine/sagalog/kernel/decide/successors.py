@@ -52,6 +52,7 @@ def succeed(
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
     signals that were taken [WAIT-1]. Where the forward work was over and undoing was left, the successor only undoes;
     it plans what the predecessor planned, in case it is retried as new itself. It takes over no deadline.
+    If the tasks that it was created to wait for never let it go on, the successor waits for them. [WAIT-5]
     `created` has the newest payload; `task` is the fold before its note; `given` are the steps whose results that note
     holds. It drops the steps `rerun`.
     """
@@ -60,6 +61,8 @@ def succeed(
     create = _same_work(task, created, successor, owed)
     if only_undoes:
         return _only_undoing(create, task.outcome)
+    if task.is_blocked:
+        create = msgspec.structs.replace(create, after=created.after, on_failed=created.on_failed)
     if not keeps_steps(task):
         return create
     return msgspec.structs.replace(create, steps=_steps(task, set(given), set(rerun)), waits=_waits(task))
@@ -102,6 +105,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         tracestate=created.tracestate,
         data_key=task.subject,
         uses=task.uses,
+        on_parent_end=created.on_parent_end,
         inherited=tuple(_inherited(task, id) for id in owed),
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sagalog.errors import OverBound, Rejected, WaitOver
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
-from sagalog.kernel.bounds import SIGNALS_MAX, WAIT_NAMES_MAX, WAITS_MAX
+from sagalog.kernel.bounds import ENDS_NAMED_MAX, SIGNALS_MAX, WAIT_NAMES_MAX, WAITS_MAX
 from sagalog.kernel.decide.rules import (
     Decision,
     Events,
@@ -22,12 +22,13 @@ from sagalog.kernel.decide.rules import (
     quarantined,
     repeat_unless_held,
     require_room,
+    state_after,
 )
 from sagalog.kernel.decide.verbs import Contents, Verb, fields, names
-from sagalog.kernel.ends import counted, digest_of_ends
+from sagalog.kernel.ends import counted, digest_of_ends, digest_of_ids
 from sagalog.kernel.evolve import evolve
-from sagalog.kernel.state import TaskFold, shows_due
-from sagalog.kernel.values import Parameters, TaskEnd, Unchanged
+from sagalog.kernel.state import TaskFold, Waiting, shows_due
+from sagalog.kernel.values import Parameters, State, TaskEnd, Unchanged
 
 
 def park(task: TaskFold | None, command: c.Park, now_ms: int, epoch: int) -> Decision:
@@ -116,9 +117,9 @@ def signal(task: TaskFold | None, command: c.Signal, now_ms: int, epoch: int) ->
 
 
 def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchanged: Unchanged | None = None) -> Events:
-    """Return `unblocked`, if what the task waits for is there; `ended` are ends of other tasks. [WAIT-3] [TIME-3]
+    """Return `unblocked`, if what the task waits for is there, and what follows. [WAIT-3] [WAIT-5] [TIME-3]
 
-    It always fits: a task waits for one thing at a time. [BOUND-2]
+    It always fits: a task waits for one thing at a time. [BOUND-2] `ended` are ends of other tasks.
     """
     waiting = task.waiting
     if waiting is None:
@@ -127,17 +128,16 @@ def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchang
         kept = next((one for one in task.signals if one.name == waiting.signal), None)
         if kept is not None:
             return (e.Unblocked(wait=waiting.name, number=waiting.number, by="signal", signal_version=kept.version),)
-    if waiting.after and (ends := _all_ends(waiting.after, ended)):
-        return (
-            e.Unblocked(
-                wait=waiting.name,
-                number=waiting.number,
-                by="tasks",
-                counts=counted(ends),
-                digest=digest_of_ends(ends),
-                ended=ends,
-            ),
+    if waiting.tasks and _are_all(waiting, ended):
+        unblocked = e.Unblocked(
+            wait=waiting.name,
+            number=waiting.number,
+            by="tasks",
+            counts=counted(ended),
+            digest=digest_of_ends(ended),
+            ended=ended if len(ended) <= ENDS_NAMED_MAX else (),
         )
+        return (unblocked, *_after_failures(task, waiting, ended))
     if waiting.until_ms is not None and now_ms >= waiting.until_ms:
         return (e.Unblocked(wait=waiting.name, number=waiting.number, by="time"),)
     if shows_due(task, unchanged, waiting.until_ms, now_ms):
@@ -145,10 +145,22 @@ def end_of_wait(task: TaskFold, ended: tuple[TaskEnd, ...], now_ms: int, unchang
     return ()
 
 
-def _all_ends(after: tuple[str, ...], ended: tuple[TaskEnd, ...]) -> tuple[TaskEnd, ...]:
-    """Return the ends of all these tasks, in their order; none, if one of them has not ended."""
-    found = {one.task: one for one in ended}
-    return tuple([found[id] for id in after]) if found.keys() >= set(after) else ()
+def _are_all(waiting: Waiting, ended: tuple[TaskEnd, ...]) -> bool:
+    """Check whether these are the ends of all the tasks that a wait is for."""
+    return len(ended) == waiting.tasks and digest_of_ids([one.task for one in ended]) == waiting.digest
+
+
+def _after_failures(task: TaskFold, waiting: Waiting, ended: tuple[TaskEnd, ...]) -> Events:
+    """Return how a task ends because one that it was created to wait for has not completed; else nothing. [WAIT-5]"""
+    if waiting.on_failed not in ("cancel", "quarantine"):
+        return ()
+    failed = [one for one in ended if one.state is not State.COMPLETED]
+    if not failed:
+        return ()
+    parameters: Parameters = {"task": failed[0].task, "state": str(failed[0].state), "failed": len(failed)}
+    if waiting.on_failed == "quarantine":
+        return (quarantined(task, "dependency_failed", parameters=parameters),)
+    return (e.Cancelled(to=state_after(task, "cancelled"), code="dependency_failed", parameters=parameters),)
 
 
 def _parked_contents(command: c.Park, event: Any, _: TaskFold) -> Contents:

@@ -13,12 +13,14 @@ from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
 from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.compensations import CompensationContract
 from sagalog.testing.contract.deadlines import DeadlineContract
 from sagalog.testing.contract.declarations import DeclarationContract
+from sagalog.testing.contract.dependencies import DependencyContract
 from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
 from sagalog.testing.contract.health import HealthContract
@@ -44,6 +46,7 @@ __all__ = [
     "AmendContract",
     "AppendContract",
     "BatchContract",
+    "ChildContract",
     "ClaimContract",
     "ClaimWaitContract",
     "ClockContract",
@@ -51,6 +54,7 @@ __all__ = [
     "Contract",
     "DeadlineContract",
     "DeclarationContract",
+    "DependencyContract",
     "FindingContract",
     "HandleContract",
     "HealthContract",
@@ -85,6 +89,8 @@ class StoreContract(
     SuspectContract,
     ParkingContract,
     TaskWaitContract,
+    DependencyContract,
+    ChildContract,
     ClaimWaitContract,
     RecordingContract,
     CompensationContract,

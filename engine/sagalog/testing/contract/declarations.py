@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sagalog.errors import OverBound
-from sagalog.kernel.bounds import AFTER_MAX, ROUNDS_MAX, UNDECLARED_MAX
+from sagalog.kernel.bounds import ROUNDS_MAX, UNDECLARED_MAX
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation
+from sagalog.kernel.values import Compensation, State, TaskEnd
 from sagalog.store import LEASE_CHECKS_MAX, Claim, Due, Operation, Result, Undeclared, View
 from sagalog.testing.contract.appends import appending, noting
 from sagalog.testing.contract.base import TTL_MS, Contract
@@ -178,20 +178,22 @@ class DeclarationContract(Contract):
         shown, _ = self.rounds(lambda view: [saved.fold.id for saved in view.expired], due=Due(None, 3))
         assert shown == many[: LEASE_CHECKS_MAX + 3]
 
-    def test_maintenance_shows_what_is_due_with_what_it_waits_for(self) -> None:
-        """Looking changes nothing."""
+    def test_maintenance_shows_what_is_due_and_what_it_waits_for_has_ended(self) -> None:
+        """[WAIT-3] Looking changes nothing."""
         self.create("a", "b", "c", "d", "e", run_at_ms=self.clock.now_ms())
         self.create("late", run_at_ms=self.clock.now_ms() + 5)
         self.acquire("a")
         self.park("b", after=["c", "d"])
         self.park("e", until_ms=self.clock.now_ms() + 5)
         self.engine.cancel("c")
+        self.engine.cancel("d")
         self.clock.advance(TTL_MS)
 
         def look(view: View) -> list[list[str]]:
             found = [view.expired, view.waits_over, view.promotable]
-            assert view.saved("task/c") is not None
-            assert view.saved("task/d") is not None
+            ends = view.ends(["c", "d", "e", "nobody"])
+            assert (list(ends.ended), ends.live, ends.unreadable) == (["c", "d"], frozenset("e"), frozenset())
+            assert ends.ended["c"] == TaskEnd("c", 2, State.CANCELLED)
             return [[saved.stream for saved in some] for some in found]
 
         found = [["task/a"], ["task/b", "task/e"], ["task/late"]]
@@ -217,8 +219,8 @@ class DeclarationContract(Contract):
 
     def test_a_search_along_waits_finds_its_whole_chain_in_one_round(self) -> None:
         """[BOUND-5] [WAIT-4] The tasks that it reaches do not count, however many there are."""
-        groups = UNDECLARED_MAX // AFTER_MAX + 1
-        awaited = {f"g{group}": [f"t{group}-{number}" for number in range(AFTER_MAX)] for group in range(groups)}
+        groups, each = 3, UNDECLARED_MAX // 2
+        awaited = {f"g{group}": [f"t{group}-{number}" for number in range(each)] for group in range(groups)}
         for group, tasks in awaited.items():
             self.engine.create_many([{"kind": "build", "id": id} for id in (*tasks, group)])
             self.park(group, after=tasks)

@@ -1,0 +1,86 @@
+"""The time of the commits after which all tasks that wait for one go on: its end, and the maintenance that follows.
+
+Rule: every commit counts. The same changes are then written to a copy of the file by SQLite alone,
+commit by commit, as the yardstick.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from bench import raw, stores, tape
+from bench.plan import Plan
+from bench.report import Figure, Goal, single
+from sagalog import Engine
+from sagalog_sqlite.connection import BUSY_TIMEOUT_MS, connect
+
+_GOAL: Final = Goal("<=", 20)
+_BATCH: Final = 1_000
+_DURABILITY: Final = "full"
+# A queue without tasks: a claim there only does maintenance, a share a commit.
+_ELSEWHERE: Final = "elsewhere"
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Yield the milliseconds of a commit as p50, p99 and the longest, of sagalog and of SQLite alone."""
+    dependants = 150 if plan.tiny else 10_000
+    path, copy = plan.folder / "dependants.db", plan.folder / "copy.db"
+    with stores.open_engine(path, _DURABILITY) as engine:
+        engine.create(stores.KIND, id="parent", queue=stores.QUEUE)
+        for first in range(0, dependants, _BATCH):
+            numbers = range(first, min(first + _BATCH, dependants))
+            engine.create_many([{"kind": stores.KIND, "id": f"d{number}", "after": ["parent"]} for number in numbers])
+    shutil.copy(path, copy)
+    taken: list[float] = []
+    commits = tape.commits_of(path, lambda: taken.extend(_end(path, dependants)))
+    alone = _replay(copy, commits)
+    text = f"end of a task with {dependants:,} dependants, durability {_DURABILITY}"
+    yield single(f"{text}: commits", len(taken), "")
+    for side, times in (("sagalog", taken), ("raw", alone)):
+        yield single(f"{side}, p50 of a commit", _part(times, 0.5), "ms")
+        yield single(f"{side}, p99 of a commit", _part(times, 0.99), "ms", _GOAL if side == "sagalog" else None)
+        yield single(f"{side}, the longest commit", max(times), "ms")
+
+
+def _end(path: Path, dependants: int) -> list[float]:
+    """End the parent and do what is due until nothing is; return the milliseconds of each commit."""
+    with stores.open_engine(path, _DURABILITY) as engine:
+        (lease,) = engine.claim(stores.QUEUE, owner=stores.OWNER, ttl_ms=stores.TTL_MS)
+        taken: list[float] = []
+        started = time.perf_counter()
+        lease.complete(stores.RESULT)
+        taken.append((time.perf_counter() - started) * 1e3)
+        while _waits(engine):
+            started = time.perf_counter()
+            engine.claim((_ELSEWHERE, "default"), owner=stores.OWNER, ttl_ms=stores.TTL_MS, kinds=["none"])
+            taken.append((time.perf_counter() - started) * 1e3)
+        report = engine.verify()
+        assert report.ok, report.faults
+        assert engine.counts("default")["default"] == {"pending": dependants}
+        return taken
+
+
+def _waits(engine: Engine) -> bool:
+    return bool(engine.find(waiting=True, limit=1))
+
+
+def _replay(path: Path, commits: Sequence[tape.Commit]) -> list[float]:
+    """Write the same commits with SQLite alone; return the milliseconds of each but the first, which is the lease's."""
+    taken: list[float] = []
+    with closing(connect(str(path), _DURABILITY, BUSY_TIMEOUT_MS, writing=True)) as connection:
+        for commit in commits:
+            started = time.perf_counter()
+            raw.replay(connection, (commit,))
+            taken.append((time.perf_counter() - started) * 1e3)
+    return taken[1:]
+
+
+def _part(times: Sequence[float], part: float) -> float:
+    """Return the time within which this part of the commits were done."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]

@@ -1,0 +1,53 @@
+"""The results of the children that a handler gathers: in the order in which it gave their payloads.
+
+Rule: a child that has not completed is an error that names it, and never a result. It knows tasks that have ended, and
+must not know how a handler waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sagalog.engine.task import Task
+from sagalog.errors import InvalidValue
+from sagalog.kernel.values import State
+from sagalog.outcomes import ChildFailed, StepMismatch
+from sagalog.validation.json_values import as_json, canonical
+from sagalog.validation.values import shown
+
+
+def payloads_of(given: object) -> list[Any]:
+    """Return the payloads of the children to gather; raises InvalidValue where they are no list."""
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+        raise InvalidValue(f"payloads: expected a list, found {shown(given)}", path="payloads")
+    return list(given)
+
+
+def child_name(wait: str, number: int, place: int) -> str:
+    """Return the name of a gathered child: of the n-th gathering of a name, that of the payload at a place."""
+    return f"{wait} {number}.{place}"
+
+
+def require_same(tasks: Sequence[Task], kind: str, payloads: Sequence[Any]) -> None:
+    """Require that these are the children that the handler asks for; raises StepMismatch. [STEP-2]"""
+    for task, payload in zip(tasks, payloads, strict=True):
+        if task.kind != kind or canonical(task.payload) != canonical(as_json(payload, "payload")):
+            raise StepMismatch(f"the child {task.id!r} exists with other content")
+
+
+def results_of(tasks: Sequence[Task], return_exceptions: bool) -> list[Any]:
+    """Return the results of these tasks; raise the error of the first that has not completed, or return errors too."""
+    found: list[Any] = [task.result if task.state is State.COMPLETED else failed(task) for task in tasks]
+    errors = [one for one in found if isinstance(one, ChildFailed)]
+    if errors and not return_exceptions:
+        raise errors[0]
+    return found
+
+
+def failed(task: Task) -> ChildFailed:
+    """Make the error of a child that has ended without completing."""
+    why = task.reason if task.error is None else task.error.message
+    text = f"child {task.id!r} of kind {task.kind!r} has ended as {task.state}" + (f": {why}" if why else "")
+    details = {"task": task.id, "kind": task.kind, "state": str(task.state), "code": task.code}
+    return ChildFailed(text, task=task, details=details)
