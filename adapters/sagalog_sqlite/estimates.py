@@ -23,7 +23,7 @@ class Estimates:
     """For each queue that a claim has named: what is at its gates, and when something is due at the earliest.
 
     is_awaited    whether a task may wait for another; None: not known
-    has_settings  whether a limit or a queue has a stream; None: not known
+    has_settings  whether a limit or a queue has a stream, or a kind is paused; None: not known
     is_followed   whether a task may be cancelled with its parent; None: not known
     """
 
@@ -108,13 +108,13 @@ class Estimates:
                 values[value] = None
                 if len(values) > VALUES_MAX:
                     del self._values[gate, row.queue]
-            if row.cancel_ms is None:
+            at_ms = row.cancel_ms
+            if at_ms is None:
                 return
-            at_ms = None
         else:
             at_ms = 0 if gate == "waking" else row.check_ms if gate is None else row.run_at_ms
-        if row.cancel_ms is not None and (at_ms is None or row.cancel_ms < at_ms):
-            at_ms = row.cancel_ms
+            if row.cancel_ms is not None and (at_ms is None or row.cancel_ms < at_ms):
+                at_ms = row.cancel_ms
         due_ms = self._due_ms.get(row.queue)
         if due_ms is not None and at_ms is not None and at_ms < due_ms:
             self._due_ms[row.queue] = at_ms

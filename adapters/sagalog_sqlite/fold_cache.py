@@ -68,7 +68,7 @@ class FoldCache:
         self._store = store
         for stream in finished:
             self.drop(stream)
-        if len(self.streams) > TASKS_MAX or len(self.accounts) > TASKS_MAX or len(self.governed) > TASKS_MAX:
+        if len(self.streams) > TASKS_MAX:
             self.forget()
             return
         # Outside a transaction this counts no commit after this one; the next transaction sees those of others.
@@ -86,6 +86,12 @@ class FoldCache:
             loaded = self.numbered.get(number)
             if loaded is not None:
                 loaded.wake()
+
+    def make_room(self) -> None:
+        """Forget what is known of limits, if that is much, so that as much may be added."""
+        if len(self.accounts) >= TASKS_MAX or len(self.governed) >= TASKS_MAX:
+            self.accounts.clear()
+            self.governed.clear()
 
     def forget(self) -> None:
         """Forget everything."""

@@ -203,9 +203,10 @@ class Loader:
     # --- limits ---------------------------------------------------------------------------------------------------
 
     def has_settings(self) -> bool:
-        """Tell whether a limit or a queue has a stream, so that an operation may depend on one."""
+        """Tell whether a limit or a queue has a stream, or a kind is paused, so that an operation may depend on it."""
         if self.estimates.has_settings is None:
-            self.estimates.has_settings = bool(self.execute(selection.HAS_SETTINGS).fetchone()[0])
+            is_paused = self.store is not None and bool(self.store.paused_kinds)
+            self.estimates.has_settings = is_paused or bool(self.execute(selection.HAS_SETTINGS).fetchone()[0])
         return self.estimates.has_settings
 
     def note_settings(self, stream: str) -> None:
@@ -222,6 +223,7 @@ class Loader:
         known = self._cache.governed.get(queue)
         if known is None:
             found = self.execute(selection.IS_STREAM, ("queue", queue)).fetchone()
+            self._cache.make_room()
             known = self._cache.governed[queue] = found is not None
         return known
 
@@ -229,6 +231,7 @@ class Loader:
         """Return an account by its name; None if it does not exist, or cannot be read: a rebuild folds it again."""
         accounts = self._cache.accounts
         if name not in accounts:
+            self._cache.make_room()
             accounts[name] = rows.account(self.execute, name)
         return accounts[name]
 
@@ -364,4 +367,4 @@ class Loader:
             row = self.execute(rows.NEWEST, (category, id)).fetchone()
             if row is not None:
                 return Loaded(row[0], Saved(stream, None), row[1] or 0)
-        return Loaded(0, Saved(stream, None), 0, may_wait=False)
+        return Loaded(0, Saved(stream, None), 0, may_wait=False, limit_uses=())

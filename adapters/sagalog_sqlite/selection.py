@@ -154,7 +154,7 @@ SECTIONS: Final = (
 )
 ANY_OF: Final = (
     "SELECT s.category || '/' || s.id FROM limit_uses g JOIN streams s ON s.number = g.stream "
-    "WHERE g.account = ?1 LIMIT 1"
+    "WHERE g.account = ?1 ORDER BY g.place, g.section, g.priority, g.stream LIMIT 1"
 )
 NEXT_ACCOUNT: Final = "SELECT min(account) FROM limit_uses WHERE account > ?1"
 IS_HELD: Final = "SELECT 1 FROM limit_uses WHERE account = ?1 AND place = 'held' LIMIT 1"

@@ -97,13 +97,14 @@ class Transaction(Writer):
         try:
             loaded = self._only_stream_of(operation)
             saved = None if loaded is None or loaded.number == 0 else loaded.saved
-            result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded), self._may_hold_back)
+            may_hold_back = None if self.estimates.has_settings is False else self._may_hold_back
+            result = plain(saved, self.now_ms, self.epoch, partial(self._event_of, loaded), may_hold_back)
         except (SagalogError, _NeedsView):
             # With a view it meets the same, and raises it.
             return None
-        if result is not None and result.if_childless and self.is_followed():
+        if result is None or (result.if_childless and self.is_followed()):
             return None
-        if result is not None and result.appends:
+        if result.appends:
             (append,) = result.appends
             if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
                 return None
@@ -120,7 +121,7 @@ class Transaction(Writer):
             (stream,) = operation.writes
             if operation.drawn:
                 self._absent.add(stream)
-            return self._streams.get(stream) or self._find(stream) or Loaded(0, Saved(stream, None), 0, may_wait=False)
+            return self._streams.get(stream) or self._find(stream) or Loaded(0, Saved(stream, None), 0, False, ())
         if operation.claim is not None:
             for number in selection.candidates(self.execute, operation.claim, 1, self.estimates):
                 if self._by_number(number).fold is None:

@@ -134,6 +134,7 @@ class Writer(Loader):
         if isinstance(projection.fold, StoreFold):
             rows.update_store(self.execute, projection.fold)
             self.store = projection.fold
+            self.estimates.has_settings = None
             self._finished.append(append.stream)
         else:
             self.execute(rows.REPLACE_FOLD, (loaded.number, FOLD_FORMAT, loaded.version, projection.content))
@@ -151,9 +152,8 @@ class Writer(Loader):
         if awaited or (awaited is not None and loaded.may_wait and rows.may_await(before)):
             edges.save(self.execute, loaded.number, awaited)
             self.estimates.is_awaited = None
-        if projection.limit_uses != loaded.limit_uses and (projection.limit_uses or self._may_use_limits(loaded)):
-            rows.save_limit_uses(self.execute, loaded.number, projection)
-        loaded.limit_uses = projection.limit_uses
+        if projection.limit_uses or loaded.limit_uses != ():
+            self._save_limit_uses(loaded, projection)
         if awaited is not None:
             loaded.may_wait = bool(awaited)
         if row.follows is not None:
@@ -162,6 +162,12 @@ class Writer(Loader):
         if not is_worth_keeping(projection.fold):
             self._finished.append(saved.stream)
         self.estimates.note(row)
+
+    def _save_limit_uses(self, loaded: Loaded, projection: Projection) -> None:
+        uses = projection.limit_uses
+        if uses != loaded.limit_uses and (uses or self._may_use_limits(loaded)):
+            rows.save_limit_uses(self.execute, loaded.number, projection)
+        loaded.limit_uses = uses
 
     def _may_use_limits(self, loaded: Loaded) -> bool:
         """Tell whether a task that limit_uses nowhere now may have a place under a limit on record."""

@@ -6,9 +6,9 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -33,6 +33,8 @@ def done(_context: Any, _given: Any) -> str:
 class Checked:
     """A worker loop with real threads and preflights, on a clock that a test moves."""
 
+    pools: ClassVar[list[ThreadHandlerPool]] = []
+
     def __init__(self, engine: sagalog.Engine, clock: ManualClock, *preflights: Preflight, undo: bool = False) -> None:
         config = WorkerConfig(
             ("default",),
@@ -47,6 +49,7 @@ class Checked:
         self.engine = engine
         self.inbox = Inbox()
         self.pool = ThreadHandlerPool(4, self.inbox)
+        self.pools.append(self.pool)
         self.preflights = Preflights(preflights, self.pool.start_preflight, self.inbox.put, clock)
         self.registration = Registration(engine, "w", config)
         name = self.registration.name
@@ -90,6 +93,13 @@ class Answers:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    yield
+    while Checked.pools:
+        Checked.pools.pop().close()
 
 
 @pytest.fixture

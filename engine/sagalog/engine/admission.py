@@ -65,6 +65,8 @@ class Admission:
         self._placed: dict[str, tuple[TaskFold, _Place]] = {}
         self._created: dict[str, int] = {}
         self._moves = 0
+        # The accounts under which it holds tasks that the store does not have there yet.
+        self._held_under: set[str] = set()
 
     # --- gates ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +117,7 @@ class Admission:
 
     def _let_in_at(self, name: str) -> None:
         sections = self._view.sections(name, CLAIM_LOOKS_MAX)
-        if not sections:
+        if not sections and name not in self._held_under:
             self._accounts.be_due(name, None)
             return
         free = self._accounts.free(name)
@@ -241,7 +243,9 @@ class Admission:
                 insort(window, place)
 
     def _be_held(self, task: TaskFold, lack: Lack) -> None:
+        assert lack.account is not None, "a paused kind holds no task back"
         self.gates[task.id] = Gate("held", lack.account)
+        self._held_under.add(lack.account)
         self._accounts.refuse(task, lack)
 
     def _leave(self, task: TaskFold, is_free: bool) -> None:

@@ -157,7 +157,7 @@ def _claim_one(
     now_ms: int,
     epoch: int,
     event_of: EventOf,
-    may_hold_back: Callable[[str], bool],
+    may_hold_back: Callable[[str], bool] | None,
 ) -> Result | None:
     if saved is None:
         return Result(Claimed([]))

@@ -5,9 +5,9 @@ Rule: an operation's function depends only on what its view shows, and may run a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -32,8 +32,14 @@ from sagalog.versions import is_newer
 
 STORE_FORMAT: Final = 0
 
-# Commands that read or write other tasks than their own.
-_NAMING_OTHERS: Final = frozenset({c.Park, c.RetryAsNew, c.AdoptChild, c.Complete})
+# The commands that may read or write other tasks than their own, and the checks whether one does.
+_NAMES_OTHERS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
+    c.Create: lambda command: command.after != (),
+    c.Complete: lambda command: command.undoer is not None,
+    c.Park: lambda _: True,
+    c.RetryAsNew: lambda _: True,
+    c.AdoptChild: lambda _: True,
+}
 
 
 class MaintenanceDone(msgspec.Struct, frozen=True):
@@ -86,17 +92,14 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     """Make an operation as `writing`, for one step, as nearly all calls need it."""
     command, key = step.command, step.idempotency_key
     decide = partial(_carry_out_one, step)
-    if type(command) is c.Create:
-        names_others = command.after != ()
-    else:
-        names_others = type(command) in _NAMING_OTHERS and not (type(command) is c.Complete and command.undoer is None)
-    if names_others:
+    names_others = _NAMES_OTHERS.get(type(command))
+    if names_others is not None and names_others(command):
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
         return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
-    settings = settings_of(command) if type(command) is c.Create else ()
+    settings = settings_of(command) if type(command) is c.Create and (command.key or command.uses) else ()
     return Operation(decide, writes, settings, (), keys, None, None, drawn, plain_command(step))
 
 

@@ -7,14 +7,14 @@ view.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-
-import msgspec
+from typing import Any, Final
 
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
 from sagalog.engine.idempotency import states_payload
+from sagalog.engine.parents import WITHOUT_SUCCESS
 from sagalog.engine.task import to_task
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -31,15 +31,23 @@ def plain_command(step: CommandEntry) -> Plain | None:
     A key needs a search of all streams; undos and a payload on record need a comparison. [REPEAT-3] [REPEAT-4]
     """
     command = step.command
-    if step.idempotency_key is not None or type(command) is c.Register:
-        return None
-    if type(command) is c.Amend and states_payload(command):
-        return None
-    if type(command) is c.Fail and command.compensations:
-        return None
-    if type(command) is c.Create and (command.uses is not None or command.after):
+    depends = _DEPENDS.get(type(command))
+    if step.idempotency_key is not None or (depends is not None and depends(command)):
         return None
     return partial(carry_out_plainly, step)
+
+
+def _creates_dependent(command: c.Create) -> bool:
+    return command.uses is not None or command.after != ()
+
+
+# The commands that may depend on more than their task, and the checks whether one does.
+_DEPENDS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
+    c.Create: _creates_dependent,
+    c.Fail: lambda command: command.compensations != (),
+    c.Amend: states_payload,
+    c.Register: lambda _: True,
+}
 
 
 def _queue_of(command: c.Command) -> str:
@@ -53,7 +61,7 @@ def carry_out_plainly(
     now_ms: int,
     epoch: int,
     event_of: EventOf,
-    may_hold_back: Callable[[str], bool],
+    may_hold_back: Callable[[str], bool] | None,
 ) -> Result | None:
     """Carry out the command on its task, and answer with a list of the one Task; None: a unit of work decides.
 
@@ -64,7 +72,7 @@ def carry_out_plainly(
     task = TaskFold(step.command.task) if saved is None else saved.fold
     if not isinstance(task, TaskFold) or task.sources or task.uses is not None:
         return None
-    if may_hold_back(task.queue if task.version else _queue_of(step.command)):
+    if may_hold_back is not None and may_hold_back(task.queue if task.version else _queue_of(step.command)):
         return None
     if type(step.command) is c.Heartbeat and passed_deadline(task, now_ms) is not None:
         # [DEADLINE-2] The unit of work asks the holder to stop.
@@ -82,8 +90,6 @@ def carry_out_plainly(
     answer = [to_task(after, read, step.known)]
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
-    result = Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs)
-    if after.outcome is not None and task.outcome is None and after.leases:
-        # [CANCEL-4] Its work is over without success, and it may have children.
-        return msgspec.structs.replace(result, if_childless=True)
-    return result
+    # [CANCEL-4] Its work is over without success, and it may have children.
+    fails = after.outcome in WITHOUT_SUCCESS and task.outcome is None and after.leases > 0
+    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs, if_childless=fails)

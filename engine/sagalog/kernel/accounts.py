@@ -93,6 +93,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return msgspec.structs.replace(self, rate=rate, credit=full, at_ms=now_ms)
         at_ms = max(self.at_ms, now_ms)
         credit = self.credit + self.rate.units * max(passed_ms, 0)
+        credit = min(credit, self.rate.most * self.rate.period_ms)
         if rate != self.rate:
             credit = credit * rate.period_ms // self.rate.period_ms
         credit = min(credit, rate.most * rate.period_ms)

@@ -132,10 +132,13 @@ class MemoryView:
 
     def any_of(self, account: str, /) -> str | None:
         """Look at every task."""
-        for id, limit_uses in self._tables.limit_uses.items():
-            if any(one.account == account for one in limit_uses):
-                return f"task/{id}"
-        return None
+        found = [
+            (one.place, one.section, one.priority, self.order(f"task/{id}"), id)
+            for id, limit_uses in self._tables.limit_uses.items()
+            for one in limit_uses
+            if one.account == account
+        ]
+        return f"task/{min(found)[-1]}" if found else None
 
     def accounts_held(self, prefix: str, after: str, limit: int, /) -> Sequence[str]:
         """Look at every task."""

@@ -273,7 +273,10 @@ class View(Protocol):
         ...
 
     def any_of(self, account: str, /) -> str | None:
-        """Return the stream of a task at whatever place under an account; None: no task uses its limit."""
+        """Return the stream of a task that uses a limit, by its account; None: no task does.
+
+        Of several it is the first by place, section, priority and creation.
+        """
         ...
 
     def accounts_held(self, prefix: str, after: str, limit: int, /) -> Sequence[str]:
@@ -340,7 +343,13 @@ class Plain(Protocol):
     """The plain case of an operation: one stream alone decides it."""
 
     def __call__(
-        self, saved: Saved | None, now_ms: int, epoch: int, event_of: EventOf, may_hold_back: Callable[[str], bool], /
+        self,
+        saved: Saved | None,
+        now_ms: int,
+        epoch: int,
+        event_of: EventOf,
+        may_hold_back: Callable[[str], bool] | None,
+        /,
     ) -> Result | None:
         """Return what the store writes: one append with its blobs and ends, or nothing; None where it needs a view.
 
@@ -348,7 +357,8 @@ class Plain(Protocol):
             saved: the stream, as the view would show it; None: there is none.
             now_ms, epoch: as in the view.
             event_of: the events of that stream.
-            may_hold_back: whether settings may count for a task of a queue: those of the queue, or a paused kind.
+            may_hold_back: whether settings may count for a task of a queue: those of the queue, or a paused kind; None:
+                the store has no settings.
 
         Raises:
             SagalogError: a refusal, which the operation's `decide` gives again with a view.

@@ -107,7 +107,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             gate,
             None if waiting is None else waiting.name,
             held,
-            1 if lease is not None and lease.uses and task.uses else None,
+            1 if task.uses and lease is not None and lease.uses else None,
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

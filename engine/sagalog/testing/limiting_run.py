@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Rate
 from sagalog.testing import strategies
 from sagalog.testing.oracle_pair import Side
@@ -20,6 +21,7 @@ from sagalog.testing.recording_run import RecordingRun, holds_work
 LIMITS: Any = st.sampled_from(
     [{"slots": 1}, {"slots": 2}, {"slots": 3}, {"rate": Rate(2, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}]
 )
+RATES: Any = st.sampled_from([{"rate": Rate(5, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}])
 QUEUE_LIMITS: Any = st.fixed_dictionaries(
     {},
     optional={
@@ -116,6 +118,20 @@ class LimitingRun(RecordingRun):
     def use(self, pick: int, name: str, units: int) -> None:
         """State what an attempt uses of a rate."""
         self.with_lease("use", pick, lambda lease: lease.use(name, units), "work")
+
+    @rule(
+        name=st.sampled_from(["gpu", "cpu"]),
+        rate=RATES,
+        statements=st.lists(st.sampled_from([0, 1, 2, 5]), min_size=1, max_size=3),
+    )
+    def use_rate(self, name: str, rate: dict[str, Any], statements: list[int]) -> None:
+        """Lease a task that uses a rate, and state what the attempt uses, time after time."""
+        id = self.new_id()
+        self.set_limit(name, rate)
+        self.run("create limited", lambda side: side.engine.create("build", id=id, queue="left", uses={name: 1}))
+        self.run("acquire", lambda side: side.engine.acquire(id, owner="ann", ttl_ms=strategies.TTL_MS))
+        for units in statements:
+            self.of_newest("use", id, partial(Lease.use, limit=name, units=units))
 
     @precondition(has_limits)
     @rule(owner=strategies.owners, limit=st.integers(1, 4))

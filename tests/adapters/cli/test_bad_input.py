@@ -130,6 +130,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--type": WORD,
     "--unknown-kind": NAME,
     "--until": WORD,
+    "--use": [(2, "gpu=two"), (2, "gpu="), (3, ""), (3, "=1"), (3, "gpu=0"), (3, f"{LONG}=1")],
     "--visibility": [*DURATION, (2, "0")],
     "--waiting": NAME,
     "--waive-compensation": SENTENCE,

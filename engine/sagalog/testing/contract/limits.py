@@ -277,6 +277,28 @@ class LimitContract(LimitedContract):
         assert len(self.claim(limit=9, ttl_ms=None)) == 3
         self.fair()
 
+    def test_a_higher_rate_begins_with_what_the_lower_one_kept(self) -> None:
+        """[LIMIT-8] Not with the units that the lower one could not keep."""
+        self.engine.set_limit("gpu", rate=Rate(2, period_ms=1_000))
+        self.users("a")
+        self.claim(ttl_ms=None)
+        self.clock.advance(3_600_000)
+        self.engine.set_limit("gpu", rate=Rate(5, period_ms=1_000))
+        assert self.engine.limits()[0].free == 2
+        self.fair()
+
+    def test_a_ready_task_that_loses_its_units_to_a_statement_comes_in_later(self) -> None:
+        """[LIMIT-3] [LIMIT-5] The claim that meets it moves it, and a look follows once there is a unit again."""
+        self.engine.set_limit("gpu", rate=Rate(5, period_ms=1_000))
+        self.users("a", "b")
+        [lease] = self.claim(limit=1, ttl_ms=None)
+        lease.use("gpu", 5)
+        assert self.claim() == []
+        assert self.claimable_in_ms("default") == 200
+        self.clock.advance(200)
+        assert ids(self.claim()) == ["b"]
+        self.fair()
+
     def test_what_an_attempt_uses_is_stated_and_may_overdraw(self) -> None:
         """[LIMIT-3]"""
         self.engine.set_limit("gpu", rate=Rate(10, period_ms=1_000))
