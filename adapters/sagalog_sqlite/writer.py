@@ -17,6 +17,7 @@ from sagalog.store import (
     Append,
     Projection,
     Result,
+    Row,
     Saved,
     StoreFold,
     TaskFold,
@@ -148,20 +149,25 @@ class Writer(Loader):
         assert row is not None, "every task has a row"
         before = saved.row
         self.execute(*rows.saving(loaded.number, projection, row, before))
-        awaited = projection.awaited
-        if awaited or (awaited is not None and loaded.may_wait and rows.may_await(before)):
-            edges.save(self.execute, loaded.number, awaited)
-            self.estimates.is_awaited = None
+        if projection.awaited or loaded.may_wait:
+            self._save_edges(loaded, projection.awaited, before)
         if projection.limit_uses or loaded.limit_uses != ():
             self._save_limit_uses(loaded, projection)
-        if awaited is not None:
-            loaded.may_wait = bool(awaited)
         if row.follows is not None:
             self.estimates.is_followed = True
         loaded.saved = Saved(saved.stream, projection.fold, row)
         if not is_worth_keeping(projection.fold):
             self._finished.append(saved.stream)
         self.estimates.note(row)
+
+    def _save_edges(self, loaded: Loaded, awaited: tuple[str, ...] | None, before: Row | None) -> None:
+        """Save the edges of a task, in place of those that it has; None: they stay as they are. [WAIT-3]"""
+        if awaited is None:
+            return
+        if awaited or rows.may_await(before):
+            edges.save(self.execute, loaded.number, awaited)
+            self.estimates.is_awaited = None
+        loaded.may_wait = bool(awaited)
 
     def _save_limit_uses(self, loaded: Loaded, projection: Projection) -> None:
         uses = projection.limit_uses

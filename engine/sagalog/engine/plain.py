@@ -74,7 +74,7 @@ def carry_out_plainly(
         return None
     if may_hold_back is not None and may_hold_back(task.queue if task.version else _queue_of(step.command)):
         return None
-    if type(step.command) is c.Heartbeat and passed_deadline(task, now_ms) is not None:
+    if task.deadline_ms is not None and type(step.command) is c.Heartbeat and passed_deadline(task, now_ms) is not None:
         # [DEADLINE-2] The unit of work asks the holder to stop.
         return None
     decision = decide(None if saved is None else task, step.command, now_ms, epoch)
