@@ -37,7 +37,7 @@ def plain_command(step: CommandEntry) -> Plain | None:
         return None
     if type(command) is c.Fail and command.compensations:
         return None
-    if type(command) is c.Create and (command.uses is not None or command.after):
+    if type(command) is c.Create and (command.uses is not None or command.after or command.dedupe is not None):
         return None
     return partial(carry_out_plainly, step)
 
@@ -74,6 +74,9 @@ def carry_out_plainly(
         return None
     draft = Draft(saved, task)
     after = draft.take(decision, step, now_ms)
+    if after.dedupe is not None and after.state in TERMINAL:
+        # [DEDUPE-1] Its end may free its key.
+        return None
 
     def read(version: int, source: str | None = None) -> e.Recordable:
         assert source is None, "a task without predecessors names no other stream"
