@@ -133,7 +133,7 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
     limit_uses: dict[int, list[LimitUse]] = {}
     for number, *place in read(LIMIT_USES_BETWEEN, between):
         limit_uses.setdefault(number, []).append(LimitUse(*place))
-    names = dict(heads)
+    names: dict[int, str] = dict(heads)
     keys = {
         number: DedupeRow(kind, key, names[number].partition("/")[2], until_ms)
         for number, kind, key, until_ms in read(dedupes.BETWEEN, between)

@@ -28,8 +28,9 @@ def dedupes(log: Sequence[Recorded]) -> Found:
             held[place], of_stream[event.stream] = event, place
         elif _ends_task(now):
             ended = of_stream.get(event.stream)
-            if ended is not None and held[ended].stream == event.stream and _scope_of(held[ended]) == "live":
-                del held[ended], of_stream[event.stream]
+            holder = None if ended is None else held.get(ended)
+            if ended is not None and holder is not None and holder.stream == event.stream and _is_live(holder):
+                del held[ended]
 
 
 def dedupe_periods(log: Sequence[Recorded]) -> Found:
@@ -59,6 +60,10 @@ def dedupe_periods(log: Sequence[Recorded]) -> Found:
 def _scope_of(created: Recorded) -> str | None:
     assert isinstance(created.event, e.Created)
     return None if created.event.dedupe is None else created.event.dedupe.scope
+
+
+def _is_live(created: Recorded) -> bool:
+    return _scope_of(created) == "live"
 
 
 def _is_of_period(created: Recorded) -> bool:
