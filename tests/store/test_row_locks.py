@@ -161,7 +161,7 @@ def test_a_dedupe_key_that_is_not_locked_would_let_two_tasks_have_it(store: Memo
 
 
 @pytest.mark.parametrize("dedupes", [(("build", "k"),), ()], ids=["declared", "found out in rounds"])
-def test_of_two_creations_with_one_dedupe_key_the_second_gives_the_task_of_the_first(
+def test_of_two_creations_with_one_dedupe_key_one_gives_the_other_s_task(
     store: MemoryStore, dedupes: tuple[tuple[str, str], ...]
 ) -> None:
     """[DEDUPE-1] [DEDUPE-2]"""

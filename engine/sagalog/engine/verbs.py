@@ -78,8 +78,7 @@ def create(
         deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
         after, on_failed: tasks that have to end before it is claimed, by id, 10,000 at most; what becomes of it if one
             does not complete: "cancel" or "quarantine" ends it, "run" lets it run. [WAIT-5]
-        dedupe: a key of which the kind has at most one task. Where one has it, the call creates nothing, compares
-            nothing, and gives that task, with `deduplicated`. [DEDUPE-1] [DEDUPE-2]
+        dedupe: a key that at most one task of its kind has: that one is the answer, `deduplicated`. [DEDUPE-1]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 

@@ -28,7 +28,7 @@ def has_deduped(machine: Any) -> bool:
     return any(fold.dedupe is not None for fold in machine.pair.memory.tables.folds.values())
 
 
-class DedupingRun(LimitingRun):
+class DedupeRun(LimitingRun):
     """The rules of dedupe keys."""
 
     @rule(pick=strategies.picks, given=strategies.creations, dedupe=DEDUPES, delay=strategies.delays)
