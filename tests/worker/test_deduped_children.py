@@ -103,7 +103,7 @@ def test_children_that_are_gathered_have_no_common_key(engine: Engine, worker: s
     """[DEDUPE-1]"""
 
     @worker.task("parent", waive_compensation=WAIVED)
-    def parent(context: WorkContext, _payload: object) -> str:
+    def parent(context: WorkContext, _payload: object) -> Any:
         with pytest.raises(InvalidValue, match="wait_tasks") as refused:
             context.gather("index", [1, 2], dedupe=ONCE)
         return refused.value.path
