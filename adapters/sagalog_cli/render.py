@@ -250,6 +250,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("cancel", "asked for" if task.cancel_requested else None),
         ("due", _due(task, now_ms)),
         ("deadline", _until(task.deadline_ms, now_ms)),
+        ("dedupe", None if task.dedupe is None else f"{task.dedupe.key} ({task.dedupe.scope})"),
         ("start by", _until(task.start_by_ms, now_ms)),
         ("waiting", None if task.waiting is None else _wait(task.waiting, now_ms)),
         ("attempt", str(task.attempt)),

@@ -19,6 +19,7 @@ from sagalog.store import (
     Account,
     AuditedStream,
     AuditedTask,
+    DedupeRow,
     LimitUse,
     Row,
     SavedTask,
@@ -30,7 +31,7 @@ from sagalog.store import (
     decode_account,
     decode_fold,
 )
-from sagalog_sqlite import kept, migration, rows, texts
+from sagalog_sqlite import dedupes, kept, migration, rows, texts
 
 SAVED: Final = (
     "SELECT s.number, (SELECT 1 FROM awaited WHERE stream = s.number LIMIT 1), t.format, t.fold, "  # noqa: S608
@@ -117,7 +118,7 @@ def saved(read: Read, stream: str) -> SavedTask | None:
 
 
 def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
-    """Return streams with all their events, fewer if those are large: seven statements for all of them."""
+    """Return streams with all their events, fewer if those are large: eight statements for all of them."""
     heads = _that_fit(read, read(NAMES, (after, limit)))
     if not heads:
         return []
@@ -132,6 +133,12 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
     limit_uses: dict[int, list[LimitUse]] = {}
     for number, *place in read(LIMIT_USES_BETWEEN, between):
         limit_uses.setdefault(number, []).append(LimitUse(*place))
+    names: dict[int, str] = dict(heads)
+    keys = {
+        number: DedupeRow(kind, key, names[number].partition("/")[2], until_ms)
+        for number, kind, key, until_ms in read(dedupes.BETWEEN, between)
+        if number in names
+    }
     # As the store loads folds: it uses none that is saved for another version than the newest.
     newest = {number: of_stream[-1][2] for number, of_stream in events.items() if of_stream}
     tasks = {
@@ -140,6 +147,7 @@ def audited(read: Read, after: int, limit: int) -> list[AuditedStream]:
             Row(*values),
             tuple(awaited.get(number, ())),
             tuple(limit_uses.get(number, ())),
+            keys.get(number),
         )
         for number, format, version, content, *values in read(SAVED_BETWEEN, between)
     }
@@ -164,6 +172,10 @@ def strays(read: Read) -> list[str]:
     found = [f"the row {number} of tasks has no stream" for (number,) in read(STRAY_TASKS)]
     found += [f"the wait of {number} for {task!r} has no stream" for task, number in read(STRAY_WAITS)]
     found += [f"the {what} of {task!r} are due and there is no such task" for what, task in read(STRAY_UNHANDLED)]
+    found += [
+        f"the dedupe key {key!r} of {kind!r} is of {number}, which has no stream"
+        for kind, key, number in read(dedupes.STRAYS)
+    ]
     return found + [
         f"the place of {number} under {account!r} has no stream" for account, number in read(STRAY_LIMIT_USES)
     ]

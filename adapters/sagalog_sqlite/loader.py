@@ -16,6 +16,7 @@ from sagalog.store import (
     LEASE_CHECKS_MAX,
     Account,
     Claim,
+    DedupeRow,
     Due,
     Ends,
     Envelope,
@@ -25,7 +26,7 @@ from sagalog.store import (
     decode,
     read,
 )
-from sagalog_sqlite import edges, rows, selection
+from sagalog_sqlite import dedupes, edges, rows, selection
 from sagalog_sqlite.fold_cache import FoldCache, is_worth_keeping
 from sagalog_sqlite.rows import Loaded
 from sagalog_sqlite.texts import forgiving
@@ -134,6 +135,17 @@ class Loader:
         found = [Envelope(*row) for row in self.execute(rows.OF_IDEMPOTENCY_KEY, (key,))]
         self._absent.difference_update([envelope.stream for envelope in found])
         return found
+
+    def dedupe(self, kind: str, key: str) -> DedupeRow | None:
+        """Return the row of a dedupe key; the stream of its task exists, even if its id was drawn. [DEDUPE-1]"""
+        row = dedupes.row_of_key(self.execute, kind, key)
+        if row is not None:
+            self._absent.discard(f"{rows.TASK}/{row.task}")
+        return row
+
+    def dedupes_over(self, limit: int) -> list[DedupeRow]:
+        """Return the first rows of dedupe keys whose period is over."""
+        return dedupes.over(self.execute, self.now_ms, limit)
 
     def claimed(self, claim: Claim) -> list[Saved]:
         """Return the tasks that a claim selects, and before or among them unreadable ones, which do not count.

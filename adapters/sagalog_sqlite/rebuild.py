@@ -23,7 +23,7 @@ from sagalog.store import (
     refold_store,
     refold_stream,
 )
-from sagalog_sqlite import edges, rows
+from sagalog_sqlite import dedupes, edges, rows
 from sagalog_sqlite.rows import Execute
 from sagalog_sqlite.texts import bytes_of, is_beyond, key_of
 from sagalog_sqlite.transaction import Transaction
@@ -78,6 +78,7 @@ def begin(transaction: Transaction) -> int:
     """Remove rows beyond all streams; return the newest stream's number: later streams are folded when written."""
     execute = _start_slice(transaction)
     execute(_FORGET_AWAITED)
+    execute(dedupes.FORGET_STRAYS)
     newest = 0
     for (newest,) in execute(_NEWEST):
         execute(_FORGET, (newest,))
@@ -85,8 +86,10 @@ def begin(transaction: Transaction) -> int:
     return newest
 
 
-def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[int, int]:
+def rebuild_streams(transaction: Transaction, after: int, newest: int, lacking: list[int]) -> tuple[int, int]:
     """Fold the next streams after `after`, up to `newest`, and remove rows among them that belong to no task.
+
+    It removes wrong rows of dedupe keys too, and adds to `lacking` the numbers of the tasks that lack one.
 
     Returns:
         How many tasks there were, and the last stream's number.
@@ -95,7 +98,7 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
     tasks, last = 0, newest
     for number, category, id in list(execute(_NEXT, (after, newest, SLICE))):
         if category == rows.TASK:
-            _rebuild_task(execute, number, id, transaction)
+            _rebuild_task(execute, number, id, transaction, lacking)
             tasks += 1
         elif category == "store":
             _rebuild_store(transaction, number)
@@ -104,6 +107,11 @@ def rebuild_streams(transaction: Transaction, after: int, newest: int) -> tuple[
         last = number
     execute(_FORGET_AMONG, (after, last))
     return tasks, last if last > after else newest
+
+
+def put_dedupes_back(transaction: Transaction, lacking: list[int]) -> None:
+    """Save the rows of dedupe keys that some tasks lack; `rebuild_streams` has removed all wrong ones. [DEDUPE-1]"""
+    dedupes.put_back(_start_slice(transaction), lacking)
 
 
 def sweep_edges(transaction: Transaction, after: int) -> int | None:
@@ -163,7 +171,7 @@ def _start_slice(transaction: Transaction) -> Execute:
     return transaction.execute
 
 
-def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transaction) -> None:
+def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transaction, lacking: list[int]) -> None:
     try:
         projection = project_afresh(id, rows.history(execute, number), transaction.now_ms, transaction.is_governed)
     except rows.UNFOLDABLE:
@@ -173,6 +181,8 @@ def _rebuild_task(execute: Execute, number: int, id: str, transaction: Transacti
     execute(*rows.saving(number, projection, projection.row, None))
     rows.save_limit_uses(execute, number, projection)
     edges.save(execute, number, projection.awaited or ())
+    if not dedupes.is_right(execute, number, projection.fold, transaction.now_ms):
+        lacking.append(number)
     if projection.row.follows is not None:
         # Its parent may have ended: maintenance looks, and forgets the name otherwise. [CANCEL-4]
         execute(edges.KEEP_UNHANDLED, (edges.CHILDREN, projection.row.follows))

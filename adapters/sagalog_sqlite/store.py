@@ -109,10 +109,17 @@ class SqliteStore:
                 progress(min(done, total), total)
 
         tasks = after = swept = 0
+        # The streams whose dedupe keys are to be put back once no wrong row is left.
+        all_lacking: list[int] = []
         while after < newest:
             report(after)
-            folded, after = self._run_alone(partial(rebuild.rebuild_streams, after=after, newest=newest))
+            lacking: list[int] = []
+            slice = partial(rebuild.rebuild_streams, after=after, newest=newest, lacking=lacking)
+            folded, after = self._run_alone(slice)
             tasks += folded
+            all_lacking += lacking
+        for at in range(0, len(all_lacking), rebuild.SLICE):
+            self._run_alone(partial(rebuild.put_dedupes_back, lacking=all_lacking[at : at + rebuild.SLICE]))
         waiting: int | None = 0
         while waiting is not None:
             waiting = self._run_alone(partial(rebuild.sweep_edges, after=waiting))

@@ -14,6 +14,7 @@ from sagalog.store import (
     Append,
     Candidate,
     Claim,
+    DedupeRow,
     Due,
     Ends,
     Envelope,
@@ -82,6 +83,20 @@ class SqliteView:
         if envelopes:
             self._show({envelope.stream for envelope in envelopes})
         return envelopes
+
+    def dedupe(self, kind: str, key: str, /) -> DedupeRow | None:
+        """Return the row of a dedupe key, and show the stream of its task from now on."""
+        if (kind, key) not in self._execution.dedupes:
+            raise Undeclared((), (), ((kind, key),))
+        row = self._transaction.dedupe(kind, key)
+        if row is not None:
+            self._show({f"task/{row.task}"})
+        return row
+
+    def dedupes_over(self, limit: int, /) -> Sequence[DedupeRow]:
+        """Return the first rows of dedupe keys whose period is over."""
+        assert self._execution.dedupes, "the operation declares no dedupe key"
+        return self._transaction.dedupes_over(limit)
 
     def select(self, claim: Claim, /) -> Sequence[Saved]:
         """Return the tasks that a claim selects, in its order."""

@@ -25,7 +25,7 @@ from sagalog.store import (
     encode_account,
     reach,
 )
-from sagalog_sqlite import edges, rows
+from sagalog_sqlite import dedupes, edges, rows
 from sagalog_sqlite.fold_cache import CREATED_CHARACTERS_MAX, is_worth_keeping
 from sagalog_sqlite.loader import Loader
 from sagalog_sqlite.rows import Loaded
@@ -63,6 +63,9 @@ class Writer(Loader):
         if result.accounts:
             for name, account in result.accounts:
                 self._save_account(name, account)
+        if result.dedupes_freed or result.dedupes_taken:
+            self.wrote = True
+            dedupes.save(self.execute, result.dedupes_freed, result.dedupes_taken)
         if result.aside:
             for stream in result.aside:
                 self._put_aside(stream)

@@ -46,6 +46,7 @@ from sagalog.errors import (
 )
 from sagalog.kernel.values import (
     Compensation,
+    Dedupe,
     Failure,
     Input,
     LeaseRecord,
@@ -85,6 +86,7 @@ __all__ = [
     "CompensationRequired",
     "Conflict",
     "Corrupt",
+    "Dedupe",
     "Engine",
     "Envelope",
     "Failed",

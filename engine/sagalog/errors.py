@@ -155,7 +155,8 @@ class Conflict(SagalogError):
     """Another caller was first, or the identity is on record with other content: load again and decide again.
 
     Fields, where an idempotency key is on record with other content [REPEAT-6]: `idempotency_key`; `task`, `stream` and
-    `version`, which say where it was used; and `differs`, the names of what differs.
+    `version`, which say where it was used; and `differs`, the names of what differs. Where another task has the dedupe
+    key of a task that is to be retried as new [DEDUPE-3]: `task`, `dedupe`, the key, and `holder`, that other task.
     """
 
     code = "conflict"

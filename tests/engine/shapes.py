@@ -15,6 +15,7 @@ from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.values import (
     Compensation,
+    DedupeKey,
     Failure,
     Inherited,
     Input,
@@ -85,6 +86,8 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
             on_failed="quarantine",
             on_parent_end="cancel",
         ),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "period", 60, 65)),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "ever")),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),

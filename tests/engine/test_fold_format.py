@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "750441cc13bbecfec0d10214deb55caa333719280a30a681466b89f5e60b8c83")
+PINNED = (7, "b0b36142f52c88bdc16e6111d2795bf4c9941ede450146f0db3a58a88f0e6127")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from sagalog import Compensation, Engine, Failure, Recorded
+from sagalog import Compensation, Dedupe, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.engine.entries import CommandEntry
 from sagalog.kernel import events as e
-from sagalog.kernel.values import Inherited, KeptStep, KeptWaits, Rate, SignalEnd, State, UnrecordedStep
+from sagalog.kernel.values import DedupeKey, Inherited, KeptStep, KeptWaits, Rate, SignalEnd, State, UnrecordedStep
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from sagalog.validation import commands as forms
@@ -54,7 +54,19 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     limited(engine)
     timed(engine, clock)
     related(engine)
+    deduped(engine, clock)
     return engine.events()
+
+
+def deduped(engine: Engine, clock: ManualClock) -> None:
+    """Tasks with dedupe keys, of which the second takes the key of the first once that has ended."""
+    engine.create("build", id="once", dedupe=Dedupe("k"))
+    engine.create("build", id="short", dedupe=Dedupe("p", "period", 100))
+    engine.create("build", id="other", dedupe=Dedupe("o", "ever"))
+    engine.cancel("once")
+    engine.create("build", id="twice", dedupe=Dedupe("k"))
+    clock.advance(100)
+    engine.create("build", id="again", dedupe=Dedupe("p", "period", 100))
 
 
 def limited(engine: Engine) -> None:
@@ -78,6 +90,13 @@ def timed(engine: Engine, clock: ManualClock) -> None:
     clock.advance(10)
     engine.recover()
     lease.release()
+
+
+def keyed(log: Log, stream: str, dedupe: DedupeKey) -> e.Created:
+    """The creation of a task, with another dedupe key."""
+    created = first(log, stream)
+    assert isinstance(created, e.Created)
+    return msgspec.structs.replace(created, dedupe=dedupe)
 
 
 def related(engine: Engine) -> None:
@@ -362,6 +381,14 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: again(log, e.Cancelled(State.CANCELLED, code="parent_ended", parameters={"parent": "a"}), 2, CHILD),
         lambda log: again(log, msgspec.structs.replace(first(log, CHILD), on_parent_end="leave"), 1, CHILD),
         lambda log: again(log, msgspec.structs.replace(first(log, CHILD), parent="after"), 1, CHILD),
+    ],
+    "dedupes": [
+        lambda log: again(log, keyed(log, "task/once", DedupeKey("k", "ever")), 1, "task/once"),
+        lambda log: without(log, 2, stream="task/once"),
+        lambda log: again(log, keyed(log, "task/twice", DedupeKey("o", "live")), 1, "task/twice"),
+    ],
+    "dedupe_periods": [
+        lambda log: again(log, keyed(log, "task/short", DedupeKey("p", "period", 101, 600)), 1, "task/short"),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

@@ -43,8 +43,9 @@ _ENGINE = [
 ]
 _TASK = words("""
     affinity artifacts attempt cancel_requested children code compensations correlation_id created_ms data_key
-    deadline_ms error fence id inputs is_suspect is_terminal key kind lease leases outcome owed parent payload
-    policy predecessor priority progress queue reason result run_at_ms signals start_by_ms state steps successor
+    deadline_ms dedupe deduplicated error fence id inputs is_suspect is_terminal key kind lease leases outcome owed
+    parent payload policy predecessor priority progress queue reason result run_at_ms signals start_by_ms state
+    steps successor
     tags trace tracestate unrecorded_steps updated_ms uses version waiting waits
 """)
 _CONTEXT = words("""

@@ -23,7 +23,7 @@ from sagalog.kernel.decide import Decision, Repeat, decide
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.evolve import evolve
 from sagalog.kernel.state import TaskFold
-from sagalog.kernel.values import Compensation, Failure, Policy, Seen, State, TaskEnd, UnrecordedStep
+from sagalog.kernel.values import Compensation, DedupeKey, Failure, Policy, Seen, State, TaskEnd, UnrecordedStep
 from tests.kernel import making as make
 
 COMPENSATIONS: Final = (
@@ -180,7 +180,13 @@ def _perhaps_related(create: c.Create) -> st.SearchStrategy[c.Create]:
     """The creation as it is, or that of a child, or of a task that waits for others. [WAIT-5] [CANCEL-4]"""
     waiting = st.builds(
         lambda on_failed, ended: msgspec.structs.replace(
-            create, after=("a", "b"), on_failed=on_failed, ended=ended, parent="p", on_parent_end="cancel"
+            create,
+            after=("a", "b"),
+            on_failed=on_failed,
+            ended=ended,
+            parent="p",
+            on_parent_end="cancel",
+            dedupe=DedupeKey("k", "period", 5),
         ),
         st.sampled_from(("cancel", "run", "quarantine")),
         st.sampled_from(((), make.ends("a"), make.ends("a", "b"), (*make.ends("a"), TaskEnd("b", 2, State.FAILED)))),

@@ -26,7 +26,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog": {
         "Opening a store": _words("open"),
         "Engine, leases, batches, subscriptions": _words("Engine Lease Renewal Batch Subscription"),
-        "What callers give": _words("Compensation Retry Rate Failure UnrecordedStep"),
+        "What callers give": _words("Compensation Retry Rate Dedupe Failure UnrecordedStep"),
         "What callers read": _words("""
             Task State TaskCompensation TaskWait Policy LeaseRecord Units Input Artifact WaitOutcome LimitStatus
             QueueStatus Recorded Envelope

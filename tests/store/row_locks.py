@@ -14,6 +14,7 @@ from typing import Any
 from sagalog.codec import Envelope
 from sagalog.errors import SagalogError
 from sagalog.store import Execution, Operation, Undeclared
+from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.memory_tables import Tables
 from sagalog.store.memory_view import MemoryView
 
@@ -28,6 +29,14 @@ class OpenView(MemoryView):
     def keyed(self, key: str, /) -> Sequence[Envelope]:
         """As the port, of any key."""
         return [envelope for envelope in self._tables.log if envelope.idempotency_key == key]
+
+    def dedupe(self, kind: str, key: str, /) -> DedupeRow | None:
+        """As the port, of any key."""
+        return self._tables.dedupes.get((kind, key))
+
+    def dedupes_over(self, limit: int, /) -> Sequence[DedupeRow]:
+        """None: no test of this view has periods."""
+        return ()
 
 
 class RowLocks:
@@ -46,7 +55,7 @@ class RowLocks:
         """Carry out one operation; its answer, or its refusal."""
         execution = Execution(operation)
         while True:
-            keys = [name for name in execution.locks() if name.startswith("/")]
+            keys = [name for name in execution.locks() if name.startswith(("/", "#"))]
             # The events of a key are looked for once that key is locked: keys are the first in the order of names.
             with self._locked(keys), self._locked(self._streams(execution, keys)):
                 try:
@@ -69,7 +78,10 @@ class RowLocks:
         """What is declared, reached along waits or found under the keys by one look, in the order of names."""
         view = MemoryView(self._tables, execution, self._now_ms)
         keyed = {envelope.stream for key in execution.keys for envelope in view.keyed(key)}
-        return sorted({*execution.locks(), *view._along(execution.operation.along), *keyed}.difference(keys))
+        rows = [view.dedupe(*named) for named in execution.dedupes]
+        having = {f"task/{row.task}" for row in rows if row is not None}
+        along = view._along(execution.operation.along)
+        return sorted({*execution.locks(), *along, *keyed, *having}.difference(keys))
 
     @contextmanager
     def _locked(self, names: list[str]) -> Iterator[None]:

@@ -23,7 +23,7 @@ from sagalog.kernel.state import (
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import LeaseRecord, Policy, Retry, State, UnrecordedStep
+from sagalog.kernel.values import DedupeKey, LeaseRecord, Policy, Retry, State, UnrecordedStep
 from sagalog.store.projection import decode_fold, encode_fold
 
 SOURCES = sorted(Path(sagalog_sqlite.__file__).parent.glob("*.py"))
@@ -66,7 +66,7 @@ FULL: dict[str, Any] = {
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
     "uses": {"gpu": 1},
     "cancel_code": "deadline",
-    "is_blocked": True, "ends_with_parent": True,
+    "dedupe": DedupeKey("k]", "period", 5, 9), "is_blocked": True, "ends_with_parent": True,
 }  # fmt: skip
 
 

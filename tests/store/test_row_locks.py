@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sagalog import Engine, Rejected
+from sagalog import Dedupe, Engine, Rejected
 from sagalog.actors import worker_actor
 from sagalog.engine import verbs
 from sagalog.engine.entries import CommandEntry
@@ -146,7 +146,48 @@ def test_creations_under_keys_of_their_own_do_not_wait_for_each_other(store: Mem
     assert first.id != second.id
 
 
+def creating_once(engine: Engine) -> Operation:
+    """The operation that creates a task with a dedupe key, under an id that is drawn."""
+    return writing((verbs.create(engine._executor, "build", dedupe=Dedupe("k")),))
+
+
+def test_a_dedupe_key_that_is_not_locked_would_let_two_tasks_have_it(store: MemoryStore) -> None:
+    """[DEDUPE-1] The flaw that locking keys mends: each looks for a key that the other one is about to take."""
+    engine = Engine(store)
+    blind = [msgspec.structs.replace(creating_once(engine), dedupes=()) for _ in range(2)]
+    [first], [second] = at_once(store, OpenView, *blind)
+    assert first.id != second.id
+    assert sorted(created(store)) == sorted((first.id, second.id))
+
+
+@pytest.mark.parametrize("dedupes", [(("build", "k"),), ()], ids=["declared", "found out in rounds"])
+def test_of_two_creations_with_one_dedupe_key_one_gives_the_other_s_task(
+    store: MemoryStore, dedupes: tuple[tuple[str, str], ...]
+) -> None:
+    """[DEDUPE-1] [DEDUPE-2]"""
+    engine = Engine(store)
+    twins = [msgspec.structs.replace(creating_once(engine), dedupes=dedupes) for _ in range(2)]
+    [first], [second] = at_once(store, MemoryView, *twins)
+    assert first.id == second.id
+    assert sorted([first.deduplicated, second.deduplicated]) == [False, True]
+    assert created(store) == [first.id]
+
+
+def test_a_creation_waits_for_the_end_of_the_task_that_has_its_key(store: MemoryStore) -> None:
+    """[DEDUPE-1] It gives that task, or takes the key once that has ended, and nothing between."""
+    engine = Engine(store)
+    [holder] = store.commit([creating_once(engine)])[0]
+    cancelling = writing((verbs.cancel(engine._executor, holder.id),))
+    [ended], [made] = at_once(store, MemoryView, cancelling, creating_once(engine))
+    assert ended.state == "cancelled"
+    assert (made.id == holder.id) == made.deduplicated
+    rows = store.tables.dedupes
+    assert {row.task for row in rows.values()} == (set() if made.deduplicated else {made.id})
+
+
 def test_no_lock_of_a_key_has_the_name_of_a_stream() -> None:
     """A key may be spelled like a stream; keys come first, so that what they name is found in order."""
     operation = Operation(lambda _: Result(None), writes=("task/a", "store/s"), keys=("task/a", "a", "z"))
     assert Execution(operation).locks() == ["/a", "/task/a", "/z", "store/s", "task/a"]
+    once = msgspec.structs.replace(operation, dedupes=(("build", "k"), ("a", "task/a")))
+    assert Execution(once).locks() == ["#a/task/a", "#build/k", "/a", "/task/a", "/z", "store/s", "task/a"]

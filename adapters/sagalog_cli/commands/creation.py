@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from sagalog import Compensation, Engine, Retry, SagalogError, Task, Unknown
+from sagalog import Compensation, Dedupe, Engine, Retry, SagalogError, Task, Unknown
 from sagalog_cli import arguments, json_output
 from sagalog_cli.interrupts import Delay, heeding
 from sagalog_cli.progress import bar
@@ -24,6 +24,8 @@ from sagalog_cli.slices import Account, Slice, input_bytes, read_slices
 from sagalog_cli.tables import show_line
 
 UNSET: Final = msgspec.UNSET
+# How many tasks a note names that have a dedupe key already.
+_EXISTING_SHOWN: Final = 8
 
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,6 +54,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     after: list[str] | msgspec.UnsetType = UNSET
     on_failed: str | msgspec.UnsetType = UNSET
     uses: dict[str, int] | None = None
+    dedupe: Dedupe | None = None
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -125,6 +128,19 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     callback=arguments.uses,
     help="A limit that its work counts under, and how many units it takes.  [default: 1] Repeatable.",
 )
+@click.option("--dedupe", metavar="KEY", help="A key of which its kind has one task at most; it gives that one.")
+@click.option(
+    "--dedupe-scope",
+    type=click.Choice(["live", "period", "ever"]),
+    help="How long the task has that key: while it lives, for a period, or for ever.  [default: live]",
+)
+@click.option(
+    "--dedupe-period",
+    "dedupe_period_ms",
+    metavar="DURATION",
+    callback=arguments.duration,
+    help="How long from its creation, as in 24h; with --dedupe-scope period.",
+)
 @click.option("--cause", metavar="EVENT", help="The event that causes it, as in task/ID@7.")
 @actor_option
 @idempotency_key_option
@@ -132,7 +148,8 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
     """Create a task of KIND and print its id; PAYLOAD is JSON, `-` reads it from standard input.
 
-    Repeat the command with the same --id or --idempotency-key and content, and it prints the task that exists.
+    Repeat the command with the same --id or --idempotency-key and content, and it prints the task that exists. Where a
+    task of KIND has the key of --dedupe, the command prints that task, whatever else it says, and leaves a note.
 
     With --many every line of standard input is one task, as in {"kind": "build", "payload": {"n": 1}}. One commit
     creates up to 10,000 lines (or 16 MiB), or none of them; more lines take one commit after another.
@@ -143,9 +160,23 @@ def create(session: Session, /, many: bool, actor: str, **given: Any) -> None:
             raise click.UsageError(f"--many takes everything from the lines: leave out {_option_names(wanted)}")
         _create_lines(session, actor)
         return
+    _take_dedupe(wanted)
     if "kind" not in wanted:
         raise click.UsageError("Missing argument 'KIND': what is the task to do? (--many reads tasks from lines)")
     _answer(session, [_create_one(session, actor, wanted)])
+
+
+def _take_dedupe(wanted: dict[str, Any]) -> None:
+    """Make one argument of the options of a dedupe key."""
+    given = {
+        name: wanted.pop(option)
+        for name, option in (("key", "dedupe"), ("scope", "dedupe_scope"), ("period_ms", "dedupe_period_ms"))
+        if option in wanted
+    }
+    if given and "key" not in given:
+        raise click.UsageError("--dedupe-scope and --dedupe-period say nothing without --dedupe: give a key there")
+    if given:
+        wanted["dedupe"] = Dedupe(**given)
 
 
 def _answer(session: Session, tasks: list[Task]) -> None:
@@ -154,6 +185,15 @@ def _answer(session: Session, tasks: list[Task]) -> None:
             show_line(task.id)
 
     session.answer_each(lambda: map(json_output.task, tasks), show_ids)
+    existing = [task for task in tasks if task.deduplicated]
+    if existing:
+        what = "a task has" if len(existing) == 1 else f"{len(existing):,} tasks have"
+        ids = [task.id for task in existing]
+        session.note(
+            "deduplicated",
+            f"{what} the dedupe key already, so nothing was created: {', '.join(ids[:_EXISTING_SHOWN])}",
+            tasks=ids,
+        )
 
 
 def _create_one(session: Session, actor: str, wanted: dict[str, Any]) -> Task:

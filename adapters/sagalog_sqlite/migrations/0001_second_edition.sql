@@ -1,5 +1,5 @@
--- Format 0: the log (streams, events), what is folded from it (tasks, awaited, unhandled, limit_uses, accounts, tags, folds,
--- store), what is kept beside it under names (kept), and what was applied (migrations).
+-- Format 0: the log (streams, events), what is folded from it (tasks, awaited, unhandled, limit_uses, accounts, dedupes, tags,
+-- folds, store), what is kept beside it under names (kept), and what was applied (migrations).
 -- The log is the truth. A program may throw away all of tasks, tags and store, and fold it again.
 
 CREATE TABLE migrations(
@@ -180,6 +180,19 @@ CREATE INDEX accounts_due ON accounts(due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX accounts_since ON accounts(since_ms, due_ms) WHERE since_ms IS NOT NULL;
 -- A lease with units of a named limit is looked at by the claims of every queue.
 CREATE INDEX holding ON tasks(holds, check_ms) WHERE holds = 1;
+
+-- [DEDUPE-1] Which task has a dedupe key of its kind, and until when (null: until its end, or for ever). A task without a
+-- key has no row.
+CREATE TABLE dedupes(
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    until_ms INTEGER,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX dedupe_of ON dedupes(stream);
+CREATE INDEX dedupes_over ON dedupes(until_ms) WHERE until_ms IS NOT NULL;
 
 -- Tasks whose end has more `dependants` or `children` than one commit handles: maintenance goes on with them.
 CREATE TABLE unhandled(

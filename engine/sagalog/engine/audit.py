@@ -34,6 +34,7 @@ from sagalog.kernel.events import (
 from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Inherited, KeptStep, SignalEnd, State, TaskEnd
 from sagalog.store import FIRST_TAG, AuditedStream, Progress, Snapshot, Store, Tag
+from sagalog.store.dedupe_keys import may_save_dedupe
 from sagalog.store.projection import decode_fold, encode_fold, refold_store, refold_stream
 from sagalog.store.row import Row, row_of
 
@@ -442,6 +443,8 @@ def _verify_projection(
         differs = sorted([name for name, given, other in pairs if given != other])
     if not has_right_place(task, found, saved.limit_uses, is_governed):
         differs.append("gate")
+    if not may_save_dedupe(task, saved.dedupe):
+        differs.append("dedupe")
     if task.tags and not tagged.by_all(one.number, task.tags):
         differs.append("tags")
     if differs:

@@ -34,7 +34,7 @@ STORE_FORMAT: Final = 0
 
 # The commands that may read or write other tasks than their own, and the checks whether one does.
 _NAMES_OTHERS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
-    c.Create: lambda command: command.after != (),
+    c.Create: lambda command: command.after != () or command.dedupe is not None,
     c.Complete: lambda command: command.undoer is not None,
     c.Park: lambda _: True,
     c.RetryAsNew: lambda _: True,
@@ -67,6 +67,7 @@ class Declared(msgspec.Struct, frozen=True):
     along: tuple[str, ...]
     keys: tuple[str, ...]
     drawn: tuple[str, ...]
+    dedupes: tuple[tuple[str, str], ...] = ()
 
 
 def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterable[str] = ()) -> Operation:
@@ -85,7 +86,7 @@ def writing(steps: Sequence[CommandEntry], together: bool = False, reads: Iterab
 
     declared = declared_by(steps)
     reads = (*declared.reads, *_streams(reads))
-    return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
+    return _declaring(Operation(decide), declared, reads)
 
 
 def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
@@ -96,11 +97,24 @@ def writing_one(step: CommandEntry, reads: Iterable[str] = ()) -> Operation:
     if names_others is not None and names_others(command):
         declared = declared_by((step,))
         reads = (*declared.reads, *_streams(reads))
-        return Operation(decide, declared.writes, reads, declared.along, declared.keys, drawn=declared.drawn)
+        return _declaring(Operation(decide), declared, reads)
     writes = (f"task/{command.task}",)
     keys, drawn = () if key is None else (key,), writes if step.drawn else ()
     settings = settings_of(command) if type(command) is c.Create and (command.key or command.uses) else ()
     return Operation(decide, writes, settings, (), keys, None, None, drawn, plain_command(step))
+
+
+def _declaring(operation: Operation, declared: Declared, reads: tuple[str, ...]) -> Operation:
+    """Return an operation with what its commands have declared."""
+    return msgspec.structs.replace(
+        operation,
+        writes=declared.writes,
+        reads=reads,
+        along=declared.along,
+        keys=declared.keys,
+        drawn=declared.drawn,
+        dedupes=declared.dedupes,
+    )
 
 
 def _carry_out_one(step: CommandEntry, view: View) -> Result:
@@ -141,6 +155,7 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
         (*declared.keys, *_key_of(asked)),
         asked.claim,
         drawn=declared.drawn,
+        dedupes=declared.dedupes,
     )
 
 
@@ -318,28 +333,32 @@ def _of_store(view: View, store: StoreFold, event: e.StoreEvent) -> Result:
 
 
 def declared_by(steps: Sequence[CommandEntry]) -> Declared:
-    """Return the tasks that these steps may write, those whose waits they follow, and their keys."""
+    """Return the tasks that these steps may write, those whose waits they follow, and their keys of both kinds."""
     ids = [step.command.task for step in steps]
     reads: list[str] = []
     along: list[str] = []
     settings: list[str] = []
+    dedupes: dict[tuple[str, str], None] = {}
     for step in steps:
         match step.command:
-            case c.Park(after=after) | c.Create(after=after):
+            case c.Park(after=after):
                 # [WAIT-4] Any task that is reached from them may close a circle, and none may end unseen meanwhile.
                 along += after
+            case c.Create(after=after, dedupe=dedupe):
+                along += after
+                settings += settings_of(step.command)
+                if dedupe is not None:
+                    dedupes[step.command.kind, dedupe.key] = None
             case c.RetryAsNew(successor=other) | c.Complete(undoer=str(other)):
                 ids.append(other)
             case c.AdoptChild(child=child):
                 reads.append(child)
-            case c.Create():
-                settings += settings_of(step.command)
             case _:
                 pass
     keys = [step.idempotency_key for step in steps if step.idempotency_key is not None]
     drawn = [step.command.task for step in steps if step.drawn]
     reading = (*_streams(reads), *dict.fromkeys(settings))
-    return Declared(_streams(ids), reading, tuple(along), tuple(keys), _streams(drawn))
+    return Declared(_streams(ids), reading, tuple(along), tuple(keys), _streams(drawn), tuple(dedupes))
 
 
 def settings_of(command: c.Create) -> tuple[str, ...]:

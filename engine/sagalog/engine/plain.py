@@ -38,7 +38,7 @@ def plain_command(step: CommandEntry) -> Plain | None:
 
 
 def _creates_dependent(command: c.Create) -> bool:
-    return command.uses is not None or command.after != ()
+    return command.uses is not None or command.after != () or command.dedupe is not None
 
 
 # The commands that may depend on more than their task, and the checks whether one does.
@@ -82,6 +82,9 @@ def carry_out_plainly(
         return None
     draft = Draft(saved, task)
     after = draft.take(decision, step, now_ms)
+    if after.dedupe is not None and after.state in TERMINAL:
+        # [DEDUPE-1] Its end may free its key.
+        return None
 
     def read(version: int, source: str | None = None) -> e.Recordable:
         assert source is None, "a task without predecessors names no other stream"

@@ -13,6 +13,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.state import CompensationRecord, TaskFold, Waiting
 from sagalog.kernel.values import (
     Compensation,
+    Dedupe,
     Failure,
     Input,
     LeaseRecord,
@@ -159,6 +160,10 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """when the engine cancels it, in milliseconds since 1970 [DEADLINE-1]"""
     start_by_ms: int | None = None
     """when the engine cancels it if no worker has leased it by then, in milliseconds since 1970 [DEADLINE-1]"""
+    dedupe: Dedupe | None = None
+    """the key of which its kind has no other task, as it was created with [DEDUPE-1]"""
+    deduplicated: bool = False
+    """whether this is the answer of a creation that found this task by its dedupe key, and created none [DEDUPE-2]"""
 
     def __hash__(self) -> int:
         return hash((self.id, self.version))
@@ -258,6 +263,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.is_suspect,
         task.deadline_ms,
         task.start_by_ms,
+        None if task.dedupe is None else task.dedupe.plain(),
     )
 
 

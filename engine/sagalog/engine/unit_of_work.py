@@ -16,6 +16,7 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, enclose, read
 from sagalog.engine.accounts import Accounts
 from sagalog.engine.admission import READY, Admission
+from sagalog.engine.dedupes import Dedupes
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.idempotency import (
@@ -87,6 +88,8 @@ class UnitOfWork:
         self._righted: dict[str, Saved] = {}
         self._settings: list[Append] = []
         self._parents = EndedParents()
+        # Where a task with a dedupe key is created or ends.
+        self._dedupes: Dedupes | None = None
         # What a look for maintenance has found to live of the tasks that one waits for.
         self._open: dict[str, tuple[str, ...]] = {}
         # The event that was read last: one `created`, which may be large, can hold many undos of a task.
@@ -97,8 +100,11 @@ class UnitOfWork:
     def result(self, answer: object) -> Result:
         """Return everything to write, streams in the order of their first write, and the answer."""
         self.cancel_children()
-        if self._accounts is not None or self._settings:
-            return self._limited_result(answer, self.accounts)
+        is_limited = self._accounts is not None or self._settings
+        result = self._limited_result(answer, self.accounts) if is_limited else self._plain_result(answer)
+        return result if self._dedupes is None else self._dedupes.add_to(result)
+
+    def _plain_result(self, answer: object) -> Result:
         ended = list(self._ended)
         appends: list[Append] = []
         for id, draft in self._drafts.items():
@@ -240,6 +246,15 @@ class UnitOfWork:
             return projection_at(fold, gate, awaited=awaited)
         return limited_projection(fold, gate, held, self._view.is_governed(fold.queue), awaited=awaited)
 
+    # --- dedupe keys ---------------------------------------------------------------------------------------------
+
+    @property
+    def dedupes(self) -> Dedupes:
+        """The dedupe keys, as this unit of work leaves them; nearly none needs them."""
+        if self._dedupes is None:
+            self._dedupes = Dedupes(self._view, self.task)
+        return self._dedupes
+
     # --- commands ------------------------------------------------------------------------------------------------
 
     def carry_out(self, step: CommandEntry, saved: Saved | None = None) -> Task:
@@ -257,6 +272,11 @@ class UnitOfWork:
         if type(command) is c.Amend and task is not None and states_payload(command):
             step = msgspec.structs.replace(step, command=self._without_known_payload(task, command))
             command = step.command
+        if type(command) is c.Create and command.dedupe is not None and task is None and command.predecessor is None:
+            holder = self.dedupes.holder(command.kind, command.dedupe.key)
+            if holder is not None:
+                # [DEDUPE-2] Nothing else of the creation counts.
+                return msgspec.structs.replace(self.show(holder), deduplicated=True)
         fill_in = _FILLED_IN.get(type(command))
         if fill_in is not None:
             command = fill_in(self, task, command)
@@ -378,7 +398,7 @@ class UnitOfWork:
         version = self._take(task, decision, step).version
         create = succeed(task, self._work_of(task), command.successor, command.results, command.rerun)
         create = msgspec.structs.replace(create, deadline_ms=command.deadline_ms, start_by_ms=command.start_by_ms)
-        create = self._as_of_now(create)
+        create = self.dedupes.inherited(task, self._as_of_now(create)) if create.dedupe else self._as_of_now(create)
         return self.decide(CommandEntry(create, step.actor, f"task/{task.id}@{version}", step.idempotency_key))
 
     def _as_of_now(self, create: c.Create) -> c.Create:
@@ -685,6 +705,8 @@ class UnitOfWork:
         if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
             self.accounts.take_account(task, after)
         self._parents.note(task, after)
+        if after.dedupe is not None:
+            self.dedupes.note(task, after)
         return after
 
     # --- repeats -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sagalog.engine.entries import CommandEntry
 from sagalog.engine.executor import Executor
 from sagalog.engine.task import Task
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Compensation, OnFailed, Purpose, Retry, Suspects
+from sagalog.kernel.values import Compensation, Dedupe, OnFailed, Purpose, Retry, Suspects
 from sagalog.validation import arguments
 from sagalog.validation import commands as forms
 from sagalog.validation.commands import ClaimRequest
@@ -51,6 +51,7 @@ def create(
     start_by_ms: int | None = None,
     after: str | Iterable[str | Task] = (),
     on_failed: OnFailed = "cancel",
+    dedupe: Dedupe | None = None,
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -77,6 +78,7 @@ def create(
         deadline_ms, start_by_ms: when the engine cancels it, and when if no worker has leased it by then. [DEADLINE-1]
         after, on_failed: tasks that have to end before it is claimed, by id, 10,000 at most; what becomes of it if one
             does not complete: "cancel" or "quarantine" ends it, "run" lets it run. [WAIT-5]
+        dedupe: a key that at most one task of its kind has: that one is the answer, `deduplicated`. [DEDUPE-1]
         cause: the event that led to this, as `task/<id>@<version>`.
         actor: the caller on record, as in `user:ann`; left out, that of `sagalog.open`. [ACTOR-1]
 
@@ -111,6 +113,7 @@ def create(
         start_by_ms=start_by_ms,
         # Nearly no task has these, and a creation that names them costs more.
         **({} if after == () and on_failed == "cancel" else {"after": after, "on_failed": on_failed}),
+        **({} if dedupe is None else {"dedupe": dedupe}),
     )
     return CommandEntry(
         command,

@@ -73,6 +73,9 @@ PASS_MS: Final = 60_000
 REFUSED_MAX: Final = 64
 # [PAUSE-1] How many keys of a queue, and how many kinds, may be paused at once.
 PAUSES_MAX: Final = 1_000
+# [DEDUPE-1] How long a dedupe key is, and how many rows of periods that are over a creation with a key removes.
+DEDUPE_CHARACTERS_MAX: Final = 256
+DEDUPES_OVER_LIMIT: Final = 8
 # [CARRY-1] After so many events a stream without an end carries its whole fold.
 CARRY_EVENTS: Final = 1_000
 

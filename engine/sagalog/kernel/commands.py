@@ -11,6 +11,7 @@ import msgspec
 from sagalog.kernel.values import (
     Budget,
     Compensation,
+    DedupeKey,
     Failure,
     FreeJson,
     FreeText,
@@ -77,6 +78,7 @@ class Create(Command, frozen=True, kw_only=True):
     on_failed: OnFailed | None = None
     on_parent_end: OnParentEnd | None = None
     ended: tuple[TaskEnd, ...] = ()
+    dedupe: DedupeKey | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):

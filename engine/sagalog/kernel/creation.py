@@ -9,7 +9,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.damage import damaged
 from sagalog.kernel.ends import digest_of_ids
 from sagalog.kernel.state import CompensationRecord, EndedWaits, KeptPolicy, StepRecord, TakenSignal, TaskFold, Waiting
-from sagalog.kernel.values import KeptWaits, SignalEnd, State
+from sagalog.kernel.values import DedupeKey, KeptWaits, SignalEnd, State
 
 
 def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
@@ -25,13 +25,25 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
         if not event.inherited:
             raise damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
-    task.uses = event.uses
+    task.uses, task.dedupe = event.uses, event.dedupe
     task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
     task.deadline_ms, task.start_by_ms = event.deadline_ms, event.start_by_ms
     task.created_ms = at_ms
+    if event.dedupe is not None:
+        _require_sound(task, event.dedupe, version, at_ms)
     task.ends_with_parent = event.on_parent_end == "cancel" and event.parent is not None
     if event.after or event.on_failed is not None:
         _wait_for_others(task, event, version)
+
+
+def _require_sound(task: TaskFold, dedupe: DedupeKey, version: int, at_ms: int) -> None:
+    """Require that a dedupe key has a period exactly by its scope, and that it ends in time. [DEDUPE-4]"""
+    period_ms, until_ms = dedupe.period_ms, dedupe.until_ms
+    if [period_ms is not None, until_ms is not None] != [dedupe.scope == "period"] * 2:
+        text = f"its dedupe key has the scope {dedupe.scope!r}, the period {period_ms} and ends at {until_ms}"
+        raise damaged(task, "created", version, text)
+    if period_ms is not None and until_ms is not None and until_ms > at_ms + period_ms:
+        raise damaged(task, "created", version, f"its dedupe key ends at {until_ms}, after its period of {period_ms}")
 
 
 def _wait_for_others(task: TaskFold, event: e.Created, version: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from sagalog.kernel.values import (
     Budget,
     Compensation,
+    DedupeKey,
     ExpiryCause,
     Failure,
     FreeJson,
@@ -62,7 +63,7 @@ class Created(Recordable, frozen=True):
     undoes, and `outcome` is then how the predecessor's forward work had ended.
     `after` are the tasks for whose ends it waits before any lease, and `on_failed` is what becomes of it if one of them
     does not complete. [WAIT-5] `on_parent_end` is what becomes of it when its parent is cancelled or fails; a task
-    that no handler has spawned has none. [CANCEL-4]
+    that no handler has spawned has none. [CANCEL-4] `dedupe` is the key that only it has of its kind. [DEDUPE-1]
     """
 
     kind: str
@@ -94,6 +95,7 @@ class Created(Recordable, frozen=True):
     after: tuple[str, ...] = ()
     on_failed: OnFailed | None = None
     on_parent_end: OnParentEnd | None = None
+    dedupe: DedupeKey | None = None
 
 
 class Leased(Recordable, frozen=True):

@@ -15,6 +15,7 @@ import msgspec
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import (
     TERMINAL,
+    DedupeKey,
     LeaseRecord,
     Limit,
     OnFailed,
@@ -292,6 +293,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     is_blocked: bool = False
     # Whether it is cancelled when its parent is cancelled or fails. [CANCEL-4]
     ends_with_parent: bool = False
+    # The key of which its kind has only this task, as its creation says. [DEDUPE-1]
+    dedupe: DedupeKey | None = None
 
     @property
     def is_terminal(self) -> bool:

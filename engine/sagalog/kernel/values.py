@@ -23,6 +23,8 @@ WaitEnd = Literal["signal", "tasks", "time"]
 OnFailed = Literal["cancel", "run", "quarantine"]
 # What becomes of a live child when its parent is cancelled or fails. [CANCEL-4]
 OnParentEnd = Literal["cancel", "leave"]
+# How long a task has its dedupe key: while it lives, for a period from its creation, or for ever. [DEDUPE-1]
+DedupeScope = Literal["live", "period", "ever"]
 # What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
 
@@ -308,6 +310,53 @@ class Rate(Value, frozen=True, omit_defaults=True):
     def most(self) -> int:
         """How many units may be used at once."""
         return self.units if self.burst is None else self.burst
+
+
+class Dedupe(Value, frozen=True, omit_defaults=True):
+    """A key of which each kind has at most one task: a creation that names it again gives that task. [DEDUPE-1]
+
+    key         a name, of 1 to 256 characters; each kind has keys of its own
+    scope       how long the task has the key: "live", until it has ended; "period", for `period_ms`; "ever", for good
+    period_ms   how long from its creation on, in milliseconds; only with the scope "period"
+
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine:
+            first = engine.create("report", dedupe=sagalog.Dedupe("nightly-2026-11-30"))
+            again = engine.create("report", dedupe=sagalog.Dedupe("nightly-2026-11-30"))
+        assert again.id == first.id and again.deduplicated
+    """
+
+    key: str
+    scope: DedupeScope = "live"
+    period_ms: int | None = None
+
+
+class DedupeKey(Value, frozen=True, omit_defaults=True):
+    """The dedupe key of a task, as the log records it.
+
+    key, scope, period_ms   as of the `Dedupe` that its caller gave
+    until_ms                of a period: when it is over, in milliseconds since 1970
+    """
+
+    key: str
+    scope: DedupeScope
+    period_ms: int | None = None
+    until_ms: int | None = None
+
+    def plain(self) -> Dedupe:
+        """Return what a caller gave for it."""
+        return Dedupe(self.key, self.scope, self.period_ms)
+
+    def begun(self, now_ms: int) -> DedupeKey:
+        """Return it with the end of its period, which is never further from now than the period is long. [DEDUPE-4]"""
+        if self.period_ms is None:
+            return self
+        until_ms = now_ms + self.period_ms
+        if self.until_ms is not None:
+            until_ms = min(until_ms, self.until_ms)
+        return msgspec.structs.replace(self, until_ms=until_ms)
 
 
 class Limit(Value, frozen=True, omit_defaults=True):

@@ -19,6 +19,7 @@ from sagalog.ports import Clock
 from sagalog.store.accounts import COUNTING, AccountFold, decode_account, encode_account
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
+from sagalog.store.dedupe_keys import DedupeRow, dedupe_row_of
 from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.limit_uses import Candidate, LimitUse, Place, section_of
@@ -75,6 +76,7 @@ __all__ = [
     "Category",
     "Claim",
     "Clock",
+    "DedupeRow",
     "Delayed",
     "Due",
     "Ends",
@@ -117,6 +119,7 @@ __all__ = [
     "decode_account",
     "decode_fold",
     "decode_fold_of",
+    "dedupe_row_of",
     "encode_account",
     "project_afresh",
     "project_fold",

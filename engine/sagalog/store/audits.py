@@ -11,6 +11,7 @@ import msgspec
 
 from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.accounts import Account
+from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.limit_uses import LimitUse
 from sagalog.store.row import Row
 
@@ -35,12 +36,14 @@ class AuditedTask(NamedTuple):
     row        the columns by which the store finds it
     awaited    the sorted ids of the tasks to which it has edges: those whose ends it awaits [WAIT-3]
     limit_uses its places under limits, sorted [LIMIT-5]
+    dedupe     the row of the dedupe key that it has [DEDUPE-1]
     """
 
     content: bytes | None
     row: Row
     awaited: tuple[str, ...]
     limit_uses: tuple[LimitUse, ...] = ()
+    dedupe: DedupeRow | None = None
 
 
 class AuditedStream(NamedTuple):

@@ -23,6 +23,7 @@ class Execution:
     streams     the streams that its view shows
     writes      the streams that it may append to, beside the tasks that the store selects for it
     keys        idempotency keys that its view looks for
+    dedupes     dedupe keys that its view looks for, each behind its kind
     drawn       streams that a store may take for absent without a look
     may_be_plain  whether a store may ask its operation's `plain`: its first declarations have been enough so far
     refusal     once it has asked for too much: its answer
@@ -40,16 +41,18 @@ class Execution:
         self.writes: Collection[str] = writes if len(writes) <= _FEW else frozenset(writes)
         self.streams: Collection[str] = frozenset((*writes, *operation.reads)) if operation.reads else self.writes
         self.keys: Collection[str] = operation.keys
+        self.dedupes: Collection[tuple[str, str]] = operation.dedupes
         self.drawn: Collection[str] = operation.drawn
 
     def locks(self) -> list[str]:
         """Return what a store locks for it, in the order of names, except for what the store selects or finds for it.
 
-        That is its streams, and its idempotency keys as `/<key>`: every category has a name, so no stream has such a
-        name. Keys come first, so a store finds the streams of a key's events, and locks them, once it has locked the
-        key. [REPEAT-4]
+        That is its streams, its idempotency keys as `/<key>` and its dedupe keys as `#<kind>/<key>`: every category has
+        a name, so no stream has such a name. Keys come first, so a store finds the streams of a key's events, or of the
+        task that has it, and locks them, once it has locked the key. [REPEAT-4] [DEDUPE-1]
         """
-        return [*sorted([f"/{key}" for key in self.keys]), *sorted(self.streams)]
+        dedupes = sorted([f"#{kind}/{key}" for kind, key in self.dedupes])
+        return [*dedupes, *sorted([f"/{key}" for key in self.keys]), *sorted(self.streams)]
 
     def look_for_drawn(self) -> None:
         """Look for drawn streams in the next round: one exists after all, as when a caller sends an entry twice."""
@@ -60,10 +63,11 @@ class Execution:
         """Declare for the next round what the operation asked for; past the bounds, refuse the operation. [BOUND-5]"""
         self.may_be_plain = False
         self._rounds += 1
-        self._added += len(undeclared.streams) + len(undeclared.keys)
+        self._added += len(undeclared.streams) + len(undeclared.keys) + len(undeclared.dedupes)
         self.streams = frozenset((*self.streams, *undeclared.streams))
         self.writes = frozenset((*self.writes, *undeclared.streams))
         self.keys = frozenset((*self.keys, *undeclared.keys))
+        self.dedupes = frozenset((*self.dedupes, *undeclared.dedupes))
         if self._rounds > ROUNDS_MAX:
             self.refusal = _over_bound("rounds", ROUNDS_MAX, f"it would take more than {ROUNDS_MAX} rounds")
         elif self._added > UNDECLARED_MAX:

@@ -248,7 +248,8 @@ class MemorySnapshot:
         if saved is None:
             return None
         limit_uses = tuple(sorted(self._tables.limit_uses[stream.partition("/")[2]]))
-        return AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited, limit_uses)
+        dedupe = next((row for row in self._tables.dedupes.values() if f"task/{row.task}" == stream), None)
+        return AuditedTask(encode_fold(saved.fold), saved.row, saved.awaited, limit_uses, dedupe)
 
     def accounts(self, after: str, limit: int) -> list[tuple[str, Account | None]]:
         """Look at every account."""

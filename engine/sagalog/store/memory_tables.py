@@ -18,6 +18,7 @@ from sagalog.kernel.bounds import DEPENDANTS_LIMIT
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.accounts import AccountFold
+from sagalog.store.dedupe_keys import DedupeRow, fold_dedupes
 from sagalog.store.limit_uses import LimitUse
 from sagalog.store.operation import Kept, Result
 from sagalog.store.projection import Projection, decode_fold, decode_fold_of, project_afresh, refold_stream
@@ -37,6 +38,8 @@ class Tables:
         self.awaited: dict[str, tuple[str, ...]] = {}
         self.limit_uses: dict[str, tuple[LimitUse, ...]] = {}
         self.accounts: dict[str, Account] = {}
+        # The dedupe keys that tasks have, by kind and key.
+        self.dedupes: dict[tuple[str, str], DedupeRow] = {}
         self.order: dict[str, int] = {}
         self.unreadable: dict[str, None] = {}
         # Tasks that have ended and have edges left, and those of which children may have to be cancelled.
@@ -83,6 +86,12 @@ class Tables:
             self._save(stream, projection)
         for name, account in result.accounts:
             self._set(self.accounts, name, account)
+        for row in result.dedupes_freed:
+            place = (row.kind, row.key)
+            if place in self.dedupes and self.dedupes[place].task == row.task:
+                self._before.append((self.dedupes, place, self.dedupes.pop(place)))
+        for row in result.dedupes_taken:
+            self._set(self.dedupes, (row.kind, row.key), row)
         for stream in result.aside:
             self._set(self.unreadable, stream.partition("/")[2], None)
         if result.kept:
@@ -146,6 +155,7 @@ class Tables:
                     self.folds[id] = known[id]
         self._settle_relations()
         self._rebuild_accounts()
+        self._rebuild_dedupes(now_ms)
         return len(self.order)
 
     def is_governed(self, queue: str) -> bool:
@@ -170,6 +180,12 @@ class Tables:
             name: msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
             for name in sorted({*found, *held})
         }
+
+    def _rebuild_dedupes(self, now_ms: int) -> None:
+        """Fold the dedupe keys again; a task that cannot be read keeps the one that it has. [DEDUPE-1] [LOG-5]"""
+        kept = {place: row for place, row in self.dedupes.items() if row.task in self.unreadable}
+        readable = (self.folds[id] for id in self.order if id not in self.unreadable)
+        self.dedupes = {**fold_dedupes(readable, now_ms), **kept}
 
     def _settle_relations(self) -> None:
         """Delete the edges to tasks that have ended; have maintenance look at every task that has children. [WAIT-3]"""

@@ -13,6 +13,7 @@ from sagalog.kernel.bounds import LEASE_CHECKS_MAX
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import TaskFold
 from sagalog.store import memory_selection as found
+from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
 from sagalog.store.limit_uses import Candidate, Place
@@ -70,6 +71,22 @@ class MemoryView:
         envelopes = [envelope for envelope in self._tables.log if envelope.idempotency_key == key]
         self._reads.update(envelope.stream for envelope in envelopes)
         return envelopes
+
+    def dedupe(self, kind: str, key: str, /) -> DedupeRow | None:
+        """Look up the row; the key declares the stream of its task."""
+        if (kind, key) not in self._execution.dedupes:
+            raise Undeclared((), (), ((kind, key),))
+        row = self._tables.dedupes.get((kind, key))
+        if row is not None:
+            self._reads.add(f"task/{row.task}")
+        return row
+
+    def dedupes_over(self, limit: int, /) -> Sequence[DedupeRow]:
+        """Look at every key."""
+        assert self._execution.dedupes, "the operation declares no dedupe key"
+        rows = [row for row in self._tables.dedupes.values() if row.until_ms is not None]
+        over = [row for row in rows if row.until_ms is not None and row.until_ms <= self.now_ms]
+        return sorted(over, key=lambda row: (row.until_ms, row.kind, row.key))[:limit]
 
     def select(self, claim: Claim, /) -> Sequence[Saved]:
         """Every ready task, sorted, cut to the limit."""

@@ -16,6 +16,7 @@ from sagalog.kernel.accounts import Account
 from sagalog.kernel.events import Recordable
 from sagalog.kernel.state import StoreFold
 from sagalog.kernel.values import Purpose, Suspects
+from sagalog.store.dedupe_keys import DedupeRow
 from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Candidate, Place
 from sagalog.store.projection import Projection
@@ -119,6 +120,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     children_left  ids of tasks of which children are still to be cancelled: the store keeps the names for
                    `View.children_due` [CANCEL-4]
     children_done  ids of tasks of which none is: the store forgets these names, before it keeps those above
+    dedupes_freed  rows of dedupe keys that the store deletes, where the key is still that task's [DEDUPE-1]
+    dedupes_taken  rows of dedupe keys as they are now, after those are deleted: in place of any other of the same key
     if_childless   only of a plain way: the result holds only where no task is cancelled with its parent, by
                    `Row.follows`; where one may be, the store takes it for None
     """
@@ -134,27 +137,34 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     children_left: tuple[str, ...] = ()
     children_done: tuple[str, ...] = ()
     if_childless: bool = False
+    dedupes_freed: tuple[DedupeRow, ...] = ()
+    dedupes_taken: tuple[DedupeRow, ...] = ()
 
 
 class Undeclared(Exception):
-    """The signal that an operation asked for streams or idempotency keys that it had not declared.
+    """The signal that an operation asked for streams, idempotency keys or dedupe keys that it had not declared.
 
     The store ends the whole transaction and begins it again with these declared as well, so that it always locks
     everything in the order of names. It is no refusal: an operation does not catch it.
     """
 
-    def __init__(self, streams: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
-        super().__init__(f"not declared: {[*streams, *keys]}")
+    def __init__(
+        self, streams: Sequence[str] = (), keys: Sequence[str] = (), dedupes: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(f"not declared: {[*streams, *keys, *dedupes]}")
         self.streams: tuple[str, ...] = tuple(streams)
         self.keys: tuple[str, ...] = tuple(keys)
+        self.dedupes: tuple[tuple[str, str], ...] = tuple(dedupes)
 
     def __bool__(self) -> bool:
-        return bool(self.streams or self.keys)
+        return bool(self.streams or self.keys or self.dedupes)
 
     def and_also(self, other: Undeclared) -> Undeclared:
         """Return both together, so that one round is enough for them."""
         return Undeclared(
-            tuple(dict.fromkeys((*self.streams, *other.streams))), tuple(dict.fromkeys((*self.keys, *other.keys)))
+            tuple(dict.fromkeys((*self.streams, *other.streams))),
+            tuple(dict.fromkeys((*self.keys, *other.keys))),
+            tuple(dict.fromkeys((*self.dedupes, *other.dedupes))),
         )
 
 
@@ -162,9 +172,9 @@ class View(Protocol):
     """The consistent state that an operation's function sees: what it has declared, locked until the commit.
 
     Declared are the streams of `writes` and `reads`, all that are reached from `along` over edges, the tasks that
-    `claim`, `due` and `followers` select, and the streams of the events of `keys`. A request for another stream or key
-    raises `Undeclared`; `ends` answers for all tasks. For the streams in `fold.sources` of a task that it has shown, it
-    answers only `event`.
+    `claim`, `due` and `followers` select, the streams of the events of `keys`, and those of the tasks that have the
+    keys of `dedupes`. A request for another stream or key raises `Undeclared`; `ends` answers for all tasks. For the
+    streams in `fold.sources` of a task that it has shown, it answers only `event`.
     An account is declared with the stream that says what it allows. Declared too are the tasks that a question about
     accounts finds, and the streams of the limits and queues of all tasks that it has shown; a store that cannot lock
     these in the order of names may still raise `Undeclared`.
@@ -206,6 +216,23 @@ class View(Protocol):
         """Return all events that carry this idempotency key, in order of position. [REPEAT-4]
 
         Those of earlier operations in the same commit come last; their position may still be 0.
+        """
+        ...
+
+    def dedupe(self, kind: str, key: str, /) -> DedupeRow | None:
+        """Return the row of a dedupe key of a kind, whether its period is over or not; None: no task has it. [DEDUPE-1]
+
+        The key and the stream of that task are locked, so no other operation takes or frees it before the commit. A
+        store locks the key first, then reads the row, locks the stream, and reads the row again: the operation that
+        ends the task frees its key under the lock of its stream alone.
+        """
+        ...
+
+    def dedupes_over(self, limit: int, /) -> Sequence[DedupeRow]:
+        """List rows of dedupe keys whose period is over, the earliest first, at most `limit`. [DEDUPE-4]
+
+        Only for an operation that declares a dedupe key. A store need not lock them: it deletes one of `dedupes_freed`
+        only where the key is still that task's.
         """
         ...
 
@@ -381,6 +408,8 @@ class Operation(msgspec.Struct, frozen=True):
               represents them
     claim     tasks to select for leasing
     due       maintenance to look for
+    dedupes   dedupe keys that it looks for, each behind its kind; the store locks them too, and the tasks that have
+              them [DEDUPE-1]
     drawn     streams among `writes` whose ids were drawn for it, which it begins where they are absent. A store may
               take them for absent without a look; where one exists after all, it runs the operation again with a look
     plain     as `decide`, for the plain case that one stream decides alone: the one of `writes`, or the only task that
@@ -398,3 +427,4 @@ class Operation(msgspec.Struct, frozen=True):
     due: Due | None = None
     drawn: tuple[str, ...] = ()
     plain: Plain | None = None
+    dedupes: tuple[tuple[str, str], ...] = ()

@@ -23,6 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.deadlines import amendments, deadlines
+from sagalog.testing.dedupe_history import dedupe_periods, dedupes
 from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots
@@ -263,6 +264,8 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "pauses": pauses,
     "deadlines": deadlines,
     "amendments": amendments,
+    "dedupes": dedupes,
+    "dedupe_periods": dedupe_periods,
 }
 
 

@@ -26,7 +26,7 @@ try:
     )
 
     from sagalog.testing import strategies
-    from sagalog.testing.limiting_run import LimitingRun
+    from sagalog.testing.dedupe_run import DedupeRun
     from sagalog.testing.recording_run import holds_work
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
@@ -37,8 +37,8 @@ def holds_undo(machine: Any) -> bool:
     return bool(machine.pair.living("undo"))
 
 
-class StoreMachine(LimitingRun):
-    """The rules of a random run, beside those of recording, waiting and limits.
+class StoreMachine(DedupeRun):
+    """The rules of a random run, beside those of recording, waiting, limits and dedupe keys.
 
     `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
     """

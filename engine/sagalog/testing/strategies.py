@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sagalog.engine.batch import Batch
 from sagalog.engine.lease import Lease
-from sagalog.kernel.values import Compensation, Retry
+from sagalog.kernel.values import Compensation, Dedupe, Retry
 
 TTL_MS: Final = 100
 WAITS: Final = (1, TTL_MS // 2, TTL_MS, 10 * TTL_MS)
@@ -90,6 +90,7 @@ amendments = st.fixed_dictionaries(
 # The commands of a batch in the runs: (batch, a task's id, a lease).
 BATCHED: Final[dict[str, Callable[[Batch, str, Lease], object]]] = {
     "create": lambda batch, id, _: batch.create("build", id=id, queue="left"),
+    "create once": lambda batch, *_: batch.create("build", queue="left", dedupe=Dedupe("d1")),
     "create after": lambda batch, id, _: batch.create("build", queue="left", after=[id]),
     "note": lambda batch, id, _: batch.note(id, "seen"),
     "waive": lambda batch, id, _: batch.waive(id, "one", "done by hand"),
@@ -137,7 +138,8 @@ LATE: Final[dict[str, Callable[[Lease], object]]] = {
 # Every verb and every refusal that a whole run must meet, else it proves nothing about them.
 VERBS: Final = (
     "acquire", "acquire_undo", "adopt child", "amend", "artifact", "batch", "cancel", "claim", "claim_undo",
-    "compensation_done", "compensation_failed", "complete", "create after", "create limited", "create",
+    "compensation_done", "compensation_failed", "complete", "create after", "create limited", "create many once",
+    "create once", "create", "end deduped", "retry deduped",
     "create_many", "fail", "find", "get", "heartbeat", "heartbeat_many", "history", "input", "limit queue", "note",
     "park for a signal", "park for a time", "park for tasks", "pause", "put artifact", "quarantine held",
     "quarantine", "reattach", "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume",

@@ -19,6 +19,9 @@ from sagalog.kernel.deadlines import cannot_start
 from sagalog.kernel.values import (
     Budget,
     Compensation,
+    Dedupe,
+    DedupeKey,
+    DedupeScope,
     Failure,
     Input,
     OnFailed,
@@ -50,7 +53,15 @@ from sagalog.validation.arguments import (
 from sagalog.validation.json_values import check_json
 from sagalog.validation.settings import uses_of
 from sagalog.validation.trace_context import check_traceparent, check_tracestate
-from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
+from sagalog.validation.values import (
+    check_dedupe_key,
+    check_id,
+    check_integer,
+    check_milliseconds,
+    check_name,
+    check_tags,
+    shown,
+)
 
 _DEFAULT_POLICY: Final = Retry().resolve()
 _PURPOSES: Final = get_args(Purpose)
@@ -58,6 +69,7 @@ _SUSPECTS: Final = get_args(Suspects)
 _BUDGETS: Final = get_args(Budget)
 _ON_FAILED: Final = get_args(OnFailed)
 _ON_PARENT_END: Final = get_args(OnParentEnd)
+_DEDUPE_SCOPES: Final = get_args(DedupeScope)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -88,7 +100,7 @@ def create(
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
-    `related` are `after`, `on_failed` and `on_parent_end`, where they are given.
+    `related` are `after`, `on_failed`, `on_parent_end` and `dedupe`, where they are given.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -155,6 +167,7 @@ def _related(
     after: str | Iterable[Any] = (),
     on_failed: OnFailed = "cancel",
     on_parent_end: OnParentEnd | None = None,
+    dedupe: Dedupe | None = None,
 ) -> c.Create:
     """Return the creation with what binds it to other tasks."""
     awaited = _after(after)
@@ -166,7 +179,25 @@ def _related(
         after=awaited,
         on_failed=on_failed if awaited else None,
         on_parent_end=None if on_parent_end is None else one_of(on_parent_end, "on_parent_end", _ON_PARENT_END),
+        dedupe=None if dedupe is None else dedupe_of(dedupe),
     )
+
+
+def dedupe_of(given: Dedupe) -> DedupeKey:
+    """Check a dedupe key; raises InvalidValue, OverBound. [DEDUPE-1]"""
+    if not isinstance(given, Dedupe):
+        raise InvalidValue(f"dedupe: expected a sagalog.Dedupe, found {shown(given)}", path="dedupe")
+    check_dedupe_key(given.key, "dedupe.key")
+    one_of(given.scope, "dedupe.scope", _DEDUPE_SCOPES)
+    if (given.scope == "period") != (given.period_ms is not None):
+        raise InvalidValue(
+            f"dedupe.period_ms: {given.period_ms} does not go with dedupe.scope {given.scope!r}; give a period_ms with "
+            "the scope 'period', and with no other",
+            path="dedupe.period_ms",
+        )
+    if given.period_ms is not None:
+        check_integer(given.period_ms, "dedupe.period_ms", 1, bounds.PERIOD_MS_MAX)
+    return DedupeKey(given.key, given.scope, given.period_ms)
 
 
 def _require_creation_fits(command: c.Create) -> None:

@@ -17,6 +17,7 @@ from typing import Final, NoReturn, TypeGuard
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import (
     CAUSE_CHARACTERS_MAX,
+    DEDUPE_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
     TAGS_MAX,
@@ -89,6 +90,17 @@ def check_id(value: object, name: str) -> str:
     """
     if not _is_allowed(value, 1, ID_CHARACTERS_MAX):
         _refuse(name, f"a str of 1 to {ID_CHARACTERS_MAX} {_ALLOWED}", value)
+    return value
+
+
+def check_dedupe_key(value: object, name: str) -> str:
+    """Return a dedupe key: 1 to `DEDUPE_CHARACTERS_MAX` characters, as of a name. [NAME-1]
+
+    Raises:
+        InvalidValue: anything else.
+    """
+    if not _is_allowed(value, 1, DEDUPE_CHARACTERS_MAX):
+        _refuse(name, f"a str of 1 to {DEDUPE_CHARACTERS_MAX} {_ALLOWED}", value)
     return value
 
 

@@ -244,7 +244,7 @@ class AsyncWorkContext(AsyncContext):
             name: the name of the wait, by which the children are named too; None: the kind.
             timeout_ms: how long to wait at most, in milliseconds; None: for ever.
             return_exceptions: whether errors of children take the places of their results.
-            **arguments: the same for every child, as in `spawn`.
+            **arguments: the same for every child, as in `spawn`, but for `dedupe`.
         """
         given = payloads_of(payloads)
         if not given:

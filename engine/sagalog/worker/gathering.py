@@ -24,6 +24,16 @@ def payloads_of(given: object) -> list[Any]:
     return list(given)
 
 
+def require_no_dedupe(arguments: Mapping[str, Any]) -> None:
+    """Refuse one dedupe key for all children, since one task has it; raises InvalidValue. [DEDUPE-1]"""
+    if arguments.get("dedupe") is not None:
+        raise InvalidValue(
+            "dedupe: one key for all children would be that of one task; spawn each with a key of its own, and wait "
+            "for them by wait_tasks()",
+            path="dedupe",
+        )
+
+
 def child_name(wait: str, number: int, place: int) -> str:
     """Return the name of a gathered child: of the n-th gathering of a name, that of the payload at a place."""
     return f"{wait} {number}.{place}"

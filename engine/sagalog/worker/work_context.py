@@ -21,7 +21,7 @@ from sagalog.engine.entries import CommandEntry
 from sagalog.engine.lease import HolderVerb, Lease
 from sagalog.engine.queries import WaitOutcome
 from sagalog.engine.task import Task
-from sagalog.errors import AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
+from sagalog.errors import AlreadyExists, AlreadySettled, Corrupt, InvalidValue, LeaseLost, Rejected
 from sagalog.kernel.bounds import TIME_MS_MAX
 from sagalog.kernel.events import Created
 from sagalog.kernel.values import Compensation, Failure, OnParentEnd, UnrecordedStep
@@ -34,7 +34,7 @@ from sagalog.validation.values import check_milliseconds, check_name, type_name
 from sagalog.worker.adoption import adoptable
 from sagalog.worker.annotations import read_back
 from sagalog.worker.context import Context
-from sagalog.worker.gathering import child_name, payloads_of, require_same, results_of
+from sagalog.worker.gathering import child_name, payloads_of, require_no_dedupe, require_same, results_of
 from sagalog.worker.steps import Steps
 from sagalog.worker.stop_token import StopToken
 from sagalog.worker.verdicts import HELD_UP, Verdict, held_up, unstorable
@@ -377,7 +377,7 @@ class WorkContext(Context):
             timeout_ms: how long to wait at most, in milliseconds; None: for ever.
             return_exceptions: whether the error of a child that has not completed takes the place of its result, where
                 it is otherwise raised once all have ended.
-            **arguments: the same for every child, as in `spawn`.
+            **arguments: the same for every child, as in `spawn`, but for `dedupe`.
 
         Raises:
             ChildFailed: a child has not completed; of several, the first in the order given. Its `task` is the child.
@@ -403,6 +403,7 @@ class WorkContext(Context):
         arguments: Mapping[str, Any],
     ) -> list[Any]:
         """Return the results of the children of a wait, or park: the second half of `gather`."""
+        require_no_dedupe(arguments)
         names = [child_name(wait.name, wait.number, place) for place in range(len(payloads))]
         if not self._waits.is_over(wait):
             ids = [self.spawn(one, kind, payload, **arguments) for one, payload in zip(names, payloads, strict=True)]
@@ -430,6 +431,9 @@ class WorkContext(Context):
 
         The child is created in one commit with what this handler writes next: a step, a wait, its end. A successor that
         goes on where its predecessor stopped adopts that one's child of the name, if it lives or has completed.
+        With a dedupe key it is created at once, or another task of its kind has the key and takes its place: which one
+        is the result of the step `spawn NAME`, so all attempts get the same. No end of this task cancels another
+        parent's. [DEDUPE-2]
 
         Args:
             name: the name of the child within its parent.
@@ -448,6 +452,8 @@ class WorkContext(Context):
         id = self._place_child(name)
         if {"id", "parent"} & set(arguments):
             raise InvalidValue("spawn: the id and the parent of a child are given by its parent and name", path="id")
+        if arguments.get("dedupe") is not None:
+            return self._spawn_once(name, id, kind, payload, inputs, {"on_parent_end": on_parent_end, **arguments})
         existing = self._readable(lambda: self._child(name, id))
         if existing is not None:
             given = canonical(as_json(payload, "payload"))
@@ -455,19 +461,62 @@ class WorkContext(Context):
                 raise StepMismatch(f"the child {name!r} of task {self.task.id!r} exists with other content")
             return existing.id
         # Check and encode it now, while the caller can see which child it is; the write comes later.
-        named, blobs = taken_in(inputs)
-        arguments = {"queue": self.task.queue, "data_key": self.task.data_key, **arguments}  # [KEY-1]
-        command = forms.create(
-            kind, payload, id=id, parent=self.task.id, inputs=named, on_parent_end=on_parent_end, **arguments
-        )
-        cause = f"task/{self.task.id}@{self.task.version}"
+        entry = self._child_entry(id, kind, payload, inputs, {"on_parent_end": on_parent_end, **arguments})
         with self._guard:
-            self._children[id] = CommandEntry(command, worker_actor(self.owner), cause, blobs=blobs)
+            self._children[id] = entry
             self._pending += 1
         if self._pending >= _CHILDREN_AT_ONCE:
             # So no commit creates too many.
             self._record("children", holder_verbs.heartbeat)
         return id
+
+    def _child_entry(
+        self, id: str, kind: str, payload: Any, inputs: Mapping[str, bytes] | None, arguments: Mapping[str, Any]
+    ) -> CommandEntry:
+        """Return the creation of a child, checked and encoded."""
+        named, blobs = taken_in(inputs)
+        given = {"queue": self.task.queue, "data_key": self.task.data_key, **arguments}  # [KEY-1]
+        command = forms.create(kind, payload, id=id, parent=self.task.id, inputs=named, **given)
+        cause = f"task/{self.task.id}@{self.task.version}"
+        return CommandEntry(command, worker_actor(self.owner), cause, blobs=blobs)
+
+    def _spawn_once(
+        self,
+        name: str,
+        id: str,
+        kind: str,
+        payload: Any,
+        inputs: Mapping[str, bytes] | None,
+        arguments: Mapping[str, Any],
+    ) -> str:
+        """Create a child with a dedupe key under this lease, or find the task that has the key, as a step."""
+        entry = self._child_entry(id, kind, payload, inputs, arguments)
+
+        def write() -> tuple[Any, Any]:
+            with self._engine.batch() as batch:
+                batch._append(entry)
+                batch._append(holder_verbs.heartbeat(self._engine._executor, self._lease.task))
+            created, after = batch.results
+            return created, after
+
+        def create() -> str:
+            try:
+                created, after = self._persist(write)
+            except LeaseLost:
+                self._lose()
+            except AlreadyExists as other:
+                raise StepMismatch(f"the child {name!r} of task {self.task.id!r}: {other.message}") from other
+            if isinstance(after, Lease):
+                self._lease = after
+            found: str = created.id
+            return found
+
+        found = self.step(f"spawn {name}", create)
+        with self._guard:
+            self._children.setdefault(found, None)
+            if found != id:
+                self._adopted[name] = found
+        return found
 
     def _payloads(self, child: Task) -> Iterator[Any]:
         """Yield the payload that a child has, and the one that it was created with: an operator may amend it."""

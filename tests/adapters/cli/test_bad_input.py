@@ -142,6 +142,10 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
     Place("create", "--on-failed"): WORD,
+    Place("create", "--use"): [(2, "gpu=two"), (3, "gpu=0"), (3, ""), (3, CONTROL), (3, LONG)],
+    Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
+    Place("create", "--dedupe-scope"): WORD,
+    Place("create", "--dedupe-period"): DURATION,
     Place("artifact", "NAME"): [],  # any text may be asked for: what is not there is status 4
     Place("input", "NAME"): [],
     Place("command classify", "--db"): [(2, ""), (2, BYTES)],  # it opens no store

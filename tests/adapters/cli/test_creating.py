@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sagalog import Dedupe
 from tests.adapters.cli.calls import call, ids, past, url_of
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -151,6 +152,36 @@ def test_a_task_is_created_with_the_limits_that_it_uses(db: str, path: Path) -> 
         assert [task.uses for task in engine.find()] == [{"gpu": 1, "memory": 4}]
 
 
+def test_a_repeat_of_a_dedupe_key_prints_the_task_that_has_it(db: str, path: Path) -> None:
+    """[DEDUPE-2] Whatever else it says, and with a note."""
+    nightly = ("--dedupe", "nightly", "--dedupe-scope", "period", "--dedupe-period", "24h")
+
+    first = call("create", "report", "[1]", "--id", "t", *nightly, "--db", db)
+    again = call("create", "report", "[2]", "--queue", "q", "--dedupe", "nightly", "--db", db)
+    as_json = call("create", "report", "--dedupe", "nightly", "--db", db, "--json")
+    shown = call("show", "t", "--db", db)
+
+    assert (first.out, again.out, again.status) == ("t\n", "t\n", 0)
+    assert "note" not in first.err
+    assert "note: a task has the dedupe key already, so nothing was created: t" in again.err
+    assert as_json.documents[0]["deduplicated"] is True
+    assert "dedupe nightly (period)" in " ".join(shown.out.split())
+    assert ids(db) == ["t"]
+    with past(path) as engine:
+        assert [task.dedupe for task in engine.find()] == [Dedupe("nightly", "period", 86_400_000)]
+
+
+def test_lines_with_one_dedupe_key_create_one_task(db: str) -> None:
+    """[DEDUPE-2]"""
+    line = b'{"kind": "report", "id": "%s", "dedupe": {"key": "nightly"}}\n'
+
+    answer = call("create", "--many", "--db", db, given=line % b"a" + line % b"b" + line % b"c")
+
+    assert (answer.status, answer.out) == (0, "a\na\na\n")
+    assert "note: 2 tasks have the dedupe key already, so nothing was created: a, a" in answer.err
+    assert ids(db) == ["a"]
+
+
 def test_a_creation_that_is_repeated_gives_the_task_that_exists(db: str) -> None:
     first = call("create", "build", "[1]", "--id", "t", "--db", db)
     again = call("create", "build", "[1]", "--id", "t", "--db", db)
@@ -243,6 +274,9 @@ def test_a_task_can_be_due_some_time_from_now(db: str) -> None:
         (("k", "--retry", "attempts_max=many"), "int"),
         (("k", "--compensation", "undo={"), "no JSON"),
         (("k", "--compensation", '{"params": 1}'), "kind"),
+        (("k", "--dedupe-scope", "ever"), "--dedupe"),
+        (("k", "--dedupe", "a", "--dedupe-scope", "always"), "--dedupe-scope"),
+        (("k", "--dedupe", "a", "--dedupe-period", "soon"), "--dedupe-period"),
         (("--many", "k"), "KIND"),
         (("--many", "--queue", "q", "--tag", "a=b"), "--queue, --tag"),
     ],
@@ -263,6 +297,9 @@ def test_wrong_usage_of_create_is_status_2_and_writes_nothing(db: str, words: tu
         ("k", "123456789012345678901234567890"),
         ("k", "--queue", ""),
         ("k", "--use", "gpu=0"),
+        ("k", "--dedupe", ""),
+        ("k", "--dedupe", "a", "--dedupe-period", "1h"),
+        ("k", "--dedupe", "a", "--dedupe-scope", "period"),
         ("k", "--priority", "99999999999"),
         ("k", "--retry", "attempts_max=0"),
         ("k", "--run-at", "9999999999999999"),

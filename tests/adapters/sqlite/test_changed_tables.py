@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import sagalog
-from sagalog import Compensation, Corrupt, Engine, Lease
+from sagalog import Compensation, Corrupt, Dedupe, Engine, Lease
 from sagalog.codec import enclose
 from sagalog.kernel.events import Founded
 from sagalog.testing import ManualClock
@@ -28,6 +28,8 @@ def engine(path: Path) -> Iterator[Engine]:
     with sagalog.open(url_of(path), clock=ManualClock(START_MS), durability="normal") as engine:
         engine.create("build", id="free")
         engine.create("build", id="tagged", tags={"colour": "red", "size": "big"})
+        engine.create("build", id="once", queue="q", dedupe=Dedupe("k"))
+        engine.create("build", id="for a time", queue="q", dedupe=Dedupe("p", "period", 5_000))
         engine.create("build", id="later", run_at_ms=START_MS + 1_000)
         leased(engine, "held")
         leased(engine, "over").complete()
@@ -49,6 +51,21 @@ def on(task: str, text: str) -> Statement:
 # What another program does to the tables: a statement, and words of the fault that an audit finds.
 HARMS: dict[str, tuple[Statement, str]] = {
     "a deleted tag": (on("tagged", "DELETE FROM tags WHERE name = 'size' AND stream = STREAM"), "tag"),
+    "a deleted dedupe key": (on("once", "DELETE FROM dedupes WHERE stream = STREAM"), "dedupe"),
+    "another dedupe key": (on("once", "UPDATE dedupes SET key = 'other' WHERE stream = STREAM"), "dedupe"),
+    "a dedupe key with an end": (on("once", "UPDATE dedupes SET until_ms = 5 WHERE stream = STREAM"), "dedupe"),
+    "a dedupe key without its end": (
+        on("for a time", "UPDATE dedupes SET until_ms = NULL WHERE stream = STREAM"),
+        "dedupe",
+    ),
+    "a dedupe key with a later end": (
+        on("for a time", "UPDATE dedupes SET until_ms = until_ms + 1 WHERE stream = STREAM"),
+        "dedupe",
+    ),
+    "a dedupe key of a task without": (on("free", "INSERT INTO dedupes VALUES ('build', 'x', STREAM, NULL)"), "dedupe"),
+    "a dedupe key of another kind": (on("once", "UPDATE dedupes SET kind = 'test' WHERE stream = STREAM"), "dedupe"),
+    "a dedupe key of an ended task": (on("over", "INSERT INTO dedupes VALUES ('build', 'x', STREAM, NULL)"), "dedupe"),
+    "a dedupe key of no stream": (("INSERT INTO dedupes VALUES ('build', 'x', 99, NULL)", []), "has no stream"),
     "an invented tag": (on("tagged", "INSERT INTO tags VALUES ('taste', 'sour', STREAM)"), "tag"),
     "a second value": (on("tagged", "INSERT INTO tags VALUES ('colour', 'zinc', STREAM)"), "tag"),
     "a second value that sorts first": (on("tagged", "INSERT INTO tags VALUES ('colour', 'blue', STREAM)"), "tag"),

@@ -59,6 +59,7 @@ WHERE = {
     "store": "true",
     "limit_uses": "true",
     "accounts": "true",
+    "dedupes": "true",
 }
 
 
@@ -73,7 +74,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
             mine = {"inputs": spec, "tags": tags, "compensations": undo, "idempotency_key": "r"} if id == "a" else {}
             engine.create("build", {"of": id}, id=id, queue="q", affinity="x", cause="task/z@1", **mine)  # type: ignore[arg-type]
         engine.set_limit("gpu", slots=1)
-        engine.create("build", id="d", queue="p", uses={"gpu": 1})
+        engine.create("build", id="d", queue="p", uses={"gpu": 1}, dedupe=sagalog.Dedupe("k"))
         [_] = engine.claim("p", owner="ann", ttl_ms=None)
         engine.acquire("a", owner="ann", ttl_ms=TTL_MS).fail("no way on")
         engine.acquire("w", owner="ann", ttl_ms=TTL_MS).park("other", after=["b"])
@@ -161,7 +162,7 @@ def test_the_command_line_shows_what_can_be_read_and_names_the_rest(path: Path, 
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [one for one in columns() if one[0] in ("tasks", "awaited", "tags", "store", "limit_uses", "accounts")],
+    [one for one in columns() if one[0] in ("tasks", "awaited", "tags", "store", "limit_uses", "accounts", "dedupes")],
 )
 def test_what_is_folded_from_the_log_is_mended_by_a_rebuild(path: Path, table: str, column: str) -> None:
     """[RECORD-3]"""

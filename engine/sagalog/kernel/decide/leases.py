@@ -83,6 +83,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         require_deadlines(command, now_ms)
         deadlines = {"deadline_ms": command.deadline_ms, "start_by_ms": command.start_by_ms}
         created = msgspec.structs.replace(created, **deadlines)
+    if command.dedupe is not None:
+        created = msgspec.structs.replace(created, dedupe=command.dedupe.begun(now_ms))
     return _created_after(command, created, now_ms) if command.after else (created,)
 
 
@@ -297,6 +299,10 @@ def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Conte
     if "after" in names:
         # Whichever order they are named in, it is the same wait. [WAIT-5]
         given["after"], found["after"] = sorted(command.after), sorted(event.after)
+    if command.dedupe is not None:
+        # When its period is over was decided at its creation.
+        given["dedupe"] = command.dedupe.plain()
+        found["dedupe"] = None if event.dedupe is None else event.dedupe.plain()
     return given, found
 
 

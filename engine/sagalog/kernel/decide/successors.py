@@ -51,7 +51,8 @@ def succeed(
 
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
     signals that were taken [WAIT-1]. Where the forward work was over and undoing was left, the successor only undoes;
-    it plans what the predecessor planned, in case it is retried as new itself. It takes over no deadline.
+    it plans what the predecessor planned, in case it is retried as new itself. It takes over no deadline, and the
+    dedupe key unless its period is over. [DEDUPE-3]
     If the tasks that it was created to wait for never let it go on, the successor waits for them. [WAIT-5]
     `created` has the newest payload; `task` is the fold before its note; `given` are the steps whose results that note
     holds. It drops the steps `rerun`.
@@ -74,9 +75,12 @@ def keeps_steps(task: TaskFold) -> bool:
 
 
 def undo_left(task: TaskFold, created: e.Created, left: Iterable[str], undoer: str) -> c.Create:
-    """Return the creation of the task that undoes what a completed one has left; it does no forward work. [COMP-7]"""
+    """Return the creation of the task that undoes what a completed one has left; it does no forward work. [COMP-7]
+
+    It has no dedupe key: it is no more of the same work. [DEDUPE-3]
+    """
     create = _same_work(task, created, undoer, left)
-    return _only_undoing(msgspec.structs.replace(create, compensations=()), "completed")
+    return _only_undoing(msgspec.structs.replace(create, compensations=(), dedupe=None), "completed")
 
 
 def _only_undoing(create: c.Create, outcome: Outcome | None) -> c.Create:
@@ -107,6 +111,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         uses=task.uses,
         on_parent_end=created.on_parent_end,
         inherited=tuple(_inherited(task, id) for id in owed),
+        dedupe=task.dedupe,
     )
 
 

@@ -20,6 +20,7 @@ from sagalog.testing.contract.clocks import ClockContract
 from sagalog.testing.contract.compensations import CompensationContract
 from sagalog.testing.contract.deadlines import DeadlineContract
 from sagalog.testing.contract.declarations import DeclarationContract
+from sagalog.testing.contract.dedupes import DedupeContract
 from sagalog.testing.contract.dependencies import DependencyContract
 from sagalog.testing.contract.finding import FindingContract
 from sagalog.testing.contract.handles import HandleContract
@@ -54,6 +55,7 @@ __all__ = [
     "Contract",
     "DeadlineContract",
     "DeclarationContract",
+    "DedupeContract",
     "DependencyContract",
     "FindingContract",
     "HandleContract",
@@ -111,5 +113,6 @@ class StoreContract(
     RaceContract,
     HealthContract,
     AmendContract,
+    DedupeContract,
 ):
     """All topics together."""
