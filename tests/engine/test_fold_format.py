@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "750441cc13bbecfec0d10214deb55caa333719280a30a681466b89f5e60b8c83")
+PINNED = (7, "cfb4c924e2727f55abd354811d73389264ea16b94baeba45ec20f79af29a28e9")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

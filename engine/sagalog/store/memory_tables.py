@@ -165,11 +165,7 @@ class Tables:
         fold = AccountFold()
         for envelope in self.log:
             fold.take(envelope)
-        found = fold.with_slots(used)
-        self.accounts = {
-            name: msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
-            for name in sorted({*found, *held})
-        }
+        self.accounts = fold.rebuilt(used, held)
 
     def _settle_relations(self) -> None:
         """Delete the edges to tasks that have ended; have maintenance look at every task that has children. [WAIT-3]"""
