@@ -27,6 +27,7 @@ from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots
 from sagalog.testing.obligations import Obligations, settles
+from sagalog.testing.schedule_history import schedules
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -263,6 +264,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "pauses": pauses,
     "deadlines": deadlines,
     "amendments": amendments,
+    "schedules": schedules,
 }
 
 

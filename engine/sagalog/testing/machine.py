@@ -26,8 +26,8 @@ try:
     )
 
     from sagalog.testing import strategies
-    from sagalog.testing.limiting_run import LimitingRun
     from sagalog.testing.recording_run import holds_work
+    from sagalog.testing.scheduling_run import SchedulingRun
 except ImportError as error:
     raise ImportError("sagalog.testing.machine needs hypothesis: pip install 'sagalog[dev]'") from error
 
@@ -37,8 +37,8 @@ def holds_undo(machine: Any) -> bool:
     return bool(machine.pair.living("undo"))
 
 
-class StoreMachine(LimitingRun):
-    """The rules of a random run, beside those of recording, waiting and limits.
+class StoreMachine(SchedulingRun):
+    """The rules of a random run, beside those of recording, waiting, limits and schedules.
 
     `store_machine` makes a machine for one kind of store; its `statistics` are those of all its runs.
     """

@@ -132,7 +132,7 @@ class Pair:
         """Check that both sides answer every question alike."""
         real, oracle = self.real.engine, self.oracle.engine
         assert self.real_log() == oracle.events(limit=10_000), "the logs differ"
-        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds"):
+        for name in ("find", "counts", "stale", "limits", "queues", "paused_kinds", "schedules"):
             found, expected = getattr(real, name)(), getattr(oracle, name)()
             assert found == expected, f"{name}: the store says {whole(found)} and the oracle {whole(expected)}"
 
@@ -143,6 +143,7 @@ class Pair:
         """Resume all that is paused and work off every task: each that a limit has held back must come in."""
         for side in (self.real, self.oracle):
             _resume_all(side.engine)
+            _remove_schedules(side.engine)
         for _ in range(200):
             self.clock.advance(LONG_MS)
             for place in self.living("work"):
@@ -159,6 +160,8 @@ class Pair:
     def drain(self, queues: list[str]) -> None:
         """Claim all tasks, now and when all have become due: the order and the time of each must be the same."""
         self.crash = None
+        for side in (self.real, self.oracle):
+            _remove_schedules(side.engine)
         for wait_ms in (0, LONG_MS):
             self.clock.advance(wait_ms)
             for purpose in PURPOSES:
@@ -274,6 +277,12 @@ def _resume_all(engine: Engine) -> None:
             engine.resume(queue=queue.name, key=key)
     for kind in engine.paused_kinds():
         engine.resume(kind=kind)
+
+
+def _remove_schedules(engine: Engine) -> None:
+    """Remove all schedules: they would go on to create tasks."""
+    for schedule in engine.schedules():
+        engine.remove_schedule(schedule.name)
 
 
 def _complete(place: int, side: Side) -> Task:
