@@ -1,7 +1,7 @@
 """A scheduler: a process of its own that claims when it is told what time it is, and says what it got.
 
-Run as `python -m tests.faults.scheduler URL OWNER` by `test_schedules.py`. It says `ready`. Each line that comes in is a
-time, at which it claims once, says the ids of what it got, and then `looked`.
+Run as `python -m tests.faults.scheduler URL OWNER` by `test_schedules.py`. It says `ready`. Each line that comes in is
+a time, at which it claims once, says the ids of what it got, and then `looked`.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_eight_schedulers_at_once_fire_each_time_once(url: str) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_process_that_is_killed_while_it_fires_leaves_no_time_out_or_twice(url: str, point: str) -> None:
+def test_a_process_that_dies_while_it_fires_leaves_no_time_out(url: str, point: str) -> None:
     """[SCHEDULE-2] Between the choice of the times and their commit, and right behind it."""
     now_ms = START_MS + 3_000
     _, status = run(url, now_ms, failpoint=f"{point}:1")

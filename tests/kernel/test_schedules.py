@@ -112,7 +112,7 @@ def test_a_carried_fold_is_the_fold() -> None:
     assert SCHEDULE.evolve(ScheduleFold("tick"), carried, fold.version + 1, 5) == after
 
 
-def test_a_schedule_begins_anew_only_if_it_is_ahead_by_more_than_its_period() -> None:
+def test_only_one_that_is_ahead_by_more_than_its_period_begins_anew() -> None:
     """[SCHEDULE-3]"""
     fold = folded(e.ScheduleFired(1_000, "t1000", 1_010))
     assert decide_setting(fold, c.ResetSchedule(id="tick", now_ms=990, next_ms=1_000)) == ()

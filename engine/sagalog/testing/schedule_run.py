@@ -26,7 +26,7 @@ def has_schedules(machine: Any) -> bool:
     return any(stream.startswith("schedule/") for stream in machine.pair.memory.tables.stream_of)
 
 
-class SchedulingRun(LimitingRun):
+class ScheduleRun(LimitingRun):
     """The rules of schedules."""
 
     @rule(
