@@ -43,7 +43,7 @@ class Scheduler:
     def ends(self) -> int:
         """Its status."""
         self.process.communicate(timeout=60)
-        return self.process.returncode
+        return self.process.wait(60)
 
 
 def run(url: str, *times_ms: int, failpoint: str | None = None) -> tuple[list[str], int]:

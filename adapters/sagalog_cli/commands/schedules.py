@@ -94,7 +94,7 @@ def list_schedules(session: Session) -> None:
 @actor_option
 @pass_session
 def set_schedule(
-    session: Session, name: str, kind: str, payload: arguments.Payload | None, actor: str, **given: Any
+    session: Session, /, name: str, kind: str, payload: arguments.Payload | None, actor: str, **given: Any
 ) -> None:
     """Set the schedule NAME, which creates tasks of KIND; PAYLOAD is JSON, `-` reads it from standard input.
 

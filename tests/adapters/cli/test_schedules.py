@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sagalog
+from sagalog.kernel.events import ScheduleSet
 from tests.adapters.cli.calls import Answer, call
 
 
@@ -41,8 +42,8 @@ def test_a_schedule_is_set_with_all_that_its_tasks_need(path: Path) -> None:
         "overlap": "allow",
     }
     with sagalog.open(f"sqlite:///{path}") as engine:
-        [event] = [event for event in engine.events() if event.type == "schedule_set"]
-    template = event.event.schedule.template
+        [event] = [one.event for one in engine.events() if isinstance(one.event, ScheduleSet)]
+    template = event.schedule.template
     assert (template.payload, template.key, template.tags, template.policy.attempts_max) == (
         {"depth": 1},
         "acme",
