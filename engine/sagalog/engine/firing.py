@@ -24,6 +24,7 @@ from sagalog.kernel.decide.settings import decide_setting
 from sagalog.kernel.state import ScheduleFold
 from sagalog.kernel.values import TaskTemplate
 from sagalog.store import Undeclared
+from sagalog.store.accounts import LOOK_AGAIN_MS
 
 _PREFIX: Final = "schedule/"
 
@@ -46,7 +47,12 @@ def _fire(work: UnitOfWork, names: Sequence[str]) -> None:
     for name in names[:SCHEDULES_LIMIT]:
         if tasks >= MISSED_MAX:
             break
-        saved = work.view.saved(name)
+        try:
+            saved = work.view.saved(name)
+        except Corrupt:
+            # [LOG-5] Another process may be able to read it.
+            work.accounts.be_due(name, work.view.now_ms + LOOK_AGAIN_MS)
+            continue
         if saved is None or not isinstance(saved.fold, ScheduleFold):
             work.accounts.be_due(name, None)
             continue

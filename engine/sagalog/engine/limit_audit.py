@@ -13,7 +13,7 @@ from sagalog.kernel.accounts import Account
 from sagalog.kernel.bounds import INTEGER_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.store import AccountFold, LimitUse, Snapshot, Store
-from sagalog.store.accounts import is_of_schedule
+from sagalog.store.accounts import LOOK_AGAIN_MS, is_of_schedule
 from sagalog.store.limit_uses import asked_of, limit_uses_of
 from sagalog.store.row import Row, gates_at_any_time
 
@@ -72,7 +72,7 @@ def _saved(snapshot: Snapshot) -> Iterator[tuple[str, Account | None]]:
 
 def _is_same(name: str, found: Account | None, expected: Account) -> bool:
     """Compare what the log gives; refusals, and due times but those of schedules, depend on when a caller looked."""
-    if found is not None and is_of_schedule(name) and found.due_ms != expected.due_ms:
+    if found is not None and is_of_schedule(name) and not _is_due_alike(found, expected):
         return False
     return found is not None and (found.slots_used, found.rate, found.credit, found.at_ms) == (
         expected.slots_used,
@@ -80,3 +80,11 @@ def _is_same(name: str, found: Account | None, expected: Account) -> bool:
         expected.credit,
         expected.at_ms,
     )
+
+
+def _is_due_alike(found: Account, expected: Account) -> bool:
+    """Compare when a schedule is due; a process that cannot read it looks again soon. [SCHEDULE-6] [LOG-5]"""
+    if found.due_ms is None or expected.due_ms is None or found.due_ms == expected.due_ms:
+        return found.due_ms == expected.due_ms
+    since_ms = found.since_ms
+    return since_ms is not None and since_ms >= expected.due_ms and found.due_ms - since_ms <= LOOK_AGAIN_MS

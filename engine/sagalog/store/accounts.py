@@ -24,6 +24,9 @@ _CHECKSUM: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Account).decode
 
+# How soon maintenance looks again at a schedule that this version cannot read. [LOG-5]
+LOOK_AGAIN_MS: Final = 60_000
+
 _CHARGING: Final = frozenset({e.NAMES[e.Leased], e.NAMES[e.Used]})
 _SETTING: Final = (*e.LIMIT_EVENTS, *e.QUEUE_EVENTS, *e.SCHEDULE_EVENTS)
 # The types of the events that change what a rate has left, or when a schedule is due.
