@@ -49,6 +49,9 @@ COMMANDS: Final[dict[str, Place]] = {
     "note": Place("sagalog_cli.commands.operations", "note", "Put a remark on record for a task."),
     "signal": Place("sagalog_cli.commands.operations", "signal", "Send a task a signal that it waits for."),
     "worker": Place("sagalog_cli.commands.workers", "worker", "Run handlers: worker run; list, drain, stop workers."),
+    "schedule": Place(
+        "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
+    ),
     "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),

@@ -19,6 +19,7 @@ from sagalog import (
     Maintained,
     RebuildReport,
     Recorded,
+    ScheduleStatus,
     Task,
     UnclaimedUndo,
     VerifyReport,
@@ -127,6 +128,12 @@ def worker(of: WorkerInfo) -> dict[str, Any]:
     """Return every field of `WorkerInfo`, those of its failed preflights too."""
     shape = {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
     return {**shape, "failed_preflights": [_whole(one) for one in of.failed_preflights]}
+
+
+def schedule(of: ScheduleStatus) -> dict[str, Any]:
+    """Return every field of `ScheduleStatus`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return shape
 
 
 def _whole(of: FailedPreflight) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sagalog import (
     LeaseRecord,
     Maintained,
     SagalogError,
+    ScheduleStatus,
     Task,
     TaskCompensation,
     TaskWait,
@@ -30,7 +31,7 @@ from sagalog.ids import drawn_ms
 from sagalog_cli import gates, json_output
 from sagalog_cli.session import now_ms
 from sagalog_cli.tables import Cell, Table, plain, printable
-from sagalog_cli.times import distance, instant
+from sagalog_cli.times import distance, duration, instant
 from sagalog_cli.tracebacks import clipped, lines_in, without
 
 if TYPE_CHECKING:
@@ -225,6 +226,34 @@ def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
         if one.failed_preflights
     }
     return Table(head, rows, below)
+
+
+def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
+    """Return a table with one row a schedule."""
+    head = ("NAME", "KIND", "QUEUE", "TIMES", "MISSED", "OVERLAP", "LAST", "NEXT")
+    rows = [
+        (
+            one.name,
+            one.kind,
+            one.queue,
+            f"every {duration(one.every_ms)}" if one.every_ms is not None else f"{one.cron} {one.zone}",
+            one.missed,
+            one.overlap,
+            "" if one.last_ms is None else instant(one.last_ms),
+            fires(one, now_ms),
+        )
+        for one in listed
+    ]
+    return Table(head, rows)
+
+
+def fires(one: ScheduleStatus, now_ms: int) -> str:
+    """Return when a schedule fires next, or why it does not."""
+    if one.code is not None:
+        return f"stopped: {one.code}"
+    if one.paused or one.next_ms is None:
+        return "paused" if one.paused else "never"
+    return f"{instant(one.next_ms)} ({distance(one.next_ms, now_ms)})"
 
 
 def _preflight(failed: FailedPreflight, now_ms: int) -> str:

@@ -84,7 +84,7 @@ LIMIT_USES_BETWEEN: Final = (
     "SELECT stream, account, place, section, priority, units FROM limit_uses WHERE stream BETWEEN ? AND ? "
     "ORDER BY stream, account, place"
 )
-ACCOUNTS: Final = "SELECT name, account FROM accounts WHERE name > ? ORDER BY name LIMIT ?"
+ACCOUNTS: Final = "SELECT name, due_ms, since_ms, account FROM accounts WHERE name > ? ORDER BY name LIMIT ?"
 STRAY_LIMIT_USES: Final = (
     "SELECT account, stream FROM limit_uses WHERE stream NOT IN (SELECT number FROM streams WHERE category = 'task')"
 )
@@ -184,11 +184,14 @@ def strays(read: Read) -> list[str]:
 def accounts(read: Read, after: str, limit: int) -> list[tuple[str, Account | None]]:
     """Return the accounts with names above `after`; None in place of one that was changed."""
     found: list[tuple[str, Account | None]] = []
-    for name, content in read(ACCOUNTS, (after, limit)):
+    for name, *times, content in read(ACCOUNTS, (after, limit)):
         try:
-            found.append((name, decode_account(content)))
+            account = decode_account(content)
         except msgspec.DecodeError:
             found.append((name, None))
+        else:
+            # By these columns the store finds those that are due.
+            found.append((name, account if times == [account.due_ms, account.since_ms] else None))
     return found
 
 

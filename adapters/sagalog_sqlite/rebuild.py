@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from sagalog.store import (
     FOLD_FORMAT,
-    Account,
     AccountFold,
     Tag,
     TaskFold,
@@ -156,10 +153,8 @@ def rebuild_accounts(transaction: Transaction, fold: AccountFold, after: int) ->
         after = envelopes[-1].position
     used = {str(name): int(units) for name, units in execute(_USED)}
     held = {str(name) for (name,) in execute(_HELD)}
-    found = fold.with_slots(used)
     execute("DELETE FROM accounts")
-    for name in sorted({*found, *held}):
-        account = msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
+    for name, account in fold.rebuilt(used, held).items():
         execute(rows.SAVE_ACCOUNT, (name, account.due_ms, account.since_ms, encode_account(account)))
 
 

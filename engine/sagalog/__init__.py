@@ -12,7 +12,7 @@ from sagalog.engine.batch import Batch
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutcome
+from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.unit_of_work import Maintained
@@ -122,6 +122,7 @@ __all__ = [
     "ResultRequired",
     "Retry",
     "SagalogError",
+    "ScheduleStatus",
     "SchemaMismatch",
     "State",
     "StepMismatch",

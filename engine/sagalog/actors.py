@@ -16,7 +16,8 @@ from sagalog.validation.values import check_name, shown
 MAINTENANCE: Final = "system:maintenance"
 
 _USER: Final = "user:"
-_GIVEN: Final = (_USER, "token:", "schedule:")
+_SCHEDULE: Final = "schedule:"
+_GIVEN: Final = (_USER, "token:", _SCHEDULE)
 _WORKER: Final = "worker:"
 _RESERVED: Final = (_WORKER, "system:")
 
@@ -24,6 +25,11 @@ _RESERVED: Final = (_WORKER, "system:")
 def worker_actor(owner: str) -> str:
     """Return the actor of what the holder of a lease writes; `owner` is a name."""
     return _WORKER + owner
+
+
+def schedule_actor(name: str) -> str:
+    """Return the actor of what a schedule creates; `name` is a name."""
+    return _SCHEDULE + name
 
 
 def check_actor(value: object, name: str) -> str:

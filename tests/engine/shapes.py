@@ -24,10 +24,12 @@ from sagalog.kernel.values import (
     Limit,
     Rate,
     Retry,
+    Schedule,
     Seen,
     SignalEnd,
     State,
     TaskEnd,
+    TaskTemplate,
     Unchanged,
     Units,
     UnrecordedStep,
@@ -42,6 +44,17 @@ ENDS = (TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", 4, State.CANCELLED))
 DIGEST = "ab" * 32
 RATE = Rate(60, 60_000, 10)
 BARE_RATE = Rate(1, 1_000)
+NIGHTLY = Schedule(
+    "Europe/Berlin",
+    "all",
+    "allow",
+    TaskTemplate(
+        "backup", "agents", -3, Retry(attempts_max=1).resolve(), {"a": [1]}, "safe", {"b": "c"}, "gpu", "acme", "n",
+        {"provider": 2},
+    ),
+    cron="0 2 * * *",
+)  # fmt: skip
+EVERY = Schedule("UTC", "one", "skip", TaskTemplate("poll", "default", 0, Retry().resolve()), every_ms=1_000)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
@@ -206,10 +219,25 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.QueueCarried(Limit(), Limit()),
         e.QueueCarried(Limit(2, RATE), Limit(1, BARE_RATE), 4, {"acme": 5}),
     ),
+    ("schedule_set", 1): (e.ScheduleSet(NIGHTLY, 5, 5, 9), e.ScheduleSet(EVERY, 5, 7, 9)),
+    ("schedule_removed", 1): (e.ScheduleRemoved(),),
+    ("schedule_paused", 1): (e.SchedulePaused(), e.SchedulePaused("release day")),
+    ("schedule_resumed", 1): (e.ScheduleResumed(5, 9),),
+    ("schedule_fired", 1): (e.ScheduleFired(9, "nightly@1970"), e.ScheduleFired(9, "nightly@1970", 12, 6)),
+    ("schedule_skipped", 1): (e.ScheduleSkipped(9, "overlap"), e.ScheduleSkipped(9, "missed", 12, 6)),
+    ("schedule_stopped", 1): (
+        e.ScheduleStopped("never_fires"),
+        e.ScheduleStopped("zone_unknown", {"zone": "Europe/Berlin"}),
+    ),
+    ("schedule_reset", 1): (e.ScheduleReset(5, 9),),
+    ("schedule_carried", 1): (
+        e.ScheduleCarried(True, EVERY, 5, 6),
+        e.ScheduleCarried(False, NIGHTLY, 5, 6, 9, "nightly@1970", 6, 3, "task_refused"),
+    ),
 }
 
 
-_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents"}
+_ID = {"task": "a", "store": "s", "limit": "gpu", "queue": "agents", "schedule": "nightly"}
 
 
 def stored_line(event: e.Recordable, version: int) -> str:

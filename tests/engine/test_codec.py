@@ -18,6 +18,7 @@ from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import digest_of_ends
 from sagalog.kernel.values import Failure, Inherited, Limit, Rate, Retry, State, TaskEnd, Unchanged
 from sagalog.schemas import schema_files
+from tests.engine.shapes import EVERY
 from tests.kernel.freedom import leaves
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -72,6 +73,15 @@ EXAMPLES: list[e.Recordable] = [
     e.KeyPaused(key="acme", reason="they asked"),
     e.KeyResumed(key="acme"),
     e.QueueCarried(own=Limit(slots=2), per_key=Limit(), paused=4, paused_keys={"acme": 5}),
+    e.ScheduleSet(EVERY, anchor_ms=5, settled_ms=5, next_ms=1_005),
+    e.ScheduleRemoved(),
+    e.SchedulePaused(reason="release day"),
+    e.ScheduleResumed(settled_ms=5, next_ms=1_005),
+    e.ScheduleFired(nominal_ms=1_005, task="poll@1970-01-01T00:00:01.005Z", next_ms=2_005),
+    e.ScheduleSkipped(nominal_ms=1_005, code="overlap", next_ms=2_005),
+    e.ScheduleStopped(code="zone_unknown", parameters={"zone": "Europe/Berlin"}),
+    e.ScheduleReset(settled_ms=5, next_ms=1_005),
+    e.ScheduleCarried(False, EVERY, 5, 1_005, 2_005, "poll@1970-01-01T00:00:01.005Z", 1_005),
 ]
 
 

@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "b0b36142f52c88bdc16e6111d2795bf4c9941ede450146f0db3a58a88f0e6127")
+PINNED = (7, "780831ad05e46ec6e9a08b66ba55d99dbc31d5b6dcbcac25160929efe870fd1b")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -23,6 +23,7 @@ KEPT = "task/kept"
 FIRST = "task/first"
 TIMED, ASKED = "task/timed", "task/asked"
 AFTER, CHILD = "task/after", "task/c"
+TICK = "schedule/tick"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
 
@@ -55,6 +56,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     timed(engine, clock)
     related(engine)
     deduped(engine, clock)
+    scheduled(engine, clock)
     return engine.events()
 
 
@@ -67,6 +69,20 @@ def deduped(engine: Engine, clock: ManualClock) -> None:
     engine.create("build", id="twice", dedupe=Dedupe("k"))
     clock.advance(100)
     engine.create("build", id="again", dedupe=Dedupe("p", "period", 100))
+
+
+def scheduled(engine: Engine, clock: ManualClock) -> None:
+    """The schedule `tick` fires, skips a time while its task lives, is paused and resumed, and fires again."""
+    engine.set_schedule("tick", "build", every_ms=1_000)
+    for _ in range(2):
+        clock.advance(1_000)
+        engine.recover()
+    [id] = [task.id for task in engine.find() if task.id.startswith("tick")]
+    engine.acquire(id, owner="ann", ttl_ms=None).complete()
+    engine.pause(schedule="tick")
+    engine.resume(schedule="tick")
+    clock.advance(1_000)
+    engine.recover()
 
 
 def limited(engine: Engine) -> None:
@@ -253,6 +269,13 @@ def first(log: Log, stream: str) -> e.Created:
     return created
 
 
+def fired(log: Log) -> e.ScheduleFired:
+    """The first firing of the schedule."""
+    found = next(one.event for one in log if isinstance(one.event, e.ScheduleFired))
+    assert isinstance(found, e.ScheduleFired)
+    return found
+
+
 def unblocked(log: Log) -> e.Unblocked:
     """The end of the wait of the task `after`."""
     found = next(one.event for one in log if one.stream == AFTER and isinstance(one.event, e.Unblocked))
@@ -389,6 +412,15 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     ],
     "dedupe_periods": [
         lambda log: again(log, keyed(log, "task/short", DedupeKey("p", "period", 101, 600)), 1, "task/short"),
+    ],
+    "schedules": [
+        lambda log: added(log, e.ScheduleFired(log[-1].at_ms, "nothing"), TICK),
+        lambda log: added(log, e.ScheduleSkipped(log[-1].at_ms + 1, "missed"), TICK),
+        lambda log: added(log, e.ScheduleSkipped(fired(log).nominal_ms, "missed"), TICK),
+        lambda log: again(log, msgspec.structs.replace(fired(log), task="another"), 2, TICK),
+        lambda log: without(log, version_of(log, e.ScheduleResumed, TICK), stream=TICK),
+        lambda log: again(log, fired(log), version_of(log, e.ScheduleFired, TICK, 1), TICK),
+        lambda log: without(log, 3, stream=f"task/{fired(log).task}"),
     ],
     "blobs": [
         lambda log: put(log, digest="0" * 63),

@@ -1,4 +1,4 @@
-"""What a user gets: only our names, with types, migrations and entry points, and six dependencies.
+"""What a user gets: only our names, with types, migrations and entry points, and eight dependencies.
 
 Rule: the wheel is looked at, never the tree, which may hold what is not shipped.
 """
@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from tests.packaging.shipped import Shipped
 from tests.packaging.tree import ROOT, kept_files
 
-DEFAULT_DEPENDENCIES = {"apsw", "click", "msgspec", "python-ulid", "rich", "transitions"}
+DEFAULT_DEPENDENCIES = {"apsw", "click", "cronsim", "msgspec", "python-ulid", "rich", "transitions", "tzdata"}
 
 
 def source_packages() -> set[Path]:
@@ -74,7 +74,7 @@ def test_every_package_says_that_it_is_typed(shipped: Shipped) -> None:
     assert {f"{path.name}/py.typed" for path in source_packages()} <= shipped.wheel_names
 
 
-def test_the_default_install_needs_exactly_six_packages(shipped: Shipped) -> None:
+def test_the_default_install_needs_exactly_eight_packages(shipped: Shipped) -> None:
     requirements = [Requirement(line) for line in shipped.metadata().get_all("Requires-Dist", [])]
 
     assert {each.name for each in requirements if "extra" not in str(each.marker)} == DEFAULT_DEPENDENCIES

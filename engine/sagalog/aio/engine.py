@@ -144,6 +144,8 @@ class AsyncEngine(CoroutineMethod[Engine]):
     limit_queue = as_coroutine(Engine.limit_queue)
     pause = as_coroutine(Engine.pause)
     resume = as_coroutine(Engine.resume)
+    set_schedule = as_coroutine(Engine.set_schedule)
+    remove_schedule = as_coroutine(Engine.remove_schedule)
 
     # --- calls that read ------------------------------------------------------------------------------------------
 
@@ -170,6 +172,8 @@ class AsyncEngine(CoroutineMethod[Engine]):
     paused_kinds = as_coroutine(Engine.paused_kinds)
     holders = as_coroutine(Engine.holders)
     workers = as_coroutine(Engine.workers)
+    schedules = as_coroutine(Engine.schedules)
+    next_times = as_coroutine(Engine.next_times)
 
     # --- workers --------------------------------------------------------------------------------------------------
 

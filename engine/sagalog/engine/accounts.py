@@ -16,7 +16,7 @@ from sagalog.kernel.bounds import READY_MAX
 from sagalog.kernel.state import LimitFold, QueueFold, TaskFold
 from sagalog.kernel.values import Lack, LeaseRecord, Limit, State, Units
 from sagalog.store import Saved, View
-from sagalog.store.accounts import is_paused, limit_of
+from sagalog.store.accounts import is_of_schedule, is_paused, limit_of
 from sagalog.store.limit_uses import asked_of, leased_of
 
 
@@ -64,7 +64,8 @@ class Accounts:
         """Return an account with what its limit allows."""
         found = self._entries.get(name)
         if found is None:
-            settings = self.settings(stream_of_account(name))
+            # [LOG-5] A schedule limits nothing, so its account needs no stream that can be read.
+            settings = None if is_of_schedule(name) else self.settings(stream_of_account(name))
             account = self._view.account(name) or Account()
             found = self._entries[name] = Entry(account, limit_of(name, settings), is_paused(name, settings))
         return found

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sagalog.actors import optional_actor
 from sagalog.codec import Recorded, recorded_log
-from sagalog.engine import settings_verbs, verbs
+from sagalog.engine import schedule_verbs, settings_verbs, verbs
 from sagalog.engine.adapters import call_of
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
@@ -236,6 +236,13 @@ class Engine:
     queues = asked(Queries.queues)
     paused_kinds = asked(Queries.paused_kinds)
     holders = asked(Queries.holders)
+
+    # --- schedules ------------------------------------------------------------------------------------------------
+
+    set_schedule = set_by(schedule_verbs.set_schedule)
+    remove_schedule = set_by(schedule_verbs.remove_schedule)
+    schedules = asked(Queries.schedules)
+    next_times = asked(Queries.next_times)
 
     # --- leasing --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The audit of limits: the places of tasks under them, and the accounts against the log.
+"""The audit of limits and schedules: the places of tasks under limits, and the accounts against the log.
 
 Rule: an account follows from the log in the order of positions, and from the leases that live [LIMIT-7]; a gate depends
 on the time, and must fit some time. Knows no store by name.
@@ -13,6 +13,7 @@ from sagalog.kernel.accounts import Account
 from sagalog.kernel.bounds import INTEGER_MAX
 from sagalog.kernel.state import TaskFold
 from sagalog.store import AccountFold, LimitUse, Snapshot, Store
+from sagalog.store.accounts import LOOK_AGAIN_MS, is_of_schedule
 from sagalog.store.limit_uses import asked_of, limit_uses_of
 from sagalog.store.row import Row, gates_at_any_time
 
@@ -43,7 +44,7 @@ def wrong_accounts(store: Store) -> list[str]:
     """Compare every account with what the log gives, in one state of the store; return what is wrong, in words."""
     with store.read() as snapshot:
         saved = dict(_saved(snapshot))
-        if not saved and not snapshot.ids("limit", "", 1) and not snapshot.ids("queue", "", 1):
+        if not saved and not any(snapshot.ids(name, "", 1) for name in ("limit", "queue", "schedule")):
             return []
         fold, after = AccountFold(), 0
         while page := snapshot.counting(after, _PAGE):
@@ -56,7 +57,7 @@ def wrong_accounts(store: Store) -> list[str]:
     return [
         f"the account {name!r} is not what the log gives: rebuild it"
         for name in names
-        if not _is_same(saved.get(name, Account()), expected.get(name, Account()))
+        if not _is_same(name, saved.get(name, Account()), expected.get(name, Account()))
     ]
 
 
@@ -69,11 +70,21 @@ def _saved(snapshot: Snapshot) -> Iterator[tuple[str, Account | None]]:
         page = snapshot.accounts(after, _PAGE) if after > before else []
 
 
-def _is_same(found: Account | None, expected: Account) -> bool:
-    """Compare what the log gives; refusals and due times depend on when a caller looked."""
+def _is_same(name: str, found: Account | None, expected: Account) -> bool:
+    """Compare what the log gives; refusals, and due times but those of schedules, depend on when a caller looked."""
+    if found is not None and is_of_schedule(name) and not _is_due_alike(found, expected):
+        return False
     return found is not None and (found.slots_used, found.rate, found.credit, found.at_ms) == (
         expected.slots_used,
         expected.rate,
         expected.credit,
         expected.at_ms,
     )
+
+
+def _is_due_alike(found: Account, expected: Account) -> bool:
+    """Compare when a schedule is due; a process that cannot read it looks again soon. [SCHEDULE-6] [LOG-5]"""
+    if found.due_ms is None or expected.due_ms is None or found.due_ms == expected.due_ms:
+        return found.due_ms == expected.due_ms
+    since_ms = found.since_ms
+    return since_ms is not None and since_ms >= expected.due_ms and found.due_ms - since_ms <= LOOK_AGAIN_MS

@@ -25,7 +25,7 @@ _DEFAULT_QUEUE: Final = "default"
 def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
     """Return the named limits, by name, as they are at `now_ms`."""
     found = []
-    for name in _ids(snapshot, "limit"):
+    for name in stream_ids(snapshot, "limit"):
         fold: LimitFold = snapshot.fold(f"limit/{name}")
         if not fold.is_removed:
             account = _account(snapshot, account_of_limit(name)).at(fold.limit.rate, now_ms)
@@ -37,7 +37,7 @@ def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
 def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
     """Return the queues that have settings, by name, as they are at `now_ms`."""
     found = []
-    for name in _ids(snapshot, "queue"):
+    for name in stream_ids(snapshot, "queue"):
         fold: QueueFold = snapshot.fold(f"queue/{name}")
         own, per_key = fold.own, fold.per_key
         account = _account(snapshot, account_of_queue(name)).at(own.rate, now_ms)
@@ -110,7 +110,8 @@ def _account(snapshot: Snapshot, name: str) -> Account:
     return snapshot.account(name) or Account()
 
 
-def _ids(snapshot: Snapshot, category: str) -> Iterable[str]:
+def stream_ids(snapshot: Snapshot, category: str) -> Iterable[str]:
+    """Yield the ids of the streams of a category of settings, sorted."""
     after, page = "", snapshot.ids(category, "", _PAGE)
     while page:
         yield from page

@@ -15,6 +15,7 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim, plain_claim
 from sagalog.engine.entries import CommandEntry, SettingEntry
+from sagalog.engine.firing import look_at
 from sagalog.engine.plain import plain_command
 from sagalog.engine.sizes import require_kept_fits
 from sagalog.engine.task import Task
@@ -173,7 +174,7 @@ def maintaining(due: Due) -> Operation:
         handled = work.handle_due()
         if not checks and not waits and not late and not promotable and not accounts and not handled:
             return _NOTHING_DUE
-        work.look_at(accounts)
+        look_at(work, accounts)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
         again = again or any(_hides(found, due.limit) for found in (waits, late, promotable))
@@ -213,7 +214,7 @@ def promoting(due: Due) -> Operation:
     def decide(view: View) -> Result:
         promotable, accounts = view.promotable, view.due_accounts
         work = UnitOfWork(view)
-        work.look_at(accounts)
+        look_at(work, accounts)
         for saved in promotable:
             work.put_right(saved)
         return work.result(max(len(promotable), due.limit if accounts else 0))
@@ -228,8 +229,11 @@ def setting(entry: SettingEntry) -> Operation:
         work = UnitOfWork(view)
         return work.result(work.set(entry))
 
-    category = CATEGORIES[SETTING_VERB_OF[type(entry.command)].category]
-    return Operation(decide, writes=(category.stream(entry.command.id),))
+    command = entry.command
+    category = CATEGORIES[SETTING_VERB_OF[type(command)].category]
+    uses = command.schedule.template.uses if isinstance(command, c.SetSchedule) else None
+    reads = tuple([f"limit/{name}" for name in uses or ()])
+    return Operation(decide, writes=(category.stream(command.id),), reads=reads)
 
 
 def handling_due(limit: int) -> Operation:

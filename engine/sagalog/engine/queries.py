@@ -14,7 +14,7 @@ import msgspec
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
-from sagalog.kernel.values import Rate, State, WaitEnd
+from sagalog.kernel.values import Missed, Overlap, Rate, State, Stopped, WaitEnd
 from sagalog.validation.commands import ClaimRequest
 
 
@@ -93,6 +93,36 @@ class QueueStatus(msgspec.Struct, frozen=True):
     free: int | None
     paused: bool
     paused_keys: tuple[str, ...]
+
+
+class ScheduleStatus(msgspec.Struct, frozen=True):
+    """A schedule as it is now. [SCHEDULE-1]
+
+    name              its name
+    kind, queue       of the tasks that it creates
+    cron, every_ms    when it fires: one of the two
+    zone              the time zone of `cron`
+    missed, overlap   as `set_schedule` took them
+    next_ms           when it fires next, in milliseconds since 1970; None: not while it is paused or stopped
+    last_ms           the nominal time of the newest task that it has created; None: it has created none
+    task              the id of that task
+    paused            whether it is paused
+    code              why it has stopped by itself: "zone_unknown", "never_fires", "task_refused"; None: it goes on
+    """
+
+    name: str
+    kind: str
+    queue: str
+    cron: str | None
+    every_ms: int | None
+    zone: str
+    missed: Missed
+    overlap: Overlap
+    next_ms: int | None
+    last_ms: int | None
+    task: str | None
+    paused: bool
+    code: Stopped | None
 
 
 class Queries(Protocol):
@@ -280,6 +310,23 @@ class Queries(Protocol):
 
         Returns:
             At most 10,000 of them.
+        """
+        ...
+
+    def schedules(self) -> list[ScheduleStatus]:
+        """List the schedules, by name. [SCHEDULE-1]"""
+        ...
+
+    def next_times(self, name: str, limit: int = 10) -> list[int]:
+        """List the next nominal times of a schedule, in milliseconds since 1970, as if it were not paused. [SCHEDULE-1]
+
+        Args:
+            name: its name.
+            limit: how many at most, 1 to 1,000.
+
+        Raises:
+            NotFound: there is no such schedule.
+            InvalidValue: this machine does not know its zone.
         """
         ...
 

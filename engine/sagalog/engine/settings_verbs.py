@@ -80,27 +80,29 @@ def pause(
     key: str | None = None,
     limit: str | None = None,
     kind: str | None = None,
+    schedule: str | None = None,
     reason: str | None = None,
     actor: str | None = None,
 ) -> SettingEntry:
     """Let no task start until `resume`: of a queue, of a key within it, of a named limit, or of a kind. [PAUSE-1]
 
-    Tasks that run go on, and undoing too.
+    Tasks that run go on, and undoing too. A schedule that is paused creates no task.
 
     Args:
         queue: the queue; or
         key: a key within that queue (left out: "default"); or
         limit: a named limit; or
-        kind: a kind of tasks, in every queue.
+        kind: a kind of tasks, in every queue; or
+        schedule: a schedule.
         reason: why, for the log and for people.
         actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
         InvalidValue: none of them is given, or several.
-        NotFound: there is no such limit.
+        NotFound: there is no such limit, or no such schedule.
         OverBound: 1,000 keys of the queue, or kinds, are paused.
     """
-    return _by_operator(executor, forms.pause(executor.store_id, queue, key, limit, kind, reason), actor)
+    return _by_operator(executor, forms.pause(executor.store_id, queue, key, limit, kind, reason, schedule), actor)
 
 
 def resume(
@@ -110,19 +112,22 @@ def resume(
     key: str | None = None,
     limit: str | None = None,
     kind: str | None = None,
+    schedule: str | None = None,
     actor: str | None = None,
 ) -> SettingEntry:
     """End a pause, as `pause` began it; what is not paused stays as it is. [PAUSE-1]
 
+    A schedule goes on with its first nominal time after now, also if it had stopped by itself. [SCHEDULE-7]
+
     Args:
-        queue, key, limit, kind: what to resume, as for `pause`.
+        queue, key, limit, kind, schedule: what to resume, as for `pause`.
         actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
-        InvalidValue: none of them is given, or several.
-        NotFound: there is no such limit.
+        InvalidValue: none of them is given, or several; or this machine does not know the schedule's zone.
+        NotFound: there is no such limit, or no such schedule.
     """
-    return _by_operator(executor, forms.resume(executor.store_id, queue, key, limit, kind), actor)
+    return _by_operator(executor, forms.resume(executor.store_id, queue, key, limit, kind, schedule), actor)
 
 
 def _by_operator(executor: Executor, command: c.Setting, actor: str | None) -> SettingEntry:

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.open_claims import account_named, claimable_times, limits_of, queues_of
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, WaitOutcome
+from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WORKERS, WorkerInfo, worker_in
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
@@ -26,6 +27,7 @@ from sagalog.store import Claim, Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
+from sagalog.validation.schedules import check_schedule_name
 from sagalog.validation.values import check_id, check_integer, check_milliseconds, check_name, check_tags, shown
 
 _STATES: Final = tuple(str(state) for state in State)
@@ -223,6 +225,18 @@ class StoreQueries:
         account = account_named(limit, queue, key)
         with self._store.read() as snapshot:
             return snapshot.holders(account, bounds.BATCH_COMMANDS_MAX)
+
+    def schedules(self) -> list[ScheduleStatus]:
+        """Answer `Queries.schedules`."""
+        with self._store.read() as snapshot:
+            return schedules_of(snapshot)
+
+    def next_times(self, name: str, limit: int = 10) -> list[int]:
+        """Answer `Queries.next_times`."""
+        check_schedule_name(name)
+        check_integer(limit, "limit", 1, bounds.CLAIM_LIMIT_MAX)
+        with self._store.read() as snapshot:
+            return next_times_of(snapshot, name, limit, self._clock.now_ms())
 
     def newest_position(self) -> int:
         """Answer `Queries.newest_position`."""

@@ -37,6 +37,7 @@ from sagalog.engine.relations import (
     require_limit,
     with_ended,
 )
+from sagalog.engine.schedule_times import timed
 from sagalog.engine.task import Task, to_task
 from sagalog.errors import Corrupt, LeaseLost
 from sagalog.kernel import commands as c
@@ -47,7 +48,7 @@ from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import Decision, Repeat, decide, succeed, undo_left
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
-from sagalog.kernel.state import QueueFold, StoreFold, TaskFold
+from sagalog.kernel.state import QueueFold, ScheduleFold, StoreFold, TaskFold
 from sagalog.kernel.values import TERMINAL, Lack, TaskEnd
 from sagalog.store import Append, Blob, Ends, Projection, Result, Saved, View, project_fold
 from sagalog.store.projection import limited_projection, project, projection_at
@@ -213,6 +214,8 @@ class UnitOfWork:
         if isinstance(command, c.RemoveLimit):
             user = self._view.any_of(stream)
             command = msgspec.structs.replace(command, in_use=user and user.partition("/")[2])
+        elif isinstance(command, c.SetSchedule | c.ResumeSchedule):
+            command = self._with_times(fold, command)
         events = decide_setting(fold, command)
         if not events:
             return fold
@@ -223,13 +226,22 @@ class UnitOfWork:
         if category.carry is not None and fold.length >= CARRY_EVENTS:
             fold = self._evolve_setting(category, fold, category.carry(fold), envelopes, MAINTENANCE)
         self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
-        if not isinstance(fold, StoreFold):
+        if isinstance(fold, ScheduleFold):
+            self.accounts.be_due(stream, fold.due_ms)
+        elif not isinstance(fold, StoreFold):
             self.accounts.set(stream, fold)
             if isinstance(fold, QueueFold) and expected == 0:
                 running = self._view.running(fold.id)
                 self.accounts.seed(running)
                 self._projections.update((one.stream, _governed(one)) for one in running)
         return fold
+
+    def _with_times(self, fold: ScheduleFold, command: c.SetSchedule | c.ResumeSchedule) -> c.Setting:
+        """Fill in the times of a schedule that begins, or goes on; require the limits of its tasks. [SCHEDULE-1]"""
+        if isinstance(command, c.SetSchedule):
+            for name, units in (command.schedule.template.uses or {}).items():
+                require_limit(self._view.saved(f"limit/{name}"), command.id, name, units)
+        return timed(fold, command, self._now_ms)
 
     def _evolve_setting(
         self, category: Category[Any], fold: Any, event: e.Recordable, envelopes: list[Envelope], actor: str | None
@@ -592,6 +604,12 @@ class UnitOfWork:
             if mark is not None:
                 self.accounts.go_back(mark)
             raise
+
+    def take_back(self, ids: Sequence[str]) -> None:
+        """Take back what was decided for new tasks, so that nothing of it is written."""
+        for id in ids:
+            self._drafts.pop(id, None)
+        self._read_last = None
 
     def set_aside(self, saved: Saved) -> None:
         """Put the task aside, where no claim finds it, and take back what was decided for it. [LOG-5]"""

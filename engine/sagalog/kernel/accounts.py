@@ -35,7 +35,7 @@ def account_of_key(queue: str, key: str) -> str:
 
 
 def stream_of_account(name: str) -> str:
-    """Return the name of the stream that says what an account allows: of a limit, or of a queue."""
+    """Return the name of the stream that says what an account allows: of a limit, of a queue, or of a schedule."""
     if not name.startswith(_KEY):
         return name
     escaped = name.removeprefix(_KEY).partition("/")[0]

@@ -79,6 +79,19 @@ DEDUPES_OVER_LIMIT: Final = 8
 # [CARRY-1] After so many events a stream without an end carries its whole fold.
 CARRY_EVENTS: Final = 1_000
 
+# [SCHEDULE-1] A schedule's name leaves room for a nominal time in the id of its task. What it creates is in its fold,
+# which every firing saves. An interval is at least a second and at most a year.
+SCHEDULE_NAME_CHARACTERS_MAX: Final = 170
+SCHEDULE_BYTES_MAX: Final = 65_536
+CRON_CHARACTERS_MAX: Final = 1_000
+EVERY_MS_MIN: Final = 1_000
+EVERY_MS_MAX: Final = 31_622_400_000
+# [SCHEDULE-4] How many missed nominal times `all` makes up for, and how late the newest one may be with `skip`.
+MISSED_MAX: Final = 100
+LATE_MS: Final = 60_000
+# [SCHEDULE-6] How many schedules one look fires at most; it begins none once it has as many tasks as `MISSED_MAX`.
+SCHEDULES_LIMIT: Final = 16
+
 # What one call may do.
 BATCH_COMMANDS_MAX: Final = 10_000
 # How often one write may begin again because it needs tasks that it has not declared, and how many of them. [BOUND-5]

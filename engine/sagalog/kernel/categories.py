@@ -12,9 +12,16 @@ from typing import Any, Final, Generic, TypeVar
 
 from sagalog.kernel import events as e
 from sagalog.kernel.evolve import evolve, evolve_store, fold
-from sagalog.kernel.lifecycle import LIMIT_LIFE, QUEUE_LIFE, STORE_LIFE, TASK_LIFE, Lifecycle
-from sagalog.kernel.settings import carried_limit, carried_queue, evolve_limit, evolve_queue
-from sagalog.kernel.state import LimitFold, QueueFold, StoreFold, TaskFold
+from sagalog.kernel.lifecycle import LIMIT_LIFE, QUEUE_LIFE, SCHEDULE_LIFE, STORE_LIFE, TASK_LIFE, Lifecycle
+from sagalog.kernel.settings import (
+    carried_limit,
+    carried_queue,
+    carried_schedule,
+    evolve_limit,
+    evolve_queue,
+    evolve_schedule,
+)
+from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold, StoreFold, TaskFold
 
 Fold = TypeVar("Fold")
 # (event, version, at_ms)
@@ -70,8 +77,17 @@ LIMIT: Final = Category(
 QUEUE: Final = Category(
     "queue", _named(e.QUEUE_EVENTS), QueueFold, QueueFold, evolve_queue, QUEUE_LIFE, carry=carried_queue
 )
+SCHEDULE: Final = Category(
+    "schedule",
+    _named(e.SCHEDULE_EVENTS),
+    ScheduleFold,
+    ScheduleFold,
+    evolve_schedule,
+    SCHEDULE_LIFE,
+    carry=carried_schedule,
+)
 
-CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE, LIMIT, QUEUE)}
+CATEGORIES: Final[Mapping[str, Category[Any]]] = {one.name: one for one in (TASK, STORE, LIMIT, QUEUE, SCHEDULE)}
 
 
 def category_of(stream: str) -> Category[Any] | None:

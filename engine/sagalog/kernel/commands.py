@@ -27,7 +27,9 @@ from sagalog.kernel.values import (
     Policy,
     Purpose,
     Rate,
+    Schedule,
     Seen,
+    Stopped,
     TaskEnd,
     Unchanged,
     Units,
@@ -394,3 +396,59 @@ class ResumeKind(Setting, frozen=True, kw_only=True):
     """The request to end the pause of a kind; `id` is the store's."""
 
     kind: str
+
+
+class SetSchedule(Setting, frozen=True, kw_only=True):
+    """The request to set a schedule, with all of it. The operation, which knows the time, fills in the rest."""
+
+    schedule: Schedule
+    anchor_ms: int = 0
+    settled_ms: int = 0
+    next_ms: int | None = None
+
+
+class RemoveSchedule(Setting, frozen=True, kw_only=True):
+    """The request to remove a schedule."""
+
+
+class PauseSchedule(Setting, frozen=True, kw_only=True):
+    """The request that a schedule does not fire."""
+
+    reason: FreeText | None = None
+
+
+class ResumeSchedule(Setting, frozen=True, kw_only=True):
+    """The request that a schedule fires again, which was paused or has stopped; the operation fills in the times."""
+
+    settled_ms: int = 0
+    next_ms: int | None = None
+
+
+class FireSchedule(Setting, frozen=True, kw_only=True):
+    """The request to settle the nominal times of a schedule that have come. [SCHEDULE-2]
+
+    `due` are the newest of them, oldest first, as many as its `missed` may fire, and `tasks` the ids of their tasks;
+    `next_ms` is the one after. `exists` are those of the ids that tasks have already, and `lives` says whether the task
+    before lives.
+    """
+
+    now_ms: int
+    due: tuple[int, ...]
+    tasks: tuple[str, ...]
+    next_ms: int | None = None
+    exists: tuple[str, ...] = ()
+    lives: bool = False
+
+
+class StopSchedule(Setting, frozen=True, kw_only=True):
+    """The request to stop a schedule that cannot go on. [SCHEDULE-7]"""
+
+    code: Stopped
+    parameters: Parameters | None = None
+
+
+class ResetSchedule(Setting, frozen=True, kw_only=True):
+    """The request to begin a schedule anew that is ahead of the clock. [SCHEDULE-3]"""
+
+    now_ms: int
+    next_ms: int

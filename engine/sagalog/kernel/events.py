@@ -25,6 +25,7 @@ from sagalog.kernel.values import (
     KeptStep,
     KeptWaits,
     Limit,
+    NotFired,
     OnFailed,
     OnParentEnd,
     Outcome,
@@ -32,8 +33,10 @@ from sagalog.kernel.values import (
     Policy,
     Purpose,
     Rate,
+    Schedule,
     Seen,
     State,
+    Stopped,
     TaskEnd,
     Unchanged,
     Units,
@@ -518,6 +521,92 @@ class QueueCarried(Recordable, frozen=True):
     paused_keys: dict[str, int] | None = None
 
 
+class ScheduleSet(Recordable, frozen=True):
+    """The setting of a schedule: all of it, and its first nominal time `next_ms`. [SCHEDULE-1]
+
+    Intervals count from `anchor_ms`. Nominal times up to `settled_ms` never fire.
+    """
+
+    schedule: Schedule
+    anchor_ms: int
+    settled_ms: int
+    next_ms: int
+
+
+class ScheduleRemoved(Recordable, frozen=True):
+    """The removal of a schedule; the tasks that it has created go on."""
+
+
+class SchedulePaused(Recordable, frozen=True):
+    """A pause of a schedule: no nominal time during it fires. [PAUSE-1]"""
+
+    reason: FreeText | None = None
+
+
+class ScheduleResumed(Recordable, frozen=True):
+    """The end of a pause, or of a stop: the schedule goes on with its first nominal time after now, `next_ms`."""
+
+    settled_ms: int
+    next_ms: int
+
+
+class ScheduleFired(Recordable, frozen=True):
+    """The creation of the task of one nominal time, `nominal_ms`. [SCHEDULE-2]
+
+    `next_ms` is the nominal time after it; left out, there is none. `missed_ms` is the first of those before it that
+    are settled with it and have no task; left out, there are none.
+    """
+
+    nominal_ms: int
+    task: str
+    next_ms: int | None = None
+    missed_ms: int | None = None
+
+
+class ScheduleSkipped(Recordable, frozen=True):
+    """The settling of a nominal time without a task of its own, and why. [SCHEDULE-4] [SCHEDULE-5]
+
+    "overlap": the task of the one before lives; "missed": it has passed; "exists": a task has its id already.
+    """
+
+    nominal_ms: int
+    code: NotFired
+    next_ms: int | None = None
+    missed_ms: int | None = None
+
+
+class ScheduleStopped(Recordable, frozen=True):
+    """The stop of a schedule that cannot go on, until it is resumed or set anew. [SCHEDULE-7]"""
+
+    code: Stopped
+    parameters: Parameters | None = None
+
+
+class ScheduleReset(Recordable, frozen=True):
+    """The new beginning of a schedule that was ahead of the clock by more than its period. [SCHEDULE-3]"""
+
+    settled_ms: int
+    next_ms: int
+
+
+class ScheduleCarried(Recordable, frozen=True):
+    """The whole fold of a schedule at this version, from which a reader may begin. [CARRY-1]
+
+    `task` is the newest that it has created, for the nominal time `task_ms`; `paused` is the version of the event that
+    has paused it, and `stopped` the code with which it has stopped.
+    """
+
+    removed: bool
+    schedule: Schedule
+    anchor_ms: int
+    settled_ms: int
+    next_ms: int | None = None
+    task: str | None = None
+    task_ms: int | None = None
+    paused: int | None = None
+    stopped: Stopped | None = None
+
+
 TaskEvent = (
     Created
     | Leased
@@ -549,12 +638,24 @@ TaskEvent = (
 StoreEvent = Founded | Upgraded | KindPaused | KindResumed
 LimitEvent = LimitSet | LimitRemoved | LimitPaused | LimitResumed | LimitCarried
 QueueEvent = QueueLimited | QueuePaused | QueueResumed | KeyPaused | KeyResumed | QueueCarried
-Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent
+ScheduleEvent = (
+    ScheduleSet
+    | ScheduleRemoved
+    | SchedulePaused
+    | ScheduleResumed
+    | ScheduleFired
+    | ScheduleSkipped
+    | ScheduleStopped
+    | ScheduleReset
+    | ScheduleCarried
+)
+Event = TaskEvent | StoreEvent | LimitEvent | QueueEvent | ScheduleEvent
 
 TASK_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(TaskEvent)
 STORE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(StoreEvent)
 LIMIT_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(LimitEvent)
 QUEUE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(QueueEvent)
+SCHEDULE_EVENTS: Final[tuple[type[Recordable], ...]] = get_args(ScheduleEvent)
 
 
 # The names of the types, as the envelope and the table of the lifecycle write them. They are on record: a class may
@@ -601,6 +702,15 @@ NAMES: Final[dict[type[Recordable], str]] = {
     KeyPaused: "key_paused",
     KeyResumed: "key_resumed",
     QueueCarried: "queue_carried",
+    ScheduleSet: "schedule_set",
+    ScheduleRemoved: "schedule_removed",
+    SchedulePaused: "schedule_paused",
+    ScheduleResumed: "schedule_resumed",
+    ScheduleFired: "schedule_fired",
+    ScheduleSkipped: "schedule_skipped",
+    ScheduleStopped: "schedule_stopped",
+    ScheduleReset: "schedule_reset",
+    ScheduleCarried: "schedule_carried",
 }
 
 

@@ -24,6 +24,8 @@ FOUNDED: Final = "founded"
 LIMITING: Final = "limiting"
 REMOVED: Final = "removed"
 GOVERNED: Final = "governed"
+# The state of a schedule that is set; one that is not is `removed`, as a limit.
+SCHEDULED: Final = "scheduled"
 
 When = Literal["owes", "owes nothing", "only undoes", "has work"]
 
@@ -143,6 +145,25 @@ QUEUE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     ),
 }
 
+SCHEDULE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
+    UNBORN: (Row("schedule_set", SCHEDULED),),
+    SCHEDULED: (
+        Row("schedule_set", SCHEDULED),
+        Row("schedule_paused", SCHEDULED),
+        Row("schedule_resumed", SCHEDULED),
+        Row("schedule_fired", SCHEDULED),
+        Row("schedule_skipped", SCHEDULED),
+        Row("schedule_stopped", SCHEDULED),
+        Row("schedule_reset", SCHEDULED),
+        Row("schedule_carried", SCHEDULED),
+        Row("schedule_removed", REMOVED),
+    ),
+    REMOVED: (
+        Row("schedule_set", SCHEDULED),
+        Row("schedule_carried", REMOVED),
+    ),
+}
+
 
 class Move(TypedDict):
     """One row in the form of the `transitions` package: an event moves a stream from `source` to `dest`."""
@@ -216,3 +237,4 @@ TASK_LIFE: Final = Lifecycle(TASK_ROWS)
 STORE_LIFE: Final = Lifecycle(STORE_ROWS)
 LIMIT_LIFE: Final = Lifecycle(LIMIT_ROWS)
 QUEUE_LIFE: Final = Lifecycle(QUEUE_ROWS)
+SCHEDULE_LIFE: Final = Lifecycle(SCHEDULE_ROWS)

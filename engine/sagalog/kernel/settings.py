@@ -1,8 +1,7 @@
-"""Event -> state, of the streams that say what may run: named limits, and queues.
+"""Event -> state, of the streams that say what may run: named limits, queues, and schedules.
 
 Rule: as for a task, an event that the table forbids, or that says what is so already, is a damaged log [RECORD-1].
-A fold may begin at the newest `limit_carried` or `queue_carried`, which holds all before it [CARRY-1]. Knows no
-command.
+A fold may begin at the newest `..._carried` event, which holds all before it [CARRY-1]. Knows no command.
 """
 
 from __future__ import annotations
@@ -19,15 +18,17 @@ from sagalog.kernel.lifecycle import (
     LIMITING,
     QUEUE_LIFE,
     REMOVED,
+    SCHEDULE_LIFE,
+    SCHEDULED,
     UNBORN,
     Lifecycle,
 )
-from sagalog.kernel.state import LimitFold, QueueFold
-from sagalog.kernel.values import Limit
+from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold
+from sagalog.kernel.values import Limit, Schedule
 
-F = TypeVar("F", LimitFold, QueueFold)
+F = TypeVar("F", LimitFold, QueueFold, ScheduleFold)
 
-_CARRIED: Final = (e.LimitCarried, e.QueueCarried)
+_CARRIED: Final = (e.LimitCarried, e.QueueCarried, e.ScheduleCarried)
 
 
 def state_of_limit(fold: LimitFold) -> str:
@@ -42,6 +43,13 @@ def state_of_queue(fold: QueueFold) -> str:
     return GOVERNED if fold.version else UNBORN
 
 
+def state_of_schedule(fold: ScheduleFold) -> str:
+    """Return the state of a schedule, as its table names it."""
+    if fold.version == 0:
+        return UNBORN
+    return REMOVED if fold.is_removed else SCHEDULED
+
+
 def evolve_limit(fold: LimitFold, event: e.Recordable, version: int, at_ms: int) -> LimitFold:
     """Return the fold of a named limit after one more event; raises LogDamaged."""
     after = _limit_after(fold, event, version)
@@ -54,6 +62,12 @@ def evolve_queue(fold: QueueFold, event: e.Recordable, version: int, at_ms: int)
     return _checked("queue", state_of_queue(fold), QUEUE_LIFE, fold, event, version, after)
 
 
+def evolve_schedule(fold: ScheduleFold, event: e.Recordable, version: int, at_ms: int) -> ScheduleFold:
+    """Return the fold of a schedule after one more event; raises LogDamaged."""
+    after = _schedule_after(fold, event, version)
+    return _checked("schedule", state_of_schedule(fold), SCHEDULE_LIFE, fold, event, version, after)
+
+
 def carried_limit(fold: LimitFold) -> e.LimitCarried:
     """Return the event that holds the whole fold of a named limit."""
     return e.LimitCarried(fold.is_removed, fold.limit.slots, fold.limit.rate, fold.paused or None)
@@ -62,6 +76,27 @@ def carried_limit(fold: LimitFold) -> e.LimitCarried:
 def carried_queue(fold: QueueFold) -> e.QueueCarried:
     """Return the event that holds the whole fold of a queue."""
     return e.QueueCarried(fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None)
+
+
+def carried_schedule(fold: ScheduleFold) -> e.ScheduleCarried:
+    """Return the event that holds the whole fold of a schedule."""
+    assert fold.schedule is not None
+    return e.ScheduleCarried(
+        fold.is_removed,
+        fold.schedule,
+        fold.anchor_ms,
+        fold.settled_ms,
+        fold.next_ms,
+        fold.task,
+        fold.task_ms,
+        fold.paused or None,
+        fold.stopped,
+    )
+
+
+def is_same_schedule(one: Schedule | None, other: Schedule) -> bool:
+    """Check whether two schedules are the same as JSON: in their payloads, 1 is not true, nor 1.0."""
+    return one is not None and msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
 def _limit_after(fold: LimitFold, event: Any, version: int) -> LimitFold | None:
@@ -104,6 +139,67 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             return QueueFold(fold.id, 0, 0, event.own, event.per_key, event.paused or 0, event.paused_keys or {})
         case _:
             return None
+
+
+def _schedule_after(fold: ScheduleFold, event: Any, version: int) -> ScheduleFold | None:
+    replace = msgspec.structs.replace
+    match event:
+        case e.ScheduleSet():
+            is_new = fold.is_removed or fold.stopped is not None or not is_same_schedule(fold.schedule, event.schedule)
+            times = (event.anchor_ms, event.settled_ms, event.next_ms)
+            return _from(fold, event.schedule, times) if is_new else None
+        case e.ScheduleRemoved():
+            return replace(fold, is_removed=True, paused=0, stopped=None)
+        case e.SchedulePaused():
+            return replace(fold, paused=version) if not fold.paused else None
+        case e.ScheduleResumed() if fold.paused or fold.stopped is not None:
+            return replace(fold, paused=0, stopped=None, settled_ms=event.settled_ms, next_ms=event.next_ms)
+        case e.ScheduleFired() if _settles(fold, event.nominal_ms, event.next_ms):
+            times_after = {"settled_ms": event.nominal_ms, "next_ms": event.next_ms, "task_ms": event.nominal_ms}
+            return replace(fold, task=event.task, **times_after)
+        case e.ScheduleSkipped() if _settles(fold, event.nominal_ms, event.next_ms):
+            return replace(fold, settled_ms=event.nominal_ms, next_ms=event.next_ms)
+        case e.ScheduleStopped():
+            return replace(fold, stopped=event.code) if fold.stopped is None else None
+        case e.ScheduleReset() if event.settled_ms < fold.settled_ms and fold.due_ms is not None:
+            return replace(fold, settled_ms=event.settled_ms, next_ms=event.next_ms)
+        case e.ScheduleCarried():
+            return ScheduleFold(
+                fold.id,
+                0,
+                0,
+                event.removed,
+                event.schedule,
+                event.anchor_ms,
+                event.settled_ms,
+                event.next_ms,
+                event.task,
+                event.task_ms,
+                event.paused or 0,
+                event.stopped,
+            )
+        case _:
+            return None
+
+
+def _from(fold: ScheduleFold, schedule: Schedule, times: tuple[int, int, int]) -> ScheduleFold:
+    """Return the fold of a schedule that is set; a pause goes on, unless it was removed meanwhile."""
+    anchor_ms, settled_ms, next_ms = times
+    return msgspec.structs.replace(
+        fold,
+        is_removed=False,
+        schedule=schedule,
+        anchor_ms=anchor_ms,
+        settled_ms=settled_ms,
+        next_ms=next_ms,
+        stopped=None,
+    )
+
+
+def _settles(fold: ScheduleFold, nominal_ms: int, next_ms: int | None) -> bool:
+    """Check that a nominal time is settled once, in order, by a schedule that may fire. [SCHEDULE-2]"""
+    is_next = fold.due_ms is not None and nominal_ms >= fold.due_ms > fold.settled_ms
+    return is_next and (next_ms is None or next_ms > nominal_ms)
 
 
 def _checked(

@@ -21,7 +21,9 @@ from sagalog.kernel.values import (
     OnFailed,
     Outcome,
     Policy,
+    Schedule,
     State,
+    Stopped,
     Unchanged,
     UnrecordedStep,
 )
@@ -408,6 +410,47 @@ class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     per_key: Limit = Limit()
     paused: int = 0
     paused_keys: dict[str, int] = {}
+
+
+class ScheduleFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The stream of a schedule, folded.
+
+    length             as for a limit
+    schedule           as it was set last; None: never
+    anchor_ms          from when on an interval counts
+    settled_ms         up to when its nominal times are settled: fired, skipped, or before it was set or resumed
+    next_ms            its next nominal time; None: it never fires again
+    task, task_ms      the newest task that it has created, and the nominal time of that
+    paused, stopped    the version of the event that has paused it, 0: none has; the code with which it has stopped
+    """
+
+    id: str
+    version: int = 0
+    length: int = 0
+    is_removed: bool = False
+    schedule: Schedule | None = None
+    anchor_ms: int = 0
+    settled_ms: int = 0
+    next_ms: int | None = None
+    task: str | None = None
+    task_ms: int | None = None
+    paused: int = 0
+    stopped: Stopped | None = None
+
+    @property
+    def due_ms(self) -> int | None:
+        """When maintenance has to look at it; None: it is removed, paused or stopped, or never fires again."""
+        is_off = self.is_removed or self.paused or self.stopped is not None
+        return None if is_off else self.next_ms
+
+    def is_ahead(self, now_ms: int) -> bool:
+        """Check whether it is ahead of the clock by more than its period, as after a clock that jumped. [SCHEDULE-3]"""
+        period_ms = 0 if self.next_ms is None else self.next_ms - self.settled_ms
+        return self.settled_ms - now_ms > period_ms
+
+    def settled_at(self, now_ms: int) -> int:
+        """Return up to when nominal times are settled, for a schedule that begins, or goes on, now."""
+        return now_ms if self.is_ahead(now_ms) else max(self.settled_ms, now_ms)
 
 
 def epoch_of(fence: int) -> int:

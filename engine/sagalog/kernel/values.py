@@ -27,6 +27,14 @@ OnParentEnd = Literal["cancel", "leave"]
 DedupeScope = Literal["live", "period", "ever"]
 # What a claim does with suspects: leases the first one alone, passes over them, or leases nothing else. [LEASE-5]
 Suspects = Literal["alone", "never", "only"]
+# What becomes of nominal times of a schedule that have passed: the newest fires, none does, or all do. [SCHEDULE-4]
+Missed = Literal["one", "skip", "all"]
+# Whether a nominal time fires while the task of the one before lives. [SCHEDULE-5]
+Overlap = Literal["skip", "allow"]
+# Why a nominal time has no task of its own: the one before lives, it was missed, or a task has its id already.
+NotFired = Literal["overlap", "missed", "exists"]
+# Why a schedule has stopped by itself. [SCHEDULE-7]
+Stopped = Literal["zone_unknown", "never_fires", "task_refused"]
 
 
 # What callers and handlers give, as JSON or in their own words. The kernel keeps it and cuts a text at its bound. It
@@ -397,6 +405,39 @@ class Lack(Value, frozen=True):
 
     account: str | None
     why: Literal["units", "line", "paused"]
+
+
+class TaskTemplate(Value, frozen=True, omit_defaults=True):
+    """The task that a schedule creates each time: what `create` takes, without what belongs to one task alone."""
+
+    kind: str
+    queue: str
+    priority: int
+    policy: Policy
+    payload: FreeJson = None
+    waiver: FreeText | None = None
+    tags: dict[str, str] | None = None
+    affinity: str | None = None
+    key: str | None = None
+    correlation_id: str | None = None
+    uses: dict[str, int] | None = None
+
+
+class Schedule(Value, frozen=True, omit_defaults=True):
+    """A schedule: when it fires, and which task it creates then. [SCHEDULE-1]
+
+    zone, missed, overlap   the IANA time zone of `cron`; what becomes of missed nominal times, and of those during
+                            which the task before lives
+    template                the task
+    cron, every_ms          five fields, or an interval in milliseconds: one of the two
+    """
+
+    zone: str
+    missed: Missed
+    overlap: Overlap
+    template: TaskTemplate
+    cron: str | None = None
+    every_ms: int | None = None
 
 
 class LeaseRecord(Value, frozen=True):

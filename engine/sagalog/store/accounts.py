@@ -16,17 +16,21 @@ from sagalog.codec import Envelope, read
 from sagalog.errors import SagalogError
 from sagalog.kernel import events as e
 from sagalog.kernel.accounts import Account, account_of_limit, key_of_account, stream_of_account
-from sagalog.kernel.categories import LIMIT, QUEUE, category_of
-from sagalog.kernel.state import LimitFold, QueueFold
+from sagalog.kernel.categories import LIMIT, QUEUE, SCHEDULE, category_of
+from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold
 from sagalog.kernel.values import Limit, Units
 
 _CHECKSUM: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Account).decode
 
+# How soon maintenance looks again at a schedule that this version cannot read. [LOG-5]
+LOOK_AGAIN_MS: Final = 60_000
+
 _CHARGING: Final = frozenset({e.NAMES[e.Leased], e.NAMES[e.Used]})
-# The types of the events that change what a rate has left.
-COUNTING: Final = tuple(sorted(_CHARGING | {e.NAMES[kind] for kind in (*e.LIMIT_EVENTS, *e.QUEUE_EVENTS)}))
+_SETTING: Final = (*e.LIMIT_EVENTS, *e.QUEUE_EVENTS, *e.SCHEDULE_EVENTS)
+# The types of the events that change what a rate has left, or when a schedule is due.
+COUNTING: Final = tuple(sorted(_CHARGING | {e.NAMES[kind] for kind in _SETTING}))
 
 
 def encode_account(account: Account) -> bytes:
@@ -42,22 +46,35 @@ def decode_account(saved: bytes) -> Account:
     return _decode(saved[_CHECKSUM:])
 
 
-def limit_of(account: str, settings: LimitFold | QueueFold | None) -> Limit:
-    """Return what an account allows by the fold of its stream; None: there is none, so it limits nothing."""
+def limit_of(account: str, settings: LimitFold | QueueFold | ScheduleFold | None) -> Limit:
+    """Return what an account allows by the fold of its stream; None: there is none, so it limits nothing.
+
+    The account of a schedule limits nothing either: it only says when the schedule is due.
+    """
     match settings:
         case LimitFold():
             return settings.limit
         case QueueFold():
             return settings.own if key_of_account(account) is None else settings.per_key
-        case None:
+        case ScheduleFold() | None:
             return Limit()
 
 
-def is_paused(account: str, settings: LimitFold | QueueFold | None) -> bool:
+def is_paused(account: str, settings: LimitFold | QueueFold | ScheduleFold | None) -> bool:
     """Check whether an account's limit or key is paused. That of a queue closes the queue, and not its account."""
     if isinstance(settings, QueueFold):
         return key_of_account(account) in settings.paused_keys
     return settings is not None and settings.paused > 0
+
+
+def is_of_schedule(account: str) -> bool:
+    """Check whether an account is that of a schedule, which says when it is due and nothing else."""
+    return account.startswith("schedule/")
+
+
+def _looked_at(account: Account, is_held: bool) -> Account:
+    """Return an account at which maintenance looks soon, if it holds tasks back."""
+    return msgspec.structs.replace(account, due_ms=0 if is_held else None)
 
 
 class AccountFold:
@@ -96,6 +113,15 @@ class AccountFold:
             for name in names
         }
 
+    def rebuilt(self, used: Mapping[str, int], held: Iterable[str]) -> dict[str, Account]:
+        """Return all accounts as a rebuild saves them, by name; `held` are those that hold tasks back."""
+        held, found = set(held), self.with_slots(used)
+        all = {name: found.get(name, Account()) for name in sorted({*found, *held})}
+        return {
+            name: account if is_of_schedule(name) else _looked_at(account, name in held)
+            for name, account in all.items()
+        }
+
     def _lease(self, envelope: Envelope, event: e.Leased) -> None:
         for one in event.uses:
             self.accounts[one.account] = self._at(one.account, envelope.at_ms).take(one.units)
@@ -112,14 +138,19 @@ class AccountFold:
 
     def _set(self, envelope: Envelope, event: e.Recordable) -> None:
         category, id = category_of(envelope.stream), envelope.stream.partition("/")[2]
-        if category is not LIMIT and category is not QUEUE:
+        if category is not LIMIT and category is not QUEUE and category is not SCHEDULE:
             return
         before = self._settings.get(envelope.stream) or category.begin(id)
         try:
             self._settings[envelope.stream] = category.evolve(before, event, envelope.version, envelope.at_ms)
         except SagalogError:
             return
-        if envelope.stream in self.accounts and self.accounts[envelope.stream].rate is not None:
+        if category is SCHEDULE:
+            # [SCHEDULE-6] When it is due follows from its events.
+            due_ms = self._settings[envelope.stream].due_ms
+            since_ms = None if due_ms is None else envelope.at_ms
+            self.accounts[envelope.stream] = Account(due_ms=due_ms, since_ms=since_ms)
+        elif envelope.stream in self.accounts and self.accounts[envelope.stream].rate is not None:
             self.accounts[envelope.stream] = self._at(envelope.stream, envelope.at_ms)
 
     def _at(self, account: str, now_ms: int) -> Account:

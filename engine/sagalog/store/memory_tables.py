@@ -175,11 +175,7 @@ class Tables:
         fold = AccountFold()
         for envelope in self.log:
             fold.take(envelope)
-        found = fold.with_slots(used)
-        self.accounts = {
-            name: msgspec.structs.replace(found.get(name, Account()), due_ms=0 if name in held else None)
-            for name in sorted({*found, *held})
-        }
+        self.accounts = fold.rebuilt(used, held)
 
     def _rebuild_dedupes(self, now_ms: int) -> None:
         """Fold the dedupe keys again; a task that cannot be read keeps the one that it has. [DEDUPE-1] [LOG-5]"""

@@ -28,6 +28,7 @@ from sagalog.testing.dependencies import awaited, cancelled_children
 from sagalog.testing.inheritance import Found, children, handed_over, inheritance, streams
 from sagalog.testing.limit_history import pauses, rates, slots
 from sagalog.testing.obligations import Obligations, settles
+from sagalog.testing.schedule_history import schedules
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -266,6 +267,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "amendments": amendments,
     "dedupes": dedupes,
     "dedupe_periods": dedupe_periods,
+    "schedules": schedules,
 }
 
 

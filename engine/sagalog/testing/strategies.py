@@ -144,6 +144,7 @@ VERBS: Final = (
     "park for a signal", "park for a time", "park for tasks", "pause", "put artifact", "quarantine held",
     "quarantine", "reattach", "rebuild", "recover", "register", "release", "remove limit", "repeat", "resume",
     "retry as new", "retry attempt", "retry quota", "retry transient", "set limit", "settle and claim", "signal",
+    "set schedule", "pause schedule", "resume schedule", "remove schedule",
     "spawn", "step result", "step", "suspect", "use", "wait end", "wait", "waive",
 )  # fmt: skip
 REFUSALS: Final = (

@@ -45,11 +45,19 @@ def limit_queue(
 
 
 def pause(
-    store_id: str, queue: str | None, key: str | None, limit: str | None, kind: str | None, reason: str | None
+    store_id: str,
+    queue: str | None,
+    key: str | None,
+    limit: str | None,
+    kind: str | None,
+    reason: str | None,
+    schedule: str | None = None,
 ) -> c.Setting:
     """Make the command behind `Engine.pause`; raises InvalidValue."""
-    _require_one(queue, key, limit, kind)
+    _require_one(queue, key, limit, kind, schedule)
     text = optional_sentence(reason, "reason")
+    if schedule is not None:
+        return c.PauseSchedule(id=check_name(schedule, "schedule"), reason=text)
     if limit is not None:
         return c.PauseLimit(id=check_name(limit, "limit"), reason=text)
     if kind is not None:
@@ -60,9 +68,18 @@ def pause(
     return c.PauseQueue(id=where, reason=text)
 
 
-def resume(store_id: str, queue: str | None, key: str | None, limit: str | None, kind: str | None) -> c.Setting:
+def resume(
+    store_id: str,
+    queue: str | None,
+    key: str | None,
+    limit: str | None,
+    kind: str | None,
+    schedule: str | None = None,
+) -> c.Setting:
     """Make the command behind `Engine.resume`; raises InvalidValue."""
-    _require_one(queue, key, limit, kind)
+    _require_one(queue, key, limit, kind, schedule)
+    if schedule is not None:
+        return c.ResumeSchedule(id=check_name(schedule, "schedule"))
     if limit is not None:
         return c.ResumeLimit(id=check_name(limit, "limit"))
     if kind is not None:
@@ -92,13 +109,14 @@ def uses_of(given: Mapping[str, int] | None) -> dict[str, int] | None:
     return checked or None
 
 
-def _require_one(queue: str | None, key: str | None, limit: str | None, kind: str | None) -> None:
-    given = [name for name, value in (("limit", limit), ("kind", kind)) if value is not None]
+def _require_one(queue: str | None, key: str | None, limit: str | None, kind: str | None, schedule: str | None) -> None:
+    alone = (("limit", limit), ("kind", kind), ("schedule", schedule))
+    given = [name for name, value in alone if value is not None]
     if queue is not None or key is not None:
         given.append("queue" if key is None else "key")
     if len(given) != 1:
         raise InvalidValue(
-            f"queue, key, limit, kind: expected one of them (a key within a queue), found {given or 'none'}",
+            f"queue, key, limit, kind, schedule: expected one of them (a key within a queue), found {given or 'none'}",
             path=given[0] if given else "queue",
         )
 

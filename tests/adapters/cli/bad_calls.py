@@ -53,7 +53,7 @@ NAMES: Final = [each for name in COMMANDS for each in _below(name)]
 # Commands of no store: one makes its own, one needs none.
 STORELESS: Final = frozenset({"demo", "command classify"})
 OF_A_STORE: Final = [name for name in NAMES if name not in STORELESS]
-MAKING: Final = frozenset({"init", "create", "queue push"})
+MAKING: Final = frozenset({"init", "create", "queue push", "schedule set"})
 
 
 def word_of(param: click.Parameter) -> str:
@@ -80,6 +80,7 @@ PLACES: Final = [
 VALID: Final = {
     "ID": "held",
     "NAME": "n",
+    "SCHEDULE": "n",
     "COMPENSATION": "c",
     "TEXT": "x",
     "FENCE": "1",
@@ -93,6 +94,7 @@ VALID: Final = {
 # What lets a command come to its end by itself, or have something to do.
 ENDING: Final = {
     "amend": ("--deadline", "+9h"),
+    "schedule set": ("--every", "1h"),
     "tail": ("--no-follow",),
     "worker run": ("--until", "idle"),
     "queue watch": ("--until-empty",),

@@ -67,6 +67,9 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "ID": NAME,
     "KIND": NAME,
     "NAME": NAME,
+    "SCHEDULE": NAME,
+    "REASON": SENTENCE,
+    "COUNT": [*NUMBER, (2, "1001")],
     "COMPENSATION": NAME,
     "TEXT": SENTENCE,
     "PAYLOAD": VALUE,
@@ -81,9 +84,11 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--compensation": [(2, "{"), (2, '{"params": 1}'), (2, "c={"), (2, "c="), (3, "=1"), (3, CONTROL)],
     "--concurrency": [*NUMBER, (3, "99999999999")],
     "--correlation-id": NAME,
+    "--cron": [(3, one) for one in ("", "* * * * * *", "@reboot", "0 0 31 2 *", BYTES)],
     "--data-key": NAME,
     "--deadline": TIME,
     "--delay": DURATION,
+    "--every": [*DURATION, (3, "999ms"), (3, "0")],
     "--exit": [(2, "x"), (2, "256"), (2, "-65")],
     "--folder": [(2, FOLDER), (2, __file__), (2, "")],
     "--grace": DURATION,
@@ -94,9 +99,11 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--key": NAME,
     "--kind": NAME,
     "--limit": [*NUMBER, (2, "9999999999")],
+    "--missed": WORD,
     "--name": NAME,
     "--build": NAME,
     "--now": TIME,
+    "--overlap": WORD,
     "--owner": NAME,
     "--parent": NAME,
     "--priority": [(2, "x"), (2, "1.5"), (3, "2147483648"), (3, "99999999999999999999")],
@@ -146,6 +153,7 @@ OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
     Place("create", "--dedupe-scope"): WORD,
     Place("create", "--dedupe-period"): DURATION,
+    Place("schedule set", "--zone"): [(3, one) for one in ("", "Nope", "../etc/passwd", BYTES)],
     Place("artifact", "NAME"): [],  # any text may be asked for: what is not there is status 4
     Place("input", "NAME"): [],
     Place("command classify", "--db"): [(2, ""), (2, BYTES)],  # it opens no store
@@ -207,7 +215,7 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command"])
+@pytest.mark.parametrize("group", ["", "queue", "command", "schedule"])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)

@@ -179,10 +179,23 @@ sys.stdin.read()
 WAIT_MS: Final = 30
 # What they read is there all the same; of these, `init` finds the store.
 READING: Final = frozenset(
-    {"init", "list", "show", "history", "stats", "stale", "verify", "queue depth", "queue watch", "tail", "worker ls"}
+    {
+        "init",
+        "list",
+        "show",
+        "history",
+        "stats",
+        "stale",
+        "verify",
+        "queue depth",
+        "queue watch",
+        "tail",
+        "worker ls",
+        "schedule ls",
+    }
 )
 # No such artifact, input or worker is there, which is seen without writing.
-NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop"})
+NOT_THERE: Final = frozenset({"artifact", "input", "worker drain", "worker stop", "schedule next"})
 
 
 @pytest.fixture

@@ -63,6 +63,12 @@ CASES = {
     "worker ls": Case("worker ls", f"{QUERIES}.workers"),
     "worker drain": Case("worker drain w", f"{QUERIES}.workers"),
     "worker stop": Case("worker stop w", f"{QUERIES}.workers"),
+    "schedule ls": Case("schedule ls", f"{QUERIES}.schedules"),
+    "schedule set": Case("schedule set often build --every 1h"),
+    "schedule rm": Case("schedule rm hourly"),
+    "schedule next": Case("schedule next hourly", f"{QUERIES}.next_times"),
+    "schedule pause": Case("schedule pause hourly"),
+    "schedule resume": Case("schedule resume paused"),
     "queue push": Case("queue push 1"),
     "queue push from standard input": Case("queue push --many", "", b"1\n"),
     "queue pop": Case("queue pop"),
@@ -93,6 +99,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         leased(engine, "failed").quarantine("odd")
         leased(engine, "owes", undos=["undo"]).fail("broken")
         engine.create("deploy", id="waits")
+        engine.set_schedule("hourly", "build", cron="@hourly")
+        engine.set_schedule("paused", "build", cron="@hourly")
+        engine.pause(schedule="paused")
         leased(engine, "stale")
     with sagalog.open(url_of(tmp_path / "sagalog.db"), durability="normal") as engine:
         queue = Queue(engine, visibility_ms=None)
@@ -144,7 +153,7 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "demo"} <= set(CASES)
+    assert set(NAMES) - {"worker", "queue", "command", "schedule", "demo"} <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,4 +1,4 @@
-"""The commands on what may run: named limits, the limits of queues, and pauses.
+"""The commands on what may run: named limits, the limits of queues, pauses; and those of `schedules`.
 
 Rule: a command states what is to be, so one that is so already writes nothing, and a repeat needs no identity. Knows
 no task: the operation looks up whether a live one uses a limit.
@@ -15,6 +15,7 @@ from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import PAUSES_MAX
 from sagalog.kernel.decide.rules import cut
+from sagalog.kernel.decide.schedules import SCHEDULE_DECIDERS
 from sagalog.kernel.state import LimitFold, QueueFold, StoreFold
 from sagalog.kernel.values import Limit
 
@@ -139,6 +140,7 @@ SETTING_VERBS: Final = (
     SettingVerb(c.ResumeKey, "queue", resume_key, frozenset({"key_resumed"})),
     SettingVerb(c.PauseKind, "store", pause_kind, frozenset({"kind_paused"})),
     SettingVerb(c.ResumeKind, "store", resume_kind, frozenset({"kind_resumed"})),
+    *(SettingVerb(command, "schedule", decide, writes) for command, decide, writes in SCHEDULE_DECIDERS),
 )
 SETTING_VERB_OF: Final[dict[type[c.Setting], SettingVerb]] = {verb.command: verb for verb in SETTING_VERBS}
 

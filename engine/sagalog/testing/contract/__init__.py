@@ -36,6 +36,7 @@ from sagalog.testing.contract.projections import ProjectionContract
 from sagalog.testing.contract.queue_settings import QueueSettingContract
 from sagalog.testing.contract.races import RaceContract
 from sagalog.testing.contract.records import RecordingContract
+from sagalog.testing.contract.schedules import ScheduleContract
 from sagalog.testing.contract.snapshots import SnapshotContract
 from sagalog.testing.contract.subscriptions import SubscriptionContract
 from sagalog.testing.contract.successors import SuccessorContract
@@ -71,6 +72,7 @@ __all__ = [
     "QueueSettingContract",
     "RaceContract",
     "RecordingContract",
+    "ScheduleContract",
     "SnapshotContract",
     "StoreContract",
     "SubscriptionContract",
@@ -114,5 +116,6 @@ class StoreContract(
     HealthContract,
     AmendContract,
     DedupeContract,
+    ScheduleContract,
 ):
     """All topics together."""

@@ -1,0 +1,105 @@
+"""The commands of the group `schedule`: what they set, what they show, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from sagalog.kernel.events import ScheduleSet
+from tests.adapters.cli.calls import Answer, call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        yield engine
+
+
+def of(path: Path, *words: str) -> Answer:
+    return call("schedule", *words, "--db", str(path))
+
+
+def test_a_schedule_is_set_with_all_that_its_tasks_need(path: Path) -> None:
+    """[SCHEDULE-1]"""
+    words = ["--cron", "0 2 * * *", "--zone", "Europe/Berlin", "--missed", "skip", "--overlap", "allow"]
+    words += ["--queue", "agents", "--priority", "-3", "--key", "acme", "--tag", "a=b", "--retry", "attempts_max=1"]
+    [document] = of(path, "set", "nightly", "backup", '{"depth": 1}', *words, "--json").documents
+    assert {name: document[name] for name in ("name", "kind", "queue", "cron", "zone", "missed", "overlap")} == {
+        "name": "nightly",
+        "kind": "backup",
+        "queue": "agents",
+        "cron": "0 2 * * *",
+        "zone": "Europe/Berlin",
+        "missed": "skip",
+        "overlap": "allow",
+    }
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        [event] = [one.event for one in engine.events() if isinstance(one.event, ScheduleSet)]
+    template = event.schedule.template
+    assert (template.payload, template.key, template.tags, template.policy.attempts_max) == (
+        {"depth": 1},
+        "acme",
+        {"a": "b"},
+        1,
+    )
+
+
+def test_a_listing_shows_when_each_fires_or_why_it_does_not(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_schedule("nightly", "backup", cron="@daily")
+    engine.set_schedule("often", "poll", every_ms=900_000, queue="agents")
+    assert of(path, "pause", "often", "the disk is full").out == "often paused\n"
+    head, *rows = of(path, "ls").out.splitlines()
+    assert head.split() == ["NAME", "KIND", "QUEUE", "TIMES", "MISSED", "OVERLAP", "LAST", "NEXT"]
+    assert rows[0].startswith("nightly  backup  default  @daily UTC")
+    assert rows[0].split("  ")[-1].strip().startswith("20")
+    assert "every 15m00s" in rows[1]
+    assert rows[1].endswith("paused")
+    assert " (in " in of(path, "resume", "often").out
+    assert [one["name"] for one in of(path, "ls", "--json").documents] == ["nightly", "often"]
+
+
+def test_an_empty_listing_says_so(engine: sagalog.Engine, path: Path) -> None:
+    assert of(path, "ls").err == "note: there is no schedule\n"
+
+
+def test_the_next_times_are_shown_as_many_as_asked_for(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_schedule("nightly", "backup", cron="0 2 * * *")
+    lines = of(path, "next", "nightly", "2").out.splitlines()
+    assert [line.split()[0][10:] for line in lines] == ["", "T02:00:00.000Z", "T02:00:00.000Z"]
+    documents = of(path, "next", "nightly", "--json").documents
+    assert len(documents) == 10
+    assert documents[0] == {"name": "nightly", "nominal_ms": engine.next_times("nightly", 1)[0]}
+    assert of(path, "next", "nightly", "0").status == 2
+
+
+def test_a_schedule_is_removed_once(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_schedule("nightly", "backup", cron="@daily")
+    assert of(path, "rm", "nightly").out == "nightly is removed\n"
+    assert of(path, "rm", "nightly").status == 4
+    for verb in ("next", "pause", "resume"):
+        assert of(path, verb, "nightly").status == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--cron", "0 0 * * * *"],
+        ["--cron", "0 0 31 2 *"],
+        ["--cron", "@daily", "--zone", "Nowhere"],
+        ["--every", "9ms"],
+    ],
+)
+def test_what_cannot_be_is_refused_and_makes_no_store(path: Path, words: list[str]) -> None:
+    """[SCHEDULE-1]"""
+    answer = of(path, "set", "nightly", "backup", *words)
+    assert answer.status == 3
+    assert not path.exists()
