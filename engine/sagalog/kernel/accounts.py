@@ -1,7 +1,8 @@
 """Accounts: what is used of a limit now, and the arithmetic of its units.
 
 Rule: whole numbers only, and the same events give the same account in whatever process [LIMIT-7]. An account is the
-state of one limit: of a named one, of a queue, or of a key within a queue. Knows no event, no task and no store.
+state of one limit: of a named one, of a queue, or of a key within a queue; that of a schedule says when it is due.
+Knows no event, no task and no store.
 """
 
 from __future__ import annotations

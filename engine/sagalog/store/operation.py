@@ -275,7 +275,10 @@ class View(Protocol):
 
     @property
     def due_accounts(self) -> Sequence[str]:
-        """Of the operation's `due`: the names of the accounts whose `due_ms` has come, the earliest first."""
+        """Of the operation's `due`: the names of the accounts whose `due_ms` has come, the earliest first.
+
+        Those of limits and of schedules, `schedule/<name>`. [LIMIT-5] [SCHEDULE-6]
+        """
         ...
 
     # --- limits ---------------------------------------------------------------------------------------------------
