@@ -16,7 +16,7 @@ from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Rate
 from sagalog.testing import strategies
 from sagalog.testing.oracle_pair import Side
-from sagalog.testing.recording_run import RecordingRun
+from sagalog.testing.recording_run import RecordingRun, holds_work
 
 LIMITS: Any = st.sampled_from(
     [{"slots": 1}, {"slots": 2}, {"slots": 3}, {"rate": Rate(2, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}]
@@ -113,17 +113,11 @@ class LimitingRun(RecordingRun):
         ]
         self.run("create limited", lambda side: side.engine.create_many(specs))
 
+    @precondition(holds_work)
     @rule(pick=strategies.picks, name=st.sampled_from(["gpu", "cpu"]), units=st.sampled_from([0, 1, 2, 5]))
     def use(self, pick: int, name: str, units: int) -> None:
-        """State what an attempt uses of a rate; often go the long way to such an attempt first."""
-        if pick < 5:
-            self.with_lease("use", pick, lambda lease: lease.use(name, units), "work")
-            return
-        id, rate = self.new_id(), Rate(2, strategies.TTL_MS)
-        self.run("set limit", lambda side: side.engine.set_limit(name, rate=rate))
-        self.run("create", lambda side: side.engine.create("build", id=id, queue="left", uses={name: 1}))
-        if self.run("acquire", lambda side: side.engine.acquire(id, owner="ann", ttl_ms=strategies.TTL_MS)):
-            self.of_newest("use", id, lambda lease: lease.use(name, units))
+        """State what an attempt uses of a rate."""
+        self.with_lease("use", pick, lambda lease: lease.use(name, units), "work")
 
     @rule(
         name=st.sampled_from(["gpu", "cpu"]),
