@@ -108,7 +108,7 @@ class Transaction(Writer):
             (append,) = result.appends
             if loaded is None or append.stream != loaded.saved.stream or append.expected != loaded.version:
                 return None
-            self._write_result(result, (loaded,))
+            self._write_plain(result, loaded)
         return result
 
     def _only_stream_of(self, operation: Operation) -> Loaded | None:

@@ -50,9 +50,7 @@ class Writer(Loader):
 
     def _write_result(self, result: Result, targets: Sequence[Loaded]) -> None:
         """Write everything that a result carries, in the port's order."""
-        if result.blobs:
-            for blob in result.blobs:
-                self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
+        self._write_blobs(result)
         if len(targets) > 1:
             self._append_many(result.appends, targets)
         elif targets:
@@ -72,12 +70,23 @@ class Writer(Loader):
         if result.kept:
             self.wrote = True
             self.kept = {**(self.kept or {}), **{(one.space, one.name): one.value for one in result.kept}}
-        # After all writes, so that it also wakes a task that begins to wait in this very operation.
-        if result.ended and (self._shown_due or self.is_awaited()):
-            for id in result.ended:
-                self._end_edges(id)
+        if result.ended:
+            # After all writes, so that it also wakes a task that begins to wait in this very operation.
+            self._end_all_edges(result)
         if result.children_done or result.children_left:
             self._keep_children(result)
+
+    def _write_plain(self, result: Result, target: Loaded) -> None:
+        """Write what the result of a plain way may carry: one append with its blobs and ends."""
+        if result.blobs:
+            self._write_blobs(result)
+        self._append(result.appends[0], target)
+        if result.ended:
+            self._end_all_edges(result)
+
+    def _write_blobs(self, result: Result) -> None:
+        for blob in result.blobs:
+            self._write(rows.INSERT_BLOB, (blob.digest, blob.data))
 
     def _append(self, append: Append, loaded: Loaded) -> None:
         """Append to one stream, as nearly every operation does."""
@@ -191,6 +200,11 @@ class Writer(Loader):
         self._write(rows.SAVE_ACCOUNT, (name, account.due_ms, account.since_ms, encode_account(account)))
         self._cache.accounts[name] = account
         self.estimates.note_account(account.due_ms, account.since_ms)
+
+    def _end_all_edges(self, result: Result) -> None:
+        if self._shown_due or self.is_awaited():
+            for id in result.ended:
+                self._end_edges(id)
 
     def _end_edges(self, ended: str) -> None:
         """End the first edges to an ended task; have maintenance look at what has none left, and go on. [WAIT-3]"""

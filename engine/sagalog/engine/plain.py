@@ -26,7 +26,7 @@ from sagalog.store import EventOf, Plain, Result, Saved
 
 
 def plain_command(step: CommandEntry) -> Plain | None:
-    """Return the plain way of a command that names no other task; None where it never has one.
+    """Return the plain way of a command that names no other task and no dedupe key; None where it never has one.
 
     A key needs a search of all streams; undos and a payload on record need a comparison. [REPEAT-3] [REPEAT-4]
     """
@@ -37,13 +37,9 @@ def plain_command(step: CommandEntry) -> Plain | None:
     return partial(carry_out_plainly, step)
 
 
-def _creates_dependent(command: c.Create) -> bool:
-    return command.uses is not None or command.after != () or command.dedupe is not None
-
-
 # The commands that may depend on more than their task, and the checks whether one does.
 _DEPENDS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
-    c.Create: _creates_dependent,
+    c.Create: lambda command: command.uses is not None,
     c.Fail: lambda command: command.compensations != (),
     c.Amend: states_payload,
     c.Register: lambda _: True,

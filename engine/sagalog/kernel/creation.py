@@ -25,13 +25,15 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
         if not event.inherited:
             raise damaged(task, "created", version, "it only undoes and inherits nothing")
         task.outcome = event.outcome
-    task.uses, task.dedupe = event.uses, event.dedupe
+    task.uses = event.uses
     task.data_key, task.parent, task.correlation_id = event.data_key, event.parent, event.correlation_id
     task.deadline_ms, task.start_by_ms = event.deadline_ms, event.start_by_ms
     task.created_ms = at_ms
     if event.dedupe is not None:
         _require_sound(task, event.dedupe, version, at_ms)
-    task.ends_with_parent = event.on_parent_end == "cancel" and event.parent is not None
+        task.dedupe = event.dedupe
+    if event.on_parent_end is not None:
+        task.ends_with_parent = event.on_parent_end == "cancel" and event.parent is not None
     if event.after or event.on_failed is not None:
         _wait_for_others(task, event, version)
 

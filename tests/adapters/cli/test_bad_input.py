@@ -137,7 +137,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "--type": WORD,
     "--unknown-kind": NAME,
     "--until": WORD,
-    "--use": [(2, "gpu=two"), (2, "gpu="), (3, ""), (3, "=1"), (3, "gpu=0"), (3, f"{LONG}=1")],
+    "--use": [(2, "gpu=two"), (2, "gpu="), (3, ""), (3, CONTROL), (3, "=1"), (3, "gpu=0"), (3, LONG)],
     "--visibility": [*DURATION, (2, "0")],
     "--waiting": NAME,
     "--waive-compensation": SENTENCE,
@@ -149,7 +149,6 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
 OF_ONE: Final[dict[Place, list[Wrong]]] = {
     Place("create", "--after"): NAME,
     Place("create", "--on-failed"): WORD,
-    Place("create", "--use"): [(2, "gpu=two"), (3, "gpu=0"), (3, ""), (3, CONTROL), (3, LONG)],
     Place("create", "--dedupe"): [(3, ""), (3, CONTROL), (3, LONG), (3, BYTES)],
     Place("create", "--dedupe-scope"): WORD,
     Place("create", "--dedupe-period"): DURATION,
