@@ -47,6 +47,7 @@ class SqliteView:
     def __init__(self, transaction: Transaction, execution: Execution) -> None:
         self._transaction = transaction
         self._execution = execution
+        self._shown = execution.streams
         self.now_ms = transaction.now_ms
         self.store = transaction.store
         self.epoch = transaction.epoch
@@ -62,7 +63,7 @@ class SqliteView:
 
     def saved(self, stream: str, /) -> Saved | None:
         """Return a stream by name; raises as the port says."""
-        if stream not in self._execution.streams:
+        if stream not in self._shown:
             self._require(stream)
         saved = self._transaction.load(stream)
         if saved is not None and isinstance(saved.fold, TaskFold):
@@ -71,7 +72,7 @@ class SqliteView:
 
     def event(self, stream: str, version: int, /) -> Recordable:
         """Return one event of a stream; raises as the port says."""
-        if stream not in self._execution.streams and stream not in self._sources:
+        if stream not in self._shown and stream not in self._sources:
             self._require(stream)
         return self._transaction.event(stream, version)
 
@@ -145,7 +146,7 @@ class SqliteView:
     def account(self, name: str, /) -> Account | None:
         """Return an account by its name."""
         stream = stream_of_account(name)
-        if stream not in self._execution.streams:
+        if stream not in self._shown:
             self._require(stream)
         return self._transaction.account(name)
 

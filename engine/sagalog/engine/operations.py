@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +37,7 @@ STORE_FORMAT: Final = 0
 # The commands that may read or write other tasks than their own, and the checks whether one does.
 _NAMES_OTHERS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
     c.Create: lambda command: command.after != () or command.dedupe is not None,
-    c.Complete: lambda command: command.undoer is not None,
+    c.Complete: attrgetter("undoer"),
     c.Park: lambda _: True,
     c.RetryAsNew: lambda _: True,
     c.AdoptChild: lambda _: True,
@@ -130,8 +131,7 @@ def claiming(asked: ClaimRequest) -> Operation:
         work = UnitOfWork(view)
         return work.result(claim(work, asked))
 
-    reads = _queues_of(asked)
-    return Operation(decide, reads=reads, keys=_key_of(asked), claim=asked.claim, plain=plain_claim(asked))
+    return Operation(decide, (), (), (), _key_of(asked), asked.claim, None, (), plain_claim(asked))
 
 
 def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable[str] = ()) -> Operation:
@@ -151,7 +151,7 @@ def settling(steps: Sequence[CommandEntry], asked: ClaimRequest, reads: Iterable
     return Operation(
         decide,
         declared.writes,
-        (*declared.reads, *_streams(reads), *_queues_of(asked)),
+        (*declared.reads, *_streams(reads)),
         declared.along,
         (*declared.keys, *_key_of(asked)),
         asked.claim,
@@ -369,10 +369,6 @@ def settings_of(command: c.Create) -> tuple[str, ...]:
     """Return the streams that say what a new task may use: of its limits, and of its queue where it has a key."""
     named = () if command.uses is None else tuple([f"limit/{name}" for name in command.uses])
     return named if command.key is None and not named else (*named, f"queue/{command.queue}")
-
-
-def _queues_of(asked: ClaimRequest) -> tuple[str, ...]:
-    return tuple([f"queue/{queue}" for queue in asked.claim.queues]) if asked.claim.purpose == "work" else ()
 
 
 def _streams(ids: Iterable[str]) -> tuple[str, ...]:

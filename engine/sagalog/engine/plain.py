@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 from sagalog.engine.drafts import Draft
@@ -39,8 +40,8 @@ def plain_command(step: CommandEntry) -> Plain | None:
 
 # The commands that may depend on more than their task, and the checks whether one does.
 _DEPENDS: Final[Mapping[type[c.Command], Callable[[Any], bool]]] = {
-    c.Create: lambda command: command.uses is not None,
-    c.Fail: lambda command: command.compensations != (),
+    c.Create: attrgetter("uses"),
+    c.Fail: attrgetter("compensations"),
     c.Amend: states_payload,
     c.Register: lambda _: True,
 }
@@ -89,6 +90,8 @@ def carry_out_plainly(
     answer = [to_task(after, read, step.known)]
     # [WAIT-3] Maintenance has to look at the tasks that await one which has ended.
     ended = (after.id,) if after.state in TERMINAL else ()
-    # [CANCEL-4] Its work is over without success, and it may have children.
-    fails = after.outcome in WITHOUT_SUCCESS and task.outcome is None and after.leases > 0
-    return Result(answer, (draft.append(now_ms),), (), ended, (), step.blobs, if_childless=fails)
+    appends = (draft.append(now_ms),)
+    if after.outcome in WITHOUT_SUCCESS and task.outcome is None and after.leases:
+        # [CANCEL-4] Its work is over without success, and it may have children.
+        return Result(answer, appends, (), ended, (), step.blobs, if_childless=True)
+    return Result(answer, appends, (), ended, (), step.blobs)

@@ -20,7 +20,6 @@ _FEW: Final = 8
 class Execution:
     """An operation with everything that it has declared so far.
 
-    streams     the streams that its view shows
     writes      the streams that it may append to, beside the tasks that the store selects for it
     keys        idempotency keys that its view looks for
     dedupes     dedupe keys that its view looks for, each behind its kind
@@ -32,6 +31,7 @@ class Execution:
     # Nearly every operation leaves these as they are.
     refusal: OverBound | None = None
     may_be_plain: bool = True
+    _streams: frozenset[str] | None = None
     _rounds = 1
     _added = 0
 
@@ -39,10 +39,18 @@ class Execution:
         self.operation = operation
         writes: Collection[str] = operation.writes
         self.writes: Collection[str] = writes if len(writes) <= _FEW else frozenset(writes)
-        self.streams: Collection[str] = frozenset((*writes, *operation.reads)) if operation.reads else self.writes
         self.keys: Collection[str] = operation.keys
         self.dedupes: Collection[tuple[str, str]] = operation.dedupes
         self.drawn: Collection[str] = operation.drawn
+
+    @property
+    def streams(self) -> Collection[str]:
+        """The streams that its view shows: those declared, and those of the queues of its claim."""
+        if self._streams is None:
+            operation = self.operation
+            queues = () if operation.claim is None else [f"queue/{queue}" for queue in operation.claim.queues]
+            self._streams = frozenset((*operation.writes, *operation.reads, *queues))
+        return self._streams
 
     def locks(self) -> list[str]:
         """Return what a store locks for it, in the order of names, except for what the store selects or finds for it.
@@ -64,7 +72,7 @@ class Execution:
         self.may_be_plain = False
         self._rounds += 1
         self._added += len(undeclared.streams) + len(undeclared.keys) + len(undeclared.dedupes)
-        self.streams = frozenset((*self.streams, *undeclared.streams))
+        self._streams = frozenset((*self.streams, *undeclared.streams))
         self.writes = frozenset((*self.writes, *undeclared.streams))
         self.keys = frozenset((*self.keys, *undeclared.keys))
         self.dedupes = frozenset((*self.dedupes, *undeclared.dedupes))

@@ -409,7 +409,7 @@ class Operation(msgspec.Struct, frozen=True):
               whole for a commit need not look for them before it is asked
     keys      idempotency keys that it looks for, and may put on record; the store locks them too, since no stream
               represents them
-    claim     tasks to select for leasing
+    claim     tasks to select for leasing; the operation reads the streams of its queues too
     due       maintenance to look for
     dedupes   dedupe keys that it looks for, each behind its kind; the store locks them too, and the tasks that have
               them [DEDUPE-1]
