@@ -177,6 +177,7 @@ STANDARD_TERMS = frozenset(
         "obligations",
         "open",
         "opening",
+        "options",
         "order",
         "ours",
         "output",

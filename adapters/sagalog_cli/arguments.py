@@ -34,7 +34,6 @@ _COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
 
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Payload(NamedTuple):
@@ -67,29 +66,6 @@ def instant(_: click.Context, param: click.Parameter, given: str | None) -> int 
         return parse_instant(given, now_ms())
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from error
-
-
-def deadline_options(command: F) -> F:
-    """Add the options `--deadline` and `--start-by`: until when a task may go on, and by when it must begin."""
-    when = "milliseconds, ISO 8601, or +10m from now."
-    for option in (
-        click.option(
-            "--start-by",
-            "start_by_ms",
-            metavar="TIME",
-            callback=instant,
-            help=f"Cancel it then if no worker has begun it: {when}",
-        ),
-        click.option(
-            "--deadline",
-            "deadline_ms",
-            metavar="TIME",
-            callback=instant,
-            help=f"Cancel it then, or ask its worker to stop: {when}",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def since(_: click.Context, param: click.Parameter, given: str | None) -> int | None:

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from sagalog import Compensation, Dedupe, Engine, Retry, SagalogError, Task, Unknown
-from sagalog_cli import arguments, json_output
+from sagalog_cli import arguments, json_output, task_options
 from sagalog_cli.interrupts import Delay, heeding
 from sagalog_cli.progress import bar
 from sagalog_cli.session import Session, StoreCommand, actor_option, advised, idempotency_key_option, pass_session
@@ -65,10 +65,10 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @click.argument("payload", callback=arguments.payload, required=False)
 @click.option("--many", is_flag=True, help="Read tasks from standard input, one JSON object a line.")
 @click.option("--id", help="The task's id.  [default: a new ULID]")
-@click.option("--queue", help="The queue where the task waits.  [default: default]")
-@click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
-@click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
-@click.option("--key", help="A name by which to group tasks, and by which its queue may limit them.")
+@task_options.queue_option
+@task_options.priority_option
+@task_options.affinity_option
+@task_options.key_option
 @click.option(
     "--run-at",
     "run_at_ms",
@@ -76,14 +76,9 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     callback=arguments.instant,
     help="When the task is due: milliseconds, ISO 8601, or +10m from now.",
 )
-@arguments.deadline_options
-@click.option(
-    "--retry",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=arguments.retry,
-    help="A budget or delay, as in attempts_max=5; none: no limit. Repeatable.",
-)
+@task_options.deadline_option
+@task_options.start_by_option
+@task_options.retry_option
 @click.option(
     "--input",
     "inputs",
@@ -100,16 +95,9 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     callback=arguments.compensations,
     help="A planned undo: kind and params, or a JSON object with kind, params, reason, id. Repeatable.",
 )
-@click.option("--waive-compensation", metavar="REASON", help="Why this task may fail without a compensation.")
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=arguments.tags,
-    help="A tag by which to find it. Repeatable.",
-)
-@click.option("--correlation-id", help="A name that tasks of one matter share.")
+@task_options.waiver_option
+@task_options.tag_option
+@task_options.correlation_option
 @click.option("--parent", metavar="ID", help="The task to which it belongs.")
 @click.option("--trace", help="A W3C traceparent.")
 @click.option("--tracestate", help="The W3C tracestate of that traceparent.")
@@ -120,14 +108,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     type=click.Choice(["cancel", "run", "quarantine"]),
     help="What becomes of this task if one of those does not complete.  [default: cancel]",
 )
-@click.option(
-    "--use",
-    "uses",
-    metavar="LIMIT[=UNITS]",
-    multiple=True,
-    callback=arguments.uses,
-    help="A limit that its work counts under, and how many units it takes.  [default: 1] Repeatable.",
-)
+@task_options.use_option
 @click.option("--dedupe", metavar="KEY", help="A key of which its kind has one task at most; it gives that one.")
 @click.option(
     "--dedupe-scope",

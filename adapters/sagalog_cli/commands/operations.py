@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from sagalog import ResultRequired, Retry, Task
-from sagalog_cli import arguments, json_output, render
+from sagalog_cli import arguments, json_output, render, task_options
 from sagalog_cli.prefixes import whole_id
 from sagalog_cli.session import (
     LIMIT,
@@ -83,7 +83,8 @@ def quarantine(session: Session, id: str, reason: str, actor: str, idempotency_k
 @click.option(
     "--rerun", multiple=True, metavar="STEP", help="Run such a step again: its effect may happen twice. Repeatable."
 )
-@arguments.deadline_options
+@task_options.deadline_option
+@task_options.start_by_option
 @actor_option
 @idempotency_key_option
 @pass_session
@@ -124,8 +125,8 @@ _WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_m
 @click.argument("id")
 @click.option("--queue", help="The queue where it waits.")
 @click.option("--priority", type=int, help="Smaller runs first.")
-@click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
-@click.option("--key", help="A name by which to group tasks, and by which its queue may limit them.")
+@task_options.affinity_option
+@task_options.key_option
 @click.option(
     "--run-at",
     "run_at_ms",
@@ -147,7 +148,8 @@ _WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_m
     callback=arguments.retry_settings,
     help="A budget or delay, as in attempts_max=5; none: no limit. Repeatable.",
 )
-@arguments.deadline_options
+@task_options.deadline_option
+@task_options.start_by_option
 @click.option(
     "--without", multiple=True, type=click.Choice([*_WITHOUT]), help="Take one of these away from it. Repeatable."
 )

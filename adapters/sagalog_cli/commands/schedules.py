@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from sagalog import Engine
-from sagalog_cli import arguments, json_output, render
+from sagalog_cli import arguments, json_output, render, task_options
 from sagalog_cli.lazy_group import LazyGroup, Place
 from sagalog_cli.session import Session, StoreCommand, actor_option, now_ms, options, pass_session
 from sagalog_cli.tables import Table, show_line, show_table
@@ -62,35 +62,15 @@ def list_schedules(session: Session) -> None:
     type=click.Choice(["skip", "allow"]),
     help="Whether a time fires while the task before lives.  [default: skip]",
 )
-@click.option("--queue", help="The queue where the tasks wait.  [default: default]")
-@click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
-@click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
-@click.option("--key", help="A name by which to group tasks, and by which their queue may limit them.")
-@click.option(
-    "--retry",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=arguments.retry,
-    help="A budget or delay, as in attempts_max=5; none: no limit. Repeatable.",
-)
-@click.option("--waive-compensation", metavar="REASON", help="Why these tasks may fail without a compensation.")
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=arguments.tags,
-    help="A tag by which to find them. Repeatable.",
-)
-@click.option("--correlation-id", help="A name that tasks of one matter share.")
-@click.option(
-    "--use",
-    "uses",
-    metavar="LIMIT[=UNITS]",
-    multiple=True,
-    callback=arguments.uses,
-    help="A limit that their work counts under, and how many units it takes.  [default: 1] Repeatable.",
-)
+@task_options.queue_option
+@task_options.priority_option
+@task_options.affinity_option
+@task_options.key_option
+@task_options.retry_option
+@task_options.waiver_option
+@task_options.tag_option
+@task_options.correlation_option
+@task_options.use_option
 @actor_option
 @pass_session
 def set_schedule(
