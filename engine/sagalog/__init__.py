@@ -9,13 +9,13 @@ from sagalog.codec import Envelope, Recorded
 from sagalog.engine import Engine
 from sagalog.engine.audit import Fault, RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
 from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
-from sagalog.engine.unit_of_work import Maintained
 from sagalog.engine.workers import FailedPreflight, WorkerInfo
 from sagalog.errors import (
     AlreadyExists,

@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.claims import Claimed
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import Answer, CommandEntry, Entry, SettingEntry
 from sagalog.engine.health import Health
 from sagalog.engine.queries import Queries
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Maintained
 from sagalog.ports import Clock
 from sagalog.store import Kept, Progress
 from sagalog.validation.commands import ClaimRequest

@@ -16,6 +16,7 @@ from sagalog.engine import schedule_verbs, settings_verbs, verbs
 from sagalog.engine.adapters import call_of
 from sagalog.engine.audit import RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.executor import WAIT_SLICE_MS, Executor
 from sagalog.engine.health import Health
@@ -24,7 +25,6 @@ from sagalog.engine.local_executor import LocalExecutor
 from sagalog.engine.queries import Queries
 from sagalog.engine.subscription import Subscription, subscribe
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Maintained
 from sagalog.engine.worker_requests import ask
 from sagalog.engine.workers import WorkerInfo
 from sagalog.errors import InvalidValue, NotFound, SagalogError, Unknown

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sagalog import versions
 from sagalog.engine import audit, operations
 from sagalog.engine.claims import Claimed
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import Answer, CommandEntry, Entry, EntryGroup, SettingEntry, commands_of
 from sagalog.engine.executor import WAIT_SLICE_MS
 from sagalog.engine.health import Health, health
@@ -22,7 +23,6 @@ from sagalog.engine.relations import depends_on
 from sagalog.engine.sizes import require_kept_fits
 from sagalog.engine.store_queries import StoreQueries
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError, Unavailable, Unknown
 from sagalog.ids import Ulids
 from sagalog.kernel import bounds

@@ -11,9 +11,9 @@ from typing import Any
 
 from sagalog.actors import MAINTENANCE
 from sagalog.engine import operations
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.lease_watch import LeaseWatch
 from sagalog.engine.rediscovery import Rediscovery
-from sagalog.engine.unit_of_work import Maintained
 from sagalog.errors import SagalogError
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c

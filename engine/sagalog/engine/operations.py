@@ -15,12 +15,13 @@ import msgspec
 from sagalog.actors import MAINTENANCE
 from sagalog.codec import enclose
 from sagalog.engine.claims import claim, plain_claim
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.firing import look_at
 from sagalog.engine.plain import plain_command
 from sagalog.engine.sizes import require_kept_fits
 from sagalog.engine.task import Task
-from sagalog.engine.unit_of_work import Maintained, UnitOfWork
+from sagalog.engine.unit_of_work import UnitOfWork
 from sagalog.errors import SagalogError
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e

@@ -1,0 +1,170 @@
+"""What the steps of a unit of work change: events of tasks and of settings, accounts of limits, and dedupe keys.
+
+Rule: each event is taken once, with all that follows from it for limits, parents and dedupe keys in the same commit
+[LIMIT-5] [CANCEL-4] [DEDUPE-1]. Decides no command on a task. Knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sagalog.actors import MAINTENANCE
+from sagalog.codec import Envelope, enclose
+from sagalog.engine.accounts import Accounts
+from sagalog.engine.admission import Admission
+from sagalog.engine.dedupes import Dedupes
+from sagalog.engine.drafts import Draft
+from sagalog.engine.entries import CommandEntry, SettingEntry
+from sagalog.engine.parents import EndedParents
+from sagalog.engine.relations import require_limit
+from sagalog.engine.schedule_times import timed
+from sagalog.engine.task_view import TaskView
+from sagalog.kernel import commands as c
+from sagalog.kernel import events as e
+from sagalog.kernel.bounds import CARRY_EVENTS
+from sagalog.kernel.categories import CATEGORIES, Category
+from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
+from sagalog.kernel.state import QueueFold, ScheduleFold, StoreFold, TaskFold
+from sagalog.kernel.values import Lack
+from sagalog.store import Append, Projection, Saved, View, project_fold
+from sagalog.store.projection import limited_projection, projection_at
+
+
+class TaskChanges(TaskView):
+    """The events that the steps have appended, and what has changed beside them."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view)
+        self._projections: dict[str, Projection] = {}
+        # Where a limit counts: accounts, gates, and streams of settings.
+        self._accounts: Accounts | None = None
+        self._admission: Admission | None = None
+        self._settings: list[Append] = []
+        self._parents = EndedParents()
+        # Where a task with a dedupe key is created or ends.
+        self._dedupes: Dedupes | None = None
+
+    # --- taking events -----------------------------------------------------------------------------------------------
+
+    def _take(self, task: TaskFold, events: tuple[e.Recordable, ...], step: CommandEntry) -> TaskFold:
+        draft = self._drafts.get(task.id)
+        if draft is None:
+            draft = self._drafts[task.id] = Draft(self._load(task.id), task)
+        after = draft.take(events, step, self._now_ms)
+        if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
+            self.accounts.take_account(task, after)
+        self._parents.note(task, after)
+        if after.dedupe is not None:
+            self.dedupes.note(task, after)
+        return after
+
+    # --- limits ------------------------------------------------------------------------------------------------------
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts of limits, as this unit of work leaves them; nearly none needs them."""
+        if self._accounts is None:
+            self._accounts = Accounts(self._view)
+        return self._accounts
+
+    @property
+    def admission(self) -> Admission:
+        """The gates of tasks under limits."""
+        if self._admission is None:
+            self._admission = Admission(self._view, self.accounts)
+        return self._admission
+
+    def is_limited(self, task: TaskFold) -> bool:
+        """Check whether a limit may count for a task: one that it names, or one of its queue."""
+        return task.uses is not None or self._view.is_governed(task.queue)
+
+    def is_kind_paused(self, kind: str) -> bool:
+        """Check whether a kind is paused. [PAUSE-1]"""
+        store = self._view.store
+        return store is not None and kind in store.paused_kinds
+
+    def lack_of(self, task: TaskFold) -> Lack | None:
+        """Return why no lease of a task for work may begin now; None: it may. [LIMIT-2] [PAUSE-1]"""
+        if self.is_kind_paused(task.kind):
+            return Lack(None, "paused")
+        if not self.is_limited(task):
+            return None
+        return self.accounts.lack_of_queue(task.queue) or self.accounts.lack(task)
+
+    def look_at(self, accounts: Sequence[str]) -> None:
+        """Let tasks in at accounts that are due. [LIMIT-5]"""
+        for name in accounts:
+            self.accounts.be_due(name, None)
+            self.accounts.touched.setdefault(name)
+
+    def set(self, entry: SettingEntry) -> Any:
+        """Carry out a command on the stream of a limit, a queue or the store; return its fold afterwards. [LIMIT-1]"""
+        command = entry.command
+        category = CATEGORIES[SETTING_VERB_OF[type(command)].category]
+        stream = category.stream(command.id)
+        saved = self._view.saved(stream)
+        fold = category.begin(command.id) if saved is None else saved.fold
+        if isinstance(command, c.RemoveLimit):
+            user = self._view.any_of(stream)
+            command = msgspec.structs.replace(command, in_use=user and user.partition("/")[2])
+        elif isinstance(command, c.SetSchedule | c.ResumeSchedule):
+            command = self._with_times(fold, command)
+        events = decide_setting(fold, command)
+        if not events:
+            return fold
+        expected = fold.version
+        envelopes: list[Envelope] = []
+        for event in events:
+            fold = self._evolve_setting(category, fold, event, envelopes, entry.actor)
+        if category.carry is not None and fold.length >= CARRY_EVENTS:
+            fold = self._evolve_setting(category, fold, category.carry(fold), envelopes, MAINTENANCE)
+        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        if isinstance(fold, ScheduleFold):
+            self.accounts.be_due(stream, fold.due_ms)
+        elif not isinstance(fold, StoreFold):
+            self.accounts.set(stream, fold)
+            if isinstance(fold, QueueFold) and expected == 0:
+                running = self._view.running(fold.id)
+                self.accounts.seed(running)
+                self._projections.update((one.stream, _governed(one)) for one in running)
+        return fold
+
+    def _with_times(self, fold: ScheduleFold, command: c.SetSchedule | c.ResumeSchedule) -> c.Setting:
+        """Fill in the times of a schedule that begins, or goes on; require the limits of its tasks. [SCHEDULE-1]"""
+        if isinstance(command, c.SetSchedule):
+            for name, units in (command.schedule.template.uses or {}).items():
+                require_limit(self._view.saved(f"limit/{name}"), command.id, name, units)
+        return timed(fold, command, self._now_ms)
+
+    def _evolve_setting(
+        self, category: Category[Any], fold: Any, event: e.Recordable, envelopes: list[Envelope], actor: str | None
+    ) -> Any:
+        version = fold.version + 1
+        envelopes.append(enclose(category.stream(fold.id), version, self._now_ms, event, actor))
+        return category.evolve(fold, event, version, self._now_ms)
+
+    def _project_at(
+        self, fold: TaskFold, gate: str | None, held: str | None = None, awaited: tuple[str, ...] | None = None
+    ) -> Projection:
+        """Project a task at a gate, with its places under limits."""
+        if not self.is_limited(fold):
+            return projection_at(fold, gate, awaited=awaited)
+        return limited_projection(fold, gate, held, self._view.is_governed(fold.queue), awaited=awaited)
+
+    # --- dedupe keys -------------------------------------------------------------------------------------------------
+
+    @property
+    def dedupes(self) -> Dedupes:
+        """The dedupe keys, as this unit of work leaves them; nearly none needs them."""
+        if self._dedupes is None:
+            self._dedupes = Dedupes(self._view, self.task)
+        return self._dedupes
+
+
+def _governed(saved: Saved) -> Projection:
+    """Project a running task whose queue has settings from now on."""
+    look_ms = None if saved.row is None else saved.row.check_ms
+    return limited_projection(saved.fold, None, None, True, look_ms=look_ms)
