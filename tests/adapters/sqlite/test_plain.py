@@ -180,7 +180,7 @@ def test_an_interrupt_at_any_line_leaves_a_plain_call_whole_or_undone(
     def life(id: str) -> None:
         engine.create("build", {"n": 1}, id=id, queue=id)
         for lease in engine.claim(id, owner="ann", ttl_ms=TTL_MS, kinds=["build"]):
-            lease.heartbeat()
+            lease.heartbeat(2 * TTL_MS)  # another length, so that it writes also within the millisecond of the claim
             lease.complete({"n": 2})
 
     life("warm")
