@@ -18,6 +18,8 @@ from sagalog.kernel import events as e
 from sagalog.kernel import state
 from sagalog.kernel.accounts import Account, Refusal
 from sagalog.kernel.values import (
+    BreakerPolicy,
+    BreakerState,
     Compensation,
     Failure,
     Inherited,
@@ -38,6 +40,8 @@ from sagalog.kernel.values import (
 
 # What is inside events.
 VALUES: tuple[type[msgspec.Struct], ...] = (
+    BreakerPolicy,
+    BreakerState,
     Compensation,
     Failure,
     Inherited,
@@ -72,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "780831ad05e46ec6e9a08b66ba55d99dbc31d5b6dcbcac25160929efe870fd1b")
+PINNED = (8, "e2444404565a3d6dd03bba0e8aa76fd52bbe93fff3c70200eb4f43e994a8dd62")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

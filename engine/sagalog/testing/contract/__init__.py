@@ -13,6 +13,7 @@ from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.breakers import BreakerContract
 from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
@@ -48,6 +49,7 @@ __all__ = [
     "AmendContract",
     "AppendContract",
     "BatchContract",
+    "BreakerContract",
     "ChildContract",
     "ClaimContract",
     "ClaimWaitContract",
@@ -102,6 +104,7 @@ class StoreContract(
     MaintenanceContract,
     LimitContract,
     QueueSettingContract,
+    BreakerContract,
     ClockContract,
     IdempotencyContract,
     BatchContract,
