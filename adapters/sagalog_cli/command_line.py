@@ -52,7 +52,11 @@ COMMANDS: Final[dict[str, Place]] = {
     "schedule": Place(
         "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
     ),
-    "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
+    "queue": Place(
+        "sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, work; limit or pause any queue."
+    ),
+    "limit": Place("sagalog_cli.commands.limits", "limit", "Limit what runs at a time or how often: set, ls, holders."),
+    "kind": Place("sagalog_cli.commands.kinds", "kind", "Pause and resume a kind of tasks."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),

@@ -16,7 +16,11 @@ from sagalog import (
     Engine,
     FailedPreflight,
     Health,
+    LimitStatus,
     Maintained,
+    Pause,
+    QueueStatus,
+    Rate,
     RebuildReport,
     Recorded,
     ScheduleStatus,
@@ -134,6 +138,33 @@ def schedule(of: ScheduleStatus) -> dict[str, Any]:
     """Return every field of `ScheduleStatus`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
+
+
+def limit(of: LimitStatus) -> dict[str, Any]:
+    """Return every field of `LimitStatus`."""
+    shape: dict[str, Any] = {**msgspec.to_builtins(of), "rate": _rate(of.rate)}
+    return shape
+
+
+def queue_status(of: QueueStatus) -> dict[str, Any]:
+    """Return every field of `QueueStatus`."""
+    rates = {"rate": _rate(of.rate), "per_key_rate": _rate(of.per_key_rate)}
+    shape: dict[str, Any] = {**msgspec.to_builtins(of), **rates}
+    return shape
+
+
+def holder(task: str, units: int) -> dict[str, Any]:
+    """Return one line of `limit holders`."""
+    return {"task": task, "units": units}
+
+
+def kind(name: str, pause: Pause | None) -> dict[str, Any]:
+    """Return a kind, and its pause; null: it is not paused."""
+    return {"kind": name, "pause": msgspec.to_builtins(pause)}
+
+
+def _rate(of: Rate | None) -> dict[str, Any] | None:
+    return None if of is None else {"units": of.units, "period_ms": of.period_ms, "burst": of.most}
 
 
 def _whole(of: FailedPreflight) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sagalog.engine.command_work import Maintained
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.queries import Artifact, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.workers import FailedPreflight, WorkerInfo
@@ -109,6 +109,7 @@ __all__ = [
     "Outcome",
     "OverBound",
     "Park",
+    "Pause",
     "Permanent",
     "Policy",
     "Progress",

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.open_claims import account_named, claimable_times, limits_of, queues_of
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.pauses import paused_kinds_of
+from sagalog.engine.queries import Artifact, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WORKERS, WorkerInfo, worker_in
@@ -212,11 +213,10 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return queues_of(snapshot, self._clock.now_ms())
 
-    def paused_kinds(self) -> list[str]:
+    def paused_kinds(self) -> dict[str, Pause]:
         """Answer `Queries.paused_kinds`."""
         with self._store.read() as snapshot:
-            store = snapshot.store()
-        return [] if store is None else sorted(store.paused_kinds)
+            return paused_kinds_of(snapshot)
 
     def holders(
         self, *, limit: str | None = None, queue: str | None = None, key: str | None = None

@@ -192,6 +192,10 @@ READING: Final = frozenset(
         "tail",
         "worker ls",
         "schedule ls",
+        "limit ls",
+        "limit holders",
+        "kind ls",
+        "queue ls",
     }
 )
 # No such artifact, input or worker is there, which is seen without writing.

@@ -91,6 +91,14 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
                 engine.set_schedule("n", "build", every_ms=3_600_000)
                 if name == "schedule resume":
                     engine.pause(schedule="n")
+        elif name.startswith(("limit ", "kind ", "queue ")):
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                engine.set_limit("n", slots=1)
+                engine.pause(queue="n")
+                engine.pause(kind="n")
+                if name == "limit holders":
+                    engine.create("k", queue="q", uses={"n": 1})
+                    engine.claim("q", owner="ann", ttl_ms=None)
         return [*flags, "--db", db, *words(name, *([("ID", "ended")] if name == "retry" else []))]
 
     with open("/dev/full", "w", encoding="utf-8") as full:
