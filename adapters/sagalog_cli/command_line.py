@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "create": Place("sagalog_cli.commands.creation", "create", "Create a task, or many from JSON lines."),
     "list": Place("sagalog_cli.commands.queries", "list_tasks", "List tasks."),
     "show": Place("sagalog_cli.commands.queries", "show", "Show everything about a task."),
+    "explain": Place("sagalog_cli.commands.explanation", "explain", "Say why a task does not run."),
     "history": Place("sagalog_cli.commands.queries", "history", "Show a task's events as a timeline."),
     "artifact": Place("sagalog_cli.commands.blobs", "artifact", "Print the bytes that a task has made."),
     "input": Place("sagalog_cli.commands.blobs", "task_input", "Print bytes that a task was given."),

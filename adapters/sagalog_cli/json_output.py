@@ -14,6 +14,7 @@ import msgspec
 
 from sagalog import (
     Engine,
+    Explanation,
     FailedPreflight,
     Health,
     LimitStatus,
@@ -21,6 +22,7 @@ from sagalog import (
     Pause,
     QueueStatus,
     Rate,
+    Reason,
     RebuildReport,
     Recorded,
     ScheduleStatus,
@@ -138,6 +140,16 @@ def schedule(of: ScheduleStatus) -> dict[str, Any]:
     """Return every field of `ScheduleStatus`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
+
+
+def explanation(of: Explanation) -> dict[str, Any]:
+    """Return every field of `Explanation`; of each reason and note also its `sentence` and `advice`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return {**shape, "reasons": [_reason(one) for one in of.reasons], "notes": [_reason(one) for one in of.notes]}
+
+
+def _reason(of: Reason) -> dict[str, Any]:
+    return {"code": of.code, "parameters": of.parameters, "sentence": of.sentence, "advice": of.advice}
 
 
 def limit(of: LimitStatus) -> dict[str, Any]:

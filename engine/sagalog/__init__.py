@@ -10,6 +10,7 @@ from sagalog.engine import Engine
 from sagalog.engine.audit import Fault, RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
 from sagalog.engine.command_work import Maintained
+from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
@@ -89,6 +90,7 @@ __all__ = [
     "Dedupe",
     "Engine",
     "Envelope",
+    "Explanation",
     "Failed",
     "FailedPreflight",
     "Failure",
@@ -116,6 +118,7 @@ __all__ = [
     "Quarantine",
     "QueueStatus",
     "Rate",
+    "Reason",
     "RebuildReport",
     "Recorded",
     "Rejected",

@@ -334,6 +334,7 @@ class Engine:
     # --- reading --------------------------------------------------------------------------------------------------
 
     get = asked(Queries.get)
+    explain = asked(Queries.explain)
     find = asked(Queries.find)
     ids_with_prefix = asked(Queries.ids_with_prefix)
     unreadable = asked(Queries.unreadable)

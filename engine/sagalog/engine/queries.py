@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from sagalog.codec import Envelope, Recorded
+from sagalog.engine.explanation import Explanation
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Missed, Overlap, Rate, State, Stopped, WaitEnd
@@ -163,6 +164,20 @@ class Queries(Protocol):
 
     def get(self, id: str) -> Task | None:
         """Get a task as it is now; None where there is no such task."""
+        ...
+
+    def explain(self, id: str) -> Explanation:
+        """Say why no claim leases a task now, or that one would: what it waits for, what holds it back, who holds it.
+
+        The answer is of one state of the store, and one about a task that cannot be read says so. It writes nothing.
+        [EXPLAIN-1]
+
+        Args:
+            id: the id of the task.
+
+        Raises:
+            NotFound: there is no such task.
+        """
         ...
 
     def find(

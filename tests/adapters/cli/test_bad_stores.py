@@ -183,6 +183,7 @@ READING: Final = frozenset(
         "init",
         "list",
         "show",
+        "explain",
         "history",
         "stats",
         "stale",

@@ -208,7 +208,7 @@ def test_on_a_terminal_it_says_that_it_reads(
 
 # --- terminals ------------------------------------------------------------------------------------------------------
 
-SHOWN: Final = ["list", "show", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
+SHOWN: Final = ["list", "show", "explain", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
 # What is copied from a terminal is on one line.
 WHOLE: Final = re.compile(r"a-task-of-some-length|held|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

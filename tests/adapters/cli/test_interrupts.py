@@ -44,6 +44,7 @@ CASES = {
     "create --many, committing": Case("create --many", "commit", b'{"kind": "build"}\n'),
     "list": Case("list", f"{QUERIES}.find"),
     "show": Case("show done", f"{QUERIES}.get"),
+    "explain": Case("explain done", f"{QUERIES}.explain"),
     "history": Case("history done", f"{QUERIES}.history"),
     "artifact": Case("artifact done log", f"{QUERIES}.artifact"),
     "input": Case("input done source", f"{QUERIES}.input"),

@@ -64,26 +64,3 @@ def test_a_schedule_that_cannot_be_read_stops_no_other(engine: Engine, path: Pat
     claimed = engine.claim("default", owner="ann", ttl_ms=None, limit=10)
     assert sorted(lease.task.id.partition("@")[0] for lease in claimed) == ["first", "second"]
     assert engine.verify().ok
-
-
-def test_what_cannot_be_read_is_named_and_hides_no_other(engine: Engine, path: Path) -> None:
-    """[LOG-5]"""
-    for name in ("cpu", "gpu"):
-        engine.set_limit(name, slots=1)
-        engine.limit_queue(name, slots=1)
-        engine.create("build", id=name, uses={name: 1})
-    for category, id in (("schedule", "first"), ("limit", "cpu"), ("queue", "cpu")):
-        named = f"(SELECT number FROM streams WHERE category = '{category}' AND id = '{id}')"  # noqa: S608
-        tamper(
-            path,
-            (f"DELETE FROM folds WHERE stream = {named}", []),  # noqa: S608
-            (f"UPDATE events SET type = 'moved' WHERE stream = {named}", []),  # noqa: S608
-        )
-    for listing, names in ((engine.schedules(), ["first", "second"]), (engine.limits(), ["cpu", "gpu"])):
-        assert [one.name for one in listing] == names
-        assert [one.code for one in listing] == ["unreadable", None]
-        assert f"/{names[0]}@1 was changed" in str(listing[0].error)
-    assert [(one.name, one.code, one.slots) for one in engine.queues()] == [
-        ("cpu", "unreadable", None),
-        ("gpu", None, 1),
-    ]
