@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 import click
 import msgspec
 
-from sagalog import Compensation, InvalidValue, OverBound, Retry, SagalogError, Unknown
+from sagalog import Breaker, Compensation, InvalidValue, OverBound, Rate, Retry, SagalogError, Unknown
 from sagalog.kernel.bounds import BATCH_COMMANDS_MAX, BLOB_BYTES_MAX, BUDGET_MAX, TIME_MS_MAX
 from sagalog.validation.values import check_name, shown
 from sagalog_cli.json_faults import NoJson, no_json, no_unicode
@@ -29,6 +29,8 @@ from sagalog_cli.times import parse_duration, parse_instant
 LINE_BYTES_MAX: Final = 64 * 1_048_576
 
 
+# Nine digits are more than any limit has.
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 # How the engine's messages name one of several commands; the command line names the line instead.
 _COUNTED: Final = re.compile(r"^(?:specs\[\d+\]|command \d+ of \d+): ")
 
@@ -104,6 +106,51 @@ def _length(param: click.Parameter, given: str, minimum_ms: int) -> int:
     if not minimum_ms <= length_ms <= TIME_MS_MAX // 2:
         raise click.BadParameter(f"{given!r} is too {'long' if length_ms else 'short'}", param=param)
     return length_ms
+
+
+def rate(_: click.Context, param: click.Parameter, given: str | None) -> Rate | None:
+    """Convert `units/period`, as in `10/60s`, or `units/period:burst`."""
+    if given is None:
+        return None
+    units, slash, rest = given.partition("/")
+    period, colon, burst = rest.partition(":")
+    if not slash or not _COUNT.fullmatch(units) or (colon and not _COUNT.fullmatch(burst)):
+        raise click.BadParameter(
+            f"{given!r} is no rate; give units and a period like 10/60s, or with a burst, like 10/60s:20", param=param
+        )
+    try:
+        period_ms = parse_duration(period)
+    except ValueError as error:
+        raise click.BadParameter(f"{given!r} is no rate: {error}", param=param) from error
+    return Rate(int(units), period_ms, int(burst) if colon else None)
+
+
+def breaker(_: click.Context, param: click.Parameter, given: str | None) -> Breaker | None:
+    """Convert `failures`, `failures/pause` or `failures/pause..longest`, as in `5/60s..1h`."""
+    if given is None:
+        return None
+    failures, slash, rest = given.partition("/")
+    pause, dots, longest = rest.partition("..")
+    if not _COUNT.fullmatch(failures) or (slash and not pause) or (dots and not longest):
+        raise click.BadParameter(
+            f"{given!r} is no breaker; give a number of failures like 5, with a pause like 5/60s, or with its longest "
+            "pause too, like 5/60s..1h",
+            param=param,
+        )
+    try:
+        pause_ms = parse_duration(pause) if slash else Breaker().pause_ms
+        longest_ms = parse_duration(longest) if dots else max(Breaker().pause_max_ms, pause_ms)
+    except ValueError as error:
+        raise click.BadParameter(f"{given!r} is no breaker: {error}", param=param) from error
+    return Breaker(int(failures), pause_ms, longest_ms)
+
+
+breaker_option = click.option(
+    "--breaker",
+    metavar="FAILURES[/PAUSE[..LONGEST]]",
+    callback=breaker,
+    help="Let nothing start after so many failures in a row, as in 5/60s..1h.  [default: no breaker]",
+)
 
 
 def returns_max(_: click.Context, param: click.Parameter, given: str) -> int | None:

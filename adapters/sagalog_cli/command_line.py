@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "create": Place("sagalog_cli.commands.creation", "create", "Create a task, or many from JSON lines."),
     "list": Place("sagalog_cli.commands.queries", "list_tasks", "List tasks."),
     "show": Place("sagalog_cli.commands.queries", "show", "Show everything about a task."),
+    "explain": Place("sagalog_cli.commands.explanation", "explain", "Say why a task does not run."),
     "history": Place("sagalog_cli.commands.queries", "history", "Show a task's events as a timeline."),
     "artifact": Place("sagalog_cli.commands.blobs", "artifact", "Print the bytes that a task has made."),
     "input": Place("sagalog_cli.commands.blobs", "task_input", "Print bytes that a task was given."),
@@ -53,7 +54,11 @@ COMMANDS: Final[dict[str, Place]] = {
         "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
     ),
     "breaker": Place("sagalog_cli.commands.breakers", "breaker", "Circuit breakers: ls, reset."),
-    "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
+    "queue": Place(
+        "sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, work; limit or pause any queue."
+    ),
+    "limit": Place("sagalog_cli.commands.limits", "limit", "Limit what runs at a time or how often: set, ls, holders."),
+    "kind": Place("sagalog_cli.commands.kinds", "kind", "Pause and resume a kind of tasks."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),
     "rebuild": Place("sagalog_cli.commands.audit", "rebuild", "Fold every projection afresh."),

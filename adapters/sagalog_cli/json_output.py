@@ -15,9 +15,15 @@ import msgspec
 from sagalog import (
     BreakerStatus,
     Engine,
+    Explanation,
     FailedPreflight,
     Health,
+    LimitStatus,
     Maintained,
+    Pause,
+    QueueStatus,
+    Rate,
+    Reason,
     RebuildReport,
     Recorded,
     ScheduleStatus,
@@ -141,6 +147,43 @@ def schedule(of: ScheduleStatus) -> dict[str, Any]:
     """Return every field of `ScheduleStatus`."""
     shape: dict[str, Any] = msgspec.to_builtins(of)
     return shape
+
+
+def explanation(of: Explanation) -> dict[str, Any]:
+    """Return every field of `Explanation`; of each reason and note also its `sentence` and `advice`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return {**shape, "reasons": [_reason(one) for one in of.reasons], "notes": [_reason(one) for one in of.notes]}
+
+
+def _reason(of: Reason) -> dict[str, Any]:
+    return {"code": of.code, "parameters": of.parameters, "sentence": of.sentence, "advice": of.advice}
+
+
+def limit(of: LimitStatus) -> dict[str, Any]:
+    """Return every field of `LimitStatus`."""
+    shape: dict[str, Any] = {**msgspec.to_builtins(of), "rate": _rate(of.rate)}
+    return shape
+
+
+def queue_status(of: QueueStatus) -> dict[str, Any]:
+    """Return every field of `QueueStatus`."""
+    rates = {"rate": _rate(of.rate), "per_key_rate": _rate(of.per_key_rate)}
+    shape: dict[str, Any] = {**msgspec.to_builtins(of), **rates}
+    return shape
+
+
+def holder(task: str, units: int) -> dict[str, Any]:
+    """Return one line of `limit holders`."""
+    return {"task": task, "units": units}
+
+
+def kind(name: str, pause: Pause | None) -> dict[str, Any]:
+    """Return a kind, and its pause; null: it is not paused."""
+    return {"kind": name, "pause": msgspec.to_builtins(pause)}
+
+
+def _rate(of: Rate | None) -> dict[str, Any] | None:
+    return None if of is None else {"units": of.units, "period_ms": of.period_ms, "burst": of.most}
 
 
 def _whole(of: FailedPreflight) -> dict[str, Any]:

@@ -267,9 +267,9 @@ def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
             one.name,
             one.kind,
             one.queue,
-            f"every {duration(one.every_ms)}" if one.every_ms is not None else f"{one.cron} {one.zone}",
-            one.missed,
-            one.overlap,
+            _times(one),
+            "" if one.code == "unreadable" else one.missed,
+            "" if one.code == "unreadable" else one.overlap,
             "" if one.last_ms is None else instant(one.last_ms),
             fires(one, now_ms),
         )
@@ -278,8 +278,16 @@ def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:
     return Table(head, rows)
 
 
+def _times(one: ScheduleStatus) -> str:
+    if one.cron is not None:
+        return f"{one.cron} {one.zone}"
+    return "" if one.every_ms is None else f"every {duration(one.every_ms)}"
+
+
 def fires(one: ScheduleStatus, now_ms: int) -> str:
     """Return when a schedule fires next, or why it does not."""
+    if one.code == "unreadable":
+        return f"unreadable: {one.error}"
     if one.code is not None:
         return f"stopped: {one.code}"
     if one.paused or one.next_ms is None:

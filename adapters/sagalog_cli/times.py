@@ -82,6 +82,12 @@ def duration(span_ms: int) -> str:
     return f"{many}d{rest // _UNITS_MS['h']:02}h"
 
 
+def exact_duration(span_ms: int) -> str:
+    """Return a length of time in the largest unit that gives it whole, as `parse_duration` takes it: `1m`, `90s`."""
+    unit = next(unit for unit in reversed(_UNITS_MS) if span_ms % _UNITS_MS[unit] == 0)
+    return f"{span_ms // _UNITS_MS[unit]}{unit}"
+
+
 def offset(span_ms: int) -> str:
     """Return a distance from a point in time, as in `+1.204s`; with a minus if the clock had stepped back."""
     return duration(span_ms) if span_ms < 0 else f"+{duration(span_ms)}"

@@ -163,6 +163,8 @@ HOLDERS: Final = (
     "SELECT s.id, g.units FROM limit_uses g JOIN streams s ON s.number = g.stream "
     "WHERE g.account = ?1 AND g.place = 'leased' ORDER BY g.stream LIMIT ?2"
 )
+PLACED: Final = "SELECT 1 FROM limit_uses WHERE account = ?1 AND place = ?2 LIMIT ?3"
+PLACED_IN_SECTION: Final = "SELECT 1 FROM limit_uses WHERE account = ?1 AND place = ?2 AND section = ?4 LIMIT ?3"
 IDS: Final = "SELECT id FROM streams WHERE category = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
 
 # The statements of a claim and its maintenance; a test has the planner explain each.
@@ -172,7 +174,7 @@ STATEMENTS: Final = (
     QUEUES_CANCELLING, CANCELLING,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
     IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
-    RUNNING, IDS,
+    RUNNING, PLACED, PLACED_IN_SECTION, IDS,
 )  # fmt: skip
 
 # The value by which rows are ordered, and the stream's number.

@@ -22,6 +22,7 @@ from sagalog.store import (
     Ends,
     Envelope,
     Listed,
+    Place,
     Query,
     SavedTask,
     State,
@@ -217,6 +218,12 @@ class SqliteSnapshot:
     def holders(self, account: str, limit: int) -> list[tuple[str, int]]:
         """Return the tasks whose leases have units of an account, and how many."""
         return [(id, units) for id, units in self._rows(selection.HOLDERS, (account, limit))]
+
+    def placed(self, account: str, place: Place, limit: int, section: str | None = None) -> int:
+        """Count the tasks that have this place under an account, up to `limit`."""
+        if section is None:
+            return len(self._rows(selection.PLACED, (account, place, limit)))
+        return len(self._rows(selection.PLACED_IN_SECTION, (account, place, limit, section)))
 
     def is_governed(self, queue: str) -> bool:
         """Tell whether a queue has settings."""

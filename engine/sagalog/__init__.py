@@ -10,10 +10,11 @@ from sagalog.engine import Engine
 from sagalog.engine.audit import Fault, RebuildReport, VerifyReport
 from sagalog.engine.batch import Batch
 from sagalog.engine.command_work import Maintained
+from sagalog.engine.explanation import Explanation, Reason
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.workers import FailedPreflight, WorkerInfo
@@ -92,6 +93,7 @@ __all__ = [
     "Dedupe",
     "Engine",
     "Envelope",
+    "Explanation",
     "Failed",
     "FailedPreflight",
     "Failure",
@@ -112,12 +114,14 @@ __all__ = [
     "Outcome",
     "OverBound",
     "Park",
+    "Pause",
     "Permanent",
     "Policy",
     "Progress",
     "Quarantine",
     "QueueStatus",
     "Rate",
+    "Reason",
     "RebuildReport",
     "Recorded",
     "Rejected",

@@ -6,7 +6,10 @@ a sentence is not. Knows no task and no store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from string import Formatter
 from typing import Any, Final
 
@@ -14,6 +17,9 @@ import msgspec
 
 from sagalog.kernel import events as e
 from sagalog.kernel.values import Failure, Parameters
+
+# A part of a template that may be left out.
+_OPTIONAL: Final = re.compile(r"\[([^\]]*)\]")
 
 # Of several templates, the first with all its fields given is used; `text` is the words of a caller or a handler.
 SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -62,6 +68,130 @@ _UNSTORABLE: Final = (
     "step {step!r} was carried out and its result cannot be stored: {text}",
     "the handler has returned, and its {returned} cannot be stored: {text}",
 )
+
+
+# What `Engine.explain` says of a task. A part in brackets is left out where one of its fields is not given; a parameter
+# `..._ms` gives a field without that end, its time. Of several, the first with all its other fields given is used.
+REASONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "unreadable": ("this version cannot read {stream}: {error}",),
+    "ended": ("it has ended as {state}[ at {at}][, and {successor!r} is its successor]",),
+    "leased": ("{owner!r} holds it for {purpose} under fence {fence}[ until {expires}]",),
+    "lease_over": ("{owner!r} held it for {purpose} under fence {fence}, and that lease is over since {expires}",),
+    "deadline_passed": ("its {deadline} came at {at}, so maintenance cancels it",),
+    "not_due": ("it is not due before {until}",),
+    "waits_for_signal": ("it waits for the signal {signal!r}[ until {until}]",),
+    "waits_for_tasks": ("it waits for {tasks} tasks[ until {until}], of which {live} have not ended: {ids}",),
+    "sleeps": ("it sleeps until {until}",),
+    "wait_over": ("its wait {wait!r} is over, and maintenance has not seen to it yet",),
+    "paused_kind": ("the kind {kind!r} is paused[ since {since}][ by {actor}][: {text}]",),
+    "paused_queue": ("the queue {queue!r} is paused[ since {since}][ by {actor}][: {text}]",),
+    "paused_key": ("the key {key!r} of queue {queue!r} is paused[ since {since}][ by {actor}][: {text}]",),
+    "paused_limit": ("the limit {limit!r} is paused[ since {since}][ by {actor}][: {text}]",),
+    "settings_unreadable": ("this version cannot read {stream}, which says how much may run: {error}",),
+    "breaker_open": (
+        "the breaker of the limit {limit!r} is open since {since}, until {until}",
+        "the breaker of its queue {queue!r} is open since {since}, until {until}",
+    ),
+    "breaker_half_open": (
+        "the breaker of the limit {limit!r} waits for its probe, {probe!r}",
+        "the breaker of its queue {queue!r} waits for its probe, {probe!r}",
+    ),
+    "lacks_units": (
+        "it asks for {asked} of the limit {limit!r}, of which {free} are free[; {holders} have units]"
+        "[; enough are back at {refilled}]",
+        "it asks for {asked} of the key {key!r} of queue {queue!r}, which has {free} free[; {holders} have units]"
+        "[; enough are back at {refilled}]",
+        "its queue {queue!r} has {free} units free and a task takes {asked}[; {holders} have units][; enough are back "
+        "at {refilled}]",
+    ),
+    "behind_larger": (
+        "{first!r}, which asks for more, is first in line of the limit {limit!r}[ since {since}]",
+        "{first!r}, which asks for more, is first in line of the key {key!r} of queue {queue!r}[ since {since}]",
+    ),
+    "behind_others": (
+        "{ready} tasks of its queue and kind come before it under the limit {limit!r}, and no more may start at once",
+        "{ready} tasks of its kind come before it under the key {key!r} of queue {queue!r}, and no more may start at "
+        "once",
+    ),
+    "let_in_next": (
+        "the limit {limit!r} has units for it, and maintenance has not let it in yet",
+        "the key {key!r} of queue {queue!r} has units for it, and maintenance has not let it in yet",
+    ),
+    "no_live_worker": (
+        "none of the {live} live workers takes the kind {kind!r} of queue {queue!r}",
+        "none of the {live} live workers undoes all of {undo_kinds} of queue {queue!r}",
+    ),
+    "preflight_fails": ("on {worker!r} at {host} the preflight {preflight!r} fails[ since {since}]: {text}",),
+    "claimable": ("a claim leases it now[: it is number {place} of queue {queue!r}]",),
+    "owes_undo": ("it is undoing, and owes {kinds}",),
+    "suspect": ("a lease of it has expired, and the next to expire is the last, so a claim leases it alone",),
+    "cancel_requested": ("its holder was asked to stop",),
+    "workers_busy": ("all {workers} live workers that take it are busy",),
+    "no_worker_known": ("no worker has written itself into this store",),
+    "deadline_ahead": ("its deadline comes at {at}",),
+    "start_by_ahead": ("unless it is leased before {at}, it is cancelled",),
+}
+# What an operator may do about a reason: as of `REASONS`, with names quoted for a shell.
+ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
+    "unreadable": ("sagalog verify",),
+    "lease_over": ("sagalog recover",),
+    "deadline_passed": ("sagalog recover",),
+    "not_due": ("sagalog amend {task} --run-at +0s",),
+    "waits_for_signal": ("sagalog signal {task} {signal}",),
+    "wait_over": ("sagalog recover",),
+    "paused_kind": ("sagalog kind resume {kind}",),
+    "paused_queue": ("sagalog queue resume {queue}",),
+    "paused_key": ("sagalog queue resume {queue} --key {key}",),
+    "paused_limit": ("sagalog limit resume {limit}",),
+    "settings_unreadable": ("sagalog verify",),
+    "breaker_open": ("sagalog breaker reset limit/{limit}", "sagalog breaker reset queue/{queue}"),
+    "lacks_units": ("sagalog limit holders {limit}", "sagalog queue ls"),
+    "let_in_next": ("sagalog recover",),
+    "no_live_worker": (
+        "start a worker of queue {queue} that has a handler for {kind}",
+        "start a worker of queue {queue} that undoes {undo_kinds}",
+    ),
+    "preflight_fails": ("mend on {host} what the preflight {preflight} finds",),
+}
+
+
+def told(code: str, parameters: Parameters, spell: Callable[[int], str] | None = None) -> str:
+    """Make the sentence of a reason; `spell` says a time in words, else it is in UTC. One without words is its code."""
+    return _filled(REASONS.get(code, ()), _fields(parameters, spell or _instant, repr)) or code
+
+
+def advice_on(code: str, parameters: Parameters) -> str | None:
+    """Make the advice on a reason; None: there is none."""
+    quoted = {name: shlex.quote(one) if isinstance(one, str) else one for name, one in parameters.items()}
+    return _filled(ADVICE.get(code, ()), _fields(quoted, _instant, shlex.quote))
+
+
+def _fields(parameters: Parameters, spell: Callable[[int], str], quote: Callable[[str], str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name.endswith("_ms") and isinstance(value, int):
+            fields[name.removesuffix("_ms")] = spell(value)
+        else:
+            fields[name] = ", ".join(map(quote, value)) if isinstance(value, tuple) else value
+    return fields
+
+
+def _filled(templates: Sequence[str], fields: Mapping[str, Any]) -> str | None:
+    """Fill in the first template whose fields are given, without the parts whose fields are not; None: none is."""
+    for template in templates:
+        whole = _OPTIONAL.sub(lambda part: part[1] if fields_of(part[1]) <= fields.keys() else "", template)
+        if fields_of(whole) <= fields.keys():
+            return whole.format_map(fields)
+    return None
+
+
+def _instant(time_ms: int) -> str:
+    """Return a time in UTC; plain milliseconds after the year 9999."""
+    try:
+        moment = datetime(1970, 1, 1) + timedelta(milliseconds=time_ms)  # noqa: DTZ001  in UTC, as the Z says
+    except OverflowError:
+        return f"{time_ms} ms"
+    return f"{moment.isoformat(timespec='milliseconds')}Z"
 
 
 def sentence(code: str, parameters: Parameters | None = None, text: str | None = None) -> str | None:

@@ -35,7 +35,8 @@ _BATCH = [*_HOLDER_VERBS, *_CALLER_VERBS, *words("group quarantine_held results"
 _ENGINE = [
     *_CALLER_VERBS,
     *words("""
-        artifact batch breakers changes close counts create_many drain_worker events find get health heartbeat history
+        artifact batch breakers changes close counts create_many drain_worker events explain find get health heartbeat
+        history
         holders ids_with_prefix input limit_queue limits newest_position next_times now_ms pause paused_kinds queues
         ready_kinds reattach rebind rebuild recover remove_limit remove_schedule reset_breaker resume schedules
         set_limit set_schedule stale step_result stop_worker

@@ -29,7 +29,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "What callers give": _words("Compensation Retry Rate Breaker Dedupe Failure UnrecordedStep"),
         "What callers read": _words("""
             Task State TaskCompensation TaskWait Policy LeaseRecord Units Input Artifact WaitOutcome LimitStatus
-            QueueStatus BreakerStatus ScheduleStatus Recorded Envelope
+            QueueStatus BreakerStatus ScheduleStatus Pause Explanation Reason Recorded Envelope
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo Progress VerifyReport Fault RebuildReport

@@ -258,8 +258,8 @@ def signal(
 def recover(session: Session, limit: int | None, unknown_kinds: tuple[str, ...]) -> None:
     """Do all maintenance that is due: end leases that are over, make due tasks ready, quarantine overdue undos.
 
-    Workers do it when they claim, so this is for stores without a worker. It prints one line for each task that it
-    changes. A second call changes nothing more.
+    It fires schedules that are due, too. Workers do all of it when they claim, so this is for stores without a worker.
+    It prints one line for each task that it changes or creates. A second call changes nothing more.
     """
     with session.open() as engine:
         done = engine.recover(limit, unknown_kinds)

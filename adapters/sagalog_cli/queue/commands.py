@@ -31,6 +31,10 @@ COMMANDS: Final[dict[str, Place]] = {
     "depth": Place("sagalog_cli.queue.commands", "depth", "Count the items."),
     "watch": Place("sagalog_cli.queue.watch", "watch", "Count the items after every change."),
     "work": Place("sagalog_cli.queue.work", "work", "Run a command for each item."),
+    "ls": Place("sagalog_cli.queue.settings", "list_queues", "List the queues that have limits or pauses."),
+    "limit": Place("sagalog_cli.queue.settings", "limit", "Limit how much of a queue runs."),
+    "pause": Place("sagalog_cli.queue.settings", "pause", "Let no task of a queue start."),
+    "resume": Place("sagalog_cli.queue.settings", "resume", "Let tasks of a queue start again."),
 }
 
 queue_option = click.option(
@@ -69,6 +73,8 @@ def queue() -> None:
     """Push items, pop them first in, first out, and acknowledge what is done.
 
     An item has one holder at a time. If the holder dies, the item comes back when its visibility is over.
+
+    `ls`, `limit`, `pause` and `resume` are for any queue: they say how many of its tasks, items or others, may run.
     """
 
 

@@ -152,6 +152,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
 
     verify = as_coroutine(Engine.verify)
     get = as_coroutine(Engine.get)
+    explain = as_coroutine(Engine.explain)
     find = as_coroutine(Engine.find)
     ids_with_prefix = as_coroutine(Engine.ids_with_prefix)
     unreadable = as_coroutine(Engine.unreadable)

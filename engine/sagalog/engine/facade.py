@@ -312,13 +312,15 @@ class Engine:
         """Do all upkeep that is due, so that no task waits for a caller that comes for it. [UPKEEP-1]
 
         It ends leases and waits that are over, promotes tasks whose time has come, and quarantines what owes an undo
-        that no worker can do or that waited for longer than `undo_wait_ms`. [UNDO-2] A promotion writes no event and is
-        not told, but for one by what this process saw while the clock was behind. [TIME-3]
+        that no worker can do or that waited for longer than `undo_wait_ms`. [UNDO-2] It fires the schedules that are
+        due [SCHEDULE-6], and tells of the tasks that these create. A promotion writes no event and is not told, but for
+        one by what this process saw while the clock was behind. [TIME-3]
         A task that cannot be read stops no other, and a second call changes nothing more. Claims maintain their own
         queues, so a store with workers needs no process that calls this.
 
         Args:
-            limit: at most so many tasks with events, and as many promotions without one; None: all.
+            limit: at most so many tasks with events, and as many promotions without one; None: all. Tasks that
+                schedules create do not count.
             unknown_kinds: compensation kinds that no worker can carry out; or
             known_kinds: those that workers can carry out, so that all others are unknown to every worker.
             queues: only tasks of these queues; None: of every queue.
@@ -336,6 +338,7 @@ class Engine:
     # --- reading --------------------------------------------------------------------------------------------------
 
     get = asked(Queries.get)
+    explain = asked(Queries.explain)
     find = asked(Queries.find)
     ids_with_prefix = asked(Queries.ids_with_prefix)
     unreadable = asked(Queries.unreadable)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from sagalog.actors import MAINTENANCE, schedule_actor
+from sagalog.engine.command_work import Maintained
 from sagalog.engine.entries import CommandEntry, SettingEntry
 from sagalog.engine.schedule_times import asked_of
 from sagalog.engine.unit_of_work import UnitOfWork
@@ -22,26 +23,28 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import MISSED_MAX, SCHEDULES_LIMIT
 from sagalog.kernel.decide.settings import decide_setting
 from sagalog.kernel.state import ScheduleFold
-from sagalog.kernel.values import TaskTemplate
+from sagalog.kernel.values import State, TaskTemplate
 from sagalog.store import Undeclared
 from sagalog.store.accounts import LOOK_AGAIN_MS
 
 _PREFIX: Final = "schedule/"
 
 
-def look_at(work: UnitOfWork, accounts: Sequence[str]) -> None:
+def look_at(work: UnitOfWork, accounts: Sequence[str]) -> tuple[Maintained, ...]:
     """Fire the schedules among the accounts that are due, up to the bounds of a look, and let tasks in at the others.
 
-    [SCHEDULE-6] [LIMIT-5]
+    Return the tasks that it has created. [SCHEDULE-6] [LIMIT-5]
     """
+    created: list[Maintained] = []
     schedules = [name for name in accounts if name.startswith(_PREFIX)]
     if schedules:
-        _fire(work, schedules)
+        created = _fire(work, schedules)
         accounts = [name for name in accounts if not name.startswith(_PREFIX)]
     work.look_at(accounts)
+    return tuple(created)
 
 
-def _fire(work: UnitOfWork, names: Sequence[str]) -> None:
+def _fire(work: UnitOfWork, names: Sequence[str]) -> list[Maintained]:
     asked: list[tuple[ScheduleFold, c.Setting]] = []
     tasks = 0
     for name in names[:SCHEDULES_LIMIT]:
@@ -64,10 +67,13 @@ def _fire(work: UnitOfWork, names: Sequence[str]) -> None:
             asked.append((saved.fold, command))
             tasks += len(command.due) if isinstance(command, c.FireSchedule) else 0
     _declare(work, asked)
+    created: list[Maintained] = []
     for fold, command in asked:
         if isinstance(command, c.FireSchedule):
-            command = _create(work, fold, command)
+            command, ids = _create(work, fold, command)
+            created += [Maintained(id, (e.NAMES[e.Created],), str(State.PENDING)) for id in ids]
         work.set(SettingEntry(command, MAINTENANCE))
+    return created
 
 
 def _declare(work: UnitOfWork, asked: Iterable[tuple[ScheduleFold, c.Setting]]) -> None:
@@ -91,8 +97,8 @@ def _declare(work: UnitOfWork, asked: Iterable[tuple[ScheduleFold, c.Setting]]) 
         raise missing
 
 
-def _create(work: UnitOfWork, fold: ScheduleFold, command: c.FireSchedule) -> c.Setting:
-    """Create the tasks of the nominal times that fire; return what is to be put on record of the schedule.
+def _create(work: UnitOfWork, fold: ScheduleFold, command: c.FireSchedule) -> tuple[c.Setting, list[str]]:
+    """Create the tasks of the nominal times that fire; return what is to be put on record of the schedule, and the ids.
 
     A task that is refused stops the schedule, and nothing of this look is written of it. [SCHEDULE-7]
     """
@@ -112,8 +118,8 @@ def _create(work: UnitOfWork, fold: ScheduleFold, command: c.FireSchedule) -> c.
         except SagalogError as refusal:
             work.take_back(created)
             parameters: dict[str, str | int | tuple[str, ...]] = {"task": event.task, "refusal": refusal.code}
-            return c.StopSchedule(id=fold.id, code="task_refused", parameters=parameters)
-    return command
+            return c.StopSchedule(id=fold.id, code="task_refused", parameters=parameters), []
+    return command, created
 
 
 def _creation(id: str, template: TaskTemplate) -> c.Create:

@@ -63,8 +63,7 @@ class Maintenance:
         declared = bool(unknown_kinds) or known_kinds is not None
         actor = (self._actor if declared else None) or MAINTENANCE
         maintained += self._maintain(undoing, None if limit is None else limit - len(maintained), actor)
-        self._promote_due(limit, queues)
-        return maintained
+        return maintained + self._promote_due(limit, queues)
 
     def end_unseen(self, queues: tuple[str, ...]) -> bool:
         """End leases and delays that only a monotonic clock shows to be over; return whether there were any. [TIME-3]
@@ -115,15 +114,21 @@ class Maintenance:
             is_due = done.handled
         return cancelled
 
-    def _promote_due(self, limit: int | None, queues: tuple[str, ...] | None) -> None:
-        """Promote all tasks whose time has come, a bounded share a commit, or `limit` tasks."""
+    def _promote_due(self, limit: int | None, queues: tuple[str, ...] | None) -> list[Maintained]:
+        """Promote all tasks whose time has come, a bounded share a commit, or `limit` tasks.
+
+        The same looks fire the schedules that are due; return the tasks that these have created. [SCHEDULE-6]
+        """
         share = bounds.UPKEEP_LIMIT if limit is None else min(bounds.UPKEEP_LIMIT, limit)
+        created: list[Maintained] = []
         promoted = 0
         while limit is None or promoted < limit:
-            more: int = answered(self._store.commit((operations.promoting(Due(queues, share)),))[0])
-            promoted += more
-            if more < share:
-                return
+            done: operations.Promoted = answered(self._store.commit((operations.promoting(Due(queues, share)),))[0])
+            created += done.created
+            promoted += done.found
+            if done.found < share:
+                break
+        return created
 
     def _look(self, queues: tuple[str, ...] | None) -> tuple[list[c.Maintain], bool]:
         """Return the maintenance that the monotonic clock shows to be due, of leases and delayed tasks.

@@ -11,70 +11,106 @@ from typing import Final
 
 import msgspec
 
+from sagalog.engine.pauses import pause_at, paused_keys_of
 from sagalog.engine.queries import BreakerStatus, LimitStatus, QueueStatus
-from sagalog.errors import InvalidValue
+from sagalog.errors import Corrupt, InvalidValue
 from sagalog.kernel.accounts import Account, account_of_key, account_of_limit, account_of_queue
 from sagalog.kernel.state import LimitFold, QueueFold
-from sagalog.kernel.values import Breaker
+from sagalog.kernel.values import Breaker, BreakerPolicy
 from sagalog.store import Claim, Snapshot
 from sagalog.validation.values import check_name
 
 _PAGE: Final = 1_000
 _DEFAULT_QUEUE: Final = "default"
+# A listing counts the tasks that a limit holds back no further, so that it costs the same however many there are.
+HELD_MAX: Final = 1_000
 
 
 def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
-    """Return the named limits, by name, as they are at `now_ms`."""
-    found = []
-    for name in stream_ids(snapshot, "limit"):
-        fold: LimitFold = snapshot.fold(f"limit/{name}")
-        if not fold.is_removed:
-            account = _account(snapshot, account_of_limit(name)).at(fold.limit.rate, now_ms)
-            free, limit = account.free(fold.limit), fold.limit
-            found.append(LimitStatus(name, limit.slots, limit.rate, account.slots_used, free, bool(fold.paused)))
-    return found
-
-
-def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
-    """Return the queues that have settings, by name, as they are at `now_ms`."""
-    found = []
-    for name in stream_ids(snapshot, "queue"):
-        fold: QueueFold = snapshot.fold(f"queue/{name}")
-        own, per_key = fold.own, fold.per_key
-        account = _account(snapshot, account_of_queue(name)).at(own.rate, now_ms)
-        found.append(
-            QueueStatus(
-                name,
-                own.slots,
-                own.rate,
-                per_key.slots,
-                per_key.rate,
-                account.slots_used,
-                account.free(own),
-                bool(fold.paused),
-                tuple(sorted(fold.paused_keys)),
-            )
-        )
-    return found
-
-
-def breakers_of(snapshot: Snapshot) -> list[BreakerStatus]:
-    """Return the breakers of named limits and of queues, as they are."""
-    limits: list[LimitFold] = [snapshot.fold(f"limit/{name}") for name in stream_ids(snapshot, "limit")]
-    queues: list[QueueFold] = [snapshot.fold(f"queue/{name}") for name in stream_ids(snapshot, "queue")]
-    found = [_breaker_status(fold, _account(snapshot, account_of_limit(fold.id))) for fold in limits]
-    found += [_breaker_status(fold, _account(snapshot, account_of_queue(fold.id))) for fold in queues]
+    """Return the named limits, by name, as they are at `now_ms`; one that cannot be read is only named. [LOG-5]"""
+    found = [_limit(snapshot, name, now_ms) for name in stream_ids(snapshot, "limit")]
     return [one for one in found if one is not None]
 
 
+def _limit(snapshot: Snapshot, name: str, now_ms: int) -> LimitStatus | None:
+    """Return a named limit; None where it was removed."""
+    held = snapshot.placed(account_of_limit(name), "held", HELD_MAX)
+    try:
+        fold: LimitFold = snapshot.fold(f"limit/{name}")
+    except Corrupt as error:
+        return LimitStatus(name, None, None, 0, 0, False, None, held, "unreadable", error.message)
+    if fold.is_removed:
+        return None
+    limit = fold.limit
+    account = _account(snapshot, account_of_limit(name)).at(limit.rate, now_ms)
+    free, pause = account.free(limit), pause_at(snapshot, f"limit/{name}", fold.paused)
+    return LimitStatus(
+        name,
+        limit.slots,
+        limit.rate,
+        account.slots_used,
+        free,
+        pause is not None,
+        pause,
+        held,
+        breaker=_given(fold.breaker),
+    )
+
+
+def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
+    """Return the queues that have settings, by name, as they are at `now_ms`; as `limits_of`."""
+    return [_queue(snapshot, name, now_ms) for name in stream_ids(snapshot, "queue")]
+
+
+def _queue(snapshot: Snapshot, name: str, now_ms: int) -> QueueStatus:
+    try:
+        fold: QueueFold = snapshot.fold(f"queue/{name}")
+    except Corrupt as error:
+        unknown = (None, None, None, None)
+        return QueueStatus(name, *unknown, 0, None, False, {}, None, "unreadable", error.message)
+    own, per_key = fold.own, fold.per_key
+    account = _account(snapshot, account_of_queue(name)).at(own.rate, now_ms)
+    pause = pause_at(snapshot, f"queue/{name}", fold.paused)
+    return QueueStatus(
+        name,
+        own.slots,
+        own.rate,
+        per_key.slots,
+        per_key.rate,
+        account.slots_used,
+        account.free(own),
+        pause is not None,
+        paused_keys_of(snapshot, name, fold.paused_keys),
+        pause,
+        breaker=_given(fold.breaker),
+    )
+
+
+def breakers_of(snapshot: Snapshot) -> list[BreakerStatus]:
+    """Return the breakers of named limits and of queues, as they are; without those that cannot be read. [LOG-5]"""
+    streams = [f"{category}/{name}" for category in ("limit", "queue") for name in stream_ids(snapshot, category)]
+    found = [_breaker(snapshot, stream) for stream in streams]
+    return [one for one in found if one is not None]
+
+
+def _breaker(snapshot: Snapshot, stream: str) -> BreakerStatus | None:
+    """Return a breaker; None where there is none, or it cannot be read, which `limits_of` and `queues_of` tell."""
+    try:
+        fold = snapshot.fold(stream)
+    except Corrupt:
+        return None
+    return _breaker_status(fold, _account(snapshot, stream))
+
+
 def _breaker_status(fold: LimitFold | QueueFold, account: Account) -> BreakerStatus | None:
-    if fold.breaker is None:
+    breaker = _given(fold.breaker)
+    if breaker is None:
         return None
     state, is_limit = fold.breaker_state, isinstance(fold, LimitFold)
     return BreakerStatus(
         limit=fold.id if is_limit else None,
         queue=None if is_limit else fold.id,
-        breaker=Breaker(*msgspec.structs.astuple(fold.breaker)),
+        breaker=breaker,
         mode=state.mode,
         failures=account.failures,
         trips=state.trips,
@@ -82,6 +118,11 @@ def _breaker_status(fold: LimitFold | QueueFold, account: Account) -> BreakerSta
         until_ms=state.until_ms if state.mode == "open" else None,
         task=state.task,
     )
+
+
+def _given(policy: BreakerPolicy | None) -> Breaker | None:
+    """Return a breaker as its caller gave it."""
+    return None if policy is None else Breaker(*msgspec.structs.astuple(policy))
 
 
 def account_named(limit: str | None, queue: str | None, key: str | None) -> str:

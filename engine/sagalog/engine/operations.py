@@ -58,6 +58,16 @@ class MaintenanceDone(msgspec.Struct, frozen=True):
     handled: bool = False
 
 
+class Promoted(msgspec.Struct, frozen=True):
+    """The result of promotions: how many were found, as many as were asked for where there may be more.
+
+    `created` are the tasks of the schedules that were due, which none of them counts.
+    """
+
+    found: int = 0
+    created: tuple[Maintained, ...] = ()
+
+
 # The result of nearly every look for maintenance.
 _NOTHING_DUE: Final = Result(MaintenanceDone())
 
@@ -175,14 +185,14 @@ def maintaining(due: Due) -> Operation:
         handled = work.handle_due()
         if not checks and not waits and not late and not promotable and not accounts and not handled:
             return _NOTHING_DUE
-        look_at(work, accounts)
+        created = look_at(work, accounts)
         ended = _ended_leases(work, checks, due.limit)
         again = len(checks) == due.limit + LEASE_CHECKS_MAX and len(ended) < due.limit
         again = again or any(_hides(found, due.limit) for found in (waits, late, promotable))
         over = [one for one in map(work.maintain_found, (*late, *waits)) if one is not None]
         for saved in promotable:
             work.put_right(saved)
-        done = (*ended, *over, *work.cancel_children())
+        done = (*ended, *over, *work.cancel_children(), *created)
         return work.result(MaintenanceDone(done, again or bool(accounts), handled))
 
     return Operation(decide, due=due, plain=_nothing_due)
@@ -210,15 +220,18 @@ def _ended_leases(work: UnitOfWork, checks: Sequence[Saved], limit: int) -> list
 
 
 def promoting(due: Due) -> Operation:
-    """Make an operation that only promotes tasks whose time has come; it answers how many it found. [UPKEEP-2]"""
+    """Make an operation that only promotes tasks whose time has come, and fires schedules; it answers `Promoted`.
+
+    [UPKEEP-2] [SCHEDULE-6]
+    """
 
     def decide(view: View) -> Result:
         promotable, accounts = view.promotable, view.due_accounts
         work = UnitOfWork(view)
-        look_at(work, accounts)
+        created = look_at(work, accounts)
         for saved in promotable:
             work.put_right(saved)
-        return work.result(max(len(promotable), due.limit if accounts else 0))
+        return work.result(Promoted(max(len(promotable), due.limit if accounts else 0), created))
 
     return Operation(decide, due=due)
 

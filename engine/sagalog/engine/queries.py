@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from sagalog.codec import Envelope, Recorded
+from sagalog.engine.explanation import Explanation
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Breaker, BreakerMode, Missed, Overlap, Rate, State, Stopped, WaitEnd
@@ -53,6 +54,19 @@ class WaitOutcome(msgspec.Struct, frozen=True):
     ended: dict[str, State] = {}
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """A pause, as its event says it. [PAUSE-1]
+
+    actor    who has paused it; None: not on record
+    at_ms    since when, in milliseconds since 1970; None: its event cannot be read
+    reason   why; None: no reason was given
+    """
+
+    actor: str | None
+    at_ms: int | None
+    reason: str | None
+
+
 class LimitStatus(msgspec.Struct, frozen=True):
     """A named limit as it is now. [LIMIT-1]
 
@@ -62,7 +76,12 @@ class LimitStatus(msgspec.Struct, frozen=True):
     used     how many units living leases have
     free     how many units a task may take now; below zero after a correction, or where the limit was lowered; None:
              any number, where it has a breaker alone
-    paused   whether it is paused; `breakers` shows its breaker, if it has one
+    paused   whether it is paused
+    pause    the pause; None: it is not paused
+    held     how many tasks it holds back, counted up to 1,000
+    code     "unreadable": this version cannot read its stream, so nothing is known but its name and `held`; else None
+    error    why it cannot be read; else None
+    breaker  its breaker; None: it has none. `breakers` shows whether it is open
     """
 
     name: str
@@ -71,6 +90,11 @@ class LimitStatus(msgspec.Struct, frozen=True):
     used: int
     free: int | None
     paused: bool
+    pause: Pause | None = None
+    held: int = 0
+    code: Literal["unreadable"] | None = None
+    error: str | None = None
+    breaker: Breaker | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
@@ -82,7 +106,9 @@ class QueueStatus(msgspec.Struct, frozen=True):
     used                          how many of its tasks run
     free                          how many may start now by its own limits; None: any number
     paused                        whether it is paused
-    paused_keys                   the keys that are paused, sorted
+    paused_keys                   the keys that are paused, sorted, and the pause of each
+    pause                         the pause of the queue; None: it is not paused
+    code, error, breaker          as of a `LimitStatus`
     """
 
     name: str
@@ -93,7 +119,11 @@ class QueueStatus(msgspec.Struct, frozen=True):
     used: int
     free: int | None
     paused: bool
-    paused_keys: tuple[str, ...]
+    paused_keys: dict[str, Pause]
+    pause: Pause | None = None
+    code: Literal["unreadable"] | None = None
+    error: str | None = None
+    breaker: Breaker | None = None
 
 
 class BreakerStatus(msgspec.Struct, frozen=True):
@@ -132,7 +162,10 @@ class ScheduleStatus(msgspec.Struct, frozen=True):
     last_ms           the nominal time of the newest task that it has created; None: it has created none
     task              the id of that task
     paused            whether it is paused
-    code              why it has stopped by itself: "zone_unknown", "never_fires", "task_refused"; None: it goes on
+    code              why it has stopped by itself: "zone_unknown", "never_fires", "task_refused"; None: it goes on;
+                      "unreadable": this version cannot read its stream, so nothing is known but its name
+    pause             the pause; None: it is not paused
+    error             why it cannot be read; else None
     """
 
     name: str
@@ -147,7 +180,9 @@ class ScheduleStatus(msgspec.Struct, frozen=True):
     last_ms: int | None
     task: str | None
     paused: bool
-    code: Stopped | None
+    code: Stopped | Literal["unreadable"] | None
+    pause: Pause | None = None
+    error: str | None = None
 
 
 class Queries(Protocol):
@@ -157,6 +192,20 @@ class Queries(Protocol):
 
     def get(self, id: str) -> Task | None:
         """Get a task as it is now; None where there is no such task."""
+        ...
+
+    def explain(self, id: str) -> Explanation:
+        """Say why no claim leases a task now, or that one would: what it waits for, what holds it back, who holds it.
+
+        The answer is of one state of the store, and one about a task that cannot be read says so. It writes nothing.
+        [EXPLAIN-1]
+
+        Args:
+            id: the id of the task.
+
+        Raises:
+            NotFound: there is no such task.
+        """
         ...
 
     def find(
@@ -312,19 +361,19 @@ class Queries(Protocol):
         ...
 
     def limits(self) -> list[LimitStatus]:
-        """List the named limits, by name. [LIMIT-1]"""
+        """List the named limits, by name. [LIMIT-1] One that cannot be read hides no other. [LOG-5]"""
         ...
 
     def queues(self) -> list[QueueStatus]:
-        """List the queues that have settings, by name. [LIMIT-1]"""
+        """List the queues that have settings, by name. [LIMIT-1] One that cannot be read hides no other. [LOG-5]"""
         ...
 
     def breakers(self) -> list[BreakerStatus]:
         """List the breakers: those of named limits, by name, and then those of queues. [BREAKER-1]"""
         ...
 
-    def paused_kinds(self) -> list[str]:
-        """List the kinds that are paused, sorted. [PAUSE-1]"""
+    def paused_kinds(self) -> dict[str, Pause]:
+        """List the kinds that are paused, sorted, and the pause of each. [PAUSE-1]"""
         ...
 
     def holders(
@@ -343,7 +392,7 @@ class Queries(Protocol):
         ...
 
     def schedules(self) -> list[ScheduleStatus]:
-        """List the schedules, by name. [SCHEDULE-1]"""
+        """List the schedules, by name. [SCHEDULE-1] One that cannot be read hides no other. [LOG-5]"""
         ...
 
     def next_times(self, name: str, limit: int = 10) -> list[int]:

@@ -6,38 +6,51 @@ Rule: it shows what the log holds; only the next times are computed. It reads on
 from __future__ import annotations
 
 from sagalog.engine.open_claims import stream_ids
+from sagalog.engine.pauses import pause_at
 from sagalog.engine.queries import ScheduleStatus
 from sagalog.engine.schedule_times import first_after
-from sagalog.errors import NotFound
+from sagalog.errors import Corrupt, NotFound
 from sagalog.kernel.state import ScheduleFold
 from sagalog.store import Snapshot
 
 
 def schedules_of(snapshot: Snapshot) -> list[ScheduleStatus]:
-    """Return the schedules, by name."""
-    found = []
-    for name in stream_ids(snapshot, "schedule"):
+    """Return the schedules, by name; one that cannot be read is only named. [LOG-5]"""
+    found = [_schedule(snapshot, name) for name in stream_ids(snapshot, "schedule")]
+    return [one for one in found if one is not None]
+
+
+def _schedule(snapshot: Snapshot, name: str) -> ScheduleStatus | None:
+    """Return a schedule; None where it was removed."""
+    try:
         fold: ScheduleFold = snapshot.fold(f"schedule/{name}")
-        schedule = fold.schedule
-        if schedule is not None and not fold.is_removed:
-            found.append(
-                ScheduleStatus(
-                    name,
-                    schedule.template.kind,
-                    schedule.template.queue,
-                    schedule.cron,
-                    schedule.every_ms,
-                    schedule.zone,
-                    schedule.missed,
-                    schedule.overlap,
-                    fold.due_ms,
-                    fold.task_ms,
-                    fold.task,
-                    bool(fold.paused),
-                    fold.stopped,
-                )
-            )
-    return found
+    except Corrupt as error:
+        return _unreadable(name, error)
+    schedule = fold.schedule
+    if schedule is None or fold.is_removed:
+        return None
+    pause = pause_at(snapshot, f"schedule/{name}", fold.paused)
+    return ScheduleStatus(
+        name,
+        schedule.template.kind,
+        schedule.template.queue,
+        schedule.cron,
+        schedule.every_ms,
+        schedule.zone,
+        schedule.missed,
+        schedule.overlap,
+        fold.due_ms,
+        fold.task_ms,
+        fold.task,
+        pause is not None,
+        fold.stopped,
+        pause,
+    )
+
+
+def _unreadable(name: str, error: Corrupt) -> ScheduleStatus:
+    times = (None, None, None)
+    return ScheduleStatus(name, "", "", None, None, "", "one", "skip", *times, False, "unreadable", None, error.message)
 
 
 def next_times_of(snapshot: Snapshot, name: str, limit: int, now_ms: int) -> list[int]:

@@ -12,11 +12,14 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
+from sagalog.engine.explanation import Explanation
+from sagalog.engine.explanations import explained
 from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
-from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.pauses import paused_kinds_of
+from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, Pause, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
-from sagalog.engine.workers import WORKERS, WorkerInfo, worker_in
+from sagalog.engine.workers import WorkerInfo, workers_in
 from sagalog.errors import Corrupt, InvalidValue, LogDamaged, NotFound
 from sagalog.kernel import bounds
 from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblocked, step_result
@@ -97,6 +100,13 @@ class StoreQueries:
         """Answer `Queries.counts`."""
         with self._store.read() as snapshot:
             return snapshot.counts(arguments.optional_name(queue, "queue"))
+
+    def explain(self, id: str) -> Explanation:
+        """Answer `Queries.explain`."""
+        check_id(id, "id")
+        now_ms = self._clock.now_ms()
+        with self._store.read() as snapshot:
+            return explained(snapshot, id, now_ms)
 
     def stale(self) -> list[Task]:
         """Answer `Queries.stale`."""
@@ -217,11 +227,10 @@ class StoreQueries:
         with self._store.read() as snapshot:
             return breakers_of(snapshot)
 
-    def paused_kinds(self) -> list[str]:
+    def paused_kinds(self) -> dict[str, Pause]:
         """Answer `Queries.paused_kinds`."""
         with self._store.read() as snapshot:
-            store = snapshot.store()
-        return [] if store is None else sorted(store.paused_kinds)
+            return paused_kinds_of(snapshot)
 
     def holders(
         self, *, limit: str | None = None, queue: str | None = None, key: str | None = None
@@ -300,13 +309,7 @@ class StoreQueries:
 
     def workers(self) -> list[WorkerInfo]:
         """Answer `Queries.workers`."""
-        now_ms = self._clock.now_ms()
-        found: list[WorkerInfo | None] = []
-        after = ""
-        while page := self.kept_in(WORKERS, after, _PAGE):
-            found += [worker_in(kept, now_ms) for _, kept in page]
-            after = page[-1][0]
-        return [worker for worker in found if worker is not None]
+        return workers_in(self.kept_in, self._clock.now_ms())
 
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from sagalog.store.accounts import COUNTING
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
 from sagalog.store.candidates import Delayed, UnclaimedUndo
 from sagalog.store.dependencies import Ends
+from sagalog.store.limit_uses import Place
 from sagalog.store.memory_tables import Tables
 from sagalog.store.operation import Claim
 from sagalog.store.projection import encode_fold, refold
@@ -105,6 +106,12 @@ class MemorySnapshot:
             for one in self._tables.limit_uses[task.id]
             if one.account == account and one.place == "leased"
         ][:limit]
+
+    def placed(self, account: str, place: Place, limit: int, section: str | None = None) -> int:
+        """Look at every task."""
+        uses = (one for task, _ in found.readable(self._tables) for one in self._tables.limit_uses[task.id])
+        fitting = [one for one in uses if one.account == account and one.place == place]
+        return len([one for one in fitting if section is None or one.section == section][:limit])
 
     def is_governed(self, queue: str) -> bool:
         """Look for the queue's stream."""

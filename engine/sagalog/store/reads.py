@@ -14,6 +14,7 @@ from sagalog.codec import Envelope
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
 from sagalog.store.dependencies import Ends
+from sagalog.store.limit_uses import Place
 from sagalog.store.row import Row
 
 
@@ -121,6 +122,10 @@ class Reads(Protocol):
 
     def holders(self, account: str, limit: int) -> list[tuple[str, int]]:
         """List the ids of the tasks whose leases have units of an account, and how many each has, oldest task first."""
+        ...
+
+    def placed(self, account: str, place: Place, limit: int, section: str | None = None) -> int:
+        """Count the tasks that have this place under an account, no further than `limit`; of a section, or of all."""
         ...
 
     def is_governed(self, queue: str) -> bool:

@@ -53,7 +53,7 @@ NAMES: Final = [each for name in COMMANDS for each in _below(name)]
 # Commands of no store: one makes its own, one needs none.
 STORELESS: Final = frozenset({"demo", "command classify"})
 OF_A_STORE: Final = [name for name in NAMES if name not in STORELESS]
-MAKING: Final = frozenset({"init", "create", "queue push", "schedule set"})
+MAKING: Final = frozenset({"init", "create", "queue push", "queue limit", "schedule set", "limit set"})
 
 
 def word_of(param: click.Parameter) -> str:
@@ -82,6 +82,8 @@ VALID: Final = {
     "NAME": "n",
     "SCHEDULE": "n",
     "BREAKER": "limit/n",
+    "LIMIT": "n",
+    "QUEUE": "n",
     "COMPENSATION": "c",
     "TEXT": "x",
     "FENCE": "1",
@@ -96,6 +98,8 @@ VALID: Final = {
 ENDING: Final = {
     "amend": ("--deadline", "+9h"),
     "schedule set": ("--every", "1h"),
+    "limit set": ("--slots", "1"),
+    "queue limit": ("--slots", "1"),
     "tail": ("--no-follow",),
     "worker run": ("--until", "idle"),
     "queue watch": ("--until-empty",),

@@ -59,6 +59,15 @@ TIME: Final[list[Wrong]] = [
 ]
 DURATION: Final[list[Wrong]] = [(2, ""), (2, "soon"), (2, "5"), (2, "-5s"), (2, "1.5s"), (2, "9999999999999w")]
 NUMBER: Final[list[Wrong]] = [(2, ""), (2, "x"), (2, "1.5"), (2, "0"), (2, "-1")]
+BREAKER: Final[list[Wrong]] = [
+    *((2, one) for one in ("", "x", "5/", "5/soon", "5/60s..", "5/60s..x")),
+    *((3, one) for one in ("0", "1000001", "5/0", "5/60s..1s", "5/9999w")),
+]
+RATE: Final[list[Wrong]] = [
+    *((2, one) for one in ("", "10", "10/soon", "x/60s", "10/60s:x")),
+    *((3, one) for one in ("0/60s", "1000001/60s", "1/0", "1/9999w", "1/60s:0")),
+]
+SLOTS: Final[list[Wrong]] = [(2, ""), (2, "x"), (2, "1.5"), (3, "0"), (3, "-1"), (3, "1000001")]
 WORD: Final[list[Wrong]] = [(2, ""), (2, "nope")]
 FILE: Final[list[Wrong]] = [(2, ABSENT), (2, FOLDER), (2, ""), (2, LONG)]
 TAG: Final[list[Wrong]] = [(2, "a"), (3, "=b"), (3, f"a={CONTROL}"), (3, f"a={LONG}")]
@@ -69,6 +78,8 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "NAME": NAME,
     "SCHEDULE": NAME,
     "BREAKER": [*NAME, (3, "provider"), (3, "limit"), (3, "limit/"), (3, "key/q/k")],
+    "LIMIT": NAME,
+    "QUEUE": NAME,
     "REASON": SENTENCE,
     "COUNT": [*NUMBER, (2, "1001")],
     "COMPENSATION": NAME,
@@ -122,6 +133,11 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
         (3, "attempts_max=0"),
         (3, "delay_min_ms=-1"),
     ],
+    "--rate": RATE,
+    "--breaker": BREAKER,
+    "--per-key-rate": RATE,
+    "--slots": SLOTS,
+    "--per-key-slots": SLOTS,
     "--returns-max": [*NUMBER, (2, "1000001")],
     "--run-at": TIME,
     "--settles": NAME,
@@ -215,7 +231,7 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker"])
+@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker", "limit", "kind"])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)

@@ -183,6 +183,7 @@ READING: Final = frozenset(
         "init",
         "list",
         "show",
+        "explain",
         "history",
         "stats",
         "stale",
@@ -193,6 +194,10 @@ READING: Final = frozenset(
         "worker ls",
         "schedule ls",
         "breaker ls",
+        "limit ls",
+        "limit holders",
+        "kind ls",
+        "queue ls",
     }
 )
 # No such artifact, input or worker is there, which is seen without writing.

@@ -94,6 +94,14 @@ def test_a_closed_or_full_output_is_status_9_and_no_reader_is_status_141(
                 engine.set_schedule("n", "build", every_ms=3_600_000)
                 if name == "schedule resume":
                     engine.pause(schedule="n")
+        elif name.startswith(("limit ", "kind ", "queue ")):
+            with sagalog.open(url_of(Path(db)), durability="normal") as engine:
+                engine.set_limit("n", slots=1)
+                engine.pause(queue="n")
+                engine.pause(kind="n")
+                if name == "limit holders":
+                    engine.create("k", queue="q", uses={"n": 1})
+                    engine.claim("q", owner="ann", ttl_ms=None)
         return [*flags, "--db", db, *words(name, *([("ID", "ended")] if name == "retry" else []))]
 
     with open("/dev/full", "w", encoding="utf-8") as full:
@@ -203,7 +211,7 @@ def test_on_a_terminal_it_says_that_it_reads(
 
 # --- terminals ------------------------------------------------------------------------------------------------------
 
-SHOWN: Final = ["list", "show", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
+SHOWN: Final = ["list", "show", "explain", "history", "tail", "stats", "stale", "verify", "queue depth", "queue watch"]
 # What is copied from a terminal is on one line.
 WHOLE: Final = re.compile(r"a-task-of-some-length|held|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

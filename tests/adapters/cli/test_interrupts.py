@@ -44,6 +44,7 @@ CASES = {
     "create --many, committing": Case("create --many", "commit", b'{"kind": "build"}\n'),
     "list": Case("list", f"{QUERIES}.find"),
     "show": Case("show done", f"{QUERIES}.get"),
+    "explain": Case("explain done", f"{QUERIES}.explain"),
     "history": Case("history done", f"{QUERIES}.history"),
     "artifact": Case("artifact done log", f"{QUERIES}.artifact"),
     "input": Case("input done source", f"{QUERIES}.input"),
@@ -71,6 +72,19 @@ CASES = {
     "schedule next": Case("schedule next hourly", f"{QUERIES}.next_times"),
     "schedule pause": Case("schedule pause hourly"),
     "schedule resume": Case("schedule resume paused"),
+    "limit ls": Case("limit ls", f"{QUERIES}.limits"),
+    "limit set": Case("limit set cpu --slots 1"),
+    "limit holders": Case("limit holders gpu", f"{QUERIES}.holders"),
+    "limit rm": Case("limit rm gpu"),
+    "limit pause": Case("limit pause gpu"),
+    "limit resume": Case("limit resume gpu"),
+    "kind ls": Case("kind ls", f"{QUERIES}.paused_kinds"),
+    "kind pause": Case("kind pause build"),
+    "kind resume": Case("kind resume build"),
+    "queue ls": Case("queue ls", f"{QUERIES}.queues"),
+    "queue limit": Case("queue limit agents --slots 1"),
+    "queue pause": Case("queue pause agents"),
+    "queue resume": Case("queue resume agents"),
     "queue push": Case("queue push 1"),
     "queue push from standard input": Case("queue push --many", "", b"1\n"),
     "queue pop": Case("queue pop"),
@@ -108,6 +122,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.set_schedule("hourly", "build", cron="@hourly")
         engine.set_schedule("paused", "build", cron="@hourly")
         engine.pause(schedule="paused")
+        engine.set_limit("gpu", slots=1)
         leased(engine, "stale")
     with sagalog.open(url_of(tmp_path / "sagalog.db"), durability="normal") as engine:
         queue = Queue(engine, visibility_ms=None)
@@ -159,7 +174,7 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "demo"} <= set(CASES)
+    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "limit", "kind", "demo"} <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

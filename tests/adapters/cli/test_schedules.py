@@ -9,7 +9,7 @@ import pytest
 
 import sagalog
 from sagalog.kernel.events import ScheduleSet
-from tests.adapters.cli.calls import Answer, call
+from tests.adapters.cli.calls import Answer, call, past
 
 
 @pytest.fixture
@@ -68,6 +68,16 @@ def test_a_listing_shows_when_each_fires_or_why_it_does_not(engine: sagalog.Engi
 
 def test_an_empty_listing_says_so(engine: sagalog.Engine, path: Path) -> None:
     assert of(path, "ls").err == "note: there is no schedule\n"
+
+
+def test_recover_tells_of_the_tasks_that_schedules_create(path: Path) -> None:
+    """[SCHEDULE-6]"""
+    with past(path) as engine:
+        engine.set_schedule("hourly", "build", every_ms=3_600_000)
+    [document] = call("recover", "--db", str(path), "--json").documents
+    assert document["task"].startswith("hourly@")
+    assert (document["events"], document["state"]) == (["created"], "pending")
+    assert call("recover", "--db", str(path)).err == "note: nothing was due\n"
 
 
 def test_the_next_times_are_shown_as_many_as_asked_for(engine: sagalog.Engine, path: Path) -> None:

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from sagalog.engine import audit
-from sagalog.engine.operations import promoting
+from sagalog.engine.operations import Promoted, promoting
 from sagalog.kernel import events as e
 from sagalog.kernel.state import FOLD_FORMAT
 from sagalog.store import Due, Query, Saved, SavedTask
@@ -212,9 +212,9 @@ def test_a_rebuild_that_is_cut_short_forgets_no_task_that_waits(store: SqliteSto
 
 def test_a_gate_that_was_opened_stays_open_when_the_clock_steps_back(store: SqliteStore, clock: ManualClock) -> None:
     store.commit([writing("t", created(run_at_ms=START_MS + 100))])
-    assert store.commit([promoting(Due(None, 64)), claiming(work())]) == [0, []]
+    assert store.commit([promoting(Due(None, 64)), claiming(work())]) == [Promoted(), []]
     clock.advance(100)
-    assert store.commit([promoting(Due(None, 64))]) == [1]
+    assert store.commit([promoting(Due(None, 64))]) == [Promoted(1)]
     clock.step(-3_600_000)
     assert claimed(store) == ["t"]
 

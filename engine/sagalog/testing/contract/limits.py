@@ -62,6 +62,25 @@ class LimitContract(LimitedContract):
         assert self.gates("dead") == ["held limit/gpu"]
         self.fair()
 
+    def test_a_listing_counts_the_tasks_that_a_limit_holds_back(self) -> None:
+        """[LIMIT-5]"""
+        self.engine.set_limit("gpu", slots=2)
+        self.engine.set_limit("idle", slots=1)
+        self.users("a", "b", "c", "d", "e")
+        self.users("f", kind="other")
+        assert [(one.name, one.used, one.free, one.held) for one in self.engine.limits()] == [
+            ("gpu", 0, 2, 3),
+            ("idle", 0, 1, 0),
+        ]
+        assert len(self.claim(limit=2)) == 2
+        with self.store.read() as snapshot:
+            assert [snapshot.placed("limit/gpu", "held", most) for most in (9, 3, 1)] == [3, 3, 1]
+            assert snapshot.placed("limit/gpu", "leased", 9) == 2
+            assert snapshot.placed("limit/gpu", "held", 9, section="default\x1fbuild") == 3
+            assert snapshot.placed("limit/gpu", "ready", 9, section="default\x1fother") == 1
+            assert snapshot.placed("limit/gpu", "held", 9, section="default\x1fother") == 0
+        self.fair()
+
     def test_a_held_task_comes_in_by_its_place_and_a_better_one_takes_a_place(self) -> None:
         """[LIMIT-5]"""
         self.engine.set_limit("gpu", slots=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sagalog.engine.queries import Pause
 from sagalog.errors import Blocked, InvalidValue, NotFound, OverBound
 from sagalog.kernel.bounds import CARRY_EVENTS, MOVES_MAX, PAUSES_MAX
 from sagalog.kernel.values import Compensation, Rate
@@ -167,7 +168,7 @@ class QueueSettingContract(LimitedContract):
         self.engine.pause(key="k")
         assert ids(self.claim()) == ["b"]
         self.engine.pause(kind="test")
-        assert self.engine.paused_kinds() == ["test"]
+        assert [*self.engine.paused_kinds()] == ["test"]
         assert self.claim() == []
         self.create("d", kind="other")
         assert ids(self.claim(limit=9)) == ["d"]
@@ -214,6 +215,26 @@ class QueueSettingContract(LimitedContract):
             self.refused(InvalidValue, self.engine.resume, **target)
         self.refused(NotFound, self.engine.pause, limit="none")
         self.refused(NotFound, self.engine.resume, limit="none")
+
+    def test_listings_say_who_has_paused_what_since_when_and_why(self) -> None:
+        """[PAUSE-1]"""
+        self.engine.set_limit("gpu", slots=1)
+        self.engine.set_schedule("nightly", "build", cron="@daily")
+        self.clock.advance(5)
+        pause = Pause("user:ann", self.clock.now_ms(), "the disk is full")
+        for target in ({"queue": "q"}, {"queue": "q", "key": "k"}, {"limit": "gpu"}, {"kind": "test"}):
+            self.engine.pause(**target, reason=pause.reason, actor=pause.actor)
+        self.engine.pause(schedule="nightly")
+        [limit], [queue], [schedule] = self.engine.limits(), self.engine.queues(), self.engine.schedules()
+        assert (limit.paused, limit.pause) == (queue.paused, queue.pause) == (True, pause)
+        assert queue.paused_keys == {"k": pause}
+        assert self.engine.paused_kinds() == {"test": pause}
+        assert schedule.pause == Pause(None, pause.at_ms, None)
+        for target in ({"queue": "q"}, {"queue": "q", "key": "k"}, {"limit": "gpu"}, {"kind": "test"}):
+            self.engine.resume(**target)
+        [limit], [queue] = self.engine.limits(), self.engine.queues()
+        assert (limit.paused, limit.pause) == (queue.paused, queue.pause) == (False, None)
+        assert (queue.paused_keys, self.engine.paused_kinds()) == ({}, {})
 
     def test_no_more_than_a_thousand_keys_are_paused(self) -> None:
         """[PAUSE-1] [BOUND-1]"""

@@ -239,6 +239,18 @@ class ScheduleContract(Contract):
         assert self.look() == ["tick@2023-11-14T22:14:20Z"]
         assert self.of() == ["schedule_set", "schedule_fired", *["skipped: overlap"] * 2]
 
+    def test_what_schedules_create_is_told_by_the_call_that_fires_them(self) -> None:
+        """[SCHEDULE-6] [UPKEEP-1]"""
+        self.every(every_ms=HOUR_MS, missed="all", overlap="allow")
+        self.engine.set_schedule("never", "build", every_ms=DAY_MS)
+        self.clock.advance(2 * HOUR_MS)
+        created = [(one.task, one.events, one.state) for one in self.engine.recover(1)]
+        assert created == [(task.id, ("created",), "pending") for task in self.engine.find()]
+        assert len(created) == 2
+        self.writes_nothing(self.engine.recover)
+        assert self.engine.recover() == []
+        self.even()
+
     # --- clocks ---------------------------------------------------------------------------------------------------
 
     def test_a_clock_that_steps_back_fires_nothing_twice(self) -> None:

@@ -1,0 +1,94 @@
+"""What `Engine.explain` answers: why no claim leases a task now, as codes with their parameters.
+
+Rule: a reason is data, and its sentence is made when it is read [RECORD-6]; a later version may add codes and
+parameters. Knows no store.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from sagalog.kernel.values import Parameters, State
+from sagalog.sentences import advice_on, told
+
+# In the order of an answer.
+ReasonCode = Literal[
+    "unreadable",
+    "ended",
+    "leased",
+    "lease_over",
+    "deadline_passed",
+    "not_due",
+    "waits_for_signal",
+    "waits_for_tasks",
+    "sleeps",
+    "wait_over",
+    "paused_kind",
+    "paused_queue",
+    "paused_key",
+    "paused_limit",
+    "settings_unreadable",
+    "breaker_open",
+    "breaker_half_open",
+    "lacks_units",
+    "behind_larger",
+    "behind_others",
+    "let_in_next",
+    "no_live_worker",
+    "preflight_fails",
+    # What is worth knowing beside them, and keeps no claim from the task.
+    "claimable",
+    "owes_undo",
+    "suspect",
+    "cancel_requested",
+    "workers_busy",
+    "no_worker_known",
+    "deadline_ahead",
+    "start_by_ahead",
+]
+CODES: Final[tuple[str, ...]] = get_args(ReasonCode)
+# A claim of a caller without a row would lease the task all the same.
+OF_WORKERS: Final = frozenset({"no_live_worker", "preflight_fails"})
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """A reason why no claim leases a task now, or a note beside that. [EXPLAIN-1]
+
+    code         which one
+    parameters   what it names; a time is in milliseconds since 1970, and what is not known is left out
+    """
+
+    code: ReasonCode
+    parameters: Parameters = {}
+
+    @property
+    def sentence(self) -> str:
+        """It in words, with times in UTC."""
+        return told(self.code, self.parameters)
+
+    @property
+    def advice(self) -> str | None:
+        """What an operator may do about it, mostly a command of the shell; None: nothing but wait."""
+        return advice_on(self.code, self.parameters)
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """The answer of `Engine.explain`: why no claim leases a task now, or that one would. [EXPLAIN-1]
+
+    The reasons come in one order: the task itself, what it waits for, pauses, limits, workers.
+    docs/how-to/why-a-task-does-not-run.md lists all codes in that order, each with its parameters.
+
+    task           its id
+    state          its state; None: it cannot be read
+    is_claimable   whether a claim would lease it now; what no live worker takes, a caller without a row may claim
+    reasons        why not
+    notes          what is worth knowing besides, such as its place in its queue
+    """
+
+    task: str
+    state: State | None
+    is_claimable: bool
+    reasons: tuple[Reason, ...]
+    notes: tuple[Reason, ...]

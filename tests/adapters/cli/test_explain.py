@@ -1,0 +1,113 @@
+"""The command `explain`: why a task does not run, for people and for programs. [EXPLAIN-1]"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from tests.adapters.cli.calls import Answer, call
+from tests.contract.tampering import tamper
+
+TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \((in )?[0-9a-z.]+( ago)?\)")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        yield engine
+
+
+def of(path: Path, *words: str) -> Answer:
+    return call("explain", *words, "--db", str(path))
+
+
+def lines(path: Path, *words: str) -> list[str]:
+    """The lines, with every time as TIME."""
+    answer = of(path, *words)
+    assert (answer.status, answer.err) == (0, "")
+    return TIME.sub("TIME", answer.out).splitlines()
+
+
+def test_each_reason_has_a_line_and_its_advice_one_below(engine: sagalog.Engine, path: Path) -> None:
+    engine.create("build", id="build-1", run_at_ms=engine.now_ms() + 3_600_000)
+    engine.pause(queue="default", reason="the disk is full", actor="user:ann")
+
+    assert lines(path, "build") == [
+        "build-1 is pending: no claim leases it now",
+        "  - it is not due before TIME",
+        "    sagalog amend build-1 --run-at +0s",
+        "  - the queue 'default' is paused since TIME by user:ann: the disk is full",
+        "    sagalog queue resume default",
+        "  no worker has written itself into this store",
+    ]
+
+
+def test_a_task_that_a_claim_leases_says_so_with_its_place(engine: sagalog.Engine, path: Path) -> None:
+    engine.create("build", id="first")
+    engine.create("build", id="task")
+
+    assert lines(path, "task")[:2] == [
+        "task is pending: a claim leases it now",
+        "  a claim leases it now: it is number 2 of queue 'default'",
+    ]
+
+
+def test_the_document_has_codes_parameters_sentences_and_advice(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_limit("gpu", slots=1)
+    for id in ("holder", "waiter"):
+        engine.create("build", id=id, uses={"gpu": 1})
+    engine.claim("default", owner="ann", ttl_ms=60_000)
+
+    [document] = of(path, "waiter", "--json").documents
+
+    assert document["reasons"] == [
+        {
+            "code": "lacks_units",
+            "parameters": {"limit": "gpu", "asked": 1, "free": 0, "holders": ["holder"]},
+            "sentence": "it asks for 1 of the limit 'gpu', of which 0 are free; 'holder' have units",
+            "advice": "sagalog limit holders gpu",
+        }
+    ]
+    assert {name: document[name] for name in ("task", "state", "is_claimable")} == {
+        "task": "waiter",
+        "state": "pending",
+        "is_claimable": False,
+    }
+    assert [note["code"] for note in document["notes"]] == ["no_worker_known"]
+
+
+def test_a_task_that_cannot_be_read_is_explained_and_not_refused(engine: sagalog.Engine, path: Path) -> None:
+    """[LOG-5]"""
+    engine.create("build", id="task")
+    tamper(path, ("UPDATE events SET type = 'moved' WHERE type = 'created'", []))
+    engine.rebuild()
+
+    first, reason, advice = lines(path, "task")
+
+    assert first == "task cannot be read: no claim leases it now"
+    assert reason.startswith("  - this version cannot read task/task: ")
+    assert advice == "    sagalog verify"
+    assert of(path, "task", "--json").documents[0]["state"] is None
+
+
+def test_an_unknown_task_is_status_4(engine: sagalog.Engine, path: Path) -> None:
+    answer = of(path, "nothing-like-it")
+
+    assert answer.status == 4
+    assert "there is no task 'nothing-like-it'" in answer.err
+
+
+def test_a_text_of_a_caller_steers_no_terminal(engine: sagalog.Engine, path: Path) -> None:
+    engine.create("build", id="task")
+    engine.pause(kind="build", reason="red\x1b[31m")
+
+    assert lines(path, "task")[1].endswith("since TIME: red\\x1b[31m")

@@ -1,0 +1,180 @@
+"""What operators set of limits, queues and kinds: `limit`, `kind`, and `queue ls`, `limit`, `pause` and `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from sagalog import Rate
+from sagalog_cli.times import exact_duration, parse_duration
+from tests.adapters.cli.calls import Answer, call
+from tests.contract.tampering import tamper
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        yield engine
+
+
+def of(path: Path, *words: str) -> Answer:
+    return call(*words, "--db", str(path), "--actor", "ann") if "ls" not in words else call(*words, "--db", str(path))
+
+
+def test_a_limit_is_set_shown_and_removed(engine: sagalog.Engine, path: Path) -> None:
+    """[LIMIT-1]"""
+    assert of(path, "limit", "set", "gpu", "--slots", "2").out == "gpu allows 2 slots, 2 free\n"
+    assert of(path, "limit", "set", "api", "--rate", "10/60s:20").out == "api allows 10/1m:20, 20 free\n"
+    engine.create("build", id="large", uses={"gpu": 2})
+    engine.create("build", id="small", uses={"gpu": 1})
+    assert [len(engine.claim("default", owner="ann", ttl_ms=60_000)) for _ in range(2)] == [1, 0]
+    head, *rows = of(path, "limit", "ls").out.splitlines()
+    assert head.split() == ["NAME", "ALLOWED", "USED", "FREE", "HELD", "BREAKER", "PAUSED"]
+    assert [row.split() for row in rows] == [
+        ["api", "10/1m:20", "0", "20", "0", "-", "-"],
+        ["gpu", "2", "slots", "2", "0", "1", "-", "-"],
+    ]
+    holders = call("limit", "holders", "gpu", "--db", str(path))
+    assert [line.split() for line in holders.out.splitlines()] == [["ID", "UNITS"], ["large", "2"]]
+    assert call("limit", "holders", "gpu", "--db", str(path), "--json").documents == [{"task": "large", "units": 2}]
+    assert of(path, "limit", "rm", "gpu").status == 3
+    assert of(path, "limit", "rm", "api").out == "api is removed\n"
+    assert of(path, "limit", "rm", "api").status == 4
+
+
+def test_a_breaker_is_set_with_a_limit_or_alone_and_with_a_queue(engine: sagalog.Engine, path: Path) -> None:
+    """[BREAKER-1] What is left out of it has its default, and a limit that is set without one has none."""
+    assert of(path, "limit", "set", "api", "--breaker", "3").out == "api allows any number\n"
+    assert of(path, "limit", "set", "gpu", "--slots", "1", "--breaker", "2/2h").out == "gpu allows 1 slot, 1 free\n"
+    told = of(path, "queue", "limit", "chats", "--breaker", "5/30s..10m").out
+    assert told == "queue chats: breaker 5/30s..10m\n"
+    assert [one.breaker for one in engine.breakers()] == [
+        sagalog.Breaker(3),
+        sagalog.Breaker(2, 7_200_000, 7_200_000),
+        sagalog.Breaker(5, 30_000, 600_000),
+    ]
+    rows = [row.split() for row in of(path, "limit", "ls").out.splitlines()[1:]]
+    assert rows == [
+        ["api", "any", "number", "0", "-", "0", "3/1m..1h", "-"],
+        ["gpu", "1", "slot", "0", "1", "0", "2/2h..2h", "-"],
+    ]
+    of(path, "limit", "set", "gpu", "--slots", "1")
+    assert [one.limit for one in engine.breakers()] == ["api", None]
+
+
+def test_the_documents_of_a_limit_hold_every_field(engine: sagalog.Engine, path: Path) -> None:
+    [document] = of(path, "limit", "set", "api", "--rate", "10/60s", "--json").documents
+    assert set(document) == set(sagalog.LimitStatus.__struct_fields__)
+    assert document["rate"] == {"units": 10, "period_ms": 60_000, "burst": 10}
+    assert of(path, "limit", "ls", "--json").documents == [document]
+    assert engine.limits()[0].rate == Rate(10, 60_000, 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("limit", "pause", "gpu"), "gpu"),
+        (("queue", "pause", "agents"), "agents"),
+        (("kind", "pause", "build"), "build"),
+    ],
+)
+def test_a_pause_says_who_when_and_why(engine: sagalog.Engine, path: Path, words: tuple[str, ...], name: str) -> None:
+    """[PAUSE-1]"""
+    group, _, what = words
+    engine.set_limit("gpu", slots=1)
+    assert "paused" in of(path, *words, "the disk is full").out
+    assert of(path, *words).status == 0
+    row = of(path, group, "ls").out.splitlines()[1]
+    assert row.startswith(name)
+    assert row.endswith("by user:ann: the disk is full")
+    [document] = [one for one in of(path, group, "ls", "--json").documents if one["pause"]]
+    assert (document["pause"]["actor"], document["pause"]["reason"]) == ("user:ann", "the disk is full")
+    assert "paused" not in of(path, group, "resume", what).out.replace("is not paused", "")
+    assert [one for one in of(path, group, "ls", "--json").documents if one["pause"]] == []
+
+
+def test_a_key_is_paused_within_its_queue(engine: sagalog.Engine, path: Path) -> None:
+    """[PAUSE-1]"""
+    engine.create("build", id="t", queue="agents", key="web")
+    said = of(path, "queue", "pause", "agents", "the release is built", "--key", "web").out
+    assert said == "queue agents: no limit, paused keys: web\n"
+    assert engine.claim("agents", owner="ann", ttl_ms=1_000) == []
+    _, row, below = of(path, "queue", "ls").out.splitlines()
+    assert row.split() == ["agents", "-", "-", "-", "-", "0", "-", "-", "-"]
+    assert below.startswith("    key web is paused: 20")
+    assert below.endswith(" by user:ann: the release is built")
+    of(path, "queue", "resume", "agents", "--key", "web")
+    assert len(engine.claim("agents", owner="ann", ttl_ms=1_000)) == 1
+
+
+def test_the_limits_of_a_queue_are_set_as_a_whole(engine: sagalog.Engine, path: Path) -> None:
+    """[LIMIT-1]"""
+    words = ("--slots", "3", "--rate", "5/90s", "--per-key-slots", "1", "--per-key-rate", "1/1m30s:2")
+    said = of(path, "queue", "limit", "agents", *words).out
+    assert said == "queue agents: 3 slots, rate 5/90s, per key 1 slots, per key rate 1/90s:2\n"
+    _, row = of(path, "queue", "ls").out.splitlines()
+    assert row.split() == ["agents", "3", "5/90s", "1", "1/90s:2", "0", "3", "-", "-"]
+    [document] = of(path, "queue", "limit", "agents", "--slots", "1", "--json").documents
+    assert set(document) == set(sagalog.QueueStatus.__struct_fields__)
+    assert (document["slots"], document["rate"], document["per_key_slots"]) == (1, None, None)
+    assert of(path, "queue", "limit", "agents").status == 2
+    assert of(path, "queue", "limit", "agents", "--slots", "1", "--unlimited").status == 2
+    assert engine.queues()[0].slots == 1
+    assert of(path, "queue", "limit", "agents", "--unlimited").out == "queue agents: no limit\n"
+    assert engine.queues()[0].slots is None
+
+
+@pytest.mark.parametrize("rate", ["10", "/60s", "10/", "10/60", "x/60s", "10/60s:", "10/60s:x", "-1/60s", "1.5/s"])
+def test_what_is_no_rate_is_refused_by_the_name_of_the_option(path: Path, rate: str) -> None:
+    for words in (("limit", "set", "gpu", "--rate"), ("queue", "limit", "agents", "--per-key-rate")):
+        answer = of(path, *words, rate)
+        assert answer.status == 2
+        assert f"'{words[-1]}'" in answer.err
+        assert f"{rate!r} is no rate" in answer.err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("span_ms", [1, 999, 1_000, 1_500, 60_000, 90_000, 3_600_000, 86_400_000, 604_800_000])
+def test_a_period_is_shown_as_it_can_be_given(span_ms: int) -> None:
+    assert parse_duration(exact_duration(span_ms)) == span_ms
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("limit", "there is no limit"),
+        ("kind", "no kind is paused"),
+        ("queue", "no queue has a limit or a pause; `sagalog stats` lists every queue"),
+    ],
+)
+def test_an_empty_listing_says_so(engine: sagalog.Engine, path: Path, group: str, said: str) -> None:
+    answer = of(path, group, "ls")
+    assert (answer.status, answer.out, answer.err) == (0, "", f"note: {said}\n")
+    assert call("limit", "holders", "gpu", "--db", str(path)).err == "note: no task has a unit of 'gpu'\n"
+
+
+def test_a_listing_names_what_cannot_be_read(engine: sagalog.Engine, path: Path) -> None:
+    """[LOG-5]"""
+    engine.set_limit("cpu", slots=1)
+    engine.limit_queue("agents", slots=1)
+    engine.set_schedule("nightly", "build", cron="@daily")
+    for category, id in (("schedule", "nightly"), ("limit", "cpu"), ("queue", "agents")):
+        stream = f"(SELECT number FROM streams WHERE category = '{category}' AND id = '{id}')"  # noqa: S608
+        tamper(
+            path,
+            (f"DELETE FROM folds WHERE stream = {stream}", []),  # noqa: S608
+            (f"UPDATE events SET type = 'moved' WHERE stream = {stream}", []),  # noqa: S608
+        )
+        answer = of(path, category, "ls")
+        row = answer.out.splitlines()[1]
+        assert (answer.status, row.split()[0]) == (0, id)
+        assert f"unreadable: {category}/{id}@1 was changed" in row
+        assert [one["code"] for one in of(path, category, "ls", "--json").documents] == ["unreadable"]
