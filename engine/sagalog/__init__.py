@@ -68,7 +68,7 @@ from sagalog.outcomes import (
     StepMismatch,
     Transient,
 )
-from sagalog.store import FileHealth, Progress, UnclaimedUndo
+from sagalog.store import FileHealth, PinnedTasks, Progress, UnclaimedUndo
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -110,6 +110,7 @@ __all__ = [
     "OverBound",
     "Park",
     "Permanent",
+    "PinnedTasks",
     "Policy",
     "Progress",
     "Quarantine",

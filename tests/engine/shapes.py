@@ -101,6 +101,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         ),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "period", 60, 65)),
         e.Created("build", "default", 0, 5, POLICY, State.PENDING, dedupe=DedupeKey("nightly", "ever")),
+        e.Created("build", "default", 0, 5, POLICY, State.PENDING, build="2026-11-29.3"),
     ),
     ("leased", 1): (
         e.Leased("w", 1, 1, "work", False),
@@ -195,6 +196,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Amended(priority=-1),
         e.Amended("agents", -3, 7, {"a": [1]}, "gpu", "repository", 90, 80, Retry(attempts_max=1).resolve()),
         e.Amended(removes=("payload", "affinity", "deadline_ms")),
+        e.Amended(build="2026-11-29.4"),
     ),
     ("founded", 1): (e.Founded("s", 0, "0.1.0"),),
     ("upgraded", 1): (e.Upgraded("0.2.0"),),

@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (7, "780831ad05e46ec6e9a08b66ba55d99dbc31d5b6dcbcac25160929efe870fd1b")
+PINNED = (8, "03e71e58fe4a19a3b4e2eda7e0c799e5a822430396c11607d993241940d02e36")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

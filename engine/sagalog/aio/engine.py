@@ -167,6 +167,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     newest_position = as_coroutine(Engine.newest_position)
     changes = as_coroutine(Engine.changes)
     ready_kinds = as_coroutine(Engine.ready_kinds)
+    absent_builds = as_coroutine(Engine.absent_builds)
     limits = as_coroutine(Engine.limits)
     queues = as_coroutine(Engine.queues)
     paused_kinds = as_coroutine(Engine.paused_kinds)

@@ -199,6 +199,7 @@ def _differences_from(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> d
     work = claim.purpose == "work"
     waiver = asked.waivers.get(task.kind) if work else None
     given = {"owner": asked.owner, "purpose": claim.purpose, "ttl_ms": asked.ttl_ms, "waiver": waiver}
+    given["build"] = asked.build
     differs = differences(given, {name: getattr(event, name) for name in given})
     if task.queue not in claim.queues:
         differs["queues"] = difference("queues", claim.queues, [task.queue])

@@ -348,6 +348,7 @@ class Engine:
     ready_kinds = asked(Queries.ready_kinds)
     newest_position = asked(Queries.newest_position)
     workers = asked(Queries.workers)
+    absent_builds = asked(Queries.absent_builds)
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
         """Read events of the whole log in order, those behind a position. [LOG-1]

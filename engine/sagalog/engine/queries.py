@@ -15,6 +15,7 @@ from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Missed, Overlap, Rate, State, Stopped, WaitEnd
+from sagalog.store import PinnedTasks
 from sagalog.validation.commands import ClaimRequest
 
 
@@ -278,11 +279,13 @@ class Queries(Protocol):
         """
         ...
 
-    def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
+    def ready_kinds(self, queues: str | Sequence[str], build: str | None = None) -> list[str]:
         """List the kinds of the tasks that are ready in these queues, sorted: what workers there need handlers for.
 
         Args:
             queues: one name or several; at most 1,000 kinds of each queue are listed.
+            build: the build of those workers, for tasks that are pinned to it; left out, only for those that are pinned
+                to none. [BUILD-1]
         """
         ...
 
@@ -389,5 +392,13 @@ class Queries(Protocol):
         Each worker writes itself into the store at its start, every 10 s or so, and at its end. One that was not seen
         for 30 s is not live: it was killed, has lost its store, or its machine sleeps. The engine decides nothing by
         it. [WORKER-7]
+        """
+        ...
+
+    def absent_builds(self) -> list[PinnedTasks]:
+        """List the builds to which live tasks are pinned and that no live worker of their queue names. [BUILD-4]
+
+        By build, then queue. Start a worker of that build there, or amend the tasks to another one. A worker whose row
+        has no room for all its queues counts as one of every queue.
         """
         ...

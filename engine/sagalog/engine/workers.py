@@ -6,7 +6,7 @@ Knows no executor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -22,6 +22,8 @@ REQUESTS: Final = "worker_requests"
 WRITTEN_MS: Final = 10_000
 LIVE_MS: Final = 30_000
 REMOVED_MS: Final = 86_400_000
+# How many rows are read at a time.
+_PAGE: Final = 1_000
 
 WorkerState = Literal["working", "draining", "stopping", "ended"]
 WorkerVerb = Literal["drain", "stop"]
@@ -105,6 +107,16 @@ def worker_in(kept: str, now_ms: int) -> WorkerInfo | None:
     # A worker whose clock was ahead for a while has been seen at a time that has not come.
     is_seen = abs(now_ms - worker.seen_ms) < LIVE_MS
     return msgspec.structs.replace(worker, is_live=is_seen and worker.state != "ended")
+
+
+def workers_in(kept_in: Callable[[str, str, int], list[tuple[str, str]]], now_ms: int) -> list[WorkerInfo]:
+    """Return the workers of all rows by name, as `worker_in` does; `kept_in` reads a page of a space."""
+    found: list[WorkerInfo | None] = []
+    after = ""
+    while page := kept_in(WORKERS, after, _PAGE):
+        found += [worker_in(kept, now_ms) for _, kept in page]
+        after = page[-1][0]
+    return [worker for worker in found if worker is not None]
 
 
 def request_in(kept: str | None) -> WorkerRequest | None:

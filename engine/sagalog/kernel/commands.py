@@ -81,6 +81,7 @@ class Create(Command, frozen=True, kw_only=True):
     on_parent_end: OnParentEnd | None = None
     ended: tuple[TaskEnd, ...] = ()
     dedupe: DedupeKey | None = None
+    build: str | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -298,6 +299,7 @@ class Amend(Command, frozen=True, kw_only=True):
     start_by_ms: int | None = None
     policy: Policy | None = None
     removes: tuple[str, ...] = ()
+    build: str | None = None
 
 
 class Waive(Command, frozen=True, kw_only=True):

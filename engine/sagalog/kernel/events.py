@@ -67,6 +67,7 @@ class Created(Recordable, frozen=True):
     `after` are the tasks for whose ends it waits before any lease, and `on_failed` is what becomes of it if one of them
     does not complete. [WAIT-5] `on_parent_end` is what becomes of it when its parent is cancelled or fails; a task
     that no handler has spawned has none. [CANCEL-4] `dedupe` is the key that only it has of its kind. [DEDUPE-1]
+    `build` is the build of a worker to which it is pinned. [BUILD-1]
     """
 
     kind: str
@@ -99,6 +100,7 @@ class Created(Recordable, frozen=True):
     on_failed: OnFailed | None = None
     on_parent_end: OnParentEnd | None = None
     dedupe: DedupeKey | None = None
+    build: str | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -412,6 +414,7 @@ class Amended(Recordable, frozen=True):
     start_by_ms: int | None = None
     policy: Policy | None = None
     removes: tuple[str, ...] = ()
+    build: str | None = None
 
 
 class Founded(Recordable, frozen=True):

@@ -30,7 +30,7 @@ from sagalog.kernel.values import (
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 7
+FOLD_FORMAT: Final = 8
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -297,6 +297,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     ends_with_parent: bool = False
     # The key of which its kind has only this task, as its creation says. [DEDUPE-1]
     dedupe: DedupeKey | None = None
+    # The build of the workers that may lease it for work; None: any worker may. [BUILD-1]
+    build: str | None = None
 
     @property
     def is_terminal(self) -> bool:

@@ -26,7 +26,7 @@ def readable(tables: Tables, queues: tuple[str, ...] | None = None) -> Iterator[
 
 
 def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
-    """List the tasks that a claim takes, in its order; perhaps one suspect alone. [LEASE-5]"""
+    """List the tasks that a claim takes, in its order; perhaps one suspect alone. [ORDER-1] [LEASE-5]"""
     gate = "undo" if claim.purpose == "undo" else "ready"
     chosen = _at_gate(tables, gate, claim)
     first = _at_gate(tables, f"{gate}_alone", claim)[:1]
@@ -200,7 +200,7 @@ def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
 
 
 def _fits(task: TaskFold, claim: Claim) -> bool:
-    if claim.purpose == "work" and task.kind in claim.excluded:
+    if claim.purpose == "work" and (task.kind in claim.excluded or task.build not in (None, claim.build)):
         return False
     if claim.kinds is None:
         return True

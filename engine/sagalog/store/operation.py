@@ -32,6 +32,8 @@ class Claim(msgspec.Struct, frozen=True):
             be among them [UNDO-1]; None: every kind
     affinities   for work; a claim for undo ignores them
     excluded   kinds that it passes over, for work: those that are paused [PAUSE-1]
+    build   the one that the claimer names: for work, the tasks pinned to it, and those that are pinned to none; None:
+            only the latter. A claim for undo ignores it [BUILD-1]
     suspects   "alone": the claim takes a suspect and nothing else where that is the first of all that fit, and passes
                over suspects otherwise; "never": it passes over all; "only": it takes the first suspect and nothing else
                [LEASE-5]
@@ -44,6 +46,7 @@ class Claim(msgspec.Struct, frozen=True):
     affinities: tuple[str, ...] = ()
     suspects: Suspects = "alone"
     excluded: frozenset[str] = frozenset()
+    build: str | None = None
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ class Row(NamedTuple):
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
     cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
                   nearly every task
+    build         the build to which it is pinned; None: to none, as for nearly every task [BUILD-1]
     follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
                   [CANCEL-4]
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
@@ -60,6 +61,7 @@ class Row(NamedTuple):
     parent: str | None
     correlation_id: str | None
     cancel_ms: int | None
+    build: str | None
     follows: str | None
     state: str
     owed: str | None
@@ -96,6 +98,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             task.parent,
             task.correlation_id,
             None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
+            task.build,
             task.parent if task.ends_with_parent and task.state in FORWARD else None,
             str(task.state),
             owed_kinds(task) if undoing else None,

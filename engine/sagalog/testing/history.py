@@ -22,6 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
+from sagalog.testing.builds import builds
 from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.dedupe_history import dedupe_periods, dedupes
 from sagalog.testing.dependencies import awaited, cancelled_children
@@ -265,6 +266,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "pauses": pauses,
     "deadlines": deadlines,
     "amendments": amendments,
+    "builds": builds,
     "dedupes": dedupes,
     "dedupe_periods": dedupe_periods,
     "schedules": schedules,

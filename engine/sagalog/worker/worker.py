@@ -66,7 +66,7 @@ class Worker:
         grace_ms: how long handlers may go on after a stop, in milliseconds.
         quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
             task that owes another [UNDO-2]. Left out, it waits, at most for its `undo_wait_ms`.
-        build: the version of its code, such as "2026-11-29.3", for the record. [WORKER-10]
+        build: the version of its code, such as "2026-11-29.3", for leases and pinned tasks. [WORKER-10] [BUILD-1]
 
     Raises:
         InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.

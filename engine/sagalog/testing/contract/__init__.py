@@ -13,6 +13,7 @@ from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.builds import BuildContract
 from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
@@ -48,6 +49,7 @@ __all__ = [
     "AmendContract",
     "AppendContract",
     "BatchContract",
+    "BuildContract",
     "ChildContract",
     "ClaimContract",
     "ClaimWaitContract",
@@ -90,6 +92,7 @@ class StoreContract(
     PlainCallContract,
     LeaseContract,
     ClaimContract,
+    BuildContract,
     SuspectContract,
     ParkingContract,
     TaskWaitContract,
