@@ -2,7 +2,8 @@
 
 Rule: every statement here finds its rows through an index and in that index's order; a test asks the planner. A claim
 costs at most queues x kinds x (1 + affinities) seeks, with the kinds that it names or those that are ready, whichever
-are fewer; twice that if it names a build to which tasks are pinned. It must not know folds or transactions.
+are fewer; one more for each where a queue bounds how long affinities wait, and twice all that if it names a build to
+which tasks are pinned. It must not know folds or transactions.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Gate(NamedTuple):
     values           the kinds there, at most so many; for undos, all sets of owed kinds
     first            the first ones of a queue, kind and build, or set
     first_affinity   of those, the ones with an affinity
+    first_waiting    of those, the ones with any affinity that wait since a time or longer, the longest first
     """
 
     name: str
@@ -46,6 +48,7 @@ class Gate(NamedTuple):
     values: str
     first: str
     first_affinity: str
+    first_waiting: str
 
 
 def _work(gate: str) -> Gate:
@@ -57,6 +60,8 @@ def _work(gate: str) -> Gate:
         f"SELECT priority, stream {at} AND queue = ?1 AND build IS ?2 AND kind = ?3 ORDER BY priority, stream LIMIT ?4",
         f"SELECT priority, stream {at} AND affinity IS NOT NULL AND queue = ?1 AND build IS ?2 AND affinity = ?5 "
         "AND kind = ?3 ORDER BY priority, stream LIMIT ?4",
+        f"SELECT affinity_ms, stream {at} AND queue = ?1 AND build IS ?2 AND kind = ?3 AND affinity_ms <= ?5 "
+        "ORDER BY affinity_ms, stream LIMIT ?4",
     )
 
 
@@ -68,6 +73,7 @@ def _undoing(gate: str) -> Gate:
         f"SELECT 1 {at} AND queue = ?1 AND ?2 IS NULL LIMIT 1",
         _distinct("owed", f"gate = '{gate}' AND queue = ?1"),
         first,
+        "",
         "",
     )
 
@@ -219,7 +225,7 @@ def _single_seek(execute: Execute, claim: Claim, estimates: Estimates) -> tuple[
     """
     if len(claim.queues) > 1 or claim.affinities or claim.purpose != "work" or claim.suspects == "only":
         return None
-    if claim.excluded:
+    if claim.excluded or claim.affinity_due:
         return None
     (queue,) = claim.queues
     if claim.suspects != "never" and estimates.values(_READY_ALONE.name, queue) != {}:
@@ -268,7 +274,7 @@ def _at_gate(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: 
     ready = {place: _kinds(execute, place, claim.kinds, gate, estimates) for place in places}
     if claim.excluded:
         ready = {place: [kind for kind in kinds if kind not in claim.excluded] for place, kinds in ready.items()}
-    chosen: dict[int, Ranked] = {}
+    chosen = {number: (-1, since_ms, number) for since_ms, number in _waiting(execute, claim, ready, limit, gate)}
     for place, affinity in enumerate((*claim.affinities, None)):
         if len(chosen) >= limit:
             break
@@ -465,6 +471,23 @@ def _ready(
                 yield from found
             else:
                 yield from execute(gate.first_affinity, (queue, build, kind, limit, affinity))
+
+
+def _waiting(
+    execute: Execute, claim: Claim, ready: dict[Place, Iterable[str]], limit: int, gate: Gate
+) -> list[Ordered]:
+    """Return the first tasks with an affinity that have waited too long, the longest first. [ORDER-2]"""
+    if not claim.affinity_due:
+        return []
+    due = dict(claim.affinity_due)
+    places = ((place, kinds) for place, kinds in ready.items() if place[0] in due)
+    found = (
+        row
+        for place, kinds in places
+        for kind in kinds
+        for row in execute(gate.first_waiting, (*place, kind, limit, due[place[0]]))
+    )
+    return _first(found, limit)
 
 
 def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> Iterator[Ordered]:

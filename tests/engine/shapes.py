@@ -213,6 +213,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.LimitCarried(False, rate=BARE_RATE),
     ),
     ("queue_limited", 1): (e.QueueLimited(), e.QueueLimited(2, RATE, 1, BARE_RATE)),
+    ("queue_set", 1): (e.QueueSet(), e.QueueSet(60_000)),
     ("queue_paused", 1): (e.QueuePaused(), e.QueuePaused("release day")),
     ("queue_resumed", 1): (e.QueueResumed(),),
     ("key_paused", 1): (e.KeyPaused("acme"), e.KeyPaused("acme", "they asked")),
@@ -220,6 +221,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("queue_carried", 1): (
         e.QueueCarried(Limit(), Limit()),
         e.QueueCarried(Limit(2, RATE), Limit(1, BARE_RATE), 4, {"acme": 5}),
+        e.QueueCarried(Limit(), Limit(), affinity_wait_ms=60_000),
     ),
     ("schedule_set", 1): (e.ScheduleSet(NIGHTLY, 5, 5, 9), e.ScheduleSet(EVERY, 5, 7, 9)),
     ("schedule_removed", 1): (e.ScheduleRemoved(),),

@@ -68,6 +68,7 @@ EXAMPLES: list[e.Recordable] = [
     e.LimitResumed(),
     e.LimitCarried(removed=False, slots=3, paused=7),
     e.QueueLimited(slots=2, per_key_rate=Rate(1, 1_000, 1)),
+    e.QueueSet(affinity_wait_ms=60_000),
     e.QueuePaused(reason="release day"),
     e.QueueResumed(),
     e.KeyPaused(key="acme", reason="they asked"),

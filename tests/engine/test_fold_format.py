@@ -72,7 +72,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (8, "03e71e58fe4a19a3b4e2eda7e0c799e5a822430396c11607d993241940d02e36")
+PINNED = (8, "335cd2a504ec244c8db9e45d2ff1f03be4eb8d5489524537af5fc5f8ce2f8028")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -38,7 +38,7 @@ _ENGINE = [
         absent_builds artifact batch changes close counts create_many drain_worker events find get health heartbeat
         history holders ids_with_prefix input limit_queue limits newest_position next_times now_ms pause paused_kinds
         queues ready_kinds reattach rebind rebuild recover remove_limit remove_schedule resume schedules set_limit
-        set_schedule stale step_result stop_worker
+        set_queue set_schedule stale step_result stop_worker
         store_id subscribe unreadable verify wait wait_change wait_end wait_ends workers
     """),
 ]
@@ -55,8 +55,8 @@ _CONTEXT = words("""
 """)
 _WORK = [*_CONTEXT, *words("gather input payload sleep spawn step use wait_signal wait_tasks")]
 _WORKER = words("""
-    build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats task
-    ttl_ms
+    affinity build claim_ahead compensation concurrency grace_ms name preflight quarantine_unknown queues run stop stats
+    task ttl_ms
 """)
 
 SURFACES: dict[type, list[str]] = {

@@ -98,6 +98,7 @@ CREATE TABLE tasks(
     overdue_ms INTEGER,
     updated_ms INTEGER,
     check_ms INTEGER,
+    affinity_ms INTEGER,
     expires_ms INTEGER,
     renewed_ms INTEGER,
     format INTEGER,
@@ -118,6 +119,8 @@ CREATE TABLE folds(
 CREATE INDEX ready ON tasks(queue, build, kind, priority) WHERE gate = 'ready';
 CREATE INDEX ready_affinity ON tasks(queue, build, affinity, kind, priority)
     WHERE gate = 'ready' AND affinity IS NOT NULL;
+-- [ORDER-2] Ready tasks with an affinity, by how long they wait; a task without an affinity has no row here.
+CREATE INDEX affinity_waits ON tasks(gate, queue, build, kind, affinity_ms) WHERE affinity_ms IS NOT NULL;
 CREATE INDEX undo ON tasks(queue, owed, priority) WHERE gate = 'undo';
 -- [LEASE-5] Suspects have gates of their own, so that a claim which passes them over does not even meet them.
 CREATE INDEX ready_alone ON tasks(queue, build, kind, priority) WHERE gate = 'ready_alone';

@@ -142,6 +142,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     set_limit = as_coroutine(Engine.set_limit)
     remove_limit = as_coroutine(Engine.remove_limit)
     limit_queue = as_coroutine(Engine.limit_queue)
+    set_queue = as_coroutine(Engine.set_queue)
     pause = as_coroutine(Engine.pause)
     resume = as_coroutine(Engine.resume)
     set_schedule = as_coroutine(Engine.set_schedule)

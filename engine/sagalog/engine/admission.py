@@ -22,10 +22,8 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Lack, State
 from sagalog.store import Saved, View
 from sagalog.store.limit_uses import section_of
-from sagalog.store.row import gate_of
+from sagalog.store.row import READY, gate_of
 
-# The gates at which a worker may lease a task for work.
-READY: Final = frozenset({"ready", "ready_alone"})
 # The order of a task that the unit of work creates: behind all that the store has.
 _NEW: Final = 2**62
 

@@ -230,6 +230,7 @@ class Engine:
     set_limit = set_by(settings_verbs.set_limit)
     remove_limit = set_by(settings_verbs.remove_limit)
     limit_queue = set_by(settings_verbs.limit_queue)
+    set_queue = set_by(settings_verbs.set_queue)
     pause = set_by(settings_verbs.pause)
     resume = set_by(settings_verbs.resume)
     limits = asked(Queries.limits)

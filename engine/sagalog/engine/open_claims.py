@@ -52,6 +52,7 @@ def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
                 account.free(own),
                 bool(fold.paused),
                 tuple(sorted(fold.paused_keys)),
+                fold.affinity_wait_ms,
             )
         )
     return found

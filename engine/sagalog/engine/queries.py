@@ -83,6 +83,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     free                          how many may start now by its own limits; None: any number
     paused                        whether it is paused
     paused_keys                   the keys that are paused, sorted
+    affinity_wait_ms              as `set_queue` set it [ORDER-2]
     """
 
     name: str
@@ -94,6 +95,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     free: int | None
     paused: bool
     paused_keys: tuple[str, ...]
+    affinity_wait_ms: int | None = None
 
 
 class ScheduleStatus(msgspec.Struct, frozen=True):

@@ -354,6 +354,12 @@ class LimitQueue(Setting, frozen=True, kw_only=True):
     per_key_rate: Rate | None = None
 
 
+class SetQueue(Setting, frozen=True, kw_only=True):
+    """The request to set what a queue does besides limiting. [ORDER-2]"""
+
+    affinity_wait_ms: int | None = None
+
+
 class PauseLimit(Setting, frozen=True, kw_only=True):
     """The request that no task starts that uses a named limit."""
 

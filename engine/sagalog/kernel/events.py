@@ -489,6 +489,15 @@ class QueueLimited(Recordable, frozen=True):
     per_key_rate: Rate | None = None
 
 
+class QueueSet(Recordable, frozen=True):
+    """The setting of what a queue does besides limiting; what is left out is not so any more.
+
+    A task with an affinity that has been ready for `affinity_wait_ms` goes before all others. [ORDER-2]
+    """
+
+    affinity_wait_ms: int | None = None
+
+
 class QueuePaused(Recordable, frozen=True):
     """A pause of a queue: it is closed for claims for work. [PAUSE-1]"""
 
@@ -522,6 +531,7 @@ class QueueCarried(Recordable, frozen=True):
     per_key: Limit
     paused: int | None = None
     paused_keys: dict[str, int] | None = None
+    affinity_wait_ms: int | None = None
 
 
 class ScheduleSet(Recordable, frozen=True):
@@ -640,7 +650,7 @@ TaskEvent = (
 )
 StoreEvent = Founded | Upgraded | KindPaused | KindResumed
 LimitEvent = LimitSet | LimitRemoved | LimitPaused | LimitResumed | LimitCarried
-QueueEvent = QueueLimited | QueuePaused | QueueResumed | KeyPaused | KeyResumed | QueueCarried
+QueueEvent = QueueLimited | QueueSet | QueuePaused | QueueResumed | KeyPaused | KeyResumed | QueueCarried
 ScheduleEvent = (
     ScheduleSet
     | ScheduleRemoved
@@ -700,6 +710,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     LimitResumed: "limit_resumed",
     LimitCarried: "limit_carried",
     QueueLimited: "queue_limited",
+    QueueSet: "queue_set",
     QueuePaused: "queue_paused",
     QueueResumed: "queue_resumed",
     KeyPaused: "key_paused",

@@ -75,7 +75,7 @@ def carried_limit(fold: LimitFold) -> e.LimitCarried:
 
 def carried_queue(fold: QueueFold) -> e.QueueCarried:
     """Return the event that holds the whole fold of a queue."""
-    return e.QueueCarried(fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None)
+    return e.QueueCarried(fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None, fold.affinity_wait_ms)
 
 
 def carried_schedule(fold: ScheduleFold) -> e.ScheduleCarried:
@@ -126,6 +126,8 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             if (own, per_key) == (fold.own, fold.per_key):
                 return None
             return msgspec.structs.replace(fold, own=own, per_key=per_key)
+        case e.QueueSet() if event.affinity_wait_ms != fold.affinity_wait_ms:
+            return msgspec.structs.replace(fold, affinity_wait_ms=event.affinity_wait_ms)
         case e.QueuePaused():
             return msgspec.structs.replace(fold, paused=version) if not fold.paused else None
         case e.QueueResumed():
@@ -136,7 +138,8 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             kept = {key: at for key, at in fold.paused_keys.items() if key != event.key}
             return msgspec.structs.replace(fold, paused_keys=kept)
         case e.QueueCarried():
-            return QueueFold(fold.id, 0, 0, event.own, event.per_key, event.paused or 0, event.paused_keys or {})
+            paused, keys = event.paused or 0, event.paused_keys or {}
+            return QueueFold(fold.id, 0, 0, event.own, event.per_key, paused, keys, event.affinity_wait_ms)
         case _:
             return None
 

@@ -402,7 +402,8 @@ class LimitFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The stream of a queue, folded: its own limits, those of each key within it, and what is paused, by version.
 
-    `length` is as for a limit.
+    `length` is as for a limit. `affinity_wait_ms` is how long a ready task with an affinity waits before it goes before
+    all others; None: it never does. [ORDER-2]
     """
 
     id: str
@@ -412,6 +413,7 @@ class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     per_key: Limit = Limit()
     paused: int = 0
     paused_keys: dict[str, int] = {}
+    affinity_wait_ms: int | None = None
 
 
 class ScheduleFold(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -194,6 +194,9 @@ def _at_gate(tables: Tables, gate: str, claim: Claim) -> list[TaskFold]:
 
 
 def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
+    since_ms, due_ms = tables.rows[task.id].affinity_ms, dict(claim.affinity_due).get(task.queue)
+    if since_ms is not None and due_ms is not None and since_ms <= due_ms:
+        return -1, since_ms, tables.order[task.id]
     is_asked_for = claim.purpose == "work" and task.affinity in claim.affinities
     affinity = claim.affinities.index(task.affinity or "") if is_asked_for else len(claim.affinities)
     return affinity, task.priority, tables.order[task.id]

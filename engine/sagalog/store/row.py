@@ -21,6 +21,8 @@ from sagalog.kernel.values import FORWARD, TERMINAL, State
 # version. Without a gate: leased, or ended.
 Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "held", "later", "waiting", "waking", "unreadable"]
 
+# The gates at which a worker may claim a task for work.
+READY: Final = frozenset({"ready", "ready_alone"})
 # The gates at which a worker may claim a task.
 OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
 
@@ -50,6 +52,8 @@ class Row(NamedTuple):
     wait          the name of the wait that it is parked for; None: it is not parked
     held          the account of the limit that it lacks; None: it is at another gate than `held` [LIMIT-5]
     holds         1 where its lease has units of a named limit, for which tasks of other queues may wait; else None
+    affinity_ms   of a task with an affinity that a worker may lease for work: since when it waits, that is, its due
+                  time, or its creation where that is later [ORDER-2]; else None
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -74,6 +78,7 @@ class Row(NamedTuple):
     wait: str | None
     held: str | None
     holds: int | None
+    affinity_ms: int | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -111,6 +116,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             None if waiting is None else waiting.name,
             held,
             1 if task.uses and lease is not None and lease.uses else None,
+            None if task.affinity is None or gate not in READY else max(task.run_at_ms, task.created_ms),
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

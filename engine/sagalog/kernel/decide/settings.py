@@ -66,6 +66,13 @@ def limit_queue(queue: QueueFold, command: c.LimitQueue) -> Events:
     return (e.QueueLimited(command.slots, command.rate, command.per_key_slots, command.per_key_rate),)
 
 
+def set_queue(queue: QueueFold, command: c.SetQueue) -> Events:
+    """Set what a queue does besides limiting. [ORDER-2]"""
+    if command.affinity_wait_ms == queue.affinity_wait_ms:
+        return ()
+    return (e.QueueSet(command.affinity_wait_ms),)
+
+
 def pause_limit(limit: LimitFold, command: c.PauseLimit) -> Events:
     """Pause a named limit. [PAUSE-1]"""
     _require_limit(limit, command)
@@ -132,6 +139,7 @@ SETTING_VERBS: Final = (
     SettingVerb(c.SetLimit, "limit", set_limit, frozenset({"limit_set"})),
     SettingVerb(c.RemoveLimit, "limit", remove_limit, frozenset({"limit_removed"})),
     SettingVerb(c.LimitQueue, "queue", limit_queue, frozenset({"queue_limited"})),
+    SettingVerb(c.SetQueue, "queue", set_queue, frozenset({"queue_set"})),
     SettingVerb(c.PauseLimit, "limit", pause_limit, frozenset({"limit_paused"})),
     SettingVerb(c.ResumeLimit, "limit", resume_limit, frozenset({"limit_resumed"})),
     SettingVerb(c.PauseQueue, "queue", pause_queue, frozenset({"queue_paused"})),

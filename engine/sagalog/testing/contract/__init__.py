@@ -31,6 +31,7 @@ from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
 from sagalog.testing.contract.maintenance import MaintenanceContract
+from sagalog.testing.contract.orders import OrderContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
@@ -68,6 +69,7 @@ __all__ = [
     "LeaseContract",
     "LimitContract",
     "MaintenanceContract",
+    "OrderContract",
     "ParkingContract",
     "PlainCallContract",
     "ProjectionContract",
@@ -93,6 +95,7 @@ class StoreContract(
     LeaseContract,
     ClaimContract,
     BuildContract,
+    OrderContract,
     SuspectContract,
     ParkingContract,
     TaskWaitContract,
