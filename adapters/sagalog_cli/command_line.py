@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "schedule": Place(
         "sagalog_cli.commands.schedules", "schedule", "Create tasks at nominal times: set, ls, next, rm."
     ),
+    "breaker": Place("sagalog_cli.commands.breakers", "breaker", "Circuit breakers: ls, reset."),
     "queue": Place("sagalog_cli.queue.commands", "queue", "A queue for shells: push, pop, ack, work."),
     "command": Place("sagalog_cli.commands.classifier", "command", "Try a classifier on a command's output."),
     "verify": Place("sagalog_cli.commands.audit", "verify", "Audit the log and every projection."),

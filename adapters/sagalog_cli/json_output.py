@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from sagalog import (
+    BreakerStatus,
     Engine,
     FailedPreflight,
     Health,
@@ -129,6 +130,12 @@ def worker(of: WorkerInfo) -> dict[str, Any]:
     """Return every field of `WorkerInfo`, those of its failed preflights too."""
     shape = {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
     return {**shape, "failed_preflights": [_whole(one) for one in of.failed_preflights]}
+
+
+def breaker(of: BreakerStatus) -> dict[str, Any]:
+    """Return every field of `BreakerStatus`."""
+    shape: dict[str, Any] = msgspec.to_builtins(of)
+    return shape
 
 
 def schedule(of: ScheduleStatus) -> dict[str, Any]:

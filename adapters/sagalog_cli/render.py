@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from sagalog import (
+    BreakerStatus,
     FailedPreflight,
     Fault,
     FileHealth,
@@ -232,6 +233,36 @@ def workers(listed: Sequence[WorkerInfo], now_ms: int) -> Table:
         if one.failed_preflights
     }
     return Table(head, rows, below)
+
+
+def breakers(listed: Sequence[BreakerStatus], now_ms: int) -> Table:
+    """Return a table with one row a breaker."""
+    head = ("BREAKER", "FAILURES", "PAUSE", "OPENED", "NOW")
+    rows = [
+        (
+            breaker_name(one),
+            f"{one.failures}/{one.breaker.failures}",
+            f"{duration(one.breaker.pause_ms)}..{duration(one.breaker.pause_max_ms)}",
+            "" if one.since_ms is None else f"{instant(one.since_ms)} ({one.trips} in a row)",
+            breaker_mode(one, now_ms),
+        )
+        for one in listed
+    ]
+    return Table(head, rows)
+
+
+def breaker_name(one: BreakerStatus) -> str:
+    """Return whose breaker it is, as the name of a stream."""
+    return f"limit/{one.limit}" if one.limit is not None else f"queue/{one.queue}"
+
+
+def breaker_mode(one: BreakerStatus, now_ms: int) -> str:
+    """Return whether a breaker lets tasks start, and what comes next."""
+    if one.until_ms is not None and one.until_ms <= now_ms:
+        return "open, and lets a probe start"
+    if one.until_ms is not None:
+        return f"open until {instant(one.until_ms)} ({distance(one.until_ms, now_ms)})"
+    return "closed" if one.task is None else f"half open, with the probe {one.task}"
 
 
 def schedules(listed: Sequence[ScheduleStatus], now_ms: int) -> Table:

@@ -13,7 +13,7 @@ from sagalog.engine.command_work import Maintained
 from sagalog.engine.health import Health
 from sagalog.engine.lease import Lease, Renewal
 from sagalog.engine.opening import open as open
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.subscription import Subscription
 from sagalog.engine.task import Task, TaskCompensation, TaskWait
 from sagalog.engine.workers import FailedPreflight, WorkerInfo
@@ -45,6 +45,7 @@ from sagalog.errors import (
     WrongState,
 )
 from sagalog.kernel.values import (
+    Breaker,
     Compensation,
     Dedupe,
     Failure,
@@ -79,6 +80,8 @@ __all__ = [
     "Artifact",
     "Batch",
     "Blocked",
+    "Breaker",
+    "BreakerStatus",
     "ChildFailed",
     "Closed",
     "Compensation",

@@ -19,6 +19,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, get_args
 
+import msgspec
+
 from sagalog.errors import InvalidValue
 from sagalog.kernel.bounds import DETAILS_BYTES_MAX
 from sagalog.kernel.values import Budget, Compensation, Failure
@@ -70,9 +72,10 @@ class Transient(Outcome):
 
     Args:
         message, code, details: as in `Outcome`.
-        retry_after_ms: the least delay before the next attempt, in milliseconds, as a server has said it; a longer
-            backoff counts instead. What is no number from 0 to a year is left to the backoff. [ATTEMPT-4]
+        retry_after_ms: the least delay before the next attempt, in milliseconds; a longer backoff counts instead.
+            What is no number from 0 to a year is left to the backoff. [ATTEMPT-4]
         budget: "transient", or "quota" where a quota has to come back, which counts by time and not by number.
+        limit: the named limit of the task whose breaker this strikes; None: that of the queue. [BREAKER-2]
 
     Raises:
         InvalidValue: the budget is none of these; in a handler, that fails the attempt.
@@ -94,14 +97,20 @@ class Transient(Outcome):
         code: str | None = None,
         retry_after_ms: float | str | None = None,
         budget: Budget = "transient",
+        limit: str | None = None,
         details: Any = None,
     ) -> None:
         super().__init__(message, code=code, details=details)
+        self.limit: str | None = limit
         self.retry_after_ms: int | None = wait_of(retry_after_ms)
         if budget not in _BUDGETS:
             words = ", ".join(map(repr, _BUDGETS))
             raise InvalidValue(f"budget: expected one of {words}, found {shown(budget)}", path="budget")
         self.budget: Budget = budget
+
+    def failure(self) -> Failure:
+        """Give the outcome as the log takes it, with the limit whose breaker it strikes."""
+        return msgspec.structs.replace(super().failure(), limit=getattr(self, "limit", None))
 
 
 class Permanent(Outcome):
@@ -259,6 +268,12 @@ def storable(failure: Failure, code: str) -> Failure:
         kept_code = code
     message: object = failure.message
     kept_message = message if type(message) is str else str(message) if isinstance(message, str) else shown(message)
+    kept_limit: str | None = failure.limit
+    try:
+        kept_limit = None if kept_limit is None else check_name(kept_limit, "limit")
+    except InvalidValue as refusal:
+        left_out.append(refusal.message)
+        kept_limit = None
     details = failure.details
     try:
         check_json(details, "details", DETAILS_BYTES_MAX)
@@ -266,9 +281,11 @@ def storable(failure: Failure, code: str) -> Failure:
         left_out.append(refusal.message)
         details = None
     if not left_out:
-        return failure if kept_message is message else Failure(kept_code, kept_message, details, failure.parameters)
+        return failure if kept_message is message else msgspec.structs.replace(failure, message=kept_message)
     said = {} if details is None else {"said": details}
-    return Failure(kept_code, kept_message, {"left_out": left_out, **said}, failure.parameters)
+    return msgspec.structs.replace(
+        failure, code=kept_code, message=kept_message, details={"left_out": left_out, **said}, limit=kept_limit
+    )
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -14,6 +14,8 @@ from sagalog.kernel import events as e
 from sagalog.kernel.categories import CATEGORIES
 from sagalog.kernel.ends import counted, digest_of_ends
 from sagalog.kernel.values import (
+    BreakerPolicy,
+    BreakerState,
     Compensation,
     DedupeKey,
     Failure,
@@ -44,6 +46,8 @@ ENDS = (TaskEnd("b", 3, State.COMPLETED), TaskEnd("c", 4, State.CANCELLED))
 DIGEST = "ab" * 32
 RATE = Rate(60, 60_000, 10)
 BARE_RATE = Rate(1, 1_000)
+BREAKER = BreakerPolicy(5, 60_000, 3_600_000)
+DOWN = Failure("down", "", limit="gpu")
 NIGHTLY = Schedule(
     "Europe/Berlin",
     "all",
@@ -108,6 +112,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Leased("w", 4_294_967_298, 2, "undo", True, 10, 20, "writes nothing"),
         e.Leased("w", 1, 1, "work", False, uses=(Units("limit/gpu", 2), Units("key/q/acme", 1))),
         e.Leased("w", 1, 1, "work", False, build="2026-11-29.3"),
+        e.Leased("w", 1, 1, "work", False, uses=(Units("limit/gpu", 2, 0), Units("queue/q", 1, 7))),
     ),
     ("heartbeat", 1): (e.Heartbeat(1), e.Heartbeat(1, 10, 20, {"done": 3})),
     ("released", 1): (
@@ -137,6 +142,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("retried", 1): (
         e.Retried(1, "retry", BARE, "transient", 9),
         e.Retried(1, "retry", WHOLE, "quota", 9),
+        e.Retried(1, "retry", DOWN, "transient", 9),
     ),
     ("parked", 1): (
         e.Parked(1, "park", "approval", 1),
@@ -152,6 +158,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.Failed(State.FAILED, "expiries_spent"),
         e.Failed(State.COMPENSATING, "failed", WHOLE, "harmless", ("u1",), 1, "fail", "tired", {"n": 1}),
         e.Failed(State.FAILED, "attempts_spent", BARE, fence=1, verb="retry"),
+        e.Failed(State.FAILED, "transients_spent", DOWN, fence=1, verb="retry"),
     ),
     ("cancel_requested", 1): (
         e.CancelRequested(),
@@ -171,6 +178,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("compensation_failed", 1): (
         e.CompensationFailed("u1", 2, "compensation_failed", BARE, 4),
         e.CompensationFailed("u1", 2, "compensation_failed", WHOLE, 4),
+        e.CompensationFailed("u1", 2, "compensation_failed", DOWN, 4),
     ),
     ("compensated", 1): (e.Compensated("failed"), e.Compensated("cancelled", 2, "waive")),
     ("completed", 1): (e.Completed(1, "complete"), e.Completed(1, "complete", [None, "é"], ("u1",))),
@@ -187,6 +195,7 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
             {"step": "charge"},
         ),
         e.Quarantined("attempts_spent", None, BARE, (), 1, "retry"),
+        e.Quarantined("transients_spent", None, DOWN, (), 1, "retry"),
     ),
     ("noted", 1): (
         e.Noted(),
@@ -203,7 +212,15 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("used", 1): (e.Used(1, "tokens", 900),),
     ("kind_paused", 1): (e.KindPaused("build"), e.KindPaused("build", "the disk is full")),
     ("kind_resumed", 1): (e.KindResumed("build"),),
-    ("limit_set", 1): (e.LimitSet(3), e.LimitSet(rate=RATE), e.LimitSet(rate=BARE_RATE)),
+    ("limit_set", 1): (
+        e.LimitSet(3),
+        e.LimitSet(rate=RATE),
+        e.LimitSet(rate=BARE_RATE),
+        e.LimitSet(breaker=BREAKER),
+    ),
+    ("limit_breaker_opened", 1): (e.LimitBreakerOpened("failures", 1, 9),),
+    ("limit_breaker_half_opened", 1): (e.LimitBreakerHalfOpened("t", 2),),
+    ("limit_breaker_closed", 1): (e.LimitBreakerClosed("healthy"),),
     ("limit_removed", 1): (e.LimitRemoved(),),
     ("limit_paused", 1): (e.LimitPaused(), e.LimitPaused("the provider is down")),
     ("limit_resumed", 1): (e.LimitResumed(),),
@@ -211,8 +228,13 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
         e.LimitCarried(True),
         e.LimitCarried(False, 3, RATE, 7),
         e.LimitCarried(False, rate=BARE_RATE),
+        e.LimitCarried(False, breaker=BREAKER, breaker_state=BreakerState("open", 4, 5, 9, 2)),
+        e.LimitCarried(False, breaker=BREAKER, breaker_state=BreakerState("half_open", 5, 5, 9, 2, "t")),
     ),
-    ("queue_limited", 1): (e.QueueLimited(), e.QueueLimited(2, RATE, 1, BARE_RATE)),
+    ("queue_limited", 1): (e.QueueLimited(), e.QueueLimited(2, RATE, 1, BARE_RATE), e.QueueLimited(breaker=BREAKER)),
+    ("queue_breaker_opened", 1): (e.QueueBreakerOpened("quota", 1, 9),),
+    ("queue_breaker_half_opened", 1): (e.QueueBreakerHalfOpened("t", 2),),
+    ("queue_breaker_closed", 1): (e.QueueBreakerClosed("reset"),),
     ("queue_set", 1): (e.QueueSet(), e.QueueSet(60_000)),
     ("queue_paused", 1): (e.QueuePaused(), e.QueuePaused("release day")),
     ("queue_resumed", 1): (e.QueueResumed(),),
@@ -221,6 +243,8 @@ EVENTS: Final[dict[Shape, tuple[e.Recordable, ...]]] = {
     ("queue_carried", 1): (
         e.QueueCarried(Limit(), Limit()),
         e.QueueCarried(Limit(2, RATE), Limit(1, BARE_RATE), 4, {"acme": 5}),
+        e.QueueCarried(Limit(), Limit(), breaker=BREAKER, breaker_state=BreakerState("closed", 4, 0, 0, 0)),
+        e.QueueCarried(Limit(), Limit(), breaker=BREAKER, breaker_state=BreakerState("half_open", 5, 5, 9, 2, "t")),
         e.QueueCarried(Limit(), Limit(), affinity_wait_ms=60_000),
     ),
     ("schedule_set", 1): (e.ScheduleSet(NIGHTLY, 5, 5, 9), e.ScheduleSet(EVERY, 5, 7, 9)),

@@ -86,6 +86,7 @@ ENTRIES: dict[type[c.Command], Callable[[Executor], CommandEntry]] = {
     c.Step: lambda at: holder_verbs.step(at, held(at, compensations=[UNDO]), "charge", PAYLOAD, "undo"),
     c.PutArtifact: lambda at: holder_verbs.put_artifact(at, held(at), "log", b"\x00\xff" * 100),
     c.Use: lambda at: holder_verbs.use(at, metered(at), "tokens", 900),
+    c.Healthy: lambda at: holder_verbs.healthy(at, metered(at), "tokens"),
     c.AdoptChild: lambda at: holder_verbs.adopt_child(at, adopting(at), "kid", "child"),
     c.Park: lambda at: holder_verbs.park(at, held(at), "w", "go", until_ms=START_MS + 5),
     c.Release: lambda at: holder_verbs.release(at, held(at), "later", START_MS + 5),

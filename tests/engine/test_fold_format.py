@@ -18,6 +18,8 @@ from sagalog.kernel import events as e
 from sagalog.kernel import state
 from sagalog.kernel.accounts import Account, Refusal
 from sagalog.kernel.values import (
+    BreakerPolicy,
+    BreakerState,
     Compensation,
     Failure,
     Inherited,
@@ -38,6 +40,8 @@ from sagalog.kernel.values import (
 
 # What is inside events.
 VALUES: tuple[type[msgspec.Struct], ...] = (
+    BreakerPolicy,
+    BreakerState,
     Compensation,
     Failure,
     Inherited,
@@ -72,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (8, "335cd2a504ec244c8db9e45d2ff1f03be4eb8d5489524537af5fc5f8ce2f8028")
+PINNED = (9, "b3a782878f71ca6013493ed6667cdb487c61aabdd2aea2c5f3bbbafc55b61118")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

@@ -11,7 +11,18 @@ from sagalog import Compensation, Dedupe, Engine, Failure, Recorded
 from sagalog.codec import enclose, recorded
 from sagalog.engine.entries import CommandEntry
 from sagalog.kernel import events as e
-from sagalog.kernel.values import DedupeKey, Inherited, KeptStep, KeptWaits, Rate, SignalEnd, State, UnrecordedStep
+from sagalog.kernel.values import (
+    Breaker,
+    BreakerPolicy,
+    DedupeKey,
+    Inherited,
+    KeptStep,
+    KeptWaits,
+    Rate,
+    SignalEnd,
+    State,
+    UnrecordedStep,
+)
 from sagalog.testing import ManualClock
 from sagalog.testing.history import PROPERTIES, check, explain
 from sagalog.validation import commands as forms
@@ -24,6 +35,7 @@ FIRST = "task/first"
 TIMED, ASKED = "task/timed", "task/asked"
 AFTER, CHILD = "task/after", "task/c"
 TICK = "schedule/tick"
+PROVIDER = "limit/provider"
 SECOND = Inherited("second", "close", "left", 1, 1)
 
 
@@ -57,6 +69,7 @@ def lived(engine: Engine, clock: ManualClock) -> Log:
     related(engine)
     deduped(engine, clock)
     scheduled(engine, clock)
+    watched(engine, clock)
     return engine.events()
 
 
@@ -95,6 +108,18 @@ def limited(engine: Engine) -> None:
         lease.complete()
     engine.pause(queue="limited")
     engine.resume(queue="limited")
+
+
+def watched(engine: Engine, clock: ManualClock) -> None:
+    """The breaker of `provider` opens at two failures, lets `third` probe, and closes by it."""
+    engine.set_limit("provider", breaker=Breaker(2, 1_000, 2_000))
+    for id in ("bad", "worse"):
+        engine.create("build", id=id, queue="watched", uses={"provider": 1})
+        lease = engine.acquire(id, owner="ann", ttl_ms=None)
+        lease.retry(Failure("down", "", limit="provider"), budget="transient", run_at_ms=clock.now_ms() + 10**9)
+    clock.advance(1_000)
+    engine.create("build", id="third", queue="watched", uses={"provider": 1})
+    engine.acquire("third", owner="ann", ttl_ms=None).complete()
 
 
 def timed(engine: Engine, clock: ManualClock) -> None:
@@ -381,6 +406,16 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
     "rates": [lambda log: again(log, e.LimitSet(rate=Rate(3, 1_000)), 1, "limit/tokens")],
     "pauses": [
         lambda log: moved(log, "queue/limited", 1, before=("task/second", 2)),
+    ],
+    "breakers": [
+        lambda log: without(log, 2, stream=PROVIDER),
+        lambda log: without(log, 3, stream=PROVIDER),
+        lambda log: without(log, 4, stream=PROVIDER),
+        lambda log: again(log, e.LimitSet(breaker=BreakerPolicy(3, 1_000, 2_000)), 1, PROVIDER),
+        lambda log: again(log, e.LimitBreakerOpened("quota", 1, log[-1].at_ms), 2, PROVIDER),
+        lambda log: again(log, e.LimitBreakerOpened("failures", 1, 10**15), 2, PROVIDER),
+        lambda log: again(log, e.LimitBreakerHalfOpened("bad", 1), 3, PROVIDER),
+        lambda log: again(log, e.Retried(1, "retry", Failure("odd", ""), "attempt", 5), 3, "task/worse"),
     ],
     "deadlines": [
         lambda log: again(log, e.Cancelled(State.CANCELLED, code="start_by"), 2, TIMED),

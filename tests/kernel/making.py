@@ -144,6 +144,10 @@ def use(fence: int = 1, units: int = 2, limit: str = "gpu") -> c.Use:
     return c.Use(task="t", fence=fence, limit=limit, units=units)
 
 
+def healthy(fence: int = 1, limit: str | None = None) -> c.Healthy:
+    return c.Healthy(task="t", fence=fence, limit=limit)
+
+
 def adopt_child(name: str = "build", fence: int = 1, child: str = "t0/build") -> c.AdoptChild:
     return c.AdoptChild(task="t", fence=fence, name=name, child=child)
 

@@ -298,6 +298,7 @@ def _recording_commands(fence: int, ended: tuple[str, ...], now_ms: int) -> dict
         "child": make.park("child", fence, after=("other",), ended=ended),
         "pause": make.park("pause", fence, until_ms=now_ms + 1),
         "use": make.use(fence, 2),
+        "healthy": make.healthy(fence),
     }
 
 

@@ -37,9 +37,9 @@ def test_a_verb_keeps_its_key_in_events_that_it_writes_and_compares() -> None:
 
 
 def test_only_maintenance_and_what_states_all_have_no_identity_for_repeats() -> None:
-    """[REPEAT-1] A renewal and a statement of use say the whole of what is to be, so a repeat changes nothing."""
+    """[REPEAT-1] A renewal and what a holder states say the whole of what is to be, so a repeat changes nothing."""
     unnamed = {verb.command for verb in VERBS if verb.contents is None}
-    assert unnamed == {c.Heartbeat, c.Maintain, c.Use, c.CancelChild}
+    assert unnamed == {c.Heartbeat, c.Maintain, c.Use, c.Healthy, c.CancelChild}
 
 
 def test_a_verb_names_the_field_in_which_its_command_holds_a_moment() -> None:

@@ -26,10 +26,10 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "sagalog": {
         "Opening a store": _words("open"),
         "Engine, leases, batches, subscriptions": _words("Engine Lease Renewal Batch Subscription"),
-        "What callers give": _words("Compensation Retry Rate Dedupe Failure UnrecordedStep"),
+        "What callers give": _words("Compensation Retry Rate Breaker Dedupe Failure UnrecordedStep"),
         "What callers read": _words("""
             Task State TaskCompensation TaskWait Policy LeaseRecord Units Input Artifact WaitOutcome LimitStatus
-            QueueStatus ScheduleStatus Recorded Envelope
+            QueueStatus BreakerStatus ScheduleStatus Recorded Envelope
         """),
         "Looking after a store": _words("""
             Maintained Health FileHealth UnclaimedUndo PinnedTasks Progress VerifyReport Fault RebuildReport

@@ -63,6 +63,7 @@ DECIDED: dict[str, type[c.Command]] = {
     **{f"Lease.{kind.__name__.lower()}": kind for kind in (c.Complete, c.Fail)},
     "Lease.put_artifact": c.PutArtifact,
     "Lease.use": c.Use,
+    "Lease.healthy": c.Healthy,
     "Lease.adopt_child": c.AdoptChild,
     "Lease.quarantine": c.QuarantineHeld,
     "Lease.compensation_done": c.CompensationDone,

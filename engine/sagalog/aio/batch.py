@@ -97,6 +97,7 @@ class AsyncBatch(CoroutineMethod[Batch]):
     step = _held(Batch.step)
     put_artifact = _held(Batch.put_artifact)
     use = _held(Batch.use)
+    healthy = _held(Batch.healthy)
     adopt_child = _held(Batch.adopt_child)
     park = _held(Batch.park)
     release = _held(Batch.release)

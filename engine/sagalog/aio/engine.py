@@ -140,6 +140,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     rebuild = as_coroutine(Engine.rebuild)
 
     set_limit = as_coroutine(Engine.set_limit)
+    reset_breaker = as_coroutine(Engine.reset_breaker)
     remove_limit = as_coroutine(Engine.remove_limit)
     limit_queue = as_coroutine(Engine.limit_queue)
     set_queue = as_coroutine(Engine.set_queue)
@@ -170,6 +171,7 @@ class AsyncEngine(CoroutineMethod[Engine]):
     ready_kinds = as_coroutine(Engine.ready_kinds)
     absent_builds = as_coroutine(Engine.absent_builds)
     limits = as_coroutine(Engine.limits)
+    breakers = as_coroutine(Engine.breakers)
     queues = as_coroutine(Engine.queues)
     paused_kinds = as_coroutine(Engine.paused_kinds)
     holders = as_coroutine(Engine.holders)

@@ -120,6 +120,7 @@ class AsyncLease(CoroutineMethod[Lease]):
     step = as_coroutine_of(lift_lease, Lease.step)
     put_artifact = as_coroutine_of(lift_lease, Lease.put_artifact)
     use = as_coroutine_of(lift_lease, Lease.use)
+    healthy = as_coroutine_of(lift_lease, Lease.healthy)
     adopt_child = as_coroutine_of(lift_lease, Lease.adopt_child)
     compensation_done = as_coroutine_of(lift_lease_or_task, Lease.compensation_done)
 

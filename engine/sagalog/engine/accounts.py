@@ -7,16 +7,16 @@ Rule: an account changes only with the events of the same commit, and by what fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sagalog.kernel.accounts import Account, Refusal, account_of_queue, stream_of_account
 from sagalog.kernel.bounds import READY_MAX
 from sagalog.kernel.state import LimitFold, QueueFold, TaskFold
-from sagalog.kernel.values import Lack, LeaseRecord, Limit, State, Units
+from sagalog.kernel.values import BreakerState, Lack, LeaseRecord, Limit, State, Units
 from sagalog.store import Saved, View
-from sagalog.store.accounts import is_of_schedule, is_paused, limit_of
+from sagalog.store.accounts import breaker_of, is_of_schedule, is_paused, limit_of
 from sagalog.store.limit_uses import asked_of, leased_of
 
 
@@ -27,14 +27,21 @@ class Entry:
     account     as it is now; a rate has what it had when it was charged last, or set
     limit       what it allows
     is_paused   whether its limit or its key is paused
+    breaker     the state of its breaker; None: it has none [BREAKER-1]
     """
 
-    __slots__ = ("account", "before", "is_paused", "limit")
+    __slots__ = ("account", "before", "breaker", "is_paused", "limit")
 
-    def __init__(self, account: Account, limit: Limit, is_paused: bool) -> None:
+    def __init__(self, account: Account) -> None:
         self.before = self.account = account
-        self.limit = limit
-        self.is_paused = is_paused
+        self.limit = Limit()
+        self.is_paused = False
+        self.breaker: BreakerState | None = None
+
+    def govern(self, name: str, settings: LimitFold | QueueFold | None) -> None:
+        """Take what the settings of its stream say of the account."""
+        self.limit, self.is_paused = limit_of(name, settings), is_paused(name, settings)
+        self.breaker = breaker_of(name, settings)
 
     def at(self, now_ms: int) -> Account:
         """Return the account as time leaves it."""
@@ -42,7 +49,22 @@ class Entry:
 
     def free(self, now_ms: int) -> int | None:
         """Return how many units a task may take; None: any number."""
-        return 0 if self.is_paused else self.at(now_ms).free(self.limit)
+        is_closed = self.is_paused or (self.breaker is not None and self.breaker.lets_none(now_ms))
+        return 0 if is_closed else self.at(now_ms).free(self.limit)
+
+    def room(self, now_ms: int) -> int | None:
+        """Return for how many tasks a section has room: one where the breaker lets a probe through. [LIMIT-5]"""
+        free = self.free(now_ms)
+        if self.breaker is None or not self.breaker.may_probe(now_ms):
+            return free
+        return 1 if free is None else min(free, 1)
+
+
+class _Mark(NamedTuple):
+    """The accounts and the settings as they were at some point of a unit of work."""
+
+    accounts: Mapping[str, Account]
+    settings: Mapping[str, Any]
 
 
 class Accounts:
@@ -66,8 +88,8 @@ class Accounts:
         if found is None:
             # [LOG-5] A schedule limits nothing, so its account needs no stream that can be read.
             settings = None if is_of_schedule(name) else self.settings(stream_of_account(name))
-            account = self._view.account(name) or Account()
-            found = self._entries[name] = Entry(account, limit_of(name, settings), is_paused(name, settings))
+            found = self._entries[name] = Entry(self._view.account(name) or Account())
+            found.govern(name, settings)
         return found
 
     def settings(self, stream: str) -> LimitFold | QueueFold | None:
@@ -78,9 +100,9 @@ class Accounts:
         found: LimitFold | QueueFold | None = self._settings[stream]
         return found
 
-    def free(self, name: str) -> int | None:
-        """Return how many units of an account a task may take; None: any number."""
-        return self.entry(name).free(self.now_ms)
+    def room(self, name: str) -> int | None:
+        """Return for how many tasks of each section an account has room now; None: any number. [LIMIT-5]"""
+        return self.entry(name).room(self.now_ms)
 
     def asked(self, task: TaskFold) -> tuple[Units, ...]:
         """Return the units that a task asks of its named limits and its key."""
@@ -99,7 +121,10 @@ class Accounts:
         settings = self.settings(name)
         if isinstance(settings, QueueFold) and settings.paused:
             return Lack(name, "paused")
-        free = self.free(name)
+        entry = self.entry(name)
+        if entry.breaker is not None and entry.breaker.lets_none(self.now_ms):
+            return Lack(name, "breaker")
+        free = entry.free(self.now_ms)
         return Lack(name, "units") if free is not None and free < 1 else None
 
     def lack(self, task: TaskFold) -> Lack | None:
@@ -114,17 +139,27 @@ class Accounts:
         asked = self.asked(task)
         if self._view.is_governed(task.queue):
             asked = (Units(account_of_queue(task.queue), 1), *asked)
-        taken = [(one, self.entry(one.account).limit) for one in asked]
+        taken = [(one, self.entry(one.account)) for one in asked]
         return tuple(
-            Units(one.account, limit.needed(one.units))
-            for one, limit in taken
-            if limit.most is not None or one.account.startswith("limit/")
+            Units(one.account, entry.limit.needed(one.units), self._generation(one.account, entry))
+            for one, entry in taken
+            if entry.limit.most is not None or entry.breaker is not None or one.account.startswith("limit/")
         )
+
+    def _generation(self, name: str, entry: Entry) -> int | None:
+        """Return the generation of a lease that begins; of a probe it is the one that begins with it. [BREAKER-3]"""
+        if entry.breaker is None:
+            return None
+        settings = self.settings(name)
+        assert settings is not None, "a breaker is part of the settings"
+        return settings.version + 1 if entry.breaker.may_probe(self.now_ms) else entry.breaker.generation
 
     def _lack_at(self, task: TaskFold, asked: Units) -> Lack | None:
         name, entry = asked.account, self.entry(asked.account)
         if entry.is_paused:
             return Lack(name, "paused")
+        if entry.breaker is not None and entry.breaker.lets_none(self.now_ms):
+            return Lack(name, "breaker")
         free = entry.free(self.now_ms)
         if free is None:
             return None
@@ -175,14 +210,17 @@ class Accounts:
         """Set an account."""
         self.entry(name).account = account
 
-    def mark(self) -> Mapping[str, Account]:
-        """Return all accounts as they are now, for `go_back`."""
-        return {name: entry.account for name, entry in self._entries.items()}
+    def mark(self) -> _Mark:
+        """Return all accounts and settings as they are now, for `go_back`."""
+        return _Mark({name: entry.account for name, entry in self._entries.items()}, dict(self._settings))
 
-    def go_back(self, mark: Mapping[str, Account]) -> None:
+    def go_back(self, mark: _Mark) -> None:
         """Take back every change since the mark."""
+        self._settings.update(mark.settings)
         for name, entry in self._entries.items():
-            entry.account = mark.get(name, entry.before)
+            entry.account = mark.accounts.get(name, entry.before)
+            if (stream := stream_of_account(name)) in mark.settings:
+                entry.govern(name, mark.settings[stream])
 
     def take_account(self, before: TaskFold, after: TaskFold) -> None:
         """Take account of a task that has changed: its lease ends, begins, or states what it has used. [LIMIT-2]"""
@@ -231,13 +269,37 @@ class Accounts:
         self._settings[stream] = fold
         self._entries = {name: one for name, one in self._entries.items() if stream_of_account(name) != stream}
         self._entries[stream] = entry
-        entry.limit, entry.is_paused = limit_of(stream, fold), is_paused(stream, fold)
+        self._govern(entry, stream, fold)
         if entry.account.rate is not None:
             entry.account = entry.at(self.now_ms)
         if isinstance(fold, QueueFold):
             # Every key of the queue may have more by now: maintenance looks at all that hold tasks back.
             entry.account = msgspec.structs.replace(entry.account, keys_after="")
         self.touched.setdefault(stream)
+
+    def fail(self, name: str, failures: int) -> None:
+        """Note how many leases have failed in a row at a breaker."""
+        account = self.entry(name).account
+        if account.failures != failures:
+            self.change(name, msgspec.structs.replace(account, failures=failures))
+
+    def is_unchanged(self, stream: str) -> bool:
+        """Check whether the breaker of a stream is still in the generation in which the store has it."""
+        saved, state = self._view.saved(stream), self.entry(stream).breaker
+        return saved is not None and state is not None and saved.fold.breaker_state.generation == state.generation
+
+    def turn(self, stream: str, fold: LimitFold | QueueFold) -> None:
+        """Take account of a breaker that has opened, let a probe through, or closed: who may come in by that."""
+        self._settings[stream] = fold
+        self._govern(self.entry(stream), stream, fold)
+        self.touched.setdefault(stream)
+
+    def _govern(self, entry: Entry, stream: str, fold: LimitFold | QueueFold) -> None:
+        """Take new settings; what has failed in another generation of the breaker counts no more. [BREAKER-2]"""
+        before = None if entry.breaker is None else entry.breaker.generation
+        entry.govern(stream, fold)
+        if entry.account.failures and (entry.breaker is None or entry.breaker.generation != before):
+            entry.account = msgspec.structs.replace(entry.account, failures=0)
 
     def seed(self, running: Iterable[Saved]) -> None:
         """Count the leases that live in a queue which has settings from now on. [LIMIT-1]"""
@@ -259,8 +321,13 @@ class Accounts:
         self.wait_for_time(name)
 
     def wait_for_time(self, name: str) -> None:
-        """Have maintenance look at an account that holds tasks back when its rate has one more unit."""
+        """Have maintenance look at an account that holds tasks back when time gives it a unit, or lets it probe."""
         entry = self.entry(name)
+        state = entry.breaker
+        if state is not None and state.lets_none(self.now_ms):
+            # The end of a probe lets others in.
+            self.be_due(name, state.until_ms if state.mode == "open" else None)
+            return
         account = entry.at(self.now_ms)
         free = account.free(entry.limit)
         due_ms = None

@@ -119,8 +119,8 @@ class Admission:
         if not sections and name not in self._held_under:
             self._accounts.be_due(name, None)
             return
-        free = self._accounts.free(name)
-        is_any = free is None or free > 0
+        room = self._accounts.room(name)
+        is_any = room is None or room > 0
         # Every section, so that none waits for another one's turn.
         is_more = [self._let_in_of(name, section) for section in sections] if is_any else []
         if any(is_more):
@@ -177,10 +177,10 @@ class Admission:
     # --- room -----------------------------------------------------------------------------------------------------
 
     def _room(self, name: str, section: str) -> int:
-        free = self._accounts.free(name)
-        if free is None:
+        room = self._accounts.room(name)
+        if room is None:
             return READY_MAX
-        return min(free, READY_MAX) - len(self._window(name, section))
+        return min(room, READY_MAX) - len(self._window(name, section))
 
     def _lack_of_room(self, task: TaskFold) -> Lack | None:
         """Return the account of which a section is full of tasks that come before this one; else make room for it."""

@@ -219,6 +219,7 @@ class Batch:
     step = recorded_for(holder_verbs.step)
     put_artifact = recorded_for(holder_verbs.put_artifact)
     use = recorded_for(holder_verbs.use)
+    healthy = recorded_for(holder_verbs.healthy)
     adopt_child = recorded_for(holder_verbs.adopt_child)
     park = recorded_for(holder_verbs.park)
     release = recorded_for(holder_verbs.release)

@@ -123,6 +123,13 @@ class CommandWork(TaskChanges):
         limit = self.accounts.entry(account_of_limit(command.limit)).limit
         return msgspec.structs.replace(command, is_rate=limit.rate is not None)
 
+    def _healthy(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
+        """Close the breaker of which the lease is the probe. [BREAKER-3]"""
+        assert isinstance(step.command, c.Healthy)
+        if self.is_limited(task):
+            self.breakers.healthy(task, step.command.limit)
+        return self._settle(task, decision, step)
+
     def _park(self, task: TaskFold, decision: Decision, step: CommandEntry) -> Task:
         """Decide again, after a look at the tasks that it waits for. [WAIT-3] [WAIT-4]
 
@@ -325,6 +332,7 @@ class CommandWork(TaskChanges):
 # Commands that depend on other tasks, or on undos that are on record.
 _SPECIAL: Final[Mapping[type[c.Command], Callable[[CommandWork, TaskFold, Decision, CommandEntry], Task]]] = {
     c.Heartbeat: CommandWork._renew,
+    c.Healthy: CommandWork._healthy,
     c.Park: CommandWork._park,
     c.AdoptChild: CommandWork._adopt_child,
     c.Register: CommandWork._register,

@@ -228,12 +228,14 @@ class Engine:
     # --- what may run ---------------------------------------------------------------------------------------------
 
     set_limit = set_by(settings_verbs.set_limit)
+    reset_breaker = set_by(settings_verbs.reset_breaker)
     remove_limit = set_by(settings_verbs.remove_limit)
     limit_queue = set_by(settings_verbs.limit_queue)
     set_queue = set_by(settings_verbs.set_queue)
     pause = set_by(settings_verbs.pause)
     resume = set_by(settings_verbs.resume)
     limits = asked(Queries.limits)
+    breakers = asked(Queries.breakers)
     queues = asked(Queries.queues)
     paused_kinds = asked(Queries.paused_kinds)
     holders = asked(Queries.holders)

@@ -109,6 +109,20 @@ def use(executor: Executor, held: Task, limit: str, units: int) -> CommandEntry:
     return _by_holder(held, forms.use(held.id, _fence(held), limit, units))
 
 
+def healthy(executor: Executor, held: Task, limit: str | None = None) -> CommandEntry:
+    """Say that what a breaker watches has answered, so that it closes before the probe has ended. [BREAKER-3]
+
+    Only the lease that is the probe of a half open breaker changes anything by it.
+
+    Args:
+        limit: a named limit, one of the task's `uses`; None: the queue.
+
+    Raises:
+        NotFound: the task uses no such limit.
+    """
+    return _by_holder(held, forms.healthy(held.id, _fence(held), limit))
+
+
 def adopt_child(executor: Executor, held: Task, name: str, child: str) -> CommandEntry:
     """Take over the child that a predecessor has spawned under this name, for this attempt and all later ones. [STEP-2]
 

@@ -144,6 +144,7 @@ class Lease:
     step = held(verbs.step)
     put_artifact = held(verbs.put_artifact)
     use = held(verbs.use)
+    healthy = held(verbs.healthy)
     adopt_child = held(verbs.adopt_child)
     compensation_done = held_or_ended(verbs.compensation_done)
 

@@ -74,11 +74,12 @@ def _is_same(name: str, found: Account | None, expected: Account) -> bool:
     """Compare what the log gives; refusals, and due times but those of schedules, depend on when a caller looked."""
     if found is not None and is_of_schedule(name) and not _is_due_alike(found, expected):
         return False
-    return found is not None and (found.slots_used, found.rate, found.credit, found.at_ms) == (
+    return found is not None and (found.slots_used, found.rate, found.credit, found.at_ms, found.failures) == (
         expected.slots_used,
         expected.rate,
         expected.credit,
         expected.at_ms,
+        expected.failures,
     )
 
 

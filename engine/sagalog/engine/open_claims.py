@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 
-from sagalog.engine.queries import LimitStatus, QueueStatus
+from sagalog.engine.queries import BreakerStatus, LimitStatus, QueueStatus
 from sagalog.errors import InvalidValue
 from sagalog.kernel.accounts import Account, account_of_key, account_of_limit, account_of_queue
 from sagalog.kernel.state import LimitFold, QueueFold
+from sagalog.kernel.values import Breaker
 from sagalog.store import Claim, Snapshot
 from sagalog.validation.values import check_name
 
@@ -29,7 +30,7 @@ def limits_of(snapshot: Snapshot, now_ms: int) -> list[LimitStatus]:
         fold: LimitFold = snapshot.fold(f"limit/{name}")
         if not fold.is_removed:
             account = _account(snapshot, account_of_limit(name)).at(fold.limit.rate, now_ms)
-            free, limit = account.free(fold.limit) or 0, fold.limit
+            free, limit = account.free(fold.limit), fold.limit
             found.append(LimitStatus(name, limit.slots, limit.rate, account.slots_used, free, bool(fold.paused)))
     return found
 
@@ -56,6 +57,32 @@ def queues_of(snapshot: Snapshot, now_ms: int) -> list[QueueStatus]:
             )
         )
     return found
+
+
+def breakers_of(snapshot: Snapshot) -> list[BreakerStatus]:
+    """Return the breakers of named limits and of queues, as they are."""
+    limits: list[LimitFold] = [snapshot.fold(f"limit/{name}") for name in stream_ids(snapshot, "limit")]
+    queues: list[QueueFold] = [snapshot.fold(f"queue/{name}") for name in stream_ids(snapshot, "queue")]
+    found = [_breaker_status(fold, _account(snapshot, account_of_limit(fold.id))) for fold in limits]
+    found += [_breaker_status(fold, _account(snapshot, account_of_queue(fold.id))) for fold in queues]
+    return [one for one in found if one is not None]
+
+
+def _breaker_status(fold: LimitFold | QueueFold, account: Account) -> BreakerStatus | None:
+    if fold.breaker is None:
+        return None
+    state, is_limit = fold.breaker_state, isinstance(fold, LimitFold)
+    return BreakerStatus(
+        limit=fold.id if is_limit else None,
+        queue=None if is_limit else fold.id,
+        breaker=Breaker(*msgspec.structs.astuple(fold.breaker)),
+        mode=state.mode,
+        failures=account.failures,
+        trips=state.trips,
+        since_ms=None if state.mode == "closed" else state.since_ms,
+        until_ms=state.until_ms if state.mode == "open" else None,
+        task=state.task,
+    )
 
 
 def account_named(limit: str | None, queue: str | None, key: str | None) -> str:
@@ -102,6 +129,10 @@ def _opens_ms(snapshot: Snapshot, queue: str, now_ms: int) -> int | None:
     fold: QueueFold = snapshot.fold(f"queue/{queue}")
     if fold.paused:
         return None
+    state = fold.breaker_state
+    if state.lets_none(now_ms):
+        # Nothing but the end of its probe opens a half open one.
+        return state.until_ms if state.mode == "open" else None
     account = _account(snapshot, account_of_queue(queue)).at(fold.own.rate, now_ms)
     free = account.free(fold.own)
     return now_ms if free is None or free >= 1 else account.refilled_ms(fold.own, 1)

@@ -14,7 +14,7 @@ import msgspec
 from sagalog.codec import Envelope, Recorded
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
-from sagalog.kernel.values import Missed, Overlap, Rate, State, Stopped, WaitEnd
+from sagalog.kernel.values import Breaker, BreakerMode, Missed, Overlap, Rate, State, Stopped, WaitEnd
 from sagalog.store import PinnedTasks
 from sagalog.validation.commands import ClaimRequest
 
@@ -58,18 +58,19 @@ class LimitStatus(msgspec.Struct, frozen=True):
     """A named limit as it is now. [LIMIT-1]
 
     name     its name
-    slots    how many units leases may have at a time; None: it is a rate
-    rate     how many units leases may take per period; None: it has slots
+    slots    how many units leases may have at a time; None: it has no slots
+    rate     how many units leases may take per period; None: it has no rate
     used     how many units living leases have
-    free     how many units a task may take now; below zero after a correction, or where the limit was lowered
-    paused   whether it is paused
+    free     how many units a task may take now; below zero after a correction, or where the limit was lowered; None:
+             any number, where it has a breaker alone
+    paused   whether it is paused; `breakers` shows its breaker, if it has one
     """
 
     name: str
     slots: int | None
     rate: Rate | None
     used: int
-    free: int
+    free: int | None
     paused: bool
 
 
@@ -96,6 +97,30 @@ class QueueStatus(msgspec.Struct, frozen=True):
     paused: bool
     paused_keys: tuple[str, ...]
     affinity_wait_ms: int | None = None
+
+
+class BreakerStatus(msgspec.Struct, frozen=True):
+    """The breaker of a named limit or of a queue, as it is now. [BREAKER-1]
+
+    limit, queue   whose it is: one of the two
+    breaker        when it opens, and for how long
+    mode           "closed", "open", or "half_open" while its probe runs
+    failures       while it is closed: how many leases have failed in a row
+    trips          how often it has opened in a row
+    since_ms       when it was opened last, in milliseconds since 1970; None: it is closed
+    until_ms       while it is open: when the next task that starts is its probe; None: it is not open
+    task           while it is half open: the probe
+    """
+
+    limit: str | None
+    queue: str | None
+    breaker: Breaker
+    mode: BreakerMode
+    failures: int
+    trips: int
+    since_ms: int | None
+    until_ms: int | None
+    task: str | None
 
 
 class ScheduleStatus(msgspec.Struct, frozen=True):
@@ -297,6 +322,10 @@ class Queries(Protocol):
 
     def queues(self) -> list[QueueStatus]:
         """List the queues that have settings, by name. [LIMIT-1]"""
+        ...
+
+    def breakers(self) -> list[BreakerStatus]:
+        """List the breakers: those of named limits, by name, and then those of queues. [BREAKER-1]"""
         ...
 
     def paused_kinds(self) -> list[str]:

@@ -10,27 +10,35 @@ from sagalog.actors import optional_actor
 from sagalog.engine.entries import SettingEntry
 from sagalog.engine.executor import Executor
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Rate
+from sagalog.kernel.values import Breaker, Rate
 from sagalog.validation import settings as forms
 
 
 def set_limit(
-    executor: Executor, name: str, *, slots: int | None = None, rate: Rate | None = None, actor: str | None = None
+    executor: Executor,
+    name: str,
+    *,
+    slots: int | None = None,
+    rate: Rate | None = None,
+    breaker: Breaker | None = None,
+    actor: str | None = None,
 ) -> SettingEntry:
-    """Set a named limit, which tasks use by `create(uses={name: units})`. [LIMIT-1]
+    """Set a named limit, which tasks use by `create(uses={name: units})`; what is left out it has no more. [LIMIT-1]
 
-    Leases that live keep their units. A limit that is lowered below what runs only lets nothing start.
+    Leases that live keep their units. A limit that is lowered below what runs only lets nothing start. A breaker that
+    is there goes on as it is, with the new numbers. [BREAKER-1]
 
     Args:
         name: its name.
         slots: how many units leases may have at a time; or
         rate: how many units leases may take per period; the end of a lease gives none of them back.
+        breaker: when tasks that use it stop to start because of failures; it may be alone, without slots and rate.
         actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
-        InvalidValue: both or neither are given, or less than 1; to let nothing start, `pause` the limit.
+        InvalidValue: slots and rate are given, or nothing is, or less than 1; to let nothing start, `pause` the limit.
     """
-    return _by_operator(executor, forms.set_limit(name, slots, rate), actor)
+    return _by_operator(executor, forms.set_limit(name, slots, rate, breaker), actor)
 
 
 def remove_limit(executor: Executor, name: str, *, actor: str | None = None) -> SettingEntry:
@@ -55,6 +63,7 @@ def limit_queue(
     rate: Rate | None = None,
     per_key_slots: int | None = None,
     per_key_rate: Rate | None = None,
+    breaker: Breaker | None = None,
     actor: str | None = None,
 ) -> SettingEntry:
     """Set the limits of a queue, and of each key within it; what is left out is not limited any more. [LIMIT-1]
@@ -65,12 +74,32 @@ def limit_queue(
         queue: its name.
         slots, rate: of the queue: how many tasks may run at a time, and how many may start per period.
         per_key_slots, per_key_rate: the same for each `key` of its tasks by itself.
+        breaker: when its tasks stop to start because of failures. [BREAKER-1]
         actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
 
     Raises:
         InvalidValue: less than 1; to let nothing start, `pause` the queue.
     """
-    return _by_operator(executor, forms.limit_queue(queue, slots, rate, per_key_slots, per_key_rate), actor)
+    return _by_operator(executor, forms.limit_queue(queue, slots, rate, per_key_slots, per_key_rate, breaker), actor)
+
+
+def reset_breaker(
+    executor: Executor, *, queue: str | None = None, limit: str | None = None, actor: str | None = None
+) -> SettingEntry:
+    """Close the breaker of a queue, or of a named limit: its tasks start again, all at once. [BREAKER-4]
+
+    One that is closed stays as it is, with the failures that it has counted.
+
+    Args:
+        queue: the queue; or
+        limit: the named limit.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: neither is given, or both.
+        NotFound: there is no such limit, or no breaker.
+    """
+    return _by_operator(executor, forms.reset_breaker(queue, limit), actor)
 
 
 def set_queue(

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
 from sagalog.engine.builds import absent_builds
-from sagalog.engine.open_claims import account_named, claimable_times, limits_of, queues_of
-from sagalog.engine.queries import Artifact, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
+from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
+from sagalog.engine.queries import Artifact, BreakerStatus, LimitStatus, QueueStatus, ScheduleStatus, WaitOutcome
 from sagalog.engine.schedule_status import next_times_of, schedules_of
 from sagalog.engine.task import Task, to_task
 from sagalog.engine.workers import WorkerInfo, workers_in
@@ -213,6 +213,11 @@ class StoreQueries:
         """Answer `Queries.queues`."""
         with self._store.read() as snapshot:
             return queues_of(snapshot, self._clock.now_ms())
+
+    def breakers(self) -> list[BreakerStatus]:
+        """Answer `Queries.breakers`."""
+        with self._store.read() as snapshot:
+            return breakers_of(snapshot)
 
     def paused_kinds(self) -> list[str]:
         """Answer `Queries.paused_kinds`."""

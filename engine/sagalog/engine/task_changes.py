@@ -15,6 +15,7 @@ from sagalog.actors import MAINTENANCE
 from sagalog.codec import Envelope, enclose
 from sagalog.engine.accounts import Accounts
 from sagalog.engine.admission import Admission
+from sagalog.engine.breakers import Breakers, Change
 from sagalog.engine.dedupes import Dedupes
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry, SettingEntry
@@ -25,6 +26,7 @@ from sagalog.engine.task_view import TaskView
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import CARRY_EVENTS
+from sagalog.kernel.breakers import recordable_in
 from sagalog.kernel.categories import CATEGORIES, Category
 from sagalog.kernel.decide.settings import SETTING_VERB_OF, decide_setting
 from sagalog.kernel.state import QueueFold, ScheduleFold, StoreFold, TaskFold
@@ -42,6 +44,7 @@ class TaskChanges(TaskView):
         # Where a limit counts: accounts, gates, and streams of settings.
         self._accounts: Accounts | None = None
         self._admission: Admission | None = None
+        self._breakers: Breakers | None = None
         self._settings: list[Append] = []
         self._parents = EndedParents()
         # Where a task with a dedupe key is created or ends.
@@ -56,6 +59,7 @@ class TaskChanges(TaskView):
         after = draft.take(events, step, self._now_ms)
         if self.is_limited(after) or (after.queue != task.queue and self.is_limited(task)):
             self.accounts.take_account(task, after)
+            self.breakers.take(task, after, events)
         self._parents.note(task, after)
         if after.dedupe is not None:
             self.dedupes.note(task, after)
@@ -69,6 +73,13 @@ class TaskChanges(TaskView):
         if self._accounts is None:
             self._accounts = Accounts(self._view)
         return self._accounts
+
+    @property
+    def breakers(self) -> Breakers:
+        """The breakers of limits and queues."""
+        if self._breakers is None:
+            self._breakers = Breakers(self.accounts, self._turn)
+        return self._breakers
 
     @property
     def admission(self) -> Admission:
@@ -116,12 +127,7 @@ class TaskChanges(TaskView):
         if not events:
             return fold
         expected = fold.version
-        envelopes: list[Envelope] = []
-        for event in events:
-            fold = self._evolve_setting(category, fold, event, envelopes, entry.actor)
-        if category.carry is not None and fold.length >= CARRY_EVENTS:
-            fold = self._evolve_setting(category, fold, category.carry(fold), envelopes, MAINTENANCE)
-        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        fold = self._append_setting(category, fold, events, entry.actor)
         if isinstance(fold, ScheduleFold):
             self.accounts.be_due(stream, fold.due_ms)
         elif not isinstance(fold, StoreFold):
@@ -139,12 +145,36 @@ class TaskChanges(TaskView):
                 require_limit(self._view.saved(f"limit/{name}"), command.id, name, units)
         return timed(fold, command, self._now_ms)
 
-    def _evolve_setting(
-        self, category: Category[Any], fold: Any, event: e.Recordable, envelopes: list[Envelope], actor: str | None
+    def _turn(self, stream: str, change: Change, cause: str) -> None:
+        """Append the change of a breaker to the stream of its limit or queue. [BREAKER-2]"""
+        category = CATEGORIES[stream.partition("/")[0]]
+        event = recordable_in(category.name, change)
+        fold = self._append_setting(category, self.accounts.settings(stream), (event,), MAINTENANCE, cause)
+        self.accounts.turn(stream, fold)
+
+    def _append_setting(
+        self,
+        category: Category[Any],
+        fold: Any,
+        events: Sequence[e.Recordable],
+        actor: str | None,
+        cause: str | None = None,
     ) -> Any:
-        version = fold.version + 1
-        envelopes.append(enclose(category.stream(fold.id), version, self._now_ms, event, actor))
-        return category.evolve(fold, event, version, self._now_ms)
+        """Append events to a stream that is no task's, and what carries its fold; return the fold. [CARRY-1]"""
+        stream, expected = category.stream(fold.id), fold.version
+        envelopes: list[Envelope] = []
+
+        def append(fold: Any, event: e.Recordable, actor: str | None, cause: str | None) -> Any:
+            version = fold.version + 1
+            envelopes.append(enclose(stream, version, self._now_ms, event, actor, cause))
+            return category.evolve(fold, event, version, self._now_ms)
+
+        for event in events:
+            fold = append(fold, event, actor, cause)
+        if category.carry is not None and fold.length >= CARRY_EVENTS:
+            fold = append(fold, category.carry(fold), MAINTENANCE, None)
+        self._settings.append(Append(stream, expected, tuple(envelopes), project_fold(fold)))
+        return fold
 
     def _project_at(
         self, fold: TaskFold, gate: str | None, held: str | None = None, awaited: tuple[str, ...] | None = None

@@ -66,6 +66,8 @@ class UnitOfWork(CommandWork):
     def _limited_result(self, answer: object, accounts: Accounts) -> Result:
         """Return as `result` what to write where a limit counts, with all that follows for other tasks. [LIMIT-5]"""
         admission = self.admission
+        if self._breakers is not None:
+            self._breakers.count_in_order(self._drafts)
         drafts = {id: draft for id, draft in self._drafts.items() if self._is_or_was_limited(draft)}
         written = [(draft.fold, draft.before) for draft in drafts.values()]
         written += [(saved.fold, saved) for saved in self._righted.values()]
@@ -217,13 +219,15 @@ class UnitOfWork(CommandWork):
 
     @contextmanager
     def tentatively(self, task: TaskFold) -> Iterator[None]:
-        """Take back what a block has changed in accounts, if it raises: the task is put aside then. [LOG-5]"""
+        """Take back what a block has changed in accounts and breakers, if it raises. [LOG-5]"""
         mark = self.accounts.mark() if self.is_limited(task) else None
+        written = len(self._settings)
         try:
             yield
         except Corrupt:
             if mark is not None:
                 self.accounts.go_back(mark)
+                del self._settings[written:]
             raise
 
     def take_back(self, ids: Sequence[str]) -> None:

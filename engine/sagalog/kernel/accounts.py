@@ -67,6 +67,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     since_ms     when `due_ms` was set: a clock that is set back behind that cannot show when it has come
     keys_after   of a queue whose keys maintenance looks at, one after the other: the account of the last one; None: it
                  looks at none
+    failures     how many leases of the breaker's present generation have failed in a row [BREAKER-2]
     """
 
     slots_used: int = 0
@@ -77,6 +78,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due_ms: int | None = None
     since_ms: int | None = None
     keys_after: str | None = None
+    failures: int = 0
 
     # --- what there is --------------------------------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ PERIOD_MS_MAX: Final = 31_622_400_000
 # one look moves, so that a commit stays short whatever waits.
 READY_MAX: Final = 64
 MOVES_MAX: Final = 64
+# [BREAKER-1] For how many failures in a row a breaker may wait, and how long its pause may be, or a quota keep it open:
+# a week.
+BREAKER_FAILURES_MAX: Final = 1_000_000
+BREAKER_OPEN_MS_MAX: Final = 604_800_000
 # [LIMIT-6] How long smaller tasks may pass a larger one, and for how many larger ones an account remembers that.
 PASS_MS: Final = 60_000
 REFUSED_MAX: Final = 64

@@ -31,7 +31,7 @@ from sagalog.kernel.state import (
     TaskFold,
     Waiting,
 )
-from sagalog.kernel.values import LeaseRecord, State, Units
+from sagalog.kernel.values import LeaseRecord, State
 
 # Changes a fold in place by an event, at its version and time.
 Change = Callable[[TaskFold, Any, int, int], None]
@@ -343,7 +343,9 @@ def _used(task: TaskFold, event: e.Used, version: int, at_ms: int) -> None:
     account = account_of_limit(event.limit)
     if all(one.account != account for one in lease.uses):
         raise damaged(task, "used", version, f"its lease uses no limit {event.limit!r}")
-    uses = tuple(Units(account, event.units) if one.account == account else one for one in lease.uses)
+    uses = tuple(
+        msgspec.structs.replace(one, units=event.units) if one.account == account else one for one in lease.uses
+    )
     task.lease = msgspec.structs.replace(lease, uses=uses)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from sagalog.kernel.values import (
+    BreakerPolicy,
     Budget,
     Compensation,
     DedupeKey,
@@ -143,6 +144,12 @@ class Use(Held, frozen=True, kw_only=True):
     limit: str
     units: int
     is_rate: bool = True
+
+
+class Healthy(Held, frozen=True, kw_only=True):
+    """The request to take this attempt for healthy, as a probe; `limit` None: at the breaker of the queue."""
+
+    limit: str | None = None
 
 
 class AdoptChild(Held, frozen=True, kw_only=True):
@@ -337,6 +344,7 @@ class SetLimit(Setting, frozen=True, kw_only=True):
 
     slots: int | None = None
     rate: Rate | None = None
+    breaker: BreakerPolicy | None = None
 
 
 class RemoveLimit(Setting, frozen=True, kw_only=True):
@@ -352,6 +360,15 @@ class LimitQueue(Setting, frozen=True, kw_only=True):
     rate: Rate | None = None
     per_key_slots: int | None = None
     per_key_rate: Rate | None = None
+    breaker: BreakerPolicy | None = None
+
+
+class ResetLimitBreaker(Setting, frozen=True, kw_only=True):
+    """The request to close the breaker of a named limit."""
+
+
+class ResetQueueBreaker(Setting, frozen=True, kw_only=True):
+    """The request to close the breaker of a queue."""
 
 
 class SetQueue(Setting, frozen=True, kw_only=True):

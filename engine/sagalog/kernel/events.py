@@ -13,6 +13,10 @@ from typing import Any, Final, get_args
 import msgspec
 
 from sagalog.kernel.values import (
+    BreakerClosing,
+    BreakerOpening,
+    BreakerPolicy,
+    BreakerState,
     Budget,
     Compensation,
     DedupeKey,
@@ -445,10 +449,11 @@ class KindResumed(Recordable, frozen=True):
 
 
 class LimitSet(Recordable, frozen=True):
-    """The setting of a named limit: `slots` units at a time, or a `rate`. [LIMIT-1]"""
+    """The setting of a named limit: `slots` units at a time, or a `rate`, and a `breaker`, if any. [LIMIT-1]"""
 
     slots: int | None = None
     rate: Rate | None = None
+    breaker: BreakerPolicy | None = None
 
 
 class LimitRemoved(Recordable, frozen=True):
@@ -465,6 +470,42 @@ class LimitResumed(Recordable, frozen=True):
     """The end of a pause of a named limit."""
 
 
+class BreakerOpened(Recordable, frozen=True):
+    """The opening of a breaker: no task starts before `until_ms`, and then one, as its probe. [BREAKER-1]
+
+    `trips` is how often it has opened in a row. The cause is the event of the task that has opened it.
+    """
+
+    code: BreakerOpening
+    trips: int
+    until_ms: int
+
+
+class BreakerHalfOpened(Recordable, frozen=True):
+    """The beginning of a probe: the lease of `task` under `fence`, which settles the breaker. [BREAKER-3]"""
+
+    task: str
+    fence: int
+
+
+class BreakerClosed(Recordable, frozen=True):
+    """The closing of a breaker: tasks start again. [BREAKER-1]"""
+
+    code: BreakerClosing
+
+
+class LimitBreakerOpened(BreakerOpened, frozen=True):
+    """The opening of the breaker of a named limit, as of any breaker. [BREAKER-1]"""
+
+
+class LimitBreakerHalfOpened(BreakerHalfOpened, frozen=True):
+    """The beginning of a probe at a named limit. [BREAKER-3]"""
+
+
+class LimitBreakerClosed(BreakerClosed, frozen=True):
+    """The closing of the breaker of a named limit. [BREAKER-1]"""
+
+
 class LimitCarried(Recordable, frozen=True):
     """The whole fold of a named limit at this version, from which a reader may begin. [CARRY-1]
 
@@ -475,18 +516,33 @@ class LimitCarried(Recordable, frozen=True):
     slots: int | None = None
     rate: Rate | None = None
     paused: int | None = None
+    breaker: BreakerPolicy | None = None
+    breaker_state: BreakerState | None = None
 
 
 class QueueLimited(Recordable, frozen=True):
     """The setting of a queue's own limits, and of those of each key within it; what is left out limits nothing.
 
-    `slots` and `rate` are the queue's, `per_key_slots` and `per_key_rate` each key's. [LIMIT-1]
+    `slots`, `rate` and `breaker` are the queue's, `per_key_slots` and `per_key_rate` each key's. [LIMIT-1]
     """
 
     slots: int | None = None
     rate: Rate | None = None
     per_key_slots: int | None = None
     per_key_rate: Rate | None = None
+    breaker: BreakerPolicy | None = None
+
+
+class QueueBreakerOpened(BreakerOpened, frozen=True):
+    """The opening of the breaker of a queue, as of any breaker. [BREAKER-1]"""
+
+
+class QueueBreakerHalfOpened(BreakerHalfOpened, frozen=True):
+    """The beginning of a probe of a queue. [BREAKER-3]"""
+
+
+class QueueBreakerClosed(BreakerClosed, frozen=True):
+    """The closing of the breaker of a queue. [BREAKER-1]"""
 
 
 class QueueSet(Recordable, frozen=True):
@@ -531,6 +587,8 @@ class QueueCarried(Recordable, frozen=True):
     per_key: Limit
     paused: int | None = None
     paused_keys: dict[str, int] | None = None
+    breaker: BreakerPolicy | None = None
+    breaker_state: BreakerState | None = None
     affinity_wait_ms: int | None = None
 
 
@@ -649,8 +707,28 @@ TaskEvent = (
     | Amended
 )
 StoreEvent = Founded | Upgraded | KindPaused | KindResumed
-LimitEvent = LimitSet | LimitRemoved | LimitPaused | LimitResumed | LimitCarried
-QueueEvent = QueueLimited | QueueSet | QueuePaused | QueueResumed | KeyPaused | KeyResumed | QueueCarried
+LimitEvent = (
+    LimitSet
+    | LimitRemoved
+    | LimitPaused
+    | LimitResumed
+    | LimitBreakerOpened
+    | LimitBreakerHalfOpened
+    | LimitBreakerClosed
+    | LimitCarried
+)
+QueueEvent = (
+    QueueLimited
+    | QueueSet
+    | QueueBreakerOpened
+    | QueueBreakerHalfOpened
+    | QueueBreakerClosed
+    | QueuePaused
+    | QueueResumed
+    | KeyPaused
+    | KeyResumed
+    | QueueCarried
+)
 ScheduleEvent = (
     ScheduleSet
     | ScheduleRemoved
@@ -708,8 +786,14 @@ NAMES: Final[dict[type[Recordable], str]] = {
     LimitRemoved: "limit_removed",
     LimitPaused: "limit_paused",
     LimitResumed: "limit_resumed",
+    LimitBreakerOpened: "limit_breaker_opened",
+    LimitBreakerHalfOpened: "limit_breaker_half_opened",
+    LimitBreakerClosed: "limit_breaker_closed",
     LimitCarried: "limit_carried",
     QueueLimited: "queue_limited",
+    QueueBreakerOpened: "queue_breaker_opened",
+    QueueBreakerHalfOpened: "queue_breaker_half_opened",
+    QueueBreakerClosed: "queue_breaker_closed",
     QueueSet: "queue_set",
     QueuePaused: "queue_paused",
     QueueResumed: "queue_resumed",

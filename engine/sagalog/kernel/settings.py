@@ -24,9 +24,10 @@ from sagalog.kernel.lifecycle import (
     Lifecycle,
 )
 from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold
-from sagalog.kernel.values import Limit, Schedule
+from sagalog.kernel.values import CLOSED, BreakerPolicy, BreakerState, Limit, Schedule
 
 F = TypeVar("F", LimitFold, QueueFold, ScheduleFold)
+L = TypeVar("L", LimitFold, QueueFold)
 
 _CARRIED: Final = (e.LimitCarried, e.QueueCarried, e.ScheduleCarried)
 
@@ -52,13 +53,13 @@ def state_of_schedule(fold: ScheduleFold) -> str:
 
 def evolve_limit(fold: LimitFold, event: e.Recordable, version: int, at_ms: int) -> LimitFold:
     """Return the fold of a named limit after one more event; raises LogDamaged."""
-    after = _limit_after(fold, event, version)
+    after = _breaker_after(fold, event, version, at_ms) or _limit_after(fold, event, version)
     return _checked("limit", state_of_limit(fold), LIMIT_LIFE, fold, event, version, after)
 
 
 def evolve_queue(fold: QueueFold, event: e.Recordable, version: int, at_ms: int) -> QueueFold:
     """Return the fold of a queue after one more event; raises LogDamaged."""
-    after = _queue_after(fold, event, version)
+    after = _breaker_after(fold, event, version, at_ms) or _queue_after(fold, event, version)
     return _checked("queue", state_of_queue(fold), QUEUE_LIFE, fold, event, version, after)
 
 
@@ -70,12 +71,27 @@ def evolve_schedule(fold: ScheduleFold, event: e.Recordable, version: int, at_ms
 
 def carried_limit(fold: LimitFold) -> e.LimitCarried:
     """Return the event that holds the whole fold of a named limit."""
-    return e.LimitCarried(fold.is_removed, fold.limit.slots, fold.limit.rate, fold.paused or None)
+    return e.LimitCarried(
+        fold.is_removed,
+        fold.limit.slots,
+        fold.limit.rate,
+        fold.paused or None,
+        fold.breaker,
+        _state_carried(fold),
+    )
 
 
 def carried_queue(fold: QueueFold) -> e.QueueCarried:
     """Return the event that holds the whole fold of a queue."""
-    return e.QueueCarried(fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None, fold.affinity_wait_ms)
+    return e.QueueCarried(
+        fold.own,
+        fold.per_key,
+        fold.paused or None,
+        fold.paused_keys or None,
+        fold.breaker,
+        _state_carried(fold),
+        fold.affinity_wait_ms,
+    )
 
 
 def carried_schedule(fold: ScheduleFold) -> e.ScheduleCarried:
@@ -99,21 +115,52 @@ def is_same_schedule(one: Schedule | None, other: Schedule) -> bool:
     return one is not None and msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
+def with_breaker(fold: L, breaker: BreakerPolicy | None, version: int) -> L:
+    """Return a fold with the breaker that an event sets: one that is there goes on, a new one begins closed."""
+    if breaker is None:
+        state = CLOSED
+    else:
+        state = fold.breaker_state if fold.breaker is not None else BreakerState("closed", version, 0, 0, 0)
+    return msgspec.structs.replace(fold, breaker=breaker, breaker_state=state)
+
+
+def _state_carried(fold: LimitFold | QueueFold) -> BreakerState | None:
+    return None if fold.breaker is None else fold.breaker_state
+
+
+def _breaker_after(fold: L, event: Any, version: int, at_ms: int) -> L | None:
+    """Return the fold after an event of its breaker; None where it is no such event, or cannot be. [BREAKER-1]"""
+    before = fold.breaker_state
+    match event:
+        case e.BreakerOpened() if fold.breaker is not None and before.mode != "open":
+            after = BreakerState("open", version, at_ms, event.until_ms, event.trips)
+        case e.BreakerHalfOpened() if before.mode == "open":
+            after = BreakerState("half_open", version, before.since_ms, before.until_ms, before.trips, event.task)
+        case e.BreakerClosed() if before.mode != "closed":
+            after = BreakerState("closed", version, 0, 0, 0)
+        case _:
+            return None
+    return msgspec.structs.replace(fold, breaker_state=after)
+
+
 def _limit_after(fold: LimitFold, event: Any, version: int) -> LimitFold | None:
     """Return the fold after an event; None where it says what is so already, or cannot be."""
     match event:
         case e.LimitSet():
             limit = Limit(event.slots, event.rate)
-            is_new = fold.is_removed or limit != fold.limit
-            return msgspec.structs.replace(fold, is_removed=False, limit=limit) if is_new else None
+            is_new = fold.is_removed or (limit, event.breaker) != (fold.limit, fold.breaker)
+            after = msgspec.structs.replace(fold, is_removed=False, limit=limit)
+            return with_breaker(after, event.breaker, version) if is_new else None
         case e.LimitRemoved():
-            return msgspec.structs.replace(fold, is_removed=True, limit=Limit(), paused=0)
+            after = msgspec.structs.replace(fold, is_removed=True, limit=Limit(), paused=0)
+            return with_breaker(after, None, version)
         case e.LimitPaused():
             return msgspec.structs.replace(fold, paused=version) if not fold.paused else None
         case e.LimitResumed():
             return msgspec.structs.replace(fold, paused=0) if fold.paused else None
         case e.LimitCarried():
-            return LimitFold(fold.id, 0, 0, event.removed, Limit(event.slots, event.rate), event.paused or 0)
+            limit, state = Limit(event.slots, event.rate), event.breaker_state or CLOSED
+            return LimitFold(fold.id, 0, 0, event.removed, limit, event.paused or 0, event.breaker, state)
         case _:
             return None
 
@@ -123,9 +170,9 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
         case e.QueueLimited():
             own = Limit(event.slots, event.rate)
             per_key = Limit(event.per_key_slots, event.per_key_rate)
-            if (own, per_key) == (fold.own, fold.per_key):
+            if (own, per_key, event.breaker) == (fold.own, fold.per_key, fold.breaker):
                 return None
-            return msgspec.structs.replace(fold, own=own, per_key=per_key)
+            return with_breaker(msgspec.structs.replace(fold, own=own, per_key=per_key), event.breaker, version)
         case e.QueueSet() if event.affinity_wait_ms != fold.affinity_wait_ms:
             return msgspec.structs.replace(fold, affinity_wait_ms=event.affinity_wait_ms)
         case e.QueuePaused():
@@ -138,8 +185,9 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             kept = {key: at for key, at in fold.paused_keys.items() if key != event.key}
             return msgspec.structs.replace(fold, paused_keys=kept)
         case e.QueueCarried():
-            paused, keys = event.paused or 0, event.paused_keys or {}
-            return QueueFold(fold.id, 0, 0, event.own, event.per_key, paused, keys, event.affinity_wait_ms)
+            paused, keys, state = event.paused or 0, event.paused_keys or {}, event.breaker_state or CLOSED
+            breaker, wait_ms = event.breaker, event.affinity_wait_ms
+            return QueueFold(fold.id, 0, 0, event.own, event.per_key, paused, keys, breaker, state, wait_ms)
         case _:
             return None
 

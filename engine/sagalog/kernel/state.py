@@ -14,7 +14,10 @@ import msgspec
 
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import (
+    CLOSED,
     TERMINAL,
+    BreakerPolicy,
+    BreakerState,
     DedupeKey,
     LeaseRecord,
     Limit,
@@ -30,7 +33,7 @@ from sagalog.kernel.values import (
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 8
+FOLD_FORMAT: Final = 9
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -397,6 +400,8 @@ class LimitFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_removed: bool = False
     limit: Limit = Limit()
     paused: int = 0
+    breaker: BreakerPolicy | None = None
+    breaker_state: BreakerState = CLOSED
 
 
 class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -413,6 +418,8 @@ class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     per_key: Limit = Limit()
     paused: int = 0
     paused_keys: dict[str, int] = {}
+    breaker: BreakerPolicy | None = None
+    breaker_state: BreakerState = CLOSED
     affinity_wait_ms: int | None = None
 
 

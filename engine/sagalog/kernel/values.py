@@ -33,6 +33,12 @@ Missed = Literal["one", "skip", "all"]
 Overlap = Literal["skip", "allow"]
 # Why a nominal time has no task of its own: the one before lives, it was missed, or a task has its id already.
 NotFired = Literal["overlap", "missed", "exists"]
+# Whether a breaker lets leases begin: all, none, or one that probes. [BREAKER-1]
+BreakerMode = Literal["closed", "open", "half_open"]
+# Why a breaker has opened: failures in a row, a quota, a probe that failed, or one that ended without a verdict.
+BreakerOpening = Literal["failures", "quota", "probe_failed", "probe_lost"]
+# Why a breaker has closed: its probe was healthy, or an operator has reset it.
+BreakerClosing = Literal["healthy", "reset"]
 # Why a schedule has stopped by itself. [SCHEDULE-7]
 Stopped = Literal["zone_unknown", "never_fires", "task_refused"]
 
@@ -233,12 +239,15 @@ class Failure(Value, frozen=True, omit_defaults=True):
     message      a sentence for people, cut at 8,192 characters
     details      JSON of at most 64 KiB, such as a traceback
     parameters   of the engine's own codes: the names and numbers of which readers make the message [RECORD-6]
+    limit        of a failure of the surroundings: the named limit whose breaker it strikes; None: that of the queue
+                 [BREAKER-2]
     """
 
     code: str
     message: FreeText
     details: FreeJson = None
     parameters: Parameters | None = None
+    limit: str | None = None
 
 
 class Policy(Value, frozen=True):
@@ -385,26 +394,95 @@ class Limit(Value, frozen=True, omit_defaults=True):
         return units if most is None else min(units, most)
 
 
-class Units(Value, frozen=True):
+class Breaker(Value, frozen=True):
+    """A circuit breaker of a named limit or a queue: it lets nothing start while what it watches is down.
+
+    It opens at so many failures of the surroundings in a row, and after a pause it lets one task through as a probe.
+    [BREAKER-1]
+
+    failures       how many failures in a row open it
+    pause_ms       how long it stays open, in milliseconds; twice as long after each probe that fails
+    pause_max_ms   how long it stays open at most, in milliseconds
+
+    Example:
+        import sagalog
+
+        with sagalog.open("memory:") as engine:
+            engine.set_limit("provider", slots=8, breaker=sagalog.Breaker(failures=3))
+            engine.create("chat", uses={"provider": 1})
+    """
+
+    failures: int = 5
+    pause_ms: int = 60_000
+    pause_max_ms: int = 3_600_000
+
+
+class BreakerPolicy(Value, frozen=True):
+    """The numbers of a breaker, as the log records them; `Breaker` says what each means. [RECORD-2]"""
+
+    failures: int
+    pause_ms: int
+    pause_max_ms: int
+
+    def pause_after(self, trips: int) -> int:
+        """Return how long it stays open when it has opened `trips` times in a row, in milliseconds."""
+        return min(self.pause_ms << min(trips - 1, 40), self.pause_max_ms)
+
+
+class BreakerState(Value, frozen=True, omit_defaults=True):
+    """A breaker as the log gives it: whether it lets leases begin, and since which event. [BREAKER-1]
+
+    mode         "closed", "open", or "half_open" while its probe runs
+    generation   the version of the event of its stream by which this began; an outcome counts only if its lease has it
+    since_ms     when it was opened last
+    until_ms     while it is open: when it lets a probe through
+    trips        how often it has opened in a row
+    task         while it is half open: the probe
+    """
+
+    mode: BreakerMode
+    generation: int
+    since_ms: int
+    until_ms: int
+    trips: int
+    task: str | None = None
+
+    def may_probe(self, now_ms: int) -> bool:
+        """Tell whether it lets one lease through as its probe: its pause is over, or the clock is behind it."""
+        return self.mode == "open" and not self.since_ms <= now_ms < self.until_ms
+
+    def lets_none(self, now_ms: int) -> bool:
+        """Tell whether it lets no lease begin."""
+        return self.mode == "half_open" or (self.mode == "open" and not self.may_probe(now_ms))
+
+
+# The state of a breaker before any event; of one that is off.
+CLOSED: Final = BreakerState("closed", 0, 0, 0, 0)
+
+
+class Units(Value, frozen=True, omit_defaults=True):
     """The units that a lease has taken of a limit. [LIMIT-2]
 
-    account   `limit/` and the name of a limit, `queue/` and the name of a queue, or `key/`, a queue, `/` and a key
-    units     how many units
+    account      `limit/` and the name of a limit, `queue/` and the name of a queue, or `key/`, a queue, `/` and a key
+    units        how many units
+    generation   that of the breaker there, as the lease began; None: there was none [BREAKER-2]
     """
 
     account: str
     units: int
+    generation: int | None = None
 
 
 class Lack(Value, frozen=True):
     """The reason why no lease of a task may begin now: an account, and what it lacks. [LIMIT-2]
 
     account   of the limit, the queue or the key; None: a kind is paused
-    why       "units": too few are free; "line": a larger task is first in line; "paused": it is paused
+    why       "units": too few are free; "line": a larger task is first in line; "paused": it is paused; "breaker": its
+              breaker is open, or half open
     """
 
     account: str | None
-    why: Literal["units", "line", "paused"]
+    why: Literal["units", "line", "paused", "breaker"]
 
 
 class TaskTemplate(Value, frozen=True, omit_defaults=True):

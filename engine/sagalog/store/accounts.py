@@ -16,9 +16,10 @@ from sagalog.codec import Envelope, read
 from sagalog.errors import SagalogError
 from sagalog.kernel import events as e
 from sagalog.kernel.accounts import Account, account_of_limit, key_of_account, stream_of_account
+from sagalog.kernel.breakers import verdict_of
 from sagalog.kernel.categories import LIMIT, QUEUE, SCHEDULE, category_of
 from sagalog.kernel.state import LimitFold, QueueFold, ScheduleFold
-from sagalog.kernel.values import Limit, Units
+from sagalog.kernel.values import BreakerState, Limit, Units
 
 _CHECKSUM: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
@@ -28,9 +29,12 @@ _decode: Final = msgspec.json.Decoder(Account).decode
 LOOK_AGAIN_MS: Final = 60_000
 
 _CHARGING: Final = frozenset({e.NAMES[e.Leased], e.NAMES[e.Used]})
+# Those that may end a lease with a verdict on a breaker.
+_ENDING: Final = frozenset(e.NAMES[kind] for kind in (e.Retried, e.Completed, e.Failed, e.Quarantined))
 _SETTING: Final = (*e.LIMIT_EVENTS, *e.QUEUE_EVENTS, *e.SCHEDULE_EVENTS)
-# The types of the events that change what a rate has left, or when a schedule is due.
-COUNTING: Final = tuple(sorted(_CHARGING | {e.NAMES[kind] for kind in _SETTING}))
+# The types of the events that change what a rate has left, how often in a row leases have failed, or when a schedule
+# is due.
+COUNTING: Final = tuple(sorted(_CHARGING | _ENDING | {e.NAMES[kind] for kind in _SETTING}))
 
 
 def encode_account(account: Account) -> bytes:
@@ -65,6 +69,13 @@ def is_paused(account: str, settings: LimitFold | QueueFold | ScheduleFold | Non
     if isinstance(settings, QueueFold):
         return key_of_account(account) in settings.paused_keys
     return settings is not None and settings.paused > 0
+
+
+def breaker_of(account: str, settings: LimitFold | QueueFold | ScheduleFold | None) -> BreakerState | None:
+    """Return the state of an account's breaker; None: it has none, as no key and no schedule has. [BREAKER-1]"""
+    if not isinstance(settings, LimitFold | QueueFold) or key_of_account(account) is not None:
+        return None
+    return None if settings.breaker is None else settings.breaker_state
 
 
 def is_of_schedule(account: str) -> bool:
@@ -102,6 +113,8 @@ class AccountFold:
                 self._lease(envelope, event)
             case e.Used():
                 self._use(envelope, event)
+            case e.Retried() | e.Completed() | e.Failed() | e.Quarantined():
+                self._end(envelope, event)
             case _:
                 self._set(envelope, event)
 
@@ -133,8 +146,21 @@ class AccountFold:
         before = sum(one.units for one in uses if one.account == account)
         self.accounts[account] = self._at(account, envelope.at_ms).correct(event.units, before)
         self._charged[envelope.stream] = tuple(
-            Units(account, event.units) if one.account == account else one for one in uses
+            msgspec.structs.replace(one, units=event.units) if one.account == account else one for one in uses
         )
+
+    def _end(self, envelope: Envelope, event: e.Recordable) -> None:
+        """Count the verdict of a lease at the breakers of its generation. [BREAKER-2]"""
+        verdict = verdict_of((event,))
+        if verdict is None:
+            return
+        for one in self._charged.get(envelope.stream, ()):
+            fold = self._settings.get(one.account)
+            if one.generation is not None and fold is not None and fold.breaker_state.generation == one.generation:
+                account = self.accounts.get(one.account, Account())
+                failures = verdict.counted(one.account, account.failures)
+                if failures != account.failures:
+                    self.accounts[one.account] = msgspec.structs.replace(account, failures=failures)
 
     def _set(self, envelope: Envelope, event: e.Recordable) -> None:
         category, id = category_of(envelope.stream), envelope.stream.partition("/")[2]
@@ -150,8 +176,13 @@ class AccountFold:
             due_ms = self._settings[envelope.stream].due_ms
             since_ms = None if due_ms is None else envelope.at_ms
             self.accounts[envelope.stream] = Account(due_ms=due_ms, since_ms=since_ms)
-        elif envelope.stream in self.accounts and self.accounts[envelope.stream].rate is not None:
-            self.accounts[envelope.stream] = self._at(envelope.stream, envelope.at_ms)
+        elif envelope.stream in self.accounts:
+            account = self.accounts[envelope.stream]
+            if account.rate is not None:
+                account = self._at(envelope.stream, envelope.at_ms)
+            if self._settings[envelope.stream].breaker_state.generation != before.breaker_state.generation:
+                account = msgspec.structs.replace(account, failures=0)
+            self.accounts[envelope.stream] = account
 
     def _at(self, account: str, now_ms: int) -> Account:
         limit = limit_of(account, self._settings.get(stream_of_account(account)))

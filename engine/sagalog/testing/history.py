@@ -22,6 +22,7 @@ from sagalog.codec import Recorded
 from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
+from sagalog.testing.breaker_history import breakers
 from sagalog.testing.builds import builds
 from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.dedupe_history import dedupe_periods, dedupes
@@ -264,6 +265,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "slots": slots,
     "rates": rates,
     "pauses": pauses,
+    "breakers": breakers,
     "deadlines": deadlines,
     "amendments": amendments,
     "builds": builds,

@@ -13,13 +13,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from sagalog.engine.lease import Lease
-from sagalog.kernel.values import Rate
+from sagalog.kernel.values import Breaker, Failure, Rate
 from sagalog.testing import strategies
 from sagalog.testing.oracle_pair import Side
 from sagalog.testing.recording_run import RecordingRun, holds_work
 
+BREAKER: Any = Breaker(2, 2_000, 5_000)
 LIMITS: Any = st.sampled_from(
-    [{"slots": 1}, {"slots": 2}, {"slots": 3}, {"rate": Rate(2, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}]
+    [
+        {"slots": 1},
+        {"slots": 2},
+        {"slots": 3},
+        {"rate": Rate(2, strategies.TTL_MS)},
+        {"rate": Rate(1, 3_000, burst=3)},
+        {"breaker": BREAKER},
+        {"slots": 2, "breaker": BREAKER},
+        {"rate": Rate(2, strategies.TTL_MS), "breaker": Breaker(1, 1_000, 1_000)},
+    ]
 )
 RATES: Any = st.sampled_from([{"rate": Rate(5, strategies.TTL_MS)}, {"rate": Rate(1, 3_000, burst=3)}])
 QUEUE_LIMITS: Any = st.fixed_dictionaries(
@@ -29,6 +39,7 @@ QUEUE_LIMITS: Any = st.fixed_dictionaries(
         "rate": st.just(Rate(3, 10 * strategies.TTL_MS)),
         "per_key_slots": st.integers(1, 2),
         "per_key_rate": st.just(Rate(2, 10 * strategies.TTL_MS)),
+        "breaker": st.just(BREAKER),
     },
 )
 TARGETS: Any = st.sampled_from(
@@ -36,12 +47,24 @@ TARGETS: Any = st.sampled_from(
 )
 USES: Any = st.sampled_from([None, {"gpu": 1}, {"gpu": 1}, {"gpu": 2}, {"cpu": 1}, {"gpu": 1, "cpu": 1}])
 
+BREAKERS: Any = st.sampled_from([{"queue": "left"}, {"limit": "gpu"}, {"limit": "cpu"}])
+
 KEYS: Any = st.sampled_from([None, "k1", "k2"])
 
 
 def complete(place: int, side: Side) -> Any:
     """Complete the task of a lease, by its place."""
     return side.leases[place].complete()
+
+
+def create_in_left(id: str, uses: dict[str, int] | None, side: Side) -> Any:
+    """Create a task in the queue `left`."""
+    return side.engine.create("build", id=id, queue="left", uses=uses)
+
+
+def acquire(id: str, side: Side) -> Any:
+    """Lease a task."""
+    return side.engine.acquire(id, owner="ann", ttl_ms=strategies.TTL_MS)
 
 
 def has_limits(machine: Any) -> bool:
@@ -58,7 +81,7 @@ class LimitingRun(RecordingRun):
 
         def call(side: Any) -> Any:
             side.engine.set_limit(name, **given)
-            return side.engine.limits()
+            return [side.engine.limits(), side.engine.breakers()]
 
         self.run("set limit", call)
 
@@ -68,7 +91,7 @@ class LimitingRun(RecordingRun):
 
         def call(side: Any) -> Any:
             side.engine.limit_queue(queue, **given)
-            return side.engine.queues()
+            return [side.engine.queues(), side.engine.breakers()]
 
         self.run("limit queue", call)
 
@@ -142,6 +165,46 @@ class LimitingRun(RecordingRun):
         self.run("acquire", lambda side: side.engine.acquire(id, owner="ann", ttl_ms=strategies.TTL_MS))
         for units in statements:
             self.of_newest("use", id, partial(Lease.use, limit=name, units=units))
+
+    @rule(what=BREAKERS)
+    def reset_breaker(self, what: dict[str, str]) -> None:
+        """Close a breaker."""
+
+        def call(side: Any) -> Any:
+            side.engine.reset_breaker(**what)
+            return side.engine.breakers()
+
+        self.run("reset breaker", call)
+
+    @precondition(holds_work)
+    @rule(pick=strategies.picks, name=st.sampled_from([None, "gpu", "cpu"]))
+    def healthy(self, pick: int, name: str | None) -> None:
+        """Report an attempt healthy."""
+        self.with_lease("healthy", pick, lambda lease: lease.healthy(name), "work")
+
+    @rule(
+        uses=st.sampled_from([None, {"gpu": 1}, {"gpu": 1, "cpu": 1}]),
+        struck=st.sampled_from([None, "gpu", "cpu"]),
+        outcomes=st.lists(st.sampled_from(["transient", "transient", "quota", "attempt", "complete"]), max_size=5),
+        waits=st.sampled_from([0, 2_000]),
+    )
+    def break_down(self, uses: dict[str, int] | None, struck: str | None, outcomes: list[str], waits: int) -> None:
+        """Have tasks fail because of what a breaker watches, time after time."""
+        for name in uses or ():
+            self.set_limit(name, {"slots": 3, "breaker": BREAKER})
+        if uses is None:
+            self.limit_queue("left", {"breaker": BREAKER})
+        for outcome in outcomes:
+            id = self.new_id()
+            self.run("create limited", partial(create_in_left, id, uses))
+            self.run("acquire", partial(acquire, id))
+            if outcome == "complete":
+                self.of_newest("complete", id, Lease.complete)
+            else:
+                down = Failure("down", "", limit=struck)
+                budget: Any = outcome
+                self.of_newest(f"retry {outcome}", id, partial(Lease.retry, error=down, budget=budget))
+            self.pair.clock.advance(waits)
 
     @precondition(has_limits)
     @rule(owner=strategies.owners, limit=st.integers(1, 4))

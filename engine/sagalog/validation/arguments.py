@@ -71,10 +71,11 @@ def failure(error: str | Failure, name: str) -> Failure:
         check_name(error.code, f"{name}.code")
         details = check_json(error.details, f"{name}.details", bounds.DETAILS_BYTES_MAX)
         parameters = _parameters(error.parameters, f"{name}.parameters")
+        limit = None if error.limit is None else check_name(error.limit, f"{name}.limit")
         if error.message == "" and (parameters is not None or error.code in SENTENCES):
             # [RECORD-6] Readers see the sentence that the engine makes of the code.
-            return Failure(error.code, "", details, parameters)
-        return Failure(error.code, _cleaned(error.message, f"{name}.message"), details, parameters)
+            return Failure(error.code, "", details, parameters, limit)
+        return Failure(error.code, _cleaned(error.message, f"{name}.message"), details, parameters, limit)
     return Failure("error", _cleaned(error, name))
 
 

@@ -352,6 +352,11 @@ def _undo_id(compensation: str | Compensation | None) -> str | None:
     return optional_name(compensation, "compensation")
 
 
+def healthy(task: str, fence: int, limit: str | None) -> c.Healthy:
+    """Make the command behind `Lease.healthy`; raises InvalidValue."""
+    return c.Healthy(task=task, fence=fence, limit=None if limit is None else check_name(limit, "limit"))
+
+
 def use(task: str, fence: int, limit: str, units: int) -> c.Use:
     """Make the command behind `Lease.use`; raises InvalidValue."""
     return c.Use(

@@ -11,19 +11,26 @@ from typing import Final
 from sagalog.errors import InvalidValue, OverBound
 from sagalog.kernel import bounds
 from sagalog.kernel import commands as c
-from sagalog.kernel.values import Rate
+from sagalog.kernel.values import Breaker, BreakerPolicy, Rate
 from sagalog.validation.arguments import optional_sentence
 from sagalog.validation.values import check_integer, check_name, shown
 
 _DEFAULT_QUEUE: Final = "default"
 
 
-def set_limit(name: str, slots: int | None, rate: Rate | None) -> c.SetLimit:
+def set_limit(name: str, slots: int | None, rate: Rate | None, breaker: Breaker | None) -> c.SetLimit:
     """Make the command behind `Engine.set_limit`; raises InvalidValue."""
-    if (slots is None) == (rate is None):
-        found = "both" if slots is not None else "neither"
-        raise InvalidValue(f"slots, rate: expected one of the two, found {found}; a limit is of one kind", path="slots")
-    return c.SetLimit(id=check_name(name, "name"), slots=_slots(slots, "slots"), rate=_rate(rate, "rate"))
+    if slots is not None and rate is not None:
+        raise InvalidValue("slots, rate: expected one of the two, found both; a limit is of one kind", path="slots")
+    if slots is None and rate is None and breaker is None:
+        text = "slots, rate, breaker: found none of them; give slots or a rate, and a breaker besides or alone"
+        raise InvalidValue(text, path="slots")
+    return c.SetLimit(
+        id=check_name(name, "name"),
+        slots=_slots(slots, "slots"),
+        rate=_rate(rate, "rate"),
+        breaker=_breaker(breaker),
+    )
 
 
 def remove_limit(name: str) -> c.RemoveLimit:
@@ -32,7 +39,12 @@ def remove_limit(name: str) -> c.RemoveLimit:
 
 
 def limit_queue(
-    queue: str, slots: int | None, rate: Rate | None, per_key_slots: int | None, per_key_rate: Rate | None
+    queue: str,
+    slots: int | None,
+    rate: Rate | None,
+    per_key_slots: int | None,
+    per_key_rate: Rate | None,
+    breaker: Breaker | None,
 ) -> c.LimitQueue:
     """Make the command behind `Engine.limit_queue`; raises InvalidValue."""
     return c.LimitQueue(
@@ -41,7 +53,18 @@ def limit_queue(
         rate=_rate(rate, "rate"),
         per_key_slots=_slots(per_key_slots, "per_key_slots"),
         per_key_rate=_rate(per_key_rate, "per_key_rate"),
+        breaker=_breaker(breaker),
     )
+
+
+def reset_breaker(queue: str | None, limit: str | None) -> c.Setting:
+    """Make the command behind `Engine.reset_breaker`; raises InvalidValue."""
+    if (queue is None) == (limit is None):
+        found = "neither" if queue is None else "both"
+        raise InvalidValue(f"queue, limit: expected one of the two, found {found}", path="queue")
+    if limit is not None:
+        return c.ResetLimitBreaker(id=check_name(limit, "limit"))
+    return c.ResetQueueBreaker(id=check_name(queue, "queue"))
 
 
 def set_queue(queue: str, affinity_wait_ms: int | None) -> c.SetQueue:
@@ -148,3 +171,19 @@ def _rate(given: Rate | None, name: str) -> Rate | None:
     period_ms = check_integer(given.period_ms, f"{name}.period_ms", 1, bounds.PERIOD_MS_MAX)
     burst = _slots(given.most, f"{name}.burst")
     return Rate(units, period_ms, burst)
+
+
+def _breaker(given: Breaker | None) -> BreakerPolicy | None:
+    if given is None:
+        return None
+    if not isinstance(given, Breaker):
+        raise InvalidValue(f"breaker: expected a sagalog.Breaker, found {shown(given)}", path="breaker")
+    failures = check_integer(given.failures, "breaker.failures", 1, bounds.BREAKER_FAILURES_MAX)
+    pause_ms = check_integer(given.pause_ms, "breaker.pause_ms", 1, bounds.BREAKER_OPEN_MS_MAX)
+    pause_max_ms = check_integer(given.pause_max_ms, "breaker.pause_max_ms", 1, bounds.BREAKER_OPEN_MS_MAX)
+    if pause_max_ms < pause_ms:
+        raise InvalidValue(
+            f"breaker.pause_max_ms: expected at least pause_ms, {pause_ms}, found {pause_max_ms}",
+            path="breaker.pause_max_ms",
+        )
+    return BreakerPolicy(failures, pause_ms, pause_max_ms)

@@ -189,6 +189,14 @@ class AsyncWorkContext(AsyncContext):
         """
         await self._off_loop(self._work.use, limit, units)
 
+    async def healthy(self, limit: str | None = None) -> None:
+        """Say that what a breaker watches has answered, as `WorkContext.healthy`, with its errors. [BREAKER-3]
+
+        Args:
+            limit: a named limit, one of the task's `uses`; None: the queue.
+        """
+        await self._off_loop(self._work.healthy, limit)
+
     async def sleep(self, name: str, duration_ms: int) -> None:
         """Sleep without a thread and without a lease, as `WorkContext.sleep`, with its errors. [WAIT-1]
 

@@ -565,6 +565,22 @@ class WorkContext(Context):
             self.go_on()
         self._record(f"the use of {limit!r}", holder_verbs.use, limit, units)
 
+    def healthy(self, limit: str | None = None) -> None:
+        """Say that what a breaker watches has answered, so that it closes before this probe has ended. [BREAKER-3]
+
+        Only the attempt that is the probe of a half open breaker changes anything by it.
+
+        Args:
+            limit: a named limit, one of the task's `uses`; None: the queue.
+
+        Raises:
+            NotFound: the task uses no such limit.
+            Interrupted: the lease is lost.
+        """
+        if self.lost or self._has_ended:
+            self.go_on()
+        self._record("that it is healthy", holder_verbs.healthy, limit)
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _end(self) -> list[str]:

@@ -81,6 +81,7 @@ VALID: Final = {
     "ID": "held",
     "NAME": "n",
     "SCHEDULE": "n",
+    "BREAKER": "limit/n",
     "COMPENSATION": "c",
     "TEXT": "x",
     "FENCE": "1",

@@ -68,6 +68,7 @@ OF_EVERY: Final[dict[str, list[Wrong]]] = {
     "KIND": NAME,
     "NAME": NAME,
     "SCHEDULE": NAME,
+    "BREAKER": [*NAME, (3, "provider"), (3, "limit"), (3, "limit/"), (3, "key/q/k")],
     "REASON": SENTENCE,
     "COUNT": [*NUMBER, (2, "1001")],
     "COMPENSATION": NAME,
@@ -214,7 +215,7 @@ def test_what_a_command_does_not_take_is_wrong_usage(db: str, name: str) -> None
         refused(2, [*words(name), "1", "1", "one-too-many"], "one-too-many", db=db)
 
 
-@pytest.mark.parametrize("group", ["", "queue", "command", "schedule"])
+@pytest.mark.parametrize("group", ["", "queue", "command", "schedule", "breaker"])
 def test_a_group_asks_for_a_command_and_knows_no_other(db: str, group: str) -> None:
     refused(2, group.split(), "Missing command", db=db)
     refused(2, [*group.split(), "nope"], "nope", db=db)

@@ -192,6 +192,7 @@ READING: Final = frozenset(
         "tail",
         "worker ls",
         "schedule ls",
+        "breaker ls",
     }
 )
 # No such artifact, input or worker is there, which is seen without writing.

@@ -63,6 +63,8 @@ CASES = {
     "worker ls": Case("worker ls", f"{QUERIES}.workers"),
     "worker drain": Case("worker drain w", f"{QUERIES}.workers"),
     "worker stop": Case("worker stop w", f"{QUERIES}.workers"),
+    "breaker ls": Case("breaker ls", f"{QUERIES}.breakers"),
+    "breaker reset": Case("breaker reset limit/provider"),
     "schedule ls": Case("schedule ls", f"{QUERIES}.schedules"),
     "schedule set": Case("schedule set often build --every 1h"),
     "schedule rm": Case("schedule rm hourly"),
@@ -99,6 +101,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         leased(engine, "failed").quarantine("odd")
         leased(engine, "owes", undos=["undo"]).fail("broken")
         engine.create("deploy", id="waits")
+        engine.set_limit("provider", breaker=sagalog.Breaker(1))
+        engine.create("chat", id="down", uses={"provider": 1})
+        down = sagalog.Failure("down", "", limit="provider")
+        engine.acquire("down", owner="ann", ttl_ms=None).retry(down, budget="transient")
         engine.set_schedule("hourly", "build", cron="@hourly")
         engine.set_schedule("paused", "build", cron="@hourly")
         engine.pause(schedule="paused")
@@ -153,7 +159,7 @@ def log() -> list[int]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(NAMES) - {"worker", "queue", "command", "schedule", "demo"} <= set(CASES)
+    assert set(NAMES) - {"worker", "queue", "command", "schedule", "breaker", "demo"} <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

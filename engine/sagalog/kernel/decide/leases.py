@@ -230,6 +230,7 @@ def _lacking(task: TaskFold, lack: Lack) -> Blocked:
         "units": (f"{what} has too few units free", "wait until others end, or raise the limit"),
         "line": (f"a larger task is first in line at {what}", "wait until it was leased"),
         "paused": (f"{what} is paused", "resume it"),
+        "breaker": (f"the breaker of {what} is open", "wait until its probe has closed it, or reset it"),
     }
     why, advice = texts[lack.why]
     return Blocked(

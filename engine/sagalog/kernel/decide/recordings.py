@@ -103,6 +103,21 @@ def use(task: TaskFold | None, command: c.Use, now_ms: int, epoch: int) -> Decis
     return (e.Used(fence=command.fence, limit=command.limit, units=command.units),)
 
 
+def healthy(task: TaskFold | None, command: c.Healthy, now_ms: int, epoch: int) -> Decision:
+    """Take an attempt for healthy; the operation closes the breaker of which it is the probe. [BREAKER-3]"""
+    task = existing(task, command.task)
+    if held(task, command.fence, epoch) is None:
+        raise lost(task, command.fence, "report healthy")
+    if command.limit is not None and command.limit not in (task.uses or ()):
+        raise NotFound(
+            f"cannot report the limit {command.limit!r} healthy by task {task.id!r}: it uses no such limit; name one "
+            "of its `uses`, or leave the limit out for its queue",
+            task=task.id,
+            limit=command.limit,
+        )
+    return ()
+
+
 def _require_undo(task: TaskFold, command: c.Step) -> None:
     """Require that the undo that a step names is on record before it. [WORKER-4]"""
     if command.compensation is not None and command.compensation not in task.compensations:
@@ -143,4 +158,5 @@ VERBS: Final = (
     ),
     Verb(c.AdoptChild, adopt_child, names("child_adopted"), contents=fields(("child", "task"))),
     Verb(c.Use, use, names("used")),
+    Verb(c.Healthy, healthy, names()),
 )

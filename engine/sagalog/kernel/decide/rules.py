@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from sagalog.errors import LeaseLost, NotFound, OverBound, TerminalTask, WrongState
 from sagalog.kernel import commands as c
 from sagalog.kernel import events as e
@@ -194,7 +196,7 @@ def cut(text: str | None) -> str | None:
 def cut_failure(error: Failure) -> Failure:
     """Cut the message of a failure at the bound. [BOUND-3]"""
     message = cut(error.message) or ""
-    return error if message is error.message else Failure(error.code, message, error.details, error.parameters)
+    return error if message is error.message else msgspec.structs.replace(error, message=message)
 
 
 def stream_bound(task: TaskFold) -> int:

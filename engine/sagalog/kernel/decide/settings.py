@@ -40,9 +40,10 @@ class SettingVerb:
 
 def set_limit(limit: LimitFold, command: c.SetLimit) -> Events:
     """Set a named limit. [LIMIT-1]"""
-    if limit.version and not limit.is_removed and limit.limit == Limit(command.slots, command.rate):
+    asked = (Limit(command.slots, command.rate), command.breaker)
+    if limit.version and not limit.is_removed and (limit.limit, limit.breaker) == asked:
         return ()
-    return (e.LimitSet(command.slots, command.rate),)
+    return (e.LimitSet(command.slots, command.rate, command.breaker),)
 
 
 def remove_limit(limit: LimitFold, command: c.RemoveLimit) -> Events:
@@ -61,9 +62,23 @@ def remove_limit(limit: LimitFold, command: c.RemoveLimit) -> Events:
 def limit_queue(queue: QueueFold, command: c.LimitQueue) -> Events:
     """Set the limits of a queue and of its keys. [LIMIT-1]"""
     own, per_key = Limit(command.slots, command.rate), Limit(command.per_key_slots, command.per_key_rate)
-    if (own, per_key) == (queue.own, queue.per_key):
+    if (own, per_key, command.breaker) == (queue.own, queue.per_key, queue.breaker):
         return ()
-    return (e.QueueLimited(command.slots, command.rate, command.per_key_slots, command.per_key_rate),)
+    per_key_given = (command.per_key_slots, command.per_key_rate)
+    return (e.QueueLimited(command.slots, command.rate, *per_key_given, command.breaker),)
+
+
+def reset_limit_breaker(limit: LimitFold, command: c.ResetLimitBreaker) -> Events:
+    """Close the breaker of a named limit. [BREAKER-4]"""
+    _require_limit(limit, command)
+    _require_breaker(limit, "limit")
+    return () if limit.breaker_state.mode == "closed" else (e.LimitBreakerClosed("reset"),)
+
+
+def reset_queue_breaker(queue: QueueFold, command: c.ResetQueueBreaker) -> Events:
+    """Close the breaker of a queue. [BREAKER-4]"""
+    _require_breaker(queue, "queue")
+    return () if queue.breaker_state.mode == "closed" else (e.QueueBreakerClosed("reset"),)
 
 
 def set_queue(queue: QueueFold, command: c.SetQueue) -> Events:
@@ -126,6 +141,12 @@ def _require_limit(limit: LimitFold, command: c.Setting) -> None:
         raise NotFound(f"there is no limit {command.id!r}; set it first, or check its name", limit=command.id)
 
 
+def _require_breaker(fold: LimitFold | QueueFold, what: str) -> None:
+    if fold.breaker is None:
+        text = f"the {what} {fold.id!r} has no breaker; set one first, or check the name"
+        raise NotFound(text, **{what: fold.id})
+
+
 def _require_place(paused: Sequence[str] | dict[str, int], who: str, what: str, instead: str) -> None:
     if len(paused) >= PAUSES_MAX:
         raise OverBound(
@@ -139,6 +160,8 @@ SETTING_VERBS: Final = (
     SettingVerb(c.SetLimit, "limit", set_limit, frozenset({"limit_set"})),
     SettingVerb(c.RemoveLimit, "limit", remove_limit, frozenset({"limit_removed"})),
     SettingVerb(c.LimitQueue, "queue", limit_queue, frozenset({"queue_limited"})),
+    SettingVerb(c.ResetLimitBreaker, "limit", reset_limit_breaker, frozenset({"limit_breaker_closed"})),
+    SettingVerb(c.ResetQueueBreaker, "queue", reset_queue_breaker, frozenset({"queue_breaker_closed"})),
     SettingVerb(c.SetQueue, "queue", set_queue, frozenset({"queue_set"})),
     SettingVerb(c.PauseLimit, "limit", pause_limit, frozenset({"limit_paused"})),
     SettingVerb(c.ResumeLimit, "limit", resume_limit, frozenset({"limit_resumed"})),

@@ -13,6 +13,7 @@ from sagalog.testing.contract.amendments import AmendContract
 from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
+from sagalog.testing.contract.breakers import BreakerContract
 from sagalog.testing.contract.builds import BuildContract
 from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
@@ -50,6 +51,7 @@ __all__ = [
     "AmendContract",
     "AppendContract",
     "BatchContract",
+    "BreakerContract",
     "BuildContract",
     "ChildContract",
     "ClaimContract",
@@ -108,6 +110,7 @@ class StoreContract(
     MaintenanceContract,
     LimitContract,
     QueueSettingContract,
+    BreakerContract,
     ClockContract,
     IdempotencyContract,
     BatchContract,

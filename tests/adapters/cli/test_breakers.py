@@ -1,0 +1,90 @@
+"""The commands of the group `breaker`: what they show, what they close, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagalog
+from sagalog import Breaker, Failure
+from tests.adapters.cli.calls import Answer, call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[sagalog.Engine]:
+    with sagalog.open(f"sqlite:///{path}") as engine:
+        yield engine
+
+
+def of(path: Path, *words: str) -> Answer:
+    return call("breaker", *words, "--db", str(path))
+
+
+def opened(engine: sagalog.Engine) -> None:
+    """Open the breaker of a limit, at the second failure."""
+    engine.set_limit("provider", breaker=Breaker(2, 3_600_000))
+    engine.limit_queue("chats", breaker=Breaker())
+    for id in ("a", "b", "c"):
+        engine.create("chat", id=id, uses={"provider": 1})
+    for id in ("a", "b"):
+        lease = engine.acquire(id, owner="ann", ttl_ms=None)
+        lease.retry(Failure("down", "", limit="provider"), budget="transient")
+
+
+def test_a_listing_shows_which_breakers_are_open_and_until_when(engine: sagalog.Engine, path: Path) -> None:
+    opened(engine)
+    head, limit, queue = of(path, "ls").out.splitlines()
+    assert head.split() == ["BREAKER", "FAILURES", "PAUSE", "OPENED", "NOW"]
+    assert limit.split()[:3] == ["limit/provider", "0/2", "1h00m..1h00m"]
+    assert "open until" in limit
+    assert queue.split() == ["queue/chats", "0/5", "1m00s..1h00m", "-", "closed"]
+    documents = of(path, "ls", "--json").documents
+    assert [(one["limit"], one["queue"], one["mode"]) for one in documents] == [
+        ("provider", None, "open"),
+        (None, "chats", "closed"),
+    ]
+    assert documents[0]["breaker"] == {"failures": 2, "pause_ms": 3_600_000, "pause_max_ms": 3_600_000}
+
+
+def test_a_listing_shows_which_task_probes(engine: sagalog.Engine, path: Path) -> None:
+    engine.set_limit("provider", breaker=Breaker(1, 1))
+    engine.create("chat", id="a", uses={"provider": 1})
+    lease = engine.acquire("a", owner="ann", ttl_ms=None)
+    lease.retry(Failure("down", "", limit="provider"), budget="transient", run_at_ms=0)
+    assert engine.claim("default", owner="ann", ttl_ms=60_000, wait_ms=10_000)
+    assert of(path, "ls").out.splitlines()[1].endswith("half open, with the probe a")
+
+
+def test_a_reset_closes_a_breaker(engine: sagalog.Engine, path: Path) -> None:
+    """[BREAKER-4]"""
+    opened(engine)
+    assert of(path, "reset", "limit/provider").out == "limit/provider is closed\n"
+    assert len(engine.claim("default", owner="ann", ttl_ms=None)) == 1
+    assert of(path, "reset", "queue/chats", "--json").documents[0]["mode"] == "closed"
+
+
+@pytest.mark.parametrize("name", ["provider", "key/chats/acme", "limit/", "task/a"])
+def test_a_name_that_is_no_breakers_is_refused(engine: sagalog.Engine, path: Path, name: str) -> None:
+    opened(engine)
+    refusal = of(path, "reset", name)
+    assert refusal.status == 3, refusal.err
+
+
+def test_a_limit_without_a_breaker_is_not_found(engine: sagalog.Engine, path: Path) -> None:
+    opened(engine)
+    engine.set_limit("gpu", slots=1)
+    for name in ("limit/gpu", "limit/none", "queue/none"):
+        refusal = of(path, "reset", name)
+        assert refusal.status == 4, refusal.err
+        assert name.partition("/")[2] in refusal.err
+
+
+def test_a_store_without_breakers_says_so(engine: sagalog.Engine, path: Path) -> None:
+    assert of(path, "ls").err == "note: no limit and no queue has a breaker\n"
