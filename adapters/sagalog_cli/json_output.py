@@ -21,6 +21,7 @@ from sagalog import (
     LimitStatus,
     Maintained,
     Pause,
+    PinnedTasks,
     QueueStatus,
     Rate,
     Reason,
@@ -228,12 +229,23 @@ def stats(health: Health, events: int, counts: Mapping[str, Mapping[str, int]]) 
     tasks = sum(sum(states.values()) for states in counts.values())
     of_health = msgspec.to_builtins(health)
     counted = {"store_id": health.store_id, "writer": health.writer, "events": events, "tasks": tasks, "queues": counts}
-    return {**counted, "file": of_health["file"], "undos": of_health["undos"], "errors": of_health["errors"]}
+    return {
+        **counted,
+        "file": of_health["file"],
+        "undos": of_health["undos"],
+        "builds": of_health["builds"],
+        "errors": of_health["errors"],
+    }
 
 
 def unclaimed(of: UnclaimedUndo) -> dict[str, Any]:
     """Return one unclaimed undo; its only field, `undo`, with every field of `UnclaimedUndo`, tells it from a task."""
     return {"undo": msgspec.to_builtins(of)}
+
+
+def absent_build(of: PinnedTasks) -> dict[str, Any]:
+    """Return one build without a worker; its only field, `absent_build`, with every field of `PinnedTasks`."""
+    return {"absent_build": msgspec.to_builtins(of)}
 
 
 def failure(code: str, message: str, fields: Mapping[str, object]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sagalog import (
     FileHealth,
     LeaseRecord,
     Maintained,
+    PinnedTasks,
     SagalogError,
     ScheduleStatus,
     Task,
@@ -157,6 +158,11 @@ def unclaimed(listed: Sequence[UnclaimedUndo], now_ms: int) -> Table:
     """Return a table of undos that no worker has leased, by queue and kind: how many tasks owe them, since when."""
     head = ("UNDO", "QUEUE", "TASKS", "DUE")
     return Table(head, [(one.kind, one.queue, f"{one.tasks:,}", _ago(one.since_ms, now_ms)) for one in listed])
+
+
+def absent_builds(listed: Sequence[PinnedTasks]) -> Table:
+    """Return a table of builds that no live worker names, by queue: how many tasks are pinned to them."""
+    return Table(("NO_WORKER_OF_BUILD", "QUEUE", "TASKS"), [(one.build, one.queue, f"{one.tasks:,}") for one in listed])
 
 
 def file(of: FileHealth, now_ms: int) -> Table:
@@ -327,6 +333,7 @@ def details(task: Task, now_ms: int, full: bool) -> Table:
         ("priority", str(task.priority)),
         ("affinity", task.affinity),
         ("key", task.key),
+        ("build", task.build),
         ("parent", task.parent),
         ("predecessor", task.predecessor),
         ("successor", task.successor),

@@ -16,6 +16,7 @@ _WHEN: Final = "milliseconds, ISO 8601, or +10m from now."
 queue_option = click.option("--queue", help="The queue where the task waits.  [default: default]")
 priority_option = click.option("--priority", type=int, help="Smaller runs first.  [default: 0]")
 affinity_option = click.option("--affinity", help="A hint, such as a machine; claims may prefer it.")
+build_option = click.option("--build", help="The build of the workers that may work on it.  [default: any worker]")
 key_option = click.option("--key", help="A name by which to group tasks, and by which their queue may limit them.")
 start_by_option = click.option(
     "--start-by",

@@ -34,7 +34,8 @@ class Estimates:
         self._limits_due_ms: int | None = None
         self._limits_since_ms = 0
         self.is_followed: bool | None = None
-        self._values: dict[tuple[str, str], dict[str, None]] = {}
+        # By gate, queue, and the build to which the tasks are pinned.
+        self._values: dict[tuple[str, str, str | None], dict[str, None]] = {}
         self._due_ms: dict[str, int] = {}
 
     def forget(self) -> None:
@@ -43,21 +44,24 @@ class Estimates:
         self._values.clear()
         self._due_ms.clear()
 
-    def values(self, gate: str, queue: str) -> Collection[str] | None:
-        """Return all kinds that may be at a gate of work, or all sets that may be at one of undos; None: not known."""
-        return self._values.get((gate, queue))
+    def values(self, gate: str, queue: str, build: str | None = None) -> Collection[str] | None:
+        """Return all kinds that may be at a gate of work, or all sets that may be at one of undos; None: not known.
 
-    def keep_values(self, gate: str, queue: str, values: Iterable[str]) -> None:
+        Of work only those of tasks that are pinned to the build; None: to none.
+        """
+        return self._values.get((gate, queue, build))
+
+    def keep_values(self, gate: str, queue: str, values: Iterable[str], build: str | None = None) -> None:
         """Keep what the store has found at a gate now."""
         kept = dict.fromkeys(values)
         if len(kept) <= VALUES_MAX:
             if len(self._values) >= GATES_KEPT_MAX:
                 self._values.clear()
-            self._values[gate, queue] = kept
+            self._values[gate, queue, build] = kept
 
-    def drop_value(self, gate: str, queue: str, value: str) -> None:
+    def drop_value(self, gate: str, queue: str, value: str, build: str | None = None) -> None:
         """Note that the store found nothing of this kind, or set, at a gate."""
-        kept = self._values.get((gate, queue))
+        kept = self._values.get((gate, queue, build))
         if kept is not None:
             kept.pop(value, None)
 
@@ -101,13 +105,14 @@ class Estimates:
         if row.holds is not None:
             self.note_account(row.check_ms)
         if gate in OPEN:
-            values = self._values.get((gate, row.queue))
+            # Claims for work look there by build and kind, those for undoing by the set of owed kinds.
+            key = (gate, row.queue, row.build if row.owed is None else None)
+            values = self._values.get(key)
             if values is not None:
-                # Claims for work look there by kind, those for undoing by the set of owed kinds.
                 value = row.owed if row.owed is not None else row.kind
                 values[value] = None
                 if len(values) > VALUES_MAX:
-                    del self._values[gate, row.queue]
+                    del self._values[key]
             at_ms = row.cancel_ms
             if at_ms is None:
                 return

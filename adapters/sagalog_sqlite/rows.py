@@ -66,9 +66,9 @@ NEWEST: Final = (
 
 _TASKS: Final = (
     "SELECT s.number, s.id, (SELECT max(version) FROM events WHERE stream = s.number), t.format, t.version, t.fold, "
-    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.follows, t.state, t.owed, "
-    "t.run_at_ms, t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, t.expires_ms, "
-    "t.renewed_ms "
+    "t.queue, t.kind, t.priority, t.affinity, t.parent, t.correlation_id, t.cancel_ms, t.build, t.follows, t.state, "
+    "t.owed, t.run_at_ms, t.undo_ms, t.overdue_ms, t.updated_ms, t.check_ms, t.gate, t.wait, t.held, t.holds, "
+    "t.affinity_ms, t.expires_ms, t.renewed_ms "
     "FROM streams s LEFT JOIN tasks t ON t.stream = s.number "
 )
 TASK_BY_ID: Final = _TASKS + "WHERE s.category = 'task' AND s.id = ?"
@@ -86,15 +86,16 @@ _RENEWED: Final = Row._fields.index("expires_ms")
 
 _INSERT: Final = (
     "INTO tasks(stream, format, version, fold, queue, kind, priority, affinity, parent, correlation_id, cancel_ms, "
-    "follows, state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, expires_ms, "
-    "renewed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "build, follows, state, owed, run_at_ms, undo_ms, overdue_ms, updated_ms, check_ms, gate, wait, held, holds, "
+    "affinity_ms, expires_ms, renewed_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE_TASK: Final = "INSERT OR REPLACE " + _INSERT
 # SQLite writes only the indexes over columns that a statement sets, and a commit's cost grows with the pages it writes.
 MOVE_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, state = ?, owed = ?, run_at_ms = ?, undo_ms = ?, "
-    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, expires_ms = ?, "
-    "renewed_ms = ? WHERE stream = ?"
+    "overdue_ms = ?, updated_ms = ?, check_ms = ?, gate = ?, wait = ?, held = ?, holds = ?, affinity_ms = ?, "
+    "expires_ms = ?, renewed_ms = ? WHERE stream = ?"
 )
 RENEW_TASK: Final = (
     "UPDATE tasks SET format = ?, version = ?, fold = ?, expires_ms = ?, renewed_ms = ? WHERE stream = ?"
@@ -104,7 +105,8 @@ REFOLD_TASK: Final = "UPDATE tasks SET format = ?, version = ?, fold = ? WHERE s
 PUT_ASIDE: Final = (
     "INSERT INTO tasks(stream, gate) VALUES (?, 'unreadable') "
     "ON CONFLICT (stream) DO UPDATE SET gate = excluded.gate, undo_ms = NULL, overdue_ms = NULL, "
-    "updated_ms = NULL, check_ms = NULL, cancel_ms = NULL, holds = NULL, expires_ms = NULL, renewed_ms = NULL"
+    "updated_ms = NULL, check_ms = NULL, cancel_ms = NULL, build = NULL, holds = NULL, affinity_ms = NULL, "
+    "expires_ms = NULL, renewed_ms = NULL"
 )
 # A trigger refuses a digest that is there; asking first writes nothing for bytes that the store keeps already.
 INSERT_BLOB: Final = (

@@ -2,7 +2,8 @@
 
 Rule: every statement here finds its rows through an index and in that index's order; a test asks the planner. A claim
 costs at most queues x kinds x (1 + affinities) seeks, with the kinds that it names or those that are ready, whichever
-are fewer. It must not know folds or transactions.
+are fewer; one more for each where a queue bounds how long affinities wait, and twice all that if it names a build to
+which tasks are pinned. It must not know folds or transactions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sagalog.store import UNCLAIMED_MAX, Claim, UnclaimedUndo
+from sagalog.store import UNCLAIMED_MAX, Claim, PinnedTasks, UnclaimedUndo
 from sagalog_sqlite.estimates import Estimates
 from sagalog_sqlite.rows import Execute
 
@@ -35,10 +36,11 @@ class Gate(NamedTuple):
     """The statements that find the tasks at one gate of claims.
 
     name             of the gate
-    any              whether a queue has a task there
+    any              whether a queue has a task there, pinned to a build or, without, to none
     values           the kinds there, at most so many; for undos, all sets of owed kinds
-    first            the first ones of a queue and kind, or set
+    first            the first ones of a queue, kind and build, or set
     first_affinity   of those, the ones with an affinity
+    first_waiting    of those, the ones with any affinity that wait since a time or longer, the longest first
     """
 
     name: str
@@ -46,17 +48,20 @@ class Gate(NamedTuple):
     values: str
     first: str
     first_affinity: str
+    first_waiting: str
 
 
 def _work(gate: str) -> Gate:
     at = f"FROM tasks WHERE gate = '{gate}'"
     return Gate(
         gate,
-        f"SELECT 1 {at} AND queue = ?1 LIMIT 1",
-        _distinct("kind", f"gate = '{gate}' AND queue = ?1") + " LIMIT ?2",
-        f"SELECT priority, stream {at} AND queue = ?1 AND kind = ?2 ORDER BY priority, stream LIMIT ?3",
-        f"SELECT priority, stream {at} AND affinity IS NOT NULL AND queue = ?1 AND affinity = ?4 AND kind = ?2 "
-        "ORDER BY priority, stream LIMIT ?3",
+        f"SELECT 1 {at} AND queue = ?1 AND build IS ?2 LIMIT 1",
+        _distinct("kind", f"gate = '{gate}' AND queue = ?1 AND build IS ?2") + " LIMIT ?3",
+        f"SELECT priority, stream {at} AND queue = ?1 AND build IS ?2 AND kind = ?3 ORDER BY priority, stream LIMIT ?4",
+        f"SELECT priority, stream {at} AND affinity IS NOT NULL AND queue = ?1 AND build IS ?2 AND affinity = ?5 "
+        "AND kind = ?3 ORDER BY priority, stream LIMIT ?4",
+        f"SELECT affinity_ms, stream {at} AND queue = ?1 AND build IS ?2 AND kind = ?3 AND affinity_ms <= ?5 "
+        "ORDER BY affinity_ms, stream LIMIT ?4",
     )
 
 
@@ -64,7 +69,12 @@ def _undoing(gate: str) -> Gate:
     at = f"FROM tasks WHERE gate = '{gate}'"
     first = f"SELECT priority, stream {at} AND queue = ?1 AND owed = ?2 ORDER BY priority, stream LIMIT ?3"
     return Gate(
-        gate, f"SELECT 1 {at} AND queue = ?1 LIMIT 1", _distinct("owed", f"gate = '{gate}' AND queue = ?1"), first, ""
+        gate,
+        f"SELECT 1 {at} AND queue = ?1 AND ?2 IS NULL LIMIT 1",
+        _distinct("owed", f"gate = '{gate}' AND queue = ?1"),
+        first,
+        "",
+        "",
     )
 
 
@@ -115,6 +125,7 @@ BEHIND: Final = "SELECT stream FROM tasks WHERE check_ms IS NOT NULL AND queue =
 
 # Undos that no worker has leased: their queues and kinds, since when they wait, and which have waited too long.
 _UNCLAIMED: Final = "undo_ms IS NOT NULL"
+_PINNED: Final = "state = 'pending' AND build IS NOT NULL"
 QUEUES_UNCLAIMED: Final = _distinct("queue", _UNCLAIMED)
 OWED_UNCLAIMED: Final = _distinct("owed", f"{_UNCLAIMED} AND queue = ?1")
 UNCLAIMED_SINCE: Final = (
@@ -122,6 +133,10 @@ UNCLAIMED_SINCE: Final = (
     "ORDER BY undo_ms LIMIT ?4"
 )
 UNCLAIMED: Final = f"SELECT stream FROM tasks WHERE {_UNCLAIMED} AND queue = ?1 AND owed = ?2"  # noqa: S608
+# [BUILD-4] The builds for which live tasks wait, and in which queues.
+BUILDS_PINNED: Final = _distinct("build", _PINNED)
+QUEUES_PINNED: Final = _distinct("queue", f"{_PINNED} AND build = ?1")
+PINNED: Final = f"SELECT 1 FROM tasks WHERE {_PINNED} AND build = ?1 AND queue = ?2 LIMIT ?3"  # noqa: S608
 QUEUES_OVERDUE: Final = _distinct("queue", "overdue_ms IS NOT NULL")
 OVERDUE: Final = "SELECT stream FROM tasks WHERE overdue_ms IS NOT NULL AND queue = ?1 AND overdue_ms <= ?2"
 
@@ -173,6 +188,7 @@ STATEMENTS: Final = (
     QUEUES_LEASED, QUEUES_LATER, FIRST_DUE, CHECKS, LATER, QUEUES_WAITING, QUEUES_WAKING, WAKING, WAITED,
     QUEUES_CANCELLING, CANCELLING,
     QUEUES_UNCLAIMED, OWED_UNCLAIMED, UNCLAIMED_SINCE, UNCLAIMED, QUEUES_OVERDUE, OVERDUE,
+    BUILDS_PINNED, QUEUES_PINNED, PINNED,
     IS_STREAM, LAST_LIMIT_SET, DUE_ACCOUNTS, ACCOUNTS_AHEAD, HOLDING, IN_LINE, SECTIONS, ANY_OF, NEXT_ACCOUNT, IS_HELD,
     RUNNING, PLACED, PLACED_IN_SECTION, IDS,
 )  # fmt: skip
@@ -181,15 +197,18 @@ STATEMENTS: Final = (
 Ordered = tuple[float, int]
 # The order of the tasks of a claim: the place of the affinity, the priority, the stream's number.
 Ranked = tuple[int, float, int]
+# A queue, and the build to which the tasks there are pinned; None: to none.
+Place = tuple[str, str | None]
 
 
 def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates) -> list[int]:
-    """Return the numbers of the first `limit` streams that the claim would take, in its order; a suspect alone."""
-    look = _single_seek(claim, estimates)
+    """Return the numbers of the first `limit` streams that a claim would take, in order [ORDER-1]; a suspect alone."""
+    look = _single_seek(execute, claim, estimates)
     if look is not None:
-        found = list(execute(_READY.first, (*look, limit)))
+        queue, kind = look
+        found = list(execute(_READY.first, (queue, None, kind, limit)))
         if not found:
-            estimates.drop_value(_READY.name, *look)
+            estimates.drop_value(_READY.name, queue, kind)
         return [number for _, number in found]
     first = [] if claim.suspects == "never" else _first_suspect(execute, claim, estimates)
     if claim.suspects == "only":
@@ -201,17 +220,25 @@ def candidates(execute: Execute, claim: Claim, limit: int, estimates: Estimates)
     return [number for _, _, number in chosen]
 
 
-def _single_seek(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
-    """Return the queue and kind of a claim that looks for one kind of work in one queue and no suspect, else None."""
+def _single_seek(execute: Execute, claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
+    """Return the queue and kind of a claim that looks for one kind of work in one queue and no suspect, else None.
+
+    No task there is pinned to the claim's build.
+    """
     if len(claim.queues) > 1 or claim.affinities or claim.purpose != "work" or claim.suspects == "only":
         return None
-    if claim.excluded:
+    if claim.excluded or claim.affinity_due:
         return None
     (queue,) = claim.queues
     if claim.suspects != "never" and estimates.values(_READY_ALONE.name, queue) != {}:
         return None
     kinds = estimates.values(_READY.name, queue) if claim.kinds is None else claim.kinds
     if kinds is None or len(kinds) != 1:
+        return None
+    if claim.build is not None and (
+        _is_any(execute, queue, claim.build, _READY, estimates)
+        or (claim.suspects != "never" and _is_any(execute, queue, claim.build, _READY_ALONE, estimates))
+    ):
         return None
     (kind,) = kinds
     return queue, kind
@@ -220,16 +247,23 @@ def _single_seek(claim: Claim, estimates: Estimates) -> tuple[str, str] | None:
 def _first_suspect(execute: Execute, claim: Claim, estimates: Estimates) -> list[Ranked]:
     """Return the first suspect that the claim would take; one seek a queue finds that it has none."""
     gate = GATES_ALONE[claim.purpose]
-    queues = tuple([queue for queue in claim.queues if _is_any(execute, queue, gate, estimates)])
+    builds = _builds(claim)
+    places = [(queue, build) for queue in claim.queues for build in builds]
+    queues = tuple(dict.fromkeys([place[0] for place in places if _is_any(execute, *place, gate, estimates)]))
     if not queues:
         return []
     return _at_gate(execute, msgspec.structs.replace(claim, queues=queues), 1, gate, estimates)
 
 
-def _is_any(execute: Execute, queue: str, gate: Gate, estimates: Estimates) -> bool:
-    known = estimates.values(gate.name, queue)
-    if known is None and not list(execute(gate.any, (queue,))):
-        estimates.keep_values(gate.name, queue, ())
+def _builds(claim: Claim) -> tuple[str | None, ...]:
+    """Return the builds among whose tasks a claim looks; None is that of tasks pinned to none. [BUILD-1]"""
+    return (None,) if claim.build is None or claim.purpose == "undo" else (None, claim.build)
+
+
+def _is_any(execute: Execute, queue: str, build: str | None, gate: Gate, estimates: Estimates) -> bool:
+    known = estimates.values(gate.name, queue, build)
+    if known is None and not list(execute(gate.any, (queue, build))):
+        estimates.keep_values(gate.name, queue, (), build)
         return False
     return known is None or len(known) > 0
 
@@ -238,10 +272,11 @@ def _at_gate(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: 
     """Return the first `limit` tasks at a gate that fit the claim, in its order."""
     if claim.purpose == "undo":
         return [(0, *one) for one in _first(_undoable(execute, claim, limit, gate, estimates), limit)]
-    ready = {queue: _kinds(execute, queue, claim.kinds, gate, estimates) for queue in claim.queues}
+    places = [(queue, build) for queue in claim.queues for build in _builds(claim)]
+    ready = {place: _kinds(execute, place, claim.kinds, gate, estimates) for place in places}
     if claim.excluded:
-        ready = {queue: [kind for kind in kinds if kind not in claim.excluded] for queue, kinds in ready.items()}
-    chosen: dict[int, Ranked] = {}
+        ready = {place: [kind for kind in kinds if kind not in claim.excluded] for place, kinds in ready.items()}
+    chosen = {number: (-1, since_ms, number) for since_ms, number in _waiting(execute, claim, ready, limit, gate)}
     for place, affinity in enumerate((*claim.affinities, None)):
         if len(chosen) >= limit:
             break
@@ -376,6 +411,16 @@ def unclaimed(execute: Execute, now_ms: int) -> list[UnclaimedUndo]:
     return sorted(found.values(), key=lambda one: (one.queue, one.kind))
 
 
+def pinned(execute: Execute) -> list[PinnedTasks]:
+    """Return the builds for which live tasks wait, by build and queue."""
+    found = []
+    for (build,) in execute(BUILDS_PINNED):
+        for (queue,) in execute(QUEUES_PINNED, (build,)):
+            tasks = len(list(execute(PINNED, (build, queue, UNCLAIMED_MAX))))
+            found.append(PinnedTasks(build, queue, tasks))
+    return found
+
+
 def _unclaimed(execute: Execute, queues: Sequence[str] | None) -> list[tuple[str, str]]:
     there = [queue for (queue,) in execute(QUEUES_UNCLAIMED)] if queues is None else queues
     return [(str(queue), owed) for queue in there for (owed,) in execute(OWED_UNCLAIMED, (queue,))]
@@ -392,16 +437,19 @@ def queues_later(execute: Execute) -> list[str]:
 
 
 def _kinds(
-    execute: Execute, queue: str, given: frozenset[str] | None, gate: Gate, estimates: Estimates
+    execute: Execute, place: Place, given: frozenset[str] | None, gate: Gate, estimates: Estimates
 ) -> Iterable[str]:
     """Return the kinds to look for in a queue: those asked for or those that may be there, whichever are fewer."""
-    if given is not None and len(given) == 1:
+    queue, build = place
+    # One kind costs one seek; of a build the store asks first, since hardly any queue has tasks that are pinned to it.
+    if given is not None and len(given) == 1 and build is None:
         return given
-    there = estimates.values(gate.name, queue)
+    there = estimates.values(gate.name, queue, build)
     if there is None:
-        there = [kind for (kind,) in execute(gate.values, (queue, -1 if given is None else len(given) + 1))]
-        if given is None:
-            estimates.keep_values(gate.name, queue, there)
+        most = -1 if given is None else len(given) + 1
+        there = [kind for (kind,) in execute(gate.values, (queue, build, most))]
+        if given is None or len(there) < most:
+            estimates.keep_values(gate.name, queue, there, build)
     if given is None:
         # A copy: the estimate shrinks while the caller looks, whenever it finds nothing of a kind.
         return tuple(there)
@@ -410,21 +458,38 @@ def _kinds(
 
 def _ready(
     execute: Execute,
-    ready: dict[str, Iterable[str]],
+    ready: dict[Place, Iterable[str]],
     limit: int,
     gate: Gate,
     affinity: str | None,
     estimates: Estimates,
 ) -> Iterator[Ordered]:
-    for queue, kinds in ready.items():
+    for (queue, build), kinds in ready.items():
         for kind in kinds:
             if affinity is None:
-                found = list(execute(gate.first, (queue, kind, limit)))
+                found = list(execute(gate.first, (queue, build, kind, limit)))
                 if not found:
-                    estimates.drop_value(gate.name, queue, kind)
+                    estimates.drop_value(gate.name, queue, kind, build)
                 yield from found
             else:
-                yield from execute(gate.first_affinity, (queue, kind, limit, affinity))
+                yield from execute(gate.first_affinity, (queue, build, kind, limit, affinity))
+
+
+def _waiting(
+    execute: Execute, claim: Claim, ready: dict[Place, Iterable[str]], limit: int, gate: Gate
+) -> list[Ordered]:
+    """Return the first tasks with an affinity that have waited too long, the longest first. [ORDER-2]"""
+    if not claim.affinity_due:
+        return []
+    due = dict(claim.affinity_due)
+    places = ((place, kinds) for place, kinds in ready.items() if place[0] in due)
+    found = (
+        row
+        for place, kinds in places
+        for kind in kinds
+        for row in execute(gate.first_waiting, (*place, kind, limit, due[place[0]]))
+    )
+    return _first(found, limit)
 
 
 def _undoable(execute: Execute, claim: Claim, limit: int, gate: Gate, estimates: Estimates) -> Iterator[Ordered]:

@@ -22,6 +22,7 @@ from sagalog.store import (
     Ends,
     Envelope,
     Listed,
+    PinnedTasks,
     Place,
     Query,
     SavedTask,
@@ -178,10 +179,11 @@ class SqliteSnapshot:
         # A damaged column may hold another type. An audit names it; the engine still watches the other tasks.
         return [one for one in found if tuple(map(type, one)) == _DELAYED]
 
-    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+    def ready_kinds(self, queues: tuple[str, ...], build: str | None, limit: int) -> list[str]:
         """Return the kinds of the tasks at the gate `ready` of these queues, at most `limit` of each queue, sorted."""
         values = selection.GATES["work"].values
-        return sorted({kind for queue in queues for (kind,) in self._rows(values, (queue, limit))})
+        places = {(queue, one) for queue in queues for one in (None, build)}
+        return sorted({kind for place in places for (kind,) in self._rows(values, (*place, limit))})
 
     def standing(self, claim: Claim) -> list[str]:
         """Return the ids of the tasks that such a claim would take now."""
@@ -206,6 +208,10 @@ class SqliteSnapshot:
     def unclaimed(self, now_ms: int) -> list[UnclaimedUndo]:
         """Return the undos that are due and that no worker has leased, by queue, then kind."""
         return selection.unclaimed(self._rows, now_ms)
+
+    def pinned(self) -> list[PinnedTasks]:
+        """Return the builds to which pending tasks are pinned, by build, then queue."""
+        return selection.pinned(self._rows)
 
     def account(self, name: str) -> Account | None:
         """Return an account by its name; None if it does not exist, or was changed."""

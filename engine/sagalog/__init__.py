@@ -70,7 +70,7 @@ from sagalog.outcomes import (
     StepMismatch,
     Transient,
 )
-from sagalog.store import FileHealth, Progress, UnclaimedUndo
+from sagalog.store import FileHealth, PinnedTasks, Progress, UnclaimedUndo
 
 if TYPE_CHECKING:
     from sagalog.worker import Worker
@@ -116,6 +116,7 @@ __all__ = [
     "Park",
     "Pause",
     "Permanent",
+    "PinnedTasks",
     "Policy",
     "Progress",
     "Quarantine",

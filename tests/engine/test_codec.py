@@ -74,6 +74,7 @@ EXAMPLES: list[e.Recordable] = [
     e.QueueBreakerOpened(code="quota", trips=1, until_ms=60_005),
     e.QueueBreakerHalfOpened(task="a", fence=1),
     e.QueueBreakerClosed(code="reset"),
+    e.QueueSet(affinity_wait_ms=60_000),
     e.QueuePaused(reason="release day"),
     e.QueueResumed(),
     e.KeyPaused(key="acme", reason="they asked"),

@@ -76,7 +76,7 @@ SAVED: tuple[type[msgspec.Struct], ...] = (
     Account,
     Refusal,
 )
-PINNED = (8, "e2444404565a3d6dd03bba0e8aa76fd52bbe93fff3c70200eb4f43e994a8dd62")
+PINNED = (9, "b3a782878f71ca6013493ed6667cdb487c61aabdd2aea2c5f3bbbafc55b61118")
 
 
 def shape(kind: type[msgspec.Struct], types: bool = True) -> list[str]:

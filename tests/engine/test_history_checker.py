@@ -429,6 +429,10 @@ PLANTED: dict[str, list[Callable[[Log], Log]]] = {
         lambda log: again(log, e.Amended(removes=("key",)), version_of(log, e.Heartbeat)),
         lambda log: again(log, e.Amended(payload=1), version_of(log, e.Signalled, WAITS, 1), WAITS),
     ],
+    "builds": [
+        lambda log: again(log, msgspec.structs.replace(first(log, WAITS), build="one"), 1, WAITS),
+        lambda log: again(log, e.Amended(build="one"), version_of(log, e.Signalled, WAITS, 1), WAITS),
+    ],
     "awaited": [
         lambda log: again(log, msgspec.structs.replace(unblocked(log), counts={State.COMPLETED: 2}), 2, AFTER),
         lambda log: again(log, msgspec.structs.replace(unblocked(log), ended=unblocked(log).ended[:1] * 2), 2, AFTER),

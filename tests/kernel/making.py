@@ -73,8 +73,11 @@ def acquire(
     kinds: frozenset[str] | None = None,
     waiver: str | None = None,
     uses: tuple[Units, ...] = (),
+    build: str | None = None,
 ) -> c.Acquire:
-    return c.Acquire(task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds, waiver=waiver, uses=uses)
+    return c.Acquire(
+        task="t", owner=owner, ttl_ms=ttl_ms, purpose=purpose, kinds=kinds, waiver=waiver, uses=uses, build=build
+    )
 
 
 def acquire_undo(owner: str = "ann", kinds: frozenset[str] | None = None) -> c.Acquire:

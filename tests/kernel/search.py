@@ -167,6 +167,7 @@ def canonical(world: World) -> Key:
         return (*common, task.outcome, task.undo_failures, task.undo_expiries, task.undo_releases)
     # What a deadline may still do.
     common = (*common, *(at and max(at - now_ms, 0) for at in (task.deadline_ms, task.start_by_ms)), task.cancel_code)
+    common = (*common, task.build)
     quota_ms = None if task.quota_since_ms is None else min(now_ms - task.quota_since_ms, 2)
     waiting = task.waiting
     until_ms = None if waiting is None or waiting.until_ms is None else max(waiting.until_ms - now_ms, 0)
@@ -218,7 +219,7 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
     task, fence = world.task, world.task.fence
     due = task.run_at_ms <= world.now_ms
     if due:
-        yield "worker", "lease", make.acquire(ttl_ms=TTL_MS)
+        yield "worker", "lease", make.acquire(ttl_ms=TTL_MS, build=task.build)
         if "waived lease" in world.also:
             yield "worker", "lease under a waiver", make.acquire(ttl_ms=TTL_MS, waiver="writes nothing")
         yield "worker", "lease the undo", make.acquire(ttl_ms=TTL_MS, purpose="undo")
@@ -250,7 +251,7 @@ def _commands(world: World) -> Iterator[tuple[Who, str, c.Command]]:
         # Each amends the policy too, so that a task is amended once and the space stays small.
         changed = msgspec.structs.replace(world.witness.policy, delay_max_ms=2)
         yield "operator", "amend the deadline", make.amend(policy=changed, deadline_ms=world.now_ms + 1)
-        yield "operator", "amend all else", make.amend(policy=changed, priority=1, payload=1)
+        yield "operator", "amend all else", make.amend(policy=changed, priority=1, payload=1, build="b2")
         yield "operator", "amend without", make.amend(policy=changed, removes=("deadline_ms", "start_by_ms"))
     yield "operator", "cancel", make.cancel()
     yield "operator", "cancel now", make.cancel(now=True)

@@ -44,7 +44,7 @@ def test_an_amendment_holds_exactly_what_changes() -> None:
     [
         {"queue": "q", "priority": 0, "run_at_ms": 100, "deadline_ms": 900},
         {"policy": policy()},
-        {"removes": ("affinity", "key", "start_by_ms")},
+        {"removes": ("affinity", "key", "build", "start_by_ms")},
     ],
 )
 @pytest.mark.parametrize("story", [PENDING, RUNNING, PARKED, PENDING.given(quarantine())])
@@ -75,6 +75,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "priority": {"priority": 3},
     "affinity": {"affinity": "gpu"},
     "key": {"key": "k"},
+    "build": {"build": "b2"},
     "run_at_ms": {"run_at_ms": 7},
     "payload": {"payload": {"n": 1}},
     "deadline_ms": {"deadline_ms": 800},
@@ -82,7 +83,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "policy": {"policy": policy(attempts_max=9)},
 }
 ALWAYS = {"deadline_ms", "start_by_ms", "policy"}
-UNHELD = {*ALWAYS, "queue", "priority", "affinity", "key"}
+UNHELD = {*ALWAYS, "queue", "priority", "affinity", "key", "build"}
 STATES: dict[str, tuple[Scenario, set[str], dict[str, type[SagalogError]]]] = {
     "pending": (PENDING, {*CHANGES}, {}),
     "leased once": (RUNNING.given(release()), {*CHANGES} - {"payload"}, {"payload": WrongState}),

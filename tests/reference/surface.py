@@ -32,7 +32,7 @@ MODULES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             QueueStatus BreakerStatus ScheduleStatus Pause Explanation Reason Recorded Envelope
         """),
         "Looking after a store": _words("""
-            Maintained Health FileHealth UnclaimedUndo Progress VerifyReport Fault RebuildReport
+            Maintained Health FileHealth UnclaimedUndo PinnedTasks Progress VerifyReport Fault RebuildReport
             WorkerInfo FailedPreflight
         """),
         "Worker": _words("Worker"),

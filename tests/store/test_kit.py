@@ -64,7 +64,7 @@ FULL: dict[str, Any] = {
     "waits": {"w": EndedWaits(1, (-1,))},
     "waiting": Waiting("w", 1, 1, "go", 0, None), "signals": (KeptSignal("go", 1),), "quota_since_ms": 9,
     "outcome": "failed", "code": ",0]", "sources": ("p",), "unrecorded_steps": (UnrecordedStep("s"),),
-    "uses": {"gpu": 1},
+    "uses": {"gpu": 1}, "build": "b1",
     "cancel_code": "deadline",
     "dedupe": DedupeKey("k]", "period", 5, 9), "is_blocked": True, "ends_with_parent": True,
 }  # fmt: skip

@@ -55,6 +55,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     on_failed: str | msgspec.UnsetType = UNSET
     uses: dict[str, int] | None = None
     dedupe: Dedupe | None = None
+    build: str | None = None
     actor: str | None = None
     cause: str | None = None
     idempotency_key: str | None = None
@@ -69,6 +70,7 @@ class NewTask(msgspec.Struct, forbid_unknown_fields=True):
 @task_options.priority_option
 @task_options.affinity_option
 @task_options.key_option
+@task_options.build_option
 @click.option(
     "--run-at",
     "run_at_ms",

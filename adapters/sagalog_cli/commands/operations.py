@@ -118,7 +118,13 @@ def retry(
 
 
 # What `--without` takes away, and its name for the engine.
-_WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_ms", "start-by": "start_by_ms"}
+_WITHOUT: Final = {
+    "affinity": "affinity",
+    "key": "key",
+    "build": "build",
+    "deadline": "deadline_ms",
+    "start-by": "start_by_ms",
+}
 
 
 @click.command("amend", cls=StoreCommand, short_help="Change a live task.")
@@ -127,6 +133,7 @@ _WITHOUT: Final = {"affinity": "affinity", "key": "key", "deadline": "deadline_m
 @click.option("--priority", type=int, help="Smaller runs first.")
 @task_options.affinity_option
 @task_options.key_option
+@task_options.build_option
 @click.option(
     "--run-at",
     "run_at_ms",

@@ -211,6 +211,9 @@ def stats(session: Session, queue: str | None) -> None:
         if health.undos:
             show_line("")
             show_table(render.unclaimed(health.undos, now_ms()))
+        if health.builds:
+            show_line("")
+            show_table(render.absent_builds(health.builds))
 
     session.answer(lambda: said, show_counts)
     for error in health.errors:

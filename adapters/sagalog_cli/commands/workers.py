@@ -36,11 +36,24 @@ def list_workers(session: Session, everything: bool) -> None:
     """List the workers of the store, on whatever machine they run.
 
     One that is `gone` was not seen for 30 s and has not ended in order: it was killed, or cannot reach the store.
+    Below them are the builds to which live tasks are pinned and that no live worker of their queue names.
     """
     with session.open() as engine:
-        found = engine.workers()
+        found, absent = engine.workers(), engine.absent_builds()
     shown = [one for one in found if everything or one.state != "ended"]
-    session.answer_each(lambda: map(json_output.worker, shown), lambda: show_table(render.workers(shown, now_ms())))
+
+    def show_both() -> None:
+        if shown:
+            show_table(render.workers(shown, now_ms()))
+        if shown and absent:
+            show_line("")
+        if absent:
+            show_table(render.absent_builds(absent))
+
+    session.answer_each(
+        lambda: [*map(json_output.worker, shown), *map(json_output.absent_build, absent)],
+        show_both,
+    )
     if not shown:
         more = f"; --all lists {len(found)} that have ended" if found else ""
         session.note("empty", f"no worker runs on this store{more}")

@@ -88,6 +88,7 @@ CREATE TABLE tasks(
     parent TEXT,
     correlation_id TEXT,
     cancel_ms INTEGER,
+    build TEXT,
     wait TEXT,
     held TEXT,
     holds INTEGER,
@@ -97,6 +98,7 @@ CREATE TABLE tasks(
     overdue_ms INTEGER,
     updated_ms INTEGER,
     check_ms INTEGER,
+    affinity_ms INTEGER,
     expires_ms INTEGER,
     renewed_ms INTEGER,
     format INTEGER,
@@ -113,12 +115,16 @@ CREATE TABLE folds(
 ) STRICT;
 
 -- The stream's number is the last key of each index, so equal priorities come in order of age.
-CREATE INDEX ready ON tasks(queue, kind, priority) WHERE gate = 'ready';
-CREATE INDEX ready_affinity ON tasks(queue, affinity, kind, priority) WHERE gate = 'ready' AND affinity IS NOT NULL;
+-- [BUILD-1] A claim looks among the tasks that are pinned to no build, and among those of its own; it meets no others.
+CREATE INDEX ready ON tasks(queue, build, kind, priority) WHERE gate = 'ready';
+CREATE INDEX ready_affinity ON tasks(queue, build, affinity, kind, priority)
+    WHERE gate = 'ready' AND affinity IS NOT NULL;
+-- [ORDER-2] Ready tasks with an affinity, by how long they wait; a task without an affinity has no row here.
+CREATE INDEX affinity_waits ON tasks(gate, queue, build, kind, affinity_ms) WHERE affinity_ms IS NOT NULL;
 CREATE INDEX undo ON tasks(queue, owed, priority) WHERE gate = 'undo';
 -- [LEASE-5] Suspects have gates of their own, so that a claim which passes them over does not even meet them.
-CREATE INDEX ready_alone ON tasks(queue, kind, priority) WHERE gate = 'ready_alone';
-CREATE INDEX ready_alone_affinity ON tasks(queue, affinity, kind, priority)
+CREATE INDEX ready_alone ON tasks(queue, build, kind, priority) WHERE gate = 'ready_alone';
+CREATE INDEX ready_alone_affinity ON tasks(queue, build, affinity, kind, priority)
     WHERE gate = 'ready_alone' AND affinity IS NOT NULL;
 CREATE INDEX undo_alone ON tasks(queue, owed, priority) WHERE gate = 'undo_alone';
 CREATE INDEX later ON tasks(queue, run_at_ms) WHERE gate = 'later';
@@ -144,6 +150,9 @@ CREATE INDEX waking ON tasks(queue) WHERE gate = 'waking';
 -- Undos that no worker has leased: what is owed in each queue and since when, and what has waited for too long.
 CREATE INDEX unclaimed ON tasks(queue, owed, undo_ms) WHERE undo_ms IS NOT NULL;
 CREATE INDEX overdue ON tasks(queue, overdue_ms) WHERE overdue_ms IS NOT NULL;
+
+-- [BUILD-4] Which builds live tasks wait for.
+CREATE INDEX pinned ON tasks(state, build, queue) WHERE build IS NOT NULL;
 
 -- Who waits for whom: an edge from a stream to each task that its wait names, until that has ended and was handled.
 CREATE TABLE awaited(

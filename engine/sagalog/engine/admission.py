@@ -1,8 +1,9 @@
 """The admission of tasks under limits: which are ready, which are held back, and who comes in when units are free.
 
-Rule: of a section, that is, a queue and a kind, at most as many tasks are ready under an account as units of it are
-free, and at most 64; the others are held under an account that they lack [LIMIT-5]. A unit of work moves at most 64
-tasks, and leaves the rest to maintenance. A task that uses no limit never comes here. Knows no store.
+Rule: of a section, that is, a queue, a kind and a pinned build, at most as many tasks are ready under an account as
+units of it are free, and at most 64; the others are held under an account that they lack [LIMIT-5]. A unit of work
+moves at most 64 tasks, and leaves the rest to maintenance. A task that uses no limit never comes here. Knows no
+store.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import Lack, State
 from sagalog.store import Saved, View
 from sagalog.store.limit_uses import section_of
-from sagalog.store.row import gate_of
+from sagalog.store.row import READY, gate_of
 
-# The gates at which a worker may lease a task for work.
-READY: Final = frozenset({"ready", "ready_alone"})
 # The order of a task that the unit of work creates: behind all that the store has.
 _NEW: Final = 2**62
 
@@ -287,4 +286,4 @@ def _is_same(task: TaskFold, before: Saved) -> bool:
 
 
 def _line(task: TaskFold) -> tuple[object, ...]:
-    return task.run_at_ms, task.queue, task.kind, task.priority, task.key, task.uses
+    return task.run_at_ms, task.queue, task.kind, task.build, task.priority, task.key, task.uses

@@ -180,6 +180,7 @@ class Batch:
         idempotency_key: str | None = None,
         suspects: Suspects = "alone",
         waive_compensation: Mapping[str, str] | None = None,
+        build: str | None = None,
     ) -> None:
         """Record a claim, with the arguments of `Engine.claim` but for `wait_ms`: a batch waits for nothing.
 
@@ -188,7 +189,7 @@ class Batch:
         It looks once: where it has to put a task aside, another claim may find what comes after that.
 
         Args:
-            queues, ttl_ms, limit, kinds, affinity, purpose, suspects, waive_compensation: as in `Engine.claim`.
+            queues, ttl_ms, limit, kinds, affinity, purpose, suspects, waive_compensation, build: as in `Engine.claim`.
 
         Raises:
             Conflict: the idempotency key is on record with other content. [REPEAT-6]
@@ -207,6 +208,7 @@ class Batch:
             idempotency_key=idempotency_key,
             suspects=suspects,
             waive_compensation=waive_compensation,
+            build=build,
         )
         self._append(request)
 

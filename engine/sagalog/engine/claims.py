@@ -24,7 +24,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import MOVES_MAX
 from sagalog.kernel.deadlines import passed_deadline
 from sagalog.kernel.decide import next_lease_fits
-from sagalog.kernel.state import TaskFold
+from sagalog.kernel.state import QueueFold, TaskFold
 from sagalog.store import Claim, EventOf, Plain, Result, Saved
 from sagalog.store.row import is_row_of
 from sagalog.validation.commands import ClaimRequest
@@ -107,18 +107,30 @@ class _Selection:
 
 
 def _narrowed(work: UnitOfWork, claim: Claim) -> Claim:
-    """Return a claim of the queues that are open and the kinds that are not paused. [LIMIT-2] [PAUSE-1]"""
+    """Return a claim of the queues that are open and the kinds that are not paused, with their own order.
+
+    [LIMIT-2] [PAUSE-1] [ORDER-2]
+    """
     if claim.purpose != "work":
         return claim
     view = work.view
     paused = (
         frozenset(view.store.paused_kinds) if view.store is not None and view.store.paused_kinds else claim.excluded
     )
-    is_closed = [view.is_governed(queue) and work.accounts.lack_of_queue(queue) is not None for queue in claim.queues]
-    if not paused and not any(is_closed):
+    governed = [queue for queue in claim.queues if view.is_governed(queue)]
+    if not paused and not governed:
         return claim
-    queues = tuple(queue for queue, closed in zip(claim.queues, is_closed, strict=True) if not closed)
-    return msgspec.structs.replace(claim, queues=queues, excluded=paused)
+    closed = {queue for queue in governed if work.accounts.lack_of_queue(queue) is not None}
+    queues = tuple(queue for queue in claim.queues if queue not in closed)
+    due = tuple(one for queue in governed if queue not in closed for one in _affinity_due(work, queue))
+    return msgspec.structs.replace(claim, queues=queues, excluded=paused, affinity_due=due)
+
+
+def _affinity_due(work: UnitOfWork, queue: str) -> list[tuple[str, int]]:
+    """Return since when tasks with an affinity have waited too long in a queue, if it has such a bound. [ORDER-2]"""
+    saved = work.view.saved(f"queue/{queue}")
+    wait_ms = saved.fold.affinity_wait_ms if saved is not None and isinstance(saved.fold, QueueFold) else None
+    return [] if wait_ms is None else [(queue, work.view.now_ms - wait_ms)]
 
 
 def _lease(work: UnitOfWork, asked: ClaimRequest, saved: Saved, task: TaskFold) -> Task | None:
@@ -161,6 +173,10 @@ def _claim_one(
 ) -> Result | None:
     if saved is None:
         return Result(Claimed([]))
+    queues = asked.claim.queues
+    if may_hold_back is not None and len(queues) > 1 and any(may_hold_back(queue) for queue in queues):
+        # [ORDER-2] Settings of another queue may put its tasks before this one.
+        return None
     task = saved.fold
     if not isinstance(task, TaskFold) or not _is_sound(saved, task, now_ms):
         return None
@@ -199,6 +215,7 @@ def _differences_from(asked: ClaimRequest, event: e.Leased, task: TaskFold) -> d
     work = claim.purpose == "work"
     waiver = asked.waivers.get(task.kind) if work else None
     given = {"owner": asked.owner, "purpose": claim.purpose, "ttl_ms": asked.ttl_ms, "waiver": waiver}
+    given["build"] = asked.build
     differs = differences(given, {name: getattr(event, name) for name in given})
     if task.queue not in claim.queues:
         differs["queues"] = difference("queues", claim.queues, [task.queue])

@@ -231,6 +231,7 @@ class Engine:
     reset_breaker = set_by(settings_verbs.reset_breaker)
     remove_limit = set_by(settings_verbs.remove_limit)
     limit_queue = set_by(settings_verbs.limit_queue)
+    set_queue = set_by(settings_verbs.set_queue)
     pause = set_by(settings_verbs.pause)
     resume = set_by(settings_verbs.resume)
     limits = asked(Queries.limits)
@@ -353,6 +354,7 @@ class Engine:
     ready_kinds = asked(Queries.ready_kinds)
     newest_position = asked(Queries.newest_position)
     workers = asked(Queries.workers)
+    absent_builds = asked(Queries.absent_builds)
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Recorded]:
         """Read events of the whole log in order, those behind a position. [LOG-1]

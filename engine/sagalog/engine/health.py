@@ -1,4 +1,4 @@
-"""How a store fares: its file and disk, and undos that no worker comes for.
+"""How a store fares: its file and disk, and undos and pinned tasks that no worker comes for.
 
 Rule: reads only, through indexes and the system, so that asking costs the same however large the store is; what is
 wrong is told in words that say what to do.
@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from sagalog.store import FileHealth, Store, UnclaimedUndo
+from sagalog.engine.builds import absent_builds
+from sagalog.store import FileHealth, PinnedTasks, Store, UnclaimedUndo
 
 # Only a reader that stays can let a WAL grow so far.
 WAL_ALARM_BYTES: Final = 256 * 1024 * 1024
@@ -24,7 +25,8 @@ class Health(msgspec.Struct, frozen=True):
     now_ms      when it was looked at, in milliseconds since 1970 by the store's clock
     file        its file and disk; None: it is kept in memory
     undos       undos that are due and that no worker has leased, by queue and kind
-    errors      what an operator has to mend, a sentence each; undos are none, since a worker may still lease them
+    errors      what an operator has to mend, a sentence each; undos and builds are none, since a worker may still come
+    builds      the builds to which live tasks are pinned and that no live worker of their queue names [BUILD-4]
     """
 
     store_id: str
@@ -33,6 +35,7 @@ class Health(msgspec.Struct, frozen=True):
     file: FileHealth | None
     undos: tuple[UnclaimedUndo, ...]
     errors: tuple[str, ...]
+    builds: tuple[PinnedTasks, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -45,9 +48,10 @@ def health(store: Store, store_id: str, now_ms: int) -> Health:
     file = store.file_health()
     with store.read() as snapshot:
         undos = tuple(snapshot.unclaimed(now_ms))
+        builds = tuple(absent_builds(snapshot, now_ms))
         store_fold = snapshot.store()
     writer = "" if store_fold is None else store_fold.writer
-    return Health(store_id, writer, now_ms, file, undos, () if file is None else tuple(_errors(file)))
+    return Health(store_id, writer, now_ms, file, undos, () if file is None else tuple(_errors(file)), builds)
 
 
 def _errors(file: FileHealth) -> list[str]:

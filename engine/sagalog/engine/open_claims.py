@@ -83,6 +83,7 @@ def _queue(snapshot: Snapshot, name: str, now_ms: int) -> QueueStatus:
         paused_keys_of(snapshot, name, fold.paused_keys),
         pause,
         breaker=_given(fold.breaker),
+        affinity_wait_ms=fold.affinity_wait_ms,
     )
 
 

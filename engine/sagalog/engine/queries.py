@@ -16,6 +16,7 @@ from sagalog.engine.explanation import Explanation
 from sagalog.engine.task import Task
 from sagalog.engine.workers import WorkerInfo
 from sagalog.kernel.values import Breaker, BreakerMode, Missed, Overlap, Rate, State, Stopped, WaitEnd
+from sagalog.store import PinnedTasks
 from sagalog.validation.commands import ClaimRequest
 
 
@@ -109,6 +110,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     paused_keys                   the keys that are paused, sorted, and the pause of each
     pause                         the pause of the queue; None: it is not paused
     code, error, breaker          as of a `LimitStatus`
+    affinity_wait_ms              as `set_queue` set it [ORDER-2]
     """
 
     name: str
@@ -124,6 +126,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     code: Literal["unreadable"] | None = None
     error: str | None = None
     breaker: Breaker | None = None
+    affinity_wait_ms: int | None = None
 
 
 class BreakerStatus(msgspec.Struct, frozen=True):
@@ -352,11 +355,13 @@ class Queries(Protocol):
         """
         ...
 
-    def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
+    def ready_kinds(self, queues: str | Sequence[str], build: str | None = None) -> list[str]:
         """List the kinds of the tasks that are ready in these queues, sorted: what workers there need handlers for.
 
         Args:
             queues: one name or several; at most 1,000 kinds of each queue are listed.
+            build: the build of those workers, for tasks that are pinned to it; left out, only for those that are pinned
+                to none. [BUILD-1]
         """
         ...
 
@@ -467,5 +472,13 @@ class Queries(Protocol):
         Each worker writes itself into the store at its start, every 10 s or so, and at its end. One that was not seen
         for 30 s is not live: it was killed, has lost its store, or its machine sleeps. The engine decides nothing by
         it. [WORKER-7]
+        """
+        ...
+
+    def absent_builds(self) -> list[PinnedTasks]:
+        """List the builds to which live tasks are pinned and that no live worker of their queue names. [BUILD-4]
+
+        By build, then queue. Start a worker of that build there, or amend the tasks to another one. A worker whose row
+        has no room for all its queues counts as one of every queue.
         """
         ...

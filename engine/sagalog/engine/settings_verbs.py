@@ -102,6 +102,26 @@ def reset_breaker(
     return _by_operator(executor, forms.reset_breaker(queue, limit), actor)
 
 
+def set_queue(
+    executor: Executor, queue: str, *, affinity_wait_ms: int | None = None, actor: str | None = None
+) -> SettingEntry:
+    """Set how long tasks of a queue may be passed over for an affinity; what is left out is not so any more. [ORDER-2]
+
+    Claims that ask for an affinity get its tasks first, so under constant load for one no other task would start. A
+    task with an affinity that has been ready for the bound goes before every affinity and priority, the oldest first.
+
+    Args:
+        queue: its name.
+        affinity_wait_ms: that bound, in milliseconds, counted from the due time of a task or, where that is later, from
+            its creation; left out, there is none.
+        actor: the caller on record; left out, that of `sagalog.open`. [ACTOR-1]
+
+    Raises:
+        InvalidValue: less than 1.
+    """
+    return _by_operator(executor, forms.set_queue(queue, affinity_wait_ms), actor)
+
+
 def pause(
     executor: Executor,
     *,

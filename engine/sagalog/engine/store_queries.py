@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from sagalog.codec import Envelope, Recorded, read, recorded_stream
+from sagalog.engine.builds import absent_builds
 from sagalog.engine.explanation import Explanation
 from sagalog.engine.explanations import explained
 from sagalog.engine.open_claims import account_named, breakers_of, claimable_times, limits_of, queues_of
@@ -26,7 +27,7 @@ from sagalog.kernel.events import ArtifactPut, Created, Leased, Signalled, Unblo
 from sagalog.kernel.state import TakenSignal, TaskFold
 from sagalog.kernel.values import Input, State
 from sagalog.ports import Clock
-from sagalog.store import Claim, Query, Snapshot, Store
+from sagalog.store import Claim, PinnedTasks, Query, Snapshot, Store
 from sagalog.store.projection import refold
 from sagalog.validation import arguments
 from sagalog.validation.commands import ClaimRequest
@@ -206,11 +207,12 @@ class StoreQueries:
                         asked.add(id)
         return lost, asked
 
-    def ready_kinds(self, queues: str | Sequence[str]) -> list[str]:
+    def ready_kinds(self, queues: str | Sequence[str], build: str | None = None) -> list[str]:
         """Answer `Queries.ready_kinds`."""
         where = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
+        named = arguments.optional_name(build, "build")
         with self._store.read() as snapshot:
-            return snapshot.ready_kinds(where, bounds.KINDS_MAX)
+            return snapshot.ready_kinds(where, named, bounds.KINDS_MAX)
 
     def limits(self) -> list[LimitStatus]:
         """Answer `Queries.limits`."""
@@ -311,6 +313,12 @@ class StoreQueries:
         """Answer `Queries.workers`."""
         return workers_in(self.kept_in, self._clock.now_ms())
 
+    def absent_builds(self) -> list[PinnedTasks]:
+        """Answer `Queries.absent_builds`."""
+        now_ms = self._clock.now_ms()
+        with self._store.read() as snapshot:
+            return absent_builds(snapshot, now_ms)
+
 
 def _states(given: str | Sequence[str]) -> tuple[str, ...]:
     """Check the states that a caller asks for, one or several; raises InvalidValue, OverBound."""
@@ -327,8 +335,18 @@ def _has_live(snapshot: Snapshot, claim: Claim) -> bool:
         undoing = (task for queue in claim.queues for task in _live(snapshot, queue, str(State.COMPENSATING)))
         return any(claim.kinds is None or _owed_kinds(task) <= claim.kinds for task in undoing)
     kinds = [None] if claim.kinds is None else sorted(claim.kinds)
-    wanted = (Query(claim.queues, kind, _WORKABLE, limit=1) for kind in kinds)
-    return any(snapshot.find(query) for query in wanted)
+    return any(_may_lease(snapshot, claim, kind) for kind in kinds)
+
+
+def _may_lease(snapshot: Snapshot, claim: Claim, kind: str | None) -> bool:
+    """Tell whether there is a live task of a kind that is pinned to no other build. [BUILD-1]"""
+    # Nearly always the first one tells.
+    after, limit = 0, 1
+    while page := snapshot.find(Query(claim.queues, kind, _WORKABLE, after=after, limit=limit)):
+        if any(listed.fold.build in (None, claim.build) for listed in page):
+            return True
+        after, limit = page[-1].order, _PAGE
+    return False
 
 
 def _live(snapshot: Snapshot, queue: str, state: str) -> Iterator[TaskFold]:

@@ -162,6 +162,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """when the engine cancels it if no worker has leased it by then, in milliseconds since 1970 [DEADLINE-1]"""
     dedupe: Dedupe | None = None
     """the key of which its kind has no other task, as it was created with [DEDUPE-1]"""
+    build: str | None = None
+    """the build of the workers that may work on it; None: any worker may [BUILD-1]"""
     deduplicated: bool = False
     """whether this is the answer of a creation that found this task by its dedupe key, and created none [DEDUPE-2]"""
 
@@ -264,6 +266,7 @@ def to_task(task: TaskFold, read: Read, known: Task | None = None) -> Task:
         task.deadline_ms,
         task.start_by_ms,
         None if task.dedupe is None else task.dedupe.plain(),
+        task.build,
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from sagalog.engine.accounts import Accounts
-from sagalog.engine.admission import READY
 from sagalog.engine.command_work import CommandWork, Maintained
 from sagalog.engine.drafts import Draft
 from sagalog.engine.entries import CommandEntry
@@ -24,7 +23,7 @@ from sagalog.kernel.state import TaskFold
 from sagalog.kernel.values import TERMINAL
 from sagalog.store import Append, Result, Saved, View
 from sagalog.store.projection import project
-from sagalog.store.row import gate_of, row_of
+from sagalog.store.row import READY, gate_of, row_of
 
 
 class UnitOfWork(CommandWork):

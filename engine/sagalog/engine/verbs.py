@@ -52,6 +52,7 @@ def create(
     after: str | Iterable[str | Task] = (),
     on_failed: OnFailed = "cancel",
     dedupe: Dedupe | None = None,
+    build: str | None = None,
     actor: str | None = None,
     cause: str | None = None,
     idempotency_key: str | None = None,
@@ -63,7 +64,7 @@ def create(
         payload: JSON of at most 1 MiB, given back as it was; a msgspec Struct or a dataclass is stored as JSON.
         id: drawn if left out (a ULID); a caller that may have to repeat the creation gives one. [REPEAT-2]
         queue, priority: where it waits, and before whom: smaller runs first, and of equal ones the older.
-        affinity: a hint that a claim may prefer.
+        affinity, build: a hint that a claim may prefer; the build of the workers that alone may work on it. [BUILD-1]
         key: a name within the queue that shares a limit, as `limit_queue(queue, per_key_slots=)` sets it. [LIMIT-1]
         run_at_ms: not due before this time, in milliseconds since 1970; left out, at once.
         retry: budgets and delays; left out, those of `Retry()`. The log records them all.
@@ -114,6 +115,7 @@ def create(
         # Nearly no task has these, and a creation that names them costs more.
         **({} if after == () and on_failed == "cancel" else {"after": after, "on_failed": on_failed}),
         **({} if dedupe is None else {"dedupe": dedupe}),
+        **({} if build is None else {"build": build}),
     )
     return CommandEntry(
         command,
@@ -292,6 +294,7 @@ def amend(
     priority: int | UnsetType = UNSET,
     affinity: str | UnsetType | None = UNSET,
     key: str | UnsetType | None = UNSET,
+    build: str | UnsetType | None = UNSET,
     run_at_ms: int | UnsetType | None = UNSET,
     payload: Any = UNSET,
     retry: Retry | UnsetType | None = UNSET,
@@ -307,6 +310,7 @@ def amend(
 
     Args:
         queue, priority, affinity, key: where the task waits, and before which others; not while a worker holds it.
+        build: the build of the workers that may work on it; not while a worker holds it. [BUILD-3]
         run_at_ms: not due before this time, in milliseconds since 1970; of a task that is neither held nor parked nor
             being undone. A task that was ready waits again, and one that becomes due is ready in the same commit.
         payload: JSON of at most 1 MiB, before the first lease only; readers and successors get the newest. [AMEND-3]
@@ -328,6 +332,7 @@ def amend(
         priority=priority,
         affinity=affinity,
         key=key,
+        build=build,
         run_at_ms=run_at_ms,
         payload=payload,
         retry=retry,
@@ -347,6 +352,7 @@ def acquire(
     kinds: Iterable[str] | None = None,
     idempotency_key: str | None = None,
     waive_compensation: str | None = None,
+    build: str | None = None,
 ) -> CommandEntry:
     """Lease one task by its id, whatever its place in the queue and its due time. [LEASE-1]
 
@@ -356,16 +362,18 @@ def acquire(
         purpose: "work", or "undo" for a compensating task.
         kinds: for "undo": the compensation kinds that the caller can carry out; None: every kind. [UNDO-1]
         waive_compensation: why what is done under this lease needs no undo. [COMP-2]
+        build: the build of the caller, which the lease records; work on a pinned task needs the same. [BUILD-1]
 
     Raises:
         NotFound: there is no such task.
         TerminalTask: it has ended, perhaps by this call: a full stream has no room for another lease. [BOUND-2]
         LeaseHeld: a worker holds it, perhaps under the same owner.
-        Blocked: it is not there for this purpose, waits, or owes kinds that the caller does not name.
+        Blocked: it is not there for this purpose, waits, is pinned to another build, or owes kinds that the caller does
+            not name.
         LeaseLost: the idempotency key has leased it before, and that lease has ended.
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
-    command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation)
+    command = forms.acquire(task_id, owner, ttl_ms, purpose, kinds, waive_compensation, build)
     key = arguments.optional_name(idempotency_key, "idempotency_key")
     return CommandEntry(command, worker_actor(owner), idempotency_key=key)
 
@@ -384,6 +392,7 @@ def claim(
     wait_ms: int = 0,
     suspects: Suspects = "alone",
     waive_compensation: Mapping[str, str] | None = None,
+    build: str | None = None,
 ) -> ClaimRequest:
     """Lease up to `limit` ready tasks: preferred affinities first, then by priority, then by age; none is no error.
 
@@ -401,12 +410,24 @@ def claim(
             `expiries_max`. [LEASE-5] "alone": lease it where it comes first, and nothing beside it; "never": look past
             it, for a caller that holds other leases; "only": lease nothing else.
         waive_compensation: reasons by task kind: why what is done under a lease of that kind needs no undo. [COMP-2]
+        build: the build of the caller, which each lease records; without it the claim leases no pinned task. [BUILD-1]
 
     Raises:
         Conflict: the idempotency key is on record with other content. [REPEAT-6]
     """
     return forms.claim(
-        queues, owner, ttl_ms, limit, kinds, affinity, purpose, idempotency_key, suspects, waive_compensation, wait_ms
+        queues,
+        owner,
+        ttl_ms,
+        limit,
+        kinds,
+        affinity,
+        purpose,
+        idempotency_key,
+        suspects,
+        waive_compensation,
+        wait_ms,
+        build,
     )
 
 

@@ -22,9 +22,9 @@ REQUESTS: Final = "worker_requests"
 WRITTEN_MS: Final = 10_000
 LIVE_MS: Final = 30_000
 REMOVED_MS: Final = 86_400_000
-
 # How many rows are read at a time.
 _PAGE: Final = 1_000
+
 
 WorkerState = Literal["working", "draining", "stopping", "ended"]
 WorkerVerb = Literal["drain", "stop"]

@@ -82,6 +82,7 @@ class Create(Command, frozen=True, kw_only=True):
     on_parent_end: OnParentEnd | None = None
     ended: tuple[TaskEnd, ...] = ()
     dedupe: DedupeKey | None = None
+    build: str | None = None
 
 
 class Acquire(Command, frozen=True, kw_only=True):
@@ -305,6 +306,7 @@ class Amend(Command, frozen=True, kw_only=True):
     start_by_ms: int | None = None
     policy: Policy | None = None
     removes: tuple[str, ...] = ()
+    build: str | None = None
 
 
 class Waive(Command, frozen=True, kw_only=True):
@@ -367,6 +369,12 @@ class ResetLimitBreaker(Setting, frozen=True, kw_only=True):
 
 class ResetQueueBreaker(Setting, frozen=True, kw_only=True):
     """The request to close the breaker of a queue."""
+
+
+class SetQueue(Setting, frozen=True, kw_only=True):
+    """The request to set what a queue does besides limiting. [ORDER-2]"""
+
+    affinity_wait_ms: int | None = None
 
 
 class PauseLimit(Setting, frozen=True, kw_only=True):

@@ -279,6 +279,7 @@ _AMENDABLE: Final = (
     "payload",
     "affinity",
     "key",
+    "build",
     "deadline_ms",
     "start_by_ms",
     "policy",

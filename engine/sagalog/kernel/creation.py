@@ -32,6 +32,8 @@ def created(task: TaskFold, event: e.Created, version: int, at_ms: int) -> None:
     if event.dedupe is not None:
         _require_sound(task, event.dedupe, version, at_ms)
         task.dedupe = event.dedupe
+    if event.build is not None:
+        task.build = event.build
     if event.on_parent_end is not None:
         task.ends_with_parent = event.on_parent_end == "cancel" and event.parent is not None
     if event.after or event.on_failed is not None:

@@ -71,6 +71,7 @@ class Created(Recordable, frozen=True):
     `after` are the tasks for whose ends it waits before any lease, and `on_failed` is what becomes of it if one of them
     does not complete. [WAIT-5] `on_parent_end` is what becomes of it when its parent is cancelled or fails; a task
     that no handler has spawned has none. [CANCEL-4] `dedupe` is the key that only it has of its kind. [DEDUPE-1]
+    `build` is the build of a worker to which it is pinned. [BUILD-1]
     """
 
     kind: str
@@ -103,6 +104,7 @@ class Created(Recordable, frozen=True):
     on_failed: OnFailed | None = None
     on_parent_end: OnParentEnd | None = None
     dedupe: DedupeKey | None = None
+    build: str | None = None
 
 
 class Leased(Recordable, frozen=True):
@@ -416,6 +418,7 @@ class Amended(Recordable, frozen=True):
     start_by_ms: int | None = None
     policy: Policy | None = None
     removes: tuple[str, ...] = ()
+    build: str | None = None
 
 
 class Founded(Recordable, frozen=True):
@@ -542,6 +545,15 @@ class QueueBreakerClosed(BreakerClosed, frozen=True):
     """The closing of the breaker of a queue. [BREAKER-1]"""
 
 
+class QueueSet(Recordable, frozen=True):
+    """The setting of what a queue does besides limiting; what is left out is not so any more.
+
+    A task with an affinity that has been ready for `affinity_wait_ms` goes before all others. [ORDER-2]
+    """
+
+    affinity_wait_ms: int | None = None
+
+
 class QueuePaused(Recordable, frozen=True):
     """A pause of a queue: it is closed for claims for work. [PAUSE-1]"""
 
@@ -577,6 +589,7 @@ class QueueCarried(Recordable, frozen=True):
     paused_keys: dict[str, int] | None = None
     breaker: BreakerPolicy | None = None
     breaker_state: BreakerState | None = None
+    affinity_wait_ms: int | None = None
 
 
 class ScheduleSet(Recordable, frozen=True):
@@ -706,6 +719,7 @@ LimitEvent = (
 )
 QueueEvent = (
     QueueLimited
+    | QueueSet
     | QueueBreakerOpened
     | QueueBreakerHalfOpened
     | QueueBreakerClosed
@@ -780,6 +794,7 @@ NAMES: Final[dict[type[Recordable], str]] = {
     QueueBreakerOpened: "queue_breaker_opened",
     QueueBreakerHalfOpened: "queue_breaker_half_opened",
     QueueBreakerClosed: "queue_breaker_closed",
+    QueueSet: "queue_set",
     QueuePaused: "queue_paused",
     QueueResumed: "queue_resumed",
     KeyPaused: "key_paused",

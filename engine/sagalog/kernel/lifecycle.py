@@ -135,11 +135,13 @@ LIMIT_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
 QUEUE_ROWS: Final[Mapping[str, tuple[Row, ...]]] = {
     UNBORN: (
         Row("queue_limited", GOVERNED),
+        Row("queue_set", GOVERNED),
         Row("queue_paused", GOVERNED),
         Row("key_paused", GOVERNED),
     ),
     GOVERNED: (
         Row("queue_limited", GOVERNED),
+        Row("queue_set", GOVERNED),
         Row("queue_paused", GOVERNED),
         Row("queue_resumed", GOVERNED),
         Row("queue_breaker_opened", GOVERNED),

@@ -84,7 +84,13 @@ def carried_limit(fold: LimitFold) -> e.LimitCarried:
 def carried_queue(fold: QueueFold) -> e.QueueCarried:
     """Return the event that holds the whole fold of a queue."""
     return e.QueueCarried(
-        fold.own, fold.per_key, fold.paused or None, fold.paused_keys or None, fold.breaker, _state_carried(fold)
+        fold.own,
+        fold.per_key,
+        fold.paused or None,
+        fold.paused_keys or None,
+        fold.breaker,
+        _state_carried(fold),
+        fold.affinity_wait_ms,
     )
 
 
@@ -167,6 +173,8 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             if (own, per_key, event.breaker) == (fold.own, fold.per_key, fold.breaker):
                 return None
             return with_breaker(msgspec.structs.replace(fold, own=own, per_key=per_key), event.breaker, version)
+        case e.QueueSet() if event.affinity_wait_ms != fold.affinity_wait_ms:
+            return msgspec.structs.replace(fold, affinity_wait_ms=event.affinity_wait_ms)
         case e.QueuePaused():
             return msgspec.structs.replace(fold, paused=version) if not fold.paused else None
         case e.QueueResumed():
@@ -178,7 +186,8 @@ def _queue_after(fold: QueueFold, event: Any, version: int) -> QueueFold | None:
             return msgspec.structs.replace(fold, paused_keys=kept)
         case e.QueueCarried():
             paused, keys, state = event.paused or 0, event.paused_keys or {}, event.breaker_state or CLOSED
-            return QueueFold(fold.id, 0, 0, event.own, event.per_key, paused, keys, event.breaker, state)
+            breaker, wait_ms = event.breaker, event.affinity_wait_ms
+            return QueueFold(fold.id, 0, 0, event.own, event.per_key, paused, keys, breaker, state, wait_ms)
         case _:
             return None
 

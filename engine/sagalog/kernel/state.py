@@ -33,7 +33,7 @@ from sagalog.kernel.values import (
 
 # Raise it with any change of the shapes below, and with any new event type or schema: versions that cannot read such an
 # event must refuse a fold made from it [LOG-5]. A store folds again what has an older format, and refuses a newer one.
-FOLD_FORMAT: Final = 8
+FOLD_FORMAT: Final = 9
 
 Settlement = Literal["planned", "owed", "done", "waived", "noted", "void"]
 
@@ -300,6 +300,8 @@ class TaskFold(msgspec.Struct, array_like=True, gc=False):
     ends_with_parent: bool = False
     # The key of which its kind has only this task, as its creation says. [DEDUPE-1]
     dedupe: DedupeKey | None = None
+    # The build of the workers that may lease it for work; None: any worker may. [BUILD-1]
+    build: str | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -405,7 +407,8 @@ class LimitFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The stream of a queue, folded: its own limits, those of each key within it, and what is paused, by version.
 
-    `length` is as for a limit.
+    `length` is as for a limit. `affinity_wait_ms` is how long a ready task with an affinity waits before it goes before
+    all others; None: it never does. [ORDER-2]
     """
 
     id: str
@@ -417,6 +420,7 @@ class QueueFold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     paused_keys: dict[str, int] = {}
     breaker: BreakerPolicy | None = None
     breaker_state: BreakerState = CLOSED
+    affinity_wait_ms: int | None = None
 
 
 class ScheduleFold(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -18,7 +18,7 @@ from sagalog.kernel.values import TERMINAL, State, TaskEnd
 from sagalog.ports import Clock
 from sagalog.store.accounts import COUNTING, AccountFold, decode_account, encode_account
 from sagalog.store.audits import FIRST_TAG, Audit, AuditedStream, AuditedTask, StreamHead, Tag
-from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, UnclaimedUndo
+from sagalog.store.candidates import UNCLAIMED_MAX, Candidates, Delayed, PinnedTasks, UnclaimedUndo
 from sagalog.store.dedupe_keys import DedupeRow, dedupe_row_of
 from sagalog.store.dependencies import Ends
 from sagalog.store.execution import Execution
@@ -90,6 +90,7 @@ __all__ = [
     "Listed",
     "OpenStore",
     "Operation",
+    "PinnedTasks",
     "Place",
     "Plain",
     "Progress",

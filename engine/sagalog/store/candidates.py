@@ -28,6 +28,19 @@ class UnclaimedUndo(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class PinnedTasks(msgspec.Struct, frozen=True):
+    """The tasks of a queue that are pinned to a build and wait for a worker of it, now or later. [BUILD-4]
+
+    build       the build that its workers name
+    queue       the queue
+    tasks       how many tasks are neither leased nor being undone nor over; at most `UNCLAIMED_MAX` are counted
+    """
+
+    build: str
+    queue: str
+    tasks: int
+
+
 class Delayed(NamedTuple):
     """A task that waits for a time, as its row says; the kernel compares that with its events.
 
@@ -97,8 +110,11 @@ class Candidates(Protocol):
         """Return when such a time was set last; a clock that was set back behind that makes accounts due. [LIMIT-8]"""
         ...
 
-    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
-        """List the kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit`."""
+    def ready_kinds(self, queues: tuple[str, ...], build: str | None, limit: int) -> list[str]:
+        """List the kinds of the tasks at the gate `ready` of these queues, sorted; of each queue the first `limit`.
+
+        Of the tasks that are pinned to no build, and with `build` those that are pinned to that, `limit` again.
+        """
         ...
 
     def undoing(
@@ -119,5 +135,12 @@ class Candidates(Protocol):
         """List the undos that are due and that no worker has leased, by queue, then kind.
 
         The cost grows with queues and kinds, not with tasks.
+        """
+        ...
+
+    def pinned(self) -> list[PinnedTasks]:
+        """List the builds to which pending tasks are pinned, whatever their gate, by build, then queue. [BUILD-4]
+
+        The cost grows with builds and queues, not with tasks.
         """
         ...

@@ -23,7 +23,7 @@ _BETWEEN: Final = "\x1f"
 class LimitUse(NamedTuple):
     """The place of one task under one account, as a store saves it.
 
-    section    its queue and kind: each section has a line of its own
+    section    its queue, kind and pinned build: each section has a line of its own
     priority   smaller ones come first in it, and of equal ones the older
     units      those that the task takes of the account, or would take
     """
@@ -50,8 +50,9 @@ class Candidate(NamedTuple):
 
 
 def section_of(task: TaskFold) -> str:
-    """Return the section of a task: its queue and its kind."""
-    return f"{task.queue}{_BETWEEN}{task.kind}"
+    """Return the section of a task: its queue, its kind and the build to which it is pinned."""
+    section = f"{task.queue}{_BETWEEN}{task.kind}"
+    return section if task.build is None else f"{section}{_BETWEEN}{task.build}"
 
 
 def asked_of(task: TaskFold, is_governed: bool) -> tuple[Units, ...]:

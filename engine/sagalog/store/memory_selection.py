@@ -26,7 +26,7 @@ def readable(tables: Tables, queues: tuple[str, ...] | None = None) -> Iterator[
 
 
 def claimable(tables: Tables, claim: Claim) -> list[TaskFold]:
-    """List the tasks that a claim takes, in its order; perhaps one suspect alone. [LEASE-5]"""
+    """List the tasks that a claim takes, in its order; perhaps one suspect alone. [ORDER-1] [LEASE-5]"""
     gate = "undo" if claim.purpose == "undo" else "ready"
     chosen = _at_gate(tables, gate, claim)
     first = _at_gate(tables, f"{gate}_alone", claim)[:1]
@@ -194,13 +194,16 @@ def _at_gate(tables: Tables, gate: str, claim: Claim) -> list[TaskFold]:
 
 
 def _rank(tables: Tables, task: TaskFold, claim: Claim) -> tuple[int, int, int]:
+    since_ms, due_ms = tables.rows[task.id].affinity_ms, dict(claim.affinity_due).get(task.queue)
+    if since_ms is not None and due_ms is not None and since_ms <= due_ms:
+        return -1, since_ms, tables.order[task.id]
     is_asked_for = claim.purpose == "work" and task.affinity in claim.affinities
     affinity = claim.affinities.index(task.affinity or "") if is_asked_for else len(claim.affinities)
     return affinity, task.priority, tables.order[task.id]
 
 
 def _fits(task: TaskFold, claim: Claim) -> bool:
-    if claim.purpose == "work" and task.kind in claim.excluded:
+    if claim.purpose == "work" and (task.kind in claim.excluded or task.build not in (None, claim.build)):
         return False
     if claim.kinds is None:
         return True

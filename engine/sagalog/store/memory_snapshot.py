@@ -5,6 +5,7 @@ Rule: every question looks at every task; no index answers it. Knows no lock.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ from msgspec.structs import astuple
 from sagalog.codec import Envelope, StoredEvent
 from sagalog.kernel.accounts import Account
 from sagalog.kernel.state import StoreFold, TaskFold
+from sagalog.kernel.values import State
 from sagalog.store import memory_selection as found
 from sagalog.store.accounts import COUNTING
 from sagalog.store.audits import AuditedStream, AuditedTask, StreamHead, Tag
-from sagalog.store.candidates import Delayed, UnclaimedUndo
+from sagalog.store.candidates import Delayed, PinnedTasks, UnclaimedUndo
 from sagalog.store.dependencies import Ends
 from sagalog.store.limit_uses import Place
 from sagalog.store.memory_tables import Tables
@@ -187,10 +189,11 @@ class MemorySnapshot:
         """Look at every account."""
         return found.accounts_since_ms(self._tables)
 
-    def ready_kinds(self, queues: tuple[str, ...], limit: int) -> list[str]:
+    def ready_kinds(self, queues: tuple[str, ...], build: str | None, limit: int) -> list[str]:
         """Look at every task."""
         ready = [row for _, row in found.readable(self._tables, queues) if row.gate == "ready"]
-        kinds = (sorted({row.kind for row in ready if row.queue == queue})[:limit] for queue in queues)
+        places = {(queue, one) for queue in queues for one in (None, build)}
+        kinds = (sorted({row.kind for row in ready if (row.queue, row.build) == place})[:limit] for place in places)
         return sorted({kind for some in kinds for kind in some})
 
     def undoing(
@@ -218,6 +221,12 @@ class MemorySnapshot:
                 for kind in found.owed_kinds(task):
                     since.setdefault((task.queue, kind), []).append(row.undo_ms)
         return [UnclaimedUndo(*where, len(times), min(times)) for where, times in sorted(since.items())]
+
+    def pinned(self) -> list[PinnedTasks]:
+        """Look at every task; a memory store is small enough to count them all."""
+        rows = [row for _, row in found.readable(self._tables) if row.state == State.PENDING and row.build is not None]
+        counts = Counter((str(row.build), row.queue) for row in rows)
+        return [PinnedTasks(*place, tasks) for place, tasks in sorted(counts.items())]
 
     # --- audit ----------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,10 @@ class Claim(msgspec.Struct, frozen=True):
             be among them [UNDO-1]; None: every kind
     affinities   for work; a claim for undo ignores them
     excluded   kinds that it passes over, for work: those that are paused [PAUSE-1]
+    build   the one that the claimer names: for work, the tasks pinned to it, and those that are pinned to none; None:
+            only the latter. A claim for undo ignores it [BUILD-1]
+    affinity_due   by queue, for work: its tasks whose `Row.affinity_ms` is not after this time come before all others,
+            the smallest first, then the task that was created earlier [ORDER-2]
     suspects   "alone": the claim takes a suspect and nothing else where that is the first of all that fit, and passes
                over suspects otherwise; "never": it passes over all; "only": it takes the first suspect and nothing else
                [LEASE-5]
@@ -44,6 +48,8 @@ class Claim(msgspec.Struct, frozen=True):
     affinities: tuple[str, ...] = ()
     suspects: Suspects = "alone"
     excluded: frozenset[str] = frozenset()
+    build: str | None = None
+    affinity_due: tuple[tuple[str, int], ...] = ()
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -239,7 +245,8 @@ class View(Protocol):
     def select(self, claim: Claim, /) -> Sequence[Saved]:
         """Return the tasks that a claim selects, in its order; only for an operation that has one.
 
-        It is the operation's own `claim`, or one with fewer queues, more excluded kinds, or another limit. The
+        It is the operation's own `claim`, or one with fewer queues, more excluded kinds, another limit, or times of
+        `affinity_due`. The
         operation may append to what the store selects, here or below, without declaring it among `writes`. Tasks that
         cannot be read come with the others, without a fold, and do not count against the limit. Behind many of them a
         store may show fewer than there are; the engine puts them aside, and a claim looks again.

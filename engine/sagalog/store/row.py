@@ -21,6 +21,8 @@ from sagalog.kernel.values import FORWARD, TERMINAL, State
 # version. Without a gate: leased, or ended.
 Gate = Literal["ready", "undo", "ready_alone", "undo_alone", "held", "later", "waiting", "waking", "unreadable"]
 
+# The gates at which a worker may claim a task for work.
+READY: Final = frozenset({"ready", "ready_alone"})
 # The gates at which a worker may claim a task.
 OPEN: Final = frozenset({"ready", "undo", "ready_alone", "undo_alone"})
 
@@ -35,6 +37,7 @@ class Row(NamedTuple):
     parent        the task that created it as a child, and `correlation_id` the name of its group; None: there is none
     cancel_ms     from when on maintenance has to cancel it, or ask its holder to stop [DEADLINE-1]; None: never, as for
                   nearly every task
+    build         the build to which it is pinned; None: to none, as for nearly every task [BUILD-1]
     follows       the parent with which it is cancelled, while it lives and was not asked to stop; None: there is none
                   [CANCEL-4]
     owed          the compensation kinds that a compensating task owes, sorted, as a JSON list; else None
@@ -49,6 +52,8 @@ class Row(NamedTuple):
     wait          the name of the wait that it is parked for; None: it is not parked
     held          the account of the limit that it lacks; None: it is at another gate than `held` [LIMIT-5]
     holds         1 where its lease has units of a named limit, for which tasks of other queues may wait; else None
+    affinity_ms   of a task with an affinity that a worker may lease for work: since when it waits, that is, its due
+                  time, or its creation where that is later [ORDER-2]; else None
     expires_ms    when its lease is over; None: never, or it has none
     renewed_ms    when its lease was last renewed
     """
@@ -60,6 +65,7 @@ class Row(NamedTuple):
     parent: str | None
     correlation_id: str | None
     cancel_ms: int | None
+    build: str | None
     follows: str | None
     state: str
     owed: str | None
@@ -72,6 +78,7 @@ class Row(NamedTuple):
     wait: str | None
     held: str | None
     holds: int | None
+    affinity_ms: int | None
     expires_ms: int | None
     renewed_ms: int | None
 
@@ -96,6 +103,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             task.parent,
             task.correlation_id,
             None if task.deadline_ms is None and task.start_by_ms is None else cancel_ms(task),
+            task.build,
             task.parent if task.ends_with_parent and task.state in FORWARD else None,
             str(task.state),
             owed_kinds(task) if undoing else None,
@@ -108,6 +116,7 @@ def row_of(task: TaskFold, gate: str | None, check_ms: int | None = None, held: 
             None if waiting is None else waiting.name,
             held,
             1 if task.uses and lease is not None and lease.uses else None,
+            None if task.affinity is None or gate not in READY else max(task.run_at_ms, task.created_ms),
             expires_ms,
             None if lease is None else lease.renewed_ms,
         )

@@ -23,6 +23,7 @@ from sagalog.kernel import events as e
 from sagalog.kernel.bounds import FENCE_EPOCH
 from sagalog.kernel.values import TERMINAL
 from sagalog.testing.breaker_history import breakers
+from sagalog.testing.builds import builds
 from sagalog.testing.deadlines import amendments, deadlines
 from sagalog.testing.dedupe_history import dedupe_periods, dedupes
 from sagalog.testing.dependencies import awaited, cancelled_children
@@ -267,6 +268,7 @@ PROPERTIES: Final[Mapping[str, Callable[[Sequence[Recorded]], Found]]] = {
     "breakers": breakers,
     "deadlines": deadlines,
     "amendments": amendments,
+    "builds": builds,
     "dedupes": dedupes,
     "dedupe_periods": dedupe_periods,
     "schedules": schedules,

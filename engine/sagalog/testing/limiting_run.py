@@ -95,6 +95,16 @@ class LimitingRun(RecordingRun):
 
         self.run("limit queue", call)
 
+    @rule(queue=st.sampled_from(["left", "right"]), wait_ms=st.sampled_from([None, 1, *strategies.WAITS]))
+    def set_queue(self, queue: str, wait_ms: int | None) -> None:
+        """Bound how long affinities are passed over in a queue."""
+
+        def call(side: Any) -> Any:
+            side.engine.set_queue(queue, affinity_wait_ms=wait_ms)
+            return side.engine.queues()
+
+        self.run("set queue", call)
+
     @rule(what=TARGETS, pause=st.booleans())
     def pause_or_resume(self, what: dict[str, str], pause: bool) -> None:
         """Pause something, or resume it."""

@@ -106,6 +106,7 @@ class StoreMachine(DedupeRun, ScheduleRun):
         undo_kinds=strategies.undo_kinds,
         idempotency_key=strategies.idempotency_keys,
         affinity=st.sampled_from([None, "red", ["blue", "red"]]),
+        build=strategies.builds,
         suspects=strategies.suspects,
     )
     def claim(self, undo: bool, kinds: list[str] | None, undo_kinds: list[str] | None, **given: Any) -> None:
@@ -122,6 +123,7 @@ class StoreMachine(DedupeRun, ScheduleRun):
         ttl_ms=strategies.ttls,
         kinds=strategies.undo_kinds,
         idempotency_key=strategies.idempotency_keys,
+        build=strategies.builds,
     )
     def acquire(
         self,
@@ -131,11 +133,12 @@ class StoreMachine(DedupeRun, ScheduleRun):
         ttl_ms: int | None,
         kinds: list[str] | None,
         idempotency_key: str | None,
+        build: str | None,
     ) -> None:
         """Lease one task, for work or for undoing."""
         id = self.task(pick, "compensating" if undo else "pending")
         given: dict[str, Any] = {"purpose": "undo", "kinds": kinds} if undo else {}
-        given["idempotency_key"] = idempotency_key
+        given |= {"idempotency_key": idempotency_key, "build": build}
         verb = "acquire_undo" if undo else "acquire"
         self.run(verb, lambda side: side.engine.acquire(id, owner=owner, ttl_ms=ttl_ms, **given))
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,9 @@ from sagalog.store.memory import MemoryStore
 from sagalog.testing.clock import ManualClock
 from sagalog.testing.entropy import SeededEntropy
 from sagalog.testing.history import PROPERTIES, check, explain
+
+# The builds of workers to which some tasks of a run are pinned.
+BUILDS: Final = ("b1", "b2")
 
 # A function that opens the store of one run, and opens it again after it was closed or crashed.
 Open = Callable[[Clock, Entropy], Engine]
@@ -158,9 +162,9 @@ class Pair:
             for place in self.living("work"):
                 self.run("finish", partial(_complete, place))
             before = len(self.real_log())
-            for suspects in ("alone", "only"):
+            for suspects, build in product(("alone", "only"), BUILDS):
                 given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "suspects": suspects}
-                self.run("finish", partial(_claim, queues, given))
+                self.run("finish", partial(_claim, queues, {**given, "build": build}))
             if len(self.real_log()) == before:
                 # Not if it has only leased nothing: a look may have let a task in that the next claim finds.
                 break
@@ -174,8 +178,9 @@ class Pair:
             _remove_schedules(side.engine)
         for wait_ms in (0, LONG_MS):
             self.clock.advance(wait_ms)
-            for purpose in PURPOSES:
+            for purpose, build in product(PURPOSES, (None, *BUILDS)):
                 given: dict[str, Any] = {"owner": "last", "ttl_ms": None, "limit": 1_000, "purpose": purpose}
+                given["build"] = build
                 self.run("drain", partial(_claim, queues, given))
                 leased = -1
                 while leased < len(self.oracle.leases):

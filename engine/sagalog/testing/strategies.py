@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sagalog.engine.batch import Batch
 from sagalog.engine.lease import Lease
 from sagalog.kernel.values import Compensation, Dedupe, Retry
+from sagalog.testing.oracle_pair import BUILDS
 
 TTL_MS: Final = 100
 WAITS: Final = (1, TTL_MS // 2, TTL_MS, 10 * TTL_MS)
@@ -44,6 +45,8 @@ undos = st.lists(st.sampled_from(UNDOS), unique_by=lambda one: one.id, max_size=
 kinds = st.sampled_from([None, None, ["build"], ["build", "test"]])
 undo_kinds = st.sampled_from([None, None, ["remove"], ["remove", "close"]])
 values = st.sampled_from([None, {"n": 1}, "text", [1, 2.5, None]])
+# The build that a worker names.
+builds = st.sampled_from([None, None, *BUILDS])
 texts = st.sampled_from(["one reason", "another reason"])
 suspects = st.sampled_from(["alone", "alone", "never", "only"])
 budgets = st.sampled_from(["attempt", "transient", "quota"])
@@ -58,6 +61,7 @@ creations = st.fixed_dictionaries(
         "payload": values,
         "priority": st.integers(-1, 1),
         "affinity": st.sampled_from(["red", "blue"]),
+        "build": st.sampled_from([None, None, *BUILDS]),
         "retry": st.sampled_from(RETRIES),
         "compensations": undos,
         "waive_compensation": st.just("it has no effects"),
@@ -78,6 +82,7 @@ amendments = st.fixed_dictionaries(
         "priority": st.integers(-1, 1),
         "affinity": st.sampled_from([None, "red", "blue"]),
         "key": st.sampled_from([None, "k"]),
+        "build": st.sampled_from([None, None, "b1"]),
         "payload": values,
         "retry": st.sampled_from(RETRIES),
         "run_at_ms": st.sampled_from([None, 0, TTL_MS, 5 * TTL_MS]),

@@ -100,7 +100,7 @@ def create(
 ) -> c.Create:
     """Make the command behind `Engine.create`; `id` is given or drawn, `inputs` are those of `arguments.taken_in`.
 
-    `related` are `after`, `on_failed`, `on_parent_end` and `dedupe`, where they are given.
+    `related` are `after`, `on_failed`, `on_parent_end`, `dedupe` and `build`, where they are given.
 
     Raises:
         InvalidValue, OverBound: naming the argument.
@@ -168,8 +168,9 @@ def _related(
     on_failed: OnFailed = "cancel",
     on_parent_end: OnParentEnd | None = None,
     dedupe: Dedupe | None = None,
+    build: str | None = None,
 ) -> c.Create:
-    """Return the creation with what binds it to other tasks."""
+    """Return the creation with what binds it to other tasks, or to a build."""
     awaited = _after(after)
     one_of(on_failed, "on_failed", _ON_FAILED)
     if on_failed != "cancel" and not awaited:
@@ -180,6 +181,7 @@ def _related(
         on_failed=on_failed if awaited else None,
         on_parent_end=None if on_parent_end is None else one_of(on_parent_end, "on_parent_end", _ON_PARENT_END),
         dedupe=None if dedupe is None else dedupe_of(dedupe),
+        build=optional_name(build, "build"),
     )
 
 
@@ -224,6 +226,7 @@ def acquire(
     purpose: Purpose,
     kinds: Iterable[str] | None,
     waive_compensation: str | None = None,
+    build: str | None = None,
 ) -> c.Acquire:
     """Make the command behind `Engine.acquire`; raises InvalidValue."""
     return c.Acquire(
@@ -233,6 +236,7 @@ def acquire(
         purpose=one_of(purpose, "purpose", _PURPOSES),
         kinds=names(kinds, "kinds"),
         waiver=optional_sentence(waive_compensation, "waive_compensation") if purpose == "work" else None,
+        build=optional_name(build, "build"),
     )
 
 
@@ -240,7 +244,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
     """A claim as the caller asked for it: what it selects, for which owner, for how long, under which identity.
 
     `waivers` are, by task kind, the reasons why work under a lease of that kind needs no undo. `wait_ms` is how long
-    the caller would wait where there is nothing to lease. `build` is the one that the claiming worker names.
+    the caller would wait where there is nothing to lease.
     """
 
     claim: Claim
@@ -249,7 +253,11 @@ class ClaimRequest(msgspec.Struct, frozen=True, tag="claim"):
     idempotency_key: str | None
     waivers: Mapping[str, str] = {}
     wait_ms: int = 0
-    build: str | None = None
+
+    @property
+    def build(self) -> str | None:
+        """The build that the claiming worker names. [BUILD-1]"""
+        return self.claim.build
 
 
 def claim(
@@ -274,6 +282,7 @@ def claim(
         kinds=names(kinds, "kinds"),
         affinities=() if affinity is None else listing(affinity, "affinity", bounds.QUEUES_MAX),
         suspects=one_of(suspects, "suspects", _SUSPECTS),
+        build=optional_name(build, "build"),
     )
     _require_looks_fit(selected)
     return ClaimRequest(
@@ -283,7 +292,6 @@ def claim(
         optional_name(idempotency_key, "idempotency_key"),
         _waivers(waive_compensation),
         check_milliseconds(wait_ms, "wait_ms"),
-        build,
     )
 
 
@@ -579,6 +587,7 @@ def amend(
     priority: int | UnsetType = UNSET,
     affinity: str | UnsetType | None = UNSET,
     key: str | UnsetType | None = UNSET,
+    build: str | UnsetType | None = UNSET,
     run_at_ms: int | UnsetType | None = UNSET,
     payload: object = UNSET,
     retry: Retry | UnsetType | None = UNSET,
@@ -593,6 +602,7 @@ def amend(
     given: dict[str, object] = {
         "affinity": affinity,
         "key": key,
+        "build": build,
         "run_at_ms": run_at_ms,
         "payload": payload,
         "deadline_ms": deadline_ms,
@@ -615,7 +625,7 @@ def _amended(name: str, value: object) -> Any:
     """Check one value that a task may lack."""
     if name == "payload":
         return check_json(value, name)
-    return check_name(value, name) if name in ("affinity", "key") else check_milliseconds(value, name)
+    return check_name(value, name) if name in ("affinity", "key", "build") else check_milliseconds(value, name)
 
 
 def waive(task: str, compensation: str, reason: str) -> c.Waive:

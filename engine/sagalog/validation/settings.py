@@ -67,6 +67,14 @@ def reset_breaker(queue: str | None, limit: str | None) -> c.Setting:
     return c.ResetQueueBreaker(id=check_name(queue, "queue"))
 
 
+def set_queue(queue: str, affinity_wait_ms: int | None) -> c.SetQueue:
+    """Make the command behind `Engine.set_queue`; raises InvalidValue."""
+    wait_ms = affinity_wait_ms
+    if wait_ms is not None:
+        wait_ms = check_integer(wait_ms, "affinity_wait_ms", 1, bounds.TIME_MS_MAX)
+    return c.SetQueue(id=check_name(queue, "queue"), affinity_wait_ms=wait_ms)
+
+
 def pause(
     store_id: str,
     queue: str | None,

@@ -13,10 +13,13 @@ import msgspec
 from sagalog.engine import Engine
 from sagalog.engine.batch import Batch
 from sagalog.engine.lease import Lease
+from sagalog.kernel import bounds
 from sagalog.kernel.values import Purpose, Suspects
 from sagalog.validation import commands as forms
+from sagalog.validation.arguments import listing
 from sagalog.validation.commands import ClaimRequest
-from sagalog.worker.config import WorkerConfig
+from sagalog.worker import handler_log
+from sagalog.worker.config import Affinity, WorkerConfig
 
 # [WORKER-5] How long a worker passes over a suspect before it makes room for it.
 PASSED_MS: Final = 60_000
@@ -43,6 +46,8 @@ class Claims:
         # The first suspect that claims have passed over, and since when.
         self._passed: dict[Purpose, tuple[str, int]] = {}
         self._has_passed = False
+        # Whether the function that gives the affinities has failed when it was asked last.
+        self._has_failed = False
         # The purpose of the next claim, if the last one was made alone and has left room.
         self._next_purpose: Purpose | None = None
 
@@ -112,6 +117,8 @@ class Claims:
             if limit <= 0:
                 break
             request = _limited(self._requests[purpose][how], limit)
+            if purpose == "work" and self._config.affinity is not None:
+                request = _preferring(request, self._affinities())
             batch._append(request)
             recorded.append(request)
             room -= limit
@@ -148,6 +155,17 @@ class Claims:
                 self._passed.setdefault(purpose, (first, now_ms))
         self._has_passed = False
 
+    def _affinities(self) -> tuple[str, ...]:
+        """Return the affinities to ask for now; none where the function that gives them fails. [WORKER-11]"""
+        try:
+            found = affinities_of(self._config.affinity)
+        except Exception as error:  # noqa: BLE001  it may be foreign code, and a hint stops no worker
+            handler_log.affinity_failed(error, is_new=not self._has_failed)
+            self._has_failed = True
+            return ()
+        self._has_failed = False
+        return found
+
     def _suspects_mode(self, holds: bool, now_ms: int) -> Suspects:
         if holds:
             return "never"
@@ -172,6 +190,17 @@ def _requests(config: WorkerConfig, owner: str, purpose: Purpose, kinds: list[st
         )
         for suspects in get_args(Suspects)
     }
+
+
+def affinities_of(given: Affinity) -> tuple[str, ...]:
+    """Return the affinities to ask for now; raises what a function of a caller raises, InvalidValue, OverBound."""
+    now = given() if callable(given) else given
+    return () if now is None or now == () or now == [] else listing(now, "affinity", bounds.QUEUES_MAX)
+
+
+def _preferring(request: ClaimRequest, affinities: tuple[str, ...]) -> ClaimRequest:
+    """Return the request with affinities to be served first."""
+    return msgspec.structs.replace(request, claim=msgspec.structs.replace(request.claim, affinities=affinities))
 
 
 def _limited(request: ClaimRequest, limit: int) -> ClaimRequest:

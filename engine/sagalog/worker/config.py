@@ -5,7 +5,7 @@ Rule: values only. It must not know stores and threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -14,6 +14,9 @@ from sagalog.worker.settlement import Handler
 # When a run ends by itself. idle: there is nothing to claim now; drained: no live task is left that it could claim.
 Until = Literal["idle", "drained"]
 
+
+# Which affinities a worker asks for: the same ones always, or those that a function gives before each claim.
+Affinity = str | Sequence[str] | Callable[[], str | Sequence[str] | None] | None
 
 # [WORKER-9] How long the success of a preflight is valid, how soon one that failed is tried again, and how long one may
 # take.
@@ -53,6 +56,7 @@ class WorkerConfig:
     waivers: Mapping[str, str] = field(default_factory=dict)
     preflights: tuple[Preflight, ...] = ()
     build: str | None = None
+    affinity: Affinity = None
 
 
 @dataclass

@@ -60,6 +60,14 @@ def settled(lease: Lease, verb: str, task: Task) -> str:
     return outcome
 
 
+def affinity_failed(error: Exception, is_new: bool) -> None:
+    """Warn that the function which gives a worker's affinities has failed; further failures in a row are of no news."""
+    if is_new:
+        # Formatting a foreign exception runs foreign code.
+        with suppress(Exception):
+            _log.warning("the affinities of this worker are unknown, so it claims without: %s", error, exc_info=error)
+
+
 def unknown(kinds: list[str], queues: tuple[str, ...]) -> None:
     """Warn of kinds whose tasks are ready, and for which this worker has no handler."""
     for kind in kinds:

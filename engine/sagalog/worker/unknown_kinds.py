@@ -19,9 +19,10 @@ _LOOK_MS: Final = 10_000
 class UnknownKinds:
     """The kinds that the worker has seen, and those that it has named."""
 
-    def __init__(self, known: Iterable[str], queues: tuple[str, ...], now_ms: int) -> None:
+    def __init__(self, known: Iterable[str], queues: tuple[str, ...], build: str | None, now_ms: int) -> None:
         self._known = frozenset(known)
         self._queues = queues
+        self._build = build
         self._looked_ms = now_ms - _LOOK_MS
         self._seen: set[str] = set()
         self._named: set[str] = set()
@@ -31,7 +32,7 @@ class UnknownKinds:
         if not self._known or (now_ms - self._looked_ms < _LOOK_MS and not at_the_end):
             return
         self._looked_ms = now_ms
-        ready = set(engine.ready_kinds(self._queues)) - self._known - self._named
+        ready = set(engine.ready_kinds(self._queues, self._build)) - self._known - self._named
         found = ready if at_the_end else ready & self._seen
         self._seen = ready
         self._named |= found

@@ -22,7 +22,16 @@ from sagalog.forks import generation, require_own
 from sagalog.kernel import bounds
 from sagalog.validation import arguments
 from sagalog.validation.values import check_integer, check_name, shown
-from sagalog.worker.config import PREFLIGHT_RETRY_MS, PREFLIGHT_VALID_MS, Preflight, Until, WorkerConfig, WorkerStats
+from sagalog.worker.claims import affinities_of
+from sagalog.worker.config import (
+    PREFLIGHT_RETRY_MS,
+    PREFLIGHT_VALID_MS,
+    Affinity,
+    Preflight,
+    Until,
+    WorkerConfig,
+    WorkerStats,
+)
 from sagalog.worker.handler_pool import Inbox, Job, ThreadHandlerPool
 from sagalog.worker.preflights import Preflights, preflight_of, require_known
 from sagalog.worker.process_signals import listening
@@ -58,15 +67,15 @@ class Worker:
     stats   the numbers of the present run, or of the last one
 
     Args:
-        queues: one name or several.
-        name: its name in the log; a part is added that no other worker has; None: host and pid.
+        queues, name: one name or several; its own, with a part that no other worker has.
         concurrency: how many handlers run at a time.
         claim_ahead: how many more it holds, so that none waits for a commit; 0 leaves them to others.
         ttl_ms: how long a lease lasts without a renewal, in milliseconds; renewed at a third of it.
         grace_ms: how long handlers may go on after a stop, in milliseconds.
         quarantine_unknown: for a worker that knows every kind of undo of these queues: quarantine a
             task that owes another [UNDO-2]. Left out, it waits, at most for its `undo_wait_ms`.
-        build: the version of its code, such as "2026-11-29.3", for the record. [WORKER-10]
+        build: the version of its code, such as "2026-11-29.3". [WORKER-10] [BUILD-1]
+        affinity: what to claim first, or a function that says so before each claim. [WORKER-11]
 
     Raises:
         InvalidValue: an argument is none of its kind or beyond a limit; the field `path` names it.
@@ -83,6 +92,7 @@ class Worker:
         grace_ms: int = 30_000,
         quarantine_unknown: bool = False,
         build: str | None = None,
+        affinity: Affinity = None,
     ) -> None:
         self.queues: tuple[str, ...] = arguments.listing(queues, "queues", bounds.QUEUES_MAX)
         self.name: str = check_name(name or f"worker-{socket.gethostname()}-{os.getpid()}", "name")
@@ -92,6 +102,9 @@ class Worker:
         self.grace_ms: int = check_integer(grace_ms, "grace_ms", 0, bounds.TIME_MS_MAX // 2)
         self.quarantine_unknown = quarantine_unknown
         self.build: str | None = arguments.optional_name(build, "build")
+        self.affinity: Affinity = affinity
+        if not callable(affinity):
+            affinities_of(affinity)
         self.stats: WorkerStats = WorkerStats()
         self._handlers: dict[str, Handler] = {}
         self._compensations: dict[str, Handler] = {}
@@ -312,6 +325,7 @@ class Worker:
             dict(self._waivers),
             tuple(self._preflights),
             self.build,
+            self.affinity,
         )
 
     def _work(

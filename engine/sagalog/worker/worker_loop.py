@@ -83,7 +83,7 @@ class WorkerLoop(HeldJobs):
         self._claims = Claims(engine, config, owner)
         self._unknown_undos = UnknownUndos(config.compensations)
         self._undos_ms = clock.monotonic_ms() - _UNDOS_MS
-        self._unknown_kinds = UnknownKinds(config.handlers, config.queues, clock.monotonic_ms())
+        self._unknown_kinds = UnknownKinds(config.handlers, config.queues, config.build, clock.monotonic_ms())
         self._coroutines = _coroutines_of(config.handlers)
         self._undo_coroutines = _coroutines_of(config.compensations)
         self._looked_ms = self._maintained_ms = clock.monotonic_ms() - _UPKEEP_MS

@@ -64,7 +64,8 @@ def test_a_store_in_memory_is_refused_since_it_would_be_gone_at_once() -> None:
 def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> None:
     words = [
         *("create", "build", '{"n": 1}', "--db", db, "--id", "t", "--queue", "ci", "--priority", "-3"),
-        *("--affinity", "gpu", "--key", "k", "--run-at", "2026-11-21T22:55:30.740+01:00", "--retry", "attempts_max=5"),
+        *("--affinity", "gpu", "--key", "k", "--build", "b1", "--retry", "attempts_max=5"),
+        *("--run-at", "2026-11-21T22:55:30.740+01:00"),
         *("--retry", "releases_max=none", "--retry", "spent=quarantine", "--compensation", "tidy"),
         *("--compensation", 'remove={"path": "a=b"}', "--compensation", '{"kind": "tell", "id": "c", "reason": "r"}'),
         *(
@@ -102,7 +103,7 @@ def test_create_writes_every_argument_that_it_is_given(db: str, path: Path) -> N
         task, first = engine.get("t"), engine.history("t")[0]
     assert task is not None
     assert (task.kind, task.payload, task.queue, task.priority) == ("build", {"n": 1}, "ci", -3)
-    assert (task.affinity, task.key, task.run_at_ms) == ("gpu", "k", 1_795_298_130_740)
+    assert (task.affinity, task.key, task.build, task.run_at_ms) == ("gpu", "k", "b1", 1_795_298_130_740)
     assert (task.policy.attempts_max, task.policy.releases_max, task.policy.spent) == (5, None, "quarantine")
     assert [(one.kind, one.params, one.reason) for one in task.compensations] == [
         ("tidy", None, None),

@@ -58,13 +58,14 @@ def test_a_task_is_amended_by_what_is_given_and_keeps_the_rest(db: str, path: Pa
         engine.create("build", {"n": 1}, id="t", key="k", deadline_ms=PAST_MS + 10**12, retry=Retry(transient_max=7))
 
     words = ("--priority", "-3", "--queue", "fast", "--payload", "null", "--retry", "attempts_max=9")
-    more = ("--affinity", "gpu", "--without", "key", "--without", "deadline", "--run-at", "2000000000000")
+    more: tuple[str, ...] = ("--affinity", "gpu", "--build", "b2", "--run-at", "2000000000000")
+    more += ("--without", "key", "--without", "deadline")
     answer = call("amend", "t", *words, *more, "--actor", "bob", "--idempotency-key", "r", "--db", db, "--json")
 
     assert (0, "") == (answer.status, answer.err)
     [task] = answer.documents
     assert (task["priority"], task["queue"], task["payload"]) == (-3, "fast", None)
-    assert (task["affinity"], task["key"], task["deadline_ms"]) == ("gpu", None, None)
+    assert (task["affinity"], task["key"], task["deadline_ms"], task["build"]) == ("gpu", None, None, "b2")
     assert (task["policy"]["attempts_max"], task["policy"]["transient_max"]) == (9, 7)
     assert task["run_at_ms"] == 2_000_000_000_000
     assert call("amend", "t", *words, *more, "--idempotency-key", "r", "--db", db).out == "t is pending\n"

@@ -95,6 +95,22 @@ def test_a_store_without_workers_says_so(engine: sagalog.Engine, tmp_path: Path)
     assert answer.err == "note: no worker runs on this store; --all lists 1 that have ended\n"
 
 
+def test_a_listing_shows_the_builds_that_no_live_worker_names(engine: sagalog.Engine, tmp_path: Path) -> None:
+    """[BUILD-4] So does `stats`."""
+    registered(engine, "live")
+    engine.create("build", queue="ci", build="b1")
+    engine.create("build", queue="ci", build="b1", run_at_ms=10**15)
+
+    lines = [line.split() for line in of(tmp_path, "worker", "ls").out.splitlines()]
+    *_, document = of(tmp_path, "worker", "ls", "--json").documents
+    [stats] = of(tmp_path, "stats", "--json").documents
+
+    assert lines[2:] == [[], ["NO_WORKER_OF_BUILD", "QUEUE", "TASKS"], ["b1", "ci", "2"]]
+    assert document == {"absent_build": {"build": "b1", "queue": "ci", "tasks": 2}}
+    assert stats["builds"] == [document["absent_build"]]
+    assert "NO_WORKER_OF_BUILD" in of(tmp_path, "stats").out
+
+
 @pytest.mark.parametrize("verb", ["drain", "stop"])
 def test_who_asks_is_on_record(engine: sagalog.Engine, tmp_path: Path, verb: str) -> None:
     """[WORKER-8] The first characters of a name are enough where no other live worker's name begins so."""

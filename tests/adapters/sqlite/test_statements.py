@@ -119,7 +119,8 @@ def work_of_a_claim(store: SqliteStore) -> int:
     assert store._connections.writer is not None
     store._connections.writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, count)
     claim = work("q", "empty", limit=3, affinities=("red",), kinds=frozenset({"nothing"}))
-    assert store.commit([claiming(claim), claiming(undo("q", kinds=frozenset({"other"})))]) == [[], []]
+    claims = [claim, replace(claim, build="mine"), undo("q", kinds=frozenset({"other"}))]
+    assert store.commit([claiming(one) for one in claims]) == [[], [], []]
     store._connections.writer.trace_v2(0, None)
     return steps
 
@@ -127,6 +128,7 @@ def work_of_a_claim(store: SqliteStore) -> int:
 def test_a_claim_takes_as_many_steps_with_a_thousand_tasks_as_with_ten(store: SqliteStore) -> None:
     def fill(first: int, last: int) -> None:
         store.commit([writing(f"t{n}", created(affinity="red", tags={"n": str(n)})) for n in range(first, last)])
+        store.commit([writing(f"pinned{n}", created(build="gone", affinity="red")) for n in range(first, last)])
         store.commit([writing(f"later{n}", created(run_at_ms=2**50)) for n in range(first, last)])
         store.commit([writing(f"leased{n}", created(), leased()) for n in range(first, last)])
         store.commit([writing(f"owing{n}", *owing("x")) for n in range(first, last)])

@@ -83,6 +83,8 @@ def create(task: TaskFold | None, command: c.Create, now_ms: int, epoch: int) ->
         require_deadlines(command, now_ms)
         deadlines = {"deadline_ms": command.deadline_ms, "start_by_ms": command.start_by_ms}
         created = msgspec.structs.replace(created, **deadlines)
+    if command.build is not None:
+        created = msgspec.structs.replace(created, build=command.build)
     if command.dedupe is not None:
         created = msgspec.structs.replace(created, dedupe=command.dedupe.begun(now_ms))
     return _created_after(command, created, now_ms) if command.after else (created,)
@@ -98,7 +100,7 @@ def _created_after(command: c.Create, created: e.Created, now_ms: int) -> Events
 
 
 def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) -> Decision:
-    """Lease the task, if no worker holds it, not even the same owner. [LEASE-1] [UNDO-1]"""
+    """Lease the task, if no worker holds it, not even the same owner. [LEASE-1] [UNDO-1] [BUILD-1]"""
     task = existing(task, command.task)
     if task.lease is not None:
         raise _lease_held(task, task.lease)
@@ -106,6 +108,8 @@ def acquire(task: TaskFold | None, command: c.Acquire, now_ms: int, epoch: int) 
     if task.waiting is not None:
         raise _blocked_by_wait(task, task.waiting)
     _require_purpose(task, command)
+    if task.build is not None and command.purpose == "work" and command.build != task.build:
+        raise _pinned(task, task.build, command.build)
     if command.lack is not None:
         raise _lacking(task, command.lack)
     if (late := passed_deadline(task, now_ms)) is not None:
@@ -238,6 +242,18 @@ def _lacking(task: TaskFold, lack: Lack) -> Blocked:
     )
 
 
+def _pinned(task: TaskFold, build: str, named: str | None) -> Blocked:
+    """Return the refusal: only a worker of that build may do its work. [BUILD-1]"""
+    what = "the caller names no build" if named is None else f"the caller names {named!r}"
+    return Blocked(
+        f"cannot lease task {task.id!r}: it is pinned to the build {build!r}, and {what}; lease it by a worker of "
+        "that build, or amend its build",
+        task=task.id,
+        state=str(task.state),
+        build=build,
+    )
+
+
 def _blocked_by_deadline(task: TaskFold, late: DeadlineCode) -> Blocked:
     """Return the refusal: the next maintenance cancels the task. [DEADLINE-2]"""
     return Blocked(
@@ -308,7 +324,7 @@ def _created_contents(command: c.Create, event: e.Created, _: TaskFold) -> Conte
 
 
 def _acquired_contents(command: c.Acquire, event: e.Leased, task: TaskFold) -> Contents:
-    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms", "waiver")}
+    given: dict[str, Any] = {name: getattr(command, name) for name in ("owner", "purpose", "ttl_ms", "waiver", "build")}
     found: dict[str, Any] = {name: getattr(event, name) for name in given}
     if command.kinds is not None:
         work = event.purpose == "work"

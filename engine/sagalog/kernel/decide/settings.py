@@ -81,6 +81,13 @@ def reset_queue_breaker(queue: QueueFold, command: c.ResetQueueBreaker) -> Event
     return () if queue.breaker_state.mode == "closed" else (e.QueueBreakerClosed("reset"),)
 
 
+def set_queue(queue: QueueFold, command: c.SetQueue) -> Events:
+    """Set what a queue does besides limiting. [ORDER-2]"""
+    if command.affinity_wait_ms == queue.affinity_wait_ms:
+        return ()
+    return (e.QueueSet(command.affinity_wait_ms),)
+
+
 def pause_limit(limit: LimitFold, command: c.PauseLimit) -> Events:
     """Pause a named limit. [PAUSE-1]"""
     _require_limit(limit, command)
@@ -155,6 +162,7 @@ SETTING_VERBS: Final = (
     SettingVerb(c.LimitQueue, "queue", limit_queue, frozenset({"queue_limited"})),
     SettingVerb(c.ResetLimitBreaker, "limit", reset_limit_breaker, frozenset({"limit_breaker_closed"})),
     SettingVerb(c.ResetQueueBreaker, "queue", reset_queue_breaker, frozenset({"queue_breaker_closed"})),
+    SettingVerb(c.SetQueue, "queue", set_queue, frozenset({"queue_set"})),
     SettingVerb(c.PauseLimit, "limit", pause_limit, frozenset({"limit_paused"})),
     SettingVerb(c.ResumeLimit, "limit", resume_limit, frozenset({"limit_resumed"})),
     SettingVerb(c.PauseQueue, "queue", pause_queue, frozenset({"queue_paused"})),

@@ -52,7 +52,7 @@ def succeed(
     Of a task that was quarantined in its forward work it keeps the steps [STEP-1], the sleeps that are over and the
     signals that were taken [WAIT-1]. Where the forward work was over and undoing was left, the successor only undoes;
     it plans what the predecessor planned, in case it is retried as new itself. It takes over no deadline, and the
-    dedupe key unless its period is over. [DEDUPE-3]
+    dedupe key unless its period is over. [DEDUPE-3] It is pinned to the same build. [BUILD-2]
     If the tasks that it was created to wait for never let it go on, the successor waits for them. [WAIT-5]
     `created` has the newest payload; `task` is the fold before its note; `given` are the steps whose results that note
     holds. It drops the steps `rerun`.
@@ -112,6 +112,7 @@ def _same_work(task: TaskFold, created: e.Created, id: str, owed: Iterable[str])
         on_parent_end=created.on_parent_end,
         inherited=tuple(_inherited(task, id) for id in owed),
         dedupe=task.dedupe,
+        build=task.build,
     )
 
 

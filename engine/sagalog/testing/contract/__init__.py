@@ -14,6 +14,7 @@ from sagalog.testing.contract.appends import AppendContract
 from sagalog.testing.contract.base import Contract
 from sagalog.testing.contract.batches import BatchContract
 from sagalog.testing.contract.breakers import BreakerContract
+from sagalog.testing.contract.builds import BuildContract
 from sagalog.testing.contract.children import ChildContract
 from sagalog.testing.contract.claim_waits import ClaimWaitContract
 from sagalog.testing.contract.claims import ClaimContract
@@ -31,6 +32,7 @@ from sagalog.testing.contract.kept import KeptContract
 from sagalog.testing.contract.leases import LeaseContract
 from sagalog.testing.contract.limits import LimitContract
 from sagalog.testing.contract.maintenance import MaintenanceContract
+from sagalog.testing.contract.orders import OrderContract
 from sagalog.testing.contract.parking import ParkingContract
 from sagalog.testing.contract.plain_calls import PlainCallContract
 from sagalog.testing.contract.projections import ProjectionContract
@@ -50,6 +52,7 @@ __all__ = [
     "AppendContract",
     "BatchContract",
     "BreakerContract",
+    "BuildContract",
     "ChildContract",
     "ClaimContract",
     "ClaimWaitContract",
@@ -68,6 +71,7 @@ __all__ = [
     "LeaseContract",
     "LimitContract",
     "MaintenanceContract",
+    "OrderContract",
     "ParkingContract",
     "PlainCallContract",
     "ProjectionContract",
@@ -92,6 +96,8 @@ class StoreContract(
     PlainCallContract,
     LeaseContract,
     ClaimContract,
+    BuildContract,
+    OrderContract,
     SuspectContract,
     ParkingContract,
     TaskWaitContract,

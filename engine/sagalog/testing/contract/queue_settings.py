@@ -249,14 +249,15 @@ class QueueSettingContract(LimitedContract):
     def test_after_many_events_a_stream_carries_its_whole_fold(self) -> None:
         """[CARRY-1]"""
         self.engine.pause(key="k", reason="stays")
-        for number in range(CARRY_EVENTS):
+        self.engine.set_queue("default", affinity_wait_ms=60_000)
+        for number in range(CARRY_EVENTS - 1):
             self.engine.limit_queue("default", slots=1 + number % 2)
         types = [one.type for one in self.log() if one.stream == "queue/default"]
         assert types.count("queue_carried") == 1
         with self.store.read() as snapshot:
             fold = snapshot.fold("queue/default")
         assert (fold.version, fold.length) == (CARRY_EVENTS + 2, 1)
-        assert fold.paused_keys == {"k": 1}
+        assert (fold.paused_keys, fold.affinity_wait_ms) == ({"k": 1}, 60_000)
         self.sound()
         self.engine.rebuild()
         with self.store.read() as snapshot:

@@ -45,7 +45,7 @@ class SnapshotContract(Contract):
         assert self.engine.ready_kinds(["right", "left"]) == ["one", "three", "two"]
         assert self.engine.ready_kinds("nowhere") == []
         with self.store.read() as snapshot:
-            assert snapshot.ready_kinds(("left", "right"), 1) == ["one", "three"]
+            assert snapshot.ready_kinds(("left", "right"), None, 1) == ["one", "three"]
 
     def test_a_listing_can_be_read_in_pages(self) -> None:
         self.create("c", "a", "b")
